@@ -1,0 +1,62 @@
+# Every target sets up what it needs by itself; nothing but Python 3.10+ and make has to be there.
+#
+#   make demo          run the whole pipeline on real text, offline, about two minutes
+#   make test          the quick tests
+#   make test-slow     tests that take longer: killing and resuming, full disks, the demo's figures
+#   make test-pylate   embeddings against PyLate itself, in an environment of its own
+#   make check         lint, types and the README's examples
+#
+# On a machine without a GPU, TORCH_INDEX=https://download.pytorch.org/whl/cpu takes the small build
+# of torch; PYTHON=python3.12 takes another Python.
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+TORCH := torch==2.13.0
+VENV := .venv
+PYLATE_VENV := .venv-pylate
+PIP_FLAGS := --quiet --disable-pip-version-check
+
+# a venv and the right build of torch in it: $(call new_venv,FOLDER)
+define new_venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "colmodern needs Python 3.10 or newer; run: make PYTHON=python3.12 ..."; exit 2; }
+	@echo "setting up $(1) (a few minutes the first time)"
+	@$(PYTHON) -m venv $(1)
+	@$(1)/bin/python -m pip install $(PIP_FLAGS) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
+endef
+
+.PHONY: demo test test-slow test-pylate check clean
+
+demo: $(VENV)/.ready
+	$(VENV)/bin/colmodern eval configs/demo.yaml
+
+test: $(VENV)/.ready
+	$(VENV)/bin/python -m pytest
+
+test-slow: $(VENV)/.ready
+	$(VENV)/bin/python -m pytest -m slow
+
+test-pylate: $(PYLATE_VENV)/.ready
+	$(PYLATE_VENV)/bin/python -m pytest -m pylate
+
+check: $(VENV)/.ready
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/python -m pytest -m docs
+
+$(VENV)/.ready: setup.cfg pyproject.toml constraints.txt
+	$(call new_venv,$(VENV))
+	@$(VENV)/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[demo,dev]'
+	@touch $@
+
+# PyLate's own pins ask for an older torch through its index, which encoding does not need
+$(PYLATE_VENV)/.ready: setup.cfg tests/pylate-requirements.txt
+	$(call new_venv,$(PYLATE_VENV))
+	@$(PYLATE_VENV)/bin/python -m pip install $(PIP_FLAGS) -r tests/pylate-requirements.txt
+	@$(PYLATE_VENV)/bin/python -m pip install $(PIP_FLAGS) --no-deps \
+		pylate==1.6.0 sentence-transformers==5.3.0 -e .
+	@touch $@
+
+clean:
+	rm -rf $(VENV) $(PYLATE_VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,68 @@
+"""colmodern encode DATASET --output FOLDER."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from colmodern.cli.options import encoder_options, load_encoder
+
+
+@click.command("encode")
+@click.argument("dataset")
+@click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="New folder.")
+@click.option(
+    "--store-dtype",
+    type=click.Choice(["float16", "float32"]),
+    default="float16",
+    show_default=True,
+    help="Of the stored values.",
+)
+@click.option("--shard-tokens", default=262_144, show_default=True, help="Tokens in a shard.")
+@click.option("--titles/--no-titles", default=True, show_default=True, help="Join titles to texts.")
+@encoder_options
+def command(
+    dataset: str,
+    output: Path,
+    store_dtype: str,
+    shard_tokens: int,
+    titles: bool,
+    model: str | None,
+    revision: str | None,
+    device: str,
+    dtype: str,
+    settings: tuple[str, ...],
+) -> None:
+    """Encode the documents of DATASET (a BEIR folder, a corpus.jsonl, or stdlib).
+
+    An interrupted run goes on after its last finished shard. The last line printed is the folder.
+    """
+    from colmodern.cli.progress import TerminalProgress
+    from colmodern.datasets.load import load_corpus
+    from colmodern.pipeline.encode import encode_corpus
+
+    if model is None:
+        raise click.UsageError("give a checkpoint with --model")
+    if shard_tokens < 1:
+        raise click.UsageError(f"--shard-tokens={shard_tokens} is below 1")
+    corpus = load_corpus(dataset)
+    encoder = load_encoder(model, revision, device, dtype, settings)
+    with TerminalProgress() as progress:
+        store, reused = encode_corpus(
+            corpus,
+            encoder,
+            output,
+            join_titles=titles,
+            dtype=store_dtype,
+            shard_tokens=shard_tokens,
+            progress=progress,
+        )
+        if reused:
+            progress.note("already encoded: nothing to do")
+    facts = store.manifest["facts"]
+    click.echo(
+        f"{store.n_docs:,} documents, {store.n_tokens:,} tokens of {store.dim} dimensions, "
+        f"{store.n_bytes / 1e6:,.1f} MB, {facts['n_truncated']:,} documents truncated"
+    )
+    click.echo(store.folder)

@@ -1,0 +1,51 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from colmodern.encoder.encoder import Encoder
+
+Decorated = Callable[..., Any]
+
+
+def encoder_options(function: Decorated) -> Decorated:
+    """Which model and how it runs; further settings as key=value."""
+    options = [
+        click.option("--model", "-m", help="Checkpoint: folder, hub name or package:NAME/FOLDER."),
+        click.option("--revision", help="Hub branch, tag or commit."),
+        click.option(
+            "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N."
+        ),
+        click.option("--dtype", default="float32", show_default=True, help="Of weights."),
+        click.option(
+            "--set",
+            "settings",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Override an encoder setting, as document_length=8192; may repeat.",
+        ),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def load_encoder(
+    model: str, revision: str | None, device: str, dtype: str, settings: tuple[str, ...]
+) -> Encoder:
+    """The encoder that the shared options ask for.
+
+    Raises ConfigError for a setting that is unknown or has a wrong value.
+    """
+    from colmodern.config.load import build, parse_overrides
+    from colmodern.config.models import EncoderConfig
+    from colmodern.pipeline.load_encoder import encoder_from_config
+
+    values = {"model": model, "revision": revision, "device": device, "dtype": dtype}
+    values |= parse_overrides(settings)
+    return encoder_from_config(build(EncoderConfig, values, source="--set"))

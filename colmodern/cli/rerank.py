@@ -1,0 +1,60 @@
+"""colmodern rerank DATASET --run RUN --output RUN."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from colmodern.cli.options import encoder_options, load_encoder
+
+
+@click.command("rerank")
+@click.argument("dataset")
+@click.option("--run", "run_path", required=True, type=click.Path(path_type=Path), help="TREC run.")
+@click.option(
+    "--output", "-o", required=True, type=click.Path(path_type=Path), help="New TREC run."
+)
+@click.option("-k", default=None, type=int, help="Candidates to rerank of each query; default all.")
+@click.option("--split", default="test", show_default=True, help="Judgments of a BEIR folder.")
+@encoder_options
+def command(
+    dataset: str,
+    run_path: Path,
+    output: Path,
+    k: int | None,
+    split: str,
+    model: str | None,
+    revision: str | None,
+    device: str,
+    dtype: str,
+    settings: tuple[str, ...],
+) -> None:
+    """Reorder the candidates of a TREC run by exact MaxSim with the texts of DATASET.
+
+    Prints the measures before and after, then the path of the new run.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from colmodern.cli.progress import TerminalProgress
+    from colmodern.datasets.load import load_dataset
+    from colmodern.evaluation.measures import evaluate
+    from colmodern.evaluation.trec import read_run, write_run
+    from colmodern.pipeline.rerank_run import rerank_run
+    from colmodern.rerank import Reranker
+
+    if model is None:
+        raise click.UsageError("give a checkpoint with --model")
+    run = read_run(run_path)
+    collection = load_dataset(dataset, split=split)
+    ranker = Reranker(load_encoder(model, revision, device, dtype, settings))
+    with TerminalProgress() as progress:
+        reranked = rerank_run(ranker, collection, run, k, progress=progress)
+    write_run(output, reranked, tag="colmodern-rerank")
+    before, after = (evaluate(r, collection.qrels).mean for r in (run, reranked))
+    table = Table("measure", "before", "after")
+    for measure, value in before.items():
+        table.add_row(measure, f"{value:.4f}", f"{after[measure]:.4f}")
+    Console().print(table)
+    click.echo(output)

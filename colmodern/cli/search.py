@@ -1,0 +1,60 @@
+"""colmodern search FOLDER QUERY, or --queries FILE --output RUN."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("search")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("query", required=False)
+@click.option("-k", default=10, show_default=True, help="Documents to retrieve.")
+@click.option(
+    "--queries", type=click.Path(path_type=Path), help="A queries.jsonl instead of QUERY."
+)
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="TREC run to write.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
+def command(
+    folder: Path, query: str | None, k: int, queries: Path | None, output: Path | None, device: str
+) -> None:
+    """Search FOLDER, a run folder or a folder that `colmodern encode` wrote.
+
+    Either for one QUERY, printing a table, or for all of --queries, writing a TREC run.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from colmodern.cli.progress import TerminalProgress
+    from colmodern.datasets.beir import read_queries
+    from colmodern.errors import InputError
+    from colmodern.evaluation.trec import write_run
+    from colmodern.index.exact import ExactIndex
+    from colmodern.pipeline.artifacts import snippets, store_of
+    from colmodern.pipeline.load_encoder import encoder_of_store
+
+    if (query is None) == (queries is None):
+        raise click.UsageError("give either a QUERY or --queries FILE")
+    if queries is not None and output is None:
+        raise click.UsageError("--queries needs --output, the TREC run to write")
+    if output is not None and queries is None:
+        raise click.UsageError("--output needs --queries; one QUERY prints its results")
+    if k < 1:
+        raise InputError(f"-k={k}; ask for at least 1 document")
+    texts = {"query": query or ""} if queries is None else read_queries(queries)
+    store = store_of(folder)
+    encoder = encoder_of_store(store, device=device)
+    embeddings = encoder.encode_queries(list(texts.values()))
+    index = ExactIndex.load(store.folder, device=encoder.device)
+    with TerminalProgress() as progress:
+        results = index.search_batch(embeddings, k, progress=progress)
+    if output is not None:
+        write_run(output, dict(zip(texts, results, strict=True)), tag="colmodern-exact")
+        click.echo(output)
+        return
+    shown = snippets(folder, {result.doc_id for result in results[0]})
+    table = Table("rank", "score", "document", *(["text"] if shown else []))
+    for rank, (doc_id, score) in enumerate(results[0], start=1):
+        table.add_row(str(rank), f"{score:.4f}", doc_id, *([shown[doc_id]] if shown else []))
+    Console().print(table)

@@ -1,0 +1,1 @@
+"""Settings of evaluations: models, YAML, overrides, digests."""

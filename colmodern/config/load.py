@@ -1,0 +1,118 @@
+"""From a YAML file and ``key.path=value`` overrides to a checked config."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from colmodern.config.models import EvalConfig
+from colmodern.errors import ConfigError
+from colmodern.files import sha256_of_json
+
+Config = TypeVar("Config", bound=BaseModel)
+
+
+def load_eval_config(path: Path | str, overrides: Sequence[str] = ()) -> EvalConfig:
+    """Read an evaluation's config; its name is the file's name unless it has one.
+
+    overrides: as "search.k=50"; values are YAML
+
+    Raises ConfigError with all faults at once.
+    """
+    path = Path(path)
+    values = _read_yaml(path)
+    values.setdefault("name", path.stem)
+    return build(EvalConfig, parse_overrides(overrides, values), source=str(path))
+
+
+def parse_overrides(
+    overrides: Sequence[str], values: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Put "key.path=value" overrides into nested values, which are changed and returned.
+
+    Raises ConfigError for an override of another form.
+    """
+    values = {} if values is None else values
+    for override in overrides:
+        _apply(values, override)
+    return values
+
+
+def build(model: type[Config], values: dict[str, Any], *, source: str) -> Config:
+    """Check values against a config model.
+
+    Raises ConfigError that lists every fault as source: key: what and how to mend it.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        faults = [_describe(model, fault) for fault in error.errors()]
+        raise ConfigError("\n".join(f"{source}: {fault}" for fault in faults)) from error
+
+
+def dump(config: BaseModel) -> str:
+    """YAML of every setting, defaults included, in the order of the models."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def config_hash(config: BaseModel) -> str:
+    """Digest of all settings, the same whatever their order in the file."""
+    return sha256_of_json(config.model_dump(mode="json"))
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read config {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"{path} holds {type(values).__name__}, not settings; write key: value lines"
+        )
+    return values
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"override {override!r} is not of the form key.path=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override {override!r}: the value is not valid YAML: {error}") from error
+    *parents, last = key.split(".")
+    for parent in parents:
+        inner = values.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"override {override!r}: {parent} is a single value, it has no keys")
+        values = inner
+    values[last] = value
+
+
+def _describe(model: type[BaseModel], fault: Any) -> str:
+    place = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        known = _keys_beside(model, fault["loc"])
+        close = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
+        return f"{place}: unknown key; {hint}"
+    if fault["type"] == "missing":
+        return f"{place}: missing; give it a value"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    given = "" if isinstance(fault["input"], dict | BaseModel) else f" (given: {fault['input']!r})"
+    return f"{place}: {message}{given}" if place else f"{message}{given}"
+
+
+def _keys_beside(model: type[BaseModel], place: tuple[Any, ...]) -> list[str]:
+    for part in place[:-1]:
+        inner = model.model_fields[part].annotation if part in model.model_fields else None
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            model = inner
+    return list(model.model_fields)

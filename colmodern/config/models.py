@@ -1,0 +1,133 @@
+"""Every setting of an evaluation, with its meaning and unit."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from colmodern.config.units import parse_bytes
+
+
+class _Model(BaseModel):
+    """Frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatasetConfig(_Model):
+    """Which collection, and how its texts are read."""
+
+    name: str = Field("stdlib", description="built-in collection, or a folder in the BEIR layout")
+    split: str = Field("test", description="judgments qrels/SPLIT.tsv of a BEIR folder")
+    max_queries: int | None = Field(None, ge=1, description="keep at most this many queries")
+    sample_seed: int | None = Field(
+        None, description="sample max_queries at random with this seed; null: the first ones"
+    )
+    join_titles: bool = Field(True, description='a document is "title text"; false: its text alone')
+
+
+class EncoderConfig(_Model):
+    """Which model, and what to change of what its checkpoint says; null: as the checkpoint says."""
+
+    model: str = Field(description="folder, hub name, or package:NAME/FOLDER")
+    revision: str | None = Field(None, description="hub branch, tag or commit")
+    trust_remote_code: bool = Field(False, description="run Python code that the checkpoint has")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="of weights and activations"
+    )
+    attention: Literal["sdpa", "eager"] = Field("sdpa", description="transformers implementation")
+    projection_dim: int | None = Field(
+        None, ge=1, description="width of a new, untrained projection on a plain backbone"
+    )
+    seed: int = Field(0, description="of a new projection")
+    query_length: int | None = Field(None, ge=4, description="tokens; longer queries are cut")
+    document_length: int | None = Field(None, ge=4, description="tokens; longer documents are cut")
+    query_marker: str | None = Field(None, description="token after a query's first special token")
+    document_marker: str | None = Field(None, description="the same for documents")
+    query_prompt: str | None = Field(None, description="text before every query")
+    document_prompt: str | None = Field(None, description="text before every document")
+    query_expansion: bool | None = Field(None, description="fill short queries with [MASK]")
+    expansion_length: int | None = Field(None, ge=4, description="tokens to fill up to")
+    expansion_token: str | None = Field(None, description="token to fill with")
+    attend_to_expansion: bool | None = Field(None, description="real tokens attend to them")
+    skiplist: tuple[str, ...] | None = Field(None, description="document tokens that do not score")
+    skip_in_queries: bool | None = Field(None, description="apply the skiplist to queries too")
+    strip_text: bool | None = Field(None, description="remove white space around a text")
+    lowercase: bool | None = Field(None, description="lower a text before tokenizing")
+
+    def settings(self) -> dict[str, Any]:
+        """The fields that override the checkpoint's settings."""
+        return {name: getattr(self, name) for name in _SETTINGS if getattr(self, name) is not None}
+
+
+_SETTINGS = tuple(EncoderConfig.model_fields)[
+    tuple(EncoderConfig.model_fields).index("query_length") :
+]
+
+
+class StorageConfig(_Model):
+    """How token embeddings are kept on disk."""
+
+    dtype: Literal["float16", "float32"] = Field("float16", description="of stored values")
+    shard_tokens: int = Field(
+        262_144,
+        ge=1,
+        description="tokens in a shard, estimated; an interrupted run loses at most one",
+    )
+
+
+class IndexConfig(_Model):
+    """What searches the embeddings."""
+
+    kind: Literal["exact"] = Field("exact", description="exact: MaxSim with every document")
+    memory_budget: str = Field("1G", description="bytes in use at a time, as 512M or 2G")
+
+    @field_validator("memory_budget", mode="before")
+    @classmethod
+    def _is_size(cls, value: object) -> str:
+        parse_bytes(str(value), name="memory_budget")
+        return str(value)
+
+
+class SearchConfig(_Model):
+    """What is asked of the index."""
+
+    k: int = Field(100, ge=1, description="documents to retrieve for each query")
+
+
+class EvalConfig(_Model):
+    """One evaluation, from collection to report."""
+
+    name: str = Field(description="of the run and its folder")
+    dataset: DatasetConfig = DatasetConfig()
+    encoder: EncoderConfig
+    storage: StorageConfig = StorageConfig()
+    index: IndexConfig = IndexConfig()
+    search: SearchConfig = SearchConfig()
+    measures: tuple[str, ...] = Field(
+        ("nDCG@10", "RR@10", "R@100"), min_length=1, description="as ir_measures names them"
+    )
+    output: str = Field("runs", description="folder of all runs and of their shared embeddings")
+
+    @field_validator("name")
+    @classmethod
+    def _is_folder_name(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
+            raise ValueError(
+                f"{value!r} cannot name a folder; use letters, digits, '.', '_' and '-'"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _measures_fit_k(self) -> EvalConfig:
+        for measure in self.measures:
+            cutoff = re.search(r"@(\d+)$", measure)
+            if cutoff and int(cutoff[1]) > self.search.k:
+                raise ValueError(
+                    f"{measure} needs {cutoff[1]} documents a query, but search.k is {self.search.k}; "
+                    "raise search.k or drop the measure"
+                )
+        return self

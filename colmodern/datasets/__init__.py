@@ -1,0 +1,1 @@
+"""Test collections: local BEIR folders and the built-in one. Imports no torch."""

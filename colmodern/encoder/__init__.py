@@ -1,0 +1,1 @@
+"""Text to token embeddings: checkpoints, tokenizer rules, batches."""

@@ -1,0 +1,67 @@
+"""Cutting work into batches by tokens, not by texts, and into smaller ones when memory ends."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from colmodern.errors import ResourceError
+
+logger = logging.getLogger(__name__)
+
+Indices = npt.NDArray[np.int64]
+
+
+def token_batches(lengths: npt.NDArray[np.int64], max_tokens: int) -> Iterator[Indices]:
+    """Indices of texts, longest first, so that a padded batch has at most ``max_tokens`` cells.
+
+    lengths: (n_texts,) tokens of each text; one longer than ``max_tokens`` comes alone
+    """
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        longest = max(1, int(lengths[order[start]]))
+        stop = start + max(1, max_tokens // longest)
+        yield order[start:stop]
+        start = stop
+
+
+def run_in_budget(
+    lengths: npt.NDArray[np.int64], max_tokens: int, run: Callable[[Indices], None]
+) -> int:
+    """Call ``run`` on every batch; when memory ends, halve the budget and go on.
+
+    Returns the budget that the last batch ran under, a good one to begin the next call with.
+    Raises ResourceError when a single text does not fit.
+    """
+    waiting = list(token_batches(lengths, max_tokens))[::-1]
+    while waiting:
+        batch = waiting.pop()
+        try:
+            run(batch)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            if len(batch) == 1:
+                raise ResourceError(
+                    f"a text of {lengths[batch[0]]} tokens does not fit in memory; lower "
+                    "document_length or query_length, or use a device with more memory"
+                ) from error
+            max_tokens = max(int(lengths[batch].max()), max_tokens // 2)
+            logger.warning("out of memory; batches go on with %d tokens", max_tokens)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            rest = np.concatenate([batch, *waiting[::-1]])
+            waiting = [rest[i] for i in token_batches(lengths[rest], max_tokens)][::-1]
+    return max_tokens
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # torch's CPU allocator has no class of its own: "DefaultCPUAllocator: can't allocate memory"
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(
+        error
+    )

@@ -1,0 +1,217 @@
+"""Texts in, one unit vector per token out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from colmodern.encoder.backbone import load_backbone, pick_device, pick_dtype
+from colmodern.encoder.batching import Indices, run_in_budget
+from colmodern.encoder.checkpoint import Checkpoint, read_checkpoint
+from colmodern.encoder.formats import longest_input
+from colmodern.encoder.projection import Projection, seeded_layer
+from colmodern.encoder.settings import EncoderSettings, Role
+from colmodern.encoder.tokenizer import TextTokenizer, TokenizedTexts
+from colmodern.errors import ConfigError, InputError
+from colmodern.files import sha256_of_json
+from colmodern.progress import Progress, Silent
+from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
+
+_FORMAT = 1  # raised when the same checkpoint and settings begin to give other embeddings
+
+
+class Encoder:
+    """A backbone, its projection and the rules that turn text into tokens."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        settings: EncoderSettings,
+        *,
+        device: str,
+        dtype: str,
+        attention: str,
+        trust_remote_code: bool,
+        projection: tuple[int, int] | None,
+    ) -> None:
+        """Use ``from_pretrained``; projection is (dim, seed) of a new layer, or None."""
+        self.checkpoint = checkpoint
+        self.settings = settings
+        self.device = pick_device(device)
+        self.dtype = dtype
+        self.attention = attention
+        self.new_projection = projection
+        model, tokenizer = load_backbone(
+            checkpoint.backbone, attention=attention, trust_remote_code=trust_remote_code
+        )
+        self.tokenizer = TextTokenizer(tokenizer, settings)
+        hidden_size = int(model.config.hidden_size)  # type: ignore[union-attr, arg-type]
+        layers = checkpoint.layers
+        if projection is not None:
+            layers = (*layers, seeded_layer(hidden_size, projection[0], seed=projection[1]))
+        self.dim = len(layers[-1].weight) if layers else hidden_size
+        self._model = model.to(self.device, pick_dtype(dtype))
+        self._projection = Projection(layers).to(self.device, pick_dtype(dtype))
+        self._max_tokens = 65_536 if self.device.startswith("cuda") else 4_096
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path,
+        *,
+        revision: str | None = None,
+        device: str = "auto",
+        dtype: str = "float32",
+        attention: str = "sdpa",
+        trust_remote_code: bool = False,
+        projection_dim: int | None = None,
+        seed: int = 0,
+        **settings: Any,
+    ) -> Encoder:
+        """Load a PyLate, Stanford, sentence-transformers multi-vector or plain checkpoint.
+
+        name_or_path: a folder, a hub name, or "package:NAME/FOLDER" in an installed package
+        dtype: "float32", "bfloat16" or "float16", of weights and activations
+        projection_dim: for a plain backbone, the width of a new, untrained projection
+        seed: of that projection
+        settings: fields of EncoderSettings that replace the checkpoint's
+
+        Raises CheckpointError when the checkpoint cannot be read, ConfigError when a setting
+        does not fit it.
+        """
+        checkpoint = read_checkpoint(name_or_path, revision=revision)
+        if projection_dim is not None and checkpoint.kind != "plain":
+            raise ConfigError(
+                f"projection_dim={projection_dim}, but {name_or_path} is a {checkpoint.kind} "
+                "checkpoint with its own projection; leave it out"
+            )
+        if projection_dim is not None and projection_dim < 1:
+            raise ConfigError(f"projection_dim={projection_dim}; give at least 1")
+        chosen = checkpoint.settings.override(settings)
+        chosen.check(longest=longest_input(checkpoint.config))
+        pick_dtype(dtype)
+        return cls(
+            checkpoint,
+            chosen,
+            device=device,
+            dtype=dtype,
+            attention=attention,
+            trust_remote_code=trust_remote_code,
+            projection=None if projection_dim is None else (projection_dim, seed),
+        )
+
+    def encode_queries(
+        self, texts: Sequence[str], *, progress: Progress | None = None
+    ) -> TokenEmbeddings:
+        """Embed queries: with expansion tokens where the checkpoint uses them.
+
+        Raises InputError when a query has no text.
+        """
+        return self.encode_tokens(self.tokenize(texts, "query"), progress=progress)
+
+    def encode_documents(
+        self, texts: Sequence[str], *, progress: Progress | None = None
+    ) -> TokenEmbeddings:
+        """Embed documents: without the tokens of the skiplist. An empty text is allowed."""
+        return self.encode_tokens(self.tokenize(texts, "document"), progress=progress)
+
+    def tokenize(self, texts: Sequence[str], role: Role) -> TokenizedTexts:
+        """The first half of encoding; tells what was cut before anything is computed."""
+        if isinstance(texts, str):
+            raise InputError("texts is one string; pass a list of strings")
+        for position, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise InputError(f"texts[{position}] is a {type(text).__name__}; pass strings")
+            if role == "query" and not text.strip():
+                raise InputError(f"query {position} has no text; remove it or give it some")
+        return self.tokenizer.tokenize(texts, role)
+
+    def encode_tokens(
+        self, tokenized: TokenizedTexts, *, progress: Progress | None = None
+    ) -> TokenEmbeddings:
+        """The second half of encoding.
+
+        Returns (n_tokens, dim) float32 unit rows with their token ids, in the order of the
+        texts. A text whose rows are all on the skiplist has none.
+        """
+        progress = progress or Silent()
+        counts = np.array([int(scored.sum()) for scored in tokenized.scored], dtype=np.int64)
+        offsets = offsets_of(counts)
+        values = np.empty((offsets[-1], self.dim), np.float32)
+
+        def run(batch: Indices) -> None:
+            embeddings = self._forward(tokenized, batch)
+            for row, text in enumerate(batch):
+                scored = tokenized.scored[text]
+                values[offsets[text] : offsets[text + 1]] = embeddings[row, : len(scored)][scored]
+            progress.advance(len(batch))
+
+        self._max_tokens = run_in_budget(tokenized.lengths, self._max_tokens, run)
+        pairs = zip(tokenized.ids, tokenized.scored, strict=True)
+        ids = [ids[scored] for ids, scored in pairs]
+        return TokenEmbeddings(
+            values, offsets, np.concatenate(ids) if ids else np.empty(0, np.int32)
+        )
+
+    @torch.inference_mode()
+    def _forward(self, tokenized: TokenizedTexts, batch: Indices) -> npt.NDArray[np.float32]:
+        """(n_texts, longest, dim) unit rows; rows past a text's end mean nothing."""
+        longest = max(len(tokenized.ids[text]) for text in batch)
+        ids = np.full((len(batch), longest), self.tokenizer.pad_id, np.int64)
+        for row, text in enumerate(batch):
+            ids[row, : len(tokenized.ids[text])] = tokenized.ids[text]
+        mask = np.arange(longest) < tokenized.attended[batch][:, None]
+        output = self._model(
+            input_ids=torch.from_numpy(ids).to(self.device),
+            attention_mask=torch.from_numpy(mask.astype(np.int64)).to(self.device),
+        )
+        projected = self._projection(output.last_hidden_state).float()
+        unit: npt.NDArray[np.float32] = (
+            torch.nn.functional.normalize(projected, dim=-1).cpu().numpy()
+        )
+        return unit
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """Digest of the weight files."""
+        return self.checkpoint.weights_sha256
+
+    def fingerprint(self, role: Role) -> str:
+        """Digest of all that the embeddings of this role depend on, hardware aside."""
+        return sha256_of_json(
+            {
+                "format": _FORMAT,
+                "weights": self.weights_sha256,
+                "tokenizer": self.checkpoint.tokenizer_sha256,
+                "projection": self.new_projection,
+                "settings": self.settings.of(role),
+                "dtype": self.dtype,
+                "attention": self.attention,
+            }
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """The recipe as plain values: kind, sizes, every setting, checksums."""
+        dim, seed = self.new_projection or (None, 0)
+        return {
+            "model": self.checkpoint.name,
+            "revision": self.checkpoint.revision,
+            "path": str(self.checkpoint.folder.resolve()),
+            "kind": self.checkpoint.kind,
+            "backbone": self.checkpoint.config.get("model_type"),
+            "dim": self.dim,
+            "projection_dim": dim,
+            "seed": seed,
+            "device": self.device,
+            "dtype": self.dtype,
+            "attention": self.attention,
+            "weights_sha256": self.weights_sha256,
+            "fingerprint": self.fingerprint("document"),
+            "settings": self.settings.as_overrides(),
+        }

@@ -1,0 +1,98 @@
+"""The layers between a backbone's hidden states and the token embeddings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from colmodern.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class Layer:
+    """activation(x @ weight.T + bias), plus x or x @ residual.T when the layer is residual."""
+
+    weight: torch.Tensor  # (out, in)
+    bias: torch.Tensor | None = None  # (out,)
+    activation: str = "Identity"  # a class of torch.nn
+    is_residual: bool = False
+    residual: torch.Tensor | None = None  # (out, in), where out differs from in
+
+
+class Projection(torch.nn.Module):
+    """Layers one after another; none of them leaves hidden states as they are."""
+
+    def __init__(self, layers: tuple[Layer, ...]) -> None:
+        super().__init__()
+        self._linears = torch.nn.ModuleList(_linear(layer.weight, layer.bias) for layer in layers)
+        self._activations = torch.nn.ModuleList(_activation(layer.activation) for layer in layers)
+        self._residuals = torch.nn.ModuleList(
+            torch.nn.Identity() if layer.residual is None else _linear(layer.residual, None)
+            for layer in layers
+        )
+        self._is_residual = [layer.is_residual for layer in layers]
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """(..., hidden_size) to (..., dim)."""
+        for linear, activation, residual, is_residual in zip(
+            self._linears, self._activations, self._residuals, self._is_residual, strict=True
+        ):
+            projected = activation(linear(hidden))
+            hidden = projected + residual(hidden) if is_residual else projected
+        return hidden
+
+
+def seeded_layer(hidden_size: int, dim: int, *, seed: int) -> Layer:
+    """A new, untrained projection: normal weights of variance 1 / hidden_size, no bias."""
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randn(dim, hidden_size, generator=generator) / hidden_size**0.5
+    return Layer(weight)
+
+
+def read_dense(folder: Path, config: dict[str, Any]) -> Layer:
+    """A Dense folder as PyLate and sentence-transformers save it; ``config`` is its config.json."""
+    weights = read_weights(folder)
+    if "linear.weight" not in weights:
+        raise CheckpointError(f"{folder} has no tensor linear.weight; the checkpoint is damaged")
+    activation = str(config.get("activation_function") or "torch.nn.modules.linear.Identity")
+    if not activation.startswith("torch.nn."):
+        raise CheckpointError(
+            f"{folder}/config.json has activation_function={activation!r}; only classes of torch.nn "
+            "are loaded"
+        )
+    return Layer(
+        weights["linear.weight"],
+        weights.get("linear.bias"),
+        activation.rpartition(".")[2],
+        bool(config.get("use_residual", False)),
+        weights.get("residual.weight"),
+    )
+
+
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """Tensors of model.safetensors, else of pytorch_model.bin (weights only, no code)."""
+    if (path := folder / "model.safetensors").is_file():
+        return load_file(path)
+    if (path := folder / "pytorch_model.bin").is_file():
+        tensors: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        return tensors
+    raise CheckpointError(f"{folder} has neither model.safetensors nor pytorch_model.bin")
+
+
+def _linear(weight: torch.Tensor, bias: torch.Tensor | None) -> torch.nn.Linear:
+    linear = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    linear.weight = torch.nn.Parameter(weight.clone(), requires_grad=False)
+    if bias is not None:
+        linear.bias = torch.nn.Parameter(bias.clone(), requires_grad=False)
+    return linear
+
+
+def _activation(name: str) -> torch.nn.Module:
+    kind = getattr(torch.nn, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, torch.nn.Module)):
+        raise CheckpointError(f"torch.nn has no activation {name!r}; the checkpoint needs it")
+    return kind()

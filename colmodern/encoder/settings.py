@@ -1,0 +1,92 @@
+"""How text becomes token ids, and which tokens score: what a checkpoint says, or a caller."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal
+
+from colmodern.errors import ConfigError
+
+Role = Literal["query", "document"]
+PUNCTUATION = tuple(string.punctuation)
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """The text side of an encoder; every field can be overridden by name.
+
+    Lengths are in tokens and count markers and special tokens.
+    """
+
+    query_length: int  # longer queries are cut
+    document_length: int  # longer documents are cut
+    query_marker: str | None = None  # token put after the leading special token, as "[Q] "
+    document_marker: str | None = None
+    query_prompt: str = ""  # text put before every query
+    document_prompt: str = ""
+    query_expansion: bool = False  # fill short queries up with expansion tokens, which score
+    expansion_length: int | None = None  # tokens to fill up to; None: query_length
+    expansion_token: str | None = None  # None: the tokenizer's mask token
+    attend_to_expansion: bool = False  # whether real tokens attend to expansion tokens
+    skiplist: tuple[str, ...] = ()  # tokens of documents that are encoded but do not score
+    skip_in_queries: bool = False  # apply the skiplist to queries too
+    strip_text: bool = True  # remove white space around a text
+    lowercase: bool = False  # lower a text before its tokenizer sees it
+
+    def override(self, changes: Mapping[str, Any]) -> EncoderSettings:
+        """Copy with the fields that ``changes`` names and does not set to None.
+
+        Raises ConfigError for an unknown field or a value out of range.
+        """
+        known = {field.name for field in fields(self)}
+        if unknown := sorted(set(changes) - known):
+            raise ConfigError(
+                f"unknown encoder setting {unknown[0]!r}; known are {', '.join(sorted(known))}"
+            )
+        chosen = {key: value for key, value in changes.items() if value is not None}
+        for marker in ("query_marker", "document_marker"):
+            if chosen.get(marker) == "":  # null means the checkpoint's, so "" means none
+                chosen[marker] = None
+        if "skiplist" in chosen:
+            chosen["skiplist"] = tuple(chosen["skiplist"])
+        return replace(self, **chosen)
+
+    def as_overrides(self) -> dict[str, Any]:
+        """Plain values that, given to ``override``, make these settings again."""
+        values = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self).items()}
+        for marker in ("query_marker", "document_marker"):
+            values[marker] = values[marker] or ""
+        return values
+
+    def check(self, *, longest: int | None) -> None:
+        """Raise ConfigError for lengths that the backbone's ``longest`` input does not allow."""
+        expansion = self.expansion_length or self.query_length
+        lengths = {
+            "query_length": self.query_length,
+            "document_length": self.document_length,
+            "expansion_length": expansion,
+        }
+        for name, value in lengths.items():
+            if value < 4:
+                raise ConfigError(f"{name}={value} leaves no room for text; give at least 4 tokens")
+            if longest is not None and value > longest:
+                raise ConfigError(
+                    f"{name}={value} is more than the {longest} tokens this backbone takes; "
+                    f"give {longest} or less"
+                )
+        if expansion > self.query_length:
+            raise ConfigError(
+                f"expansion_length={expansion} is above query_length={self.query_length}; "
+                "lower it or raise query_length"
+            )
+
+    def of(self, role: Role) -> dict[str, Any]:
+        """The fields that change how texts of this role are encoded."""
+        other = "document_" if role == "query" else "query_"
+        settings = {k: v for k, v in asdict(self).items() if not k.startswith(other)}
+        if role == "document":
+            for name in ("expansion_length", "expansion_token", "attend_to_expansion"):
+                del settings[name]
+        return settings

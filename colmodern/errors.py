@@ -1,0 +1,45 @@
+"""Everything colmodern raises on purpose; one class per way a caller may react.
+
+ColmodernError
+├── InputError (ValueError)          an argument is unusable: pass another
+│   ├── ConfigError                  a configuration key or value is wrong: edit the config
+│   └── DataError                    a collection, run or qrels file is wrong: mend the file
+├── CheckpointError                  a model cannot be read: choose another, or fetch it
+├── StorageError (OSError)           files of ours are damaged, unfinished, foreign or unwritable
+├── ResourceError (MemoryError)      the work does not fit in memory, even in its smallest piece
+└── MissingExtraError (ImportError)  an optional package is needed: install the extra
+"""
+
+from __future__ import annotations
+
+
+class ColmodernError(Exception):
+    """Base of all errors that a caller can mend; the command line exits with status 2."""
+
+
+class InputError(ColmodernError, ValueError):
+    """An argument is unusable; the message names it, its value and what to pass instead."""
+
+
+class ConfigError(InputError):
+    """A configuration file or override is wrong; all its faults are in one message."""
+
+
+class DataError(InputError):
+    """A collection, run or qrels file breaks its format; the message names file and line."""
+
+
+class CheckpointError(ColmodernError):
+    """A model folder or hub name cannot be read as any of the known kinds."""
+
+
+class StorageError(ColmodernError, OSError):
+    """Files written by colmodern are damaged, unfinished or foreign, or cannot be written."""
+
+
+class ResourceError(ColmodernError, MemoryError):
+    """Even the smallest piece of the work does not fit in memory."""
+
+
+class MissingExtraError(ColmodernError, ImportError):
+    """An optional package is not installed; the message has the command that installs it."""

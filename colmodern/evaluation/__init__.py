@@ -1,0 +1,1 @@
+"""Measures, TREC files and the report. Imports no torch."""

@@ -1,0 +1,89 @@
+"""Measures through ir_measures: per query first, then the mean over all judged queries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import ir_measures
+import numpy as np
+
+from colmodern.errors import ConfigError, InputError
+from colmodern.types import Qrels, ScoredDoc
+
+DEFAULT_MEASURES = ("nDCG@10", "RR@10", "R@100")
+
+Results = Sequence[ScoredDoc] | Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What ``evaluate`` found; measures are named as ir_measures prints them ("nDCG@10")."""
+
+    mean: dict[str, float]  # measure -> mean over all judged queries
+    per_query: dict[str, dict[str, float]]  # query_id -> measure -> value
+
+
+def evaluate(
+    run: Mapping[str, Results], qrels: Qrels, measures: Sequence[str] = DEFAULT_MEASURES
+) -> Evaluation:
+    """Measure a run against judgments.
+
+    run: query_id -> results, as ScoredDocs best first or as doc_id -> score
+    qrels: query_id -> doc_id -> grade
+    measures: names that ir_measures knows
+
+    A judged query without results gets each measure's default (0) and counts in the mean; a
+    query without judgments is left out. Equal scores keep the order of the list.
+
+    Raises ConfigError for an unknown measure, InputError when nothing is judged.
+    """
+    if not qrels:
+        raise InputError("qrels is empty; give judgments for at least one query")
+    parsed = [parse_measure(name) for name in measures]
+    judged = {query_id: untied(run.get(query_id, ())) for query_id in qrels}
+    scored = {query_id: dict(results) for query_id, results in judged.items()}
+    per_query = {
+        query_id: {str(measure): float(measure.DEFAULT) for measure in parsed} for query_id in qrels
+    }
+    graded = {query_id: dict(grades) for query_id, grades in qrels.items()}
+    for metric in ir_measures.iter_calc(parsed, graded, scored):
+        per_query[metric.query_id][str(metric.measure)] = float(metric.value)
+    mean = {
+        str(measure): float(np.mean([values[str(measure)] for values in per_query.values()]))
+        for measure in parsed
+    }
+    return Evaluation(mean, per_query)
+
+
+def parse_measure(name: str) -> ir_measures.Measure:
+    """The measure of that name.
+
+    Raises ConfigError when ir_measures does not know it.
+    """
+    try:
+        return ir_measures.parse_measure(name)
+    except (NameError, ValueError, AssertionError, TypeError, SyntaxError) as error:
+        raise ConfigError(
+            f"measures: {name!r} is not a measure that ir_measures knows; write one as nDCG@10, "
+            "RR@10, R@100 or AP"
+        ) from error
+
+
+def untied(results: Results) -> list[ScoredDoc]:
+    """Results with strictly falling float32 scores, so that every tool reads them in this order.
+
+    trec_eval sorts equal scores by falling doc_id, whatever the list says; here a score that
+    is not below the one before it moves to the next float32 down.
+    """
+    if isinstance(results, Mapping):
+        results = sorted(
+            (ScoredDoc(doc_id, score) for doc_id, score in results.items()),
+            key=lambda scored: (-scored.score, scored.doc_id),
+        )
+    falling: list[ScoredDoc] = []
+    last = np.float32(np.inf)
+    for doc_id, score in results:
+        last = min(np.float32(score), np.nextafter(last, np.float32(-np.inf)))
+        falling.append(ScoredDoc(doc_id, float(last)))
+    return falling

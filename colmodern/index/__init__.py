@@ -1,0 +1,1 @@
+"""What finds documents by MaxSim. Sees embeddings, never text."""

@@ -1,0 +1,121 @@
+"""Exact MaxSim over every document: the truth that faster indexes are measured against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from colmodern.config.units import parse_bytes
+from colmodern.errors import InputError, ResourceError
+from colmodern.index.ranking import TopK
+from colmodern.kernels.exact import maxsim_scores
+from colmodern.progress import Progress, Silent
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.store import EmbeddingStore
+from colmodern.types import ScoredDoc
+
+_QUERY_TOKENS_AT_ONCE = 1024  # wide enough for the matrix product to be the only cost
+
+
+class ExactIndex:
+    """Scores every document with every query, in chunks that keep to a memory budget.
+
+    embeddings: TokenEmbeddings in memory, or an EmbeddingStore that is mapped from disk
+    doc_ids: (n_docs,) unique strings; default "0", "1", ...
+    memory_budget: bytes, or text as "512M" or "2G", for copies and similarities at one time
+    device: "cpu", "cuda" or "cuda:N"
+
+    Raises InputError when ids are missing or repeat, ResourceError when the budget is too
+    small for the longest document.
+    """
+
+    def __init__(
+        self,
+        embeddings: TokenEmbeddings | EmbeddingStore,
+        doc_ids: Sequence[str] | None = None,
+        *,
+        memory_budget: int | str = "1G",
+        device: str = "cpu",
+    ) -> None:
+        self.embeddings = embeddings
+        self.doc_ids = (
+            [str(i) for i in range(embeddings.n_docs)] if doc_ids is None else list(doc_ids)
+        )
+        self.device = device
+        self._memory = parse_bytes(memory_budget, name="memory_budget")
+        if len(self.doc_ids) != embeddings.n_docs:
+            raise InputError(
+                f"doc_ids has {len(self.doc_ids)} entries for {embeddings.n_docs} documents; "
+                "pass one id a document"
+            )
+        if len(set(self.doc_ids)) != len(self.doc_ids):
+            raise InputError("doc_ids has repeated ids; make them unique")
+
+    @classmethod
+    def load(
+        cls, shard_folder: Path | str, *, memory_budget: int | str = "1G", device: str = "cpu"
+    ) -> ExactIndex:
+        """Open a folder of encoded shards without reading it.
+
+        Raises StorageError when the folder is damaged, unfinished or foreign.
+        """
+        store = EmbeddingStore(shard_folder)
+        return cls(store, store.doc_ids, memory_budget=memory_budget, device=device)
+
+    def search(self, query: npt.NDArray[np.floating], k: int = 10) -> list[ScoredDoc]:
+        """The best ``k`` documents for one (n_query_tokens, dim) query, best first."""
+        return self.search_batch(TokenEmbeddings.from_list([query], dim=self.embeddings.dim), k)[0]
+
+    def search_batch(
+        self, queries: TokenEmbeddings, k: int = 100, *, progress: Progress | None = None
+    ) -> list[list[ScoredDoc]]:
+        """The best ``k`` documents of each query, in the order of the queries.
+
+        Raises InputError when k is below 1 or the queries' dim is not the index's.
+        """
+        if k < 1:
+            raise InputError(f"k={k}; ask for at least 1 document")
+        if queries.dim != self.embeddings.dim and queries.n_docs:
+            raise InputError(
+                f"queries have dim={queries.dim}, the index has dim={self.embeddings.dim}; "
+                "encode both with the same encoder"
+            )
+        best = TopK(queries.n_docs, k, self.doc_ids)
+        progress = progress or Silent()
+        progress.start("search", self.embeddings.n_docs, unit="documents")
+        tile = max(1, min(_QUERY_TOKENS_AT_ONCE, queries.n_tokens))
+        for first, documents in self.embeddings.chunks(self._tokens_at_once(tile)):
+            best.add(
+                first,
+                maxsim_scores(
+                    np.asarray(queries.values),
+                    queries.offsets,
+                    documents.values,
+                    documents.offsets,
+                    device=self.device,
+                    max_similarities=self._similarities(documents.n_tokens),
+                ),
+            )
+            progress.advance(documents.n_docs)
+        progress.finish()
+        return best.results()
+
+    def _tokens_at_once(self, tile: int) -> int:
+        return max(1, self._memory // (self._bytes_per_token + 4 * tile))
+
+    def _similarities(self, n_tokens: int) -> int:
+        """float32 similarities that fit beside a chunk of ``n_tokens``."""
+        room = (self._memory - n_tokens * self._bytes_per_token) // 4
+        if room < n_tokens:
+            raise ResourceError(
+                f"memory_budget={self._memory} bytes is too small for a document of {n_tokens} tokens; "
+                f"give at least {n_tokens * (self._bytes_per_token + 4)}"
+            )
+        return room
+
+    @property
+    def _bytes_per_token(self) -> int:
+        return self.embeddings.dim * (4 + 2) + 16  # float32 copy, stored form, bookkeeping

@@ -1,0 +1,49 @@
+"""Keeping the best k documents of many, in one order that everybody gets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from colmodern.types import ScoredDoc
+
+
+class TopK:
+    """The best ``k`` documents of every query, fed in pieces; ties go to the smaller doc_id.
+
+    doc_ids: (n_docs,) the ids that doc_index values point into
+    """
+
+    def __init__(self, n_queries: int, k: int, doc_ids: Sequence[str]) -> None:
+        self._k = k
+        self._doc_ids = doc_ids
+        # a document's place among all ids in sorted order decides ties
+        self._places = np.empty(len(doc_ids), np.int64)
+        self._places[sorted(range(len(doc_ids)), key=doc_ids.__getitem__)] = np.arange(len(doc_ids))
+        self._indices = [np.empty(0, np.int64)] * n_queries
+        self._scores = [np.empty(0, np.float32)] * n_queries
+
+    def add(self, first_doc: int, scores: npt.NDArray[np.float32]) -> None:
+        """Consider documents first_doc, first_doc + 1, ...; scores: (n_queries, n_new_docs)."""
+        fresh = np.arange(first_doc, first_doc + scores.shape[1])
+        for query in range(len(scores)):
+            indices = np.concatenate([self._indices[query], fresh])
+            values = np.concatenate([self._scores[query], scores[query]])
+            if len(values) > self._k:
+                kth = np.partition(values, len(values) - self._k)[len(values) - self._k]
+                keep = values >= kth  # with all ties of the last place
+                indices, values = indices[keep], values[keep]
+            order = np.lexsort((self._places[indices], -values))[: self._k]
+            self._indices[query], self._scores[query] = indices[order], values[order]
+
+    def results(self) -> list[list[ScoredDoc]]:
+        """One list a query, best first."""
+        return [
+            [
+                ScoredDoc(self._doc_ids[int(i)], float(s))
+                for i, s in zip(indices, scores, strict=True)
+            ]
+            for indices, scores in zip(self._indices, self._scores, strict=True)
+        ]

@@ -1,0 +1,1 @@
+"""MaxSim arithmetic: ``reference`` is the specification, the others are faster."""

@@ -1,0 +1,37 @@
+"""The one place that imports packages which the base install does not have."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+from colmodern.errors import MissingExtraError
+
+
+def require(module: str, *, extra: str) -> ModuleType:
+    """Import an optional module.
+
+    Raises MissingExtraError with the command that installs it.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(_cure(module, extra)) from error
+
+
+def package_folder(package: str, *, extra: str | None = None) -> Path:
+    """Folder of an installed package, found without importing it.
+
+    Raises MissingExtraError when the package is not installed.
+    """
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingExtraError(_cure(package, extra))
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _cure(module: str, extra: str | None) -> str:
+    command = f"pip install 'colmodern[{extra}]'" if extra else f"pip install {module}"
+    return f"the package {module!r} is not installed; install it with: {command}"

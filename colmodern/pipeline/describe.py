@@ -1,0 +1,47 @@
+"""What ``colmodern info`` says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from colmodern.errors import InputError
+from colmodern.pipeline.artifacts import read_environment
+from colmodern.pipeline.environment import describe_environment
+from colmodern.pipeline.run_folder import CONFIG
+from colmodern.ragged.store import EmbeddingStore
+
+
+def describe(what: str | None, *, verify: bool = False) -> dict[str, Any]:
+    """Facts about a run folder, a folder of embeddings or a model; None: this machine.
+
+    verify: for embeddings, compare every file with its checksum
+
+    Raises StorageError for damaged embeddings, CheckpointError for what is none of these.
+    """
+    if what is None:
+        return describe_environment()
+    folder = Path(what)
+    if (folder / CONFIG).is_file():
+        metrics = json.loads((folder / "metrics.json").read_text("utf-8"))
+        environment = read_environment(folder)
+        return {
+            "run": str(folder),
+            **metrics,
+            "model": environment["model"]["model"],
+            "dataset": environment["dataset"]["description"],
+            "embeddings": environment["embeddings"],
+        }
+    if (folder / "manifest.json").is_file() or any(folder.glob("shard-*")):
+        store = EmbeddingStore(folder)
+        if verify:
+            store.verify()
+        about = {k: v for k, v in store.manifest.items() if k not in {"shards", "format"}}
+        shards = len(store.manifest["shards"])
+        return {"embeddings": str(folder), "bytes": store.n_bytes, "shards": shards, **about}
+    if verify:
+        raise InputError(f"{what} is no folder of embeddings; --verify has nothing to compare")
+    from colmodern.encoder.encoder import Encoder
+
+    return Encoder.from_pretrained(what, device="cpu").describe()

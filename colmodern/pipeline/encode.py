@@ -1,0 +1,112 @@
+"""Texts to shards on disk, resumable; the only way a corpus is encoded."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from colmodern.encoder.encoder import Encoder
+from colmodern.encoder.settings import Role
+from colmodern.files import sha256_of_json
+from colmodern.progress import Progress
+from colmodern.ragged.store import EmbeddingStore, ShardWriter
+from colmodern.types import Corpus, Document
+
+Text = tuple[str, str]  # (id, text)
+
+
+def document_texts(corpus: Iterable[Document], *, join_titles: bool) -> Iterator[Text]:
+    """The text that is encoded for each document."""
+    for document in corpus:
+        text = f"{document.title} {document.text}" if join_titles else document.text
+        yield document.doc_id, text.strip()
+
+
+def corpus_key(corpus: Corpus, encoder: Encoder, *, join_titles: bool, dtype: str) -> str:
+    """Digest of all that stored document embeddings depend on."""
+    encoded_by = encoder.fingerprint("document")
+    return sha256_of_json([corpus.fingerprint, join_titles, encoded_by, dtype])
+
+
+def encode_corpus(
+    corpus: Corpus,
+    encoder: Encoder,
+    folder: Path,
+    *,
+    join_titles: bool,
+    dtype: str,
+    shard_tokens: int,
+    progress: Progress,
+) -> tuple[EmbeddingStore, bool]:
+    """Encode the documents of a corpus; arguments and result as of ``encode_to_store``."""
+    return encode_to_store(
+        document_texts(corpus, join_titles=join_titles),
+        len(corpus),
+        encoder,
+        folder,
+        role="document",
+        fingerprint=corpus_key(corpus, encoder, join_titles=join_titles, dtype=dtype),
+        dtype=dtype,
+        shard_tokens=shard_tokens,
+        progress=progress,
+    )
+
+
+def encode_to_store(
+    texts: Iterable[Text],
+    n_texts: int,
+    encoder: Encoder,
+    folder: Path,
+    *,
+    role: Role,
+    fingerprint: str,
+    dtype: str,
+    shard_tokens: int,
+    progress: Progress,
+) -> tuple[EmbeddingStore, bool]:
+    """Encode texts into a store, going on after the last finished shard of an earlier call.
+
+    fingerprint: of everything the embeddings depend on
+    shard_tokens: a shard ends when its texts reach this many tokens, by a guess from their size
+
+    Returns the store and whether it was there already.
+    Raises StorageError when the folder holds other embeddings or cannot be written.
+    """
+    task = f"encode {'queries' if role == 'query' else 'documents'}"
+    writer = ShardWriter(folder, fingerprint=fingerprint, dtype=dtype)
+    if (folder / "manifest.json").is_file():
+        return EmbeddingStore(folder), True
+    if writer.n_docs:
+        progress.note(f"{task}: going on after {writer.n_docs:,} of {n_texts:,}")
+    progress.start(task, n_texts, unit="texts", done=writer.n_docs)
+    limit = encoder.settings.query_length if role == "query" else encoder.settings.document_length
+    rest = itertools.islice(texts, writer.n_docs, None)
+    for shard in _shards(rest, limit=limit, shard_tokens=shard_tokens):
+        start = time.perf_counter()
+        tokenized = encoder.tokenize([text for _, text in shard], role)
+        embeddings = encoder.encode_tokens(tokenized, progress=progress)
+        facts = {
+            "seconds": time.perf_counter() - start,
+            "n_truncated": int((tokenized.cut > 0).sum()),
+            "n_cut_tokens": int(tokenized.cut.sum()),
+            "n_input_tokens": int(tokenized.attended.sum()),
+        }
+        writer.add(embeddings, [text_id for text_id, _ in shard], facts=facts)
+    progress.finish()
+    return writer.finish(encoder=encoder.describe(), role=role), False
+
+
+def _shards(texts: Iterable[Text], *, limit: int, shard_tokens: int) -> Iterator[list[Text]]:
+    """Cut texts into lists of about ``shard_tokens`` tokens, without tokenizing them."""
+    shard: list[Text] = []
+    tokens = 0
+    for text_id, text in texts:
+        shard.append((text_id, text))
+        tokens += min(limit, len(text) // 4 + 2)  # about four letters a token
+        if tokens >= shard_tokens:
+            yield shard
+            shard, tokens = [], 0
+    if shard:
+        yield shard

@@ -1,0 +1,107 @@
+"""Collecting what a run's report shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from colmodern.evaluation.report import HardQuery, Report, ShownDoc, render
+from colmodern.files import write_text
+from colmodern.types import Dataset, ScoredDoc
+
+if TYPE_CHECKING:
+    from colmodern.pipeline.evaluate import EvalResult
+
+_HARD_QUERIES = 10
+_RESULTS_SHOWN = 3
+_RELEVANT_SHOWN = 3
+
+Results = Mapping[str, Sequence[ScoredDoc]]
+
+
+def write_report(
+    path: Path, result: EvalResult, dataset: Dataset, run: Results, environment: dict[str, Any]
+) -> None:
+    """Write the HTML page of a run; reads the corpus once more for the texts it shows."""
+    write_text(path, render(_report(result, dataset, run, environment)))
+
+
+def headline(result: EvalResult) -> list[tuple[str, str]]:
+    """The figures that stand for a run, as label and text: also the table in the terminal."""
+    facts, timings = result.facts, result.timings
+    truncated = f"{facts['truncated_documents']:,} ({facts['cut_tokens_share']:.1%} of tokens)"
+    return [
+        *((name, f"{value:.4f}") for name, value in result.evaluation.mean.items()),
+        ("documents / s", f"{timings['encode documents'].per_second:,.1f}"),
+        ("queries / s", f"{timings['search'].per_second:,.1f}"),
+        ("bytes / token", f"{facts['bytes_per_token']:,.1f}"),
+        ("truncated documents", truncated),
+    ]
+
+
+def _report(
+    result: EvalResult, dataset: Dataset, run: Results, environment: dict[str, Any]
+) -> Report:
+    measure = next(iter(result.evaluation.mean))
+    values = {query: row[measure] for query, row in result.evaluation.per_query.items()}
+    hardest = sorted(values, key=lambda query: (values[query], query))[:_HARD_QUERIES]
+    shown = {query: _shown_ids(run[query], dataset.qrels[query]) for query in hardest}
+    texts = _texts(dataset, {doc_id for ids in shown.values() for doc_id in ids})
+    facts = result.facts
+    return Report(
+        title=f"{result.config.name}: {measure} {result.evaluation.mean[measure]:.4f}",
+        subtitle=(
+            f"{dataset.description}; {facts['documents']:,} documents, {facts['queries']:,} queries, "
+            f"{facts['tokens']:,} token embeddings of {facts['dim']} dimensions"
+        ),
+        cards=headline(result),
+        measure=measure,
+        values=list(values.values()),
+        hardest=[
+            HardQuery(
+                query,
+                dataset.queries[query],
+                values[query],
+                _documents(shown[query], run[query], dataset.qrels[query], texts),
+            )
+            for query in hardest
+        ],
+        timings=[
+            (
+                name,
+                timing.seconds,
+                f"{timing.per_second:,.1f} {timing.unit}/s",
+                "reused from an earlier run" if timing.reused else "",
+            )
+            for name, timing in result.timings.items()
+        ],
+        recipe={"config": result.config.model_dump(mode="json"), "environment": environment},
+    )
+
+
+def _shown_ids(results: Sequence[ScoredDoc], grades: Mapping[str, int]) -> list[str]:
+    relevant = [doc_id for doc_id, grade in grades.items() if grade > 0][:_RELEVANT_SHOWN]
+    return list(dict.fromkeys([*relevant, *(r.doc_id for r in results[:_RESULTS_SHOWN])]))
+
+
+def _documents(
+    doc_ids: Sequence[str],
+    results: Sequence[ScoredDoc],
+    grades: Mapping[str, int],
+    texts: Mapping[str, str],
+) -> list[ShownDoc]:
+    places = {result.doc_id: (rank, result.score) for rank, result in enumerate(results, 1)}
+    documents = []
+    for doc_id in doc_ids:
+        rank, score = places.get(doc_id, (None, None))
+        documents.append(ShownDoc(doc_id, texts[doc_id], rank, score, grades.get(doc_id)))
+    return sorted(documents, key=lambda document: document.rank or 10**9)
+
+
+def _texts(dataset: Dataset, wanted: set[str]) -> dict[str, str]:
+    return {
+        document.doc_id: f"{document.title}\n{document.text}".strip()
+        for document in dataset.corpus
+        if document.doc_id in wanted
+    }

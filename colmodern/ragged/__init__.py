@@ -1,0 +1,1 @@
+"""Token embeddings without padding, in memory and on disk."""

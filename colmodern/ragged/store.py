@@ -1,0 +1,257 @@
+"""Token embeddings on disk: memory-mapped shards under one manifest.
+
+    FOLDER/manifest.json               written last: its presence means the work finished
+    FOLDER/shard-00000/values.npy      (n_tokens, dim) float16 or float32
+    FOLDER/shard-00000/offsets.npy     (n_docs + 1,) int64
+    FOLDER/shard-00000/token_ids.npy   (n_tokens,) int32
+    FOLDER/shard-00000/doc_ids.json    n_docs strings
+    FOLDER/shard-00000/shard.json      counts, checksums, what its making cost
+
+A shard is written to a temporary folder and renamed, so a shard that is there is whole; an
+interrupted writer goes on after the last one.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from colmodern.errors import StorageError
+from colmodern.files import sha256_of_file, staging, write_bytes, write_json
+from colmodern.ragged.embeddings import TokenEmbeddings
+
+FORMAT = "colmodern-embeddings"
+VERSION = 1
+_ARRAYS = ("values", "offsets", "token_ids")
+_LARGEST_HEADER = 4096  # bytes; ours have 128
+
+
+class ShardWriter:
+    """Appends shards to a folder; opening an unfinished one again goes on where it stopped.
+
+    fingerprint: what the embeddings depend on; a folder begun with another one is refused
+    dtype: "float16" or "float32", how values are stored
+
+    Raises StorageError for a folder with another fingerprint or with files of someone else.
+    """
+
+    def __init__(self, folder: Path, *, fingerprint: str, dtype: str = "float16") -> None:
+        self.folder = folder
+        self.fingerprint = fingerprint
+        self.dtype = dtype
+        self.shards = _finished_shards(folder)
+        if any(
+            shard["fingerprint"] != fingerprint or shard["dtype"] != dtype for shard in self.shards
+        ):
+            raise StorageError(
+                f"{folder} holds embeddings of another encoder, collection or dtype; "
+                "choose another folder, or delete this one"
+            )
+        if not self.shards and folder.exists() and any(_foreign(folder)):
+            raise StorageError(
+                f"{folder} is not empty and holds no embeddings; choose another folder"
+            )
+
+    @property
+    def n_docs(self) -> int:
+        """Documents in finished shards; the next shard begins with this one."""
+        return sum(shard["n_docs"] for shard in self.shards)
+
+    def add(
+        self,
+        embeddings: TokenEmbeddings,
+        doc_ids: Sequence[str],
+        *,
+        facts: Mapping[str, float] | None = None,
+    ) -> None:
+        """Write one shard; ``facts`` are numbers to sum up in the manifest (seconds, cut tokens)."""
+        name = f"shard-{len(self.shards):05d}"
+        arrays = {
+            "values": np.ascontiguousarray(embeddings.values, dtype=self.dtype),
+            "offsets": embeddings.offsets,
+            "token_ids": embeddings.token_ids,
+        }
+        with staging(self.folder / name) as folder:
+            for part, array in arrays.items():
+                if array is not None:
+                    _write_array(folder / f"{part}.npy", array)
+            write_json(folder / "doc_ids.json", list(doc_ids))
+            shard = {
+                "name": name,
+                "fingerprint": self.fingerprint,
+                "dtype": self.dtype,
+                "dim": embeddings.dim,
+                "n_docs": embeddings.n_docs,
+                "n_tokens": embeddings.n_tokens,
+                "has_token_ids": embeddings.token_ids is not None,
+                "facts": dict(facts or {}),
+                "sha256": {file.name: sha256_of_file(file) for file in sorted(folder.iterdir())},
+            }
+            write_json(folder / "shard.json", shard)
+        self.shards.append(shard)
+
+    def finish(self, **about: Any) -> EmbeddingStore:
+        """Write the manifest, with ``about`` in it, and open the store."""
+        facts: dict[str, float] = {}
+        for shard in self.shards:
+            for key, value in shard["facts"].items():
+                facts[key] = facts.get(key, 0) + value
+        manifest = {
+            "format": FORMAT,
+            "version": VERSION,
+            "fingerprint": self.fingerprint,
+            "dtype": self.dtype,
+            "dim": self.shards[0]["dim"] if self.shards else 0,
+            "n_docs": self.n_docs,
+            "n_tokens": sum(shard["n_tokens"] for shard in self.shards),
+            "facts": facts,
+            **about,
+            "shards": [
+                {
+                    key: shard[key]
+                    for key in ("name", "n_docs", "n_tokens", "has_token_ids", "sha256")
+                }
+                for shard in self.shards
+            ],
+        }
+        write_json(self.folder / "manifest.json", manifest)
+        return EmbeddingStore(self.folder)
+
+
+class EmbeddingStore:
+    """A finished folder of shards, opened without reading its arrays.
+
+    Raises StorageError when the folder is not such a store, is unfinished, or a file is
+    missing or has another size than the manifest says.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        self.manifest = _read_manifest(self.folder)
+        self.n_docs: int = self.manifest["n_docs"]
+        self.n_tokens: int = self.manifest["n_tokens"]
+        self.dim: int = self.manifest["dim"]
+        self._shards = [self._map(shard) for shard in self.manifest["shards"]]
+
+    @cached_property
+    def doc_ids(self) -> list[str]:
+        """(n_docs,) the document ids, in order."""
+        ids: list[str] = []
+        for shard in self.manifest["shards"]:
+            ids += json.loads((self.folder / shard["name"] / "doc_ids.json").read_text("utf-8"))
+        if len(ids) != self.n_docs:
+            raise StorageError(
+                f"{self.folder} names {len(ids)} documents for {self.n_docs}; {_CURE}"
+            )
+        return ids
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of all files on disk, in bytes."""
+        return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
+
+    def chunks(self, max_tokens: int) -> Iterator[tuple[int, TokenEmbeddings]]:
+        """As TokenEmbeddings.chunks, over all shards; values stay on disk until touched."""
+        first = 0
+        for shard in self._shards:
+            for start, texts in shard.chunks(max_tokens):
+                yield first + start, texts
+            first += shard.n_docs
+
+    def to_memory(self) -> TokenEmbeddings:
+        """Everything as one float32 TokenEmbeddings: for queries and small collections."""
+        values = [np.asarray(shard.values, dtype=np.float32) for shard in self._shards]
+        ids = [shard.token_ids for shard in self._shards if shard.token_ids is not None]
+        lengths = [shard.lengths for shard in self._shards]
+        if not values:
+            return TokenEmbeddings.from_list([], dim=self.dim)
+        return TokenEmbeddings(
+            np.concatenate(values),
+            np.concatenate([[0], np.cumsum(np.concatenate(lengths))]),
+            np.concatenate(ids) if len(ids) == len(values) else None,
+        )
+
+    def verify(self) -> None:
+        """Compare every file with its checksum.
+
+        Raises StorageError that names the first file that differs.
+        """
+        for shard in self.manifest["shards"]:
+            for name, expected in shard["sha256"].items():
+                path = self.folder / shard["name"] / name
+                if sha256_of_file(path) != expected:
+                    raise StorageError(f"{path} differs from its checksum; {_CURE}")
+
+    def _map(self, shard: Mapping[str, Any]) -> TokenEmbeddings:
+        folder = self.folder / shard["name"]
+        names = _ARRAYS if shard["has_token_ids"] else _ARRAYS[:2]
+        try:
+            arrays = [_map_array(folder / f"{name}.npy") for name in names]
+            embeddings = TokenEmbeddings(arrays[0], np.array(arrays[1]), *arrays[2:])
+        except (OSError, ValueError) as error:
+            raise StorageError(f"{folder} cannot be read ({error}); {_CURE}") from error
+        if (embeddings.n_docs, embeddings.n_tokens) != (shard["n_docs"], shard["n_tokens"]):
+            raise StorageError(f"{folder} has other counts than the manifest says; {_CURE}")
+        return embeddings
+
+
+_CURE = "delete the folder and encode again"
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.json"
+    if not path.is_file():
+        if _finished_shards(folder):
+            raise StorageError(
+                f"{folder} is unfinished (no manifest.json); run the command that encodes it again "
+                "and it goes on after the last finished shard"
+            )
+        raise StorageError(f"{folder} holds no embeddings: there is no manifest.json in it")
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise StorageError(f"{path} is not JSON ({error}); {_CURE}") from error
+    if manifest.get("format") != FORMAT:
+        raise StorageError(f"{path} has format={manifest.get('format')!r}, not {FORMAT!r}")
+    if manifest.get("version") != VERSION:
+        raise StorageError(
+            f"{path} has version={manifest.get('version')!r}; this colmodern reads version {VERSION}: "
+            "encode again, or use the colmodern that wrote it"
+        )
+    return manifest
+
+
+def _finished_shards(folder: Path) -> list[dict[str, Any]]:
+    """Records of shard-00000, shard-00001, ... up to the first that is missing."""
+    shards: list[dict[str, Any]] = []
+    while (record := folder / f"shard-{len(shards):05d}" / "shard.json").is_file():
+        shards.append(json.loads(record.read_text("utf-8")))
+    return shards
+
+
+def _foreign(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.iterdir() if not path.name.startswith(".shard-"))
+
+
+def _write_array(path: Path, array: npt.NDArray[Any]) -> None:
+    # not np.save: on a full disk it raises an OSError without errno
+    array = np.ascontiguousarray(array)
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+    write_bytes(
+        path, header.getvalue(), array.tobytes() if array.size == 0 else array.data.cast("B")
+    )
+
+
+def _map_array(path: Path) -> npt.NDArray[Any]:
+    # an empty array cannot be mapped; it has nothing but its header
+    is_empty = path.stat().st_size < _LARGEST_HEADER and np.load(path, allow_pickle=False).size == 0
+    array: npt.NDArray[Any] = np.load(path, mmap_mode=None if is_empty else "r", allow_pickle=False)
+    return array

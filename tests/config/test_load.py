@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from colmodern.config.load import config_hash, dump, load_eval_config
+from colmodern.config.models import EvalConfig
+from colmodern.config.units import parse_bytes
+from colmodern.encoder.settings import EncoderSettings
+from colmodern.errors import ConfigError, InputError
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_shipped_config_loads(path: Path) -> None:
+    config = load_eval_config(path)
+    assert config.measures
+
+
+def test_defaults_name_and_overrides(tmp_path: Path) -> None:
+    path = write(tmp_path, "encoder: {model: m}\n")
+    config = load_eval_config(path, ["search.k=200", "dataset.name=x", "encoder.skiplist=[a, b]"])
+    assert (config.name, config.search.k, config.dataset.name) == ("mine", 200, "x")
+    assert config.encoder.settings() == {"skiplist": ("a", "b")}
+    assert config.measures == ("nDCG@10", "RR@10", "R@100")
+
+
+def test_a_dumped_config_loads_as_itself(tmp_path: Path) -> None:
+    config = load_eval_config(write(tmp_path, "encoder: {model: m}\nsearch: {k: 300}\n"))
+    again = tmp_path / "again.yaml"
+    again.write_text(dump(config))
+    assert load_eval_config(again) == config
+
+
+def test_the_hash_ignores_order_and_follows_values(tmp_path: Path) -> None:
+    one = load_eval_config(write(tmp_path, "encoder: {model: m, seed: 1}\nsearch: {k: 300}\n"))
+    same = load_eval_config(write(tmp_path, "search: {k: 300}\nencoder: {seed: 1, model: m}\n"))
+    other = load_eval_config(write(tmp_path, "search: {k: 301}\nencoder: {seed: 1, model: m}\n"))
+    assert config_hash(one) == config_hash(same) != config_hash(other)
+
+
+def test_all_faults_are_told_at_once_with_their_cure(tmp_path: Path) -> None:
+    path = write(tmp_path, "encoder: {modle: m, dtype: int4}\nsearch: {k: 0}\nquux: 1\n")
+    with pytest.raises(ConfigError) as caught:
+        load_eval_config(path)
+    message = str(caught.value)
+    assert "encoder.modle: unknown key; did you mean 'model'?" in message
+    assert "encoder.model: missing" in message
+    assert "encoder.dtype" in message
+    assert "search.k: Input should be greater than or equal to 1 (given: 0)" in message
+    assert "quux: unknown key; known keys: name, dataset" in message
+    assert message.count("mine.yaml:") == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "message"),
+    [
+        ("a: [", [], "not valid YAML"),
+        ("- a", [], "holds list, not settings"),
+        ("encoder: {model: m}", ["search.k"], "not of the form key.path=value"),
+        ("encoder: {model: m}", ["encoder.model.x=1"], "model is a single value"),
+        ("encoder: {model: m}", ["search.k=5"], "nDCG@10 needs 10 documents"),
+        ("encoder: {model: m}", ["name=../up"], "cannot name a folder"),
+        ("encoder: {model: m}", ["index.memory_budget=lots"], "'lots' is not a size"),
+        ("encoder: {model: m}", ["index.kind=[a]"], "index.kind"),
+    ],
+)
+def test_faults_by_hand(tmp_path: Path, text: str, overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message.replace(".", r"\.").replace("[", r"\[")):
+        load_eval_config(write(tmp_path, text), overrides)
+
+
+def test_a_missing_file_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"cannot read config nowhere\.yaml"):
+        load_eval_config("nowhere.yaml")
+
+
+def test_every_encoder_setting_can_be_configured() -> None:
+    from dataclasses import fields
+
+    config = load_config(**{"encoder.model": "m"})
+    known = set(type(config.encoder).model_fields)
+    assert {field.name for field in fields(EncoderSettings)} <= known
+
+
+def load_config(**values: str) -> EvalConfig:
+    nested: dict = {"name": "x"}
+    for key, value in values.items():
+        parent, child = key.split(".")
+        nested.setdefault(parent, {})[child] = yaml.safe_load(value)
+    return EvalConfig.model_validate(nested)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("512M", 512_000_000), ("2G", 2 * 10**9), (77, 77), ("1.5K", 1500), ("3 GB", 3 * 10**9)],
+)
+def test_sizes(text: str | int, size: int) -> None:
+    assert parse_bytes(text, name="x") == size
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1X", "lots", "nan"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match=r"max_ram='.*' is not a size"):
+        parse_bytes(text, name="max_ram")

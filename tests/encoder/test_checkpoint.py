@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import checkpoints
+import pytest
+
+from colmodern.encoder.checkpoint import detect_kind, read_checkpoint
+from colmodern.encoder.formats import longest_input
+from colmodern.errors import CheckpointError, MissingExtraError
+
+
+@pytest.mark.parametrize(
+    ("library", "name", "kind"),
+    [
+        ("pylate", "bert", "pylate"),
+        ("stanford", "modernbert", "stanford"),
+        ("sentence_transformers", "bert-min", "sentence-transformers"),
+    ],
+)
+def test_each_kind_is_told_by_its_files(library: str, name: str, kind: str, tmp_path: Path) -> None:
+    assert detect_kind(checkpoints.write(library, name, tmp_path)) == kind
+
+
+def test_a_backbone_and_a_single_vector_model_are_plain(tmp_path: Path, bert: Path) -> None:
+    assert detect_kind(bert) == "plain"
+    folder = checkpoints.plain(tmp_path, "bert")
+    modules = [
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+        {
+            "idx": 1,
+            "name": "1",
+            "path": "1_Pooling",
+            "type": "sentence_transformers.models.Pooling",
+        },
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    assert detect_kind(folder) == "plain"
+    assert read_checkpoint(folder).layers == ()
+
+
+def test_stanford_is_told_without_metadata_by_its_architecture(tmp_path: Path) -> None:
+    folder = checkpoints.stanford(tmp_path, "bert")
+    (folder / "artifact.metadata").unlink()
+    assert detect_kind(folder) == "stanford"
+    settings = read_checkpoint(folder).settings
+    assert (settings.query_marker, settings.query_length) == ("[unused0]", 32)
+
+
+def test_settings_are_read_from_the_checkpoint(tmp_path: Path) -> None:
+    settings = read_checkpoint(checkpoints.pylate(tmp_path, "bert", skiplist_words=["!"])).settings
+    assert settings.query_length == checkpoints.QUERY_LENGTH
+    assert settings.document_marker == "[D] "
+    assert settings.skiplist == ("!",)
+
+
+def test_an_unknown_kind_says_what_was_found(tmp_path: Path) -> None:
+    (tmp_path / "weights.gguf").write_text("")
+    with pytest.raises(CheckpointError, match=r"unknown kind \(found weights\.gguf\)"):
+        read_checkpoint(tmp_path)
+
+
+def test_what_is_not_there_is_named() -> None:
+    with pytest.raises(CheckpointError, match=r"no folder \./nowhere"):
+        read_checkpoint("./nowhere")
+    with pytest.raises(CheckpointError, match="hub gave no model of that name"):
+        read_checkpoint("nobody/nothing", revision="v1")
+    with pytest.raises(MissingExtraError, match="pip install no_such_package"):
+        read_checkpoint("package:no_such_package/model")
+
+
+def test_damage_is_named(tmp_path: Path) -> None:
+    folder = checkpoints.pylate(tmp_path, "bert")
+    (folder / "1_Dense" / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"1_Dense has neither model\.safetensors"):
+        read_checkpoint(folder)
+    (folder / "modules.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"modules\.json is not JSON"):
+        read_checkpoint(folder)
+
+
+def test_an_activation_from_elsewhere_is_not_loaded(tmp_path: Path) -> None:
+    folder = checkpoints.pylate(tmp_path, "bert")
+    path = folder / "1_Dense" / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "activation_function": "os.system"}))
+    with pytest.raises(CheckpointError, match=r"only classes of torch\.nn"):
+        read_checkpoint(folder)
+
+
+def test_roberta_counts_positions_from_its_padding() -> None:
+    roberta = {"model_type": "xlm-roberta", "max_position_embeddings": 514, "pad_token_id": 1}
+    assert longest_input(roberta) == 512
+    assert longest_input({"model_type": "bert", "max_position_embeddings": 512}) == 512
+    assert longest_input({"model_type": "t5"}) is None
+
+
+def test_checksums_follow_the_bytes(tmp_path: Path) -> None:
+    one = read_checkpoint(checkpoints.plain(tmp_path / "one", "bert"))
+    same = read_checkpoint(checkpoints.plain(tmp_path / "two", "bert"))
+    other = read_checkpoint(checkpoints.stanford(tmp_path / "three", "bert"))
+    assert one.weights_sha256 == same.weights_sha256 != other.weights_sha256
+    assert one.tokenizer_sha256 == same.tokenizer_sha256

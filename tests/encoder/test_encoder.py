@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import checkpoints
+import numpy as np
+import pytest
+import torch
+
+from colmodern import Encoder
+from colmodern.encoder import backbone
+from colmodern.errors import CheckpointError, ConfigError, InputError, ResourceError
+
+TEXTS = checkpoints.DOCUMENTS
+
+
+def test_rows_are_unit_and_carry_their_token_ids(pylate_bert: Path) -> None:
+    encoder = Encoder.from_pretrained(pylate_bert)
+    embeddings = encoder.encode_documents(TEXTS)
+    assert embeddings.values.dtype == np.float32
+    assert embeddings.values.shape == (embeddings.n_tokens, checkpoints.DIM)
+    np.testing.assert_allclose(np.linalg.norm(embeddings.values, axis=1), 1, atol=1e-5)
+    tokenized = encoder.tokenize(TEXTS, "document")
+    kept = [ids[scored] for ids, scored in zip(tokenized.ids, tokenized.scored, strict=True)]
+    assert np.array_equal(embeddings.token_ids, np.concatenate(kept))
+
+
+@pytest.mark.parametrize("fixture", ["bert", "modernbert", "pylate_bert"])
+def test_batching_does_not_change_embeddings(fixture: str, request) -> None:
+    encoder = Encoder.from_pretrained(request.getfixturevalue(fixture))
+    together = encoder.encode_documents(TEXTS)
+    for i, text in enumerate(TEXTS):
+        np.testing.assert_allclose(together[i], encoder.encode_documents([text])[0], atol=2e-5)
+
+
+def test_padding_never_scores(modernbert: Path) -> None:
+    encoder = Encoder.from_pretrained(modernbert)
+    lengths = encoder.encode_documents(["a", "a b c d e f g"]).lengths
+    assert lengths.tolist() == [
+        len(ids) for ids in encoder.tokenize(["a", "a b c d e f g"], "document").ids
+    ]
+
+
+def test_no_texts_give_no_embeddings(bert: Path) -> None:
+    embeddings = Encoder.from_pretrained(bert).encode_documents([])
+    assert (embeddings.n_docs, embeddings.values.shape) == (0, (0, checkpoints.HIDDEN))
+
+
+def test_a_text_wholly_on_the_skiplist_has_no_rows(bert: Path) -> None:
+    encoder = Encoder.from_pretrained(bert, skiplist=["[CLS]", "[SEP]", "."])
+    assert encoder.encode_documents(["...", "a list"]).lengths.tolist() == [0, 2]
+
+
+def test_a_new_projection_is_seeded(bert: Path) -> None:
+    def rows(seed: int) -> np.ndarray:
+        encoder = Encoder.from_pretrained(bert, projection_dim=16, seed=seed)
+        assert encoder.dim == 16
+        return encoder.encode_documents(TEXTS).values
+
+    assert np.array_equal(rows(1), rows(1))
+    assert not np.allclose(rows(1), rows(2))
+
+
+def test_modernbert_takes_8192_tokens(modernbert: Path) -> None:
+    encoder = Encoder.from_pretrained(modernbert)
+    assert encoder.settings.document_length == 8192
+    tokenized = encoder.tokenize(["ab " * 4000], "document")
+    assert tokenized.lengths.tolist() == [8192]
+    assert tokenized.cut.tolist() == [2 + 11_999 - 8192]
+
+
+@pytest.mark.slow
+def test_a_document_of_8192_tokens_is_encoded(modernbert: Path) -> None:
+    embeddings = Encoder.from_pretrained(modernbert).encode_documents(["ab " * 4000])
+    assert embeddings.lengths.tolist() == [8192]
+    assert np.isfinite(embeddings.values).all()
+
+
+def test_settings_override_the_checkpoint_and_are_reported(pylate_bert: Path) -> None:
+    encoder = Encoder.from_pretrained(
+        pylate_bert, query_length=10, query_expansion=False, skiplist=[], query_marker=""
+    )
+    described = encoder.describe()["settings"]
+    assert (described["query_length"], described["query_expansion"]) == (10, False)
+    assert (described["skiplist"], described["query_marker"]) == ([], "")
+    assert described["document_length"] == checkpoints.DOCUMENT_LENGTH
+    assert encoder.encode_queries(["sort"]).lengths.tolist() == [3]
+
+
+def test_fingerprints_follow_what_changes_embeddings(pylate_bert: Path, bert: Path) -> None:
+    base = Encoder.from_pretrained(pylate_bert)
+    shorter = Encoder.from_pretrained(pylate_bert, document_length=12)
+    assert shorter.fingerprint("document") != base.fingerprint("document")
+    assert shorter.fingerprint("query") == base.fingerprint("query")
+    assert Encoder.from_pretrained(bert).fingerprint("query") != base.fingerprint("query")
+    half = Encoder.from_pretrained(pylate_bert, dtype="bfloat16")
+    assert half.fingerprint("query") != base.fingerprint("query")
+
+
+def test_bfloat16_stays_close_to_float32(modernbert: Path) -> None:
+    single = Encoder.from_pretrained(modernbert).encode_documents(TEXTS)
+    half = Encoder.from_pretrained(modernbert, dtype="bfloat16").encode_documents(TEXTS)
+    assert half.values.dtype == np.float32
+    assert (single.values * half.values).sum(axis=1).min() > 0.98
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+        torch.OutOfMemoryError(),
+    ],
+)
+def test_out_of_memory_halves_the_batches_and_goes_on(
+    bert: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception, caplog
+) -> None:
+    encoder = Encoder.from_pretrained(bert)
+    expected = encoder.encode_documents(TEXTS * 4)
+    forward, sizes = encoder._forward, []
+
+    def forgetful(tokenized, batch):
+        cells = len(batch) * max(len(tokenized.ids[i]) for i in batch)
+        sizes.append(cells)
+        if cells > 150:
+            raise failure
+        return forward(tokenized, batch)
+
+    monkeypatch.setattr(encoder, "_forward", forgetful)
+    embeddings = encoder.encode_documents(TEXTS * 4)
+    np.testing.assert_allclose(embeddings.values, expected.values, atol=2e-5)
+    assert np.array_equal(embeddings.offsets, expected.offsets)
+    assert max(sizes) > 150 >= sizes[-1]
+    assert "out of memory" in caplog.text
+
+
+def test_a_text_that_never_fits_is_named(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = Encoder.from_pretrained(bert)
+
+    def full(tokenized, batch):
+        raise MemoryError
+
+    monkeypatch.setattr(encoder, "_forward", full)
+    with pytest.raises(ResourceError, match=r"a text of \d+ tokens does not fit"):
+        encoder.encode_documents(TEXTS)
+
+
+def test_other_errors_of_the_model_are_not_swallowed(bert: Path, monkeypatch) -> None:
+    encoder = Encoder.from_pretrained(bert)
+
+    def broken(tokenized, batch):
+        raise RuntimeError("shape mismatch")
+
+    monkeypatch.setattr(encoder, "_forward", broken)
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        encoder.encode_documents(TEXTS)
+
+
+def test_bad_texts_are_refused(bert: Path) -> None:
+    encoder = Encoder.from_pretrained(bert)
+    with pytest.raises(InputError, match="texts is one string"):
+        encoder.encode_documents("one text")
+    with pytest.raises(InputError, match="query 1 has no text"):
+        encoder.encode_queries(["sort", "  "])
+    with pytest.raises(InputError, match=r"texts\[0\] is a NoneType"):
+        encoder.encode_documents([None])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"document_length": 65}, "document_length=65 is more than the 64 tokens"),
+        ({"query_length": 3}, "query_length=3 leaves no room"),
+        ({"document_lenght": 9}, "unknown encoder setting 'document_lenght'"),
+        ({"dtype": "int8"}, "dtype='int8' is not one of"),
+        ({"device": "cuda:0"}, "torch sees no GPU"),
+        ({"device": "toaster"}, "device='toaster' is not usable"),
+        ({"projection_dim": 0}, "projection_dim=0"),
+        ({"query_expansion": True, "expansion_length": 600}, "expansion_length=600 is more"),
+        ({"query_expansion": True, "expansion_token": "none such"}, "expansion_token='none such'"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(bert: Path, options: dict, message: str) -> None:
+    if options.get("device") == "cuda:0" and torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(ConfigError, match=message):
+        Encoder.from_pretrained(bert, **options)
+
+
+def test_a_projection_for_a_checkpoint_that_has_one_is_refused(pylate_bert: Path) -> None:
+    with pytest.raises(ConfigError, match="is a pylate checkpoint with its own projection"):
+        Encoder.from_pretrained(pylate_bert, projection_dim=16)
+
+
+def test_code_of_a_checkpoint_runs_only_when_asked(tmp_path: Path, modernbert: Path) -> None:
+    folder = tmp_path / "custom"
+    folder.mkdir()
+    for file in modernbert.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    config = json.loads((folder / "config.json").read_text())
+    config["auto_map"] = {"AutoConfig": "mine.MyConfig", "AutoModel": "mine.MyModel"}
+    config["model_type"] = "my-own"
+    (folder / "config.json").write_text(json.dumps(config))
+    marker = tmp_path / "ran"
+    (folder / "mine.py").write_text(f"open({str(marker)!r}, 'w')\n")
+    with pytest.raises(CheckpointError, match="trust_remote_code=True"):
+        Encoder.from_pretrained(folder)
+    assert not marker.exists()
+
+
+def test_missing_weights_are_refused(tmp_path: Path, bert: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "holes"
+    folder.mkdir()
+    for file in bert.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["encoder.layer.1.output.dense.weight"]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"lacks 1 weights.*encoder\.layer\.1\.output"):
+        Encoder.from_pretrained(folder)
+
+
+def test_transformers_logging_is_left_as_it_was(bert: Path) -> None:
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    backbone.load_backbone(bert, attention="sdpa", trust_remote_code=False)
+    assert logging.get_verbosity() == before
+    assert logging.is_progress_bar_enabled()

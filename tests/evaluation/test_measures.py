@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import itertools
+import math
+
+import oracles
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from colmodern import evaluate
+from colmodern.errors import ConfigError, InputError
+from colmodern.evaluation.measures import untied
+from colmodern.types import ScoredDoc
+
+QRELS = {"q1": {"a": 1}, "q2": {"b": 2, "c": 1}, "q3": {"d": 1}}
+RUN = {
+    "q1": [ScoredDoc("x", 3.0), ScoredDoc("a", 2.0)],
+    "q2": [ScoredDoc("b", 1.0), ScoredDoc("c", 0.5)],
+    "unjudged": [ScoredDoc("a", 1.0)],
+}
+
+
+def test_values_by_hand_and_queries_without_results_count() -> None:
+    result = evaluate(RUN, QRELS)
+    assert result.per_query == {
+        "q1": {"nDCG@10": pytest.approx(1 / math.log2(3)), "RR@10": 0.5, "R@100": 1.0},
+        "q2": {"nDCG@10": 1.0, "RR@10": 1.0, "R@100": 1.0},
+        "q3": {"nDCG@10": 0.0, "RR@10": 0.0, "R@100": 0.0},
+    }
+    assert result.mean["RR@10"] == pytest.approx(0.5)
+    assert result.mean["R@100"] == pytest.approx(2 / 3)
+
+
+def test_a_run_may_map_ids_to_scores() -> None:
+    by_score = {"q1": {"a": 2.0, "x": 3.0}, "q2": {"c": 0.5, "b": 1.0}}
+    assert evaluate(by_score, QRELS) == evaluate(RUN, QRELS)
+
+
+def test_an_empty_run_scores_zero_everywhere() -> None:
+    assert evaluate({}, QRELS).mean == {"nDCG@10": 0.0, "RR@10": 0.0, "R@100": 0.0}
+
+
+documents = st.lists(st.sampled_from("abcdefghij"), unique=True, min_size=1)
+
+
+@given(documents, st.data())
+@settings(deadline=None, max_examples=50)
+def test_ndcg_equals_the_loops_also_with_equal_scores(ranked: list[str], data) -> None:
+    grades = data.draw(
+        st.dictionaries(st.sampled_from("abcdefghijkl"), st.integers(0, 3), min_size=1)
+    )
+    falling = data.draw(st.lists(st.integers(0, 2), min_size=len(ranked), max_size=len(ranked)))
+    scores = sorted(map(float, falling), reverse=True)
+    run = {"q": [ScoredDoc(d, s) for d, s in zip(ranked, scores, strict=True)]}
+    result = evaluate(run, {"q": grades}, ["nDCG@10"])
+    assert result.mean["nDCG@10"] == pytest.approx(oracles.ndcg(ranked, grades, 10), abs=1e-6)
+
+
+@given(st.lists(st.floats(-1e6, 1e6, width=32), max_size=20))
+def test_untied_scores_fall_strictly_and_keep_the_order(values: list[float]) -> None:
+    results = [ScoredDoc(f"d{i}", v) for i, v in enumerate(sorted(values, reverse=True))]
+    falling = untied(results)
+    assert [doc_id for doc_id, _ in falling] == [doc_id for doc_id, _ in results]
+    assert all(a.score > b.score for a, b in itertools.pairwise(falling))
+    for before, after in zip(results, falling, strict=True):
+        assert after.score == pytest.approx(before.score, rel=1e-5, abs=1e-5)
+
+
+def test_unknown_measures_and_empty_judgments_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"'nDGC@10' is not a measure.*nDCG@10"):
+        evaluate(RUN, QRELS, ["nDGC@10"])
+    with pytest.raises(InputError, match="qrels is empty"):
+        evaluate(RUN, {})

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+from colmodern.evaluation.report import HardQuery, Report, ShownDoc, render
+
+NASTY = "<script>alert('x')</script> & $title"
+
+
+class Reader(HTMLParser):
+    """Collects tags and text, and checks that tags are closed in order."""
+
+    VOID = frozenset({"meta"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag, attrs) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data) -> None:
+        self.text += data
+
+
+def page(values: list[float]) -> Reader:
+    documents = [
+        ShownDoc("found", "text of it", 1, 9.5, 1),
+        ShownDoc(NASTY, NASTY, None, None, 2),
+    ]
+    reader = Reader()
+    reader.feed(
+        render(
+            Report(
+                title=NASTY,
+                subtitle="a run",
+                cards=[("nDCG@10", "0.5000"), ("documents / s", "12.0")],
+                measure="nDCG@10",
+                values=values,
+                hardest=[HardQuery("q1", NASTY, 0.0, documents)] if values else [],
+                timings=[("encode", 1.5, "3.0 documents/s", "")],
+                recipe={"config": {"search": {"k": 10}, "empty": []}, "commit": None},
+            )
+        )
+    )
+    assert reader.open == []
+    return reader
+
+
+def test_the_page_shows_everything_and_runs_nothing() -> None:
+    found = page([0.0, 0.05, 0.95, 1.0])
+    for text in ("0.5000", "12.0", "config.search.k", "not among the results", "1.50", "q1"):
+        assert text in found.text
+    assert NASTY in found.text  # as text, not as a tag
+    assert "script" not in {tag for tag, _ in found.tags}
+
+
+def test_the_page_needs_no_network() -> None:
+    linked = [a for _, a in page([0.5]).tags if "src" in a or "href" in a]
+    assert linked == []
+
+
+def test_the_histogram_counts_every_query() -> None:
+    found = page([0.0, 0.05, 0.95, 1.0])
+    bars = [a["title"] for tag, a in found.tags if tag == "div" and "queries" in a.get("title", "")]
+    assert bars == ["2 queries"] + ["0 queries"] * 8 + ["2 queries"]
+
+
+def test_a_run_without_queries_still_renders() -> None:
+    assert "There are none." in page([]).text

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import oracles
+import pytest
+import torch
+from conftest import unit_rows
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from colmodern import ExactIndex, TokenEmbeddings
+from colmodern.errors import InputError, ResourceError
+from colmodern.index.ranking import TopK
+from colmodern.ragged.store import ShardWriter
+
+DOCUMENTS = unit_rows([4, 1, 9, 0, 30, 2, 7], dim=24, seed=5)
+QUERIES = unit_rows([3, 32, 1], dim=24, seed=6)
+NAMES = ["g", "f", "e", "d", "c", "b", "a"]
+
+
+def truth(query: np.ndarray, k: int) -> list[str]:
+    scores = {
+        name: oracles.maxsim(query.tolist(), document.tolist())
+        for name, document in zip(NAMES, DOCUMENTS, strict=True)
+    }
+    return oracles.ranking(scores, k)
+
+
+@pytest.mark.parametrize("budget", ["1G", 5000, "8K"])
+@pytest.mark.parametrize("k", [1, 3, 7, 50])
+def test_ranking_is_the_loops_whatever_the_memory_budget(budget: int | str, k: int) -> None:
+    index = ExactIndex(DOCUMENTS, NAMES, memory_budget=budget)
+    for query, results in zip(QUERIES, index.search_batch(QUERIES, k), strict=True):
+        assert [result.doc_id for result in results] == truth(query, k)
+        assert index.search(query, k)[0].doc_id == results[0].doc_id
+        scores = [result.score for result in results]
+        assert scores == sorted(scores, reverse=True)
+
+
+def test_a_folder_of_shards_searches_as_memory_does(tmp_path: Path) -> None:
+    writer = ShardWriter(tmp_path, fingerprint="x", dtype="float32")
+    writer.add(DOCUMENTS[:3], NAMES[:3])
+    writer.add(DOCUMENTS[3:], NAMES[3:])
+    writer.finish()
+    loaded = ExactIndex.load(tmp_path, memory_budget="8K")
+    for query in QUERIES:
+        assert [d for d, _ in loaded.search(query, 5)] == truth(query, 5)
+
+
+@given(st.permutations(["b", "a", "10", "9", "c"]), st.integers(1, 6))
+@settings(max_examples=25)
+def test_equal_scores_are_ordered_by_document_id(names: list[str], k: int) -> None:
+    same = TokenEmbeddings.from_list([np.ones((2, 8), np.float32) / 8**0.5] * 5)
+    results = ExactIndex(same, names, memory_budget=1000).search(same[0], k)
+    assert [doc_id for doc_id, _ in results] == sorted(names)[:k]
+
+
+@given(
+    st.lists(st.integers(-2, 2), min_size=1, max_size=30),
+    st.integers(1, 8),
+    st.integers(1, 10),
+)
+def test_top_k_in_pieces_equals_sorting_everything(scores: list[int], k: int, piece: int) -> None:
+    names = [f"d{(7 * i) % 31}" for i in range(len(scores))]
+    best = TopK(1, k, names)
+    for first in range(0, len(scores), piece):
+        best.add(first, np.array([scores[first : first + piece]], np.float32))
+    expected = oracles.ranking(dict(zip(names, map(float, scores), strict=True)), k)
+    assert [doc_id for doc_id, _ in best.results()[0]] == expected
+
+
+def test_documents_without_tokens_score_zero() -> None:
+    results = ExactIndex(DOCUMENTS, NAMES).search(QUERIES[1], k=7)
+    assert dict(results)["d"] == 0.0
+
+
+def test_an_index_without_documents_finds_nothing() -> None:
+    empty = TokenEmbeddings.from_list([], dim=24)
+    assert ExactIndex(empty).search(QUERIES[0], 3) == []
+    assert ExactIndex(DOCUMENTS).search_batch(TokenEmbeddings.from_list([], dim=24)) == []
+
+
+def test_default_ids_are_positions() -> None:
+    assert {doc_id for doc_id, _ in ExactIndex(DOCUMENTS).search(QUERIES[0], 7)} == set("0123456")
+
+
+def test_bad_arguments_are_refused() -> None:
+    with pytest.raises(InputError, match="k=0; ask for at least 1"):
+        ExactIndex(DOCUMENTS).search(QUERIES[0], k=0)
+    with pytest.raises(InputError, match=r"dim=8.*dim=24.*same encoder"):
+        ExactIndex(DOCUMENTS).search(np.ones((2, 8), np.float32))
+    with pytest.raises(InputError, match="2 entries for 7 documents"):
+        ExactIndex(DOCUMENTS, ["a", "b"])
+    with pytest.raises(InputError, match="repeated ids"):
+        ExactIndex(DOCUMENTS, ["a"] * 7)
+    with pytest.raises(InputError, match="memory_budget='much' is not a size"):
+        ExactIndex(DOCUMENTS, memory_budget="much")
+    with pytest.raises(
+        ResourceError, match=r"too small for a document of .* tokens; give at least"
+    ):
+        ExactIndex(DOCUMENTS, memory_budget=1000).search(QUERIES[0])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_ranks_as_the_cpu_does() -> None:
+    documents, queries = unit_rows([50] * 200, 128, seed=1), unit_rows([32] * 8, 128, seed=2)
+    on_cpu = ExactIndex(documents).search_batch(queries, 20)
+    on_gpu = ExactIndex(documents, device="cuda").search_batch(queries, 20)
+    assert [[d for d, _ in r] for r in on_gpu] == [[d for d, _ in r] for r in on_cpu]

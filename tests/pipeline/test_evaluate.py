@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import ir_measures
+import pytest
+import yaml
+from conftest import CORPUS, write_jsonl
+
+from colmodern import Encoder, ExactIndex
+from colmodern.config.load import load_eval_config
+from colmodern.errors import CheckpointError, StorageError
+from colmodern.pipeline.evaluate import EvalResult, run_eval
+from colmodern.progress import Silent
+from colmodern.ragged.store import EmbeddingStore
+
+FILES = {
+    "config.yaml",
+    "environment.json",
+    "metrics.json",
+    "per_query.jsonl",
+    "qrels.trec",
+    "report.html",
+    "run.trec",
+    "timings.json",
+}
+
+
+class Notes(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.said.append(message)
+
+
+def run(path: Path, *overrides: str) -> tuple[EvalResult, list[str]]:
+    notes = Notes()
+    return run_eval(load_eval_config(path, overrides), progress=notes), notes.said
+
+
+def reused(result: EvalResult) -> dict[str, bool]:
+    return {name: timing.reused for name, timing in result.timings.items() if name != "measure"}
+
+
+def test_a_run_folder_has_every_file_and_they_agree(eval_config: Callable[..., Path]) -> None:
+    result, _ = run(eval_config())
+    assert {file.name for file in result.folder.iterdir()} == FILES
+    metrics = json.loads((result.folder / "metrics.json").read_text())
+    assert metrics["measures"] == result.evaluation.mean
+    assert (metrics["documents"], metrics["queries"], metrics["truncated_documents"]) == (6, 3, 1)
+    lines = (result.folder / "per_query.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["query_id"] for row in rows] == ["q1", "q2", "q3"]
+    assert {row["retrieved"] for row in rows} == {6}
+    mean = sum(row["nDCG@10"] for row in rows) / len(rows)
+    assert metrics["measures"]["nDCG@10"] == pytest.approx(mean)
+    timings = json.loads((result.folder / "timings.json").read_text())
+    assert list(timings) == ["encode documents", "encode queries", "search", "measure"]
+    assert "parse a date" in (result.folder / "report.html").read_text()
+
+
+def test_measures_equal_another_reading_of_the_trec_files(eval_config) -> None:
+    result, _ = run(eval_config())
+    measures = [ir_measures.parse_measure(name) for name in result.evaluation.mean]
+    outside = ir_measures.calc_aggregate(
+        measures,
+        list(ir_measures.read_trec_qrels(str(result.folder / "qrels.trec"))),
+        list(ir_measures.read_trec_run(str(result.folder / "run.trec"))),
+    )
+    for measure in measures:
+        assert outside[measure] == pytest.approx(result.evaluation.mean[str(measure)], abs=1e-9)
+
+
+def test_the_ranking_is_exact_maxsim_of_the_encoder(eval_config, pylate_bert: Path) -> None:
+    result, _ = run(eval_config(), "storage.dtype=float32")
+    encoder = Encoder.from_pretrained(pylate_bert)
+    texts = [f"{document['title']} {document['text']}" for document in CORPUS]
+    index = ExactIndex(encoder.encode_documents(texts), [document["_id"] for document in CORPUS])
+    expected = index.search(encoder.encode_queries(["wing lift"])[0], 10)
+    lines = (result.folder / "run.trec").read_text().splitlines()
+    found = [line.split() for line in lines if line.startswith("q2 ")]
+    assert [fields[2] for fields in found] == [doc_id for doc_id, _ in expected]
+    for fields, (_, score) in zip(found, expected, strict=True):
+        assert float(fields[4]) == pytest.approx(score, abs=1e-4)
+
+
+def test_everything_a_score_depends_on_is_written(eval_config, pylate_bert: Path) -> None:
+    result, _ = run(eval_config())
+    config = yaml.safe_load((result.folder / "config.yaml").read_text())
+    assert config["encoder"]["query_length"] == 16  # from the checkpoint
+    assert config["encoder"]["device"] != "auto"
+    environment = json.loads((result.folder / "environment.json").read_text())
+    assert (
+        environment["model"]["weights_sha256"]
+        == Encoder.from_pretrained(pylate_bert).weights_sha256
+    )
+    assert environment["packages"]["torch"]
+    assert environment["hardware"]["cores"] >= 1
+    assert environment["dataset"]["fingerprint"]
+
+
+def test_a_resolved_config_gives_the_same_run_without_work(eval_config, tmp_path: Path) -> None:
+    first, _ = run(eval_config())
+    shutil.copy(first.folder / "config.yaml", tmp_path / "again.yaml")
+    second, _ = run(tmp_path / "again.yaml", "name=again")
+    assert all(reused(second).values())
+    assert (second.folder / "run.trec").read_bytes() == (first.folder / "run.trec").read_bytes()
+
+
+def test_finished_stages_are_reused_and_said_so(eval_config) -> None:
+    run(eval_config())
+    result, said = run(eval_config())
+    assert all(reused(result).values())
+    for stage in ("encode documents", "encode queries", "search"):
+        assert any(note.startswith(f"{stage}: reused") for note in said)
+
+
+@pytest.mark.parametrize(
+    ("override", "recomputed"),
+    [
+        ("search.k=101", {"search"}),
+        ("encoder.query_length=12", {"encode queries", "search"}),
+        ("encoder.document_length=12", {"encode documents", "search"}),
+        ("encoder.dtype=bfloat16", {"encode documents", "encode queries", "search"}),
+        ("dataset.join_titles=false", {"encode documents", "search"}),
+        ("dataset.max_queries=2", {"encode queries", "search"}),
+        ("storage.dtype=float32", {"encode documents", "search"}),
+        ("measures=[AP]", set()),
+        ("index.memory_budget=100M", set()),
+    ],
+)
+def test_a_changed_setting_recomputes_what_depends_on_it(
+    eval_config, override: str, recomputed: set[str]
+) -> None:
+    run(eval_config())
+    result, _ = run(eval_config(), override)
+    assert {stage for stage, was in reused(result).items() if not was} == recomputed
+
+
+def test_a_changed_document_is_encoded_again(eval_config, beir: Path) -> None:
+    run(eval_config())
+    write_jsonl(beir / "corpus.jsonl", [*CORPUS[:5], {"_id": "d6", "text": "other"}])
+    result, _ = run(eval_config())
+    assert {s for s, was in reused(result).items() if not was} == {"encode documents", "search"}
+
+
+def test_results_of_another_config_are_kept(eval_config) -> None:
+    first, _ = run(eval_config())
+    before = (first.folder / "metrics.json").read_text()
+    second, said = run(eval_config(), "search.k=101")
+    kept = first.folder.with_name("small.1")
+    assert (kept / "metrics.json").read_text() == before
+    assert yaml.safe_load((second.folder / "config.yaml").read_text())["search"]["k"] == 101
+    assert any("kept as" in note for note in said)
+    run(eval_config(), "search.k=101")
+    assert not first.folder.with_name("small.2").exists()
+
+
+def test_a_failing_run_leaves_the_earlier_one_alone(eval_config) -> None:
+    result, _ = run(eval_config())
+    before = {file.name: file.read_bytes() for file in result.folder.iterdir()}
+    with pytest.raises(CheckpointError):
+        run(eval_config(), "encoder.model=./nowhere")
+    assert {file.name: file.read_bytes() for file in result.folder.iterdir()} == before
+    assert not [p for p in result.folder.parent.iterdir() if p.name.endswith((".tmp", ".old"))]
+
+
+def test_a_folder_that_is_no_run_is_never_replaced(eval_config, tmp_path: Path) -> None:
+    mine = tmp_path / "runs" / "small"
+    mine.mkdir(parents=True)
+    (mine / "thesis.tex").write_text("precious")
+    with pytest.raises(StorageError, match="is not a run of colmodern"):
+        run(eval_config())
+    assert (mine / "thesis.tex").read_text() == "precious"
+    assert not (tmp_path / "runs" / ".cache").exists()
+
+
+def test_an_interrupted_encoding_goes_on_at_its_last_shard(eval_config, tmp_path: Path) -> None:
+    class Stop(Notes):
+        """Interrupts when a number of texts is done."""
+
+        def __init__(self, after: int) -> None:
+            super().__init__()
+            self.left = after
+
+        def advance(self, n: int) -> None:
+            self.left -= n
+            if self.left <= 0:
+                raise KeyboardInterrupt
+
+    config = load_eval_config(eval_config(), ["storage.shard_tokens=20"])
+    with pytest.raises(KeyboardInterrupt):
+        run_eval(config, progress=Stop(after=4))
+    [folder] = (tmp_path / "runs" / ".cache").glob("documents-*")
+    finished = sorted(p.name for p in folder.iterdir())
+    assert finished
+    assert "manifest.json" not in finished
+    stamps = {name: (folder / name / "shard.json").stat().st_mtime_ns for name in finished}
+    notes = Notes()
+    result = run_eval(config, progress=notes)
+    assert any("encode documents: going on after" in note for note in notes.said)
+    assert {n: (folder / n / "shard.json").stat().st_mtime_ns for n in finished} == stamps
+    shutil.rmtree(tmp_path / "runs")
+    fresh = run_eval(config)
+    assert fresh.evaluation == result.evaluation
+
+
+def test_same_config_same_bytes(eval_config, tmp_path: Path) -> None:
+    def embeddings() -> dict[str, str]:
+        run(eval_config())
+        [folder] = (tmp_path / "runs" / ".cache").glob("documents-*")
+        sums = EmbeddingStore(folder).manifest["shards"][0]["sha256"]
+        shutil.rmtree(tmp_path / "runs")
+        return sums
+
+    assert embeddings() == embeddings()

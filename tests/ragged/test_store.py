@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import unit_rows
+
+from colmodern import ExactIndex, TokenEmbeddings
+from colmodern.errors import StorageError
+from colmodern.ragged.embeddings import offsets_of
+from colmodern.ragged.store import EmbeddingStore, ShardWriter
+
+WHOLE = unit_rows([3, 0, 5, 1, 40, 2], dim=16, seed=3)
+IDS = ["a", "b", "c ö", "d", "e", "f"]
+
+
+def write(folder: Path, *, dtype: str = "float32") -> EmbeddingStore:
+    writer = ShardWriter(folder, fingerprint="x", dtype=dtype)
+    writer.add(WHOLE[:2], IDS[:2], facts={"seconds": 1.5})
+    writer.add(WHOLE[2:], IDS[2:], facts={"seconds": 2.0})
+    return writer.finish(role="document")
+
+
+def test_a_store_gives_back_what_was_written(tmp_path: Path) -> None:
+    store = write(tmp_path / "store")
+    memory = store.to_memory()
+    assert np.array_equal(memory.values, WHOLE.values)
+    assert np.array_equal(memory.offsets, WHOLE.offsets)
+    assert np.array_equal(memory.token_ids, WHOLE.token_ids)
+    assert store.doc_ids == IDS
+    assert (store.n_docs, store.n_tokens, store.dim) == (6, 51, 16)
+    assert store.manifest["facts"] == {"seconds": 3.5}
+    store.verify()
+
+
+def test_chunks_run_over_shards_and_match_memory(tmp_path: Path) -> None:
+    store = write(tmp_path / "store")
+    texts = {}
+    for first, chunk in store.chunks(6):
+        texts |= {first + i: np.array(text) for i, text in enumerate(chunk)}
+    assert sorted(texts) == list(range(6))
+    assert all(np.array_equal(texts[i], WHOLE[i]) for i in texts)
+
+
+def test_half_precision_rounds_and_says_so(tmp_path: Path) -> None:
+    store = write(tmp_path / "store", dtype="float16")
+    assert store.manifest["dtype"] == "float16"
+    assert np.array_equal(store.to_memory().values, WHOLE.values.astype(np.float16))
+
+
+def test_an_unfinished_folder_goes_on_after_its_last_shard(tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    ShardWriter(folder, fingerprint="x", dtype="float32").add(
+        WHOLE[:2], IDS[:2], facts={"seconds": 1.5}
+    )
+    with pytest.raises(
+        StorageError, match=r"is unfinished .*run the command that encodes it again"
+    ):
+        EmbeddingStore(folder)
+    resumed = ShardWriter(folder, fingerprint="x", dtype="float32")
+    assert resumed.n_docs == 2
+    resumed.add(WHOLE[2:], IDS[2:], facts={"seconds": 2.0})
+    resumed.finish(role="document")
+    fresh = tmp_path / "fresh"
+    write(fresh)
+    assert (folder / "manifest.json").read_bytes() == (fresh / "manifest.json").read_bytes()
+
+
+def test_a_folder_of_another_encoder_is_refused_and_kept(tmp_path: Path) -> None:
+    write(tmp_path / "store")
+    before = sorted(p.name for p in (tmp_path / "store").rglob("*"))
+    with pytest.raises(StorageError, match="another encoder, collection or dtype"):
+        ShardWriter(tmp_path / "store", fingerprint="y", dtype="float32")
+    assert sorted(p.name for p in (tmp_path / "store").rglob("*")) == before
+
+
+def test_a_foreign_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(StorageError, match="is not empty and holds no embeddings"):
+        ShardWriter(tmp_path, fingerprint="x")
+    with pytest.raises(StorageError, match="holds no embeddings"):
+        EmbeddingStore(tmp_path)
+
+
+def test_a_shard_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    writer = ShardWriter(folder, fingerprint="x")
+    with pytest.raises(TypeError):
+        writer.add(WHOLE[:1], [object()])  # type: ignore[list-item]
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "manifest", "version", "format"])
+def test_damage_is_named_and_never_served(tmp_path: Path, damage: str) -> None:
+    folder = tmp_path / "store"
+    write(folder)
+    values, manifest = folder / "shard-00001" / "values.npy", folder / "manifest.json"
+    if damage == "truncate":
+        values.write_bytes(values.read_bytes()[:-8])
+    elif damage == "flip":
+        content = bytearray(values.read_bytes())
+        content[-3] ^= 1
+        values.write_bytes(content)
+    elif damage == "remove":
+        values.unlink()
+    elif damage == "manifest":
+        manifest.write_text(manifest.read_text()[:100])
+    else:
+        about = json.loads(manifest.read_text())
+        about[damage] = 99
+        manifest.write_text(json.dumps(about))
+    with pytest.raises(StorageError, match=r"shard-00001|manifest\.json"):
+        EmbeddingStore(folder).verify()
+
+
+def test_pickles_are_not_read(tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    write(folder)
+    np.save(folder / "shard-00000" / "values.npy", np.array([{}]), allow_pickle=True)
+    with pytest.raises(StorageError, match="cannot be read"):
+        EmbeddingStore(folder)
+
+
+def test_a_shard_of_empty_texts_is_read(tmp_path: Path) -> None:
+    writer = ShardWriter(tmp_path / "store", fingerprint="x", dtype="float32")
+    empty = TokenEmbeddings(np.zeros((0, 16), np.float32), offsets_of([0, 0]))
+    writer.add(empty, ["a", "b"])
+    writer.add(WHOLE[:1], ["c"])
+    store = writer.finish()
+    index = ExactIndex(store, store.doc_ids)
+    assert [doc for doc, _ in index.search(WHOLE[0], k=3)] == ["c", "a", "b"]
+
+
+def test_values_stay_on_disk(tmp_path: Path) -> None:
+    store = write(tmp_path / "store")
+    _, chunk = next(store.chunks(1000))
+    base = chunk.values
+    while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):
+        base = base.base
+    assert isinstance(base, np.memmap)
+    shutil.rmtree(tmp_path / "store")

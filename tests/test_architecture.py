@@ -1,0 +1,77 @@
+"""Imports point down the table of packages, and the light packages stay light."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "colmodern"
+
+BASE = {"errors", "files", "optional", "progress", "types"}
+# package -> the packages it may import; itself is always allowed
+MAY_IMPORT = {
+    **{name: {"errors", "types"} for name in BASE},
+    "config": BASE,
+    "ragged": BASE,
+    "kernels": BASE | {"ragged"},
+    "encoder": BASE | {"config", "ragged"},
+    "datasets": BASE,
+    "evaluation": BASE,
+    "index": BASE | {"config", "ragged", "kernels"},
+    "rerank": BASE | {"ragged", "encoder", "kernels", "index"},
+}
+MAY_IMPORT["pipeline"] = set(MAY_IMPORT)
+MAY_IMPORT["cli"] = set(MAY_IMPORT)
+NO_TORCH = ("config", "datasets", "evaluation", "ragged", *BASE)
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module or "")
+    return found
+
+
+def package_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return parts[0]
+
+
+FILES = [path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_import_points_up(path: Path) -> None:
+    package = package_of(path)
+    for module in imports(path):
+        if module.startswith("colmodern."):
+            other = module.split(".")[1]
+            assert other == package or other in MAY_IMPORT[package], f"{package} imports {module}"
+        if package in NO_TORCH:
+            assert module.split(".")[0] not in {"torch", "transformers"}, (
+                f"{package} imports {module}"
+            )
+
+
+def test_files_and_functions_stay_readable() -> None:
+    for path in FILES:
+        text = path.read_text()
+        assert text.count("\n") <= 400, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                assert (node.end_lineno or 0) - node.lineno < 80, f"{path}: {node.name}"
+
+
+def test_only_the_command_line_prints() -> None:
+    for path in FILES:
+        calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
+        names = {node.func.id for node in calls if isinstance(node.func, ast.Name)}
+        assert "print" not in names, path
+        if package_of(path) != "cli":
+            assert "exit" not in names, path
