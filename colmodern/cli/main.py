@@ -30,7 +30,9 @@ class _LazyGroup(click.Group):
             return None
         command: click.Command = import_module(_COMMANDS[name][0]).command
         if not any(option.name == "debug" for option in command.params):
-            debug = click.Option(["--debug"], is_flag=True, expose_value=False, help="Show tracebacks.")
+            debug = click.Option(
+                ["--debug"], is_flag=True, expose_value=False, help="Show tracebacks."
+            )
             command.params.append(debug)
         return command
 

@@ -93,8 +93,9 @@ class Encoder:
             )
         if projection_dim is not None and projection_dim < 1:
             raise ConfigError(f"projection_dim={projection_dim}; give at least 1")
-        chosen = checkpoint.settings.override(settings)
-        chosen.check(longest=longest_input(checkpoint.config))
+        longest = longest_input(checkpoint.config)
+        chosen = checkpoint.settings.clipped(longest=longest).override(settings)
+        chosen.check(longest=longest)
         pick_dtype(dtype)
         return cls(
             checkpoint,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import string
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from colmodern.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 Role = Literal["query", "document"]
 PUNCTUATION = tuple(string.punctuation)
@@ -59,6 +62,17 @@ class EncoderSettings:
         for marker in ("query_marker", "document_marker"):
             values[marker] = values[marker] or ""
         return values
+
+    def clipped(self, *, longest: int | None) -> EncoderSettings:
+        """Lengths lowered to what the backbone takes, with a warning; for a checkpoint's own."""
+        names = ("query_length", "document_length", "expansion_length")
+        lengths: dict[str, int | None] = {name: getattr(self, name) for name in names}
+        high = {k: v for k, v in lengths.items() if longest and v is not None and v > longest}
+        for name, value in high.items():
+            logger.warning(
+                "the checkpoint's %s=%d is lowered to its backbone's %d", name, value, longest
+            )
+        return replace(self, **dict.fromkeys(high, longest))
 
     def check(self, *, longest: int | None) -> None:
         """Raise ConfigError for lengths that the backbone's ``longest`` input does not allow."""

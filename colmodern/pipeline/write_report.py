@@ -30,13 +30,13 @@ def write_report(
 def headline(result: EvalResult) -> list[tuple[str, str]]:
     """The figures that stand for a run, as label and text: also the table in the terminal."""
     facts, timings = result.facts, result.timings
-    truncated = f"{facts['truncated_documents']:,} ({facts['cut_tokens_share']:.1%} of tokens)"
     return [
         *((name, f"{value:.4f}") for name, value in result.evaluation.mean.items()),
         ("documents / s", f"{timings['encode documents'].per_second:,.1f}"),
         ("queries / s", f"{timings['search'].per_second:,.1f}"),
         ("bytes / token", f"{facts['bytes_per_token']:,.1f}"),
-        ("truncated documents", truncated),
+        ("truncated documents", f"{facts['truncated_documents']:,}"),
+        ("of all tokens cut", f"{facts['cut_tokens_share']:.1%}"),
     ]
 
 
@@ -45,7 +45,9 @@ def _report(
 ) -> Report:
     measure = next(iter(result.evaluation.mean))
     values = {query: row[measure] for query, row in result.evaluation.per_query.items()}
-    hardest = sorted(values, key=lambda query: (values[query], query))[:_HARD_QUERIES]
+    first_hit = {query: _first_hit(run[query], dataset.qrels[query]) for query in values}
+    hardest = sorted(values, key=lambda query: (values[query], -first_hit[query], query))
+    hardest = hardest[:_HARD_QUERIES]
     shown = {query: _shown_ids(run[query], dataset.qrels[query]) for query in hardest}
     texts = _texts(dataset, {doc_id for ids in shown.values() for doc_id in ids})
     facts = result.facts
@@ -78,6 +80,12 @@ def _report(
         ],
         recipe={"config": result.config.model_dump(mode="json"), "environment": environment},
     )
+
+
+def _first_hit(results: Sequence[ScoredDoc], grades: Mapping[str, int]) -> int:
+    """Rank of the best-placed relevant document; past the end when none was found."""
+    ranks = (rank for rank, result in enumerate(results, 1) if grades.get(result.doc_id, 0) > 0)
+    return next(ranks, len(results) + 1)
 
 
 def _shown_ids(results: Sequence[ScoredDoc], grades: Mapping[str, int]) -> list[str]:

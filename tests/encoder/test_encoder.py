@@ -188,6 +188,14 @@ def test_settings_that_do_not_fit_are_refused(bert: Path, options: dict, message
         Encoder.from_pretrained(bert, **options)
 
 
+def test_a_checkpoints_own_length_is_lowered_to_its_backbone(tmp_path: Path, caplog) -> None:
+    folder = checkpoints.pylate(tmp_path, "bert", document_length=180)
+    encoder = Encoder.from_pretrained(folder)
+    assert encoder.settings.document_length == 64
+    assert "document_length=180 is lowered to its backbone's 64" in caplog.text
+    assert encoder.encode_documents(["a list " * 100]).lengths.tolist() == [64]
+
+
 def test_a_projection_for_a_checkpoint_that_has_one_is_refused(pylate_bert: Path) -> None:
     with pytest.raises(ConfigError, match="is a pylate checkpoint with its own projection"):
         Encoder.from_pretrained(pylate_bert, projection_dim=16)
