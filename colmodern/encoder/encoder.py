@@ -85,7 +85,7 @@ class Encoder:
         Raises CheckpointError when the checkpoint cannot be read, ConfigError when a setting
         does not fit it.
         """
-        checkpoint = read_checkpoint(name_or_path, revision=revision)
+        checkpoint = read_checkpoint(name_or_path, revision=revision, with_code=trust_remote_code)
         if projection_dim is not None and checkpoint.kind != "plain":
             raise ConfigError(
                 f"projection_dim={projection_dim}, but {name_or_path} is a {checkpoint.kind} "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -14,33 +13,17 @@ from colmodern.config.load import dump
 from colmodern.config.models import EncoderConfig, EvalConfig
 from colmodern.datasets.load import load_dataset
 from colmodern.encoder.encoder import Encoder
-from colmodern.evaluation.measures import Evaluation, evaluate, parse_measure
-from colmodern.evaluation.trec import read_run, write_qrels, write_run
-from colmodern.files import sha256_of_json, staging, write_json, write_text
-from colmodern.index.exact import ExactIndex
-from colmodern.pipeline.encode import corpus_key, encode_corpus, encode_to_store
+from colmodern.evaluation.measures import Evaluation, parse_measure
+from colmodern.evaluation.trec import write_qrels, write_run
+from colmodern.files import write_json, write_text
 from colmodern.pipeline.environment import describe_environment
 from colmodern.pipeline.load_encoder import encoder_from_config
 from colmodern.pipeline.run_folder import CONFIG, check_publishable, publishing
+from colmodern.pipeline.stages import Stages, Timing
 from colmodern.pipeline.write_report import write_report
 from colmodern.progress import Progress, Silent
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import Dataset, ScoredDoc
-
-
-@dataclass(frozen=True)
-class Timing:
-    """What one stage cost when it ran, which may have been in an earlier call."""
-
-    seconds: float
-    items: int
-    unit: str
-    reused: bool
-
-    @property
-    def per_second(self) -> float:
-        """Items in a second; 0.0 where there were none."""
-        return self.items / self.seconds if self.seconds else 0.0
 
 
 @dataclass(frozen=True)
@@ -77,15 +60,11 @@ def run_eval(config: EvalConfig, *, progress: Progress | None = None) -> EvalRes
     )
     encoder = encoder_from_config(config.encoder)
     config = resolve(config, encoder)
-    cache = Path(config.output) / ".cache"
-    timings: dict[str, Timing] = {}
-    documents = _documents(config, dataset, encoder, cache, timings, progress)
-    queries = _queries(dataset, encoder, cache, timings, progress)
-    run = _search(config, documents, queries, cache, timings, progress, device=encoder.device)
-    start = time.perf_counter()
-    evaluation = evaluate(run, dataset.qrels, config.measures)
-    timings["measure"] = Timing(time.perf_counter() - start, len(dataset.queries), "queries", False)
-    result = EvalResult(folder, config, evaluation, timings, _facts(documents, dataset))
+    stages = Stages(config, dataset, encoder, progress)
+    documents, queries = stages.encode_documents(), stages.encode_queries()
+    run = stages.search(documents, queries)
+    evaluation = stages.measure(run)
+    result = EvalResult(folder, config, evaluation, stages.timings, _facts(documents, dataset))
     environment = {
         **describe_environment(),
         "started": started.isoformat(timespec="seconds"),
@@ -110,96 +89,6 @@ def resolve(config: EvalConfig, encoder: Encoder) -> EvalConfig:
     }
     encoder_config = EncoderConfig.model_validate({**config.encoder.model_dump(), **found})
     return config.model_copy(update={"encoder": encoder_config})
-
-
-def _documents(
-    config: EvalConfig,
-    dataset: Dataset,
-    encoder: Encoder,
-    cache: Path,
-    timings: dict[str, Timing],
-    progress: Progress,
-) -> EmbeddingStore:
-    titles, dtype = config.dataset.join_titles, config.storage.dtype
-    key = corpus_key(dataset.corpus, encoder, join_titles=titles, dtype=dtype)
-    store, reused = encode_corpus(
-        dataset.corpus,
-        encoder,
-        cache / f"documents-{key[:16]}",
-        join_titles=titles,
-        dtype=dtype,
-        shard_tokens=config.storage.shard_tokens,
-        progress=progress,
-    )
-    timings["encode documents"] = _encoding(store, "documents", reused)
-    if reused:
-        progress.note(f"encode documents: reused {store.folder}")
-    return store
-
-
-def _queries(
-    dataset: Dataset,
-    encoder: Encoder,
-    cache: Path,
-    timings: dict[str, Timing],
-    progress: Progress,
-) -> EmbeddingStore:
-    key = sha256_of_json([list(dataset.queries.items()), encoder.fingerprint("query")])
-    store, reused = encode_to_store(
-        dataset.queries.items(),
-        len(dataset.queries),
-        encoder,
-        cache / f"queries-{key[:16]}",
-        role="query",
-        fingerprint=key,
-        dtype="float32",
-        shard_tokens=1 << 20,
-        progress=progress,
-    )
-    timings["encode queries"] = _encoding(store, "queries", reused)
-    if reused:
-        progress.note(f"encode queries: reused {store.folder}")
-    return store
-
-
-def _search(
-    config: EvalConfig,
-    documents: EmbeddingStore,
-    queries: EmbeddingStore,
-    cache: Path,
-    timings: dict[str, Timing],
-    progress: Progress,
-    *,
-    device: str,
-) -> dict[str, list[ScoredDoc]]:
-    asked = [documents.manifest["fingerprint"], queries.manifest["fingerprint"]]
-    key = sha256_of_json([*asked, config.index.kind, config.search.k])
-    folder = cache / f"search-{key[:16]}"
-    reused = (folder / "run.trec").is_file()
-    if reused:
-        progress.note(f"search: reused {folder}")
-    else:
-        index = ExactIndex(
-            documents, documents.doc_ids, memory_budget=config.index.memory_budget, device=device
-        )
-        start = time.perf_counter()
-        results = index.search_batch(queries.to_memory(), config.search.k, progress=progress)
-        seconds = time.perf_counter() - start
-        run = dict(zip(queries.doc_ids, results, strict=True))
-        with staging(folder) as staged:
-            write_run(staged / "run.trec", run, tag=f"colmodern-{config.index.kind}")
-            write_json(staged / "timing.json", {"seconds": seconds})
-    timings["search"] = Timing(_seconds(folder / "timing.json"), queries.n_docs, "queries", reused)
-    found = read_run(folder / "run.trec")
-    return {query_id: found.get(query_id, []) for query_id in queries.doc_ids}
-
-
-def _seconds(path: Path) -> float:
-    return float(json.loads(path.read_text("utf-8"))["seconds"])
-
-
-def _encoding(store: EmbeddingStore, unit: str, reused: bool) -> Timing:
-    return Timing(store.manifest["facts"]["seconds"], store.n_docs, unit, reused)
 
 
 def _facts(documents: EmbeddingStore, dataset: Dataset) -> dict[str, Any]:

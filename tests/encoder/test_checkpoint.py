@@ -102,3 +102,29 @@ def test_checksums_follow_the_bytes(tmp_path: Path) -> None:
     other = read_checkpoint(checkpoints.stanford(tmp_path / "three", "bert"))
     assert one.weights_sha256 == same.weights_sha256 != other.weights_sha256
     assert one.tokenizer_sha256 == same.tokenizer_sha256
+
+
+def test_a_pickled_copy_beside_safetensors_is_not_read_or_counted(tmp_path: Path) -> None:
+    folder = checkpoints.plain(tmp_path, "bert")
+    before = read_checkpoint(folder).weights_sha256
+    (folder / "pytorch_model.bin").write_bytes(b"not even a pickle")
+    assert read_checkpoint(folder).weights_sha256 == before
+
+
+def test_a_hub_name_is_read_from_the_local_cache_with_its_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "models--someone--tiny"
+    checkpoints.pylate(repository / "snapshots" / commit, "bert")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    (repository / "refs" / "v1").write_text(commit)
+    for revision in (None, "v1", commit):
+        checkpoint = read_checkpoint("someone/tiny", revision=revision)
+        assert (checkpoint.revision, checkpoint.kind) == (commit, "pylate")
+    with pytest.raises(CheckpointError, match="revision=v2"):
+        read_checkpoint("someone/tiny", revision="v2")

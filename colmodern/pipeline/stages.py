@@ -1,0 +1,139 @@
+"""The stages of an evaluation, each reused when an earlier call finished it.
+
+A finished stage lives in OUTPUT/.cache under the digest of all it depends on.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from colmodern.config.models import EvalConfig
+from colmodern.encoder.encoder import Encoder
+from colmodern.evaluation.measures import Evaluation, evaluate
+from colmodern.evaluation.trec import read_run, write_run
+from colmodern.files import sha256_of_json, staging, write_json
+from colmodern.index.exact import ExactIndex
+from colmodern.pipeline.encode import corpus_key, encode_corpus, encode_to_store
+from colmodern.progress import Progress
+from colmodern.ragged.store import EmbeddingStore
+from colmodern.types import Dataset, ScoredDoc
+
+_QUERY_SHARD_TOKENS = 1 << 20  # queries are few: one shard
+
+FoundRun = dict[str, list[ScoredDoc]]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What one stage cost when it ran, which may have been in an earlier call."""
+
+    seconds: float
+    items: int
+    unit: str
+    reused: bool
+
+    @property
+    def per_second(self) -> float:
+        """Items in a second; 0.0 where there were none."""
+        return self.items / self.seconds if self.seconds else 0.0
+
+
+class Stages:
+    """Runs stages in order and keeps what each cost in ``timings``."""
+
+    def __init__(
+        self, config: EvalConfig, dataset: Dataset, encoder: Encoder, progress: Progress
+    ) -> None:
+        self.timings: dict[str, Timing] = {}
+        self._config = config
+        self._dataset = dataset
+        self._encoder = encoder
+        self._progress = progress
+        self._cache = Path(config.output) / ".cache"
+
+    def encode_documents(self) -> EmbeddingStore:
+        """Token embeddings of the corpus."""
+        titles, dtype = self._config.dataset.join_titles, self._config.storage.dtype
+        key = corpus_key(self._dataset.corpus, self._encoder, join_titles=titles, dtype=dtype)
+        store, reused = encode_corpus(
+            self._dataset.corpus,
+            self._encoder,
+            self._folder("documents", key),
+            join_titles=titles,
+            dtype=dtype,
+            shard_tokens=self._config.storage.shard_tokens,
+            progress=self._progress,
+        )
+        self._record("encode documents", store, "documents", reused)
+        return store
+
+    def encode_queries(self) -> EmbeddingStore:
+        """Token embeddings of the queries."""
+        queries = self._dataset.queries
+        key = sha256_of_json([list(queries.items()), self._encoder.fingerprint("query")])
+        store, reused = encode_to_store(
+            queries.items(),
+            len(queries),
+            self._encoder,
+            self._folder("queries", key),
+            role="query",
+            fingerprint=key,
+            dtype="float32",
+            shard_tokens=_QUERY_SHARD_TOKENS,
+            progress=self._progress,
+        )
+        self._record("encode queries", store, "queries", reused)
+        return store
+
+    def search(self, documents: EmbeddingStore, queries: EmbeddingStore) -> FoundRun:
+        """The best documents of every query."""
+        asked = [documents.manifest["fingerprint"], queries.manifest["fingerprint"]]
+        key = sha256_of_json([*asked, self._config.index.kind, self._config.search.k])
+        folder = self._folder("search", key)
+        if reused := folder.is_dir():
+            self._progress.note(f"search: reused {folder}")
+        else:
+            self._search_into(folder, documents, queries)
+        seconds = json.loads((folder / "timing.json").read_text("utf-8"))["seconds"]
+        self.timings["search"] = Timing(seconds, queries.n_docs, "queries", reused)
+        found = read_run(folder / "run.trec")
+        return {query_id: found.get(query_id, []) for query_id in queries.doc_ids}
+
+    def measure(self, run: FoundRun) -> Evaluation:
+        """Measures of a run; cheap, so always computed."""
+        start = time.perf_counter()
+        evaluation = evaluate(run, self._dataset.qrels, self._config.measures)
+        seconds = time.perf_counter() - start
+        self.timings["measure"] = Timing(seconds, len(self._dataset.queries), "queries", False)
+        return evaluation
+
+    def _search_into(
+        self, folder: Path, documents: EmbeddingStore, queries: EmbeddingStore
+    ) -> None:
+        index = ExactIndex(
+            documents,
+            documents.doc_ids,
+            memory_budget=self._config.index.memory_budget,
+            device=self._encoder.device,
+        )
+        start = time.perf_counter()
+        results = index.search_batch(
+            queries.to_memory(), self._config.search.k, progress=self._progress
+        )
+        seconds = time.perf_counter() - start
+        run = dict(zip(queries.doc_ids, results, strict=True))
+        with staging(folder) as staged:
+            write_run(staged / "run.trec", run, tag=f"colmodern-{self._config.index.kind}")
+            write_json(staged / "timing.json", {"seconds": seconds})
+
+    def _folder(self, stage: str, key: str) -> Path:
+        return self._cache / f"{stage}-{key[:16]}"
+
+    def _record(self, stage: str, store: EmbeddingStore, unit: str, reused: bool) -> None:
+        seconds = store.manifest["facts"]["seconds"]
+        self.timings[stage] = Timing(seconds, store.n_docs, unit, reused)
+        if reused:
+            self._progress.note(f"{stage}: reused {store.folder}")
