@@ -82,10 +82,11 @@ def _pairs(documents: Sequence[Candidate]) -> list[tuple[str, str]]:
         raise InputError("documents is one string; pass a list of texts or (id, text) pairs")
     pairs = []
     for position, document in enumerate(documents):
-        pair = (str(position), document) if isinstance(document, str) else tuple(document)
-        if len(pair) != 2 or not all(isinstance(part, str) for part in pair):
+        pair = (str(position), document) if isinstance(document, str) else document
+        is_pair = isinstance(pair, tuple | list) and len(pair) == 2
+        if not is_pair or not all(isinstance(part, str) for part in pair):
             raise InputError(
                 f"documents[{position}] is {document!r}; pass a text or an (id, text) pair of strings"
             )
-        pairs.append(pair)
+        pairs.append((pair[0], pair[1]))
     return pairs

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from colmodern.errors import StorageError
+from colmodern.files import (
+    replacing,
+    sha256_of_file,
+    sha256_of_json,
+    staging,
+    write_json,
+    write_text,
+)
+
+
+def fail_after_half(path: Path, error: type[BaseException] = TypeError) -> None:
+    path.write_text("half")
+    raise error
+
+
+def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    with pytest.raises(TypeError), replacing(path) as temporary:
+        fail_after_half(temporary)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failed_folder_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), staging(tmp_path / "folder") as temporary:
+        fail_after_half(temporary / "part", KeyboardInterrupt)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_finished_folder_appears_whole(tmp_path: Path) -> None:
+    with staging(tmp_path / "new" / "folder") as temporary:
+        (temporary / "part").write_text("all")
+        assert not (tmp_path / "new" / "folder").exists()
+    assert (tmp_path / "new" / "folder" / "part").read_text() == "all"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_named_with_its_cure(tmp_path: Path, code: int) -> None:
+    with (
+        pytest.raises(StorageError, match=r"disk full while writing .*a\.txt .*free some space"),
+        replacing(tmp_path / "deep" / "a.txt"),
+    ):
+        raise OSError(code, "no room")
+
+
+def test_an_unwritable_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match=r"cannot write .*file/a\.txt"):
+        write_text(tmp_path / "file" / "a.txt", "x")
+
+
+def test_other_system_errors_pass_through(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="strange"), replacing(tmp_path / "a"):
+        raise OSError(errno.EIO, "strange")
+
+
+def test_digests(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"ö": 1})
+    assert (tmp_path / "a.json").read_text("utf-8") == '{\n  "ö": 1\n}\n'
+    (tmp_path / "empty").write_bytes(b"")
+    # the published digest of no bytes at all
+    assert sha256_of_file(tmp_path / "empty").startswith("e3b0c44298fc1c14")
+    assert sha256_of_json({"a": 1, "b": 2}) == sha256_of_json({"b": 2, "a": 1})
+    assert sha256_of_json([1, 2]) != sha256_of_json([2, 1])
