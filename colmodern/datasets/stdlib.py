@@ -50,6 +50,7 @@ def load_stdlib() -> Dataset:
         for item in items
         if shared[item.first_sentence.lower()] == 1
         and len(item.first_sentence.split()) >= _MIN_QUERY_WORDS
+        and item.first_sentence not in item.body  # a few are their own signature
     }
     documents = [Document(item.doc_id, item.body) for item in items]
     return Dataset(
@@ -102,7 +103,7 @@ def _item(name: str, node: _Definition, lines: list[str]) -> _Item | None:
     sentence, rest = split_first_sentence(docstring)
     if len(rest) < _MIN_REST_CHARS:
         rest = "\n".join(part for part in (rest, _code(node, lines)) if part)
-    return _Item(name, sentence, f"{name}{_signature(node)}\n{rest}")
+    return _Item(name, sentence, f"{name}{_signature(node)}\n{_without(sentence, rest)}")
 
 
 def split_first_sentence(docstring: str) -> tuple[str, str]:
@@ -112,6 +113,12 @@ def split_first_sentence(docstring: str) -> tuple[str, str]:
     end = re.search(r"(?<=[.!?])\s|\n\s*\n", text)
     stop = end.start() if end else len(text)
     return " ".join(text[:stop].split()), text[stop:].strip()
+
+
+def _without(sentence: str, text: str) -> str:
+    """The text less every repetition of the sentence, which would give the answer away."""
+    words = r"\s+".join(map(re.escape, sentence.split()))
+    return re.sub(words, "", text)
 
 
 def _signature(node: _Definition) -> str:
