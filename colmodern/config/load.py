@@ -12,7 +12,6 @@ from pydantic import BaseModel, ValidationError
 
 from colmodern.config.models import EvalConfig
 from colmodern.errors import ConfigError
-from colmodern.files import sha256_of_json
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -58,11 +57,6 @@ def build(model: type[Config], values: dict[str, Any], *, source: str) -> Config
 def dump(config: BaseModel) -> str:
     """YAML of every setting, defaults included, in the order of the models."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def config_hash(config: BaseModel) -> str:
-    """Digest of all settings, the same whatever their order in the file."""
-    return sha256_of_json(config.model_dump(mode="json"))
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from colmodern.encoder.checkpoint import read_json
+from colmodern.encoder.locate import read_json
 from colmodern.encoder.projection import Layer, read_dense, read_weights
 from colmodern.encoder.settings import PUNCTUATION, EncoderSettings
 from colmodern.errors import CheckpointError

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -13,28 +12,18 @@ from colmodern.config.load import dump
 from colmodern.config.models import EncoderConfig, EvalConfig
 from colmodern.datasets.load import load_dataset
 from colmodern.encoder.encoder import Encoder
-from colmodern.evaluation.measures import Evaluation, parse_measure
+from colmodern.evaluation.measures import parse_measure
 from colmodern.evaluation.trec import write_qrels, write_run
 from colmodern.files import write_json, write_text
 from colmodern.pipeline.environment import describe_environment
 from colmodern.pipeline.load_encoder import encoder_from_config
+from colmodern.pipeline.result import EvalResult
 from colmodern.pipeline.run_folder import CONFIG, check_publishable, publishing
-from colmodern.pipeline.stages import Stages, Timing
+from colmodern.pipeline.stages import Stages
 from colmodern.pipeline.write_report import write_report
 from colmodern.progress import Progress, Silent
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import Dataset, ScoredDoc
-
-
-@dataclass(frozen=True)
-class EvalResult:
-    """What a finished evaluation says; the same is in the files of its folder."""
-
-    folder: Path
-    config: EvalConfig  # as resolved
-    evaluation: Evaluation
-    timings: Mapping[str, Timing]
-    facts: Mapping[str, Any]  # counts and sizes
 
 
 def run_eval(config: EvalConfig, *, progress: Progress | None = None) -> EvalResult:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from colmodern.config.models import EvalConfig
@@ -17,6 +16,7 @@ from colmodern.evaluation.trec import read_run, write_run
 from colmodern.files import sha256_of_json, staging, write_json
 from colmodern.index.exact import ExactIndex
 from colmodern.pipeline.encode import corpus_key, encode_corpus, encode_to_store
+from colmodern.pipeline.result import Timing
 from colmodern.progress import Progress
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import Dataset, ScoredDoc
@@ -24,21 +24,6 @@ from colmodern.types import Dataset, ScoredDoc
 _QUERY_SHARD_TOKENS = 1 << 20  # queries are few: one shard
 
 FoundRun = dict[str, list[ScoredDoc]]
-
-
-@dataclass(frozen=True)
-class Timing:
-    """What one stage cost when it ran, which may have been in an earlier call."""
-
-    seconds: float
-    items: int
-    unit: str
-    reused: bool
-
-    @property
-    def per_second(self) -> float:
-        """Items in a second; 0.0 where there were none."""
-        return self.items / self.seconds if self.seconds else 0.0
 
 
 class Stages:

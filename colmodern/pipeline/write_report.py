@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from colmodern.evaluation.report import HardQuery, Report, ShownDoc, render
 from colmodern.files import write_text
+from colmodern.pipeline.result import EvalResult
 from colmodern.types import Dataset, ScoredDoc
-
-if TYPE_CHECKING:
-    from colmodern.pipeline.evaluate import EvalResult
 
 _HARD_QUERIES = 10
 _RESULTS_SHOWN = 3

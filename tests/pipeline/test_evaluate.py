@@ -13,7 +13,8 @@ from conftest import CORPUS, write_jsonl
 from colmodern import Encoder, ExactIndex
 from colmodern.config.load import load_eval_config
 from colmodern.errors import CheckpointError, StorageError
-from colmodern.pipeline.evaluate import EvalResult, run_eval
+from colmodern.pipeline.evaluate import run_eval
+from colmodern.pipeline.result import EvalResult
 from colmodern.progress import Silent
 from colmodern.ragged.store import EmbeddingStore
 
