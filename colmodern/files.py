@@ -1,4 +1,7 @@
-"""Writing files so that a reader sees the old content or the new, never a half."""
+"""Reading with an error that says what to do; writing all or nothing.
+
+A reader sees the old content of a file or folder or the new, never a half.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,61 @@ import errno
 import hashlib
 import json
 import os
+import platform
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from colmodern.errors import StorageError
+from colmodern.errors import ColmodernError, StorageError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_UNWRITABLE = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ENOENT,
+    errno.ENAMETOOLONG,
+}
+
+
+def read_text(path: Path, error: type[ColmodernError]) -> str:
+    """UTF-8 text of a file, with or without a byte order mark.
+
+    Raises ``error`` when it cannot be read or is not UTF-8.
+    """
+    try:
+        return path.read_text("utf-8-sig")
+    except OSError as fault:
+        raise error(f"cannot read {path}: {fault.strerror}") from fault
+    except UnicodeDecodeError as fault:
+        raise error(f"{path} is not UTF-8 text ({fault}); convert it") from fault
+
+
+def read_json_object(path: Path, error: type[ColmodernError], *, cure: str) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises ``error``, with ``cure`` in its message, for a missing file or anything else in it.
+    """
+    value = parse_json(path, error, cure=cure)
+    if not isinstance(value, dict):
+        raise error(f"{path} holds {type(value).__name__}, not an object; {cure}")
+    return value
+
+
+def parse_json(path: Path, error: type[ColmodernError], *, cure: str) -> Any:
+    """The value in a JSON file; raises as ``read_json_object`` does."""
+    try:
+        return json.loads(read_text(path, error))
+    except ColmodernError as fault:
+        raise error(f"{fault}; {cure}") from fault
+    except (ValueError, RecursionError) as fault:
+        raise error(f"{path} is not JSON ({fault}); {cure}") from fault
 
 
 @contextmanager
@@ -24,8 +73,8 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises StorageError when the disk is full or the folder cannot be written; then the
     temporary file is removed and ``path`` is what it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with _naming(path):
+    temporary = temporary_beside(path)
+    with naming_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
@@ -40,8 +89,8 @@ def staging(folder: Path) -> Iterator[Path]:
 
     ``folder`` must not exist. Raises StorageError as ``replacing`` does.
     """
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    with _naming(folder):
+    temporary = temporary_beside(folder)
+    with naming_write_errors(folder):
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         try:
@@ -86,9 +135,26 @@ def sha256_of_json(value: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+def temporary_beside(path: Path, kind: str = "tmp") -> Path:
+    """A hidden name beside ``path`` that says which process of which machine it belongs to."""
+    return path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.{kind}")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what processes of this machine that are gone left in ``folder``."""
+    own = re.compile(rf"\..+\.{re.escape(platform.node())}\.(\d+)\.(tmp|old)")
+    for path in folder.iterdir() if folder.is_dir() else ():
+        found = own.fullmatch(path.name)
+        if found and not _is_running(int(found[1])):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Turn the system's words for an unwritable place into ours."""
+def naming_write_errors(path: Path) -> Iterator[None]:
+    """Turn the system's words for an unwritable place into a StorageError that has a cure."""
     try:
         yield
     except StorageError:
@@ -96,14 +162,29 @@ def _naming(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _FULL:
             raise StorageError(
-                f"disk full while writing {path} ({_free(path)} free); nothing was left half-written: "
-                "free some space or choose another output folder, then run again"
+                f"disk full while writing {path} ({_free(path)} free); nothing was left "
+                "half-written: free some space or choose another output folder, then run again"
             ) from error
-        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}:
+        if error.errno == errno.ENOTEMPTY:
             raise StorageError(
-                f"cannot write {path}: {error.strerror}; choose an output folder that you may write"
+                f"{path} appeared while it was being made: another run writes the same; "
+                "wait for it to end, then run again"
+            ) from error
+        if error.errno in _UNWRITABLE:
+            raise StorageError(
+                f"cannot write {path}: {error.strerror}; choose an output that you may write"
             ) from error
         raise
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # someone else's
+    return True
 
 
 def _free(path: Path) -> str:

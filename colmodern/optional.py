@@ -26,7 +26,7 @@ def package_folder(package: str, *, extra: str | None = None) -> Path:
 
     Raises MissingExtraError when the package is not installed.
     """
-    spec = find_spec(package)
+    spec = find_spec(package) if package.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
         raise MissingExtraError(_cure(package, extra))
     return Path(next(iter(spec.submodule_search_locations)))

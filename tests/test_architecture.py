@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "config": BASE,
     "ragged": BASE,
     "kernels": BASE | {"ragged"},
-    "encoder": BASE | {"config", "ragged"},
+    "encoder": BASE | {"config", "ragged", "kernels"},
     "datasets": BASE,
     "evaluation": BASE,
     "index": BASE | {"config", "ragged", "kernels"},

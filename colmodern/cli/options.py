@@ -48,4 +48,4 @@ def load_encoder(
 
     values = {"model": model, "revision": revision, "device": device, "dtype": dtype}
     values |= parse_overrides(settings)
-    return encoder_from_config(build(EncoderConfig, values, source="--set"))
+    return encoder_from_config(build(EncoderConfig, values, source="command line"))

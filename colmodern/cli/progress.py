@@ -81,7 +81,11 @@ class TerminalProgress:
 
     def note(self, message: str) -> None:
         """Print a line above the bars."""
-        self._console.print(message, style="dim", highlight=False, soft_wrap=True)
+        self._console.print(
+            message, style="dim", highlight=False, markup=False, emoji=False, soft_wrap=True
+        )
 
     def _line(self, message: str) -> None:
-        self._console.print(f"{self._name}: {message}", highlight=False, soft_wrap=True)
+        self._console.print(
+            f"{self._name}: {message}", highlight=False, markup=False, emoji=False, soft_wrap=True
+        )

@@ -32,13 +32,13 @@ def command(
 ) -> None:
     """Reorder the candidates of a TREC run by exact MaxSim with the texts of DATASET.
 
-    Prints the measures before and after, then the path of the new run.
+    Prints the measures before and after, where there are judgments, then the path of the new run.
     """
     from rich.console import Console
     from rich.table import Table
 
     from colmodern.cli.progress import TerminalProgress
-    from colmodern.datasets.load import load_dataset
+    from colmodern.datasets.load import load_corpus, load_judgments, load_queries
     from colmodern.evaluation.measures import evaluate
     from colmodern.evaluation.trec import read_run, write_run
     from colmodern.pipeline.rerank_run import rerank_run
@@ -47,14 +47,16 @@ def command(
     if model is None:
         raise click.UsageError("give a checkpoint with --model")
     run = read_run(run_path)
-    collection = load_dataset(dataset, split=split)
+    corpus, queries = load_corpus(dataset), load_queries(dataset)
+    judgments = load_judgments(dataset, split)
     ranker = Reranker(load_encoder(model, revision, device, dtype, settings))
     with TerminalProgress() as progress:
-        reranked = rerank_run(ranker, collection, run, k, progress=progress)
+        reranked = rerank_run(ranker, corpus, queries, run, k, progress=progress)
     write_run(output, reranked, tag="colmodern-rerank")
-    before, after = (evaluate(r, collection.qrels).mean for r in (run, reranked))
-    table = Table("measure", "before", "after")
-    for measure, value in before.items():
-        table.add_row(measure, f"{value:.4f}", f"{after[measure]:.4f}")
-    Console().print(table)
+    if judgments:
+        before, after = (evaluate(r, judgments).mean for r in (run, reranked))
+        table = Table("measure", "before", "after")
+        for measure, value in before.items():
+            table.add_row(measure, f"{value:.4f}", f"{after[measure]:.4f}")
+        Console().print(table)
     click.echo(output)

@@ -16,8 +16,15 @@ import click
 )
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="TREC run to write.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
+@click.option("--trust-remote-code", is_flag=True, help="Run Python code that the checkpoint has.")
 def command(
-    folder: Path, query: str | None, k: int, queries: Path | None, output: Path | None, device: str
+    folder: Path,
+    query: str | None,
+    k: int,
+    queries: Path | None,
+    output: Path | None,
+    device: str,
+    trust_remote_code: bool,
 ) -> None:
     """Search FOLDER, a run folder or a folder that `colmodern encode` wrote.
 
@@ -25,6 +32,7 @@ def command(
     """
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from colmodern.cli.progress import TerminalProgress
     from colmodern.datasets.beir import read_queries
@@ -44,7 +52,7 @@ def command(
         raise InputError(f"-k={k}; ask for at least 1 document")
     texts = {"query": query or ""} if queries is None else read_queries(queries)
     store = store_of(folder)
-    encoder = encoder_of_store(store, device=device)
+    encoder = encoder_of_store(store, device=device, trust_remote_code=trust_remote_code)
     embeddings = encoder.encode_queries(list(texts.values()))
     index = ExactIndex.load(store.folder, device=encoder.device)
     with TerminalProgress() as progress:
@@ -56,5 +64,7 @@ def command(
     shown = snippets(folder, {result.doc_id for result in results[0]})
     table = Table("rank", "score", "document", *(["text"] if shown else []))
     for rank, (doc_id, score) in enumerate(results[0], start=1):
-        table.add_row(str(rank), f"{score:.4f}", doc_id, *([shown[doc_id]] if shown else []))
+        # Text: what a person wrote in brackets is no markup
+        cells = [Text(doc_id), *([Text(shown[doc_id])] if shown else [])]
+        table.add_row(str(rank), f"{score:.4f}", *cells)
     Console().print(table)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from colmodern.config.models import EvalConfig
 from colmodern.errors import ConfigError
+from colmodern.files import read_text
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -60,17 +61,28 @@ def dump(config: BaseModel) -> str:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
+    text = read_text(path, ConfigError)
     try:
-        values = yaml.safe_load(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read config {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        values = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(
             f"{path} holds {type(values).__name__}, not settings; write key: value lines"
         )
     return values
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice, of which YAML would keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        if twice := [key for i, key in enumerate(keys) if key in keys[:i]]:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {twice[0]!r} stands twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -42,7 +43,7 @@ class EncoderConfig(_Model):
     projection_dim: int | None = Field(
         None, ge=1, description="width of a new, untrained projection on a plain backbone"
     )
-    seed: int = Field(0, description="of a new projection")
+    seed: int = Field(0, ge=0, lt=2**63, description="of a new projection")
     query_length: int | None = Field(None, ge=4, description="tokens; longer queries are cut")
     document_length: int | None = Field(None, ge=4, description="tokens; longer documents are cut")
     query_marker: str | None = Field(None, description="token after a query's first special token")
@@ -63,6 +64,7 @@ class EncoderConfig(_Model):
         return {name: getattr(self, name) for name in _SETTINGS if getattr(self, name) is not None}
 
 
+# the fields from here on are those of EncoderSettings; a test compares the two
 _SETTINGS = tuple(EncoderConfig.model_fields)[
     tuple(EncoderConfig.model_fields).index("query_length") :
 ]
@@ -111,6 +113,11 @@ class EvalConfig(_Model):
         ("nDCG@10", "RR@10", "R@100"), min_length=1, description="as ir_measures names them"
     )
     output: str = Field("runs", description="folder of all runs and of their shared embeddings")
+
+    @field_validator("output")
+    @classmethod
+    def _expand_home(cls, value: str) -> str:
+        return str(Path(value).expanduser())
 
     @field_validator("name")
     @classmethod

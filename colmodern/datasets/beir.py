@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from colmodern.errors import DataError
+from colmodern.files import read_text
 from colmodern.types import Dataset, Document
 
 
@@ -32,6 +33,8 @@ class JsonlCorpus:
                 )
             seen[doc_id] = number
             text_field(record, "text", path, number)
+        if not seen:
+            raise DataError(f"{path} has no documents; give at least one line")
         self.doc_ids = seen.keys()
         self.fingerprint = digest.hexdigest()
 
@@ -107,7 +110,7 @@ def read_jsonl(path: Path, digest: Any = None) -> Iterator[tuple[int, dict[str, 
                 continue
             try:
                 record = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise DataError(
                     f"{path}:{number}: not valid JSON ({error}); mend or remove the line"
                 ) from error
@@ -123,6 +126,17 @@ def text_field(record: dict[str, Any], name: str, path: Path, number: int) -> st
         value = str(value)
     if not isinstance(value, str) or (name == "_id" and not value):
         raise DataError(f"{path}:{number}: field {name!r} is {value!r}; it must be text")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{path}:{number}: field {name!r} has half of a surrogate pair ({error}); mend the text"
+        ) from error
+    if name == "_id" and any(letter.isspace() for letter in value):
+        raise DataError(
+            f"{path}:{number}: id {value!r} has white space, which TREC files cannot hold; "
+            "rename it here and in the judgments"
+        )
     return value
 
 
@@ -134,12 +148,16 @@ def _read_qrels(
         splits = ", ".join(sorted(file.stem for file in folder.glob("*.tsv"))) or "none"
         raise DataError(f"no judgments {path}; splits in {folder}: {splits}")
     qrels: dict[str, dict[str, int]] = {}
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
-        if not line.strip() or (number == 1 and line.lower().startswith("query")):
+    for number, line in enumerate(read_text(path, DataError).splitlines(), start=1):
+        if not line.strip():
             continue
         fields = line.split("\t")
+        if number == 1 and len(fields) == 3 and not fields[2].strip().lstrip("-").isdigit():
+            continue  # the header
         try:
             query_id, doc_id, grade = fields[0], fields[1], int(fields[2])
+            if len(fields) != 3:
+                raise ValueError(f"{len(fields)} fields")
         except (IndexError, ValueError) as error:
             raise DataError(
                 f"{path}:{number}: {line!r} is not query-id, corpus-id and a whole score between tabs"
@@ -152,7 +170,11 @@ def _read_qrels(
             raise DataError(
                 f"{path}:{number}: judges document {doc_id!r}, which corpus.jsonl lacks"
             )
-        qrels.setdefault(query_id, {})[doc_id] = grade
+        if qrels.setdefault(query_id, {}).setdefault(doc_id, grade) != grade:
+            raise DataError(
+                f"{path}:{number}: query {query_id!r} and document {doc_id!r} were judged "
+                f"{qrels[query_id][doc_id]} before and {grade} here; keep one"
+            )
     if not qrels:
         raise DataError(f"{path} has no judgments; give at least one line")
     return qrels

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from collections.abc import Mapping
 from pathlib import Path
 
-from colmodern.datasets.beir import JsonlCorpus, load_beir
+from colmodern.datasets.beir import JsonlCorpus, load_beir, read_queries
 from colmodern.datasets.stdlib import load_stdlib
 from colmodern.errors import DataError, InputError
-from colmodern.types import Corpus, Dataset
+from colmodern.types import Corpus, Dataset, Qrels
 
 BUILT_IN = {"stdlib": load_stdlib}
 
@@ -35,8 +36,8 @@ def load_dataset(
     built_in = BUILT_IN.get(str(name_or_folder))
     if built_in is not None:
         dataset = built_in()
-    elif Path(name_or_folder).is_dir():
-        dataset = load_beir(name_or_folder, split=split)
+    elif (folder := Path(name_or_folder).expanduser()).is_dir():
+        dataset = load_beir(folder, split=split)
     else:
         raise _unknown(name_or_folder)
     return dataset if max_queries is None else _keep_queries(dataset, max_queries, sample_seed)
@@ -47,7 +48,7 @@ def load_corpus(name_or_path: str | Path) -> Corpus:
 
     Raises DataError when there is no such collection or its documents are malformed.
     """
-    path = Path(name_or_path)
+    path = Path(name_or_path).expanduser()
     if str(name_or_path) in BUILT_IN:
         return BUILT_IN[str(name_or_path)]().corpus
     if path.is_dir():
@@ -55,6 +56,30 @@ def load_corpus(name_or_path: str | Path) -> Corpus:
     if path.is_file():
         return JsonlCorpus(path)
     raise _unknown(name_or_path)
+
+
+def load_queries(name_or_folder: str | Path) -> Mapping[str, str]:
+    """All queries by id, judged or not: of a built-in collection or a BEIR folder.
+
+    Raises DataError when there is no such collection or its queries are malformed.
+    """
+    path = Path(name_or_folder).expanduser()
+    if str(name_or_folder) in BUILT_IN:
+        return BUILT_IN[str(name_or_folder)]().queries
+    if path.is_dir():
+        return read_queries(path / "queries.jsonl")
+    raise _unknown(name_or_folder)
+
+
+def load_judgments(name_or_folder: str | Path, split: str) -> Qrels:
+    """Judgments of a collection, empty where a BEIR folder has none of this split.
+
+    Raises DataError when they are malformed.
+    """
+    path = Path(name_or_folder).expanduser()
+    if path.is_dir() and not (path / "qrels" / f"{split}.tsv").is_file():
+        return {}
+    return load_dataset(name_or_folder, split=split).qrels
 
 
 def _unknown(name_or_path: str | Path) -> DataError:

@@ -8,22 +8,34 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from colmodern.errors import CheckpointError, ConfigError
 
+ATTENTIONS = ("sdpa", "eager")
+_TOKENIZERS = ("tokenizer.json", "vocab.*", "*.model")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def load_backbone(
-    folder: Path, *, attention: str, trust_remote_code: bool
+    folder: Path, *, dtype: str, attention: str, trust_remote_code: bool
 ) -> tuple[torch.nn.Module, Any]:
     """The model without its head, in evaluation mode, and its tokenizer.
 
-    attention: "sdpa" or "eager", as transformers names its implementations
+    dtype: one of DTYPES; transformers keeps rotary frequencies in float32 whatever it is
+    attention: one of ATTENTIONS, as transformers names its implementations
 
-    Raises CheckpointError when the files do not make a model or lack some of its weights.
+    Raises CheckpointError when the files do not make a model, lack some of its weights or have
+    no tokenizer.
     """
-    from transformers import AutoConfig, AutoModel, AutoTokenizer
+    from transformers import AutoConfig, AutoModel, AutoTokenizer, __version__
+
+    if not any(path for pattern in _TOKENIZERS for path in folder.glob(pattern)):
+        raise CheckpointError(
+            f"{folder} has no tokenizer ({', '.join(_TOKENIZERS)}); fetch the checkpoint again"
+        )
+    is_new = tuple(map(int, __version__.split(".")[:2])) >= (4, 56)
+    dtype_option = "dtype" if is_new else "torch_dtype"
 
     try:
         with _quiet():
@@ -34,11 +46,13 @@ def load_backbone(
                 folder,
                 config=config,
                 attn_implementation=attention,
+                **{dtype_option: pick_dtype(dtype)},
                 trust_remote_code=trust_remote_code,
                 output_loading_info=True,
             )
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    # what transformers raises for a damaged or foreign folder
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         cure = "" if trust_remote_code else _remote_code_cure(str(error))
         raise CheckpointError(
             f"{folder} does not load as a transformers model: {error}{cure}"
@@ -51,24 +65,6 @@ def load_backbone(
             "they would be random: fetch the checkpoint again"
         )
     return model.eval(), tokenizer
-
-
-def pick_device(device: str) -> str:
-    """Resolve "auto" to "cuda" where there is a GPU, else "cpu".
-
-    Raises ConfigError for a device that this machine lacks.
-    """
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"device={device!r}, but torch sees no GPU here; use device=cpu or auto")
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(
-            f"device={device!r} is not usable here: {error}; use cpu or auto"
-        ) from error
-    return device
 
 
 def pick_dtype(dtype: str) -> torch.dtype:

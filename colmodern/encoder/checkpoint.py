@@ -9,13 +9,19 @@ from typing import Any, Literal
 
 from colmodern.encoder import formats
 from colmodern.encoder.locate import locate, read_json
+from colmodern.encoder.modules import backbone_folder, folders_of, read_modules
 from colmodern.encoder.projection import Layer
 from colmodern.encoder.settings import EncoderSettings
-from colmodern.errors import CheckpointError
+from colmodern.errors import CheckpointError, ConfigError
 from colmodern.files import sha256_of_file, sha256_of_json
 
 Kind = Literal["pylate", "stanford", "sentence-transformers", "plain"]
 
+# files of the backbone's folder that change what it computes
+_RULES = (
+    *("config.json", "tokenizer*.json", "vocab.*", "merges.txt", "*.model", "*.py"),
+    *("special_tokens_map.json", "added_tokens.json"),
+)
 _PYLATE_KEYS = {"query_prefix", "document_prefix", "attend_to_expansion_tokens", "skiplist_words"}
 
 
@@ -35,25 +41,23 @@ class Checkpoint:
     @property
     def weights_sha256(self) -> str:
         """Digest over the bytes of all weight files that are read."""
-        files = set(self.folder.rglob("*.safetensors"))
-        safe = {file.parent for file in files}
-        # a folder's pickled copy is not read where safetensors are there
-        files |= {file for file in self.folder.rglob("*.bin") if file.parent not in safe}
-        return sha256_of_json([sha256_of_file(file) for file in sorted(files)])
+        return sha256_of_json([sha256_of_file(file) for file in self._weight_files()])
 
     @property
-    def tokenizer_sha256(self) -> str:
-        """Digest over the tokenizer's files and the backbone's config."""
-        names = (
-            "config.json",
-            "tokenizer.json",
-            "tokenizer_config.json",
-            "vocab.txt",
-            "merges.txt",
-        )
-        files = [self.backbone / name for name in names]
-        files += sorted(self.backbone.glob("*.model"))
-        return sha256_of_json([[f.name, sha256_of_file(f)] for f in files if f.is_file()])
+    def rules_sha256(self) -> str:
+        """Digest over what else decides an embedding: tokenizer, config, layers, code."""
+        names = [name for pattern in _RULES for name in self.backbone.glob(pattern)]
+        layers = [[x.activation, x.is_residual, list(x.weight.shape)] for x in self.layers]
+        files = [[file.name, sha256_of_file(file)] for file in sorted(names)]
+        return sha256_of_json([self.kind, layers, files])
+
+    def _weight_files(self) -> list[Path]:
+        folders = [self.backbone, *folders_of(self.folder, "Dense")]
+        files: list[Path] = []
+        for folder in dict.fromkeys(folders):
+            # a pickled copy is not read where safetensors are there
+            files += sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
+        return files
 
 
 def read_checkpoint(
@@ -75,9 +79,12 @@ def read_checkpoint(
         "plain": formats.read_plain,
     }
     kind = detect_kind(folder)
-    backbone = formats.backbone_folder(folder)
+    backbone = backbone_folder(folder)
     config = read_json(backbone / "config.json")
-    layers, settings = readers[kind](folder, config)
+    try:
+        layers, settings = readers[kind](folder, config)
+    except ConfigError as error:  # a setting in the checkpoint's own files
+        raise CheckpointError(f"{folder}: {error}") from error
     return Checkpoint(str(name_or_path), commit, kind, folder, backbone, layers, settings, config)
 
 
@@ -87,14 +94,14 @@ def detect_kind(folder: Path) -> Kind:
     Raises CheckpointError when it is none of them.
     """
     if (folder / "modules.json").is_file():
-        modules = [str(module["type"]) for module in read_json(folder / "modules.json")]
+        modules = read_modules(folder)
         about = read_json(folder / "config_sentence_transformers.json", missing={})
         model_type = about.get("model_type")
-        if model_type == "MultiVectorEncoder" or any(
-            m.endswith("MultiVectorMask") for m in modules
-        ):
+        if model_type == "MultiVectorEncoder" or any(m.kind == "MultiVectorMask" for m in modules):
             return "sentence-transformers"
-        is_pylate = any(m.startswith("pylate.") for m in modules) or _PYLATE_KEYS & about.keys()
+        is_pylate = (
+            any(m.type.startswith("pylate.") for m in modules) or _PYLATE_KEYS & about.keys()
+        )
         if model_type == "ColBERT" or is_pylate:
             return "pylate"
         return "plain"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from colmodern.encoder.backbone import load_backbone, pick_device, pick_dtype
+from colmodern.encoder.backbone import ATTENTIONS, load_backbone, pick_dtype
 from colmodern.encoder.batching import Indices, run_in_budget
 from colmodern.encoder.checkpoint import Checkpoint, read_checkpoint
 from colmodern.encoder.formats import longest_input
@@ -20,6 +20,7 @@ from colmodern.encoder.settings import EncoderSettings, Role
 from colmodern.encoder.tokenizer import TextTokenizer, TokenizedTexts
 from colmodern.errors import ConfigError, InputError
 from colmodern.files import sha256_of_json
+from colmodern.kernels.device import pick_device
 from colmodern.progress import Progress, Silent
 from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
 
@@ -48,7 +49,10 @@ class Encoder:
         self.attention = attention
         self.new_projection = projection
         model, tokenizer = load_backbone(
-            checkpoint.backbone, attention=attention, trust_remote_code=trust_remote_code
+            checkpoint.backbone,
+            dtype=dtype,
+            attention=attention,
+            trust_remote_code=trust_remote_code,
         )
         self.tokenizer = TextTokenizer(tokenizer, settings)
         hidden_size = int(model.config.hidden_size)  # type: ignore[union-attr, arg-type]
@@ -56,7 +60,7 @@ class Encoder:
         if projection is not None:
             layers = (*layers, seeded_layer(hidden_size, projection[0], seed=projection[1]))
         self.dim = len(layers[-1].weight) if layers else hidden_size
-        self._model = model.to(self.device, pick_dtype(dtype))
+        self._model = model.to(self.device)
         self._projection = Projection(layers).to(self.device, pick_dtype(dtype))
         self._max_tokens = 65_536 if self.device.startswith("cuda") else 4_096
 
@@ -97,6 +101,8 @@ class Encoder:
         chosen = checkpoint.settings.clipped(longest=longest).override(settings)
         chosen.check(longest=longest)
         pick_dtype(dtype)
+        if attention not in ATTENTIONS:
+            raise ConfigError(f"attention={attention!r} is not one of {', '.join(ATTENTIONS)}")
         return cls(
             checkpoint,
             chosen,
@@ -108,7 +114,7 @@ class Encoder:
         )
 
     def encode_queries(
-        self, texts: Sequence[str], *, progress: Progress | None = None
+        self, texts: Iterable[str], *, progress: Progress | None = None
     ) -> TokenEmbeddings:
         """Embed queries: with expansion tokens where the checkpoint uses them.
 
@@ -117,15 +123,16 @@ class Encoder:
         return self.encode_tokens(self.tokenize(texts, "query"), progress=progress)
 
     def encode_documents(
-        self, texts: Sequence[str], *, progress: Progress | None = None
+        self, texts: Iterable[str], *, progress: Progress | None = None
     ) -> TokenEmbeddings:
         """Embed documents: without the tokens of the skiplist. An empty text is allowed."""
         return self.encode_tokens(self.tokenize(texts, "document"), progress=progress)
 
-    def tokenize(self, texts: Sequence[str], role: Role) -> TokenizedTexts:
+    def tokenize(self, texts: Iterable[str], role: Role) -> TokenizedTexts:
         """The first half of encoding; tells what was cut before anything is computed."""
         if isinstance(texts, str):
             raise InputError("texts is one string; pass a list of strings")
+        texts = list(texts)
         for position, text in enumerate(texts):
             if not isinstance(text, str):
                 raise InputError(f"texts[{position}] is a {type(text).__name__}; pass strings")
@@ -148,6 +155,11 @@ class Encoder:
 
         def run(batch: Indices) -> None:
             embeddings = self._forward(tokenized, batch)
+            if not np.isfinite(embeddings).all():
+                raise ConfigError(
+                    f"dtype={self.dtype!r}: the model gives embeddings that are not finite; "
+                    "use float32 or bfloat16, or check its weights"
+                )
             for row, text in enumerate(batch):
                 scored = tokenized.scored[text]
                 values[offsets[text] : offsets[text + 1]] = embeddings[row, : len(scored)][scored]
@@ -164,15 +176,19 @@ class Encoder:
     def _forward(self, tokenized: TokenizedTexts, batch: Indices) -> npt.NDArray[np.float32]:
         """(n_texts, longest, dim) unit rows; rows past a text's end mean nothing."""
         longest = max(len(tokenized.ids[text]) for text in batch)
+        if longest == 0:  # a tokenizer without special tokens, and nothing but empty texts
+            return np.zeros((len(batch), 0, self.dim), np.float32)
         ids = np.full((len(batch), longest), self.tokenizer.pad_id, np.int64)
         for row, text in enumerate(batch):
             ids[row, : len(tokenized.ids[text])] = tokenized.ids[text]
         mask = np.arange(longest) < tokenized.attended[batch][:, None]
-        output = self._model(
-            input_ids=torch.from_numpy(ids).to(self.device),
-            attention_mask=torch.from_numpy(mask.astype(np.int64)).to(self.device),
-        )
-        projected = self._projection(output.last_hidden_state).float()
+        # the dtype is ours to say, also inside a caller's autocast
+        with torch.autocast(torch.device(self.device).type, enabled=False):
+            output = self._model(
+                input_ids=torch.from_numpy(ids).to(self.device),
+                attention_mask=torch.from_numpy(mask.astype(np.int64)).to(self.device),
+            )
+            projected = self._projection(output.last_hidden_state).float()
         unit: npt.NDArray[np.float32] = (
             torch.nn.functional.normalize(projected, dim=-1).cpu().numpy()
         )
@@ -189,7 +205,7 @@ class Encoder:
             {
                 "format": _FORMAT,
                 "weights": self.weights_sha256,
-                "tokenizer": self.checkpoint.tokenizer_sha256,
+                "rules": self.checkpoint.rules_sha256,
                 "projection": self.new_projection,
                 "settings": self.settings.of(role),
                 "dtype": self.dtype,

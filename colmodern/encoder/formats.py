@@ -6,24 +6,30 @@ sentence-transformers 6.2 ``MultiVectorEncoder``, whose defaults are repeated he
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from colmodern.encoder.locate import read_json
+from colmodern.encoder.modules import backbone_folder, folders_of, read_modules
 from colmodern.encoder.projection import Layer, read_dense, read_weights
 from colmodern.encoder.settings import PUNCTUATION, EncoderSettings
 from colmodern.errors import CheckpointError
 
+logger = logging.getLogger(__name__)
+
 Reading = tuple[tuple[Layer, ...], EncoderSettings]
 
+_APPLIED = {"Transformer", "Dense", "MultiVectorMask", "Normalize"}
+_PYLATE_READS = {"Transformer", "Dense", "Normalize"}  # it makes unit rows by itself
 _ENDLESS = 8192  # taken as the length limit where nothing sets one
 
 
 def read_pylate(folder: Path, config: dict[str, Any]) -> Reading:
     """modules.json with Dense folders; settings in config_sentence_transformers.json."""
     about = read_json(folder / "config_sentence_transformers.json", missing={})
-    prompts = about.get("prompts") or {}
-    default_prompt = prompts.get(about.get("default_prompt_name")) or ""
+    prompts = _prompts(about)
+    default_prompt = prompts.get(about.get("default_prompt_name") or "") or ""
     expands = _given(about, "do_query_expansion", True)
     skiplist = _given(about, "skiplist_words", PUNCTUATION)
     settings = EncoderSettings(
@@ -38,8 +44,10 @@ def read_pylate(folder: Path, config: dict[str, Any]) -> Reading:
         skiplist=tuple(skiplist),
         lowercase=_lowercases(folder),
     )
+    if ignored := [m.kind for m in read_modules(folder) if m.kind not in _PYLATE_READS]:
+        logger.warning("PyLate does not apply these modules, nor do we: %s", ", ".join(ignored))
     layers = [
-        read_dense(path, read_json(path / "config.json")) for path in _modules(folder, "Dense")
+        read_dense(path, read_json(path / "config.json")) for path in folders_of(folder, "Dense")
     ]
     return tuple(layers), settings
 
@@ -66,9 +74,14 @@ def read_stanford(folder: Path, config: dict[str, Any]) -> Reading:
 def read_sentence_transformers(folder: Path, config: dict[str, Any]) -> Reading:
     """modules.json of a MultiVectorEncoder: lengths beside the backbone, skiplist in its mask."""
     about = read_json(folder / "config_sentence_transformers.json", missing={})
-    prompts = about.get("prompts") or {}
+    prompts = _prompts(about)
+    if unknown := {module.kind for module in read_modules(folder)} - _APPLIED:
+        raise CheckpointError(
+            f"{folder} has modules that colmodern does not know: {', '.join(sorted(unknown))}; "
+            "its embeddings would differ without them"
+        )
     text = read_json(backbone_folder(folder) / "sentence_bert_config.json", missing={})
-    masks = _modules(folder, "MultiVectorMask")
+    masks = folders_of(folder, "MultiVectorMask")
     mask = read_json(masks[0] / "config.json", missing={}) if masks else {}
     if mask.get("keep_only_token_ids"):
         raise CheckpointError(f"{folder} keeps only image tokens; colmodern encodes text")
@@ -94,7 +107,7 @@ def read_sentence_transformers(folder: Path, config: dict[str, Any]) -> Reading:
         lowercase=_lowercases(folder),
     )
     layers = []
-    for path in _modules(folder, "Dense"):
+    for path in folders_of(folder, "Dense"):
         dense = read_json(path / "config.json")
         if dense.get("module_input_name", "token_embeddings") == "token_embeddings":
             layers.append(read_dense(path, dense))
@@ -104,13 +117,9 @@ def read_sentence_transformers(folder: Path, config: dict[str, Any]) -> Reading:
 def read_plain(folder: Path, config: dict[str, Any]) -> Reading:
     """A backbone alone: no markers, no expansion, no skiplist, as long as it can go."""
     longest = longest_input(config) or _ENDLESS
-    return (), EncoderSettings(query_length=min(512, longest), document_length=longest)
-
-
-def backbone_folder(folder: Path) -> Path:
-    """Where config.json, the tokenizer and the backbone's weights are."""
-    modules = _modules(folder, "Transformer") if (folder / "modules.json").is_file() else []
-    return modules[0] if modules else folder
+    return (), EncoderSettings(
+        query_length=min(512, longest), document_length=longest, lowercase=_lowercases(folder)
+    )
 
 
 def longest_input(config: dict[str, Any]) -> int | None:
@@ -125,10 +134,13 @@ def longest_input(config: dict[str, Any]) -> int | None:
     return int(longest) - (int(config.get("pad_token_id") or 0) + 1 if is_roberta else 0)
 
 
-def _modules(folder: Path, kind: str) -> list[Path]:
-    """Folders of the modules whose class has this name, in order."""
-    modules = sorted(read_json(folder / "modules.json"), key=lambda module: module["idx"])
-    return [folder / m["path"] for m in modules if m["type"].rpartition(".")[2] == kind]
+def _prompts(about: dict[str, Any]) -> dict[str, str]:
+    prompts = about.get("prompts") or {}
+    if not isinstance(prompts, dict):
+        raise CheckpointError(
+            f"prompts is {prompts!r} in the checkpoint; it must map names to text"
+        )
+    return prompts
 
 
 def _document_prompt(prompts: dict[str, str]) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from colmodern.errors import CheckpointError
+from colmodern.files import read_json_object
 from colmodern.optional import package_folder
 
 # every file that any kind needs; ONNX and OpenVINO copies of the weights stay on the hub
@@ -14,21 +14,14 @@ _WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "artifact.m
 _UNWANTED = ["onnx/*", "openvino/*"]
 
 
-def read_json(path: Path, *, missing: Any = None) -> Any:
-    """Parse a checkpoint's JSON file; ``missing``, if given, stands in for an absent one.
+def read_json(path: Path, *, missing: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A checkpoint's JSON object; ``missing``, if given, stands in for an absent file.
 
     Raises CheckpointError that names the file.
     """
     if missing is not None and not path.is_file():
         return missing
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path} is missing; the checkpoint is incomplete") from error
-    except ValueError as error:
-        raise CheckpointError(
-            f"{path} is not JSON ({error}); fetch the checkpoint again"
-        ) from error
+    return read_json_object(path, CheckpointError, cure="fetch the checkpoint again")
 
 
 def locate(name: str, revision: str | None, *, with_code: bool) -> tuple[Path, str | None]:
@@ -64,9 +57,12 @@ def _download(name: str, revision: str | None, wanted: list[str]) -> tuple[Path,
                 name, revision=revision, allow_patterns=wanted, ignore_patterns=_UNWANTED
             )
         )
-        if not any(folder.rglob("*.safetensors")):
+        pickled = [f"{d.name}/*.bin" for d in folder.glob("*_Dense") if not _is_safe(d)]
+        if not any(folder.glob("*.safetensors")) and not any(folder.glob("*/*.safetensors")):
+            pickled = ["*.bin"]
+        if pickled:
             snapshot_download(
-                name, revision=revision, allow_patterns=["*.bin"], ignore_patterns=_UNWANTED
+                name, revision=revision, allow_patterns=pickled, ignore_patterns=_UNWANTED
             )
     except (OSError, ValueError, HFValidationError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -76,3 +72,7 @@ def _download(name: str, revision: str | None, wanted: list[str]) -> tuple[Path,
             f"or fetch it elsewhere with: hf download {name}"
         ) from error
     return folder, folder.name  # the hub names a snapshot's folder by its commit
+
+
+def _is_safe(folder: Path) -> bool:
+    return (folder / "model.safetensors").is_file()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from colmodern.errors import CheckpointError
@@ -75,11 +77,17 @@ def read_dense(folder: Path, config: dict[str, Any]) -> Layer:
 
 def read_weights(folder: Path) -> dict[str, torch.Tensor]:
     """Tensors of model.safetensors, else of pytorch_model.bin (weights only, no code)."""
-    if (path := folder / "model.safetensors").is_file():
-        return load_file(path)
-    if (path := folder / "pytorch_model.bin").is_file():
-        tensors: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-        return tensors
+    try:
+        if (path := folder / "model.safetensors").is_file():
+            return load_file(path)
+        if (path := folder / "pytorch_model.bin").is_file():
+            tensors: dict[str, torch.Tensor] = torch.load(
+                path, map_location="cpu", weights_only=True
+            )
+            return tensors
+    # torch's reader of pickles fails on junk in many ways, KeyError among them
+    except (OSError, ValueError, KeyError, RuntimeError, UnpicklingError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); fetch the checkpoint again") from error
     raise CheckpointError(f"{folder} has neither model.safetensors nor pytorch_model.bin")
 
 
@@ -95,4 +103,9 @@ def _activation(name: str) -> torch.nn.Module:
     kind = getattr(torch.nn, name, None)
     if not (isinstance(kind, type) and issubclass(kind, torch.nn.Module)):
         raise CheckpointError(f"torch.nn has no activation {name!r}; the checkpoint needs it")
-    return kind()
+    try:
+        return kind()
+    except TypeError as error:
+        raise CheckpointError(
+            f"torch.nn.{name} is no activation; the checkpoint is damaged"
+        ) from error

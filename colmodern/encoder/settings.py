@@ -38,6 +38,17 @@ class EncoderSettings:
     strip_text: bool = True  # remove white space around a text
     lowercase: bool = False  # lower a text before its tokenizer sees it
 
+    def __post_init__(self) -> None:
+        """Raise ConfigError for a value of the wrong type, which JSON and callers can bring."""
+        for name, kinds in _KINDS.items():
+            value = getattr(self, name)
+            is_right = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+            if not is_right:
+                wanted = " or ".join("null" if k is type(None) else k.__name__ for k in kinds)
+                raise ConfigError(f"{name}={value!r} is not of type {wanted}")
+        if not all(isinstance(word, str) for word in self.skiplist):
+            raise ConfigError(f"skiplist={self.skiplist!r}; give a list of words")
+
     def override(self, changes: Mapping[str, Any]) -> EncoderSettings:
         """Copy with the fields that ``changes`` names and does not set to None.
 
@@ -52,7 +63,7 @@ class EncoderSettings:
         for marker in ("query_marker", "document_marker"):
             if chosen.get(marker) == "":  # null means the checkpoint's, so "" means none
                 chosen[marker] = None
-        if "skiplist" in chosen:
+        if isinstance(chosen.get("skiplist"), list):
             chosen["skiplist"] = tuple(chosen["skiplist"])
         return replace(self, **chosen)
 
@@ -104,3 +115,14 @@ class EncoderSettings:
             for name in ("expansion_length", "expansion_token", "attend_to_expansion"):
                 del settings[name]
         return settings
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("query_length", "document_length"), (int,)),
+    "expansion_length": (int, type(None)),
+    **dict.fromkeys(("query_marker", "document_marker", "expansion_token"), (str, type(None))),
+    **dict.fromkeys(("query_prompt", "document_prompt"), (str,)),
+    **dict.fromkeys(("query_expansion", "attend_to_expansion", "skip_in_queries"), (bool,)),
+    **dict.fromkeys(("strip_text", "lowercase"), (bool,)),
+    "skiplist": (tuple,),
+}

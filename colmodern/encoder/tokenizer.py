@@ -49,7 +49,7 @@ class TextTokenizer:
     def __init__(self, tokenizer: Any, settings: EncoderSettings) -> None:
         self._tokenizer = tokenizer
         self.settings = settings
-        self._n_leading, self._n_trailing = _special_counts(tokenizer)
+        self._n_trailing = _trailing_specials(tokenizer)
         self._markers = {
             "query": self._marker("query_marker", settings.query_marker),
             "document": self._marker("document_marker", settings.document_marker),
@@ -63,7 +63,7 @@ class TextTokenizer:
         settings = self.settings
         prompt = settings.query_prompt if role == "query" else settings.document_prompt
         limit = settings.query_length if role == "query" else settings.document_length
-        if not texts:  # transformers' tokenizers do not take an empty list
+        if len(texts) == 0:  # transformers' tokenizers do not take an empty list
             return TokenizedTexts([], np.zeros(0, np.int64), [], np.zeros(0, np.int64))
         prepared = [self._prepare(prompt + text) for text in texts]
         full = self._tokenizer(
@@ -101,7 +101,7 @@ class TextTokenizer:
             tail = text[len(text) - self._n_trailing :]
             text = text[: room - len(tail)] + tail
         if marker is not None:
-            text = [*text[: self._n_leading], marker, *text[self._n_leading :]]
+            text = [*text[:1], marker, *text[1:]]  # where PyLate and colbert-ai put it
         return np.array(text, dtype=np.int32)
 
     def _expand(self, text: Ids) -> Ids:
@@ -153,9 +153,9 @@ def _id_of_token(tokenizer: Any, token: str) -> int | None:
     return int(id_)
 
 
-def _special_counts(tokenizer: Any) -> tuple[int, int]:
-    """How many special tokens the tokenizer puts before and after a text."""
+def _trailing_specials(tokenizer: Any) -> int:
+    """How many special tokens the tokenizer puts after a text."""
     bare = tokenizer("a", add_special_tokens=False)["input_ids"]
     full = tokenizer("a", add_special_tokens=True)["input_ids"]
     leading = next(i for i in range(len(full) + 1) if full[i : i + len(bare)] == bare)
-    return leading, len(full) - len(bare) - leading
+    return len(full) - len(bare) - leading

@@ -57,17 +57,23 @@ def evaluate(
 
 
 def parse_measure(name: str) -> ir_measures.Measure:
-    """The measure of that name.
+    """The measure of that name, after trying it on one query.
 
-    Raises ConfigError when ir_measures does not know it.
+    Raises ConfigError when ir_measures does not know it or cannot compute it here.
     """
     try:
-        return ir_measures.parse_measure(name)
-    except (NameError, ValueError, AssertionError, TypeError, SyntaxError) as error:
+        measure = ir_measures.parse_measure(name)
+        cutoff = measure.params.get("cutoff", 1)
+        if cutoff < 1:  # a cutoff of 0 crashes the process
+            raise ValueError(f"its cutoff is {cutoff}, below 1")
+        ir_measures.calc_aggregate([measure], {"q": {"d": 1}}, {"q": {"d": 1.0}})
+    # each of its providers fails in a way of its own: missing tools, assertions, bad parameters
+    except Exception as error:
         raise ConfigError(
-            f"measures: {name!r} is not a measure that ir_measures knows; write one as nDCG@10, "
-            "RR@10, R@100 or AP"
+            f"measures: {name!r} is not a measure that ir_measures can compute here ({error}); "
+            "write one as nDCG@10, RR@10, R@100 or AP"
         ) from error
+    return measure
 
 
 def untied(results: Results) -> list[ScoredDoc]:

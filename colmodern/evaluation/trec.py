@@ -6,7 +6,7 @@ from pathlib import Path
 
 from colmodern.errors import DataError
 from colmodern.evaluation.measures import untied
-from colmodern.files import write_text
+from colmodern.files import read_text, write_text
 from colmodern.types import Qrels, Run, ScoredDoc
 
 
@@ -71,18 +71,16 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
 
 
 def _lines(path: Path, n_fields: int, form: str) -> list[tuple[int, list[str]]]:
-    try:
-        text = path.read_text("utf-8")
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
     parsed = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(read_text(path, DataError).splitlines(), start=1):
         if not line.strip():
             continue
         fields = line.split()
         if len(fields) != n_fields:
             raise DataError(f"{path}:{number}: {line!r} is not of the form {form!r}")
         parsed.append((number, fields))
+    if not parsed:
+        raise DataError(f"{path} is empty; give at least one line of the form {form!r}")
     return parsed
 
 

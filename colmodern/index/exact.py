@@ -11,6 +11,7 @@ import numpy.typing as npt
 from colmodern.config.units import parse_bytes
 from colmodern.errors import InputError, ResourceError
 from colmodern.index.ranking import TopK
+from colmodern.kernels.device import pick_device
 from colmodern.kernels.exact import maxsim_scores
 from colmodern.progress import Progress, Silent
 from colmodern.ragged.embeddings import TokenEmbeddings
@@ -18,6 +19,7 @@ from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import ScoredDoc
 
 _QUERY_TOKENS_AT_ONCE = 1024  # wide enough for the matrix product to be the only cost
+_BYTES_PER_SCORE = 8  # a float32 score of a query and a document, and its copy while ranking
 
 
 class ExactIndex:
@@ -26,7 +28,7 @@ class ExactIndex:
     embeddings: TokenEmbeddings in memory, or an EmbeddingStore that is mapped from disk
     doc_ids: (n_docs,) unique strings; default "0", "1", ...
     memory_budget: bytes, or text as "512M" or "2G", for copies and similarities at one time
-    device: "cpu", "cuda" or "cuda:N"
+    device: "auto", "cpu", "cuda" or "cuda:N"
 
     Raises InputError when ids are missing or repeat, ResourceError when the budget is too
     small for the longest document.
@@ -44,13 +46,15 @@ class ExactIndex:
         self.doc_ids = (
             [str(i) for i in range(embeddings.n_docs)] if doc_ids is None else list(doc_ids)
         )
-        self.device = device
+        self.device = pick_device(device)
         self._memory = parse_bytes(memory_budget, name="memory_budget")
         if len(self.doc_ids) != embeddings.n_docs:
             raise InputError(
                 f"doc_ids has {len(self.doc_ids)} entries for {embeddings.n_docs} documents; "
                 "pass one id a document"
             )
+        if not all(isinstance(doc_id, str) for doc_id in self.doc_ids):
+            raise InputError("doc_ids has ids that are not strings; pass str(id)")
         if len(set(self.doc_ids)) != len(self.doc_ids):
             raise InputError("doc_ids has repeated ids; make them unique")
 
@@ -76,18 +80,20 @@ class ExactIndex:
 
         Raises InputError when k is below 1 or the queries' dim is not the index's.
         """
-        if k < 1:
-            raise InputError(f"k={k}; ask for at least 1 document")
+        if not isinstance(k, int | np.integer) or k < 1:
+            raise InputError(f"k={k}; ask for a whole number of documents, at least 1")
         if queries.dim != self.embeddings.dim and queries.n_docs:
             raise InputError(
                 f"queries have dim={queries.dim}, the index has dim={self.embeddings.dim}; "
                 "encode both with the same encoder"
             )
-        best = TopK(queries.n_docs, k, self.doc_ids)
+        best = TopK(queries.n_docs, int(k), self.doc_ids)
         progress = progress or Silent()
         progress.start("search", self.embeddings.n_docs, unit="documents")
         tile = max(1, min(_QUERY_TOKENS_AT_ONCE, queries.n_tokens))
-        for first, documents in self.embeddings.chunks(self._tokens_at_once(tile)):
+        n_tokens = max(1, self._for_tokens // (self._bytes_per_token + 8 * tile))
+        n_docs = max(1, self._memory // 4 // (_BYTES_PER_SCORE * queries.n_docs + 16))
+        for first, documents in self.embeddings.chunks(n_tokens, n_docs):
             best.add(
                 first,
                 maxsim_scores(
@@ -103,18 +109,21 @@ class ExactIndex:
         progress.finish()
         return best.results()
 
-    def _tokens_at_once(self, tile: int) -> int:
-        return max(1, self._memory // (self._bytes_per_token + 4 * tile))
-
     def _similarities(self, n_tokens: int) -> int:
         """float32 similarities that fit beside a chunk of ``n_tokens``."""
-        room = (self._memory - n_tokens * self._bytes_per_token) // 4
+        # half of the room is for the maxima of documents, which can be of a token each
+        room = (self._for_tokens - n_tokens * self._bytes_per_token) // 8
         if room < n_tokens:
             raise ResourceError(
                 f"memory_budget={self._memory} bytes is too small for a document of {n_tokens} tokens; "
-                f"give at least {n_tokens * (self._bytes_per_token + 4)}"
+                f"give at least {n_tokens * (self._bytes_per_token + 8) * 4 // 3 + 1}"
             )
         return room
+
+    @property
+    def _for_tokens(self) -> int:
+        """Bytes for embeddings and similarities; the other quarter is for scores."""
+        return self._memory * 3 // 4
 
     @property
     def _bytes_per_token(self) -> int:

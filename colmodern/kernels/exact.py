@@ -25,7 +25,8 @@ def maxsim_scores(
     max_similarities: how many float32 similarities exist at a time; queries are taken in
     groups that keep to it (a single query token against all documents is the smallest)
 
-    Products and sums are float32, whatever the dtype of the values; on CUDA, TF32 is not used.
+    Products and sums are float32, whatever the dtype of the values and also inside a caller's
+    autocast. On CUDA that means without TF32, unless the caller turned it on in torch.
     """
     n_queries, n_docs = len(query_offsets) - 1, len(doc_offsets) - 1
     scores = np.zeros((n_queries, n_docs), np.float32)
@@ -57,7 +58,8 @@ def _segment_maxima(
 ) -> torch.Tensor:
     """(n_docs, n_query_tokens) best similarity of each query token in each document."""
     best = torch.full((n_docs, len(query)), -torch.inf, device=documents.device)
-    with warnings.catch_warnings():
+    kind = documents.device.type
+    with torch.autocast(kind, enabled=False), warnings.catch_warnings():
         # torch calls index_reduce a beta; a property test holds it to the reference
         warnings.filterwarnings("ignore", message="index_reduce")
         return best.index_reduce_(0, owners, documents @ query.T, "amax")

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from colmodern.datasets.load import load_dataset
-from colmodern.errors import StorageError
-from colmodern.pipeline.run_folder import CONFIG
+from colmodern.datasets.load import load_corpus
+from colmodern.errors import DataError, StorageError
+from colmodern.files import read_json_object
+from colmodern.pipeline.run_folder import ENVIRONMENT, is_run
 from colmodern.ragged.store import EmbeddingStore
 
 _SNIPPET_CHARS = 160
+_CURE = "run the evaluation again"
+
+
+def stores_of(run_folder: Path) -> dict[str, EmbeddingStore]:
+    """The embeddings of a run: "documents" and "queries".
+
+    Raises StorageError when they are gone or damaged.
+    """
+    places = read_run_file(run_folder, ENVIRONMENT)["embeddings"]
+    return {role: EmbeddingStore(run_folder / place) for role, place in places.items()}
 
 
 def store_of(folder: Path) -> EmbeddingStore:
@@ -23,30 +31,25 @@ def store_of(folder: Path) -> EmbeddingStore:
     """
     if not folder.is_dir():
         raise StorageError(f"no folder {folder}; give a run folder or a folder of embeddings")
-    if (folder / CONFIG).is_file():
-        return EmbeddingStore(read_environment(folder)["embeddings"]["documents"])
-    return EmbeddingStore(folder)
+    return stores_of(folder)["documents"] if is_run(folder) else EmbeddingStore(folder)
 
 
-def read_environment(run_folder: Path) -> dict[str, Any]:
-    """A run's environment.json.
+def read_run_file(run_folder: Path, name: str) -> dict[str, Any]:
+    """One of a run's JSON files.
 
     Raises StorageError when it is missing or damaged.
     """
-    path = run_folder / "environment.json"
-    try:
-        environment: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise StorageError(f"{path} cannot be read ({error}); run the evaluation again") from error
-    return environment
+    return read_json_object(run_folder / name, StorageError, cure=_CURE)
 
 
 def snippets(folder: Path, doc_ids: set[str]) -> dict[str, str]:
-    """The beginning of each document's text, where the folder is a run that knows its collection."""
-    if not (folder / CONFIG).is_file():
+    """The beginning of each document's text, where the folder is a run and its collection is there."""
+    if not is_run(folder):
         return {}
-    dataset = yaml.safe_load((folder / CONFIG).read_text("utf-8"))["dataset"]
-    corpus = load_dataset(dataset["name"], split=dataset["split"]).corpus
+    try:
+        corpus = load_corpus(read_run_file(folder, ENVIRONMENT)["dataset"]["source"])
+    except DataError:
+        return {}  # moved or changed since: results without texts are still results
     texts = {
         document.doc_id: f"{document.title} {document.text}"
         for document in corpus

@@ -2,42 +2,47 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from colmodern.errors import InputError
-from colmodern.pipeline.artifacts import read_environment
+from colmodern.pipeline.artifacts import read_run_file, stores_of
 from colmodern.pipeline.environment import describe_environment
-from colmodern.pipeline.run_folder import CONFIG
+from colmodern.pipeline.run_folder import ENVIRONMENT, is_run
 from colmodern.ragged.store import EmbeddingStore
 
 
 def describe(what: str | None, *, verify: bool = False) -> dict[str, Any]:
     """Facts about a run folder, a folder of embeddings or a model; None: this machine.
 
-    verify: for embeddings, compare every file with its checksum
+    verify: for embeddings, a run's too, compare every file with its checksum
 
     Raises StorageError for damaged embeddings, CheckpointError for what is none of these.
     """
     if what is None:
         return describe_environment()
     folder = Path(what)
-    if (folder / CONFIG).is_file():
-        metrics = json.loads((folder / "metrics.json").read_text("utf-8"))
-        environment = read_environment(folder)
+    if is_run(folder):
+        metrics, environment = (
+            read_run_file(folder, name) for name in ("metrics.json", ENVIRONMENT)
+        )
+        if verify:
+            for store in stores_of(folder).values():
+                store.verify()
         return {
             "run": str(folder),
             **metrics,
             "model": environment["model"]["model"],
             "dataset": environment["dataset"]["description"],
-            "embeddings": environment["embeddings"],
+            "embeddings": {role: str(folder / p) for role, p in environment["embeddings"].items()},
         }
     if (folder / "manifest.json").is_file() or any(folder.glob("shard-*")):
         store = EmbeddingStore(folder)
         if verify:
             store.verify()
-        about = {k: v for k, v in store.manifest.items() if k not in {"shards", "format"}}
+        about = {
+            k: v for k, v in store.manifest.items() if k not in {"shards", "format", "environment"}
+        }
         shards = len(store.manifest["shards"])
         return {"embeddings": str(folder), "bytes": store.n_bytes, "shards": shards, **about}
     if verify:

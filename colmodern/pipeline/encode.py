@@ -10,6 +10,7 @@ from pathlib import Path
 from colmodern.encoder.encoder import Encoder
 from colmodern.encoder.settings import Role
 from colmodern.files import sha256_of_json
+from colmodern.pipeline.environment import describe_environment
 from colmodern.progress import Progress
 from colmodern.ragged.store import EmbeddingStore, ShardWriter
 from colmodern.types import Corpus, Document
@@ -77,7 +78,9 @@ def encode_to_store(
     task = f"encode {'queries' if role == 'query' else 'documents'}"
     writer = ShardWriter(folder, fingerprint=fingerprint, dtype=dtype)
     if (folder / "manifest.json").is_file():
-        return EmbeddingStore(folder), True
+        store = EmbeddingStore(folder)
+        store.verify()  # reading is cheap beside encoding; a damaged store must not be reused
+        return store, True
     if writer.n_docs:
         progress.note(f"{task}: going on after {writer.n_docs:,} of {n_texts:,}")
     progress.start(task, n_texts, unit="texts", done=writer.n_docs)
@@ -95,7 +98,8 @@ def encode_to_store(
         }
         writer.add(embeddings, [text_id for text_id, _ in shard], facts=facts)
     progress.finish()
-    return writer.finish(encoder=encoder.describe(), role=role), False
+    about = {"encoder": encoder.describe(), "role": role, "environment": describe_environment()}
+    return writer.finish(**about), False
 
 
 def _shards(texts: Iterable[Text], *, limit: int, shard_tokens: int) -> Iterator[list[Text]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from colmodern.config.load import dump
 from colmodern.config.models import EncoderConfig, EvalConfig
-from colmodern.datasets.load import load_dataset
+from colmodern.datasets.load import BUILT_IN, load_dataset
 from colmodern.encoder.encoder import Encoder
 from colmodern.evaluation.measures import parse_measure
 from colmodern.evaluation.trec import write_qrels, write_run
@@ -18,7 +19,7 @@ from colmodern.files import write_json, write_text
 from colmodern.pipeline.environment import describe_environment
 from colmodern.pipeline.load_encoder import encoder_from_config
 from colmodern.pipeline.result import EvalResult
-from colmodern.pipeline.run_folder import CONFIG, check_publishable, publishing
+from colmodern.pipeline.run_folder import CONFIG, ENVIRONMENT, check_publishable, publishing
 from colmodern.pipeline.stages import Stages
 from colmodern.pipeline.write_report import write_report
 from colmodern.progress import Progress, Silent
@@ -60,10 +61,16 @@ def run_eval(config: EvalConfig, *, progress: Progress | None = None) -> EvalRes
         "model": encoder.describe(),
         "dataset": {
             "name": dataset.name,
+            "source": _source(config),
             "description": dataset.description,
             "fingerprint": dataset.corpus.fingerprint,
         },
-        "embeddings": {"documents": str(documents.folder), "queries": str(queries.folder)},
+        # beside the run folder, so that both can move together
+        "embeddings": {
+            "documents": os.path.relpath(documents.folder, folder),
+            "queries": os.path.relpath(queries.folder, folder),
+        },
+        "stages": stages.made_in,
     }
     _publish(result, dataset, run, environment, progress)
     return result
@@ -78,6 +85,12 @@ def resolve(config: EvalConfig, encoder: Encoder) -> EvalConfig:
     }
     encoder_config = EncoderConfig.model_validate({**config.encoder.model_dump(), **found})
     return config.model_copy(update={"encoder": encoder_config})
+
+
+def _source(config: EvalConfig) -> str:
+    """The collection as it is found from anywhere: an absolute folder, or a built-in name."""
+    name = config.dataset.name
+    return name if name in BUILT_IN else str(Path(name).expanduser().resolve())
 
 
 def _facts(documents: EmbeddingStore, dataset: Dataset) -> dict[str, Any]:
@@ -105,7 +118,7 @@ def _publish(
     config_text = dump(result.config)
     with publishing(result.folder, config_text) as (folder, kept):
         write_text(folder / CONFIG, config_text)
-        write_json(folder / "environment.json", environment)
+        write_json(folder / ENVIRONMENT, environment)
         write_run(folder / "run.trec", run, tag=f"colmodern-{result.config.index.kind}")
         write_qrels(folder / "qrels.trec", dataset.qrels)
         write_json(folder / "metrics.json", {"measures": result.evaluation.mean, **result.facts})

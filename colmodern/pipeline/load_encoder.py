@@ -24,8 +24,12 @@ def encoder_from_config(config: EncoderConfig) -> Encoder:
     )
 
 
-def encoder_of_store(store: EmbeddingStore, *, device: str = "auto") -> Encoder:
+def encoder_of_store(
+    store: EmbeddingStore, *, device: str = "auto", trust_remote_code: bool = False
+) -> Encoder:
     """The encoder that made a store's document embeddings, loaded again for queries.
+
+    trust_remote_code: asked for anew, whatever was trusted when the store was made
 
     Raises StorageError when the model has changed since: its scores would mean nothing.
     """
@@ -35,6 +39,7 @@ def encoder_of_store(store: EmbeddingStore, *, device: str = "auto") -> Encoder:
     values = {
         "model": made_by["path"] if is_local else made_by["model"],
         "device": device,
+        "trust_remote_code": trust_remote_code,
         **{name: made_by[name] for name in names},
         **made_by["settings"],
     }

@@ -2,45 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from colmodern.errors import DataError, InputError
 from colmodern.pipeline.encode import document_texts
 from colmodern.progress import Progress
 from colmodern.rerank import Reranker
-from colmodern.types import Dataset, Run, ScoredDoc
+from colmodern.types import Corpus, Run, ScoredDoc
 
 _DOCUMENTS_AT_ONCE = 2048  # embeddings of a group are in memory
 
 
 def rerank_run(
-    ranker: Reranker, dataset: Dataset, run: Run, k: int | None = None, *, progress: Progress
+    ranker: Reranker,
+    corpus: Corpus,
+    queries: Mapping[str, str],
+    run: Run,
+    k: int | None = None,
+    *,
+    progress: Progress,
 ) -> dict[str, list[ScoredDoc]]:
     """The first ``k`` candidates of every query (default: all), reordered by exact MaxSim.
+
+    queries: query_id -> text, at least of the run's queries
 
     Raises DataError when the run names queries or documents that the collection lacks.
     """
     if k is not None and k < 1:
         raise InputError(f"k={k}; rerank at least 1 candidate a query")
-    if unknown := [query_id for query_id in run if query_id not in dataset.queries]:
+    if unknown := [query_id for query_id in run if query_id not in queries]:
         raise DataError(
-            f"the run has query {unknown[0]!r}, which {dataset.name} lacks or does not judge "
+            f"the run has query {unknown[0]!r}, which the collection lacks "
             f"({len(unknown)} such queries); give the run of this collection"
         )
     candidates = {query_id: [doc_id for doc_id, _ in docs[:k]] for query_id, docs in run.items()}
     wanted = {doc_id for doc_ids in candidates.values() for doc_id in doc_ids}
-    pairs = document_texts(dataset.corpus, join_titles=True)
+    pairs = document_texts(corpus, join_titles=True)
     texts = {doc_id: text for doc_id, text in pairs if doc_id in wanted}
     if missing := sorted(wanted - texts.keys()):
         raise DataError(
-            f"the run has document {missing[0]!r}, which {dataset.name} lacks "
+            f"the run has document {missing[0]!r}, which the collection lacks "
             f"({len(missing)} such documents); give the run of this collection"
         )
     progress.start("rerank", len(run), unit="queries")
     reranked: dict[str, list[ScoredDoc]] = {}
     for group in _groups(candidates):
         ranked = ranker.rank_batch(
-            [dataset.queries[query_id] for query_id in group],
+            [queries[query_id] for query_id in group],
             [[(doc_id, texts[doc_id]) for doc_id in candidates[query_id]] for query_id in group],
         )
         for query_id, documents in zip(group, ranked, strict=True):

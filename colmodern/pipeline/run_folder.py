@@ -1,24 +1,34 @@
-"""Publishing a run's results: the whole folder at once, and never over another config's."""
+"""Publishing a run's results: the whole folder at once, and never over anything else."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from colmodern.errors import StorageError
+from colmodern.files import naming_write_errors, read_text, remove_leftovers, temporary_beside
 
 CONFIG = "config.yaml"
+ENVIRONMENT = "environment.json"
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is one that an evaluation wrote."""
+    return (folder / CONFIG).is_file() and (folder / ENVIRONMENT).is_file()
 
 
 def check_publishable(folder: Path) -> None:
     """Raise StorageError when ``folder`` exists and is no run, before any work is spent."""
-    if folder.exists() and not (folder / CONFIG).is_file():
+    with naming_write_errors(folder), suppress(FileNotFoundError):
+        os.lstat(folder)
+        if is_run(folder):
+            return
         raise StorageError(
-            f"{folder} exists and is not a run of colmodern (it has no {CONFIG}); "
-            "choose another name or output"
+            f"{folder} exists and is not a run of colmodern (it has no {CONFIG} with "
+            f"{ENVIRONMENT}); choose another name or output"
         )
 
 
@@ -27,20 +37,30 @@ def publishing(folder: Path, config_text: str) -> Iterator[tuple[Path, Path | No
     """Give an empty folder to fill; on success it becomes ``folder``.
 
     Yields it and the place to which an earlier run of another config is moved, None when
-    there is none. A failure leaves ``folder`` as it was.
+    there is none. Files that a person put into the earlier folder stay with it, or move along
+    when it is replaced. A failure leaves ``folder`` as it was.
     """
-    staged = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    replaced = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    shutil.rmtree(staged, ignore_errors=True)
-    staged.mkdir(parents=True)
+    staged, replaced = temporary_beside(folder), temporary_beside(folder, "old")
+    remove_leftovers(folder.parent)
     kept = None
-    if folder.exists() and (folder / CONFIG).read_text("utf-8") != config_text:
+    if folder.exists() and read_text(folder / CONFIG, StorageError) != config_text:
         kept = next(p for i in range(1, 10**6) if not (p := Path(f"{folder}.{i}")).exists())
-    try:
-        yield staged, kept
-        if folder.exists():
-            os.replace(folder, kept or replaced)
-        os.replace(staged, folder)
-    finally:
+    with naming_write_errors(folder):
         shutil.rmtree(staged, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)
+        staged.mkdir(parents=True)
+        try:
+            yield staged, kept
+            if folder.exists():
+                os.replace(folder, kept or replaced)
+            os.replace(staged, folder)
+            _move_foreign(replaced, folder)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+            shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _move_foreign(old: Path, new: Path) -> None:
+    """Take along what the old folder has and the new one does not."""
+    for path in old.iterdir() if old.is_dir() else ():
+        if not os.path.lexists(new / path.name):
+            os.replace(path, new / path.name)

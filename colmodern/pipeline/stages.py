@@ -5,22 +5,33 @@ A finished stage lives in OUTPUT/.cache under the digest of all it depends on.
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
+from typing import Any
 
 from colmodern.config.models import EvalConfig
 from colmodern.encoder.encoder import Encoder
+from colmodern.errors import StorageError
 from colmodern.evaluation.measures import Evaluation, evaluate
 from colmodern.evaluation.trec import read_run, write_run
-from colmodern.files import sha256_of_json, staging, write_json
+from colmodern.files import (
+    read_json_object,
+    sha256_of_file,
+    sha256_of_json,
+    staging,
+    write_json,
+)
 from colmodern.index.exact import ExactIndex
 from colmodern.pipeline.encode import corpus_key, encode_corpus, encode_to_store
+from colmodern.pipeline.environment import describe_environment
 from colmodern.pipeline.result import Timing
 from colmodern.progress import Progress
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import Dataset, ScoredDoc
 
+_FORMAT = 1  # raised when the same embeddings begin to give other results
+_SEARCH = "search.json"
+_CURE = "delete the folder and run again"
 _QUERY_SHARD_TOKENS = 1 << 20  # queries are few: one shard
 
 FoundRun = dict[str, list[ScoredDoc]]
@@ -33,6 +44,7 @@ class Stages:
         self, config: EvalConfig, dataset: Dataset, encoder: Encoder, progress: Progress
     ) -> None:
         self.timings: dict[str, Timing] = {}
+        self.made_in: dict[str, dict[str, Any]] = {}  # stage -> the environment it ran in
         self._config = config
         self._dataset = dataset
         self._encoder = encoder
@@ -76,14 +88,16 @@ class Stages:
     def search(self, documents: EmbeddingStore, queries: EmbeddingStore) -> FoundRun:
         """The best documents of every query."""
         asked = [documents.manifest["fingerprint"], queries.manifest["fingerprint"]]
-        key = sha256_of_json([*asked, self._config.index.kind, self._config.search.k])
+        key = sha256_of_json([_FORMAT, *asked, self._config.index.kind, self._config.search.k])
         folder = self._folder("search", key)
         if reused := folder.is_dir():
+            _check_search(folder)
             self._progress.note(f"search: reused {folder}")
         else:
             self._search_into(folder, documents, queries)
-        seconds = json.loads((folder / "timing.json").read_text("utf-8"))["seconds"]
-        self.timings["search"] = Timing(seconds, queries.n_docs, "queries", reused)
+        about = read_json_object(folder / _SEARCH, StorageError, cure=_CURE)
+        self.timings["search"] = Timing(about["seconds"], queries.n_docs, "queries", reused)
+        self.made_in["search"] = about["environment"]
         found = read_run(folder / "run.trec")
         return {query_id: found.get(query_id, []) for query_id in queries.doc_ids}
 
@@ -112,7 +126,12 @@ class Stages:
         run = dict(zip(queries.doc_ids, results, strict=True))
         with staging(folder) as staged:
             write_run(staged / "run.trec", run, tag=f"colmodern-{self._config.index.kind}")
-            write_json(staged / "timing.json", {"seconds": seconds})
+            about = {
+                "seconds": seconds,
+                "sha256": sha256_of_file(staged / "run.trec"),
+                "environment": describe_environment(),
+            }
+            write_json(staged / _SEARCH, about)
 
     def _folder(self, stage: str, key: str) -> Path:
         return self._cache / f"{stage}-{key[:16]}"
@@ -120,5 +139,16 @@ class Stages:
     def _record(self, stage: str, store: EmbeddingStore, unit: str, reused: bool) -> None:
         seconds = store.manifest["facts"]["seconds"]
         self.timings[stage] = Timing(seconds, store.n_docs, unit, reused)
+        self.made_in[stage] = store.manifest["environment"]
         if reused:
             self._progress.note(f"{stage}: reused {store.folder}")
+
+
+def _check_search(folder: Path) -> None:
+    """Raise StorageError when a finished search is not what was written."""
+    about = read_json_object(folder / _SEARCH, StorageError, cure=_CURE)
+    run = folder / "run.trec"
+    if about.keys() != {"seconds", "sha256", "environment"} or not run.is_file():
+        raise StorageError(f"{folder} is damaged; {_CURE}")
+    if sha256_of_file(run) != about["sha256"]:
+        raise StorageError(f"{run} differs from its checksum; {_CURE}")

@@ -115,8 +115,10 @@ class TokenEmbeddings:
         ids = None if self.token_ids is None else self.token_ids[rows]
         return TokenEmbeddings(self.values[rows], offsets, ids)
 
-    def chunks(self, max_tokens: int) -> Iterator[tuple[int, TokenEmbeddings]]:
-        """Consecutive texts with at most ``max_tokens`` rows together, as views.
+    def chunks(
+        self, max_tokens: int, max_docs: int = 1 << 62
+    ) -> Iterator[tuple[int, TokenEmbeddings]]:
+        """At most ``max_docs`` consecutive texts with at most ``max_tokens`` rows, as views.
 
         Yields (index of the first text, texts); a text longer than that comes alone.
         """
@@ -124,7 +126,7 @@ class TokenEmbeddings:
         while start < self.n_docs:
             limit = self.offsets[start] + max_tokens
             stop = int(np.searchsorted(self.offsets, limit, side="right")) - 1
-            stop = max(stop, start + 1)
+            stop = max(min(stop, start + max_docs), start + 1)
             yield start, self[start:stop]
             start = stop
 

@@ -14,7 +14,6 @@ interrupted writer goes on after the last one.
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -24,12 +23,21 @@ import numpy as np
 import numpy.typing as npt
 
 from colmodern.errors import StorageError
-from colmodern.files import sha256_of_file, staging, write_bytes, write_json
+from colmodern.files import (
+    parse_json,
+    read_json_object,
+    remove_leftovers,
+    sha256_of_file,
+    staging,
+    write_bytes,
+    write_json,
+)
 from colmodern.ragged.embeddings import TokenEmbeddings
 
 FORMAT = "colmodern-embeddings"
 VERSION = 1
 _ARRAYS = ("values", "offsets", "token_ids")
+_FILES = (*(f"{name}.npy" for name in _ARRAYS), "doc_ids.json")
 _LARGEST_HEADER = 4096  # bytes; ours have 128
 
 
@@ -46,6 +54,9 @@ class ShardWriter:
         self.folder = folder
         self.fingerprint = fingerprint
         self.dtype = dtype
+        if folder.exists() and not folder.is_dir():
+            raise StorageError(f"{folder} is a file; choose a folder to write to")
+        remove_leftovers(folder)
         self.shards = _finished_shards(folder)
         if any(
             shard["fingerprint"] != fingerprint or shard["dtype"] != dtype for shard in self.shards
@@ -129,7 +140,7 @@ class EmbeddingStore:
     """A finished folder of shards, opened without reading its arrays.
 
     Raises StorageError when the folder is not such a store, is unfinished, or a file is
-    missing or has another size than the manifest says.
+    missing or has other counts than the manifest says.
     """
 
     def __init__(self, folder: Path | str) -> None:
@@ -145,7 +156,9 @@ class EmbeddingStore:
         """(n_docs,) the document ids, in order."""
         ids: list[str] = []
         for shard in self.manifest["shards"]:
-            ids += json.loads((self.folder / shard["name"] / "doc_ids.json").read_text("utf-8"))
+            ids += parse_json(
+                self.folder / shard["name"] / "doc_ids.json", StorageError, cure=_CURE
+            )
         if len(ids) != self.n_docs:
             raise StorageError(
                 f"{self.folder} names {len(ids)} documents for {self.n_docs}; {_CURE}"
@@ -154,14 +167,19 @@ class EmbeddingStore:
 
     @property
     def n_bytes(self) -> int:
-        """Size of all files on disk, in bytes."""
-        return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
+        """Size of the manifest and all files that it names, in bytes."""
+        shards = [self.folder / shard["name"] for shard in self.manifest["shards"]]
+        files = [shard / name for shard in shards for name in (*_FILES, "shard.json")]
+        files.append(self.folder / "manifest.json")
+        return sum(file.stat().st_size for file in files if file.is_file())
 
-    def chunks(self, max_tokens: int) -> Iterator[tuple[int, TokenEmbeddings]]:
+    def chunks(
+        self, max_tokens: int, max_docs: int = 1 << 62
+    ) -> Iterator[tuple[int, TokenEmbeddings]]:
         """As TokenEmbeddings.chunks, over all shards; values stay on disk until touched."""
         first = 0
         for shard in self._shards:
-            for start, texts in shard.chunks(max_tokens):
+            for start, texts in shard.chunks(max_tokens, max_docs):
                 yield first + start, texts
             first += shard.n_docs
 
@@ -186,8 +204,8 @@ class EmbeddingStore:
         for shard in self.manifest["shards"]:
             for name, expected in shard["sha256"].items():
                 path = self.folder / shard["name"] / name
-                if sha256_of_file(path) != expected:
-                    raise StorageError(f"{path} differs from its checksum; {_CURE}")
+                if not path.is_file() or sha256_of_file(path) != expected:
+                    raise StorageError(f"{path} is missing or differs from its checksum; {_CURE}")
 
     def _map(self, shard: Mapping[str, Any]) -> TokenEmbeddings:
         folder = self.folder / shard["name"]
@@ -214,10 +232,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
                 "and it goes on after the last finished shard"
             )
         raise StorageError(f"{folder} holds no embeddings: there is no manifest.json in it")
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise StorageError(f"{path} is not JSON ({error}); {_CURE}") from error
+    manifest = read_json_object(path, StorageError, cure=_CURE)
     if manifest.get("format") != FORMAT:
         raise StorageError(f"{path} has format={manifest.get('format')!r}, not {FORMAT!r}")
     if manifest.get("version") != VERSION:
@@ -225,6 +240,8 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             f"{path} has version={manifest.get('version')!r}; this colmodern reads version {VERSION}: "
             "encode again, or use the colmodern that wrote it"
         )
+    if missing := {"fingerprint", "dim", "n_docs", "n_tokens", "facts", "shards"} - manifest.keys():
+        raise StorageError(f"{path} lacks {', '.join(sorted(missing))}; {_CURE}")
     return manifest
 
 
@@ -232,12 +249,12 @@ def _finished_shards(folder: Path) -> list[dict[str, Any]]:
     """Records of shard-00000, shard-00001, ... up to the first that is missing."""
     shards: list[dict[str, Any]] = []
     while (record := folder / f"shard-{len(shards):05d}" / "shard.json").is_file():
-        shards.append(json.loads(record.read_text("utf-8")))
+        shards.append(read_json_object(record, StorageError, cure=_CURE))
     return shards
 
 
 def _foreign(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.iterdir() if not path.name.startswith(".shard-"))
+    return (path for path in folder.iterdir() if path.name != "manifest.json")
 
 
 def _write_array(path: Path, array: npt.NDArray[Any]) -> None:

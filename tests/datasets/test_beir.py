@@ -74,7 +74,7 @@ def test_max_queries_takes_the_first_or_a_seeded_sample(beir: Path) -> None:
         ("qrels/test.tsv", "q1\tnowhere\t1\n", r"test\.tsv:1: judges document 'nowhere'"),
         ("qrels/test.tsv", "q9\td1\t1\n", r"test\.tsv:1: judges query 'q9'"),
         ("qrels/test.tsv", "q1\td1\n", r"test\.tsv:1: .* is not query-id, corpus-id"),
-        ("qrels/test.tsv", "q1\td1\thigh\n", r"test\.tsv:1: "),
+        ("qrels/test.tsv", "q1\td1\t1\nq1\td2\thigh\n", r"test\.tsv:2: "),
         ("qrels/test.tsv", "query-id\tcorpus-id\tscore\n", "has no judgments"),
     ],
 )

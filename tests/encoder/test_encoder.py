@@ -235,6 +235,6 @@ def test_transformers_logging_is_left_as_it_was(bert: Path) -> None:
     from transformers.utils import logging
 
     before = logging.get_verbosity()
-    backbone.load_backbone(bert, attention="sdpa", trust_remote_code=False)
+    backbone.load_backbone(bert, dtype="float32", attention="sdpa", trust_remote_code=False)
     assert logging.get_verbosity() == before
     assert logging.is_progress_bar_enabled()

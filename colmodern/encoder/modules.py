@@ -1,0 +1,54 @@
+"""modules.json, the list of parts that PyLate and sentence-transformers save."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from colmodern.errors import CheckpointError
+from colmodern.files import parse_json
+
+_CURE = "fetch the checkpoint again"
+
+
+class Module(NamedTuple):
+    """One part of a checkpoint."""
+
+    type: str  # its class, with the Python module it comes from
+    folder: Path
+
+    @property
+    def kind(self) -> str:
+        """Name of its class."""
+        return self.type.rpartition(".")[2]
+
+
+def read_modules(folder: Path) -> list[Module]:
+    """The parts of a checkpoint, in the order they are applied; none without modules.json.
+
+    Raises CheckpointError when the file is not a list of parts with a backbone among them.
+    """
+    path = folder / "modules.json"
+    if not path.is_file():
+        return []
+    entries = parse_json(path, CheckpointError, cure=_CURE)
+    try:
+        ordered = sorted(entries, key=lambda entry: int(entry["idx"]))
+        modules = [Module(str(entry["type"]), folder / str(entry["path"])) for entry in ordered]
+    except (TypeError, KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is not a list of modules with idx, type and path; {_CURE}"
+        ) from error
+    if not any(module.kind == "Transformer" for module in modules):
+        raise CheckpointError(f"{path} names no Transformer; colmodern needs a text backbone")
+    return modules
+
+
+def folders_of(folder: Path, kind: str) -> list[Path]:
+    """Folders of the parts whose class has this name, in order."""
+    return [module.folder for module in read_modules(folder) if module.kind == kind]
+
+
+def backbone_folder(folder: Path) -> Path:
+    """Where config.json, the tokenizer and the backbone's weights are."""
+    return next(iter(folders_of(folder, "Transformer")), folder)
