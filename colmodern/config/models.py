@@ -122,9 +122,9 @@ class EvalConfig(_Model):
     @field_validator("name")
     @classmethod
     def _is_folder_name(cls, value: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
             raise ValueError(
-                f"{value!r} cannot name a folder; use letters, digits, '.', '_' and '-'"
+                f"{value!r} cannot name a folder; use at most 100 letters, digits, '.', '_' and '-'"
             )
         return value
 

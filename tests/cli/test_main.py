@@ -233,3 +233,65 @@ def test_help_lists_every_command_without_loading_one() -> None:
     assert loaded == "['colmodern.cli.main']"
     for command in ("eval", "encode", "search", "rerank", "info"):
         assert any(line.strip().startswith(command) for line in page)
+
+
+def test_a_run_of_ours_with_unjudged_queries_is_reranked(
+    run: Run, beir: Path, pylate_bert: Path, tmp_path: Path
+) -> None:
+    assert run("encode", beir, "-o", tmp_path / "e", "-m", pylate_bert)[0] == 0
+    first, second = tmp_path / "first.trec", tmp_path / "second.trec"
+    assert run("search", tmp_path / "e", "--queries", beir / "queries.jsonl", "-o", first)[0] == 0
+    assert run("rerank", beir, "--run", first, "-o", second, "-m", pylate_bert)[0] == 0
+    lines = [path.read_text().splitlines() for path in (first, second)]
+    places = [[line.split()[:3] for line in run_lines] for run_lines in lines]
+    assert places[0] == places[1]
+
+
+def test_a_collection_without_judgments_is_reranked_without_measures(
+    run: Run, beir: Path, pylate_bert: Path, tmp_path: Path
+) -> None:
+    (beir / "qrels" / "test.tsv").unlink()
+    path = tmp_path / "run.trec"
+    path.write_text("q1 Q0 d1 1 1 t\n")
+    code, out, _ = run("rerank", beir, "--run", path, "-o", tmp_path / "x", "-m", pylate_bert)
+    assert (code, out.strip()) == (0, str(tmp_path / "x"))
+
+
+def test_brackets_in_texts_and_paths_are_no_markup(
+    run: Run, eval_config, beir: Path, tmp_path: Path
+) -> None:
+    text = "read the [/path] of [red]file[/red] :smile:"
+    write_jsonl(beir / "corpus.jsonl", [*CORPUS[:5], {"_id": "d6", "text": text}])
+    odd = beir.rename(tmp_path / "sm[red]all")
+    assert run("eval", eval_config(), f"dataset.name={odd}")[0] == 0
+    code, out, _ = run("search", tmp_path / "runs" / "small", "read the path", "-k", "6")
+    assert code == 0
+    shown = " ".join(out.replace("│", " ").replace("|", " ").split())
+    for word in ("[/path]", "[red]file[/red]", ":smile:"):
+        assert word in shown
+
+
+@pytest.mark.parametrize("output", ["{tmp}/a_file/x", "{tmp}/folder", "/proc/nowhere/x"])
+def test_an_output_that_cannot_be_written_is_status_2(
+    run: Run, beir: Path, pylate_bert: Path, tmp_path: Path, output: str
+) -> None:
+    (tmp_path / "a_file").write_text("")
+    (tmp_path / "folder").mkdir()
+    path = tmp_path / "run.trec"
+    path.write_text("q1 Q0 d1 1 1 t\n")
+    target = output.format(tmp=tmp_path)
+    code, _, err = run("rerank", beir, "--run", path, "-o", target, "-m", pylate_bert)
+    assert code == 2
+    assert "cannot write" in err
+
+
+def test_verify_looks_into_the_embeddings_of_a_run(run: Run, eval_config, tmp_path: Path) -> None:
+    run("eval", eval_config())
+    assert run("info", tmp_path / "runs" / "small", "--verify")[0] == 0
+    [values] = (tmp_path / "runs" / ".cache").glob("documents-*/shard-00000/values.npy")
+    content = bytearray(values.read_bytes())
+    content[-1] ^= 1
+    values.write_bytes(content)
+    code, _, err = run("info", tmp_path / "runs" / "small", "--verify")
+    assert code == 2
+    assert "differs from its checksum" in err

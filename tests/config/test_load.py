@@ -63,8 +63,11 @@ def test_all_faults_are_told_at_once_with_their_cure(tmp_path: Path) -> None:
         ("encoder: {model: m}", ["encoder.model.x=1"], "model is a single value"),
         ("encoder: {model: m}", ["search.k=5"], "nDCG@10 needs 10 documents"),
         ("encoder: {model: m}", ["name=../up"], "cannot name a folder"),
+        ("encoder: {model: m}", [f"name={'x' * 101}"], "cannot name a folder"),
         ("encoder: {model: m}", ["index.memory_budget=lots"], "'lots' is not a size"),
         ("encoder: {model: m}", ["index.kind=[a]"], "index.kind"),
+        ("encoder: {model: m}", ["encoder.seed=-1"], "encoder.seed"),
+        ("encoder: {model: m}\nencoder: {model: n}", [], "the key 'encoder' stands twice"),
     ],
 )
 def test_faults_by_hand(tmp_path: Path, text: str, overrides: list[str], message: str) -> None:
@@ -113,3 +116,8 @@ def test_sizes(text: str | int, size: int) -> None:
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(InputError, match=r"max_ram='.*' is not a size"):
         parse_bytes(text, name="max_ram")
+
+
+def test_a_home_folder_is_expanded(tmp_path: Path) -> None:
+    path = write(tmp_path, "encoder: {model: m}\noutput: ~/runs\n")
+    assert load_eval_config(path).output == str(Path("~/runs").expanduser())

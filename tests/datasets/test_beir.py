@@ -76,6 +76,16 @@ def test_max_queries_takes_the_first_or_a_seeded_sample(beir: Path) -> None:
         ("qrels/test.tsv", "q1\td1\n", r"test\.tsv:1: .* is not query-id, corpus-id"),
         ("qrels/test.tsv", "q1\td1\t1\nq1\td2\thigh\n", r"test\.tsv:2: "),
         ("qrels/test.tsv", "query-id\tcorpus-id\tscore\n", "has no judgments"),
+        ("qrels/test.tsv", "q1\t0\td1\t1\n", r"test\.tsv:1: .* is not query-id, corpus-id"),
+        ("qrels/test.tsv", "q1\td1\t1\nq1\td1\t2\n", r"test\.tsv:2: .* 1 before and 2 here"),
+        ("corpus.jsonl", "", r"corpus\.jsonl has no documents"),
+        (
+            "corpus.jsonl",
+            '{"_id": "a b", "text": "x"}\n',
+            r"corpus\.jsonl:1: id 'a b' has white space",
+        ),
+        ("corpus.jsonl", '{"_id": "a", "text": "\\ud83d"}\n', "half of a surrogate pair"),
+        ("corpus.jsonl", "[" * 100_000 + "\n", r"corpus\.jsonl:1: not valid JSON"),
     ],
 )
 def test_faults_are_named_by_file_and_line(
@@ -96,3 +106,25 @@ def test_missing_files_and_splits_are_named(beir: Path) -> None:
         load_dataset("scifact")
     with pytest.raises(DataError, match="no data set 'scifact'"):
         load_corpus("scifact")
+
+
+def test_a_first_judgment_is_no_header_whatever_its_id(tmp_path: Path) -> None:
+    queries = [{"_id": "query1", "text": "which"}]
+    folder = write_beir(tmp_path / "a", queries=queries, qrels=["query1\td1\t1", "query1\td2\t1"])
+    assert load_dataset(folder).qrels == {"query1": {"d1": 1, "d2": 1}}
+
+
+def test_marks_and_line_ends_of_other_systems_are_read(beir: Path) -> None:
+    expected = load_dataset(beir)
+    for name in ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv"):
+        content = (beir / name).read_bytes().replace(b"\n", b"\r\n")
+        (beir / name).write_bytes(b"\xef\xbb\xbf" + content)
+    found = load_dataset(beir)
+    assert (found.queries, found.qrels) == (expected.queries, expected.qrels)
+    assert list(found.corpus) == list(expected.corpus)
+
+
+def test_judgments_that_are_not_utf8_are_named(beir: Path) -> None:
+    (beir / "qrels" / "test.tsv").write_bytes("q1\td\xe9\t1\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"test\.tsv is not UTF-8"):
+        load_dataset(beir)

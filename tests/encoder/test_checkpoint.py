@@ -128,3 +128,83 @@ def test_a_hub_name_is_read_from_the_local_cache_with_its_commit(
         assert (checkpoint.revision, checkpoint.kind) == (commit, "pylate")
     with pytest.raises(CheckpointError, match="revision=v2"):
         read_checkpoint("someone/tiny", revision="v2")
+
+
+def edited(folder: Path, name: str, change: dict) -> Path:
+    """Change keys of a JSON file in a checkpoint."""
+    path = folder / name
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    return folder
+
+
+def test_the_rules_follow_everything_that_changes_an_embedding(tmp_path: Path) -> None:
+    base = read_checkpoint(checkpoints.pylate(tmp_path / "base", "bert"))
+    changed = checkpoints.pylate(tmp_path / "tanh", "bert")
+    edited(changed, "1_Dense/config.json", {"activation_function": "torch.nn.modules.Tanh"})
+    residual = checkpoints.pylate(tmp_path / "residual", "bert")
+    edited(residual, "1_Dense/config.json", {"use_residual": True})
+    code = checkpoints.pylate(tmp_path / "code", "bert")
+    (code / "modeling_x.py").write_text("scale = 2\n")
+    vocabulary = checkpoints.pylate(tmp_path / "vocabulary", "bert")
+    (vocabulary / "added_tokens.json").write_text("{}")
+    for folder in (changed, residual, code, vocabulary):
+        assert read_checkpoint(folder).rules_sha256 != base.rules_sha256, folder.name
+
+
+def test_unread_weights_do_not_count(tmp_path: Path) -> None:
+    folder = checkpoints.pylate(tmp_path, "bert")
+    before = read_checkpoint(folder).weights_sha256
+    (folder / "checkpoint-500").mkdir()
+    (folder / "checkpoint-500" / "model.safetensors").write_bytes(b"training state")
+    assert read_checkpoint(folder).weights_sha256 == before
+
+
+def test_a_module_that_would_change_embeddings_is_refused(tmp_path: Path) -> None:
+    folder = checkpoints.write("sentence_transformers", "bert-none", tmp_path)
+    modules = json.loads((folder / "modules.json").read_text())
+    modules.append({"idx": 4, "name": "4", "path": "4", "type": "sentence_transformers.LayerNorm"})
+    (folder / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(CheckpointError, match="does not know: LayerNorm"):
+        read_checkpoint(folder)
+
+
+def test_a_module_that_pylate_leaves_out_is_named(tmp_path: Path, caplog) -> None:
+    folder = checkpoints.pylate(tmp_path, "bert")
+    modules = json.loads((folder / "modules.json").read_text())
+    modules.append({"idx": 2, "name": "2", "path": "2", "type": "sentence_transformers.Pooling"})
+    (folder / "modules.json").write_text(json.dumps(modules))
+    assert len(read_checkpoint(folder).layers) == 1
+    assert "PyLate does not apply these modules, nor do we: Pooling" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("modules.json", "{}", "not a list of modules|names no Transformer"),
+        ("modules.json", '[{"type": "x"}]', "not a list of modules"),
+        ("config.json", "[]", r"config\.json holds list, not an object"),
+        ("config_sentence_transformers.json", '{"query_length": "16"}', "query_length='16' is not"),
+        (
+            "config_sentence_transformers.json",
+            '{"prompts": ["a"], "query_prefix": ""}',
+            "prompts is",
+        ),
+        ("1_Dense/model.safetensors", "junk", r"model\.safetensors is damaged"),
+        ("1_Dense/config.json", '{"activation_function": "torch.nn.Linear"}', "is no activation"),
+    ],
+)
+def test_malformed_files_are_named(tmp_path: Path, file: str, content: str, message: str) -> None:
+    from colmodern import Encoder
+
+    folder = checkpoints.pylate(tmp_path, "bert")
+    (folder / file).write_text(content)
+    with pytest.raises(CheckpointError, match=message):
+        Encoder.from_pretrained(folder)
+
+
+def test_a_junk_pickle_is_named(tmp_path: Path) -> None:
+    folder = checkpoints.pylate(tmp_path, "bert")
+    (folder / "1_Dense" / "model.safetensors").unlink()
+    (folder / "1_Dense" / "pytorch_model.bin").write_bytes(b"junk that is no pickle")
+    with pytest.raises(CheckpointError, match=r"pytorch_model\.bin is damaged"):
+        read_checkpoint(folder)

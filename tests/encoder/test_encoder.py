@@ -238,3 +238,77 @@ def test_transformers_logging_is_left_as_it_was(bert: Path) -> None:
     backbone.load_backbone(bert, dtype="float32", attention="sdpa", trust_remote_code=False)
     assert logging.get_verbosity() == before
     assert logging.is_progress_bar_enabled()
+
+
+def copy_of(folder: Path, target: Path) -> Path:
+    target.mkdir()
+    for file in folder.iterdir():
+        (target / file.name).write_bytes(file.read_bytes())
+    return target
+
+
+def test_a_checkpoint_without_a_tokenizer_is_refused(bert: Path, tmp_path: Path) -> None:
+    folder = copy_of(bert, tmp_path / "bare")
+    for file in folder.glob("*tokenizer*"):
+        file.unlink()
+    with pytest.raises(CheckpointError, match="has no tokenizer"):
+        Encoder.from_pretrained(folder)
+
+
+def test_damaged_weights_are_named(bert: Path, tmp_path: Path) -> None:
+    folder = copy_of(bert, tmp_path / "cut")
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(CheckpointError, match="does not load as a transformers model"):
+        Encoder.from_pretrained(folder)
+
+
+def test_embeddings_that_are_not_finite_are_refused(bert: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = copy_of(bert, tmp_path / "nan")
+    tensors = load_file(folder / "model.safetensors")
+    tensors["embeddings.LayerNorm.weight"][0] = float("nan")
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ConfigError, match=r"dtype='float32': .* not finite"):
+        Encoder.from_pretrained(folder).encode_documents(["a list"])
+
+
+def test_rotary_frequencies_stay_float32_in_half_precision(modernbert: Path) -> None:
+    encoder = Encoder.from_pretrained(modernbert, dtype="bfloat16")
+    frequencies = [b for name, b in encoder._model.named_buffers() if "inv_freq" in name]
+    assert frequencies
+    assert {b.dtype for b in frequencies} == {torch.float32}
+    assert next(encoder._model.parameters()).dtype == torch.bfloat16
+
+
+def test_a_callers_autocast_changes_nothing(modernbert: Path) -> None:
+    encoder = Encoder.from_pretrained(modernbert)
+    expected = encoder.encode_documents(TEXTS).values
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = encoder.encode_documents(TEXTS).values
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_texts_may_come_as_any_iterable(bert: Path) -> None:
+    encoder = Encoder.from_pretrained(bert)
+    expected = encoder.encode_documents(["a list", "a file"]).values
+    for texts in (np.array(["a list", "a file"]), (t for t in ["a list", "a file"])):
+        np.testing.assert_array_equal(encoder.encode_documents(texts).values, expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"skiplist": "the"}, "skiplist='the' is not of type tuple"),
+        ({"skiplist": [1]}, "give a list of words"),
+        ({"query_expansion": "false"}, "query_expansion='false' is not of type bool"),
+        ({"query_length": "16"}, "query_length='16' is not of type int"),
+        ({"query_length": True}, "query_length=True is not of type int"),
+        ({"device": 0}, "device=0; give auto"),
+        ({"attention": "flash_attention_2"}, "attention='flash_attention_2' is not one of"),
+    ],
+)
+def test_values_of_the_wrong_type_are_refused(bert: Path, options: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Encoder.from_pretrained(bert, **options)

@@ -70,5 +70,8 @@ def test_untied_scores_fall_strictly_and_keep_the_order(values: list[float]) -> 
 def test_unknown_measures_and_empty_judgments_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"'nDGC@10' is not a measure.*nDCG@10"):
         evaluate(RUN, QRELS, ["nDGC@10"])
+    for name in ("nDCG@0", "P", "BPM", "nDCG@10.5", 'nDCG(dcg="bogus")@10', "alpha_nDCG@10", ""):
+        with pytest.raises(ConfigError, match="not a measure that ir_measures can compute here"):
+            evaluate(RUN, QRELS, [name])
     with pytest.raises(InputError, match="qrels is empty"):
         evaluate(RUN, {})

@@ -66,6 +66,15 @@ def test_ids_with_spaces_are_refused_and_nothing_is_written(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_without_lines_or_not_utf8_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty.trec").write_text("\n")
+    with pytest.raises(DataError, match=r"empty\.trec is empty"):
+        read_run(tmp_path / "empty.trec")
+    (tmp_path / "latin.trec").write_bytes("q Q0 d\xe9 1 1 t\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"latin\.trec is not UTF-8"):
+        read_run(tmp_path / "latin.trec")
+
+
 def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cannot read .*none\.trec: No such file"):
         read_run(tmp_path / "none.trec")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -110,3 +112,49 @@ def test_cuda_ranks_as_the_cpu_does() -> None:
     on_cpu = ExactIndex(documents).search_batch(queries, 20)
     on_gpu = ExactIndex(documents, device="cuda").search_batch(queries, 20)
     assert [[d for d, _ in r] for r in on_gpu] == [[d for d, _ in r] for r in on_cpu]
+
+
+def test_ids_and_k_of_the_wrong_type_are_refused() -> None:
+    with pytest.raises(InputError, match="ids that are not strings"):
+        ExactIndex(DOCUMENTS, [1, 2, 3, 4, 5, 6, 7])  # type: ignore[list-item]
+    with pytest.raises(InputError, match=r"k=2\.0; ask for a whole number"):
+        ExactIndex(DOCUMENTS).search(QUERIES[0], k=2.0)  # type: ignore[arg-type]
+
+
+def test_a_callers_autocast_changes_nothing() -> None:
+    index = ExactIndex(DOCUMENTS, NAMES)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = index.search(QUERIES[1], 7)
+    assert inside == index.search(QUERIES[1], 7)
+
+
+PEAK = """
+import re, sys, numpy as np
+from colmodern import ExactIndex, TokenEmbeddings
+length, n_docs, n_queries, budget = map(int, sys.argv[1:])
+rng = np.random.default_rng(0)
+def texts(n, length):
+    values = rng.normal(size=(n * length, 64)).astype(np.float16)
+    return TokenEmbeddings(values, np.arange(n + 1) * length)
+def memory(field):
+    return int(re.search(field + r":\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
+index = ExactIndex(texts(n_docs, length), memory_budget=budget)
+queries = texts(n_queries, 4)
+index.search(np.asarray(queries[0]), 5)  # what torch needs once
+open("/proc/self/clear_refs", "w").write("5")
+before = memory("VmRSS")
+index.search_batch(queries, 5)
+print(memory("VmHWM") - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize(("length", "n_docs"), [(1, 300_000), (300, 1_000)])
+def test_peak_memory_keeps_to_the_budget(length: int, n_docs: int) -> None:
+    budget = 100_000_000
+    arguments = [str(x) for x in (length, n_docs, 3_000, budget)]
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, *arguments], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < budget + 30_000_000  # what the allocator keeps aside

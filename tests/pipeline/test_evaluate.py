@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import checkpoints
 import ir_measures
 import pytest
 import yaml
@@ -13,6 +14,7 @@ from conftest import CORPUS, write_jsonl
 from colmodern import Encoder, ExactIndex
 from colmodern.config.load import load_eval_config
 from colmodern.errors import CheckpointError, StorageError
+from colmodern.pipeline.artifacts import snippets, store_of
 from colmodern.pipeline.evaluate import run_eval
 from colmodern.pipeline.result import EvalResult
 from colmodern.progress import Silent
@@ -221,3 +223,84 @@ def test_same_config_same_bytes(eval_config, tmp_path: Path) -> None:
         return sums
 
     assert embeddings() == embeddings()
+
+
+def cached(result: EvalResult, stage: str) -> Path:
+    [folder] = (result.folder.parent / ".cache").glob(f"{stage}-*")
+    return folder
+
+
+@pytest.mark.parametrize("damage", ["cut", "missing", "timing"])
+def test_a_damaged_search_is_never_reused(eval_config, damage: str) -> None:
+    result, _ = run(eval_config())
+    folder = cached(result, "search")
+    if damage == "cut":
+        path = folder / "run.trec"
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
+    elif damage == "missing":
+        (folder / "run.trec").unlink()
+    else:
+        (folder / "search.json").write_text("{")
+    before = (result.folder / "metrics.json").read_text()
+    with pytest.raises(StorageError, match="delete the folder and run again"):
+        run(eval_config())
+    assert (result.folder / "metrics.json").read_text() == before
+
+
+def test_damaged_embeddings_are_never_reused(eval_config) -> None:
+    result, _ = run(eval_config())
+    path = cached(result, "documents") / "shard-00000" / "values.npy"
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(StorageError, match=r"values\.npy is missing or differs from its checksum"):
+        run(eval_config())
+
+
+def test_a_changed_projection_is_noticed(eval_config, tmp_path: Path) -> None:
+    model = checkpoints.pylate(tmp_path / "model", "bert")
+    first, _ = run(eval_config(), f"encoder.model={model}")
+    path = model / "1_Dense" / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "activation_function": "torch.nn.modules.Tanh"}))
+    second, _ = run(eval_config(), f"encoder.model={model}")
+    assert not any(reused(second).values())
+    assert first.evaluation.per_query.keys() == second.evaluation.per_query.keys()
+
+
+def test_the_environment_of_each_stage_is_kept(eval_config) -> None:
+    result, _ = run(eval_config())
+    environment = json.loads((result.folder / "environment.json").read_text())
+    assert set(environment["stages"]) == {"encode documents", "encode queries", "search"}
+    for made_in in environment["stages"].values():
+        assert made_in["packages"]["torch"]
+        assert made_in["hardware"]["processor"]
+
+
+def test_a_run_can_be_moved_with_its_cache_and_searched_from_elsewhere(
+    eval_config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(eval_config(), "output=here")
+    (tmp_path / "here").rename(tmp_path / "there")
+    monkeypatch.chdir("/")
+    folder = tmp_path / "there" / "small"
+    assert store_of(folder).n_docs == 6
+    assert snippets(folder, {"d4"}) == {"d4": "sort the list of names"}
+
+
+def test_a_persons_files_in_a_run_folder_are_kept(eval_config) -> None:
+    result, _ = run(eval_config())
+    (result.folder / "notes.md").write_text("mine")
+    run(eval_config())
+    assert (result.folder / "notes.md").read_text() == "mine"
+    run(eval_config(), "search.k=101")
+    assert (result.folder.with_name("small.1") / "notes.md").read_text() == "mine"
+
+
+def test_a_folder_with_only_a_config_is_no_run(eval_config, tmp_path: Path) -> None:
+    mine = tmp_path / "runs" / "small"
+    mine.mkdir(parents=True)
+    (mine / "config.yaml").write_text("of something else")
+    with pytest.raises(StorageError, match="is not a run of colmodern"):
+        run(eval_config())

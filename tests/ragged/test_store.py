@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +94,51 @@ def test_a_shard_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         writer.add(WHOLE[:1], [object()])  # type: ignore[list-item]
     assert list(folder.iterdir()) == []
+
+
+def test_leftovers_of_the_dead_are_removed_and_never_counted(tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    size = write(folder).n_bytes
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    leftover = folder / f".shard-00007.{platform.node()}.{dead.pid}.tmp"
+    living = folder / f".shard-00008.{platform.node()}.{os.getppid()}.tmp"
+    for path in (leftover, living):
+        path.mkdir()
+        (path / "values.npy").write_bytes(b"0" * 1000)
+    assert EmbeddingStore(folder).n_bytes == size
+    ShardWriter(folder, fingerprint="x", dtype="float32")
+    assert not leftover.exists()
+    assert living.exists()
+
+
+def test_two_writers_of_one_shard_end_with_a_clear_message(tmp_path: Path) -> None:
+    first = ShardWriter(tmp_path / "store", fingerprint="x")
+    second = ShardWriter(tmp_path / "store", fingerprint="x")
+    first.add(WHOLE[:1], IDS[:1])
+    with pytest.raises(StorageError, match="another run writes the same"):
+        second.add(WHOLE[:1], IDS[:1])
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("manifest.json", "[]"),
+        ("manifest.json", '{"format": "colmodern-embeddings", "version": 1}'),
+        ("shard-00000/doc_ids.json", "["),
+    ],
+)
+def test_malformed_records_are_named(tmp_path: Path, file: str, content: str) -> None:
+    write(tmp_path / "store")
+    (tmp_path / "store" / file).write_text(content)
+    with pytest.raises(StorageError, match=Path(file).name):
+        EmbeddingStore(tmp_path / "store").doc_ids  # noqa: B018
+
+
+def test_a_file_in_the_place_of_the_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("mine")
+    with pytest.raises(StorageError, match="is a file; choose a folder"):
+        ShardWriter(tmp_path / "store", fingerprint="x")
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "manifest", "version", "format"])
