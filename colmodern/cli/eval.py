@@ -27,5 +27,7 @@ def command(config: Path, overrides: tuple[str, ...]) -> None:
     settings = load_eval_config(config, overrides)
     with TerminalProgress() as progress:
         result = run_eval(settings, progress=progress)
-    Console().print(figures(f"{settings.name} on {settings.dataset.name}", headline(result)))
+    Console().print(
+        figures(f"{settings.name} on {Path(settings.dataset.name).name}", headline(result))
+    )
     click.echo(result.folder)

@@ -76,8 +76,20 @@ def _report(
             )
             for name, timing in result.timings.items()
         ],
-        recipe={"config": result.config.model_dump(mode="json"), "environment": environment},
+        recipe={
+            "config": result.config.model_dump(mode="json"),
+            "environment": _without_repetition(environment),
+        },
     )
+
+
+def _without_repetition(environment: dict[str, Any]) -> dict[str, Any]:
+    """The environment, and of the stages' own only what is different in it."""
+    different = {
+        stage: {k: v for k, v in made_in.items() if k != "command" and v != environment[k]}
+        for stage, made_in in environment["stages"].items()
+    }
+    return {**environment, "stages": {stage: d for stage, d in different.items() if d}}
 
 
 def _first_hit(results: Sequence[ScoredDoc], grades: Mapping[str, int]) -> int:
