@@ -45,7 +45,7 @@ documents = st.lists(st.sampled_from("abcdefghij"), unique=True, min_size=1)
 
 
 @given(documents, st.data())
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_ndcg_equals_the_loops_also_with_equal_scores(ranked: list[str], data) -> None:
     grades = data.draw(
         st.dictionaries(st.sampled_from("abcdefghijkl"), st.integers(0, 3), min_size=1)

@@ -24,7 +24,7 @@ sizes = st.lists(st.sampled_from([0, 1, 2, 31, 33]), max_size=5)
 
 
 @given(sizes, sizes, st.sampled_from([8, 48, 96]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_reference_equals_the_loops(queries: list[int], documents: list[int], dim: int) -> None:
     query, document = unit_rows(queries, dim, seed=1), unit_rows(documents, dim, seed=2)
     scores = reference.maxsim_scores(query.values, query.offsets, document.values, document.offsets)
@@ -39,7 +39,7 @@ def test_reference_equals_the_loops(queries: list[int], documents: list[int], di
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @given(sizes, sizes, st.sampled_from([1, 8, 123]), st.sampled_from([1, 40, 1 << 20]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_exact_equals_the_reference(
     device: str, dtype: str, queries: list[int], documents: list[int], dim: int, limit: int
 ) -> None:

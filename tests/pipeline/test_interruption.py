@@ -72,7 +72,7 @@ def test_killed_anywhere_it_resumes_and_ends_with_the_same_bytes(
         while (
             process.poll() is None and len(list(output.glob(".cache/documents-*/shard-*"))) < wanted
         ):
-            time.sleep(0.005)
+            time.sleep(0.005)  # leaves the core to the process that is waited for
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert not (output / "many").exists()
