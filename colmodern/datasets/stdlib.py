@@ -15,6 +15,7 @@ import textwrap
 import warnings
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +38,7 @@ class _Item(NamedTuple):
     body: str
 
 
+@cache
 def load_stdlib() -> Dataset:
     """The standard library's public functions, classes and methods that have a docstring.
 

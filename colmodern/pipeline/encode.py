@@ -79,7 +79,9 @@ def encode_to_store(
     writer = ShardWriter(folder, fingerprint=fingerprint, dtype=dtype)
     if (folder / "manifest.json").is_file():
         store = EmbeddingStore(folder)
-        store.verify()  # reading is cheap beside encoding; a damaged store must not be reused
+        store.verify(
+            progress=progress
+        )  # reading is cheap beside encoding; a damaged store must not be reused
         return store, True
     if writer.n_docs:
         progress.note(f"{task}: going on after {writer.n_docs:,} of {n_texts:,}")

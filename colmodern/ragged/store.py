@@ -32,6 +32,7 @@ from colmodern.files import (
     write_bytes,
     write_json,
 )
+from colmodern.progress import Progress, Silent
 from colmodern.ragged.embeddings import TokenEmbeddings
 
 FORMAT = "colmodern-embeddings"
@@ -196,16 +197,20 @@ class EmbeddingStore:
             np.concatenate(ids) if len(ids) == len(values) else None,
         )
 
-    def verify(self) -> None:
-        """Compare every file with its checksum.
+    def verify(self, *, progress: Progress | None = None) -> None:
+        """Compare every file with its checksum, which reads them all.
 
         Raises StorageError that names the first file that differs.
         """
+        progress = progress or Silent()
+        progress.start("check embeddings", len(self.manifest["shards"]), unit="shards")
         for shard in self.manifest["shards"]:
             for name, expected in shard["sha256"].items():
                 path = self.folder / shard["name"] / name
                 if not path.is_file() or sha256_of_file(path) != expected:
                     raise StorageError(f"{path} is missing or differs from its checksum; {_CURE}")
+            progress.advance(1)
+        progress.finish()
 
     def _map(self, shard: Mapping[str, Any]) -> TokenEmbeddings:
         folder = self.folder / shard["name"]
