@@ -91,7 +91,7 @@ class ExactIndex:
         progress = progress or Silent()
         progress.start("search", self.embeddings.n_docs, unit="documents")
         tile = max(1, min(_QUERY_TOKENS_AT_ONCE, queries.n_tokens))
-        n_tokens = max(1, self._for_tokens // (self._bytes_per_token + 8 * tile))
+        n_tokens = max(1, self._for_tokens // (self._bytes_per_token + 12 * tile))
         n_docs = max(1, self._memory // 4 // (_BYTES_PER_SCORE * queries.n_docs + 16))
         for first, documents in self.embeddings.chunks(n_tokens, n_docs):
             best.add(
@@ -111,12 +111,13 @@ class ExactIndex:
 
     def _similarities(self, n_tokens: int) -> int:
         """float32 similarities that fit beside a chunk of ``n_tokens``."""
-        # half of the room is for the maxima of documents, which can be of a token each
-        room = (self._for_tokens - n_tokens * self._bytes_per_token) // 8
+        # beside them: the maxima of documents, which can be of a token each, and what torch and
+        # the allocator keep for themselves
+        room = (self._for_tokens - n_tokens * self._bytes_per_token) // 12
         if room < n_tokens:
             raise ResourceError(
                 f"memory_budget={self._memory} bytes is too small for a document of {n_tokens} tokens; "
-                f"give at least {n_tokens * (self._bytes_per_token + 8) * 4 // 3 + 1}"
+                f"give at least {n_tokens * (self._bytes_per_token + 12) * 4 // 3 + 1}"
             )
         return room
 

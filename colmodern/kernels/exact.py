@@ -50,6 +50,7 @@ def maxsim_scores(
                 min(int(query_offsets[query + 1]), stop) - start,
             )
             scores[query] += best[:, rows].sum(dim=1).cpu().numpy()
+        del best  # before the next one is made beside it
     return scores
 
 
