@@ -141,8 +141,11 @@ def temporary_beside(path: Path, kind: str = "tmp") -> Path:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete what processes of this machine that are gone left in ``folder``."""
-    own = re.compile(rf"\..+\.{re.escape(platform.node())}\.(\d+)\.(tmp|old)")
+    """Delete the temporary files that processes of this machine, now gone, left in ``folder``.
+
+    What was moved aside (".old") may be the only copy of somebody's results; it stays.
+    """
+    own = re.compile(rf"\..+\.{re.escape(platform.node())}\.(\d+)\.tmp")
     for path in folder.iterdir() if folder.is_dir() else ():
         found = own.fullmatch(path.name)
         if found and not _is_running(int(found[1])):

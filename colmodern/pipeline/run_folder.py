@@ -54,9 +54,12 @@ def publishing(folder: Path, config_text: str) -> Iterator[tuple[Path, Path | No
                 os.replace(folder, kept or replaced)
             os.replace(staged, folder)
             _move_foreign(replaced, folder)
+            shutil.rmtree(replaced, ignore_errors=True)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
-            shutil.rmtree(replaced, ignore_errors=True)
+            earlier = kept or replaced
+            if earlier.exists() and not folder.exists():  # failed between the two renames
+                os.replace(earlier, folder)
 
 
 def _move_foreign(old: Path, new: Path) -> None:

@@ -91,11 +91,10 @@ class Stages:
         key = sha256_of_json([_FORMAT, *asked, self._config.index.kind, self._config.search.k])
         folder = self._folder("search", key)
         if reused := folder.is_dir():
-            _check_search(folder)
             self._progress.note(f"search: reused {folder}")
         else:
             self._search_into(folder, documents, queries)
-        about = read_json_object(folder / _SEARCH, StorageError, cure=_CURE)
+        about = _read_search(folder)
         self.timings["search"] = Timing(about["seconds"], queries.n_docs, "queries", reused)
         self.made_in["search"] = about["environment"]
         found = read_run(folder / "run.trec")
@@ -144,11 +143,15 @@ class Stages:
             self._progress.note(f"{stage}: reused {store.folder}")
 
 
-def _check_search(folder: Path) -> None:
-    """Raise StorageError when a finished search is not what was written."""
+def _read_search(folder: Path) -> dict[str, Any]:
+    """What is recorded of a finished search.
+
+    Raises StorageError when its files are not what was written.
+    """
     about = read_json_object(folder / _SEARCH, StorageError, cure=_CURE)
     run = folder / "run.trec"
     if about.keys() != {"seconds", "sha256", "environment"} or not run.is_file():
         raise StorageError(f"{folder} is damaged; {_CURE}")
     if sha256_of_file(run) != about["sha256"]:
         raise StorageError(f"{run} differs from its checksum; {_CURE}")
+    return about

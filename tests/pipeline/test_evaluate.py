@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -304,3 +306,23 @@ def test_a_folder_with_only_a_config_is_no_run(eval_config, tmp_path: Path) -> N
     (mine / "config.yaml").write_text("of something else")
     with pytest.raises(StorageError, match="is not a run of colmodern"):
         run(eval_config())
+
+
+@pytest.mark.parametrize("override", ["search.k=100", "search.k=101"])
+def test_a_failure_between_the_renames_keeps_the_earlier_run(
+    eval_config, override: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result, _ = run(eval_config())
+    (result.folder / "notes.md").write_text("mine")
+    before = {file.name: file.read_bytes() for file in result.folder.iterdir()}
+    replace, target = os.replace, result.folder
+
+    def failing(source: Path, destination: Path) -> None:
+        if destination == target and Path(source).name.endswith(".tmp"):
+            raise OSError(errno.EIO, "made for this test")
+        replace(source, destination)
+
+    monkeypatch.setattr(os, "replace", failing)
+    with pytest.raises(OSError, match="made for this test"):
+        run(eval_config(), override)
+    assert {file.name: file.read_bytes() for file in result.folder.iterdir()} == before
