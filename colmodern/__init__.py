@@ -9,19 +9,29 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = ["Encoder", "ExactIndex", "Reranker", "TokenEmbeddings", "evaluate", "load_dataset"]
+__all__ = [
+    "Encoder",
+    "ExactIndex",
+    "PlaidIndex",
+    "Reranker",
+    "TokenEmbeddings",
+    "evaluate",
+    "load_dataset",
+]
 
 if TYPE_CHECKING:
     from colmodern.datasets.load import load_dataset
     from colmodern.encoder.encoder import Encoder
     from colmodern.evaluation.measures import evaluate
     from colmodern.index.exact import ExactIndex
+    from colmodern.index.plaid.index import PlaidIndex
     from colmodern.ragged.embeddings import TokenEmbeddings
     from colmodern.rerank import Reranker
 
 _HOMES = {
     "Encoder": "colmodern.encoder.encoder",
     "ExactIndex": "colmodern.index.exact",
+    "PlaidIndex": "colmodern.index.plaid.index",
     "Reranker": "colmodern.rerank",
     "TokenEmbeddings": "colmodern.ragged.embeddings",
     "evaluate": "colmodern.evaluation.measures",

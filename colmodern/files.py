@@ -12,12 +12,14 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from colmodern.errors import ColmodernError, StorageError
+
+PIECE = 1 << 20  # bytes that sha256_of_file reads at once
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _UNWRITABLE = {
@@ -120,12 +122,14 @@ def write_bytes(path: Path, *parts: bytes | memoryview) -> None:
         os.fsync(stream.fileno())
 
 
-def sha256_of_file(path: Path) -> str:
-    """Hex digest of a file's bytes, read in pieces."""
+def sha256_of_file(path: Path, *, on_piece: Callable[[], None] | None = None) -> str:
+    """Hex digest of a file's bytes; ``on_piece`` is called after each PIECE of them."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
-        while piece := stream.read(1 << 20):
+        while piece := stream.read(PIECE):
             digest.update(piece)
+            if on_piece is not None:
+                on_piece()
     return digest.hexdigest()
 
 
@@ -133,6 +137,15 @@ def sha256_of_json(value: Any) -> str:
     """Hex digest of a JSON value, the same whatever the order of its keys."""
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def sha256_of_texts(texts: Iterable[str]) -> str:
+    """Hex digest of texts in order; any text, also one that has no UTF-8."""
+    digest = hashlib.sha256()
+    for text in texts:
+        encoded = text.encode("utf-8", "surrogatepass")
+        digest.update(len(encoded).to_bytes(8, "little") + encoded)
+    return digest.hexdigest()
 
 
 def temporary_beside(path: Path, kind: str = "tmp") -> Path:

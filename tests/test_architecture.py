@@ -16,10 +16,11 @@ MAY_IMPORT = {
     "config": BASE,
     "ragged": BASE,
     "kernels": BASE | {"ragged"},
+    "codecs": BASE | {"ragged", "kernels"},
     "encoder": BASE | {"config", "ragged", "kernels"},
     "datasets": BASE,
     "evaluation": BASE,
-    "index": BASE | {"config", "ragged", "kernels"},
+    "index": BASE | {"config", "ragged", "kernels", "codecs"},
     "rerank": BASE | {"ragged", "encoder", "kernels", "index"},
 }
 MAY_IMPORT["pipeline"] = set(MAY_IMPORT)

@@ -28,7 +28,10 @@ def commands(program: str) -> list[list[str]]:
     return [words for words in split if words and words[0] == program]
 
 
-def test_python_examples_run_one_after_another() -> None:
+def test_python_examples_run_one_after_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # they write
     assert blocks("python")
     names: dict[str, object] = {}
     for block in blocks("python"):
@@ -39,7 +42,8 @@ def test_python_examples_run_one_after_another() -> None:
 @pytest.mark.parametrize("words", commands("colmodern"), ids=" ".join)
 def test_colmodern_commands_exist_with_their_options(words: list[str]) -> None:
     _, name, *arguments = words
-    page = CliRunner().invoke(cli, [name, "--help"])
+    path = [name, *(arguments[:1] if name == "index" else [])]
+    page = CliRunner().invoke(cli, [*path, "--help"])
     assert page.exit_code == 0
     for option in (word.split("=")[0] for word in arguments if word.startswith("-")):
         assert re.search(rf"(^|\s|,){re.escape(option)}\b", page.output), option

@@ -6,7 +6,15 @@ import pytest
 
 import colmodern
 
-PUBLIC = {"Encoder", "ExactIndex", "Reranker", "TokenEmbeddings", "evaluate", "load_dataset"}
+PUBLIC = {
+    "Encoder",
+    "ExactIndex",
+    "PlaidIndex",
+    "Reranker",
+    "TokenEmbeddings",
+    "evaluate",
+    "load_dataset",
+}
 
 
 def test_the_public_names_are_these_and_load() -> None:

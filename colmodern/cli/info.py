@@ -10,9 +10,14 @@ import click
 
 @click.command("info")
 @click.argument("what", required=False)
-@click.option("--verify", is_flag=True, help="Compare every file of embeddings with its checksum.")
+@click.option(
+    "--verify", is_flag=True, help="Compare every file of embeddings or an index with its checksum."
+)
 def command(what: str | None, verify: bool) -> None:
-    """Describe WHAT: a run folder, a folder of embeddings or a model; without it, this machine."""
+    """Describe WHAT: a run folder, a folder of embeddings, an index or a model.
+
+    Without it, this machine.
+    """
     import yaml
 
     from colmodern.pipeline.describe import describe

@@ -16,8 +16,12 @@ _COMMANDS = {
     "eval": ("colmodern.cli.eval", "Run an evaluation from a config file."),
     "encode": ("colmodern.cli.encode", "Encode a collection into a folder of token embeddings."),
     "search": ("colmodern.cli.search", "Search a run or a folder of token embeddings."),
+    "index": ("colmodern.cli.index", "Build, change and inspect a compressed index."),
     "rerank": ("colmodern.cli.rerank", "Reorder a TREC run by exact MaxSim."),
-    "info": ("colmodern.cli.info", "Describe this machine, a model, embeddings or a run."),
+    "info": (
+        "colmodern.cli.info",
+        "Describe this machine, a model, embeddings, an index or a run.",
+    ),
 }
 
 
@@ -29,16 +33,21 @@ class _LazyGroup(click.Group):
         if name not in _COMMANDS:
             return None
         command: click.Command = import_module(_COMMANDS[name][0]).command
-        if not any(option.name == "debug" for option in command.params):
-            debug = click.Option(
-                ["--debug"], is_flag=True, expose_value=False, help="Show tracebacks."
-            )
-            command.params.append(debug)
+        _offer_debug(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+def _offer_debug(command: click.Command) -> None:
+    """Let --debug stand behind the command too, and behind those of a group."""
+    for inner in command.commands.values() if isinstance(command, click.Group) else ():
+        _offer_debug(inner)
+    if not any(option.name == "debug" for option in command.params):
+        debug = click.Option(["--debug"], is_flag=True, expose_value=False, help="Show tracebacks.")
+        command.params.append(debug)
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -15,6 +15,11 @@ import click
     "--queries", type=click.Path(path_type=Path), help="A queries.jsonl instead of QUERY."
 )
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="TREC run to write.")
+@click.option(
+    "--index",
+    type=click.Path(path_type=Path),
+    help="Index to search; default: the run's, else exact search.",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code that the checkpoint has.")
 def command(
@@ -23,12 +28,14 @@ def command(
     k: int,
     queries: Path | None,
     output: Path | None,
+    index: Path | None,
     device: str,
     trust_remote_code: bool,
 ) -> None:
     """Search FOLDER, a run folder or a folder that `colmodern encode` wrote.
 
-    Either for one QUERY, printing a table, or for all of --queries, writing a TREC run.
+    A run is searched as it was evaluated: with its index, where it has one. Either for one QUERY,
+    printing a table, or for all of --queries, writing a TREC run.
     """
     from rich.console import Console
     from rich.table import Table
@@ -39,7 +46,7 @@ def command(
     from colmodern.errors import InputError
     from colmodern.evaluation.trec import write_run
     from colmodern.index.exact import ExactIndex
-    from colmodern.pipeline.artifacts import snippets, store_of
+    from colmodern.pipeline.artifacts import index_of, open_index, snippets, store_of
     from colmodern.pipeline.load_encoder import encoder_of_store
 
     if (query is None) == (queries is None):
@@ -52,13 +59,16 @@ def command(
         raise InputError(f"-k={k}; ask for at least 1 document")
     texts = {"query": query or ""} if queries is None else read_queries(queries)
     store = store_of(folder)
+    chosen = index or index_of(folder)
+    compressed = None if chosen is None else open_index(chosen, store)
     encoder = encoder_of_store(store, device=device, trust_remote_code=trust_remote_code)
     embeddings = encoder.encode_queries(list(texts.values()))
-    index = ExactIndex.load(store.folder, device=encoder.device)
+    searched = compressed or ExactIndex.load(store.folder, device=encoder.device)
     with TerminalProgress() as progress:
-        results = index.search_batch(embeddings, k, progress=progress)
+        results = searched.search_batch(embeddings, k, progress=progress)
     if output is not None:
-        write_run(output, dict(zip(texts, results, strict=True)), tag="colmodern-exact")
+        kind = "exact" if compressed is None else "plaid"
+        write_run(output, dict(zip(texts, results, strict=True)), tag=f"colmodern-{kind}")
         click.echo(output)
         return
     shown = snippets(folder, {result.doc_id for result in results[0]})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -103,22 +103,39 @@ def _apply(values: dict[str, Any], override: str) -> None:
 
 
 def _describe(model: type[BaseModel], fault: Any) -> str:
-    place = ".".join(str(part) for part in fault["loc"])
+    keys, owner = _locate(model, fault["loc"])
+    place = ".".join(keys)
     if fault["type"] == "extra_forbidden":
-        known = _keys_beside(model, fault["loc"])
-        close = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
+        known = list(owner.model_fields)
+        close = difflib.get_close_matches(keys[-1], known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
-        return f"{place}: unknown key; {hint}"
+        kind = f" of kind {fault['loc'][-2]}" if len(keys) < len(fault["loc"]) else ""
+        return f"{place}: unknown key{kind}; {hint}"
     if fault["type"] == "missing":
         return f"{place}: missing; give it a value"
+    if fault["type"] == "union_tag_invalid":
+        tag = fault["ctx"]["discriminator"].strip("'")
+        known, given = fault["ctx"]["expected_tags"], fault["ctx"]["tag"]
+        return f"{place}.{tag}: choose one of {known} (given: {given})"
     message = str(fault["msg"]).removeprefix("Value error, ")
     given = "" if isinstance(fault["input"], dict | BaseModel) else f" (given: {fault['input']!r})"
     return f"{place}: {message}{given}" if place else f"{message}{given}"
 
 
-def _keys_beside(model: type[BaseModel], place: tuple[Any, ...]) -> list[str]:
-    for part in place[:-1]:
-        inner = model.model_fields[part].annotation if part in model.model_fields else None
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            model = inner
-    return list(model.model_fields)
+def _locate(
+    model: type[BaseModel], loc: tuple[int | str, ...]
+) -> tuple[list[str], type[BaseModel]]:
+    """The keys as a person wrote them, and the model that the last one belongs to."""
+    keys: list[str] = []
+    owner, models = model, [model]
+    for part in loc:
+        if len(models) > 1:  # pydantic names the kind between the keys, where it decides the model
+            models = [one for one in models if one.model_fields["kind"].default == part]
+            continue
+        owner = models[0] if models else owner
+        keys.append(str(part))
+        field = owner.model_fields.get(str(part))
+        inner = field.annotation if field else None
+        options = get_args(inner) or (inner,)
+        models = [x for x in options if isinstance(x, type) and issubclass(x, BaseModel)]
+    return keys, owner

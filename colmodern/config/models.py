@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from colmodern.config.units import parse_bytes
 
@@ -81,17 +89,44 @@ class StorageConfig(_Model):
     )
 
 
-class IndexConfig(_Model):
-    """What searches the embeddings."""
+def _is_size(value: object, info: ValidationInfo) -> str:
+    parse_bytes(str(value), name=str(info.field_name))
+    return str(value)
 
-    kind: Literal["exact"] = Field("exact", description="exact: MaxSim with every document")
-    memory_budget: str = Field("1G", description="bytes in use at a time, as 512M or 2G")
 
-    @field_validator("memory_budget", mode="before")
-    @classmethod
-    def _is_size(cls, value: object) -> str:
-        parse_bytes(str(value), name="memory_budget")
-        return str(value)
+Size = Annotated[str, BeforeValidator(_is_size)]  # bytes, as 512M or 2G
+
+
+class ExactIndexConfig(_Model):
+    """Every document is scored with its uncompressed embeddings."""
+
+    kind: Literal["exact"] = Field("exact", description="MaxSim with every document")
+    memory_budget: Size = Field("1G", description="bytes in use at a time, as 512M or 2G")
+
+
+class PlaidIndexConfig(_Model):
+    """A compressed index; null: chosen from the collection and search.k."""
+
+    kind: Literal["plaid"] = Field("plaid", description="a compressed index")
+    nbits: Literal[1, 2, 4, 8] = Field(4, description="bits for each dimension of a token")
+    codec: Literal["pq", "residual"] = Field(
+        "pq", description="pq: product quantisation; residual: each dimension alone"
+    )
+    n_centroids: int | None = Field(None, ge=1, description="that tokens are assigned to")
+    seed: int = Field(0, ge=0, lt=2**31 - 1, description="of the sample and of clustering")
+    max_ram: Size = Field("4G", description="bytes that the build may use, as 2G")
+    nprobe: int | None = Field(None, ge=1, description="centroids probed for each query token")
+    n_candidates: int | None = Field(
+        None, ge=1, description="documents scored with their compressed tokens"
+    )
+    rescore: bool = Field(False, description="exact scores for the last candidates")
+    compare_with_exact: bool = Field(
+        True, description="search exactly as well and show what the index loses"
+    )
+    memory_budget: Size = Field("1G", description="of that exact search, as 512M or 2G")
+
+
+IndexConfig = ExactIndexConfig | PlaidIndexConfig
 
 
 class SearchConfig(_Model):
@@ -107,12 +142,19 @@ class EvalConfig(_Model):
     dataset: DatasetConfig = DatasetConfig()
     encoder: EncoderConfig
     storage: StorageConfig = StorageConfig()
-    index: IndexConfig = IndexConfig()
+    index: IndexConfig = Field(
+        ExactIndexConfig(), discriminator="kind", description="what searches the embeddings"
+    )
     search: SearchConfig = SearchConfig()
     measures: tuple[str, ...] = Field(
         ("nDCG@10", "RR@10", "R@100"), min_length=1, description="as ir_measures names them"
     )
     output: str = Field("runs", description="folder of all runs and of their shared embeddings")
+
+    @field_validator("index", mode="before")
+    @classmethod
+    def _is_exact_by_default(cls, value: object) -> object:
+        return {"kind": "exact", **value} if isinstance(value, dict) else value
 
     @field_validator("output")
     @classmethod
@@ -137,4 +179,14 @@ class EvalConfig(_Model):
                     f"{measure} needs {cutoff[1]} documents a query, but search.k is {self.search.k}; "
                     "raise search.k or drop the measure"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _candidates_fit_k(self) -> EvalConfig:
+        wanted = getattr(self.index, "n_candidates", None)
+        if wanted is not None and wanted < self.search.k:
+            raise ValueError(
+                f"index.n_candidates={wanted} is below search.k={self.search.k}; "
+                "raise it, lower search.k, or leave it out"
+            )
         return self

@@ -7,12 +7,22 @@ from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from string import Template
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 _BINS = 10
 _MAX_CHARS = 700  # of a document's text
+_COMPARED = """<p class="soft">Exact: every document scored with the uncompressed embeddings.
+overlap@k: the share of its best k documents that are among the best k here.</p>"""
+
+
+class Figure(NamedTuple):
+    """One of the numbers that stand for a run, as text."""
+
+    label: str
+    value: str
+    exact: str | None = None  # the same of exact search, where it ran beside an index
 
 
 @dataclass(frozen=True)
@@ -42,12 +52,13 @@ class Report:
 
     title: str
     subtitle: str
-    cards: Sequence[tuple[str, str]]  # label, value; the first one is the headline
+    cards: Sequence[Figure]  # the first one is the headline
     measure: str
     values: Sequence[float]  # of that measure, one a query
     hardest: Sequence[HardQuery]
     timings: Sequence[tuple[str, float, str, str]]  # stage, seconds, rate, remark
     recipe: Mapping[str, Any]  # nested
+    index_parts: Sequence[tuple[str, int, float]] = ()  # name, bytes, bytes a token
 
 
 def render(report: Report) -> str:
@@ -58,20 +69,37 @@ def render(report: Report) -> str:
     return template.substitute(
         title=escape(report.title),
         subtitle=escape(report.subtitle),
-        cards="".join(_card(i, *card) for i, card in enumerate(report.cards)),
+        cards="".join(_card(*card) for card in enumerate(report.cards)),
+        compared=_COMPARED if any(card.exact is not None for card in report.cards) else "",
         measure=escape(report.measure),
         bars="".join(_bar(int(count), int(counts.max(initial=1))) for count in counts),
         axis="".join(f"<span>{i / _BINS:.1f}–{(i + 1) / _BINS:.1f}</span>" for i in range(_BINS)),
         spread="quartiles " + ", ".join(f"{value:.3f}" for value in quartiles) + ".",
         hardest="".join(map(_hard_query, report.hardest)) or "<p>There are none.</p>",
         timings="".join(_timing(*row) for row in report.timings),
+        index=_index(report.index_parts) if report.index_parts else "",
         recipe="".join(_row(key, value) for key, value in _flat(report.recipe)),
     )
 
 
-def _card(position: int, label: str, value: str) -> str:
+def _card(position: int, figure: Figure) -> str:
     kind = "card main" if position == 0 else "card"
-    return f'<div class="{kind}"><b>{escape(value)}</b><small>{escape(label)}</small></div>'
+    exact = "" if figure.exact is None else f"<small>exact {escape(figure.exact)}</small>"
+    return (
+        f'<div class="{kind}"><b>{escape(figure.value)}</b><small>{escape(figure.label)}</small>'
+        f"{exact}</div>"
+    )
+
+
+def _index(parts: Sequence[tuple[str, int, float]]) -> str:
+    rows = "".join(
+        f'<tr><td>{escape(name)}</td><td class="n">{n_bytes:,}</td><td class="n">{a_token:,.2f}</td></tr>'
+        for name, n_bytes, a_token in parts
+    )
+    return (
+        '<h2>Index</h2><div class="scroll"><table><thead><tr><th>part</th><th class="n">bytes</th>'
+        f'<th class="n">a token</th></tr></thead><tbody>{rows}</tbody></table></div>'
+    )
 
 
 def _bar(count: int, highest: int) -> str:

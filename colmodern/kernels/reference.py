@@ -1,12 +1,15 @@
-"""MaxSim in plain NumPy: the specification that every faster kernel must equal."""
+"""Search in plain NumPy: the specification that every faster kernel must equal."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating]
 Offsets = npt.NDArray[np.int64]
+Array = npt.NDArray[Any]
 
 
 def maxsim(query: Floats, document: Floats) -> float:
@@ -40,3 +43,174 @@ def maxsim_scores(
             document = doc_values[doc_offsets[j] : doc_offsets[j + 1]]
             scores[i, j] = maxsim(query, document)
     return scores
+
+
+# The rest is arithmetic of integers: kernels must return the same ones. Names, arguments and
+# shapes are those of cpu.py and final.py, which describe them.
+
+
+def score_centroids(
+    centroids: Array,
+    centroid_sums: Array,
+    centroid_scales: Array,
+    query_bytes: Array,
+    lane_scales: Array,
+    half: bool,
+    start: int,
+    stop: int,
+    scores: Array,
+    maxima: Array,
+) -> None:
+    """Similarity of centroids start to stop to 32 query tokens, and its maximum by chunk of 64."""
+    queries = query_bytes.transpose(1, 0, 2).reshape(32, -1).astype(np.int64)
+    products = centroids[start:stop].astype(np.int64) @ queries.T
+    totals = (products - centroid_sums[start:stop, None]).astype(np.float32)
+    units = totals * centroid_scales[start:stop, None] * lane_scales  # rounded after each product
+    scores[start:stop] = _to_int16(np.rint(units))
+    for first in range(start, stop, 64):
+        maxima[first // 64] = scores[first : min(first + 64, stop)].max(axis=0)
+
+
+def find_probes(scores: Array, maxima: Array, n_lanes: int, probes: Array) -> None:
+    """The best centroids of each lane, best first, ties to the smaller one."""
+    for lane in range(n_lanes):
+        order = sorted(range(len(scores)), key=lambda c: (-int(scores[c, lane]), c))
+        probes[lane] = order[: probes.shape[1]]
+
+
+def gather(
+    probes: Array, scores: Array, list_offsets: Array, list_docs: Array, state: Array
+) -> None:
+    """Sum over query tokens of each document's best probed centroid, above the token's last one."""
+    for token, centroids in enumerate(probes):
+        of_centroid = scores[token // 32, :, token % 32].astype(int)
+        floor = of_centroid[centroids[-1]]
+        best: dict[int, int] = {}
+        for centroid in centroids:
+            for doc in list_docs[list_offsets[centroid] : list_offsets[centroid + 1]].tolist():
+                best[doc] = max(best.get(doc, floor), of_centroid[centroid])
+        for doc, score in best.items():
+            if state[doc] != 65535:
+                total = (state[doc] >> 16) + score - floor
+                state[doc] = total * 65536 + token + 1
+
+
+def collect(state: Array, rows: Array, sums: Array) -> int:
+    """Documents that gather found, ascending, and their sums; returns how many."""
+    found = [doc for doc in range(len(state)) if state[doc] % 65536 not in (0, 65535)]
+    rows[: len(found)], sums[: len(found)] = found, state[found] // 65536
+    return len(found)
+
+
+def keep_best(scores: Array, n: int) -> Array:
+    """Positions, ascending, of scores that are at least the n-th largest; n is at least 1."""
+    if n >= len(scores):
+        return np.arange(len(scores))
+    return np.flatnonzero(scores >= np.sort(scores)[len(scores) - n])
+
+
+def score_by_centroids(
+    docs: Array, doc_offsets: Array, codes: Array, centroid_scores: Array, empty: int, out: Array
+) -> None:
+    """MaxSim with every token replaced by its centroid; also lanes without a query token count."""
+    for i, doc in enumerate(docs):
+        tokens = codes[doc_offsets[doc] : doc_offsets[doc + 1]]
+        blocks = centroid_scores[:, tokens].astype(np.int32)  # (n_blocks, n_doc_tokens, 32)
+        out[i] = blocks.max(axis=1).sum() if len(tokens) else empty
+
+
+def score_compressed(
+    docs: Array,
+    doc_offsets: Array,
+    codes: Array,
+    gains: Array,
+    residuals: Array,
+    centroid_scores: Array,
+    tables: Array,
+    lanes: Array,
+    factors: Array,
+    slack: Array,
+    shift: int,
+    empty: int,
+    out: Array,
+) -> None:
+    """MaxSim with the compressed tokens, of those that could win going by slack."""
+    for i, doc in enumerate(docs):
+        start, stop = int(doc_offsets[doc]), int(doc_offsets[doc + 1])
+        score = 0 if stop > start else empty
+        for rows, table, filled in zip(centroid_scores, tables, lanes, strict=True):
+            tokens = choose_tokens(start, stop, codes, gains, rows, filled, slack)
+            if tokens:
+                score += similarities(
+                    tokens, rows, table, codes, gains, residuals, factors, shift
+                ).max(axis=0).sum()  # fmt: skip
+        out[i] = score
+
+
+def choose_tokens(
+    start: int, stop: int, codes: Array, gains: Array, rows: Array, lanes: int, slack: Array
+) -> list[int]:
+    """Tokens of a document whose centroid plus slack reaches, in some lane, its best centroid."""
+    of_tokens = rows[codes[start:stop]].astype(np.int64)  # (n_doc_tokens, 32)
+    most = np.minimum(of_tokens + slack[gains[start:stop], None], 32_767)
+    reaches = (most >= of_tokens.max(axis=0, initial=-32_768)) & is_filled(lanes)
+    return [start + int(i) for i in np.flatnonzero(reaches.any(axis=1))]
+
+
+def similarities(
+    tokens: list[int],
+    rows: Array,
+    table: Array,
+    codes: Array,
+    gains: Array,
+    residuals: Array,
+    factors: Array,
+    shift: int,
+) -> Array:
+    """(len(tokens), 32) int64 similarities to one block of lanes: centroid plus residual.
+
+    The sum of a token's table entries, shifted left, fits int16.
+    """
+    entries = table[np.arange(len(table)), residuals[tokens]]  # (len(tokens), n_bytes, 32)
+    sums = entries.sum(axis=1, dtype=np.int64) << shift
+    scaled = sums * factors[gains[tokens], None] >> 16  # towards minus infinity
+    return _to_int16(rows[codes[tokens]] + scaled).astype(np.int64)
+
+
+def is_filled(lanes: int) -> Array:
+    """(32,) bool, the lanes that hold a query token."""
+    return (int(lanes) >> np.arange(32) & 1).astype(bool)
+
+
+def fill_tables(codebook: Array, queries: Array, scale: float, tables: Array) -> Array:
+    """Products of 32 lanes with every codebook entry, times scale, as int8.
+
+    With scale 0 it returns the largest magnitude in each lane and writes nothing.
+    """
+    n_bytes, _, width = codebook.shape
+    products = np.zeros((n_bytes, 256, 32), np.float32)
+    for j in range(width):
+        of_part = queries.reshape(n_bytes, width, 32)[:, j]
+        products = fused(codebook[:, :, j, None], of_part[:, None], products)
+    if scale == 0:
+        most: Array = np.abs(products).max(axis=(0, 1))
+        return most
+    tables[:] = np.rint(products * np.float32(scale)).astype(np.int8)
+    return np.zeros(32, np.float32)
+
+
+def fused(a: Array, b: Array, c: Array) -> Array:
+    """a * b + c in float32, rounded once."""
+    product = a.astype(np.float64) * b  # exact: float64 has more than twice the bits
+    total = product + c
+    rest = total - product
+    error = (product - (total - rest)) + (c - rest)
+    # where float64 cut something off, an odd last bit keeps the next rounding from seeing a tie
+    is_even = (total.view(np.int64) & 1) == 0
+    nudged = np.nextafter(total, np.copysign(np.inf, error))
+    return np.where((error != 0) & is_even, nudged, total).astype(np.float32)
+
+
+def _to_int16(values: Array) -> Array:
+    """int16, staying at its ends."""
+    return np.clip(values, -32_768, 32_767).astype(np.int16)

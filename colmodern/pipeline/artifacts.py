@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from colmodern.datasets.load import load_corpus
-from colmodern.errors import DataError, StorageError
+from colmodern.errors import DataError, InputError, StorageError
 from colmodern.files import read_json_object
 from colmodern.pipeline.run_folder import ENVIRONMENT, is_run
 from colmodern.ragged.store import EmbeddingStore
+
+if TYPE_CHECKING:
+    from colmodern.index.plaid.index import PlaidIndex
 
 _SNIPPET_CHARS = 160
 _CURE = "run the evaluation again"
@@ -32,6 +35,40 @@ def store_of(folder: Path) -> EmbeddingStore:
     if not folder.is_dir():
         raise StorageError(f"no folder {folder}; give a run folder or a folder of embeddings")
     return stores_of(folder)["documents"] if is_run(folder) else EmbeddingStore(folder)
+
+
+def index_of(folder: Path) -> Path | None:
+    """The compressed index that a run was searched with; None where there is none."""
+    place = read_run_file(folder, ENVIRONMENT).get("index") if is_run(folder) else None
+    return None if place is None else folder / place
+
+
+def is_index(folder: Path) -> bool:
+    """Whether a folder says that it is a compressed index, of whatever version and state."""
+    from colmodern.index.plaid.manifest import FORMAT, NAME
+
+    try:
+        manifest = read_json_object(folder / NAME, StorageError, cure=_CURE)
+    except StorageError:
+        return False
+    return manifest.get("format") == FORMAT
+
+
+def open_index(path: Path, store: EmbeddingStore) -> PlaidIndex:
+    """An index, to be searched with queries of the encoder that made a store.
+
+    Raises InputError when the index is of another encoder, StorageError as ``PlaidIndex.load``.
+    """
+    from colmodern.index.plaid.index import PlaidIndex  # loads numba
+
+    index = PlaidIndex.load(path)
+    its, mine = index.info()["fingerprint"], store.manifest["encoder"]["fingerprint"]
+    if its not in (None, mine):
+        raise InputError(
+            f"{path} was built with another encoder, or other settings of it, than {store.folder}; "
+            "give the run or the embeddings that it was built from"
+        )
+    return index
 
 
 def read_run_file(run_folder: Path, name: str) -> dict[str, Any]:

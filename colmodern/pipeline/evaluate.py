@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from colmodern.config.load import dump
-from colmodern.config.models import EncoderConfig, EvalConfig
+from colmodern.config.models import EncoderConfig, EvalConfig, PlaidIndexConfig
 from colmodern.datasets.load import BUILT_IN, load_dataset
 from colmodern.encoder.encoder import Encoder
+from colmodern.evaluation.fidelity import compare
 from colmodern.evaluation.measures import parse_measure
 from colmodern.evaluation.trec import write_qrels, write_run
 from colmodern.files import write_json, write_text
@@ -24,7 +26,7 @@ from colmodern.pipeline.stages import Stages
 from colmodern.pipeline.write_report import write_report
 from colmodern.progress import Progress, Silent
 from colmodern.ragged.store import EmbeddingStore
-from colmodern.types import Dataset, ScoredDoc
+from colmodern.types import Dataset, Run, ScoredDoc
 
 
 def run_eval(config: EvalConfig, *, progress: Progress | None = None) -> EvalResult:
@@ -52,9 +54,15 @@ def run_eval(config: EvalConfig, *, progress: Progress | None = None) -> EvalRes
     config = resolve(config, encoder)
     stages = Stages(config, dataset, encoder, progress)
     documents, queries = stages.encode_documents(), stages.encode_queries()
-    run = stages.search(documents, queries)
+    index = stages.build_index(documents)
+    run = stages.search(documents, queries, index)
+    fidelity = None
+    if isinstance(config.index, PlaidIndexConfig) and config.index.compare_with_exact:
+        exact = stages.search_exactly(documents, queries)
+        fidelity = compare(run, exact, dataset.qrels, measures=config.measures, k=config.search.k)
     evaluation = stages.measure(run)
-    result = EvalResult(folder, config, evaluation, stages.timings, _facts(documents, dataset))
+    facts = _facts(documents, dataset, index)
+    result = EvalResult(folder, config, evaluation, stages.timings, facts, fidelity)
     environment = {
         **describe_environment(),
         "started": started.isoformat(timespec="seconds"),
@@ -70,6 +78,7 @@ def run_eval(config: EvalConfig, *, progress: Progress | None = None) -> EvalRes
             "documents": os.path.relpath(documents.folder, folder),
             "queries": os.path.relpath(queries.folder, folder),
         },
+        "index": None if index is None else os.path.relpath(index, folder),
         "stages": stages.made_in,
     }
     _publish(result, dataset, run, environment, progress)
@@ -93,10 +102,10 @@ def _source(config: EvalConfig) -> str:
     return name if name in BUILT_IN else str(Path(name).expanduser().resolve())
 
 
-def _facts(documents: EmbeddingStore, dataset: Dataset) -> dict[str, Any]:
+def _facts(documents: EmbeddingStore, dataset: Dataset, index: Path | None) -> dict[str, Any]:
     encoded = documents.manifest["facts"]
     cut, read = encoded["n_cut_tokens"], encoded["n_input_tokens"]
-    return {
+    facts = {
         "documents": documents.n_docs,
         "queries": len(dataset.queries),
         "tokens": documents.n_tokens,
@@ -106,6 +115,11 @@ def _facts(documents: EmbeddingStore, dataset: Dataset) -> dict[str, Any]:
         "truncated_documents": int(encoded["n_truncated"]),
         "cut_tokens_share": round(cut / max(1, cut + read), 4),
     }
+    if index is not None:
+        from colmodern.pipeline.index_stage import describe_index  # loads numba
+
+        facts["index"] = describe_index(index)
+    return facts
 
 
 def _publish(
@@ -121,12 +135,8 @@ def _publish(
         write_json(folder / ENVIRONMENT, environment)
         write_run(folder / "run.trec", run, tag=f"colmodern-{result.config.index.kind}")
         write_qrels(folder / "qrels.trec", dataset.qrels)
-        write_json(folder / "metrics.json", {"measures": result.evaluation.mean, **result.facts})
-        rows = [
-            {"query_id": query_id, **values, "retrieved": len(run[query_id])}
-            for query_id, values in result.evaluation.per_query.items()
-        ]
-        write_text(folder / "per_query.jsonl", "".join(_json_line(row) for row in rows))
+        write_json(folder / "metrics.json", _metrics(result))
+        write_text(folder / "per_query.jsonl", "".join(map(_json_line, _rows(result, run))))
         write_json(
             folder / "timings.json",
             {
@@ -137,6 +147,23 @@ def _publish(
         write_report(folder / "report.html", result, dataset, run, environment)
     if kept is not None:
         progress.note(f"{result.folder} held the run of another config; it is kept as {kept}")
+
+
+def _metrics(result: EvalResult) -> dict[str, Any]:
+    metrics: dict[str, Any] = {"measures": result.evaluation.mean}
+    if result.fidelity is not None:
+        metrics |= {"exact": result.fidelity.exact.mean, "overlap": result.fidelity.overlap}
+    return {**metrics, **result.facts}
+
+
+def _rows(result: EvalResult, run: Run) -> Iterator[dict[str, Any]]:
+    """What each judged query came to."""
+    for query_id, values in result.evaluation.per_query.items():
+        row = {"query_id": query_id, **values, "retrieved": len(run[query_id])}
+        if result.fidelity is not None:
+            row |= result.fidelity.per_query[query_id]
+            row["exact"] = result.fidelity.exact.per_query[query_id]
+        yield row
 
 
 def _json_line(value: dict[str, Any]) -> str:

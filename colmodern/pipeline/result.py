@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from colmodern.config.models import EvalConfig
+from colmodern.evaluation.fidelity import Fidelity
 from colmodern.evaluation.measures import Evaluation
 
 
@@ -35,3 +36,4 @@ class EvalResult:
     evaluation: Evaluation
     timings: Mapping[str, Timing]
     facts: Mapping[str, Any]  # counts and sizes
+    fidelity: Fidelity | None = None  # where exact search ran beside a compressed index

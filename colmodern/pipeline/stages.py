@@ -6,10 +6,11 @@ A finished stage lives in OUTPUT/.cache under the digest of all it depends on.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from colmodern.config.models import EvalConfig
+from colmodern.config.models import EvalConfig, PlaidIndexConfig
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import StorageError
 from colmodern.evaluation.measures import Evaluation, evaluate
@@ -85,20 +86,58 @@ class Stages:
         self._record("encode queries", store, "queries", reused)
         return store
 
-    def search(self, documents: EmbeddingStore, queries: EmbeddingStore) -> FoundRun:
-        """The best documents of every query."""
-        asked = [documents.manifest["fingerprint"], queries.manifest["fingerprint"]]
-        key = sha256_of_json([_FORMAT, *asked, self._config.index.kind, self._config.search.k])
-        folder = self._folder("search", key)
-        if reused := folder.is_dir():
-            self._progress.note(f"search: reused {folder}")
-        else:
-            self._search_into(folder, documents, queries)
-        about = _read_search(folder)
-        self.timings["search"] = Timing(about["seconds"], queries.n_docs, "queries", reused)
-        self.made_in["search"] = about["environment"]
-        found = read_run(folder / "run.trec")
-        return {query_id: found.get(query_id, []) for query_id in queries.doc_ids}
+    def build_index(self, documents: EmbeddingStore) -> Path | None:
+        """The index folder of the documents; None where exact search needs none."""
+        if not isinstance(self._config.index, PlaidIndexConfig):
+            return None
+        from colmodern.pipeline.index_stage import build_once, index_key  # loads numba
+
+        folder = self._folder("index", index_key(documents, self._config.index))
+        about, reused = build_once(folder, documents, self._config.index, self._progress)
+        self.timings["build index"] = Timing(about["seconds"], documents.n_tokens, "tokens", reused)
+        self.made_in["build index"] = about["environment"]
+        if reused:
+            self._progress.note(f"build index: reused {folder}")
+        return folder
+
+    def search(
+        self, documents: EmbeddingStore, queries: EmbeddingStore, index: Path | None
+    ) -> FoundRun:
+        """The best documents of every query: of all documents where there is no index."""
+        config, k = self._config.index, self._config.search.k
+        if index is None or not isinstance(config, PlaidIndexConfig):
+            return self.search_exactly(documents, queries, stage="search")
+        from colmodern.pipeline.index_stage import search_index
+
+        asked = [index.name, config.nprobe, config.n_candidates, config.rescore]
+        return self._search(
+            "search",
+            ["plaid", k, asked],
+            documents,
+            queries,
+            lambda: search_index(index, documents, queries, config, k, self._progress),
+        )
+
+    def search_exactly(
+        self, documents: EmbeddingStore, queries: EmbeddingStore, *, stage: str = "exact search"
+    ) -> FoundRun:
+        """The truth: the best documents of every query by exact MaxSim."""
+        k = self._config.search.k
+
+        def find() -> tuple[list[list[ScoredDoc]], float]:
+            if stage != "search":
+                self._progress.note(f"{stage}, to see what the index loses")
+            index = ExactIndex(
+                documents,
+                documents.doc_ids,
+                memory_budget=self._config.index.memory_budget,
+                device=self._encoder.device,
+            )
+            start = time.perf_counter()
+            results = index.search_batch(queries.to_memory(), k, progress=self._progress)
+            return results, time.perf_counter() - start
+
+        return self._search(stage, ["exact", k], documents, queries, find)
 
     def measure(self, run: FoundRun) -> Evaluation:
         """Measures of a run; cheap, so always computed."""
@@ -108,29 +147,39 @@ class Stages:
         self.timings["measure"] = Timing(seconds, len(self._dataset.queries), "queries", False)
         return evaluation
 
-    def _search_into(
-        self, folder: Path, documents: EmbeddingStore, queries: EmbeddingStore
-    ) -> None:
-        index = ExactIndex(
-            documents,
-            documents.doc_ids,
-            memory_budget=self._config.index.memory_budget,
-            device=self._encoder.device,
-        )
-        start = time.perf_counter()
-        results = index.search_batch(
-            queries.to_memory(), self._config.search.k, progress=self._progress
-        )
-        seconds = time.perf_counter() - start
-        run = dict(zip(queries.doc_ids, results, strict=True))
-        with staging(folder) as staged:
-            write_run(staged / "run.trec", run, tag=f"colmodern-{self._config.index.kind}")
-            about = {
-                "seconds": seconds,
-                "sha256": sha256_of_file(staged / "run.trec"),
-                "environment": describe_environment(),
-            }
-            write_json(staged / _SEARCH, about)
+    def _search(
+        self,
+        stage: str,
+        asked: list[Any],
+        documents: EmbeddingStore,
+        queries: EmbeddingStore,
+        find: Callable[[], tuple[list[list[ScoredDoc]], float]],
+    ) -> FoundRun:
+        """Search, or read what an earlier call found.
+
+        asked: the kind of index, then all that its results depend on
+        find: results in the order of the queries, and the seconds they took
+        """
+        searched = [documents.manifest["fingerprint"], queries.manifest["fingerprint"]]
+        folder = self._folder("search", sha256_of_json([_FORMAT, *searched, *asked]))
+        if reused := folder.is_dir():
+            self._progress.note(f"{stage}: reused {folder}")
+        else:
+            results, seconds = find()
+            run = dict(zip(queries.doc_ids, results, strict=True))
+            with staging(folder) as staged:
+                write_run(staged / "run.trec", run, tag=f"colmodern-{asked[0]}")
+                made = {
+                    "seconds": seconds,
+                    "sha256": sha256_of_file(staged / "run.trec"),
+                    "environment": describe_environment(),
+                }
+                write_json(staged / _SEARCH, made)
+        about = _read_search(folder)
+        self.timings[stage] = Timing(about["seconds"], queries.n_docs, "queries", reused)
+        self.made_in[stage] = about["environment"]
+        found = read_run(folder / "run.trec")
+        return {query_id: found.get(query_id, []) for query_id in queries.doc_ids}
 
     def _folder(self, stage: str, key: str) -> Path:
         return self._cache / f"{stage}-{key[:16]}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from colmodern.evaluation.report import HardQuery, Report, ShownDoc, render
+from colmodern.evaluation.report import Figure, HardQuery, Report, ShownDoc, render
 from colmodern.files import write_text
 from colmodern.pipeline.result import EvalResult
 from colmodern.types import Dataset, ScoredDoc
@@ -14,6 +14,7 @@ from colmodern.types import Dataset, ScoredDoc
 _HARD_QUERIES = 10
 _RESULTS_SHOWN = 3
 _RELEVANT_SHOWN = 3
+_SEARCHES = ("search", "exact search")
 
 Results = Mapping[str, Sequence[ScoredDoc]]
 
@@ -25,16 +26,27 @@ def write_report(
     write_text(path, render(_report(result, dataset, run, environment)))
 
 
-def headline(result: EvalResult) -> list[tuple[str, str]]:
-    """The figures that stand for a run, as label and text: also the table in the terminal."""
-    facts, timings = result.facts, result.timings
+def headline(result: EvalResult) -> list[Figure]:
+    """The figures that stand for a run: also the table in the terminal."""
+    facts, timings, fidelity = result.facts, result.timings, result.fidelity
+    exact = {} if fidelity is None else fidelity.exact.mean
+    measures = [
+        Figure(name, f"{value:.4f}", f"{exact[name]:.4f}" if exact else None)
+        for name, value in result.evaluation.mean.items()
+    ]
+    overlaps = {} if fidelity is None else fidelity.overlap
+    searched = [f"{timings[stage].per_second:,.1f}" for stage in _SEARCHES if stage in timings]
+    index = facts.get("index", {"bytes_per_token": {}})
+    sizes = [index["bytes_per_token"].get("total"), facts["bytes_per_token"]]
+    kept = [f"{size:,.1f}" for size in sizes if size is not None]
     return [
-        *((name, f"{value:.4f}") for name, value in result.evaluation.mean.items()),
-        ("documents / s", f"{timings['encode documents'].per_second:,.1f}"),
-        ("queries / s", f"{timings['search'].per_second:,.1f}"),
-        ("bytes / token", f"{facts['bytes_per_token']:,.1f}"),
-        ("truncated documents", f"{facts['truncated_documents']:,}"),
-        ("of all tokens cut", f"{facts['cut_tokens_share']:.1%}"),
+        *measures,
+        *(Figure(name, f"{value:.4f}") for name, value in overlaps.items()),
+        Figure("documents / s", f"{timings['encode documents'].per_second:,.1f}"),
+        Figure("queries / s", *searched),
+        Figure("bytes / token", *(kept if fidelity else kept[:1])),
+        Figure("truncated documents", f"{facts['truncated_documents']:,}"),
+        Figure("of all tokens cut", f"{facts['cut_tokens_share']:.1%}"),
     ]
 
 
@@ -76,11 +88,20 @@ def _report(
             )
             for name, timing in result.timings.items()
         ],
+        index_parts=_index_parts(facts),
         recipe={
             "config": result.config.model_dump(mode="json"),
             "environment": _without_repetition(environment),
         },
     )
+
+
+def _index_parts(facts: Mapping[str, Any]) -> list[tuple[str, int, float]]:
+    """Of a compressed index: the name of each part, its bytes, and those a token."""
+    if "index" not in facts:
+        return []
+    a_token = facts["index"]["bytes_per_token"]
+    return [(name, size, a_token[name]) for name, size in facts["index"]["bytes"].items()]
 
 
 def _without_repetition(environment: dict[str, Any]) -> dict[str, Any]:

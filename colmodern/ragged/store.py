@@ -13,14 +13,12 @@ interrupted writer goes on after the last one.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from colmodern.errors import StorageError
 from colmodern.files import (
@@ -29,17 +27,16 @@ from colmodern.files import (
     remove_leftovers,
     sha256_of_file,
     staging,
-    write_bytes,
     write_json,
 )
 from colmodern.progress import Progress, Silent
+from colmodern.ragged.arrays import map_array, write_array
 from colmodern.ragged.embeddings import TokenEmbeddings
 
 FORMAT = "colmodern-embeddings"
 VERSION = 1
 _ARRAYS = ("values", "offsets", "token_ids")
 _FILES = (*(f"{name}.npy" for name in _ARRAYS), "doc_ids.json")
-_LARGEST_HEADER = 4096  # bytes; ours have 128
 
 
 class ShardWriter:
@@ -93,7 +90,7 @@ class ShardWriter:
         with staging(self.folder / name) as folder:
             for part, array in arrays.items():
                 if array is not None:
-                    _write_array(folder / f"{part}.npy", array)
+                    write_array(folder / f"{part}.npy", array)
             write_json(folder / "doc_ids.json", list(doc_ids))
             shard = {
                 "name": name,
@@ -167,6 +164,11 @@ class EmbeddingStore:
         return ids
 
     @property
+    def shards(self) -> list[TokenEmbeddings]:
+        """The shards, mapped from disk."""
+        return list(self._shards)
+
+    @property
     def n_bytes(self) -> int:
         """Size of the manifest and all files that it names, in bytes."""
         shards = [self.folder / shard["name"] for shard in self.manifest["shards"]]
@@ -216,7 +218,7 @@ class EmbeddingStore:
         folder = self.folder / shard["name"]
         names = _ARRAYS if shard["has_token_ids"] else _ARRAYS[:2]
         try:
-            arrays = [_map_array(folder / f"{name}.npy") for name in names]
+            arrays = [map_array(folder / f"{name}.npy") for name in names]
             embeddings = TokenEmbeddings(arrays[0], np.array(arrays[1]), *arrays[2:])
         except (OSError, ValueError) as error:
             raise StorageError(f"{folder} cannot be read ({error}); {_CURE}") from error
@@ -260,20 +262,3 @@ def _finished_shards(folder: Path) -> list[dict[str, Any]]:
 
 def _foreign(folder: Path) -> Iterator[Path]:
     return (path for path in folder.iterdir() if path.name != "manifest.json")
-
-
-def _write_array(path: Path, array: npt.NDArray[Any]) -> None:
-    # not np.save: on a full disk it raises an OSError without errno
-    array = np.ascontiguousarray(array)
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
-    write_bytes(
-        path, header.getvalue(), array.tobytes() if array.size == 0 else array.data.cast("B")
-    )
-
-
-def _map_array(path: Path) -> npt.NDArray[Any]:
-    # an empty array cannot be mapped; it has nothing but its header
-    is_empty = path.stat().st_size < _LARGEST_HEADER and np.load(path, allow_pickle=False).size == 0
-    array: npt.NDArray[Any] = np.load(path, mmap_mode=None if is_empty else "r", allow_pickle=False)
-    return array

@@ -6,11 +6,12 @@ import pytest
 import yaml
 
 from colmodern.config.load import dump, load_eval_config
-from colmodern.config.models import EvalConfig
+from colmodern.config.models import EvalConfig, ExactIndexConfig, PlaidIndexConfig
 from colmodern.config.units import parse_bytes
 from colmodern.encoder.settings import EncoderSettings
 from colmodern.errors import ConfigError, InputError
 
+PLAID = "encoder: {model: m}\nindex: {kind: plaid}"
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
 
 
@@ -34,8 +35,19 @@ def test_defaults_name_and_overrides(tmp_path: Path) -> None:
     assert config.measures == ("nDCG@10", "RR@10", "R@100")
 
 
-def test_a_dumped_config_loads_as_itself(tmp_path: Path) -> None:
-    config = load_eval_config(write(tmp_path, "encoder: {model: m}\nsearch: {k: 300}\n"))
+def test_the_index_is_exact_unless_said_and_can_be_replaced(tmp_path: Path) -> None:
+    path = write(tmp_path, "encoder: {model: m}\nindex: {memory_budget: 2G}\n")
+    assert load_eval_config(path).index == ExactIndexConfig(memory_budget="2G")
+    path = write(tmp_path, f"{PLAID}\n")
+    overrides = ["index.nbits=2", "index.max_ram=500M"]
+    assert load_eval_config(path, overrides).index == PlaidIndexConfig(nbits=2, max_ram="500M")
+    assert load_eval_config(path, ["index={kind: exact}"]).index == ExactIndexConfig()
+
+
+@pytest.mark.parametrize("index", ["{kind: exact}", "{kind: plaid, nprobe: 4}"])
+def test_a_dumped_config_loads_as_itself(tmp_path: Path, index: str) -> None:
+    text = f"encoder: {{model: m}}\nsearch: {{k: 300}}\nindex: {index}\n"
+    config = load_eval_config(write(tmp_path, text))
     again = tmp_path / "again.yaml"
     again.write_text(dump(config))
     assert load_eval_config(again) == config
@@ -66,6 +78,15 @@ def test_all_faults_are_told_at_once_with_their_cure(tmp_path: Path) -> None:
         ("encoder: {model: m}", [f"name={'x' * 101}"], "cannot name a folder"),
         ("encoder: {model: m}", ["index.memory_budget=lots"], "'lots' is not a size"),
         ("encoder: {model: m}", ["index.kind=[a]"], "index.kind"),
+        ("encoder: {model: m}", ["index.kind=hnsw"], "index.kind: choose one of 'exact', 'plaid'"),
+        ("encoder: {model: m}", ["index=plaid"], "index: Input should be a valid dict"),
+        ("encoder: {model: m}", ["index.nbits=2"], "index.nbits: unknown key of kind exact"),
+        (PLAID, ["index.nbit=2"], "index.nbit: unknown key of kind plaid; did you mean 'nbits'"),
+        (PLAID, ["index.nbits=3"], "index.nbits: Input should be 1, 2, 4 or 8"),
+        (PLAID, ["index.max_ram=lots"], "'lots' is not a size"),
+        (PLAID, ["index.n_candidates=99"], "index.n_candidates=99 is below search.k=100"),
+        (PLAID, ["index.nprobe=0"], "index.nprobe"),
+        (PLAID, ["index.codec=opq"], "index.codec"),
         ("encoder: {model: m}", ["encoder.seed=-1"], "encoder.seed"),
         ("encoder: {model: m}\nencoder: {model: n}", [], "the key 'encoder' stands twice"),
     ],

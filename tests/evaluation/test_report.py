@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-from colmodern.evaluation.report import HardQuery, Report, ShownDoc, render
+from colmodern.evaluation.report import Figure, HardQuery, Report, ShownDoc, render
 
 NASTY = "<script>alert('x')</script> & $title"
 
@@ -30,7 +30,11 @@ class Reader(HTMLParser):
         self.text += data
 
 
-def page(values: list[float]) -> Reader:
+def page(
+    values: list[float],
+    cards: list[Figure] | None = None,
+    index_parts: list[tuple[str, int, float]] | None = None,
+) -> Reader:
     documents = [
         ShownDoc("found", "text of it", 1, 9.5, 1),
         ShownDoc(NASTY, NASTY, None, None, 2),
@@ -41,12 +45,13 @@ def page(values: list[float]) -> Reader:
             Report(
                 title=NASTY,
                 subtitle="a run",
-                cards=[("nDCG@10", "0.5000"), ("documents / s", "12.0")],
+                cards=cards or [Figure("nDCG@10", "0.5000"), Figure("documents / s", "12.0")],
                 measure="nDCG@10",
                 values=values,
                 hardest=[HardQuery("q1", NASTY, 0.0, documents)] if values else [],
                 timings=[("encode", 1.5, "3.0 documents/s", "")],
                 recipe={"config": {"search": {"k": 10}, "empty": []}, "commit": None},
+                index_parts=index_parts or [],
             )
         )
     )
@@ -75,3 +80,17 @@ def test_the_histogram_counts_every_query() -> None:
 
 def test_a_run_without_queries_still_renders() -> None:
     assert "There are none." in page([]).text
+
+
+def test_exact_search_stands_beside_an_index() -> None:
+    found = page(
+        [0.5], [Figure("nDCG@10", "0.4", "0.5"), Figure(NASTY, "1")], [("codes", 1_234_567, 2.5)]
+    )
+    for text in ("exact 0.5", "overlap@k", "Index", "codes", "1,234,567", "2.50", NASTY):
+        assert text in found.text
+
+
+def test_a_run_of_exact_search_says_nothing_of_an_index() -> None:
+    text = page([0.5]).text
+    assert "overlap@k" not in text
+    assert "Index" not in text

@@ -21,5 +21,7 @@ def test_the_demo_finds_what_sentences_describe(tmp_path: Path) -> None:
     # well below what it reaches, well above chance: one right document among thousands
     assert result.evaluation.mean["nDCG@10"] > 0.4
     assert result.evaluation.mean["R@100"] > 0.8
+    assert result.fidelity is not None
+    assert result.fidelity.overlap["overlap@10"] > 0.95
     environment = json.loads((result.folder / "environment.json").read_text())
     assert "known-item search" in environment["dataset"]["description"]

@@ -1,0 +1,165 @@
+"""colmodern index build|add|update|delete|compact|info|check|explain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from colmodern.cli import index_view
+
+if TYPE_CHECKING:
+    from colmodern.index.plaid.index import PlaidIndex
+
+_FOLDER = click.Path(path_type=Path)
+
+
+@click.group("index")
+def command() -> None:
+    """Build, change and inspect a compressed index.
+
+    EMBEDDINGS is a run folder or a folder that `colmodern encode` wrote. The last line that a
+    change prints is the index.
+    """
+
+
+command.add_command(index_view.info)
+command.add_command(index_view.explain)
+
+
+@command.command("build")
+@click.argument("embeddings", type=_FOLDER)
+@click.argument("index", type=_FOLDER)
+@click.option("--nbits", default=4, show_default=True, help="Bits a dimension: 1, 2, 4 or 8.")
+@click.option(
+    "--codec",
+    type=click.Choice(["pq", "residual"]),
+    default="pq",
+    show_default=True,
+    help="Product quantisation, or each dimension alone.",
+)
+@click.option("--n-centroids", type=int, help="Default: chosen from the number of tokens.")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 2), default=0, show_default=True)
+@click.option("--max-ram", default="4G", show_default=True, help="Memory that it may use, as 2G.")
+@click.option("--overwrite", is_flag=True, help="Replace the index that is there.")
+def build(
+    embeddings: Path,
+    index: Path,
+    nbits: int,
+    codec: str,
+    n_centroids: int | None,
+    seed: int,
+    max_ram: str,
+    overwrite: bool,
+) -> None:
+    """Compress EMBEDDINGS into a new folder INDEX.
+
+    An interrupted build goes on where it stopped when the same command runs again.
+    """
+    from colmodern.cli.progress import TerminalProgress
+    from colmodern.errors import StorageError
+    from colmodern.index.plaid.index import PlaidIndex
+    from colmodern.pipeline.artifacts import is_index, store_of
+
+    if index.exists() and not (overwrite and is_index(index)):
+        cure = "it is no index, so delete it yourself" if overwrite else "or pass --overwrite"
+        raise StorageError(f"{index} exists; choose another folder, {cure}")
+    with TerminalProgress() as progress:
+        built = PlaidIndex.build(
+            store_of(embeddings),
+            index,
+            nbits=nbits,
+            n_centroids=n_centroids,
+            seed=seed,
+            max_ram=max_ram,
+            codec="pq" if codec == "pq" else "residual",
+            overwrite=overwrite,
+            progress=progress,
+        )
+    _say(built, index)
+
+
+@command.command("add")
+@click.argument("index", type=_FOLDER)
+@click.argument("embeddings", type=_FOLDER)
+def add(index: Path, embeddings: Path) -> None:
+    """Add the documents of EMBEDDINGS, all of which must be new, to INDEX."""
+    from colmodern.cli.progress import TerminalProgress
+    from colmodern.index.plaid.index import PlaidIndex
+    from colmodern.pipeline.artifacts import store_of
+
+    opened = PlaidIndex.load(index)
+    with TerminalProgress() as progress:
+        opened.add(store_of(embeddings), progress=progress)
+    _say(opened, index)
+
+
+@command.command("update")
+@click.argument("index", type=_FOLDER)
+@click.argument("embeddings", type=_FOLDER)
+def update(index: Path, embeddings: Path) -> None:
+    """Add the documents of EMBEDDINGS to INDEX, in place of those with the same ids."""
+    from colmodern.cli.progress import TerminalProgress
+    from colmodern.index.plaid.index import PlaidIndex
+    from colmodern.pipeline.artifacts import store_of
+
+    opened = PlaidIndex.load(index)
+    with TerminalProgress() as progress:
+        opened.update(store_of(embeddings), progress=progress)
+    _say(opened, index)
+
+
+@command.command("delete")
+@click.argument("index", type=_FOLDER)
+@click.argument("doc_ids", metavar="[ID]...", nargs=-1)
+@click.option("--from-file", type=_FOLDER, help="Ids, one a line, instead of ID.")
+def delete(index: Path, doc_ids: tuple[str, ...], from_file: Path | None) -> None:
+    """Delete documents of INDEX by ID; none when one of them is not there."""
+    from colmodern.errors import DataError
+    from colmodern.files import read_text
+    from colmodern.index.plaid.index import PlaidIndex
+
+    if bool(doc_ids) == (from_file is not None):
+        raise click.UsageError("give either the ids to delete or --from-file FILE")
+    ids = list(doc_ids)
+    if from_file is not None:
+        ids = [line for line in read_text(from_file, DataError).splitlines() if line]
+    opened = PlaidIndex.load(index)
+    click.echo(f"{opened.delete(ids):,} deleted")
+    _say(opened, index)
+
+
+@command.command("compact")
+@click.argument("index", type=_FOLDER)
+def compact(index: Path) -> None:
+    """Merge what was added to INDEX and give back the room of deleted documents."""
+    from colmodern.cli.progress import TerminalProgress
+    from colmodern.index.plaid.index import PlaidIndex
+
+    opened = PlaidIndex.load(index)
+    with TerminalProgress() as progress:
+        opened.compact(progress=progress)
+    _say(opened, index)
+
+
+@command.command("check")
+@click.argument("index", type=_FOLDER)
+def check(index: Path) -> None:
+    """Read all of INDEX and compare it with its checksums; the first fault is named."""
+    from colmodern.cli.progress import TerminalProgress
+    from colmodern.index.plaid.index import PlaidIndex
+
+    with TerminalProgress() as progress:
+        PlaidIndex.check(index, progress=progress)
+    click.echo("nothing is wrong")
+    _say(PlaidIndex.load(index), index)
+
+
+def _say(opened: PlaidIndex, index: Path) -> None:
+    info = opened.info()
+    click.echo(
+        f"{info['documents']:,} documents, {info['tokens']:,} tokens of {info['dim']} dimensions, "
+        f"{info['bytes']['total'] / 1e6:,.1f} MB, {info['bytes_per_token']['total']:,.1f} bytes/token"
+    )
+    click.echo(index)

@@ -1,0 +1,1 @@
+"""How token embeddings are stored: a centroid, and the quantised rest."""

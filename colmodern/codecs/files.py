@@ -1,0 +1,112 @@
+"""A codec on disk: a folder of plain arrays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from colmodern.codecs.centroids import Centroids
+from colmodern.codecs.codec import Codec
+from colmodern.errors import StorageError
+from colmodern.files import naming_write_errors
+from colmodern.ragged.arrays import map_array, write_array
+
+_CURE = "build the index again, or bring a copy of it back"
+_DTYPES: dict[str, npt.DTypeLike] = {
+    "mean": np.float32,
+    "centroid_rows": np.int8,
+    "centroid_scales": np.float32,
+    "cells": np.int64,
+    "codebook": np.float32,
+    "numbers": np.float64,  # gain_step, error, reach
+    "token_cells": np.int32,
+    "coarse": np.float32,
+}
+_EITHER = ("token_cells", "coarse")  # one of them is there
+
+
+def save_codec(folder: Path, codec: Codec) -> None:
+    """Write every part as NAME.npy into an existing folder; raises StorageError for a full disk."""
+    centroids = codec.centroids
+    parts: dict[str, npt.NDArray[Any] | None] = {
+        "mean": codec.mean,
+        "centroid_rows": centroids.rows,
+        "centroid_scales": centroids.scales,
+        "cells": centroids.cells,
+        "token_cells": centroids.token_cells,
+        "coarse": centroids.coarse,
+        "codebook": codec.codebook,
+        "numbers": np.array([codec.gain_step, codec.error, codec.reach]),
+    }
+    with naming_write_errors(folder):
+        for name, array in parts.items():
+            if array is not None:
+                write_array(folder / f"{name}.npy", array.astype(_DTYPES[name], copy=False))
+
+
+def load_codec(folder: Path) -> Codec:
+    """Map a codec that save_codec wrote; raises StorageError when parts are missing or misfit."""
+    parts: dict[str, npt.NDArray[Any]] = {}
+    for name, dtype in _DTYPES.items():
+        path = folder / f"{name}.npy"
+        if name in _EITHER and not path.exists():
+            continue
+        try:
+            parts[name] = map_array(path)
+        except (OSError, ValueError) as error:
+            raise StorageError(f"{path} cannot be read ({error}); {_CURE}") from error
+        if parts[name].dtype != dtype:
+            raise StorageError(
+                f"{path} has dtype {parts[name].dtype}, not {np.dtype(dtype)}; {_CURE}"
+            )
+    if not _fit(**parts):
+        raise StorageError(f"{folder} has parts that do not fit each other; {_CURE}")
+    gain_step, error_, reach = (float(number) for number in parts["numbers"])
+    centroids = Centroids(
+        parts["centroid_rows"],
+        parts["centroid_scales"],
+        parts["cells"],
+        parts.get("token_cells"),
+        parts.get("coarse"),
+    )
+    return Codec(parts["mean"], centroids, parts["codebook"], gain_step, error_, reach)
+
+
+def _fit(
+    mean: npt.NDArray[Any],
+    centroid_rows: npt.NDArray[Any],
+    centroid_scales: npt.NDArray[Any],
+    cells: npt.NDArray[Any],
+    codebook: npt.NDArray[Any],
+    numbers: npt.NDArray[Any],
+    token_cells: npt.NDArray[Any] | None = None,
+    coarse: npt.NDArray[Any] | None = None,
+) -> bool:
+    """Whether shapes agree and no number leads out of an array."""
+    dim, n_centroids, n_cells = mean.size, len(centroid_scales), cells.size - 1
+    by_ids, by_middles = token_cells is not None, coarse is not None
+    return bool(
+        mean.shape == (dim,)
+        and dim % 8 == 0 < dim
+        and centroid_scales.shape == (n_centroids,)
+        and centroid_rows.shape == (n_centroids, dim)
+        and codebook.ndim == 3
+        and codebook.shape[1] == 256
+        and codebook.shape[0] * codebook.shape[2] == dim
+        and numbers.shape == (3,)
+        and np.isfinite(numbers).all()
+        and cells.shape == (n_cells + 1,)
+        and n_cells > 0
+        and (cells[0], cells[-1]) == (0, n_centroids)
+        and np.all(np.diff(cells) > 0)
+        and by_ids != by_middles
+        and (token_cells is None or _within(token_cells, -1, n_cells))
+        and (coarse is None or coarse.shape == (n_cells, dim))
+    )
+
+
+def _within(array: npt.NDArray[Any], least: int, end: int) -> bool:
+    return array.ndim == 1 and bool(array.min() >= least and array.max() < end)

@@ -1,0 +1,88 @@
+"""Codebooks for what a centroid leaves over: one byte for every 8 / nbits dimensions.
+
+Both kinds are stored and scored alike: a table of 256 small vectors for each byte.
+"pq" learns the vectors together (product quantisation); "residual" learns 2**nbits weights for
+each dimension alone (ColBERTv2, https://arxiv.org/abs/2112.01488) and its table holds their
+combinations.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from colmodern.kernels.encoding import sum_by_entry
+
+Floats = npt.NDArray[np.float32]
+ResidualKind = Literal["pq", "residual"]
+
+_SAMPLE = 1 << 16  # unit residuals
+_ITERATIONS = 16
+
+
+def train_codebook(units: Floats, nbits: int, kind: ResidualKind, *, seed: int) -> Floats:
+    """(dim * nbits / 8, 256, 8 / nbits) float32 parts of unit residuals.
+
+    units: (n_sampled, dim) float32 residuals of length 1; nbits: 1, 2, 4 or 8
+    """
+    if len(units) > _SAMPLE:
+        chosen = np.random.default_rng(seed).choice(len(units), _SAMPLE, replace=False)
+        units = units[np.sort(chosen)]
+    train = _train_products if kind == "pq" else _train_scalars
+    return train(np.ascontiguousarray(units), nbits, seed)
+
+
+def _train_products(units: Floats, nbits: int, seed: int) -> Floats:
+    """One k-means of 256 entries for each byte, all at once.
+
+    Not faiss here: for a byte's few dimensions it takes 20 times as long as the kernel that
+    encodes with the codebook afterwards anyway.
+    """
+    dim, n_bytes = units.shape[1], units.shape[1] * nbits // 8
+    if len(units) == 0:
+        return np.zeros((n_bytes, 256, dim // n_bytes), np.float32)
+    rng = np.random.default_rng(seed)
+    first = rng.choice(len(units), 256, replace=len(units) < 256)
+    parts = units[first].reshape(256, n_bytes, dim // n_bytes)
+    codebook = np.ascontiguousarray(parts.transpose(1, 0, 2))
+    for _ in range(_ITERATIONS):
+        sums, counts = np.zeros(codebook.shape), np.zeros(codebook.shape[:2], np.int64)
+        sum_by_entry(units, codebook, half_norms(codebook), 0, len(units), sums, counts)
+        means = (sums / np.maximum(counts, 1)[..., None]).astype(np.float32)
+        # an entry that nothing is nearest to takes the place of a random token
+        others = rng.integers(0, len(units), codebook.shape[:2])
+        spare = units.reshape(len(units), n_bytes, -1)[others, np.arange(n_bytes)[:, None]]
+        codebook = np.ascontiguousarray(np.where(counts[..., None] > 0, means, spare))
+    return codebook
+
+
+def _train_scalars(units: Floats, nbits: int, seed: int) -> Floats:
+    """Lloyd-Max weights for each dimension, then all combinations that a byte can name."""
+    n_weights, width = 1 << nbits, 8 // nbits
+    quantiles = (np.arange(n_weights) + 0.5) / n_weights
+    ordered = np.sort(units, axis=0) if len(units) else np.zeros((1, units.shape[1]), np.float32)
+    weights = np.stack([_lloyd_max(column, quantiles) for column in ordered.T])
+    entries = np.arange(256)[:, None] >> (nbits * np.arange(width)) & (n_weights - 1)
+    parts = weights.reshape(-1, width, n_weights)
+    table = np.stack([parts[:, j, :][:, entries[:, j]] for j in range(width)], axis=-1)
+    return np.ascontiguousarray(table, np.float32)
+
+
+def _lloyd_max(ordered: Floats, quantiles: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Weights that lose least on sorted values, by https://doi.org/10.1109/TIT.1982.1056489."""
+    weights = np.quantile(ordered, quantiles)
+    sums = np.concatenate([[0.0], np.cumsum(ordered, dtype=np.float64)])
+    for _ in range(_ITERATIONS):
+        cutoffs = (weights[1:] + weights[:-1]) / 2
+        edges = np.concatenate([[0], np.searchsorted(ordered, cutoffs), [len(ordered)]])
+        counts = np.diff(edges)
+        means = np.diff(sums[edges]) / np.maximum(counts, 1)
+        weights = np.where(counts > 0, means, weights)
+    return np.asarray(weights, np.float64)
+
+
+def half_norms(codebook: Floats) -> Floats:
+    """(n_bytes, 256) half the squared length of each entry."""
+    return np.asarray(np.square(codebook).sum(axis=2) / 2, np.float32)

@@ -1,0 +1,119 @@
+"""An .npy file that grows by rows up to a size known beforehand."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from colmodern.errors import StorageError
+from colmodern.files import naming_write_errors
+from colmodern.ragged.arrays import header_of
+
+
+class ArrayWriter:
+    """Appends rows to an .npy file; as a context manager it closes the file.
+
+    Rows go through plain writes: through a mapping a full disk would kill the process (SIGBUS).
+
+    row_shape: of one row; () for numbers
+    n_rows: that the finished file has
+    resume_at: rows of an earlier writer to keep; later ones are cut off. None: a new file
+
+    Raises StorageError when the file cannot be written, or cannot be resumed because it has
+    another dtype or shape, or fewer rows.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        dtype: npt.DTypeLike,
+        row_shape: tuple[int, ...],
+        n_rows: int,
+        *,
+        resume_at: int | None = None,
+    ) -> None:
+        self.path = path
+        self.dtype = np.dtype(dtype)
+        self.row_shape = row_shape
+        self.n_rows = n_rows
+        self.n_written = resume_at or 0
+        header = header_of(self.dtype, (n_rows, *row_shape))
+        with naming_write_errors(path):
+            # unbuffered: what an append could not write is not tried again by close
+            self._stream = path.open("wb" if resume_at is None else "r+b", buffering=0)
+            try:
+                if resume_at is None:
+                    self._write(header)
+                else:
+                    self._cut(header, resume_at)
+            except BaseException:
+                self._stream.close()
+                raise
+
+    def append(self, rows: npt.NDArray[Any]) -> None:
+        """Write more rows, of the file's dtype; they are on disk after ``sync`` or ``close``.
+
+        rows: (n, ...) with rows of ``row_shape``
+
+        Raises StorageError when the disk is full.
+        """
+        assert rows.dtype == self.dtype, (self.path, rows.dtype)
+        assert rows.shape[1:] == self.row_shape, (self.path, rows.shape)
+        assert self.n_written + len(rows) <= self.n_rows, (self.path, self.n_written, len(rows))
+        if rows.size:
+            with naming_write_errors(self.path):
+                self._write(np.ascontiguousarray(rows).data.cast("B"))
+        self.n_written += len(rows)
+
+    def sync(self) -> None:
+        """Wait until all rows so far are on disk, so that a later writer can resume there."""
+        with naming_write_errors(self.path):
+            os.fsync(self._stream.fileno())
+
+    def close(self) -> None:
+        """Finish the file; raises StorageError when rows are missing."""
+        try:
+            if self.n_written != self.n_rows:
+                raise StorageError(
+                    f"{self.path} got {self.n_written} of {self.n_rows} rows: its source ended "
+                    "early or changed meanwhile; start again"
+                )
+            self.sync()
+        finally:
+            self._stream.close()
+
+    def __enter__(self) -> ArrayWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._stream.close()
+
+    def _write(self, data: bytes | memoryview) -> None:
+        left = memoryview(data)
+        while left:  # one write takes at most 2 GiB
+            left = left[self._stream.write(left) :]
+
+    def _cut(self, header: bytes, n_rows: int) -> None:
+        n_bytes = len(header) + n_rows * math.prod(self.row_shape) * self.dtype.itemsize
+        is_ours = n_rows <= self.n_rows and self._stream.read(len(header)) == header
+        if not is_ours or os.fstat(self._stream.fileno()).st_size < n_bytes:
+            raise StorageError(
+                f"{self.path} does not hold the {n_rows} rows to go on from; delete it, then "
+                "start again"
+            )
+        self._stream.truncate(n_bytes)
+        self._stream.seek(n_bytes)

@@ -1,0 +1,209 @@
+"""Building an index: sample, learn a codec, compress, invert; resumed at the last finished step."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from colmodern.codecs.codec import Codec, train_codec
+from colmodern.codecs.files import load_codec, save_codec
+from colmodern.errors import InputError, StorageError
+from colmodern.files import (
+    naming_write_errors,
+    read_json_object,
+    sha256_of_file,
+    sha256_of_json,
+    sha256_of_texts,
+    staging,
+    write_json,
+)
+from colmodern.index.plaid.build_settings import BuildSettings
+from colmodern.index.plaid.inverted_lists import write_inverted_lists
+from colmodern.index.plaid.manifest import NAME, CodecRecord, Manifest, building_folder, commit
+from colmodern.index.plaid.publish import expect_free, publish, restore
+from colmodern.index.plaid.segment import record_segment, segment_name
+from colmodern.index.plaid.source import Embeddings, lengths_of, sample_tokens
+from colmodern.index.plaid.storage import CODEC
+from colmodern.index.plaid.threads import Threads
+from colmodern.index.plaid.write_segment import (
+    Place,
+    encode_pieces,
+    write_documents,
+    write_tokens,
+)
+from colmodern.index.plaid.writer_lock import LOCK, writer_lock
+from colmodern.progress import Progress
+from colmodern.ragged.arrays import sha256_of_array
+from colmodern.ragged.store import EmbeddingStore
+
+_FORMAT = 1  # raised when the same input begins to give other bytes
+_KEY, _PLACE, _INDEX = "build.json", "compressed.json", "index"
+
+
+def build_index(
+    path: Path,
+    embeddings: Embeddings,
+    doc_ids: Sequence[str],
+    settings: BuildSettings,
+    fingerprint: str | None,
+    progress: Progress,
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Write the index folder ``path``; until it is finished, work is in ``.NAME.building``.
+
+    A build of the same input and settings that was interrupted is gone on with. An older index
+    that is overwritten can be read, but not changed, until the new one is in its place.
+
+    Raises InputError for bad ids or values that are not finite; StorageError when there is
+    something at ``path`` already, when another process writes it, or when the disk is full.
+    """
+    path = Path(os.path.realpath(path))  # what a link points to is replaced, not the link
+    work = building_folder(path)
+    expect_free(path, overwrite=overwrite)
+    with naming_write_errors(work):
+        work.mkdir(parents=True, exist_ok=True)
+    with writer_lock(work):
+        restore(path)
+        expect_free(path, overwrite=overwrite)
+        with _as_only_writer(path):
+            try:
+                _begin(work, _key(embeddings, doc_ids, settings, fingerprint), progress)
+                if not (work / _INDEX / NAME).is_file():
+                    _make(work, embeddings, doc_ids, settings, fingerprint, progress)
+            except InputError:
+                shutil.rmtree(work, ignore_errors=True)  # running it again would not help
+                raise
+            expect_free(path, overwrite=overwrite)  # somebody may have made it meanwhile
+            publish(work / _INDEX, path)
+        shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def _as_only_writer(path: Path) -> Iterator[None]:
+    if not path.exists():
+        yield
+        return
+    with writer_lock(path):
+        yield
+
+
+def _key(
+    embeddings: Embeddings, doc_ids: Sequence[str], settings: BuildSettings, fingerprint: str | None
+) -> str:
+    """Digest of all that the index depends on."""
+    if isinstance(embeddings, EmbeddingStore):
+        source: Any = [shard["sha256"] for shard in embeddings.manifest["shards"]]
+    else:
+        parts = (embeddings.values, embeddings.offsets, embeddings.token_ids)
+        source = [None if part is None else sha256_of_array(part) for part in parts]
+    ids = sha256_of_texts(str(doc_id) for doc_id in doc_ids)
+    return sha256_of_json([_FORMAT, source, ids, asdict(settings), fingerprint])
+
+
+def _begin(work: Path, key: str, progress: Progress) -> None:
+    """Go on with an earlier build of the same key; delete what another one left."""
+    state = work / _KEY
+    with naming_write_errors(work):
+        is_begun = state.is_file() and (work / _INDEX).is_dir()
+        if is_begun and _read(state).get("key") == key:
+            progress.note(f"going on with the unfinished build in {work}")
+            for path in work.rglob(".*.tmp"):  # nobody else writes here
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            return
+        state.unlink(missing_ok=True)
+        for path in work.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != LOCK:
+                path.unlink()
+    write_json(state, {"key": key})
+
+
+def _make(
+    work: Path,
+    embeddings: Embeddings,
+    doc_ids: Sequence[str],
+    settings: BuildSettings,
+    fingerprint: str | None,
+    progress: Progress,
+) -> None:
+    """Fill work/index, from where an earlier run stopped, and commit it."""
+    index, name = work / _INDEX, segment_name(0)
+    with naming_write_errors(work):
+        (index / name).mkdir(parents=True, exist_ok=True)
+    # first, because bad ids should not be found after all the work
+    write_documents(index / name, doc_ids, lengths_of(embeddings))
+    codec = _codec(index, embeddings, settings, progress)
+    _compress(work, embeddings, settings, codec, progress)
+    write_inverted_lists(index / name, len(codec.centroids.rows), progress)
+    record = record_segment(
+        index / name, name, n_docs=embeddings.n_docs, n_tokens=embeddings.n_tokens
+    )
+    files = {file.name: sha256_of_file(file) for file in sorted((index / CODEC).iterdir())}
+    manifest = Manifest(
+        settings=asdict(settings),
+        dim=embeddings.dim,
+        fingerprint=fingerprint,
+        n_centroids=len(codec.centroids.rows),
+        codec=CodecRecord(files=files),
+        segments=(record,),
+        next_segment=1,
+    )
+    commit(index, manifest)
+
+
+def _codec(
+    index: Path, embeddings: Embeddings, settings: BuildSettings, progress: Progress
+) -> Codec:
+    folder = index / CODEC
+    if not folder.is_dir():
+        progress.note("learning the codec from a sample of tokens")
+        values, ids = sample_tokens(
+            embeddings, settings.n_sampled, settings.piece_tokens, settings.seed
+        )
+        codec = train_codec(
+            values,
+            ids,
+            n_centroids=settings.n_centroids,
+            n_fitted=settings.n_fitted,
+            nbits=settings.nbits,
+            kind=settings.codec,
+            seed=settings.seed,
+            progress=progress,
+        )
+        with staging(folder) as staged:
+            save_codec(staged, codec)
+    return load_codec(folder)
+
+
+def _compress(
+    work: Path,
+    embeddings: Embeddings,
+    settings: BuildSettings,
+    codec: Codec,
+    progress: Progress,
+) -> None:
+    state, done = work / _PLACE, None
+    if state.is_file():
+        found = _read(state)
+        done = Place(found["n_docs"], found["n_tokens"])
+    after = done.n_docs if done else 0
+    write_tokens(
+        work / _INDEX / segment_name(0),
+        encode_pieces(embeddings, codec, settings.piece_tokens, Threads(), after=after),
+        embeddings.n_tokens,
+        codec,
+        progress,
+        done=done,
+        after_piece=lambda place: write_json(state, place._asdict()),
+    )
+
+
+def _read(state: Path) -> dict[str, Any]:
+    return read_json_object(state, StorageError, cure=f"delete {state.parent}, then run again")

@@ -1,0 +1,82 @@
+"""What an index is built with: checked, completed, and kept within the memory allowed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from colmodern.codecs.residuals import ResidualKind
+from colmodern.errors import InputError, ResourceError
+from colmodern.index.plaid.source import Embeddings
+
+_POINTS_PER_CENTROID = 64  # sampled tokens; faiss takes no more of them
+_FEWEST_SAMPLED = 1 << 16  # unless there are fewer tokens: the codebook wants them
+_LARGEST_SAMPLE = 1 << 21
+_LARGEST_PIECE = 1 << 18  # tokens compressed at a time
+_SMALLEST_PIECE = 1 << 10
+_SMALLEST_SAMPLE = 1 << 14
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """All that an index depends on, beside its input."""
+
+    nbits: int
+    codec: ResidualKind
+    n_centroids: int
+    seed: int
+    n_sampled: int  # tokens that the codec is learnt from, at most
+    n_fitted: int  # of those, that residuals are learnt from, at most
+    piece_tokens: int  # compressed at a time
+
+
+def settle(
+    embeddings: Embeddings,
+    *,
+    nbits: int,
+    codec: ResidualKind,
+    n_centroids: int | None,
+    seed: int,
+    max_ram: int,
+) -> BuildSettings:
+    """Check what was asked for, and fill in what follows from the input.
+
+    max_ram: bytes. Raises InputError for a wrong value, ResourceError for too little memory.
+    """
+    if nbits not in (1, 2, 4, 8):
+        raise InputError(f"nbits={nbits!r}; choose 1, 2, 4 or 8 bits a dimension")
+    if codec not in ("pq", "residual"):
+        raise InputError(f"codec={codec!r}; choose 'pq' or 'residual'")
+    if n_centroids is not None:
+        _expect_int("n_centroids", n_centroids, 1, 1 << 24, "or None to have it chosen")
+    _expect_int("seed", seed, 0, (1 << 31) - 2, "for instance 0")
+    if embeddings.n_tokens == 0:
+        raise InputError("embeddings hold no tokens; there is nothing to index")
+    chosen = n_centroids or automatic_n_centroids(embeddings.n_tokens)
+    wanted = min(_LARGEST_SAMPLE, max(_FEWEST_SAMPLED, chosen * _POINTS_PER_CENTROID))
+    # how many float32 rows, and 8-byte numbers beside, one token takes at the most in each stage
+    row = embeddings.dim * 4
+    n_sampled = min(wanted, int(max_ram * 0.5) // (2 * row + 64))
+    n_fitted = min(1 << 16, int(max_ram * 0.3) // (7 * row + 64))
+    piece = min(_LARGEST_PIECE, int(max_ram * 0.25) // (4 * row))
+    fewest = min(embeddings.n_tokens, _SMALLEST_SAMPLE)
+    if piece < _SMALLEST_PIECE or n_sampled < fewest or n_fitted < min(fewest, 4096):
+        needed = max(16 * row * _SMALLEST_PIECE, 2 * (2 * row + 64) * fewest, 4096 * 25 * row)
+        raise ResourceError(f"max_ram={max_ram} bytes is too little; give at least {needed}")
+    return BuildSettings(nbits, codec, chosen, seed, n_sampled, n_fitted, piece)
+
+
+def automatic_n_centroids(n_tokens: int) -> int:
+    """16 times the root of the corpus's tokens, as in https://arxiv.org/abs/2112.01488.
+
+    Fewer in a small corpus, where centroids would cost more bytes than they save.
+    """
+    most = max(n_tokens // 50, min(n_tokens // 4, 2048))
+    return int(np.clip(16 * np.sqrt(n_tokens), 1, max(1, most)))
+
+
+def _expect_int(name: str, value: Any, least: int, most: int, cure: str) -> None:
+    if not isinstance(value, int | np.integer) or not least <= value <= most:
+        raise InputError(f"{name}={value!r}; pass a whole number from {least} to {most}, {cure}")

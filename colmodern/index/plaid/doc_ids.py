@@ -1,0 +1,194 @@
+"""Document ids on disk: found by row and by id without reading them all.
+
+ids.bin          the ids in UTF-8, one after another
+id_offsets.npy   (n_docs + 1,) int64; id i is the bytes from offsets[i] to offsets[i + 1]
+id_hashes.npy    (n_docs,) uint64, ascending
+id_rows.npy      (n_docs,) int32, the row behind each hash; ascending where hashes are equal
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from colmodern.errors import InputError
+from colmodern.files import naming_write_errors, write_bytes
+from colmodern.ragged.arrays import map_array, map_bytes, write_array
+from colmodern.ragged.embeddings import offsets_of
+
+ID_FILES = ("ids.bin", "id_offsets.npy", "id_hashes.npy", "id_rows.npy")
+_AT_ONCE = 65536  # ids; bounds the memory of what goes over all of them
+
+
+class DocIds:
+    """The ids of ``n`` documents, mapped from the folder that ``write_doc_ids`` wrote to.
+
+    Raises OSError or ValueError when a file is missing or does not fit the others.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.offsets = map_array(folder / "id_offsets.npy")
+        self.hashes = map_array(folder / "id_hashes.npy")
+        self.rows = map_array(folder / "id_rows.npy")
+        n_docs = len(self.rows) if self.rows.ndim else 0
+        _expect("id_offsets.npy", self.offsets, np.int64, n_docs + 1)
+        _expect("id_hashes.npy", self.hashes, np.uint64, n_docs)
+        _expect("id_rows.npy", self.rows, np.int32, n_docs)
+        n_bytes = (folder / "ids.bin").stat().st_size
+        if self.offsets[-1] != n_bytes:
+            raise ValueError(f"id_offsets.npy ends at {self.offsets[-1]}, ids.bin at {n_bytes}")
+        self._bytes = map_bytes(folder / "ids.bin", np.uint8, (n_bytes,)).data
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, row: int) -> str:
+        return str(self._encoded(range(len(self))[row]), "utf-8")
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self), _AT_ONCE):
+            yield from self.get(np.arange(start, min(start + _AT_ONCE, len(self))))
+
+    def get(self, rows: npt.ArrayLike) -> list[str]:
+        """The ids of these rows, in that order; rows: (n,) integers from 0."""
+        rows = np.asarray(rows, dtype=np.int64)
+        starts, stops = self.offsets[rows].tolist(), self.offsets[rows + 1].tolist()
+        return [
+            str(self._bytes[start:stop], "utf-8") for start, stop in zip(starts, stops, strict=True)
+        ]
+
+    def rows_of(self, ids: Iterable[str]) -> npt.NDArray[np.int64]:
+        """(n,) int64, the row of each id, -1 where no document has it.
+
+        Raises InputError for anything that is not a string.
+        """
+        encoded = [_encode(doc_id) for doc_id in _listed(ids)]
+        hashes = _hashes_of(encoded)
+        places = np.searchsorted(self.hashes, hashes)
+        found = np.full(len(encoded), -1, np.int64)
+        hits = places < len(self)
+        hits[hits] = self.hashes[places[hits]] == hashes[hits]
+        for i in np.flatnonzero(hits).tolist():
+            found[i] = self._row_at(int(places[i]), encoded[i])
+        return found
+
+    def _row_at(self, place: int, encoded: bytes) -> int:
+        """The row of an id among those whose hash is the one at ``place``, or -1."""
+        expected = self.hashes[place]
+        while place < len(self) and self.hashes[place] == expected:
+            row = int(self.rows[place])
+            if self._encoded(row) == encoded:
+                return row
+            place += 1
+        return -1
+
+    def _encoded(self, row: int) -> memoryview:
+        return self._bytes[int(self.offsets[row]) : int(self.offsets[row + 1])]
+
+
+def write_doc_ids(folder: Path, ids: Sequence[str]) -> None:
+    """Write the files of ``DocIds`` to an existing folder; ids: one a document, in row order.
+
+    Raises InputError, before anything is written, for an id that is not a string, is empty,
+    cannot be written as UTF-8 or repeats; StorageError when the folder cannot be written.
+    """
+    lengths = np.empty(len(ids), np.int64)
+    hashes = np.empty(len(ids), np.uint64)
+    pieces = []
+    for start in range(0, len(ids), _AT_ONCE):
+        encoded = [
+            _checked(doc_id, start + i) for i, doc_id in enumerate(ids[start : start + _AT_ONCE])
+        ]
+        lengths[start : start + len(encoded)] = [len(one) for one in encoded]
+        hashes[start : start + len(encoded)] = _hashes_of(encoded)
+        pieces.append(b"".join(encoded))
+    rows = np.argsort(hashes, kind="stable")
+    hashes = hashes[rows]
+    if (repeated := first_repeated(hashes, rows, ids.__getitem__)) is not None:
+        first, second = repeated
+        raise InputError(
+            f"doc_ids[{first}] and doc_ids[{second}] are both {ids[first]!r}; make ids unique"
+        )
+    with naming_write_errors(folder):
+        write_bytes(folder / "ids.bin", *pieces)
+        write_array(folder / "id_offsets.npy", offsets_of(lengths))
+        write_array(folder / "id_hashes.npy", hashes)
+        write_array(folder / "id_rows.npy", rows.astype(np.int32))
+
+
+def first_repeated(
+    hashes: npt.NDArray[np.uint64],
+    rows: npt.NDArray[np.int64],
+    id_of: Callable[[int], str],
+) -> tuple[int, int] | None:
+    """Two rows with the same id, or None.
+
+    hashes: (n,) uint64 ascending
+    rows: (n,) the row behind each hash, ascending where hashes are equal
+    """
+    seen: dict[str, int] = {}
+    last = -2  # place of the pair before; pairs that touch are of one hash
+    for place in np.flatnonzero(hashes[1:] == hashes[:-1]).tolist():
+        if place != last + 1:
+            seen = {id_of(int(rows[place])): int(rows[place])}
+        row = int(rows[place + 1])
+        if (first := seen.setdefault(id_of(row), row)) != row:
+            return first, row
+        last = place
+    return None
+
+
+def hashes_of(ids: Iterable[str]) -> npt.NDArray[np.uint64]:
+    """(n,) uint64, what ``id_hashes.npy`` holds of each id; the same on every machine."""
+    return _hashes_of([_encode(doc_id) for doc_id in ids])
+
+
+def _hashes_of(encoded: Sequence[bytes]) -> npt.NDArray[np.uint64]:
+    digests = b"".join([_digest(one) for one in encoded])
+    return np.frombuffer(digests, "<u8").astype(np.uint64, copy=False)
+
+
+def _digest(encoded: bytes) -> bytes:
+    """8 bytes."""
+    return hashlib.blake2b(encoded, digest_size=8).digest()
+
+
+def _listed(ids: Iterable[str]) -> Iterable[str]:
+    if isinstance(ids, str):
+        raise InputError(f"ids={ids!r} is one string; pass a list of ids")
+    return ids
+
+
+def _encode(doc_id: Any) -> bytes:
+    if not isinstance(doc_id, str):
+        raise InputError(f"doc id {doc_id!r} is {type(doc_id).__name__}; pass strings")
+    # half a surrogate pair has no UTF-8: such an id is asked for in vain, and may be
+    return doc_id.encode("utf-8", "surrogatepass")
+
+
+def _checked(doc_id: Any, row: int) -> bytes:
+    if doc_id == "":
+        raise InputError(f"doc_ids[{row}] is empty; give every document an id")
+    try:
+        encoded = _encode(doc_id)
+        encoded.decode()
+    except InputError as error:
+        raise InputError(f"doc_ids[{row}]: {error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"doc_ids[{row}] is {doc_id!r}, which has half a surrogate pair and no UTF-8; mend it"
+        ) from error
+    return encoded
+
+
+def _expect(name: str, array: npt.NDArray[Any], dtype: npt.DTypeLike, n_rows: int) -> None:
+    if array.dtype != dtype or array.shape != (n_rows,):
+        raise ValueError(
+            f"{name} has shape {array.shape} and dtype {array.dtype}, not ({n_rows},) "
+            f"and {np.dtype(dtype)}"
+        )

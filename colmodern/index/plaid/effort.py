@@ -1,0 +1,53 @@
+"""How much a search looks at when nobody says."""
+
+from __future__ import annotations
+
+from colmodern.errors import InputError
+from colmodern.index.plaid.search import Effort
+
+_SCANNED_TOKENS = 400_000  # fewer are scored by all their centroids: as cheap as their lists
+_PROBED = 32
+# measured at this many passages (experiments/LOG.md): candidates = BASE + PER_RESULT * k hold
+# overlap@10 = 0.98 and overlap@100 = 0.97; what is needed grows with the cube root of the corpus
+_MEASURED_AT = 123_000
+_BASE, _PER_RESULT, _GATHERED = 380, 12, 2000
+_NARROW = 0.01  # share of documents; a filter that lets fewer through is answered exactly
+
+
+def choose_effort(
+    k: int,
+    *,
+    n_open: int,
+    n_docs: int,
+    n_tokens: int,
+    n_centroids: int,
+    nprobe: int | None,
+    n_candidates: int | None,
+    rescored: bool,
+) -> Effort:
+    """Fill in what the caller left open.
+
+    n_open: documents that may be returned, of n_docs; n_tokens: of the whole index
+
+    Raises InputError for values below 1, or fewer candidates than k.
+    """
+    if nprobe is not None and nprobe < 1:
+        raise InputError(f"nprobe={nprobe}; probe at least 1 centroid, or pass None")
+    if n_candidates is not None and n_candidates < k:
+        raise InputError(
+            f"n_candidates={n_candidates} is below k={k}; raise it, lower k, or pass None"
+        )
+    growth = (n_docs / _MEASURED_AT) ** (1 / 3)
+    candidates = n_candidates or max(2 * k, round((_BASE + _PER_RESULT * k) * growth))
+    is_complete = n_candidates is not None and n_candidates >= n_open
+    if n_open <= max(candidates, _NARROW * n_docs):
+        candidates = n_open
+    scans = nprobe is None and n_tokens <= _SCANNED_TOKENS
+    scored = k + k // 2 + 30 if rescored else k + k // 8 + 16
+    return Effort(
+        nprobe=0 if scans else min(nprobe or _PROBED, n_centroids),
+        n_gathered=n_open if scans else round(2 * candidates + _GATHERED * growth),
+        n_candidates=candidates,
+        n_scored=n_open if is_complete else scored,
+        exhaustive=is_complete,
+    )

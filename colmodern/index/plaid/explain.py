@@ -1,0 +1,150 @@
+"""Why a document is, or is not, among the results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from colmodern.codecs.codec import Encoded
+from colmodern.errors import InputError
+from colmodern.index.plaid.search import Effort, Trace, View, search_rows
+from colmodern.index.plaid.threads import Threads
+
+_CURES = {
+    "gathered": "no centroid of its tokens was probed: raise nprobe",
+    "pruned": "its probed centroids scored too low: raise nprobe or n_candidates",
+    "refined": "the centroids of its tokens scored too low: raise n_candidates",
+    "scored": "its compressed tokens scored too low: raise k",
+}
+
+
+class StageReport(NamedTuple):
+    """What one stage made of the document; rank counts from 1, score is the stage's own.
+
+    n_seen: documents that came to this stage; rank and score are None when it was not among them
+    """
+
+    stage: str
+    n_seen: int
+    rank: int | None
+    score: float | None
+
+
+class TokenMatch(NamedTuple):
+    """The document token that a query token matches best, among the decoded ones."""
+
+    query_token: int
+    doc_token: int
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One document in one search.
+
+    is_result: it is among the k results; lost_at: the stage that it did not reach, or None
+    reason: in words; score: MaxSim with all its decoded tokens
+    """
+
+    doc_id: str
+    is_result: bool
+    lost_at: str | None
+    reason: str
+    score: float
+    stages: tuple[StageReport, ...]
+    alignment: tuple[TokenMatch, ...]
+
+
+def explain(
+    query: npt.NDArray[np.float32],
+    doc_id: str,
+    k: int,
+    view: View,
+    effort: Effort,
+    threads: Threads,
+) -> Explanation:
+    """Search for ``k`` documents and follow one through the stages.
+
+    query: (n_query_tokens, dim) float32, at least one token
+
+    Raises InputError when the document is not in the index or deleted.
+    """
+    row, trace = _row_of(doc_id, view), Trace()
+    search_rows(query, view, effort, threads, trace=trace)
+    stages = [_report(name, row, *kept) for name, kept in trace.stages.items()]
+    lost_at = next((stage.stage for stage in stages if stage.rank is None), None)
+    if lost_at is None:
+        stages[-1] = _after_ties(stages[-1], doc_id, row, view, *trace.stages[stages[-1].stage])
+    rank = stages[-1].rank
+    if lost_at is not None:
+        reason = f"lost before {lost_at!r}: {_CURES[lost_at]}"
+    elif rank is not None and rank <= k:
+        reason = f"result {rank} of {k}"
+    else:
+        reason = f"ranked {rank}, below the {k} results"
+    alignment = _align(query, _decoded(row, view))
+    return Explanation(
+        doc_id=doc_id,
+        is_result=lost_at is None and rank is not None and rank <= k,
+        lost_at=lost_at,
+        reason=reason,
+        score=float(sum(match.similarity for match in alignment)),
+        stages=tuple(stages),
+        alignment=alignment,
+    )
+
+
+def _align(
+    query: npt.NDArray[np.float32], document: npt.NDArray[np.float32]
+) -> tuple[TokenMatch, ...]:
+    """The best document token of each query token; none for a document without tokens."""
+    if len(document) == 0:
+        return ()
+    similarities = query @ document.T
+    best = similarities.argmax(axis=1)
+    return tuple(
+        TokenMatch(i, int(token), float(similarities[i, token])) for i, token in enumerate(best)
+    )
+
+
+def _after_ties(
+    report: StageReport,
+    doc_id: str,
+    row: int,
+    view: View,
+    rows: npt.NDArray[np.int64],
+    scores: npt.NDArray[np.number],
+) -> StageReport:
+    """The rank that results have, where of equal scores the smaller id comes first."""
+    equal = rows[scores == scores[int(np.searchsorted(rows, row))]]
+    before = sum(other < doc_id for other in view.doc_ids(equal))
+    return report._replace(rank=(report.rank or 1) + before)
+
+
+def _row_of(doc_id: str, view: View) -> int:
+    for segment, base, blocked in zip(view.segments, view.bases, view.blocked, strict=False):
+        row = int(segment.ids.rows_of([doc_id])[0])
+        if row >= 0 and not (blocked is not None and blocked[row]):
+            return int(base) + row
+    raise InputError(f"doc_id={doc_id!r} is not in the index; check the id")
+
+
+def _report(
+    name: str, row: int, rows: npt.NDArray[np.int64], scores: npt.NDArray[np.number]
+) -> StageReport:
+    place = int(np.searchsorted(rows, row))
+    if place == len(rows) or rows[place] != row:
+        return StageReport(name, len(rows), None, None)
+    rank = int((scores > scores[place]).sum()) + 1
+    return StageReport(name, len(rows), rank, float(scores[place]))
+
+
+def _decoded(row: int, view: View) -> npt.NDArray[np.float32]:
+    ((segment, _, inside),) = view.by_segment(np.array([row]))
+    start, stop = segment.doc_offsets[inside[0]], segment.doc_offsets[inside[0] + 1]
+    tokens = slice(int(start), int(stop))
+    encoded = Encoded(segment.codes[tokens], segment.gains[tokens], segment.residuals[tokens])
+    return view.codec.codec.decode(encoded)

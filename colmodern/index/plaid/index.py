@@ -1,0 +1,354 @@
+"""A compressed index of token embeddings, searched by MaxSim."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from colmodern.codecs.residuals import ResidualKind
+from colmodern.config.units import parse_bytes
+from colmodern.errors import InputError
+from colmodern.index.plaid import update
+from colmodern.index.plaid.build import build_index
+from colmodern.index.plaid.build_settings import settle
+from colmodern.index.plaid.check import check_index
+from colmodern.index.plaid.effort import choose_effort
+from colmodern.index.plaid.explain import Explanation, explain
+from colmodern.index.plaid.filters import DocFilter, Filter, join, make_filter
+from colmodern.index.plaid.info import describe
+from colmodern.index.plaid.queries import (
+    checked_query,
+    expect_counts,
+    expect_encoder,
+    expect_queries,
+)
+from colmodern.index.plaid.search import Effort, View, search_rows
+from colmodern.index.plaid.source import Embeddings, fingerprint_of, open_source
+from colmodern.index.plaid.state import State, load_state, make_state
+from colmodern.index.plaid.storage import Opened
+from colmodern.index.plaid.stored import StoredEmbeddings
+from colmodern.index.plaid.threads import Threads
+from colmodern.kernels.jit import tell_if_compiling
+from colmodern.progress import Progress, Silent
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.store import EmbeddingStore
+from colmodern.types import ScoredDoc
+
+Query = npt.NDArray[np.floating]
+
+
+class PlaidIndex:
+    """An index folder, opened without being read; safe to search from many threads at once.
+
+    Searching sees the documents that were there when it was loaded, and what this object itself
+    changed since.
+    """
+
+    def __init__(self, state: State, *, n_threads: int | None = None) -> None:
+        """Use ``build`` or ``load``; n_threads: of one search or one batch, default all."""
+        expect_counts(n_threads=n_threads)
+        self._threads = Threads(n_threads)
+        self._state = state
+        self._latest_stored: StoredEmbeddings | None = None
+
+    @classmethod
+    def build(
+        cls,
+        embeddings: Embeddings | Path | str,
+        path: Path | str,
+        doc_ids: Sequence[str] | None = None,
+        *,
+        nbits: int = 4,
+        n_centroids: int | None = None,
+        seed: int = 0,
+        max_ram: int | str = "4G",
+        codec: ResidualKind = "pq",
+        overwrite: bool = False,
+        progress: Progress | None = None,
+    ) -> PlaidIndex:
+        """Compress embeddings into an index folder and open it.
+
+        embeddings: in memory, or a store, or the path of one: read in pieces, of any size
+        doc_ids: (n_docs,) unique strings; default the store's ids, or "0", "1", ...
+        nbits: bits for each dimension of a token, 1, 2, 4 or 8, beside 3 to 5 bytes a token
+        n_centroids: default 16 times the root of the number of tokens
+        max_ram: bytes, or text as "2G", that the build may use
+        codec: "pq" (product quantisation) or "residual" (each dimension alone)
+
+        overwrite: an index at ``path``, which can be read until the new one is in its place
+
+        An interrupted build of the same input goes on where it stopped. Raises InputError for
+        wrong values, ResourceError when ``max_ram`` is too little, StorageError when ``path``
+        exists and not ``overwrite``, or is being written, or the disk is full.
+        """
+        source, ids = open_source(embeddings, doc_ids)
+        settings = settle(
+            source,
+            nbits=nbits,
+            codec=codec,
+            n_centroids=n_centroids,
+            seed=seed,
+            max_ram=parse_bytes(max_ram, name="max_ram"),
+        )
+        progress = progress or Silent()
+        tell_if_compiling(progress.note)
+        build_index(
+            Path(path), source, ids, settings, fingerprint_of(source), progress, overwrite=overwrite
+        )
+        return cls.load(path)
+
+    @classmethod
+    def load(cls, path: Path | str, *, n_threads: int | None = None) -> PlaidIndex:
+        """Map an index folder.
+
+        Raises StorageError when it is missing, unfinished, damaged or of another format.
+        """
+        # absolute, for the process may go elsewhere before it changes the index
+        return cls(load_state(Path(os.path.abspath(path))), n_threads=n_threads)
+
+    @staticmethod
+    def check(path: Path | str, *, progress: Progress | None = None) -> None:
+        """Read a whole index; raises StorageError that names the first file that is not right."""
+        check_index(Path(path), progress)
+        load_state(Path(path))
+
+    @property
+    def n_docs(self) -> int:
+        """Documents that can be found."""
+        return self._state.everything.n_open
+
+    @property
+    def dim(self) -> int:
+        """Width of a token embedding."""
+        return self._state.opened.manifest.dim
+
+    def search(
+        self,
+        query: Query,
+        k: int = 10,
+        *,
+        nprobe: int | None = None,
+        n_candidates: int | None = None,
+        filter: Filter | None = None,
+        rescore: Embeddings | None = None,
+        fingerprint: str | None = None,
+        n_threads: int | None = None,
+    ) -> list[ScoredDoc]:
+        """The best ``k`` documents for one (n_query_tokens, dim) query, best first.
+
+        nprobe: centroids probed for each query token; n_candidates: documents scored with their
+        compressed tokens; default for both: chosen from the index and k
+        filter: ids of allowed documents, or a function of an id, or a ``DocFilter``
+        rescore: embeddings that the index was built from; the last candidates get exact scores
+        fingerprint: of the query's encoder, refused when the index has another
+
+        Scores are MaxSim with the decoded tokens, or with ``rescore``'s. Ties go to the smaller
+        doc_id. Raises InputError for a query of another dim or encoder, or for wrong values.
+        """
+        state = self._state
+        expect_encoder(fingerprint, state.opened.manifest.fingerprint)
+        rows = checked_query(query, self.dim)
+        threads = self._threads_of(n_threads)
+        search = _Search(state, k, filter, nprobe, n_candidates, self._stored(state, rescore))
+        return search(rows, threads)
+
+    def search_batch(
+        self,
+        queries: TokenEmbeddings | EmbeddingStore,
+        k: int = 100,
+        *,
+        nprobe: int | None = None,
+        n_candidates: int | None = None,
+        filter: Filter | None = None,
+        rescore: Embeddings | None = None,
+        n_threads: int | None = None,
+        progress: Progress | None = None,
+    ) -> list[list[ScoredDoc]]:
+        """The best ``k`` documents of each query, in the order of the queries; as ``search``."""
+        state, progress = self._state, progress or Silent()
+        if isinstance(queries, EmbeddingStore):
+            expect_encoder(fingerprint_of(queries), state.opened.manifest.fingerprint)
+            queries = queries.to_memory()
+        expect_queries(queries, self.dim)
+        threads, alone = self._threads_of(n_threads), Threads(1)
+        search = _Search(state, k, filter, nprobe, n_candidates, self._stored(state, rescore))
+        tell_if_compiling(progress.note)
+        progress.start("search", len(queries), unit="queries")
+
+        def one(query: Query) -> list[ScoredDoc]:
+            found = search(checked_query(query, self.dim), alone)
+            progress.advance(1)
+            return found
+
+        results = threads.map(one, queries)
+        progress.finish()
+        return results
+
+    def filter(self, chosen: Iterable[str] | Callable[[str], bool]) -> DocFilter:
+        """A filter worked out once, for many searches of this index as it is now."""
+        opened = self._state.opened
+        return make_filter(opened.segments, opened.manifest.segments, chosen)
+
+    def explain(
+        self,
+        query: Query,
+        doc_id: str,
+        k: int = 10,
+        *,
+        nprobe: int | None = None,
+        n_candidates: int | None = None,
+    ) -> Explanation:
+        """Which stage of a search for ``k`` documents keeps or loses one, and its token alignment.
+
+        Raises InputError when the index has no such document.
+        """
+        search = _Search(self._state, k, None, nprobe, n_candidates, None)
+        return explain(
+            checked_query(query, self.dim), doc_id, k, search.view, search.effort, self._threads
+        )
+
+    def info(self) -> dict[str, Any]:
+        """Counts, settings, and bytes on disk of each part and per token."""
+        state = self._state
+        return describe(state.opened, state.everything.n_open)
+
+    def add(
+        self,
+        embeddings: Embeddings | Path | str,
+        doc_ids: Sequence[str] | None = None,
+        *,
+        progress: Progress | None = None,
+    ) -> None:
+        """Add documents as a new segment, compressed by the index's codec.
+
+        Raises InputError when an id is there already or repeats, or dim or encoder differ.
+        """
+        self._add(embeddings, doc_ids, progress, replace=False)
+
+    def delete(self, doc_ids: Iterable[str]) -> int:
+        """Delete documents; returns how many. Raises InputError, deleting none, for unknown ids."""
+        opened, n = update.delete(self._state.opened, doc_ids)
+        self._see(opened)
+        return n
+
+    def update(
+        self,
+        embeddings: Embeddings | Path | str,
+        doc_ids: Sequence[str] | None = None,
+        *,
+        progress: Progress | None = None,
+    ) -> None:
+        """Add documents, in place of those with the same ids, all at once."""
+        self._add(embeddings, doc_ids, progress, replace=True)
+
+    def compact(self, *, progress: Progress | None = None) -> None:
+        """Merge all segments into one without the deleted documents; results stay the same."""
+        state = self._state
+        self._see(update.compact(state.opened, state.codec, progress or Silent()))
+
+    def _add(
+        self,
+        embeddings: Embeddings | Path | str,
+        doc_ids: Sequence[str] | None,
+        progress: Progress | None,
+        *,
+        replace: bool,
+    ) -> None:
+        source, ids = open_source(embeddings, doc_ids)
+        if doc_ids is None and isinstance(source, TokenEmbeddings):
+            raise InputError("doc_ids is missing; pass one new id a document")
+        state = self._state
+        if source.n_docs and source.dim != self.dim:
+            raise InputError(f"embeddings have dim={source.dim}, the index has dim={self.dim}")
+        expect_encoder(fingerprint_of(source), state.opened.manifest.fingerprint)
+        opened = update.add(
+            state.opened,
+            state.codec,
+            source,
+            ids,
+            self._threads,
+            replace=replace,
+            progress=progress or Silent(),
+        )
+        self._see(opened)
+
+    def _see(self, opened: Opened) -> None:
+        self._state = make_state(opened, self._state.everything.codec)
+
+    def _stored(self, state: State, embeddings: Embeddings | None) -> StoredEmbeddings | None:
+        """Where ``rescore`` has its documents, found once for many searches with the same."""
+        if embeddings is None:
+            return None
+        found = self._latest_stored
+        if (
+            found is None
+            or found.embeddings is not embeddings
+            or found.view is not state.everything
+        ):
+            found = self._latest_stored = StoredEmbeddings(embeddings, state.everything)
+        return found
+
+    def _threads_of(self, n_threads: int | None) -> Threads:
+        expect_counts(n_threads=n_threads)
+        return self._threads if n_threads is None else Threads(n_threads)
+
+
+class _Search:
+    """One search, ready to be given queries."""
+
+    def __init__(
+        self,
+        state: State,
+        k: int,
+        chosen: Filter | None,
+        nprobe: int | None,
+        n_candidates: int | None,
+        stored: StoredEmbeddings | None,
+    ) -> None:
+        if k is None:
+            raise InputError("k=None; ask for a whole number, at least 1")
+        expect_counts(k=k, nprobe=nprobe, n_candidates=n_candidates)
+        self.k, self.stored = int(k), stored
+        self.view = _view(state, chosen)
+        manifest = state.opened.manifest
+        self.effort: Effort = choose_effort(
+            self.k,
+            n_open=self.view.n_open,
+            n_docs=state.everything.n_open,
+            n_tokens=manifest.n_tokens,
+            n_centroids=manifest.n_centroids,
+            nprobe=nprobe,
+            n_candidates=n_candidates,
+            rescored=stored is not None,
+        )
+
+    def __call__(self, query: npt.NDArray[np.float32], threads: Threads) -> list[ScoredDoc]:
+        """The best k documents, best first, ties by id."""
+        view, k = self.view, self.k
+        if view.n_open == 0:
+            return []
+        rows, scores = search_rows(query, view, self.effort, threads, stored=self.stored)
+        # all ties of the k-th, so that ids can decide
+        best = np.argsort(-scores, kind="stable")
+        if len(best) > k:
+            best = best[: int(np.searchsorted(-scores[best], -scores[best[k - 1]], side="right"))]
+        ids = view.doc_ids(rows[best])
+        found = [ScoredDoc(i, float(s)) for i, s in zip(ids, scores[best], strict=True)]
+        return sorted(found, key=lambda doc: (-doc.score, doc.doc_id))[:k]
+
+
+def _view(state: State, chosen: Filter | None) -> View:
+    everything, opened = state.everything, state.opened
+    if chosen is None:
+        return everything
+    if not isinstance(chosen, DocFilter):
+        chosen = make_filter(opened.segments, opened.manifest.segments, chosen)
+    if chosen.state != opened.manifest.segments:
+        raise InputError("filter was made before the index changed; make it again")
+    blocked, n_open = join(list(everything.blocked), everything.segments, chosen)
+    return View(everything.codec, everything.segments, everything.bases, blocked, n_open)

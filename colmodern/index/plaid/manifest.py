@@ -1,0 +1,132 @@
+"""What an index consists of: the only file of it that ever changes, and always all at once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from colmodern.errors import StorageError
+from colmodern.files import read_json_object, sha256_of_json, write_json
+
+FORMAT = "colmodern-plaid"
+VERSION = 1
+NAME = "manifest.json"
+CURE = "build the index again, or bring a copy of it back"
+
+_Count = Annotated[int, Field(ge=0, strict=True)]
+_Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+# a plain name, that cannot lead out of the folder
+_FileName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+
+
+class _Record(BaseModel):
+    """Frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SegmentRecord(_Record):
+    """A folder of documents that never changes."""
+
+    name: str = Field(pattern=r"^segment-\d{5,}$")
+    n_docs: _Count
+    n_tokens: _Count
+    files: dict[_FileName, _Sha256]
+
+
+class DeletionRecord(_Record):
+    """A file of doc_index values that are no longer found."""
+
+    name: str = Field(pattern=r"^deleted-\d{5,}\.npy$")
+    sha256: _Sha256
+    n: _Count
+
+
+class CodecRecord(_Record):
+    """The files of ``codec/``, and whatever else the codec wants to be remembered."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    files: dict[_FileName, _Sha256]
+
+
+class Manifest(_Record):
+    """The state of an index; another state is another Manifest (``model_copy(update=...)``)."""
+
+    settings: dict[str, Any] = Field(description="what the index was built with")
+    dim: Annotated[int, Field(ge=1, strict=True)] = Field(description="width of a token embedding")
+    fingerprint: str | None = Field(description="of the encoder, null when unknown")
+    n_centroids: Annotated[int, Field(ge=1, strict=True)]
+    codec: CodecRecord
+    segments: tuple[SegmentRecord, ...] = ()
+    deletions: tuple[DeletionRecord, ...] = ()
+    next_segment: _Count = Field(0, description="number that no segment has had")
+
+    @property
+    def n_docs(self) -> int:
+        """Documents in all segments, with the deleted ones; above every doc_index."""
+        return sum(segment.n_docs for segment in self.segments)
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens in all segments, with those of deleted documents."""
+        return sum(segment.n_tokens for segment in self.segments)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of an index folder.
+
+    Raises StorageError when there is none, or it is damaged or of another format or version.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        raise StorageError(_why_there_is_none(folder))
+    fields = read_json_object(path, StorageError, cure=CURE)
+    if (found := fields.pop("format", None)) != FORMAT:
+        raise StorageError(
+            f"{path} has format={found!r}, not {FORMAT!r}: {folder} holds no PLAID index; "
+            "choose the folder of one"
+        )
+    if (version := fields.pop("version", None)) != VERSION:
+        raise StorageError(
+            f"{path} has version={version!r}; this colmodern reads version {VERSION}: "
+            "build the index again, or use the colmodern that wrote it"
+        )
+    if fields.pop("sha256", None) != sha256_of_json(fields):
+        raise StorageError(f"{path} differs from its checksum; {CURE}")
+    try:
+        return Manifest.model_validate(fields)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = ".".join(str(part) for part in fault["loc"])
+        raise StorageError(f"{path} has a wrong {place} ({fault['msg']}); {CURE}") from error
+
+
+def building_folder(folder: Path) -> Path:
+    """Where the build of this index works until it is finished."""
+    whole = Path(os.path.abspath(folder))  # "." has no name
+    return whole.with_name(f".{whole.name}.building")
+
+
+def _why_there_is_none(folder: Path) -> str:
+    if building_folder(folder).is_dir():
+        return f"{folder} is unfinished; run the same build again and it goes on where it stopped"
+    if not folder.exists():
+        return f"there is no index {folder}; build it first, or mend the path"
+    if not folder.is_dir():
+        return f"{folder} is a file; choose the folder of an index"
+    return f"{folder} holds no PLAID index: there is no {NAME} in it; choose the folder of one"
+
+
+def commit(folder: Path, manifest: Manifest) -> None:
+    """Make ``manifest`` the state of the index: readers that open it later see all of it.
+
+    Every file it names must be in place. Raises StorageError when it cannot be written; then the
+    index is what it was.
+    """
+    fields = manifest.model_dump(mode="json")
+    sealed = {"format": FORMAT, "version": VERSION, "sha256": sha256_of_json(fields), **fields}
+    write_json(folder / NAME, sealed)

@@ -1,0 +1,336 @@
+"""The life of a query inside the index: probe, gather, prune, refine, score.
+
+1 probe    score all centroids, take nprobe of them for each query token
+2 gather   add up the probed centroids' scores of each document in their lists
+3 prune    score the best gathered documents by the centroids of all their tokens
+4 refine   score the best n_candidates with their compressed tokens, in integers
+5 score    score the best few of those in float32, decoded or from stored embeddings
+
+Sources: PLAID, https://arxiv.org/abs/2205.09707 (1 to 4); WARP, https://arxiv.org/abs/2501.17788
+(the imputed score of a token that no probed list holds); EMVB, https://arxiv.org/abs/2404.02805
+(tokens that cannot win are not decoded).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from colmodern.index.plaid.query_tables import QueryTables, SearchCodec, make_tables
+from colmodern.index.plaid.segment import Segment
+from colmodern.index.plaid.threads import Threads
+from colmodern.kernels.cpu import (
+    collect,
+    find_probes,
+    gather,
+    keep_best,
+    score_by_centroids,
+    score_compressed,
+)
+from colmodern.kernels.final import score_decoded, score_stored
+
+Rows = npt.NDArray[np.int64]  # doc_index values, ascending
+Scores = npt.NDArray[np.int32]
+
+_BLOCKED = 0xFFFF  # in the state of a document that gather passes over
+_ALL_SLACK = np.full(256, 32_767, np.int16)
+_FEWEST_DOCS = 8  # of a thread's share
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much a search looks at.
+
+    nprobe: centroids of each query token; 0: no lists, all documents are pruned by centroids
+    n_gathered: documents that step 3 scores; n_candidates: that step 4 scores
+    n_scored: that step 5 scores
+    exhaustive: decode every token of every candidate
+    """
+
+    nprobe: int
+    n_gathered: int
+    n_candidates: int
+    n_scored: int
+    exhaustive: bool = False
+
+
+@dataclass
+class Trace:
+    """Which documents each stage kept, best or not, and its scores."""
+
+    stages: dict[str, tuple[Rows, npt.NDArray[np.number]]] = field(default_factory=dict)
+
+    def keep(self, stage: str, rows: Rows, scores: npt.NDArray[np.number]) -> None:
+        """Remember what a stage let through."""
+        self.stages[stage] = rows, scores
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """Segments as a search sees them, with the documents that it may return.
+
+    bases: (n_segments + 1,) int64, where each segment's doc_index values begin
+    blocked: for each segment, None or (n_docs,) bool of deleted or filtered documents
+    n_open: documents that are not blocked
+    """
+
+    codec: SearchCodec
+    segments: Sequence[Segment]
+    bases: Rows
+    blocked: Sequence[npt.NDArray[np.bool_] | None]
+    n_open: int
+
+    def by_segment(self, rows: Rows) -> list[tuple[Segment, slice, Rows]]:
+        """Ascending doc_index values as (segment, their places, rows inside the segment)."""
+        edges = np.searchsorted(rows, self.bases)
+        return [
+            (segment, slice(start, stop), rows[start:stop] - base)
+            for segment, base, start, stop in zip(
+                self.segments, self.bases, edges, edges[1:], strict=False
+            )
+            if stop > start
+        ]
+
+    def open_rows(self) -> Rows:
+        """Every document that may be returned."""
+        parts = [
+            base + (np.arange(segment.n_docs) if blocked is None else np.flatnonzero(~blocked))
+            for segment, base, blocked in zip(self.segments, self.bases, self.blocked, strict=False)
+        ]
+        return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+    def doc_ids(self, rows: Rows) -> list[str]:
+        """The ids behind doc_index values, in any order."""
+        owners = np.searchsorted(self.bases, rows, side="right") - 1
+        return [
+            self.segments[owner].ids[int(row - self.bases[owner])]
+            for owner, row in zip(owners, rows, strict=True)
+        ]
+
+    def lengths(self, rows: Rows) -> Rows:
+        """Tokens of documents; rows ascending."""
+        out = np.empty(len(rows), np.int64)
+        for segment, places, inside in self.by_segment(rows):
+            out[places] = segment.doc_offsets[inside + 1] - segment.doc_offsets[inside]
+        return out
+
+
+# stored embeddings of documents: (segment rows as doc_index) -> addresses, and is_half
+Addresses = Callable[[Rows], tuple[npt.NDArray[np.uint64], bool]]
+
+
+def search_rows(
+    query: npt.NDArray[np.float32],
+    view: View,
+    effort: Effort,
+    threads: Threads,
+    *,
+    stored: Addresses | None = None,
+    trace: Trace | None = None,
+) -> tuple[Rows, npt.NDArray[np.float32]]:
+    """The n_scored best documents, ascending by doc_index, and their scores.
+
+    query: (n_query_tokens, dim) float32, at least one token
+    """
+    trace = trace or Trace()
+    tables = make_tables(query, view.codec, threads)
+    if effort.n_candidates >= view.n_open:
+        candidates = view.open_rows()
+    else:
+        if effort.nprobe:
+            probes = _probe(tables, effort.nprobe, threads)
+            gathered, scores = _gather(tables, view, probes, threads)
+            trace.keep("gathered", gathered, scores)
+            kept = keep_best(scores, effort.n_gathered)
+            gathered = gathered[kept]
+        else:
+            gathered = view.open_rows()
+        scores = _prune(tables, view, gathered, threads)
+        trace.keep("pruned", gathered, scores)
+        candidates = gathered[keep_best(scores, effort.n_candidates)]
+    if effort.n_scored < len(candidates):
+        slack = _ALL_SLACK if effort.exhaustive else tables.tight_slack
+        scores = _refine(tables, view, candidates, slack, threads)
+        trace.keep("refined", candidates, scores)
+        candidates = candidates[keep_best(scores, effort.n_scored)]
+    slack = _ALL_SLACK if effort.exhaustive else tables.slack
+    final = _score(tables, view, candidates, slack, threads, stored)
+    trace.keep("scored", candidates, final)
+    return candidates, final
+
+
+def _probe(tables: QueryTables, nprobe: int, threads: Threads) -> npt.NDArray[np.int32]:
+    """(n_query_tokens, nprobe) the best centroids of each query token."""
+    blocks = len(tables.maxima)
+    nprobe = min(nprobe, tables.centroid_scores.shape[1])
+    probes = np.empty((tables.n_tokens, nprobe), np.int32)
+    for block in range(blocks):
+        part = probes[block * 32 : (block + 1) * 32]
+        find_probes(tables.centroid_scores[block], tables.maxima[block], len(part), part)
+    return probes
+
+
+def _gather(
+    tables: QueryTables, view: View, probes: npt.NDArray[np.int32], threads: Threads
+) -> tuple[Rows, Scores]:
+    """Documents in the probed lists and their sums."""
+
+    def in_block(at: tuple[int, int]) -> tuple[Rows, Scores]:
+        number, block = at
+        segment, blocked = view.segments[number], view.blocked[number]
+        first, last = segment.block_docs[block : block + 2]
+        state = np.zeros(last - first, np.int64)
+        if blocked is not None:
+            state[blocked[first:last]] = _BLOCKED
+        start, stop = segment.block_starts[block : block + 2]
+        gather(
+            probes,
+            tables.centroid_scores,
+            segment.list_offsets[block],
+            segment.list_docs[start:stop],
+            state,
+        )
+        rows, sums = np.empty(len(state) + 1, np.int64), np.empty(len(state) + 1, np.int32)
+        n = collect(state, rows, sums)
+        return rows[:n] + (view.bases[number] + first), sums[:n]
+
+    blocks = [
+        (number, block)
+        for number, segment in enumerate(view.segments)
+        for block in range(segment.n_blocks)
+    ]
+    found = threads.map(in_block, blocks)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        return np.empty(0, np.int64), np.empty(0, np.int32)
+    rows, sums = zip(*found, strict=True)
+    return np.concatenate(rows), np.concatenate(sums)
+
+
+def _prune(tables: QueryTables, view: View, rows: Rows, threads: Threads) -> Scores:
+    out = np.empty(len(rows), np.int32)
+    for segment, places, inside in view.by_segment(rows):
+        part = out[places]
+
+        def score(
+            start: int,
+            stop: int,
+            segment: Segment = segment,
+            inside: Rows = inside,
+            part: Scores = part,
+        ) -> None:
+            score_by_centroids(
+                inside[start:stop],
+                segment.doc_offsets,
+                segment.codes,
+                tables.centroid_scores,
+                tables.empty,
+                part[start:stop],
+            )
+
+        threads.split(score, len(inside), least=_FEWEST_DOCS * 8)
+    return out
+
+
+def _refine(
+    tables: QueryTables,
+    view: View,
+    rows: Rows,
+    slack: npt.NDArray[np.int16],
+    threads: Threads,
+) -> Scores:
+    out = np.empty(len(rows), np.int32)
+    for segment, places, inside in view.by_segment(rows):
+        part = out[places]
+
+        def score(
+            start: int,
+            stop: int,
+            segment: Segment = segment,
+            inside: Rows = inside,
+            part: Scores = part,
+        ) -> None:
+            score_compressed(
+                inside[start:stop],
+                *_tokens(segment),
+                *_integers(tables, slack),
+                tables.empty,
+                part[start:stop],
+            )
+
+        threads.split(score, len(inside), least=_FEWEST_DOCS)
+    return out
+
+
+def _score(
+    tables: QueryTables,
+    view: View,
+    rows: Rows,
+    slack: npt.NDArray[np.int16],
+    threads: Threads,
+    stored: Addresses | None,
+) -> npt.NDArray[np.float32]:
+    out = np.empty(len(rows), np.float32)
+    codec = view.codec.codec
+    addresses, is_half = stored(rows) if stored else (None, False)
+    for segment, places, inside in view.by_segment(rows):
+        part = out[places]
+        there = None if addresses is None else addresses[places]
+
+        def score(
+            start: int,
+            stop: int,
+            segment: Segment = segment,
+            inside: Rows = inside,
+            part: npt.NDArray[np.float32] = part,
+            there: npt.NDArray[np.uint64] | None = there,
+        ) -> None:
+            docs = inside[start:stop]
+            common = (docs, *_tokens(segment), *_integers(tables, slack))
+            if there is None:
+                score_decoded(
+                    *common,
+                    tables.rounding,
+                    tables.padded,
+                    codec.centroids.rows,
+                    codec.centroids.scales,
+                    codec.codebook,
+                    np.float32(codec.gain_step),
+                    part[start:stop],
+                )
+                filled = segment.doc_offsets[docs + 1] > segment.doc_offsets[docs]
+                part[start:stop] += np.where(filled, np.float32(tables.constant), np.float32(0))
+            else:
+                score_stored(
+                    *common,
+                    tables.loss,
+                    tables.padded,
+                    there[start:stop],
+                    codec.dim,
+                    is_half,
+                    part[start:stop],
+                )
+
+        threads.split(score, len(inside), least=_FEWEST_DOCS)
+    return out
+
+
+def _tokens(segment: Segment) -> tuple[npt.NDArray[np.generic], ...]:
+    return segment.doc_offsets, segment.codes, segment.gains, segment.residuals
+
+
+def _integers(
+    tables: QueryTables, slack: npt.NDArray[np.int16]
+) -> tuple[npt.NDArray[np.generic] | int, ...]:
+    return (
+        tables.centroid_scores,
+        tables.tables,
+        tables.lanes,
+        tables.factors,
+        slack,
+        tables.shift,
+    )

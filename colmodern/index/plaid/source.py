@@ -1,0 +1,147 @@
+"""Documents to index, read piece by piece in bounded memory."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from colmodern.errors import InputError
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.store import EmbeddingStore
+
+Embeddings = TokenEmbeddings | EmbeddingStore
+
+
+def open_source(
+    embeddings: Embeddings | Path | str, doc_ids: Sequence[str] | None
+) -> tuple[Embeddings, Sequence[str]]:
+    """Embeddings, of a shard folder if a path is given, and one id a document.
+
+    Raises InputError for a dim that is not a multiple of 8 or ids that are not one a document.
+    """
+    if isinstance(embeddings, str | Path):
+        embeddings = EmbeddingStore(embeddings)
+    if not isinstance(embeddings, TokenEmbeddings | EmbeddingStore):
+        raise InputError(
+            f"embeddings is {type(embeddings).__name__}; pass TokenEmbeddings, an EmbeddingStore "
+            "or the path of one"
+        )
+    if isinstance(doc_ids, str):
+        raise InputError(f"doc_ids={doc_ids!r} is one text; pass a list of ids")
+    if doc_ids is None:
+        doc_ids = (
+            embeddings.doc_ids
+            if isinstance(embeddings, EmbeddingStore)
+            else [str(i) for i in range(embeddings.n_docs)]
+        )
+    doc_ids = doc_ids if isinstance(doc_ids, list | tuple) else list(doc_ids)
+    if len(doc_ids) != embeddings.n_docs:
+        raise InputError(
+            f"doc_ids has {len(doc_ids)} entries for {embeddings.n_docs} documents; "
+            "pass one id a document"
+        )
+    if embeddings.n_docs and (embeddings.dim % 8 or embeddings.dim == 0):
+        raise InputError(
+            f"embeddings have dim={embeddings.dim}; an index needs a multiple of 8: "
+            "choose another projection of the encoder"
+        )
+    return embeddings, doc_ids
+
+
+def fingerprint_of(embeddings: Embeddings) -> str | None:
+    """Of the encoder that made a store, where the store says."""
+    if isinstance(embeddings, EmbeddingStore):
+        encoder = embeddings.manifest.get("encoder") or {}
+        found = encoder.get("fingerprint")
+        return None if found is None else str(found)
+    return None
+
+
+def lengths_of(embeddings: Embeddings) -> npt.NDArray[np.int64]:
+    """(n_docs,) tokens of each document."""
+    parts = [piece.lengths for _, piece in embeddings.chunks(1 << 62)]
+    return np.concatenate([np.empty(0, np.int64), *parts])
+
+
+def pieces(embeddings: Embeddings, max_tokens: int) -> Iterator[tuple[int, TokenEmbeddings]]:
+    """Consecutive documents of at most ``max_tokens`` tokens together, a longer one alone.
+
+    Yields (index of the first document, documents). What a store maps from disk is let go of
+    when the next piece is asked for.
+    """
+    for first, piece in embeddings.chunks(max_tokens):
+        yield first, piece
+        if isinstance(embeddings, EmbeddingStore):
+            let_go(piece.values)
+            if piece.token_ids is not None:
+                let_go(piece.token_ids)
+
+
+def let_go(array: npt.NDArray[Any]) -> None:
+    """Take the pages of a mapped file out of this process's memory; they stay on disk.
+
+    Only for files mapped to be read: what was written to a private mapping would be lost.
+    """
+    base: Any = array
+    while base is not None and not isinstance(base, mmap.mmap):
+        base = getattr(base, "base", None)
+    if base is not None and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
+
+
+def is_finite(values: npt.NDArray[np.floating]) -> bool:
+    """Whether every value can be scored in float32."""
+    with np.errstate(all="ignore"):
+        # a sum is far cheaper, and finite only if all values are; a huge sum may mislead
+        total = values.sum(dtype=np.float32)
+        return bool(np.isfinite(total) or np.isfinite(values.astype(np.float32)).all())
+
+
+def refuse_infinite(piece: TokenEmbeddings, first: int) -> None:
+    """Raise InputError that names the document; piece: documents from index ``first``."""
+    with np.errstate(all="ignore"):
+        fine = np.isfinite(np.asarray(piece.values, np.float32)).all(axis=1)
+    token = int(np.argmin(fine))
+    doc = first + int(np.searchsorted(piece.offsets, token, side="right")) - 1
+    raise InputError(
+        f"embeddings of document {doc} (counted from 0) have values that are not finite; "
+        "encode it again"
+    )
+
+
+def sample_tokens(
+    embeddings: Embeddings, n_sampled: int, max_tokens: int, seed: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32] | None]:
+    """At most ``n_sampled`` tokens, spread evenly at random: values float32 and ids, if all have ids.
+
+    The same for the same seed, however the documents are cut into shards. Raises InputError for
+    a sampled token that is not finite.
+    """
+    n_tokens = embeddings.n_tokens
+    if n_sampled >= n_tokens:
+        chosen = np.arange(n_tokens)
+    else:
+        drawn = np.random.default_rng(seed).integers(0, n_tokens, int(n_sampled))
+        chosen = np.unique(drawn)
+        del drawn
+    values = np.empty((len(chosen), embeddings.dim), np.float32)
+    ids: npt.NDArray[np.int32] | None = np.empty(len(chosen), np.int32)
+    token = 0
+    for first, piece in pieces(embeddings, max_tokens):
+        start, stop = np.searchsorted(chosen, [token, token + piece.n_tokens])
+        rows = chosen[start:stop] - token
+        with np.errstate(over="ignore"):
+            values[start:stop] = piece.values[rows]
+        if not is_finite(values[start:stop]):
+            refuse_infinite(piece, first)
+        if piece.token_ids is None:
+            ids = None
+        elif ids is not None:
+            ids[start:stop] = piece.token_ids[rows]
+        token += piece.n_tokens
+    return values, ids

@@ -1,0 +1,84 @@
+"""One state of an open index: what every search of it shares, replaced whole when it changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from colmodern.codecs.codec import Codec
+from colmodern.codecs.files import load_codec
+from colmodern.errors import StorageError
+from colmodern.index.plaid.manifest import CURE, read_manifest
+from colmodern.index.plaid.query_tables import SearchCodec
+from colmodern.index.plaid.search import View
+from colmodern.index.plaid.storage import Opened, open_index
+from colmodern.ragged.embeddings import offsets_of
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """An opened index with its codec; everything: a view of all documents but the deleted ones."""
+
+    opened: Opened
+    everything: View
+
+    @property
+    def codec(self) -> Codec:
+        """How its tokens are compressed."""
+        return self.everything.codec.codec
+
+
+def load_state(folder: Path) -> State:
+    """Open an index folder and its codec.
+
+    Raises StorageError as open_index does, and when codec and segments do not fit each other.
+    """
+    while True:
+        opened = open_index(folder)
+        codec = None
+        try:
+            codec = load_codec(opened.codec_folder)
+        except StorageError:
+            if not _was_replaced(opened):
+                raise
+        if codec is not None and not _was_replaced(opened):
+            _expect_fit(opened, codec)
+            return make_state(opened, SearchCodec(codec))
+
+
+def make_state(opened: Opened, codec: SearchCodec) -> State:
+    """An index opened anew, with the codec that it has had."""
+    sizes = [segment.n_docs for segment in opened.segments]
+    bases = offsets_of(sizes)
+    deleted: list[npt.NDArray[np.bool_] | None] = [None] * len(sizes)
+    for i, base in enumerate(bases[:-1]):
+        start, stop = np.searchsorted(opened.deleted, [base, base + sizes[i]])
+        if stop > start:
+            gone = np.zeros(sizes[i], np.bool_)
+            gone[opened.deleted[start:stop] - base] = True
+            deleted[i] = gone
+    n_open = int(bases[-1]) - len(opened.deleted)
+    return State(opened, View(codec, opened.segments, bases, deleted, n_open))
+
+
+def _was_replaced(opened: Opened) -> bool:
+    """Whether another index came to this place while its codec was read."""
+    return read_manifest(opened.folder).codec != opened.manifest.codec
+
+
+def _expect_fit(opened: Opened, codec: Codec) -> None:
+    manifest, path = opened.manifest, opened.codec_folder
+    if (codec.dim, len(codec.centroids.rows)) != (manifest.dim, manifest.n_centroids):
+        raise StorageError(
+            f"{path} has {len(codec.centroids.rows)} centroids of dim {codec.dim}, the manifest "
+            f"says {manifest.n_centroids} of {manifest.dim}; {CURE}"
+        )
+    for segment in opened.segments:
+        if segment.residuals.shape[1] != len(codec.codebook):
+            raise StorageError(
+                f"{opened.folder / segment.name}/residuals.npy has {segment.residuals.shape[1]} "
+                f"bytes a token, the codec {len(codec.codebook)}; {CURE}"
+            )

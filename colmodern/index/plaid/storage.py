@@ -1,0 +1,112 @@
+"""A PLAID index on disk: segments that never change under one manifest that is replaced whole.
+
+    INDEX/manifest.json          written last; what it does not name is not part of the index
+    INDEX/codec/*.npy            how tokens are coded; owned by colmodern.codecs
+    INDEX/segment-00000/         documents (see segment.py)
+    INDEX/deleted-00000.npy      (n,) int64 doc_index values that are no longer found
+    INDEX/.lock                  held by the one writer
+
+A doc_index is a document's row in its segment plus the documents of all earlier segments.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from colmodern.errors import StorageError
+from colmodern.index.plaid.manifest import CURE, NAME, Manifest, read_manifest
+from colmodern.index.plaid.segment import Segment, open_segment
+from colmodern.index.plaid.tombstones import read_deleted
+from colmodern.index.plaid.writer_lock import LOCK
+from colmodern.ragged.arrays import map_array
+
+CODEC = "codec"
+_PART = r"(segment-\d{5,}|deleted-\d{5,}\.npy)"
+_OURS = re.compile(rf"{_PART}|\.({_PART}|manifest\.json)\..+\.tmp")
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """One state of an index; it stays whole in memory whatever a writer does to the folder.
+
+    deleted: (n_deleted,) int64 doc_index, ascending
+    """
+
+    folder: Path
+    manifest: Manifest
+    codec_folder: Path
+    segments: list[Segment]
+    deleted: npt.NDArray[np.int64]
+
+
+def open_index(folder: Path) -> Opened:
+    """Map every file of an index; time and memory grow with segments and deletions only.
+
+    Raises StorageError when the folder is missing, foreign, unfinished or of another version, or
+    one of its files is missing or has another size, shape or dtype than it should.
+    """
+    manifest = read_manifest(folder)
+    while True:
+        fault = None
+        try:
+            opened = _open(folder, manifest)
+        except StorageError as error:
+            fault = error
+        # a writer may have removed files meanwhile, that only the manifest before it names
+        latest = read_manifest(folder)
+        if latest != manifest:
+            manifest = latest
+        elif fault is not None:
+            raise fault
+        else:
+            return opened
+
+
+def remove_leftovers(folder: Path, manifest: Manifest) -> None:
+    """Delete what interrupted or earlier writers left: segments, deletions and temporary files.
+
+    Only for the holder of the writer lock. Files that are not ours stay.
+    """
+    named = {part.name for part in manifest.segments} | {part.name for part in manifest.deletions}
+    for path in sorted(folder.iterdir()):
+        if path.name in named or not _OURS.fullmatch(path.name):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)  # what stays now, the next writer removes
+        else:
+            path.unlink(missing_ok=True)
+
+
+def is_ours(name: str) -> bool:
+    """Whether a file or folder of this name in an index folder is one that colmodern writes."""
+    return name in {NAME, CODEC, LOCK} or bool(_OURS.fullmatch(name))
+
+
+def _open(folder: Path, manifest: Manifest) -> Opened:
+    _expect_codec(folder / CODEC, manifest)
+    segments = [
+        open_segment(folder, record, n_centroids=manifest.n_centroids)
+        for record in manifest.segments
+    ]
+    for segment in segments:
+        if segment.residuals.shape != (segment.n_tokens, segments[0].residuals.shape[1]):
+            raise StorageError(
+                f"{folder / segment.name}/residuals.npy has other rows than that of "
+                f"{segments[0].name}; {CURE}"
+            )
+    deleted = read_deleted(folder, manifest)
+    return Opened(folder, manifest, folder / CODEC, segments, deleted)
+
+
+def _expect_codec(folder: Path, manifest: Manifest) -> None:
+    for name in manifest.codec.files:
+        try:
+            map_array(folder / name)
+        except (OSError, ValueError) as error:
+            raise StorageError(f"{folder / name} cannot be read ({error}); {CURE}") from error

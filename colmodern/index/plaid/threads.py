@@ -1,0 +1,53 @@
+"""Work split over threads: the kernels run without the interpreter's lock."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def cpu_count() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@cache
+def _pool(n: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(n, thread_name_prefix="colmodern")
+
+
+if hasattr(os, "register_at_fork"):  # a pool's threads do not come along
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
+class Threads:
+    """``n`` threads; with one, work runs where it is called."""
+
+    def __init__(self, n: int | None = None) -> None:
+        self.n = cpu_count() if n is None else n
+
+    def split(self, work: Callable[[int, int], object], total: int, *, least: int = 1) -> None:
+        """Call work(start, stop) for equal parts of range(total), none smaller than ``least``."""
+        parts = max(1, min(self.n, total // max(1, least)))
+        edges = [total * i // parts for i in range(parts + 1)]
+        if parts == 1:
+            work(0, total)
+            return
+        others = [_pool(self.n).submit(work, edges[i], edges[i + 1]) for i in range(1, parts)]
+        work(edges[0], edges[1])
+        for other in others:
+            other.result()
+
+    def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+        """[work(item) for item in items], in the order of the items."""
+        if self.n == 1:
+            return [work(item) for item in items]
+        return list(_pool(self.n).map(work, items))

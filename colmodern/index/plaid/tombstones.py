@@ -1,0 +1,84 @@
+"""Deleted documents: small files of doc_index values, so that a deletion rewrites nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from colmodern.errors import InputError, StorageError
+from colmodern.files import replacing, sha256_of_file
+from colmodern.index.plaid.manifest import CURE, DeletionRecord, Manifest, commit
+from colmodern.ragged.arrays import map_array, write_array
+
+MOST_FILES = 64  # of deletions; one more, and they become one
+
+
+def delete(folder: Path, manifest: Manifest, doc_index: npt.ArrayLike) -> Manifest:
+    """Delete documents and commit; returns the manifest that now holds.
+
+    doc_index: (n,) integers, in any order; deleting one twice is no fault. None: no commit
+
+    Only for the holder of the writer lock. Raises InputError for a doc_index that no document
+    has, StorageError when the folder cannot be written; then nothing is deleted.
+    """
+    deleted = np.unique(np.asarray(doc_index, dtype=np.int64))
+    if len(deleted) == 0:
+        return manifest
+    if deleted[0] < 0 or deleted[-1] >= manifest.n_docs:
+        wrong = deleted[0] if deleted[0] < 0 else deleted[-1]
+        raise InputError(
+            f"doc_index {wrong} is not in the index; pass values from 0 to {manifest.n_docs - 1}"
+        )
+    deletions = record_deleted(folder, manifest, deleted)
+    after = manifest.model_copy(update={"deletions": deletions})
+    commit(folder, after)
+    for record in manifest.deletions:
+        if record not in deletions:
+            (folder / record.name).unlink(missing_ok=True)
+    return after
+
+
+def record_deleted(
+    folder: Path, manifest: Manifest, deleted: npt.NDArray[np.int64]
+) -> tuple[DeletionRecord, ...]:
+    """Write deletions for a later manifest to name, with those of ``manifest``; few files stay few.
+
+    deleted: (n,) int64 ascending, at least one
+    """
+    if len(manifest.deletions) < MOST_FILES:
+        return (*manifest.deletions, write_deleted(folder, manifest, deleted))
+    merged = np.union1d(read_deleted(folder, manifest), deleted)
+    return (write_deleted(folder, manifest, merged),)
+
+
+def write_deleted(
+    folder: Path, manifest: Manifest, deleted: npt.NDArray[np.int64]
+) -> DeletionRecord:
+    """Write one more file, for a later manifest to name; deleted: (n,) int64 ascending."""
+    numbers = [int(record.name[len("deleted-") : -len(".npy")]) for record in manifest.deletions]
+    path = folder / f"deleted-{max(numbers, default=-1) + 1:05d}.npy"
+    with replacing(path) as temporary:
+        write_array(temporary, deleted)
+    return DeletionRecord(name=path.name, sha256=sha256_of_file(path), n=len(deleted))
+
+
+def read_deleted(folder: Path, manifest: Manifest) -> npt.NDArray[np.int64]:
+    """(n_deleted,) int64 doc_index, ascending: what all files of the manifest say.
+
+    Raises StorageError when a file is missing, has another size or names what is not there.
+    """
+    parts = [np.empty(0, np.int64)]
+    for record in manifest.deletions:
+        path = folder / record.name
+        try:
+            part = map_array(path)
+        except (OSError, ValueError) as error:
+            raise StorageError(f"{path} cannot be read ({error}); {CURE}") from error
+        if part.dtype != np.int64 or part.shape != (record.n,):
+            raise StorageError(f"{path} does not hold the {record.n} deletions it should; {CURE}")
+        if len(part) and (part.min() < 0 or part.max() >= manifest.n_docs):
+            raise StorageError(f"{path} names documents that are not in the index; {CURE}")
+        parts.append(part)
+    return np.unique(np.concatenate(parts))

@@ -1,0 +1,361 @@
+"""Search kernels on the processor; ``reference.py`` says in plain NumPy what each computes.
+
+Shapes: a block of lanes is 32 query tokens. ``centroid_scores`` is (n_blocks, n_centroids, 32)
+int16 and ``tables`` (n_blocks, n_bytes, 256, 32) int8, both in one unit of similarity per query;
+``lanes`` (n_blocks,) uint32 has a bit for each lane that holds a query token. ``codes`` (n_tokens,)
+uint16 or uint32, ``gains`` (n_tokens,) uint8 and ``residuals`` (n_tokens, n_bytes) uint8 are a
+segment's tokens, ``doc_offsets`` (n_docs + 1,) int64 its documents.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import int64, uint64
+
+from colmodern.kernels import dots, simd
+from colmodern.kernels.jit import compiled
+
+_CHUNK = 64  # centroids under one maximum; find_probes looks only into the best chunks
+_LOWEST = np.int16(-32768)
+_AHEAD = 6  # documents whose codes are asked for before their turn
+GROUP = 16  # documents whose residuals are asked for together
+
+
+@compiled
+def score_centroids(
+    centroids: Any,
+    centroid_sums: Any,
+    centroid_scales: Any,
+    query_bytes: Any,
+    lane_scales: Any,
+    half: bool,
+    start: int,
+    stop: int,
+    scores: Any,
+    maxima: Any,
+) -> None:
+    """Similarity of centroids start to stop (start a multiple of 64) to one block of lanes.
+
+    centroids: (n_centroids, dim) int8; centroid_sums: (n_centroids,) int32, 128 times the row sums;
+    centroid_scales: (n_centroids,) float32
+    query_bytes: (dim / 4, 32, 4) uint8, the query quantised to int8, plus 128
+    lane_scales: (32,) float32, from integer products to units; 0 where there is no query token
+    half: there are at most 16 query tokens, so lanes 16 to 31 need no products
+    scores: (n_centroids, 32) int16, written; maxima: (n_centroids / 64, 32) int16, written
+    """
+    dim = centroids.shape[1]
+    rows, queries = uint64(centroids.ctypes.data), uint64(query_bytes.ctypes.data)
+    out, tops = uint64(scores.ctypes.data), uint64(maxima.ctypes.data)
+    scales = simd.load_f32(uint64(lane_scales.ctypes.data))
+    top = simd.splat_i16(_LOWEST)
+    for first in range(start, stop, 4):
+        a = simd.splat_i32(-centroid_sums[first])
+        b = simd.splat_i32(-centroid_sums[min(first + 1, stop - 1)])
+        c = simd.splat_i32(-centroid_sums[min(first + 2, stop - 1)])
+        d = simd.splat_i32(-centroid_sums[min(first + 3, stop - 1)])
+        row_a = rows + uint64(first * dim)
+        row_b = rows + uint64(min(first + 1, stop - 1) * dim)
+        row_c = rows + uint64(min(first + 2, stop - 1) * dim)
+        row_d = rows + uint64(min(first + 3, stop - 1) * dim)
+        for group in range(0, dim, 4):
+            lanes = queries + uint64(group * 32)
+            if half:
+                a = dots.add_dots_of_4_low(a, lanes, row_a + uint64(group))
+                b = dots.add_dots_of_4_low(b, lanes, row_b + uint64(group))
+                c = dots.add_dots_of_4_low(c, lanes, row_c + uint64(group))
+                d = dots.add_dots_of_4_low(d, lanes, row_d + uint64(group))
+            else:
+                a = dots.add_dots_of_4(a, lanes, row_a + uint64(group))
+                b = dots.add_dots_of_4(b, lanes, row_b + uint64(group))
+                c = dots.add_dots_of_4(c, lanes, row_c + uint64(group))
+                d = dots.add_dots_of_4(d, lanes, row_d + uint64(group))
+        for j in range(min(4, stop - first)):
+            total = a if j == 0 else (b if j == 1 else (c if j == 2 else d))
+            scale = simd.splat_f32(centroid_scales[first + j])
+            unit = simd.multiply_f32(simd.multiply_f32(simd.to_f32(total), scale), scales)
+            row = simd.narrow(simd.round_f32(unit))
+            simd.store_i16(out + uint64((first + j) * 64), row)
+            top = simd.maximum_i16(top, row)
+        if (first + 4) % _CHUNK == 0 or first + 4 >= stop:
+            simd.store_i16(tops + uint64(first // _CHUNK * 64), top)
+            top = simd.splat_i16(_LOWEST)
+
+
+@compiled
+def find_probes(scores: Any, maxima: Any, n_lanes: int, probes: Any) -> None:
+    """The best centroids of each lane of a block, best first, ties to the smaller one.
+
+    scores, maxima: as score_centroids wrote them; probes: (n_lanes, nprobe) int32, written;
+    nprobe is at most n_centroids
+    """
+    n_centroids, nprobe = scores.shape[0], probes.shape[1]
+    found = np.empty(n_centroids, np.int64)
+    for lane in range(n_lanes):
+        least = int64(_LOWEST)
+        if maxima.shape[0] > nprobe:
+            place = maxima.shape[0] - nprobe
+            least = int64(np.partition(maxima[:, lane].copy(), place)[place])
+        n = 0
+        for chunk in range(maxima.shape[0]):
+            if maxima[chunk, lane] < least:
+                continue
+            for centroid in range(chunk * _CHUNK, min((chunk + 1) * _CHUNK, n_centroids)):
+                if scores[centroid, lane] >= least:
+                    # one sortable number: high score first, then small centroid
+                    found[n] = (-int64(scores[centroid, lane]) << 32) + centroid
+                    n += 1
+        best = np.sort(found[:n])
+        for j in range(nprobe):
+            probes[lane, j] = best[j] & 0xFFFFFFFF
+
+
+@compiled
+def gather(probes: Any, scores: Any, list_offsets: Any, list_docs: Any, state: Any) -> None:
+    """Add up, for every document in a probed list, its best probed centroid of each query token.
+
+    A query token without a probed centroid in a document counts as its last probed one.
+
+    probes: (n_query_tokens, nprobe) int32; scores: (n_blocks, n_centroids, 32) int16
+    list_offsets: (n_centroids + 1,) uint32 and list_docs: (n_postings,) uint16, one block of lists
+    state: (n_docs,) int64, written: the sum times 65536 plus the number of the last query token
+        that was found, from 1; 0 beforehand, or 65535 for a document to be passed over
+    """
+    for token in range(probes.shape[0]):
+        block, lane, turn = token // 32, token % 32, int64(token + 1)
+        floor = int64(scores[block, probes[token, probes.shape[1] - 1], lane])
+        for j in range(probes.shape[1]):
+            centroid = probes[token, j]
+            gained = ((int64(scores[block, centroid, lane]) - floor) << 16) + turn
+            for at in range(list_offsets[centroid], list_offsets[centroid + 1]):
+                doc = list_docs[at]
+                before = state[doc]
+                last = before & 65535
+                # without a branch: half of all postings were seen before
+                state[doc] = before - last + gained if last < turn else before
+
+
+@compiled
+def collect(state: Any, rows: Any, sums: Any) -> int:
+    """Documents that gather found, ascending, and their sums; returns how many.
+
+    state: as gather wrote it; rows: (n_docs,) int64 and sums: (n_docs,) int32, written
+    """
+    n = 0
+    for doc in range(len(state)):
+        turn = state[doc] & 65535
+        rows[n], sums[n] = doc, np.int32(state[doc] >> 16)
+        n += 1 if 0 < turn < 65535 else 0
+    return n
+
+
+@compiled
+def keep_best(scores: Any, n: int) -> Any:
+    """Positions, ascending, of the best ``n`` of (n_docs,) int32 scores, with ties of the last.
+
+    Exact: all positions whose score is at least the n-th largest.
+    """
+    if n >= len(scores):
+        return np.arange(len(scores))
+    low, high = int64(scores.min()), int64(scores.max())
+    wanted = n
+    while low < high:  # narrow the range that holds the n-th largest, 1,024 steps at a time
+        width = (high - low) // 1024 + 1
+        counts = np.zeros(1024, np.int64)
+        for score in scores:
+            if low <= score <= high:
+                counts[(score - low) // width] += 1
+        step = 1023
+        while counts[step] < wanted:
+            wanted -= counts[step]
+            step -= 1
+        low, high = low + step * width, min(high, low + (step + 1) * width - 1)
+    kept = np.empty(len(scores), np.int64)
+    n_kept = 0
+    for i in range(len(scores)):
+        if scores[i] >= low:
+            kept[n_kept] = i
+            n_kept += 1
+    return kept[:n_kept]
+
+
+@compiled
+def score_by_centroids(
+    docs: Any, doc_offsets: Any, codes: Any, centroid_scores: Any, empty: int, out: Any
+) -> None:
+    """MaxSim with every token replaced by its centroid, in units.
+
+    docs: (n,) int64 rows; empty: score of a document without tokens; out: (n,) int32, written
+    """
+    first = uint64(codes.ctypes.data)
+    for i in range(len(docs)):
+        if i + _AHEAD < len(docs):
+            ahead = docs[i + _AHEAD]
+            begin = uint64(doc_offsets[ahead]) * uint64(codes.itemsize)
+            size = uint64(doc_offsets[ahead + 1]) * uint64(codes.itemsize) - begin
+            for line in range(0, min(size, uint64(512)), 64):
+                simd.prefetch(first + begin + uint64(line))
+        start, stop = doc_offsets[docs[i]], doc_offsets[docs[i] + 1]
+        score = np.int32(0) if stop > start else np.int32(empty)
+        for block in range(centroid_scores.shape[0] if stop > start else 0):
+            rows = uint64(centroid_scores[block].ctypes.data)
+            best = simd.splat_i16(_LOWEST)
+            for token in range(start, stop):
+                row = simd.load_i16(rows + uint64(codes[token]) * uint64(64))
+                best = simd.maximum_i16(best, row)
+            score += simd.total(best)
+        out[i] = score
+
+
+@compiled
+def similarity(
+    rows: Any, tables: Any, code: Any, residual: Any, n_bytes: int, factor: Any, shift: Any
+) -> Any:
+    """One token against one block of lanes, in units: centroid plus residual.
+
+    rows, tables: addresses of the block's centroid_scores and tables; residual: of the token's bytes
+    """
+    total = simd.load_i8(tables + simd.scalar_u8(residual) * uint64(32))
+    for part in range(1, n_bytes):
+        entry = uint64(part * 256) + simd.scalar_u8(residual + uint64(part))
+        total = simd.add_i16(total, simd.load_i8(tables + entry * uint64(32)))
+    scaled = simd.multiply_high(simd.shift_left(total, shift), simd.splat_i16(factor))
+    return simd.add_saturated(simd.load_i16(rows + uint64(code) * uint64(64)), scaled)
+
+
+@compiled
+def score_compressed(
+    docs: Any,
+    doc_offsets: Any,
+    codes: Any,
+    gains: Any,
+    residuals: Any,
+    centroid_scores: Any,
+    tables: Any,
+    lanes: Any,
+    factors: Any,
+    slack: Any,
+    shift: int,
+    empty: int,
+    out: Any,
+) -> None:
+    """MaxSim with the compressed tokens, in units; tokens that cannot win are not decoded.
+
+    factors: (256,) int16, from table sums shifted left by ``shift`` to units, times 2**16, by gain
+    slack: (256,) int16, what a residual of each gain can add, in units; 32767 decodes every token
+    docs, empty, out: as in score_by_centroids
+    """
+    n_bytes, left = residuals.shape[1], np.int16(shift)
+    start_of = uint64(residuals.ctypes.data)
+    chosen, ends = (
+        np.empty(longest_group(docs, doc_offsets) + 1, np.int64),
+        np.empty(GROUP, np.int64),
+    )
+    out[:] = 0
+    for block in range(centroid_scores.shape[0]):
+        rows, table = uint64(centroid_scores[block].ctypes.data), uint64(tables[block].ctypes.data)
+        for group in range(0, len(docs), GROUP):
+            last = min(group + GROUP, len(docs))
+            n = 0
+            for i in range(group, last):
+                start, stop = doc_offsets[docs[i]], doc_offsets[docs[i] + 1]
+                before, n = (
+                    n,
+                    choose_tokens(start, stop, codes, gains, rows, lanes[block], slack, chosen, n),
+                )
+                ends[i - group] = n
+                for at in range(before, n):  # they are far apart: ask for all before using one
+                    place = start_of + uint64(chosen[at] * n_bytes)
+                    simd.prefetch(place)
+                    simd.prefetch(place + uint64(n_bytes - 1))
+            at = 0
+            for i in range(group, last):
+                best = simd.splat_i16(_LOWEST)
+                has_tokens = at < ends[i - group]
+                while at < ends[i - group]:
+                    token = chosen[at]
+                    best = simd.maximum_i16(
+                        best,
+                        similarity(
+                            rows,
+                            table,
+                            codes[token],
+                            start_of + uint64(token * n_bytes),
+                            n_bytes,
+                            factors[gains[token]],
+                            left,
+                        ),
+                    )
+                    at += 1
+                if has_tokens:
+                    out[i] += simd.total(best)
+                else:
+                    out[i] = np.int32(empty)
+
+
+@compiled
+def longest_group(docs: Any, doc_offsets: Any) -> int:
+    """Tokens of the longest group of documents that are scored together."""
+    longest = 0
+    for group in range(0, len(docs), GROUP):
+        n = 0
+        for i in range(group, min(group + GROUP, len(docs))):
+            n += doc_offsets[docs[i] + 1] - doc_offsets[docs[i]]
+        longest = max(longest, n)
+    return longest
+
+
+@compiled
+def choose_tokens(
+    start: int,
+    stop: int,
+    codes: Any,
+    gains: Any,
+    rows: Any,
+    lanes: Any,
+    slack: Any,
+    chosen: Any,
+    n: int,
+) -> int:
+    """Append the tokens that can win some lane; returns the new length of ``chosen``."""
+    bar = simd.splat_i16(_LOWEST)
+    for token in range(start, stop):
+        bar = simd.maximum_i16(bar, simd.load_i16(rows + uint64(codes[token]) * uint64(64)))
+    for token in range(start, stop):
+        row = simd.load_i16(rows + uint64(codes[token]) * uint64(64))
+        most = simd.add_saturated(row, simd.splat_i16(slack[gains[token]]))
+        chosen[n] = token
+        # not below: a token without residual still equals its centroid
+        n += 1 if ~simd.lanes_above(bar, most) & lanes != 0 else 0
+    return n
+
+
+@compiled
+def fill_tables(codebook: Any, queries: Any, scale: Any, tables: Any) -> Any:
+    """Products of one block of lanes with every codebook entry, times ``scale``, as int8.
+
+    codebook: (n_bytes, 256, width) float32; queries: (dim, 32) float32
+    tables: (n_bytes, 256, 32) int8, written unless scale is 0
+    Returns (32,) float32, the largest magnitude in each lane before scaling.
+    """
+    width, most = codebook.shape[2], np.empty(32, np.float32)
+    places, out = uint64(queries.ctypes.data), uint64(tables.ctypes.data)
+    largest, zero = simd.splat_f32(np.float32(0)), simd.splat_f32(np.float32(0))
+    by = simd.splat_f32(np.float32(scale))
+    for part in range(codebook.shape[0]):
+        for entry in range(256):
+            product = zero
+            for j in range(width):
+                lanes = simd.load_f32(places + uint64((part * width + j) * 128))
+                product = simd.multiply_add(
+                    lanes, simd.splat_f32(codebook[part, entry, j]), product
+                )
+            if scale == 0:
+                largest = simd.maximum_f32(largest, product)
+                largest = simd.maximum_f32(largest, simd.subtract_f32(zero, product))
+            else:
+                row = simd.narrow(simd.round_f32(simd.multiply_f32(product, by)))
+                simd.store_i16_as_i8(out + uint64((part * 256 + entry) * 32), row)
+    simd.store_f32(uint64(most.ctypes.data), largest)
+    return most

@@ -1,0 +1,214 @@
+"""Kernels that build an index: nearest centroids, residual codes, inverted lists.
+
+Lanes hold 32 document tokens. Each token's result depends on that token alone, so a corpus gives
+the same bytes however it was cut into pieces.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import int64, uint64
+
+from colmodern.kernels import dots, simd
+from colmodern.kernels.jit import compiled
+
+
+@compiled
+def assign_centroids(
+    values: Any,
+    order: Any,
+    group_offsets: Any,
+    firsts: Any,
+    lasts: Any,
+    centroids: Any,
+    centroid_sums: Any,
+    centroid_scales: Any,
+    half_norms: Any,
+    codes: Any,
+) -> None:
+    """The nearest centroid of every token, among those that its group may have.
+
+    values: (n_tokens, dim) float32; order: (n_tokens,) int64, tokens group by group
+    group_offsets: (n_groups + 1,) int64 into order; firsts, lasts: (n_groups,) int64, a group's
+    centroids; centroids, centroid_sums, centroid_scales: as in score_centroids
+    half_norms: (n_centroids,) float32, half the squared length; codes: (n_tokens,) int64, written
+    """
+    dim = centroids.shape[1]
+    lanes = np.empty((dim // 4, 32, 4), np.uint8)
+    scales, chosen = np.empty(32, np.float32), np.empty(32, np.int32)
+    rows, bytes_ = uint64(centroids.ctypes.data), uint64(lanes.ctypes.data)
+    for group in range(len(firsts)):
+        first, last = firsts[group], lasts[group]
+        for start in range(group_offsets[group], group_offsets[group + 1], 32):
+            n = min(32, group_offsets[group + 1] - start)
+            if last - first == 1:
+                for lane in range(n):
+                    codes[order[start + lane]] = first
+                continue
+            _fill_lanes(values, order[start : start + n], lanes, scales)
+            scale = simd.load_f32(uint64(scales.ctypes.data))
+            best = simd.splat_f32(np.float32(-np.inf))
+            where = simd.splat_i32(np.int32(first))
+            for centroid in range(first, last):
+                total = simd.splat_i32(-centroid_sums[centroid])
+                row = rows + uint64(centroid * dim)
+                for at in range(0, dim, 4):
+                    total = dots.add_dots_of_4(total, bytes_ + uint64(at * 32), row + uint64(at))
+                by = simd.splat_f32(centroid_scales[centroid])
+                product = simd.multiply_f32(simd.multiply_f32(simd.to_f32(total), by), scale)
+                near = simd.subtract_f32(product, simd.splat_f32(half_norms[centroid]))
+                where = simd.choose(near, best, simd.splat_i32(np.int32(centroid)), where)
+                best = simd.maximum_f32(near, best)
+            simd.store_i32(uint64(chosen.ctypes.data), where)
+            for lane in range(n):
+                codes[order[start + lane]] = chosen[lane]
+
+
+@compiled
+def _fill_lanes(values: Any, tokens: Any, lanes: Any, scales: Any) -> None:
+    """Quantise up to 32 tokens to int8, plus 128; lanes: (dim / 4, 32, 4) uint8, scales: (32,)."""
+    dim = values.shape[1]
+    for lane in range(32):
+        token = tokens[min(lane, len(tokens) - 1)]
+        largest = np.float32(1e-30)
+        for d in range(dim):
+            largest = max(largest, abs(values[token, d]))
+        scales[lane] = largest / np.float32(127)
+        by = np.float32(127) / largest
+        for d in range(dim):
+            lanes[d // 4, lane, d % 4] = np.uint8(np.rint(values[token, d] * by) + np.float32(128))
+
+
+@compiled
+def encode_residuals(
+    values: Any,
+    codes: Any,
+    centroids: Any,
+    centroid_scales: Any,
+    codebook: Any,
+    half_norms: Any,
+    gain_step: Any,
+    gains: Any,
+    residuals: Any,
+) -> None:
+    """Length and direction code of each token's difference from its centroid.
+
+    values: (n_tokens, dim) float32; codes: (n_tokens,) int64
+    codebook: (n_bytes, 256, dims) float32, parts of unit vectors; half_norms: (n_bytes, 256)
+    gains: (n_tokens,) uint8 and residuals: (n_tokens, n_bytes) uint8, written
+    """
+    dim, n_bytes, width = values.shape[1], codebook.shape[0], codebook.shape[2]
+    unit, norms = np.empty((dim, 32), np.float32), np.empty(32, np.float32)
+    chosen = np.empty((n_bytes, 32), np.uint8)
+    places = uint64(unit.ctypes.data)
+    for start in range(0, len(values), 32):
+        n = min(32, len(values) - start)
+        for lane in range(32):
+            token = start + min(lane, n - 1)
+            code, squares = codes[token], np.float32(0)
+            for d in range(dim):
+                r = values[token, d] - np.float32(centroids[code, d]) * centroid_scales[code]
+                unit[d, lane] = r
+                squares += r * r
+            norms[lane] = np.sqrt(squares)
+            by = np.float32(1) / max(norms[lane], np.float32(1e-12))
+            for d in range(dim):
+                unit[d, lane] *= by
+        _choose_entries(places, codebook, half_norms, uint64(chosen.ctypes.data))
+        for lane in range(n):
+            along, length = np.float32(0), np.float32(1e-12)
+            for part in range(n_bytes):
+                entry = chosen[part, lane]
+                residuals[start + lane, part] = entry
+                for j in range(width):
+                    weight = codebook[part, entry, j]
+                    along += unit[part * width + j, lane] * weight
+                    length += weight * weight
+            gain = norms[lane] * along / length / gain_step
+            gains[start + lane] = np.uint8(min(max(np.rint(gain), np.float32(0)), np.float32(255)))
+
+
+@compiled
+def _choose_entries(unit: Any, codebook: Any, half_norms: Any, chosen: Any) -> None:
+    """The nearest codebook entry of each part of 32 tokens.
+
+    unit: address of (dim, 32) float32; chosen: address of (n_bytes, 32) uint8, written
+    """
+    width = codebook.shape[2]
+    for part in range(codebook.shape[0]):
+        best = simd.splat_f32(np.float32(-np.inf))
+        where = simd.splat_i32(np.int32(0))
+        for entry in range(256):
+            near = simd.splat_f32(-half_norms[part, entry])
+            for j in range(width):
+                lanes = simd.load_f32(unit + uint64((part * width + j) * 128))
+                near = simd.multiply_add(lanes, simd.splat_f32(codebook[part, entry, j]), near)
+            where = simd.choose(near, best, simd.splat_i32(np.int32(entry)), where)
+            best = simd.maximum_f32(near, best)
+        simd.store_low_bytes(chosen + uint64(part * 32), where)
+
+
+@compiled
+def sum_by_entry(
+    units: Any, codebook: Any, half_norms: Any, start: int, stop: int, sums: Any, counts: Any
+) -> None:
+    """One step of k-means for all parts of a codebook: what is nearest to each entry.
+
+    units: (n_tokens, dim) float32, of which start to stop are taken
+    codebook, half_norms: as in encode_residuals
+    sums: (n_bytes, 256, width) float64 and counts: (n_bytes, 256) int64, added to
+    """
+    n_bytes, width = codebook.shape[0], codebook.shape[2]
+    unit = np.empty((units.shape[1], 32), np.float32)
+    chosen = np.empty((n_bytes, 32), np.uint8)
+    for first in range(start, stop, 32):
+        n = min(32, stop - first)
+        for lane in range(32):
+            for d in range(units.shape[1]):
+                unit[d, lane] = units[first + min(lane, n - 1), d]
+        _choose_entries(uint64(unit.ctypes.data), codebook, half_norms, uint64(chosen.ctypes.data))
+        for part in range(n_bytes):
+            for lane in range(n):
+                entry = chosen[part, lane]
+                counts[part, entry] += 1
+                for j in range(width):
+                    sums[part, entry, j] += unit[part * width + j, lane]
+
+
+@compiled
+def count_postings(codes: Any, doc_offsets: Any, first_doc: int, last_doc: int, ends: Any) -> None:
+    """Documents under each centroid, each once; ends: (n_centroids + 1,) int64, written.
+
+    After it, ends[c + 1] is the number of postings of centroids 0 to c.
+    """
+    latest = np.full(len(ends) - 1, -1, np.int64)
+    ends[:] = 0
+    for doc in range(first_doc, last_doc):
+        for token in range(doc_offsets[doc], doc_offsets[doc + 1]):
+            code = int64(codes[token])
+            if latest[code] != doc:
+                latest[code] = doc
+                ends[code + 1] += 1
+    for code in range(len(ends) - 1):
+        ends[code + 1] += ends[code]
+
+
+@compiled
+def fill_postings(
+    codes: Any, doc_offsets: Any, first_doc: int, last_doc: int, ends: Any, docs: Any
+) -> None:
+    """Write each centroid's documents, ascending, from ends as count_postings made it.
+
+    docs: (n_postings,) uint16, rows counted from first_doc, written
+    """
+    latest = np.full(len(ends) - 1, -1, np.int64)
+    place = ends[:-1].copy()
+    for doc in range(first_doc, last_doc):
+        for token in range(doc_offsets[doc], doc_offsets[doc + 1]):
+            code = int64(codes[token])
+            if latest[code] != doc:
+                latest[code] = doc
+                docs[place[code]] = np.uint16(doc - first_doc)
+                place[code] += 1

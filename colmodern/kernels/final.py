@@ -1,0 +1,252 @@
+"""Float32 scores of the last candidates, from decoded tokens or from stored embeddings.
+
+Arguments are those of ``cpu.py``, whose integer similarities choose which tokens are looked at.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import uint32, uint64
+
+from colmodern.kernels import simd
+from colmodern.kernels.cpu import GROUP, choose_tokens, longest_group, similarity
+from colmodern.kernels.jit import compiled
+
+_LOWEST = np.int16(-32768)
+
+
+@compiled
+def _contenders(
+    start: int,
+    stop: int,
+    codes: Any,
+    gains: Any,
+    residuals: Any,
+    rows: Any,
+    table: Any,
+    lanes: Any,
+    factors: Any,
+    slack: Any,
+    shift: Any,
+    margin: Any,
+    similarities: Any,
+    tokens: Any,
+    masks: Any,
+    n: int,
+) -> int:
+    """Append a document's tokens that are within ``margin`` of the best in some lane.
+
+    similarities: (n_doc_tokens, 32) int16, scratch
+    tokens: int64 and masks: uint32, the lanes of each; appended to after the first n
+    Returns their new length.
+    """
+    out, first = uint64(similarities.ctypes.data), n
+    residual, n_bytes = uint64(residuals.ctypes.data), residuals.shape[1]
+    last = choose_tokens(start, stop, codes, gains, rows, lanes, slack, tokens, first)
+    for at in range(first, last):
+        place = residual + uint64(tokens[at] * n_bytes)
+        simd.prefetch(place)
+        simd.prefetch(place + uint64(n_bytes - 1))
+    best = simd.splat_i16(_LOWEST)
+    for at in range(first, last):
+        token = tokens[at]
+        value = similarity(
+            rows,
+            table,
+            codes[token],
+            residual + uint64(token * n_bytes),
+            n_bytes,
+            factors[gains[token]],
+            shift,
+        )
+        best = simd.maximum_i16(best, value)
+        simd.store_i16(out + uint64((at - first) * 64), value)
+    least = simd.subtract_saturated(best, simd.splat_i16(margin))
+    for at in range(first, last):
+        value = simd.load_i16(out + uint64((at - first) * 64))
+        tokens[n], masks[n] = tokens[at], ~simd.lanes_above(least, value) & lanes
+        n += 1 if masks[n] != 0 else 0
+    return n
+
+
+@compiled
+def _dot(a: Any, b: Any, dim: int) -> Any:
+    """Product of float32 rows at addresses a and b; dim is a multiple of 32."""
+    total = simd.splat_f32(np.float32(0))
+    for at in range(0, dim, 32):
+        x, y = simd.load_f32(a + uint64(at * 4)), simd.load_f32(b + uint64(at * 4))
+        total = simd.multiply_add(x, y, total)
+    return simd.total_f32(total)
+
+
+@compiled
+def _decode(centroid: Any, scale: Any, codebook: Any, residual: Any, gain: Any, row: Any) -> None:
+    """Write one decoded token, without the corpus mean, into row."""
+    width = codebook.shape[2]
+    for part in range(codebook.shape[0]):
+        for j in range(width):
+            d = part * width + j
+            row[d] = np.float32(centroid[d]) * scale + gain * codebook[part, residual[part], j]
+
+
+@compiled
+def score_decoded(
+    docs: Any,
+    doc_offsets: Any,
+    codes: Any,
+    gains: Any,
+    residuals: Any,
+    centroid_scores: Any,
+    tables: Any,
+    lanes: Any,
+    factors: Any,
+    slack: Any,
+    shift: int,
+    margin: int,
+    queries: Any,
+    centroids: Any,
+    centroid_scales: Any,
+    codebook: Any,
+    gain_step: Any,
+    out: Any,
+) -> None:
+    """MaxSim in float32 with the decoded tokens, of those within ``margin`` units of the best.
+
+    queries: (n_query_tokens, dim up to a multiple of 32) float32, zeros behind dim
+    margin: units that the integer scores may be wrong by; the other arguments are score_compressed's
+    out: (n,) float32, written; without what the corpus mean adds; 0 for a document without tokens
+    """
+    longest = longest_group(docs, doc_offsets)
+    similarities = np.empty((longest, 32), np.int16)
+    tokens, masks = np.empty(longest + 1, np.int64), np.empty(longest + 1, np.uint32)
+    ends = np.empty(GROUP, np.int64)
+    row, best = np.zeros(queries.shape[1], np.float32), np.empty(32, np.float32)
+    out[:] = 0
+    for block in range(centroid_scores.shape[0]):
+        rows, table = uint64(centroid_scores[block].ctypes.data), uint64(tables[block].ctypes.data)
+        for group in range(0, len(docs), GROUP):
+            last, n = min(group + GROUP, len(docs)), 0
+            for i in range(group, last):
+                n = _contenders(
+                    doc_offsets[docs[i]], doc_offsets[docs[i] + 1], codes, gains, residuals, rows,
+                    table, lanes[block], factors, slack, np.int16(shift), np.int16(margin),
+                    similarities, tokens, masks, n,
+                )  # fmt: skip
+                ends[i - group] = n
+            at = 0
+            for i in range(group, last):
+                best[:] = -np.inf
+                while at < ends[i - group]:
+                    token = tokens[at]
+                    code, gain = codes[token], np.float32(gains[token]) * gain_step
+                    _decode(
+                        centroids[code],
+                        centroid_scales[code],
+                        codebook,
+                        residuals[token],
+                        gain,
+                        row,
+                    )
+                    _raise_best(masks[at], queries, block, uint64(row.ctypes.data), best)
+                    at += 1
+                out[i] += _sum_finite(best)
+
+
+@compiled
+def score_stored(
+    docs: Any,
+    doc_offsets: Any,
+    codes: Any,
+    gains: Any,
+    residuals: Any,
+    centroid_scores: Any,
+    tables: Any,
+    lanes: Any,
+    factors: Any,
+    slack: Any,
+    shift: int,
+    margin: int,
+    queries: Any,
+    addresses: Any,
+    dim: int,
+    is_half: bool,
+    out: Any,
+) -> None:
+    """MaxSim in float32 with the stored embeddings, of tokens within ``margin`` units of the best.
+
+    addresses: (n,) uint64, where each document's (n_tokens, dim) float16 or float32 rows begin
+    out: (n,) float32, written; the other arguments are score_decoded's
+    """
+    size = dim * (2 if is_half else 4)
+    longest = longest_group(docs, doc_offsets)
+    similarities = np.empty((longest, 32), np.int16)
+    tokens, masks = np.empty(longest + 1, np.int64), np.empty(longest + 1, np.uint32)
+    ends = np.empty(GROUP, np.int64)
+    row, best = np.zeros(queries.shape[1], np.float32), np.empty(32, np.float32)
+    out[:] = 0
+    for block in range(centroid_scores.shape[0]):
+        rows, table = uint64(centroid_scores[block].ctypes.data), uint64(tables[block].ctypes.data)
+        for group in range(0, len(docs), GROUP):
+            last, n = min(group + GROUP, len(docs)), 0
+            for i in range(group, last):
+                before, n = n, _contenders(
+                    doc_offsets[docs[i]], doc_offsets[docs[i] + 1], codes, gains, residuals, rows,
+                    table, lanes[block], factors, slack, np.int16(shift), np.int16(margin),
+                    similarities, tokens, masks, n,
+                )  # fmt: skip
+                ends[i - group] = n
+                first = doc_offsets[docs[i]]
+                for at in range(before, n):  # far apart on disk and in memory
+                    place = addresses[i] + uint64((tokens[at] - first) * size)
+                    for line in range(0, size, 64):
+                        simd.prefetch(place + uint64(line))
+            at = 0
+            for i in range(group, last):
+                best[:] = -np.inf
+                while at < ends[i - group]:
+                    token = tokens[at]
+                    place = addresses[i] + uint64((token - doc_offsets[docs[i]]) * size)
+                    _widen(place, dim, is_half, row)
+                    _raise_best(masks[at], queries, block, uint64(row.ctypes.data), best)
+                    at += 1
+                out[i] += _sum_finite(best)
+
+
+@compiled
+def _widen(address: Any, dim: int, is_half: bool, row: Any) -> None:
+    """Copy dim float16 or float32 values, a multiple of 8, into float32 row."""
+    to = uint64(row.ctypes.data)
+    whole = dim // 32 * 32
+    for at in range(0, whole, 32):
+        if is_half:
+            simd.store_f32(to + uint64(at * 4), simd.load_f16(address + uint64(at * 2)))
+        else:
+            simd.store_f32(to + uint64(at * 4), simd.load_f32(address + uint64(at * 4)))
+    for at in range(whole, dim):
+        if is_half:
+            row[at] = simd.scalar_f16(address + uint64(at * 2))
+        else:
+            row[at] = simd.scalar_f32(address + uint64(at * 4))
+
+
+@compiled
+def _raise_best(mask: Any, queries: Any, block: int, row: Any, best: Any) -> None:
+    """Raise the best similarity of each lane in the mask by one token."""
+    width = queries.shape[1]
+    first = uint64(queries.ctypes.data)
+    for lane in range(32):
+        if mask >> uint32(lane) & uint32(1):
+            query = first + uint64((block * 32 + lane) * width * 4)
+            best[lane] = max(best[lane], _dot(query, row, width))
+
+
+@compiled
+def _sum_finite(best: Any) -> Any:
+    """Sum of the lanes that hold a query token."""
+    total = np.float32(0)
+    for lane in range(32):
+        if best[lane] > -np.inf:
+            total += best[lane]
+    return total

@@ -1,0 +1,75 @@
+"""Compiling with numba: once per version of these kernels, kept in the user's cache folder."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+
+_log = logging.getLogger(__name__)
+_SOURCES = ("simd", "dots", "jit", "cpu", "final", "encoding", "int8")  # of compiled kernels
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile on first call, without the interpreter's lock, and keep the result on disk."""
+    # numba reads the folder when it decorates; its own key knows the processor and the argument
+    # types but not the functions that are called, so the folder's name stands for all sources
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(cache_folder())
+    try:
+        made: Callable[..., Any] = numba.njit(
+            nogil=True, cache=_can_cache(), boundscheck=False, error_model="numpy"
+        )(function)
+        return made
+    finally:
+        numba.config.CACHE_DIR = before
+
+
+@cache
+def _can_cache() -> bool:
+    """Whether the folder can be written; else every process compiles for itself."""
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        _log.warning(
+            "compiled kernels cannot be kept in %s (%s): every process will compile them again, "
+            "for some seconds; set COLMODERN_CACHE to a folder that you may write",
+            folder,
+            error.strerror,
+        )
+        return False
+    return os.access(folder, os.W_OK)
+
+
+@cache
+def cache_folder() -> Path:
+    """Where compiled kernels of this version are kept; COLMODERN_CACHE moves it."""
+    digest = hashlib.sha256(numba.__version__.encode())
+    for name in _SOURCES:
+        digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
+    return _user_cache() / "kernels" / digest.hexdigest()[:16]
+
+
+def tell_if_compiling(tell: Callable[[str], None] = _log.warning) -> None:
+    """Say so before the one call that will wait for the compiler."""
+    folder = cache_folder()
+    if not (folder.is_dir() and any(folder.rglob("*.nbc"))):
+        tell(f"compiling search kernels, once for this installation (seconds); kept in {folder}")
+
+
+def _user_cache() -> Path:
+    if chosen := os.environ.get("COLMODERN_CACHE"):
+        return Path(chosen).expanduser()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "colmodern"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "colmodern"
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "colmodern"

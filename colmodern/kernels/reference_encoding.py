@@ -1,0 +1,118 @@
+"""The kernels of ``encoding.py`` in plain NumPy: the same codes, bytes and lists."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from colmodern.kernels.reference import Array, fused
+
+
+def assign_centroids(
+    values: Array,
+    order: Array,
+    group_offsets: Array,
+    firsts: Array,
+    lasts: Array,
+    centroids: Array,
+    centroid_sums: Array,
+    centroid_scales: Array,
+    half_norms: Array,
+    codes: Array,
+) -> None:
+    """The nearest centroid of each token, of its group's, ties to the smaller one.
+
+    Tokens are quantised to int8 first, so that the product is one of integers.
+    """
+    most = np.maximum(np.abs(values).max(axis=1), np.float32(1e-30))
+    scales, by = most / np.float32(127), np.float32(127) / most
+    rounded = np.rint(values * by[:, None]).astype(np.int64)
+    for group in range(len(firsts)):
+        tokens = order[group_offsets[group] : group_offsets[group + 1]]
+        own = slice(firsts[group], lasts[group])
+        # encoding.py adds 128 to a token's bytes and takes 128 times a centroid's sum off again
+        totals = (rounded[tokens] + 128) @ centroids[own].astype(np.int64).T - centroid_sums[own]
+        products = totals.astype(np.float32) * centroid_scales[own] * scales[tokens, None]
+        codes[tokens] = firsts[group] + np.argmax(products - half_norms[own], axis=1)
+
+
+def encode_residuals(
+    values: Array,
+    codes: Array,
+    centroids: Array,
+    centroid_scales: Array,
+    codebook: Array,
+    half_norms: Array,
+    gain_step: float,
+    gains: Array,
+    residuals: Array,
+) -> None:
+    """Length and direction code of each token's difference from its centroid.
+
+    Each sum is float32, from the first dimension to the last.
+    """
+    n_bytes, _, width = codebook.shape
+    rest = values - centroids[codes].astype(np.float32) * centroid_scales[codes, None]
+    squares = np.zeros(len(values), np.float32)
+    for d in range(values.shape[1]):
+        squares += rest[:, d] * rest[:, d]
+    norms = np.sqrt(squares)
+    unit = rest * (np.float32(1) / np.maximum(norms, np.float32(1e-12)))[:, None]
+    along, length = np.zeros_like(norms), np.full_like(norms, 1e-12)
+    for part in range(n_bytes):
+        residuals[:, part] = _nearest_entries(unit, codebook, half_norms, part)
+        for j in range(width):
+            weights = codebook[part, residuals[:, part], j]
+            along += unit[:, part * width + j] * weights
+            length += weights * weights
+    steps = norms * along / length / np.float32(gain_step)
+    gains[:] = np.clip(np.rint(steps), 0, 255).astype(np.uint8)
+
+
+def _nearest_entries(unit: Array, codebook: Array, half_norms: Array, part: int) -> Array:
+    """(n_tokens,) the first of the nearest codebook entries of one part."""
+    width = codebook.shape[2]
+    near = np.tile(-half_norms[part], (len(unit), 1))
+    for j in range(width):
+        near = fused(unit[:, part * width + j, None], codebook[part, :, j], near)
+    return np.asarray(np.argmax(near, axis=1))
+
+
+def sum_by_entry(
+    units: Array,
+    codebook: Array,
+    half_norms: Array,
+    start: int,
+    stop: int,
+    sums: Array,
+    counts: Array,
+) -> None:
+    """One step of k-means for all parts of a codebook: what is nearest to each entry."""
+    n_bytes, _, width = codebook.shape
+    some = units[start:stop]
+    for part in range(n_bytes):
+        entries = _nearest_entries(some, codebook, half_norms, part)
+        for row, entry in zip(some, entries, strict=True):
+            counts[part, entry] += 1
+            sums[part, entry] += row[part * width : (part + 1) * width]
+
+
+def count_postings(
+    codes: Array, doc_offsets: Array, first_doc: int, last_doc: int, ends: Array
+) -> None:
+    """Documents under each centroid, each once, as ends[c + 1] of centroids 0 to c."""
+    ends[:] = 0
+    for doc in range(first_doc, last_doc):
+        for code in set(codes[doc_offsets[doc] : doc_offsets[doc + 1]].tolist()):
+            ends[code + 1] += 1
+    ends[:] = np.cumsum(ends)
+
+
+def fill_postings(
+    codes: Array, doc_offsets: Array, first_doc: int, last_doc: int, ends: Array, docs: Array
+) -> None:
+    """Write each centroid's documents, ascending, counted from first_doc."""
+    lists: list[list[int]] = [[] for _ in range(len(ends) - 1)]
+    for doc in range(first_doc, last_doc):
+        for code in set(codes[doc_offsets[doc] : doc_offsets[doc + 1]].tolist()):
+            lists[code].append(doc - first_doc)
+    docs[:] = [doc for postings in lists for doc in postings]

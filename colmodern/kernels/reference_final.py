@@ -1,0 +1,112 @@
+"""The float32 scores of ``final.py`` in plain NumPy; sums may differ in their last digits."""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+
+from colmodern.kernels.reference import Array, choose_tokens, is_filled, similarities
+
+
+def score_decoded(
+    docs: Array,
+    doc_offsets: Array,
+    codes: Array,
+    gains: Array,
+    residuals: Array,
+    centroid_scores: Array,
+    tables: Array,
+    lanes: Array,
+    factors: Array,
+    slack: Array,
+    shift: int,
+    margin: int,
+    queries: Array,
+    centroids: Array,
+    centroid_scales: Array,
+    codebook: Array,
+    gain_step: float,
+    out: Array,
+) -> None:
+    """MaxSim with the decoded tokens, of those within ``margin`` units of the best."""
+    for i, doc in enumerate(docs):
+        start, stop = int(doc_offsets[doc]), int(doc_offsets[doc + 1])
+        near = _contenders(
+            start, stop, codes, gains, residuals, centroid_scores, tables, lanes, factors, slack,
+            shift, margin,
+        )  # fmt: skip
+        rows = codes[start:stop]
+        parts = codebook[np.arange(len(codebook)), residuals[start:stop]]
+        lengths = gains[start:stop].astype(np.float32) * np.float32(gain_step)
+        decoded = centroids[rows].astype(np.float32) * centroid_scales[rows, None]
+        decoded += lengths[:, None] * parts.reshape(decoded.shape)
+        out[i] = _maxsim(near, queries, decoded)
+
+
+def score_stored(
+    docs: Array,
+    doc_offsets: Array,
+    codes: Array,
+    gains: Array,
+    residuals: Array,
+    centroid_scores: Array,
+    tables: Array,
+    lanes: Array,
+    factors: Array,
+    slack: Array,
+    shift: int,
+    margin: int,
+    queries: Array,
+    addresses: Array,
+    dim: int,
+    is_half: bool,
+    out: Array,
+) -> None:
+    """MaxSim with the stored embeddings, of tokens within ``margin`` units of the best."""
+    dtype = np.dtype(np.float16 if is_half else np.float32)
+    for i, doc in enumerate(docs):
+        start, stop = int(doc_offsets[doc]), int(doc_offsets[doc + 1])
+        near = _contenders(
+            start, stop, codes, gains, residuals, centroid_scores, tables, lanes, factors, slack,
+            shift, margin,
+        )  # fmt: skip
+        stored = np.zeros((stop - start, dim), dtype)
+        ctypes.memmove(stored.ctypes.data, int(addresses[i]), stored.nbytes)
+        out[i] = _maxsim(near, queries, stored.astype(np.float32))
+
+
+def _contenders(
+    start: int,
+    stop: int,
+    codes: Array,
+    gains: Array,
+    residuals: Array,
+    centroid_scores: Array,
+    tables: Array,
+    lanes: Array,
+    factors: Array,
+    slack: Array,
+    shift: int,
+    margin: int,
+) -> Array:
+    """(n_doc_tokens, n_query_tokens) whether a token's integer similarity is near the best."""
+    near = np.zeros((stop - start, 32 * len(lanes)), bool)
+    for block, (rows, table) in enumerate(zip(centroid_scores, tables, strict=True)):
+        tokens = choose_tokens(start, stop, codes, gains, rows, lanes[block], slack)
+        found = similarities(tokens, rows, table, codes, gains, residuals, factors, shift)
+        least = np.maximum(found.max(axis=0, initial=-32_768) - margin, -32_768)
+        near[np.array(tokens, int) - start, 32 * block : 32 * (block + 1)] = (
+            (found >= least) & is_filled(lanes[block])
+        )  # fmt: skip
+    return near
+
+
+def _maxsim(near: Array, queries: Array, tokens: Array) -> float:
+    """Sum over query tokens of the best product with a near token, in float64.
+
+    near: (n_doc_tokens, n_query_tokens); queries: (n_query_tokens, dim and more), zeros behind dim
+    """
+    products = tokens.astype(np.float64) @ queries[:, : tokens.shape[1]].astype(np.float64).T
+    best = np.where(near, products, -np.inf).max(axis=0, initial=-np.inf)
+    return float(best[best > -np.inf].sum())

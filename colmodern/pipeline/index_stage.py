@@ -1,0 +1,98 @@
+"""The index of an evaluation: built once, gone on with after an interruption, checked when reused."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from colmodern.config.models import PlaidIndexConfig
+from colmodern.errors import StorageError
+from colmodern.files import read_json_object, sha256_of_file, sha256_of_json, write_json
+from colmodern.index.plaid.index import PlaidIndex
+from colmodern.index.plaid.manifest import NAME, VERSION, building_folder
+from colmodern.pipeline.environment import describe_environment
+from colmodern.progress import Progress
+from colmodern.ragged.store import EmbeddingStore
+from colmodern.types import ScoredDoc
+
+
+def index_key(documents: EmbeddingStore, config: PlaidIndexConfig) -> str:
+    """Digest of all that the index depends on."""
+    return sha256_of_json([VERSION, documents.manifest["fingerprint"], _settings(config)])
+
+
+def build_once(
+    folder: Path, documents: EmbeddingStore, config: PlaidIndexConfig, progress: Progress
+) -> tuple[dict[str, Any], bool]:
+    """Build the index into ``folder``, unless an earlier call did.
+
+    Returns "seconds" and "environment" of its making, and whether it was there already.
+    Raises StorageError when it is damaged, or was changed since.
+    """
+    about = folder.with_name(f"{folder.name}.json")  # FOLDER itself is the index's own
+    cure = f"delete {folder} and run again"
+    begun = folder.is_dir() or building_folder(folder).is_dir()
+    earlier = read_json_object(about, StorageError, cure=cure) if about.is_file() and begun else {}
+    if folder.is_dir() and "manifest_sha256" in earlier:
+        if sha256_of_file(folder / NAME) != earlier["manifest_sha256"]:
+            raise StorageError(f"{folder} was changed since it was built; {cure}")
+        PlaidIndex.check(folder, progress=progress)
+        return earlier, True
+    start = time.perf_counter()
+
+    def made() -> dict[str, Any]:
+        seconds = earlier.get("seconds", 0.0) + time.perf_counter() - start
+        return {"seconds": seconds, "environment": describe_environment()}
+
+    try:
+        PlaidIndex.build(documents, folder, **_settings(config), overwrite=True, progress=progress)
+    except KeyboardInterrupt:
+        write_json(about, made())  # the build goes on later: what it has cost so far counts
+        raise
+    finished = {**made(), "manifest_sha256": sha256_of_file(folder / NAME)}
+    write_json(about, finished)
+    return finished, False
+
+
+def describe_index(folder: Path) -> dict[str, Any]:
+    """Sizes of a finished index, without what only holds where it lies."""
+    info = PlaidIndex.load(folder).info()
+    return {"kind": "plaid", **{name: info[name] for name in ("centroids", *_SIZES)}}
+
+
+_SIZES = ("bytes", "bytes_per_token")
+
+
+def search_index(
+    folder: Path,
+    documents: EmbeddingStore,
+    queries: EmbeddingStore,
+    config: PlaidIndexConfig,
+    k: int,
+    progress: Progress,
+) -> tuple[list[list[ScoredDoc]], float]:
+    """The best ``k`` documents of every query, and the seconds it took.
+
+    Opening the index and compiling, which happen once, are not in them.
+    """
+    index = PlaidIndex.load(folder)
+    asked: dict[str, Any] = {
+        "nprobe": config.nprobe,
+        "n_candidates": config.n_candidates,
+        "rescore": documents if config.rescore else None,
+    }
+    in_memory = queries.to_memory()
+    if len(in_memory):
+        index.search(in_memory[0], k, **asked)
+    start = time.perf_counter()
+    # not the store: it names the settings that documents had when the queries were encoded
+    found = index.search_batch(in_memory, k, **asked, progress=progress)
+    return found, time.perf_counter() - start
+
+
+def _settings(config: PlaidIndexConfig) -> dict[str, Any]:
+    """What ``PlaidIndex.build`` takes."""
+    return {
+        name: getattr(config, name) for name in ("nbits", "codec", "n_centroids", "seed", "max_ram")
+    }

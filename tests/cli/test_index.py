@@ -1,0 +1,302 @@
+"""colmodern index ..., and what other commands do with an index."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import checkpoints
+import pytest
+from cli.test_main import Run, run
+from conftest import unit_rows
+
+from colmodern.cli.progress import TerminalProgress
+from colmodern.ragged.store import ShardWriter
+
+__all__ = ["run"]  # the fixture
+
+LENGTHS = [5, 1, 0, 9, 12, 3, 7, 30]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """Many small files are written here, and no power fails."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+def write_store(
+    folder: Path, *, ids: list[str], dim: int = 16, seed: int = 0, encoder: str = "mine"
+) -> Path:
+    writer = ShardWriter(folder, fingerprint="of this test")
+    writer.add(unit_rows(LENGTHS[: len(ids)], dim, seed), ids)
+    writer.finish(encoder={"fingerprint": encoder * 8})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def embeddings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight documents, a ... h."""
+    return write_store(tmp_path_factory.mktemp("embeddings") / "e", ids=list("abcdefgh"))
+
+
+@pytest.fixture(scope="module")
+def built(embeddings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index of them, not to be changed."""
+    from colmodern import PlaidIndex
+
+    folder = tmp_path_factory.mktemp("index") / "index"
+    PlaidIndex.build(embeddings, folder)
+    return folder
+
+
+@pytest.fixture
+def index(built: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(built, tmp_path / "index"))
+
+
+def info(run: Run, index: Path) -> dict:
+    code, out, _ = run("index", "info", index, "--json")
+    assert code == 0
+    return json.loads(out)
+
+
+def test_build_makes_the_index_of_the_library_and_says_where(
+    run: Run, embeddings: Path, built: Path, tmp_path: Path
+) -> None:
+    code, out, err = run("index", "build", embeddings, tmp_path / "mine")
+    assert (code, out.splitlines()[-1]) == (0, str(tmp_path / "mine"))
+    assert "8 documents, 67 tokens of 16 dimensions" in out
+    assert "compress: 67 tokens" in err
+    mine = (tmp_path / "mine" / "manifest.json").read_bytes()
+    assert mine == (built / "manifest.json").read_bytes()
+
+
+def test_build_takes_its_settings(run: Run, embeddings: Path, tmp_path: Path) -> None:
+    options = ("--nbits", 2, "--codec", "residual", "--n-centroids", 3, "--seed", 7)
+    assert run("index", "build", embeddings, tmp_path / "i", *options, "--max-ram", "1G")[0] == 0
+    settings = info(run, tmp_path / "i")["settings"]
+    wanted = {"nbits": 2, "codec": "residual", "n_centroids": 3, "seed": 7}
+    assert {name: settings[name] for name in wanted} == wanted
+
+
+def test_add_delete_update_and_compact_change_what_is_found(
+    run: Run, index: Path, tmp_path: Path
+) -> None:
+    more = write_store(tmp_path / "more", ids=["new 1", "new 2"], seed=1)
+    code, out, _ = run("index", "add", index, more)
+    assert (code, out.splitlines()[-1]) == (0, str(index))
+    assert "10 documents" in out
+    assert "3 deleted" in run("index", "delete", index, "a", "new 1", "h")[1]
+    (tmp_path / "ids").write_text("new 2\nb\n")
+    code, out, _ = run("index", "delete", index, "--from-file", tmp_path / "ids")
+    assert code == 0
+    assert "2 deleted\n5 documents" in out
+    same = write_store(tmp_path / "same", ids=["c", "d", "x"], seed=2)
+    assert "6 documents" in run("index", "update", index, same)[1]
+    before = info(run, index)
+    assert (before["deleted"], before["segments"]) == (7, 3)
+    assert run("index", "compact", index)[0] == 0
+    after = info(run, index)
+    assert (after["documents"], after["deleted"], after["segments"]) == (6, 0, 1)
+    code, out, err = run("index", "check", index)
+    assert (code, out.splitlines()[-1]) == (0, str(index))
+    assert "nothing is wrong" in out
+    assert "check files" in err
+
+
+def test_info_shows_counts_settings_and_parts(run: Run, built: Path) -> None:
+    code, out, _ = run("index", "info", built)
+    assert code == 0
+    for text in ("documents", "tokens", "67", "nbits", "residuals", "total", "minemine"):
+        assert text in out
+    found = info(run, built)
+    assert (found["documents"], found["tokens"], found["dim"]) == (8, 67, 16)
+    assert found["bytes"]["residuals"] > 0
+    code, out, _ = run("info", built, "--verify")  # the general command knows an index too
+    assert code == 0
+    assert "bytes_per_token" in out
+
+
+@pytest.mark.parametrize("arguments", [("--overwrite",), ("--overwrite", "--nbits", "2")])
+def test_overwrite_replaces_an_index(
+    run: Run, embeddings: Path, index: Path, arguments: tuple[str, ...]
+) -> None:
+    run("index", "delete", index, "a")
+    assert run("index", "build", embeddings, index, *arguments)[0] == 0
+    assert info(run, index)["documents"] == 8
+
+
+BAD = {
+    "over an index": ("build", "{embeddings}", "{index}", "or pass --overwrite"),
+    "over a folder": ("build", "{embeddings}", "{tmp}", "exists; choose another folder"),
+    "overwriting a folder": (
+        "build",
+        "{embeddings}",
+        "{tmp}",
+        "--overwrite",
+        "it is no index, so delete it yourself",
+    ),
+    "build of nothing": ("build", "{tmp}/none", "{tmp}/x", "no folder"),
+    "build of no embeddings": ("build", "{tmp}", "{tmp}/x", "holds no embeddings"),
+    "build of an index": ("build", "{index}", "{tmp}/x", "not 'colmodern-embeddings'"),
+    "3 bits": ("build", "{embeddings}", "{tmp}/x", "--nbits", "3", "choose 1, 2, 4 or 8"),
+    "no bits": ("build", "{embeddings}", "{tmp}/x", "--nbits", "many", "not a valid integer"),
+    "unknown codec": ("build", "{embeddings}", "{tmp}/x", "--codec", "opq", "'pq'"),
+    "no centroids": ("build", "{embeddings}", "{tmp}/x", "--n-centroids", "0", "n_centroids=0"),
+    "bad seed": ("build", "{embeddings}", "{tmp}/x", "--seed", "-1", "-1 is not in the range"),
+    "bad memory": ("build", "{embeddings}", "{tmp}/x", "--max-ram", "lots", "is not a size"),
+    "little memory": ("build", "{embeddings}", "{tmp}/x", "--max-ram", "1K", "too little"),
+    "odd dim": ("build", "{odd}", "{tmp}/x", "a multiple of 8"),
+    "add another dim": ("add", "{index}", "{wide}", "dim=24, the index has dim=16"),
+    "add another encoder": ("add", "{index}", "{foreign}", "another encoder"),
+    "add known ids": ("add", "{index}", "{embeddings}", "which the index has already"),
+    "add to nothing": ("add", "{tmp}/none", "{embeddings}", "there is no index"),
+    "add to embeddings": ("add", "{embeddings}", "{embeddings}", "holds no PLAID index"),
+    "update another dim": ("update", "{index}", "{wide}", "dim=24"),
+    "delete unknown": ("delete", "{index}", "a", "zzz", "has 'zzz', which is not in the index"),
+    "delete nothing": ("delete", "{index}", "give either the ids"),
+    "delete no file": ("delete", "{index}", "--from-file", "{tmp}/none", "cannot read"),
+    "compact nothing": ("compact", "{tmp}/none", "there is no index"),
+    "info of nothing": ("info", "{tmp}/none", "there is no index"),
+    "info of foreign": ("info", "{tmp}", "holds no PLAID index"),
+    "check of embeddings": ("check", "{embeddings}", "holds no PLAID index"),
+    "unknown command": ("bild", "No such command"),
+}
+
+
+@pytest.mark.parametrize("case", list(BAD))
+def test_bad_input_is_one_message_status_2_and_no_change(
+    run: Run, case: str, index: Path, embeddings: Path, tmp_path: Path
+) -> None:
+    *arguments, message = BAD[case]
+    places = {
+        "tmp": tmp_path,
+        "index": index,
+        "embeddings": embeddings,
+        "odd": write_store(tmp_path / "odd", ids=["a"], dim=12),
+        "wide": write_store(tmp_path / "wide", ids=["z"], dim=24),
+        "foreign": write_store(tmp_path / "foreign", ids=["z"], encoder="other"),
+    }
+    before = files(tmp_path)
+    code, out, err = run("index", *(part.format(**places) for part in arguments))
+    assert code == 2
+    assert out == ""
+    assert message in " ".join(err.split())
+    assert "rror" in err
+    assert "Traceback" not in err
+    assert files(tmp_path) == before
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """What there is, beside locks and what an unfinished build leaves for the next."""
+    return {
+        str(path): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != ".lock" and ".building" not in str(path)
+    }
+
+
+@pytest.mark.parametrize("debug", [("--debug", "index", "info"), ("index", "info", "--debug")])
+def test_debug_stands_anywhere(debug: tuple[str, ...], tmp_path: Path) -> None:
+    from colmodern.cli.main import main
+    from colmodern.errors import StorageError
+
+    with pytest.raises(StorageError):
+        main([*debug, str(tmp_path)])
+
+
+def test_a_flipped_byte_is_found(run: Run, index: Path) -> None:
+    path = index / "segment-00000" / "residuals.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    code, out, err = run("index", "check", index)
+    assert (code, out) == (2, "")
+    assert f"{path} differs from its checksum" in err
+
+
+def test_an_interrupted_build_says_so_and_goes_on(
+    run: Run, embeddings: Path, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = TerminalProgress.start
+
+    def interrupt(self: TerminalProgress, task: str, total: int, **options: object) -> None:
+        if task == "compress":
+            raise KeyboardInterrupt
+        start(self, task, total, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TerminalProgress, "start", interrupt)
+        code, _, err = run("index", "build", embeddings, tmp_path / "i")
+    assert code == 130
+    assert "learning the codec" in err
+    assert "run the same command again to go on" in err
+    code, _, err = run("index", "info", tmp_path / "i")
+    assert code == 2
+    assert "is unfinished; run the same build again" in err
+    code, _, err = run("index", "build", embeddings, tmp_path / "i")
+    assert code == 0
+    assert "learning the codec" not in err
+    mine = (tmp_path / "i" / "manifest.json").read_bytes()
+    assert mine == (built / "manifest.json").read_bytes()
+
+
+@pytest.fixture
+def encoded(run: Run, beir: Path, pylate_bert: Path, tmp_path: Path) -> Path:
+    """The small collection, by the tiny PyLate checkpoint."""
+    folder = tmp_path / "encoded"
+    assert run("encode", beir, "-o", folder, "-m", pylate_bert)[0] == 0
+    return folder
+
+
+def test_search_takes_an_index_of_the_same_encoder(
+    run: Run, encoded: Path, beir: Path, tmp_path: Path
+) -> None:
+    index, exact, found = tmp_path / "i", tmp_path / "exact.trec", tmp_path / "found.trec"
+    assert run("index", "build", encoded, index)[0] == 0
+    queries = ("--queries", beir / "queries.jsonl", "-k", "6")
+    assert run("search", encoded, *queries, "-o", exact)[0] == 0
+    assert run("search", encoded, *queries, "-o", found, "--index", index)[0] == 0
+    rows = [[line.split() for line in p.read_text().splitlines()] for p in (exact, found)]
+    assert {row[-1] for row in rows[0]} == {"colmodern-exact"}
+    assert {row[-1] for row in rows[1]} == {"colmodern-plaid"}
+    assert [{row[2] for row in some} for some in rows] == [{"d1", "d2", "d3", "d4", "d5", "d6"}] * 2
+    assert run("index", "delete", index, "d4")[0] == 0
+    code, out, _ = run("search", encoded, "sort names", "-k", "6", "--index", index)
+    assert code == 0
+    assert "d4" not in out
+    assert "d1" in out
+
+
+def test_search_refuses_an_index_of_another_encoder(
+    run: Run, encoded: Path, beir: Path, tmp_path: Path
+) -> None:
+    other = checkpoints.pylate(tmp_path / "model", "modernbert")
+    assert run("encode", beir, "-o", tmp_path / "e", "-m", other)[0] == 0
+    assert run("index", "build", tmp_path / "e", tmp_path / "i")[0] == 0
+    for arguments in (
+        ("search", encoded, "sort", "--index", tmp_path / "i"),
+        ("index", "explain", tmp_path / "i", encoded, "d1", "sort"),
+    ):
+        code, out, err = run(*arguments)
+        assert (code, out) == (2, "")
+        assert "was built with another encoder" in err
+    assert run("search", encoded, "sort", "--index", encoded)[0] == 2
+
+
+def test_explain_says_what_became_of_a_document(run: Run, encoded: Path, tmp_path: Path) -> None:
+    assert run("index", "build", encoded, tmp_path / "i")[0] == 0
+    code, out, _ = run("index", "explain", tmp_path / "i", encoded, "d4", "sort names", "-k", "6")
+    assert code == 0
+    assert "d4: result" in out.splitlines()[-1]
+    assert "scored" in out
+    assert "similarity" in out
+    code, _, err = run("index", "explain", tmp_path / "i", encoded, "d9", "sort names")
+    assert code == 2
+    assert "d9" in err

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from colmodern.codecs.residuals import train_codebook
+
+
+def units(n: int, dim: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(n, dim)).astype(np.float32) * np.linspace(0.2, 2, dim, dtype="f4")
+    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+
+
+def error_of(codebook: np.ndarray, values: np.ndarray) -> float:
+    """Mean squared distance to the nearest combination of entries."""
+    parts = values.reshape(len(values), len(codebook), 1, -1)
+    return float(np.square(parts - codebook).sum(axis=3).min(axis=2).sum(axis=1).mean())
+
+
+@pytest.mark.parametrize("kind", ["pq", "residual"])
+@pytest.mark.parametrize("nbits", [1, 2, 4, 8])
+@pytest.mark.parametrize("n", [0, 1, 5, 300])
+def test_a_codebook_has_256_entries_for_each_byte(kind: str, nbits: int, n: int) -> None:
+    codebook = train_codebook(units(n, 24), nbits, kind, seed=0)
+    assert codebook.shape == (24 * nbits // 8, 256, 8 // nbits)
+    assert codebook.dtype == np.float32
+    assert np.isfinite(codebook).all()
+    assert np.array_equal(codebook, train_codebook(units(n, 24), nbits, kind, seed=0))
+
+
+def test_products_are_as_good_as_those_of_faiss() -> None:
+    import faiss
+
+    values = units(3_000, 16)
+    quantizer = faiss.ProductQuantizer(16, 4, 8)
+    quantizer.cp.niter = 12
+    quantizer.cp.min_points_per_centroid = 1
+    quantizer.train(values)
+    theirs = faiss.vector_to_array(quantizer.centroids).reshape(4, 256, 4)
+    ours = train_codebook(values, 2, "pq", seed=0)
+    assert error_of(ours, values) <= 1.02 * error_of(np.ascontiguousarray(theirs), values)
+
+
+def test_points_that_repeat_fill_no_more_entries_than_there_are() -> None:
+    values = np.repeat(units(9, 8), 100, axis=0)
+    assert error_of(train_codebook(values, 4, "pq", seed=0), values) < 1e-6
+
+
+def test_weights_of_a_dimension_stand_where_its_values_are() -> None:
+    values = np.zeros((400, 8), np.float32)
+    values[:, 0] = np.repeat([-0.9, 0.1, 0.3, 0.7], 100)
+    codebook = train_codebook(values, 2, "residual", seed=0)
+    assert set(np.round(codebook[0, :, 0], 5).tolist()) == {-0.9, 0.1, 0.3, 0.7} or np.allclose(
+        sorted(set(codebook[0, :, 0].tolist())), [-0.9, 0.1, 0.3, 0.7], atol=1e-5
+    )

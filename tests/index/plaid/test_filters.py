@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import SCORE_TOLERANCE
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from index.plaid.corpora import corpus, decoded, expect_best, lengths_like_passages, names, truth
+
+from colmodern import PlaidIndex
+from colmodern.errors import InputError
+
+TOLERANCE = SCORE_TOLERANCE["float32"]
+N = 600
+DOCUMENTS = corpus(lengths_like_passages(N))
+QUERIES = corpus([4, 32, 40], seed=1)
+
+
+@pytest.fixture(scope="module")
+def plaid(tmp_path_factory: pytest.TempPathFactory) -> PlaidIndex:
+    """Two segments, with deletions in both."""
+    index = PlaidIndex.build(DOCUMENTS[:400], tmp_path_factory.mktemp("i") / "i", names(400))
+    index.add(DOCUMENTS[400:], names(N)[400:])
+    index.delete(names(N)[::11])
+    return index
+
+
+@given(chosen=st.sets(st.integers(0, N + 20), max_size=60), k=st.integers(1, 12))
+@settings(max_examples=25)
+def test_a_narrow_filter_is_exact_whatever_is_probed(
+    plaid: PlaidIndex, chosen: set[int], k: int
+) -> None:
+    ids = {f"d{i}" for i in chosen}
+    allowed = {doc_id: tokens for doc_id, tokens in decoded(plaid).items() if doc_id in ids}
+    query = QUERIES[0]
+    for nprobe in (None, 1):
+        found = plaid.search(query, k, filter=ids, nprobe=nprobe)
+        expect_best(found, truth(query, allowed), k, TOLERANCE)
+
+
+@pytest.mark.parametrize("nprobe", [None, 16])
+def test_a_wide_filter_is_applied_before_the_cut(plaid: PlaidIndex, nprobe: int | None) -> None:
+    even = {doc_id for doc_id in names(N) if int(doc_id[1:]) % 2 == 0}
+    for query in QUERIES:
+        every = plaid.search(query, N, n_candidates=N)
+        wanted = [doc for doc in every if doc.doc_id in even][:10]
+        found = plaid.search(query, 10, filter=even, nprobe=nprobe)
+        assert len(set(found) & set(wanted)) >= 9
+        assert all(doc.doc_id in even for doc in found)
+
+
+def test_ids_a_function_and_a_prepared_filter_are_the_same(plaid: PlaidIndex) -> None:
+    chosen = [f"d{i}" for i in range(0, N, 5)]
+    inside = set(chosen)
+    forms: list[object] = [chosen, inside, tuple(chosen), dict.fromkeys(chosen), iter(chosen)]
+    forms += [inside.__contains__, plaid.filter(chosen), plaid.filter(lambda one: one in inside)]
+    expected = plaid.search(QUERIES[1], 20, filter=frozenset(chosen))
+    for form in forms:
+        assert plaid.search(QUERIES[1], 20, filter=form) == expected  # type: ignore[arg-type]
+
+
+def test_a_filter_works_on_a_batch(plaid: PlaidIndex) -> None:
+    prepared = plaid.filter(names(50))
+    found = plaid.search_batch(QUERIES, 5, filter=prepared)
+    assert found == [plaid.search(query, 5, filter=prepared) for query in QUERIES]
+
+
+def test_nothing_is_found_through_a_filter_of_nothing(plaid: PlaidIndex) -> None:
+    for nothing in ([], ["nobody"], ["d0"], lambda doc_id: False):  # d0 was deleted
+        assert plaid.search(QUERIES[0], filter=nothing) == []
+
+
+def test_a_filter_of_another_state_is_refused(tmp_path: Path) -> None:
+    index = PlaidIndex.build(DOCUMENTS[:50], tmp_path / "i", names(50))
+    prepared = index.filter(names(10))
+    index.delete(["d3"])
+    found = index.search(QUERIES[0], 50, filter=prepared)
+    assert {doc.doc_id for doc in found} == set(names(10)) - {"d3"}
+
+    def refuses(change: Callable[[], object], prepared: object) -> None:
+        change()
+        with pytest.raises(InputError, match="filter was made before the index changed"):
+            index.search(QUERIES[0], filter=prepared)  # type: ignore[arg-type]
+
+    refuses(lambda: index.add(DOCUMENTS[50:60], names(10, "x")), prepared)
+    refuses(index.compact, index.filter(names(10)))
+
+
+@pytest.mark.parametrize("wrong", [["d1", 2], [None], {1: 2}])
+def test_ids_that_are_no_texts_are_refused(plaid: PlaidIndex, wrong: object) -> None:
+    with pytest.raises(InputError, match="pass strings"):
+        plaid.search(QUERIES[0], filter=wrong)  # type: ignore[arg-type]

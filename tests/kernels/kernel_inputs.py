@@ -1,0 +1,348 @@
+"""Inputs of every search kernel by the names of its arguments, and a call that returns what it wrote.
+
+A kernel that gains an argument needs one more name in the function below that makes its inputs.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from colmodern.kernels import cpu, encoding, final, reference, reference_encoding, reference_final
+
+# kernel -> the arguments that it writes
+WRITTEN = {
+    "score_centroids": ("scores", "maxima"),
+    "find_probes": ("probes",),
+    "gather": ("state",),
+    "collect": ("rows", "sums"),
+    "keep_best": (),
+    "score_by_centroids": ("out",),
+    "score_compressed": ("out",),
+    "fill_tables": ("tables",),
+    "score_decoded": ("out",),
+    "score_stored": ("out",),
+    "assign_centroids": ("codes",),
+    "encode_residuals": ("gains", "residuals"),
+    "sum_by_entry": ("sums", "counts"),
+    "count_postings": ("ends",),
+    "fill_postings": ("docs",),
+}
+# arguments that searches read from mapped files; numba compiles for read-only arrays anew
+_MAPPED = {
+    "doc_offsets", "codes", "gains", "residuals", "centroids", "centroid_scales", "codebook",
+    "list_docs", "list_offsets",
+}  # fmt: skip
+
+Inputs = dict[str, Any]
+DIMS = [8, 48, 64, 96, 128, 384]
+LENGTHS = [300, 0, 1, 2, 33, 5, 0]
+
+
+def of(name: str, *modules: ModuleType) -> Callable[..., Any]:
+    """The kernel of this name in the first module that makes it itself."""
+    for module in modules:
+        function = getattr(module, name, None)
+        if function and getattr(function, "__module__", "") == module.__name__:
+            return function
+    raise AssertionError(f"no kernel {name} in {[module.__name__ for module in modules]}")
+
+
+def fast(name: str) -> Callable[..., Any]:
+    return of(name, cpu, final, encoding)
+
+
+def slow(name: str) -> Callable[..., Any]:
+    return of(name, reference, reference_final, reference_encoding)
+
+
+def parameters(kernel: Callable[..., Any]) -> list[str]:
+    return list(inspect.signature(getattr(kernel, "py_func", kernel)).parameters)
+
+
+def run(kernel: Callable[..., Any], inputs: Inputs) -> dict[str, np.ndarray]:
+    """Call with copies of what is written; returns those and, as "returned", the result."""
+    given = {name: inputs[name] for name in parameters(kernel)}
+    written = {name: given[name].copy() for name in WRITTEN[kernel.__name__]}
+    for name in given.keys() & _MAPPED - written.keys():
+        given[name].flags.writeable = False
+    returned = kernel(*{**given, **written}.values())
+    if kernel.__name__ == "collect":  # what is behind the end is scratch
+        written = {name: array[:returned] for name, array in written.items()}
+    if returned is not None:
+        written["returned"] = np.asarray(returned)
+    return written
+
+
+def assert_equal(name: str, inputs: Inputs, *, atol: float | None = None) -> None:
+    """The fast kernel writes and returns what the reference does."""
+    expected = run(slow(name), inputs)
+    for key, found in run(fast(name), inputs).items():
+        if atol is None:
+            np.testing.assert_array_equal(found, expected[key], f"{name}: {key}")
+        else:
+            np.testing.assert_allclose(found, expected[key], 0, atol, err_msg=f"{name}: {key}")
+
+
+def centroid_inputs(n_centroids: int, dim: int, seed: int, *, kind: str = "random") -> Inputs:
+    """score_centroids; kind: random, ends (of int8, beyond int16) or equal."""
+    rng = np.random.default_rng(seed)
+    centroids = rng.integers(-127, 128, (n_centroids, dim)).astype(np.int8)
+    query_bytes = rng.integers(1, 256, (dim // 4, 32, 4)).astype(np.uint8)
+    if kind == "ends":
+        centroids = rng.choice(np.array([-128, 127], np.int8), (n_centroids, 1)).repeat(dim, axis=1)
+        query_bytes = rng.choice(np.array([0, 255], np.uint8), (1, 32, 1)).repeat(dim // 4, axis=0)
+        query_bytes = query_bytes.repeat(4, axis=2)
+    elif kind == "equal":
+        centroids[:] = centroids[0]
+    lane_scales = rng.uniform(1e-3, 1.0 if kind == "ends" else 0.1, 32).astype(np.float32)
+    half = bool(n_centroids % 2)  # as with at most 16 query tokens
+    lane_scales[16 if half else 32 :] = 0
+    return {
+        "centroids": centroids,
+        "centroid_sums": (128 * centroids.sum(axis=1, dtype=np.int32)).astype(np.int32),
+        "centroid_scales": rng.uniform(0.5, 1.0, n_centroids).astype(np.float32),
+        "query_bytes": query_bytes,
+        "lane_scales": lane_scales,
+        "half": half,
+        "start": 0,
+        "stop": n_centroids,
+        "scores": np.zeros((n_centroids, 32), np.int16),
+        "maxima": np.zeros((-(-n_centroids // 64), 32), np.int16),
+    }
+
+
+def scores_of(shape: tuple[int, ...], kind: str, rng: np.random.Generator) -> np.ndarray:
+    """int16 scores; kind: random, ends, ties, equal or negative."""
+    ranges = {"random": (-26_000, 26_000), "ties": (-2, 3), "negative": (-32_768, -20_000)}
+    if kind == "ends":
+        return rng.choice(np.array([-32_768, 32_767], np.int16), shape)
+    return rng.integers(*ranges.get(kind, (7, 8)), shape).astype(np.int16)
+
+
+KINDS = ["random", "ends", "ties", "equal", "negative"]
+
+
+def probe_inputs(
+    n_centroids: int, nprobe: int, n_lanes: int, seed: int, *, kind: str = "random"
+) -> Inputs:
+    """find_probes."""
+    scores = scores_of((n_centroids, 32), kind, np.random.default_rng(seed))
+    chunks = [scores[at : at + 64].max(axis=0) for at in range(0, n_centroids, 64)]
+    return {
+        "scores": scores,
+        "maxima": np.array(chunks),
+        "n_lanes": n_lanes,
+        "probes": np.zeros((n_lanes, nprobe), np.int32),
+    }
+
+
+def gather_inputs(
+    n_query_tokens: int, n_docs: int, n_centroids: int, nprobe: int, seed: int, *, kind: str
+) -> Inputs:
+    """gather, with an eighth of the documents blocked."""
+    rng = np.random.default_rng(seed)
+    scores = scores_of((-(-n_query_tokens // 32), n_centroids, 32), kind, rng)
+    by_token = scores.transpose(0, 2, 1).reshape(-1, n_centroids)[:n_query_tokens]
+    probes = np.argsort(-by_token.astype(np.int32), axis=1, kind="stable")[:, :nprobe]
+    lists = [
+        np.sort(rng.choice(n_docs, int(rng.integers(0, min(n_docs, 40) + 1)), replace=False))
+        for _ in range(n_centroids)
+    ]
+    return {
+        "probes": np.ascontiguousarray(probes.astype(np.int32)),
+        "scores": scores,
+        "list_offsets": np.cumsum([0, *map(len, lists)]).astype(np.uint32),
+        "list_docs": np.concatenate(lists).astype(np.uint16),
+        "state": np.where(rng.random(n_docs) < 0.125, 65_535, 0),
+    }
+
+
+def collect_inputs(gathered: Inputs) -> Inputs:
+    """collect, after the reference's gather."""
+    state = run(slow("gather"), gathered)["state"]
+    return {
+        "state": state,
+        "rows": np.zeros(len(state), np.int64),
+        "sums": np.zeros(len(state), np.int32),
+    }
+
+
+def token_inputs(
+    n_query_tokens: int,
+    dim: int,
+    nbits: int,
+    n_centroids: int,
+    seed: int,
+    *,
+    kind: str = "random",
+    dtype: str = "uint16",
+    slack: int | None = None,
+    margin: int = 500,
+    is_half: bool = True,
+) -> Inputs:
+    """score_by_centroids, score_compressed, score_decoded and score_stored; slack: for all gains."""
+    rng = np.random.default_rng(seed)
+    n_blocks, n_bytes, n_tokens = -(-n_query_tokens // 32), dim * nbits // 8, sum(LENGTHS)
+    entry = min(127, 32_767 // n_bytes)
+    tables = rng.integers(-entry, entry + 1, (n_blocks, n_bytes, 256, 32))
+    if kind == "ends":
+        tables = np.where(tables < 0, -entry, entry)
+    lanes = np.full(n_blocks, 0xFFFFFFFF, np.uint32)
+    lanes[-1] >>= np.uint32(-n_query_tokens % 32)
+    queries = np.zeros((n_blocks * 32, -(-dim // 32) * 32), np.float32)
+    queries[:n_query_tokens, :dim] = rng.normal(size=(n_query_tokens, dim)) / np.sqrt(dim)
+    stored = rng.normal(size=(n_tokens, dim)).astype(np.float32) / np.float32(np.sqrt(dim))
+    stored = stored.astype(np.float16 if is_half else np.float32)
+    docs = np.concatenate([rng.permutation(len(LENGTHS)), [0, 3, 3, 1]])
+    offsets = np.cumsum([0, *LENGTHS])
+    return {
+        "docs": docs,
+        "doc_offsets": offsets,
+        "codes": rng.integers(0, n_centroids, n_tokens).astype(dtype),
+        "gains": rng.integers(0, 256, n_tokens).astype(np.uint8),
+        "residuals": rng.integers(0, 256, (n_tokens, n_bytes)).astype(np.uint8),
+        "centroid_scores": scores_of((n_blocks, n_centroids, 32), kind, rng),
+        "tables": tables.astype(np.int8),
+        "lanes": lanes,
+        "factors": np.sort(rng.integers(0, 32_768, 256)).astype(np.int16),
+        "slack": np.sort(rng.integers(0, 8_000, 256)).astype(np.int16)
+        if slack is None
+        else np.full(256, slack, np.int16),
+        "shift": int(np.log2(32_767 / (entry * n_bytes))),
+        "empty": -1234,
+        "margin": margin,
+        "queries": queries,
+        "centroids": rng.integers(-127, 128, (n_centroids, dim)).astype(np.int8),
+        "centroid_scales": rng.uniform(0.5, 1, n_centroids).astype(np.float32)
+        / np.float32(127 * np.sqrt(dim)),
+        "codebook": rng.normal(size=(n_bytes, 256, dim // n_bytes)).astype(np.float32)
+        / np.float32(np.sqrt(dim)),
+        "gain_step": np.float32(0.002),
+        "addresses": (stored.ctypes.data + offsets[docs] * stored.strides[0]).astype(np.uint64),
+        "stored": stored,  # keeps the addresses valid
+        "dim": dim,
+        "is_half": is_half,
+        "out": np.zeros(len(docs), np.int32),
+    }
+
+
+def float_inputs(*shape: int, **options: Any) -> Inputs:
+    """token_inputs for the kernels whose scores are float32."""
+    inputs = token_inputs(*shape, **options)
+    return {**inputs, "out": np.zeros(len(inputs["docs"]), np.float32)}
+
+
+def table_inputs(dim: int, nbits: int, seed: int, *, is_filled: bool) -> Inputs:
+    """fill_tables; is_filled: with the scale that the magnitudes ask for, else with scale 0."""
+    rng = np.random.default_rng(seed)
+    n_bytes = dim * nbits // 8
+    inputs: Inputs = {
+        "codebook": rng.normal(size=(n_bytes, 256, dim // n_bytes)).astype(np.float32),
+        "queries": rng.normal(size=(dim, 32)).astype(np.float32),
+        "scale": np.float32(0),
+        "tables": np.zeros((n_bytes, 256, 32), np.int8),
+    }
+    if is_filled:
+        largest = run(slow("fill_tables"), inputs)["returned"].max()
+        inputs["scale"] = np.float32(127 / largest)
+    return inputs
+
+
+def assign_inputs(
+    group_sizes: list[int], n_centroids: int, dim: int, seed: int, *, kind: str = "random"
+) -> Inputs:
+    """assign_centroids; every third group owns one centroid, the others overlapping ranges."""
+    rng = np.random.default_rng(seed)
+    n_groups, n_tokens = len(group_sizes), sum(group_sizes)
+    values = rng.normal(size=(n_tokens, dim)).astype(np.float32)
+    centroids = rng.integers(-127, 128, (n_centroids, dim)).astype(np.int8)
+    if kind == "equal":
+        values[:], centroids[:] = values[:1], centroids[0]
+    elif kind == "ends":
+        values = np.sign(values)
+        values[::3] = 0
+        centroids = np.where(centroids < 0, -127, 127).astype(np.int8)
+    firsts = rng.integers(0, n_centroids, n_groups)
+    lasts = np.minimum(firsts + rng.integers(1, n_centroids + 1, n_groups), n_centroids)
+    lasts[::3] = firsts[::3] + 1
+    scales = np.full(n_centroids, 0.3 / 127, np.float32)
+    squares = np.square(centroids.astype(np.int32)).sum(axis=1).astype(np.float32)
+    return {
+        "values": values,
+        "order": rng.permutation(n_tokens),
+        "group_offsets": np.cumsum([0, *group_sizes]),
+        "firsts": firsts,
+        "lasts": lasts,
+        "centroids": centroids,
+        "centroid_sums": (128 * centroids.sum(axis=1, dtype=np.int32)).astype(np.int32),
+        "centroid_scales": scales,
+        "half_norms": squares * scales * scales / np.float32(2),
+        "codes": np.full(n_tokens, -1, np.int64),
+    }
+
+
+def residual_inputs(
+    n_tokens: int, dim: int, nbits: int, seed: int, *, kind: str = "random"
+) -> Inputs:
+    """encode_residuals."""
+    rng = np.random.default_rng(seed)
+    n_bytes, n_centroids = dim * nbits // 8, 5
+    centroids = rng.integers(-127, 128, (n_centroids, dim)).astype(np.int8)
+    scales = rng.uniform(0.5, 1, n_centroids).astype(np.float32) / np.float32(127)
+    codes = rng.integers(0, n_centroids, n_tokens)
+    codebook = rng.normal(size=(n_bytes, 256, dim // n_bytes)).astype(np.float32)
+    codebook /= np.float32(np.sqrt(dim))
+    values = rng.normal(size=(n_tokens, dim)).astype(np.float32)
+    if kind == "equal":  # nothing is left over, or every entry is as good
+        values = centroids[codes].astype(np.float32) * scales[codes, None]
+    elif kind == "ties":
+        codebook[:] = codebook[:, :1]
+    return {
+        "values": values,
+        "codes": codes,
+        "centroids": centroids,
+        "centroid_scales": scales,
+        "codebook": codebook,
+        "half_norms": (np.square(codebook).sum(axis=2) / 2).astype(np.float32),
+        "gain_step": np.float32(0.02 if kind == "ends" else 0.2),
+        "gains": np.full(n_tokens, 99, np.uint8),
+        "residuals": np.full((n_tokens, n_bytes), 99, np.uint8),
+    }
+
+
+def posting_inputs(
+    lengths: list[int], n_centroids: int, first_doc: int, seed: int, *, dtype: str = "uint16"
+) -> Inputs:
+    """count_postings, fill_postings; documents before first_doc are of another block."""
+    rng = np.random.default_rng(seed)
+    inputs: Inputs = {
+        "codes": rng.integers(0, n_centroids, sum(lengths)).astype(dtype),
+        "doc_offsets": np.cumsum([0, *lengths]),
+        "first_doc": first_doc,
+        "last_doc": len(lengths),
+        "ends": np.full(n_centroids + 1, -1, np.int64),
+    }
+    inputs["ends"] = run(slow("count_postings"), inputs)["ends"]
+    inputs["docs"] = np.zeros(inputs["ends"][-1], np.uint16)
+    return inputs
+
+
+def step_inputs(n_tokens: int, dim: int, nbits: int, seed: int) -> Inputs:
+    """sum_by_entry."""
+    rng = np.random.default_rng(seed)
+    n_bytes, width = dim * nbits // 8, 8 // nbits
+    codebook = rng.standard_normal((n_bytes, 256, width)).astype(np.float32)
+    return {
+        "units": rng.standard_normal((n_tokens, dim)).astype(np.float32),
+        "codebook": codebook,
+        "half_norms": (np.square(codebook).sum(axis=2) / 2).astype(np.float32),
+        "start": n_tokens // 3,
+        "stop": n_tokens,
+        "sums": np.zeros(codebook.shape),
+        "counts": np.zeros(codebook.shape[:2], np.int64),
+    }

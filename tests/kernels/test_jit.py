@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from colmodern.kernels import jit
+
+SCRIPT = """
+import json, sys
+import numpy as np
+from colmodern.kernels.cpu import collect
+from colmodern.kernels.jit import tell_if_compiling
+
+told = []
+tell_if_compiling(told.append)
+n_found = collect(np.array([1, 0, 5]), np.zeros(3, np.int64), np.zeros(3, np.int32))
+tell_if_compiling(told.append)
+hits, misses = collect.stats.cache_hits, collect.stats.cache_misses
+json.dump([told, n_found, sum(hits.values()), sum(misses.values())], sys.stdout)
+"""
+
+
+def search_once(cache: Path) -> Any:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        env={**os.environ, "COLMODERN_CACHE": str(cache)},
+        capture_output=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+def kept_files(cache: Path) -> dict[str, tuple[int, int]]:
+    files = (path for path in cache.rglob("*") if path.is_file())
+    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
+
+
+def test_a_second_process_loads_what_the_first_compiled(tmp_path: Path) -> None:
+    told, n_found, hits, misses = search_once(tmp_path)
+    assert n_found == 2
+    assert (hits, misses) == (0, 1)
+    assert len(told) == 1
+    assert str(tmp_path) in told[0]
+    files = kept_files(tmp_path)
+    assert {Path(name).suffix for name in files} == {".nbi", ".nbc"}
+
+    assert search_once(tmp_path) == [[], 2, 1, 0]
+    assert kept_files(tmp_path) == files
+
+
+def test_the_cache_is_where_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = jit.cache_folder.__wrapped__
+    monkeypatch.setenv("COLMODERN_CACHE", str(tmp_path))
+    assert folder().parent == tmp_path / "kernels"
+    monkeypatch.delenv("COLMODERN_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for platform, variable in (("win32", "LOCALAPPDATA"), ("linux", "XDG_CACHE_HOME")):
+        monkeypatch.setattr(sys, "platform", platform)
+        monkeypatch.setenv(variable, str(tmp_path / platform))
+        assert folder().parent == tmp_path / platform / "colmodern" / "kernels"
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert folder().parent == Path.home() / "Library/Caches/colmodern/kernels"

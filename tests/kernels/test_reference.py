@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from kernels.kernel_inputs import WRITTEN, fast, parameters, slow
+
+from colmodern.kernels import cpu, encoding, final, reference
+
+floats = st.floats(-(2.0**60), 2.0**60, width=32)
+
+
+def kernels_in_python() -> set[str]:
+    """Public functions of the three modules; the last ones work inside kernels only."""
+    found = {
+        name
+        for module in (cpu, final, encoding)
+        for name, value in vars(module).items()
+        if hasattr(value, "py_func") and value.__module__ == module.__name__ and name[0] != "_"
+    }
+    return found - {"similarity", "longest_group", "choose_tokens"}
+
+
+def test_every_kernel_is_in_the_table_of_tests() -> None:
+    assert kernels_in_python() == set(WRITTEN)
+
+
+@pytest.mark.parametrize("name", sorted(WRITTEN))
+def test_names_and_arguments_are_those_of_the_reference(name: str) -> None:
+    assert parameters(fast(name)) == parameters(slow(name))
+
+
+@given(floats, floats, floats)
+@example(1 + 2**-12, 1 + 2**-12, 2.0**-60)  # float64 rounds onto a tie of float32
+@example(1 + 2**-12, 1 + 2**-12, -(2.0**-60))
+@example(1 + 2**-23, 1 + 2**-23, 2.0**26)
+def test_fused_is_rounded_once(a: float, b: float, c: float) -> None:
+    found = reference.fused(*(np.array([x], np.float32) for x in (a, b, c)))[0]
+    exact = Fraction(a) * Fraction(b) + Fraction(c)
+    away = abs(Fraction(float(found)) - exact)
+    for side in (np.float32(-np.inf), np.float32(np.inf)):
+        beside = np.nextafter(found, side)
+        if np.isfinite(beside):
+            assert away <= abs(Fraction(float(beside)) - exact)

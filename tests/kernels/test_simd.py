@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from llvmlite import binding, ir
+from numba import int16, types, uint64
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic
+
+from colmodern.kernels import dots, reference, simd
+
+ENDS = [-32_768, -32_767, -1, 0, 1, 32_767]
+lanes_of_16 = npst.arrays(
+    np.int16, 32, elements=st.one_of(st.sampled_from(ENDS), st.integers(-32_768, 32_767))
+)
+lanes_of_float = npst.arrays(np.float32, 32, elements=st.floats(-1e6, 1e6, width=32))
+
+
+@numba.njit
+def integer_operations(a: Any, b: Any, scalar: Any, bits: Any, out: Any) -> Any:
+    x, y = simd.load_i16(uint64(a.ctypes.data)), simd.load_i16(uint64(b.ctypes.data))
+    to, row = uint64(out.ctypes.data), uint64(64)
+    simd.store_i16(to, simd.add_i16(x, y))
+    simd.store_i16(to + row, simd.add_saturated(x, y))
+    simd.store_i16(to + row * 2, simd.subtract_saturated(x, y))
+    simd.store_i16(to + row * 3, simd.multiply_high(x, y))
+    simd.store_i16(to + row * 4, simd.maximum_i16(x, y))
+    simd.store_i16(to + row * 5, simd.splat_i16(scalar))
+    simd.store_i16(to + row * 6, simd.shift_left(x, int16(bits)))
+    simd.store_i16(to + row * 7, simd.load_i8(uint64(a.ctypes.data)))
+    simd.store_i16_as_i8(to + row * 8, x)
+    return simd.lanes_above(x, y), simd.total(x)
+
+
+@given(lanes_of_16, lanes_of_16, st.integers(-32_768, 32_767), st.integers(0, 8))
+@settings(max_examples=60)
+def test_int16_operations(a: np.ndarray, b: np.ndarray, scalar: int, bits: int) -> None:
+    out = np.zeros((9, 32), np.int16)
+    above, total = integer_operations(a, b, np.int16(scalar), bits, out)
+    x, y = a.astype(int), b.astype(int)
+    expected = [
+        (x + y).astype(np.int16),
+        np.clip(x + y, -32_768, 32_767),
+        np.clip(x - y, -32_768, 32_767),
+        (x * y) // 65_536,
+        np.maximum(x, y),
+        np.full(32, scalar),
+        (x << bits).astype(np.int16),
+        a.view(np.int8)[:32],
+    ]
+    np.testing.assert_array_equal(out[:8], expected)
+    np.testing.assert_array_equal(out[8].view(np.int8)[:32], a.astype(np.int8))
+    assert above == sum(1 << i for i in range(32) if x[i] > y[i])
+    assert total == x.sum()
+
+
+@numba.njit
+def float_operations(a: Any, b: Any, c: Any, floats: Any, integers: Any, shorts: Any) -> Any:
+    x, y = simd.load_f32(uint64(a.ctypes.data)), simd.load_f32(uint64(b.ctypes.data))
+    z = simd.load_f32(uint64(c.ctypes.data))
+    to, row = uint64(floats.ctypes.data), uint64(128)
+    simd.store_f32(to, simd.multiply_f32(x, y))
+    simd.store_f32(to + row, simd.subtract_f32(x, y))
+    simd.store_f32(to + row * 2, simd.multiply_add(x, y, z))
+    simd.store_f32(to + row * 3, simd.maximum_f32(x, y))
+    whole = simd.round_f32(x)
+    simd.store_f32(to + row * 4, simd.to_f32(whole))
+    to = uint64(integers.ctypes.data)
+    simd.store_i32(to, whole)
+    chosen = simd.choose(x, y, whole, simd.splat_i32(np.int32(7)))
+    simd.store_i32(to + row, chosen)
+    simd.store_i16(uint64(shorts.ctypes.data), simd.narrow(whole))
+    simd.store_low_bytes(uint64(shorts.ctypes.data) + uint64(64), whole)
+    return simd.total_f32(x)
+
+
+@given(lanes_of_float, lanes_of_float, lanes_of_float)
+@settings(max_examples=60)
+def test_float32_operations(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
+    a[:4] = [0.5, 1.5, -0.5, -1.5]  # halves go to even
+    floats, integers = np.zeros((5, 32), np.float32), np.zeros((2, 32), np.int32)
+    shorts = np.zeros((2, 32), np.int16)
+    total = float_operations(a, b, c, floats, integers, shorts)
+    whole = np.rint(a).astype(np.int32)
+    expected = [a * b, a - b, reference.fused(a, b, c), np.maximum(a, b), np.rint(a)]
+    np.testing.assert_array_equal(floats, expected)
+    np.testing.assert_array_equal(integers, [whole, np.where(a > b, whole, 7)])
+    np.testing.assert_array_equal(shorts[0], np.clip(whole, -32_768, 32_767))
+    np.testing.assert_array_equal(shorts[1].view(np.int8)[:32], whole.astype(np.int8))
+    halves = a
+    while len(halves) > 1:
+        halves = halves[: len(halves) // 2] + halves[len(halves) // 2 :]
+    assert np.float32(total) == halves[0]
+
+
+@numba.njit
+def widen_halves(halves: Any, lanes: Any, one_by_one: Any) -> None:
+    for at in range(0, len(halves), 32):
+        row = simd.load_f16(uint64(halves.ctypes.data) + uint64(at * 2))
+        simd.store_f32(uint64(lanes.ctypes.data) + uint64(at * 4), row)
+    for at in range(len(halves)):
+        one_by_one[at] = simd.scalar_f16(uint64(halves.ctypes.data) + uint64(at * 2))
+
+
+def test_every_half_float_is_widened_exactly() -> None:
+    bits = np.arange(1 << 16).astype(np.uint16)
+    lanes, one_by_one = np.empty(1 << 16, np.float32), np.empty(1 << 16, np.float32)
+    widen_halves(bits, lanes, one_by_one)
+    expected = bits.view(np.float16).astype(np.float32)
+    is_finite = np.isfinite(expected)
+    for found in (lanes, one_by_one):
+        np.testing.assert_array_equal(found[is_finite], expected[is_finite])
+        np.testing.assert_array_equal(np.signbit(found), np.signbit(expected))
+        assert np.all(np.abs(found[~is_finite]) >= 65_536)
+
+
+def dots_with(features: list[str], *, is_x86: bool) -> Any:
+    """The portable way of add_dots_of_4, as a processor with these features takes it."""
+
+    @intrinsic
+    def dots(context: Any, sums: Any, lanes: Any, scalars: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            before, many, one = values
+            word = simd._load(builder, one, ir.IntType(32), 1)
+            one = builder.bitcast(
+                simd._splat(builder, word, simd.I32.llvm), ir.VectorType(ir.IntType(8), 128)
+            )
+            many = simd._load(builder, many, one.type, 1)
+            triple = builder.module.triple
+            builder.module.triple = triple if is_x86 else "any"
+            sums = dots._portable_dots(builder, features, before, many, one)
+            builder.module.triple = triple
+            return sums
+
+        return simd.I32(simd.I32, types.uintp, types.uintp), generate
+
+    return dots
+
+
+BY_FEATURE = {
+    "sse2": ([], True),
+    "avx2": (["+avx2"], True),
+    "avx512bw": (["+avx2", "+avx512bw"], True),
+    "others": ([], False),
+    "this": None,
+}
+
+
+@pytest.mark.parametrize("name", list(BY_FEATURE))
+def test_dots_of_four_bytes(name: str) -> None:
+    how = BY_FEATURE[name]
+    if how and not set(how[0]) <= set(features_here()):
+        pytest.skip(f"this processor is without {how[0]}")
+    if how and how[1] and not is_x86():
+        pytest.skip("its instructions are those of x86")
+    add_dots = dots_with(how[0], is_x86=how[1]) if how else dots.add_dots_of_4
+
+    @numba.njit
+    def add(start: Any, lanes: Any, scalars: Any, out: Any) -> None:
+        sums = add_dots(
+            simd.splat_i32(start), uint64(lanes.ctypes.data), uint64(scalars.ctypes.data)
+        )
+        simd.store_i32(uint64(out.ctypes.data), sums)
+
+    rng = np.random.default_rng(1)
+    for turn in range(50):
+        lanes = rng.integers(0, 256, (32, 4)).astype(np.uint8)
+        scalars = rng.integers(-128, 128, 4).astype(np.int8)
+        if turn < 4:
+            lanes[:], scalars[:] = 255 * (turn % 2), (-128, 127)[turn // 2]
+        out = np.zeros(32, np.int32)
+        add(np.int32(-5 * turn), lanes, scalars, out)
+        np.testing.assert_array_equal(out, lanes.astype(int) @ scalars.astype(int) - 5 * turn)
+    assembly = "".join(add.inspect_asm().values())
+    n_dots = assembly.count("pmaddwd") + assembly.count("vpdpwssd")  # with its sum
+    if how and how[1]:
+        # LLVM may join the narrow ones of older processors into wider ones of this
+        assert 4 <= n_dots <= {"sse2": 16, "avx2": 8, "avx512bw": 4}[name]
+    elif name == "this" and is_x86():
+        assert "vpdpbusd" in assembly if "+avx512vnni" in features_here() else n_dots
+
+
+def features_here() -> list[str]:
+    return cpu_target.target_context.codegen()._tm_features.split(",")
+
+
+def is_x86() -> bool:
+    return binding.get_process_triple().startswith("x86_64")
