@@ -124,7 +124,7 @@ def dots_with(features: list[str], *, is_x86: bool) -> Any:
     """The portable way of add_dots_of_4, as a processor with these features takes it."""
 
     @intrinsic
-    def dots(context: Any, sums: Any, lanes: Any, scalars: Any) -> Any:
+    def add_dots(context: Any, sums: Any, lanes: Any, scalars: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             before, many, one = values
             word = simd._load(builder, one, ir.IntType(32), 1)
@@ -140,7 +140,7 @@ def dots_with(features: list[str], *, is_x86: bool) -> Any:
 
         return simd.I32(simd.I32, types.uintp, types.uintp), generate
 
-    return dots
+    return add_dots
 
 
 BY_FEATURE = {
