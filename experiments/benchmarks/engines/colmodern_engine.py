@@ -17,10 +17,8 @@ class Colmodern:
     def build(self, documents: Texts, folder: Path, options: Options) -> None:
         """Build from the store itself, which is mapped and streamed."""
         from colmodern import PlaidIndex
-        from colmodern.ragged.store import EmbeddingStore
 
-        ids = [str(row) for row in range(documents.n_docs)]
-        PlaidIndex.build(EmbeddingStore(documents.folder), folder, doc_ids=ids, **options)
+        PlaidIndex.build(documents.folder, folder, **options)
 
     def open(self, folder: Path, documents: Texts, options: Options, threads: int) -> None:
         """Map the index, and the store of embeddings when the last candidates are rescored."""
@@ -29,8 +27,10 @@ class Colmodern:
 
         self.index = PlaidIndex.load(folder)
         self.options: Options = {**options, "n_threads": threads}
+        store = EmbeddingStore(documents.folder)
+        self.row_of = {doc_id: row for row, doc_id in enumerate(store.doc_ids)}
         if options.get("rescore"):
-            self.options["rescore"] = EmbeddingStore(documents.folder)
+            self.options["rescore"] = store
 
     def pack(self, queries: list[np.ndarray]) -> Any:
         """TokenEmbeddings, or the array itself of a single query."""
@@ -45,5 +45,5 @@ class Colmodern:
         return self.index.search_batch(packed, k, **self.options)
 
     def rows(self, results: Any) -> list[list[int]]:
-        """Ids are row numbers as text."""
-        return [[int(doc_id) for doc_id, _ in found] for found in results]
+        """Row numbers behind the store's ids."""
+        return [[self.row_of[doc_id] for doc_id, _ in found] for found in results]
