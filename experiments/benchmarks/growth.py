@@ -36,7 +36,6 @@ COLUMNS = (
     "k",
     "threads",
     "build_s",
-    "build_peak_anonymous_mb",
     "index_mb",
     "bytes_per_token",
     "latency_ms_median",
