@@ -85,14 +85,7 @@ def build(
 @click.argument("embeddings", type=_FOLDER)
 def add(index: Path, embeddings: Path) -> None:
     """Add the documents of EMBEDDINGS, all of which must be new, to INDEX."""
-    from colmodern.cli.progress import TerminalProgress
-    from colmodern.index.plaid.index import PlaidIndex
-    from colmodern.pipeline.artifacts import store_of
-
-    opened = PlaidIndex.load(index)
-    with TerminalProgress() as progress:
-        opened.add(store_of(embeddings), progress=progress)
-    _say(opened, index)
+    _put(index, embeddings, replace=False)
 
 
 @command.command("update")
@@ -100,14 +93,7 @@ def add(index: Path, embeddings: Path) -> None:
 @click.argument("embeddings", type=_FOLDER)
 def update(index: Path, embeddings: Path) -> None:
     """Add the documents of EMBEDDINGS to INDEX, in place of those with the same ids."""
-    from colmodern.cli.progress import TerminalProgress
-    from colmodern.index.plaid.index import PlaidIndex
-    from colmodern.pipeline.artifacts import store_of
-
-    opened = PlaidIndex.load(index)
-    with TerminalProgress() as progress:
-        opened.update(store_of(embeddings), progress=progress)
-    _say(opened, index)
+    _put(index, embeddings, replace=True)
 
 
 @command.command("delete")
@@ -154,6 +140,18 @@ def check(index: Path) -> None:
         PlaidIndex.check(index, progress=progress)
     click.echo("nothing is wrong")
     _say(PlaidIndex.load(index), index)
+
+
+def _put(index: Path, embeddings: Path, *, replace: bool) -> None:
+    from colmodern.cli.progress import TerminalProgress
+    from colmodern.index.plaid.index import PlaidIndex
+    from colmodern.pipeline.artifacts import store_of
+
+    opened = PlaidIndex.load(index)
+    put = opened.update if replace else opened.add
+    with TerminalProgress() as progress:
+        put(store_of(embeddings), progress=progress)
+    _say(opened, index)
 
 
 def _say(opened: PlaidIndex, index: Path) -> None:

@@ -89,9 +89,22 @@ class Centroids:
             known = _are_ids(token_ids) & (token_ids < len(self.token_cells))
             cells = self.token_cells[np.where(known, token_ids, 0)].astype(np.int64)
             return np.where(known & (cells >= 0), cells, n_cells)
+        return _nearest(self._middles, values)
+
+    @cached_property
+    def _middles(self) -> Centroids:
         assert self.coarse is not None
-        middles = quantize(self.coarse, np.array([0, n_cells]), None, None)
-        return middles.assign(values, np.zeros(len(values), np.int32))
+        return _one_cell(self.coarse)
+
+
+def _one_cell(centroids: Floats) -> Centroids:
+    """Centroids that every token chooses among."""
+    return quantize(centroids, np.array([0, len(centroids)]), None, None)
+
+
+def _nearest(middles: Centroids, values: Floats) -> Ints:
+    """(n_tokens,) nearest centroid of one cell."""
+    return middles.assign(values, np.zeros(len(values), np.int32))
 
 
 def quantize(
@@ -168,8 +181,7 @@ def _coarse_cells(values: Floats, n_centroids: int, seed: int) -> tuple[Floats, 
     most = min(_MOST_CELLS, max(1, len(values) // _FEWEST_POINTS))
     n_cells = int(np.clip(np.sqrt(n_centroids), 1, most))
     coarse = _kmeans(values, np.arange(len(values)), n_cells, seed)
-    middles = quantize(coarse, np.array([0, len(coarse)]), None, None)
-    cell = middles.assign(values, np.zeros(len(values), np.int32))
+    cell = _nearest(_one_cell(coarse), values)
     used = np.unique(cell)  # a middle without tokens would be a cell without centroids
     return coarse[used], np.searchsorted(used, cell)
 

@@ -15,6 +15,12 @@ from colmodern.progress import Progress
 
 Floats = npt.NDArray[np.float32]
 TokenIds = npt.NDArray[np.int32]
+CodeDtype = np.dtype[np.uint16] | np.dtype[np.uint32]
+
+
+def code_dtype(n_centroids: int) -> CodeDtype:
+    """The smallest dtype that holds every centroid's number."""
+    return np.dtype(np.uint16) if n_centroids <= 1 << 16 else np.dtype(np.uint32)
 
 
 class Encoded(NamedTuple):
@@ -54,9 +60,9 @@ class Codec:
         return len(self.mean)
 
     @property
-    def code_dtype(self) -> type[np.unsignedinteger]:
+    def code_dtype(self) -> CodeDtype:
         """The smallest dtype that names every centroid."""
-        return np.uint16 if len(self.centroids.rows) <= 1 << 16 else np.uint32
+        return code_dtype(len(self.centroids.rows))
 
     def encode(self, values: npt.NDArray[np.floating], token_ids: TokenIds | None) -> Encoded:
         """Compress (n_tokens, dim) embeddings; token by token, so chunks do not matter."""

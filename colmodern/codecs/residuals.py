@@ -18,7 +18,6 @@ from colmodern.kernels.encoding import sum_by_entry
 Floats = npt.NDArray[np.float32]
 ResidualKind = Literal["pq", "residual"]
 
-_SAMPLE = 1 << 16  # unit residuals
 _ITERATIONS = 16
 
 
@@ -27,9 +26,6 @@ def train_codebook(units: Floats, nbits: int, kind: ResidualKind, *, seed: int) 
 
     units: (n_sampled, dim) float32 residuals of length 1; nbits: 1, 2, 4 or 8
     """
-    if len(units) > _SAMPLE:
-        chosen = np.random.default_rng(seed).choice(len(units), _SAMPLE, replace=False)
-        units = units[np.sort(chosen)]
     train = _train_products if kind == "pq" else _train_scalars
     return train(np.ascontiguousarray(units), nbits, seed)
 

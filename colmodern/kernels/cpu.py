@@ -17,7 +17,7 @@ from numba import int64, uint64
 from colmodern.kernels import dots, simd
 from colmodern.kernels.jit import compiled
 
-_CHUNK = 64  # centroids under one maximum; find_probes looks only into the best chunks
+CHUNK = 64  # centroids under one maximum; find_probes looks only into the best chunks
 _LOWEST = np.int16(-32768)
 _AHEAD = 6  # documents whose codes are asked for before their turn
 GROUP = 16  # documents whose residuals are asked for together
@@ -78,8 +78,8 @@ def score_centroids(
             row = simd.narrow(simd.round_f32(unit))
             simd.store_i16(out + uint64((first + j) * 64), row)
             top = simd.maximum_i16(top, row)
-        if (first + 4) % _CHUNK == 0 or first + 4 >= stop:
-            simd.store_i16(tops + uint64(first // _CHUNK * 64), top)
+        if (first + 4) % CHUNK == 0 or first + 4 >= stop:
+            simd.store_i16(tops + uint64(first // CHUNK * 64), top)
             top = simd.splat_i16(_LOWEST)
 
 
@@ -101,7 +101,7 @@ def find_probes(scores: Any, maxima: Any, n_lanes: int, probes: Any) -> None:
         for chunk in range(maxima.shape[0]):
             if maxima[chunk, lane] < least:
                 continue
-            for centroid in range(chunk * _CHUNK, min((chunk + 1) * _CHUNK, n_centroids)):
+            for centroid in range(chunk * CHUNK, min((chunk + 1) * CHUNK, n_centroids)):
                 if scores[centroid, lane] >= least:
                     # one sortable number: high score first, then small centroid
                     found[n] = (-int64(scores[centroid, lane]) << 32) + centroid

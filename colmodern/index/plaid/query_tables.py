@@ -10,13 +10,12 @@ import numpy.typing as npt
 
 from colmodern.codecs.codec import Codec
 from colmodern.index.plaid.threads import Threads
-from colmodern.kernels.cpu import fill_tables, score_centroids
+from colmodern.kernels.cpu import CHUNK, fill_tables, score_centroids
 from colmodern.kernels.int8 import query_to_bytes
 from colmodern.kernels.simd import LANES
 
 Floats = npt.NDArray[np.float32]
 
-_CHUNK = 64  # centroids under one maximum
 _HEADROOM = 1.25  # of int16, for a centroid's similarity plus a residual's
 _LARGEST_SUM = 32_767
 _WIDE = 2.0  # reaches: the best token by centroid may lose one, and another one may gain one
@@ -147,7 +146,7 @@ def _score_centroids(
     lane_scales = scales / np.float32(unit)
     lane_scales.reshape(-1)[n_tokens:] = 0
     n = len(centroids.rows)
-    n_chunks = -(-n // _CHUNK)
+    n_chunks = -(-n // CHUNK)
     scores = np.empty((blocks, n, LANES), np.int16)
     maxima = np.empty((blocks, n_chunks, LANES), np.int16)
 
@@ -160,8 +159,8 @@ def _score_centroids(
                 query_bytes[block],
                 lane_scales[block],
                 n_tokens <= LANES // 2,
-                start * _CHUNK,
-                min(stop * _CHUNK, n),
+                start * CHUNK,
+                min(stop * CHUNK, n),
                 scores[block],
                 maxima[block],
             )

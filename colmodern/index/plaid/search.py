@@ -31,6 +31,7 @@ from colmodern.kernels.cpu import (
     score_compressed,
 )
 from colmodern.kernels.final import score_decoded, score_stored
+from colmodern.kernels.simd import LANES
 
 Rows = npt.NDArray[np.int64]  # doc_index values, ascending
 Scores = npt.NDArray[np.int32]
@@ -168,7 +169,7 @@ def _probe(tables: QueryTables, nprobe: int, threads: Threads) -> npt.NDArray[np
     nprobe = min(nprobe, tables.centroid_scores.shape[1])
     probes = np.empty((tables.n_tokens, nprobe), np.int32)
     for block in range(blocks):
-        part = probes[block * 32 : (block + 1) * 32]
+        part = probes[block * LANES : (block + 1) * LANES]
         find_probes(tables.centroid_scores[block], tables.maxima[block], len(part), part)
     return probes
 
@@ -211,28 +212,43 @@ def _gather(
     return np.concatenate(rows), np.concatenate(sums)
 
 
-def _prune(tables: QueryTables, view: View, rows: Rows, threads: Threads) -> Scores:
-    out = np.empty(len(rows), np.int32)
+def _score_docs(
+    view: View,
+    rows: Rows,
+    threads: Threads,
+    score: Callable[[Segment, slice, Rows], None],
+    *,
+    least: int = _FEWEST_DOCS,
+) -> None:
+    """Call score(segment, places among rows, rows inside the segment), split over threads."""
     for segment, places, inside in view.by_segment(rows):
-        part = out[places]
 
-        def score(
+        def part(
             start: int,
             stop: int,
             segment: Segment = segment,
+            first: int = places.start,
             inside: Rows = inside,
-            part: Scores = part,
         ) -> None:
-            score_by_centroids(
-                inside[start:stop],
-                segment.doc_offsets,
-                segment.codes,
-                tables.centroid_scores,
-                tables.empty,
-                part[start:stop],
-            )
+            score(segment, slice(first + start, first + stop), inside[start:stop])
 
-        threads.split(score, len(inside), least=_FEWEST_DOCS * 8)
+        threads.split(part, len(inside), least=least)
+
+
+def _prune(tables: QueryTables, view: View, rows: Rows, threads: Threads) -> Scores:
+    out = np.empty(len(rows), np.int32)
+
+    def score(segment: Segment, places: slice, docs: Rows) -> None:
+        score_by_centroids(
+            docs,
+            segment.doc_offsets,
+            segment.codes,
+            tables.centroid_scores,
+            tables.empty,
+            out[places],
+        )
+
+    _score_docs(view, rows, threads, score, least=_FEWEST_DOCS * 8)
     return out
 
 
@@ -244,25 +260,13 @@ def _refine(
     threads: Threads,
 ) -> Scores:
     out = np.empty(len(rows), np.int32)
-    for segment, places, inside in view.by_segment(rows):
-        part = out[places]
 
-        def score(
-            start: int,
-            stop: int,
-            segment: Segment = segment,
-            inside: Rows = inside,
-            part: Scores = part,
-        ) -> None:
-            score_compressed(
-                inside[start:stop],
-                *_tokens(segment),
-                *_integers(tables, slack),
-                tables.empty,
-                part[start:stop],
-            )
+    def score(segment: Segment, places: slice, docs: Rows) -> None:
+        score_compressed(
+            docs, *_tokens(segment), *_integers(tables, slack), tables.empty, out[places]
+        )
 
-        threads.split(score, len(inside), least=_FEWEST_DOCS)
+    _score_docs(view, rows, threads, score)
     return out
 
 
@@ -277,45 +281,34 @@ def _score(
     out = np.empty(len(rows), np.float32)
     codec = view.codec.codec
     addresses, is_half = stored(rows) if stored else (None, False)
-    for segment, places, inside in view.by_segment(rows):
-        part = out[places]
-        there = None if addresses is None else addresses[places]
 
-        def score(
-            start: int,
-            stop: int,
-            segment: Segment = segment,
-            inside: Rows = inside,
-            part: npt.NDArray[np.float32] = part,
-            there: npt.NDArray[np.uint64] | None = there,
-        ) -> None:
-            docs = inside[start:stop]
-            common = (docs, *_tokens(segment), *_integers(tables, slack))
-            if there is None:
-                score_decoded(
-                    *common,
-                    tables.rounding,
-                    tables.padded,
-                    codec.centroids.rows,
-                    codec.centroids.scales,
-                    codec.codebook,
-                    np.float32(codec.gain_step),
-                    part[start:stop],
-                )
-                filled = segment.doc_offsets[docs + 1] > segment.doc_offsets[docs]
-                part[start:stop] += np.where(filled, np.float32(tables.constant), np.float32(0))
-            else:
-                score_stored(
-                    *common,
-                    tables.loss,
-                    tables.padded,
-                    there[start:stop],
-                    codec.dim,
-                    is_half,
-                    part[start:stop],
-                )
+    def score(segment: Segment, places: slice, docs: Rows) -> None:
+        common = (docs, *_tokens(segment), *_integers(tables, slack))
+        if addresses is not None:
+            score_stored(
+                *common,
+                tables.loss,
+                tables.padded,
+                addresses[places],
+                codec.dim,
+                is_half,
+                out[places],
+            )
+            return
+        score_decoded(
+            *common,
+            tables.rounding,
+            tables.padded,
+            codec.centroids.rows,
+            codec.centroids.scales,
+            codec.codebook,
+            np.float32(codec.gain_step),
+            out[places],
+        )
+        filled = segment.doc_offsets[docs + 1] > segment.doc_offsets[docs]
+        out[places] += np.where(filled, np.float32(tables.constant), np.float32(0))
 
-        threads.split(score, len(inside), least=_FEWEST_DOCS)
+    _score_docs(view, rows, threads, score)
     return out
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from colmodern.codecs.codec import code_dtype
 from colmodern.errors import StorageError
 from colmodern.files import sha256_of_file
 from colmodern.index.plaid.doc_ids import ID_FILES, DocIds
@@ -65,11 +66,6 @@ class Segment:
 def segment_name(number: int) -> str:
     """The folder of a segment."""
     return f"segment-{number:05d}"
-
-
-def code_dtype(n_centroids: int) -> np.dtype[np.uint16] | np.dtype[np.uint32]:
-    """The smallest dtype that holds every centroid's number."""
-    return np.dtype(np.uint16) if n_centroids <= 1 << 16 else np.dtype(np.uint32)
 
 
 def record_segment(folder: Path, name: str, *, n_docs: int, n_tokens: int) -> SegmentRecord:

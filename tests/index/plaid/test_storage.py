@@ -16,13 +16,13 @@ from index.plaid.tiny_index import (
     write_index,
 )
 
+from colmodern.codecs.codec import code_dtype
 from colmodern.errors import StorageError
 from colmodern.files import sha256_of_json, write_json
 from colmodern.index.plaid import storage
 from colmodern.index.plaid.check import check_index
 from colmodern.index.plaid.doc_ids import write_doc_ids
 from colmodern.index.plaid.manifest import Manifest, building_folder, commit, read_manifest
-from colmodern.index.plaid.segment import code_dtype
 from colmodern.index.plaid.storage import open_index, remove_leftovers
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from colmodern.codecs.codec import code_dtype
 from colmodern.files import sha256_of_file
 from colmodern.index.plaid.doc_ids import write_doc_ids
 from colmodern.index.plaid.manifest import CodecRecord, Manifest, commit, read_manifest
 from colmodern.index.plaid.segment import (
     SEGMENT_FILES,
     SegmentRecord,
-    code_dtype,
     record_segment,
     segment_name,
 )
