@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import click
-import ir_measures
-import numpy as np
 from results import append_rows, machine_and_commit
 
-from colmodern import ExactIndex, PlaidIndex, TokenEmbeddings
+from colmodern import ExactIndex, PlaidIndex, TokenEmbeddings, evaluate
+from colmodern.evaluation.fidelity import compare
 from colmodern.ragged.store import EmbeddingStore
+from colmodern.types import Qrels, ScoredDoc
+
+Found = list[list[ScoredDoc]]
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 COLUMNS = (
@@ -41,47 +43,25 @@ COLUMNS = (
     "nDCG@10",
     "exact_nDCG@10",
 )
-_K, _BEYOND = 100, 100
-_TIE = 1e-5  # of a MaxSim score: documents this near to the last place may take it
-
-Found = list[list[tuple[str, float]]]
+_K = 100
 
 
 def exact_results(path: Path, store: EmbeddingStore, queries: TokenEmbeddings) -> Found:
     """The best documents by exact MaxSim, from the file if it is there."""
     if not path.exists():
-        found = ExactIndex(store, store.doc_ids, memory_budget="2G").search_batch(
-            queries, _K + _BEYOND
-        )
+        found = ExactIndex(store, store.doc_ids, memory_budget="2G").search_batch(queries, _K)
         path.write_text(json.dumps(found))
-    return [[(doc_id, score) for doc_id, score in one] for one in json.loads(path.read_text())]
+    return [[ScoredDoc(*scored) for scored in one] for one in json.loads(path.read_text())]
 
 
-def overlap(found: Found, exact: Found, k: int) -> float:
-    """Mean share of the exact k that was found; documents tied with the last one count."""
-    shares = []
-    for some, truth in zip(found, exact, strict=True):
-        last = truth[min(k, len(truth)) - 1][1] - _TIE
-        right = {doc_id for doc_id, score in truth if score >= last}
-        shares.append(min(k, sum(doc_id in right for doc_id, _ in some[:k])) / k)
-    return float(np.mean(shares))
-
-
-def ndcg(found: Found, query_ids: list[str], qrels: list[ir_measures.Qrel]) -> float:
-    """nDCG@10 over the queries."""
-    run = [
-        ir_measures.ScoredDoc(query_id, doc_id, score)
-        for query_id, some in zip(query_ids, found, strict=True)
-        for doc_id, score in some
-    ]
-    asked = [qrel for qrel in qrels if qrel.query_id in set(query_ids)]
-    return float(ir_measures.calc_aggregate([ir_measures.nDCG @ 10], asked, run).popitem()[1])
-
-
-def read_qrels(path: Path, name: str) -> list[ir_measures.Qrel]:
-    """Judgments of a BEIR file, with the set's name before the document's."""
-    lines = [line.split("\t") for line in path.read_text().splitlines()[1:]]
-    return [ir_measures.Qrel(query, f"{name}/{doc}", int(grade)) for query, doc, grade in lines]
+def qrels_of(path: Path, name: str, query_ids: list[str]) -> Qrels:
+    """Judgments of a BEIR file for these queries, with the set's name before the document's."""
+    qrels: dict[str, dict[str, int]] = {}
+    for line in path.read_text().splitlines()[1:]:
+        query_id, doc_id, grade = line.split("\t")
+        if query_id in query_ids:
+            qrels.setdefault(query_id, {})[f"{name}/{doc_id}"] = int(grade)
+    return qrels
 
 
 @click.command()
@@ -116,17 +96,19 @@ def main(
                 ids = asked.doc_ids[:max_queries]
                 exact = exact_results(work / f"{name}-{set_name}-exact.json", store, queries)
                 options = {"rescore": store} if rescore else {}
-                found = [[*map(tuple, one)] for one in index.search_batch(queries, _K, **options)]
-                qrels = read_qrels(qrels_at, set_name)
+                found = index.search_batch(queries, _K, **options)
+                qrels = qrels_of(qrels_at, set_name, ids)
+                run, truth = dict(zip(ids, found, strict=True)), dict(zip(ids, exact, strict=True))
+                lost = compare(run, truth, qrels, measures=["nDCG@10"], k=_K)
+                reached = evaluate(run, qrels, ["nDCG@10"])
                 row = {"date": date.today().isoformat(), **machine_and_commit()}
                 row |= {"collection": name, "n_docs": store.n_docs, "n_tokens": store.n_tokens}
                 row |= {"dim": store.dim, "queries": set_name, "n_queries": len(ids), "k": _K}
                 row["index"] = f"nbits={nbits}{' rescored' if rescore else ''}"
                 row["bytes_per_token"] = size + (2 * store.dim if rescore else 0)
-                row["overlap@10"] = round(overlap(found, exact, 10), 4)
-                row["overlap@100"] = round(overlap(found, exact, 100), 4)
-                row["nDCG@10"] = round(ndcg(found, ids, qrels), 4)
-                row["exact_nDCG@10"] = round(ndcg(exact, ids, qrels), 4)
+                row |= {name: round(value, 4) for name, value in lost.overlap.items()}
+                row["nDCG@10"] = round(reached.mean["nDCG@10"], 4)
+                row["exact_nDCG@10"] = round(lost.exact.mean["nDCG@10"], 4)
                 click.echo({key: row[key] for key in COLUMNS[7:]})
                 rows.append(row)
     append_rows(results / "fidelity.csv", rows, COLUMNS)
