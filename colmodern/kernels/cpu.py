@@ -1,8 +1,9 @@
 """Search kernels on the processor; ``reference.py`` says in plain NumPy what each computes.
 
-Shapes: a block of lanes is 32 query tokens. ``centroid_scores`` is (n_blocks, n_centroids, 32)
-int16 and ``tables`` (n_blocks, n_bytes, 256, 32) int8, both in one unit of similarity per query;
-``lanes`` (n_blocks,) uint32 has a bit for each lane that holds a query token. ``codes`` (n_tokens,)
+Shapes: a block of lanes is up to n_lanes query tokens, 16 or 32. ``centroid_scores`` is
+(n_blocks, n_centroids, n_lanes) int16 and ``tables`` (n_blocks, n_bytes, 256, n_lanes) int8, both
+in one unit of similarity per query; ``lanes`` (n_blocks,) uint16 or uint32, whose type says how
+many lanes there are, has a bit for each that holds a query token. ``codes`` (n_tokens,)
 uint16 or uint32, ``gains`` (n_tokens,) uint8 and ``residuals`` (n_tokens, n_bytes) uint8 are a
 segment's tokens, ``doc_offsets`` (n_docs + 1,) int64 its documents.
 """
@@ -30,7 +31,7 @@ def score_centroids(
     centroid_scales: Any,
     query_bytes: Any,
     lane_scales: Any,
-    half: bool,
+    mask: Any,
     start: int,
     stop: int,
     scores: Any,
@@ -40,47 +41,42 @@ def score_centroids(
 
     centroids: (n_centroids, dim) int8; centroid_sums: (n_centroids,) int32, 128 times the row sums;
     centroid_scales: (n_centroids,) float32
-    query_bytes: (dim / 4, 32, 4) uint8, the query quantised to int8, plus 128
-    lane_scales: (32,) float32, from integer products to units; 0 where there is no query token
-    half: there are at most 16 query tokens, so lanes 16 to 31 need no products
-    scores: (n_centroids, 32) int16, written; maxima: (n_centroids / 64, 32) int16, written
+    query_bytes: (dim / 4, n_lanes, 4) uint8, the query quantised to int8, plus 128
+    lane_scales: (n_lanes,) float32, from integer products to units; 0 where there is no query token
+    mask: of the block's lanes
+    scores: (n_centroids, n_lanes) int16 and maxima: (n_centroids / 64, n_lanes) int16, written
     """
-    dim = centroids.shape[1]
+    dim, n_lanes = centroids.shape[1], simd.n_lanes(mask)
+    row_size = uint64(2) * n_lanes
     rows, queries = uint64(centroids.ctypes.data), uint64(query_bytes.ctypes.data)
     out, tops = uint64(scores.ctypes.data), uint64(maxima.ctypes.data)
-    scales = simd.load_f32(uint64(lane_scales.ctypes.data))
-    top = simd.splat_i16(_LOWEST)
+    scales = simd.load_f32(uint64(lane_scales.ctypes.data), mask)
+    top = simd.splat_i16(_LOWEST, mask)
     for first in range(start, stop, 4):
-        a = simd.splat_i32(-centroid_sums[first])
-        b = simd.splat_i32(-centroid_sums[min(first + 1, stop - 1)])
-        c = simd.splat_i32(-centroid_sums[min(first + 2, stop - 1)])
-        d = simd.splat_i32(-centroid_sums[min(first + 3, stop - 1)])
+        a = simd.splat_i32(-centroid_sums[first], mask)
+        b = simd.splat_i32(-centroid_sums[min(first + 1, stop - 1)], mask)
+        c = simd.splat_i32(-centroid_sums[min(first + 2, stop - 1)], mask)
+        d = simd.splat_i32(-centroid_sums[min(first + 3, stop - 1)], mask)
         row_a = rows + uint64(first * dim)
         row_b = rows + uint64(min(first + 1, stop - 1) * dim)
         row_c = rows + uint64(min(first + 2, stop - 1) * dim)
         row_d = rows + uint64(min(first + 3, stop - 1) * dim)
         for group in range(0, dim, 4):
-            lanes = queries + uint64(group * 32)
-            if half:
-                a = dots.add_dots_of_4_low(a, lanes, row_a + uint64(group))
-                b = dots.add_dots_of_4_low(b, lanes, row_b + uint64(group))
-                c = dots.add_dots_of_4_low(c, lanes, row_c + uint64(group))
-                d = dots.add_dots_of_4_low(d, lanes, row_d + uint64(group))
-            else:
-                a = dots.add_dots_of_4(a, lanes, row_a + uint64(group))
-                b = dots.add_dots_of_4(b, lanes, row_b + uint64(group))
-                c = dots.add_dots_of_4(c, lanes, row_c + uint64(group))
-                d = dots.add_dots_of_4(d, lanes, row_d + uint64(group))
+            lanes = queries + uint64(group) * n_lanes
+            a = dots.add_dots_of_4(a, lanes, row_a + uint64(group))
+            b = dots.add_dots_of_4(b, lanes, row_b + uint64(group))
+            c = dots.add_dots_of_4(c, lanes, row_c + uint64(group))
+            d = dots.add_dots_of_4(d, lanes, row_d + uint64(group))
         for j in range(min(4, stop - first)):
             total = a if j == 0 else (b if j == 1 else (c if j == 2 else d))
-            scale = simd.splat_f32(centroid_scales[first + j])
+            scale = simd.splat_f32(centroid_scales[first + j], mask)
             unit = simd.multiply_f32(simd.multiply_f32(simd.to_f32(total), scale), scales)
             row = simd.narrow(simd.round_f32(unit))
-            simd.store_i16(out + uint64((first + j) * 64), row)
+            simd.store_i16(out + uint64(first + j) * row_size, row)
             top = simd.maximum_i16(top, row)
         if (first + 4) % CHUNK == 0 or first + 4 >= stop:
-            simd.store_i16(tops + uint64(first // CHUNK * 64), top)
-            top = simd.splat_i16(_LOWEST)
+            simd.store_i16(tops + uint64(first // CHUNK) * row_size, top)
+            top = simd.splat_i16(_LOWEST, mask)
 
 
 @compiled
@@ -117,13 +113,14 @@ def gather(probes: Any, scores: Any, list_offsets: Any, list_docs: Any, state: A
 
     A query token without a probed centroid in a document counts as its last probed one.
 
-    probes: (n_query_tokens, nprobe) int32; scores: (n_blocks, n_centroids, 32) int16
+    probes: (n_query_tokens, nprobe) int32; scores: (n_blocks, n_centroids, n_lanes) int16
     list_offsets: (n_centroids + 1,) uint32 and list_docs: (n_postings,) uint16, one block of lists
     state: (n_docs,) int64, written: the sum times 65536 plus the number of the last query token
         that was found, from 1; 0 beforehand, or 65535 for a document to be passed over
     """
+    n_lanes = scores.shape[2]
     for token in range(probes.shape[0]):
-        block, lane, turn = token // 32, token % 32, int64(token + 1)
+        block, lane, turn = token // n_lanes, token % n_lanes, int64(token + 1)
         floor = int64(scores[block, probes[token, probes.shape[1] - 1], lane])
         for j in range(probes.shape[1]):
             centroid = probes[token, j]
@@ -182,13 +179,13 @@ def keep_best(scores: Any, n: int) -> Any:
 
 @compiled
 def score_by_centroids(
-    docs: Any, doc_offsets: Any, codes: Any, centroid_scores: Any, empty: int, out: Any
+    docs: Any, doc_offsets: Any, codes: Any, centroid_scores: Any, lanes: Any, empty: int, out: Any
 ) -> None:
     """MaxSim with every token replaced by its centroid, in units.
 
     docs: (n,) int64 rows; empty: score of a document without tokens; out: (n,) int32, written
     """
-    first = uint64(codes.ctypes.data)
+    first, row_size = uint64(codes.ctypes.data), uint64(2) * simd.n_lanes(lanes[0])
     for i in range(len(docs)):
         if i + _AHEAD < len(docs):
             ahead = docs[i + _AHEAD]
@@ -200,9 +197,10 @@ def score_by_centroids(
         score = np.int32(0) if stop > start else np.int32(empty)
         for block in range(centroid_scores.shape[0] if stop > start else 0):
             rows = uint64(centroid_scores[block].ctypes.data)
-            best = simd.splat_i16(_LOWEST)
+            mask = lanes[block]
+            best = simd.splat_i16(_LOWEST, mask)
             for token in range(start, stop):
-                row = simd.load_i16(rows + uint64(codes[token]) * uint64(64))
+                row = simd.load_i16(rows + uint64(codes[token]) * row_size, mask)
                 best = simd.maximum_i16(best, row)
             score += simd.total(best)
         out[i] = score
@@ -210,18 +208,28 @@ def score_by_centroids(
 
 @compiled
 def similarity(
-    rows: Any, tables: Any, code: Any, residual: Any, n_bytes: int, factor: Any, shift: Any
+    rows: Any,
+    tables: Any,
+    mask: Any,
+    code: Any,
+    residual: Any,
+    n_bytes: int,
+    factor: Any,
+    shift: Any,
 ) -> Any:
     """One token against one block of lanes, in units: centroid plus residual.
 
-    rows, tables: addresses of the block's centroid_scores and tables; residual: of the token's bytes
+    rows, tables: addresses of the block's centroid_scores and tables; mask: of its lanes
+    residual: address of the token's bytes
     """
-    total = simd.load_i8(tables + simd.scalar_u8(residual) * uint64(32))
+    n_lanes = simd.n_lanes(mask)
+    total = simd.load_i8(tables + simd.scalar_u8(residual) * n_lanes, mask)
     for part in range(1, n_bytes):
         entry = uint64(part * 256) + simd.scalar_u8(residual + uint64(part))
-        total = simd.add_i16(total, simd.load_i8(tables + entry * uint64(32)))
-    scaled = simd.multiply_high(simd.shift_left(total, shift), simd.splat_i16(factor))
-    return simd.add_saturated(simd.load_i16(rows + uint64(code) * uint64(64)), scaled)
+        total = simd.add_i16(total, simd.load_i8(tables + entry * n_lanes, mask))
+    scaled = simd.multiply_high(simd.shift_left(total, shift), simd.splat_i16(factor, mask))
+    row = simd.load_i16(rows + uint64(code) * uint64(2) * n_lanes, mask)
+    return simd.add_saturated(row, scaled)
 
 
 @compiled
@@ -255,6 +263,7 @@ def score_compressed(
     out[:] = 0
     for block in range(centroid_scores.shape[0]):
         rows, table = uint64(centroid_scores[block].ctypes.data), uint64(tables[block].ctypes.data)
+        mask = lanes[block]
         for group in range(0, len(docs), GROUP):
             last = min(group + GROUP, len(docs))
             n = 0
@@ -262,7 +271,7 @@ def score_compressed(
                 start, stop = doc_offsets[docs[i]], doc_offsets[docs[i] + 1]
                 before, n = (
                     n,
-                    choose_tokens(start, stop, codes, gains, rows, lanes[block], slack, chosen, n),
+                    choose_tokens(start, stop, codes, gains, rows, mask, slack, chosen, n),
                 )
                 ends[i - group] = n
                 for at in range(before, n):  # they are far apart: ask for all before using one
@@ -271,7 +280,7 @@ def score_compressed(
                     simd.prefetch(place + uint64(n_bytes - 1))
             at = 0
             for i in range(group, last):
-                best = simd.splat_i16(_LOWEST)
+                best = simd.splat_i16(_LOWEST, mask)
                 has_tokens = at < ends[i - group]
                 while at < ends[i - group]:
                     token = chosen[at]
@@ -280,6 +289,7 @@ def score_compressed(
                         similarity(
                             rows,
                             table,
+                            mask,
                             codes[token],
                             start_of + uint64(token * n_bytes),
                             n_bytes,
@@ -313,49 +323,50 @@ def choose_tokens(
     codes: Any,
     gains: Any,
     rows: Any,
-    lanes: Any,
+    mask: Any,
     slack: Any,
     chosen: Any,
     n: int,
 ) -> int:
     """Append the tokens that can win some lane; returns the new length of ``chosen``."""
-    bar = simd.splat_i16(_LOWEST)
+    row_size = uint64(2) * simd.n_lanes(mask)
+    bar = simd.splat_i16(_LOWEST, mask)
     for token in range(start, stop):
-        bar = simd.maximum_i16(bar, simd.load_i16(rows + uint64(codes[token]) * uint64(64)))
+        bar = simd.maximum_i16(bar, simd.load_i16(rows + uint64(codes[token]) * row_size, mask))
     for token in range(start, stop):
-        row = simd.load_i16(rows + uint64(codes[token]) * uint64(64))
-        most = simd.add_saturated(row, simd.splat_i16(slack[gains[token]]))
+        row = simd.load_i16(rows + uint64(codes[token]) * row_size, mask)
+        most = simd.add_saturated(row, simd.splat_i16(slack[gains[token]], mask))
         chosen[n] = token
         # not below: a token without residual still equals its centroid
-        n += 1 if ~simd.lanes_above(bar, most) & lanes != 0 else 0
+        n += 1 if ~simd.lanes_above(bar, most) & mask != 0 else 0
     return n
 
 
 @compiled
-def fill_tables(codebook: Any, queries: Any, scale: Any, tables: Any) -> Any:
+def fill_tables(codebook: Any, queries: Any, mask: Any, scale: Any, tables: Any) -> Any:
     """Products of one block of lanes with every codebook entry, times ``scale``, as int8.
 
-    codebook: (n_bytes, 256, width) float32; queries: (dim, 32) float32
-    tables: (n_bytes, 256, 32) int8, written unless scale is 0
-    Returns (32,) float32, the largest magnitude in each lane before scaling.
+    codebook: (n_bytes, 256, width) float32; queries: (dim, n_lanes) float32; mask: of the lanes
+    tables: (n_bytes, 256, n_lanes) int8, written unless scale is 0
+    Returns (n_lanes,) float32, the largest magnitude in each lane before scaling.
     """
-    width, most = codebook.shape[2], np.empty(32, np.float32)
+    width, most = codebook.shape[2], np.empty(queries.shape[1], np.float32)
     places, out = uint64(queries.ctypes.data), uint64(tables.ctypes.data)
-    largest, zero = simd.splat_f32(np.float32(0)), simd.splat_f32(np.float32(0))
-    by = simd.splat_f32(np.float32(scale))
+    n_lanes = simd.n_lanes(mask)
+    zero = simd.splat_f32(np.float32(0), mask)
+    largest, by = zero, simd.splat_f32(np.float32(scale), mask)
     for part in range(codebook.shape[0]):
         for entry in range(256):
             product = zero
             for j in range(width):
-                lanes = simd.load_f32(places + uint64((part * width + j) * 128))
-                product = simd.multiply_add(
-                    lanes, simd.splat_f32(codebook[part, entry, j]), product
-                )
+                lanes = simd.load_f32(places + uint64((part * width + j) * 4) * n_lanes, mask)
+                weight = simd.splat_f32(codebook[part, entry, j], mask)
+                product = simd.multiply_add(lanes, weight, product)
             if scale == 0:
                 largest = simd.maximum_f32(largest, product)
                 largest = simd.maximum_f32(largest, simd.subtract_f32(zero, product))
             else:
                 row = simd.narrow(simd.round_f32(simd.multiply_f32(product, by)))
-                simd.store_i16_as_i8(out + uint64((part * 256 + entry) * 32), row)
+                simd.store_i16_as_i8(out + uint64(part * 256 + entry) * n_lanes, row)
     simd.store_f32(uint64(most.ctypes.data), largest)
     return most

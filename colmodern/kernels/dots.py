@@ -9,66 +9,46 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
+from numba.core.registry import cpu_target
 
-from colmodern.kernels.simd import (
-    _I8,
-    _I16,
-    _I32,
+from colmodern.kernels.vectors import (
+    BYTE,
     I32,
-    LANES,
-    _call,
-    _constant,
-    _join,
-    _load,
-    _slice,
-    _splat,
+    INT,
+    SHORT,
+    call,
+    constant,
+    join,
+    load,
+    operation,
+    splat,
+    take_lanes,
 )
 
 
-def _dots_of_4(name: str, n_lanes: int) -> Any:
-    """The intrinsic that works on the first ``n_lanes`` lanes and leaves the others as they are."""
+@operation(I32, I32, types.uintp, types.uintp)
+def add_dots_of_4(builder: Any, total: Any, lanes: Any, scalars: Any) -> Any:
+    """Add to each int32 lane the dot product of four bytes.
 
-    def dots(context: Any, total: Any, lanes: Any, scalars: Any) -> Any:
-        """Add to each int32 lane the dot product of four bytes.
-
-        lanes: address of (32, 4) uint8, four dimensions of each lane
-        scalars: address of (4,) int8, the same dimensions of the one vector on the other side
-        """
-
-        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            total, lanes, scalars = values
-            sums = _slice(builder, total, 0, n_lanes)
-            many = _load(builder, lanes, ir.VectorType(_I8, 4 * n_lanes), 1)
-            word = _splat(builder, _load(builder, scalars, _I32, 1), sums.type)
-            one = builder.bitcast(word, many.type)
-            features = context.codegen()._tm_features.split(",")
-            if "+avx512vnni" in features:
-                name = "llvm.x86.avx512.vpdpbusd.512"
-                sums = _call_in_parts(builder, name, [sums, many, one], 16)
-            else:
-                sums = _portable_dots(builder, features, sums, many, one)
-            if n_lanes == LANES:
-                return sums
-            return _join(builder, sums, _slice(builder, total, n_lanes, LANES - n_lanes))
-
-        return I32(I32, types.uintp, types.uintp), generate
-
-    dots.__name__ = name
-    return intrinsic(dots)
-
-
-add_dots_of_4 = _dots_of_4("add_dots_of_4", LANES)
-add_dots_of_4_low = _dots_of_4("add_dots_of_4_low", LANES // 2)
+    lanes: address of (n_lanes, 4) uint8, four dimensions of each lane
+    scalars: address of (4,) int8, the same dimensions of the one vector on the other side
+    """
+    many = load(builder, lanes, ir.VectorType(BYTE, 4 * total.type.count), 1)
+    word = splat(builder, load(builder, scalars, INT, 1), total.type)
+    one = builder.bitcast(word, many.type)
+    features = cpu_target.target_context.codegen()._tm_features.split(",")
+    if "+avx512vnni" in features:
+        return _call_in_parts(builder, "llvm.x86.avx512.vpdpbusd.512", [total, many, one], 16)
+    return _portable_dots(builder, features, total, many, one)
 
 
 def _portable_dots(builder: Any, features: list[str], sums: Any, many: Any, one: Any) -> Any:
     # bytes 0 and 2 of a lane, then 1 and 3, as two int16 each: no byte leaves its lane
-    halves = ir.VectorType(_I16, 2 * sums.type.count)
+    halves = ir.VectorType(SHORT, 2 * sums.type.count)
     many, one = builder.bitcast(many, halves), builder.bitcast(one, halves)
-    eight = _constant(halves, 8)
+    eight = constant(halves, 8)
     for a, b in (
-        (builder.and_(many, _constant(halves, 255)), builder.shl(one, eight)),
+        (builder.and_(many, constant(halves, 255)), builder.shl(one, eight)),
         (builder.lshr(many, eight), one),
     ):
         dots = _dots_of_2(builder, features, a, builder.ashr(b, eight))
@@ -87,9 +67,9 @@ def _dots_of_2(builder: Any, features: list[str], a: Any, b: Any) -> Any:
                 return _call_in_parts(builder, name, [a, b], n_lanes)
         return _call_in_parts(builder, "llvm.x86.sse2.pmadd.wd", [a, b], 4)
     count = a.type.count // 2
-    wide = ir.VectorType(_I32, count)
+    wide = ir.VectorType(INT, count)
     even, odd = (
-        [builder.sext(_slice(builder, side, start, count, 2), wide) for side in (a, b)]
+        [builder.sext(take_lanes(builder, side, start, count, 2), wide) for side in (a, b)]
         for start in (0, 1)
     )
     return builder.add(builder.mul(*even), builder.mul(*odd))
@@ -101,8 +81,8 @@ def _call_in_parts(builder: Any, name: str, values: list[Any], n_lanes: int) -> 
     n_parts, parts = width // (32 * n_lanes), []
     for i in range(n_parts):
         counts = [value.type.count // n_parts for value in values]
-        slices = [_slice(builder, v, i * n, n) for v, n in zip(values, counts, strict=True)]
-        parts.append(_call(builder, name, ir.VectorType(_I32, n_lanes), slices))
+        slices = [take_lanes(builder, v, i * n, n) for v, n in zip(values, counts, strict=True)]
+        parts.append(call(builder, name, ir.VectorType(INT, n_lanes), slices))
     while len(parts) > 1:
-        parts = [_join(builder, *parts[i : i + 2]) for i in range(0, len(parts), 2)]
+        parts = [join(builder, *parts[i : i + 2]) for i in range(0, len(parts), 2)]
     return parts[0]

@@ -13,6 +13,7 @@ from numba import int64, uint64
 
 from colmodern.kernels import dots, simd
 from colmodern.kernels.jit import compiled
+from colmodern.kernels.vectors import ALL
 
 
 @compiled
@@ -48,18 +49,18 @@ def assign_centroids(
                     codes[order[start + lane]] = first
                 continue
             _fill_lanes(values, order[start : start + n], lanes, scales)
-            scale = simd.load_f32(uint64(scales.ctypes.data))
-            best = simd.splat_f32(np.float32(-np.inf))
-            where = simd.splat_i32(np.int32(first))
+            scale = simd.load_f32(uint64(scales.ctypes.data), ALL)
+            best = simd.splat_f32(np.float32(-np.inf), ALL)
+            where = simd.splat_i32(np.int32(first), ALL)
             for centroid in range(first, last):
-                total = simd.splat_i32(-centroid_sums[centroid])
+                total = simd.splat_i32(-centroid_sums[centroid], ALL)
                 row = rows + uint64(centroid * dim)
                 for at in range(0, dim, 4):
                     total = dots.add_dots_of_4(total, bytes_ + uint64(at * 32), row + uint64(at))
-                by = simd.splat_f32(centroid_scales[centroid])
+                by = simd.splat_f32(centroid_scales[centroid], ALL)
                 product = simd.multiply_f32(simd.multiply_f32(simd.to_f32(total), by), scale)
-                near = simd.subtract_f32(product, simd.splat_f32(half_norms[centroid]))
-                where = simd.choose(near, best, simd.splat_i32(np.int32(centroid)), where)
+                near = simd.subtract_f32(product, simd.splat_f32(half_norms[centroid], ALL))
+                where = simd.choose(near, best, simd.splat_i32(np.int32(centroid), ALL), where)
                 best = simd.maximum_f32(near, best)
             simd.store_i32(uint64(chosen.ctypes.data), where)
             for lane in range(n):
@@ -138,14 +139,14 @@ def _choose_entries(unit: Any, codebook: Any, half_norms: Any, chosen: Any) -> N
     """
     width = codebook.shape[2]
     for part in range(codebook.shape[0]):
-        best = simd.splat_f32(np.float32(-np.inf))
-        where = simd.splat_i32(np.int32(0))
+        best = simd.splat_f32(np.float32(-np.inf), ALL)
+        where = simd.splat_i32(np.int32(0), ALL)
         for entry in range(256):
-            near = simd.splat_f32(-half_norms[part, entry])
+            near = simd.splat_f32(-half_norms[part, entry], ALL)
             for j in range(width):
-                lanes = simd.load_f32(unit + uint64((part * width + j) * 128))
-                near = simd.multiply_add(lanes, simd.splat_f32(codebook[part, entry, j]), near)
-            where = simd.choose(near, best, simd.splat_i32(np.int32(entry)), where)
+                lanes = simd.load_f32(unit + uint64((part * width + j) * 128), ALL)
+                near = simd.multiply_add(lanes, simd.splat_f32(codebook[part, entry, j], ALL), near)
+            where = simd.choose(near, best, simd.splat_i32(np.int32(entry), ALL), where)
             best = simd.maximum_f32(near, best)
         simd.store_low_bytes(chosen + uint64(part * 32), where)
 

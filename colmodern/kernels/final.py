@@ -13,6 +13,7 @@ from numba import uint32, uint64
 from colmodern.kernels import simd
 from colmodern.kernels.cpu import GROUP, choose_tokens, longest_group, similarity
 from colmodern.kernels.jit import compiled
+from colmodern.kernels.vectors import ALL
 
 _LOWEST = np.int16(-32768)
 
@@ -26,7 +27,7 @@ def _contenders(
     residuals: Any,
     rows: Any,
     table: Any,
-    lanes: Any,
+    mask: Any,
     factors: Any,
     slack: Any,
     shift: Any,
@@ -38,23 +39,24 @@ def _contenders(
 ) -> int:
     """Append a document's tokens that are within ``margin`` of the best in some lane.
 
-    similarities: (n_doc_tokens, 32) int16, scratch
-    tokens: int64 and masks: uint32, the lanes of each; appended to after the first n
+    mask: of the lanes; similarities: (n_doc_tokens, n_lanes) int16, scratch
+    tokens: int64 and masks: uint16 or uint32, the lanes of each; appended to after the first n
     Returns their new length.
     """
     out, first = uint64(similarities.ctypes.data), n
     residual, n_bytes = uint64(residuals.ctypes.data), residuals.shape[1]
-    last = choose_tokens(start, stop, codes, gains, rows, lanes, slack, tokens, first)
+    last = choose_tokens(start, stop, codes, gains, rows, mask, slack, tokens, first)
     for at in range(first, last):
         place = residual + uint64(tokens[at] * n_bytes)
         simd.prefetch(place)
         simd.prefetch(place + uint64(n_bytes - 1))
-    best = simd.splat_i16(_LOWEST)
+    best, row_size = simd.splat_i16(_LOWEST, mask), uint64(2) * simd.n_lanes(mask)
     for at in range(first, last):
         token = tokens[at]
         value = similarity(
             rows,
             table,
+            mask,
             codes[token],
             residual + uint64(token * n_bytes),
             n_bytes,
@@ -62,11 +64,11 @@ def _contenders(
             shift,
         )
         best = simd.maximum_i16(best, value)
-        simd.store_i16(out + uint64((at - first) * 64), value)
-    least = simd.subtract_saturated(best, simd.splat_i16(margin))
+        simd.store_i16(out + uint64(at - first) * row_size, value)
+    least = simd.subtract_saturated(best, simd.splat_i16(margin, mask))
     for at in range(first, last):
-        value = simd.load_i16(out + uint64((at - first) * 64))
-        tokens[n], masks[n] = tokens[at], ~simd.lanes_above(least, value) & lanes
+        value = simd.load_i16(out + uint64(at - first) * row_size, mask)
+        tokens[n], masks[n] = tokens[at], ~simd.lanes_above(least, value) & mask
         n += 1 if masks[n] != 0 else 0
     return n
 
@@ -74,9 +76,10 @@ def _contenders(
 @compiled
 def _dot(a: Any, b: Any, dim: int) -> Any:
     """Product of float32 rows at addresses a and b; dim is a multiple of 32."""
-    total = simd.splat_f32(np.float32(0))
+    total = simd.splat_f32(np.float32(0), ALL)
     for at in range(0, dim, 32):
-        x, y = simd.load_f32(a + uint64(at * 4)), simd.load_f32(b + uint64(at * 4))
+        x = simd.load_f32(a + uint64(at * 4), ALL)
+        y = simd.load_f32(b + uint64(at * 4), ALL)
         total = simd.multiply_add(x, y, total)
     return simd.total_f32(total)
 
@@ -119,10 +122,11 @@ def score_decoded(
     out: (n,) float32, written; without what the corpus mean adds; 0 for a document without tokens
     """
     longest = longest_group(docs, doc_offsets)
-    similarities = np.empty((longest, 32), np.int16)
-    tokens, masks = np.empty(longest + 1, np.int64), np.empty(longest + 1, np.uint32)
+    n_lanes = centroid_scores.shape[2]
+    similarities = np.empty((longest, n_lanes), np.int16)
+    tokens, masks = np.empty(longest + 1, np.int64), np.empty(longest + 1, lanes.dtype)
     ends = np.empty(GROUP, np.int64)
-    row, best = np.zeros(queries.shape[1], np.float32), np.empty(32, np.float32)
+    row, best = np.zeros(queries.shape[1], np.float32), np.empty(n_lanes, np.float32)
     out[:] = 0
     for block in range(centroid_scores.shape[0]):
         rows, table = uint64(centroid_scores[block].ctypes.data), uint64(tables[block].ctypes.data)
@@ -181,10 +185,11 @@ def score_stored(
     """
     size = dim * (2 if is_half else 4)
     longest = longest_group(docs, doc_offsets)
-    similarities = np.empty((longest, 32), np.int16)
-    tokens, masks = np.empty(longest + 1, np.int64), np.empty(longest + 1, np.uint32)
+    n_lanes = centroid_scores.shape[2]
+    similarities = np.empty((longest, n_lanes), np.int16)
+    tokens, masks = np.empty(longest + 1, np.int64), np.empty(longest + 1, lanes.dtype)
     ends = np.empty(GROUP, np.int64)
-    row, best = np.zeros(queries.shape[1], np.float32), np.empty(32, np.float32)
+    row, best = np.zeros(queries.shape[1], np.float32), np.empty(n_lanes, np.float32)
     out[:] = 0
     for block in range(centroid_scores.shape[0]):
         rows, table = uint64(centroid_scores[block].ctypes.data), uint64(tables[block].ctypes.data)
@@ -221,9 +226,9 @@ def _widen(address: Any, dim: int, is_half: bool, row: Any) -> None:
     whole = dim // 32 * 32
     for at in range(0, whole, 32):
         if is_half:
-            simd.store_f32(to + uint64(at * 4), simd.load_f16(address + uint64(at * 2)))
+            simd.store_f32(to + uint64(at * 4), simd.load_f16(address + uint64(at * 2), ALL))
         else:
-            simd.store_f32(to + uint64(at * 4), simd.load_f32(address + uint64(at * 4)))
+            simd.store_f32(to + uint64(at * 4), simd.load_f32(address + uint64(at * 4), ALL))
     for at in range(whole, dim):
         if is_half:
             row[at] = simd.scalar_f16(address + uint64(at * 2))
@@ -236,9 +241,10 @@ def _raise_best(mask: Any, queries: Any, block: int, row: Any, best: Any) -> Non
     """Raise the best similarity of each lane in the mask by one token."""
     width = queries.shape[1]
     first = uint64(queries.ctypes.data)
-    for lane in range(32):
-        if mask >> uint32(lane) & uint32(1):
-            query = first + uint64((block * 32 + lane) * width * 4)
+    n_lanes = len(best)
+    for lane in range(n_lanes):
+        if uint32(mask) >> uint32(lane) & uint32(1):
+            query = first + uint64((block * n_lanes + lane) * width * 4)
             best[lane] = max(best[lane], _dot(query, row, width))
 
 
@@ -246,7 +252,7 @@ def _raise_best(mask: Any, queries: Any, block: int, row: Any, best: Any) -> Non
 def _sum_finite(best: Any) -> Any:
     """Sum of the lanes that hold a query token."""
     total = np.float32(0)
-    for lane in range(32):
+    for lane in range(len(best)):
         if best[lane] > -np.inf:
             total += best[lane]
     return total

@@ -14,6 +14,7 @@ from numba import uint64
 
 from colmodern.kernels import dots, simd
 from colmodern.kernels.jit import compiled
+from colmodern.kernels.vectors import lanes_of, masks_of
 
 _LOWEST = np.float32(-3.4e38)
 
@@ -43,70 +44,75 @@ def quantize_tokens(values: Any, rows: Any, scales: Any, sums: Any) -> None:
 def maxsim_int8(
     query_bytes: Any,
     lane_scales: Any,
-    n_lanes: int,
+    mask: Any,
     doc_offsets: Any,
     rows: Any,
     scales: Any,
     sums: Any,
     out: Any,
 ) -> None:
-    """Add one block of up to 32 query tokens to every document's MaxSim.
+    """Add one block of up to 16 or 32 query tokens to every document's MaxSim.
 
-    query_bytes: (dim / 4, 32, 4) uint8, the query as int8, plus 128; lane_scales: (32,) float32
+    query_bytes: (dim / 4, n_lanes, 4) uint8, the query as int8, plus 128
+    lane_scales: (n_lanes,) float32; mask: uint16 or uint32, a bit for each lane in use
     doc_offsets: (n_docs + 1,) int64; rows, scales, sums: as quantize_tokens wrote them
     out: (n_docs,) float32, added to; a document without tokens adds 0
     """
     dim = rows.shape[1]
     queries, first = uint64(query_bytes.ctypes.data), uint64(rows.ctypes.data)
-    best_of = np.empty(32, np.float32)
+    n_lanes, best_of = simd.n_lanes(mask), np.empty(len(lane_scales), np.float32)
     for doc in range(len(doc_offsets) - 1):
         start, stop = doc_offsets[doc], doc_offsets[doc + 1]
-        best = simd.splat_f32(_LOWEST)
+        best = simd.splat_f32(_LOWEST, mask)
         for token in range(start, stop, 4):
             # four tokens at a time hide the latency of the products; the last one repeats
             b_at = min(token + 1, stop - 1)
             c_at, d_at = min(token + 2, stop - 1), min(token + 3, stop - 1)
             row_a, row_b = first + uint64(token * dim), first + uint64(b_at * dim)
             row_c, row_d = first + uint64(c_at * dim), first + uint64(d_at * dim)
-            a, b = simd.splat_i32(-sums[token]), simd.splat_i32(-sums[b_at])
-            c, d = simd.splat_i32(-sums[c_at]), simd.splat_i32(-sums[d_at])
+            a, b = simd.splat_i32(-sums[token], mask), simd.splat_i32(-sums[b_at], mask)
+            c, d = simd.splat_i32(-sums[c_at], mask), simd.splat_i32(-sums[d_at], mask)
             for group in range(0, dim, 4):
-                lanes = queries + uint64(group * 32)
+                lanes = queries + uint64(group) * n_lanes
                 a = dots.add_dots_of_4(a, lanes, row_a + uint64(group))
                 b = dots.add_dots_of_4(b, lanes, row_b + uint64(group))
                 c = dots.add_dots_of_4(c, lanes, row_c + uint64(group))
                 d = dots.add_dots_of_4(d, lanes, row_d + uint64(group))
-            best = _raise(best, a, scales[token])
-            best = _raise(best, b, scales[b_at])
-            best = _raise(best, c, scales[c_at])
-            best = _raise(best, d, scales[d_at])
+            best = _raise(best, a, scales[token], mask)
+            best = _raise(best, b, scales[b_at], mask)
+            best = _raise(best, c, scales[c_at], mask)
+            best = _raise(best, d, scales[d_at], mask)
         simd.store_f32(uint64(best_of.ctypes.data), best)
-        for lane in range(n_lanes if stop > start else 0):
-            out[doc] += best_of[lane] * lane_scales[lane]
+        for lane in range(len(lane_scales) if stop > start else 0):
+            if mask >> lane & 1:
+                out[doc] += best_of[lane] * lane_scales[lane]
 
 
 @compiled
-def _raise(best: Any, products: Any, scale: Any) -> Any:
+def _raise(best: Any, products: Any, scale: Any, mask: Any) -> Any:
     """Lane-wise maximum with one token's similarities."""
-    return simd.maximum_f32(simd.multiply_f32(simd.to_f32(products), simd.splat_f32(scale)), best)
+    return simd.maximum_f32(
+        simd.multiply_f32(simd.to_f32(products), simd.splat_f32(scale, mask)), best
+    )
 
 
 def query_to_bytes(
     query: npt.NDArray[np.floating],
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-    """A (n_query_tokens, dim) query in the form of the byte kernels, in blocks of 32 lanes.
+    """A (n_query_tokens, dim) query in the form of the byte kernels, in blocks of lanes.
 
-    Returns (n_blocks, dim / 4, 32, 4) uint8 bytes and (n_blocks, 32) float32 scales: a lane's
-    int8 values, which are the bytes minus 128, times its scale are the query token.
+    Returns (n_blocks, dim / 4, n_lanes, 4) uint8 bytes and (n_blocks, n_lanes) float32 scales, for
+    the lanes of ``masks_of``: a lane's int8 values, which are the bytes minus 128, times its scale
+    are the query token.
     """
     n, dim = query.shape
-    blocks = -(-n // simd.LANES)
-    by_lane = np.zeros((blocks * simd.LANES, dim), np.float32)
-    by_lane[:n] = query
-    by_lane = by_lane.reshape(blocks, simd.LANES, dim)
+    masks = masks_of(n)
+    padded = np.zeros((len(masks) * lanes_of(masks), dim), np.float32)
+    padded[:n] = query
+    by_lane = padded.reshape(len(masks), -1, dim)
     largest = np.maximum(np.abs(by_lane).max(axis=2), 1e-12)
     rounded = (np.rint(by_lane * (127 / largest)[..., None]) + 128).astype(np.uint8)
-    grouped = rounded.reshape(blocks, simd.LANES, dim // 4, 4).transpose(0, 2, 1, 3)
+    grouped = rounded.reshape(*by_lane.shape[:2], dim // 4, 4).transpose(0, 2, 1, 3)
     return np.ascontiguousarray(grouped), np.asarray(largest / 127, np.float32)
 
 
@@ -128,12 +134,11 @@ class Int8Documents:
         """(n_docs,) MaxSim of a (n_query_tokens, dim) query with every document."""
         scores = np.zeros(len(self.offsets) - 1, np.float32)
         query_bytes, scales = query_to_bytes(query)
-        for block in range(len(query_bytes)):
-            n_lanes = min(simd.LANES, len(query) - block * simd.LANES)
+        for block, mask in enumerate(masks_of(len(query))):
             maxsim_int8(
                 query_bytes[block],
                 scales[block],
-                n_lanes,
+                mask,
                 self.offsets,
                 self.rows,
                 self.scales,

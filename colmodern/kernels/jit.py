@@ -14,7 +14,16 @@ from typing import Any
 import numba
 
 _log = logging.getLogger(__name__)
-_SOURCES = ("simd", "dots", "jit", "cpu", "final", "encoding", "int8")  # of compiled kernels
+_SOURCES = (
+    "vectors",
+    "simd",
+    "dots",
+    "jit",
+    "cpu",
+    "final",
+    "encoding",
+    "int8",
+)  # of compiled kernels
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -55,14 +55,14 @@ def score_centroids(
     centroid_scales: Array,
     query_bytes: Array,
     lane_scales: Array,
-    half: bool,
+    mask: int,
     start: int,
     stop: int,
     scores: Array,
     maxima: Array,
 ) -> None:
-    """Similarity of centroids start to stop to 32 query tokens, and its maximum by chunk of 64."""
-    queries = query_bytes.transpose(1, 0, 2).reshape(32, -1).astype(np.int64)
+    """Similarity of centroids start to stop to a block's lanes, and its maximum by chunk of 64."""
+    queries = query_bytes.transpose(1, 0, 2).reshape(len(lane_scales), -1).astype(np.int64)
     products = centroids[start:stop].astype(np.int64) @ queries.T
     totals = (products - centroid_sums[start:stop, None]).astype(np.float32)
     units = totals * centroid_scales[start:stop, None] * lane_scales  # rounded after each product
@@ -83,7 +83,8 @@ def gather(
 ) -> None:
     """Sum over query tokens of each document's best probed centroid, above the token's last one."""
     for token, centroids in enumerate(probes):
-        of_centroid = scores[token // 32, :, token % 32].astype(int)
+        block, lane = divmod(token, scores.shape[2])
+        of_centroid = scores[block, :, lane].astype(int)
         floor = of_centroid[centroids[-1]]
         best: dict[int, int] = {}
         for centroid in centroids:
@@ -110,12 +111,18 @@ def keep_best(scores: Array, n: int) -> Array:
 
 
 def score_by_centroids(
-    docs: Array, doc_offsets: Array, codes: Array, centroid_scores: Array, empty: int, out: Array
+    docs: Array,
+    doc_offsets: Array,
+    codes: Array,
+    centroid_scores: Array,
+    lanes: Array,
+    empty: int,
+    out: Array,
 ) -> None:
     """MaxSim with every token replaced by its centroid; also lanes without a query token count."""
     for i, doc in enumerate(docs):
         tokens = codes[doc_offsets[doc] : doc_offsets[doc + 1]]
-        blocks = centroid_scores[:, tokens].astype(np.int32)  # (n_blocks, n_doc_tokens, 32)
+        blocks = centroid_scores[:, tokens].astype(np.int32)  # (n_blocks, n_doc_tokens, n_lanes)
         out[i] = blocks.max(axis=1).sum() if len(tokens) else empty
 
 
@@ -148,12 +155,12 @@ def score_compressed(
 
 
 def choose_tokens(
-    start: int, stop: int, codes: Array, gains: Array, rows: Array, lanes: int, slack: Array
+    start: int, stop: int, codes: Array, gains: Array, rows: Array, mask: int, slack: Array
 ) -> list[int]:
     """Tokens of a document whose centroid plus slack reaches, in some lane, its best centroid."""
-    of_tokens = rows[codes[start:stop]].astype(np.int64)  # (n_doc_tokens, 32)
+    of_tokens = rows[codes[start:stop]].astype(np.int64)  # (n_doc_tokens, n_lanes)
     most = np.minimum(of_tokens + slack[gains[start:stop], None], 32_767)
-    reaches = (most >= of_tokens.max(axis=0, initial=-32_768)) & is_filled(lanes)
+    reaches = (most >= of_tokens.max(axis=0, initial=-32_768)) & is_filled(mask, rows.shape[1])
     return [start + int(i) for i in np.flatnonzero(reaches.any(axis=1))]
 
 
@@ -167,36 +174,37 @@ def similarities(
     factors: Array,
     shift: int,
 ) -> Array:
-    """(len(tokens), 32) int64 similarities to one block of lanes: centroid plus residual.
+    """(len(tokens), n_lanes) int64 similarities to one block of lanes: centroid plus residual.
 
     The sum of a token's table entries, shifted left, fits int16.
     """
-    entries = table[np.arange(len(table)), residuals[tokens]]  # (len(tokens), n_bytes, 32)
+    entries = table[np.arange(len(table)), residuals[tokens]]  # (len(tokens), n_bytes, n_lanes)
     sums = entries.sum(axis=1, dtype=np.int64) << shift
     scaled = sums * factors[gains[tokens], None] >> 16  # towards minus infinity
     return _to_int16(rows[codes[tokens]] + scaled).astype(np.int64)
 
 
-def is_filled(lanes: int) -> Array:
-    """(32,) bool, the lanes that hold a query token."""
-    return (int(lanes) >> np.arange(32) & 1).astype(bool)
+def is_filled(mask: int, n_lanes: int) -> Array:
+    """(n_lanes,) bool, the lanes that hold a query token."""
+    return (int(mask) >> np.arange(n_lanes) & 1).astype(bool)
 
 
-def fill_tables(codebook: Array, queries: Array, scale: float, tables: Array) -> Array:
-    """Products of 32 lanes with every codebook entry, times scale, as int8.
+def fill_tables(codebook: Array, queries: Array, mask: int, scale: float, tables: Array) -> Array:
+    """Products of a block's lanes with every codebook entry, times scale, as int8.
 
     With scale 0 it returns the largest magnitude in each lane and writes nothing.
     """
     n_bytes, _, width = codebook.shape
-    products = np.zeros((n_bytes, 256, 32), np.float32)
+    n_lanes = queries.shape[1]
+    products = np.zeros((n_bytes, 256, n_lanes), np.float32)
     for j in range(width):
-        of_part = queries.reshape(n_bytes, width, 32)[:, j]
+        of_part = queries.reshape(n_bytes, width, n_lanes)[:, j]
         products = fused(codebook[:, :, j, None], of_part[:, None], products)
     if scale == 0:
         most: Array = np.abs(products).max(axis=(0, 1))
         return most
     tables[:] = np.rint(products * np.float32(scale)).astype(np.int8)
-    return np.zeros(32, np.float32)
+    return np.zeros(n_lanes, np.float32)
 
 
 def fused(a: Array, b: Array, c: Array) -> Array:

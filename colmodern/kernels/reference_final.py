@@ -91,13 +91,14 @@ def _contenders(
     margin: int,
 ) -> Array:
     """(n_doc_tokens, n_query_tokens) whether a token's integer similarity is near the best."""
-    near = np.zeros((stop - start, 32 * len(lanes)), bool)
+    n_lanes = centroid_scores.shape[2]
+    near = np.zeros((stop - start, n_lanes * len(lanes)), bool)
     for block, (rows, table) in enumerate(zip(centroid_scores, tables, strict=True)):
         tokens = choose_tokens(start, stop, codes, gains, rows, lanes[block], slack)
         found = similarities(tokens, rows, table, codes, gains, residuals, factors, shift)
         least = np.maximum(found.max(axis=0, initial=-32_768) - margin, -32_768)
-        near[np.array(tokens, int) - start, 32 * block : 32 * (block + 1)] = (
-            (found >= least) & is_filled(lanes[block])
+        near[np.array(tokens, int) - start, n_lanes * block : n_lanes * (block + 1)] = (
+            (found >= least) & is_filled(lanes[block], n_lanes)
         )  # fmt: skip
     return near
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from colmodern.kernels import cpu, encoding, final, reference, reference_encoding, reference_final
+from colmodern.kernels.vectors import lanes_of, masks_of
 
 # kernel -> the arguments that it writes
 WRITTEN = {
@@ -91,28 +92,29 @@ def assert_equal(name: str, inputs: Inputs, *, atol: float | None = None) -> Non
 def centroid_inputs(n_centroids: int, dim: int, seed: int, *, kind: str = "random") -> Inputs:
     """score_centroids; kind: random, ends (of int8, beyond int16) or equal."""
     rng = np.random.default_rng(seed)
+    n_lanes, mask = (16, np.uint16(0xFFFF)) if n_centroids % 2 else (32, np.uint32(0xFFFFFFFF))
     centroids = rng.integers(-127, 128, (n_centroids, dim)).astype(np.int8)
-    query_bytes = rng.integers(1, 256, (dim // 4, 32, 4)).astype(np.uint8)
+    query_bytes = rng.integers(1, 256, (dim // 4, n_lanes, 4)).astype(np.uint8)
     if kind == "ends":
         centroids = rng.choice(np.array([-128, 127], np.int8), (n_centroids, 1)).repeat(dim, axis=1)
-        query_bytes = rng.choice(np.array([0, 255], np.uint8), (1, 32, 1)).repeat(dim // 4, axis=0)
+        query_bytes = rng.choice(np.array([0, 255], np.uint8), (1, n_lanes, 1)).repeat(
+            dim // 4, axis=0
+        )
         query_bytes = query_bytes.repeat(4, axis=2)
     elif kind == "equal":
         centroids[:] = centroids[0]
-    lane_scales = rng.uniform(1e-3, 1.0 if kind == "ends" else 0.1, 32).astype(np.float32)
-    half = bool(n_centroids % 2)  # as with at most 16 query tokens
-    lane_scales[16 if half else 32 :] = 0
+    lane_scales = rng.uniform(1e-3, 1.0 if kind == "ends" else 0.1, n_lanes).astype(np.float32)
     return {
         "centroids": centroids,
         "centroid_sums": (128 * centroids.sum(axis=1, dtype=np.int32)).astype(np.int32),
         "centroid_scales": rng.uniform(0.5, 1.0, n_centroids).astype(np.float32),
         "query_bytes": query_bytes,
         "lane_scales": lane_scales,
-        "half": half,
+        "mask": mask,
         "start": 0,
         "stop": n_centroids,
-        "scores": np.zeros((n_centroids, 32), np.int16),
-        "maxima": np.zeros((-(-n_centroids // 64), 32), np.int16),
+        "scores": np.zeros((n_centroids, n_lanes), np.int16),
+        "maxima": np.zeros((-(-n_centroids // 64), n_lanes), np.int16),
     }
 
 
@@ -146,7 +148,8 @@ def gather_inputs(
 ) -> Inputs:
     """gather, with an eighth of the documents blocked."""
     rng = np.random.default_rng(seed)
-    scores = scores_of((-(-n_query_tokens // 32), n_centroids, 32), kind, rng)
+    masks = masks_of(n_query_tokens)
+    scores = scores_of((len(masks), n_centroids, lanes_of(masks)), kind, rng)
     by_token = scores.transpose(0, 2, 1).reshape(-1, n_centroids)[:n_query_tokens]
     probes = np.argsort(-by_token.astype(np.int32), axis=1, kind="stable")[:, :nprobe]
     lists = [
@@ -187,14 +190,14 @@ def token_inputs(
 ) -> Inputs:
     """score_by_centroids, score_compressed, score_decoded and score_stored; slack: for all gains."""
     rng = np.random.default_rng(seed)
-    n_blocks, n_bytes, n_tokens = -(-n_query_tokens // 32), dim * nbits // 8, sum(LENGTHS)
+    lanes = masks_of(n_query_tokens)
+    n_lanes, n_blocks = lanes_of(lanes), len(lanes)
+    n_bytes, n_tokens = dim * nbits // 8, sum(LENGTHS)
     entry = min(127, 32_767 // n_bytes)
-    tables = rng.integers(-entry, entry + 1, (n_blocks, n_bytes, 256, 32))
+    tables = rng.integers(-entry, entry + 1, (n_blocks, n_bytes, 256, n_lanes))
     if kind == "ends":
         tables = np.where(tables < 0, -entry, entry)
-    lanes = np.full(n_blocks, 0xFFFFFFFF, np.uint32)
-    lanes[-1] >>= np.uint32(-n_query_tokens % 32)
-    queries = np.zeros((n_blocks * 32, -(-dim // 32) * 32), np.float32)
+    queries = np.zeros((n_blocks * n_lanes, -(-dim // 32) * 32), np.float32)
     queries[:n_query_tokens, :dim] = rng.normal(size=(n_query_tokens, dim)) / np.sqrt(dim)
     stored = rng.normal(size=(n_tokens, dim)).astype(np.float32) / np.float32(np.sqrt(dim))
     stored = stored.astype(np.float16 if is_half else np.float32)
@@ -206,7 +209,7 @@ def token_inputs(
         "codes": rng.integers(0, n_centroids, n_tokens).astype(dtype),
         "gains": rng.integers(0, 256, n_tokens).astype(np.uint8),
         "residuals": rng.integers(0, 256, (n_tokens, n_bytes)).astype(np.uint8),
-        "centroid_scores": scores_of((n_blocks, n_centroids, 32), kind, rng),
+        "centroid_scores": scores_of((n_blocks, n_centroids, n_lanes), kind, rng),
         "tables": tables.astype(np.int8),
         "lanes": lanes,
         "factors": np.sort(rng.integers(0, 32_768, 256)).astype(np.int16),
@@ -237,15 +240,18 @@ def float_inputs(*shape: int, **options: Any) -> Inputs:
     return {**inputs, "out": np.zeros(len(inputs["docs"]), np.float32)}
 
 
-def table_inputs(dim: int, nbits: int, seed: int, *, is_filled: bool) -> Inputs:
+def table_inputs(
+    dim: int, nbits: int, seed: int, *, is_filled: bool, n_query_tokens: int = 32
+) -> Inputs:
     """fill_tables; is_filled: with the scale that the magnitudes ask for, else with scale 0."""
     rng = np.random.default_rng(seed)
-    n_bytes = dim * nbits // 8
+    n_bytes, masks = dim * nbits // 8, masks_of(n_query_tokens)
     inputs: Inputs = {
         "codebook": rng.normal(size=(n_bytes, 256, dim // n_bytes)).astype(np.float32),
-        "queries": rng.normal(size=(dim, 32)).astype(np.float32),
+        "queries": rng.normal(size=(dim, lanes_of(masks))).astype(np.float32),
+        "mask": masks[0],
         "scale": np.float32(0),
-        "tables": np.zeros((n_bytes, 256, 32), np.int8),
+        "tables": np.zeros((n_bytes, 256, lanes_of(masks)), np.int8),
     }
     if is_filled:
         largest = run(slow("fill_tables"), inputs)["returned"].max()

@@ -24,7 +24,7 @@ from kernels.kernel_inputs import (
 )
 
 N_CENTROIDS = [1, 3, 63, 64, 65, 500]
-N_QUERY_TOKENS = [1, 31, 32, 33, 64, 100]
+N_QUERY_TOKENS = [1, 16, 17, 32, 33, 64, 100]
 seeds = st.integers(0, 1 << 20)
 
 
@@ -182,12 +182,12 @@ def decode_everything(inputs: dict[str, Any]) -> np.ndarray:
         start, stop = inputs["doc_offsets"][doc : doc + 2]
         total = 0
         for rows, table in zip(inputs["centroid_scores"], inputs["tables"], strict=True):
-            best = [-32_768] * 32
+            best = [-32_768] * rows.shape[1]
             for token in range(start, stop):
                 entries = table[np.arange(table.shape[0]), inputs["residuals"][token]]
                 sums = entries.astype(int).sum(axis=0) << inputs["shift"]
                 factor = int(inputs["factors"][inputs["gains"][token]])
-                for lane in range(32):
+                for lane in range(rows.shape[1]):
                     score = int(rows[inputs["codes"][token], lane]) + (sums[lane] * factor >> 16)
                     best[lane] = max(best[lane], min(max(score, -32_768), 32_767))
             total += sum(best)
@@ -199,7 +199,7 @@ def decode_everything(inputs: dict[str, Any]) -> np.ndarray:
 @settings(max_examples=8)
 def test_slack_without_end_decodes_everything(seed: int, kind: str, n_query_tokens: int) -> None:
     inputs = token_inputs(n_query_tokens, 8, 4, 20, seed, kind=kind, slack=32_767)
-    inputs["lanes"][:] = 0xFFFFFFFF
+    inputs["lanes"][:] = np.iinfo(inputs["lanes"].dtype).max
     inputs["docs"] = np.arange(1, len(LENGTHS))
     inputs["out"] = inputs["out"][1 : len(LENGTHS)]
     found = run(fast("score_compressed"), inputs)["out"]
@@ -241,11 +241,13 @@ def test_a_score_does_not_depend_on_the_documents_beside_it(seed: int, data: st.
         assert together["out"].tolist() == [alone[doc] for doc in docs]
 
 
+@pytest.mark.parametrize("n_query_tokens", [3, 32])
 @pytest.mark.parametrize("is_filled", [False, True])
 @pytest.mark.parametrize("nbits", [1, 2, 4, 8])
 @pytest.mark.parametrize("dim", DIMS)
-def test_fill_tables(dim: int, nbits: int, is_filled: bool) -> None:
-    assert_equal("fill_tables", table_inputs(dim, nbits, seed=dim, is_filled=is_filled))
+def test_fill_tables(dim: int, nbits: int, is_filled: bool, n_query_tokens: int) -> None:
+    inputs = table_inputs(dim, nbits, dim, is_filled=is_filled, n_query_tokens=n_query_tokens)
+    assert_equal("fill_tables", inputs)
 
 
 def test_an_argument_of_every_kernel_has_its_inputs() -> None:

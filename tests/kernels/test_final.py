@@ -26,7 +26,7 @@ def tolerance(n_query_tokens: int) -> float:
 
 @pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("n_query_tokens", [1, 31, 32, 33, 64, 100])
+@pytest.mark.parametrize("n_query_tokens", [1, 16, 17, 32, 33, 64, 100])
 def test_scores_for_any_query_length(n_query_tokens: int, kind: str, name: str) -> None:
     inputs = float_inputs(n_query_tokens, 48, 4, 65, n_query_tokens, kind=kind)
     assert_equal(name, inputs, atol=tolerance(n_query_tokens))

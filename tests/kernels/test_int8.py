@@ -15,7 +15,7 @@ def unit_rows(n: int, dim: int, seed: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("dim", [8, 48, 64, 96, 128, 384])
-@pytest.mark.parametrize("n_query_tokens", [1, 31, 32, 33, 100])
+@pytest.mark.parametrize("n_query_tokens", [1, 16, 17, 32, 33, 100])
 def test_int8_documents_score_as_float32_ones_but_for_rounding(
     n_query_tokens: int, dim: int
 ) -> None:

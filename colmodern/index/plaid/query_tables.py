@@ -12,7 +12,7 @@ from colmodern.codecs.codec import Codec
 from colmodern.index.plaid.threads import Threads
 from colmodern.kernels.cpu import CHUNK, fill_tables, score_centroids
 from colmodern.kernels.int8 import query_to_bytes
-from colmodern.kernels.simd import LANES
+from colmodern.kernels.vectors import lanes_of, masks_of
 
 Floats = npt.NDArray[np.float32]
 
@@ -50,9 +50,10 @@ class QueryTables:
 
     unit: similarity of one step of the integer scores
     constant: what the corpus mean adds to every document's score
-    padded: (n_blocks * 32, dim up to a multiple of 32) float32, zeros in the rest
-    centroid_scores: (n_blocks, n_centroids, 32) int16; maxima: (n_blocks, n_chunks, 32) int16
-    tables: (n_blocks, n_bytes, 256, 32) int8; lanes: (n_blocks,) uint32
+    padded: (n_blocks * n_lanes, dim up to a multiple of 32) float32, zeros in the rest
+    centroid_scores: (n_blocks, n_centroids, n_lanes) int16; maxima: (n_blocks, n_chunks, n_lanes)
+    tables: (n_blocks, n_bytes, 256, n_lanes) int8
+    lanes: (n_blocks,) uint16 or uint32 masks; n_lanes is 16 for at most 16 tokens, else 32
     factors: (256,) int16; slack: (256,) int16, what a residual of each gain may add before its
         token is passed over, and tight_slack, the same for choosing the last candidates
     rounding, loss: int16 steps that scores may be wrong by
@@ -65,7 +66,7 @@ class QueryTables:
     centroid_scores: npt.NDArray[np.int16]
     maxima: npt.NDArray[np.int16]
     tables: npt.NDArray[np.int8]
-    lanes: npt.NDArray[np.uint32]
+    lanes: npt.NDArray[np.unsignedinteger]
     factors: npt.NDArray[np.int16]
     slack: npt.NDArray[np.int16]
     tight_slack: npt.NDArray[np.int16]
@@ -84,14 +85,15 @@ def make_tables(query: Floats, search: SearchCodec, threads: Threads) -> QueryTa
     """Prepare a (n_query_tokens, dim) float32 query, at least one token."""
     codec = search.codec
     n, dim = query.shape
-    blocks = -(-n // LANES)
-    padded = np.zeros((blocks * LANES, -(-dim // 32) * 32), np.float32)
+    masks = masks_of(n)
+    n_lanes = lanes_of(masks)
+    padded = np.zeros((len(masks) * n_lanes, -(-dim // 32) * 32), np.float32)
     padded[:n, :dim] = query
-    by_lane = padded[:, :dim].reshape(blocks, LANES, dim)
-    lane_major = np.ascontiguousarray(by_lane.transpose(0, 2, 1))  # (n_blocks, dim, 32)
-    nothing = np.empty((len(codec.codebook), 256, LANES), np.int8)
+    by_lane = padded[:, :dim].reshape(len(masks), n_lanes, dim)
+    lane_major = np.ascontiguousarray(by_lane.transpose(0, 2, 1))  # (n_blocks, dim, n_lanes)
+    tables = np.empty((len(masks), len(codec.codebook), 256, n_lanes), np.int8)
     largest = max(
-        float(fill_tables(codec.codebook, lanes, np.float32(0), nothing).max())
+        float(fill_tables(codec.codebook, lanes, masks[0], np.float32(0), tables[0]).max())
         for lanes in lane_major
     )
     entry_unit = max(largest, 1e-12) / search.largest_entry
@@ -103,13 +105,11 @@ def make_tables(query: Floats, search: SearchCodec, threads: Threads) -> QueryTa
         1e-12,
     )
     query_bytes, scales = query_to_bytes(query)
-    scores, maxima, query_error = _score_centroids(n, query_bytes, scales, search, unit, threads)
-    tables = np.empty((blocks, len(codec.codebook), 256, LANES), np.int8)
+    scores, maxima, query_error = _score_centroids(
+        masks, n, query_bytes, scales, search, unit, threads
+    )
     for block, lanes in enumerate(lane_major):
-        fill_tables(codec.codebook, lanes, np.float32(1 / entry_unit), tables[block])
-    filled = np.full(blocks, 0xFFFFFFFF, np.uint32)
-    if n % LANES:
-        filled[-1] = (1 << n % LANES) - 1
+        fill_tables(codec.codebook, lanes, masks[0], np.float32(1 / entry_unit), tables[block])
     entry_error = 0.29 * entry_unit * np.sqrt(len(codec.codebook)) * gains[-1]
     rounding = _ROUNDING_SIGMAS * (entry_error + query_error) / unit + 3
     lost = _LOSS_SIGMAS * longest * np.sqrt(codec.error / dim) / unit
@@ -122,7 +122,7 @@ def make_tables(query: Floats, search: SearchCodec, threads: Threads) -> QueryTa
         centroid_scores=scores,
         maxima=maxima,
         tables=tables,
-        lanes=filled,
+        lanes=masks,
         factors=_steps(gains * entry_unit / unit * 2.0 ** (16 - shift)),
         slack=_steps(reach * _WIDE),
         tight_slack=_steps(reach * _TIGHT),
@@ -133,6 +133,7 @@ def make_tables(query: Floats, search: SearchCodec, threads: Threads) -> QueryTa
 
 
 def _score_centroids(
+    masks: npt.NDArray[np.unsignedinteger],
     n_tokens: int,
     query_bytes: npt.NDArray[np.uint8],
     scales: Floats,
@@ -141,24 +142,23 @@ def _score_centroids(
     threads: Threads,
 ) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int16], float]:
     """Scores and chunk maxima of all centroids, and the deviation that quantising the query makes."""
-    blocks = len(query_bytes)
     centroids = search.codec.centroids
     lane_scales = scales / np.float32(unit)
     lane_scales.reshape(-1)[n_tokens:] = 0
     n = len(centroids.rows)
     n_chunks = -(-n // CHUNK)
-    scores = np.empty((blocks, n, LANES), np.int16)
-    maxima = np.empty((blocks, n_chunks, LANES), np.int16)
+    scores = np.empty((len(masks), n, lanes_of(masks)), np.int16)
+    maxima = np.empty((len(masks), n_chunks, lanes_of(masks)), np.int16)
 
     def score(start: int, stop: int) -> None:
-        for block in range(blocks):
+        for block, mask in enumerate(masks):
             score_centroids(
                 centroids.rows,
                 search.sums,
                 centroids.scales,
                 query_bytes[block],
                 lane_scales[block],
-                n_tokens <= LANES // 2,
+                mask,
                 start * CHUNK,
                 min(stop * CHUNK, n),
                 scores[block],

@@ -31,7 +31,6 @@ from colmodern.kernels.cpu import (
     score_compressed,
 )
 from colmodern.kernels.final import score_decoded, score_stored
-from colmodern.kernels.simd import LANES
 
 Rows = npt.NDArray[np.int64]  # doc_index values, ascending
 Scores = npt.NDArray[np.int32]
@@ -165,12 +164,12 @@ def search_rows(
 
 def _probe(tables: QueryTables, nprobe: int, threads: Threads) -> npt.NDArray[np.int32]:
     """(n_query_tokens, nprobe) the best centroids of each query token."""
-    blocks = len(tables.maxima)
     nprobe = min(nprobe, tables.centroid_scores.shape[1])
     probes = np.empty((tables.n_tokens, nprobe), np.int32)
-    for block in range(blocks):
-        part = probes[block * LANES : (block + 1) * LANES]
-        find_probes(tables.centroid_scores[block], tables.maxima[block], len(part), part)
+    for block, scores in enumerate(tables.centroid_scores):
+        n_lanes = scores.shape[1]
+        part = probes[block * n_lanes : (block + 1) * n_lanes]
+        find_probes(scores, tables.maxima[block], len(part), part)
     return probes
 
 
@@ -244,6 +243,7 @@ def _prune(tables: QueryTables, view: View, rows: Rows, threads: Threads) -> Sco
             segment.doc_offsets,
             segment.codes,
             tables.centroid_scores,
+            tables.lanes,
             tables.empty,
             out[places],
         )

@@ -1,0 +1,168 @@
+"""Vectors as values inside numba functions: their types, and how operations on them are made.
+
+A vector has 16 or 32 lanes; a mask says how many by its type, uint16 or uint32, and which of them
+are in use by its bits. What makes a vector out of memory or a number takes a mask, so a kernel is
+written once and compiled for both widths. ``simd.py`` and ``dots.py`` are the operations.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
+from numba import types
+from numba.core.datamodel import PrimitiveModel
+from numba.extending import intrinsic, register_model
+
+LANES = 32
+FEW_LANES = 16
+ALL = np.uint32(0xFFFFFFFF)  # the mask of 32 lanes that are all in use
+
+BYTE, SHORT, INT = (ir.IntType(bits) for bits in (8, 16, 32))
+FLOAT = ir.FloatType()
+# families: number of lanes -> numba type
+MASK = {FEW_LANES: types.uint16, LANES: types.uint32}
+
+
+class _Vector(types.Type):  # type: ignore[misc]
+    """A numba type whose value is one LLVM vector."""
+
+    def __init__(self, name: str, element: Any, n_lanes: int) -> None:
+        super().__init__(name=f"colmodern_{name}x{n_lanes}")
+        self.llvm = ir.VectorType(element, n_lanes)
+        self.n_lanes = n_lanes
+
+
+@register_model(_Vector)
+class _VectorModel(PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, numba_type: _Vector) -> None:
+        super().__init__(manager, numba_type, numba_type.llvm)
+
+
+def _family(name: str, element: Any) -> dict[int, _Vector]:
+    return {n_lanes: _Vector(name, element, n_lanes) for n_lanes in MASK}
+
+
+I16 = _family("i16", SHORT)
+I32 = _family("i32", INT)
+F32 = _family("f32", FLOAT)
+
+
+def masks_of(n_tokens: int) -> npt.NDArray[np.unsignedinteger]:
+    """(n_blocks,) masks of the blocks that hold so many tokens: 16 lanes if one block is enough."""
+    n_lanes, dtype = (LANES, np.uint32) if n_tokens > FEW_LANES else (FEW_LANES, np.uint16)
+    masks = np.full(-(-n_tokens // n_lanes), (1 << n_lanes) - 1, dtype)
+    if n_tokens % n_lanes:
+        masks[-1] = (1 << n_tokens % n_lanes) - 1
+    return masks
+
+
+def lanes_of(masks: npt.NDArray[np.unsignedinteger]) -> int:
+    """Lanes of a block with such a mask."""
+    return 8 * masks.itemsize
+
+
+def operation(result: Any, *arguments: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Make an intrinsic from a function that emits its instructions.
+
+    result, arguments: numba types; one of the families above stands for as many lanes as the
+    first argument of a family has
+    """
+
+    def make(emit: Callable[..., Any]) -> Any:
+        def typed(context: Any, *given: Any) -> Any:
+            n_lanes = _count_lanes(given, arguments)
+            if n_lanes == 0:
+                return None  # numba then says which argument types do not fit
+
+            def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+                emitted = emit(builder, *values)
+                return context.get_dummy_value() if emitted is None else emitted
+
+            kinds = [k[n_lanes] if isinstance(k, dict) else k for k in (result, *arguments)]
+            return kinds[0](*kinds[1:]), generate
+
+        # numba asks an intrinsic for the names of its parameters
+        names = ["context", *list(inspect.signature(emit).parameters)[1:]]
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        signature = inspect.Signature([inspect.Parameter(name, kind) for name in names])
+        typed.__signature__ = signature  # type: ignore[attr-defined]
+        typed.__name__, typed.__doc__ = emit.__name__, emit.__doc__
+        return intrinsic(typed)
+
+    return make
+
+
+def _count_lanes(given: tuple[Any, ...], arguments: tuple[Any, ...]) -> int:
+    """Lanes of the first argument of a family; 0 when it is of no such type."""
+    for kind, family in zip(given, arguments, strict=True):
+        if isinstance(family, dict):
+            return next((n_lanes for n_lanes, member in family.items() if member == kind), 0)
+    return LANES
+
+
+def constant(vector: Any, value: Any) -> Any:
+    """One number in every lane of an LLVM vector type."""
+    return ir.Constant(vector, [value] * vector.count)
+
+
+def load(builder: Any, address: Any, pointee: Any, align: int) -> Any:
+    """A value of an LLVM type from an address; align: bytes that the address is a multiple of."""
+    value = builder.load(builder.inttoptr(address, pointee.as_pointer()))
+    value.align = align
+    return value
+
+
+def store(builder: Any, address: Any, value: Any, align: int) -> None:
+    """Write a value to an address."""
+    builder.store(value, builder.inttoptr(address, value.type.as_pointer())).align = align
+
+
+def splat(builder: Any, scalar: Any, vector: Any) -> Any:
+    """A scalar in every lane of an LLVM vector type."""
+    nothing = ir.Constant(vector, ir.Undefined)
+    one = builder.insert_element(nothing, scalar, ir.Constant(INT, 0))
+    return builder.shuffle_vector(one, nothing, constant(ir.VectorType(INT, vector.count), 0))
+
+
+def take_lanes(builder: Any, value: Any, start: int, count: int, step: int = 1) -> Any:
+    """``count`` lanes of a vector, every ``step``-th from ``start``."""
+    lanes = [start + step * i for i in range(count)]
+    mask = ir.Constant(ir.VectorType(INT, count), lanes)
+    return builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), mask)
+
+
+def join(builder: Any, low: Any, high: Any) -> Any:
+    """Two vectors of one type as one."""
+    count = 2 * low.type.count
+    mask = ir.Constant(ir.VectorType(INT, count), list(range(count)))
+    return builder.shuffle_vector(low, high, mask)
+
+
+def call(builder: Any, name: str, result: Any, values: list[Any]) -> Any:
+    """A function of LLVM or the processor, by name."""
+    function_type = ir.FunctionType(result, [value.type for value in values])
+    function = builder.module.globals.get(name) or ir.Function(builder.module, function_type, name)
+    return builder.call(function, values)
+
+
+def call_on_vectors(builder: Any, name: str, values: list[Any]) -> Any:
+    """A function of LLVM that works on vectors of one type and returns one of it."""
+    vector = values[0].type
+    letter = "f" if isinstance(vector.element, ir.FloatType) else "i"
+    bits = 32 if letter == "f" else vector.element.width
+    return call(builder, f"{name}.v{vector.count}{letter}{bits}", vector, values)
+
+
+def vector_of(element: Any, mask: Any) -> Any:
+    """The LLVM type of as many elements as the mask, an LLVM value, has bits."""
+    return ir.VectorType(element, mask.type.width)
+
+
+def like(element: Any, value: Any) -> Any:
+    """The LLVM type of as many elements as the vector ``value`` has."""
+    return ir.VectorType(element, value.type.count)
