@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -35,9 +35,7 @@ command.add_command(index_view.explain)
 @click.option(
     "--codec",
     type=click.Choice(["pq", "residual"]),
-    default="pq",
-    show_default=True,
-    help="Product quantisation, or each dimension alone.",
+    help="Product quantisation, or each dimension alone. Default: residual at 4 bits, else pq.",
 )
 @click.option("--n-centroids", type=int, help="Default: chosen from the number of tokens.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 2), default=0, show_default=True)
@@ -47,7 +45,7 @@ def build(
     embeddings: Path,
     index: Path,
     nbits: int,
-    codec: str,
+    codec: Literal["pq", "residual"] | None,
     n_centroids: int | None,
     seed: int,
     max_ram: str,
@@ -73,7 +71,7 @@ def build(
             n_centroids=n_centroids,
             seed=seed,
             max_ram=max_ram,
-            codec="pq" if codec == "pq" else "residual",
+            codec=codec,
             overwrite=overwrite,
             progress=progress,
         )

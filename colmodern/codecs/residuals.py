@@ -19,6 +19,12 @@ Floats = npt.NDArray[np.float32]
 ResidualKind = Literal["pq", "residual"]
 
 _ITERATIONS = 16
+_SHARED_BITS = 4  # a dimension; with so many, scalar weights are shared
+
+
+def default_kind(nbits: int) -> ResidualKind:
+    """The better one at this size (experiments/LOG.md): at 4 bits equal, and scored twice as fast."""
+    return "residual" if nbits == _SHARED_BITS else "pq"
 
 
 def train_codebook(units: Floats, nbits: int, kind: ResidualKind, *, seed: int) -> Floats:
@@ -55,15 +61,56 @@ def _train_products(units: Floats, nbits: int, seed: int) -> Floats:
 
 
 def _train_scalars(units: Floats, nbits: int, seed: int) -> Floats:
-    """Lloyd-Max weights for each dimension, then all combinations that a byte can name."""
+    """Lloyd-Max weights for each dimension, then all combinations that a byte can name.
+
+    With 4 bits all dimensions share int8 weights, which a search can multiply without decoding,
+    and each has a scale of its own.
+    """
+    units = units if len(units) else np.zeros((1, units.shape[1]), np.float32)
+    if nbits == _SHARED_BITS:
+        scales = np.maximum(np.sqrt(np.square(units, dtype=np.float64).mean(axis=0)), 1e-12)
+        shared = _lloyd_max(np.sort((units / scales).ravel()), _quantiles(nbits))
+        levels = np.rint(shared * (127 / max(np.abs(shared).max(), 1e-12)))
+        weights = _products(levels, scales * (np.abs(shared).max() / 127))
+    else:
+        columns = np.sort(units, axis=0).T
+        weights = np.stack([_lloyd_max(column, _quantiles(nbits)) for column in columns])
+    return _combine(weights, nbits)
+
+
+def shared_weights(codebook: Floats) -> tuple[npt.NDArray[np.int8], Floats] | None:
+    """What a codebook of four bits a dimension is made of, where its dimensions share weights.
+
+    Returns (16,) int8 levels and (dim,) float32 scales, whose products its entries are, or None.
+    """
+    if codebook.shape[2] != 8 // _SHARED_BITS:
+        return None
+    codes = np.arange(16)
+    low, high = codebook[:, codes, 0], codebook[:, codes << _SHARED_BITS, 1]
+    weights = np.stack([low, high], axis=1).reshape(-1, 16)  # (dim, 16)
+    most = np.abs(weights).max(axis=1)
+    levels = np.rint(weights[most.argmax()] * (127 / max(float(most.max()), 1e-12)))
+    made = _combine(_products(levels, most / 127), _SHARED_BITS)
+    if not np.allclose(made, codebook, rtol=1e-5, atol=1e-12):
+        return None
+    return levels.astype(np.int8), np.asarray(most / 127, np.float32)
+
+
+def _products(levels: npt.NDArray[np.floating], scales: npt.NDArray[np.floating]) -> Floats:
+    return np.asarray(scales[:, None] * levels, np.float32)
+
+
+def _combine(weights: npt.NDArray[np.floating], nbits: int) -> Floats:
+    """(n_bytes, 256, 8 / nbits) from (dim, 2**nbits): the lowest bits name the first dimension."""
     n_weights, width = 1 << nbits, 8 // nbits
-    quantiles = (np.arange(n_weights) + 0.5) / n_weights
-    ordered = np.sort(units, axis=0) if len(units) else np.zeros((1, units.shape[1]), np.float32)
-    weights = np.stack([_lloyd_max(column, quantiles) for column in ordered.T])
     entries = np.arange(256)[:, None] >> (nbits * np.arange(width)) & (n_weights - 1)
     parts = weights.reshape(-1, width, n_weights)
     table = np.stack([parts[:, j, :][:, entries[:, j]] for j in range(width)], axis=-1)
     return np.ascontiguousarray(table, np.float32)
+
+
+def _quantiles(nbits: int) -> npt.NDArray[np.float64]:
+    return (np.arange(1 << nbits) + 0.5) / (1 << nbits)
 
 
 def _lloyd_max(ordered: Floats, quantiles: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

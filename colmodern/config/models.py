@@ -109,8 +109,8 @@ class PlaidIndexConfig(_Model):
 
     kind: Literal["plaid"] = Field("plaid", description="a compressed index")
     nbits: Literal[1, 2, 4, 8] = Field(4, description="bits for each dimension of a token")
-    codec: Literal["pq", "residual"] = Field(
-        "pq", description="pq: product quantisation; residual: each dimension alone"
+    codec: Literal["pq", "residual"] | None = Field(
+        None, description="pq: product quantisation; residual: each dimension alone"
     )
     n_centroids: int | None = Field(None, ge=1, description="that tokens are assigned to")
     seed: int = Field(0, ge=0, lt=2**31 - 1, description="of the sample and of clustering")

@@ -1,11 +1,10 @@
 """Search kernels on the processor; ``reference.py`` says in plain NumPy what each computes.
 
 Shapes: a block of lanes is up to n_lanes query tokens, 16 or 32. ``centroid_scores`` is
-(n_blocks, n_centroids, n_lanes) int16 and ``tables`` (n_blocks, n_bytes, 256, n_lanes) int8, both
-in one unit of similarity per query; ``lanes`` (n_blocks,) uint16 or uint32, whose type says how
-many lanes there are, has a bit for each that holds a query token. ``codes`` (n_tokens,)
-uint16 or uint32, ``gains`` (n_tokens,) uint8 and ``residuals`` (n_tokens, n_bytes) uint8 are a
-segment's tokens, ``doc_offsets`` (n_docs + 1,) int64 its documents.
+(n_blocks, n_centroids, n_lanes) int16, in one unit of similarity per query; ``lanes`` (n_blocks,)
+uint16 or uint32, whose type says how many lanes there are, has a bit for each that holds a query
+token. ``codes`` (n_tokens,) uint16 or uint32, ``gains`` (n_tokens,) uint8 and ``residuals``
+(n_tokens, n_bytes) uint8 are a segment's tokens, ``doc_offsets`` (n_docs + 1,) int64 its documents.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from numba import int64, uint64
 
 from colmodern.kernels import dots, simd
 from colmodern.kernels.jit import compiled
+from colmodern.kernels.residual_query import similarity
 
 CHUNK = 64  # centroids under one maximum; find_probes looks only into the best chunks
 _LOWEST = np.int16(-32768)
@@ -207,32 +207,6 @@ def score_by_centroids(
 
 
 @compiled
-def similarity(
-    rows: Any,
-    tables: Any,
-    mask: Any,
-    code: Any,
-    residual: Any,
-    n_bytes: int,
-    factor: Any,
-    shift: Any,
-) -> Any:
-    """One token against one block of lanes, in units: centroid plus residual.
-
-    rows, tables: addresses of the block's centroid_scores and tables; mask: of its lanes
-    residual: address of the token's bytes
-    """
-    n_lanes = simd.n_lanes(mask)
-    total = simd.load_i8(tables + simd.scalar_u8(residual) * n_lanes, mask)
-    for part in range(1, n_bytes):
-        entry = uint64(part * 256) + simd.scalar_u8(residual + uint64(part))
-        total = simd.add_i16(total, simd.load_i8(tables + entry * n_lanes, mask))
-    scaled = simd.multiply_high(simd.shift_left(total, shift), simd.splat_i16(factor, mask))
-    row = simd.load_i16(rows + uint64(code) * uint64(2) * n_lanes, mask)
-    return simd.add_saturated(row, scaled)
-
-
-@compiled
 def score_compressed(
     docs: Any,
     doc_offsets: Any,
@@ -240,21 +214,19 @@ def score_compressed(
     gains: Any,
     residuals: Any,
     centroid_scores: Any,
-    tables: Any,
     lanes: Any,
-    factors: Any,
+    query: Any,
     slack: Any,
-    shift: int,
     empty: int,
     out: Any,
 ) -> None:
     """MaxSim with the compressed tokens, in units; tokens that cannot win are not decoded.
 
-    factors: (256,) int16, from table sums shifted left by ``shift`` to units, times 2**16, by gain
+    query: a TableQuery or a WeightQuery
     slack: (256,) int16, what a residual of each gain can add, in units; 32767 decodes every token
     docs, empty, out: as in score_by_centroids
     """
-    n_bytes, left = residuals.shape[1], np.int16(shift)
+    n_bytes = residuals.shape[1]
     start_of = uint64(residuals.ctypes.data)
     chosen, ends = (
         np.empty(longest_group(docs, doc_offsets) + 1, np.int64),
@@ -262,8 +234,8 @@ def score_compressed(
     )
     out[:] = 0
     for block in range(centroid_scores.shape[0]):
-        rows, table = uint64(centroid_scores[block].ctypes.data), uint64(tables[block].ctypes.data)
-        mask = lanes[block]
+        rows, mask = uint64(centroid_scores[block].ctypes.data), lanes[block]
+        row_size = uint64(2) * simd.n_lanes(mask)
         for group in range(0, len(docs), GROUP):
             last = min(group + GROUP, len(docs))
             n = 0
@@ -284,19 +256,10 @@ def score_compressed(
                 has_tokens = at < ends[i - group]
                 while at < ends[i - group]:
                     token = chosen[at]
-                    best = simd.maximum_i16(
-                        best,
-                        similarity(
-                            rows,
-                            table,
-                            mask,
-                            codes[token],
-                            start_of + uint64(token * n_bytes),
-                            n_bytes,
-                            factors[gains[token]],
-                            left,
-                        ),
-                    )
+                    place = start_of + uint64(token * n_bytes)
+                    row = rows + uint64(codes[token]) * row_size
+                    value = similarity(row, query, block, mask, place, n_bytes, gains[token])
+                    best = simd.maximum_i16(best, value)
                     at += 1
                 if has_tokens:
                     out[i] += simd.total(best)
@@ -340,33 +303,3 @@ def choose_tokens(
         # not below: a token without residual still equals its centroid
         n += 1 if ~simd.lanes_above(bar, most) & mask != 0 else 0
     return n
-
-
-@compiled
-def fill_tables(codebook: Any, queries: Any, mask: Any, scale: Any, tables: Any) -> Any:
-    """Products of one block of lanes with every codebook entry, times ``scale``, as int8.
-
-    codebook: (n_bytes, 256, width) float32; queries: (dim, n_lanes) float32; mask: of the lanes
-    tables: (n_bytes, 256, n_lanes) int8, written unless scale is 0
-    Returns (n_lanes,) float32, the largest magnitude in each lane before scaling.
-    """
-    width, most = codebook.shape[2], np.empty(queries.shape[1], np.float32)
-    places, out = uint64(queries.ctypes.data), uint64(tables.ctypes.data)
-    n_lanes = simd.n_lanes(mask)
-    zero = simd.splat_f32(np.float32(0), mask)
-    largest, by = zero, simd.splat_f32(np.float32(scale), mask)
-    for part in range(codebook.shape[0]):
-        for entry in range(256):
-            product = zero
-            for j in range(width):
-                lanes = simd.load_f32(places + uint64((part * width + j) * 4) * n_lanes, mask)
-                weight = simd.splat_f32(codebook[part, entry, j], mask)
-                product = simd.multiply_add(lanes, weight, product)
-            if scale == 0:
-                largest = simd.maximum_f32(largest, product)
-                largest = simd.maximum_f32(largest, simd.subtract_f32(zero, product))
-            else:
-                row = simd.narrow(simd.round_f32(simd.multiply_f32(product, by)))
-                simd.store_i16_as_i8(out + uint64(part * 256 + entry) * n_lanes, row)
-    simd.store_f32(uint64(most.ctypes.data), largest)
-    return most

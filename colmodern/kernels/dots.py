@@ -35,11 +35,74 @@ def add_dots_of_4(builder: Any, total: Any, lanes: Any, scalars: Any) -> Any:
     """
     many = load(builder, lanes, ir.VectorType(BYTE, 4 * total.type.count), 1)
     word = splat(builder, load(builder, scalars, INT, 1), total.type)
-    one = builder.bitcast(word, many.type)
-    features = cpu_target.target_context.codegen()._tm_features.split(",")
+    return _dots_of_4(builder, total, many, builder.bitcast(word, many.type))
+
+
+@operation(I32, I32, types.uintp, types.uintp, types.uintp)
+def add_dots_of_8(builder: Any, total: Any, lanes: Any, codes: Any, weights: Any) -> Any:
+    """Add to each int32 lane the dot product with eight weights, named by four bits each.
+
+    lanes: address of (2, n_lanes, 4) int8, dimensions 0, 2, 4, 6 and then 1, 3, 5, 7 of each lane
+    codes: address of (4,) uint8, a dimension in the low and the next one in the high bits
+    weights: address of (16,) uint8
+    """
+    pair = ir.VectorType(BYTE, 8 * total.type.count)
+    many = load(builder, lanes, pair, 1)
+    half = pair.count // 2
+    word = builder.bitcast(
+        splat(builder, load(builder, codes, INT, 1), total.type), ir.VectorType(BYTE, half)
+    )
+    low = builder.and_(word, constant(word.type, 15))
+    high = builder.lshr(word, constant(word.type, 4))
+    for i, code in enumerate((low, high)):
+        named = _look_up(builder, weights, code)
+        total = _dots_of_4(builder, total, named, take_lanes(builder, many, i * half, half))
+    return total
+
+
+def _dots_of_4(builder: Any, total: Any, unsigned: Any, signed: Any) -> Any:
+    """total plus, in each lane, the dot product of its four uint8 and its four int8."""
+    features = _features()
     if "+avx512vnni" in features:
-        return _call_in_parts(builder, "llvm.x86.avx512.vpdpbusd.512", [total, many, one], 16)
-    return _portable_dots(builder, features, total, many, one)
+        name = "llvm.x86.avx512.vpdpbusd.512"
+        return _call_in_parts(builder, name, [total, unsigned, signed], 16)
+    return _portable_dots(builder, features, total, unsigned, signed)
+
+
+def _features() -> list[str]:
+    """What the processor has that code is made for, as LLVM names it."""
+    features: list[str] = cpu_target.target_context.codegen()._tm_features.split(",")
+    return features
+
+
+def _look_up(builder: Any, table: Any, indices: Any) -> Any:
+    """uint8 of a table of 16 at an address, one for each index byte below 16."""
+    features, sixteen = _features(), ir.VectorType(BYTE, 16)
+    for feature, name, n_bytes in (
+        ("+avx512bw", "llvm.x86.avx512.pshuf.b.512", 64),
+        ("+avx2", "llvm.x86.avx2.pshuf.b", 32),
+        ("+ssse3", "llvm.x86.ssse3.pshuf.b.128", 16),
+    ):
+        if feature in features and builder.module.triple.startswith("x86_64"):
+            copies = ir.Constant(ir.VectorType(INT, n_bytes), [i % 16 for i in range(n_bytes)])
+            row = load(builder, table, sixteen, 1)
+            rows = builder.shuffle_vector(row, ir.Constant(sixteen, ir.Undefined), copies)
+            parts = [
+                call(builder, name, rows.type, [rows, take_lanes(builder, indices, at, n_bytes)])
+                for at in range(0, indices.type.count, n_bytes)
+            ]
+            return join_all(builder, parts)
+    found = ir.Constant(indices.type, ir.Undefined)
+    for i in range(4):  # the bytes of one lane are those of all
+        place = ir.Constant(INT, i)
+        index = builder.zext(builder.extract_element(indices, place), table.type)
+        found = builder.insert_element(
+            found, load(builder, builder.add(table, index), BYTE, 1), place
+        )
+    repeats = ir.Constant(
+        ir.VectorType(INT, indices.type.count), [i % 4 for i in range(indices.type.count)]
+    )
+    return builder.shuffle_vector(found, ir.Constant(found.type, ir.Undefined), repeats)
 
 
 def _portable_dots(builder: Any, features: list[str], sums: Any, many: Any, one: Any) -> Any:
@@ -83,6 +146,11 @@ def _call_in_parts(builder: Any, name: str, values: list[Any], n_lanes: int) -> 
         counts = [value.type.count // n_parts for value in values]
         slices = [take_lanes(builder, v, i * n, n) for v, n in zip(values, counts, strict=True)]
         parts.append(call(builder, name, ir.VectorType(INT, n_lanes), slices))
+    return join_all(builder, parts)
+
+
+def join_all(builder: Any, parts: list[Any]) -> Any:
+    """Vectors of one type as one; as many as a power of two."""
     while len(parts) > 1:
         parts = [join(builder, *parts[i : i + 2]) for i in range(0, len(parts), 2)]
     return parts[0]

@@ -11,8 +11,9 @@ import numpy as np
 from numba import uint32, uint64
 
 from colmodern.kernels import simd
-from colmodern.kernels.cpu import GROUP, choose_tokens, longest_group, similarity
+from colmodern.kernels.cpu import GROUP, choose_tokens, longest_group
 from colmodern.kernels.jit import compiled
+from colmodern.kernels.residual_query import similarity
 from colmodern.kernels.vectors import ALL
 
 _LOWEST = np.int16(-32768)
@@ -26,11 +27,10 @@ def _contenders(
     gains: Any,
     residuals: Any,
     rows: Any,
-    table: Any,
     mask: Any,
-    factors: Any,
+    query: Any,
+    block: int,
     slack: Any,
-    shift: Any,
     margin: Any,
     similarities: Any,
     tokens: Any,
@@ -53,16 +53,8 @@ def _contenders(
     best, row_size = simd.splat_i16(_LOWEST, mask), uint64(2) * simd.n_lanes(mask)
     for at in range(first, last):
         token = tokens[at]
-        value = similarity(
-            rows,
-            table,
-            mask,
-            codes[token],
-            residual + uint64(token * n_bytes),
-            n_bytes,
-            factors[gains[token]],
-            shift,
-        )
+        row, place = rows + uint64(codes[token]) * row_size, residual + uint64(token * n_bytes)
+        value = similarity(row, query, block, mask, place, n_bytes, gains[token])
         best = simd.maximum_i16(best, value)
         simd.store_i16(out + uint64(at - first) * row_size, value)
     least = simd.subtract_saturated(best, simd.splat_i16(margin, mask))
@@ -102,11 +94,9 @@ def score_decoded(
     gains: Any,
     residuals: Any,
     centroid_scores: Any,
-    tables: Any,
     lanes: Any,
-    factors: Any,
+    query: Any,
     slack: Any,
-    shift: int,
     margin: int,
     queries: Any,
     centroids: Any,
@@ -129,14 +119,14 @@ def score_decoded(
     row, best = np.zeros(queries.shape[1], np.float32), np.empty(n_lanes, np.float32)
     out[:] = 0
     for block in range(centroid_scores.shape[0]):
-        rows, table = uint64(centroid_scores[block].ctypes.data), uint64(tables[block].ctypes.data)
+        rows = uint64(centroid_scores[block].ctypes.data)
         for group in range(0, len(docs), GROUP):
             last, n = min(group + GROUP, len(docs)), 0
             for i in range(group, last):
                 n = _contenders(
                     doc_offsets[docs[i]], doc_offsets[docs[i] + 1], codes, gains, residuals, rows,
-                    table, lanes[block], factors, slack, np.int16(shift), np.int16(margin),
-                    similarities, tokens, masks, n,
+                    lanes[block], query, block, slack, np.int16(margin), similarities, tokens,
+                    masks, n,
                 )  # fmt: skip
                 ends[i - group] = n
             at = 0
@@ -166,11 +156,9 @@ def score_stored(
     gains: Any,
     residuals: Any,
     centroid_scores: Any,
-    tables: Any,
     lanes: Any,
-    factors: Any,
+    query: Any,
     slack: Any,
-    shift: int,
     margin: int,
     queries: Any,
     addresses: Any,
@@ -192,14 +180,14 @@ def score_stored(
     row, best = np.zeros(queries.shape[1], np.float32), np.empty(n_lanes, np.float32)
     out[:] = 0
     for block in range(centroid_scores.shape[0]):
-        rows, table = uint64(centroid_scores[block].ctypes.data), uint64(tables[block].ctypes.data)
+        rows = uint64(centroid_scores[block].ctypes.data)
         for group in range(0, len(docs), GROUP):
             last, n = min(group + GROUP, len(docs)), 0
             for i in range(group, last):
                 before, n = n, _contenders(
                     doc_offsets[docs[i]], doc_offsets[docs[i] + 1], codes, gains, residuals, rows,
-                    table, lanes[block], factors, slack, np.int16(shift), np.int16(margin),
-                    similarities, tokens, masks, n,
+                    lanes[block], query, block, slack, np.int16(margin), similarities, tokens,
+                    masks, n,
                 )  # fmt: skip
                 ends[i - group] = n
                 first = doc_offsets[docs[i]]

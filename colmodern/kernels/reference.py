@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from colmodern.kernels.residual_query import ResidualQuery, TableQuery
+
 Floats = npt.NDArray[np.floating]
 Offsets = npt.NDArray[np.int64]
 Array = npt.NDArray[Any]
@@ -133,11 +135,9 @@ def score_compressed(
     gains: Array,
     residuals: Array,
     centroid_scores: Array,
-    tables: Array,
     lanes: Array,
-    factors: Array,
+    query: ResidualQuery,
     slack: Array,
-    shift: int,
     empty: int,
     out: Array,
 ) -> None:
@@ -145,12 +145,11 @@ def score_compressed(
     for i, doc in enumerate(docs):
         start, stop = int(doc_offsets[doc]), int(doc_offsets[doc + 1])
         score = 0 if stop > start else empty
-        for rows, table, filled in zip(centroid_scores, tables, lanes, strict=True):
+        for block, (rows, filled) in enumerate(zip(centroid_scores, lanes, strict=True)):
             tokens = choose_tokens(start, stop, codes, gains, rows, filled, slack)
             if tokens:
-                score += similarities(
-                    tokens, rows, table, codes, gains, residuals, factors, shift
-                ).max(axis=0).sum()  # fmt: skip
+                found = similarities(tokens, rows, query, block, codes, gains, residuals)
+                score += found.max(axis=0).sum()
         out[i] = score
 
 
@@ -167,21 +166,36 @@ def choose_tokens(
 def similarities(
     tokens: list[int],
     rows: Array,
-    table: Array,
+    query: ResidualQuery,
+    block: int,
     codes: Array,
     gains: Array,
     residuals: Array,
-    factors: Array,
-    shift: int,
 ) -> Array:
-    """(len(tokens), n_lanes) int64 similarities to one block of lanes: centroid plus residual.
-
-    The sum of a token's table entries, shifted left, fits int16.
-    """
-    entries = table[np.arange(len(table)), residuals[tokens]]  # (len(tokens), n_bytes, n_lanes)
-    sums = entries.sum(axis=1, dtype=np.int64) << shift
-    scaled = sums * factors[gains[tokens], None] >> 16  # towards minus infinity
+    """(len(tokens), n_lanes) int64 similarities to one block of lanes: centroid plus residual."""
+    of_residuals = _by_table if isinstance(query, TableQuery) else _by_weights
+    scaled = of_residuals(query, block, residuals[tokens], gains[tokens])
     return _to_int16(rows[codes[tokens]] + scaled).astype(np.int64)
+
+
+def _by_table(query: Any, block: int, residuals: Array, gains: Array) -> Array:
+    """Sums of table entries; a sum, shifted left, fits int16."""
+    table = query.tables[block]
+    entries = table[np.arange(len(table)), residuals]  # (n_tokens, n_bytes, n_lanes)
+    sums = entries.sum(axis=1, dtype=np.int64) << int(query.shift)
+    scaled: Array = sums * query.factors[gains, None] >> 16  # towards minus infinity
+    return scaled
+
+
+def _by_weights(query: Any, block: int, residuals: Array, gains: Array) -> Array:
+    """Products of the query with the weights that each four bits name."""
+    words = residuals.reshape(len(residuals), residuals.shape[1] // 4, 4)  # of eight dimensions
+    codes = np.stack([words & 15, words >> 4], axis=2).reshape(len(words), 2 * residuals.shape[1])
+    weights = query.weights[codes].astype(np.int64) - 128  # (n_tokens, dim)
+    lanes = query.dims[block].astype(np.int64).transpose(1, 0, 2)  # (n_lanes, dim / 4, 4)
+    products = weights @ lanes.reshape(len(lanes), -1).T
+    units = np.rint(products.astype(np.float32) * query.factors[gains, None])
+    return _to_int16(units).astype(np.int64)
 
 
 def is_filled(mask: int, n_lanes: int) -> Array:

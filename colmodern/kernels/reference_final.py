@@ -7,6 +7,7 @@ import ctypes
 import numpy as np
 
 from colmodern.kernels.reference import Array, choose_tokens, is_filled, similarities
+from colmodern.kernels.residual_query import ResidualQuery
 
 
 def score_decoded(
@@ -16,11 +17,9 @@ def score_decoded(
     gains: Array,
     residuals: Array,
     centroid_scores: Array,
-    tables: Array,
     lanes: Array,
-    factors: Array,
+    query: ResidualQuery,
     slack: Array,
-    shift: int,
     margin: int,
     queries: Array,
     centroids: Array,
@@ -33,8 +32,7 @@ def score_decoded(
     for i, doc in enumerate(docs):
         start, stop = int(doc_offsets[doc]), int(doc_offsets[doc + 1])
         near = _contenders(
-            start, stop, codes, gains, residuals, centroid_scores, tables, lanes, factors, slack,
-            shift, margin,
+            start, stop, codes, gains, residuals, centroid_scores, lanes, query, slack, margin,
         )  # fmt: skip
         rows = codes[start:stop]
         parts = codebook[np.arange(len(codebook)), residuals[start:stop]]
@@ -51,11 +49,9 @@ def score_stored(
     gains: Array,
     residuals: Array,
     centroid_scores: Array,
-    tables: Array,
     lanes: Array,
-    factors: Array,
+    query: ResidualQuery,
     slack: Array,
-    shift: int,
     margin: int,
     queries: Array,
     addresses: Array,
@@ -68,8 +64,7 @@ def score_stored(
     for i, doc in enumerate(docs):
         start, stop = int(doc_offsets[doc]), int(doc_offsets[doc + 1])
         near = _contenders(
-            start, stop, codes, gains, residuals, centroid_scores, tables, lanes, factors, slack,
-            shift, margin,
+            start, stop, codes, gains, residuals, centroid_scores, lanes, query, slack, margin,
         )  # fmt: skip
         stored = np.zeros((stop - start, dim), dtype)
         ctypes.memmove(stored.ctypes.data, int(addresses[i]), stored.nbytes)
@@ -83,19 +78,17 @@ def _contenders(
     gains: Array,
     residuals: Array,
     centroid_scores: Array,
-    tables: Array,
     lanes: Array,
-    factors: Array,
+    query: ResidualQuery,
     slack: Array,
-    shift: int,
     margin: int,
 ) -> Array:
     """(n_doc_tokens, n_query_tokens) whether a token's integer similarity is near the best."""
     n_lanes = centroid_scores.shape[2]
     near = np.zeros((stop - start, n_lanes * len(lanes)), bool)
-    for block, (rows, table) in enumerate(zip(centroid_scores, tables, strict=True)):
+    for block, rows in enumerate(centroid_scores):
         tokens = choose_tokens(start, stop, codes, gains, rows, lanes[block], slack)
-        found = similarities(tokens, rows, table, codes, gains, residuals, factors, shift)
+        found = similarities(tokens, rows, query, block, codes, gains, residuals)
         least = np.maximum(found.max(axis=0, initial=-32_768) - margin, -32_768)
         near[np.array(tokens, int) - start, n_lanes * block : n_lanes * (block + 1)] = (
             (found >= least) & is_filled(lanes[block], n_lanes)

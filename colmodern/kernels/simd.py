@@ -135,6 +135,18 @@ def splat_i32(builder: Any, scalar: Any, mask: Any) -> Any:
     return splat(builder, scalar, vector_of(INT, mask))
 
 
+@operation(I32, types.uintp, MASK)
+def load_i32(builder: Any, address: Any, mask: Any) -> Any:
+    """As many int32 as there are lanes."""
+    return load(builder, address, vector_of(INT, mask), 4)
+
+
+@operation(I32, I32, I32)
+def add_i32(builder: Any, a: Any, b: Any) -> Any:
+    """Sum that wraps; for sums that are known to fit."""
+    return builder.add(a, b)
+
+
 @operation(types.void, types.uintp, I32)
 def store_i32(builder: Any, address: Any, value: Any) -> None:
     """Write int32."""

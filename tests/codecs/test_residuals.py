@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from colmodern.codecs.residuals import train_codebook
+from colmodern.codecs.residuals import default_kind, shared_weights, train_codebook
 
 
 def units(n: int, dim: int, seed: int = 0) -> np.ndarray:
@@ -54,3 +54,42 @@ def test_weights_of_a_dimension_stand_where_its_values_are() -> None:
     assert set(np.round(codebook[0, :, 0], 5).tolist()) == {-0.9, 0.1, 0.3, 0.7} or np.allclose(
         sorted(set(codebook[0, :, 0].tolist())), [-0.9, 0.1, 0.3, 0.7], atol=1e-5
     )
+
+
+@pytest.mark.parametrize("dim", [8, 48, 128])
+def test_four_bits_share_their_weights_and_others_do_not(dim: int) -> None:
+    codebook = train_codebook(units(2_000, dim), 4, "residual", seed=0)
+    found = shared_weights(codebook)
+    assert found is not None
+    levels, scales = found
+    assert levels.dtype == np.int8
+    assert np.abs(levels).max() == 127
+    bytes_, codes = np.arange(dim // 2)[:, None], np.arange(256)
+    for place, named in ((0, codes & 15), (1, codes >> 4)):
+        expected = levels[named] * scales[2 * bytes_ + place]
+        np.testing.assert_allclose(codebook[:, :, place], expected, rtol=1e-5)
+    for nbits, kind in ((4, "pq"), (2, "residual"), (8, "residual"), (2, "pq")):
+        assert shared_weights(train_codebook(units(2_000, dim), nbits, kind, seed=0)) is None
+
+
+def test_weights_of_each_dimension_alone_are_not_taken_for_shared() -> None:
+    codebook = train_codebook(units(2_000, 8), 4, "residual", seed=0)
+    codebook[1, 3, 0] *= 1.01
+    assert shared_weights(codebook) is None
+
+
+def test_no_values_share_weights_of_zero() -> None:
+    found = shared_weights(train_codebook(units(0, 8), 4, "residual", seed=0))
+    assert found is not None
+    assert not found[1].any()
+
+
+def test_shared_weights_lose_no_more_than_those_of_each_dimension() -> None:
+    values = units(20_000, 16)
+    shared = error_of(train_codebook(values, 4, "residual", seed=0), values[:2_000])
+    alone = error_of(train_codebook(values, 4, "pq", seed=0), values[:2_000])
+    assert shared <= 1.5 * alone
+
+
+def test_four_bits_take_the_kind_that_is_scored_fast() -> None:
+    assert [default_kind(nbits) for nbits in (1, 2, 4, 8)] == ["pq", "pq", "residual", "pq"]

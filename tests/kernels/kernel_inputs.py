@@ -12,7 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from colmodern.kernels import cpu, encoding, final, reference, reference_encoding, reference_final
+from colmodern.kernels import (
+    cpu,
+    encoding,
+    final,
+    reference,
+    reference_encoding,
+    reference_final,
+    residual_query,
+)
+from colmodern.kernels.residual_query import ResidualQuery, TableQuery, WeightQuery
 from colmodern.kernels.vectors import lanes_of, masks_of
 
 # kernel -> the arguments that it writes
@@ -54,7 +63,7 @@ def of(name: str, *modules: ModuleType) -> Callable[..., Any]:
 
 
 def fast(name: str) -> Callable[..., Any]:
-    return of(name, cpu, final, encoding)
+    return of(name, cpu, final, encoding, residual_query)
 
 
 def slow(name: str) -> Callable[..., Any]:
@@ -185,6 +194,7 @@ def token_inputs(
     kind: str = "random",
     dtype: str = "uint16",
     slack: int | None = None,
+    is_shared: bool = False,
     margin: int = 500,
     is_half: bool = True,
 ) -> Inputs:
@@ -197,6 +207,11 @@ def token_inputs(
     tables = rng.integers(-entry, entry + 1, (n_blocks, n_bytes, 256, n_lanes))
     if kind == "ends":
         tables = np.where(tables < 0, -entry, entry)
+    factors = np.sort(rng.integers(0, 32_768, 256)).astype(np.int16)
+    shift = np.int16(np.log2(32_767 / (entry * n_bytes)))
+    query: ResidualQuery = TableQuery(tables.astype(np.int8), factors, shift)
+    if is_shared:
+        query = _weights(n_blocks, n_lanes, dim, rng, kind)
     queries = np.zeros((n_blocks * n_lanes, -(-dim // 32) * 32), np.float32)
     queries[:n_query_tokens, :dim] = rng.normal(size=(n_query_tokens, dim)) / np.sqrt(dim)
     stored = rng.normal(size=(n_tokens, dim)).astype(np.float32) / np.float32(np.sqrt(dim))
@@ -210,13 +225,11 @@ def token_inputs(
         "gains": rng.integers(0, 256, n_tokens).astype(np.uint8),
         "residuals": rng.integers(0, 256, (n_tokens, n_bytes)).astype(np.uint8),
         "centroid_scores": scores_of((n_blocks, n_centroids, n_lanes), kind, rng),
-        "tables": tables.astype(np.int8),
         "lanes": lanes,
-        "factors": np.sort(rng.integers(0, 32_768, 256)).astype(np.int16),
+        "query": query,
         "slack": np.sort(rng.integers(0, 8_000, 256)).astype(np.int16)
         if slack is None
         else np.full(256, slack, np.int16),
-        "shift": int(np.log2(32_767 / (entry * n_bytes))),
         "empty": -1234,
         "margin": margin,
         "queries": queries,
@@ -232,6 +245,21 @@ def token_inputs(
         "is_half": is_half,
         "out": np.zeros(len(docs), np.int32),
     }
+
+
+def _weights(
+    n_blocks: int, n_lanes: int, dim: int, rng: np.random.Generator, kind: str
+) -> WeightQuery:
+    """kind: ends (of int8), else random."""
+    dims = rng.integers(-127, 128, (n_blocks, dim // 4, n_lanes, 4))
+    if kind == "ends":
+        dims = np.where(dims < 0, -127, 127)
+    return WeightQuery(
+        dims.astype(np.int8),
+        (-128 * dims.sum(axis=(1, 3))).astype(np.int32),
+        rng.permutation(256)[:16].astype(np.uint8),
+        np.sort(rng.uniform(0, 0.1, 256)).astype(np.float32),
+    )
 
 
 def float_inputs(*shape: int, **options: Any) -> Inputs:

@@ -166,6 +166,14 @@ def test_token_scores_for_any_width(dim: int, nbits: int, dtype: str) -> None:
         assert_equal("score_compressed", inputs)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("n_query_tokens", [1, 16, 17, 33])
+@pytest.mark.parametrize("dim", DIMS)
+def test_token_scores_with_shared_weights(dim: int, n_query_tokens: int, kind: str) -> None:
+    inputs = token_inputs(n_query_tokens, dim, 4, 65, seed=dim, kind=kind, is_shared=True)
+    assert_equal("score_compressed", inputs)
+
+
 def test_no_documents_and_documents_without_tokens() -> None:
     inputs = token_inputs(33, 48, 4, 65, seed=1)
     empty_docs = np.flatnonzero(np.array(LENGTHS) == 0)
@@ -181,12 +189,13 @@ def decode_everything(inputs: dict[str, Any]) -> np.ndarray:
     for doc in inputs["docs"]:
         start, stop = inputs["doc_offsets"][doc : doc + 2]
         total = 0
-        for rows, table in zip(inputs["centroid_scores"], inputs["tables"], strict=True):
+        query = inputs["query"]
+        for rows, table in zip(inputs["centroid_scores"], query.tables, strict=True):
             best = [-32_768] * rows.shape[1]
             for token in range(start, stop):
                 entries = table[np.arange(table.shape[0]), inputs["residuals"][token]]
-                sums = entries.astype(int).sum(axis=0) << inputs["shift"]
-                factor = int(inputs["factors"][inputs["gains"][token]])
+                sums = entries.astype(int).sum(axis=0) << int(query.shift)
+                factor = int(query.factors[inputs["gains"][token]])
                 for lane in range(rows.shape[1]):
                     score = int(rows[inputs["codes"][token], lane]) + (sums[lane] * factor >> 16)
                     best[lane] = max(best[lane], min(max(score, -32_768), 32_767))
@@ -220,7 +229,9 @@ def test_skipping_tokens_never_gives_more(seed: int, kind: str, slack: int) -> N
 def test_slack_that_no_residual_exceeds_twice_over_loses_nothing(seed: int, kind: str) -> None:
     inputs = token_inputs(32, 8, 4, 20, seed, kind=kind)
     # the best centroid's token may lose as much as another gains
-    inputs["slack"] = np.minimum(2 * inputs["factors"].astype(int) + 2, 32_767).astype(np.int16)
+    inputs["slack"] = np.minimum(2 * inputs["query"].factors.astype(int) + 2, 32_767).astype(
+        np.int16
+    )
     inputs["slack"][:] = inputs["slack"].max()
     everything = {**inputs, "slack": np.full(256, 32_767, np.int16)}
     some, full = (run(fast("score_compressed"), x)["out"] for x in (inputs, everything))

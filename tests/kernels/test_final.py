@@ -41,6 +41,14 @@ def test_scores_for_any_width(dim: int, dtype: str, is_half: bool) -> None:
             assert_equal(name, inputs, atol=tolerance(33))
 
 
+@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("n_query_tokens", [10, 33])
+@pytest.mark.parametrize("dim", [8, 96, 384])
+def test_scores_with_shared_weights(dim: int, n_query_tokens: int, name: str) -> None:
+    inputs = float_inputs(n_query_tokens, dim, 4, 65, dim, is_shared=True)
+    assert_equal(name, inputs, atol=tolerance(33))
+
+
 @pytest.mark.parametrize("margin", [0, 1, 500, 32_767])
 @pytest.mark.parametrize("slack", [0, 3000, 32_767])
 def test_scores_for_any_margin_and_slack(slack: int, margin: int) -> None:
@@ -53,7 +61,7 @@ def test_scores_for_any_margin_and_slack(slack: int, margin: int) -> None:
 def look_at_everything(**options: int) -> Inputs:
     """No token is passed over: equal integers, and slack and margin without end."""
     inputs = float_inputs(33, 96, 4, 65, seed=3, kind="equal", slack=32_767, margin=32_767)
-    inputs["tables"][:] = 0
+    inputs["query"].tables[:] = 0
     return {**inputs, **options}
 
 

@@ -225,6 +225,42 @@ def test_dots_of_four_bytes(name: str, mask: np.unsignedinteger) -> None:
         assert "vpdpbusd" in assembly if "+avx512vnni" in features_here() else n_dots
 
 
+TABLES = {"ssse3": ["+ssse3"], "avx2": ["+avx2"], "avx512bw": ["+avx512bw"], "others": []}
+
+
+@each_width
+@pytest.mark.parametrize("name", [*TABLES, "this"])
+def test_dots_of_eight_weights(
+    name: str, mask: np.unsignedinteger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = TABLES.get(name)
+    if features is not None:
+        if not is_x86() or not set(features) <= set(features_here()):
+            pytest.skip(f"this processor is without {features}")
+        monkeypatch.setattr(dots, "_features", lambda: features)
+
+    @numba.njit
+    def add(start: Any, lanes: Any, codes: Any, weights: Any, mask: Any, out: Any) -> None:
+        sums = dots.add_dots_of_8(
+            simd.splat_i32(start, mask),
+            uint64(lanes.ctypes.data),
+            uint64(codes.ctypes.data),
+            uint64(weights.ctypes.data),
+        )
+        simd.store_i32(uint64(out.ctypes.data), sums)
+
+    n, rng = lanes_in(mask), np.random.default_rng(1)
+    for turn in range(30):
+        lanes = rng.integers(-128, 128, (2, n, 4)).astype(np.int8)
+        codes, weights = (rng.integers(0, 256, size).astype(np.uint8) for size in (4, 16))
+        if turn < 2:
+            lanes[:], weights[:] = (-128, 127)[turn], 255
+        out = np.zeros(n, np.int32)
+        add(np.int32(-5 * turn), lanes, codes, weights, mask, out)
+        named = weights[np.stack([codes & 15, codes >> 4])].astype(int)  # (2, 4)
+        np.testing.assert_array_equal(out, (lanes * named[:, None]).sum(axis=(0, 2)) - 5 * turn)
+
+
 def features_here() -> list[str]:
     return cpu_target.target_context.codegen()._tm_features.split(",")
 

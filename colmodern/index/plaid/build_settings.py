@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from colmodern.codecs.residuals import ResidualKind
+from colmodern.codecs.residuals import ResidualKind, default_kind
 from colmodern.errors import InputError, ResourceError
 from colmodern.index.plaid.source import Embeddings
 
@@ -36,7 +36,7 @@ def settle(
     embeddings: Embeddings,
     *,
     nbits: int,
-    codec: ResidualKind,
+    codec: ResidualKind | None,
     n_centroids: int | None,
     seed: int,
     max_ram: int,
@@ -47,8 +47,8 @@ def settle(
     """
     if nbits not in (1, 2, 4, 8):
         raise InputError(f"nbits={nbits!r}; choose 1, 2, 4 or 8 bits a dimension")
-    if codec not in ("pq", "residual"):
-        raise InputError(f"codec={codec!r}; choose 'pq' or 'residual'")
+    if codec not in ("pq", "residual", None):
+        raise InputError(f"codec={codec!r}; choose 'pq' or 'residual', or None to have it chosen")
     if n_centroids is not None:
         _expect_int("n_centroids", n_centroids, 1, 1 << 24, "or None to have it chosen")
     _expect_int("seed", seed, 0, (1 << 31) - 2, "for instance 0")
@@ -65,7 +65,9 @@ def settle(
     if piece < _SMALLEST_PIECE or n_sampled < fewest or n_fitted < min(fewest, 4096):
         needed = max(16 * row * _SMALLEST_PIECE, 2 * (2 * row + 64) * fewest, 4096 * 25 * row)
         raise ResourceError(f"max_ram={max_ram} bytes is too little; give at least {needed}")
-    return BuildSettings(nbits, codec, chosen, seed, n_sampled, n_fitted, piece)
+    return BuildSettings(
+        nbits, codec or default_kind(nbits), chosen, seed, n_sampled, n_fitted, piece
+    )
 
 
 def automatic_n_centroids(n_tokens: int) -> int:

@@ -67,7 +67,7 @@ class PlaidIndex:
         n_centroids: int | None = None,
         seed: int = 0,
         max_ram: int | str = "4G",
-        codec: ResidualKind = "pq",
+        codec: ResidualKind | None = None,
         overwrite: bool = False,
         progress: Progress | None = None,
     ) -> PlaidIndex:
@@ -78,7 +78,8 @@ class PlaidIndex:
         nbits: bits for each dimension of a token, 1, 2, 4 or 8, beside 3 to 5 bytes a token
         n_centroids: default 16 times the root of the number of tokens
         max_ram: bytes, or text as "2G", that the build may use
-        codec: "pq" (product quantisation) or "residual" (each dimension alone)
+        codec: "pq" (product quantisation) or "residual" (each dimension alone); default the latter
+            at 4 bits, where it is as good and scored twice as fast
 
         overwrite: an index at ``path``, which can be read until the new one is in its place
 

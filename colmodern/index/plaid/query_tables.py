@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from colmodern.codecs.codec import Codec
+from colmodern.codecs.residuals import shared_weights
 from colmodern.index.plaid.threads import Threads
-from colmodern.kernels.cpu import CHUNK, fill_tables, score_centroids
+from colmodern.kernels.cpu import CHUNK, score_centroids
 from colmodern.kernels.int8 import query_to_bytes
+from colmodern.kernels.residual_query import (
+    ResidualQuery,
+    TableQuery,
+    fill_tables,
+    weight_query,
+)
 from colmodern.kernels.vectors import lanes_of, masks_of
 
 Floats = npt.NDArray[np.float32]
+Masks = npt.NDArray[np.unsignedinteger]
 
 _HEADROOM = 1.25  # of int16, for a centroid's similarity plus a residual's
 _LARGEST_SUM = 32_767
@@ -33,15 +40,12 @@ class SearchCodec:
         norms = np.sqrt(2 * codec.centroids.half_norms)
         self.longest = float(norms.max(initial=0.0))
 
-    @cached_property
-    def shift(self) -> int:
-        """Bits that a sum of table entries can be shifted left by within int16."""
-        return int(np.log2(_LARGEST_SUM / (self.largest_entry * len(self.codec.codebook))))
-
-    @cached_property
-    def largest_entry(self) -> int:
-        """Magnitude of a table entry with which a sum over all bytes still fits int16."""
-        return min(127, _LARGEST_SUM // len(self.codec.codebook))
+        self.gains = np.arange(256, dtype=np.float64) * codec.gain_step
+        self.shared = shared_weights(codec.codebook)
+        n_bytes = len(codec.codebook)
+        # of a table entry, with which a sum over all bytes fits int16, and then the bits left over
+        self.largest_entry = min(127, _LARGEST_SUM // n_bytes)
+        self.shift = int(np.log2(_LARGEST_SUM / (self.largest_entry * n_bytes)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +56,9 @@ class QueryTables:
     constant: what the corpus mean adds to every document's score
     padded: (n_blocks * n_lanes, dim up to a multiple of 32) float32, zeros in the rest
     centroid_scores: (n_blocks, n_centroids, n_lanes) int16; maxima: (n_blocks, n_chunks, n_lanes)
-    tables: (n_blocks, n_bytes, 256, n_lanes) int8
     lanes: (n_blocks,) uint16 or uint32 masks; n_lanes is 16 for at most 16 tokens, else 32
-    factors: (256,) int16; slack: (256,) int16, what a residual of each gain may add before its
+    residual_query: the form of the query that the codec's residuals are scored with
+    slack: (256,) int16, what a residual of each gain may add before its
         token is passed over, and tight_slack, the same for choosing the last candidates
     rounding, loss: int16 steps that scores may be wrong by
     """
@@ -65,12 +69,10 @@ class QueryTables:
     padded: Floats
     centroid_scores: npt.NDArray[np.int16]
     maxima: npt.NDArray[np.int16]
-    tables: npt.NDArray[np.int8]
-    lanes: npt.NDArray[np.unsignedinteger]
-    factors: npt.NDArray[np.int16]
+    lanes: Masks
+    residual_query: ResidualQuery
     slack: npt.NDArray[np.int16]
     tight_slack: npt.NDArray[np.int16]
-    shift: int
     rounding: int
     loss: int
 
@@ -90,30 +92,18 @@ def make_tables(query: Floats, search: SearchCodec, threads: Threads) -> QueryTa
     padded = np.zeros((len(masks) * n_lanes, -(-dim // 32) * 32), np.float32)
     padded[:n, :dim] = query
     by_lane = padded[:, :dim].reshape(len(masks), n_lanes, dim)
-    lane_major = np.ascontiguousarray(by_lane.transpose(0, 2, 1))  # (n_blocks, dim, n_lanes)
-    tables = np.empty((len(masks), len(codec.codebook), 256, n_lanes), np.int8)
-    largest = max(
-        float(fill_tables(codec.codebook, lanes, masks[0], np.float32(0), tables[0]).max())
-        for lanes in lane_major
-    )
-    entry_unit = max(largest, 1e-12) / search.largest_entry
     longest = float(np.linalg.norm(query, axis=1).max())
-    shift, gains = search.shift, np.arange(256) * codec.gain_step
-    unit = max(
-        longest * search.longest * _HEADROOM / _LARGEST_SUM,
-        gains[-1] * entry_unit * 2.0 ** (16 - shift) / _LARGEST_SUM,
-        1e-12,
+    make = _table_query if search.shared is None else _weight_query
+    unit, residual_query, residual_error = make(
+        by_lane, masks, search, max(longest * search.longest * _HEADROOM / _LARGEST_SUM, 1e-12)
     )
     query_bytes, scales = query_to_bytes(query)
     scores, maxima, query_error = _score_centroids(
         masks, n, query_bytes, scales, search, unit, threads
     )
-    for block, lanes in enumerate(lane_major):
-        fill_tables(codec.codebook, lanes, masks[0], np.float32(1 / entry_unit), tables[block])
-    entry_error = 0.29 * entry_unit * np.sqrt(len(codec.codebook)) * gains[-1]
-    rounding = _ROUNDING_SIGMAS * (entry_error + query_error) / unit + 3
+    rounding = _ROUNDING_SIGMAS * (residual_error + query_error) / unit + 3
     lost = _LOSS_SIGMAS * longest * np.sqrt(codec.error / dim) / unit
-    reach = gains * codec.reach * longest / unit
+    reach = search.gains * codec.reach * longest / unit
     return QueryTables(
         n_tokens=n,
         unit=unit,
@@ -121,19 +111,54 @@ def make_tables(query: Floats, search: SearchCodec, threads: Threads) -> QueryTa
         padded=padded,
         centroid_scores=scores,
         maxima=maxima,
-        tables=tables,
         lanes=masks,
-        factors=_steps(gains * entry_unit / unit * 2.0 ** (16 - shift)),
+        residual_query=residual_query,
         slack=_steps(reach * _WIDE),
         tight_slack=_steps(reach * _TIGHT),
-        shift=shift,
         rounding=_step(rounding),
         loss=_step(rounding + lost),
     )
 
 
+def _table_query(
+    by_lane: Floats, masks: Masks, search: SearchCodec, unit: float
+) -> tuple[float, ResidualQuery, float]:
+    """A coarser unit where residuals need it, the query's tables, and their rounding's deviation.
+
+    by_lane: (n_blocks, n_lanes, dim)
+    """
+    codebook = search.codec.codebook
+    dim_major = np.ascontiguousarray(by_lane.transpose(0, 2, 1))
+    tables = np.empty((len(masks), len(codebook), 256, by_lane.shape[1]), np.int8)
+    largest = max(
+        float(fill_tables(codebook, lanes, masks[0], np.float32(0), tables[0]).max())
+        for lanes in dim_major
+    )
+    entry_unit = max(largest, 1e-12) / search.largest_entry
+    from_sums = search.gains * entry_unit * 2.0 ** (16 - search.shift)
+    unit = max(unit, from_sums[-1] / _LARGEST_SUM)
+    for block, lanes in enumerate(dim_major):
+        fill_tables(codebook, lanes, masks[0], np.float32(1 / entry_unit), tables[block])
+    made = TableQuery(tables, _steps(from_sums / unit), np.int16(search.shift))
+    return unit, made, 0.29 * entry_unit * np.sqrt(len(codebook)) * float(search.gains[-1])
+
+
+def _weight_query(
+    by_lane: Floats, masks: Masks, search: SearchCodec, unit: float
+) -> tuple[float, ResidualQuery, float]:
+    """The same for residuals whose dimensions share weights."""
+    longest = float(np.linalg.norm(by_lane, axis=2).max())
+    unit = max(unit, search.gains[-1] * longest * _HEADROOM / _LARGEST_SUM)
+    levels, scales = search.shared or (
+        np.zeros(16, np.int8),
+        np.zeros(by_lane.shape[2], np.float32),
+    )
+    made, error = weight_query(by_lane, levels, scales, search.gains, unit)
+    return unit, made, error
+
+
 def _score_centroids(
-    masks: npt.NDArray[np.unsignedinteger],
+    masks: Masks,
     n_tokens: int,
     query_bytes: npt.NDArray[np.uint8],
     scales: Floats,

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -316,14 +317,5 @@ def _tokens(segment: Segment) -> tuple[npt.NDArray[np.generic], ...]:
     return segment.doc_offsets, segment.codes, segment.gains, segment.residuals
 
 
-def _integers(
-    tables: QueryTables, slack: npt.NDArray[np.int16]
-) -> tuple[npt.NDArray[np.generic] | int, ...]:
-    return (
-        tables.centroid_scores,
-        tables.tables,
-        tables.lanes,
-        tables.factors,
-        slack,
-        tables.shift,
-    )
+def _integers(tables: QueryTables, slack: npt.NDArray[np.int16]) -> tuple[Any, ...]:
+    return tables.centroid_scores, tables.lanes, tables.residual_query, slack
