@@ -36,7 +36,7 @@ SETTINGS: dict[str, list[Setting]] = {
             for nbits in (1, 2)
             for search in ({}, {"rescore": True})
         ),
-        Setting({"nbits": 4, "codec": "residual"}, {}),
+        Setting({"nbits": 4, "codec": "pq"}, {}),
     ],
     "exact": [Setting({}, {})],
     "fast-plaid": [

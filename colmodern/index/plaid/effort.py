@@ -8,8 +8,10 @@ from colmodern.index.plaid.search import Effort
 _SCANNED_TOKENS = 400_000  # fewer are scored by all their centroids: as cheap as their lists
 _PROBED = 32
 # measured at this many passages (experiments/LOG.md): candidates = BASE + PER_RESULT * k hold
-# overlap@10 = 0.98 and overlap@100 = 0.97; what is needed grows with the cube root of the corpus
+# overlap@10 = 0.98 and overlap@100 = 0.97; what 4,000 passages need is _GROWTH's power of it
 _MEASURED_AT = 123_000
+_GROWTH = 0.4
+_FEWEST = 128  # candidates: cheap, and a small collection has less to choose from
 _BASE, _PER_RESULT, _GATHERED = 380, 12, 2000
 _NARROW = 0.01  # share of documents; a filter that lets fewer through is answered exactly
 
@@ -37,8 +39,8 @@ def choose_effort(
         raise InputError(
             f"n_candidates={n_candidates} is below k={k}; raise it, lower k, or pass None"
         )
-    growth = (n_docs / _MEASURED_AT) ** (1 / 3)
-    candidates = n_candidates or max(2 * k, round((_BASE + _PER_RESULT * k) * growth))
+    growth = (n_docs / _MEASURED_AT) ** _GROWTH
+    candidates = n_candidates or max(2 * k, _FEWEST, round((_BASE + _PER_RESULT * k) * growth))
     is_complete = n_candidates is not None and n_candidates >= n_open
     if n_open <= max(candidates, _NARROW * n_docs):
         candidates = n_open

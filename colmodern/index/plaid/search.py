@@ -105,11 +105,14 @@ class View:
 
     def doc_ids(self, rows: Rows) -> list[str]:
         """The ids behind doc_index values, in any order."""
-        owners = np.searchsorted(self.bases, rows, side="right") - 1
-        return [
-            self.segments[owner].ids[int(row - self.bases[owner])]
-            for owner, row in zip(owners, rows, strict=True)
-        ]
+        order = np.argsort(rows)
+        sorted_ids: list[str] = []
+        for segment, _, inside in self.by_segment(rows[order]):
+            sorted_ids += segment.ids.get(inside)
+        ids = np.empty(len(rows), object)
+        ids[order] = sorted_ids
+        found: list[str] = ids.tolist()
+        return found
 
     def lengths(self, rows: Rows) -> Rows:
         """Tokens of documents; rows ascending."""
