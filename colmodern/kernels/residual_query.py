@@ -86,10 +86,17 @@ def _by_weights(
 ) -> Any:
     n_lanes = simd.n_lanes(mask)
     dims, weights = uint64(query.dims[block].ctypes.data), uint64(query.weights.ctypes.data)
-    total = simd.load_i32(uint64(query.starts[block].ctypes.data), mask)
-    for at in range(0, n_bytes, 4):  # eight dimensions
-        place = dims + uint64(2 * at) * n_lanes
-        total = dots.add_dots_of_8(total, place, residual + uint64(at), weights)
+    even = simd.load_i32(uint64(query.starts[block].ctypes.data), mask)
+    odd = simd.splat_i32(np.int32(0), mask)
+    whole = n_bytes // 8 * 8
+    for at in range(0, whole, 8):  # two sums: one would wait for itself
+        place, other = residual + uint64(at), residual + uint64(at + 4)
+        even = dots.add_dots_of_8(even, dims + uint64(2 * at) * n_lanes, place, weights)
+        odd = dots.add_dots_of_8(odd, dims + uint64(2 * at + 8) * n_lanes, other, weights)
+    if whole < n_bytes:
+        last = dims + uint64(2 * whole) * n_lanes
+        even = dots.add_dots_of_8(even, last, residual + uint64(whole), weights)
+    total = simd.add_i32(even, odd)
     units = simd.multiply_f32(simd.to_f32(total), simd.splat_f32(query.factors[gain], mask))
     return simd.add_saturated(simd.load_i16(row, mask), simd.narrow(simd.round_f32(units)))
 

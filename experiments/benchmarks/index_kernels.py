@@ -22,6 +22,7 @@ from kernels import COLUMNS, RESULTS
 from results import append_rows, machine_and_commit
 
 from colmodern.kernels.cpu import score_by_centroids, score_centroids, score_compressed
+from colmodern.kernels.residual_query import ResidualQuery, TableQuery, weight_query
 from colmodern.kernels.vectors import lanes_of, masks_of
 
 N_DOCS, N_DOC_TOKENS, DIM = 1000, 122, 128
@@ -58,12 +59,20 @@ def time_index_kernels(n_centroids: int, n_query_tokens: int) -> dict[str, float
             lambda: score_by_centroids(docs, offsets, codes, scores, lanes, 0, out)
         )
     }
-    for n_bytes in (16, 32, 64):
+    queries: dict[tuple[str, int], ResidualQuery] = {
+        ("tables", n_bytes): TableQuery(
+            rng.integers(-60, 60, (1, n_bytes, 256, n_lanes)).astype(np.int8), factors, np.int16(0)
+        )
+        for n_bytes in (16, 32, 64)
+    }
+    by_lane = rng.normal(size=(1, n_lanes, DIM)).astype(np.float32)
+    levels, scales = np.arange(-127, 128, 17).astype(np.int8), np.ones(DIM, np.float32)
+    queries["weights", 64] = weight_query(by_lane, levels, scales, np.arange(256) * 1e-3, 1e-2)[0]
+    for (form, n_bytes), query_form in queries.items():
         residuals = rng.integers(0, 256, (n_tokens, n_bytes)).astype(np.uint8)
-        tables = rng.integers(-60, 60, (1, n_bytes, 256, n_lanes)).astype(np.int8)
-        arguments = (docs, offsets, codes, gains, residuals, scores, tables, lanes, factors, every)
-        seconds[f"compressed, {n_bytes} bytes, {label}"] = best_seconds(
-            lambda arguments=arguments: score_compressed(*arguments, 0, 0, out)
+        arguments = (docs, offsets, codes, gains, residuals, scores, lanes, query_form, every)
+        seconds[f"compressed, {n_bytes} bytes by {form}, {label}"] = best_seconds(
+            lambda arguments=arguments: score_compressed(*arguments, 0, out)
         )
     nanoseconds = {name: value / n_tokens * 1e9 for name, value in seconds.items()}
     rows = rng.integers(-127, 128, (n_centroids, DIM)).astype(np.int8)
