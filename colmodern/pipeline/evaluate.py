@@ -10,15 +10,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from colmodern.config.load import dump
-from colmodern.config.models import EncoderConfig, EvalConfig, PlaidIndexConfig
-from colmodern.datasets.load import BUILT_IN, load_dataset
+from colmodern.config.load import build, dump
+from colmodern.config.models import EvalConfig, PlaidIndexConfig
 from colmodern.encoder.encoder import Encoder
 from colmodern.evaluation.fidelity import compare
 from colmodern.evaluation.measures import parse_measure
 from colmodern.evaluation.trec import write_qrels, write_run
 from colmodern.files import write_json, write_text
 from colmodern.pipeline.environment import describe_environment
+from colmodern.pipeline.load_data import dataset_from_config, resolve_dataset, source_of
 from colmodern.pipeline.load_encoder import encoder_from_config
 from colmodern.pipeline.result import EvalResult
 from colmodern.pipeline.run_folder import CONFIG, ENVIRONMENT, check_publishable, publishing
@@ -44,12 +44,7 @@ def run_eval(config: EvalConfig, *, progress: Progress | None = None) -> EvalRes
         parse_measure(measure)
     started = datetime.now(timezone.utc)
     progress.note(f"data set {config.dataset.name}")
-    dataset = load_dataset(
-        config.dataset.name,
-        split=config.dataset.split,
-        max_queries=config.dataset.max_queries,
-        sample_seed=config.dataset.sample_seed,
-    )
+    dataset = dataset_from_config(config.dataset)
     encoder = encoder_from_config(config.encoder)
     config = resolve(config, encoder)
     stages = Stages(config, dataset, encoder, progress)
@@ -69,8 +64,9 @@ def run_eval(config: EvalConfig, *, progress: Progress | None = None) -> EvalRes
         "model": encoder.describe(),
         "dataset": {
             "name": dataset.name,
-            "source": _source(config),
+            "source": source_of(config.dataset),
             "description": dataset.description,
+            "revision": dataset.revision,
             "fingerprint": dataset.corpus.fingerprint,
         },
         # beside the run folder, so that both can move together
@@ -86,20 +82,19 @@ def run_eval(config: EvalConfig, *, progress: Progress | None = None) -> EvalRes
 
 
 def resolve(config: EvalConfig, encoder: Encoder) -> EvalConfig:
-    """The config with everything filled in that the checkpoint and the machine decide."""
+    """The config with everything filled in that checkpoint, collection and machine decide.
+
+    Raises ConfigError when what they decide does not fit the rest.
+    """
     found: dict[str, Any] = {
         **encoder.settings.as_overrides(),
         "device": encoder.device,
         "revision": encoder.checkpoint.revision or config.encoder.revision,
     }
-    encoder_config = EncoderConfig.model_validate({**config.encoder.model_dump(), **found})
-    return config.model_copy(update={"encoder": encoder_config})
-
-
-def _source(config: EvalConfig) -> str:
-    """The collection as it is found from anywhere: an absolute folder, or a built-in name."""
-    name = config.dataset.name
-    return name if name in BUILT_IN else str(Path(name).expanduser().resolve())
+    values = config.model_dump()
+    values["encoder"] |= found
+    values["dataset"] = resolve_dataset(config.dataset).model_dump(exclude_none=True)
+    return build(EvalConfig, values, source=config.name)
 
 
 def _facts(documents: EmbeddingStore, dataset: Dataset, index: Path | None) -> dict[str, Any]:
