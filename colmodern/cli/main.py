@@ -59,9 +59,9 @@ def cli(debug: bool) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 2 the caller can mend it, 1 a fault of ours.
+    """Run the command line and exit: 0 done, 1 a fault of ours, 2 the caller can mend it.
 
-    An interruption exits with 130, as shells expect.
+    With 3 the work ended and not all of it is well; with 130, as shells expect, it was interrupted.
     """
     given = sys.argv[1:] if arguments is None else arguments
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)

@@ -24,6 +24,23 @@ def encoder_from_config(config: EncoderConfig) -> Encoder:
     )
 
 
+class LoadedEncoders:
+    """Loads a model once for all the evaluations in a row that use it, whatever their settings."""
+
+    def __init__(self) -> None:
+        self._last: tuple[EncoderConfig, Encoder] | None = None
+
+    def get(self, config: EncoderConfig) -> Encoder:
+        """The encoder that a config names, with its settings; the model of the last one is kept."""
+        model = config.model_copy(update=dict.fromkeys(config.settings()))
+        if self._last is not None and self._last[0] == model:
+            return self._last[1].with_settings(**config.settings())
+        self._last = None  # so that two models never are in memory
+        encoder = encoder_from_config(config)
+        self._last = model, encoder
+        return encoder
+
+
 def encoder_of_store(
     store: EmbeddingStore, *, device: str = "auto", trust_remote_code: bool = False
 ) -> Encoder:
