@@ -18,6 +18,7 @@ from colmodern.config.read import merge, read_values
 from colmodern.errors import ConfigError
 
 EXPECTED = ".expected.yaml"  # end of the names of files with published scores
+_OF_FILES = ("name=", f"{SETS}=")  # overrides of a file, not of each of its evaluations
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def load_suite(
     """The evaluations of files and folders, in the order of their names and of their sets.
 
     paths: config files, or folders with such; files that begin with "_" are only to be extended
-    overrides: of every evaluation, as "search.k=50"
+    overrides: of every evaluation, as "search.k=50"; "sets={mldr/de: }" replaces a file's sets
     only: patterns of rows, as "beir/cqa*"; default all
 
     Raises ConfigError for a config that is wrong, and when nothing is left to run.
@@ -79,7 +80,7 @@ def _load_file(path: Path, overrides: Sequence[str], *, column: str | None) -> l
     """Evaluations of one file; without a column, one of a single set is a row of its folder."""
     values = read_values(path)
     values.setdefault("name", path.stem)
-    parse_overrides([one for one in overrides if one.startswith("name=")], values)
+    parse_overrides([one for one in overrides if one.startswith(_OF_FILES)], values)
     if SETS not in values:
         config = build(EvalConfig, parse_overrides(overrides, values), source=str(path))
         row = config.dataset.name if column else config.name
@@ -88,7 +89,7 @@ def _load_file(path: Path, overrides: Sequence[str], *, column: str | None) -> l
     if not isinstance(sets, dict) or not sets:
         raise ConfigError(f"{path}: {SETS}: give data sets, one a line, each ending in a colon")
     name = str(values["name"])
-    others = [one for one in overrides if not one.startswith("name=")]
+    others = [one for one in overrides if not one.startswith(_OF_FILES)]
     return [
         Member(path.stem, str(row), _config(path, name, values, str(row), changes, others))
         for row, changes in sets.items()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from colmodern.config.models import DatasetConfig
+from colmodern.datasets.fetch import checked_split, set_folder
 from colmodern.datasets.load import Files, load_dataset
 from colmodern.datasets.registry import BUILT_IN, named_sets, usual
 from colmodern.types import Dataset
@@ -46,6 +48,20 @@ def source_of(config: DatasetConfig) -> str:
     if config.name == BUILT_IN or (config.name in named_sets() and not folder.is_dir()):
         return config.name
     return str(folder.resolve())
+
+
+def fetch_commands(configs: Iterable[DatasetConfig]) -> list[str]:
+    """The commands, one a split, that fetch the collections which are not on this machine."""
+    missing: dict[str, dict[str, None]] = {}
+    for config in configs:
+        found = named_sets().get(config.name)
+        if found is None or _files(config) or Path(config.name).is_dir():
+            continue
+        split = checked_split(found, config.split)
+        if not set_folder(found, split).is_dir():
+            option = "" if split == found.splits[0] else f" --split {split}"
+            missing.setdefault(option, {})[found.name] = None
+    return [f"colmodern fetch {' '.join(names)}{option}" for option, names in missing.items()]
 
 
 def _files(config: DatasetConfig) -> Files | None:
