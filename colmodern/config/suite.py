@@ -68,7 +68,7 @@ def _load_path(path: Path, overrides: Sequence[str]) -> list[Member]:
         return _load_file(path, overrides, column=path.stem)
     files = [
         file
-        for file in sorted(path.glob("*.yaml"))
+        for file in sorted(path.glob("*.yaml"), key=lambda file: file.stem)
         if not file.name.startswith("_") and not file.name.endswith(EXPECTED)
     ]
     if not files:

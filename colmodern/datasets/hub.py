@@ -25,8 +25,8 @@ def read_rows(found: NamedSet, part: Part, split: str, source: str | None = None
 
     source: a folder with the repository's files; None: the hub, at the pinned revision
 
-    Rows come as they are read, never all at once. Raises DataError when the repository cannot be
-    reached or is not of the layout.
+    Rows come as they are read: in memory is what the library reads ahead, up to about twice one
+    file of the repository. Raises DataError when that cannot be reached or is not of the layout.
     """
     rows = iter(_open(found, part, split, source))
     place = f"{source or found.repo}, {part}"

@@ -14,6 +14,7 @@ from colmodern.errors import ColmodernError, StorageError
 from colmodern.evaluation.suite_table import Cell
 from colmodern.files import read_json_object, read_text, write_json
 from colmodern.pipeline.evaluate import Prepared, prepare, run_prepared
+from colmodern.pipeline.load_data import fetch_commands
 from colmodern.pipeline.load_encoder import LoadedEncoders
 from colmodern.pipeline.run_folder import CONFIG, ENVIRONMENT, is_run
 from colmodern.progress import Progress, Silent
@@ -45,6 +46,8 @@ def run_suite(members: Sequence[Member], *, progress: Progress | None = None) ->
     """
     progress = progress or Silent()
     encoders = LoadedEncoders()
+    if missing := fetch_commands([member.config.dataset for member in members]):
+        progress.note(f"data sets that are not on this machine will fail: {' && '.join(missing)}")
     outcomes = []
     for number, member in enumerate(members, start=1):
         progress.note(f"{number} of {len(members)}: {member.column} on {member.row}")

@@ -122,6 +122,20 @@ def test_a_fault_of_ours_does_not_stop_the_others_either(suite, monkeypatch) -> 
     assert all(outcome.error is None for outcome in run(suite()))
 
 
+def test_missing_data_is_said_first_and_a_missing_model_looked_for_once(
+    suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLMODERN_CACHE", str(tmp_path / "cache"))
+    path = suite()
+    path.write_text(path.read_text() + "  beir/nq:\n  mldr/de: {dataset: {split: dev}}\n")
+    notes = Notes()
+    outcomes = run_suite(load_suite([path], ["encoder.model=./nowhere"]), progress=notes)
+    assert notes.said[0].endswith("colmodern fetch beir/nq && colmodern fetch mldr/de --split dev")
+    assert all(outcome.error for outcome in outcomes)
+    assert outcomes[0].error == outcomes[1].error
+    assert "colmodern fetch beir/nq" in str(outcomes[2].error)
+
+
 def test_an_interruption_ends_the_whole_and_the_rest_is_done_later(suite) -> None:
     class Stop(Silent):
         """Interrupts when the second set begins."""
