@@ -29,6 +29,7 @@ def command(names: tuple[str, ...], split: str | None, source: Path | None, agai
     NAME is a set ("beir/scifact", "mldr/en") or a whole suite ("beir", "nanobeir", "mldr",
     "longembed"). Without one, the sets that there are. One that fails does not stop the others.
     """
+    from huggingface_hub.utils import logging
     from rich.console import Console
 
     from colmodern.cli.progress import TerminalProgress
@@ -39,6 +40,9 @@ def command(names: tuple[str, ...], split: str | None, source: Path | None, agai
     if not names:
         Console().print(_overview(list(named_sets().values())))
         return
+    logging.set_verbosity(
+        logging.ERROR
+    )  # it tells of every attempt; the error at the end is enough
     wanted = [found for name in names for found in sets_under(name)]
     failed = []
     for found in wanted:
@@ -52,8 +56,8 @@ def command(names: tuple[str, ...], split: str | None, source: Path | None, agai
                     progress=progress,
                 )
             except DataError as error:
-                if len(wanted) == 1:
-                    raise
+                if len(wanted) == 1 or isinstance(error.__cause__, ConnectionError):
+                    raise  # without a connection none of the others comes either
                 failed.append(found.name)
                 progress.note(f"error: {error}")
                 continue

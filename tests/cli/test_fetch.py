@@ -44,6 +44,14 @@ def test_of_a_suite_one_failure_does_not_stop_the_others(run, tmp_path: Path) ->
     assert "1 of 2 sets were not fetched: beir/nfcorpus" in err
 
 
+def test_without_a_network_the_first_failure_is_the_message(run) -> None:
+    code, out, err = run("fetch", "beir")
+    assert (code, out) == (2, "")
+    assert err.count("error:") == 1
+    assert "cannot read the qrels of beir/arguana" in err
+    assert "--from FOLDER" in err
+
+
 def test_languages_and_splits_are_chosen(run, tmp_path: Path) -> None:
     repo = write_repository(tmp_path / "repo", multilingual("de"))
     assert run("fetch", "mldr/de", "--split", "dev", "--from", repo)[0] == 0
