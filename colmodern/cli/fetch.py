@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ def command(names: tuple[str, ...], split: str | None, source: Path | None, agai
     NAME is a set ("beir/scifact", "mldr/en") or a whole suite ("beir", "nanobeir", "mldr",
     "longembed"). Without one, the sets that there are. One that fails does not stop the others.
     """
-    from huggingface_hub.utils import logging
+    from huggingface_hub.utils.logging import set_verbosity
     from rich.console import Console
 
     from colmodern.cli.progress import TerminalProgress
@@ -40,9 +41,8 @@ def command(names: tuple[str, ...], split: str | None, source: Path | None, agai
     if not names:
         Console().print(_overview(list(named_sets().values())))
         return
-    logging.set_verbosity(
-        logging.ERROR
-    )  # it tells of every attempt; the error at the end is enough
+    # the hub tells of every attempt; the error at the end says it once
+    set_verbosity(logging.ERROR)
     wanted = [found for name in names for found in sets_under(name)]
     failed = []
     for found in wanted:
