@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -146,6 +147,17 @@ def sha256_of_texts(texts: Iterable[str]) -> str:
         encoded = text.encode("utf-8", "surrogatepass")
         digest.update(len(encoded).to_bytes(8, "little") + encoded)
     return digest.hexdigest()
+
+
+def user_cache() -> Path:
+    """Where what can be made or fetched again is kept for this user; COLMODERN_CACHE moves it."""
+    if chosen := os.environ.get("COLMODERN_CACHE"):
+        return Path(chosen).expanduser()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "colmodern"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "colmodern"
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "colmodern"
 
 
 def temporary_beside(path: Path, kind: str = "tmp") -> Path:

@@ -57,3 +57,4 @@ class Dataset:
     corpus: Corpus
     queries: Mapping[str, str]  # query_id -> text; only judged queries
     qrels: Qrels
+    revision: str | None = None  # commit of the hub repository that it was fetched from

@@ -14,6 +14,11 @@ from colmodern.errors import ColmodernError
 # command -> its module, which has a click command of the same name, and its help in one line
 _COMMANDS = {
     "eval": ("colmodern.cli.eval", "Run an evaluation from a config file."),
+    "reproduce": (
+        "colmodern.cli.reproduce",
+        "Compare a published score with the one obtained here.",
+    ),
+    "fetch": ("colmodern.cli.fetch", "Fetch data sets by name, to be used offline."),
     "encode": ("colmodern.cli.encode", "Encode a collection into a folder of token embeddings."),
     "search": ("colmodern.cli.search", "Search a run or a folder of token embeddings."),
     "index": ("colmodern.cli.index", "Build, change and inspect a compressed index."),
@@ -58,9 +63,9 @@ def cli(debug: bool) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 2 the caller can mend it, 1 a fault of ours.
+    """Run the command line and exit: 0 done, 1 a fault of ours, 2 the caller can mend it.
 
-    An interruption exits with 130, as shells expect.
+    With 3 the work ended and not all of it is well; with 130, as shells expect, it was interrupted.
     """
     given = sys.argv[1:] if arguments is None else arguments
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)

@@ -59,7 +59,8 @@ class TerminalProgress:
         self._name, self._unit, self._total = task, unit, total
         self._done = self._before = done
         self._start = self._last_line = time.monotonic()
-        self._task = self._bars.add_task(task, total=total, completed=done, rate="")
+        # a total of 0 is one that nobody knows
+        self._task = self._bars.add_task(task, total=total or None, completed=done, rate="")
 
     def advance(self, n: int) -> None:
         """Move the bar."""
@@ -71,13 +72,15 @@ class TerminalProgress:
         if not self._console.is_terminal and now - self._last_line >= _LINE_EVERY:
             self._last_line = now
             left = (self._total - self._done) / max(rate, 1e-9)
-            self._line(f"{self._done:,} of {self._total:,}, {shown}, about {left:.0f} s left")
+            known = f" of {self._total:,}, {shown}, about {left:.0f} s left"
+            self._line(f"{self._done:,}" + (known if self._total else f", {shown}"))
 
     def finish(self) -> None:
         """Complete the bar."""
-        self._bars.update(self._task, completed=self._total)
+        total = self._total or self._done
+        self._bars.update(self._task, completed=total, total=total)
         if not self._console.is_terminal:
-            self._line(f"{self._total:,} {self._unit} in {time.monotonic() - self._start:.1f} s")
+            self._line(f"{total:,} {self._unit} in {time.monotonic() - self._start:.1f} s")
 
     def note(self, message: str) -> None:
         """Print a line above the bars."""

@@ -16,14 +16,14 @@ from colmodern.cli.options import encoder_options, load_encoder
     "--output", "-o", required=True, type=click.Path(path_type=Path), help="New TREC run."
 )
 @click.option("-k", default=None, type=int, help="Candidates to rerank of each query; default all.")
-@click.option("--split", default="test", show_default=True, help="Judgments of a BEIR folder.")
+@click.option("--split", help="Judgments; default: the set's usual ones, else test.")
 @encoder_options
 def command(
     dataset: str,
     run_path: Path,
     output: Path,
     k: int | None,
-    split: str,
+    split: str | None,
     model: str | None,
     revision: str | None,
     device: str,
@@ -47,7 +47,7 @@ def command(
     if model is None:
         raise click.UsageError("give a checkpoint with --model")
     run = read_run(run_path)
-    corpus, queries = load_corpus(dataset), load_queries(dataset)
+    corpus, queries = load_corpus(dataset, split), load_queries(dataset, split)
     judgments = load_judgments(dataset, split)
     ranker = Reranker(load_encoder(model, revision, device, dtype, settings))
     with TerminalProgress() as progress:

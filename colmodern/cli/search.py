@@ -42,7 +42,7 @@ def command(
     from rich.text import Text
 
     from colmodern.cli.progress import TerminalProgress
-    from colmodern.datasets.beir import read_queries
+    from colmodern.datasets.judgments import read_queries
     from colmodern.errors import InputError
     from colmodern.evaluation.trec import write_run
     from colmodern.index.exact import ExactIndex

@@ -11,21 +11,26 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from colmodern.config.models import EvalConfig
+from colmodern.config.read import read_values
 from colmodern.errors import ConfigError
-from colmodern.files import read_text
 
+SETS = "sets"  # of a file that is an evaluation for each of many data sets
 Config = TypeVar("Config", bound=BaseModel)
 
 
 def load_eval_config(path: Path | str, overrides: Sequence[str] = ()) -> EvalConfig:
-    """Read an evaluation's config; its name is the file's name unless it has one.
+    """Read an evaluation's config, and what it extends; its name is the file's unless it has one.
 
     overrides: as "search.k=50"; values are YAML
 
     Raises ConfigError with all faults at once.
     """
     path = Path(path)
-    values = _read_yaml(path)
+    values = read_values(path)
+    if SETS in values:
+        raise ConfigError(
+            f"{path} is of {len(values[SETS] or ())} data sets; `colmodern eval {path}` runs them all"
+        )
     values.setdefault("name", path.stem)
     return build(EvalConfig, parse_overrides(overrides, values), source=str(path))
 
@@ -58,31 +63,6 @@ def build(model: type[Config], values: dict[str, Any], *, source: str) -> Config
 def dump(config: BaseModel) -> str:
     """YAML of every setting, defaults included, in the order of the models."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    text = read_text(path, ConfigError)
-    try:
-        values = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(
-            f"{path} holds {type(values).__name__}, not settings; write key: value lines"
-        )
-    return values
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice, of which YAML would keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        if twice := [key for i, key in enumerate(keys) if key in keys[:i]]:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {twice[0]!r} stands twice", node.start_mark
-            )
-        return super().construct_mapping(node, deep)
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

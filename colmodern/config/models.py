@@ -28,13 +28,41 @@ class _Model(BaseModel):
 class DatasetConfig(_Model):
     """Which collection, and how its texts are read."""
 
-    name: str = Field("stdlib", description="built-in collection, or a folder in the BEIR layout")
-    split: str = Field("test", description="judgments qrels/SPLIT.tsv of a BEIR folder")
+    name: str = Field(
+        "stdlib",
+        description="a fetched set as beir/scifact, the built-in one, or a folder in the BEIR layout",
+    )
+    split: str | None = Field(
+        None, description="judgments; null: as the set's results are reported on, else test"
+    )
+    corpus: str | None = Field(None, description="file of documents; then name is but a label")
+    queries: str | None = Field(None, description="file of queries, beside corpus")
+    qrels: str | None = Field(None, description="file of judgments, TREC or BEIR, beside corpus")
     max_queries: int | None = Field(None, ge=1, description="keep at most this many queries")
     sample_seed: int | None = Field(
         None, description="sample max_queries at random with this seed; null: the first ones"
     )
     join_titles: bool = Field(True, description='a document is "title text"; false: its text alone')
+    title_separator: str = Field(" ", description="between a title and its text")
+    drop_empty_documents: bool | None = Field(
+        None, description="leave out documents without text; null: as the set's suite does"
+    )
+    drop_self_matches: bool | None = Field(
+        None,
+        description="remove the document that has the query's own id, before the cut at search.k; "
+        "null: as the set's suite does",
+    )
+
+    @model_validator(mode="after")
+    def _files_come_together(self) -> DatasetConfig:
+        given = [name for name in ("corpus", "queries", "qrels") if getattr(self, name) is not None]
+        if given and len(given) < 3:
+            raise ValueError(
+                f"{' and '.join(given)} need corpus, queries and qrels; give all three"
+            )
+        if given and "name" not in self.model_fields_set:
+            raise ValueError("corpus, queries and qrels need a name: what results call them")
+        return self
 
 
 class EncoderConfig(_Model):
@@ -184,9 +212,11 @@ class EvalConfig(_Model):
     @model_validator(mode="after")
     def _candidates_fit_k(self) -> EvalConfig:
         wanted = getattr(self.index, "n_candidates", None)
-        if wanted is not None and wanted < self.search.k:
+        itself = 1 if self.dataset.drop_self_matches else 0
+        if wanted is not None and wanted < self.search.k + itself:
+            also = " and the query itself, which is dropped" if itself else ""
             raise ValueError(
-                f"index.n_candidates={wanted} is below search.k={self.search.k}; "
+                f"index.n_candidates={wanted} is below search.k={self.search.k}{also}; "
                 "raise it, lower search.k, or leave it out"
             )
         return self

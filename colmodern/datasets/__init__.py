@@ -1,1 +1,1 @@
-"""Test collections: local BEIR folders and the built-in one. Imports no torch."""
+"""Test collections: fetched by name, local files, and the built-in one. Imports no torch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -112,6 +113,21 @@ class Encoder:
             trust_remote_code=trust_remote_code,
             projection=None if projection_dim is None else (projection_dim, seed),
         )
+
+    def with_settings(self, **settings: Any) -> Encoder:
+        """The checkpoint's settings with these in their place, on the model that is loaded already.
+
+        settings: as of ``from_pretrained``; those of this encoder are not kept
+
+        Raises ConfigError as ``from_pretrained`` does.
+        """
+        longest = longest_input(self.checkpoint.config)
+        chosen = self.checkpoint.settings.clipped(longest=longest).override(settings)
+        chosen.check(longest=longest)
+        other = copy.copy(self)
+        other.settings = chosen
+        other.tokenizer = self.tokenizer.with_settings(chosen)
+        return other
 
     def encode_queries(
         self, texts: Iterable[str], *, progress: Progress | None = None

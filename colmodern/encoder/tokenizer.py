@@ -58,6 +58,10 @@ class TextTokenizer:
         self.skiplist_ids = self._find_skiplist_ids()
         self.pad_id = int(tokenizer.pad_token_id or 0)
 
+    def with_settings(self, settings: EncoderSettings) -> TextTokenizer:
+        """The same tokenizer under other rules."""
+        return TextTokenizer(self._tokenizer, settings)
+
     def tokenize(self, texts: Sequence[str], role: Role) -> TokenizedTexts:
         """Token ids of every text, cut to the length limit of its role."""
         settings = self.settings

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numba
+
+from colmodern.files import user_cache
 
 _log = logging.getLogger(__name__)
 _SOURCES = (
@@ -64,7 +65,7 @@ def cache_folder() -> Path:
     digest = hashlib.sha256(numba.__version__.encode())
     for name in _SOURCES:
         digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
-    return _user_cache() / "kernels" / digest.hexdigest()[:16]
+    return user_cache() / "kernels" / digest.hexdigest()[:16]
 
 
 def tell_if_compiling(tell: Callable[[str], None] = _log.warning) -> None:
@@ -72,13 +73,3 @@ def tell_if_compiling(tell: Callable[[str], None] = _log.warning) -> None:
     folder = cache_folder()
     if not (folder.is_dir() and any(folder.rglob("*.nbc"))):
         tell(f"compiling search kernels, once for this installation (seconds); kept in {folder}")
-
-
-def _user_cache() -> Path:
-    if chosen := os.environ.get("COLMODERN_CACHE"):
-        return Path(chosen).expanduser()
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "colmodern"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "colmodern"
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "colmodern"

@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from colmodern.encoder.encoder import Encoder
 from colmodern.encoder.settings import Role
@@ -18,17 +19,22 @@ from colmodern.types import Corpus, Document
 Text = tuple[str, str]  # (id, text)
 
 
-def document_texts(corpus: Iterable[Document], *, join_titles: bool) -> Iterator[Text]:
+def document_texts(
+    corpus: Iterable[Document], *, join_titles: bool, title_separator: str = " "
+) -> Iterator[Text]:
     """The text that is encoded for each document."""
     for document in corpus:
-        text = f"{document.title} {document.text}" if join_titles else document.text
-        yield document.doc_id, text.strip()
+        parts = (document.title, document.text) if join_titles else (document.text,)
+        yield document.doc_id, title_separator.join(filter(None, parts)).strip()
 
 
-def corpus_key(corpus: Corpus, encoder: Encoder, *, join_titles: bool, dtype: str) -> str:
+def corpus_key(
+    corpus: Corpus, encoder: Encoder, *, join_titles: bool, dtype: str, title_separator: str = " "
+) -> str:
     """Digest of all that stored document embeddings depend on."""
     encoded_by = encoder.fingerprint("document")
-    return sha256_of_json([corpus.fingerprint, join_titles, encoded_by, dtype])
+    joined = title_separator if join_titles else None
+    return sha256_of_json([corpus.fingerprint, joined, encoded_by, dtype])
 
 
 def encode_corpus(
@@ -40,15 +46,17 @@ def encode_corpus(
     dtype: str,
     shard_tokens: int,
     progress: Progress,
+    title_separator: str = " ",
 ) -> tuple[EmbeddingStore, bool]:
     """Encode the documents of a corpus; arguments and result as of ``encode_to_store``."""
+    titles: dict[str, Any] = {"join_titles": join_titles, "title_separator": title_separator}
     return encode_to_store(
-        document_texts(corpus, join_titles=join_titles),
+        document_texts(corpus, **titles),
         len(corpus),
         encoder,
         folder,
         role="document",
-        fingerprint=corpus_key(corpus, encoder, join_titles=join_titles, dtype=dtype),
+        fingerprint=corpus_key(corpus, encoder, dtype=dtype, **titles),
         dtype=dtype,
         shard_tokens=shard_tokens,
         progress=progress,

@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from colmodern.config.load import dump
-from colmodern.config.models import EncoderConfig, EvalConfig, PlaidIndexConfig
-from colmodern.datasets.load import BUILT_IN, load_dataset
+from colmodern.config.load import build, dump
+from colmodern.config.models import EvalConfig, PlaidIndexConfig
 from colmodern.encoder.encoder import Encoder
 from colmodern.evaluation.fidelity import compare
 from colmodern.evaluation.measures import parse_measure
 from colmodern.evaluation.trec import write_qrels, write_run
-from colmodern.files import write_json, write_text
+from colmodern.files import sha256_of_json, write_json, write_text
 from colmodern.pipeline.environment import describe_environment
-from colmodern.pipeline.load_encoder import encoder_from_config
+from colmodern.pipeline.load_data import dataset_from_config, resolve_dataset, source_of
+from colmodern.pipeline.load_encoder import LoadedEncoders
 from colmodern.pipeline.result import EvalResult
 from colmodern.pipeline.run_folder import CONFIG, ENVIRONMENT, check_publishable, publishing
 from colmodern.pipeline.stages import Stages
@@ -27,6 +27,30 @@ from colmodern.pipeline.write_report import write_report
 from colmodern.progress import Progress, Silent
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import Dataset, Run, ScoredDoc
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An evaluation with all that it needs to start."""
+
+    config: EvalConfig  # as resolved
+    dataset: Dataset
+    encoder: Encoder
+
+    @property
+    def folder(self) -> Path:
+        """Of the run."""
+        return Path(self.config.output) / self.config.name
+
+    def inputs(self) -> dict[str, str]:
+        """Digests of all that the result depends on beside the config."""
+        return {
+            "documents": self.dataset.corpus.fingerprint,
+            "queries": sha256_of_json(list(self.dataset.queries.items())),
+            "qrels": sha256_of_json(self.dataset.qrels),
+            "document_encoder": self.encoder.fingerprint("document"),
+            "query_encoder": self.encoder.fingerprint("query"),
+        }
 
 
 def run_eval(config: EvalConfig, *, progress: Progress | None = None) -> EvalResult:
@@ -38,20 +62,28 @@ def run_eval(config: EvalConfig, *, progress: Progress | None = None) -> EvalRes
     Raises ColmodernError's subclasses for what the caller can mend.
     """
     progress = progress or Silent()
-    folder = Path(config.output) / config.name
-    check_publishable(folder)
+    return run_prepared(prepare(config, LoadedEncoders(), progress=progress), progress=progress)
+
+
+def prepare(config: EvalConfig, encoders: LoadedEncoders, *, progress: Progress) -> Prepared:
+    """Check a config, then load its collection and its model.
+
+    Raises as ``run_eval`` does.
+    """
+    check_publishable(Path(config.output) / config.name)
     for measure in config.measures:
         parse_measure(measure)
-    started = datetime.now(timezone.utc)
     progress.note(f"data set {config.dataset.name}")
-    dataset = load_dataset(
-        config.dataset.name,
-        split=config.dataset.split,
-        max_queries=config.dataset.max_queries,
-        sample_seed=config.dataset.sample_seed,
-    )
-    encoder = encoder_from_config(config.encoder)
-    config = resolve(config, encoder)
+    dataset = dataset_from_config(config.dataset)
+    encoder = encoders.get(config.encoder)
+    return Prepared(resolve(config, encoder), dataset, encoder)
+
+
+def run_prepared(prepared: Prepared, *, progress: Progress) -> EvalResult:
+    """The work of ``run_eval``."""
+    config, dataset, encoder = prepared.config, prepared.dataset, prepared.encoder
+    folder = prepared.folder
+    started = datetime.now(timezone.utc)
     stages = Stages(config, dataset, encoder, progress)
     documents, queries = stages.encode_documents(), stages.encode_queries()
     index = stages.build_index(documents)
@@ -69,8 +101,9 @@ def run_eval(config: EvalConfig, *, progress: Progress | None = None) -> EvalRes
         "model": encoder.describe(),
         "dataset": {
             "name": dataset.name,
-            "source": _source(config),
+            "source": source_of(config.dataset),
             "description": dataset.description,
+            "revision": dataset.revision,
             "fingerprint": dataset.corpus.fingerprint,
         },
         # beside the run folder, so that both can move together
@@ -80,26 +113,26 @@ def run_eval(config: EvalConfig, *, progress: Progress | None = None) -> EvalRes
         },
         "index": None if index is None else os.path.relpath(index, folder),
         "stages": stages.made_in,
+        "inputs": prepared.inputs(),
     }
     _publish(result, dataset, run, environment, progress)
     return result
 
 
 def resolve(config: EvalConfig, encoder: Encoder) -> EvalConfig:
-    """The config with everything filled in that the checkpoint and the machine decide."""
+    """The config with everything filled in that checkpoint, collection and machine decide.
+
+    Raises ConfigError when what they decide does not fit the rest.
+    """
     found: dict[str, Any] = {
         **encoder.settings.as_overrides(),
         "device": encoder.device,
         "revision": encoder.checkpoint.revision or config.encoder.revision,
     }
-    encoder_config = EncoderConfig.model_validate({**config.encoder.model_dump(), **found})
-    return config.model_copy(update={"encoder": encoder_config})
-
-
-def _source(config: EvalConfig) -> str:
-    """The collection as it is found from anywhere: an absolute folder, or a built-in name."""
-    name = config.dataset.name
-    return name if name in BUILT_IN else str(Path(name).expanduser().resolve())
+    values = config.model_dump()
+    values["encoder"] |= found
+    values["dataset"] = resolve_dataset(config.dataset).model_dump(exclude_none=True)
+    return build(EvalConfig, values, source=config.name)
 
 
 def _facts(documents: EmbeddingStore, dataset: Dataset, index: Path | None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from colmodern.config.load import build
 from colmodern.config.models import EncoderConfig
 from colmodern.encoder.encoder import Encoder
-from colmodern.errors import StorageError
+from colmodern.errors import CheckpointError, StorageError
 from colmodern.ragged.store import EmbeddingStore
 
 
@@ -22,6 +22,33 @@ def encoder_from_config(config: EncoderConfig) -> Encoder:
         seed=config.seed,
         **config.settings(),
     )
+
+
+class LoadedEncoders:
+    """Loads a model once for all the evaluations in a row that use it, whatever their settings."""
+
+    def __init__(self) -> None:
+        self._last: tuple[EncoderConfig, Encoder] | None = None
+        self._failure: tuple[EncoderConfig, CheckpointError] | None = None
+
+    def get(self, config: EncoderConfig) -> Encoder:
+        """The encoder that a config names, with its settings; the model of the last one is kept.
+
+        A model that could not be found is not looked for again: the same error is raised.
+        """
+        model = config.model_copy(update=dict.fromkeys(config.settings()))
+        if self._last is not None and self._last[0] == model:
+            return self._last[1].with_settings(**config.settings())
+        self._last = None  # so that two models never are in memory
+        if self._failure is not None and self._failure[0] == model:
+            raise self._failure[1]
+        try:
+            encoder = encoder_from_config(config)
+        except CheckpointError as error:
+            self._failure = model, error
+            raise
+        self._last = model, encoder
+        return encoder
 
 
 def encoder_of_store(

@@ -54,13 +54,17 @@ class Stages:
 
     def encode_documents(self) -> EmbeddingStore:
         """Token embeddings of the corpus."""
-        titles, dtype = self._config.dataset.join_titles, self._config.storage.dtype
-        key = corpus_key(self._dataset.corpus, self._encoder, join_titles=titles, dtype=dtype)
+        read, dtype = self._config.dataset, self._config.storage.dtype
+        titles: dict[str, Any] = {
+            "join_titles": read.join_titles,
+            "title_separator": read.title_separator,
+        }
+        key = corpus_key(self._dataset.corpus, self._encoder, dtype=dtype, **titles)
         store, reused = encode_corpus(
             self._dataset.corpus,
             self._encoder,
             self._folder("documents", key),
-            join_titles=titles,
+            **titles,
             dtype=dtype,
             shard_tokens=self._config.storage.shard_tokens,
             progress=self._progress,
@@ -104,7 +108,7 @@ class Stages:
         self, documents: EmbeddingStore, queries: EmbeddingStore, index: Path | None
     ) -> FoundRun:
         """The best documents of every query: of all documents where there is no index."""
-        config, k = self._config.index, self._config.search.k
+        config, k = self._config.index, self._n_wanted
         if index is None or not isinstance(config, PlaidIndexConfig):
             return self.search_exactly(documents, queries, stage="search")
         from colmodern.pipeline.index_stage import search_index
@@ -122,7 +126,7 @@ class Stages:
         self, documents: EmbeddingStore, queries: EmbeddingStore, *, stage: str = "exact search"
     ) -> FoundRun:
         """The truth: the best documents of every query by exact MaxSim."""
-        k = self._config.search.k
+        k = self._n_wanted
 
         def find() -> tuple[list[list[ScoredDoc]], float]:
             if stage != "search":
@@ -138,6 +142,11 @@ class Stages:
             return results, time.perf_counter() - start
 
         return self._search(stage, ["exact", k], documents, queries, find)
+
+    @property
+    def _n_wanted(self) -> int:
+        """Documents to ask an index for: one more where the query itself may be among them."""
+        return self._config.search.k + bool(self._config.dataset.drop_self_matches)
 
     def measure(self, run: FoundRun) -> Evaluation:
         """Measures of a run; cheap, so always computed."""
@@ -161,12 +170,15 @@ class Stages:
         find: results in the order of the queries, and the seconds they took
         """
         searched = [documents.manifest["fingerprint"], queries.manifest["fingerprint"]]
-        folder = self._folder("search", sha256_of_json([_FORMAT, *searched, *asked]))
+        rule = ["no self-matches"] if self._config.dataset.drop_self_matches else []
+        folder = self._folder("search", sha256_of_json([_FORMAT, *searched, *asked, *rule]))
         if reused := folder.is_dir():
             self._progress.note(f"{stage}: reused {folder}")
         else:
             results, seconds = find()
             run = dict(zip(queries.doc_ids, results, strict=True))
+            if self._config.dataset.drop_self_matches:
+                run = without_self_matches(run, self._config.search.k)
             with staging(folder) as staged:
                 write_run(staged / "run.trec", run, tag=f"colmodern-{asked[0]}")
                 made = {
@@ -190,6 +202,14 @@ class Stages:
         self.made_in[stage] = store.manifest["environment"]
         if reused:
             self._progress.note(f"{stage}: reused {store.folder}")
+
+
+def without_self_matches(run: FoundRun, k: int) -> FoundRun:
+    """The best ``k`` results of every query, without the document that has the query's own id."""
+    return {
+        query_id: [result for result in results if result.doc_id != query_id][:k]
+        for query_id, results in run.items()
+    }
 
 
 def _read_search(folder: Path) -> dict[str, Any]:

@@ -1,0 +1,71 @@
+"""Published scores, kept beside the configs that should reach them.
+
+NAME.expected.yaml holds a list of sources for the suite NAME.yaml. A score's key is a set
+("beir/scifact"), a set of parts ("beir/cqadupstack": their mean), or a suite ("beir": the average).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from colmodern.config.load import build
+from colmodern.errors import ConfigError
+from colmodern.files import read_text
+
+Settings = dict[str, Any]
+
+
+class Published(BaseModel):
+    """What one source says of a model: its scores, and as much of its recipe as it states."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str = Field(description="where the figures stand")
+    recipe: Settings = Field({}, description="settings as a config has them, where they are stated")
+    recipe_of_sets: dict[str, Settings] = Field({}, description="the same, of single sets")
+    not_stated: tuple[str, ...] = Field((), description="what the source leaves open")
+    tolerance: float = Field(
+        0.005,
+        gt=0,
+        description="largest difference that is taken for rounding and the index's chance: "
+        "five builds of one index were 0.0017 apart (lightonai/pylate PR#155)",
+    )
+    scores: dict[str, float] = Field(
+        min_length=1, description="of each set's first measure, between 0 and 1"
+    )
+
+    def recipe_of(self, row: str) -> Settings:
+        """What is stated of one set: settings by their path, as "encoder.query_length"."""
+        return {**flatten(self.recipe), **flatten(self.recipe_of_sets.get(row, {}))}
+
+
+def load_expected(path: Path) -> list[Published]:
+    """The sources of a file.
+
+    Raises ConfigError when it cannot be read or is not of the form.
+    """
+    try:
+        values = yaml.safe_load(read_text(path, ConfigError))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(values, list) or not all(isinstance(one, dict) for one in values):
+        raise ConfigError(f"{path}: give a list of sources, each with source: and scores:")
+    sources = [build(Published, one, source=f"{path}: {i}") for i, one in enumerate(values, 1)]
+    for source in sources:
+        for key, score in source.scores.items():
+            if not 0 <= score <= 1:
+                raise ConfigError(f"{path}: scores.{key}: {score} is not between 0 and 1")
+    return sources
+
+
+def flatten(settings: Settings, path: str = "") -> Settings:
+    """Single settings by their path, as {"search.k": 10}."""
+    flat: Settings = {}
+    for key, value in settings.items():
+        place = f"{path}.{key}" if path else str(key)
+        flat |= flatten(value, place) if isinstance(value, dict) and value else {place: value}
+    return flat

@@ -1,0 +1,91 @@
+"""Settings from YAML files, with those of the files that they extend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from colmodern.errors import ConfigError
+from colmodern.files import read_text
+
+_EXTENDS = "extends"
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """The settings of a file over those of the files that its ``extends`` names.
+
+    ``extends`` is a path or a list of paths, each relative to the file that it stands in; a later
+    one wins over an earlier one, and the file over all. Settings are merged key by key; lists and
+    single values are replaced whole.
+
+    Raises ConfigError for a file that cannot be read, is not YAML or extends itself.
+    """
+    return _read(path, ())
+
+
+def merge(values: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """A new dict of both, in which ``over`` wins; nested settings are merged, too.
+
+    Settings of another ``kind`` replace those that were there; an empty value of a key that holds
+    settings keeps them.
+    """
+    merged = dict(values)
+    for key, value in over.items():
+        earlier = merged.get(key)
+        if isinstance(earlier, dict) and value is None:
+            continue
+        if isinstance(earlier, dict) and isinstance(value, dict) and _same_kind(earlier, value):
+            value = merge(earlier, value)
+        merged[key] = value
+    return merged
+
+
+def _same_kind(earlier: dict[str, Any], over: dict[str, Any]) -> bool:
+    return "kind" not in over or over["kind"] == earlier.get("kind")
+
+
+def _read(path: Path, children: tuple[Path, ...]) -> dict[str, Any]:
+    if path.resolve() in [child.resolve() for child in children]:
+        chain = " extends ".join(str(one) for one in (*children, path))
+        raise ConfigError(f"{chain}: a circle; take one `{_EXTENDS}` out")
+    if children and not path.is_file():
+        raise ConfigError(
+            f"{children[-1]}: {_EXTENDS}: there is no file {path}; paths are relative to the file "
+            "that they stand in"
+        )
+    values = _parse(path)
+    parents = values.pop(_EXTENDS, [])
+    parents = [parents] if isinstance(parents, str) else parents
+    if not isinstance(parents, list) or not all(isinstance(one, str) for one in parents):
+        raise ConfigError(f"{path}: {_EXTENDS}: {parents!r} is neither a path nor a list of paths")
+    inherited: dict[str, Any] = {}
+    for parent in parents:
+        inherited = merge(inherited, _read(path.parent / parent, (*children, path)))
+    return merge(inherited, values)
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    text = read_text(path, ConfigError)
+    try:
+        values = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"{path} holds {type(values).__name__}, not settings; write key: value lines"
+        )
+    return values
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice, of which YAML would keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        if twice := [key for i, key in enumerate(keys) if key in keys[:i]]:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {twice[0]!r} stands twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)

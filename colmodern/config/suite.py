@@ -1,0 +1,111 @@
+"""From files and folders to the evaluations of a suite.
+
+A file with ``sets`` is an evaluation for each of them: its other settings, with those of the set
+over them. A set's name is its data set, unless it says dataset.name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from colmodern.config.load import SETS, build, parse_overrides
+from colmodern.config.models import EvalConfig
+from colmodern.config.read import merge, read_values
+from colmodern.errors import ConfigError
+
+EXPECTED = ".expected.yaml"  # end of the names of files with published scores
+_OF_FILES = ("name=", f"{SETS}=")  # overrides of a file, not of each of its evaluations
+
+
+@dataclass(frozen=True)
+class Member:
+    """One evaluation of a suite: a cell of its table."""
+
+    column: str  # what it is of: a model with its settings
+    row: str  # the data set; of three parts ("beir/cqadupstack/tex"): a part of a set
+    config: EvalConfig
+
+
+def load_suite(
+    paths: Sequence[Path], overrides: Sequence[str] = (), *, only: Sequence[str] = ()
+) -> list[Member]:
+    """The evaluations of files and folders, in the order of their names and of their sets.
+
+    paths: config files, or folders with such; files that begin with "_" are only to be extended
+    overrides: of every evaluation, as "search.k=50"; "sets={mldr/de: }" replaces a file's sets
+    only: patterns of rows, as "beir/cqa*"; default all
+
+    Raises ConfigError for a config that is wrong, and when nothing is left to run.
+    """
+    members = [member for path in paths for member in _load_path(path, overrides)]
+    kept = [m for m in members if not only or any(fnmatchcase(m.row, one) for one in only)]
+    if not kept:
+        rows = ", ".join(dict.fromkeys(member.row for member in members))
+        raise ConfigError(f"no set is like {' or '.join(only)}; sets are {rows}")
+    names: dict[tuple[str, str], Member] = {}
+    for member in kept:
+        place = (member.config.output, member.config.name)
+        if place in names:
+            raise ConfigError(
+                f"{member.column} on {member.row} and {names[place].column} on {names[place].row} "
+                f"are both called {member.config.name}; give one of their files a name of its own"
+            )
+        names[place] = member
+    return kept
+
+
+def is_suite(paths: Sequence[Path]) -> bool:
+    """Whether these are more than one evaluation, or may be."""
+    return len(paths) != 1 or paths[0].is_dir() or SETS in read_values(paths[0])
+
+
+def _load_path(path: Path, overrides: Sequence[str]) -> list[Member]:
+    if not path.is_dir():
+        return _load_file(path, overrides, column=path.stem)
+    files = [
+        file
+        for file in sorted(path.glob("*.yaml"), key=lambda file: file.stem)
+        if not file.name.startswith("_") and not file.name.endswith(EXPECTED)
+    ]
+    if not files:
+        raise ConfigError(f"{path} has no *.yaml files; give a folder of configs, or a file")
+    return [member for file in files for member in _load_file(file, overrides, column=None)]
+
+
+def _load_file(path: Path, overrides: Sequence[str], *, column: str | None) -> list[Member]:
+    """Evaluations of one file; without a column, one of a single set is a row of its folder."""
+    values = read_values(path)
+    values.setdefault("name", path.stem)
+    parse_overrides([one for one in overrides if one.startswith(_OF_FILES)], values)
+    if SETS not in values:
+        config = build(EvalConfig, parse_overrides(overrides, values), source=str(path))
+        row = config.dataset.name if column else config.name
+        return [Member(column or path.resolve().parent.name, row, config)]
+    sets = values.pop(SETS)
+    if not isinstance(sets, dict) or not sets:
+        raise ConfigError(f"{path}: {SETS}: give data sets, one a line, each ending in a colon")
+    name = str(values["name"])
+    others = [one for one in overrides if not one.startswith(_OF_FILES)]
+    return [
+        Member(path.stem, str(row), _config(path, name, values, str(row), changes, others))
+        for row, changes in sets.items()
+    ]
+
+
+def _config(
+    path: Path,
+    name: str,
+    values: dict[str, Any],
+    row: str,
+    changes: Any,
+    overrides: Sequence[str],
+) -> EvalConfig:
+    if changes is not None and not isinstance(changes, dict):
+        raise ConfigError(f"{path}: {SETS}.{row}: {changes!r} are no settings; write key: value")
+    named = {"name": f"{name}.{row.replace('/', '-')}", "dataset": {"name": row}}
+    whole = merge(merge(values, named), changes or {})
+    return build(EvalConfig, parse_overrides(overrides, whole), source=f"{path}: {SETS}.{row}")

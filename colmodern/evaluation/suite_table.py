@@ -1,0 +1,72 @@
+"""The table of a suite: a line a data set, a column a model, the average last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Cell(NamedTuple):
+    """One evaluation of a suite."""
+
+    row: str  # the data set; "suite/set/part" is a part of "suite/set"
+    column: str
+    measure: str
+    value: float | None  # None: it failed
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table; columns without a value hold None."""
+
+    label: str
+    measure: str
+    values: tuple[float | None, ...]
+    n_parts: int = 0  # that the values are the mean of; 0: it is no mean
+
+
+@dataclass(frozen=True)
+class SuiteTable:
+    """Lines in the order of the sets; the average is None in a column where a set is missing."""
+
+    columns: tuple[str, ...]
+    lines: tuple[Line, ...]
+    average: tuple[float | None, ...]
+
+
+def tabulate(cells: Sequence[Cell]) -> SuiteTable:
+    """Collect cells into a table; the parts of a set are one line, their mean.
+
+    The average is over lines, so that a set of twelve parts counts as one.
+    """
+    columns = tuple(dict.fromkeys(cell.column for cell in cells))
+    rows: dict[str, dict[str, list[Cell]]] = {}
+    for cell in cells:
+        rows.setdefault(set_of(cell.row), {}).setdefault(cell.column, []).append(cell)
+    lines = []
+    for row, by_column in rows.items():
+        parts = {cell.row for found in by_column.values() for cell in found}
+        is_mean = parts != {row}
+        values = tuple(_mean(by_column.get(column, []), len(parts)) for column in columns)
+        measure = next(iter(by_column.values()))[0].measure
+        lines.append(Line(row, measure, values, len(parts) if is_mean else 0))
+    average = tuple(_average([line.values[i] for line in lines]) for i in range(len(columns)))
+    return SuiteTable(columns, tuple(lines), average)
+
+
+def set_of(row: str) -> str:
+    """The set that a row is or is a part of: of three parts the first two."""
+    parts = row.split("/")
+    return "/".join(parts[:2]) if len(parts) == 3 and all(parts) else row
+
+
+def _mean(found: Sequence[Cell], n_parts: int) -> float | None:
+    return _average([cell.value for cell in found]) if len(found) == n_parts else None
+
+
+def _average(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known and len(known) == len(values) else None

@@ -1,0 +1,70 @@
+"""Collections from configs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from colmodern.config.models import DatasetConfig
+from colmodern.datasets.fetch import checked_split, set_folder
+from colmodern.datasets.load import Files, load_dataset
+from colmodern.datasets.registry import BUILT_IN, named_sets, usual
+from colmodern.types import Dataset
+
+
+def dataset_from_config(config: DatasetConfig) -> Dataset:
+    """Load the collection that a config names."""
+    return load_dataset(
+        config.name,
+        split=config.split,
+        files=_files(config),
+        max_queries=config.max_queries,
+        sample_seed=config.sample_seed,
+        drop_empty_documents=config.drop_empty_documents,
+    )
+
+
+def resolve_dataset(config: DatasetConfig) -> DatasetConfig:
+    """The config with everything filled in that the collection's suite decides."""
+    # files of one's own are not the suite's, whatever they are called
+    found = usual("" if _files(config) else config.name)
+    chosen = {
+        "split": found.split if config.split is None else config.split,
+        "drop_empty_documents": found.drop_empty_documents
+        if config.drop_empty_documents is None
+        else config.drop_empty_documents,
+        "drop_self_matches": found.drop_self_matches
+        if config.drop_self_matches is None
+        else config.drop_self_matches,
+    }
+    return config.model_copy(update=chosen)
+
+
+def source_of(config: DatasetConfig) -> str:
+    """The documents as they are found from anywhere: a name, or an absolute folder or file."""
+    if config.corpus is not None:
+        return str(Path(config.corpus).expanduser().resolve())
+    folder = Path(config.name).expanduser()
+    if config.name == BUILT_IN or (config.name in named_sets() and not folder.is_dir()):
+        return config.name
+    return str(folder.resolve())
+
+
+def fetch_commands(configs: Iterable[DatasetConfig]) -> list[str]:
+    """The commands, one a split, that fetch the collections which are not on this machine."""
+    missing: dict[str, dict[str, None]] = {}
+    for config in configs:
+        found = named_sets().get(config.name)
+        if found is None or _files(config) or Path(config.name).is_dir():
+            continue
+        split = checked_split(found, config.split)
+        if not set_folder(found, split).is_dir():
+            option = "" if split == found.splits[0] else f" --split {split}"
+            missing.setdefault(option, {})[found.name] = None
+    return [f"colmodern fetch {' '.join(names)}{option}" for option, names in missing.items()]
+
+
+def _files(config: DatasetConfig) -> Files | None:
+    if config.corpus is None or config.queries is None or config.qrels is None:
+        return None
+    return config.corpus, config.queries, config.qrels

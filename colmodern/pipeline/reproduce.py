@@ -1,0 +1,190 @@
+"""Published scores beside those that the same recipe gives here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import colmodern
+from colmodern.config.expected import Published, flatten, load_expected
+from colmodern.config.load import load_eval_config
+from colmodern.config.suite import EXPECTED, Member, load_suite
+from colmodern.errors import ConfigError, DataError
+from colmodern.evaluation.suite_table import set_of, tabulate
+from colmodern.pipeline.load_data import fetch_commands
+from colmodern.pipeline.run_folder import CONFIG
+from colmodern.pipeline.suite import Outcome, cells, run_suite
+from colmodern.progress import Progress
+
+# where results are put and what they run on: no part of a recipe
+_NOT_RECIPE = {"name", "output", "dataset.name", "encoder.device", "encoder.trust_remote_code"}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A published score and the evaluations that should reach it."""
+
+    key: str  # of the score
+    sources: tuple[Published, ...]  # those that have the score
+    members: tuple[Member, ...]
+    committed: tuple[Member, ...]  # the same before overrides
+
+
+class Difference(NamedTuple):
+    """A setting that is not as published, or not as in the committed config."""
+
+    setting: str
+    theirs: Any
+    here: Any
+    rows: tuple[str, ...]  # the sets where it differs
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One source's score of a target beside the one obtained here."""
+
+    published: Published
+    key: str
+    measure: str
+    expected: float
+    obtained: float | None  # None: an evaluation failed
+    differences: tuple[Difference, ...]
+
+    @property
+    def difference(self) -> float | None:
+        """Obtained less expected."""
+        return None if self.obtained is None else self.obtained - self.expected
+
+    @property
+    def is_within(self) -> bool:
+        """Whether the difference is within the tolerance; False where nothing was obtained."""
+        return self.difference is not None and abs(self.difference) <= self.published.tolerance
+
+
+def config_folder(given: Path | None) -> Path:
+    """The folder of suites: the one given, configs/eval here, or that of a checkout of colmodern.
+
+    Raises ConfigError when there is none.
+    """
+    places = [given] if given is not None else [Path("configs/eval"), _checkout()]
+    for place in places:
+        if place.is_dir():
+            return place
+    raise ConfigError(
+        f"no folder {' or '.join(map(str, places))} with suites; run this in a checkout of colmodern "
+        "or give --configs FOLDER"
+    )
+
+
+def find_target(name: str, configs: Path, overrides: Sequence[str] = ()) -> Target:
+    """The published score that "MODEL/SET" names, as "modernbert-base/scifact".
+
+    MODEL is the name of a config in a folder of ``configs``; SET is the key of a score or its last
+    part. Raises ConfigError when there is no such score, or when it may be one of several.
+    """
+    model, _, wanted = name.partition("/")
+    files = sorted(configs.glob(f"*/{model}{EXPECTED}"))
+    if not files:
+        known = sorted(
+            {file.name.removesuffix(EXPECTED) for file in configs.glob(f"*/*{EXPECTED}")}
+        )
+        raise ConfigError(
+            f"no published scores of {model!r} in {configs}; there are {', '.join(known)}"
+        )
+    by_key: dict[str, tuple[Path, list[Published]]] = {}
+    for file in files:
+        for source in load_expected(file):
+            for key in source.scores:
+                by_key.setdefault(key, (file, []))[1].append(source)
+    found = [key for key in by_key if key == wanted] or [
+        key for key in by_key if wanted and key.endswith(f"/{wanted}")
+    ]
+    if len(found) != 1:
+        fault = f"{wanted!r} may be {' or '.join(found)}" if found else f"no score of {wanted!r}"
+        raise ConfigError(f"{name}: {fault}; {model} has scores of {', '.join(by_key)}")
+    key = found[0]
+    file, sources = by_key[key]
+    suite = [file.with_name(f"{model}.yaml")]
+    members, committed = (
+        tuple(m for m in load_suite(suite, changes) if m.row == key or m.row.startswith(f"{key}/"))
+        for changes in (overrides, ())
+    )
+    if not members:
+        raise ConfigError(f"{suite[0]} has no set {key}, of which {file} has a score; add it")
+    return Target(key, tuple(sources), members, committed)
+
+
+def reproduce(target: Target, *, progress: Progress) -> tuple[list[Verdict], list[Outcome]]:
+    """Run a target's evaluations, or read those that are finished, and judge each source.
+
+    Raises DataError with the commands that fetch what is missing, before anything is run.
+    """
+    if missing := fetch_commands([member.config.dataset for member in target.members]):
+        raise DataError(
+            f"{target.key} needs data sets that are not on this machine; fetch them once, then run "
+            f"this again: {' && '.join(missing)}"
+        )
+    outcomes = run_suite(target.members, progress=progress)
+    obtained = _score(target.key, outcomes)
+    verdicts = [
+        Verdict(
+            source,
+            target.key,
+            outcomes[0].measure,
+            source.scores[target.key],
+            obtained,
+            _differences(source, target, outcomes),
+        )
+        for source in target.sources
+    ]
+    return verdicts, outcomes
+
+
+def _score(key: str, outcomes: Sequence[Outcome]) -> float | None:
+    """The value of a set, or the average of a suite as its table has it."""
+    table = tabulate(cells(outcomes))
+    is_set = len(table.lines) == 1 and set_of(outcomes[0].member.row) in (key, table.lines[0].label)
+    return table.lines[0].values[0] if is_set else table.average[0]
+
+
+def _differences(
+    source: Published, target: Target, outcomes: Sequence[Outcome]
+) -> tuple[Difference, ...]:
+    """Settings that differ from what the source states; then those changed by overrides."""
+    found: dict[tuple[str, str, str], tuple[Any, Any, list[str]]] = {}
+    for outcome, committed in zip(outcomes, target.committed, strict=True):
+        row = outcome.member.row
+        here = _settings_of(outcome)
+        theirs = {**_changed(outcome.member, committed), **source.recipe_of(row)}
+        for setting, value in theirs.items():
+            mine = here.get(setting)
+            if mine != value:
+                place = (setting, repr(value), repr(mine))
+                found.setdefault(place, (value, mine, []))[2].append(row)
+    return tuple(
+        Difference(setting, theirs, mine, tuple(rows))
+        for (setting, _, _), (theirs, mine, rows) in found.items()
+    )
+
+
+def _settings_of(outcome: Outcome) -> dict[str, Any]:
+    """The settings of a run as resolved; of one that failed, as configured."""
+    if outcome.measures is None:
+        return flatten(outcome.member.config.model_dump(mode="json"))
+    return flatten(load_eval_config(outcome.folder / CONFIG).model_dump(mode="json"))
+
+
+def _changed(member: Member, committed: Member) -> dict[str, Any]:
+    """The committed values of what the overrides changed."""
+    before, after = (flatten(m.config.model_dump(mode="json")) for m in (committed, member))
+    return {
+        setting: value
+        for setting, value in before.items()
+        if setting not in _NOT_RECIPE and after.get(setting) != value
+    }
+
+
+def _checkout() -> Path:
+    return Path(colmodern.__file__).resolve().parent.parent / "configs" / "eval"

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from colmodern.datasets.registry import named_sets, sets_under, usual
+from colmodern.errors import DataError
+
+
+def test_the_suites_are_whole() -> None:
+    assert len(sets_under("beir/cqadupstack")) == 12
+    beir = {one.name.split("/")[1] for one in sets_under("beir")}
+    assert len(beir) == 15
+    assert len(sets_under("nanobeir")) == 13
+    assert len(sets_under("mldr")) == 13
+    assert len({one.name.split("/")[1] for one in sets_under("longembed")}) == 6
+
+
+def test_every_set_is_pinned_to_a_commit() -> None:
+    for one in named_sets().values():
+        assert re.fullmatch("[0-9a-f]{40}", one.revision), one.name
+        assert re.fullmatch(r"[\w.-]+/[\w.-]+", one.repo), one.name
+        assert one.splits
+
+
+def test_what_suites_usually_do() -> None:
+    dropping = {name for name in named_sets() if usual(name).drop_self_matches}
+    assert dropping == {"beir/arguana", "beir/quora"}
+    assert {n.split("/")[0] for n in named_sets() if usual(n).drop_empty_documents} == {"nanobeir"}
+    assert usual("beir/msmarco").split == "dev"
+    assert usual("my/folder").split == "test"
+
+
+def test_a_suite_that_nobody_knows_is_named() -> None:
+    with pytest.raises(DataError, match=r"no data set 'trec' .*suites are beir, nanobeir, mldr"):
+        sets_under("trec")
