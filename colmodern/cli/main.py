@@ -14,6 +14,10 @@ from colmodern.errors import ColmodernError
 # command -> its module, which has a click command of the same name, and its help in one line
 _COMMANDS = {
     "eval": ("colmodern.cli.eval", "Run an evaluation from a config file."),
+    "compare": (
+        "colmodern.cli.compare",
+        "Compare runs: paired tests, and what their recipes change.",
+    ),
     "encode": ("colmodern.cli.encode", "Encode a collection into a folder of token embeddings."),
     "search": ("colmodern.cli.search", "Search a run or a folder of token embeddings."),
     "index": ("colmodern.cli.index", "Build, change and inspect a compressed index."),

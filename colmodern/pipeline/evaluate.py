@@ -136,7 +136,9 @@ def _publish(
         write_run(folder / "run.trec", run, tag=f"colmodern-{result.config.index.kind}")
         write_qrels(folder / "qrels.trec", dataset.qrels)
         write_json(folder / "metrics.json", _metrics(result))
-        write_text(folder / "per_query.jsonl", "".join(map(_json_line, _rows(result, run))))
+        write_text(
+            folder / "per_query.jsonl", "".join(map(_json_line, _rows(result, dataset, run)))
+        )
         write_json(
             folder / "timings.json",
             {
@@ -156,10 +158,11 @@ def _metrics(result: EvalResult) -> dict[str, Any]:
     return {**metrics, **result.facts}
 
 
-def _rows(result: EvalResult, run: Run) -> Iterator[dict[str, Any]]:
+def _rows(result: EvalResult, dataset: Dataset, run: Run) -> Iterator[dict[str, Any]]:
     """What each judged query came to."""
     for query_id, values in result.evaluation.per_query.items():
-        row = {"query_id": query_id, **values, "retrieved": len(run[query_id])}
+        row: dict[str, Any] = {"query_id": query_id, "query": dataset.queries[query_id]}
+        row |= {**values, "retrieved": len(run[query_id])}
         if result.fidelity is not None:
             row |= result.fidelity.per_query[query_id]
             row["exact"] = result.fidelity.exact.per_query[query_id]
