@@ -11,17 +11,24 @@ from pathlib import Path
 from typing import Any
 
 from colmodern.config.load import dump
-from colmodern.config.models import EncoderConfig, EvalConfig, PlaidIndexConfig
+from colmodern.config.models import EncoderConfig, EvalConfig
 from colmodern.datasets.load import BUILT_IN, load_dataset
 from colmodern.encoder.encoder import Encoder
-from colmodern.evaluation.fidelity import compare
+from colmodern.evaluation.fidelity import Fidelity
 from colmodern.evaluation.measures import parse_measure
 from colmodern.evaluation.trec import write_qrels, write_run
 from colmodern.files import write_json, write_text
 from colmodern.pipeline.environment import describe_environment
+from colmodern.pipeline.fidelity_stage import Loss, fidelity_as_json
 from colmodern.pipeline.load_encoder import encoder_from_config
 from colmodern.pipeline.result import EvalResult
-from colmodern.pipeline.run_folder import CONFIG, ENVIRONMENT, check_publishable, publishing
+from colmodern.pipeline.run_folder import (
+    CONFIG,
+    ENVIRONMENT,
+    FIDELITY,
+    check_publishable,
+    publishing,
+)
 from colmodern.pipeline.stages import Stages
 from colmodern.pipeline.write_report import write_report
 from colmodern.progress import Progress, Silent
@@ -56,13 +63,14 @@ def run_eval(config: EvalConfig, *, progress: Progress | None = None) -> EvalRes
     documents, queries = stages.encode_documents(), stages.encode_queries()
     index = stages.build_index(documents)
     run = stages.search(documents, queries, index)
-    fidelity = None
-    if isinstance(config.index, PlaidIndexConfig) and config.index.compare_with_exact:
+    fidelity: Fidelity | None = None
+    losses: list[Loss] = []
+    if index is not None and getattr(config.index, "compare_with_exact", False):
         exact = stages.search_exactly(documents, queries)
-        fidelity = compare(run, exact, dataset.qrels, measures=config.measures, k=config.search.k)
+        fidelity, losses = stages.compare(run, exact, index, queries)
     evaluation = stages.measure(run)
     facts = _facts(documents, dataset, index)
-    result = EvalResult(folder, config, evaluation, stages.timings, facts, fidelity)
+    result = EvalResult(folder, config, evaluation, stages.timings, facts, fidelity, losses)
     environment = {
         **describe_environment(),
         "started": started.isoformat(timespec="seconds"),
@@ -146,6 +154,8 @@ def _publish(
                 for name, timing in result.timings.items()
             },
         )
+        if result.fidelity is not None:
+            write_json(folder / FIDELITY, fidelity_as_json(result.fidelity, result.losses))
         write_report(folder / "report.html", result, dataset, run, environment)
     if kept is not None:
         progress.note(f"{result.folder} held the run of another config; it is kept as {kept}")
