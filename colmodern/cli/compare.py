@@ -73,6 +73,10 @@ def _text(comparison: Comparison, systems: Sequence[System], form: str) -> str:
 
     if form == "json":
         return json.dumps(comparison.as_json(), indent=2, ensure_ascii=False) + "\n"
+    if form == "html":
+        from colmodern.pipeline.write_comparison import comparison_page
+
+        return comparison_page(comparison, systems)
     if form == "latex":  # for a paper: without the texts of queries and the recipes
         return tables.latex([*view.score_tables(comparison), view.test_table(comparison)])
     if form == "markdown":

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from colmodern.evaluation.comparison import MEAN, Change, Difference
+from colmodern.evaluation.comparison import MEAN, Change, Difference, PerQuery
 from colmodern.evaluation.recipe import FieldChange, shown
 from colmodern.evaluation.significance import LEVEL
 from colmodern.evaluation.tables import WORSE, Cell, Table
@@ -28,10 +28,11 @@ class Comparison:
     changes: Sequence[Change]  # by the first measure
     queries: Mapping[str, Mapping[str, str]]  # data set -> query_id -> text, of the changes
     recipe: Sequence[FieldChange]
+    values: Mapping[str, PerQuery]  # of the baseline and the runs
     notes: Sequence[str] = ()  # what was left out
 
     def as_json(self) -> dict[str, Any]:
-        """Everything as plain values."""
+        """Everything but the values of each query, as plain values."""
         changes = [
             {**one._asdict(), "query": self.queries[one.dataset].get(one.query_id, "")}
             for one in self.changes

@@ -59,6 +59,7 @@ def compare_runs(
         changes=changes(baseline, others, names[0], most=_CHANGES),
         queries={data: same[0].texts for data, same in runs.items()},
         recipe=_recipe(runs),
+        values={system.name: of for system, of in zip(systems, values, strict=True)},
         notes=notes,
     )
 

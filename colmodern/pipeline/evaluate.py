@@ -18,7 +18,7 @@ from colmodern.evaluation.fidelity import Fidelity
 from colmodern.evaluation.measures import parse_measure
 from colmodern.evaluation.trec import write_qrels, write_run
 from colmodern.files import write_json, write_text
-from colmodern.pipeline.environment import describe_environment
+from colmodern.pipeline.environment import describe_environment, peak_memory_mb
 from colmodern.pipeline.fidelity_stage import Loss, fidelity_as_json
 from colmodern.pipeline.load_encoder import encoder_from_config
 from colmodern.pipeline.result import EvalResult
@@ -122,6 +122,7 @@ def _facts(documents: EmbeddingStore, dataset: Dataset, index: Path | None) -> d
         "bytes_per_token": round(documents.n_bytes / max(1, documents.n_tokens), 1),
         "truncated_documents": int(encoded["n_truncated"]),
         "cut_tokens_share": round(cut / max(1, cut + read), 4),
+        "peak_memory_mb": peak_memory_mb(),
     }
     if index is not None:
         from colmodern.pipeline.index_stage import describe_index  # loads numba

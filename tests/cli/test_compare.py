@@ -62,6 +62,12 @@ def test_the_page_needs_a_file_and_a_file_needs_a_format(pair: list[str]) -> Non
     assert "--output needs --format" in compare(*pair, "-o", "out.txt").output
 
 
+def test_the_page_is_written(pair: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    compare(*pair, "--format", "html", "-o", str(path))
+    assert "b against a" in path.read_text()
+
+
 def test_what_cannot_be_compared_is_told_in_words(pair: list[str]) -> None:
     result = CliRunner().invoke(cli, ["compare", pair[0], "nowhere"])
     assert "nowhere holds no run" in str(result.exception)

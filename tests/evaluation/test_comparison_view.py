@@ -53,6 +53,7 @@ def comparison(*differences: Difference, **options) -> Comparison:
         "changes": [],
         "queries": {},
         "recipe": [],
+        "values": {},
     }
     return Comparison(**{**values, **options})
 

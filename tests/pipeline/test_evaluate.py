@@ -64,6 +64,7 @@ def test_a_run_folder_has_every_file_and_they_agree(eval_config: Callable[..., P
     rows = [json.loads(line) for line in lines]
     assert [row["query_id"] for row in rows] == ["q1", "q2", "q3"]
     assert {row["retrieved"] for row in rows} == {6}
+    assert 50 < metrics["peak_memory_mb"] < 100_000
     mean = sum(row["nDCG@10"] for row in rows) / len(rows)
     assert metrics["measures"]["nDCG@10"] == pytest.approx(mean)
     timings = json.loads((result.folder / "timings.json").read_text())
