@@ -76,7 +76,8 @@ def differences(
 ) -> list[Difference]:
     """Judge every run against the baseline, by every measure, on every data set and on their mean.
 
-    All have the same data sets and queries. Same seed, same figures.
+    All have the same data sets and queries. Same seed, same figures. The mean is of sets: the parts
+    of one, named as "beir/cqadupstack/tex", weigh together as much as another.
     """
     found: list[Difference] = []
     for measure in measures:
@@ -84,9 +85,9 @@ def differences(
         means: list[Difference] = []
         for name, run in runs.items():
             pairs = {data: _pair(values, run[data], measure) for data, values in baseline.items()}
-            single += [_judge(name, data, measure, [pair], seed) for data, pair in pairs.items()]
+            single += [_judge(name, data, measure, {data: p}, seed) for data, p in pairs.items()]
             if len(pairs) > 1:
-                means.append(_judge(name, MEAN, measure, list(pairs.values()), seed))
+                means.append(_judge(name, MEAN, measure, pairs, seed))
         found += _adjusted(single) + _adjusted(means)
     return found
 
@@ -121,19 +122,23 @@ def _pair(
 
 
 def _judge(
-    run: str, data: str, measure: str, pairs: Sequence[tuple[Values, Values]], seed: int
+    run: str, data: str, measure: str, pairs: Mapping[str, tuple[Values, Values]], seed: int
 ) -> Difference:
-    groups = [np.where(np.abs(b - a) > _SAME, b - a, 0.0) for a, b in pairs]
+    """pairs: data set -> values of the baseline and of the run."""
+    groups = [np.where(np.abs(b - a) > _SAME, b - a, 0.0) for a, b in pairs.values()]
+    weights = _weights(list(pairs))
+    means = np.array([[a.mean(), b.mean()] for a, b in pairs.values()])
+    baseline, value = np.average(means, axis=0, weights=weights)
     signs = np.sign(np.concatenate(groups))
-    p_value = randomisation_test(groups, seed=seed)
+    p_value = randomisation_test(groups, weights=weights, seed=seed)
     return Difference(
         run=run,
         dataset=data,
         measure=measure,
         queries=len(signs),
-        baseline=float(np.mean([a.mean() for a, _ in pairs])),
-        value=float(np.mean([b.mean() for _, b in pairs])),
-        difference=estimate(groups, seed=seed),
+        baseline=float(baseline),
+        value=float(value),
+        difference=estimate(groups, weights=weights, seed=seed),
         t_test=t_test(groups[0]) if len(groups) == 1 else None,
         randomisation=p_value,
         holm=p_value,
@@ -141,6 +146,12 @@ def _judge(
         ties=int((signs == 0).sum()),
         losses=int((signs < 0).sum()),
     )
+
+
+def _weights(datasets: Sequence[str]) -> list[float]:
+    """Of each data set, so that all parts of a set together weigh 1."""
+    sets = ["/".join(name.split("/")[:2]) for name in datasets]
+    return [1 / sets.count(name) for name in sets]
 
 
 def _adjusted(found: Sequence[Difference]) -> list[Difference]:

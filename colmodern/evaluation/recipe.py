@@ -88,6 +88,7 @@ _LEFT_OUT = (
     "started",
     "embeddings.*",
     "index",
+    "inputs.*",
     "stages.*",
     "dataset.description",
     "dataset.source",

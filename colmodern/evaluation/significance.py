@@ -1,12 +1,14 @@
 """Is a difference between two runs more than chance? Tests and intervals that are paired by query.
 
 Each function takes groups, one of each data set: (n_queries,) values or differences. Of several
-groups the mean of their means is judged, so that every data set weighs the same.
+groups the mean of their means is judged, so that every data set weighs the same; or as ``weights``
+say, one a group.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +31,9 @@ class Estimate(NamedTuple):
     high: float
 
 
-def estimate(groups: Sequence[Values], *, seed: int = 0) -> Estimate:
+def estimate(
+    groups: Sequence[Values], *, weights: Sequence[float] | None = None, seed: int = 0
+) -> Estimate:
     """The mean with its percentile bootstrap interval: queries are drawn anew, within each group.
 
     Raises InputError when there is no value.
@@ -37,13 +41,13 @@ def estimate(groups: Sequence[Values], *, seed: int = 0) -> Estimate:
     from scipy.stats import bootstrap  # takes a second to load
 
     _expect_values(groups)
-    mean = float(np.mean([group.mean() for group in groups]))
+    mean = float(np.average([group.mean() for group in groups], weights=weights))
     if all(np.ptp(group) == 0 for group in groups):
         return Estimate(mean, mean, mean)
     found = bootstrap(
         # scipy takes no sample of one; two equal values have the same mean and spread
         [np.repeat(group, 2) if len(group) == 1 else group for group in groups],
-        _mean_of_means,
+        partial(_mean_of_means, weights=weights),
         n_resamples=_RESAMPLES,
         batch=_batch(groups),
         vectorized=True,
@@ -55,7 +59,9 @@ def estimate(groups: Sequence[Values], *, seed: int = 0) -> Estimate:
     return Estimate(mean, float(low), float(high))
 
 
-def randomisation_test(groups: Sequence[Values], *, seed: int = 0) -> float:
+def randomisation_test(
+    groups: Sequence[Values], *, weights: Sequence[float] | None = None, seed: int = 0
+) -> float:
     """Two-sided p-value of paired differences: how often random signs give as large a mean.
 
     All signs are tried where there are few differences, else 9,999 random ones. Source: Smucker,
@@ -63,23 +69,10 @@ def randomisation_test(groups: Sequence[Values], *, seed: int = 0) -> float:
 
     Raises InputError when there is no value.
     """
-    from scipy.stats import permutation_test
-
     _expect_values(groups)
-    shares = np.concatenate([group / (len(group) * len(groups)) for group in groups])
-    shares = shares[shares != 0]  # no sign changes a zero
-    if len(shares) < 2:  # both signs of one difference are as far from 0
-        return 1.0
-    found = permutation_test(
-        (shares,),
-        np.sum,
-        permutation_type="samples",
-        n_resamples=_RESAMPLES,
-        batch=_batch([shares]),
-        vectorized=True,
-        random_state=np.random.default_rng(seed),
-    )
-    return float(found.pvalue)
+    parts = np.ones(len(groups)) if weights is None else np.asarray(weights)
+    shares = [group * part / len(group) for group, part in zip(groups, parts, strict=True)]
+    return _sign_test(np.concatenate(shares) / parts.sum(), seed)
 
 
 def t_test(differences: Values) -> float | None:
@@ -105,8 +98,28 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in np.minimum(adjusted, 1.0)]
 
 
-def _mean_of_means(*groups: Values, axis: int) -> Values:
-    return np.asarray(np.mean([group.mean(axis=axis) for group in groups], axis=0))
+def _sign_test(shares: Values, seed: int) -> float:
+    """The p-value of a sum of shares in a mean."""
+    from scipy.stats import permutation_test
+
+    shares = shares[shares != 0]  # no sign changes a zero
+    if len(shares) < 2:  # both signs of one difference are as far from 0
+        return 1.0
+    found = permutation_test(
+        (shares,),
+        np.sum,
+        permutation_type="samples",
+        n_resamples=_RESAMPLES,
+        batch=_batch([shares]),
+        vectorized=True,
+        random_state=np.random.default_rng(seed),
+    )
+    return float(found.pvalue)
+
+
+def _mean_of_means(*groups: Values, axis: int, weights: Sequence[float] | None) -> Values:
+    means = [group.mean(axis=axis) for group in groups]
+    return np.asarray(np.average(means, axis=0, weights=weights))
 
 
 def _batch(groups: Sequence[Values]) -> int:

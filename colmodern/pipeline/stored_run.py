@@ -43,7 +43,7 @@ class StoredRun:
     def dataset(self) -> str:
         """Name of the data set, with the split where that is not "test"."""
         name, split = self.environment["dataset"]["name"], self.config["dataset"]["split"]
-        return str(name) if split == "test" else f"{name}/{split}"
+        return str(name) if split in (None, "test") else f"{name}:{split}"
 
 
 @dataclass(frozen=True)

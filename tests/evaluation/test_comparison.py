@@ -78,6 +78,19 @@ def test_holm_runs_over_sets_and_runs_and_the_means_stand_apart() -> None:
         assert one.t_test is None  # sets of several sizes and spreads: not one sample
 
 
+def test_parts_of_a_set_weigh_together_as_one_set() -> None:
+    names = ("beir/scifact", "beir/cqa/tex", "beir/cqa/gis")
+    base = {name: per_query(0, 0, 0, 0) for name in names}
+    run = {
+        "beir/scifact": per_query(1, 1, 1, 1),
+        "beir/cqa/tex": per_query(0, 0, 0, 0),
+        "beir/cqa/gis": per_query(0.5, 0.5, 0.5, 0.5),
+    }
+    mean = differences(base, {"new": run}, ["RR@10"])[-1]
+    assert mean.dataset == MEAN
+    assert mean.value == mean.difference.mean == pytest.approx((1 + 0.25) / 2)
+
+
 def test_queries_are_paired_by_id_not_by_order() -> None:
     backwards = {"one": dict(reversed(BASE["one"].items()))}
     [found] = differences(BASE, {"same": backwards}, ["RR@10"])

@@ -85,6 +85,15 @@ def test_data_sets_weigh_the_same_whatever_their_size() -> None:
     assert (found.low, found.high) == (0.0, 0.5)
 
 
+def test_weights_say_what_a_group_counts() -> None:
+    small, large = np.array([1.0, 0.0, 1.0]), np.array([-1.0, -0.5])
+    twice = estimate([small, large, large])
+    assert estimate([small, large], weights=[1, 2]).mean == pytest.approx(twice.mean)
+    assert estimate([small, large], weights=[1, 0]).mean == pytest.approx(2 / 3)
+    # a group that counts nothing has no say in the test
+    assert randomisation_test([small, large], weights=[1, 0]) == randomisation_test([small])
+
+
 def test_equal_values_have_no_spread() -> None:
     assert estimate([np.full(9, 0.5)]) == Estimate(0.5, 0.5, 0.5)
     assert estimate([np.array([0.5]), np.array([0.25])]) == Estimate(0.375, 0.375, 0.375)
