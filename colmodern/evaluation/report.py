@@ -166,21 +166,6 @@ def _fidelity(shown: ShownFidelity) -> str:
         [Cell(f"best {cutoff}"), *(Cell(f"{counts[stage]:,}") for stage in stages)]
         for cutoff, counts in shown.by_stage.items()
     ]
-    lost = Table(
-        "",
-        ["query", "document", "lost by", "exact rank", "rank"],
-        [
-            [
-                Cell(one.query),
-                Cell(one.doc_id),
-                Cell(f"{one.stage}: {one.reason}"),
-                Cell(f"{one.exact_rank}"),
-                Cell("–" if one.rank is None else f"{one.rank}"),
-            ]
-            for one in shown.lost
-        ],
-        n_words=3,
-    )
     told = f"The first {len(shown.lost)} of them" if len(shown.lost) > 1 else "The document"
     return section(
         "What the index loses",
@@ -189,7 +174,16 @@ def _fidelity(shown: ShownFidelity) -> str:
         "<h3>Lost relevant documents</h3>",
         table(Table("", ["among", *stages], rows)) if rows else remark("There are none."),
         remark(_LOST) if rows else "",
-        folded(told, table(lost)) if shown.lost else "",
+        folded(told, *map(_lost, shown.lost)) if shown.lost else "",
+    )
+
+
+def _lost(lost: LostShown) -> str:
+    now = "not among the results" if lost.rank is None else f"rank {lost.rank}"
+    told = f"exact rank {lost.exact_rank}, now {now}; {lost.stage}: {lost.reason}"
+    return (
+        f'<div class="doc miss"><code>{escape(lost.doc_id)}</code> <small>{escape(told)}</small>'
+        f"<p>{escape(lost.query)}</p></div>"
     )
 
 
