@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 
@@ -30,3 +31,28 @@ def ndcg(ranked: list[str], grades: dict[str, int], k: int) -> float:
 
     ideal = dcg(sorted((g for g in grades.values() if g > 0), reverse=True))
     return dcg([max(0, grades.get(doc_id, 0)) for doc_id in ranked]) / ideal if ideal else 0.0
+
+
+def sign_test(groups: list[list[float]]) -> float:
+    """Share of all sign patterns whose mean of group means is as far from 0 as the one observed."""
+
+    def mean_of_means(signs: tuple[int, ...]) -> float:
+        rest, total = list(signs), 0.0
+        for group in groups:
+            total += sum(rest.pop(0) * value for value in group) / len(group)
+        return total / len(groups)
+
+    n = sum(map(len, groups))
+    seen = abs(mean_of_means((1,) * n))
+    patterns = list(itertools.product((1, -1), repeat=n))
+    return sum(abs(mean_of_means(signs)) >= seen - 1e-12 for signs in patterns) / len(patterns)
+
+
+def holm_rejects(p_values: list[float], alpha: float) -> list[bool]:
+    """From the smallest p-value on, until one is above its share of alpha."""
+    rejected = [False] * len(p_values)
+    for step, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        if p_values[i] * (len(p_values) - step) > alpha:
+            break
+        rejected[i] = True
+    return rejected

@@ -19,6 +19,10 @@ _COMMANDS = {
         "Compare a published score with the one obtained here.",
     ),
     "fetch": ("colmodern.cli.fetch", "Fetch data sets by name, to be used offline."),
+    "compare": (
+        "colmodern.cli.compare",
+        "Compare runs: paired tests, and what their recipes change.",
+    ),
     "encode": ("colmodern.cli.encode", "Encode a collection into a folder of token embeddings."),
     "search": ("colmodern.cli.search", "Search a run or a folder of token embeddings."),
     "index": ("colmodern.cli.index", "Build, change and inspect a compressed index."),

@@ -2,34 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from colmodern.evaluation.measures import Evaluation, evaluate, untied
+from colmodern.evaluation.significance import Estimate, estimate
 from colmodern.types import Qrels, Run, ScoredDoc
 
-_CUTOFF = 10  # beside the number of results
+_CUTOFFS = (10, 100)  # and the number of results
+_SCORE_ERROR = "score error"
+
+Values = dict[str, dict[str, float]]  # query_id -> name -> value
+
+
+class LostDoc(NamedTuple):
+    """A relevant document that exact search has within a cutoff, and the other search has not.
+
+    cutoffs: which; rank: in the other search, None where it is not among the results
+    """
+
+    query_id: str
+    doc_id: str
+    grade: int
+    exact_rank: int
+    rank: int | None
+    cutoffs: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Fidelity:
-    """What ``compare`` found; overlaps are named "overlap@10"."""
+    """What ``compare`` found.
+
+    per_query: "overlap@10", "tau@10" (Kendall's tau-b between the two orders of exact search's best
+        10; those not found share the last place), "score error" (mean difference from the exact
+        MaxSim score, sign aside, of the best that both found; absent where there are none)
+    estimates: their means with intervals, and of each measure what exact search has more: "nDCG@10 lost"
+    """
 
     exact: Evaluation  # of exact search
     overlap: dict[str, float]  # name -> mean over queries
-    per_query: dict[str, dict[str, float]]  # query_id -> name -> value
+    per_query: Values
+    estimates: dict[str, Estimate]
+    lost: tuple[LostDoc, ...]
 
 
 def compare(run: Run, exact: Run, qrels: Qrels, *, measures: Sequence[str], k: int) -> Fidelity:
-    """Measure exact search, and the overlap of both at 10 and at the ``k`` results asked for."""
-    cutoffs = sorted({min(_CUTOFF, k), k})
+    """Hold a run against exact search, at 10, at 100 and at the ``k`` results asked for."""
+    cutoffs = sorted({min(cutoff, k) for cutoff in _CUTOFFS} | {k})
     per_query = {
-        query_id: {f"overlap@{n}": overlap(run.get(query_id, ()), results, n) for n in cutoffs}
+        query_id: _values(run.get(query_id, ()), results, cutoffs)
         for query_id, results in exact.items()
     }
-    return Fidelity(evaluate(exact, qrels, measures), _means(per_query), per_query)
+    truth, found = evaluate(exact, qrels, measures), evaluate(run, qrels, measures)
+    estimates = _estimates(per_query)
+    for name in truth.mean:
+        lost = [truth.per_query[query][name] - found.per_query[query][name] for query in qrels]
+        estimates[f"{name} lost"] = estimate([np.array(lost)])
+    overlaps = {name: value.mean for name, value in estimates.items() if "overlap" in name}
+    lost_docs = [
+        lost
+        for query_id, results in exact.items()
+        for lost in _lost(query_id, run.get(query_id, ()), results, qrels, cutoffs)
+    ]
+    return Fidelity(truth, overlaps, per_query, estimates, tuple(lost_docs))
 
 
 def overlap(found: Sequence[ScoredDoc], exact: Sequence[ScoredDoc], cutoff: int) -> float:
@@ -60,6 +98,63 @@ def _ties(exact: Sequence[ScoredDoc], place: int) -> tuple[int, int]:
     return int(edges[group]), int(edges[group + 1])
 
 
-def _means(per_query: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    names = next(iter(per_query.values()), {})
-    return {name: float(np.mean([values[name] for values in per_query.values()])) for name in names}
+def rank_correlation(found: Sequence[ScoredDoc], exact: Sequence[ScoredDoc], cutoff: int) -> float:
+    """Kendall's tau-b between the places of the best ``cutoff`` documents of ``exact`` in both.
+
+    Documents that are not found share the place after the last. 1.0 for fewer than two documents,
+    0.0 where none of them is found. Source: Kendall, Biometrika 33 (1945).
+    """
+    from scipy.stats import kendalltau
+
+    best = exact[:cutoff]
+    if len(best) < 2:
+        return 1.0
+    places = {doc_id: place for place, (doc_id, _) in enumerate(found)}
+    there = [places.get(doc_id, len(found)) for doc_id, _ in best]
+    if len(set(there)) == 1:
+        return 0.0
+    return float(kendalltau(range(len(best)), there).statistic)
+
+
+def score_error(
+    found: Sequence[ScoredDoc], exact: Sequence[ScoredDoc], cutoff: int
+) -> float | None:
+    """Mean difference of scores, sign aside, of those best ``cutoff`` of ``exact`` that both have."""
+    scores = dict(found)
+    errors = [abs(scores[doc_id] - score) for doc_id, score in exact[:cutoff] if doc_id in scores]
+    return float(np.mean(errors)) if errors else None
+
+
+def _values(
+    found: Sequence[ScoredDoc], exact: Sequence[ScoredDoc], cutoffs: Sequence[int]
+) -> dict[str, float]:
+    values = {f"overlap@{n}": overlap(found, exact, n) for n in cutoffs}
+    values |= {f"tau@{n}": rank_correlation(found, exact, n) for n in cutoffs}
+    error = score_error(found, exact, max(cutoffs))
+    return values if error is None else {**values, _SCORE_ERROR: error}
+
+
+def _estimates(per_query: Values) -> dict[str, Estimate]:
+    names = dict.fromkeys(name for values in per_query.values() for name in values)
+    return {
+        name: estimate([np.array([v[name] for v in per_query.values() if name in v])])
+        for name in names
+    }
+
+
+def _lost(
+    query_id: str,
+    found: Sequence[ScoredDoc],
+    exact: Sequence[ScoredDoc],
+    qrels: Qrels,
+    cutoffs: Sequence[int],
+) -> list[LostDoc]:
+    ranks = {doc_id: rank for rank, (doc_id, _) in enumerate(found, start=1)}
+    grades = qrels.get(query_id, {})
+    lost = []
+    for exact_rank, (doc_id, _) in enumerate(exact[: max(cutoffs)], start=1):
+        grade, rank = grades.get(doc_id, 0), ranks.get(doc_id)
+        missed = tuple(n for n in cutoffs if exact_rank <= n and (rank is None or rank > n))
+        if grade > 0 and missed:
+            lost.append(LostDoc(query_id, doc_id, grade, exact_rank, rank, missed))
+    return lost

@@ -76,6 +76,12 @@ def parse_measure(name: str) -> ir_measures.Measure:
     return measure
 
 
+def cutoff_of(name: str) -> int | None:
+    """How far down a measure looks, as 10 of "nDCG@10"; None where it looks at all results."""
+    cutoff = ir_measures.parse_measure(name).params.get("cutoff")
+    return None if cutoff is None else int(cutoff)
+
+
 def untied(results: Results) -> list[ScoredDoc]:
     """Results with strictly falling float32 scores, so that every tool reads them in this order.
 

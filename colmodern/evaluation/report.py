@@ -1,20 +1,30 @@
-"""One self-contained HTML page about a run: no script, no network, light and dark."""
+"""The page about one run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
-from importlib.resources import files
-from string import Template
 from typing import Any, NamedTuple
 
 import numpy as np
 
-_BINS = 10
+from colmodern.evaluation.page import folded, histogram, key_values, page, remark, section, table
+from colmodern.evaluation.recipe import flat
+from colmodern.evaluation.significance import LEVEL, Estimate
+from colmodern.evaluation.tables import Cell, Table
+
 _MAX_CHARS = 700  # of a document's text
-_COMPARED = """<p class="soft">Exact: every document scored with the uncompressed embeddings.
-overlap@k: the share of its best k documents that are among the best k here.</p>"""
+_COMPARED = (
+    "Exact: every document scored with the uncompressed embeddings. overlap@k: the share of its best "
+    "k documents that are among the best k here."
+)
+_FIDELITY = (
+    "Against exact search on the same embeddings. tau@k: Kendall's rank correlation of its best k; "
+    "score error: mean difference from exact MaxSim; lost: what exact search has more. Intervals: "
+    "percentile bootstrap over queries."
+)
+_LOST = "Relevant documents that exact search has among its best k and this search has not."
 
 
 class Figure(NamedTuple):
@@ -46,6 +56,26 @@ class HardQuery:
     documents: Sequence[ShownDoc]
 
 
+class LostShown(NamedTuple):
+    """A relevant document that the index lost."""
+
+    query: str
+    doc_id: str
+    exact_rank: int
+    rank: int | None
+    stage: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ShownFidelity:
+    """What an index lost."""
+
+    estimates: Mapping[str, Estimate]
+    by_stage: Mapping[int, Mapping[str, int]]  # cutoff -> stage -> relevant documents lost
+    lost: Sequence[LostShown]
+
+
 @dataclass(frozen=True)
 class Report:
     """What the page shows."""
@@ -59,26 +89,47 @@ class Report:
     timings: Sequence[tuple[str, float, str, str]]  # stage, seconds, rate, remark
     recipe: Mapping[str, Any]  # nested
     index_parts: Sequence[tuple[str, int, float]] = ()  # name, bytes, bytes a token
+    estimates: Mapping[str, Estimate] = field(default_factory=dict)  # measure -> mean, interval
+    fidelity: ShownFidelity | None = None
+    memory: str = ""  # a sentence
 
 
 def render(report: Report) -> str:
     """The page as text."""
-    template = Template((files("colmodern.evaluation") / "report.html").read_text("utf-8"))
-    counts, _ = np.histogram(report.values, bins=_BINS, range=(0.0, 1.0))
     quartiles = np.percentile(report.values, [25, 50, 75]) if report.values else [0.0] * 3
-    return template.substitute(
-        title=escape(report.title),
-        subtitle=escape(report.subtitle),
-        cards="".join(_card(*card) for card in enumerate(report.cards)),
-        compared=_COMPARED if any(card.exact is not None for card in report.cards) else "",
-        measure=escape(report.measure),
-        bars="".join(_bar(int(count), int(counts.max(initial=1))) for count in counts),
-        axis="".join(f"<span>{i / _BINS:.1f}–{(i + 1) / _BINS:.1f}</span>" for i in range(_BINS)),
-        spread="quartiles " + ", ".join(f"{value:.3f}" for value in quartiles) + ".",
-        hardest="".join(map(_hard_query, report.hardest)) or "<p>There are none.</p>",
-        timings="".join(_timing(*row) for row in report.timings),
-        index=_index(report.index_parts) if report.index_parts else "",
-        recipe="".join(_row(key, value) for key, value in _flat(report.recipe)),
+    spread = ", ".join(f"{value:.3f}" for value in quartiles)
+    counted = (
+        f"Each bar counts the queries whose {report.measure} lies in its tenth; quartiles {spread}."
+    )
+    return page(
+        report.title,
+        report.subtitle,
+        f'<section class="cards">{"".join(_card(*card) for card in enumerate(report.cards))}</section>',
+        remark(_COMPARED) if any(card.exact is not None for card in report.cards) else "",
+        _measures(report.estimates),
+        section(
+            f"{report.measure} over queries",
+            histogram(report.values, report.measure),
+            remark(counted),
+        ),
+        section(
+            "Hardest queries",
+            remark(
+                f"Lowest {report.measure} first, then by how far down the first relevant document is. "
+                "Green: judged relevant; red: relevant, but not among the results."
+            ),
+            "".join(map(_hard_query, report.hardest)) or "<p>There are none.</p>",
+        ),
+        *([] if report.fidelity is None else [_fidelity(report.fidelity)]),
+        _index(report.index_parts),
+        section("Time and memory", table(_timings(report.timings)), remark(report.memory)),
+        section(
+            "Recipe",
+            remark(
+                "Everything this score depends on; the same is in config.yaml and environment.json."
+            ),
+            key_values(flat(report.recipe)),
+        ),
     )
 
 
@@ -86,33 +137,78 @@ def _card(position: int, figure: Figure) -> str:
     kind = "card main" if position == 0 else "card"
     exact = "" if figure.exact is None else f"<small>exact {escape(figure.exact)}</small>"
     return (
-        f'<div class="{kind}"><b>{escape(figure.value)}</b><small>{escape(figure.label)}</small>'
-        f"{exact}</div>"
+        f'<div class="{kind}"><span class="figure">{escape(figure.value)}</span>'
+        f"<small>{escape(figure.label)}</small>{exact}</div>"
+    )
+
+
+def _estimate_rows(estimates: Mapping[str, Estimate]) -> list[list[Cell]]:
+    return [
+        [Cell(name), Cell(f"{mean:.4f}"), Cell(f"{low:.4f} to {high:.4f}")]
+        for name, (mean, low, high) in estimates.items()
+    ]
+
+
+def _measures(estimates: Mapping[str, Estimate]) -> str:
+    if not estimates:
+        return ""
+    header = ["measure", "mean", f"{LEVEL:.0%} interval"]
+    note = "Interval: percentile bootstrap over queries; of the queries, not of the model."
+    return section("Measures", table(Table("", header, _estimate_rows(estimates), note=note)))
+
+
+def _fidelity(shown: ShownFidelity) -> str:
+    figures = Table(
+        "", ["figure", "mean", f"{LEVEL:.0%} interval"], _estimate_rows(shown.estimates)
+    )
+    stages = list(next(iter(shown.by_stage.values()), {}))
+    rows = [
+        [Cell(f"best {cutoff}"), *(Cell(f"{counts[stage]:,}") for stage in stages)]
+        for cutoff, counts in shown.by_stage.items()
+    ]
+    told = f"The first {len(shown.lost)} of them" if len(shown.lost) > 1 else "The document"
+    return section(
+        "What the index loses",
+        table(figures),
+        remark(_FIDELITY),
+        "<h3>Lost relevant documents</h3>",
+        table(Table("", ["among", *stages], rows)) if rows else remark("There are none."),
+        remark(_LOST) if rows else "",
+        folded(told, *map(_lost, shown.lost)) if shown.lost else "",
+    )
+
+
+def _lost(lost: LostShown) -> str:
+    now = "not among the results" if lost.rank is None else f"rank {lost.rank}"
+    told = f"exact rank {lost.exact_rank}, now {now}; {lost.stage}: {lost.reason}"
+    return (
+        f'<div class="doc miss"><code>{escape(lost.doc_id)}</code> <small>{escape(told)}</small>'
+        f"<p>{escape(lost.query)}</p></div>"
     )
 
 
 def _index(parts: Sequence[tuple[str, int, float]]) -> str:
-    rows = "".join(
-        f'<tr><td>{escape(name)}</td><td class="n">{n_bytes:,}</td><td class="n">{a_token:,.2f}</td></tr>'
+    rows = [
+        [Cell(name), Cell(f"{n_bytes:,}"), Cell(f"{a_token:,.2f}")]
         for name, n_bytes, a_token in parts
-    )
-    return (
-        '<h2>Index</h2><div class="scroll"><table><thead><tr><th>part</th><th class="n">bytes</th>'
-        f'<th class="n">a token</th></tr></thead><tbody>{rows}</tbody></table></div>'
-    )
+    ]
+    return section("Index", table(Table("", ["part", "bytes", "a token"], rows)))
 
 
-def _bar(count: int, highest: int) -> str:
-    height = 100 * count / max(1, highest)
-    return f'<div style="height:{height:.1f}%" title="{count} queries"><span>{count}</span></div>'
+def _timings(timings: Sequence[tuple[str, float, str, str]]) -> Table:
+    rows = [
+        [Cell(stage), Cell(f"{seconds:.2f}"), Cell(rate), Cell(told)]
+        for stage, seconds, rate, told in timings
+    ]
+    return Table("", ["stage", "seconds", "rate", ""], rows, words=(3,))
 
 
 def _hard_query(query: HardQuery) -> str:
-    documents = "".join(map(_document, query.documents))
-    return (
-        f'<details><summary>{escape(query.text)} <span class="value">{query.value:.3f}</span>'
-        f"</summary><p><small>query <code>{escape(query.query_id)}</code></small></p>"
-        f"{documents}</details>"
+    return folded(
+        query.text,
+        f"<p><small>query <code>{escape(query.query_id)}</code></small></p>",
+        *map(_document, query.documents),
+        value=f"{query.value:.3f}",
     )
 
 
@@ -127,26 +223,3 @@ def _document(document: ShownDoc) -> str:
         f'<div class="doc {kind}"><small>{where}{score}{judged}</small> '
         f"<code>{escape(document.doc_id)}</code><p>{escape(text)}</p></div>"
     )
-
-
-def _timing(stage: str, seconds: float, rate: str, remark: str) -> str:
-    return (
-        f'<tr><td>{escape(stage)}</td><td class="n">{seconds:.2f}</td>'
-        f'<td class="n">{escape(rate)}</td><td class="soft">{escape(remark)}</td></tr>'
-    )
-
-
-def _row(key: str, value: Any) -> str:
-    return f'<tr><th>{escape(key)}</th><td class="mono">{escape(str(value))}</td></tr>'
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    rows: list[tuple[str, Any]] = []
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            rows += _flat(value, f"{prefix}{key}.")
-        elif isinstance(value, list | tuple):
-            rows.append((prefix + key, " ".join(map(str, value)) or "none"))
-        else:
-            rows.append((prefix + key, "none" if value is None else value))
-    return rows

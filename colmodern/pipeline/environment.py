@@ -58,6 +58,19 @@ def describe_hardware() -> dict[str, Any]:
     }
 
 
+def peak_memory_mb() -> int | None:
+    """The most memory that this process had resident so far; None where the system does not say."""
+    status = Path("/proc/self/status")  # getrusage would count what the parent process had
+    if status.is_file() and (found := re.search(r"VmHWM:\s*(\d+) kB", status.read_text())):
+        return int(found[1]) * 1024 // 1_000_000
+    try:
+        import resource
+    except ImportError:
+        return None  # Windows
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak) * (1 if sys.platform == "darwin" else 1024) // 1_000_000
+
+
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)

@@ -11,17 +11,24 @@ from pathlib import Path
 from typing import Any
 
 from colmodern.config.load import build, dump
-from colmodern.config.models import EvalConfig, PlaidIndexConfig
+from colmodern.config.models import EvalConfig
 from colmodern.encoder.encoder import Encoder
-from colmodern.evaluation.fidelity import compare
+from colmodern.evaluation.fidelity import Fidelity
 from colmodern.evaluation.measures import parse_measure
 from colmodern.evaluation.trec import write_qrels, write_run
 from colmodern.files import sha256_of_json, write_json, write_text
-from colmodern.pipeline.environment import describe_environment
+from colmodern.pipeline.environment import describe_environment, peak_memory_mb
+from colmodern.pipeline.fidelity_stage import Loss, fidelity_as_json
 from colmodern.pipeline.load_data import dataset_from_config, resolve_dataset, source_of
 from colmodern.pipeline.load_encoder import LoadedEncoders
 from colmodern.pipeline.result import EvalResult
-from colmodern.pipeline.run_folder import CONFIG, ENVIRONMENT, check_publishable, publishing
+from colmodern.pipeline.run_folder import (
+    CONFIG,
+    ENVIRONMENT,
+    FIDELITY,
+    check_publishable,
+    publishing,
+)
 from colmodern.pipeline.stages import Stages
 from colmodern.pipeline.write_report import write_report
 from colmodern.progress import Progress, Silent
@@ -88,13 +95,14 @@ def run_prepared(prepared: Prepared, *, progress: Progress) -> EvalResult:
     documents, queries = stages.encode_documents(), stages.encode_queries()
     index = stages.build_index(documents)
     run = stages.search(documents, queries, index)
-    fidelity = None
-    if isinstance(config.index, PlaidIndexConfig) and config.index.compare_with_exact:
+    fidelity: Fidelity | None = None
+    losses: list[Loss] = []
+    if index is not None and getattr(config.index, "compare_with_exact", False):
         exact = stages.search_exactly(documents, queries)
-        fidelity = compare(run, exact, dataset.qrels, measures=config.measures, k=config.search.k)
+        fidelity, losses = stages.compare(run, exact, index, queries)
     evaluation = stages.measure(run)
     facts = _facts(documents, dataset, index)
-    result = EvalResult(folder, config, evaluation, stages.timings, facts, fidelity)
+    result = EvalResult(folder, config, evaluation, stages.timings, facts, fidelity, losses)
     environment = {
         **describe_environment(),
         "started": started.isoformat(timespec="seconds"),
@@ -147,6 +155,7 @@ def _facts(documents: EmbeddingStore, dataset: Dataset, index: Path | None) -> d
         "bytes_per_token": round(documents.n_bytes / max(1, documents.n_tokens), 1),
         "truncated_documents": int(encoded["n_truncated"]),
         "cut_tokens_share": round(cut / max(1, cut + read), 4),
+        "peak_memory_mb": peak_memory_mb(),
     }
     if index is not None:
         from colmodern.pipeline.index_stage import describe_index  # loads numba
@@ -169,7 +178,9 @@ def _publish(
         write_run(folder / "run.trec", run, tag=f"colmodern-{result.config.index.kind}")
         write_qrels(folder / "qrels.trec", dataset.qrels)
         write_json(folder / "metrics.json", _metrics(result))
-        write_text(folder / "per_query.jsonl", "".join(map(_json_line, _rows(result, run))))
+        write_text(
+            folder / "per_query.jsonl", "".join(map(_json_line, _rows(result, dataset, run)))
+        )
         write_json(
             folder / "timings.json",
             {
@@ -177,6 +188,8 @@ def _publish(
                 for name, timing in result.timings.items()
             },
         )
+        if result.fidelity is not None:
+            write_json(folder / FIDELITY, fidelity_as_json(result.fidelity, result.losses))
         write_report(folder / "report.html", result, dataset, run, environment)
     if kept is not None:
         progress.note(f"{result.folder} held the run of another config; it is kept as {kept}")
@@ -189,10 +202,11 @@ def _metrics(result: EvalResult) -> dict[str, Any]:
     return {**metrics, **result.facts}
 
 
-def _rows(result: EvalResult, run: Run) -> Iterator[dict[str, Any]]:
+def _rows(result: EvalResult, dataset: Dataset, run: Run) -> Iterator[dict[str, Any]]:
     """What each judged query came to."""
     for query_id, values in result.evaluation.per_query.items():
-        row = {"query_id": query_id, **values, "retrieved": len(run[query_id])}
+        row: dict[str, Any] = {"query_id": query_id, "query": dataset.queries[query_id]}
+        row |= {**values, "retrieved": len(run[query_id])}
         if result.fidelity is not None:
             row |= result.fidelity.per_query[query_id]
             row["exact"] = result.fidelity.exact.per_query[query_id]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from colmodern.config.models import EvalConfig
 from colmodern.evaluation.fidelity import Fidelity
 from colmodern.evaluation.measures import Evaluation
+from colmodern.pipeline.fidelity_stage import Loss
 
 
 @dataclass(frozen=True)
@@ -37,3 +38,4 @@ class EvalResult:
     timings: Mapping[str, Timing]
     facts: Mapping[str, Any]  # counts and sizes
     fidelity: Fidelity | None = None  # where exact search ran beside a compressed index
+    losses: Sequence[Loss] = ()  # the relevant documents that the index lost

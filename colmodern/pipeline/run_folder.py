@@ -13,6 +13,7 @@ from colmodern.files import naming_write_errors, read_text, remove_leftovers, te
 
 CONFIG = "config.yaml"
 ENVIRONMENT = "environment.json"
+FIDELITY = "fidelity.json"  # only beside an index that was compared with exact search
 
 
 def is_run(folder: Path) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 from colmodern.config.models import EvalConfig, PlaidIndexConfig
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import StorageError
+from colmodern.evaluation.fidelity import Fidelity, compare
 from colmodern.evaluation.measures import Evaluation, evaluate
 from colmodern.evaluation.trec import read_run, write_run
 from colmodern.files import (
@@ -25,6 +26,7 @@ from colmodern.files import (
 from colmodern.index.exact import ExactIndex
 from colmodern.pipeline.encode import corpus_key, encode_corpus, encode_to_store
 from colmodern.pipeline.environment import describe_environment
+from colmodern.pipeline.fidelity_stage import Loss, explain_losses
 from colmodern.pipeline.result import Timing
 from colmodern.progress import Progress
 from colmodern.ragged.store import EmbeddingStore
@@ -147,6 +149,19 @@ class Stages:
     def _n_wanted(self) -> int:
         """Documents to ask an index for: one more where the query itself may be among them."""
         return self._config.search.k + bool(self._config.dataset.drop_self_matches)
+
+    def compare(
+        self, run: FoundRun, exact: FoundRun, index: Path, queries: EmbeddingStore
+    ) -> tuple[Fidelity, list[Loss]]:
+        """What the index loses against exact search, and where; always computed."""
+        config, k = self._config.index, self._config.search.k
+        assert isinstance(config, PlaidIndexConfig)
+        start = time.perf_counter()
+        found = compare(run, exact, self._dataset.qrels, measures=self._config.measures, k=k)
+        losses = explain_losses(found.lost, index, queries, config, self._n_wanted, self._progress)
+        seconds = time.perf_counter() - start
+        self.timings["compare"] = Timing(seconds, queries.n_docs, "queries", False)
+        return found, losses
 
     def measure(self, run: FoundRun) -> Evaluation:
         """Measures of a run; cheap, so always computed."""

@@ -6,14 +6,28 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from colmodern.evaluation.report import Figure, HardQuery, Report, ShownDoc, render
+import numpy as np
+
+from colmodern.evaluation.measures import Evaluation
+from colmodern.evaluation.report import (
+    Figure,
+    HardQuery,
+    LostShown,
+    Report,
+    ShownDoc,
+    ShownFidelity,
+    render,
+)
+from colmodern.evaluation.significance import Estimate, estimate
 from colmodern.files import write_text
+from colmodern.pipeline.fidelity_stage import losses_by_stage
 from colmodern.pipeline.result import EvalResult
 from colmodern.types import Dataset, ScoredDoc
 
 _HARD_QUERIES = 10
 _RESULTS_SHOWN = 3
 _RELEVANT_SHOWN = 3
+_LOSSES_SHOWN = 50
 _SEARCHES = ("search", "exact search")
 
 Results = Mapping[str, Sequence[ScoredDoc]]
@@ -89,10 +103,47 @@ def _report(
             for name, timing in result.timings.items()
         ],
         index_parts=_index_parts(facts),
+        estimates=_estimates(result.evaluation),
+        fidelity=_fidelity(result, dataset),
+        memory=_memory(facts),
         recipe={
             "config": result.config.model_dump(mode="json"),
             "environment": _without_repetition(environment),
         },
+    )
+
+
+def _estimates(evaluation: Evaluation) -> dict[str, Estimate]:
+    return {
+        name: estimate([np.array([row[name] for row in evaluation.per_query.values()])])
+        for name in evaluation.mean
+    }
+
+
+def _fidelity(result: EvalResult, dataset: Dataset) -> ShownFidelity | None:
+    if result.fidelity is None:
+        return None
+    lost = [
+        LostShown(
+            dataset.queries[loss.document.query_id],
+            loss.document.doc_id,
+            loss.document.exact_rank,
+            loss.document.rank,
+            loss.stage,
+            loss.reason,
+        )
+        for loss in result.losses[:_LOSSES_SHOWN]
+    ]
+    return ShownFidelity(result.fidelity.estimates, losses_by_stage(result.losses), lost)
+
+
+def _memory(facts: Mapping[str, Any]) -> str:
+    """What the process needed; nothing where the system does not say."""
+    if facts["peak_memory_mb"] is None:
+        return ""
+    return (
+        f"This process needed at most {facts['peak_memory_mb']:,} MB of memory; the stages that it "
+        "reused are not in it."
     )
 
 

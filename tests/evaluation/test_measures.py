@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 
+import ir_measures
 import oracles
 import pytest
 from hypothesis import given, settings
@@ -75,3 +77,22 @@ def test_unknown_measures_and_empty_judgments_are_refused() -> None:
             evaluate(RUN, QRELS, [name])
     with pytest.raises(InputError, match="qrels is empty"):
         evaluate(RUN, {})
+
+
+def test_every_query_has_the_value_of_trec_eval() -> None:
+    rng = random.Random(0)
+    names = [f"d{i}" for i in range(60)]
+    qrels = {
+        f"q{i}": {d: rng.choice([0, 1, 1, 2]) for d in rng.sample(names, 9)} for i in range(40)
+    }
+    # two decimals: scores repeat
+    run = {q: {d: round(rng.random(), 2) for d in rng.sample(names, 30)} for q in qrels}
+    measures = ["nDCG@10", "R@100", "AP", "P@10", "RR", "nDCG"]
+    found = evaluate(run, qrels, measures).per_query
+    parsed = [ir_measures.parse_measure(name) for name in measures]
+    scored = {query: dict(untied(results)) for query, results in run.items()}
+    told = list(ir_measures.pytrec_eval.iter_calc(parsed, qrels, scored))
+    assert len(told) == len(qrels) * len(measures)
+    for metric in told:
+        value = found[metric.query_id][str(metric.measure)]
+        assert value == pytest.approx(metric.value, abs=1e-6)

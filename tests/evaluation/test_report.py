@@ -2,7 +2,16 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-from colmodern.evaluation.report import Figure, HardQuery, Report, ShownDoc, render
+from colmodern.evaluation.report import (
+    Figure,
+    HardQuery,
+    LostShown,
+    Report,
+    ShownDoc,
+    ShownFidelity,
+    render,
+)
+from colmodern.evaluation.significance import Estimate
 
 NASTY = "<script>alert('x')</script> & $title"
 
@@ -10,7 +19,7 @@ NASTY = "<script>alert('x')</script> & $title"
 class Reader(HTMLParser):
     """Collects tags and text, and checks that tags are closed in order."""
 
-    VOID = frozenset({"meta"})
+    VOID = frozenset({"meta", "wbr"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,6 +43,7 @@ def page(
     values: list[float],
     cards: list[Figure] | None = None,
     index_parts: list[tuple[str, int, float]] | None = None,
+    fidelity: ShownFidelity | None = None,
 ) -> Reader:
     documents = [
         ShownDoc("found", "text of it", 1, 9.5, 1),
@@ -52,6 +62,9 @@ def page(
                 timings=[("encode", 1.5, "3.0 documents/s", "")],
                 recipe={"config": {"search": {"k": 10}, "empty": []}, "commit": None},
                 index_parts=index_parts or [],
+                estimates={"nDCG@10": Estimate(0.5, 0.25, 0.75)},
+                fidelity=fidelity,
+                memory="at most 123 MB",
             )
         )
     )
@@ -61,7 +74,15 @@ def page(
 
 def test_the_page_shows_everything_and_runs_nothing() -> None:
     found = page([0.0, 0.05, 0.95, 1.0])
-    for text in ("0.5000", "12.0", "config.search.k", "not among the results", "1.50", "q1"):
+    for text in (
+        "0.5000",
+        "12.0",
+        "config.search.k",
+        "not among the results",
+        "1.50",
+        "q1",
+        "123 MB",
+    ):
         assert text in found.text
     assert NASTY in found.text  # as text, not as a tag
     assert "script" not in {tag for tag, _ in found.tags}
@@ -94,3 +115,22 @@ def test_a_run_of_exact_search_says_nothing_of_an_index() -> None:
     text = page([0.5]).text
     assert "overlap@k" not in text
     assert "Index" not in text
+    assert "What the index loses" not in text
+
+
+def test_what_an_index_lost_stands_with_its_stage_and_intervals() -> None:
+    shown = ShownFidelity(
+        {"tau@10": Estimate(0.9, 0.85, 0.95)},
+        {10: {"not probed": 3, "quantisation": 1_234}},
+        [LostShown(NASTY, "d7", 2, None, "not probed", "raise nprobe")],
+    )
+    text = page([0.5], fidelity=shown).text
+    for told in ("0.8500 to 0.9500", "best 10", "1,234", NASTY, "not probed: raise nprobe"):
+        assert told in text
+    assert "There are none." in page([], fidelity=ShownFidelity({}, {}, [])).text
+
+
+def test_measures_stand_with_their_intervals_and_nothing_is_bold() -> None:
+    found = page([0.5], [Figure("nDCG@10", "0.4", "0.5")])
+    assert "0.2500 to 0.7500" in found.text
+    assert not {tag for tag, _ in found.tags} & {"b", "strong"}

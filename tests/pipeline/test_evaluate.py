@@ -50,7 +50,8 @@ def run(path: Path, *overrides: str) -> tuple[EvalResult, list[str]]:
 
 
 def reused(result: EvalResult) -> dict[str, bool]:
-    return {name: timing.reused for name, timing in result.timings.items() if name != "measure"}
+    always = {"compare", "measure"}
+    return {name: timing.reused for name, timing in result.timings.items() if name not in always}
 
 
 def test_a_run_folder_has_every_file_and_they_agree(eval_config: Callable[..., Path]) -> None:
@@ -63,6 +64,7 @@ def test_a_run_folder_has_every_file_and_they_agree(eval_config: Callable[..., P
     rows = [json.loads(line) for line in lines]
     assert [row["query_id"] for row in rows] == ["q1", "q2", "q3"]
     assert {row["retrieved"] for row in rows} == {6}
+    assert 50 < metrics["peak_memory_mb"] < 100_000
     mean = sum(row["nDCG@10"] for row in rows) / len(rows)
     assert metrics["measures"]["nDCG@10"] == pytest.approx(mean)
     timings = json.loads((result.folder / "timings.json").read_text())

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import QUERIES
 from pipeline.test_evaluate import Notes, cached, reused, run
 
 from colmodern import ExactIndex, PlaidIndex
@@ -51,11 +52,19 @@ def test_the_index_and_what_it_loses_stand_in_every_file(config: Path) -> None:
     per_token = parts["total"] / metrics["tokens"]
     assert metrics["index"]["bytes_per_token"]["total"] == pytest.approx(per_token, abs=0.01)
     timings = json.loads((result.folder / "timings.json").read_text())
-    assert list(timings) == [*STAGES, "measure"]
+    assert list(timings) == [*STAGES, "compare", "measure"]
     assert timings["build index"]["items"] == metrics["tokens"]
     assert timings["build index"]["seconds"] > 0
     rows = [json.loads(s) for s in (result.folder / "per_query.jsonl").read_text().splitlines()]
     assert {row["overlap@10"] for row in rows} == {1.0}
+    assert {row["query"] for row in rows} == {q["text"] for q in QUERIES[:3]}
+    told = json.loads((result.folder / "fidelity.json").read_text())
+    assert told["queries"] == 3
+    assert told["estimates"]["overlap@10"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
+    for name, exact in metrics["exact"].items():
+        lost = told["estimates"][f"{name} lost"]["mean"]
+        assert lost == pytest.approx(exact - metrics["measures"][name])
+    assert told["lost"] == {"relevant_documents": 0, "by_stage": {}, "documents": []}
     assert rows[0]["exact"].keys() == metrics["exact"].keys()
     environment = json.loads((result.folder / "environment.json").read_text())
     assert set(environment["stages"]) == set(STAGES)
@@ -130,6 +139,7 @@ def test_without_comparison_there_is_no_exact_search(config: Path) -> None:
     assert "exact search" not in result.timings
     metrics = json.loads((result.folder / "metrics.json").read_text())
     assert not {"exact", "overlap"} & metrics.keys()
+    assert not (result.folder / "fidelity.json").exists()
     assert "<small>exact " not in (result.folder / "report.html").read_text()
 
 

@@ -1,0 +1,101 @@
+"""colmodern compare BASELINE RUN [RUN ...]."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from colmodern.evaluation.comparison_view import Comparison
+    from colmodern.pipeline.stored_run import System
+
+FORMATS = ("terminal", "markdown", "latex", "json", "html")
+
+
+@click.command("compare")
+@click.argument("baseline")
+@click.argument("runs", nargs=-1, required=True)
+@click.option(
+    "--measure", "-m", "measures", multiple=True, help="As nDCG@10; default: those of the runs."
+)
+@click.option(
+    "--common", is_flag=True, help="Where data sets or queries differ, compare the same ones."
+)
+@click.option(
+    "--alpha", default=0.05, show_default=True, help="Adjusted p-value below which to tell."
+)
+@click.option("--seed", default=0, show_default=True, help="Of the tests and intervals.")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="terminal", show_default=True)
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="File to write.")
+def command(
+    baseline: str,
+    runs: tuple[str, ...],
+    measures: tuple[str, ...],
+    common: bool,
+    alpha: float,
+    seed: int,
+    form: str,
+    output: Path | None,
+) -> None:
+    """Compare RUNS with BASELINE, query by query.
+
+    Each is a run folder, a folder of run folders of several data sets, or a quoted pattern of them,
+    as 'runs/mine-*'. Prints scores, differences with their tests, the queries that changed most,
+    and every setting, version and machine in which the runs differ.
+    """
+    from colmodern.files import write_text
+    from colmodern.pipeline.compare_runs import compare_runs
+    from colmodern.pipeline.stored_run import read_systems
+
+    if form == "html" and output is None:
+        raise click.UsageError("--format html needs --output, the page to write")
+    systems = read_systems([baseline, *runs])
+    found = compare_runs(systems, measures=measures, common=common, alpha=alpha, seed=seed)
+    if form == "terminal" and output is None:
+        _print(found)
+        return
+    text = _text(found, systems, form)
+    if output is None:
+        click.echo(text)
+        return
+    write_text(output, text)
+    click.echo(output)
+
+
+def _text(comparison: Comparison, systems: Sequence[System], form: str) -> str:
+    from colmodern.evaluation import comparison_view as view
+    from colmodern.evaluation import tables
+
+    if form == "json":
+        return json.dumps(comparison.as_json(), indent=2, ensure_ascii=False) + "\n"
+    if form == "html":
+        from colmodern.pipeline.write_comparison import comparison_page
+
+        return comparison_page(comparison, systems)
+    if form == "latex":  # for a paper: without the texts of queries and the recipes
+        return tables.latex([*view.score_tables(comparison), view.test_table(comparison)])
+    if form == "markdown":
+        notes = "".join(f"\n{note}\n" for note in comparison.notes)
+        return tables.markdown(view.all_tables(comparison)) + notes
+    raise click.UsageError("--output needs --format: markdown, latex, json or html")
+
+
+def _print(comparison: Comparison) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from colmodern.cli.tables import drawn
+    from colmodern.evaluation.comparison_view import all_tables
+
+    console = Console()
+    for table in all_tables(comparison):
+        if table.rows:
+            console.print(drawn(table))
+        console.print(Text(f"{table.note}\n", style="dim"))
+    for note in comparison.notes:
+        console.print(Text(note))

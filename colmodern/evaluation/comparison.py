@@ -1,0 +1,159 @@
+"""Runs against a baseline, query by query: differences with their tests, and what changed most."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from colmodern.evaluation.significance import (
+    Estimate,
+    Values,
+    estimate,
+    holm,
+    randomisation_test,
+    t_test,
+)
+
+MEAN = "mean of all"  # stands where a data set's name does
+_SAME = 1e-9  # a smaller difference of one query is rounding
+
+# data set -> query_id -> measure -> value
+PerQuery = Mapping[str, Mapping[str, Mapping[str, float]]]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One run against the baseline, by one measure, on one data set or on the mean of all.
+
+    t_test, randomisation: two-sided p-values; t_test is None where it does not apply
+    holm: the randomisation's, adjusted over all runs and data sets (the means are adjusted over
+        all runs), within a measure
+    wins, ties, losses: queries on which the run is better, equal, worse
+    """
+
+    run: str
+    dataset: str
+    measure: str
+    queries: int
+    baseline: float
+    value: float
+    difference: Estimate
+    t_test: float | None
+    randomisation: float
+    holm: float
+    wins: int
+    ties: int
+    losses: int
+
+    def is_better(self, alpha: float) -> bool:
+        """Whether a test says so: the adjusted randomisation test at ``alpha``."""
+        return self.holm < alpha and self.difference.mean > 0
+
+    def is_worse(self, alpha: float) -> bool:
+        """The same the other way."""
+        return self.holm < alpha and self.difference.mean < 0
+
+
+class Change(NamedTuple):
+    """One query's value in the baseline and in a run."""
+
+    run: str
+    dataset: str
+    query_id: str
+    baseline: float
+    value: float
+
+
+def differences(
+    baseline: PerQuery,
+    runs: Mapping[str, PerQuery],
+    measures: Sequence[str],
+    *,
+    seed: int = 0,
+) -> list[Difference]:
+    """Judge every run against the baseline, by every measure, on every data set and on their mean.
+
+    All have the same data sets and queries. Same seed, same figures. The mean is of sets: the parts
+    of one, named as "beir/cqadupstack/tex", weigh together as much as another.
+    """
+    found: list[Difference] = []
+    for measure in measures:
+        single: list[Difference] = []
+        means: list[Difference] = []
+        for name, run in runs.items():
+            pairs = {data: _pair(values, run[data], measure) for data, values in baseline.items()}
+            single += [_judge(name, data, measure, {data: p}, seed) for data, p in pairs.items()]
+            if len(pairs) > 1:
+                means.append(_judge(name, MEAN, measure, pairs, seed))
+        found += _adjusted(single) + _adjusted(means)
+    return found
+
+
+def changes(
+    baseline: PerQuery, runs: Mapping[str, PerQuery], measure: str, *, most: int
+) -> list[Change]:
+    """Of each run the ``most`` queries whose value changed most, largest change first."""
+    found: list[Change] = []
+    for name, run in runs.items():
+        changed = [
+            Change(name, data, query_id, values[measure], run[data][query_id][measure])
+            for data, per_query in baseline.items()
+            for query_id, values in per_query.items()
+            if abs(run[data][query_id][measure] - values[measure]) > _SAME
+        ]
+        # sorted is stable: of equal changes the first in the collection's order
+        found += sorted(changed, key=lambda one: -abs(one.value - one.baseline))[:most]
+    return found
+
+
+def _pair(
+    baseline: Mapping[str, Mapping[str, float]],
+    run: Mapping[str, Mapping[str, float]],
+    measure: str,
+) -> tuple[Values, Values]:
+    """(n_queries,) values of both, in the baseline's order."""
+    return (
+        np.array([values[measure] for values in baseline.values()]),
+        np.array([run[query_id][measure] for query_id in baseline]),
+    )
+
+
+def _judge(
+    run: str, data: str, measure: str, pairs: Mapping[str, tuple[Values, Values]], seed: int
+) -> Difference:
+    """pairs: data set -> values of the baseline and of the run."""
+    groups = [np.where(np.abs(b - a) > _SAME, b - a, 0.0) for a, b in pairs.values()]
+    weights = _weights(list(pairs))
+    means = np.array([[a.mean(), b.mean()] for a, b in pairs.values()])
+    baseline, value = np.average(means, axis=0, weights=weights)
+    signs = np.sign(np.concatenate(groups))
+    p_value = randomisation_test(groups, weights=weights, seed=seed)
+    return Difference(
+        run=run,
+        dataset=data,
+        measure=measure,
+        queries=len(signs),
+        baseline=float(baseline),
+        value=float(value),
+        difference=estimate(groups, weights=weights, seed=seed),
+        t_test=t_test(groups[0]) if len(groups) == 1 else None,
+        randomisation=p_value,
+        holm=p_value,
+        wins=int((signs > 0).sum()),
+        ties=int((signs == 0).sum()),
+        losses=int((signs < 0).sum()),
+    )
+
+
+def _weights(datasets: Sequence[str]) -> list[float]:
+    """Of each data set, so that all parts of a set together weigh 1."""
+    sets = ["/".join(name.split("/")[:2]) for name in datasets]
+    return [1 / sets.count(name) for name in sets]
+
+
+def _adjusted(found: Sequence[Difference]) -> list[Difference]:
+    p_values = holm([one.randomisation for one in found])
+    return [replace(one, holm=p) for one, p in zip(found, p_values, strict=True)]

@@ -1,0 +1,116 @@
+"""The page about a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import NamedTuple
+
+import numpy as np
+
+from colmodern.evaluation import comparison_view as view
+from colmodern.evaluation.comparison import Change
+from colmodern.evaluation.comparison_view import Comparison
+from colmodern.evaluation.page import difference_curve, folded, page, remark, section, table
+from colmodern.evaluation.tables import Table
+
+
+class ChangedDoc(NamedTuple):
+    """A document of a query that changed; ranks are None where it is not among the results."""
+
+    doc_id: str
+    text: str
+    baseline_rank: int | None
+    rank: int | None
+    grade: int | None  # None: not judged
+
+
+@dataclass(frozen=True)
+class ComparisonPage:
+    """What the page shows beside the comparison itself."""
+
+    comparison: Comparison
+    documents: Sequence[Sequence[ChangedDoc]]  # of each of comparison.changes
+    costs: Table  # time, size and memory
+    fidelity: Table  # of the runs that searched an index; no rows where none did
+
+
+def render_comparison(shown: ComparisonPage) -> str:
+    """The page as text."""
+    found = shown.comparison
+    sets, measure = ", ".join(found.datasets), found.measures[0]
+    return page(
+        f"{', '.join(found.runs)} against {found.baseline}",
+        f"{sets}; {found.differences[0].queries:,} queries"
+        if len(found.datasets) == 1
+        else f"{len(found.datasets)} data sets: {sets}",
+        *map(remark, found.notes),
+        *(section(one.title, table(one)) for one in view.score_tables(found)),
+        section(f"Differences from {found.baseline}", table(view.test_table(found))),
+        section(
+            f"{measure} over queries",
+            *_curves(found),
+            remark("Each query's difference from the baseline, from the best to the worst."),
+        ),
+        section(
+            f"Queries whose {measure} changed most",
+            remark("Green: judged relevant; red: relevant, but not among the run's results."),
+            *_all_changed(shown),
+            remark(view.change_table(found).note),
+        ),
+        section("What the index loses", table(shown.fidelity)),
+        section("Time, size and memory", table(shown.costs)),
+        section("Recipes", table(view.recipe_table(found))),
+    )
+
+
+def _curves(comparison: Comparison) -> list[str]:
+    """A curve of each run's differences by the first measure, all data sets together."""
+    measure, baseline = comparison.measures[0], comparison.values[comparison.baseline]
+    curves = []
+    for run in comparison.runs:
+        differences = [
+            comparison.values[run][data][query_id][measure] - values[measure]
+            for data, per_query in baseline.items()
+            for query_id, values in per_query.items()
+        ]
+        heading = f"<h3>{escape(run)}</h3>" if len(comparison.runs) > 1 else ""
+        curves.append(heading + difference_curve(np.array(differences), f"{measure} of {run}"))
+    return curves
+
+
+def _all_changed(shown: ComparisonPage) -> list[str]:
+    found = shown.comparison
+    pairs = list(zip(found.changes, shown.documents, strict=True))
+    parts = []
+    for run in found.runs:
+        parts += [f"<h3>{escape(run)}</h3>"] if len(found.runs) > 1 else []
+        parts += [_changed(found, change, docs) for change, docs in pairs if change.run == run]
+    return parts
+
+
+def _changed(comparison: Comparison, change: Change, documents: Sequence[ChangedDoc]) -> str:
+    text = comparison.queries[change.dataset].get(change.query_id) or change.query_id
+    told = f"{escape(change.dataset)}, " if len(comparison.datasets) > 1 else ""
+    return folded(
+        text,
+        f"<p><small>{told}query <code>{escape(change.query_id)}</code>: "
+        f"{change.baseline:.4f}, then {change.value:.4f}</small></p>",
+        *map(_document, documents),
+        value=f"{change.value - change.baseline:+.3f}",
+    )
+
+
+def _document(document: ChangedDoc) -> str:
+    is_relevant = bool(document.grade)
+    kind = "hit" if is_relevant and document.rank else "miss" if is_relevant else ""
+    ranks = " → ".join(
+        "not found" if rank is None else f"rank {rank}"
+        for rank in (document.baseline_rank, document.rank)
+    )
+    judged = "not judged" if document.grade is None else f"grade {document.grade}"
+    return (
+        f'<div class="doc {kind}"><small>{ranks}, {judged}</small> '
+        f"<code>{escape(document.doc_id)}</code><p>{escape(document.text)}</p></div>"
+    )

@@ -1,0 +1,201 @@
+"""In what two runs' recipes differ, and which of it can move a score."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+ABSENT = "—"
+_SHOWN = 12  # letters of a digest
+_STAGE = " in stage "
+
+Recipe = tuple[Mapping[str, Any], Mapping[str, Any]]  # config and environment of a run
+
+
+class Effect(str, Enum):
+    """What a different value can do to a score; in the order in which differences are listed."""
+
+    SCORE = "decides scores"
+    PERHAPS = "may move scores"  # the same work by other software, hardware or in other pieces
+    NONE = "cannot move scores"
+
+
+# field -> effect; patterns as of a shell, the first that fits counts. A test holds this table
+# against every field of the config. A field that is not here counts as one that decides scores.
+EFFECTS: dict[str, Effect] = {
+    "config.name": Effect.NONE,
+    "config.output": Effect.NONE,
+    "config.measures": Effect.NONE,  # each is what it is, whichever others are computed
+    "config.dataset.name": Effect.NONE,  # dataset.fingerprint says whether it is another one
+    "config.dataset.split": Effect.SCORE,
+    "config.dataset.max_queries": Effect.SCORE,
+    "config.dataset.sample_seed": Effect.SCORE,
+    "config.dataset.join_titles": Effect.SCORE,
+    "config.encoder.model": Effect.SCORE,
+    "config.encoder.revision": Effect.SCORE,
+    "config.encoder.trust_remote_code": Effect.SCORE,
+    "config.encoder.device": Effect.PERHAPS,
+    "config.encoder.dtype": Effect.SCORE,
+    "config.encoder.attention": Effect.PERHAPS,
+    "config.encoder.projection_dim": Effect.SCORE,
+    "config.encoder.seed": Effect.SCORE,
+    "config.encoder.query_length": Effect.SCORE,
+    "config.encoder.document_length": Effect.SCORE,
+    "config.encoder.query_marker": Effect.SCORE,
+    "config.encoder.document_marker": Effect.SCORE,
+    "config.encoder.query_prompt": Effect.SCORE,
+    "config.encoder.document_prompt": Effect.SCORE,
+    "config.encoder.query_expansion": Effect.SCORE,
+    "config.encoder.expansion_length": Effect.SCORE,
+    "config.encoder.expansion_token": Effect.SCORE,
+    "config.encoder.attend_to_expansion": Effect.SCORE,
+    "config.encoder.skiplist": Effect.SCORE,
+    "config.encoder.skip_in_queries": Effect.SCORE,
+    "config.encoder.strip_text": Effect.SCORE,
+    "config.encoder.lowercase": Effect.SCORE,
+    "config.storage.dtype": Effect.SCORE,
+    "config.storage.shard_tokens": Effect.PERHAPS,  # other batches round in other ways
+    "config.index.kind": Effect.SCORE,
+    "config.index.nbits": Effect.SCORE,
+    "config.index.codec": Effect.SCORE,
+    "config.index.n_centroids": Effect.SCORE,
+    "config.index.seed": Effect.SCORE,
+    "config.index.max_ram": Effect.SCORE,  # bounds the sample that the codec learns from
+    "config.index.nprobe": Effect.SCORE,
+    "config.index.n_candidates": Effect.SCORE,
+    "config.index.rescore": Effect.SCORE,
+    "config.index.compare_with_exact": Effect.NONE,
+    "config.index.memory_budget": Effect.NONE,
+    "config.search.k": Effect.SCORE,
+    "dataset.fingerprint": Effect.SCORE,
+    "model.weights_sha256": Effect.SCORE,
+    "model.kind": Effect.SCORE,
+    "model.backbone": Effect.SCORE,
+    "model.dim": Effect.SCORE,
+    "colmodern": Effect.PERHAPS,
+    "commit": Effect.PERHAPS,
+    "python": Effect.PERHAPS,
+    "packages.*": Effect.PERHAPS,
+    "hardware.memory_gb": Effect.NONE,
+    "hardware.*": Effect.PERHAPS,
+}
+
+# said elsewhere in the recipe, or only where something lies
+_LEFT_OUT = (
+    "command",
+    "started",
+    "embeddings.*",
+    "index",
+    "inputs.*",
+    "stages.*",
+    "dataset.description",
+    "dataset.source",
+    "dataset.name",
+    "model.model",
+    "model.path",
+    "model.revision",
+    "model.fingerprint",
+    "model.settings.*",
+    "model.projection_dim",
+    "model.seed",
+    "model.device",
+    "model.dtype",
+    "model.attention",
+)
+
+
+class FieldChange(NamedTuple):
+    """A field that is not the same in all runs: its value in each, in the order of the runs."""
+
+    field: str
+    values: tuple[str, ...]
+    effect: Effect
+
+
+def effect_of(field: str) -> Effect:
+    """What a different value of this field can do to a score."""
+    return next(
+        (effect for pattern, effect in EFFECTS.items() if fnmatchcase(field, pattern)),
+        Effect.SCORE,
+    )
+
+
+def diff(recipes: Sequence[Recipe]) -> list[FieldChange]:
+    """Every field in which runs differ, those that can move a score first.
+
+    A stage that an earlier run finished was made in that run's environment; where such stages
+    differ, the field names them: "packages.torch (encode documents, encode queries)".
+    """
+    rows = [
+        {
+            **flat({"config": config}),
+            **{key: value for key, value in flat(environment).items() if not _is_left_out(key)},
+            **_of_stages(environment, recipes),
+        }
+        for config, environment in recipes
+    ]
+    fields = dict.fromkeys(field for row in rows for field in row)
+    found = [
+        FieldChange(field, tuple(row.get(field, ABSENT) for row in rows), effect_of(field))
+        for field in fields
+        if len({row.get(field, ABSENT) for row in rows}) > 1
+    ]
+    return in_order(_joined(found))
+
+
+def in_order(changes: Iterable[FieldChange]) -> list[FieldChange]:
+    """Those that can move a score first."""
+    order = list(Effect)
+    return sorted(changes, key=lambda change: order.index(change.effect))
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested values as "search.k" -> text, in their order."""
+    rows: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            rows |= flat(value, f"{prefix}{key}.")
+        elif isinstance(value, list | tuple):
+            rows[prefix + key] = " ".join(map(str, value)) or "none"
+        else:
+            rows[prefix + key] = "none" if value is None else str(value)
+    return rows
+
+
+def shown(value: str) -> str:
+    """A value as a table has room for it: the beginning of a digest."""
+    is_digest = len(value) >= 40 and all(letter in "0123456789abcdef+" for letter in value)
+    return value[:_SHOWN] + "…" if is_digest else value
+
+
+def _is_left_out(field: str) -> bool:
+    return any(fnmatchcase(field, pattern) for pattern in _LEFT_OUT)
+
+
+def _of_stages(environment: Mapping[str, Any], recipes: Sequence[Recipe]) -> dict[str, str]:
+    """The environments of the stages that all runs have, as "packages.torch in stage search"."""
+    every = [set(other.get("stages", {})) for _, other in recipes]
+    common = set.intersection(*every) if every else set()
+    return {
+        f"{field}{_STAGE}{stage}": value
+        for stage, made_in in environment.get("stages", {}).items()
+        if stage in common
+        for field, value in flat(made_in).items()
+        if not _is_left_out(field)
+    }
+
+
+def _joined(found: Sequence[FieldChange]) -> list[FieldChange]:
+    """Stages with the same values in one row; none where the run's own row says the same."""
+    stages: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for change in found:
+        field, _, stage = change.field.partition(_STAGE)
+        stages.setdefault((field, change.values), []).append(stage)
+    return [
+        FieldChange(
+            field if "" in names else f"{field} ({', '.join(names)})", values, effect_of(field)
+        )
+        for (field, values), names in stages.items()
+    ]

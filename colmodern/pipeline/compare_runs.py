@@ -1,0 +1,181 @@
+"""Run folders against each other: the same queries, paired tests, and what their recipes change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from colmodern.errors import InputError, StorageError
+from colmodern.evaluation.comparison import changes, differences
+from colmodern.evaluation.comparison_view import Comparison
+from colmodern.evaluation.measures import cutoff_of, evaluate, parse_measure
+from colmodern.evaluation.recipe import FieldChange, diff, in_order
+from colmodern.pipeline.stored_run import StoredRun, System
+from colmodern.types import Qrels
+
+_CHANGES = 10
+_ROUNDING = 1e-6
+
+PerQuery = dict[str, dict[str, dict[str, float]]]  # data set -> query_id -> measure -> value
+
+
+def compare_runs(
+    systems: Sequence[System],
+    *,
+    measures: Sequence[str] = (),
+    common: bool = False,
+    alpha: float = 0.05,
+    seed: int = 0,
+) -> Comparison:
+    """Compare runs with the first one, query by query.
+
+    measures: default those that all were evaluated with; any that ir_measures can compute
+    common: where data sets, queries or judgments differ, compare what is the same in all
+    alpha: a difference is told when its Holm-adjusted p-value is below
+
+    Raises InputError for fewer than two runs, for runs that cannot be compared, or for a measure
+    that looks further down than they searched; StorageError when a run is not what was measured.
+    """
+    if len(systems) < 2:
+        raise InputError(f"{len(systems)} run given; give a baseline and at least one other")
+    if not 0 < alpha < 1:
+        raise InputError(f"alpha={alpha}; give a share between 0 and 1, as 0.05")
+    notes: list[str] = []
+    runs = _by_dataset(systems, notes, common=common)
+    names = _measures(runs, measures)
+    judged = {data: _judged_alike(same, notes, common=common) for data, same in runs.items()}
+    values = [
+        {data: _values(same[i], judged[data], names) for data, same in runs.items()}
+        for i in range(len(systems))
+    ]
+    baseline, others = values[0], dict(zip((s.name for s in systems[1:]), values[1:], strict=True))
+    return Comparison(
+        baseline=systems[0].name,
+        runs=list(others),
+        datasets=list(runs),
+        measures=names,
+        alpha=alpha,
+        seed=seed,
+        differences=differences(baseline, others, names, seed=seed),
+        changes=changes(baseline, others, names[0], most=_CHANGES),
+        queries={data: same[0].texts for data, same in runs.items()},
+        recipe=_recipe(runs),
+        values={system.name: of for system, of in zip(systems, values, strict=True)},
+        notes=notes,
+    )
+
+
+def _by_dataset(
+    systems: Sequence[System], notes: list[str], *, common: bool
+) -> dict[str, list[StoredRun]]:
+    """Data set -> its run of each system. Single runs belong together, whatever their set's name."""
+    if all(len(system.runs) == 1 for system in systems):
+        same = [next(iter(system.runs.values())) for system in systems]
+        return {same[0].dataset: same}
+    shared = [data for data in systems[0].runs if all(data in system.runs for system in systems)]
+    missing = {
+        system.name: sorted({data for other in systems for data in other.runs} - set(system.runs))
+        for system in systems
+    }
+    told = "; ".join(f"{name} has no {', '.join(sets)}" for name, sets in missing.items() if sets)
+    if not shared:
+        raise InputError(f"there is no data set that all have a run of: {told}")
+    if told and not common:
+        raise InputError(
+            f"not all have the same data sets: {told}; compare the others with --common"
+        )
+    if told:
+        notes.append(f"Left out, because not all have it: {told}.")
+    return {data: [system.runs[data] for system in systems] for data in shared}
+
+
+def _measures(runs: Mapping[str, Sequence[StoredRun]], asked: Sequence[str]) -> list[str]:
+    every = [run for same in runs.values() for run in same]
+    names = [str(parse_measure(name)) for name in asked]
+    if not asked:
+        names = [
+            name
+            for name in every[0].metrics["measures"]
+            if all(name in run.metrics["measures"] for run in every)
+        ]
+        if not names:
+            raise InputError("the runs have no measure in common; choose some with --measure")
+    for name in names:
+        for run in every:
+            cutoff, k = cutoff_of(name), run.config["search"]["k"]
+            if cutoff is not None and cutoff > k:
+                raise InputError(
+                    f"{name} looks at {cutoff} documents a query, but {run.folder} searched for "
+                    f"search.k={k}; choose another measure, or evaluate again with a larger k"
+                )
+    return list(dict.fromkeys(names))
+
+
+def _judged_alike(same: Sequence[StoredRun], notes: list[str], *, common: bool) -> Qrels:
+    """The judgments that all runs of a data set share."""
+    first = same[0]
+    shared = {
+        query_id: grades
+        for query_id, grades in first.qrels.items()
+        if all(_is_same_query(query_id, first, run) for run in same[1:])
+    }
+    other = next((run for run in same[1:] if _differs(first, run)), None)
+    if other is None:
+        return shared
+    if not common or not shared:
+        raise InputError(_told(first, other, shared))
+    notes.append(
+        f"{first.dataset}: compared on the {len(shared)} queries that all runs have with the same "
+        f"text and judgments, of up to {max(len(run.qrels) for run in same)}."
+    )
+    return shared
+
+
+def _is_same_query(query_id: str, first: StoredRun, other: StoredRun) -> bool:
+    return other.qrels.get(query_id) == first.qrels[query_id] and (
+        not first.texts or not other.texts or first.texts[query_id] == other.texts[query_id]
+    )
+
+
+def _differs(first: StoredRun, other: StoredRun) -> bool:
+    return len(first.qrels) != len(other.qrels) or not all(
+        _is_same_query(query_id, first, other) for query_id in first.qrels
+    )
+
+
+def _told(first: StoredRun, other: StoredRun, shared: Qrels) -> str:
+    ids = set(first.qrels) & set(other.qrels)
+    cure = "compare those with --common" if shared else "there is nothing to compare"
+    return (
+        f"{first.folder} and {other.folder} do not judge the same queries of {first.dataset}: "
+        f"{len(first.qrels)} against {len(other.qrels)}, {len(ids)} with the same id, "
+        f"{len(shared)} of them with the same text and judgments in all runs; {cure}, or evaluate "
+        "with the same split, max_queries and sample_seed"
+    )
+
+
+def _values(run: StoredRun, qrels: Qrels, measures: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Values of the shared queries, after a look at whether the run is what its folder says."""
+    known = [name for name in run.metrics["measures"] if name in measures]
+    whole = evaluate(run.run, run.qrels, list(dict.fromkeys([*measures, *known])))
+    for name in known:
+        said, found = run.metrics["measures"][name], whole.mean[name]
+        if abs(said - found) > _ROUNDING:
+            raise StorageError(
+                f"{run.folder}: metrics.json says {name} = {said:.6f}, run.trec and qrels.trec come "
+                f"to {found:.6f}; they were changed since, run the evaluation again"
+            )
+    return {query_id: whole.per_query[query_id] for query_id in qrels}
+
+
+def _recipe(runs: Mapping[str, Sequence[StoredRun]]) -> list[FieldChange]:
+    """Of several data sets, what is the same in all stands once; else the field names the sets."""
+    found: dict[FieldChange, list[str]] = {}
+    for data, same in runs.items():
+        for change in diff([(run.config, run.environment) for run in same]):
+            found.setdefault(change, []).append(data)
+    return in_order(
+        change
+        if len(sets) == len(runs)
+        else change._replace(field=f"{change.field} [{', '.join(sets)}]")
+        for change, sets in found.items()
+    )

@@ -1,0 +1,194 @@
+"""A model as ``mteb`` evaluates one: encoded and indexed once for each corpus, then only searched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from colmodern.config.models import PlaidIndexConfig, StorageConfig
+from colmodern.encoder.encoder import Encoder
+from colmodern.errors import InputError
+from colmodern.evaluation.measures import untied
+from colmodern.files import sha256_of_json, sha256_of_texts
+from colmodern.optional import require
+from colmodern.pipeline.encode import corpus_key, encode_corpus
+from colmodern.pipeline.index_stage import build_once, index_key
+from colmodern.progress import Progress, Silent
+from colmodern.types import Document, ScoredDoc
+
+if TYPE_CHECKING:
+    from colmodern.index.plaid.index import PlaidIndex
+    from colmodern.ragged.store import EmbeddingStore
+
+
+class Table(Protocol):
+    """A ``datasets.Dataset``, as far as it is needed here."""
+
+    @property
+    def column_names(self) -> list[str]:
+        """Names of its columns."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Mapping[str, Any]]: ...
+
+
+class MtebModel:
+    """Implements mteb's ``SearchProtocol`` with an encoder and a compressed index.
+
+    Hand it to ``mteb.evaluate``. Needs the extra ``mteb``.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        folder: Path | str,
+        *,
+        index: PlaidIndexConfig | None = None,
+        storage: StorageConfig | None = None,
+        join_titles: bool = True,
+        progress: Progress | None = None,
+    ) -> None:
+        """folder: keeps embeddings and indexes, which later evaluations of any process reuse.
+
+        index: nprobe, n_candidates and rescore count too; compare_with_exact does not
+        join_titles: a document is "title text", as mteb's own wrappers have it
+        """
+        self._encoder = encoder
+        self._folder = Path(folder)
+        self._index = index or PlaidIndexConfig()
+        self._storage = storage or StorageConfig()
+        self._join_titles = join_titles
+        self._progress = progress or Silent()
+        self._searched: tuple[PlaidIndex, EmbeddingStore] | None = None
+
+    @cached_property
+    def mteb_model_meta(self) -> Any:
+        """What mteb files results under: its revision changes with every setting and weight.
+
+        Raises MissingExtraError without mteb.
+        """
+        about = self._encoder.describe()
+        settings = {
+            "index": self._index.model_dump(mode="json"),
+            "storage": self._storage.model_dump(mode="json"),
+            "join_titles": self._join_titles,
+        }
+        roles = [self._encoder.fingerprint("query"), self._encoder.fingerprint("document")]
+        name = Path(str(about["model"])).name
+        return require("mteb.models", extra="mteb").ModelMeta.create_empty(
+            {
+                "name": f"colmodern/{name}",
+                "revision": sha256_of_json([*roles, settings])[:16],
+                "embed_dim": about["dim"],
+                "max_tokens": self._encoder.settings.document_length,
+                "model_type": ["late-interaction"],
+            }
+        )
+
+    def index(self, corpus: Table, **about: Any) -> None:
+        """Encode and index a corpus, unless ``folder`` has it; the searches that follow use it.
+
+        corpus: columns id, text and perhaps title; about: what mteb says of the task, not needed
+
+        Raises InputError when it has no texts.
+        """
+        documents = _Corpus(corpus)
+        titles, dtype = self._join_titles, self._storage.dtype
+        key = corpus_key(documents, self._encoder, join_titles=titles, dtype=dtype)
+        store, _ = encode_corpus(
+            documents,
+            self._encoder,
+            self._folder / f"documents-{key[:16]}",
+            join_titles=titles,
+            dtype=dtype,
+            shard_tokens=self._storage.shard_tokens,
+            progress=self._progress,
+        )
+        from colmodern.index.plaid.index import PlaidIndex  # loads numba
+
+        folder = self._folder / f"index-{index_key(store, self._index)[:16]}"
+        build_once(folder, store, self._index, self._progress)
+        self._searched = PlaidIndex.load(folder), store
+
+    def search(
+        self,
+        queries: Table,
+        *,
+        top_k: int,
+        top_ranked: Mapping[str, Sequence[str]] | None = None,
+        **about: Any,
+    ) -> dict[str, dict[str, float]]:
+        """The best documents of every query, as query_id -> doc_id -> score.
+
+        queries: columns id and text
+        top_ranked: query_id -> the only documents to score, for tasks that rerank
+
+        Raises InputError before ``index``, and for queries that are conversations or have instructions.
+        """
+        if self._searched is None:
+            raise InputError("nothing is indexed; call index(corpus) first")
+        index, store = self._searched
+        texts = _query_texts(queries)
+        embeddings = self._encoder.encode_queries(list(texts.values()))
+        wanted: dict[str, Any] = {
+            "nprobe": self._index.nprobe,
+            "n_candidates": self._index.n_candidates,
+            "rescore": store if self._index.rescore else None,
+        }
+        k = min(top_k, max(1, index.n_docs))
+        if top_ranked is None:
+            found = index.search_batch(embeddings, k, **wanted, progress=self._progress)
+        else:
+            found = [
+                index.search(embeddings[row], k, filter=top_ranked[query_id], **wanted)
+                if top_ranked.get(query_id)
+                else []
+                for row, query_id in enumerate(texts)
+            ]
+        return {query_id: _scores(best) for query_id, best in zip(texts, found, strict=True)}
+
+
+class _Corpus:
+    """A corpus of mteb as one of ours."""
+
+    def __init__(self, table: Table) -> None:
+        _expect_texts(table, "corpus")
+        self._table = table
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return sha256_of_texts(part for document in self for part in document)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __iter__(self) -> Iterator[Document]:
+        for row in self._table:
+            yield Document(str(row["id"]), row["text"] or "", row.get("title") or "")
+
+
+def _query_texts(queries: Table) -> dict[str, str]:
+    _expect_texts(queries, "queries")
+    texts = {str(row["id"]): row["text"] for row in queries}
+    others = [query_id for query_id, text in texts.items() if not isinstance(text, str)]
+    instructed = "instruction" in queries.column_names and any(q["instruction"] for q in queries)
+    if others or instructed:
+        what = f"query {others[0]!r} is no text" if others else "they have instructions"
+        raise InputError(
+            f"queries: {what}; this model takes plain queries only: choose other tasks"
+        )
+    return texts
+
+
+def _expect_texts(table: Table, name: str) -> None:
+    if missing := {"id", "text"} - set(table.column_names):
+        raise InputError(
+            f"{name} has no column {' and '.join(sorted(missing))}; choose a retrieval task of texts"
+        )
+
+
+def _scores(best: Sequence[ScoredDoc]) -> dict[str, float]:
+    return dict(untied(best))  # mteb sorts by score alone: ties must keep their order
