@@ -29,7 +29,13 @@ EFFECTS: dict[str, Effect] = {
     "config.output": Effect.NONE,
     "config.measures": Effect.NONE,  # each is what it is, whichever others are computed
     "config.dataset.name": Effect.NONE,  # dataset.fingerprint says whether it is another one
+    "config.dataset.corpus": Effect.NONE,
+    "config.dataset.queries": Effect.NONE,
+    "config.dataset.qrels": Effect.NONE,
     "config.dataset.split": Effect.SCORE,
+    "config.dataset.drop_self_matches": Effect.SCORE,
+    "config.dataset.drop_empty_documents": Effect.SCORE,
+    "config.dataset.title_separator": Effect.SCORE,
     "config.dataset.max_queries": Effect.SCORE,
     "config.dataset.sample_seed": Effect.SCORE,
     "config.dataset.join_titles": Effect.SCORE,
