@@ -23,6 +23,7 @@ _SOURCES = (
     "final",
     "encoding",
     "int8",
+    "ward",
 )  # of compiled kernels
 
 
