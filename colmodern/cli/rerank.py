@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from colmodern.cli.options import encoder_options, load_encoder
+from colmodern.cli.options import encoder_config, encoder_options
 
 
 @click.command("rerank")
@@ -41,6 +41,7 @@ def command(
     from colmodern.datasets.load import load_corpus, load_judgments, load_queries
     from colmodern.evaluation.measures import evaluate
     from colmodern.evaluation.trec import read_run, write_run
+    from colmodern.pipeline.load_encoder import encoder_from_config
     from colmodern.pipeline.rerank_run import rerank_run
     from colmodern.rerank import Reranker
 
@@ -49,7 +50,10 @@ def command(
     run = read_run(run_path)
     corpus, queries = load_corpus(dataset), load_queries(dataset)
     judgments = load_judgments(dataset, split)
-    ranker = Reranker(load_encoder(model, revision, device, dtype, settings))
+    config = encoder_config(model, revision, device, dtype, settings)
+    if config.devices is not None:
+        raise click.UsageError("devices share the work of encode and eval; rerank takes a --device")
+    ranker = Reranker(encoder_from_config(config))
     with TerminalProgress() as progress:
         reranked = rerank_run(ranker, corpus, queries, run, k, progress=progress)
     write_run(output, reranked, tag="colmodern-rerank")

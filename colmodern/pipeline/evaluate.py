@@ -61,7 +61,7 @@ def run_eval(config: EvalConfig, *, progress: Progress | None = None) -> EvalRes
         exact = stages.search_exactly(documents, queries)
         fidelity = compare(run, exact, dataset.qrels, measures=config.measures, k=config.search.k)
     evaluation = stages.measure(run)
-    facts = _facts(documents, dataset, index)
+    facts = _facts(config, documents, dataset, index)
     result = EvalResult(folder, config, evaluation, stages.timings, facts, fidelity)
     environment = {
         **describe_environment(),
@@ -102,7 +102,9 @@ def _source(config: EvalConfig) -> str:
     return name if name in BUILT_IN else str(Path(name).expanduser().resolve())
 
 
-def _facts(documents: EmbeddingStore, dataset: Dataset, index: Path | None) -> dict[str, Any]:
+def _facts(
+    config: EvalConfig, documents: EmbeddingStore, dataset: Dataset, index: Path | None
+) -> dict[str, Any]:
     encoded = documents.manifest["facts"]
     cut, read = encoded["n_cut_tokens"], encoded["n_input_tokens"]
     facts = {
@@ -115,6 +117,13 @@ def _facts(documents: EmbeddingStore, dataset: Dataset, index: Path | None) -> d
         "truncated_documents": int(encoded["n_truncated"]),
         "cut_tokens_share": round(cut / max(1, cut + read), 4),
     }
+    if config.encoder.overflow == "split":
+        facts |= {"split_documents": int(encoded["n_split"]), "windows": int(encoded["n_windows"])}
+    if config.encoder.pool_factor != 1:
+        facts |= {
+            "pool_factor": config.encoder.pool_factor,
+            "tokens_before_pooling": int(encoded["n_scored_tokens"]),
+        }
     if index is not None:
         from colmodern.pipeline.index_stage import describe_index  # loads numba
 
