@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -51,19 +51,22 @@ def test_what_the_items_raise_is_raised_after_those_before_it() -> None:
         yield 1
         raise wrong
 
-    seen = []
+    seen: list[int] = []
     with pytest.raises(Wrong) as caught, Ahead(items()) as ahead:
-        for item in ahead:
-            seen.append(item)
+        seen.extend(ahead)
     assert seen == [1]
     assert caught.value is wrong
     assert not threads()
 
 
 def test_ahead_left_early_leaves_no_thread() -> None:
-    with pytest.raises(KeyboardInterrupt), Ahead(iter(range(1000))) as ahead:
-        next(ahead)
-        raise KeyboardInterrupt
+    def leave() -> None:
+        with Ahead(iter(range(1000))) as ahead:
+            next(ahead)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        leave()
     assert not threads()
 
 
@@ -96,9 +99,13 @@ def test_what_finish_raises_is_raised_and_nothing_is_finished_after_it() -> None
             raise wrong
         done.append(item)
 
-    with pytest.raises(Wrong) as caught, Behind(finish) as behind:
-        for item in range(10):
-            behind.put(item)
+    def put_all() -> None:
+        with Behind(finish) as behind:
+            for item in range(10):
+                behind.put(item)
+
+    with pytest.raises(Wrong) as caught:
+        put_all()
     assert caught.value is wrong
     assert done == [0, 1]
     with pytest.raises(Wrong), Behind(finish) as behind:
@@ -108,15 +115,18 @@ def test_what_finish_raises_is_raised_and_nothing_is_finished_after_it() -> None
 
 def test_a_failing_block_finishes_what_it_put_and_keeps_its_own_error() -> None:
     done: list[int] = []
-    with pytest.raises(KeyboardInterrupt), Behind(done.append) as behind:
-        behind.put(1)
-        raise KeyboardInterrupt
-    assert done == [1]
+
+    def fail(finish: Callable[[int], object]) -> None:
+        with Behind(finish) as behind:
+            behind.put(1)
+            raise KeyboardInterrupt
 
     def finish(item: int) -> None:
         raise Wrong
 
-    with pytest.raises(KeyboardInterrupt), Behind(finish) as behind:
-        behind.put(1)
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        fail(done.append)
+    assert done == [1]
+    with pytest.raises(KeyboardInterrupt):
+        fail(finish)
     assert not threads()
