@@ -191,9 +191,10 @@ def test_an_error_of_the_disk_is_the_callers(
             (place / "shard-00009").mkdir(exist_ok=True, parents=True)
             (place / "shard-00009" / "mine").touch()
 
-    with pytest.raises(StorageError, match="shard-00009 appeared while it was being made"):
+    with pytest.raises(StorageError, match="shard-00009"):
         encode(encoder, folder, devices, Watch(10, occupy))
-    assert (folder / "shard-00003").is_dir()
+    assert list(folder.rglob("shard.json"))
+    assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".tmp")]
 
 
 def test_an_error_in_a_worker_is_raised_with_its_class_and_place(
