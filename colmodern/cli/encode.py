@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from colmodern.cli.options import encoder_config, encoder_options
+from colmodern.cli.overflow import overflow
 
 
 @click.command("encode")
@@ -70,14 +70,6 @@ def command(
             progress.note("already encoded: nothing to do")
     click.echo(
         f"{store.n_docs:,} documents, {store.n_tokens:,} tokens of {store.dim} dimensions, "
-        f"{store.n_bytes / 1e6:,.1f} MB, {_overflow(store.manifest['facts'])}"
+        f"{store.n_bytes / 1e6:,.1f} MB, {overflow(store.manifest['facts'])}"
     )
     click.echo(store.folder)
-
-
-def _overflow(facts: Mapping[str, float]) -> str:
-    if facts.get("n_split"):
-        return f"{facts['n_split']:,} documents split into windows, 0 truncated"
-    cut = facts["n_cut_tokens"]
-    share = cut / max(1, cut + facts["n_input_tokens"])
-    return f"{facts['n_truncated']:,} documents truncated, {share:.1%} of all tokens cut"

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from colmodern.cli.options import encoder_config, encoder_options
+from colmodern.cli.overflow import overflow
 
 
 @click.command("rerank")
@@ -47,15 +48,16 @@ def command(
 
     if model is None:
         raise click.UsageError("give a checkpoint with --model")
-    run = read_run(run_path)
-    corpus, queries = load_corpus(dataset), load_queries(dataset)
-    judgments = load_judgments(dataset, split)
     config = encoder_config(model, revision, device, dtype, settings)
     if config.devices is not None:
         raise click.UsageError("devices share the work of encode and eval; rerank takes a --device")
+    run = read_run(run_path)
+    corpus, queries = load_corpus(dataset), load_queries(dataset)
+    judgments = load_judgments(dataset, split)
     ranker = Reranker(encoder_from_config(config))
     with TerminalProgress() as progress:
         reranked = rerank_run(ranker, corpus, queries, run, k, progress=progress)
+    click.echo(f"documents: {overflow(ranker.facts)}", err=True)
     write_run(output, reranked, tag="colmodern-rerank")
     if judgments:
         before, after = (evaluate(r, judgments).mean for r in (run, reranked))

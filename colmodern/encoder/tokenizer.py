@@ -50,6 +50,17 @@ class TokenizedTexts:
         begins[self.offsets[:-1]] = True
         return begins
 
+    def facts(self) -> dict[str, int]:
+        """What the length limit did: texts and tokens that it cut, texts and windows it made."""
+        n_windows = np.diff(self.offsets)
+        return {
+            "n_truncated": int((self.cut > 0).sum()),
+            "n_cut_tokens": int(self.cut.sum()),
+            "n_input_tokens": int(self.attended.sum()),
+            "n_split": int((n_windows > 1).sum()),
+            "n_windows": len(self.ids),
+        }
+
 
 class TextTokenizer:
     """A transformers tokenizer plus the rules of EncoderSettings.

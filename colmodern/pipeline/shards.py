@@ -94,20 +94,8 @@ def encode_shards(
             facts = {
                 "seconds": done - before,
                 "waited_seconds": ready - before,
-                **_count(tokens),
+                **tokens.facts(),
                 "n_scored_tokens": embeddings.n_tokens,
             }
             behind.put(EncodedShard(shard.index, shard.doc_ids, embeddings, facts))
             before = done
-
-
-def _count(tokens: TokenizedTexts) -> dict[str, float]:
-    """What the length limit did."""
-    n_windows = tokens.offsets[1:] - tokens.offsets[:-1]
-    return {
-        "n_truncated": int((tokens.cut > 0).sum()),
-        "n_cut_tokens": int(tokens.cut.sum()),
-        "n_input_tokens": int(tokens.attended.sum()),
-        "n_split": int((n_windows > 1).sum()),
-        "n_windows": int(n_windows.sum()),
-    }
