@@ -7,6 +7,7 @@ ColmodernError
 ├── CheckpointError                  a model cannot be read: choose another, or fetch it
 ├── StorageError (OSError)           files of ours are damaged, unfinished, foreign or unwritable
 ├── ResourceError (MemoryError)      the work does not fit in memory, even in its smallest piece
+├── WorkerError (RuntimeError)       another process of the work ended: run the command again
 └── MissingExtraError (ImportError)  an optional package is needed: install the extra
 """
 
@@ -39,6 +40,10 @@ class StorageError(ColmodernError, OSError):
 
 class ResourceError(ColmodernError, MemoryError):
     """Even the smallest piece of the work does not fit in memory."""
+
+
+class WorkerError(ColmodernError, RuntimeError):
+    """A process that did a part of the work ended before it was done; finished parts are kept."""
 
 
 class MissingExtraError(ColmodernError, ImportError):

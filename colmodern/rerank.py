@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ class Reranker:
         self.encoder = (
             model if isinstance(model, Encoder) else Encoder.from_pretrained(model, **options)
         )
+        self.facts: Counter[str] = Counter()  # of all documents so far, as TokenizedTexts.facts
 
     def rank(
         self, query: str, documents: Sequence[Candidate], k: int | None = None
@@ -65,7 +67,9 @@ class Reranker:
         texts = list(dict.fromkeys(text for pairs in candidates for _, text in pairs))
         places = {text: place for place, text in enumerate(texts)}
         query_embeddings = self.encoder.encode_queries(queries)
-        embeddings = self.encoder.encode_documents(texts, progress=progress)
+        tokenized = self.encoder.tokenize(texts, "document")
+        self.facts.update(tokenized.facts())
+        embeddings = self.encoder.pool(self.encoder.encode_tokens(tokenized, progress=progress))
         ranked = []
         for query, pairs in enumerate(candidates):
             chosen = embeddings.select([places[text] for _, text in pairs])

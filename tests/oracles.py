@@ -5,6 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
+from scipy.cluster.hierarchy import fcluster, linkage
+
 
 def maxsim(query: list[list[float]], document: list[list[float]]) -> float:
     """Sum over query tokens of the largest dot product with a document token; nothing scores 0."""
@@ -56,3 +59,31 @@ def holm_rejects(p_values: list[float], alpha: float) -> list[bool]:
             break
         rejected[i] = True
     return rejected
+
+
+def ward(rows: np.ndarray, n_clusters: int) -> list[int]:
+    """scipy's clusters of at least two rows, numbered in the order of their first rows."""
+    tree = linkage(rows.astype(np.float64), "ward")
+    names: dict[int, int] = {}
+    found = fcluster(tree, n_clusters, "maxclust").tolist()
+    return [names.setdefault(name, len(names)) for name in found]
+
+
+def pool(
+    rows: np.ndarray, ids: np.ndarray, factor: int, protected: int
+) -> tuple[np.ndarray, list[int]]:
+    """One document's pooled rows and their token ids."""
+    pooled, pooled_ids = list(rows[:protected]), ids[:protected].tolist()
+    rest, rest_ids = rows[protected:], ids[protected:].tolist()
+    if len(rest):
+        n_clusters = max(1, len(rest) // factor)
+        labels = ward(rest, n_clusters) if len(rest) > 1 else [0]
+        for cluster in range(n_clusters):
+            members = [i for i, label in enumerate(labels) if label == cluster]
+            mean = sum(rest[i].astype(np.float64) for i in members) / len(members)
+            mean = mean / math.sqrt(sum(x * x for x in mean))
+            pooled.append(mean)
+            near = {i: float(rest[i] @ mean) for i in members}
+            first = min(i for i in members if near[i] >= max(near.values()) - 1e-5)
+            pooled_ids.append(rest_ids[first])
+    return np.array(pooled).reshape(-1, rows.shape[1]), pooled_ids

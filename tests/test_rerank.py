@@ -83,3 +83,14 @@ def test_bad_arguments_are_refused(ranker: Reranker, query, documents, k, messag
 def test_queries_and_candidates_must_match(ranker: Reranker) -> None:
     with pytest.raises(InputError, match="2 queries, but candidates for 1"):
         ranker.rank_batch(["a", "b"], [TEXTS])
+
+
+def test_long_candidates_are_split_and_what_is_cut_is_counted(pylate_bert: Path) -> None:
+    cut = Reranker(pylate_bert, document_length=8)
+    split = Reranker(pylate_bert, document_length=8, overflow="split", overlap=1)
+    text = "the lift of a wing in the flow, and then how to parse a date"
+    [far], [whole] = cut.rank(QUERY, [text]), split.rank(QUERY, [text])
+    assert whole.score > far.score  # what answers the query stands past the cut
+    assert cut.facts["n_truncated"] == 1
+    assert cut.facts["n_cut_tokens"] > 0
+    assert (split.facts["n_truncated"], split.facts["n_split"]) == (0, 1)

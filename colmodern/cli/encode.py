@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from colmodern.cli.options import encoder_options, load_encoder
+from colmodern.cli.options import encoder_config, encoder_options
+from colmodern.cli.overflow import overflow
 
 
 @click.command("encode")
@@ -21,6 +22,7 @@ from colmodern.cli.options import encoder_options, load_encoder
 )
 @click.option("--shard-tokens", default=262_144, show_default=True, help="Tokens in a shard.")
 @click.option("--titles/--no-titles", default=True, show_default=True, help="Join titles to texts.")
+@click.option("--devices", help="Devices that share the work, as cuda:0,cuda:1.")
 @encoder_options
 def command(
     dataset: str,
@@ -28,6 +30,7 @@ def command(
     store_dtype: str,
     shard_tokens: int,
     titles: bool,
+    devices: str | None,
     model: str | None,
     revision: str | None,
     device: str,
@@ -41,13 +44,17 @@ def command(
     from colmodern.cli.progress import TerminalProgress
     from colmodern.datasets.load import load_corpus
     from colmodern.pipeline.encode import encode_corpus
+    from colmodern.pipeline.load_encoder import encoder_from_config
 
     if model is None:
         raise click.UsageError("give a checkpoint with --model")
     if shard_tokens < 1:
         raise click.UsageError(f"--shard-tokens={shard_tokens} is below 1")
     corpus = load_corpus(dataset)
-    encoder = load_encoder(model, revision, device, dtype, settings)
+    if devices is not None:
+        settings = (*settings, f"devices=[{devices}]")
+    config = encoder_config(model, revision, device, dtype, settings)
+    encoder = encoder_from_config(config)
     with TerminalProgress() as progress:
         store, reused = encode_corpus(
             corpus,
@@ -57,12 +64,12 @@ def command(
             dtype=store_dtype,
             shard_tokens=shard_tokens,
             progress=progress,
+            devices=config.devices or (),
         )
         if reused:
             progress.note("already encoded: nothing to do")
-    facts = store.manifest["facts"]
     click.echo(
         f"{store.n_docs:,} documents, {store.n_tokens:,} tokens of {store.dim} dimensions, "
-        f"{store.n_bytes / 1e6:,.1f} MB, {facts['n_truncated']:,} documents truncated"
+        f"{store.n_bytes / 1e6:,.1f} MB, {overflow(store.manifest['facts'])}"
     )
     click.echo(store.folder)

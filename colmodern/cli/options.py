@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from colmodern.encoder.encoder import Encoder
+    from colmodern.config.models import EncoderConfig
 
 Decorated = Callable[..., Any]
 
@@ -27,7 +27,8 @@ def encoder_options(function: Decorated) -> Decorated:
             "settings",
             multiple=True,
             metavar="KEY=VALUE",
-            help="Override an encoder setting, as document_length=8192; may repeat.",
+            help="Override an encoder setting, as document_length=8192, overflow=split or "
+            "pool_factor=2; may repeat.",
         ),
     ]
     for option in reversed(options):
@@ -35,17 +36,16 @@ def encoder_options(function: Decorated) -> Decorated:
     return function
 
 
-def load_encoder(
+def encoder_config(
     model: str, revision: str | None, device: str, dtype: str, settings: tuple[str, ...]
-) -> Encoder:
+) -> EncoderConfig:
     """The encoder that the shared options ask for.
 
     Raises ConfigError for a setting that is unknown or has a wrong value.
     """
     from colmodern.config.load import build, parse_overrides
     from colmodern.config.models import EncoderConfig
-    from colmodern.pipeline.load_encoder import encoder_from_config
 
     values = {"model": model, "revision": revision, "device": device, "dtype": dtype}
     values |= parse_overrides(settings)
-    return encoder_from_config(build(EncoderConfig, values, source="command line"))
+    return build(EncoderConfig, values, source="command line")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from colmodern.cli.options import encoder_options, load_encoder
+from colmodern.cli.options import encoder_config, encoder_options
+from colmodern.cli.overflow import overflow
 
 
 @click.command("rerank")
@@ -41,17 +42,22 @@ def command(
     from colmodern.datasets.load import load_corpus, load_judgments, load_queries
     from colmodern.evaluation.measures import evaluate
     from colmodern.evaluation.trec import read_run, write_run
+    from colmodern.pipeline.load_encoder import encoder_from_config
     from colmodern.pipeline.rerank_run import rerank_run
     from colmodern.rerank import Reranker
 
     if model is None:
         raise click.UsageError("give a checkpoint with --model")
+    config = encoder_config(model, revision, device, dtype, settings)
+    if config.devices is not None:
+        raise click.UsageError("devices share the work of encode and eval; rerank takes a --device")
     run = read_run(run_path)
     corpus, queries = load_corpus(dataset, split), load_queries(dataset, split)
     judgments = load_judgments(dataset, split)
-    ranker = Reranker(load_encoder(model, revision, device, dtype, settings))
+    ranker = Reranker(encoder_from_config(config))
     with TerminalProgress() as progress:
         reranked = rerank_run(ranker, corpus, queries, run, k, progress=progress)
+    click.echo(f"documents: {overflow(ranker.facts)}", err=True)
     write_run(output, reranked, tag="colmodern-rerank")
     if judgments:
         before, after = (evaluate(r, judgments).mean for r in (run, reranked))

@@ -72,6 +72,9 @@ class EncoderConfig(_Model):
     revision: str | None = Field(None, description="hub branch, tag or commit")
     trust_remote_code: bool = Field(False, description="run Python code that the checkpoint has")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    devices: tuple[str, ...] | None = Field(
+        None, min_length=1, description="that share the documents, as [cuda:0, cuda:1]"
+    )
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         "float32", description="of weights and activations"
     )
@@ -81,7 +84,9 @@ class EncoderConfig(_Model):
     )
     seed: int = Field(0, ge=0, lt=2**63, description="of a new projection")
     query_length: int | None = Field(None, ge=4, description="tokens; longer queries are cut")
-    document_length: int | None = Field(None, ge=4, description="tokens; longer documents are cut")
+    document_length: int | None = Field(
+        None, ge=4, description="tokens; for longer documents see overflow"
+    )
     query_marker: str | None = Field(None, description="token after a query's first special token")
     document_marker: str | None = Field(None, description="the same for documents")
     query_prompt: str | None = Field(None, description="text before every query")
@@ -94,6 +99,16 @@ class EncoderConfig(_Model):
     skip_in_queries: bool | None = Field(None, description="apply the skiplist to queries too")
     strip_text: bool | None = Field(None, description="remove white space around a text")
     lowercase: bool | None = Field(None, description="lower a text before tokenizing")
+    overflow: Literal["truncate", "split"] | None = Field(
+        None, description="longer documents are cut, or encoded in windows as one document"
+    )
+    overlap: int | None = Field(None, ge=0, description="tokens that windows share")
+    pool_factor: int | None = Field(
+        None, ge=1, description="tokens of a document for each row that is kept; 1: all are"
+    )
+    protected_tokens: int | None = Field(
+        None, ge=0, description="first rows of a document that are not pooled"
+    )
 
     def settings(self) -> dict[str, Any]:
         """The fields that override the checkpoint's settings."""

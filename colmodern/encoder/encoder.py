@@ -48,6 +48,7 @@ class Encoder:
         self.device = pick_device(device)
         self.dtype = dtype
         self.attention = attention
+        self.trust_remote_code = trust_remote_code
         self.new_projection = projection
         model, tokenizer = load_backbone(
             checkpoint.backbone,
@@ -142,7 +143,7 @@ class Encoder:
         self, texts: Iterable[str], *, progress: Progress | None = None
     ) -> TokenEmbeddings:
         """Embed documents: without the tokens of the skiplist. An empty text is allowed."""
-        return self.encode_tokens(self.tokenize(texts, "document"), progress=progress)
+        return self.pool(self.encode_tokens(self.tokenize(texts, "document"), progress=progress))
 
     def tokenize(self, texts: Iterable[str], role: Role) -> TokenizedTexts:
         """The first half of encoding; tells what was cut before anything is computed."""
@@ -159,7 +160,7 @@ class Encoder:
     def encode_tokens(
         self, tokenized: TokenizedTexts, *, progress: Progress | None = None
     ) -> TokenEmbeddings:
-        """The second half of encoding.
+        """The second half of encoding; documents are then left to ``pool``.
 
         Returns (n_tokens, dim) float32 unit rows with their token ids, in the order of the
         texts. A text whose rows are all on the skiplist has none.
@@ -168,6 +169,7 @@ class Encoder:
         counts = np.array([int(scored.sum()) for scored in tokenized.scored], dtype=np.int64)
         offsets = offsets_of(counts)
         values = np.empty((offsets[-1], self.dim), np.float32)
+        begins_text = tokenized.begins_text
 
         def run(batch: Indices) -> None:
             embeddings = self._forward(tokenized, batch)
@@ -179,14 +181,26 @@ class Encoder:
             for row, text in enumerate(batch):
                 scored = tokenized.scored[text]
                 values[offsets[text] : offsets[text + 1]] = embeddings[row, : len(scored)][scored]
-            progress.advance(len(batch))
+            progress.advance(int(begins_text[batch].sum()))
 
         self._max_tokens = run_in_budget(tokenized.lengths, self._max_tokens, run)
         pairs = zip(tokenized.ids, tokenized.scored, strict=True)
         ids = [ids[scored] for ids, scored in pairs]
+        # windows of a text follow each other, and each of its tokens is scored in one of them
         return TokenEmbeddings(
-            values, offsets, np.concatenate(ids) if ids else np.empty(0, np.int32)
+            values,
+            offsets[tokenized.offsets],
+            np.concatenate(ids) if ids else np.empty(0, np.int32),
         )
+
+    def pool(self, documents: TokenEmbeddings) -> TokenEmbeddings:
+        """Fewer rows a document, as ``pool_factor`` says; the same where that is 1."""
+        if self.settings.pool_factor == 1:
+            return documents
+        from colmodern.encoder.pooling import pool_tokens  # loads numba
+
+        settings = self.settings
+        return pool_tokens(documents, settings.pool_factor, protected=settings.protected_tokens)
 
     @torch.inference_mode()
     def _forward(self, tokenized: TokenizedTexts, batch: Indices) -> npt.NDArray[np.float32]:

@@ -14,6 +14,7 @@ logger = logging.getLogger(__name__)
 
 Role = Literal["query", "document"]
 PUNCTUATION = tuple(string.punctuation)
+OVERFLOWS = ("truncate", "split")  # cut off, or encoded in windows as one document
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class EncoderSettings:
     """
 
     query_length: int  # longer queries are cut
-    document_length: int  # longer documents are cut
+    document_length: int  # longer documents are cut or split
     query_marker: str | None = None  # token put after the leading special token, as "[Q] "
     document_marker: str | None = None
     query_prompt: str = ""  # text put before every query
@@ -37,6 +38,10 @@ class EncoderSettings:
     skip_in_queries: bool = False  # apply the skiplist to queries too
     strip_text: bool = True  # remove white space around a text
     lowercase: bool = False  # lower a text before its tokenizer sees it
+    overflow: str = "truncate"  # what happens to longer documents: one of OVERFLOWS
+    overlap: int | None = None  # tokens that windows share; None: an eighth of document_length
+    pool_factor: int = 1  # documents keep one row for about this many tokens
+    protected_tokens: int = 1  # first rows of a document that are not pooled
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a value of the wrong type, which JSON and callers can bring."""
@@ -86,7 +91,8 @@ class EncoderSettings:
         return replace(self, **dict.fromkeys(high, longest))
 
     def check(self, *, longest: int | None) -> None:
-        """Raise ConfigError for lengths that the backbone's ``longest`` input does not allow."""
+        """Raise ConfigError for values out of range: lengths of the backbone's ``longest`` input."""
+        self._check_documents()
         expansion = self.expansion_length or self.query_length
         lengths = {
             "query_length": self.query_length,
@@ -107,21 +113,33 @@ class EncoderSettings:
                 "lower it or raise query_length"
             )
 
+    def _check_documents(self) -> None:
+        if self.overflow not in OVERFLOWS:
+            raise ConfigError(f"overflow={self.overflow!r} is not one of {', '.join(OVERFLOWS)}")
+        for name, least in (("overlap", 0), ("pool_factor", 1), ("protected_tokens", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ConfigError(f"{name}={value}; give at least {least}")
+
     def of(self, role: Role) -> dict[str, Any]:
         """The fields that change how texts of this role are encoded."""
         other = "document_" if role == "query" else "query_"
         settings = {k: v for k, v in asdict(self).items() if not k.startswith(other)}
         if role == "document":
-            for name in ("expansion_length", "expansion_token", "attend_to_expansion"):
-                del settings[name]
-        return settings
+            unused = ["expansion_length", "expansion_token", "attend_to_expansion"]
+            unused += ["overflow", "overlap"] if self.overflow == "truncate" else []
+            unused += ["pool_factor", "protected_tokens"] if self.pool_factor == 1 else []
+        else:
+            unused = ["overflow", "overlap", "pool_factor", "protected_tokens"]
+        return {name: value for name, value in settings.items() if name not in unused}
 
 
 _KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("query_length", "document_length"), (int,)),
-    "expansion_length": (int, type(None)),
+    **dict.fromkeys(("expansion_length", "overlap"), (int, type(None))),
+    **dict.fromkeys(("pool_factor", "protected_tokens"), (int,)),
     **dict.fromkeys(("query_marker", "document_marker", "expansion_token"), (str, type(None))),
-    **dict.fromkeys(("query_prompt", "document_prompt"), (str,)),
+    **dict.fromkeys(("query_prompt", "document_prompt", "overflow"), (str,)),
     **dict.fromkeys(("query_expansion", "attend_to_expansion", "skip_in_queries"), (bool,)),
     **dict.fromkeys(("strip_text", "lowercase"), (bool,)),
     "skiplist": (tuple,),

@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from colmodern.encoder.settings import EncoderSettings, Role
+from colmodern.encoder.windows import Window, split_ids
 from colmodern.errors import CheckpointError, ConfigError
+from colmodern.ragged.embeddings import offsets_of
 
 logger = logging.getLogger(__name__)
 
@@ -20,23 +23,43 @@ Ids = npt.NDArray[np.int32]
 
 @dataclass(frozen=True)
 class TokenizedTexts:
-    """Token ids of texts, ready for the backbone.
+    """Token ids of texts in windows, ready for the backbone; a text is one window, or more if split.
 
-    ids: one (n_tokens,) array per text, expansion tokens last
-    attended: (n_texts,) how many of each text's first tokens are attended to
-    scored: one (n_tokens,) bool array per text, True where the embedding takes part in MaxSim
+    ids: one (n_tokens,) array per window, expansion tokens last
+    attended: (n_windows,) how many of each window's first tokens are attended to
+    scored: one (n_tokens,) bool array per window, True where the embedding takes part in MaxSim
     cut: (n_texts,) tokens that a length limit removed
+    offsets: (n_texts + 1,) int64; text i owns windows offsets[i] to offsets[i + 1]
     """
 
     ids: list[Ids]
     attended: npt.NDArray[np.int64]
     scored: list[npt.NDArray[np.bool_]]
     cut: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """(n_texts,) tokens of each text, expansion included."""
+        """(n_windows,) tokens of each window, expansion included."""
         return np.array([len(ids) for ids in self.ids], dtype=np.int64)
+
+    @property
+    def begins_text(self) -> npt.NDArray[np.bool_]:
+        """(n_windows,) whether a window is the first of its text."""
+        begins = np.zeros(len(self.ids), np.bool_)
+        begins[self.offsets[:-1]] = True
+        return begins
+
+    def facts(self) -> dict[str, int]:
+        """What the length limit did: texts and tokens that it cut, texts and windows it made."""
+        n_windows = np.diff(self.offsets)
+        return {
+            "n_truncated": int((self.cut > 0).sum()),
+            "n_cut_tokens": int(self.cut.sum()),
+            "n_input_tokens": int(self.attended.sum()),
+            "n_split": int((n_windows > 1).sum()),
+            "n_windows": len(self.ids),
+        }
 
 
 class TextTokenizer:
@@ -55,6 +78,8 @@ class TextTokenizer:
             "document": self._marker("document_marker", settings.document_marker),
         }
         self._expansion_id = self._find_expansion_id()
+        self._prompt_ids = self._leading_ids(settings.document_prompt)
+        self._overlap = self._find_overlap()
         self.skiplist_ids = self._find_skiplist_ids()
         self.pad_id = int(tokenizer.pad_token_id or 0)
 
@@ -63,15 +88,42 @@ class TextTokenizer:
         return TextTokenizer(self._tokenizer, settings)
 
     def tokenize(self, texts: Sequence[str], role: Role) -> TokenizedTexts:
-        """Token ids of every text, cut to the length limit of its role."""
+        """Token ids of every text, cut or split at the length limit of its role."""
         settings = self.settings
         prompt = settings.query_prompt if role == "query" else settings.document_prompt
         limit = settings.query_length if role == "query" else settings.document_length
         if len(texts) == 0:  # transformers' tokenizers do not take an empty list
-            return TokenizedTexts([], np.zeros(0, np.int64), [], np.zeros(0, np.int64))
-        prepared = [self._prepare(prompt + text) for text in texts]
-        full = self._tokenizer(
-            prepared,
+            none = np.zeros(0, np.int64)
+            return TokenizedTexts([], none, [], none, offsets_of([]))
+        full = self._ids_of([self._prepare(prompt + text) for text in texts])
+        marker = self._markers[role]
+        room = limit - (marker is not None)
+        cut = np.zeros(len(texts), np.int64)
+        if role == "document" and settings.overflow == "split":
+            split = [self._split(text, room) for text in full]
+        else:
+            split = [[self._cut(text, room)] for text in full]
+            cut = np.array([max(0, len(text) - room) for text in full], dtype=np.int64)
+        offsets = offsets_of([len(windows) for windows in split])
+        pieces = [self._mark(window, marker) for windows in split for window in windows]
+        ids = [np.array(window.ids, dtype=np.int32) for window in pieces]
+        attended = np.array([len(window) for window in ids], dtype=np.int64)
+        kept = [window.is_kept for window in pieces]
+        if role == "query" and settings.query_expansion:
+            ids = [self._expand(text) for text in ids]
+            kept = [np.ones(len(text), np.bool_) for text in ids]
+            if settings.attend_to_expansion:
+                attended = np.array([len(text) for text in ids], dtype=np.int64)
+        if role == "document" or settings.skip_in_queries:
+            kept = [
+                mask & ~np.isin(window, self.skiplist_ids)
+                for mask, window in zip(kept, ids, strict=True)
+            ]
+        return TokenizedTexts(ids, attended, kept, cut, offsets)
+
+    def _ids_of(self, texts: list[str]) -> list[list[int]]:
+        ids: list[list[int]] = self._tokenizer(
+            texts,
             add_special_tokens=True,
             padding=False,
             truncation=False,
@@ -79,39 +131,56 @@ class TextTokenizer:
             return_token_type_ids=False,
             verbose=False,
         )["input_ids"]
-        marker = self._markers[role]
-        room = limit - (marker is not None)
-        ids = [self._cut_and_mark(text, room, marker) for text in full]
-        cut = np.array([max(0, len(text) - room) for text in full], dtype=np.int64)
-        attended = np.array([len(text) for text in ids], dtype=np.int64)
-        if role == "query" and settings.query_expansion:
-            ids = [self._expand(text) for text in ids]
-            if settings.attend_to_expansion:
-                attended = np.array([len(text) for text in ids], dtype=np.int64)
-        skips = role == "document" or settings.skip_in_queries
-        scored = [
-            ~np.isin(text, self.skiplist_ids) if skips else np.ones(len(text), np.bool_)
-            for text in ids
-        ]
-        return TokenizedTexts(ids, attended, scored, cut)
+        return ids
 
     def _prepare(self, text: str) -> str:
         if self.settings.strip_text:
             text = text.strip()
         return text.lower() if self.settings.lowercase else text
 
-    def _cut_and_mark(self, text: list[int], room: int, marker: int | None) -> Ids:
+    def _cut(self, text: list[int], room: int) -> Window:
         if len(text) > room:
             tail = text[len(text) - self._n_trailing :]
             text = text[: room - len(tail)] + tail
-        if marker is not None:
-            text = [*text[:1], marker, *text[1:]]  # where PyLate and colbert-ai put it
-        return np.array(text, dtype=np.int32)
+        return Window(text, np.ones(len(text), np.bool_))
+
+    def _split(self, text: list[int], room: int) -> list[Window]:
+        # letters of a prompt can be in one token with the text's first ones
+        pairs = zip(self._prompt_ids, text, strict=False)
+        head = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        return split_ids(text, head=head, tail=self._n_trailing, length=room, overlap=self._overlap)
+
+    def _mark(self, window: Window, marker: int | None) -> Window:
+        if marker is None:
+            return window
+        ids, is_kept = window  # the marker goes where PyLate and colbert-ai put it
+        return Window([*ids[:1], marker, *ids[1:]], np.insert(is_kept, 1, is_kept[:1].all()))
 
     def _expand(self, text: Ids) -> Ids:
         target = self.settings.expansion_length or self.settings.query_length
         missing = max(0, target - len(text))
         return np.concatenate([text, np.full(missing, self._expansion_id, np.int32)])
+
+    def _leading_ids(self, prompt: str) -> list[int]:
+        """What stands before every document: special tokens and the prompt."""
+        [ids] = self._ids_of([self._prepare(prompt)])
+        return ids[: len(ids) - self._n_trailing]
+
+    def _find_overlap(self) -> int:
+        """Tokens that windows of documents share.
+
+        Raises ConfigError when a window has no room for more than those.
+        """
+        settings = self.settings
+        overlap = settings.document_length // 8 if settings.overlap is None else settings.overlap
+        marked = self._markers["document"] is not None
+        room = settings.document_length - marked - len(self._prompt_ids) - self._n_trailing
+        if settings.overflow == "split" and overlap >= room:
+            raise ConfigError(
+                f"overlap={overlap}, but a window of document_length={settings.document_length} has "
+                f"room for {room} tokens of text; lower overlap or raise document_length"
+            )
+        return overlap
 
     def _marker(self, field: str, marker: str | None) -> int | None:
         if marker is None:

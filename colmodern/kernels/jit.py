@@ -24,6 +24,7 @@ _SOURCES = (
     "final",
     "encoding",
     "int8",
+    "ward",
 )  # of compiled kernels
 
 

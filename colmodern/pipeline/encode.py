@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from colmodern.encoder.encoder import Encoder
 from colmodern.encoder.settings import Role
 from colmodern.files import sha256_of_json
+from colmodern.pipeline.devices import encode_on_devices
 from colmodern.pipeline.environment import describe_environment
+from colmodern.pipeline.shards import EncodedShard, Text, cut_shards, encode_shards
 from colmodern.progress import Progress
 from colmodern.ragged.store import EmbeddingStore, ShardWriter
 from colmodern.types import Corpus, Document
-
-Text = tuple[str, str]  # (id, text)
 
 
 def document_texts(
@@ -47,6 +46,7 @@ def encode_corpus(
     shard_tokens: int,
     progress: Progress,
     title_separator: str = " ",
+    devices: Sequence[str] = (),
 ) -> tuple[EmbeddingStore, bool]:
     """Encode the documents of a corpus; arguments and result as of ``encode_to_store``."""
     titles: dict[str, Any] = {"join_titles": join_titles, "title_separator": title_separator}
@@ -60,6 +60,7 @@ def encode_corpus(
         dtype=dtype,
         shard_tokens=shard_tokens,
         progress=progress,
+        devices=devices,
     )
 
 
@@ -74,14 +75,18 @@ def encode_to_store(
     dtype: str,
     shard_tokens: int,
     progress: Progress,
+    devices: Sequence[str] = (),
 ) -> tuple[EmbeddingStore, bool]:
     """Encode texts into a store, going on after the last finished shard of an earlier call.
 
     fingerprint: of everything the embeddings depend on
     shard_tokens: a shard ends when its texts reach this many tokens, by a guess from their size
+    devices: two or more share the shards, each with a process and a model of its own; the bytes
+    are those of the encoder alone
 
     Returns the store and whether it was there already.
-    Raises StorageError when the folder holds other embeddings or cannot be written.
+    Raises StorageError when the folder holds other embeddings or cannot be written, WorkerError
+    when a process dies.
     """
     task = f"encode {'queries' if role == 'query' else 'documents'}"
     writer = ShardWriter(folder, fingerprint=fingerprint, dtype=dtype)
@@ -94,33 +99,28 @@ def encode_to_store(
     if writer.n_docs:
         progress.note(f"{task}: going on after {writer.n_docs:,} of {n_texts:,}")
     progress.start(task, n_texts, unit="texts", done=writer.n_docs)
-    limit = encoder.settings.query_length if role == "query" else encoder.settings.document_length
-    rest = itertools.islice(texts, writer.n_docs, None)
-    for shard in _shards(rest, limit=limit, shard_tokens=shard_tokens):
-        start = time.perf_counter()
-        tokenized = encoder.tokenize([text for _, text in shard], role)
-        embeddings = encoder.encode_tokens(tokenized, progress=progress)
-        facts = {
-            "seconds": time.perf_counter() - start,
-            "n_truncated": int((tokenized.cut > 0).sum()),
-            "n_cut_tokens": int(tokenized.cut.sum()),
-            "n_input_tokens": int(tokenized.attended.sum()),
-        }
-        writer.add(embeddings, [text_id for text_id, _ in shard], facts=facts)
+    shards = cut_shards(
+        itertools.islice(texts, writer.n_docs, None),
+        first=len(writer.shards),
+        limit=_limit(encoder, role),
+        shard_tokens=shard_tokens,
+    )
+    if len(devices) > 1:
+        encode_on_devices(shards, encoder, role, writer, devices, progress=progress)
+    else:
+
+        def write(shard: EncodedShard) -> None:
+            writer.add(shard.embeddings, shard.doc_ids, facts=shard.facts)
+
+        encode_shards(shards, encoder, role, write, progress=progress)
     progress.finish()
     about = {"encoder": encoder.describe(), "role": role, "environment": describe_environment()}
     return writer.finish(**about), False
 
 
-def _shards(texts: Iterable[Text], *, limit: int, shard_tokens: int) -> Iterator[list[Text]]:
-    """Cut texts into lists of about ``shard_tokens`` tokens, without tokenizing them."""
-    shard: list[Text] = []
-    tokens = 0
-    for text_id, text in texts:
-        shard.append((text_id, text))
-        tokens += min(limit, len(text) // 4 + 2)  # about four letters a token
-        if tokens >= shard_tokens:
-            yield shard
-            shard, tokens = [], 0
-    if shard:
-        yield shard
+def _limit(encoder: Encoder, role: Role) -> int | None:
+    """Tokens that are read of a text, None for all."""
+    settings = encoder.settings
+    if role == "query":
+        return settings.query_length
+    return None if settings.overflow == "split" else settings.document_length

@@ -101,7 +101,7 @@ def run_prepared(prepared: Prepared, *, progress: Progress) -> EvalResult:
         exact = stages.search_exactly(documents, queries)
         fidelity, losses = stages.compare(run, exact, index, queries)
     evaluation = stages.measure(run)
-    facts = _facts(documents, dataset, index)
+    facts = _facts(config, documents, dataset, index)
     result = EvalResult(folder, config, evaluation, stages.timings, facts, fidelity, losses)
     environment = {
         **describe_environment(),
@@ -143,7 +143,9 @@ def resolve(config: EvalConfig, encoder: Encoder) -> EvalConfig:
     return build(EvalConfig, values, source=config.name)
 
 
-def _facts(documents: EmbeddingStore, dataset: Dataset, index: Path | None) -> dict[str, Any]:
+def _facts(
+    config: EvalConfig, documents: EmbeddingStore, dataset: Dataset, index: Path | None
+) -> dict[str, Any]:
     encoded = documents.manifest["facts"]
     cut, read = encoded["n_cut_tokens"], encoded["n_input_tokens"]
     facts = {
@@ -157,6 +159,13 @@ def _facts(documents: EmbeddingStore, dataset: Dataset, index: Path | None) -> d
         "cut_tokens_share": round(cut / max(1, cut + read), 4),
         "peak_memory_mb": peak_memory_mb(),
     }
+    if config.encoder.overflow == "split":
+        facts |= {"split_documents": int(encoded["n_split"]), "windows": int(encoded["n_windows"])}
+    if config.encoder.pool_factor != 1:
+        facts |= {
+            "pool_factor": config.encoder.pool_factor,
+            "tokens_before_pooling": int(encoded["n_scored_tokens"]),
+        }
     if index is not None:
         from colmodern.pipeline.index_stage import describe_index  # loads numba
 

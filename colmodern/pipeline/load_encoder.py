@@ -10,11 +10,17 @@ from colmodern.ragged.store import EmbeddingStore
 
 
 def encoder_from_config(config: EncoderConfig) -> Encoder:
-    """Load the encoder that a config names, with its settings."""
+    """Load the encoder that a config names, with its settings.
+
+    Of several devices it is on the first, unless the config names its own.
+    """
+    device = config.device
+    if device == "auto" and config.devices is not None:
+        device = config.devices[0]
     return Encoder.from_pretrained(
         config.model,
         revision=config.revision,
-        device=config.device,
+        device=device,
         dtype=config.dtype,
         attention=config.attention,
         trust_remote_code=config.trust_remote_code,

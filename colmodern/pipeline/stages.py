@@ -70,6 +70,7 @@ class Stages:
             dtype=dtype,
             shard_tokens=self._config.storage.shard_tokens,
             progress=self._progress,
+            devices=self._config.encoder.devices or (),
         )
         self._record("encode documents", store, "documents", reused)
         return store

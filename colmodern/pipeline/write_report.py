@@ -29,6 +29,13 @@ _RESULTS_SHOWN = 3
 _RELEVANT_SHOWN = 3
 _LOSSES_SHOWN = 50
 _SEARCHES = ("search", "exact search")
+# facts that a run has only where its encoder splits or pools
+_SAID = {
+    "split_documents": "split documents",
+    "windows": "windows",
+    "pool_factor": "pool factor",
+    "tokens_before_pooling": "tokens before pooling",
+}
 
 Results = Mapping[str, Sequence[ScoredDoc]]
 
@@ -61,6 +68,7 @@ def headline(result: EvalResult) -> list[Figure]:
         Figure("bytes / token", *(kept if fidelity else kept[:1])),
         Figure("truncated documents", f"{facts['truncated_documents']:,}"),
         Figure("of all tokens cut", f"{facts['cut_tokens_share']:.1%}"),
+        *(Figure(_SAID[key], f"{facts[key]:,}") for key in _SAID if key in facts),
     ]
 
 

@@ -8,11 +8,14 @@
     FOLDER/shard-00000/shard.json      counts, checksums, what its making cost
 
 A shard is written to a temporary folder and renamed, so a shard that is there is whole; an
-interrupted writer goes on after the last one.
+interrupted writer goes on after the last one. Shards of several processes wait in FOLDER/.ahead
+until all before them are there.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +25,7 @@ import numpy as np
 
 from colmodern.errors import StorageError
 from colmodern.files import (
+    naming_write_errors,
     parse_json,
     read_json_object,
     remove_leftovers,
@@ -37,6 +41,8 @@ FORMAT = "colmodern-embeddings"
 VERSION = 1
 _ARRAYS = ("values", "offsets", "token_ids")
 _FILES = (*(f"{name}.npy" for name in _ARRAYS), "doc_ids.json")
+_RECORD = "shard.json"  # written last in a shard
+_AHEAD = ".ahead"
 
 
 class ShardWriter:
@@ -55,6 +61,7 @@ class ShardWriter:
         if folder.exists() and not folder.is_dir():
             raise StorageError(f"{folder} is a file; choose a folder to write to")
         remove_leftovers(folder)
+        remove_leftovers(self.ahead)
         self.shards = _finished_shards(folder)
         if any(
             shard["fingerprint"] != fingerprint or shard["dtype"] != dtype for shard in self.shards
@@ -81,29 +88,44 @@ class ShardWriter:
         facts: Mapping[str, float] | None = None,
     ) -> None:
         """Write one shard; ``facts`` are numbers to sum up in the manifest (seconds, cut tokens)."""
-        name = f"shard-{len(self.shards):05d}"
-        arrays = {
-            "values": np.ascontiguousarray(embeddings.values, dtype=self.dtype),
-            "offsets": embeddings.offsets,
-            "token_ids": embeddings.token_ids,
-        }
-        with staging(self.folder / name) as folder:
-            for part, array in arrays.items():
-                if array is not None:
-                    write_array(folder / f"{part}.npy", array)
-            write_json(folder / "doc_ids.json", list(doc_ids))
-            shard = {
-                "name": name,
-                "fingerprint": self.fingerprint,
-                "dtype": self.dtype,
-                "dim": embeddings.dim,
-                "n_docs": embeddings.n_docs,
-                "n_tokens": embeddings.n_tokens,
-                "has_token_ids": embeddings.token_ids is not None,
-                "facts": dict(facts or {}),
-                "sha256": {file.name: sha256_of_file(file) for file in sorted(folder.iterdir())},
-            }
-            write_json(folder / "shard.json", shard)
+        self.shards.append(
+            write_shard(
+                self.folder / shard_name(len(self.shards)),
+                embeddings,
+                doc_ids,
+                fingerprint=self.fingerprint,
+                dtype=self.dtype,
+                facts=facts,
+            )
+        )
+
+    @property
+    def ahead(self) -> Path:
+        """Where other processes write shards, by name, before their turn."""
+        return self.folder / _AHEAD
+
+    def find_ahead(self, index: int, doc_ids: Sequence[str]) -> bool:
+        """Whether shard ``index`` waits in ``ahead`` and holds these documents' embeddings.
+
+        Anything else under its name, as of another size of shards, is deleted.
+        """
+        folder = self.ahead / shard_name(index)
+        if not folder.exists():
+            return False
+        shard = read_json_object(folder / _RECORD, StorageError, cure=_CURE)
+        kept = parse_json(folder / "doc_ids.json", StorageError, cure=_CURE)
+        made = (shard["fingerprint"], shard["dtype"], kept)
+        if made == (self.fingerprint, self.dtype, list(doc_ids)):
+            return True
+        shutil.rmtree(folder)
+        return False
+
+    def adopt(self) -> None:
+        """Move the next shard here from ``ahead``."""
+        name = shard_name(len(self.shards))
+        shard = read_json_object(self.ahead / name / _RECORD, StorageError, cure=_CURE)
+        with naming_write_errors(self.folder / name):
+            os.replace(self.ahead / name, self.folder / name)
         self.shards.append(shard)
 
     def finish(self, **about: Any) -> EmbeddingStore:
@@ -130,8 +152,49 @@ class ShardWriter:
                 for shard in self.shards
             ],
         }
+        shutil.rmtree(self.ahead, ignore_errors=True)
         write_json(self.folder / "manifest.json", manifest)
         return EmbeddingStore(self.folder)
+
+
+def write_shard(
+    folder: Path,
+    embeddings: TokenEmbeddings,
+    doc_ids: Sequence[str],
+    *,
+    fingerprint: str,
+    dtype: str,
+    facts: Mapping[str, float] | None,
+) -> dict[str, Any]:
+    """Write a folder that must not be there yet; returns what its shard.json says."""
+    arrays = {
+        "values": np.ascontiguousarray(embeddings.values, dtype=dtype),
+        "offsets": embeddings.offsets,
+        "token_ids": embeddings.token_ids,
+    }
+    with staging(folder) as staged:
+        for part, array in arrays.items():
+            if array is not None:
+                write_array(staged / f"{part}.npy", array)
+        write_json(staged / "doc_ids.json", list(doc_ids))
+        shard = {
+            "name": folder.name,
+            "fingerprint": fingerprint,
+            "dtype": dtype,
+            "dim": embeddings.dim,
+            "n_docs": embeddings.n_docs,
+            "n_tokens": embeddings.n_tokens,
+            "has_token_ids": embeddings.token_ids is not None,
+            "facts": dict(facts or {}),
+            "sha256": {file.name: sha256_of_file(file) for file in sorted(staged.iterdir())},
+        }
+        write_json(staged / _RECORD, shard)
+    return shard
+
+
+def shard_name(index: int) -> str:
+    """Folder of the shard with this index, from 0."""
+    return f"shard-{index:05d}"
 
 
 class EmbeddingStore:
@@ -172,7 +235,7 @@ class EmbeddingStore:
     def n_bytes(self) -> int:
         """Size of the manifest and all files that it names, in bytes."""
         shards = [self.folder / shard["name"] for shard in self.manifest["shards"]]
-        files = [shard / name for shard in shards for name in (*_FILES, "shard.json")]
+        files = [shard / name for shard in shards for name in (*_FILES, _RECORD)]
         files.append(self.folder / "manifest.json")
         return sum(file.stat().st_size for file in files if file.is_file())
 
@@ -255,10 +318,11 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 def _finished_shards(folder: Path) -> list[dict[str, Any]]:
     """Records of shard-00000, shard-00001, ... up to the first that is missing."""
     shards: list[dict[str, Any]] = []
-    while (record := folder / f"shard-{len(shards):05d}" / "shard.json").is_file():
+    while (record := folder / shard_name(len(shards)) / _RECORD).is_file():
         shards.append(read_json_object(record, StorageError, cure=_CURE))
     return shards
 
 
 def _foreign(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.iterdir() if path.name != "manifest.json")
+    own = {"manifest.json", _AHEAD}
+    return (path for path in folder.iterdir() if path.name not in own)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -62,6 +63,23 @@ def test_encode_search_and_info(run: Run, beir: Path, pylate_bert: Path, tmp_pat
     assert "document_length: 20" in out
 
 
+def test_encode_says_what_was_cut_or_split(
+    run: Run, beir: Path, pylate_bert: Path, tmp_path: Path
+) -> None:
+    def encode(name: str, *options: str) -> str:
+        code, out, err = run("encode", beir, "-o", tmp_path / name, "-m", pylate_bert, *options)
+        assert code == 0, err
+        return out
+
+    assert re.search(r"1 documents truncated, \d\d\.\d% of all tokens cut", encode("cut"))
+    split = encode("split", "--set", "overflow=split", "--set", "overlap=3")
+    assert "1 documents split into windows, 0 truncated" in split
+    pooled = encode("pooled", "--set", "pool_factor=3", "--devices", "cpu")
+    tokens = [int(re.search(r"(\d+) tokens", out)[1]) for out in (encode("cut"), pooled)]
+    assert tokens[1] < tokens[0] / 2
+    assert "pool_factor: 3" in run("info", tmp_path / "pooled")[1]
+
+
 def test_search_in_a_run_shows_texts(run: Run, eval_config, tmp_path: Path) -> None:
     run("eval", eval_config())
     code, out, _ = run("search", tmp_path / "runs" / "small", "sort names", "-k", "6")
@@ -77,9 +95,10 @@ def test_rerank_a_run(run: Run, beir: Path, pylate_bert: Path, tmp_path: Path) -
     first = tmp_path / "first.trec"
     first.write_text("q1 Q0 d2 1 9 bm25\nq1 Q0 d1 2 8 bm25\nq3 Q0 d3 1 5 bm25\n")
     out_path = tmp_path / "second.trec"
-    code, out, _ = run("rerank", beir, "--run", first, "-o", out_path, "-m", pylate_bert)
+    code, out, err = run("rerank", beir, "--run", first, "-o", out_path, "-m", pylate_bert)
     assert (code, out.splitlines()[-1]) == (0, str(out_path))
     assert "before" in out
+    assert "documents: 0 documents truncated, 0.0% of all tokens cut" in err
     rows = [line.split() for line in out_path.read_text().splitlines()]
     assert {(row[0], row[2]) for row in rows} == {("q1", "d1"), ("q1", "d2"), ("q3", "d3")}
     code, _, _ = run("rerank", beir, "--run", first, "-o", out_path, "-m", pylate_bert, "-k", "1")
@@ -129,6 +148,18 @@ BAD = {
     "search foreign": ("search", "{tmp}", "query"),
     "search without query": ("search", "{tmp}"),
     "search k of 0": ("search", "{tmp}", "query", "-k", "0"),
+    "rerank on devices": (
+        "rerank",
+        "{beir}",
+        "--run",
+        "none",
+        "-o",
+        "{tmp}/x",
+        "-m",
+        "{model}",
+        "--set",
+        "devices=[cpu]",
+    ),
     "rerank no run": ("rerank", "{beir}", "--run", "none", "-o", "{tmp}/x", "-m", "{model}"),
     "unknown command": ("serch",),
     "info nothing": ("info", "{tmp}/none"),

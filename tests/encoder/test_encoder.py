@@ -11,6 +11,7 @@ import torch
 from colmodern import Encoder
 from colmodern.encoder import backbone
 from colmodern.errors import CheckpointError, ConfigError, InputError, ResourceError
+from colmodern.progress import Silent
 
 TEXTS = checkpoints.DOCUMENTS
 
@@ -177,6 +178,11 @@ def test_bad_texts_are_refused(bert: Path) -> None:
         ({"device": "cuda:0"}, "torch sees no GPU"),
         ({"device": "toaster"}, "device='toaster' is not usable"),
         ({"projection_dim": 0}, "projection_dim=0"),
+        ({"overflow": "wrap"}, "overflow='wrap' is not one of truncate, split"),
+        ({"overflow": "split", "overlap": 64}, "overlap=64, but a window"),
+        ({"pool_factor": 0}, "pool_factor=0; give at least 1"),
+        ({"pool_factor": 1.5}, "pool_factor=1.5 is not of type int"),
+        ({"protected_tokens": -1}, "protected_tokens=-1; give at least 0"),
         ({"query_expansion": True, "expansion_length": 600}, "expansion_length=600 is more"),
         ({"query_expansion": True, "expansion_token": "none such"}, "expansion_token='none such'"),
     ],
@@ -312,3 +318,62 @@ def test_texts_may_come_as_any_iterable(bert: Path) -> None:
 def test_values_of_the_wrong_type_are_refused(bert: Path, options: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Encoder.from_pretrained(bert, **options)
+
+
+def test_a_split_document_is_scored_with_all_its_tokens_and_a_short_one_as_before(
+    pylate_bert: Path,
+) -> None:
+    cut = Encoder.from_pretrained(pylate_bert)
+    split = Encoder.from_pretrained(pylate_bert, overflow="split", overlap=4)
+    whole = Encoder.from_pretrained(pylate_bert, document_length=64)
+    before, found, longest = (encoder.encode_documents(TEXTS) for encoder in (cut, split, whole))
+    is_long = cut.tokenize(TEXTS, "document").cut > 0
+    assert is_long.any()
+    assert not is_long.all()
+    assert split.tokenize(TEXTS, "document").cut.tolist() == [0] * len(TEXTS)
+    # the same tokens as without a limit, though other neighbours make other embeddings
+    assert np.array_equal(found.offsets, longest.offsets)
+    assert np.array_equal(found.token_ids, longest.token_ids)
+    for i in np.flatnonzero(~is_long):
+        np.testing.assert_allclose(found[i], before[i], atol=2e-5)
+
+
+def test_rows_of_a_split_document_are_those_of_its_windows(bert: Path) -> None:
+    encoder = Encoder.from_pretrained(bert, document_length=10, overflow="split", overlap=2)
+    text = "open the file and write the value of the vector to the index and close it"
+    windows = encoder.tokenize([text], "document")
+    assert len(windows.ids) > 2
+    rows = []
+    for ids, scored in zip(windows.ids, windows.scored, strict=True):
+        words = encoder.tokenizer._tokenizer.decode(ids[1:-1])
+        alone = encoder.encode_documents([words])
+        assert alone.token_ids.tolist() == ids.tolist()
+        rows.append(alone.values[scored])
+    found = encoder.encode_documents([text])
+    assert found.n_docs == 1
+    np.testing.assert_allclose(found.values, np.concatenate(rows), atol=2e-5)
+
+
+def test_progress_counts_texts_not_windows(bert: Path) -> None:
+    class Count(Silent):
+        n = 0
+
+        def advance(self, n: int) -> None:
+            self.n += n
+
+    count = Count()
+    encoder = Encoder.from_pretrained(bert, document_length=8, overflow="split")
+    encoder.encode_documents(TEXTS, progress=count)
+    assert count.n == len(TEXTS)
+
+
+def test_what_happens_to_documents_is_in_their_fingerprint_when_it_is_not_the_default(
+    pylate_bert: Path,
+) -> None:
+    base = Encoder.from_pretrained(pylate_bert)
+    same = Encoder.from_pretrained(pylate_bert, overlap=3, protected_tokens=2)
+    assert same.fingerprint("document") == base.fingerprint("document")
+    for options in ({"overflow": "split"}, {"pool_factor": 2}):
+        other = Encoder.from_pretrained(pylate_bert, **options)
+        assert other.fingerprint("document") != base.fingerprint("document")
+        assert other.fingerprint("query") == base.fingerprint("query")

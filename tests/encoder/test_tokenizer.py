@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 
 from colmodern.encoder.settings import EncoderSettings
 from colmodern.encoder.tokenizer import TextTokenizer
-from colmodern.errors import CheckpointError
+from colmodern.errors import CheckpointError, ConfigError
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +108,52 @@ def test_prompts_strip_and_lowercase(tokenizer) -> None:
 def test_a_marker_outside_the_vocabulary_is_refused(tokenizer) -> None:
     with pytest.raises(CheckpointError, match=r"query_marker='\[X\] '.*query_prompt"):
         rules(tokenizer, query_marker="[X] ")
+
+
+def test_windows_repeat_special_tokens_marker_and_prompt_but_score_them_once(tokenizer) -> None:
+    found = rules(
+        tokenizer,
+        document_marker="[D] ",
+        document_prompt="read: ",
+        overflow="split",
+        overlap=1,
+        skiplist=(":",),
+    ).tokenize(["a list", "find the date of the file in the list"], "document")
+    short, first, second = [tokens(tokenizer, ids) for ids in found.ids]
+    before = ["[CLS]", "[d] ", "read", ":"]  # the marker as this tokenizer shows it
+    assert short == [*before, "a", "list", "[SEP]"]
+    assert first == [*before, "find", "the", "date", "of", "the", "[SEP]"]
+    assert second == [*before, "the", "file", "in", "the", "list", "[SEP]"]
+    assert found.offsets.tolist() == [0, 1, 3]
+    assert found.cut.tolist() == [0, 0]
+    assert found.begins_text.tolist() == [True, True, False]
+    scored = [ids[mask] for ids, mask in zip(found.ids, found.scored, strict=True)]
+    assert tokens(tokenizer, np.concatenate(scored[1:])) == [
+        *["[CLS]", "[d] ", "read", "find", "the", "date", "of", "the", "file", "in", "the"],
+        *["list", "[SEP]"],
+    ]
+
+
+def test_a_prompt_that_runs_into_the_text_is_no_part_of_the_head(modernbert: Path) -> None:
+    byte_pairs = AutoTokenizer.from_pretrained(modernbert)
+    found = rules(byte_pairs, document_prompt="of ", strip_text=False, overflow="split").tokenize(
+        ["the of the of the of the of the of"], "document"
+    )
+    whole = byte_pairs("of the of the of the of the of the of")["input_ids"]
+    assert len(found.ids) > 1
+    kept = [ids[mask] for ids, mask in zip(found.ids, found.scored, strict=True)]
+    assert np.concatenate(kept).tolist() == whole
+    for ids in found.ids:
+        assert ids[:2].tolist() == whole[:2]  # "Ġthe" is in the text
+
+
+def test_queries_are_never_split(tokenizer) -> None:
+    found = rules(tokenizer, overflow="split").tokenize([checkpoints.QUERIES[3]], "query")
+    assert found.lengths.tolist() == [12]
+    assert found.cut.tolist()[0] > 0
+
+
+def test_an_overlap_that_fills_the_window_is_refused(tokenizer) -> None:
+    with pytest.raises(ConfigError, match=r"overlap=8, but a window of document_length=10"):
+        rules(tokenizer, overflow="split", overlap=8)
+    rules(tokenizer, overflow="split", overlap=7)

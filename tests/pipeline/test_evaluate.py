@@ -72,6 +72,19 @@ def test_a_run_folder_has_every_file_and_they_agree(eval_config: Callable[..., P
     assert "parse a date" in (result.folder / "report.html").read_text()
 
 
+def test_a_run_that_splits_and_pools_says_so_and_cuts_nothing(eval_config) -> None:
+    result, _ = run(eval_config(), "encoder.overflow=split", "encoder.pool_factor=2")
+    facts = json.loads((result.folder / "metrics.json").read_text())
+    assert (facts["truncated_documents"], facts["cut_tokens_share"]) == (0, 0)
+    assert facts["split_documents"] == 1
+    assert facts["windows"] > facts["documents"]
+    assert facts["pool_factor"] == 2
+    assert facts["tokens"] < facts["tokens_before_pooling"]
+    report = (result.folder / "report.html").read_text()
+    for shown in ("split documents", "windows", "pool factor", "tokens before pooling"):
+        assert shown in report
+
+
 def test_measures_equal_another_reading_of_the_trec_files(eval_config) -> None:
     result, _ = run(eval_config())
     measures = [ir_measures.parse_measure(name) for name in result.evaluation.mean]
@@ -134,6 +147,10 @@ def test_finished_stages_are_reused_and_said_so(eval_config) -> None:
         ("search.k=101", {"search"}),
         ("encoder.query_length=12", {"encode queries", "search"}),
         ("encoder.document_length=12", {"encode documents", "search"}),
+        ("encoder.pool_factor=2", {"encode documents", "search"}),
+        ("encoder.overflow=split", {"encode documents", "search"}),
+        ("encoder.protected_tokens=3", set()),
+        ("encoder.devices=[cpu]", set()),
         ("encoder.dtype=bfloat16", {"encode documents", "encode queries", "search"}),
         ("dataset.join_titles=false", {"encode documents", "search"}),
         ("dataset.max_queries=2", {"encode queries", "search"}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -23,6 +24,10 @@ N_DOCS = 600
 @pytest.fixture
 def config(tmp_path: Path, pylate_bert: Path) -> Path:
     """A config that encodes in about thirty shards."""
+    return write_config(tmp_path, pylate_bert)
+
+
+def write_config(tmp_path: Path, pylate_bert: Path) -> Path:
     corpus = [
         {"_id": f"d{i}", "text": f"read file number {i} and sort the list of names " * 2}
         for i in range(N_DOCS)
@@ -36,12 +41,15 @@ def config(tmp_path: Path, pylate_bert: Path) -> Path:
     return path
 
 
-def command(config: Path, output: Path) -> list[str]:
-    return [sys.executable, "-m", "colmodern", "eval", str(config), f"output={output}"]
+def command(config: Path, output: Path, *settings: str) -> list[str]:
+    arguments = ["eval", str(config), f"output={output}", *settings]
+    return [sys.executable, "-m", "colmodern", *arguments]
 
 
-def finish(config: Path, output: Path) -> str:
-    done = subprocess.run(command(config, output), capture_output=True, text=True, check=False)
+def finish(config: Path, output: Path, *settings: str) -> str:
+    done = subprocess.run(
+        command(config, output, *settings), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stderr
 
@@ -57,36 +65,89 @@ def checksums(folder: Path) -> list[dict]:
     ]
 
 
+def children(process: subprocess.Popen) -> list[Path]:
+    """Folders in /proc of the processes that one has started."""
+    listed = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return [Path("/proc") / pid for pid in listed.read_text().split()] if listed.exists() else []
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, pylate_bert: Path) -> tuple[Path, Path]:
+    """The config and the output of an evaluation that nobody interrupts."""
+    folder = tmp_path_factory.mktemp("whole")
+    path = write_config(folder, pylate_bert)
+    finish(path, folder / "runs")
+    return path, folder / "runs"
+
+
+@pytest.mark.parametrize(
+    ("settings", "after"),
+    [
+        pytest.param([], [1, 9, -1], id="pipelined"),
+        pytest.param(["encoder.devices=[cpu, cpu]"], [1, 9], id="two-processes"),
+    ],
+)
 def test_killed_anywhere_it_resumes_and_ends_with_the_same_bytes(
-    config: Path, tmp_path: Path
+    whole: tuple[Path, Path], tmp_path: Path, settings: list[str], after: list[int]
 ) -> None:
-    finish(config, tmp_path / "whole")
-    whole = documents(tmp_path / "whole")
-    n_shards = len(checksums(whole))
+    config, complete = whole
+    expected = checksums(documents(complete))
+    n_shards = len(expected)
     assert n_shards > 20
-    for wanted in (1, 9, n_shards - 1):
+    for wanted in (n % n_shards for n in after):
         output = tmp_path / f"killed-{wanted}"
         process = subprocess.Popen(
-            command(config, output), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command(config, output, *settings),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         while (
             process.poll() is None and len(list(output.glob(".cache/documents-*/shard-*"))) < wanted
         ):
             time.sleep(0.005)  # leaves the core to the process that is waited for
+        workers = children(process)
         process.send_signal(signal.SIGKILL)
         process.wait()
+        while any(worker.exists() for worker in workers):
+            time.sleep(0.005)  # workers end by themselves when nobody listens
         assert not (output / "many").exists()
         folder = documents(output)
-        kept = {p.name: (p / "shard.json").stat().st_mtime_ns for p in folder.glob("shard-*")}
-        assert len(kept) >= wanted
-        said = finish(config, output)
+        kept = {p.name: (p / "shard.json").stat().st_mtime_ns for p in folder.rglob("shard-*")}
+        assert len(list(folder.glob("shard-*"))) >= wanted
+        said = finish(config, output, *settings)
         if len(kept) != n_shards:
             assert "going on after" in said
         assert {n: (folder / n / "shard.json").stat().st_mtime_ns for n in kept} == kept
-        assert checksums(folder) == checksums(whole)
-        assert (output / "many/run.trec").read_bytes() == (
-            tmp_path / "whole/many/run.trec"
-        ).read_bytes()
+        assert checksums(folder) == expected
+        assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+        assert (output / "many/run.trec").read_bytes() == (complete / "many/run.trec").read_bytes()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+@pytest.mark.parametrize("settings", [[], ["encoder.devices=[cpu, cpu]"]], ids=["one", "two"])
+def test_ctrl_c_is_one_message_and_leaves_nothing_running_or_half_done(
+    config: Path, tmp_path: Path, settings: list[str]
+) -> None:
+    output = tmp_path / "runs"
+    process = subprocess.Popen(
+        command(config, output, *settings),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while process.poll() is None and not list(output.glob(".cache/documents-*/shard-*")):
+        time.sleep(0.005)  # leaves the core to the process that is waited for
+    workers = children(process)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
+    _, said = process.communicate()
+    assert process.returncode == 130, said
+    assert said.rstrip().endswith("run the same command again to go on")
+    assert "Traceback" not in said
+    assert not any(worker.exists() for worker in workers)
+    assert not [path for path in output.rglob("*") if path.name.endswith(".tmp")]
+    finish(config, output, *settings)
+    EmbeddingStore(documents(output)).verify()
 
 
 @pytest.mark.parametrize("limit", [100, 8_000, 12_000])

@@ -1,0 +1,50 @@
+"""Fewer tokens a document: similar ones are clustered and their mean stands for them.
+
+Source: Clavié, Chaffin and Adams 2024, "Reducing the Footprint of Multi-Vector Retrieval with
+Minimal Performance Impact via Token Pooling", with Ward's clustering of the unit rows.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from colmodern.kernels.ward import pool_clusters, ward_labels
+from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
+
+
+def pool_tokens(embeddings: TokenEmbeddings, factor: int, *, protected: int) -> TokenEmbeddings:
+    """Each document's rows after its first ``protected`` ones, in a ``factor``-th of their number.
+
+    That number is rounded down, but is at least one where there was one. Pooled rows are unit
+    means of their clusters, in the order of the clusters' first tokens, and carry the token id of
+    the member nearest to the mean. Memory grows with a document's tokens, not with their pairs.
+    """
+    lengths = embeddings.lengths
+    kept = np.minimum(lengths, protected)
+    left = lengths - kept
+    offsets = offsets_of(kept + np.where(left > 0, np.maximum(left // factor, 1), 0))
+    values = np.empty((offsets[-1], embeddings.dim), np.float32)
+    sources = np.empty(offsets[-1], np.int64)  # the row whose token id a pooled row carries
+
+    def pool(document: int) -> None:
+        rows, head = embeddings[document], int(kept[document])
+        start, out = int(embeddings.offsets[document]), slice(*offsets[document : document + 2])
+        values[out][:head] = rows[:head]
+        sources[out][:head] = np.arange(start, start + head)
+        if head == len(rows):
+            return
+        rest = np.ascontiguousarray(rows[head:], dtype=np.float32)
+        labels = np.empty(len(rest), np.int64)
+        ward_labels(rest, len(values[out]) - head, labels)
+        pool_clusters(rest, labels, values[out][head:], sources[out][head:])
+        sources[out][head:] += start + head
+
+    # the kernels run without the interpreter's lock
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+        for _ in threads.map(pool, range(embeddings.n_docs)):
+            pass
+    ids = None if embeddings.token_ids is None else embeddings.token_ids[sources]
+    return TokenEmbeddings(values, offsets, ids)

@@ -1,0 +1,52 @@
+"""Long documents in windows that a backbone takes, scored together as one document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Window(NamedTuple):
+    """A piece of a text with what stands before and after every text.
+
+    ids: token ids
+    is_kept: (n_tokens,) bool; over all windows of a text, True once for each of its tokens
+    """
+
+    ids: list[int]
+    is_kept: npt.NDArray[np.bool_]
+
+
+def split_ids(
+    ids: Sequence[int], *, head: int, tail: int, length: int, overlap: int
+) -> list[Window]:
+    """Windows of ``length`` tokens over a text, or one window when it is not longer than that.
+
+    ids: of the whole text; its first ``head`` and last ``tail`` ids are in every window
+    overlap: at least so many of the other tokens are shared by neighbours; below
+    ``length - head - tail``
+
+    Windows are spread evenly, so each is full. A shared token is kept in the window where it
+    stands further from the edge; the head is kept in the first window and the tail in the last.
+    """
+    if len(ids) <= length:
+        return [Window(list(ids), np.ones(len(ids), np.bool_))]
+    before, after = list(ids[:head]), list(ids[len(ids) - tail :])
+    body = ids[head : len(ids) - tail]
+    room = length - head - tail
+    n_windows = -(-(len(body) - overlap) // (room - overlap))
+    starts = [i * (len(body) - room) // (n_windows - 1) for i in range(n_windows)]
+    middles = [(left + room + right) // 2 for left, right in pairwise(starts)]
+    edges = [0, *middles, len(body)]
+    windows = []
+    for i, start in enumerate(starts):
+        is_kept = np.zeros(length, np.bool_)
+        is_kept[head + edges[i] - start : head + edges[i + 1] - start] = True
+        is_kept[:head] = i == 0
+        is_kept[head + room :] = i == n_windows - 1
+        windows.append(Window([*before, *body[start : start + room], *after], is_kept))
+    return windows

@@ -1,0 +1,101 @@
+"""Cutting texts into shards and encoding these one after another, in a loop that never waits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from colmodern.encoder.encoder import Encoder
+from colmodern.encoder.settings import Role
+from colmodern.encoder.tokenizer import TokenizedTexts
+from colmodern.pipeline.overlap import Ahead, Behind
+from colmodern.progress import Progress
+from colmodern.ragged.embeddings import TokenEmbeddings
+
+Text = tuple[str, str]  # (id, text)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Consecutive texts of a corpus; ``index`` counts shards from 0."""
+
+    index: int
+    texts: list[Text]
+
+    @property
+    def doc_ids(self) -> list[str]:
+        """Ids of the texts."""
+        return [text_id for text_id, _ in self.texts]
+
+
+@dataclass(frozen=True)
+class EncodedShard:
+    """A shard's embeddings, pooled where the encoder pools, and what their making cost."""
+
+    index: int
+    doc_ids: list[str]
+    embeddings: TokenEmbeddings
+    facts: dict[str, float]
+
+
+def cut_shards(
+    texts: Iterable[Text], *, first: int, limit: int | None, shard_tokens: int
+) -> Iterator[Shard]:
+    """Texts in shards of about ``shard_tokens`` tokens, by a guess from their letters.
+
+    first: index of the first shard; limit: tokens that are read of a text, None for all
+    """
+    shard: list[Text] = []
+    tokens, index = 0, first
+    for text_id, text in texts:
+        shard.append((text_id, text))
+        guess = len(text) // 4 + 2  # about four letters a token
+        tokens += guess if limit is None else min(limit, guess)
+        if tokens >= shard_tokens:
+            yield Shard(index, shard)
+            shard, tokens, index = [], 0, index + 1
+    if shard:
+        yield Shard(index, shard)
+
+
+def encode_shards(
+    shards: Iterable[Shard],
+    encoder: Encoder,
+    role: Role,
+    write: Callable[[EncodedShard], object],
+    *,
+    progress: Progress,
+    cancel: Callable[[], object] | None = None,
+) -> None:
+    """Encode shards in order; the next is tokenized and the last is written meanwhile.
+
+    write: called in a thread of its own, in the order of the shards
+    cancel: wakes ``shards`` where it waits for something, when the work ends early
+
+    At most two shards' embeddings are in memory. What any of the threads raises is raised here.
+    """
+
+    def tokenize() -> Iterator[tuple[Shard, TokenizedTexts]]:
+        for shard in shards:
+            yield shard, encoder.tokenize([text for _, text in shard.texts], role)
+
+    def finish(shard: EncodedShard) -> None:
+        if role == "document":
+            shard = replace(shard, embeddings=encoder.pool(shard.embeddings))
+        write(shard)
+
+    before = time.perf_counter()
+    with Ahead(tokenize(), cancel=cancel) as tokenized, Behind(finish) as behind:
+        for shard, tokens in tokenized:
+            ready = time.perf_counter()
+            embeddings = encoder.encode_tokens(tokens, progress=progress)
+            done = time.perf_counter()
+            facts = {
+                "seconds": done - before,
+                "waited_seconds": ready - before,
+                **tokens.facts(),
+                "n_scored_tokens": embeddings.n_tokens,
+            }
+            behind.put(EncodedShard(shard.index, shard.doc_ids, embeddings, facts))
+            before = done

@@ -1,0 +1,142 @@
+"""What a process does that encodes shards for another one, on a device of its own.
+
+It hears Shards and a closing None, and says what ``Report`` lists. It ends at once when the other
+process is gone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Lock, Thread
+from typing import Any, Literal
+
+import torch
+
+from colmodern.encoder.encoder import Encoder
+from colmodern.encoder.settings import Role
+from colmodern.pipeline.shards import EncodedShard, Shard, encode_shards
+from colmodern.progress import Silent
+from colmodern.ragged.store import shard_name, write_shard
+
+# ready; texts done; index of a shard that is written; (error, where it was raised)
+Report = tuple[Literal["ready", "advance", "written", "failed"], Any]
+
+
+@dataclass(frozen=True)
+class WorkerTask:
+    """All that a worker needs to know before its first shard."""
+
+    encoder: dict[str, Any]  # arguments of Encoder.from_pretrained
+    role: Role
+    folder: Path  # shards are written here
+    fingerprint: str
+    dtype: str
+    n_threads: int  # of torch
+    n_workers: int
+
+
+def recipe_of(encoder: Encoder) -> dict[str, Any]:
+    """Arguments that make ``from_pretrained`` load the same encoder, but for its device."""
+    dim, seed = encoder.new_projection or (None, 0)
+    return {
+        "name_or_path": str(encoder.checkpoint.folder.resolve()),
+        "dtype": encoder.dtype,
+        "attention": encoder.attention,
+        "trust_remote_code": encoder.trust_remote_code,
+        "projection_dim": dim,
+        "seed": seed,
+        **encoder.settings.as_overrides(),
+    }
+
+
+def run_worker(connection: Connection, task: WorkerTask) -> None:
+    """Encode the shards that come and say how it goes, until None comes."""
+    say = _speaker(connection)
+    try:
+        torch.set_num_threads(task.n_threads)
+        logging.getLogger("colmodern").setLevel(logging.ERROR)  # the other process has warned
+        encoder = Encoder.from_pretrained(**task.encoder)
+        logging.getLogger("colmodern").setLevel(logging.NOTSET)
+        inbox = _listen(connection)
+        say(("ready", None))
+
+        def write(shard: EncodedShard) -> None:
+            # workers run side by side: together they take a part of this time
+            seconds = shard.facts["seconds"] / task.n_workers
+            write_shard(
+                task.folder / shard_name(shard.index),
+                shard.embeddings,
+                shard.doc_ids,
+                fingerprint=task.fingerprint,
+                dtype=task.dtype,
+                facts={**shard.facts, "seconds": seconds},
+            )
+            say(("written", shard.index))
+
+        encode_shards(
+            _until_none(inbox),
+            encoder,
+            task.role,
+            write,
+            progress=_Forwarding(say),
+            cancel=lambda: inbox.put(None),
+        )
+    except BaseException as error:  # raised again by the other process
+        say(("failed", (_sendable(error), traceback.format_exc())))
+
+
+class _Forwarding(Silent):
+    """Passes on how many texts are done."""
+
+    def __init__(self, say: Callable[[Report], None]) -> None:
+        self._say = say
+
+    def advance(self, n: int) -> None:
+        self._say(("advance", n))
+
+
+def _speaker(connection: Connection) -> Callable[[Report], None]:
+    lock = Lock()  # two threads speak
+
+    def say(report: Report) -> None:
+        with lock:
+            connection.send(report)
+
+    return say
+
+
+def _listen(connection: Connection) -> SimpleQueue[Shard | None]:
+    """Shards as they come, received by a thread that waits for nothing else."""
+    inbox: SimpleQueue[Shard | None] = SimpleQueue()
+
+    def receive() -> None:
+        try:
+            while (shard := connection.recv()) is not None:
+                inbox.put(shard)
+        except (EOFError, OSError):  # the other process is gone, and nobody wants the rest
+            os._exit(1)
+        inbox.put(None)
+
+    Thread(target=receive, name="colmodern-inbox", daemon=True).start()
+    return inbox
+
+
+def _until_none(inbox: SimpleQueue[Shard | None]) -> Iterator[Shard]:
+    while (shard := inbox.get()) is not None:
+        yield shard
+
+
+def _sendable(error: BaseException) -> BaseException:
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # an exception class may pickle and still not come back
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
