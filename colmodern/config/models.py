@@ -25,6 +25,14 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _is_size(value: object, info: ValidationInfo) -> str:
+    parse_bytes(str(value), name=str(info.field_name))
+    return str(value)
+
+
+Size = Annotated[str, BeforeValidator(_is_size)]  # bytes, as 512M or 2G
+
+
 class DatasetConfig(_Model):
     """Which collection, and how its texts are read."""
 
@@ -44,10 +52,18 @@ class EncoderConfig(_Model):
     revision: str | None = Field(None, description="hub branch, tag or commit")
     trust_remote_code: bool = Field(False, description="run Python code that the checkpoint has")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
-    dtype: Literal["float32", "bfloat16", "float16"] = Field(
-        "float32", description="of weights and activations"
+    dtype: Literal["float32", "bfloat16", "float16", "auto"] = Field(
+        "float32",
+        description="of weights and activations; auto: bfloat16 where the device has it built in",
     )
-    attention: Literal["sdpa", "eager"] = Field("sdpa", description="transformers implementation")
+    attention: Literal["auto", "packed", "sdpa", "eager"] = Field(
+        "auto",
+        description="packed: ModernBERT without padding; sdpa, eager: of transformers; "
+        "auto: packed where it fits, else sdpa",
+    )
+    max_memory: Size | None = Field(
+        None, description="of a batch, beside model and result, as 2G; null: no ceiling"
+    )
     projection_dim: int | None = Field(
         None, ge=1, description="width of a new, untrained projection on a plain backbone"
     )
@@ -87,14 +103,6 @@ class StorageConfig(_Model):
         ge=1,
         description="tokens in a shard, estimated; an interrupted run loses at most one",
     )
-
-
-def _is_size(value: object, info: ValidationInfo) -> str:
-    parse_bytes(str(value), name=str(info.field_name))
-    return str(value)
-
-
-Size = Annotated[str, BeforeValidator(_is_size)]  # bytes, as 512M or 2G
 
 
 class ExactIndexConfig(_Model):

@@ -12,6 +12,7 @@ from colmodern.encoder.packing import Packing
 
 # queries that share their keys: small ones waste least of a window, GPUs want larger products
 _BLOCK = {"cpu": 32, "cuda": 128}
+_PIECE = 1 << 21  # scores in memory at a time: a CPU's cache holds them
 
 
 @dataclass(frozen=True)
@@ -38,18 +39,23 @@ class Band:
 class Rows:
     """Queries, keys and values of every row, with a margin so that all windows lie inside.
 
-    qkv: (n_tokens, 3, n_heads, head_dim) a view without the margin
+    qkv: (3, n_heads, n_tokens, head_dim) a view without the margin
     """
 
-    def __init__(self, n_tokens: int, like: torch.Tensor, *, shape: tuple[int, int], half: int):
+    def __init__(
+        self, n_tokens: int, like: torch.Tensor, *, shape: tuple[int, int], half: int
+    ) -> None:
         """like: of the device and dtype wanted; shape: (n_heads, head_dim)."""
+        n_heads, head_dim = shape
         self.margin = half
         # the last block may reach past the last row
         n_rows = half + n_tokens + block_of(like.device) + half
-        self._all = torch.empty((n_rows, 3, *shape), dtype=like.dtype, device=like.device)
-        self._all[:half] = 0  # masked, but 0 times what malloc left there may be nan
-        self._all[half + n_tokens :] = 0
-        self.qkv = self._all[half : half + n_tokens]
+        self._all = torch.empty(
+            (3, n_heads, n_rows, head_dim), dtype=like.dtype, device=like.device
+        )
+        self._all[:, :, :half] = 0  # masked, but 0 times what malloc left there may be nan
+        self._all[:, :, half + n_tokens :] = 0
+        self.qkv = self._all[:, :, half : half + n_tokens]
 
     def windows(self, part: int, first: int, n_blocks: int, block: int, size: int) -> torch.Tensor:
         """(n_blocks, n_heads, size, head_dim) view: ``size`` rows from every ``block``-th row.
@@ -57,10 +63,10 @@ class Rows:
         part: 0 queries, 1 keys, 2 values
         first: row of the first window, from -margin
         """
-        rows = self._all[:, part]
-        row, head, column = rows.stride()
+        rows = self._all[part]
+        head, row, column = rows.stride()
         return rows.as_strided(
-            (n_blocks, rows.shape[1], size, rows.shape[2]),
+            (n_blocks, rows.shape[0], size, rows.shape[2]),
             (block * row, head, row, column),
             rows.storage_offset() + (self.margin + first) * row,
         )
@@ -85,11 +91,12 @@ def make_band(packing: Packing, half: int, like: torch.Tensor) -> Band | None:
     texts[half : half + n_rows] = packing.texts()[:n_rows]
     is_key = np.zeros(len(texts), np.bool_)
     is_key[half : half + n_rows] = packing.is_attended()[:n_rows]
-    to_device = {"device": like.device}
-    text, key = torch.tensor(texts, **to_device), torch.tensor(is_key, **to_device)
+    device = like.device
+    text, key = torch.from_numpy(texts).to(device), torch.from_numpy(is_key).to(device)
     size = block + 2 * half
     queries = text[half : half + n_blocks * block].view(n_blocks, block, 1)
-    distance = torch.arange(size, **to_device) - half - torch.arange(block, **to_device)[:, None]
+    offsets = torch.arange(block, device=device)[:, None]
+    distance = torch.arange(size, device=device) - half - offsets
     is_seen = text.unfold(0, size, block)[:, None] == queries
     is_seen &= key.unfold(0, size, block)[:, None]
     is_seen &= distance.abs() <= half
@@ -109,15 +116,46 @@ def attend_to_texts(rows: Rows, packing: Packing, out: torch.Tensor, *, start: i
     for group in packing.groups:
         if group.start < start:
             continue
-        qkv = rows.qkv[group.start : group.stop]
         target = out[group.start : group.stop]
         if group.attended == 0:  # nothing to see adds nothing
             target.zero_()
             continue
-        q, k, v = qkv.view(group.n_texts, group.length, *qkv.shape[1:]).permute(2, 0, 3, 1, 4)
-        n_keys = group.attended
-        found = F.scaled_dot_product_attention(q, k[:, :, :n_keys], v[:, :, :n_keys])
-        target.copy_(found.transpose(1, 2).reshape(target.shape))
+        qkv = rows.qkv[:, :, group.start : group.stop]
+        q, k, v = qkv.view(*qkv.shape[:2], group.n_texts, group.length, qkv.shape[3])
+        k, v = k[:, :, : group.attended], v[:, :, : group.attended]
+        found = _attend(q, k, v)
+        target.copy_(found.permute(1, 2, 0, 3).reshape(target.shape))
+
+
+def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """(n_heads, n_texts, length, head_dim) all; keys and values may be fewer than queries."""
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16:
+        return _attend_in_pieces(q, k, v)
+    found: torch.Tensor = F.scaled_dot_product_attention(
+        q.transpose(0, 1), k.transpose(0, 1), v.transpose(0, 1)
+    )
+    return found.transpose(0, 1)
+
+
+def _attend_in_pieces(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """The same by two products with bf16 scores between, as the eager implementation has them.
+
+    On CPUs torch's fused attention multiplies bf16 no faster than float32; oneDNN does.
+    """
+    n_queries, n_keys = q.shape[2], k.shape[2]
+    out = torch.empty_like(q, memory_format=torch.contiguous_format)
+    scaled = q * q.shape[3] ** -0.5
+    flat_q, flat_k, flat_v, flat_out = (x.reshape(-1, *x.shape[2:]) for x in (scaled, k, v, out))
+    n_rows = min(n_queries, max(1, _PIECE // n_keys))
+    n_pairs = max(1, _PIECE // (n_rows * n_keys))  # of a text and a head
+    for pair in range(0, len(flat_q), n_pairs):
+        pairs = slice(pair, pair + n_pairs)
+        keys = flat_k[pairs].transpose(1, 2)
+        for row in range(0, n_queries, n_rows):
+            part = (pairs, slice(row, row + n_rows))
+            scores = torch.bmm(flat_q[part], keys)
+            torch.bmm(scores.softmax(-1), flat_v[pairs], out=flat_out[part])
+    return out
 
 
 def attend_in_band(rows: Rows, packing: Packing, out: torch.Tensor, band: Band | None) -> None:

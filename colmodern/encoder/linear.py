@@ -28,6 +28,7 @@ class TorchLinear:
         self._weight, self._bias = weight, bias
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, out)."""
         return F.linear(x, self._weight, self._bias)
 
     def gelu(self, x: torch.Tensor) -> torch.Tensor:
@@ -52,6 +53,7 @@ class OneDnnLinear:
         self._run = torch.ops.mkldnn._linear_pointwise
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, out)."""
         found: torch.Tensor = self._run(x, self._weight, self._bias, "none", [], "")
         return found
 
@@ -73,7 +75,7 @@ def make_linear(weight: torch.Tensor, bias: torch.Tensor | None) -> Linear:
 
 def has_onednn(weight: torch.Tensor) -> bool:
     """Whether this torch has oneDNN's operators for the weight's device and dtype."""
-    is_here = weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
+    is_here = weight.device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if not (is_here and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
         return False
     if weight.dtype == torch.bfloat16:

@@ -16,12 +16,26 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from colmodern.encoder.attention import Band, Rows, attend_in_band, attend_to_texts, make_band
+from colmodern.encoder.attention import Rows, attend_in_band, attend_to_texts, make_band
 from colmodern.encoder.linear import Linear, make_linear
 from colmodern.encoder.packing import Indices, Packing, pack
+from colmodern.encoder.varlen import VarlenAttention
 
-_CHUNK = {"cpu": 512, "cuda": 65_536}  # rows between attentions at a time: a CPU's cache holds them
+_CHUNK = {"cpu": 512, "cuda": 16_384}  # rows between attentions at a time: a CPU's cache holds them
 Rotation = tuple[torch.Tensor, torch.Tensor]  # cos and sin, (n_tokens, 1, 1, head_dim / 2) float32
+
+
+class Norm:
+    """Layer norm of float32 rows, in the dtype that the products take."""
+
+    def __init__(self, norm: torch.nn.LayerNorm, dtype: torch.dtype) -> None:
+        self._weight = norm.weight.detach().float()
+        self._bias = None if norm.bias is None else norm.bias.detach().float()
+        self._eps, self._dtype = norm.eps, dtype
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, hidden) float32 to (n, hidden)."""
+        return F.layer_norm(x, x.shape[1:], self._weight, self._bias, self._eps).to(self._dtype)
 
 
 @dataclass(frozen=True)
@@ -36,19 +50,6 @@ class Layer:
     mlp_in: Linear
     mlp_gate: Linear
     mlp_out: Linear
-
-
-class Norm:
-    """Layer norm of float32 rows, in the dtype that the products take."""
-
-    def __init__(self, norm: torch.nn.LayerNorm, dtype: torch.dtype) -> None:
-        self._weight = norm.weight.detach().float()
-        self._bias = None if norm.bias is None else norm.bias.detach().float()
-        self._eps, self._dtype = norm.eps, dtype
-
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """(n, hidden) float32 to (n, hidden)."""
-        return F.layer_norm(x, x.shape[1:], self._weight, self._bias, self._eps).to(self._dtype)
 
 
 class PackedModernBert:
@@ -89,12 +90,18 @@ class PackedModernBert:
     def _run_layers(self, x: torch.Tensor, packing: Packing) -> torch.Tensor:
         like = torch.empty(0, dtype=self._dtype, device=self._device)
         rows = Rows(len(x), like, shape=self._heads, half=self._half)
-        band = make_band(packing, self._half, like)
+        varlen = VarlenAttention.of(packing, like)
+        band = None if varlen else make_band(packing, self._half, like)
         rotations = {kind: self._rotation(kind, packing) for kind in self._rotary}
         found = torch.empty(x.shape, dtype=self._dtype, device=self._device)
         for layer in self._layers:
             self._write_qkv(layer, x, rows, rotations[layer.is_local])
-            _attend(layer, rows, packing, found, band)
+            if varlen:
+                varlen(rows, found, half=self._half if layer.is_local else -1)
+            elif layer.is_local:
+                attend_in_band(rows, packing, found, band)
+            else:
+                attend_to_texts(rows, packing, found)
             for chunk, attention in zip(self._chunks(x), self._chunks(found), strict=True):
                 chunk += layer.attention_out(attention)
                 normed = layer.mlp_norm(chunk)
@@ -103,16 +110,16 @@ class PackedModernBert:
         return x
 
     def _write_qkv(self, layer: Layer, x: torch.Tensor, rows: Rows, rotation: Rotation) -> None:
-        parts = (self._chunks(part) for part in (x, rows.qkv, *rotation))
-        for chunk, qkv, cos, sin in zip(*parts, strict=True):
-            norm = layer.attention_norm
+        norm, targets = layer.attention_norm, rows.qkv.permute(2, 0, 1, 3)
+        parts = (self._chunks(part) for part in (x, targets, *rotation))
+        for chunk, target, cos, sin in zip(*parts, strict=True):
             normed = chunk.to(self._dtype) if norm is None else norm(chunk)
-            qkv.copy_(layer.qkv(normed).view(qkv.shape))
-            _rotate(qkv[:, :2], cos, sin)
+            qkv = layer.qkv(normed).view(target.shape)
+            _rotate(qkv[:, :2], cos, sin, target[:, :2])
+            target[:, 2] = qkv[:, 2]
 
     def _chunks(self, rows: torch.Tensor) -> Iterator[torch.Tensor]:
-        size = _CHUNK.get(self._device.type, _CHUNK["cuda"])
-        return iter(rows.split(size))
+        return iter(torch.split(rows, chunk_rows(self._device.type)))
 
     def _rotation(self, is_local: bool, packing: Packing) -> Rotation:
         module, options = self._rotary[is_local]
@@ -134,30 +141,20 @@ class PackedModernBert:
         return torch.from_numpy(np.concatenate(rows)).to(self._device)
 
 
-def is_modernbert(config: Any) -> bool:
-    """Whether a transformers config is of a ModernBERT encoder."""
-    return getattr(config, "model_type", None) == "modernbert"
+def chunk_rows(device_type: str) -> int:
+    """Rows that go through the products between two attentions at a time."""
+    return _CHUNK.get(device_type, _CHUNK["cuda"])
 
 
-def _attend(
-    layer: Layer, rows: Rows, packing: Packing, found: torch.Tensor, band: Band | None
-) -> None:
-    if layer.is_local:
-        attend_in_band(rows, packing, found, band)
-    else:
-        attend_to_texts(rows, packing, found)
+def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, out: torch.Tensor) -> None:
+    """Rotary position embedding, computed in float32.
 
-
-def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> None:
-    """Rotary position embedding in place, computed in float32.
-
-    x: (n, 2, n_heads, head_dim); dimension i turns with dimension i + head_dim / 2
+    x, out: (n, 2, n_heads, head_dim); dimension i turns with dimension i + head_dim / 2
     """
     middle = x.shape[-1] // 2
     first, second = x[..., :middle].float(), x[..., middle:].float()
-    turned = (first * cos).addcmul_(second, sin, value=-1)
-    x[..., middle:] = (second * cos).addcmul_(first, sin)
-    x[..., :middle] = turned
+    out[..., :middle] = (first * cos).addcmul_(second, sin, value=-1)
+    out[..., middle:] = (second * cos).addcmul_(first, sin)
 
 
 def _rotary_modules(model: Any) -> dict[bool, tuple[Any, dict[str, str]]]:
@@ -165,7 +162,8 @@ def _rotary_modules(model: Any) -> dict[bool, tuple[Any, dict[str, str]]]:
     if hasattr(model, "rotary_emb"):  # transformers 5: one module
         names = {True: "sliding_attention", False: "full_attention"}
         return {kind: (model.rotary_emb, {"layer_type": name}) for kind, name in names.items()}
-    config, found = model.config, {}
+    config = model.config
+    found: dict[bool, tuple[Any, dict[str, str]]] = {}
     for i, layer in enumerate(model.layers):
         found.setdefault(_is_local(config, i), (layer.attn.rotary_emb, {}))
     return found
@@ -197,9 +195,7 @@ def _take_layer(layer: Any, number: int, config: Any) -> Layer:
 def _take(linear: torch.nn.Linear, *, n_parts: int = 1) -> list[Linear]:
     """The layer cut along its output; the module's own weights are freed."""
     weights = linear.weight.detach().chunk(n_parts)
-    biases = (
-        [None] * n_parts if linear.bias is None else list(linear.bias.detach().chunk(n_parts))
-    )
+    biases = [None] * n_parts if linear.bias is None else list(linear.bias.detach().chunk(n_parts))
     made = [make_linear(weight, bias) for weight, bias in zip(weights, biases, strict=True)]
     linear.weight = torch.nn.Parameter(weights[0].new_empty(0), requires_grad=False)
     return made
