@@ -10,11 +10,13 @@ ModernBERT's tokenizer.json. FOLDERs are collections in the BEIR layout. "mixed"
 of 32 texts of like length, taken evenly from a sorted sample of 4,096 passages, so that a peer
 that sorts its texts pads no more than on a large collection; texts are cut at 8,192 tokens, which
 for "long" all are. Rows are appended to experiments/results/encode.csv: tokens are the texts' own,
-overhead is the share of the time outside the model, peaks are resident memory of the process.
+overhead is the share of the time outside the model, memory is resident: with the model loaded, and
+the peak while it encodes.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import subprocess
@@ -46,7 +48,7 @@ COLUMNS = (
     "seconds",
     "tokens_per_s",
     "overhead",
-    "loaded_peak_mb",
+    "loaded_mb",
     "peak_mb",
 )
 SHAPES: dict[str, dict[str, int]] = {
@@ -63,7 +65,6 @@ SHAPES: dict[str, dict[str, int]] = {
         "num_attention_heads": 6,
     },
 }
-PACKAGES = {"colmodern": "colmodern", "pylate": "pylate"}
 LENGTH, BATCH, POOL = 8192, 32, 4096
 _WORKER = Path(__file__).with_name("encode_worker.py")
 
@@ -161,33 +162,18 @@ def main(tokenizer: Path, **options: Any) -> None:
     for shape in options["shapes"]:
         with tempfile.TemporaryDirectory() as folder:
             write_model(Path(folder), tokenizer, shape)
-            for kind in texts:
-                for dtype in options["dtypes"]:
-                    for engine in options["engines"].split(","):
-                        python = pythons.get(engine, sys.executable)
-                        request = {
-                            "engine": engine,
-                            "model": folder,
-                            "dtype": dtype,
-                            "texts": texts[kind],
-                            "document_length": LENGTH,
-                            "options": json.loads(options["options"]),
-                            "threads": options["threads"],
-                        }
-                        answer = run_worker(python, request, options["timeout"])
-                        row = {
-                            **common,
-                            "engine": engine,
-                            "version": version(python, engine),
-                            "options": options["options"],
-                            "shape": shape,
-                            "dtype": dtype,
-                            "texts": kind,
-                            "threads": options["threads"],
-                            **figures(answer, lengths[kind]),
-                        }
-                        append_rows(options["results"] / "encode.csv", [row], COLUMNS)
-                        click.echo(" ".join(f"{name}={row[name]}" for name in COLUMNS[3:]))
+            grid = itertools.product(texts, options["dtypes"], options["engines"].split(","))
+            for kind, dtype, engine in grid:
+                python = pythons.get(engine, sys.executable)
+                same = {"engine": engine, "dtype": dtype, "threads": options["threads"]}
+                request = {**same, "model": folder, "texts": texts[kind], "document_length": LENGTH}
+                request["options"] = json.loads(options["options"])
+                answer = run_worker(python, request, options["timeout"])
+                row = {**common, **same, "shape": shape, "texts": kind}
+                row |= {"version": version(python, engine), "options": options["options"]}
+                row |= figures(answer, lengths[kind])
+                append_rows(options["results"] / "encode.csv", [row], COLUMNS)
+                click.echo(" ".join(f"{name}={row[name]}" for name in COLUMNS[3:]))
 
 
 def figures(answer: dict[str, Any], lengths: list[int]) -> dict[str, Any]:
@@ -200,7 +186,7 @@ def figures(answer: dict[str, Any], lengths: list[int]) -> dict[str, Any]:
         "seconds": round(seconds, 2),
         "tokens_per_s": round(sum(lengths) / seconds, 1),
         "overhead": round(1 - forward_s / seconds, 4) if forward_s else "",
-        "loaded_peak_mb": round(answer["loaded_peak_mb"]),
+        "loaded_mb": round(answer["loaded_mb"]),
         "peak_mb": round(answer["peak_mb"]),
     }
 
