@@ -25,6 +25,14 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _is_size(value: object, info: ValidationInfo) -> str:
+    parse_bytes(str(value), name=str(info.field_name))
+    return str(value)
+
+
+Size = Annotated[str, BeforeValidator(_is_size)]  # bytes, as 512M or 2G
+
+
 class DatasetConfig(_Model):
     """Which collection, and how its texts are read."""
 
@@ -75,10 +83,18 @@ class EncoderConfig(_Model):
     devices: tuple[str, ...] | None = Field(
         None, min_length=1, description="that share the documents, as [cuda:0, cuda:1]"
     )
-    dtype: Literal["float32", "bfloat16", "float16"] = Field(
-        "float32", description="of weights and activations"
+    dtype: Literal["float32", "bfloat16", "float16", "auto"] = Field(
+        "float32",
+        description="of weights and activations; auto: bfloat16 where the device has it built in",
     )
-    attention: Literal["sdpa", "eager"] = Field("sdpa", description="transformers implementation")
+    attention: Literal["auto", "packed", "sdpa", "eager"] = Field(
+        "auto",
+        description="packed: ModernBERT without padding; sdpa, eager: of transformers; "
+        "auto: packed where it fits, else sdpa",
+    )
+    max_memory: Size | None = Field(
+        None, description="of a batch, beside model and result, as 2G; null: no ceiling"
+    )
     projection_dim: int | None = Field(
         None, ge=1, description="width of a new, untrained projection on a plain backbone"
     )
@@ -130,14 +146,6 @@ class StorageConfig(_Model):
         ge=1,
         description="tokens in a shard, estimated; an interrupted run loses at most one",
     )
-
-
-def _is_size(value: object, info: ValidationInfo) -> str:
-    parse_bytes(str(value), name=str(info.field_name))
-    return str(value)
-
-
-Size = Annotated[str, BeforeValidator(_is_size)]  # bytes, as 512M or 2G
 
 
 class ExactIndexConfig(_Model):

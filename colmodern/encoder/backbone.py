@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 
 from colmodern.errors import CheckpointError, ConfigError
 
-ATTENTIONS = ("sdpa", "eager")
+ATTENTIONS = ("auto", "packed", "sdpa", "eager")
 _TOKENIZERS = ("tokenizer.json", "vocab.*", "*.model")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -23,7 +23,7 @@ def load_backbone(
     """The model without its head, in evaluation mode, and its tokenizer.
 
     dtype: one of DTYPES; transformers keeps rotary frequencies in float32 whatever it is
-    attention: one of ATTENTIONS, as transformers names its implementations
+    attention: "sdpa", "eager" or "packed", which replaces what transformers runs
 
     Raises CheckpointError when the files do not make a model, lack some of its weights or have
     no tokenizer.
@@ -45,7 +45,7 @@ def load_backbone(
             model, report = AutoModel.from_pretrained(
                 folder,
                 config=config,
-                attn_implementation=attention,
+                attn_implementation="sdpa" if attention == "packed" else attention,
                 **{dtype_option: pick_dtype(dtype)},
                 trust_remote_code=trust_remote_code,
                 output_loading_info=True,
@@ -72,6 +72,24 @@ def pick_dtype(dtype: str) -> torch.dtype:
     if dtype not in DTYPES:
         raise ConfigError(f"dtype={dtype!r} is not one of {', '.join(DTYPES)}")
     return DTYPES[dtype]
+
+
+def resolve_attention(attention: str, config: Mapping[str, Any]) -> str:
+    """The implementation of that name, for "auto" packed where the backbone has it, else sdpa.
+
+    config: the backbone's config.json
+
+    Raises ConfigError for others than ATTENTIONS, and for packed where it does not fit.
+    """
+    if attention not in ATTENTIONS:
+        raise ConfigError(f"attention={attention!r} is not one of {', '.join(ATTENTIONS)}")
+    fits = config.get("model_type") == "modernbert" and "auto_map" not in config
+    if attention == "packed" and not fits:
+        raise ConfigError(
+            f"attention='packed' is for ModernBERT, and this is {config.get('model_type')!r} or has "
+            "code of its own; use auto or sdpa"
+        )
+    return ("packed" if fits else "sdpa") if attention == "auto" else attention
 
 
 def _remote_code_cure(message: str) -> str:

@@ -16,29 +16,42 @@ logger = logging.getLogger(__name__)
 Indices = npt.NDArray[np.int64]
 
 
-def token_batches(lengths: npt.NDArray[np.int64], max_tokens: int) -> Iterator[Indices]:
-    """Indices of texts, longest first, so that a padded batch has at most ``max_tokens`` cells.
+def token_batches(
+    lengths: npt.NDArray[np.int64], max_tokens: int, *, is_packed: bool = False
+) -> Iterator[Indices]:
+    """Indices of texts, longest first, at most ``max_tokens`` a batch.
 
     lengths: (n_texts,) tokens of each text; one longer than ``max_tokens`` comes alone
+    is_packed: count the texts' own tokens; else cells, as many for each as the longest has
     """
     order = np.argsort(-lengths, kind="stable")
+    ends = np.cumsum(lengths[order])
     start = 0
     while start < len(order):
-        longest = max(1, int(lengths[order[start]]))
-        stop = start + max(1, max_tokens // longest)
+        if is_packed:
+            before = int(ends[start] - lengths[order[start]])
+            n_texts = int(np.searchsorted(ends, before + max_tokens, side="right")) - start
+        else:
+            n_texts = max_tokens // max(1, int(lengths[order[start]]))
+        stop = start + max(1, n_texts)
         yield order[start:stop]
         start = stop
 
 
 def run_in_budget(
-    lengths: npt.NDArray[np.int64], max_tokens: int, run: Callable[[Indices], None]
+    lengths: npt.NDArray[np.int64],
+    max_tokens: int,
+    run: Callable[[Indices], None],
+    *,
+    is_packed: bool = False,
 ) -> int:
     """Call ``run`` on every batch; when memory ends, halve the budget and go on.
 
-    Returns the budget that the last batch ran under, a good one to begin the next call with.
+    Arguments as of ``token_batches``. Returns the budget that the last batch ran under, a good
+    one to begin the next call with.
     Raises ResourceError when a single text does not fit.
     """
-    waiting = list(token_batches(lengths, max_tokens))[::-1]
+    waiting = list(token_batches(lengths, max_tokens, is_packed=is_packed))[::-1]
     while waiting:
         batch = waiting.pop()
         try:
@@ -56,7 +69,8 @@ def run_in_budget(
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             rest = np.concatenate([batch, *waiting[::-1]])
-            waiting = [rest[i] for i in token_batches(lengths[rest], max_tokens)][::-1]
+            batches = token_batches(lengths[rest], max_tokens, is_packed=is_packed)
+            waiting = [rest[i] for i in batches][::-1]
     return max_tokens
 
 

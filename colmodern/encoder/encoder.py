@@ -12,10 +12,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from colmodern.encoder.backbone import ATTENTIONS, load_backbone, pick_dtype
+from colmodern.config.units import parse_bytes
+from colmodern.encoder.backbone import load_backbone, pick_dtype, resolve_attention
 from colmodern.encoder.batching import Indices, run_in_budget
 from colmodern.encoder.checkpoint import Checkpoint, read_checkpoint
 from colmodern.encoder.formats import longest_input
+from colmodern.encoder.memory import tokens_within
+from colmodern.encoder.modernbert import PackedModernBert
+from colmodern.encoder.padded import PaddedBackbone
+from colmodern.encoder.precision import resolve_dtype
 from colmodern.encoder.projection import Projection, seeded_layer
 from colmodern.encoder.settings import EncoderSettings, Role
 from colmodern.encoder.tokenizer import TextTokenizer, TokenizedTexts
@@ -41,19 +46,20 @@ class Encoder:
         attention: str,
         trust_remote_code: bool,
         projection: tuple[int, int] | None,
+        max_memory: int | None,
     ) -> None:
         """Use ``from_pretrained``; projection is (dim, seed) of a new layer, or None."""
         self.checkpoint = checkpoint
         self.settings = settings
         self.device = pick_device(device)
-        self.dtype = dtype
-        self.attention = attention
+        self.dtype = resolve_dtype(dtype, self.device)
+        self.attention = resolve_attention(attention, checkpoint.config)
         self.trust_remote_code = trust_remote_code
         self.new_projection = projection
         model, tokenizer = load_backbone(
             checkpoint.backbone,
-            dtype=dtype,
-            attention=attention,
+            dtype=self.dtype,
+            attention=self.attention,
             trust_remote_code=trust_remote_code,
         )
         self.tokenizer = TextTokenizer(tokenizer, settings)
@@ -62,9 +68,16 @@ class Encoder:
         if projection is not None:
             layers = (*layers, seeded_layer(hidden_size, projection[0], seed=projection[1]))
         self.dim = len(layers[-1].weight) if layers else hidden_size
-        self._model = model.to(self.device)
-        self._projection = Projection(layers).to(self.device, pick_dtype(dtype))
-        self._max_tokens = 65_536 if self.device.startswith("cuda") else 4_096
+        self._projection = Projection(layers).to(self.device, pick_dtype(self.dtype))
+        self.max_memory = max_memory
+        self._model_config = model.config
+        self._max_tokens = self._tokens_at_once()
+        model = model.to(self.device)
+        self._backbone = (
+            PackedModernBert(model)
+            if self.attention == "packed"
+            else PaddedBackbone(model, pad_id=self.tokenizer.pad_id)
+        )
 
     @classmethod
     def from_pretrained(
@@ -74,18 +87,23 @@ class Encoder:
         revision: str | None = None,
         device: str = "auto",
         dtype: str = "float32",
-        attention: str = "sdpa",
+        attention: str = "auto",
         trust_remote_code: bool = False,
         projection_dim: int | None = None,
         seed: int = 0,
+        max_memory: int | str | None = None,
         **settings: Any,
     ) -> Encoder:
         """Load a PyLate, Stanford, sentence-transformers multi-vector or plain checkpoint.
 
         name_or_path: a folder, a hub name, or "package:NAME/FOLDER" in an installed package
-        dtype: "float32", "bfloat16" or "float16", of weights and activations
+        dtype: "float32", "bfloat16" or "float16", of weights and activations; "auto" takes
+            bfloat16 where the device has instructions for it, else float32
+        attention: "packed" (ModernBERT without padding), transformers' "sdpa" or "eager"; "auto"
+            takes packed where it fits, else sdpa
         projection_dim: for a plain backbone, the width of a new, untrained projection
         seed: of that projection
+        max_memory: bytes that a batch may take beside the model and the result, as "2G"
         settings: fields of EncoderSettings that replace the checkpoint's
 
         Raises CheckpointError when the checkpoint cannot be read, ConfigError when a setting
@@ -102,9 +120,8 @@ class Encoder:
         longest = longest_input(checkpoint.config)
         chosen = checkpoint.settings.clipped(longest=longest).override(settings)
         chosen.check(longest=longest)
-        pick_dtype(dtype)
-        if attention not in ATTENTIONS:
-            raise ConfigError(f"attention={attention!r} is not one of {', '.join(ATTENTIONS)}")
+        if dtype != "auto":
+            pick_dtype(dtype)
         return cls(
             checkpoint,
             chosen,
@@ -113,6 +130,7 @@ class Encoder:
             attention=attention,
             trust_remote_code=trust_remote_code,
             projection=None if projection_dim is None else (projection_dim, seed),
+            max_memory=None if max_memory is None else parse_bytes(max_memory, name="max_memory"),
         )
 
     def with_settings(self, **settings: Any) -> Encoder:
@@ -128,6 +146,7 @@ class Encoder:
         other = copy.copy(self)
         other.settings = chosen
         other.tokenizer = self.tokenizer.with_settings(chosen)
+        other._max_tokens = other._tokens_at_once()
         return other
 
     def encode_queries(
@@ -172,18 +191,20 @@ class Encoder:
         begins_text = tokenized.begins_text
 
         def run(batch: Indices) -> None:
-            embeddings = self._forward(tokenized, batch)
-            if not np.isfinite(embeddings).all():
+            rows = self._forward(tokenized, batch)
+            if not np.isfinite(rows).all():
                 raise ConfigError(
                     f"dtype={self.dtype!r}: the model gives embeddings that are not finite; "
                     "use float32 or bfloat16, or check its weights"
                 )
-            for row, text in enumerate(batch):
-                scored = tokenized.scored[text]
-                values[offsets[text] : offsets[text + 1]] = embeddings[row, : len(scored)][scored]
+            ends = np.cumsum(tokenized.lengths[batch])
+            for text, embedded in zip(batch, np.split(rows, ends[:-1]), strict=True):
+                values[offsets[text] : offsets[text + 1]] = embedded[tokenized.scored[text]]
             progress.advance(int(begins_text[batch].sum()))
 
-        self._max_tokens = run_in_budget(tokenized.lengths, self._max_tokens, run)
+        self._max_tokens = run_in_budget(
+            tokenized.lengths, self._max_tokens, run, is_packed=self.attention == "packed"
+        )
         pairs = zip(tokenized.ids, tokenized.scored, strict=True)
         ids = [ids[scored] for ids, scored in pairs]
         # windows of a text follow each other, and each of its tokens is scored in one of them
@@ -204,25 +225,37 @@ class Encoder:
 
     @torch.inference_mode()
     def _forward(self, tokenized: TokenizedTexts, batch: Indices) -> npt.NDArray[np.float32]:
-        """(n_texts, longest, dim) unit rows; rows past a text's end mean nothing."""
-        longest = max(len(tokenized.ids[text]) for text in batch)
-        if longest == 0:  # a tokenizer without special tokens, and nothing but empty texts
-            return np.zeros((len(batch), 0, self.dim), np.float32)
-        ids = np.full((len(batch), longest), self.tokenizer.pad_id, np.int64)
-        for row, text in enumerate(batch):
-            ids[row, : len(tokenized.ids[text])] = tokenized.ids[text]
-        mask = np.arange(longest) < tokenized.attended[batch][:, None]
+        """(n_tokens, dim) unit rows, texts of the batch one after another."""
+        ids = [tokenized.ids[text] for text in batch]
         # the dtype is ours to say, also inside a caller's autocast
         with torch.autocast(torch.device(self.device).type, enabled=False):
-            output = self._model(
-                input_ids=torch.from_numpy(ids).to(self.device),
-                attention_mask=torch.from_numpy(mask.astype(np.int64)).to(self.device),
-            )
-            projected = self._projection(output.last_hidden_state).float()
+            hidden = self._backbone(ids, tokenized.attended[batch])
+            projected = self._projection(hidden.to(pick_dtype(self.dtype))).float()
         unit: npt.NDArray[np.float32] = (
             torch.nn.functional.normalize(projected, dim=-1).cpu().numpy()
         )
         return unit
+
+    def _tokens_at_once(self) -> int:
+        """Tokens of a batch; raises ConfigError when max_memory does not hold the longest text."""
+        most = 65_536 if self.device.startswith("cuda") else 4_096
+        if self.max_memory is None:
+            return most
+        longest = max(self.settings.document_length, self.settings.query_length)
+        found = tokens_within(
+            self.max_memory,
+            self._model_config,
+            device=self.device,
+            dtype=pick_dtype(self.dtype),
+            attention=self.attention,
+            longest=longest,
+        )
+        if found < longest:
+            raise ConfigError(
+                f"max_memory={self.max_memory} holds {found} tokens, but a text may have {longest}; raise "
+                "it, or lower document_length and query_length"
+            )
+        return min(most, found)
 
     @cached_property
     def weights_sha256(self) -> str:

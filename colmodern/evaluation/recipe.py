@@ -46,6 +46,7 @@ EFFECTS: dict[str, Effect] = {
     "config.encoder.dtype": Effect.SCORE,
     "config.encoder.attention": Effect.PERHAPS,
     "config.encoder.devices": Effect.PERHAPS,
+    "config.encoder.max_memory": Effect.PERHAPS,  # other batches round in other ways
     "config.encoder.overflow": Effect.SCORE,
     "config.encoder.overlap": Effect.SCORE,
     "config.encoder.pool_factor": Effect.SCORE,

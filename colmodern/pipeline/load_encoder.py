@@ -26,6 +26,7 @@ def encoder_from_config(config: EncoderConfig) -> Encoder:
         trust_remote_code=config.trust_remote_code,
         projection_dim=config.projection_dim,
         seed=config.seed,
+        max_memory=config.max_memory,
         **config.settings(),
     )
 

@@ -53,6 +53,7 @@ def recipe_of(encoder: Encoder) -> dict[str, Any]:
         "trust_remote_code": encoder.trust_remote_code,
         "projection_dim": dim,
         "seed": seed,
+        "max_memory": encoder.max_memory,
         **encoder.settings.as_overrides(),
     }
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -20,6 +22,17 @@ def test_batches_hold_every_text_once_within_the_budget(sizes: list[int], budget
         assert len(batch) == 1 or len(batch) * max(sizes_array[batch]) <= budget
     longest = [max(sizes_array[batch]) for batch in batches]
     assert longest == sorted(longest, reverse=True)
+
+
+@given(lengths, st.integers(1, 120))
+def test_packed_batches_are_filled_with_the_texts_own_tokens(sizes: list[int], budget: int) -> None:
+    sizes_array = np.array(sizes, dtype=np.int64)
+    batches = list(token_batches(sizes_array, budget, is_packed=True))
+    assert sorted(i for batch in batches for i in batch) == list(range(len(sizes)))
+    for batch in batches:
+        assert len(batch) == 1 or sizes_array[batch].sum() <= budget
+    for batch, following in itertools.pairwise(batches):
+        assert sizes_array[batch].sum() + sizes_array[following[0]] > budget
 
 
 @given(lengths, st.integers(50, 120))

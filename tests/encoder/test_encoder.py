@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from colmodern import Encoder
-from colmodern.encoder import backbone
+from colmodern.encoder import backbone, precision
 from colmodern.errors import CheckpointError, ConfigError, InputError, ResourceError
 from colmodern.progress import Silent
 
@@ -25,6 +25,58 @@ def test_rows_are_unit_and_carry_their_token_ids(pylate_bert: Path) -> None:
     tokenized = encoder.tokenize(TEXTS, "document")
     kept = [ids[scored] for ids, scored in zip(tokenized.ids, tokenized.scored, strict=True)]
     assert np.array_equal(embeddings.token_ids, np.concatenate(kept))
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "resolved"),
+    [
+        ("modernbert", "auto", "packed"),
+        ("modernbert", "sdpa", "sdpa"),
+        ("bert", "auto", "sdpa"),
+        ("bert", "eager", "eager"),
+    ],
+)
+def test_attention_is_recorded_as_what_ran(model: str, asked: str, resolved: str, request) -> None:
+    folder = request.getfixturevalue(model)
+    encoder = Encoder.from_pretrained(folder, attention=asked)
+    assert encoder.describe()["attention"] == resolved
+    same = Encoder.from_pretrained(folder, attention=resolved)
+    assert encoder.fingerprint("document") == same.fingerprint("document")
+    if asked != resolved:
+        other = Encoder.from_pretrained(folder, attention="eager")
+        assert encoder.fingerprint("document") != other.fingerprint("document")
+
+
+def test_dtype_auto_is_recorded_as_what_ran(bert: Path) -> None:
+    encoder = Encoder.from_pretrained(bert, dtype="auto", device="cpu")
+    resolved = "bfloat16" if precision.has_bfloat16("cpu") else "float32"
+    assert encoder.describe()["dtype"] == resolved
+    same = Encoder.from_pretrained(bert, dtype=resolved)
+    assert encoder.fingerprint("query") == same.fingerprint("query")
+
+
+def test_packed_is_refused_where_it_does_not_fit(bert: Path) -> None:
+    with pytest.raises(ConfigError, match="attention='packed' is for ModernBERT"):
+        Encoder.from_pretrained(bert, attention="packed")
+
+
+@pytest.mark.parametrize("attention", ["packed", "sdpa"])
+def test_max_memory_below_one_text_is_refused(modernbert: Path, attention: str) -> None:
+    with pytest.raises(ConfigError, match=r"max_memory=1000000 holds \d+ tokens, but a text may"):
+        Encoder.from_pretrained(modernbert, max_memory="1M", attention=attention)
+
+
+def test_max_memory_lowers_the_batch_and_changes_nothing_else(modernbert: Path) -> None:
+    base = Encoder.from_pretrained(modernbert, document_length=40, query_length=40)
+    tight = Encoder.from_pretrained(
+        modernbert, document_length=40, query_length=40, max_memory="19M"
+    )
+    assert tight._max_tokens < base._max_tokens
+    assert tight.fingerprint("document") == base.fingerprint("document")
+    texts = TEXTS * 3
+    np.testing.assert_allclose(
+        tight.encode_documents(texts).values, base.encode_documents(texts).values, atol=2e-5
+    )
 
 
 @pytest.mark.parametrize("fixture", ["bert", "modernbert", "pylate_bert"])
@@ -281,11 +333,13 @@ def test_embeddings_that_are_not_finite_are_refused(bert: Path, tmp_path: Path) 
 
 
 def test_rotary_frequencies_stay_float32_in_half_precision(modernbert: Path) -> None:
-    encoder = Encoder.from_pretrained(modernbert, dtype="bfloat16")
-    frequencies = [b for name, b in encoder._model.named_buffers() if "inv_freq" in name]
+    model, _ = backbone.load_backbone(
+        modernbert, dtype="bfloat16", attention="packed", trust_remote_code=False
+    )
+    frequencies = [b for name, b in model.named_buffers() if "inv_freq" in name]
     assert frequencies
     assert {b.dtype for b in frequencies} == {torch.float32}
-    assert next(encoder._model.parameters()).dtype == torch.bfloat16
+    assert next(model.parameters()).dtype == torch.bfloat16
 
 
 def test_a_callers_autocast_changes_nothing(modernbert: Path) -> None:

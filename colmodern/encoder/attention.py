@@ -1,0 +1,178 @@
+"""Attention over texts laid end to end: whole texts, or each token's window alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from colmodern.encoder.packing import Packing
+
+# queries that share their keys: small ones waste least of a window, GPUs want larger products
+_BLOCK = {"cpu": 32, "cuda": 128}
+_PIECE = 1 << 21  # scores in memory at a time: a CPU's cache holds them
+
+
+@dataclass(frozen=True)
+class Band:
+    """What the rows of long texts see in a layer with a window.
+
+    half: tokens seen to either side
+    n_rows: rows of the texts it is for, the first ones
+    mask: (n_blocks, 1, block, block + 2 * half) 0 where a key is seen, else -inf
+    blind: (n,) rows that see no key at all: expansion tokens, not attended to, far from the text
+    """
+
+    half: int
+    n_rows: int
+    mask: torch.Tensor
+    blind: torch.Tensor
+
+    @property
+    def block(self) -> int:
+        """Queries that share their keys."""
+        return self.mask.shape[2]
+
+
+class Rows:
+    """Queries, keys and values of every row, with a margin so that all windows lie inside.
+
+    qkv: (3, n_heads, n_tokens, head_dim) a view without the margin
+    """
+
+    def __init__(
+        self, n_tokens: int, like: torch.Tensor, *, shape: tuple[int, int], half: int
+    ) -> None:
+        """like: of the device and dtype wanted; shape: (n_heads, head_dim)."""
+        n_heads, head_dim = shape
+        self.margin = half
+        # the last block may reach past the last row
+        n_rows = half + n_tokens + block_of(like.device) + half
+        self._all = torch.empty(
+            (3, n_heads, n_rows, head_dim), dtype=like.dtype, device=like.device
+        )
+        self._all[:, :, :half] = 0  # masked, but 0 times what malloc left there may be nan
+        self._all[:, :, half + n_tokens :] = 0
+        self.qkv = self._all[:, :, half : half + n_tokens]
+
+    def windows(self, part: int, first: int, n_blocks: int, block: int, size: int) -> torch.Tensor:
+        """(n_blocks, n_heads, size, head_dim) view: ``size`` rows from every ``block``-th row.
+
+        part: 0 queries, 1 keys, 2 values
+        first: row of the first window, from -margin
+        """
+        rows = self._all[part]
+        head, row, column = rows.stride()
+        return rows.as_strided(
+            (n_blocks, rows.shape[0], size, rows.shape[2]),
+            (block * row, head, row, column),
+            rows.storage_offset() + (self.margin + first) * row,
+        )
+
+
+def block_of(device: torch.device) -> int:
+    """Queries that share their keys on this device."""
+    return _BLOCK.get(device.type, _BLOCK["cuda"])
+
+
+def make_band(packing: Packing, half: int, like: torch.Tensor) -> Band | None:
+    """The band of the texts with more than ``half`` + 1 tokens; shorter ones see all of theirs.
+
+    like: of the device and dtype of the activations
+    """
+    n_rows = packing.n_longer_than(half + 1)
+    if n_rows == 0:
+        return None
+    block = block_of(like.device)
+    n_blocks = -(-n_rows // block)
+    texts = np.full(half + n_blocks * block + half, -1)  # rows of the margins belong to no text
+    texts[half : half + n_rows] = packing.texts()[:n_rows]
+    is_key = np.zeros(len(texts), np.bool_)
+    is_key[half : half + n_rows] = packing.is_attended()[:n_rows]
+    device = like.device
+    text, key = torch.from_numpy(texts).to(device), torch.from_numpy(is_key).to(device)
+    size = block + 2 * half
+    queries = text[half : half + n_blocks * block].view(n_blocks, block, 1)
+    offsets = torch.arange(block, device=device)[:, None]
+    distance = torch.arange(size, device=device) - half - offsets
+    is_seen = text.unfold(0, size, block)[:, None] == queries
+    is_seen &= key.unfold(0, size, block)[:, None]
+    is_seen &= distance.abs() <= half
+    is_blind = ~is_seen.any(dim=2)
+    mask = torch.zeros(is_seen.shape, dtype=like.dtype, device=like.device)
+    # a row of -inf alone would be nan; its output is set to 0 afterwards
+    mask.masked_fill_(~is_seen & ~is_blind[:, :, None], -torch.inf)
+    blind = is_blind.view(-1)[:n_rows].nonzero().view(-1)
+    return Band(half, n_rows, mask[:, None], blind)
+
+
+def attend_to_texts(rows: Rows, packing: Packing, out: torch.Tensor, *, start: int = 0) -> None:
+    """Every row sees the attended rows of its text.
+
+    out: (n_tokens, n_heads * head_dim) written from row ``start``, where a group begins
+    """
+    for group in packing.groups:
+        if group.start < start:
+            continue
+        target = out[group.start : group.stop]
+        if group.attended == 0:  # nothing to see adds nothing
+            target.zero_()
+            continue
+        qkv = rows.qkv[:, :, group.start : group.stop]
+        q, k, v = qkv.view(*qkv.shape[:2], group.n_texts, group.length, qkv.shape[3])
+        k, v = k[:, :, : group.attended], v[:, :, : group.attended]
+        found = _attend(q, k, v)
+        target.copy_(found.permute(1, 2, 0, 3).reshape(target.shape))
+
+
+def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """(n_heads, n_texts, length, head_dim) all; keys and values may be fewer than queries."""
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16:
+        return _attend_in_pieces(q, k, v)
+    found: torch.Tensor = F.scaled_dot_product_attention(
+        q.transpose(0, 1), k.transpose(0, 1), v.transpose(0, 1)
+    )
+    return found.transpose(0, 1)
+
+
+def _attend_in_pieces(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """The same by two products with bf16 scores between, as the eager implementation has them.
+
+    On CPUs torch's fused attention multiplies bf16 no faster than float32; oneDNN does.
+    """
+    n_queries, n_keys = q.shape[2], k.shape[2]
+    out = torch.empty_like(q, memory_format=torch.contiguous_format)
+    scaled = q * q.shape[3] ** -0.5
+    flat_q, flat_k, flat_v, flat_out = (x.reshape(-1, *x.shape[2:]) for x in (scaled, k, v, out))
+    n_rows = min(n_queries, max(1, _PIECE // n_keys))
+    n_pairs = max(1, _PIECE // (n_rows * n_keys))  # of a text and a head
+    for pair in range(0, len(flat_q), n_pairs):
+        pairs = slice(pair, pair + n_pairs)
+        keys = flat_k[pairs].transpose(1, 2)
+        for row in range(0, n_queries, n_rows):
+            part = (pairs, slice(row, row + n_rows))
+            scores = torch.bmm(flat_q[part], keys)
+            torch.bmm(scores.softmax(-1), flat_v[pairs], out=flat_out[part])
+    return out
+
+
+def attend_in_band(rows: Rows, packing: Packing, out: torch.Tensor, band: Band | None) -> None:
+    """Every row sees the attended rows of its text that are at most ``band.half`` away.
+
+    out: (n_tokens, n_heads * head_dim) is written
+    """
+    n_rows = 0
+    if band is not None:
+        n_rows, block, size = band.n_rows, band.block, band.mask.shape[3]
+        n_blocks = len(band.mask)
+        found = F.scaled_dot_product_attention(
+            rows.windows(0, 0, n_blocks, block, block),
+            rows.windows(1, -band.half, n_blocks, block, size),
+            rows.windows(2, -band.half, n_blocks, block, size),
+            attn_mask=band.mask,
+        )
+        out[:n_rows] = found.transpose(1, 2).reshape(n_blocks * block, -1)[:n_rows]
+        out[band.blind] = 0
+    attend_to_texts(rows, packing, out, start=n_rows)

@@ -1,0 +1,83 @@
+"""Linear layers with what follows them: in one pass over the output where oneDNN can."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+
+
+class Linear(Protocol):
+    """x @ weight.T + bias for (n, in) x, contiguous."""
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, out)."""
+
+    def gelu(self, x: torch.Tensor) -> torch.Tensor:
+        """Gelu of the output, the exact one."""
+
+    def times(self, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        """The output times (n, out) ``other``, which may be overwritten."""
+
+
+class TorchLinear:
+    """On any device, in any dtype."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+        self._weight, self._bias = weight, bias
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, out)."""
+        return F.linear(x, self._weight, self._bias)
+
+    def gelu(self, x: torch.Tensor) -> torch.Tensor:
+        """Gelu of the output, the exact one."""
+        return F.gelu(self(x))
+
+    def times(self, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        """The output times ``other``."""
+        return other.mul_(self(x))
+
+
+class OneDnnLinear:
+    """On a CPU: weights in oneDNN's own layout, and the second operation in the same pass.
+
+    In float32 its products are faster than those of the MKL that torch takes by itself, on AMD
+    above all. The operators are the ones that torch.compile emits.
+    """
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())
+        self._bias = bias
+        self._run = torch.ops.mkldnn._linear_pointwise
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, out)."""
+        found: torch.Tensor = self._run(x, self._weight, self._bias, "none", [], "")
+        return found
+
+    def gelu(self, x: torch.Tensor) -> torch.Tensor:
+        """Gelu of the output, the exact one."""
+        found: torch.Tensor = self._run(x, self._weight, self._bias, "gelu", [], "none")
+        return found
+
+    def times(self, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        """The output times ``other``."""
+        found: torch.Tensor = self._run.binary(x, other, self._weight, self._bias, "mul")
+        return found
+
+
+def make_linear(weight: torch.Tensor, bias: torch.Tensor | None) -> Linear:
+    """The fastest one for these weights, (out, in), and their device."""
+    return (OneDnnLinear if has_onednn(weight) else TorchLinear)(weight, bias)
+
+
+def has_onednn(weight: torch.Tensor) -> bool:
+    """Whether this torch has oneDNN's operators for the weight's device and dtype."""
+    is_here = weight.device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if not (is_here and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+        return False
+    if weight.dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return weight.dtype == torch.float32

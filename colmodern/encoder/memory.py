@@ -1,0 +1,58 @@
+"""How many tokens fit into a batch when memory is limited."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from colmodern.encoder.modernbert import chunk_rows
+
+_FLOAT32 = 4
+_MARGIN = 1.05  # what the allocator leaves between blocks
+
+
+def tokens_within(
+    max_memory: int, config: Any, *, device: str, dtype: torch.dtype, attention: str, longest: int
+) -> int:
+    """Tokens of a batch whose activations take at most ``max_memory`` bytes.
+
+    config: of the transformers backbone
+    attention: how it runs, "packed" or a transformers implementation
+    longest: tokens of the longest text, which padded batches pay for
+    """
+    item = dtype.itemsize
+    fixed = 0
+    if attention == "packed":
+        fixed = chunk_bytes(config, item, n_rows=chunk_rows(torch.device(device).type))
+        per_token = packed_bytes(config, item)
+    else:
+        per_token = padded_bytes(config, item, attention=attention, longest=longest)
+    return max(0, int((max_memory / _MARGIN - fixed) / per_token))
+
+
+def packed_bytes(config: Any, item: int) -> int:
+    """Bytes that each token of a packed batch keeps while a layer's attention runs.
+
+    item: bytes of an activation
+    """
+    hidden = config.hidden_size
+    kept = hidden * _FLOAT32  # the sum over layers
+    kept += (3 + 1) * hidden * item  # queries, keys and values; what attention found
+    kept += 2 * hidden * item  # attention's own output and scaled queries, before they are copied
+    return int(kept + (32 + config.local_attention) * (item + 2) + 1024)  # mask, rotary tables
+
+
+def chunk_bytes(config: Any, item: int, *, n_rows: int) -> int:
+    """Bytes of a chunk of rows between two attentions, whatever the batch."""
+    widths = 12 * config.hidden_size + 4 * config.intermediate_size
+    return int(n_rows * widths * max(item, _FLOAT32) + (16 << 20))
+
+
+def padded_bytes(config: Any, item: int, *, attention: str, longest: int) -> int:
+    """Bytes that each cell of a padded batch takes at the widest place of a layer."""
+    hidden = config.hidden_size
+    widest = 10 * hidden + 3 * getattr(config, "intermediate_size", 4 * hidden)
+    # scores and their softmax in float32, or the masks that sdpa is given
+    pairs = config.num_attention_heads * (2 * _FLOAT32 + item) if attention == "eager" else 16
+    return int(widest * item + pairs * longest)

@@ -1,0 +1,52 @@
+"""torch's own attention over texts laid end to end, on GPUs that have it."""
+
+from __future__ import annotations
+
+import inspect
+from functools import cache
+from typing import Any
+
+import torch
+
+from colmodern.encoder.attention import Rows
+from colmodern.encoder.packing import Packing
+
+
+class VarlenAttention:
+    """torch.nn.attention.varlen over one packing.
+
+    Its window is aligned to the last key, so every token of a text has to be attended to.
+    """
+
+    def __init__(self, packing: Packing, device: torch.device) -> None:
+        lengths = [group.length for group in packing.groups for _ in range(group.n_texts)]
+        ends = torch.tensor([0, *lengths], dtype=torch.int32).cumsum(0, dtype=torch.int32)
+        self._ends, self._longest = ends.to(device), max(lengths)
+
+    @classmethod
+    def of(cls, packing: Packing, like: torch.Tensor) -> VarlenAttention | None:
+        """For a packing, None where torch, the device, the dtype or the texts do not allow it."""
+        is_attended = all(group.attended == group.length for group in packing.groups)
+        is_half = like.dtype in (torch.float16, torch.bfloat16)
+        if not (is_attended and is_half and like.device.type == "cuda" and _varlen()):
+            return None
+        if torch.cuda.get_device_capability(like.device) < (8, 0):
+            return None
+        return cls(packing, like.device)
+
+    def __call__(self, rows: Rows, out: torch.Tensor, *, half: int) -> None:
+        """Write ``out``; half: tokens seen to either side, -1 all."""
+        q, k, v = rows.qkv.transpose(1, 2).unbind(0)  # each (n_tokens, n_heads, head_dim)
+        ends, longest = self._ends, self._longest
+        found = _varlen()(q, k, v, ends, ends, longest, longest, window_size=(half, half))
+        out.copy_(found.reshape(out.shape))
+
+
+@cache
+def _varlen() -> Any:
+    """The function, None before torch could give it a window."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return None
+    return varlen_attn if "window_size" in inspect.signature(varlen_attn).parameters else None

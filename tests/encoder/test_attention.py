@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from colmodern.encoder.attention import Rows, attend_in_band, attend_to_texts, make_band
+from colmodern.encoder.packing import Packing, pack
+
+N_HEADS, HEAD_DIM = 2, 8
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
+texts = st.lists(st.tuples(st.integers(1, 70), st.integers(0, 70)), min_size=1, max_size=4)
+
+
+def naive_attention(qkv: torch.Tensor, is_seen: np.ndarray) -> torch.Tensor:
+    """One head with all its scores; a row that sees nothing is 0."""
+    q, k, v = qkv.double().numpy()
+    weights = np.exp(q @ k.T / math.sqrt(q.shape[1])) * is_seen
+    return torch.from_numpy(weights / np.maximum(weights.sum(1, keepdims=True), 1e-30) @ v)
+
+
+def filled_rows(packing: Packing, half: int, dtype: torch.dtype) -> Rows:
+    like = torch.empty(0, dtype=dtype)
+    rows = Rows(packing.n_tokens, like, shape=(N_HEADS, HEAD_DIM), half=half)
+    rows.qkv[:] = torch.randn(rows.qkv.shape, generator=torch.Generator().manual_seed(0))
+    return rows
+
+
+def check(drawn: list[tuple[int, int]], half: int | None, dtype: torch.dtype) -> None:
+    """half: of the window, None for whole texts."""
+    lengths = np.array([length for length, _ in drawn])
+    packing = pack(lengths, np.minimum(lengths, [n for _, n in drawn]))
+    rows = filled_rows(packing, half or 4, dtype)
+    out = torch.full((packing.n_tokens, N_HEADS * HEAD_DIM), torch.nan, dtype=dtype)
+    if half is None:
+        attend_to_texts(rows, packing, out)
+    else:
+        attend_in_band(rows, packing, out, make_band(packing, half, out))
+    text, position = packing.texts(), packing.positions()
+    is_seen = (text[:, None] == text) & packing.is_attended()
+    if half is not None:
+        is_seen &= np.abs(position[:, None] - position) <= half
+    for head in range(N_HEADS):
+        expected = naive_attention(rows.qkv[:, head], is_seen)
+        found = out[:, head * HEAD_DIM : (head + 1) * HEAD_DIM].double()
+        torch.testing.assert_close(found, expected, atol=TOLERANCE[dtype], rtol=0)
+
+
+@pytest.mark.parametrize("dtype", list(TOLERANCE))
+@pytest.mark.parametrize("half", [None, 1, 7, 40])
+@settings(max_examples=15)
+@given(drawn=texts)
+def test_attention_is_that_of_a_loop_over_tokens(dtype, half, drawn) -> None:
+    check(drawn, half, dtype)
+
+
+@pytest.mark.parametrize("half", [None, 7])
+def test_pieces_of_scores_join_without_a_seam(half, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("colmodern.encoder.attention._PIECE", 50)
+    check([(23, 23), (23, 23), (23, 11), (60, 60), (3, 3)], half, torch.bfloat16)
+
+
+def test_nothing_to_see_adds_nothing() -> None:
+    packing = pack(np.array([30]), np.array([10]))
+    rows = filled_rows(packing, 4, torch.float32)
+    out = torch.full((30, N_HEADS * HEAD_DIM), torch.nan)
+    attend_in_band(rows, packing, out, make_band(packing, 4, out))
+    is_zero = (out == 0).all(dim=1)
+    assert is_zero.tolist() == [position > 13 for position in range(30)]
