@@ -118,7 +118,9 @@ class EncoderConfig(_Model):
     overflow: Literal["truncate", "split"] | None = Field(
         None, description="longer documents are cut, or encoded in windows as one document"
     )
-    overlap: int | None = Field(None, ge=0, description="tokens that windows share")
+    overlap: int | None = Field(
+        None, ge=0, description="tokens that windows share; null: an eighth of document_length"
+    )
     pool_factor: int | None = Field(
         None, ge=1, description="tokens of a document for each row that is kept; 1: all are"
     )

@@ -139,10 +139,11 @@ class _Worker:
     def _death(self) -> WorkerError:
         self.process.join(5)
         code = self.process.exitcode
-        how = f"exit status {code}"
+        how, cause = f"exit status {code}", ""
         if code is not None and code < 0:
-            how = f"killed by {signal.Signals(-code).name}"
-        cause = "the system does that when memory ends; " if code == -signal.SIGKILL else ""
+            name = signal.Signals(-code).name
+            how = f"killed by {name}"
+            cause = "the system does that when memory ends; " if name == "SIGKILL" else ""
         if not self.is_ready:
             cause += 'a script that encodes on devices needs if __name__ == "__main__": around it; '
         return WorkerError(
@@ -187,4 +188,4 @@ def _no_interrupts() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)

@@ -64,7 +64,7 @@ def main(config: str, folders: tuple[str, ...], factors: tuple[int, ...]) -> Non
                 "dataset": dataset.name,
                 "queries": len(dataset.queries),
                 "system": "colmodern-exact",
-                "settings": f"{about}; {note}{took}",
+                "settings": f"{about}; {note}",
                 **{name: f"{means[name]:.4f}" for name in MEASURES},
             }
             append_rows(QUALITY, [row], (*COLUMNS, *MEASURES))

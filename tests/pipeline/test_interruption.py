@@ -123,7 +123,6 @@ def test_killed_anywhere_it_resumes_and_ends_with_the_same_bytes(
         assert (output / "many/run.trec").read_bytes() == (complete / "many/run.trec").read_bytes()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 @pytest.mark.parametrize("settings", [[], ["encoder.devices=[cpu, cpu]"]], ids=["one", "two"])
 def test_ctrl_c_is_one_message_and_leaves_nothing_running_or_half_done(
     config: Path, tmp_path: Path, settings: list[str]
@@ -135,6 +134,8 @@ def test_ctrl_c_is_one_message_and_leaves_nothing_running_or_half_done(
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # tests that run in the background of a shell were told to ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     while process.poll() is None and not list(output.glob(".cache/documents-*/shard-*")):
         time.sleep(0.005)  # leaves the core to the process that is waited for
