@@ -65,10 +65,13 @@ def checksums(folder: Path) -> list[dict]:
     ]
 
 
-def children(process: subprocess.Popen) -> list[Path]:
-    """Folders in /proc of the processes that one has started."""
+def workers_of(process: subprocess.Popen) -> list[Path]:
+    """Folders in /proc of the processes that encode for one."""
     listed = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    return [Path("/proc") / pid for pid in listed.read_text().split()] if listed.exists() else []
+    if not listed.exists():
+        return []
+    found = [Path("/proc") / pid for pid in listed.read_text().split()]
+    return [child for child in found if b"spawn_main" in (child / "cmdline").read_bytes()]
 
 
 @pytest.fixture(scope="module")
@@ -105,11 +108,13 @@ def test_killed_anywhere_it_resumes_and_ends_with_the_same_bytes(
             process.poll() is None and len(list(output.glob(".cache/documents-*/shard-*"))) < wanted
         ):
             time.sleep(0.005)  # leaves the core to the process that is waited for
-        workers = children(process)
+        workers = workers_of(process)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        while any(worker.exists() for worker in workers):
-            time.sleep(0.005)  # workers end by themselves when nobody listens
+        patience = time.monotonic() + 60
+        while any(worker.exists() for worker in workers):  # they end when nobody listens
+            assert time.monotonic() < patience
+            time.sleep(0.005)
         assert not (output / "many").exists()
         folder = documents(output)
         kept = {p.name: (p / "shard.json").stat().st_mtime_ns for p in folder.rglob("shard-*")}
@@ -139,7 +144,7 @@ def test_ctrl_c_is_one_message_and_leaves_nothing_running_or_half_done(
     )
     while process.poll() is None and not list(output.glob(".cache/documents-*/shard-*")):
         time.sleep(0.005)  # leaves the core to the process that is waited for
-    workers = children(process)
+    workers = workers_of(process)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
     _, said = process.communicate()
     assert process.returncode == 130, said
