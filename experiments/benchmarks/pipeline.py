@@ -30,7 +30,7 @@ FIGURES = ("seconds", "outside_s", "outside_share", "tokenize_s", "write_s")
 
 @click.command()
 @click.argument("model")
-@click.argument("corpus")
+@click.argument("corpus")  # a BEIR folder
 @click.option("--work", required=True, type=click.Path(path_type=Path))
 @click.option("--max-docs", default=2000)
 @click.option("--shard-tokens", default=16_384)
