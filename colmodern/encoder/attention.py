@@ -49,7 +49,7 @@ class Rows:
         n_heads, head_dim = shape
         self.margin = half
         # the last block may reach past the last row
-        n_rows = half + n_tokens + block_of(like.device) + half
+        n_rows = half + round_up(n_tokens) + block_of(like.device) + half
         self._all = torch.empty(
             (3, n_heads, n_rows, head_dim), dtype=like.dtype, device=like.device
         )
@@ -70,6 +70,11 @@ class Rows:
             (block * row, head, row, column),
             rows.storage_offset() + (self.margin + first) * row,
         )
+
+
+def round_up(n_rows: int) -> int:
+    """Rows to allocate: batches of nearly one size leave the same holes, and memory stays whole."""
+    return -(-n_rows // 512) * 512
 
 
 def block_of(device: torch.device) -> int:

@@ -16,7 +16,13 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from colmodern.encoder.attention import Rows, attend_in_band, attend_to_texts, make_band
+from colmodern.encoder.attention import (
+    Rows,
+    attend_in_band,
+    attend_to_texts,
+    make_band,
+    round_up,
+)
 from colmodern.encoder.linear import Linear, make_linear
 from colmodern.encoder.packing import Indices, Packing, pack
 from colmodern.encoder.varlen import VarlenAttention
@@ -29,8 +35,8 @@ class Norm:
     """Layer norm of float32 rows, in the dtype that the products take."""
 
     def __init__(self, norm: torch.nn.LayerNorm, dtype: torch.dtype) -> None:
-        self._weight = norm.weight.detach().float()
-        self._bias = None if norm.bias is None else norm.bias.detach().float()
+        self._weight = norm.weight.detach().clone().float()
+        self._bias = None if norm.bias is None else norm.bias.detach().clone().float()
         self._eps, self._dtype = norm.eps, dtype
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
@@ -59,7 +65,11 @@ class PackedModernBert:
     """
 
     def __init__(self, model: Any) -> None:
-        """Take over the weights of a transformers ModernBertModel, which is of no use after."""
+        """Take over the weights of a transformers ModernBertModel, which is of no use after.
+
+        Every weight is copied once: as loaded, all may be views of one mapped file, and a single
+        one that is left keeps the whole file in memory.
+        """
         config = model.config
         weight = model.layers[0].attn.Wqkv.weight
         self._device, self._dtype = weight.device, weight.dtype
@@ -67,6 +77,8 @@ class PackedModernBert:
         self._heads = (config.num_attention_heads, weight.shape[1] // config.num_attention_heads)
         self._rotary = _rotary_modules(model)
         self._embed = model.embeddings
+        for parameter in self._embed.parameters():
+            parameter.data = parameter.data.clone()
         self._final_norm = Norm(model.final_norm, torch.float32)
         self._layers = [_take_layer(layer, i, config) for i, layer in enumerate(model.layers)]
 
@@ -81,19 +93,25 @@ class PackedModernBert:
         if packing.n_tokens == 0:
             return torch.zeros((0, self._heads[0] * self._heads[1]), device=self._device)
         joined = np.concatenate([ids[text] for text in packing.order]).astype(np.int64)
-        x = self._embed(input_ids=torch.from_numpy(joined).to(self._device)[None])[0].float()
-        x = self._run_layers(x, packing)
+        x = self._zeros(len(joined), torch.float32)
+        tokens = torch.zeros(len(x), dtype=torch.int64, device=self._device)
+        tokens[: len(joined)] = torch.from_numpy(joined)
+        for chunk, given in zip(self._chunks(x), self._chunks(tokens), strict=True):
+            chunk.copy_(self._embed(input_ids=given[None])[0])
+        self._run_layers(x, packing)
         for chunk in self._chunks(x):
             chunk.copy_(self._final_norm(chunk))
+        x = x[: len(joined)]
         return x if _is_sorted(packing.order) else x[self._rows_of_texts(packing, lengths)]
 
-    def _run_layers(self, x: torch.Tensor, packing: Packing) -> torch.Tensor:
+    def _run_layers(self, x: torch.Tensor, packing: Packing) -> None:
+        """x: (n_rows, hidden_size) float32 embedded tokens, overwritten with hidden states."""
         like = torch.empty(0, dtype=self._dtype, device=self._device)
         rows = Rows(len(x), like, shape=self._heads, half=self._half)
         varlen = VarlenAttention.of(packing, like)
         band = None if varlen else make_band(packing, self._half, like)
-        rotations = {kind: self._rotation(kind, packing) for kind in self._rotary}
-        found = torch.empty(x.shape, dtype=self._dtype, device=self._device)
+        rotations = {kind: self._rotation(kind, packing, len(x)) for kind in self._rotary}
+        found = self._zeros(len(x), self._dtype)
         for layer in self._layers:
             self._write_qkv(layer, x, rows, rotations[layer.is_local])
             if varlen:
@@ -107,7 +125,12 @@ class PackedModernBert:
                 normed = layer.mlp_norm(chunk)
                 hidden = layer.mlp_gate.times(normed, layer.mlp_in.gelu(normed))
                 chunk += layer.mlp_out(hidden)
-        return x
+
+    def _zeros(self, n_rows: int, dtype: torch.dtype) -> torch.Tensor:
+        """Rows of hidden_size, as many as chunks are cut from; the last ones stay without a token."""
+        n_chunked = sum(chunk_sizes(n_rows, self._device.type))
+        shape = (round_up(n_chunked), self._heads[0] * self._heads[1])
+        return torch.zeros(shape, dtype=dtype, device=self._device)[:n_chunked]
 
     def _write_qkv(self, layer: Layer, x: torch.Tensor, rows: Rows, rotation: Rotation) -> None:
         norm, targets = layer.attention_norm, rows.qkv.permute(2, 0, 1, 3)
@@ -119,16 +142,18 @@ class PackedModernBert:
             target[:, 2] = qkv[:, 2]
 
     def _chunks(self, rows: torch.Tensor) -> Iterator[torch.Tensor]:
-        return iter(torch.split(rows, chunk_rows(self._device.type)))
+        return iter(torch.split(rows, chunk_sizes(len(rows), self._device.type)))
 
-    def _rotation(self, is_local: bool, packing: Packing) -> Rotation:
+    def _rotation(self, is_local: bool, packing: Packing, n_rows: int) -> Rotation:
         module, options = self._rotary[is_local]
         n_positions = packing.groups[0].length
         positions = torch.arange(n_positions, device=self._device)[None]
         like = torch.empty(1, device=self._device)  # float32, so that the tables are
-        found = torch.from_numpy(packing.positions()).to(self._device)
+        of_rows = np.zeros(n_rows, np.int64)
+        of_rows[: packing.n_tokens] = packing.positions()
+        rows = torch.from_numpy(of_rows).to(self._device)
         cos, sin = (
-            table[0, :, None, None, : self._heads[1] // 2][found]
+            table[0, :, None, None, : self._heads[1] // 2][rows]
             for table in module(like, position_ids=positions, **options)
         )
         return cos, sin
@@ -139,6 +164,17 @@ class PackedModernBert:
         start_of[packing.order] = ends - lengths[packing.order]
         rows = [np.arange(a, a + n) for a, n in zip(start_of, lengths, strict=True)]
         return torch.from_numpy(np.concatenate(rows)).to(self._device)
+
+
+def chunk_sizes(n_rows: int, device_type: str) -> list[int]:
+    """Sizes of the chunks that hold ``n_rows``, with up to 15 rows to spare.
+
+    The last ones are powers of 2: oneDNN keeps about 1 MB for every product of another height.
+    """
+    largest = chunk_rows(device_type)
+    rest = -(-(n_rows % largest) // 16) * 16
+    sizes = [largest] * (n_rows // largest)
+    return sizes + [1 << bit for bit in range(rest.bit_length() - 1, 3, -1) if rest >> bit & 1]
 
 
 def chunk_rows(device_type: str) -> int:

@@ -22,6 +22,7 @@ class VarlenAttention:
         lengths = [group.length for group in packing.groups for _ in range(group.n_texts)]
         ends = torch.tensor([0, *lengths], dtype=torch.int32).cumsum(0, dtype=torch.int32)
         self._ends, self._longest = ends.to(device), max(lengths)
+        self._n_tokens = packing.n_tokens
 
     @classmethod
     def of(cls, packing: Packing, like: torch.Tensor) -> VarlenAttention | None:
@@ -36,10 +37,11 @@ class VarlenAttention:
 
     def __call__(self, rows: Rows, out: torch.Tensor, *, half: int) -> None:
         """Write ``out``; half: tokens seen to either side, -1 all."""
-        q, k, v = rows.qkv.transpose(1, 2).unbind(0)  # each (n_tokens, n_heads, head_dim)
+        # each (n_tokens, n_heads, head_dim)
+        q, k, v = rows.qkv[:, :, : self._n_tokens].transpose(1, 2).unbind(0)
         ends, longest = self._ends, self._longest
         found = _varlen()(q, k, v, ends, ends, longest, longest, window_size=(half, half))
-        out.copy_(found.reshape(out.shape))
+        out[: self._n_tokens] = found.flatten(1)
 
 
 @cache

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from colmodern import Encoder
 from colmodern.encoder.linear import OneDnnLinear, TorchLinear
-from colmodern.encoder.modernbert import PackedModernBert
+from colmodern.encoder.modernbert import PackedModernBert, chunk_sizes
 from colmodern.errors import ConfigError
 
 COSINE = {torch.float32: 0.9999, torch.bfloat16: 0.999}
@@ -185,3 +185,10 @@ def test_expansion_past_the_window_is_defined_when_packed_and_refused_elsewhere(
     # tokens that the window reaches are those of a shorter expansion
     near = encode(folder, "eager", query_length=20)
     np.testing.assert_allclose(together[2][:19], near[2][:19], atol=2e-5)
+
+
+@given(n_rows=st.integers(1, 3000))
+def test_chunks_hold_all_rows_in_few_sizes(n_rows: int) -> None:
+    sizes = chunk_sizes(n_rows, "cpu")
+    assert n_rows <= sum(sizes) < n_rows + 16
+    assert set(sizes) <= {16, 32, 64, 128, 256, 512}
