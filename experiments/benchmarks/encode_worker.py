@@ -93,6 +93,8 @@ def resident_mb(field: str) -> float:
 
 def main() -> None:
     """Carry out the request: engine, model, texts, dtype, document_length, options, answer."""
+    # this folder's kernels.py is not the package of that name, which transformers may import
+    sys.path.remove(str(Path(__file__).resolve().parent))
     import torch
 
     request = json.loads(Path(sys.argv[1]).read_text())
