@@ -1,4 +1,10 @@
-"""Token embeddings as centroid, residual length and residual direction."""
+"""Token embeddings as centroid, document vector, residual length and residual direction.
+
+A document vector is the mean of what the centroids of its tokens leave over: the subject that
+all its tokens share, a quarter to a third of what residuals would have to hold. It takes some
+bytes a document, and adds the same to the similarity of all its tokens, so that a search can add
+it to a document's score at the end.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +15,20 @@ import numpy as np
 import numpy.typing as npt
 
 from colmodern.codecs.centroids import Centroids, train_centroids
-from colmodern.codecs.residuals import ResidualKind, half_norms, train_codebook
-from colmodern.kernels.encoding import encode_residuals
+from colmodern.codecs.residuals import Quantizer, ResidualKind, train_quantizer
 from colmodern.progress import Progress
+from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
 
 Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
 TokenIds = npt.NDArray[np.int32]
+Bytes = npt.NDArray[np.uint8]
 CodeDtype = np.dtype[np.uint16] | np.dtype[np.uint32]
+
+# tokens of a document of which one could tell its subject from what they say themselves
+_UNSURE_TOKENS = 2
+_DOC_BITS = 2  # of a document vector, for each dimension: six percent of it are lost
+_AT_ONCE = 1 << 16  # sampled tokens of which differences are worked out together
 
 
 def code_dtype(n_centroids: int) -> CodeDtype:
@@ -24,24 +37,41 @@ def code_dtype(n_centroids: int) -> CodeDtype:
 
 
 class Encoded(NamedTuple):
-    """Compressed tokens.
+    """Compressed documents.
 
     codes: (n_tokens,) uint16 or uint32; gains: (n_tokens,) uint8
     residuals: (n_tokens, n_bytes) uint8
+    doc_gains: (n_docs,) uint8; doc_vectors: (n_docs, n_doc_bytes) uint8
     """
 
     codes: npt.NDArray[np.unsignedinteger]
-    gains: npt.NDArray[np.uint8]
-    residuals: npt.NDArray[np.uint8]
+    gains: Bytes
+    residuals: Bytes
+    doc_gains: Bytes
+    doc_vectors: Bytes
+
+
+class Sample(NamedTuple):
+    """What a codec is learnt from: some tokens of some documents.
+
+    values: (n_sampled, dim) float32, document after document; token_ids: (n_sampled,) or None
+    sampled: (n_docs,) int64, how many of them each document has, at least one
+    lengths: (n_docs,) int64, tokens that it has in all; means: (n_docs, dim) float32 of all those
+    """
+
+    values: Floats
+    token_ids: TokenIds | None
+    sampled: Ints
+    lengths: Ints
+    means: Floats
 
 
 @dataclass(frozen=True, eq=False)
 class Codec:
-    """decoded token = mean + centroid + gain * gain_step * direction.
+    """decoded token = mean + document vector + centroid + residual.
 
     mean: (dim,) float32 of the corpus; taking it off changes every score of a query by one number
-    codebook: (n_bytes, 256, 8 / nbits) float32, parts of a direction
-    gain_step: length of a residual for each step of its gain
+    residuals, documents: what residuals and document vectors are quantised by
     error: mean squared distance of a sampled token from its decoded self
     reach: how far a residual of length 1 moves a similarity to a unit query token, at most, in
         all but one of a thousand sampled pairs
@@ -49,8 +79,8 @@ class Codec:
 
     mean: Floats
     centroids: Centroids
-    codebook: Floats
-    gain_step: float
+    residuals: Quantizer
+    documents: Quantizer
     error: float
     reach: float
 
@@ -64,38 +94,35 @@ class Codec:
         """The smallest dtype that names every centroid."""
         return code_dtype(len(self.centroids.rows))
 
-    def encode(self, values: npt.NDArray[np.floating], token_ids: TokenIds | None) -> Encoded:
-        """Compress (n_tokens, dim) embeddings; token by token, so chunks do not matter."""
-        # the kernels are compiled for rows one after another
-        centred = np.ascontiguousarray(values, np.float32) - self.mean
-        codes = self.centroids.assign(centred, token_ids)
-        gains = np.empty(len(codes), np.uint8)
-        residuals = np.empty((len(codes), len(self.codebook)), np.uint8)
-        encode_residuals(
-            centred,
-            codes,
-            self.centroids.rows,
-            self.centroids.scales,
-            self.codebook,
-            half_norms(self.codebook),
-            np.float32(self.gain_step),
-            gains,
-            residuals,
-        )
-        return Encoded(codes.astype(self.code_dtype), gains, residuals)
+    def encode(self, texts: TokenEmbeddings) -> Encoded:
+        """Compress documents, each for itself, so that pieces of a corpus do not matter."""
+        rest = np.ascontiguousarray(texts.values, np.float32) - self.mean
+        doc_of = np.repeat(np.arange(texts.n_docs), texts.lengths)
+        means = _doc_means(rest, texts.lengths)
+        codes = self._assign(rest, doc_of, means, texts.lengths, texts.token_ids)
+        rest -= self.centroids.decode(codes)
+        doc_gains, doc_vectors = self.documents.encode(_doc_means(rest, texts.lengths))
+        rest -= self.documents.decode(doc_gains, doc_vectors)[doc_of]
+        gains, residuals = self.residuals.encode(rest)
+        return Encoded(codes.astype(self.code_dtype), gains, residuals, doc_gains, doc_vectors)
 
-    def decode(self, encoded: Encoded) -> Floats:
-        """(n_tokens, dim) float32 that search scores against."""
-        parts = np.arange(len(self.codebook))
-        directions = self.codebook[parts, encoded.residuals].reshape(-1, self.dim)
-        lengths = encoded.gains.astype(np.float32) * np.float32(self.gain_step)
-        decoded = self.centroids.decode(encoded.codes)
-        return np.asarray(self.mean + decoded + lengths[:, None] * directions, np.float32)
+    def decode(self, encoded: Encoded, lengths: Ints) -> Floats:
+        """(n_tokens, dim) float32 that search scores against; lengths: (n_docs,) tokens."""
+        decoded = self.mean + self.centroids.decode(encoded.codes)
+        shared = self.documents.decode(encoded.doc_gains, encoded.doc_vectors)
+        decoded += np.repeat(shared, lengths, axis=0)
+        decoded += self.residuals.decode(encoded.gains, encoded.residuals)
+        return np.asarray(decoded, np.float32)
+
+    def _assign(
+        self, centred: Floats, doc_of: Ints, means: Floats, lengths: Ints, ids: TokenIds | None
+    ) -> Ints:
+        """(n_tokens,) centroid of each token, going by how it differs from its document."""
+        return self.centroids.assign(centred - _subjects(means, lengths)[doc_of], ids)
 
 
 def train_codec(
-    values: Floats,
-    token_ids: TokenIds | None,
+    sample: Sample,
     *,
     n_centroids: int,
     n_fitted: int = 1 << 16,
@@ -104,37 +131,65 @@ def train_codec(
     seed: int,
     progress: Progress,
 ) -> Codec:
-    """Fit a codec to sampled tokens.
+    """Fit a codec to a sample of at least one token, whose values are overwritten.
 
-    values: (n_sampled, dim) float32, at least one token, overwritten
-    token_ids: (n_sampled,) int32 or None
-    n_fitted: tokens, of those, that residuals are learnt from, at most; bounds memory
+    n_fitted: tokens, of those, that quantisers are learnt from, at most; bounds memory
     """
+    values = sample.values
     mean = values.mean(axis=0, dtype=np.float64).astype(np.float32)
-    values -= mean
-    centroids = train_centroids(values, token_ids, n_centroids, seed=seed, progress=progress)
-    some = _some_rows(len(values), n_fitted, seed)
-    values, token_ids = values[some], None if token_ids is None else token_ids[some]
-    residuals = values - centroids.decode(centroids.assign(values, token_ids))
-    lengths = np.linalg.norm(residuals, axis=1)
-    units = residuals / np.maximum(lengths, 1e-12)[:, None]
-    codebook = train_codebook(units, nbits, kind, seed=seed)
-    gain_step = float(max(1e-12, np.quantile(lengths, 0.9999) * 1.05 / 255))
-    reach = float(np.quantile(np.abs(_against_queries(values, units, mean)), 0.999))
-    codec = Codec(mean, centroids, codebook, gain_step, 0.0, reach)
-    lost = codec.decode(codec.encode(values + mean, token_ids)) - values - mean
+    doc_of = np.repeat(np.arange(len(sample.sampled)), sample.sampled)
+    subjects = _subjects(sample.means - mean, sample.lengths)
+    for start in range(0, len(values), _AT_ONCE):
+        some = slice(start, start + _AT_ONCE)
+        values[some] -= mean + subjects[doc_of[some]]
+    centroids = train_centroids(values, sample.token_ids, n_centroids, seed=seed, progress=progress)
+    fitted = _some_documents(sample.sampled, n_fitted, seed)
+    values, doc_of = values[fitted], doc_of[fitted]
+    ids = None if sample.token_ids is None else sample.token_ids[fitted]
+    rest = values - centroids.decode(centroids.assign(values, ids))
+    values += subjects[doc_of]
+    rest += subjects[doc_of]
+    lengths = np.unique(doc_of, return_counts=True)[1]
+    means = _doc_means(rest, lengths)
+    documents = train_quantizer(means, _DOC_BITS, "pq", seed=seed)
+    rest -= np.repeat(documents.decode(*documents.encode(means)), lengths, axis=0)
+    residuals = train_quantizer(rest, nbits, kind, seed=seed)
+    reach = float(np.quantile(np.abs(_against_queries(values, rest, mean)), 0.999))
+    lost = residuals.decode(*residuals.encode(rest)) - rest
     error = float(np.square(lost).sum(axis=1).mean())
-    return Codec(mean, centroids, codebook, gain_step, error, reach)
+    return Codec(mean, centroids, residuals, documents, error, reach)
 
 
-def _some_rows(n: int, most: int, seed: int) -> npt.NDArray[np.int64]:
-    if n <= most:
-        return np.arange(n)
-    return np.sort(np.random.default_rng(seed + 1).choice(n, most, replace=False))
+def _doc_means(rows: Floats, lengths: Ints) -> Floats:
+    """(n_docs, dim) float32; zero for a document without rows."""
+    means = np.zeros((len(lengths), rows.shape[1]), np.float32)
+    filled = lengths > 0
+    if filled.any():
+        sums = np.add.reduceat(rows, offsets_of(lengths)[:-1][filled], axis=0)
+        means[filled] = sums / lengths[filled, None]
+    return means
 
 
-def _against_queries(values: Floats, units: Floats, mean: Floats) -> Floats:
+def _subjects(means: Floats, lengths: Ints) -> Floats:
+    """Means of documents, less of those of few tokens, whose mean is what these tokens say."""
+    return np.asarray(means * (lengths / (lengths + _UNSURE_TOKENS))[:, None], np.float32)
+
+
+def _some_documents(sampled: Ints, n_fitted: int, seed: int) -> Ints:
+    """Ascending rows of the tokens of random documents, at most ``n_fitted``."""
+    if sampled.sum() <= n_fitted:
+        return np.arange(sampled.sum())
+    order = np.random.default_rng(seed + 1).permutation(len(sampled))
+    chosen = order[: max(1, int(np.searchsorted(np.cumsum(sampled[order]), n_fitted, "right")))]
+    starts, counts = offsets_of(sampled)[:-1][chosen], np.minimum(sampled[chosen], n_fitted)
+    rows = np.repeat(starts - offsets_of(counts)[:-1], counts) + np.arange(counts.sum())
+    return np.sort(rows)
+
+
+def _against_queries(values: Floats, residuals: Floats, mean: Floats) -> Floats:
     """Products of unit residuals with tokens that stand for a query's."""
     queries = values[:: max(1, len(values) // 256)] + mean
     queries /= np.maximum(np.linalg.norm(queries, axis=1, keepdims=True), 1e-12)
-    return np.asarray(units[:: max(1, len(units) // 4096)] @ queries.T, np.float32)
+    units = residuals[:: max(1, len(residuals) // 4096)]
+    units = units / np.maximum(np.linalg.norm(units, axis=1, keepdims=True), 1e-12)
+    return np.asarray(units @ queries.T, np.float32)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from colmodern.codecs.centroids import Centroids
 from colmodern.codecs.codec import Codec
+from colmodern.codecs.residuals import Quantizer
 from colmodern.errors import StorageError
 from colmodern.files import naming_write_errors
 from colmodern.ragged.arrays import map_array, write_array
@@ -21,7 +22,8 @@ _DTYPES: dict[str, npt.DTypeLike] = {
     "centroid_scales": np.float32,
     "cells": np.int64,
     "codebook": np.float32,
-    "numbers": np.float64,  # gain_step, error, reach
+    "doc_codebook": np.float32,
+    "numbers": np.float64,  # steps of the two codebooks' gains, error, reach
     "token_cells": np.int32,
     "coarse": np.float32,
 }
@@ -38,8 +40,11 @@ def save_codec(folder: Path, codec: Codec) -> None:
         "cells": centroids.cells,
         "token_cells": centroids.token_cells,
         "coarse": centroids.coarse,
-        "codebook": codec.codebook,
-        "numbers": np.array([codec.gain_step, codec.error, codec.reach]),
+        "codebook": codec.residuals.codebook,
+        "doc_codebook": codec.documents.codebook,
+        "numbers": np.array(
+            [codec.residuals.gain_step, codec.documents.gain_step, codec.error, codec.reach]
+        ),
     }
     with naming_write_errors(folder):
         for name, array in parts.items():
@@ -64,7 +69,7 @@ def load_codec(folder: Path) -> Codec:
             )
     if not _fit(**parts):
         raise StorageError(f"{folder} has parts that do not fit each other; {_CURE}")
-    gain_step, error_, reach = (float(number) for number in parts["numbers"])
+    gain_step, doc_gain_step, error_, reach = (float(number) for number in parts["numbers"])
     centroids = Centroids(
         parts["centroid_rows"],
         parts["centroid_scales"],
@@ -72,7 +77,14 @@ def load_codec(folder: Path) -> Codec:
         parts.get("token_cells"),
         parts.get("coarse"),
     )
-    return Codec(parts["mean"], centroids, parts["codebook"], gain_step, error_, reach)
+    return Codec(
+        parts["mean"],
+        centroids,
+        Quantizer(parts["codebook"], gain_step),
+        Quantizer(parts["doc_codebook"], doc_gain_step),
+        error_,
+        reach,
+    )
 
 
 def _fit(
@@ -81,6 +93,7 @@ def _fit(
     centroid_scales: npt.NDArray[Any],
     cells: npt.NDArray[Any],
     codebook: npt.NDArray[Any],
+    doc_codebook: npt.NDArray[Any],
     numbers: npt.NDArray[Any],
     token_cells: npt.NDArray[Any] | None = None,
     coarse: npt.NDArray[Any] | None = None,
@@ -93,10 +106,9 @@ def _fit(
         and dim % 8 == 0 < dim
         and centroid_scales.shape == (n_centroids,)
         and centroid_rows.shape == (n_centroids, dim)
-        and codebook.ndim == 3
-        and codebook.shape[1] == 256
-        and codebook.shape[0] * codebook.shape[2] == dim
-        and numbers.shape == (3,)
+        and _spans(codebook, dim)
+        and _spans(doc_codebook, dim)
+        and numbers.shape == (4,)
         and np.isfinite(numbers).all()
         and cells.shape == (n_cells + 1,)
         and n_cells > 0
@@ -106,6 +118,10 @@ def _fit(
         and (token_cells is None or _within(token_cells, -1, n_cells))
         and (coarse is None or coarse.shape == (n_cells, dim))
     )
+
+
+def _spans(codebook: npt.NDArray[Any], dim: int) -> bool:
+    return codebook.ndim == 3 and codebook.shape[1] == 256 and codebook[:, 0].size == dim
 
 
 def _within(array: npt.NDArray[Any], least: int, end: int) -> bool:

@@ -1,4 +1,4 @@
-"""Codebooks for what a centroid leaves over: one byte for every 8 / nbits dimensions.
+"""Vectors as a length and a direction: one byte, and one for every 8 / nbits dimensions.
 
 Both kinds are stored and scored alike: a table of 256 small vectors for each byte.
 "pq" learns the vectors together (product quantisation); "residual" learns 2**nbits weights for
@@ -8,18 +8,70 @@ combinations.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from colmodern.kernels.encoding import sum_by_entry
+from colmodern.kernels.encoding import encode_by_weights, encode_residuals, sum_by_entry
 
 Floats = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
 ResidualKind = Literal["pq", "residual"]
 
 _ITERATIONS = 16
 _SHARED_BITS = 4  # a dimension; with so many, scalar weights are shared
+# of a direction, when its weights are chosen; a fifth of the error is gone (experiments/LOG.md)
+_TRIED_LENGTHS = np.array([0.76, 0.82, 0.88, 0.94, 1, 1.07, 1.14, 1.22, 1.3], np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Quantizer:
+    """A vector is gain * gain_step * direction, and a direction's parts are entries of a codebook.
+
+    codebook: (n_bytes, 256, width) float32; gain_step: length for each step of a gain
+    """
+
+    codebook: Floats
+    gain_step: float
+
+    def encode(self, vectors: Floats) -> tuple[Bytes, Bytes]:
+        """(n,) gains and (n, n_bytes) entries of (n, dim) vectors, each for itself."""
+        gains = np.empty(len(vectors), np.uint8)
+        entries = np.empty((len(vectors), len(self.codebook)), np.uint8)
+        out = np.float32(self.gain_step), gains, entries
+        vectors = np.ascontiguousarray(vectors)
+        if self.shared is None:
+            encode_residuals(vectors, self.codebook, half_norms(self.codebook), *out)
+        else:
+            levels, scales = self.shared[0].astype(np.float32), np.maximum(self.shared[1], 1e-12)
+            cutoffs = (levels[1:] + levels[:-1]) / 2
+            encode_by_weights(vectors, cutoffs, levels, scales, _TRIED_LENGTHS, *out)
+        return gains, entries
+
+    @cached_property
+    def shared(self) -> tuple[npt.NDArray[np.int8], Floats] | None:
+        """The weights and scales that the codebook is made of; see shared_weights."""
+        return shared_weights(self.codebook)
+
+    def decode(self, gains: Bytes, entries: Bytes) -> Floats:
+        """(n, dim) float32."""
+        n_bytes, _, width = self.codebook.shape
+        directions = self.codebook[np.arange(n_bytes), entries].reshape(-1, n_bytes * width)
+        lengths = gains.astype(np.float32) * np.float32(self.gain_step)
+        return np.asarray(lengths[:, None] * directions, np.float32)
+
+
+def train_quantizer(vectors: Floats, nbits: int, kind: ResidualKind, *, seed: int) -> Quantizer:
+    """Fit to (n_sampled, dim) float32 vectors; nbits: 1, 2, 4 or 8 for each dimension."""
+    lengths = np.linalg.norm(vectors, axis=1)
+    units = vectors / np.maximum(lengths, 1e-12)[:, None]
+    longest = np.quantile(lengths, 0.9999) if len(lengths) else 0.0
+    codebook = train_codebook(units, nbits, kind, seed=seed)
+    shortest = 1.0 if shared_weights(codebook) is None else _TRIED_LENGTHS[0]  # of a direction
+    return Quantizer(codebook, float(max(1e-12, longest * 1.05 / shortest / 255)))
 
 
 def default_kind(nbits: int) -> ResidualKind:

@@ -178,6 +178,23 @@ def keep_best(scores: Any, n: int) -> Any:
 
 
 @compiled
+def score_doc_vectors(
+    docs: Any, doc_gains: Any, doc_vectors: Any, table: Any, factors: Any, out: Any
+) -> None:
+    """What the vector of each document adds to its score, in units.
+
+    docs: (n,) int64 rows; doc_gains: (n_docs,) uint8; doc_vectors: (n_docs, n_doc_bytes) uint8
+    table: (n_doc_bytes, 256) int16, product of the summed query with every codebook entry
+    factors: (256,) float32, by gain: from sums of entries to units; out: (n,) int32, written
+    """
+    for i in range(len(docs)):
+        doc, total = docs[i], np.int32(0)
+        for part in range(table.shape[0]):
+            total += np.int32(table[part, doc_vectors[doc, part]])
+        out[i] = np.int32(np.rint(np.float32(total) * factors[doc_gains[doc]]))
+
+
+@compiled
 def score_by_centroids(
     docs: Any, doc_offsets: Any, codes: Any, centroid_scores: Any, lanes: Any, empty: int, out: Any
 ) -> None:

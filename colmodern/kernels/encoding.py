@@ -84,21 +84,13 @@ def _fill_lanes(values: Any, tokens: Any, lanes: Any, scales: Any) -> None:
 
 @compiled
 def encode_residuals(
-    values: Any,
-    codes: Any,
-    centroids: Any,
-    centroid_scales: Any,
-    codebook: Any,
-    half_norms: Any,
-    gain_step: Any,
-    gains: Any,
-    residuals: Any,
+    values: Any, codebook: Any, half_norms: Any, gain_step: Any, gains: Any, residuals: Any
 ) -> None:
-    """Length and direction code of each token's difference from its centroid.
+    """Length and direction code of vectors: what a token's, or a document's, other codes leave over.
 
-    values: (n_tokens, dim) float32; codes: (n_tokens,) int64
+    values: (n, dim) float32
     codebook: (n_bytes, 256, dims) float32, parts of unit vectors; half_norms: (n_bytes, 256)
-    gains: (n_tokens,) uint8 and residuals: (n_tokens, n_bytes) uint8, written
+    gains: (n,) uint8 and residuals: (n, n_bytes) uint8, written
     """
     dim, n_bytes, width = values.shape[1], codebook.shape[0], codebook.shape[2]
     unit, norms = np.empty((dim, 32), np.float32), np.empty(32, np.float32)
@@ -108,9 +100,9 @@ def encode_residuals(
         n = min(32, len(values) - start)
         for lane in range(32):
             token = start + min(lane, n - 1)
-            code, squares = codes[token], np.float32(0)
+            squares = np.float32(0)
             for d in range(dim):
-                r = values[token, d] - np.float32(centroids[code, d]) * centroid_scales[code]
+                r = values[token, d]
                 unit[d, lane] = r
                 squares += r * r
             norms[lane] = np.sqrt(squares)
@@ -129,6 +121,80 @@ def encode_residuals(
                     length += weight * weight
             gain = norms[lane] * along / length / gain_step
             gains[start + lane] = np.uint8(min(max(np.rint(gain), np.float32(0)), np.float32(255)))
+
+
+@compiled
+def encode_by_weights(
+    values: Any,
+    cutoffs: Any,
+    levels: Any,
+    scales: Any,
+    tries: Any,
+    gain_step: Any,
+    gains: Any,
+    residuals: Any,
+) -> None:
+    """As encode_residuals, for four bits a dimension with weights that all dimensions share.
+
+    Which weights are nearest depends on the length that a direction is taken to have: of some
+    lengths the one is kept whose weights point nearest to where the vector does, as in
+    https://arxiv.org/abs/2409.09913.
+
+    values: (n, dim) float32
+    levels: (16,) float32, rising, and scales: (dim,) float32: a weight is their product
+    cutoffs: (15,) float32, between the levels; tries: (n_tries,) float32 lengths
+    gains: (n,) uint8 and residuals: (n, dim / 2) uint8, written
+    """
+    dim = values.shape[1]
+    rest, norms = np.empty((dim, 32), np.float32), np.empty(32, np.float32)
+    codes = np.empty((dim, 32), np.uint8)
+    places, zero = uint64(rest.ctypes.data), simd.splat_f32(np.float32(0), ALL)
+    for start in range(0, len(values), 32):
+        n = min(32, len(values) - start)
+        for lane in range(32):
+            row, squares = start + min(lane, n - 1), np.float32(0)
+            for d in range(dim):
+                squares += values[row, d] * values[row, d]
+            norms[lane] = np.sqrt(squares)
+            by = np.float32(1) / max(norms[lane], np.float32(1e-12))
+            for d in range(dim):
+                rest[d, lane] = values[row, d] * by / scales[d]
+        best = simd.splat_f32(np.float32(-1), ALL)
+        chosen = zero
+        for i in range(len(tries)):
+            size = simd.splat_f32(tries[i], ALL)
+            along, length = zero, simd.splat_f32(np.float32(1e-12), ALL)
+            for d in range(dim):
+                x = simd.load_f32(places + uint64(d * 128), ALL)
+                scaled = simd.multiply_f32(x, size)
+                weight = simd.splat_f32(levels[0], ALL)
+                for j in range(15):
+                    above = simd.splat_f32(levels[j + 1], ALL)
+                    weight = simd.choose_f32(scaled, simd.splat_f32(cutoffs[j], ALL), above, weight)
+                part = simd.multiply_f32(weight, simd.splat_f32(scales[d] * scales[d], ALL))
+                along = simd.multiply_add(x, part, along)
+                length = simd.multiply_add(weight, part, length)
+            near = simd.divide_f32(simd.multiply_f32(along, along), length)
+            chosen = simd.choose_f32(near, best, size, chosen)
+            best = simd.maximum_f32(near, best)
+        for d in range(dim):
+            scaled = simd.multiply_f32(simd.load_f32(places + uint64(d * 128), ALL), chosen)
+            code = simd.splat_i32(np.int32(0), ALL)
+            for j in range(15):
+                cutoff = simd.splat_f32(cutoffs[j], ALL)
+                code = simd.choose(scaled, cutoff, simd.splat_i32(np.int32(j + 1), ALL), code)
+            simd.store_low_bytes(uint64(codes.ctypes.data) + uint64(d * 32), code)
+        for lane in range(n):
+            along_, length_ = np.float32(0), np.float32(1e-12)
+            for d in range(dim):
+                weight_ = levels[codes[d, lane]] * scales[d]
+                along_ += rest[d, lane] * scales[d] * weight_
+                length_ += weight_ * weight_
+            gain = norms[lane] * along_ / length_ / gain_step
+            gains[start + lane] = np.uint8(min(max(np.rint(gain), np.float32(0)), np.float32(255)))
+            for byte in range(dim // 2):
+                low, high = codes[2 * byte, lane], codes[2 * byte + 1, lane]
+                residuals[start + lane, byte] = low | (high << 4)
 
 
 @compiled

@@ -112,6 +112,15 @@ def keep_best(scores: Array, n: int) -> Array:
     return np.flatnonzero(scores >= np.sort(scores)[len(scores) - n])
 
 
+def score_doc_vectors(
+    docs: Array, doc_gains: Array, doc_vectors: Array, table: Array, factors: Array, out: Array
+) -> None:
+    """What the vector of each document adds to its score, in units; sums of entries are exact."""
+    entries = table[np.arange(len(table)), doc_vectors[docs]]  # (n, n_doc_bytes)
+    sums = entries.sum(axis=1, dtype=np.int32).astype(np.float32)
+    out[:] = np.rint(sums * factors[doc_gains[docs]]).astype(np.int32)
+
+
 def score_by_centroids(
     docs: Array,
     doc_offsets: Array,

@@ -37,26 +37,22 @@ def assign_centroids(
 
 def encode_residuals(
     values: Array,
-    codes: Array,
-    centroids: Array,
-    centroid_scales: Array,
     codebook: Array,
     half_norms: Array,
     gain_step: float,
     gains: Array,
     residuals: Array,
 ) -> None:
-    """Length and direction code of each token's difference from its centroid.
+    """Length and direction code of each vector.
 
     Each sum is float32, from the first dimension to the last.
     """
     n_bytes, _, width = codebook.shape
-    rest = values - centroids[codes].astype(np.float32) * centroid_scales[codes, None]
     squares = np.zeros(len(values), np.float32)
     for d in range(values.shape[1]):
-        squares += rest[:, d] * rest[:, d]
+        squares += values[:, d] * values[:, d]
     norms = np.sqrt(squares)
-    unit = rest * (np.float32(1) / np.maximum(norms, np.float32(1e-12)))[:, None]
+    unit = values * (np.float32(1) / np.maximum(norms, np.float32(1e-12)))[:, None]
     along, length = np.zeros_like(norms), np.full_like(norms, 1e-12)
     for part in range(n_bytes):
         residuals[:, part] = _nearest_entries(unit, codebook, half_norms, part)
@@ -64,6 +60,46 @@ def encode_residuals(
             weights = codebook[part, residuals[:, part], j]
             along += unit[:, part * width + j] * weights
             length += weights * weights
+    steps = norms * along / length / np.float32(gain_step)
+    gains[:] = np.clip(np.rint(steps), 0, 255).astype(np.uint8)
+
+
+def encode_by_weights(
+    values: Array,
+    cutoffs: Array,
+    levels: Array,
+    scales: Array,
+    tries: Array,
+    gain_step: float,
+    gains: Array,
+    residuals: Array,
+) -> None:
+    """Length and direction code of each vector, its direction taken at the best of some lengths."""
+    n, dim = values.shape
+    one, tiny = np.float32(1), np.float32(1e-12)
+    squares = np.zeros(n, np.float32)
+    for d in range(dim):
+        squares += values[:, d] * values[:, d]
+    norms = np.sqrt(squares)
+    rest = values * (one / np.maximum(norms, tiny))[:, None] / scales
+    best, chosen = np.full(n, -1, np.float32), np.zeros(n, np.float32)
+    for size in tries:
+        weights = levels[(rest[:, :, None] * size > cutoffs).sum(axis=2)]
+        along, length = np.zeros(n, np.float32), np.full(n, tiny)
+        for d in range(dim):
+            part = weights[:, d] * (scales[d] * scales[d])
+            along = fused(rest[:, d], part, along)
+            length = fused(weights[:, d], part, length)
+        near = along * along / length
+        chosen = np.where(near > best, size, chosen)
+        best = np.maximum(near, best)
+    codes = (rest[:, :, None] * chosen[:, None, None] > cutoffs).sum(axis=2).astype(np.uint8)
+    residuals[:] = codes[:, ::2] | codes[:, 1::2] << 4
+    along, length = np.zeros(n, np.float32), np.full(n, tiny)
+    for d in range(dim):
+        weights = levels[codes[:, d]] * scales[d]
+        along += rest[:, d] * scales[d] * weights
+        length += weights * weights
     steps = norms * along / length / np.float32(gain_step)
     gains[:] = np.clip(np.rint(steps), 0, 255).astype(np.uint8)
 

@@ -210,6 +210,18 @@ def maximum_f32(builder: Any, a: Any, b: Any) -> Any:
     return builder.select(builder.fcmp_ordered(">", a, b), a, b)
 
 
+@operation(F32, F32, F32)
+def divide_f32(builder: Any, a: Any, b: Any) -> Any:
+    """Quotient, rounded once."""
+    return builder.fdiv(a, b)
+
+
+@operation(F32, F32, F32, F32, F32)
+def choose_f32(builder: Any, a: Any, b: Any, if_above: Any, otherwise: Any) -> Any:
+    """``if_above`` in the lanes where a > b."""
+    return builder.select(builder.fcmp_ordered(">", a, b), if_above, otherwise)
+
+
 @operation(I32, F32, F32, I32, I32)
 def choose(builder: Any, a: Any, b: Any, if_above: Any, otherwise: Any) -> Any:
     """``if_above`` in the lanes where a > b."""

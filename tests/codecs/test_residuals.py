@@ -3,7 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from colmodern.codecs.residuals import default_kind, shared_weights, train_codebook
+from colmodern.codecs.residuals import (
+    default_kind,
+    shared_weights,
+    train_codebook,
+    train_quantizer,
+)
 
 
 def units(n: int, dim: int, seed: int = 0) -> np.ndarray:
@@ -93,3 +98,29 @@ def test_shared_weights_lose_no_more_than_those_of_each_dimension() -> None:
 
 def test_four_bits_take_the_kind_that_is_scored_fast() -> None:
     assert [default_kind(nbits) for nbits in (1, 2, 4, 8)] == ["pq", "pq", "residual", "pq"]
+
+
+def test_directions_of_several_lengths_lose_a_tenth_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = units(2_000, 64) * np.float32(0.3)
+    quantizer = train_quantizer(values, 4, "residual", seed=0)
+
+    def lost() -> float:
+        return float(np.square(quantizer.decode(*quantizer.encode(values)) - values).sum())
+
+    several = lost()
+    monkeypatch.setattr("colmodern.codecs.residuals._TRIED_LENGTHS", np.ones(1, np.float32))
+    assert several < 0.9 * lost()
+
+
+@pytest.mark.parametrize("nbits", [1, 2, 4, 8])
+@pytest.mark.parametrize("kind", ["pq", "residual"])
+def test_vectors_keep_their_length_and_zeros_stay_zero(kind: str, nbits: int) -> None:
+    values = units(500, 16) * np.linspace(0, 3, 500, dtype=np.float32)[:, None]
+    quantizer = train_quantizer(values, nbits, kind, seed=0)
+    gains, entries = quantizer.encode(values)
+    assert (gains.shape, entries.shape) == ((500,), (500, 2 * nbits))
+    decoded = quantizer.decode(gains, entries)
+    assert not decoded[0].any()
+    lengths = np.linalg.norm(values, axis=1)
+    assert np.all(np.linalg.norm(decoded, axis=1) <= lengths + quantizer.gain_step)
+    assert quantizer.encode(values[:0])[1].shape == (0, 2 * nbits)

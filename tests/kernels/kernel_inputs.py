@@ -31,6 +31,7 @@ WRITTEN = {
     "gather": ("state",),
     "collect": ("rows", "sums"),
     "keep_best": (),
+    "score_doc_vectors": ("out",),
     "score_by_centroids": ("out",),
     "score_compressed": ("out",),
     "fill_tables": ("tables",),
@@ -38,6 +39,7 @@ WRITTEN = {
     "score_stored": ("out",),
     "assign_centroids": ("codes",),
     "encode_residuals": ("gains", "residuals"),
+    "encode_by_weights": ("gains", "residuals"),
     "sum_by_entry": ("sums", "counts"),
     "count_postings": ("ends",),
     "fill_postings": ("docs",),
@@ -45,7 +47,7 @@ WRITTEN = {
 # arguments that searches read from mapped files; numba compiles for read-only arrays anew
 _MAPPED = {
     "doc_offsets", "codes", "gains", "residuals", "centroids", "centroid_scales", "codebook",
-    "list_docs", "list_offsets",
+    "list_docs", "list_offsets", "doc_gains", "doc_vectors",
 }  # fmt: skip
 
 Inputs = dict[str, Any]
@@ -325,27 +327,57 @@ def residual_inputs(
 ) -> Inputs:
     """encode_residuals."""
     rng = np.random.default_rng(seed)
-    n_bytes, n_centroids = dim * nbits // 8, 5
-    centroids = rng.integers(-127, 128, (n_centroids, dim)).astype(np.int8)
-    scales = rng.uniform(0.5, 1, n_centroids).astype(np.float32) / np.float32(127)
-    codes = rng.integers(0, n_centroids, n_tokens)
+    n_bytes = dim * nbits // 8
     codebook = rng.normal(size=(n_bytes, 256, dim // n_bytes)).astype(np.float32)
     codebook /= np.float32(np.sqrt(dim))
     values = rng.normal(size=(n_tokens, dim)).astype(np.float32)
-    if kind == "equal":  # nothing is left over, or every entry is as good
-        values = centroids[codes].astype(np.float32) * scales[codes, None]
-    elif kind == "ties":
+    if kind == "zero":
+        values[:] = 0
+    elif kind == "ties":  # every entry is as good
         codebook[:] = codebook[:, :1]
     return {
         "values": values,
-        "codes": codes,
-        "centroids": centroids,
-        "centroid_scales": scales,
         "codebook": codebook,
         "half_norms": (np.square(codebook).sum(axis=2) / 2).astype(np.float32),
         "gain_step": np.float32(0.02 if kind == "ends" else 0.2),
         "gains": np.full(n_tokens, 99, np.uint8),
         "residuals": np.full((n_tokens, n_bytes), 99, np.uint8),
+    }
+
+
+def weight_inputs(n_tokens: int, dim: int, seed: int, *, kind: str = "random") -> Inputs:
+    """encode_by_weights."""
+    rng = np.random.default_rng(seed)
+    levels = np.sort(rng.choice(np.arange(-127, 128), 16, replace=False)).astype(np.float32)
+    values = rng.normal(size=(n_tokens, dim)).astype(np.float32)
+    if kind == "zero":
+        values[:] = 0
+    return {
+        "values": values,
+        "cutoffs": (levels[1:] + levels[:-1]) / 2,
+        "levels": levels,
+        "scales": rng.uniform(1e-3, 2e-3, dim).astype(np.float32),
+        "tries": np.array([1] if kind == "one length" else [0.7, 1, 1.2], np.float32),
+        "gain_step": np.float32(0.02 if kind == "ends" else 0.2),
+        "gains": np.full(n_tokens, 99, np.uint8),
+        "residuals": np.full((n_tokens, dim // 2), 99, np.uint8),
+    }
+
+
+def doc_vector_inputs(n_docs: int, n_bytes: int, seed: int, *, kind: str = "random") -> Inputs:
+    """score_doc_vectors, of about half of the documents."""
+    rng = np.random.default_rng(seed)
+    table = rng.integers(-32_767, 32_768, (n_bytes, 256)).astype(np.int16)
+    if kind == "ends":
+        table = np.where(table < 0, -32_768, 32_767).astype(np.int16)
+    docs = np.flatnonzero(rng.random(n_docs) < 0.5)
+    return {
+        "docs": docs,
+        "doc_gains": rng.integers(0, 256, n_docs).astype(np.uint8),
+        "doc_vectors": rng.integers(0, 256, (n_docs, n_bytes)).astype(np.uint8),
+        "table": table,
+        "factors": (np.arange(256) * rng.uniform(1e-5, 1e-3)).astype(np.float32),
+        "out": np.full(len(docs), 99, np.int32),
     }
 
 

@@ -14,6 +14,7 @@ from kernels.kernel_inputs import (
     assert_equal,
     centroid_inputs,
     collect_inputs,
+    doc_vector_inputs,
     fast,
     gather_inputs,
     parameters,
@@ -265,3 +266,10 @@ def test_an_argument_of_every_kernel_has_its_inputs() -> None:
     inputs = token_inputs(1, 8, 4, 3, seed=1)
     for name in ("score_by_centroids", "score_compressed", "score_decoded", "score_stored"):
         assert set(parameters(fast(name))) <= set(inputs), name
+
+
+@pytest.mark.parametrize("kind", ["random", "ends"])
+@pytest.mark.parametrize("n_bytes", [2, 12, 32, 96])
+@pytest.mark.parametrize("n_docs", [0, 1, 100])
+def test_score_doc_vectors(n_docs: int, n_bytes: int, kind: str) -> None:
+    assert_equal("score_doc_vectors", doc_vector_inputs(n_docs, n_bytes, n_bytes, kind=kind))

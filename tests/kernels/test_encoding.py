@@ -16,6 +16,7 @@ from kernels.kernel_inputs import (
     residual_inputs,
     run,
     step_inputs,
+    weight_inputs,
 )
 
 seeds = st.integers(0, 1 << 20)
@@ -29,7 +30,7 @@ def test_assign_centroids(dim: int, n_centroids: int, kind: str) -> None:
     assert_equal("assign_centroids", assign_inputs(sizes, n_centroids, dim, dim, kind=kind))
 
 
-@pytest.mark.parametrize("kind", ["random", "equal", "ties", "ends"])
+@pytest.mark.parametrize("kind", ["random", "zero", "ties", "ends"])
 @pytest.mark.parametrize("nbits", [1, 2, 4, 8])
 @pytest.mark.parametrize("dim", DIMS)
 def test_encode_residuals(dim: int, nbits: int, kind: str) -> None:
@@ -43,6 +44,17 @@ def test_encode_residuals_of_any_number_of_tokens(n_tokens: int) -> None:
     assert_equal("encode_residuals", residual_inputs(n_tokens, 48, 2, n_tokens))
 
 
+@pytest.mark.parametrize("kind", ["random", "zero", "ends", "one length"])
+@pytest.mark.parametrize("dim", DIMS)
+def test_encode_by_weights(dim: int, kind: str) -> None:
+    assert_equal("encode_by_weights", weight_inputs(33, dim, dim, kind=kind))
+
+
+@pytest.mark.parametrize("n_tokens", [0, 1, 31, 32, 64, 100])
+def test_encode_by_weights_of_any_number_of_tokens(n_tokens: int) -> None:
+    assert_equal("encode_by_weights", weight_inputs(n_tokens, 48, n_tokens))
+
+
 def test_a_gain_stays_within_a_byte() -> None:
     gains = run(fast("encode_residuals"), residual_inputs(40, 96, 4, 1, kind="ends"))["gains"]
     assert gains.max() == 255
@@ -52,7 +64,7 @@ def test_a_gain_stays_within_a_byte() -> None:
 @settings(max_examples=20)
 def test_pieces_of_a_corpus_are_encoded_as_the_whole(seed: int, cut: int) -> None:
     whole = residual_inputs(70, 48, 4, seed)
-    by_token = ("values", "codes", "gains", "residuals")
+    by_token = ("values", "gains", "residuals")
     parts = [
         run(fast("encode_residuals"), {**whole, **{name: whole[name][part] for name in by_token}})
         for part in (slice(0, cut), slice(cut, 70))
@@ -91,7 +103,7 @@ def test_a_gain_between_two_steps_becomes_the_even_one() -> None:
     inputs = residual_inputs(1, 8, 1, seed=1)
     inputs["codebook"][:], inputs["half_norms"][:] = 0, 0
     inputs["codebook"][0, 3, 0], inputs["half_norms"][0, 3] = 1, 0.5
-    inputs["centroids"][:], inputs["values"][:] = 0, [[0.5, 0, 0, 0, 0, 0, 0, 0]]
+    inputs["values"][:] = [[0.5, 0, 0, 0, 0, 0, 0, 0]]
     found = run(fast("encode_residuals"), {**inputs, "gain_step": np.float32(1)})
     assert found["residuals"].tolist() == [[3]]
     assert found["gains"].tolist() == [0]

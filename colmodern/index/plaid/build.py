@@ -27,7 +27,7 @@ from colmodern.index.plaid.inverted_lists import write_inverted_lists
 from colmodern.index.plaid.manifest import NAME, CodecRecord, Manifest, building_folder, commit
 from colmodern.index.plaid.publish import expect_free, publish, restore
 from colmodern.index.plaid.segment import record_segment, segment_name
-from colmodern.index.plaid.source import Embeddings, lengths_of, sample_tokens
+from colmodern.index.plaid.source import Embeddings, lengths_of, sample_documents
 from colmodern.index.plaid.storage import CODEC
 from colmodern.index.plaid.threads import Threads
 from colmodern.index.plaid.write_segment import (
@@ -41,7 +41,7 @@ from colmodern.progress import Progress
 from colmodern.ragged.arrays import sha256_of_array
 from colmodern.ragged.store import EmbeddingStore
 
-_FORMAT = 1  # raised when the same input begins to give other bytes
+_FORMAT = 2  # raised when the same input begins to give other bytes
 _KEY, _PLACE, _INDEX = "build.json", "compressed.json", "index"
 
 
@@ -164,12 +164,11 @@ def _codec(
     folder = index / CODEC
     if not folder.is_dir():
         progress.note("learning the codec from a sample of tokens")
-        values, ids = sample_tokens(
+        sample = sample_documents(
             embeddings, settings.n_sampled, settings.piece_tokens, settings.seed
         )
         codec = train_codec(
-            values,
-            ids,
+            sample,
             n_centroids=settings.n_centroids,
             n_fitted=settings.n_fitted,
             nbits=settings.nbits,
@@ -197,7 +196,7 @@ def _compress(
     write_tokens(
         work / _INDEX / segment_name(0),
         encode_pieces(embeddings, codec, settings.piece_tokens, Threads(), after=after),
-        embeddings.n_tokens,
+        Place(embeddings.n_docs, embeddings.n_tokens),
         codec,
         progress,
         done=done,

@@ -58,12 +58,12 @@ def settle(
     wanted = min(_LARGEST_SAMPLE, max(_FEWEST_SAMPLED, chosen * _POINTS_PER_CENTROID))
     # how many float32 rows, and 8-byte numbers beside, one token takes at the most in each stage
     row = embeddings.dim * 4
-    n_sampled = min(wanted, int(max_ram * 0.5) // (2 * row + 64))
+    n_sampled = min(wanted, int(max_ram * 0.5) // (3 * row + 64))
     n_fitted = min(1 << 16, int(max_ram * 0.3) // (7 * row + 64))
     piece = min(_LARGEST_PIECE, int(max_ram * 0.25) // (4 * row))
     fewest = min(embeddings.n_tokens, _SMALLEST_SAMPLE)
     if piece < _SMALLEST_PIECE or n_sampled < fewest or n_fitted < min(fewest, 4096):
-        needed = max(16 * row * _SMALLEST_PIECE, 2 * (2 * row + 64) * fewest, 4096 * 25 * row)
+        needed = max(16 * row * _SMALLEST_PIECE, 2 * (3 * row + 64) * fewest, 4096 * 25 * row)
         raise ResourceError(f"max_ram={max_ram} bytes is too little; give at least {needed}")
     return BuildSettings(
         nbits, codec or default_kind(nbits), chosen, seed, n_sampled, n_fitted, piece

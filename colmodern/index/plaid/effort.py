@@ -12,7 +12,7 @@ _PROBED = 32
 _MEASURED_AT = 123_000
 _GROWTH = 0.4
 _FEWEST = 128  # candidates: cheap, and a small collection has less to choose from
-_BASE, _PER_RESULT, _GATHERED = 380, 12, 2000
+_BASE, _PER_RESULT, _GATHERED = 240, 7, 2000
 _NARROW = 0.01  # share of documents; a filter that lets fewer through is answered exactly
 
 

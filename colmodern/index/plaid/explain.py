@@ -143,8 +143,13 @@ def _report(
 
 
 def _decoded(row: int, view: View) -> npt.NDArray[np.float32]:
-    ((segment, _, inside),) = view.by_segment(np.array([row]))
-    start, stop = segment.doc_offsets[inside[0]], segment.doc_offsets[inside[0] + 1]
-    tokens = slice(int(start), int(stop))
-    encoded = Encoded(segment.codes[tokens], segment.gains[tokens], segment.residuals[tokens])
-    return view.codec.codec.decode(encoded)
+    ((segment, _, (doc,)),) = view.by_segment(np.array([row]))
+    start, stop = segment.doc_offsets[doc : doc + 2].tolist()
+    encoded = Encoded(
+        segment.codes[start:stop],
+        segment.gains[start:stop],
+        segment.residuals[start:stop],
+        segment.doc_gains[doc : doc + 1],
+        segment.doc_vectors[doc : doc + 1],
+    )
+    return view.codec.codec.decode(encoded, np.array([stop - start]))

@@ -17,6 +17,8 @@ _PART_OF = {  # the others are ids
     "list_offsets.npy": "inverted lists",
     "block_docs.npy": "inverted lists",
     "block_starts.npy": "inverted lists",
+    "doc_gains.npy": "documents",
+    "doc_vectors.npy": "documents",
     "doc_offsets.npy": "documents",
 }
 

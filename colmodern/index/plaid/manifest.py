@@ -12,7 +12,7 @@ from colmodern.errors import StorageError
 from colmodern.files import read_json_object, sha256_of_json, write_json
 
 FORMAT = "colmodern-plaid"
-VERSION = 1
+VERSION = 2
 NAME = "manifest.json"
 CURE = "build the index again, or bring a copy of it back"
 

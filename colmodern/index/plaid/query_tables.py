@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from colmodern.codecs.codec import Codec
-from colmodern.codecs.residuals import shared_weights
+from colmodern.codecs.residuals import Quantizer
 from colmodern.index.plaid.threads import Threads
 from colmodern.kernels.cpu import CHUNK, score_centroids
 from colmodern.kernels.int8 import query_to_bytes
@@ -40,9 +40,9 @@ class SearchCodec:
         norms = np.sqrt(2 * codec.centroids.half_norms)
         self.longest = float(norms.max(initial=0.0))
 
-        self.gains = np.arange(256, dtype=np.float64) * codec.gain_step
-        self.shared = shared_weights(codec.codebook)
-        n_bytes = len(codec.codebook)
+        self.gains = np.arange(256, dtype=np.float64) * codec.residuals.gain_step
+        self.shared = codec.residuals.shared
+        n_bytes = len(codec.residuals.codebook)
         # of a table entry, with which a sum over all bytes fits int16, and then the bits left over
         self.largest_entry = min(127, _LARGEST_SUM // n_bytes)
         self.shift = int(np.log2(_LARGEST_SUM / (self.largest_entry * n_bytes)))
@@ -57,6 +57,10 @@ class QueryTables:
     padded: (n_blocks * n_lanes, dim up to a multiple of 32) float32, zeros in the rest
     centroid_scores: (n_blocks, n_centroids, n_lanes) int16; maxima: (n_blocks, n_chunks, n_lanes)
     lanes: (n_blocks,) uint16 or uint32 masks; n_lanes is 16 for at most 16 tokens, else 32
+    summed: (dim,) float32, the sum of the query's tokens: what is added to every token of a document
+        adds its product with this to the document's score
+    doc_table: (n_doc_bytes, 256) int16 and doc_factors: (256,) float32, by gain: what its document
+        vector adds, in units
     residual_query: the form of the query that the codec's residuals are scored with
     slack: (256,) int16, what a residual of each gain may add before its
         token is passed over, and tight_slack, the same for choosing the last candidates
@@ -70,6 +74,9 @@ class QueryTables:
     centroid_scores: npt.NDArray[np.int16]
     maxima: npt.NDArray[np.int16]
     lanes: Masks
+    summed: Floats
+    doc_table: npt.NDArray[np.int16]
+    doc_factors: Floats
     residual_query: ResidualQuery
     slack: npt.NDArray[np.int16]
     tight_slack: npt.NDArray[np.int16]
@@ -104,10 +111,15 @@ def make_tables(query: Floats, search: SearchCodec, threads: Threads) -> QueryTa
     rounding = _ROUNDING_SIGMAS * (residual_error + query_error) / unit + 3
     lost = _LOSS_SIGMAS * longest * np.sqrt(codec.error / dim) / unit
     reach = search.gains * codec.reach * longest / unit
+    summed = query.sum(axis=0, dtype=np.float64)
+    doc_table, doc_factors = _doc_table(summed, codec.documents, unit)
     return QueryTables(
         n_tokens=n,
         unit=unit,
-        constant=float(query.sum(axis=0, dtype=np.float64) @ codec.mean),
+        constant=float(summed @ codec.mean),
+        summed=summed.astype(np.float32),
+        doc_table=doc_table,
+        doc_factors=doc_factors,
         padded=padded,
         centroid_scores=scores,
         maxima=maxima,
@@ -120,6 +132,17 @@ def make_tables(query: Floats, search: SearchCodec, threads: Threads) -> QueryTa
     )
 
 
+def _doc_table(
+    summed: npt.NDArray[np.float64], documents: Quantizer, unit: float
+) -> tuple[npt.NDArray[np.int16], Floats]:
+    """Products of the summed query with all entries, and what one is worth at each gain, in units."""
+    codebook = documents.codebook
+    products = (codebook @ summed.reshape(len(codebook), -1, 1).astype(np.float32))[..., 0]
+    step = max(float(np.abs(products).max()), 1e-12) / _LARGEST_SUM
+    factors = np.arange(256) * (documents.gain_step * step / unit)
+    return np.rint(products / np.float32(step)).astype(np.int16), factors.astype(np.float32)
+
+
 def _table_query(
     by_lane: Floats, masks: Masks, search: SearchCodec, unit: float
 ) -> tuple[float, ResidualQuery, float]:
@@ -127,7 +150,7 @@ def _table_query(
 
     by_lane: (n_blocks, n_lanes, dim)
     """
-    codebook = search.codec.codebook
+    codebook = search.codec.residuals.codebook
     dim_major = np.ascontiguousarray(by_lane.transpose(0, 2, 1))
     tables = np.empty((len(masks), len(codebook), 256, by_lane.shape[1]), np.int8)
     largest = max(

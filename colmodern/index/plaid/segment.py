@@ -19,6 +19,8 @@ ARRAYS = (
     "codes",
     "gains",
     "residuals",
+    "doc_gains",
+    "doc_vectors",
     "doc_offsets",
     "block_docs",
     "list_offsets",
@@ -37,6 +39,7 @@ class Segment:
     codes: (n_tokens,) the centroid of each token, uint16, or uint32 above 65,536 centroids
     gains: (n_tokens,) uint8, length of each residual in steps of the codec
     residuals: (n_tokens, n_bytes) uint8
+    doc_gains: (n_docs,) uint8 and doc_vectors: (n_docs, n_doc_bytes) uint8, lengths and directions
     doc_offsets: (n_docs + 1,) int64; document i owns tokens doc_offsets[i] to doc_offsets[i + 1]
     block_docs: (n_blocks + 1,) int64, the first row of each block
     list_offsets: (n_blocks, n_centroids + 1) uint32, into the block's part of list_docs
@@ -50,12 +53,19 @@ class Segment:
     codes: npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
     gains: npt.NDArray[np.uint8]
     residuals: npt.NDArray[np.uint8]
+    doc_gains: npt.NDArray[np.uint8]
+    doc_vectors: npt.NDArray[np.uint8]
     doc_offsets: npt.NDArray[np.int64]
     block_docs: npt.NDArray[np.int64]
     list_offsets: npt.NDArray[np.uint32]
     block_starts: npt.NDArray[np.int64]
     list_docs: npt.NDArray[np.uint16]
     ids: DocIds
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """(n_docs,) tokens of each document."""
+        return np.diff(self.doc_offsets)
 
     @property
     def n_blocks(self) -> int:
@@ -106,11 +116,16 @@ def open_segment(folder: Path, record: SegmentRecord, *, n_centroids: int) -> Se
 def _expect_shapes(path: Path, segment: Segment, n_centroids: int) -> None:
     n_docs, n_tokens = segment.n_docs, segment.n_tokens
     n_blocks = segment.block_docs.size - 1
-    n_bytes = segment.residuals.shape[1] if segment.residuals.ndim == 2 else 0
+    n_bytes, n_doc_bytes = (
+        array.shape[1] if array.ndim == 2 else 0
+        for array in (segment.residuals, segment.doc_vectors)
+    )
     expected: dict[str, tuple[npt.DTypeLike, tuple[int, ...]]] = {
         "codes": (code_dtype(n_centroids), (n_tokens,)),
         "gains": (np.uint8, (n_tokens,)),
         "residuals": (np.uint8, (n_tokens, n_bytes)),
+        "doc_gains": (np.uint8, (n_docs,)),
+        "doc_vectors": (np.uint8, (n_docs, n_doc_bytes)),
         "doc_offsets": (np.int64, (n_docs + 1,)),
         "block_docs": (np.int64, (n_blocks + 1,)),
         "list_offsets": (np.uint32, (n_blocks, n_centroids + 1)),

@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from colmodern.codecs.codec import Sample
 from colmodern.errors import InputError
-from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
 from colmodern.ragged.store import EmbeddingStore
 
 Embeddings = TokenEmbeddings | EmbeddingStore
+
+_MOST_OF_A_DOC = 256  # sampled tokens: a document's are much alike, and other documents differ
 
 
 def open_source(
@@ -114,34 +117,50 @@ def refuse_infinite(piece: TokenEmbeddings, first: int) -> None:
     )
 
 
-def sample_tokens(
-    embeddings: Embeddings, n_sampled: int, max_tokens: int, seed: int
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32] | None]:
-    """At most ``n_sampled`` tokens, spread evenly at random: values float32 and ids, if all have ids.
+def sample_documents(embeddings: Embeddings, n_sampled: int, max_tokens: int, seed: int) -> Sample:
+    """At most ``n_sampled`` tokens of random documents, and the means of these documents.
 
-    The same for the same seed, however the documents are cut into shards. Raises InputError for
-    a sampled token that is not finite.
+    Of a document no more than 256 tokens, at random, unless all tokens are taken. The same for
+    the same seed, however the documents are cut into shards. Raises InputError for a document
+    among them whose values are not finite.
     """
-    n_tokens = embeddings.n_tokens
-    if n_sampled >= n_tokens:
-        chosen = np.arange(n_tokens)
-    else:
-        drawn = np.random.default_rng(seed).integers(0, n_tokens, int(n_sampled))
-        chosen = np.unique(drawn)
-        del drawn
-    values = np.empty((len(chosen), embeddings.dim), np.float32)
-    ids: npt.NDArray[np.int32] | None = np.empty(len(chosen), np.int32)
-    token = 0
+    lengths = lengths_of(embeddings)
+    is_whole = int(lengths.sum()) <= n_sampled
+    taken = np.minimum(lengths, n_sampled if is_whole else min(_MOST_OF_A_DOC, n_sampled))
+    chosen = _choose(taken, n_sampled, seed)
+    sampled, lengths = taken[chosen], lengths[chosen]
+    starts = offsets_of(sampled)
+    values = np.empty((starts[-1], embeddings.dim), np.float32)
+    means = np.empty((len(chosen), embeddings.dim), np.float32)
+    ids: npt.NDArray[np.int32] | None = np.empty(starts[-1], np.int32)
     for first, piece in pieces(embeddings, max_tokens):
-        start, stop = np.searchsorted(chosen, [token, token + piece.n_tokens])
-        rows = chosen[start:stop] - token
-        with np.errstate(over="ignore"):
-            values[start:stop] = piece.values[rows]
-        if not is_finite(values[start:stop]):
-            refuse_infinite(piece, first)
+        begin, end = np.searchsorted(chosen, [first, first + piece.n_docs])
         if piece.token_ids is None:
             ids = None
-        elif ids is not None:
-            ids[start:stop] = piece.token_ids[rows]
-        token += piece.n_tokens
-    return values, ids
+        for place in range(begin, end):
+            doc = int(chosen[place]) - first
+            with np.errstate(over="ignore"):
+                tokens = np.asarray(piece[doc], np.float32)
+            if not is_finite(tokens):
+                refuse_infinite(piece, first)
+            means[place] = tokens.mean(axis=0, dtype=np.float64)
+            rows = _rows_of(len(tokens), int(sampled[place]), [seed, first + doc])
+            into = slice(starts[place], starts[place + 1])
+            values[into] = tokens[rows]
+            if ids is not None and piece.token_ids is not None:
+                ids[into] = piece.token_ids[piece.offsets[doc] : piece.offsets[doc + 1]][rows]
+    return Sample(values, ids, sampled, lengths, means)
+
+
+def _choose(taken: npt.NDArray[np.int64], n_sampled: int, seed: int) -> npt.NDArray[np.int64]:
+    """Ascending random documents that have at most ``n_sampled`` tokens together, at least one."""
+    filled = np.flatnonzero(taken)
+    order = np.random.default_rng(seed).permutation(filled)
+    n = int(np.searchsorted(np.cumsum(taken[order]), n_sampled, side="right"))
+    return np.sort(order[: max(1, n)])
+
+
+def _rows_of(n: int, n_taken: int, seed: list[int]) -> npt.NDArray[np.int64]:
+    if n_taken == n:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(seed).choice(n, n_taken, replace=False))

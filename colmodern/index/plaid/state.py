@@ -77,8 +77,10 @@ def _expect_fit(opened: Opened, codec: Codec) -> None:
             f"says {manifest.n_centroids} of {manifest.dim}; {CURE}"
         )
     for segment in opened.segments:
-        if segment.residuals.shape[1] != len(codec.codebook):
-            raise StorageError(
-                f"{opened.folder / segment.name}/residuals.npy has {segment.residuals.shape[1]} "
-                f"bytes a token, the codec {len(codec.codebook)}; {CURE}"
-            )
+        for name, quantizer in (("residuals", codec.residuals), ("doc_vectors", codec.documents)):
+            n_bytes = getattr(segment, name).shape[1]
+            if n_bytes != len(quantizer.codebook):
+                raise StorageError(
+                    f"{opened.folder / segment.name}/{name}.npy has {n_bytes} bytes a row, "
+                    f"the codec {len(quantizer.codebook)}; {CURE}"
+                )

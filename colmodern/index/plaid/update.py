@@ -97,7 +97,7 @@ def compact(opened: Opened, codec: Codec, progress: Progress) -> Opened:
         ids = [doc_id for segment, rows in kept for doc_id in segment.ids.get(rows)]
         if not ids:
             return _commit(opened.folder, _next(manifest, (), ()))
-        lengths = np.concatenate([np.diff(segment.doc_offsets)[rows] for segment, rows in kept])
+        lengths = np.concatenate([segment.lengths[rows] for segment, rows in kept])
         record = _new_segment(opened.folder, manifest, _copies(kept), ids, lengths, codec, progress)
         return _commit(opened.folder, _next(manifest, (record,), ()))
 
@@ -160,7 +160,7 @@ def _kept(opened: Opened) -> list[tuple[Segment, npt.NDArray[np.int64]]]:
 def _copies(kept: list[tuple[Segment, npt.NDArray[np.int64]]]) -> Iterator[Piece]:
     """Compressed tokens of documents that stay, some documents at a time."""
     for segment, rows in kept:
-        lengths = np.diff(segment.doc_offsets)[rows]
+        lengths = segment.lengths[rows]
         ends = np.cumsum(lengths)
         start = 0
         while start < len(rows):
@@ -176,7 +176,13 @@ def _tokens_of(
 ) -> Encoded:
     firsts = segment.doc_offsets[rows] - offsets_of(lengths)[:-1]
     tokens = np.arange(lengths.sum()) + np.repeat(firsts, lengths)
-    return Encoded(segment.codes[tokens], segment.gains[tokens], segment.residuals[tokens])
+    return Encoded(
+        segment.codes[tokens],
+        segment.gains[tokens],
+        segment.residuals[tokens],
+        segment.doc_gains[rows],
+        segment.doc_vectors[rows],
+    )
 
 
 def _new_segment(

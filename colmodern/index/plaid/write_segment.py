@@ -21,8 +21,7 @@ from colmodern.progress import Progress
 from colmodern.ragged.arrays import write_array
 from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
 
-_FEWEST_TOKENS = 4096  # of a thread's share
-_AT_ONCE = 16_384  # tokens that a thread encodes at a time; bounds the memory of long documents
+_AT_ONCE = 8192  # tokens that a thread encodes at a time
 
 
 class Piece(NamedTuple):
@@ -56,28 +55,16 @@ def encode_pieces(
 
 
 def _encode(piece: TokenEmbeddings, codec: Codec, threads: Threads) -> Encoded | None:
-    """The compressed tokens, or None when some are not finite."""
-    n = piece.n_tokens
-    out = Encoded(
-        np.empty(n, codec.code_dtype),
-        np.empty(n, np.uint8),
-        np.empty((n, len(codec.codebook)), np.uint8),
-    )
-    faults: list[int] = []
+    """The compressed documents, or None when some values are not finite."""
 
-    def work(first: int, last: int) -> None:
-        for start in range(first, last, _AT_ONCE):
-            stop = min(start + _AT_ONCE, last)
-            values = piece.values[start:stop]
-            if not is_finite(values):
-                faults.append(start)
-                return
-            ids = None if piece.token_ids is None else piece.token_ids[start:stop]
-            for whole, part in zip(out, codec.encode(values, ids), strict=True):
-                whole[start:stop] = part
+    def work(part: tuple[int, TokenEmbeddings]) -> Encoded | None:
+        return codec.encode(part[1]) if is_finite(part[1].values) else None
 
-    threads.split(work, n, least=_FEWEST_TOKENS)
-    return None if faults else out
+    parts = threads.map(work, piece.chunks(_AT_ONCE))
+    done = [encoded for encoded in parts if encoded is not None]
+    if len(done) < len(parts):
+        return None
+    return Encoded(*(np.concatenate(arrays) for arrays in zip(*done, strict=True)))
 
 
 def write_segment(
@@ -95,7 +82,7 @@ def write_segment(
     Raises InputError for bad ids, before anything is written; StorageError for a full disk.
     """
     write_documents(folder, doc_ids, lengths)
-    write_tokens(folder, source, int(lengths.sum()), codec, progress)
+    write_tokens(folder, source, Place(len(lengths), int(lengths.sum())), codec, progress)
     write_inverted_lists(folder, len(codec.centroids.rows), progress)
 
 
@@ -109,36 +96,38 @@ def write_documents(folder: Path, doc_ids: Sequence[str], lengths: npt.NDArray[n
 def write_tokens(
     folder: Path,
     source: Iterator[Piece],
-    n_tokens: int,
+    whole: Place,
     codec: Codec,
     progress: Progress,
     *,
     done: Place | None = None,
     after_piece: Callable[[Place], None] = lambda place: None,
 ) -> None:
-    """Write the compressed tokens.
+    """Write the compressed tokens and document vectors.
 
-    n_tokens: of the whole segment
+    whole: how much the segment will have
     done: what an earlier call wrote and ``source`` does not bring again
     after_piece: told how far the files are, all on disk
 
     Raises StorageError for a full disk.
     """
     place = done or Place(0, 0)
-    resume_at = place.n_tokens if done else None
-    progress.start("compress", n_tokens, unit="tokens", done=place.n_tokens)
+    progress.start("compress", whole.n_tokens, unit="tokens", done=place.n_tokens)
+    n_bytes, n_doc_bytes = len(codec.residuals.codebook), len(codec.documents.codebook)
+    parts: tuple[tuple[str, npt.DTypeLike, tuple[int, ...], str], ...] = (  # as in Encoded
+        ("codes", codec.code_dtype, (), "n_tokens"),
+        ("gains", np.uint8, (), "n_tokens"),
+        ("residuals", np.uint8, (n_bytes,), "n_tokens"),
+        ("doc_gains", np.uint8, (), "n_docs"),
+        ("doc_vectors", np.uint8, (n_doc_bytes,), "n_docs"),
+    )
     with ExitStack() as stack:
-        parts: tuple[tuple[str, npt.DTypeLike, tuple[int, ...]], ...] = (
-            ("codes", codec.code_dtype, ()),
-            ("gains", np.uint8, ()),
-            ("residuals", np.uint8, (len(codec.codebook),)),
-        )
-        writers = [
-            stack.enter_context(
-                ArrayWriter(folder / f"{name}.npy", dtype, shape, n_tokens, resume_at=resume_at)
-            )
-            for name, dtype, shape in parts
-        ]
+        writers = []
+        for name, dtype, row_shape, rows in parts:
+            resume_at = None if done is None else getattr(done, rows)
+            path, n_rows = folder / f"{name}.npy", getattr(whole, rows)
+            writer = ArrayWriter(path, dtype, row_shape, n_rows, resume_at=resume_at)
+            writers.append(stack.enter_context(writer))
         for piece in source:
             for writer, part in zip(writers, piece.encoded, strict=True):
                 writer.append(part)

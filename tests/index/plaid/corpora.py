@@ -11,7 +11,7 @@ import numpy as np
 import oracles
 
 from colmodern import PlaidIndex, TokenEmbeddings
-from colmodern.codecs.codec import Encoded
+from colmodern.codecs.codec import Encoded, Sample
 from colmodern.kernels import reference
 from colmodern.ragged.embeddings import offsets_of
 from colmodern.ragged.store import EmbeddingStore, ShardWriter
@@ -31,6 +31,19 @@ def corpus(
     values /= np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
     ids = words if with_ids else None
     return TokenEmbeddings(values.astype(np.float16), offsets_of(lengths), ids)
+
+
+def sample_of(texts: TokenEmbeddings, *, with_ids: bool = True) -> Sample:
+    """All tokens of all documents that have any."""
+    values = texts.values.astype(np.float32)
+    filled = [i for i in range(texts.n_docs) if texts.lengths[i]]
+    return Sample(
+        values,
+        texts.token_ids if with_ids else None,
+        texts.lengths[filled],
+        texts.lengths[filled],
+        np.stack([np.asarray(texts[i], np.float32).mean(axis=0) for i in filled]),
+    )
 
 
 def lengths_like_passages(n_docs: int, seed: int = 0) -> list[int]:
@@ -65,7 +78,8 @@ def decoded(index: PlaidIndex) -> dict[str, np.ndarray]:
     opened, codec = index._state.opened, index._state.codec
     found, row = {}, 0
     for segment in opened.segments:
-        tokens = codec.decode(Encoded(segment.codes, segment.gains, segment.residuals))
+        encoded = Encoded(*(getattr(segment, name) for name in Encoded._fields))
+        tokens = codec.decode(encoded, segment.lengths)
         for i, doc_id in enumerate(segment.ids):
             start, stop = segment.doc_offsets[i : i + 2]
             if row + i not in opened.deleted:

@@ -101,7 +101,7 @@ def test_all_steps_are_told(tmp_path: Path) -> None:
 # a name in a module that a build calls, and at which call it stops
 POINTS = [
     ("build.write_documents", 0),
-    ("build.sample_tokens", 0),
+    ("build.sample_documents", 0),
     ("build.train_codec", 0),
     ("build.save_codec", 0),
     ("build.load_codec", 0),

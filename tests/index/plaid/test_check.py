@@ -173,4 +173,4 @@ def test_progress_counts_pieces_of_files_then_documents(index: Path) -> None:
 
     heard = Heard()
     check_index(index, heard)
-    assert heard.tasks == {"MiB": [26, 26], "documents": [6, 6]}
+    assert heard.tasks == {"MiB": [30, 30], "documents": [6, 6]}

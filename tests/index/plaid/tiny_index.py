@@ -23,6 +23,7 @@ from colmodern.ragged.embeddings import offsets_of
 
 N_CENTROIDS = 5
 N_BYTES = 4
+N_DOC_BYTES = 2
 FILES = [
     "manifest.json",
     "codec/centroids.npy",
@@ -94,6 +95,8 @@ def write_segment(
         "codes": codes,
         "gains": rng.integers(0, 256, n_tokens).astype(np.uint8),
         "residuals": rng.integers(0, 256, (n_tokens, N_BYTES)).astype(np.uint8),
+        "doc_gains": rng.integers(0, 256, n_docs).astype(np.uint8),
+        "doc_vectors": rng.integers(0, 256, (n_docs, N_DOC_BYTES)).astype(np.uint8),
         "doc_offsets": offsets,
         "block_docs": block_docs.astype(np.int64),
         "list_offsets": np.pad(np.cumsum(by_block, axis=1), ((0, 0), (1, 0))).astype(np.uint32),
