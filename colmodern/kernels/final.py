@@ -78,12 +78,29 @@ def _dot(a: Any, b: Any, dim: int) -> Any:
 
 @compiled
 def _decode(centroid: Any, scale: Any, codebook: Any, residual: Any, gain: Any, row: Any) -> None:
-    """Write one decoded token, without the corpus mean, into row."""
-    width = codebook.shape[2]
-    for part in range(codebook.shape[0]):
-        for j in range(width):
-            d = part * width + j
-            row[d] = np.float32(centroid[d]) * scale + gain * codebook[part, residual[part], j]
+    """Write one decoded token, without what its document and the corpus share, into row."""
+    dim, width = len(centroid), codebook.shape[2]
+    entries, bytes_ = uint64(codebook.ctypes.data), uint64(residual.ctypes.data)
+    rows, out = uint64(centroid.ctypes.data), uint64(row.ctypes.data)
+    scales, gains = simd.splat_f32(scale, ALL), simd.splat_f32(gain, ALL)
+    whole = dim // 32 * 32
+    for d in range(0, whole, 32):
+        part = uint64(d // width)
+        place, byte = entries + part * uint64(1024 * width), bytes_ + part
+        if width == 2:
+            rest = simd.load_entries_of_2(place, byte, ALL)
+        elif width == 4:
+            rest = simd.load_entries_of_4(place, byte, ALL)
+        elif width == 8:
+            rest = simd.load_entries_of_8(place, byte, ALL)
+        else:
+            rest = simd.load_entries_of_1(place, byte, ALL)
+        middle = simd.multiply_f32(simd.load_i8_as_f32(rows + uint64(d), ALL), scales)
+        decoded = simd.add_f32(middle, simd.multiply_f32(rest, gains))
+        simd.store_f32(out + uint64(d * 4), decoded)
+    for d in range(whole, dim):
+        entry = codebook[d // width, residual[d // width], d % width]
+        row[d] = np.float32(centroid[d]) * scale + gain * entry
 
 
 @compiled

@@ -24,6 +24,7 @@ from colmodern.kernels.vectors import (
     call,
     call_on_vectors,
     constant,
+    join,
     like,
     load,
     operation,
@@ -193,6 +194,12 @@ def multiply_f32(builder: Any, a: Any, b: Any) -> Any:
 
 
 @operation(F32, F32, F32)
+def add_f32(builder: Any, a: Any, b: Any) -> Any:
+    """Sum, rounded once."""
+    return builder.fadd(a, b)
+
+
+@operation(F32, F32, F32)
 def subtract_f32(builder: Any, a: Any, b: Any) -> Any:
     """Difference, rounded once."""
     return builder.fsub(a, b)
@@ -282,6 +289,41 @@ def load_f16(builder: Any, address: Any, mask: Any) -> Any:
     return _from_half(builder, half, like(INT, half), like(FLOAT, half))
 
 
+@operation(F32, types.uintp, MASK)
+def load_i8_as_f32(builder: Any, address: Any, mask: Any) -> Any:
+    """int8, as float32."""
+    value = load(builder, address, vector_of(BYTE, mask), 1)
+    return builder.sitofp(value, vector_of(FLOAT, mask))
+
+
+def _load_entries(width: int) -> Any:
+    def load_entries(builder: Any, codebook: Any, residual: Any, mask: Any) -> Any:
+        """The codebook's entries that bytes of a residual name, one after another.
+
+        codebook: address of (n_bytes, 256, width) float32 from the first byte's on
+        """
+        wide, parts = ir.IntType(64), []
+        for i in range(mask.type.width // width):
+            place = builder.add(residual, ir.Constant(wide, i))
+            byte = builder.zext(load(builder, place, BYTE, 1), wide)
+            entry = builder.mul(byte, ir.Constant(wide, 4 * width))
+            entry = builder.add(entry, ir.Constant(wide, 4 * width * 256 * i))
+            address = builder.add(codebook, entry)
+            parts.append(load(builder, address, ir.VectorType(FLOAT, width), 4))
+        while len(parts) > 1:
+            pairs = zip(parts[::2], parts[1::2], strict=True)
+            parts = [join(builder, low, high) for low, high in pairs]
+        return parts[0]
+
+    return operation(F32, types.uintp, types.uintp, MASK)(load_entries)
+
+
+load_entries_of_1 = _load_entries(1)
+load_entries_of_2 = _load_entries(2)
+load_entries_of_4 = _load_entries(4)
+load_entries_of_8 = _load_entries(8)
+
+
 @operation(types.float32, types.uintp)
 def scalar_f16(builder: Any, address: Any) -> Any:
     """One IEEE half float as float32."""
@@ -298,3 +340,9 @@ def scalar_f32(builder: Any, address: Any) -> Any:
 def scalar_u8(builder: Any, address: Any) -> Any:
     """One byte."""
     return builder.zext(load(builder, address, BYTE, 1), ir.IntType(64))
+
+
+@operation(types.int32, types.uintp)
+def scalar_i16(builder: Any, address: Any) -> Any:
+    """One int16."""
+    return builder.sext(load(builder, address, SHORT, 2), INT)
