@@ -3,7 +3,7 @@
     python experiments/benchmarks/fidelity.py DOCS_STORE --query-set NAME QUERIES_STORE QRELS ... \
         --work FOLDER
 
-All query sets are asked of one index of all documents. Ids of judged documents are NAME/ID. Exact
+All query sets are asked of one index of all documents. Ids of judged documents are NAME:ID. Exact
 results are computed once and kept in the work folder. Rows go to experiments/results/fidelity.csv.
 """
 
@@ -60,7 +60,7 @@ def qrels_of(path: Path, name: str, query_ids: list[str]) -> Qrels:
     for line in path.read_text().splitlines()[1:]:
         query_id, doc_id, grade = line.split("\t")
         if query_id in query_ids:
-            qrels.setdefault(query_id, {})[f"{name}/{doc_id}"] = int(grade)
+            qrels.setdefault(query_id, {})[f"{name}:{doc_id}"] = int(grade)
     return qrels
 
 

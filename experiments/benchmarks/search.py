@@ -118,7 +118,7 @@ def _rounded(value: float | None) -> float | str:
 @click.option(
     "--qrels", type=click.Path(path_type=Path, exists=True), help="BEIR tsv; adds nDCG@10."
 )
-@click.option("--qrels-prefix", default="", help='Before its document ids, as in "npl/".')
+@click.option("--qrels-prefix", default="", help='Before its document ids, as in "npl:".')
 @click.option("--name", help="Of the collection; default the documents' folder.")
 @click.option("--max-docs", type=int, help="A seeded sample, with all relevant documents.")
 @click.option("--max-queries", type=int, help="A seeded sample.")

@@ -75,7 +75,7 @@ def automatic_n_centroids(n_tokens: int) -> int:
 
     Fewer in a small corpus, where centroids would cost more bytes than they save.
     """
-    most = max(n_tokens // 50, min(n_tokens // 4, 2048))
+    most = max(n_tokens // 80, min(n_tokens // 4, 2048))
     return int(np.clip(16 * np.sqrt(n_tokens), 1, max(1, most)))
 
 
