@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "colmodern"
 
-BASE = {"errors", "files", "optional", "progress", "types"}
+BASE = {"errors", "files", "nested", "optional", "progress", "types"}
 # package -> the packages it may import; itself is always allowed
 MAY_IMPORT = {
     **{name: {"errors", "types"} for name in BASE},

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from colmodern.config.load import build
 from colmodern.errors import ConfigError
 from colmodern.files import read_text
+from colmodern.nested import flatten
 
 Settings = dict[str, Any]
 
@@ -60,12 +61,3 @@ def load_expected(path: Path) -> list[Published]:
             if not 0 <= score <= 1:
                 raise ConfigError(f"{path}: scores.{key}: {score} is not between 0 and 1")
     return sources
-
-
-def flatten(settings: Settings, path: str = "") -> Settings:
-    """Single settings by their path, as {"search.k": 10}."""
-    flat: Settings = {}
-    for key, value in settings.items():
-        place = f"{path}.{key}" if path else str(key)
-        flat |= flatten(value, place) if isinstance(value, dict) and value else {place: value}
-    return flat

@@ -7,6 +7,8 @@ from enum import Enum
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
+from colmodern.nested import flatten
+
 ABSENT = "—"
 _SHOWN = 12  # letters of a digest
 _STAGE = " in stage "
@@ -163,23 +165,21 @@ def in_order(changes: Iterable[FieldChange]) -> list[FieldChange]:
     return sorted(changes, key=lambda change: order.index(change.effect))
 
 
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested values as "search.k" -> text, in their order."""
-    rows: dict[str, str] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            rows |= flat(value, f"{prefix}{key}.")
-        elif isinstance(value, list | tuple):
-            rows[prefix + key] = " ".join(map(str, value)) or "none"
-        else:
-            rows[prefix + key] = "none" if value is None else str(value)
-    return rows
+def flat(values: Mapping[str, Any]) -> dict[str, str]:
+    """Nested values as "search.k" -> text, in their order; without those that hold nothing."""
+    return {path: _text(value) for path, value in flatten(values).items() if value != {}}
 
 
 def shown(value: str) -> str:
     """A value as a table has room for it: the beginning of a digest."""
     is_digest = len(value) >= 40 and all(letter in "0123456789abcdef+" for letter in value)
     return value[:_SHOWN] + "…" if is_digest else value
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
 
 
 def _is_left_out(field: str) -> bool:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import colmodern
-from colmodern.config.expected import Published, flatten, load_expected
+from colmodern.config.expected import Published, load_expected
 from colmodern.config.load import load_eval_config
 from colmodern.config.suite import EXPECTED, Member, load_suite
 from colmodern.errors import ConfigError, DataError
 from colmodern.evaluation.suite_table import set_of, tabulate
+from colmodern.nested import flatten
 from colmodern.pipeline.load_data import fetch_commands
 from colmodern.pipeline.run_folder import CONFIG
 from colmodern.pipeline.suite import Outcome, cells, run_suite

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from colmodern.config.expected import flatten, load_expected
+from colmodern.config.expected import load_expected
 from colmodern.errors import ConfigError
 
 SOURCE = """
@@ -39,7 +39,3 @@ def test_the_recipe_of_a_set_is_over_that_of_the_source(tmp_path: Path) -> None:
 def test_faults_are_named(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load(tmp_path, text)
-
-
-def test_settings_are_named_by_their_path() -> None:
-    assert flatten({"a": {"b": {"c": 1}, "d": [2]}, "e": {}}) == {"a.b.c": 1, "a.d": [2], "e": {}}

@@ -1,0 +1,15 @@
+"""Settings inside settings, by their path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def flatten(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Single values by their path, as {"search.k": 10}; an empty mapping stays a value."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        place = f"{path}.{key}" if path else str(key)
+        flat |= flatten(value, place) if isinstance(value, Mapping) and value else {place: value}
+    return flat
