@@ -30,14 +30,20 @@ def command(arguments: tuple[str, ...], only: tuple[str, ...]) -> int:
     from colmodern.config.load import load_eval_config
     from colmodern.config.suite import is_suite
 
-    paths = [Path(one) for one in arguments if "=" not in one or Path(one).exists()]
-    overrides = [one for one in arguments if Path(one) not in paths]
-    if not paths:
-        raise click.UsageError("give a config: a file or a folder")
+    paths, overrides = paths_and_overrides(arguments)
     if only or is_suite(paths):
         return _run_suite(paths, overrides, only)
     _run_one(load_eval_config(paths[0], overrides))
     return 0
+
+
+def paths_and_overrides(arguments: tuple[str, ...]) -> tuple[list[Path], list[str]]:
+    """Configs, and KEY=VALUE settings; raises UsageError where there is no config."""
+    paths = [Path(one) for one in arguments if "=" not in one or Path(one).exists()]
+    overrides = [one for one in arguments if Path(one) not in paths]
+    if not paths:
+        raise click.UsageError("give a config: a file or a folder")
+    return paths, overrides
 
 
 def _run_one(settings: EvalConfig) -> None:

@@ -14,6 +14,7 @@ from colmodern.errors import ColmodernError
 # command -> its module, which has a click command of the same name, and its help in one line
 _COMMANDS = {
     "eval": ("colmodern.cli.eval", "Run an evaluation from a config file."),
+    "plan": ("colmodern.cli.plan", "What an evaluation takes: tokens, disk, memory, time."),
     "reproduce": (
         "colmodern.cli.reproduce",
         "Compare a published score with the one obtained here.",
@@ -22,6 +23,10 @@ _COMMANDS = {
     "compare": (
         "colmodern.cli.compare",
         "Compare runs: paired tests, and what their recipes change.",
+    ),
+    "sweep": (
+        "colmodern.cli.sweep",
+        "Measure many settings: a table, and the best for their cost.",
     ),
     "encode": ("colmodern.cli.encode", "Encode a collection into a folder of token embeddings."),
     "search": ("colmodern.cli.search", "Search a run or a folder of token embeddings."),

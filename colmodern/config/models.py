@@ -203,6 +203,11 @@ class EvalConfig(_Model):
         ("nDCG@10", "RR@10", "R@100"), min_length=1, description="as ir_measures names them"
     )
     output: str = Field("runs", description="folder of all runs and of their shared embeddings")
+    max_ram: Size | None = Field(
+        None,
+        description="bytes that the whole run may take, as 8G; what cannot fit is refused before "
+        "anything is spent, with the settings that fit (see `colmodern plan`); null: not looked at",
+    )
 
     @field_validator("index", mode="before")
     @classmethod

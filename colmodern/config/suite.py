@@ -31,17 +31,22 @@ class Member:
 
 
 def load_suite(
-    paths: Sequence[Path], overrides: Sequence[str] = (), *, only: Sequence[str] = ()
+    paths: Sequence[Path],
+    overrides: Sequence[str] = (),
+    *,
+    only: Sequence[str] = (),
+    model: type[EvalConfig] = EvalConfig,
 ) -> list[Member]:
     """The evaluations of files and folders, in the order of their names and of their sets.
 
     paths: config files, or folders with such; files that begin with "_" are only to be extended
     overrides: of every evaluation, as "search.k=50"; "sets={mldr/de: }" replaces a file's sets
     only: patterns of rows, as "beir/cqa*"; default all
+    model: what the settings must be: EvalConfig, or one with more of them
 
     Raises ConfigError for a config that is wrong, and when nothing is left to run.
     """
-    members = [member for path in paths for member in _load_path(path, overrides)]
+    members = [member for path in paths for member in _load_path(path, overrides, model)]
     kept = [m for m in members if not only or any(fnmatchcase(m.row, one) for one in only)]
     if not kept:
         rows = ", ".join(dict.fromkeys(member.row for member in members))
@@ -63,9 +68,9 @@ def is_suite(paths: Sequence[Path]) -> bool:
     return len(paths) != 1 or paths[0].is_dir() or SETS in read_values(paths[0])
 
 
-def _load_path(path: Path, overrides: Sequence[str]) -> list[Member]:
+def _load_path(path: Path, overrides: Sequence[str], model: type[EvalConfig]) -> list[Member]:
     if not path.is_dir():
-        return _load_file(path, overrides, column=path.stem)
+        return _load_file(path, overrides, model, column=path.stem)
     files = [
         file
         for file in sorted(path.glob("*.yaml"), key=lambda file: file.stem)
@@ -73,16 +78,18 @@ def _load_path(path: Path, overrides: Sequence[str]) -> list[Member]:
     ]
     if not files:
         raise ConfigError(f"{path} has no *.yaml files; give a folder of configs, or a file")
-    return [member for file in files for member in _load_file(file, overrides, column=None)]
+    return [member for file in files for member in _load_file(file, overrides, model, column=None)]
 
 
-def _load_file(path: Path, overrides: Sequence[str], *, column: str | None) -> list[Member]:
+def _load_file(
+    path: Path, overrides: Sequence[str], model: type[EvalConfig], *, column: str | None
+) -> list[Member]:
     """Evaluations of one file; without a column, one of a single set is a row of its folder."""
     values = read_values(path)
     values.setdefault("name", path.stem)
     parse_overrides([one for one in overrides if one.startswith(_OF_FILES)], values)
     if SETS not in values:
-        config = build(EvalConfig, parse_overrides(overrides, values), source=str(path))
+        config = build(model, parse_overrides(overrides, values), source=str(path))
         row = config.dataset.name if column else config.name
         return [Member(column or path.resolve().parent.name, row, config)]
     sets = values.pop(SETS)
@@ -90,22 +97,19 @@ def _load_file(path: Path, overrides: Sequence[str], *, column: str | None) -> l
         raise ConfigError(f"{path}: {SETS}: give data sets, one a line, each ending in a colon")
     name = str(values["name"])
     others = [one for one in overrides if not one.startswith(_OF_FILES)]
-    return [
-        Member(path.stem, str(row), _config(path, name, values, str(row), changes, others))
-        for row, changes in sets.items()
-    ]
+    members = []
+    for row, changes in sets.items():
+        found = parse_overrides(others, _values(path, name, values, str(row), changes))
+        config = build(model, found, source=f"{path}: {SETS}.{row}")
+        members.append(Member(path.stem, str(row), config))
+    return members
 
 
-def _config(
-    path: Path,
-    name: str,
-    values: dict[str, Any],
-    row: str,
-    changes: Any,
-    overrides: Sequence[str],
-) -> EvalConfig:
+def _values(
+    path: Path, name: str, values: dict[str, Any], row: str, changes: Any
+) -> dict[str, Any]:
+    """The settings of one set: those of the file, with its own over them."""
     if changes is not None and not isinstance(changes, dict):
         raise ConfigError(f"{path}: {SETS}.{row}: {changes!r} are no settings; write key: value")
     named = {"name": f"{name}.{row.replace('/', '-')}", "dataset": {"name": row}}
-    whole = merge(merge(values, named), changes or {})
-    return build(EvalConfig, parse_overrides(overrides, whole), source=f"{path}: {SETS}.{row}")
+    return merge(merge(values, named), changes or {})

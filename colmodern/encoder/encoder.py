@@ -17,7 +17,7 @@ from colmodern.encoder.backbone import load_backbone, pick_dtype, resolve_attent
 from colmodern.encoder.batching import Indices, run_in_budget
 from colmodern.encoder.checkpoint import Checkpoint, read_checkpoint
 from colmodern.encoder.formats import longest_input
-from colmodern.encoder.memory import tokens_within
+from colmodern.encoder.memory import bytes_of, tokens_within
 from colmodern.encoder.modernbert import PackedModernBert
 from colmodern.encoder.padded import PaddedBackbone
 from colmodern.encoder.precision import resolve_dtype
@@ -256,6 +256,23 @@ class Encoder:
                 "it, or lower document_length and query_length"
             )
         return min(most, found)
+
+    def batch_bytes(self) -> int:
+        """Memory that the activations of a full batch of the longest documents take."""
+        longest = self.settings.document_length
+        return bytes_of(
+            max(self._max_tokens, longest),
+            self._model_config,
+            device=self.device,
+            dtype=pick_dtype(self.dtype),
+            attention=self.attention,
+            longest=longest,
+        )
+
+    @property
+    def n_vocabulary(self) -> int:
+        """Tokens that the backbone knows."""
+        return int(self._model_config.vocab_size)  # type: ignore[union-attr, arg-type]
 
     @cached_property
     def weights_sha256(self) -> str:

@@ -21,14 +21,27 @@ def tokens_within(
     attention: how it runs, "packed" or a transformers implementation
     longest: tokens of the longest text, which padded batches pay for
     """
+    fixed, per_token = _costs(config, device, dtype, attention, longest)
+    return max(0, int((max_memory / _MARGIN - fixed) / per_token))
+
+
+def bytes_of(
+    n_tokens: int, config: Any, *, device: str, dtype: torch.dtype, attention: str, longest: int
+) -> int:
+    """Bytes that the activations of a batch of so many tokens take; arguments of ``tokens_within``."""
+    fixed, per_token = _costs(config, device, dtype, attention, longest)
+    return int((fixed + n_tokens * per_token) * _MARGIN)
+
+
+def _costs(
+    config: Any, device: str, dtype: torch.dtype, attention: str, longest: int
+) -> tuple[int, int]:
+    """Bytes of any batch, and those of each of its tokens."""
     item = dtype.itemsize
-    fixed = 0
     if attention == "packed":
         fixed = chunk_bytes(config, item, n_rows=chunk_rows(torch.device(device).type))
-        per_token = packed_bytes(config, item)
-    else:
-        per_token = padded_bytes(config, item, attention=attention, longest=longest)
-    return max(0, int((max_memory / _MARGIN - fixed) / per_token))
+        return fixed, packed_bytes(config, item)
+    return 0, padded_bytes(config, item, attention=attention, longest=longest)
 
 
 def packed_bytes(config: Any, item: int) -> int:

@@ -29,6 +29,7 @@ class Effect(str, Enum):
 EFFECTS: dict[str, Effect] = {
     "config.name": Effect.NONE,
     "config.output": Effect.NONE,
+    "config.max_ram": Effect.NONE,  # it only refuses
     "config.measures": Effect.NONE,  # each is what it is, whichever others are computed
     "config.dataset.name": Effect.NONE,  # dataset.fingerprint says whether it is another one
     "config.dataset.corpus": Effect.NONE,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -21,7 +22,7 @@ from colmodern.pipeline.environment import describe_environment, peak_memory_mb
 from colmodern.pipeline.fidelity_stage import Loss, fidelity_as_json
 from colmodern.pipeline.load_data import dataset_from_config, resolve_dataset, source_of
 from colmodern.pipeline.load_encoder import LoadedEncoders
-from colmodern.pipeline.result import EvalResult
+from colmodern.pipeline.result import EVERYTHING_ELSE, EvalResult, Timing
 from colmodern.pipeline.run_folder import (
     CONFIG,
     ENVIRONMENT,
@@ -43,6 +44,7 @@ class Prepared:
     config: EvalConfig  # as resolved
     dataset: Dataset
     encoder: Encoder
+    started: float  # of time.perf_counter, before collection and model were loaded
 
     @property
     def folder(self) -> Path:
@@ -78,12 +80,23 @@ def prepare(config: EvalConfig, encoders: LoadedEncoders, *, progress: Progress)
     Raises as ``run_eval`` does.
     """
     check_publishable(Path(config.output) / config.name)
+    prepared = load(config, encoders, progress=progress)
+    if prepared.config.max_ram is not None:
+        from colmodern.pipeline.plan.check import check_fits  # loads numba
+
+        check_fits(prepared.config, prepared.dataset, prepared.encoder)
+    return prepared
+
+
+def load(config: EvalConfig, encoders: LoadedEncoders, *, progress: Progress) -> Prepared:
+    """As ``prepare``, without looking at the run's folder."""
+    started = time.perf_counter()
     for measure in config.measures:
         parse_measure(measure)
     progress.note(f"data set {config.dataset.name}")
     dataset = dataset_from_config(config.dataset)
     encoder = encoders.get(config.encoder)
-    return Prepared(resolve(config, encoder), dataset, encoder)
+    return Prepared(resolve(config, encoder), dataset, encoder, started)
 
 
 def run_prepared(prepared: Prepared, *, progress: Progress) -> EvalResult:
@@ -123,7 +136,7 @@ def run_prepared(prepared: Prepared, *, progress: Progress) -> EvalResult:
         "stages": stages.made_in,
         "inputs": prepared.inputs(),
     }
-    _publish(result, dataset, run, environment, progress)
+    _publish(result, prepared, run, environment, progress)
     return result
 
 
@@ -175,12 +188,12 @@ def _facts(
 
 def _publish(
     result: EvalResult,
-    dataset: Dataset,
+    prepared: Prepared,
     run: dict[str, list[ScoredDoc]],
     environment: dict[str, Any],
     progress: Progress,
 ) -> None:
-    config_text = dump(result.config)
+    config_text, dataset = dump(result.config), prepared.dataset
     with publishing(result.folder, config_text) as (folder, kept):
         write_text(folder / CONFIG, config_text)
         write_json(folder / ENVIRONMENT, environment)
@@ -190,18 +203,27 @@ def _publish(
         write_text(
             folder / "per_query.jsonl", "".join(map(_json_line, _rows(result, dataset, run)))
         )
+        if result.fidelity is not None:
+            write_json(folder / FIDELITY, fidelity_as_json(result.fidelity, result.losses))
+        write_report(folder / "report.html", result, dataset, run, environment)
+        timings = {**result.timings, EVERYTHING_ELSE: _rest(result, prepared)}
         write_json(
             folder / "timings.json",
             {
                 name: {**asdict(timing), "per_second": round(timing.per_second, 3)}
-                for name, timing in result.timings.items()
+                for name, timing in timings.items()
             },
         )
-        if result.fidelity is not None:
-            write_json(folder / FIDELITY, fidelity_as_json(result.fidelity, result.losses))
-        write_report(folder / "report.html", result, dataset, run, environment)
     if kept is not None:
         progress.note(f"{result.folder} held the run of another config; it is kept as {kept}")
+
+
+def _rest(result: EvalResult, prepared: Prepared) -> Timing:
+    """What this call took beside its stages: loading, checking and writing, the report among it."""
+    took = time.perf_counter() - prepared.started
+    stages = sum(timing.seconds for timing in result.timings.values() if not timing.reused)
+    # a stage that was gone on with took some of its time in an earlier call
+    return Timing(max(0.0, took - stages), len(prepared.dataset.queries), "queries", False)
 
 
 def _metrics(result: EvalResult) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from colmodern.index.plaid.index import PlaidIndex
 from colmodern.index.plaid.manifest import NAME, VERSION, building_folder
 from colmodern.pipeline.environment import describe_environment
 from colmodern.progress import Progress
+from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import ScoredDoc
 
@@ -76,6 +77,42 @@ def search_index(
 
     Opening the index and compiling, which happen once, are not in them.
     """
+    index, in_memory, asked = _opened(folder, documents, queries, config, k)
+    start = time.perf_counter()
+    # not the store: it names the settings that documents had when the queries were encoded
+    found = index.search_batch(in_memory, k, **asked, progress=progress)
+    return found, time.perf_counter() - start
+
+
+def search_index_each(
+    folder: Path,
+    documents: EmbeddingStore,
+    queries: EmbeddingStore,
+    config: PlaidIndexConfig,
+    k: int,
+    progress: Progress,
+) -> tuple[list[list[ScoredDoc]], list[float]]:
+    """As ``search_index``, one query after another, and the seconds of each."""
+    index, in_memory, asked = _opened(folder, documents, queries, config, k)
+    found, seconds = [], []
+    progress.start("search", len(in_memory), unit="queries")
+    for query in in_memory:
+        start = time.perf_counter()
+        found.append(index.search(query, k, **asked))
+        seconds.append(time.perf_counter() - start)
+        progress.advance(1)
+    progress.finish()
+    return found, seconds
+
+
+def _opened(
+    folder: Path,
+    documents: EmbeddingStore,
+    queries: EmbeddingStore,
+    config: PlaidIndexConfig,
+    k: int,
+) -> tuple[PlaidIndex, TokenEmbeddings, dict[str, Any]]:
+    """The index after one search, which compiles; queries in memory; options of a search."""
     index = PlaidIndex.load(folder)
     asked: dict[str, Any] = {
         "nprobe": config.nprobe,
@@ -85,10 +122,7 @@ def search_index(
     in_memory = queries.to_memory()
     if len(in_memory):
         index.search(in_memory[0], k, **asked)
-    start = time.perf_counter()
-    # not the store: it names the settings that documents had when the queries were encoded
-    found = index.search_batch(in_memory, k, **asked, progress=progress)
-    return found, time.perf_counter() - start
+    return index, in_memory, asked
 
 
 def _settings(config: PlaidIndexConfig) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from colmodern.evaluation.fidelity import Fidelity
 from colmodern.evaluation.measures import Evaluation
 from colmodern.pipeline.fidelity_stage import Loss
 
+EVERYTHING_ELSE = "everything else"  # of a run's timings: what is none of its stages
+
 
 @dataclass(frozen=True)
 class Timing:

@@ -12,6 +12,7 @@ from colmodern.errors import StorageError
 from colmodern.files import naming_write_errors, read_text, remove_leftovers, temporary_beside
 
 CONFIG = "config.yaml"
+SWEEP_CONFIG = "sweep.yaml"  # of a sweep, in place of CONFIG
 ENVIRONMENT = "environment.json"
 FIDELITY = "fidelity.json"  # only beside an index that was compared with exact search
 
@@ -21,21 +22,34 @@ def is_run(folder: Path) -> bool:
     return (folder / CONFIG).is_file() and (folder / ENVIRONMENT).is_file()
 
 
-def check_publishable(folder: Path) -> None:
-    """Raise StorageError when ``folder`` exists and is no run, before any work is spent."""
+def is_sweep(folder: Path) -> bool:
+    """Whether a folder is one that a sweep wrote."""
+    return (folder / SWEEP_CONFIG).is_file() and (folder / ENVIRONMENT).is_file()
+
+
+def check_publishable(folder: Path, *, config: str = CONFIG) -> None:
+    """Raise StorageError when ``folder`` exists and is not ours, before any work is spent.
+
+    config: CONFIG of a run, SWEEP_CONFIG of a sweep
+    """
     with naming_write_errors(folder), suppress(FileNotFoundError):
         os.lstat(folder)
-        if is_run(folder):
+        if (folder / config).is_file() and (folder / ENVIRONMENT).is_file():
             return
+        kind = "run" if config == CONFIG else "sweep"
         raise StorageError(
-            f"{folder} exists and is not a run of colmodern (it has no {CONFIG} with "
+            f"{folder} exists and is not a {kind} of colmodern (it has no {config} with "
             f"{ENVIRONMENT}); choose another name or output"
         )
 
 
 @contextmanager
-def publishing(folder: Path, config_text: str) -> Iterator[tuple[Path, Path | None]]:
+def publishing(
+    folder: Path, config_text: str, *, config: str = CONFIG
+) -> Iterator[tuple[Path, Path | None]]:
     """Give an empty folder to fill; on success it becomes ``folder``.
+
+    config: the file that will hold ``config_text``
 
     Yields it and the place to which an earlier run of another config is moved, None when
     there is none. Files that a person put into the earlier folder stay with it, or move along
@@ -44,7 +58,7 @@ def publishing(folder: Path, config_text: str) -> Iterator[tuple[Path, Path | No
     staged, replaced = temporary_beside(folder), temporary_beside(folder, "old")
     remove_leftovers(folder.parent)
     kept = None
-    if folder.exists() and read_text(folder / CONFIG, StorageError) != config_text:
+    if folder.exists() and read_text(folder / config, StorageError) != config_text:
         kept = next(p for i in range(1, 10**6) if not (p := Path(f"{folder}.{i}")).exists())
     with naming_write_errors(folder):
         shutil.rmtree(staged, ignore_errors=True)

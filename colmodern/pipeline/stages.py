@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from colmodern.config.models import EvalConfig, PlaidIndexConfig
 from colmodern.encoder.encoder import Encoder
@@ -40,6 +40,17 @@ _QUERY_SHARD_TOKENS = 1 << 20  # queries are few: one shard
 FoundRun = dict[str, list[ScoredDoc]]
 
 
+class Searched(NamedTuple):
+    """Results in the order of the queries, and the time they took.
+
+    latencies: of each query, in seconds; None where all were searched together
+    """
+
+    results: list[list[ScoredDoc]]
+    seconds: float
+    latencies: list[float] | None = None
+
+
 class Stages:
     """Runs stages in order and keeps what each cost in ``timings``."""
 
@@ -65,7 +76,7 @@ class Stages:
         store, reused = encode_corpus(
             self._dataset.corpus,
             self._encoder,
-            self._folder("documents", key),
+            self.folder("documents", key),
             **titles,
             dtype=dtype,
             shard_tokens=self._config.storage.shard_tokens,
@@ -83,7 +94,7 @@ class Stages:
             queries.items(),
             len(queries),
             self._encoder,
-            self._folder("queries", key),
+            self.folder("queries", key),
             role="query",
             fingerprint=key,
             dtype="float32",
@@ -99,7 +110,7 @@ class Stages:
             return None
         from colmodern.pipeline.index_stage import build_once, index_key  # loads numba
 
-        folder = self._folder("index", index_key(documents, self._config.index))
+        folder = self.folder("index", index_key(documents, self._config.index))
         about, reused = build_once(folder, documents, self._config.index, self._progress)
         self.timings["build index"] = Timing(about["seconds"], documents.n_tokens, "tokens", reused)
         self.made_in["build index"] = about["environment"]
@@ -116,14 +127,33 @@ class Stages:
             return self.search_exactly(documents, queries, stage="search")
         from colmodern.pipeline.index_stage import search_index
 
-        asked = [index.name, config.nprobe, config.n_candidates, config.rescore]
         return self._search(
             "search",
-            ["plaid", k, asked],
+            ["plaid", k, _asked(index, config)],
             documents,
             queries,
-            lambda: search_index(index, documents, queries, config, k, self._progress),
+            lambda: Searched(*search_index(index, documents, queries, config, k, self._progress)),
+        )[0]
+
+    def search_each(
+        self, documents: EmbeddingStore, queries: EmbeddingStore, index: Path
+    ) -> tuple[FoundRun, list[float]]:
+        """As ``search``, one query after another, and the seconds that each of them took."""
+        from colmodern.pipeline.index_stage import search_index_each
+
+        config, k = self._config.index, self._n_wanted
+        assert isinstance(config, PlaidIndexConfig)
+
+        def find() -> Searched:
+            found, latencies = search_index_each(
+                index, documents, queries, config, k, self._progress
+            )
+            return Searched(found, sum(latencies), latencies)
+
+        run, about = self._search(
+            "search", ["plaid each", k, _asked(index, config)], documents, queries, find
         )
+        return run, about["latencies"]
 
     def search_exactly(
         self, documents: EmbeddingStore, queries: EmbeddingStore, *, stage: str = "exact search"
@@ -131,7 +161,7 @@ class Stages:
         """The truth: the best documents of every query by exact MaxSim."""
         k = self._n_wanted
 
-        def find() -> tuple[list[list[ScoredDoc]], float]:
+        def find() -> Searched:
             if stage != "search":
                 self._progress.note(f"{stage}, to see what the index loses")
             index = ExactIndex(
@@ -142,9 +172,9 @@ class Stages:
             )
             start = time.perf_counter()
             results = index.search_batch(queries.to_memory(), k, progress=self._progress)
-            return results, time.perf_counter() - start
+            return Searched(results, time.perf_counter() - start)
 
-        return self._search(stage, ["exact", k], documents, queries, find)
+        return self._search(stage, ["exact", k], documents, queries, find)[0]
 
     @property
     def _n_wanted(self) -> int:
@@ -178,27 +208,27 @@ class Stages:
         asked: list[Any],
         documents: EmbeddingStore,
         queries: EmbeddingStore,
-        find: Callable[[], tuple[list[list[ScoredDoc]], float]],
-    ) -> FoundRun:
-        """Search, or read what an earlier call found.
+        find: Callable[[], Searched],
+    ) -> tuple[FoundRun, dict[str, Any]]:
+        """Search, or read what an earlier call found; with what is recorded of it.
 
         asked: the kind of index, then all that its results depend on
-        find: results in the order of the queries, and the seconds they took
         """
         searched = [documents.manifest["fingerprint"], queries.manifest["fingerprint"]]
         rule = ["no self-matches"] if self._config.dataset.drop_self_matches else []
-        folder = self._folder("search", sha256_of_json([_FORMAT, *searched, *asked, *rule]))
+        folder = self.folder("search", sha256_of_json([_FORMAT, *searched, *asked, *rule]))
         if reused := folder.is_dir():
             self._progress.note(f"{stage}: reused {folder}")
         else:
-            results, seconds = find()
-            run = dict(zip(queries.doc_ids, results, strict=True))
+            result = find()
+            run = dict(zip(queries.doc_ids, result.results, strict=True))
             if self._config.dataset.drop_self_matches:
                 run = without_self_matches(run, self._config.search.k)
             with staging(folder) as staged:
-                write_run(staged / "run.trec", run, tag=f"colmodern-{asked[0]}")
+                write_run(staged / "run.trec", run, tag=f"colmodern-{asked[0].split()[0]}")
                 made = {
-                    "seconds": seconds,
+                    "seconds": result.seconds,
+                    "latencies": result.latencies,
                     "sha256": sha256_of_file(staged / "run.trec"),
                     "environment": describe_environment(),
                 }
@@ -207,9 +237,10 @@ class Stages:
         self.timings[stage] = Timing(about["seconds"], queries.n_docs, "queries", reused)
         self.made_in[stage] = about["environment"]
         found = read_run(folder / "run.trec")
-        return {query_id: found.get(query_id, []) for query_id in queries.doc_ids}
+        return {query_id: found.get(query_id, []) for query_id in queries.doc_ids}, about
 
-    def _folder(self, stage: str, key: str) -> Path:
+    def folder(self, stage: str, key: str) -> Path:
+        """Where a stage's result is kept; key: digest of all it depends on."""
         return self._cache / f"{stage}-{key[:16]}"
 
     def _record(self, stage: str, store: EmbeddingStore, unit: str, reused: bool) -> None:
@@ -228,6 +259,11 @@ def without_self_matches(run: FoundRun, k: int) -> FoundRun:
     }
 
 
+def _asked(index: Path, config: PlaidIndexConfig) -> list[Any]:
+    """What the results of an index depend on, beside the queries and k."""
+    return [index.name, config.nprobe, config.n_candidates, config.rescore]
+
+
 def _read_search(folder: Path) -> dict[str, Any]:
     """What is recorded of a finished search.
 
@@ -235,7 +271,8 @@ def _read_search(folder: Path) -> dict[str, Any]:
     """
     about = read_json_object(folder / _SEARCH, StorageError, cure=_CURE)
     run = folder / "run.trec"
-    if about.keys() != {"seconds", "sha256", "environment"} or not run.is_file():
+    # searches of earlier versions have no latencies
+    if not about.keys() >= {"seconds", "sha256", "environment"} or not run.is_file():
         raise StorageError(f"{folder} is damaged; {_CURE}")
     if sha256_of_file(run) != about["sha256"]:
         raise StorageError(f"{run} differs from its checksum; {_CURE}")

@@ -10,13 +10,15 @@ from colmodern.config.expected import load_expected
 from colmodern.config.load import load_eval_config
 from colmodern.config.read import read_values
 from colmodern.config.suite import EXPECTED, Member, is_suite, load_suite
+from colmodern.config.sweep import load_sweeps
 from colmodern.datasets.registry import named_sets, sets_under
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 FILES = sorted(CONFIGS.rglob("*.yaml"))
 PUBLISHED = [path for path in FILES if path.name.endswith(EXPECTED)]
 SHARED = [path for path in FILES if path.name.startswith("_")]
-WHOLE = [path for path in FILES if path not in {*PUBLISHED, *SHARED}]
+SWEEPS = sorted((CONFIGS / "sweep").rglob("*.yaml"))
+WHOLE = [path for path in FILES if path not in {*PUBLISHED, *SHARED, *SWEEPS}]
 SUITES = ("beir", "nanobeir", "mldr", "longembed")
 MODELS = {
     "answerai-colbert-small-v1",
@@ -38,6 +40,12 @@ def test_every_config_loads(path: Path) -> None:
         [m.config for m in load_suite([path])] if is_suite([path]) else [load_eval_config(path)]
     )
     assert all(config.measures for config in configs)
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=place)
+def test_every_sweep_loads(path: Path) -> None:
+    for config in load_sweeps([path]):
+        assert len(config.combinations()) > 1
 
 
 @pytest.mark.parametrize("path", SHARED, ids=place)

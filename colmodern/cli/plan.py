@@ -1,0 +1,71 @@
+"""colmodern plan CONFIG ... [KEY=VALUE ...]."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from colmodern.cli.eval import INCOMPLETE, paths_and_overrides
+
+
+@click.command("plan")
+@click.argument("arguments", nargs=-1, required=True, metavar="CONFIG... [KEY=VALUE]...")
+@click.option("--only", multiple=True, metavar="PATTERN", help="Sets to plan, as 'beir/cqa*'.")
+@click.option("--sample", default=1000, show_default=True, help="Documents to count tokens in.")
+@click.option("--seed", default=0, show_default=True, help="Of that sample.")
+@click.option("--no-timing", is_flag=True, help="Do not encode, build and search a little.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(
+    arguments: tuple[str, ...],
+    only: tuple[str, ...],
+    sample: int,
+    seed: int,
+    no_timing: bool,
+    as_json: bool,
+) -> int:
+    """Say what the evaluations that CONFIG defines will take, before anything is spent.
+
+    Tokens (counted in a sample, with an interval), bytes on disk of embeddings and of an index at
+    every number of bits, memory and time of each stage. CONFIG and KEY=VALUE as of `colmodern eval`.
+    With max_ram=8G, or in the config, it says whether that is enough and which settings fit; the
+    exit status is 3 where something does not fit.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    from colmodern.cli.progress import TerminalProgress
+    from colmodern.cli.tables import drawn
+    from colmodern.config.suite import load_suite
+    from colmodern.errors import DataError
+    from colmodern.pipeline.evaluate import load
+    from colmodern.pipeline.load_data import fetch_commands
+    from colmodern.pipeline.load_encoder import LoadedEncoders
+    from colmodern.pipeline.plan import view
+    from colmodern.pipeline.plan.plan import make_plan
+
+    if sample < 1:
+        raise click.UsageError(f"--sample {sample}: count at least 1 document")
+    paths, overrides = paths_and_overrides(arguments)
+    members = load_suite(paths, overrides, only=only)
+    if missing := fetch_commands([member.config.dataset for member in members]):
+        raise DataError(f"fetch the data sets first: {' && '.join(missing)}")
+    plans, encoders = [], LoadedEncoders()
+    with TerminalProgress() as progress:
+        for member in members:
+            prepared = load(member.config, encoders, progress=progress)
+            plans.append(
+                make_plan(prepared, size=sample, seed=seed, timed=not no_timing, progress=progress)
+            )
+    if as_json:
+        click.echo(json.dumps([plan.as_json() for plan in plans], indent=2, ensure_ascii=False))
+    else:
+        one = len(plans) == 1
+        tables = [view.counts_table(plans[0]), view.stages_table(plans[0])] if one else []
+        console = Console()
+        for table in tables or [view.suite_table(plans)]:
+            console.print(drawn(table), Text(f"{table.note}\n", style="dim"))
+    told = [text for plan in plans if (text := view.verdict(plan))]
+    for text in told:
+        click.echo(text, err=True)
+    return INCOMPLETE if told else 0

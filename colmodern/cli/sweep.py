@@ -1,0 +1,63 @@
+"""colmodern sweep CONFIG ... [KEY=VALUE ...]."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from colmodern.cli.eval import INCOMPLETE, paths_and_overrides
+
+if TYPE_CHECKING:
+    from colmodern.evaluation.sweep import Sweep
+
+
+@click.command("sweep")
+@click.argument("arguments", nargs=-1, required=True, metavar="CONFIG... [KEY=VALUE]...")
+@click.option("--only", multiple=True, metavar="PATTERN", help="Sets to run, as 'beir/cqa*'.")
+def command(arguments: tuple[str, ...], only: tuple[str, ...]) -> int:
+    """Measure every combination of settings that CONFIG lists under sweep.
+
+    Axes: nbits, nprobe, n_candidates, rescore, pool_factor, document_length. KEY=VALUE replaces a
+    setting, as sweep.nbits='[1, 2]' or search.k=50. Each encoding, index and search is made once;
+    an interrupted sweep goes on where it stopped. The last line printed is the folder with the
+    table (CSV, JSON), the page and the pictures (these need the extra plot).
+    """
+    from colmodern.cli.progress import TerminalProgress
+    from colmodern.config.sweep import load_sweeps
+    from colmodern.errors import ColmodernError
+    from colmodern.pipeline.load_encoder import LoadedEncoders
+    from colmodern.pipeline.sweep.sweep import check_sweeps, run_sweep
+
+    paths, overrides = paths_and_overrides(arguments)
+    sweeps, encoders = load_sweeps(paths, overrides, only=only), LoadedEncoders()
+    check_sweeps(sweeps, encoders)
+    failed = []
+    for config in sweeps:
+        try:
+            with TerminalProgress() as progress:
+                sweep, folder = run_sweep(config, encoders=encoders, progress=progress)
+        except ColmodernError as error:
+            if len(sweeps) == 1:
+                raise
+            failed.append(f"failed: {config.name}: {error}")
+            continue
+        _print(sweep)
+        click.echo(folder)
+    for told in failed:
+        click.echo(told, err=True)
+    return INCOMPLETE if failed else 0
+
+
+def _print(sweep: Sweep) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from colmodern.cli.tables import drawn
+    from colmodern.evaluation.sweep import fixed_settings, lengths_table, points_table
+
+    console = Console()
+    for table, before in ((points_table(sweep), fixed_settings(sweep)), (lengths_table(sweep), "")):
+        if table.rows:
+            console.print(Text(f"{sweep.name}. {before}"), drawn(table))
+            console.print(Text(f"{table.note}\n", style="dim"))

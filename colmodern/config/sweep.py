@@ -1,0 +1,164 @@
+"""Sweeps: one evaluation under every combination of some settings."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from colmodern.config.models import EvalConfig, PlaidIndexConfig
+from colmodern.config.suite import load_suite
+
+Cut = Literal["encode", "stored"]
+# axes of the grid that are settings of a compressed index: of its building, then of its search
+BUILD_AXES, SEARCH_AXES = ("nbits",), ("nprobe", "n_candidates", "rescore")
+INDEX_AXES = (*BUILD_AXES, *SEARCH_AXES)
+EMBEDDING_AXES = ("document_length", "pool_factor")
+
+
+def _as_list(value: object) -> object:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+_List = BeforeValidator(_as_list)  # one value may stand without brackets
+_Count = Annotated[int, Field(ge=1)]
+_Length = Annotated[int, Field(ge=4)]
+
+
+class GridConfig(BaseModel):
+    """The values to combine; an axis that is left out keeps the evaluation's own value."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    nbits: Annotated[tuple[Literal[1, 2, 4, 8], ...], _List] | None = Field(
+        None, description="bits for each dimension of a token: an index is built for each"
+    )
+    nprobe: Annotated[tuple[_Count | None, ...], _List] | None = Field(
+        None, description="centroids probed for each query token; null: chosen"
+    )
+    n_candidates: Annotated[tuple[_Count | None, ...], _List] | None = Field(
+        None, description="documents scored with their compressed tokens; null: chosen"
+    )
+    rescore: Annotated[tuple[bool, ...], _List] | None = Field(
+        None, description="exact scores for the last candidates, from the stored embeddings"
+    )
+    pool_factor: Annotated[tuple[_Count, ...], _List] | None = Field(
+        None, description="tokens for each row that is kept; pooled from the stored embeddings"
+    )
+    document_length: Annotated[tuple[_Length | None, ...], _List] | None = Field(
+        None, description="tokens after which documents are cut; null: the evaluation's own length"
+    )
+    cut: Annotated[tuple[Cut, ...], _List] = Field(
+        ("encode",),
+        description="encode: documents are encoded anew at each document_length; stored: the first "
+        "tokens of the one long encoding, which saw the rest of the text too, so a cut document is "
+        "near to one encoded anew and not the same; both: to see how near",
+    )
+
+    @field_validator("*")
+    @classmethod
+    def _has_each_value_once(cls, value: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+        if value is not None and not value:
+            raise ValueError("is empty; give at least one value, or leave it out")
+        if value is not None and len(set(value)) < len(value):
+            twice = next(one for i, one in enumerate(value) if one in value[:i])
+            raise ValueError(f"{twice} stands twice; give each value once")
+        return value
+
+
+@dataclass(frozen=True)
+class Combination:
+    """One point of a grid: its settings by axis, and the evaluation with them in place."""
+
+    settings: dict[str, Any]
+    cut: Cut
+    config: EvalConfig
+
+
+class SweepConfig(EvalConfig):
+    """An evaluation, and the grid of settings that take the place of its own."""
+
+    sweep: GridConfig = Field(description="lists of values for settings of index and encoder")
+
+    def evaluation(self) -> EvalConfig:
+        """The evaluation with its own values, of which the grid makes others."""
+        return EvalConfig.model_validate(self.model_dump(exclude={"sweep"}))
+
+    def combinations(self) -> list[Combination]:
+        """All of them: first by what is encoded, then by what is built, then by what is searched."""
+        base, grid = self.evaluation(), self.sweep
+        axes = {
+            "cut": grid.cut,
+            **{axis: self._values(axis, base.encoder) for axis in EMBEDDING_AXES},
+        }
+        if isinstance(base.index, PlaidIndexConfig):
+            axes |= {axis: self._values(axis, base.index) for axis in INDEX_AXES}
+        found = []
+        for values in itertools.product(*axes.values()):
+            settings = dict(zip(axes, values, strict=True))
+            cut = settings.pop("cut")
+            found.append(Combination(settings, cut, _with(base, settings)))
+        return found
+
+    def _values(self, axis: str, own: object) -> Sequence[Any]:
+        given: Sequence[Any] | None = getattr(self.sweep, axis)
+        return (getattr(own, axis),) if given is None else given
+
+    @model_validator(mode="after")
+    def _all_combinations_are_possible(self) -> SweepConfig:
+        grid = self.sweep
+        axes = [axis for axis in (*INDEX_AXES, *EMBEDDING_AXES) if getattr(grid, axis) is not None]
+        if not axes:
+            raise ValueError(
+                f"sweep: has no values to combine; give lists for some of "
+                f"{', '.join((*INDEX_AXES, *EMBEDDING_AXES))}"
+            )
+        of_index = [axis for axis in axes if axis in INDEX_AXES]
+        if of_index and not isinstance(self.index, PlaidIndexConfig):
+            raise ValueError(
+                f"sweep.{of_index[0]}: exact search has no such setting; "
+                "set index.kind to plaid or leave it out"
+            )
+        if "cut" in grid.model_fields_set and grid.document_length is None:
+            raise ValueError("sweep.cut: there is nothing to cut; give sweep.document_length too")
+        faults: dict[str, None] = {}
+        try:
+            self.combinations()
+        except ValidationError as error:
+            faults |= {
+                str(one["msg"]).removeprefix("Value error, "): None for one in error.errors()
+            }
+        if faults:
+            raise ValueError(f"sweep: {'; '.join(faults)}")
+        return self
+
+
+def load_sweeps(
+    paths: Sequence[Path], overrides: Sequence[str] = (), *, only: Sequence[str] = ()
+) -> list[SweepConfig]:
+    """The sweeps of files and folders, one of each data set; as ``load_suite``."""
+    members = load_suite(paths, overrides, only=only, model=SweepConfig)
+    return [member.config for member in members if isinstance(member.config, SweepConfig)]
+
+
+def _with(base: EvalConfig, settings: dict[str, Any]) -> EvalConfig:
+    """The evaluation with these settings; a document_length of None keeps its own."""
+    values = base.model_dump()
+    for axis, value in settings.items():
+        if axis in INDEX_AXES:
+            values["index"][axis] = value
+        elif value is not None:
+            values["encoder"][axis] = value
+    return EvalConfig.model_validate(values)

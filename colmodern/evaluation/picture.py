@@ -1,0 +1,245 @@
+"""Pictures of a sweep as SVG, which take their colours from the page they stand in; needs matplotlib."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from colmodern.evaluation.sweep import LengthPoint, Sweep, SweepPoint, axes_of, shown
+from colmodern.optional import require
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Cost = Literal["latency", "bytes"]
+
+_INK, _LINE = "#010203", "#010204"  # stand for the page's own colours
+_OF_PAGE = {_INK: "currentColor", _LINE: "var(--line, #dde2ea)"}
+_COLOURS = (
+    "#4e79d8",
+    "#d9822b",
+    "#2f9e6e",
+    "#b04fc4",
+    "#c0392b",
+    "#7a7a7a",
+)  # on white and on black
+_MARKERS = "osD^vPX*<>"
+_SIZE = (6.4, 4.4)  # inches; a page shows it as wide as there is room
+_X_LABEL = {
+    "latency": "median latency of a query, ms",
+    "bytes": "bytes on disk for each token of the text",
+}
+
+
+def pareto_picture(sweep: Sweep, cost: Cost) -> Figure:
+    """Quality against a cost: a colour for each number of bits, a mark for each state of embeddings.
+
+    Points on the front have their number of the table, and a line through them.
+
+    Raises MissingExtraError without matplotlib.
+    """
+    figure, axes = _new()
+    fronts = [pair[cost == "bytes"] for pair in sweep.fronts]
+    colours = _assign(_COLOURS, [_group(point) for point in sweep.points])
+    markers = _assign(_MARKERS, [_variant(sweep, point) for point in sweep.points])
+    for point, is_on in zip(sweep.points, fronts, strict=True):
+        is_hollow = bool(point.settings.get("rescore"))
+        axes.plot(
+            [_cost(point, cost)],
+            [point.quality],
+            marker=markers[_variant(sweep, point)],
+            color=colours[_group(point)],
+            markerfacecolor="none" if is_hollow else colours[_group(point)],
+            markersize=7,
+            alpha=1.0 if is_on else 0.45,
+            linestyle="none",
+            zorder=3 if is_on else 2,
+        )
+    _draw_front(axes, sweep, fronts, cost)
+    axes.axhline(sweep.reference_value.mean, color=_INK, linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.set_xlabel(_X_LABEL[cost])
+    axes.set_ylabel(sweep.measure)
+    axes.set_xscale("log")
+    _plain_ticks(axes)
+    axes.margins(x=0.08, y=0.12)
+    _legend(figure, axes, colours, markers)
+    return figure
+
+
+def length_picture(sweep: Sweep) -> Figure:
+    """Quality of exact search against document length, with intervals; a line for each way of cutting.
+
+    Raises MissingExtraError without matplotlib.
+    """
+    figure, axes = _new()
+    lines: dict[tuple[str, int], list[LengthPoint]] = {}
+    for one in sweep.lengths:
+        lines.setdefault((one.cut, one.pool_factor), []).append(one)
+    places = _places(sweep.lengths)
+    for number, ((cut, factor), points) in enumerate(lines.items()):
+        points = sorted(points, key=lambda one: places[one.length])
+        pooled = f", pool {factor}" if len({key[1] for key in lines}) > 1 else ""
+        told = {"encode": "encoded at each length", "stored": "cut from stored embeddings"}[cut]
+        means = [one.value.mean for one in points]
+        errors = [
+            [one.value.mean - one.value.low for one in points],
+            [one.value.high - one.value.mean for one in points],
+        ]
+        colour = _COLOURS[number % len(_COLOURS)]
+        shift = 1 + 0.012 * number  # so that intervals do not hide each other
+        axes.errorbar(
+            [places[one.length] * shift for one in points],
+            means,
+            yerr=errors,
+            color=colour,
+            marker=_MARKERS[number % len(_MARKERS)],
+            markersize=6,
+            capsize=3,
+            linewidth=1.4,
+            elinewidth=1,
+            label=told + pooled,
+        )
+    axes.set_xscale("log")
+    axes.set_xticks(list(places.values()), [shown("document_length", one) for one in places])
+    axes.minorticks_off()
+    axes.set_xlabel("document length, tokens")
+    axes.set_ylabel(f"{sweep.measure}, exact search")
+    axes.margins(x=0.06, y=0.1)
+    figure.legend(loc="outside upper left", frameon=False, labelcolor=_INK, ncols=2, fontsize=9)
+    return figure
+
+
+def as_svg(figure: Figure) -> str:
+    """An svg element in the colours of the page around it."""
+    stream = io.StringIO()
+    matplotlib = require("matplotlib", extra="plot")
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "colmodern"}):
+        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
+    text = stream.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    for ours, theirs in _OF_PAGE.items():
+        text = text.replace(ours, theirs)
+    head, rest = text.split(">", 1)
+    head = re.sub(r' (width|height)="[^"]*"', "", head)  # the page says how large
+    return f"{head}>{rest}"
+
+
+def as_png(figure: Figure) -> bytes:
+    """Bytes of a picture on white, for a paper or a chat."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=160, facecolor="white")
+    return stream.getvalue()
+
+
+def _new() -> tuple[Figure, Axes]:
+    figures = require("matplotlib.figure", extra="plot")
+    figure: Figure = figures.Figure(figsize=_SIZE, layout="constrained")
+    axes = figure.add_subplot()
+    axes.grid(color=_LINE, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(_INK)
+    axes.tick_params(colors=_INK, which="both")
+    axes.xaxis.label.set_color(_INK)
+    axes.yaxis.label.set_color(_INK)
+    return figure, axes
+
+
+def _draw_front(axes: Axes, sweep: Sweep, fronts: Sequence[bool], cost: Cost) -> None:
+    """A line of steps through the front, and numbers beside its points."""
+    best = [
+        (_cost(point, cost), point.quality, number)
+        for number, (point, is_on) in enumerate(zip(sweep.points, fronts, strict=True), 1)
+        if is_on
+    ]
+    best.sort()
+    axes.step(
+        [x for x, _, _ in best],
+        [y for _, y, _ in best],
+        where="post",
+        color=_INK,
+        linewidth=1,
+        zorder=1,
+    )
+    numbers: dict[tuple[float, float], list[str]] = {}
+    for x, y, number in best:  # searches do not change the size of an index
+        numbers.setdefault((x, y), []).append(str(number))
+    for place, told in numbers.items():
+        text = ", ".join(told[:3]) + ("…" if len(told) > 3 else "")
+        axes.annotate(
+            text,
+            place,
+            xytext=(-4, 6),
+            textcoords="offset points",
+            color=_INK,
+            fontsize=9,
+            ha="right",
+        )
+
+
+def _legend(figure: Figure, axes: Axes, colours: dict[str, str], markers: dict[str, str]) -> None:
+    lines = require("matplotlib.lines", extra="plot")
+
+    def handle(label: str, colour: str, marker: str) -> Any:
+        return lines.Line2D([], [], color=colour, marker=marker, linestyle="none", label=label)
+
+    handles = [handle(label, colour, "o") for label, colour in colours.items()]
+    if len(markers) > 1:
+        handles += [handle(label, _INK, marker) for label, marker in markers.items()]
+    handles.append(
+        lines.Line2D([], [], color=_INK, linewidth=0.8, linestyle=(0, (4, 3)), label="exact search")
+    )
+    figure.legend(
+        handles=handles,
+        loc="outside upper left",
+        frameon=False,
+        labelcolor=_INK,
+        ncols=3,
+        fontsize=9,
+    )
+
+
+def _plain_ticks(axes: Axes) -> None:
+    """Numbers as people write them on a logarithmic axis."""
+    ticker = require("matplotlib.ticker", extra="plot")
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(ticker.NullFormatter())
+
+
+def _cost(point: SweepPoint, cost: Cost) -> float:
+    return point.latency_ms[0] if cost == "latency" else point.bytes_per_token
+
+
+def _group(point: SweepPoint) -> str:
+    bits = point.settings.get("nbits")
+    told = "exact" if point.is_exact else f"{bits} bit{'s' if bits != 1 else ''}"
+    return told + (", rescored" if point.settings.get("rescore") else "")
+
+
+def _variant(sweep: Sweep, point: SweepPoint) -> str:
+    """What the embeddings of a point are, where points differ in it."""
+    parts = [
+        f"{axis.heading} {shown(axis.name, point.settings[axis.name])}"
+        for axis in axes_of(sweep)
+        if axis.varies and axis.name in ("document_length", "cut", "pool_factor")
+    ]
+    return ", ".join(parts)
+
+
+def _assign(kinds: Sequence[str], labels: Sequence[str]) -> dict[str, str]:
+    return {label: kinds[i % len(kinds)] for i, label in enumerate(dict.fromkeys(labels))}
+
+
+def _places(points: Sequence[LengthPoint]) -> dict[int | None, float]:
+    """Length -> where it is drawn: whole documents, whose length is open, after the longest."""
+    known = sorted({one.length for one in points if one.length is not None})
+    places: dict[int | None, float] = {length: float(length) for length in known}
+    if any(one.length is None for one in points):
+        places[None] = 2.0 * max(known, default=1)
+    return places

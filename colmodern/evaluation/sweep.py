@@ -1,0 +1,188 @@
+"""What a sweep found: its points, the best of them, and its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from colmodern.evaluation.pareto import pareto_front
+from colmodern.evaluation.significance import LEVEL, Estimate
+from colmodern.evaluation.tables import Cell, Table
+
+# axis -> its heading; in the order of the table
+AXES = {
+    "document_length": "length",
+    "cut": "cut",
+    "pool_factor": "pool",
+    "nbits": "bits",
+    "nprobe": "nprobe",
+    "n_candidates": "candidates",
+    "rescore": "rescored",
+}
+_OPEN = {"document_length": "all", "nprobe": "auto", "n_candidates": "auto"}  # of None
+_DEFINITIONS = (
+    "Exact: exact search on the same embeddings. Overlap: the share of its best documents found. "
+    "ms: of one query after another, the median and what 95 % stay below. Bytes: on disk, for each "
+    "token of the longest encoding before pooling, so that all points can be compared. Best for: "
+    "nothing else is as cheap in that and as good."
+)
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """One combination of settings and what it came to.
+
+    settings: by axis; cut_share: of the documents, those cut from a longer encoding, whose
+    embeddings are near to those of encoding again and not the same
+    measures: with intervals; exact: of exact search on the same embeddings
+    difference: of the first measure, from the sweep's reference, query by query
+    latency_ms: (median, 95th percentile) of a query; n_bytes: all that a search reads
+    """
+
+    settings: Mapping[str, Any]
+    is_exact: bool
+    cut_share: float
+    measures: Mapping[str, Estimate]
+    exact: Mapping[str, float]
+    overlap: Mapping[str, float]
+    difference: Estimate
+    latency_ms: tuple[float, float]
+    n_tokens: int
+    n_bytes: int
+    bytes_per_token: float
+    build_seconds: float
+
+    @property
+    def quality(self) -> float:
+        """Mean of the first measure."""
+        return next(iter(self.measures.values())).mean
+
+
+@dataclass(frozen=True)
+class LengthPoint:
+    """Exact search on documents of one length; fields as of SweepPoint."""
+
+    length: int | None
+    cut: str
+    pool_factor: int
+    cut_share: float
+    value: Estimate
+    difference: Estimate
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A finished sweep.
+
+    reference: what differences are from, in words; lengths: empty where there is only one
+    """
+
+    name: str
+    description: str
+    measure: str
+    points: Sequence[SweepPoint]
+    lengths: Sequence[LengthPoint]
+    reference: str
+    reference_value: Estimate
+
+    @property
+    def fronts(self) -> list[tuple[bool, bool]]:
+        """Whether each point is on the front of latency, and on that of bytes per token."""
+        quality = [point.quality for point in self.points]
+        return list(
+            zip(
+                pareto_front([point.latency_ms[0] for point in self.points], quality),
+                pareto_front([point.bytes_per_token for point in self.points], quality),
+                strict=True,
+            )
+        )
+
+
+class Axis(NamedTuple):
+    """A setting, its heading and whether it differs between points."""
+
+    name: str
+    heading: str
+    varies: bool
+
+
+def axes_of(sweep: Sweep) -> list[Axis]:
+    """The settings of a sweep's points, in the order of the table."""
+    found = []
+    for name, heading in AXES.items():
+        values = {repr(p.settings[name]) for p in sweep.points if name in p.settings}
+        if values:
+            found.append(Axis(name, heading, len(values) > 1))
+    return found
+
+
+def shown(axis: str, value: object) -> str:
+    """A setting as the table has it."""
+    if value is None:
+        return _OPEN.get(axis, "-")
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def fixed_settings(sweep: Sweep) -> str:
+    """The settings that all points share, in words; empty where there are none."""
+    first = sweep.points[0].settings
+    same = [f"{axis.heading} {shown(axis.name, first[axis.name])}" for axis in _of(sweep, False)]
+    return f"All points: {', '.join(same)}." if same else ""
+
+
+def points_table(sweep: Sweep) -> Table:
+    """A row a point, numbered as in the pictures."""
+    axes = _of(sweep, True)
+    overlaps = list(sweep.points[0].overlap)
+    header = ["#", *(axis.heading for axis in axes), sweep.measure, f"{LEVEL:.0%} interval"]
+    header += ["exact", *overlaps, "ms", "95 % ms", "bytes / token", "best for"]
+    rows = []
+    for number, (point, fronts) in enumerate(zip(sweep.points, sweep.fronts, strict=True), 1):
+        low, high = point.measures[sweep.measure][1:]
+        best = [name for name, is_on in zip(("ms", "bytes"), fronts, strict=True) if is_on]
+        cells = [
+            f"{number}",
+            *(shown(axis.name, point.settings[axis.name]) for axis in axes),
+            f"{point.quality:.4f}",
+            f"{low:.3f} to {high:.3f}",
+            f"{point.exact[sweep.measure]:.4f}",
+            *(f"{point.overlap[name]:.3f}" for name in overlaps),
+            *(f"{value:.2f}" for value in point.latency_ms),
+            f"{point.bytes_per_token:,.1f}",
+            " and ".join(best),
+        ]
+        rows.append([Cell(text) for text in cells])
+    words = (len(header) - 1,)
+    return Table("Points", header, rows, n_words=0, note=_DEFINITIONS, words=words)
+
+
+def lengths_table(sweep: Sweep) -> Table:
+    """Exact search by document length; no rows where there is one length."""
+    header = ["length", "cut", "pool", sweep.measure, f"{LEVEL:.0%} interval"]
+    header += ["difference", f"{LEVEL:.0%} interval", "approximate"]
+    rows = [
+        [
+            Cell(shown("document_length", one.length)),
+            Cell(one.cut),
+            Cell(f"{one.pool_factor}"),
+            Cell(f"{one.value.mean:.4f}"),
+            Cell(f"{one.value.low:.4f} to {one.value.high:.4f}"),
+            Cell(f"{one.difference.mean:+.4f}"),
+            Cell(f"{one.difference.low:+.4f} to {one.difference.high:+.4f}"),
+            Cell(f"{one.cut_share:.1%}" if one.cut_share else "none"),
+        ]
+        for one in sweep.lengths
+    ]
+    note = (
+        f"Exact search. Differences, query by query, from {sweep.reference}. Approximate: the share of "
+        "documents that were cut from a longer encoding; their tokens are those of a new encoding, "
+        "their embeddings saw the rest of the text too. All others are as encoded at that length."
+    )
+    return Table("Document length", header, rows, note=note, words=(1,))
+
+
+def _of(sweep: Sweep, varies: bool) -> list[Axis]:
+    return [axis for axis in axes_of(sweep) if axis.varies == varies]

@@ -1,0 +1,130 @@
+"""From a config to what its run will take."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from colmodern.config.models import EvalConfig, PlaidIndexConfig
+from colmodern.config.units import parse_bytes
+from colmodern.pipeline.evaluate import Prepared
+from colmodern.pipeline.plan.memory import find_fitting, memory_by_stage
+from colmodern.pipeline.plan.sample import Sample, Total, take_sample
+from colmodern.pipeline.plan.sizes import embedding_bytes, index_bytes
+from colmodern.pipeline.plan.timing import seconds_by_stage, try_stages
+from colmodern.progress import Progress
+
+SAMPLE = 1000  # documents
+BITS = (1, 2, 4, 8)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one evaluation will take.
+
+    disk: "embeddings" and "index, N bits" -> bytes; memory: stage -> the most bytes
+    seconds: stage -> seconds, empty where nothing was timed
+    fits: settings with which it stays below ``max_ram``; None where it does as it is
+    """
+
+    name: str
+    dataset: str
+    n_docs: int
+    n_sampled: int
+    n_queries: int
+    dim: int
+    tokens: Total
+    nbits: int | None  # of the config's index; None for exact search
+    disk: Mapping[str, Total]
+    disk_free: int
+    memory: Mapping[str, int]
+    max_ram: int | None
+    fits: Mapping[str, str] | None
+    seconds: Mapping[str, Total]
+
+    @property
+    def peak(self) -> int:
+        """The most memory of any stage."""
+        return max(self.memory.values())
+
+    @property
+    def disk_needed(self) -> float:
+        """Bytes of the embeddings and of the config's index."""
+        index = f"index, {self.nbits} bits"
+        return sum(size.value for name, size in self.disk.items() if name in ("embeddings", index))
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as plain values."""
+        values = {**vars(self), "tokens": self.tokens._asdict(), "peak_memory": self.peak}
+        values["disk"] = {name: size._asdict() for name, size in self.disk.items()}
+        values["seconds"] = {name: time._asdict() for name, time in self.seconds.items()}
+        return values
+
+
+def make_plan(
+    prepared: Prepared, *, size: int = SAMPLE, seed: int = 0, timed: bool, progress: Progress
+) -> Plan:
+    """Count a sample of the corpus and work out the rest; with ``timed``, do a little of each stage."""
+    config, dataset, encoder = prepared.config, prepared.dataset, prepared.encoder
+    sample = take_sample(dataset, encoder, config.dataset, size=size, seed=seed)
+    memory = memory_by_stage(config, encoder, sample)
+    limit = None if config.max_ram is None else parse_bytes(config.max_ram, name="max_ram")
+    fits = None
+    if limit is not None and max(memory.values()) > limit:
+        fits = find_fitting(config, encoder, sample, limit)
+    seconds: dict[str, Total] = {}
+    if timed and sample.texts:
+        queries = list(dataset.queries.values())
+        tries = try_stages(config, encoder, sample, queries, progress)
+        seconds = seconds_by_stage(config, sample, tries)
+    return Plan(
+        config.name,
+        dataset.description,
+        sample.n_docs,
+        len(sample.rows),
+        sample.n_queries,
+        encoder.dim,
+        sample.tokens,
+        config.index.nbits if isinstance(config.index, PlaidIndexConfig) else None,
+        _disk(config, sample, encoder.dim, encoder.n_vocabulary),
+        _free(Path(config.output)),
+        memory,
+        limit,
+        fits,
+        seconds,
+    )
+
+
+def _disk(config: EvalConfig, sample: Sample, dim: int, vocabulary: int) -> dict[str, Total]:
+    item = 2 if config.storage.dtype == "float16" else 4
+    asked = {"dim": dim, "id_bytes": sample.id_bytes}
+    n_docs, n_centroids = sample.n_docs, getattr(config.index, "n_centroids", None)
+
+    def index(tokens: float, nbits: int) -> float:
+        return index_bytes(
+            tokens,
+            n_docs,
+            dim=dim,
+            nbits=nbits,
+            id_bytes=sample.id_bytes,
+            n_centroids=n_centroids,
+            vocabulary=vocabulary,
+        )
+
+    sizes = {
+        "embeddings": Total(
+            *(embedding_bytes(n, n_docs, item=item, **asked) for n in sample.tokens)  # type: ignore[arg-type]
+        )
+    }
+    for nbits in BITS:
+        sizes[f"index, {nbits} bits"] = Total(*(index(n, nbits) for n in sample.tokens))
+    return sizes
+
+
+def _free(folder: Path) -> int:
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

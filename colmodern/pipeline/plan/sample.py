@@ -1,0 +1,111 @@
+"""Counting the tokens of a corpus from a seeded sample of its documents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from colmodern.config.models import DatasetConfig
+from colmodern.encoder.encoder import Encoder
+from colmodern.encoder.tokenizer import TokenizedTexts
+from colmodern.evaluation.significance import Estimate, estimate
+from colmodern.pipeline.encode import document_texts
+from colmodern.types import Dataset
+
+Counts = npt.NDArray[np.float64]
+
+
+class Total(NamedTuple):
+    """A number of the whole corpus and the interval that holds it."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Documents drawn at random, and what the encoder's tokenizer makes of them.
+
+    rows: (n_sampled,) token embeddings that each document keeps; inputs: tokens the model reads
+    query_rows and query_inputs: the same of all queries together
+    """
+
+    n_docs: int  # of the corpus
+    texts: Sequence[str]
+    rows: Counts
+    inputs: Counts
+    id_bytes: float  # of a document's id, on average
+    n_queries: int
+    query_rows: float
+    query_inputs: float
+
+    @property
+    def tokens(self) -> Total:
+        """Token embeddings of the corpus."""
+        return self._total(self.rows)
+
+    @property
+    def input_tokens(self) -> Total:
+        """Tokens that the model reads of the corpus."""
+        return self._total(self.inputs)
+
+    def _total(self, counts: Counts) -> Total:
+        if not len(counts):
+            return Total(0.0, 0.0, 0.0)
+        if len(counts) == self.n_docs:  # nothing was left to chance
+            return Total(*(float(counts.sum()),) * 3)
+        found: Estimate = estimate([counts])
+        return Total(*(value * self.n_docs for value in found))
+
+
+def take_sample(
+    dataset: Dataset, encoder: Encoder, config: DatasetConfig, *, size: int, seed: int
+) -> Sample:
+    """Draw ``size`` documents, or all where there are fewer, and count their tokens and the queries'.
+
+    Reads the corpus once.
+    """
+    n_docs = len(dataset.corpus)
+    chosen = np.random.default_rng(seed).permutation(n_docs)[:size]
+    wanted, ids, texts = set(chosen.tolist()), [], []
+    read = document_texts(
+        dataset.corpus, join_titles=config.join_titles, title_separator=config.title_separator
+    )
+    for position, (doc_id, text) in enumerate(read):
+        if position in wanted:
+            ids.append(doc_id)
+            texts.append(text)
+    tokenized = encoder.tokenize(texts, "document")
+    rows = _of_texts(tokenized, [float(scored.sum()) for scored in tokenized.scored])
+    asked = encoder.tokenize(dataset.queries.values(), "query")
+    return Sample(
+        n_docs,
+        texts,
+        _pooled(rows, encoder),
+        _of_texts(tokenized, [float(count) for count in tokenized.attended]),
+        float(np.mean([len(doc_id.encode("utf-8", "replace")) for doc_id in ids])) if ids else 0.0,
+        len(dataset.queries),
+        float(sum(scored.sum() for scored in asked.scored)),
+        float(sum(map(len, asked.ids))),
+    )
+
+
+def _of_texts(tokenized: TokenizedTexts, of_windows: Sequence[float]) -> Counts:
+    """Sums over the windows of each text."""
+    ends = np.concatenate([[0.0], np.cumsum(of_windows)])
+    return np.asarray(np.diff(ends[tokenized.offsets]), np.float64)
+
+
+def _pooled(rows: Counts, encoder: Encoder) -> Counts:
+    """Rows that pooling keeps of so many."""
+    factor, protected = encoder.settings.pool_factor, encoder.settings.protected_tokens
+    if factor == 1:
+        return rows
+    kept = np.minimum(rows, protected)
+    left = rows - kept
+    return kept + np.where(left > 0, np.maximum(left // factor, 1), 0)

@@ -1,0 +1,129 @@
+"""How long the stages of an evaluation will take, from doing a little of each."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from colmodern.config.models import EvalConfig, PlaidIndexConfig
+from colmodern.encoder.encoder import Encoder
+from colmodern.index.exact import ExactIndex
+from colmodern.pipeline.plan.sample import Sample, Total
+from colmodern.progress import Progress
+from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
+
+_ENCODED_TOKENS = 12_000  # that the model reads for a try
+_TRIED_QUERIES = 16
+_BUILT_TOKENS = (40_000, 120_000)  # of two small builds: past the fixed part, and the slope
+
+
+@dataclass(frozen=True)
+class Tries:
+    """What doing a little cost.
+
+    encode: seconds for each token that the model reads; exact: for each pair of a query token and
+    a document token; build: seconds and tokens of two builds, None where there is no index
+    search: seconds of a query on the larger of them, and its tokens
+    """
+
+    encode: float
+    exact: float
+    build: tuple[tuple[float, int], tuple[float, int]] | None
+    search: tuple[float, int] | None
+
+
+def try_stages(
+    config: EvalConfig, encoder: Encoder, sample: Sample, queries: list[str], progress: Progress
+) -> Tries:
+    """Encode some of the sample, search it exactly, and build and search small indexes of it."""
+    n_texts = int(np.searchsorted(np.cumsum(sample.inputs), _ENCODED_TOKENS)) + 1
+    texts = list(sample.texts[:n_texts])
+    encoder.encode_documents(texts[:2])  # what the first call loads and compiles
+    progress.note(f"encoding {len(texts)} documents, for the time that it takes")
+    start = time.perf_counter()
+    documents = encoder.encode_documents(texts)
+    encode = (time.perf_counter() - start) / max(1.0, float(sample.inputs[:n_texts].sum()))
+    asked = encoder.encode_queries(queries[:_TRIED_QUERIES])
+    if not documents.n_tokens or not asked.n_tokens:
+        return Tries(encode, 0.0, None, None)
+    index = ExactIndex(documents, device=encoder.device)
+    index.search_batch(asked, 1)
+    start = time.perf_counter()
+    index.search_batch(asked, 1)
+    exact = (time.perf_counter() - start) / (asked.n_tokens * documents.n_tokens)
+    if not isinstance(config.index, PlaidIndexConfig):
+        return Tries(encode, exact, None, None)
+    progress.note("building two small indexes, for the time that they take")
+    built = [_build(config.index, documents, n, asked, config.search.k) for n in _BUILT_TOKENS]
+    (small, _), (large, searched) = built
+    return Tries(encode, exact, (small, large), (searched, large[1]))
+
+
+def seconds_by_stage(config: EvalConfig, sample: Sample, tries: Tries) -> dict[str, Total]:
+    """Stage -> seconds; intervals are those of the number of tokens alone."""
+    tokens, read = sample.tokens, sample.query_inputs
+    stages = {
+        "encode": Total(*((n + read) * tries.encode for n in sample.input_tokens)),
+    }
+    if tries.build is not None and tries.search is not None:
+        (first, fewer), (second, more) = tries.build
+        slope = max(0.0, second - first) / (more - fewer)
+        stages["build index"] = Total(*(max(first, second + slope * (n - more)) for n in tokens))
+        seconds, n_searched = tries.search
+        # candidates grow slower than the corpus: as a power of its documents
+        growth = max(1.0, tokens.value / n_searched) ** 0.4
+        stages["search"] = Total(*(seconds * sample.n_queries * growth,) * 3)
+    if getattr(config.index, "compare_with_exact", True):
+        name = "search" if tries.build is None else "exact search"
+        stages[name] = Total(*(n * sample.query_rows * tries.exact for n in tokens))
+    return stages
+
+
+def _build(
+    config: PlaidIndexConfig,
+    documents: TokenEmbeddings,
+    n_tokens: int,
+    queries: TokenEmbeddings,
+    k: int,
+) -> tuple[tuple[float, int], float]:
+    """Seconds and tokens of building an index of so many tokens; seconds of a query on it."""
+    from colmodern.index.plaid.index import PlaidIndex  # loads numba
+
+    many = _repeated(documents, n_tokens)
+    with tempfile.TemporaryDirectory(prefix="colmodern-plan-") as folder:
+        built = _timed(
+            lambda: PlaidIndex.build(
+                many,
+                Path(folder) / "index",
+                nbits=config.nbits,
+                codec=config.codec,
+                seed=config.seed,
+                max_ram=config.max_ram,
+            )
+        )
+        index = PlaidIndex.load(Path(folder) / "index")
+        index.search(queries[0], k)  # what the first one compiles
+        searched = _timed(lambda: index.search_batch(queries, k)) / len(queries)
+    return (built, many.n_tokens), searched
+
+
+def _repeated(documents: TokenEmbeddings, n_tokens: int) -> TokenEmbeddings:
+    """The documents again and again until there are so many tokens, a little different each time."""
+    times = -(-n_tokens // documents.n_tokens)
+    values = np.tile(documents.values, (times, 1)).astype(np.float32)
+    noise = np.random.default_rng(0).standard_normal(values.shape, np.float32)
+    values += noise * np.float32(0.3 / np.sqrt(documents.dim))
+    values /= np.linalg.norm(values, axis=1, keepdims=True)
+    ids = None if documents.token_ids is None else np.tile(documents.token_ids, times)
+    return TokenEmbeddings(values, offsets_of(np.tile(documents.lengths, times)), ids)
+
+
+def _timed(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
