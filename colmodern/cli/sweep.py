@@ -11,6 +11,8 @@ from colmodern.cli.eval import INCOMPLETE, paths_and_overrides
 if TYPE_CHECKING:
     from colmodern.evaluation.sweep import Sweep
 
+_MOST_ROWS = 24  # of a terminal
+
 
 @click.command("sweep")
 @click.argument("arguments", nargs=-1, required=True, metavar="CONFIG... [KEY=VALUE]...")
@@ -54,10 +56,19 @@ def _print(sweep: Sweep) -> None:
     from rich.text import Text
 
     from colmodern.cli.tables import drawn
-    from colmodern.evaluation.sweep import fixed_settings, lengths_table, points_table
+    from colmodern.evaluation.sweep import (
+        best_table,
+        essentials,
+        fixed_settings,
+        lengths_table,
+        points_table,
+    )
 
     console = Console()
-    for table, before in ((points_table(sweep), fixed_settings(sweep)), (lengths_table(sweep), "")):
+    is_short = len(sweep.points) <= _MOST_ROWS
+    points = points_table(sweep) if is_short else best_table(sweep)
+    for table in (essentials(sweep, points), lengths_table(sweep)):
         if table.rows:
-            console.print(Text(f"{sweep.name}. {before}"), drawn(table))
-            console.print(Text(f"{table.note}\n", style="dim"))
+            console.print(drawn(table), Text(f"{table.note}\n", style="dim"))
+    left = "" if is_short else f"All {len(sweep.points)} points are in sweep.csv. "
+    console.print(Text(f"{sweep.name}, {sweep.description}. {left}{fixed_settings(sweep)}"))

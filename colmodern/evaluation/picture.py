@@ -218,8 +218,7 @@ def _cost(point: SweepPoint, cost: Cost) -> float:
 
 def _group(point: SweepPoint) -> str:
     bits = point.settings.get("nbits")
-    told = "exact" if point.is_exact else f"{bits} bit{'s' if bits != 1 else ''}"
-    return told + (", rescored" if point.settings.get("rescore") else "")
+    return "exact" if point.is_exact else f"{bits} bit{'s' if bits != 1 else ''}"
 
 
 def _variant(sweep: Sweep, point: SweepPoint) -> str:

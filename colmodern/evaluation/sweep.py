@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from colmodern.evaluation.pareto import pareto_front
@@ -134,29 +134,57 @@ def fixed_settings(sweep: Sweep) -> str:
 
 
 def points_table(sweep: Sweep) -> Table:
-    """A row a point, numbered as in the pictures."""
-    axes = _of(sweep, True)
-    overlaps = list(sweep.points[0].overlap)
-    header = ["#", *(axis.heading for axis in axes), sweep.measure, f"{LEVEL:.0%} interval"]
-    header += ["exact", *overlaps, "ms", "95 % ms", "bytes / token", "best for"]
-    rows = []
+    """A row a point, numbered as in the pictures; what is read first stands first."""
+    rows = [cells for cells, _ in _rows(sweep)]
+    header = _header(sweep)
+    return Table("Points", header, rows, n_words=0, note=_DEFINITIONS, words=(_best_column(sweep),))
+
+
+def best_table(sweep: Sweep) -> Table:
+    """The rows of ``points_table`` that are on a front, best quality first."""
+    ordered = sorted(_rows(sweep), key=lambda row: -row[1].quality)
+    column = _best_column(sweep)
+    rows = [cells for cells, _ in ordered if cells[column].text]
+    header = _header(sweep)
+    return Table("Best for its cost", header, rows, n_words=0, note=_DEFINITIONS, words=(column,))
+
+
+def essentials(sweep: Sweep, points: Table) -> Table:
+    """The first columns of a table of points, as far as a terminal has room."""
+    n = _best_column(sweep) + 1
+    return replace(points, header=points.header[:n], rows=[row[:n] for row in points.rows])
+
+
+def _header(sweep: Sweep) -> list[str]:
+    header = ["#", *(axis.heading for axis in _of(sweep, True)), sweep.measure, "ms"]
+    header += ["bytes / token", "best for", f"{LEVEL:.0%} interval", "exact"]
+    return [*header, *sweep.points[0].overlap, "95 % ms"]
+
+
+def _best_column(sweep: Sweep) -> int:
+    return _header(sweep).index("best for")
+
+
+def _rows(sweep: Sweep) -> list[tuple[list[Cell], SweepPoint]]:
+    axes, rows = _of(sweep, True), []
     for number, (point, fronts) in enumerate(zip(sweep.points, sweep.fronts, strict=True), 1):
         low, high = point.measures[sweep.measure][1:]
         best = [name for name, is_on in zip(("ms", "bytes"), fronts, strict=True) if is_on]
+        median, most = point.latency_ms
         cells = [
             f"{number}",
             *(shown(axis.name, point.settings[axis.name]) for axis in axes),
             f"{point.quality:.4f}",
-            f"{low:.3f} to {high:.3f}",
-            f"{point.exact[sweep.measure]:.4f}",
-            *(f"{point.overlap[name]:.3f}" for name in overlaps),
-            *(f"{value:.2f}" for value in point.latency_ms),
+            f"{median:.2f}",
             f"{point.bytes_per_token:,.1f}",
             " and ".join(best),
+            f"{low:.3f} to {high:.3f}",
+            f"{point.exact[sweep.measure]:.4f}",
+            *(f"{value:.3f}" for value in point.overlap.values()),
+            f"{most:.2f}",
         ]
-        rows.append([Cell(text) for text in cells])
-    words = (len(header) - 1,)
-    return Table("Points", header, rows, n_words=0, note=_DEFINITIONS, words=words)
+        rows.append(([Cell(text) for text in cells], point))
+    return rows
 
 
 def lengths_table(sweep: Sweep) -> Table:

@@ -9,7 +9,13 @@ from typing import Any
 
 from colmodern.evaluation.page import folded, key_values, page, remark, section, table
 from colmodern.evaluation.recipe import flat
-from colmodern.evaluation.sweep import Sweep, fixed_settings, lengths_table, points_table
+from colmodern.evaluation.sweep import (
+    Sweep,
+    best_table,
+    fixed_settings,
+    lengths_table,
+    points_table,
+)
 
 _FRONT = (
     "The line joins what nothing else beats in both; numbers are those of the table. Dashed: exact "
@@ -39,10 +45,7 @@ def render_sweep(shown: SweepPage) -> str:
         f"{sweep.name}: {len(sweep.points)} points",
         sweep.description,
         *map(remark, shown.notes),
-        section("Best for its cost", f'<div class="figures">{pictures}</div>', remark(_FRONT))
-        if pictures
-        else "",
-        section("Points", remark(fixed_settings(sweep)), table(points_table(sweep))),
+        *_points(sweep, pictures),
         section(
             "Document length",
             f"<figure>{shown.lengths}</figure>" if shown.lengths else "",
@@ -54,3 +57,13 @@ def render_sweep(shown: SweepPage) -> str:
             "Recipe", folded("Every setting, version and machine", key_values(flat(shown.recipe)))
         ),
     )
+
+
+def _points(sweep: Sweep, pictures: str) -> list[str]:
+    """The fronts and all points; exact search has one cost, and no front worth a picture."""
+    same, every = remark(fixed_settings(sweep)), points_table(sweep)
+    if all(point.is_exact for point in sweep.points):
+        return [section("Points", same, table(every))]
+    drawn = f'<div class="figures">{pictures}</div>{remark(_FRONT)}' if pictures else ""
+    best = section("Best for its cost", drawn, same, table(best_table(sweep)))
+    return [best, section("All points", folded(f"{len(every.rows)} points", table(every)))]
