@@ -75,10 +75,7 @@ def length_picture(sweep: Sweep) -> Figure:
     Raises MissingExtraError without matplotlib.
     """
     figure, axes = _new()
-    lines: dict[tuple[str, int], list[LengthPoint]] = {}
-    for one in sweep.lengths:
-        lines.setdefault((one.cut, one.pool_factor), []).append(one)
-    places = _places(sweep.lengths)
+    lines, places = _lines(sweep.lengths), _places(sweep.lengths)
     for number, ((cut, factor), points) in enumerate(lines.items()):
         points = sorted(points, key=lambda one: places[one.length])
         pooled = f", pool {factor}" if len({key[1] for key in lines}) > 1 else ""
@@ -233,6 +230,21 @@ def _variant(sweep: Sweep, point: SweepPoint) -> str:
 
 def _assign(kinds: Sequence[str], labels: Sequence[str]) -> dict[str, str]:
     return {label: kinds[i % len(kinds)] for i, label in enumerate(dict.fromkeys(labels))}
+
+
+def _lines(points: Sequence[LengthPoint]) -> dict[tuple[str, int], list[LengthPoint]]:
+    """Points by (cut, pool factor); what is cut from stored embeddings ends in the encoding itself."""
+    lines: dict[tuple[str, int], list[LengthPoint]] = {}
+    for one in points:
+        lines.setdefault((one.cut, one.pool_factor), []).append(one)
+    for (cut, factor), line in list(lines.items()):
+        encoded = lines.get(("encode", factor), [])
+        if cut == "stored" and encoded:
+            places = _places(points)
+            line.append(max(encoded, key=lambda one: places[one.length]))
+            if len(encoded) == 1:  # there is nothing else to its line
+                del lines["encode", factor]
+    return lines
 
 
 def _places(points: Sequence[LengthPoint]) -> dict[int | None, float]:

@@ -22,11 +22,6 @@ def is_run(folder: Path) -> bool:
     return (folder / CONFIG).is_file() and (folder / ENVIRONMENT).is_file()
 
 
-def is_sweep(folder: Path) -> bool:
-    """Whether a folder is one that a sweep wrote."""
-    return (folder / SWEEP_CONFIG).is_file() and (folder / ENVIRONMENT).is_file()
-
-
 def check_publishable(folder: Path, *, config: str = CONFIG) -> None:
     """Raise StorageError when ``folder`` exists and is not ours, before any work is spent.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import pytest
 
@@ -115,6 +116,16 @@ def test_pictures_are_svg_in_the_colours_of_the_page(cost: picture.Cost) -> None
     assert all(words.count(number) for number in front)
     assert {"1 bit", "4 bits", "exact search", "nDCG@10"} <= set(words)
     assert text == picture.as_svg(picture.pareto_picture(sweep_of(), cost))  # no date, no chance
+
+
+def test_a_line_of_cuts_ends_in_the_encoding_that_they_are_cut_from() -> None:
+    sweep = sweep_of()
+    whole = LengthPoint(None, "encode", 1, 0.0, estimate(0.4), estimate(0.0))
+    studied = replace(sweep, lengths=[*sweep.lengths, whole])
+    words = ET.fromstring(picture.as_svg(picture.length_picture(studied)))
+    texts = [element.text for element in words.iter() if element.text]
+    assert {"32", "64", "all", "cut from stored embeddings"} <= set(texts)
+    assert "encoded at each length" not in texts
 
 
 def test_the_page_is_whole_in_itself_and_escapes_what_it_is_given() -> None:
