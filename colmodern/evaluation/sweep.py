@@ -21,6 +21,7 @@ AXES = {
     "rescore": "rescored",
 }
 _OPEN = {"document_length": "all", "nprobe": "auto", "n_candidates": "auto"}  # of None
+_BEST_FOR = {(False, False): "", (True, False): "ms", (False, True): "bytes", (True, True): "both"}
 _DEFINITIONS = (
     "Exact: exact search on the same embeddings. Overlap: the share of its best documents found. "
     "ms: of one query after another, the median and what 95 % stay below. Bytes: on disk, for each "
@@ -129,7 +130,11 @@ def shown(axis: str, value: object) -> str:
 def fixed_settings(sweep: Sweep) -> str:
     """The settings that all points share, in words; empty where there are none."""
     first = sweep.points[0].settings
-    same = [f"{axis.heading} {shown(axis.name, first[axis.name])}" for axis in _of(sweep, False)]
+    same = [
+        f"{axis.heading} {shown(axis.name, first[axis.name])}"
+        for axis in _of(sweep, False)
+        if (axis.name, first[axis.name]) != ("cut", "encode")  # nothing was cut
+    ]
     return f"All points: {', '.join(same)}." if same else ""
 
 
@@ -169,7 +174,6 @@ def _rows(sweep: Sweep) -> list[tuple[list[Cell], SweepPoint]]:
     axes, rows = _of(sweep, True), []
     for number, (point, fronts) in enumerate(zip(sweep.points, sweep.fronts, strict=True), 1):
         low, high = point.measures[sweep.measure][1:]
-        best = [name for name, is_on in zip(("ms", "bytes"), fronts, strict=True) if is_on]
         median, most = point.latency_ms
         cells = [
             f"{number}",
@@ -177,7 +181,7 @@ def _rows(sweep: Sweep) -> list[tuple[list[Cell], SweepPoint]]:
             f"{point.quality:.4f}",
             f"{median:.2f}",
             f"{point.bytes_per_token:,.1f}",
-            " and ".join(best),
+            _BEST_FOR[fronts],
             f"{low:.3f} to {high:.3f}",
             f"{point.exact[sweep.measure]:.4f}",
             *(f"{value:.3f}" for value in point.overlap.values()),

@@ -72,7 +72,7 @@ def test_fronts_are_marked_and_numbers_are_those_of_all_points() -> None:
     assert sweep.fronts == [(True, False), (True, True), (False, False), (True, True)]
     every, best = points_table(sweep), best_table(sweep)
     column = every.header.index("best for")
-    assert [row[column].text for row in every.rows] == ["ms", "ms and bytes", "", "ms and bytes"]
+    assert [row[column].text for row in every.rows] == ["ms", "both", "", "both"]
     assert [row[0].text for row in best.rows] == ["4", "2", "1"]  # the best first
     assert best.rows[0] == every.rows[3]
     assert not any(cell.is_better for row in every.rows for cell in row)  # no bold without a test
