@@ -89,13 +89,14 @@ def _print(comparison: Comparison) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from colmodern.cli.tables import drawn
+    from colmodern.cli.tables import show
     from colmodern.evaluation.comparison_view import all_tables
 
     console = Console()
     for table in all_tables(comparison):
         if table.rows:
-            console.print(drawn(table))
-        console.print(Text(f"{table.note}\n", style="dim"))
+            show(console, table)
+        else:
+            console.print(Text(f"{table.note}\n", style="dim"))
     for note in comparison.notes:
         console.print(Text(note))

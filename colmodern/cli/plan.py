@@ -32,10 +32,9 @@ def command(
     exit status is 3 where something does not fit.
     """
     from rich.console import Console
-    from rich.text import Text
 
     from colmodern.cli.progress import TerminalProgress
-    from colmodern.cli.tables import drawn
+    from colmodern.cli.tables import show
     from colmodern.config.suite import load_suite
     from colmodern.errors import DataError
     from colmodern.pipeline.evaluate import load
@@ -64,7 +63,7 @@ def command(
         tables = [view.counts_table(plans[0]), view.stages_table(plans[0])] if one else []
         console = Console()
         for table in tables or [view.suite_table(plans)]:
-            console.print(drawn(table), Text(f"{table.note}\n", style="dim"))
+            show(console, table)
     told = [text for plan in plans if (text := view.verdict(plan))]
     for text in told:
         click.echo(text, err=True)

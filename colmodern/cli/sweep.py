@@ -55,7 +55,7 @@ def _print(sweep: Sweep) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from colmodern.cli.tables import drawn
+    from colmodern.cli.tables import show
     from colmodern.evaluation.sweep import (
         best_table,
         essentials,
@@ -69,6 +69,6 @@ def _print(sweep: Sweep) -> None:
     points = points_table(sweep) if is_short else best_table(sweep)
     for table in (essentials(sweep, points), lengths_table(sweep)):
         if table.rows:
-            console.print(drawn(table), Text(f"{table.note}\n", style="dim"))
+            show(console, table)
     left = "" if is_short else f"All {len(sweep.points)} points are in sweep.csv. "
     console.print(Text(f"{sweep.name}, {sweep.description}. {left}{fixed_settings(sweep)}"))

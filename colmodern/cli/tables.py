@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -25,13 +26,30 @@ def figures(title: str, rows: Sequence[Figure]) -> Table:
     return table
 
 
-def drawn(table: Evaluated) -> Table:
-    """A table of results; bold is only what a test says is better."""
+def show(console: Console, table: Evaluated) -> None:
+    """Print a table of results whole: bold is only what a test says is better.
+
+    Where a terminal is too narrow, numbers go on in the next line, and none is cut off; where there
+    is no terminal, lines are as long as they have to be.
+    """
+    whole = _drawn(table, wraps=False)
+    width = console.measure(whole, options=console.options.update(max_width=10_000)).maximum
+    if not console.is_terminal:
+        console.width = max(console.width, width)
+    console.print(whole if width <= console.width else _drawn(table, wraps=True))
+    console.print(Text(f"{table.note}\n", style="dim"))
+
+
+def _drawn(table: Evaluated, *, wraps: bool) -> Table:
     drawn = Table(title=Text(table.title), title_justify="left", header_style="")
     for position, name in enumerate(table.header):
         is_number = table.is_number(position)
-        # no line break inside a number
-        drawn.add_column(Text(name), justify="right" if is_number else "left", no_wrap=is_number)
+        drawn.add_column(
+            Text(name),
+            justify="right" if is_number else "left",
+            no_wrap=is_number and not wraps,
+            overflow="fold",
+        )
     for row in table.rows:
         drawn.add_row(*(Text(plain(cell), style="bold" if cell.is_better else "") for cell in row))
     return drawn
