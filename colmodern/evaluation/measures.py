@@ -93,6 +93,13 @@ def untied(results: Results) -> list[ScoredDoc]:
             (ScoredDoc(doc_id, score) for doc_id, score in results.items()),
             key=lambda scored: (-scored.score, scored.doc_id),
         )
+    scores = np.array([score for _, score in results], np.float32)
+    falls = np.all(scores[1:] < scores[:-1]) and np.isfinite(scores).all()
+    if falls:  # as nearly all lists do, and much faster
+        return [
+            ScoredDoc(result[0], score)
+            for result, score in zip(results, scores.tolist(), strict=True)
+        ]
     falling: list[ScoredDoc] = []
     last = np.float32(np.inf)
     for doc_id, score in results:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -45,6 +45,7 @@ class Prepared:
     dataset: Dataset
     encoder: Encoder
     started: float  # of time.perf_counter, before collection and model were loaded
+    loading: Mapping[str, Timing]  # what these took
 
     @property
     def folder(self) -> Path:
@@ -95,8 +96,13 @@ def load(config: EvalConfig, encoders: LoadedEncoders, *, progress: Progress) ->
         parse_measure(measure)
     progress.note(f"data set {config.dataset.name}")
     dataset = dataset_from_config(config.dataset)
+    read = time.perf_counter()
     encoder = encoders.get(config.encoder)
-    return Prepared(resolve(config, encoder), dataset, encoder, started)
+    loading = {
+        "load data": Timing(read - started, len(dataset.corpus), "documents", False),
+        "load model": Timing(time.perf_counter() - read, 1, "models", False),
+    }
+    return Prepared(resolve(config, encoder), dataset, encoder, started, loading)
 
 
 def run_prepared(prepared: Prepared, *, progress: Progress) -> EvalResult:
@@ -206,7 +212,8 @@ def _publish(
         if result.fidelity is not None:
             write_json(folder / FIDELITY, fidelity_as_json(result.fidelity, result.losses))
         write_report(folder / "report.html", result, dataset, run, environment)
-        timings = {**result.timings, EVERYTHING_ELSE: _rest(result, prepared)}
+        timings = {**result.timings, **prepared.loading}
+        timings[EVERYTHING_ELSE] = _rest(timings, prepared)
         write_json(
             folder / "timings.json",
             {
@@ -218,10 +225,10 @@ def _publish(
         progress.note(f"{result.folder} held the run of another config; it is kept as {kept}")
 
 
-def _rest(result: EvalResult, prepared: Prepared) -> Timing:
-    """What this call took beside its stages: loading, checking and writing, the report among it."""
+def _rest(timings: Mapping[str, Timing], prepared: Prepared) -> Timing:
+    """What this call took beside all that: checking and writing, the report among it."""
     took = time.perf_counter() - prepared.started
-    stages = sum(timing.seconds for timing in result.timings.values() if not timing.reused)
+    stages = sum(timing.seconds for timing in timings.values() if not timing.reused)
     # a stage that was gone on with took some of its time in an earlier call
     return Timing(max(0.0, took - stages), len(prepared.dataset.queries), "queries", False)
 

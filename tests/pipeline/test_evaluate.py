@@ -33,6 +33,8 @@ FILES = {
     "timings.json",
 }
 
+LOADED = ("load data", "load model", "everything else")
+
 
 class Notes(Silent):
     """Keeps what is said."""

@@ -167,7 +167,7 @@ def test_settings_that_would_fit_do(many) -> None:
         query_rows=20_000,
         query_inputs=20_000,
     )
-    wide = Prepared(ready.config, ready.dataset, SimpleWidth(ready.encoder), ready.started)
+    wide = replace(ready, encoder=SimpleWidth(ready.encoder))
     needed = memory_by_stage(wide.config, wide.encoder, large)
     for share in (0.8, 0.5):
         limit = int(resident_bytes() + share * (max(needed.values()) - resident_bytes()))
