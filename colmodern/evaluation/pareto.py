@@ -7,17 +7,21 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def pareto_front(costs: Sequence[float], qualities: Sequence[float]) -> list[bool]:
+def pareto_front(
+    costs: Sequence[float], qualities: Sequence[float], ties: Sequence[float]
+) -> list[bool]:
     """Whether each point is on the front: no other is as cheap and as good, and better in one.
 
-    costs: less is better; qualities: more is better. Points that are equal in both share a place.
+    costs: less is better; qualities: more is better
+    ties: of points that are equal in both, only those with the least of this are on it
     """
-    cost, quality = np.asarray(costs, float), np.asarray(qualities, float)
-    order = np.lexsort((-quality, cost))  # cheapest first, then best first
+    cost, quality, tie = (np.asarray(values, float) for values in (costs, qualities, ties))
+    order = np.lexsort((tie, -quality, cost))  # cheapest first, then best first
     on_front = np.zeros(len(cost), bool)
-    best, best_cost = -np.inf, -np.inf
+    last: tuple[float, float, float] | None = None  # on the front
     for point in order:
-        if quality[point] > best or (quality[point] == best and cost[point] == best_cost):
+        here = (cost[point], quality[point], tie[point])
+        if last is None or here[1] > last[1] or here == last:
             on_front[point] = True
-            best, best_cost = quality[point], cost[point]
+            last = here
     return [bool(one) for one in on_front]

@@ -163,14 +163,10 @@ def _draw_front(axes: Axes, sweep: Sweep, fronts: Sequence[bool], cost: Cost) ->
         linewidth=1,
         zorder=1,
     )
-    numbers: dict[tuple[float, float], list[str]] = {}
-    for x, y, number in best:  # searches do not change the size of an index
-        numbers.setdefault((x, y), []).append(str(number))
-    for place, told in numbers.items():
-        text = ", ".join(told[:3]) + ("…" if len(told) > 3 else "")
+    for x, y, number in best:
         axes.annotate(
-            text,
-            place,
+            str(number),
+            (x, y),
             xytext=(-4, 6),
             textcoords="offset points",
             color=_INK,

@@ -5,16 +5,18 @@ from hypothesis import strategies as st
 
 from colmodern.evaluation.pareto import pareto_front
 
-# few different values, so that many are equal
-POINTS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=12)
+# few different values, so that many are equal: cost, quality, tie
+POINTS = st.lists(st.tuples(*[st.integers(0, 4)] * 3), max_size=12)
 
 
-def beats(one: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Whether the first is nowhere worse and somewhere better; points are (cost, quality)."""
-    return one[0] <= other[0] and one[1] >= other[1] and one != other
+def beats(one: tuple[int, int, int], other: tuple[int, int, int]) -> bool:
+    """Whether the first is nowhere worse and somewhere better; equal in both, by its tie."""
+    if one[:2] == other[:2]:
+        return one[2] < other[2]
+    return one[0] <= other[0] and one[1] >= other[1]
 
 
 @given(POINTS)
-def test_the_front_is_what_nobody_beats(points: list[tuple[int, int]]) -> None:
-    front = pareto_front([cost for cost, _ in points], [quality for _, quality in points])
+def test_the_front_is_what_nobody_beats(points: list[tuple[int, int, int]]) -> None:
+    front = pareto_front(*([point[i] for point in points] for i in range(3)))
     assert front == [not any(beats(other, point) for other in points) for point in points]
