@@ -41,28 +41,36 @@ def render_sweep(shown: SweepPage) -> str:
         f"<figure>{svg}<figcaption>{escape(title)}</figcaption></figure>"
         for title, svg in shown.pareto.items()
     )
+    lengths = _lengths(sweep, shown.lengths)
+    points = _points(sweep, pictures)
+    # exact search has one cost: its lengths are what the sweep is about
+    parts = [lengths, *points] if _is_exact(sweep) else [*points, lengths]
     return page(
         f"{sweep.name}: {len(sweep.points)} points",
         sweep.description,
         *map(remark, shown.notes),
-        *_points(sweep, pictures),
-        section(
-            "Document length",
-            f"<figure>{shown.lengths}</figure>" if shown.lengths else "",
-            table(lengths_table(sweep)),
-        )
-        if sweep.lengths
-        else "",
+        *parts,
         section(
             "Recipe", folded("Every setting, version and machine", key_values(flat(shown.recipe)))
         ),
     )
 
 
+def _is_exact(sweep: Sweep) -> bool:
+    return all(point.is_exact for point in sweep.points)
+
+
+def _lengths(sweep: Sweep, picture: str) -> str:
+    if not sweep.lengths:
+        return ""
+    drawn = f"<figure>{picture}</figure>" if picture else ""
+    return section("Document length", drawn, table(lengths_table(sweep)))
+
+
 def _points(sweep: Sweep, pictures: str) -> list[str]:
     """The fronts and all points; exact search has one cost, and no front worth a picture."""
     same, every = remark(fixed_settings(sweep)), points_table(sweep)
-    if all(point.is_exact for point in sweep.points):
+    if _is_exact(sweep):
         return [section("Points", same, table(every))]
     drawn = f'<div class="figures">{pictures}</div>{remark(_FRONT)}' if pictures else ""
     best = section("Best for its cost", drawn, same, table(best_table(sweep)))

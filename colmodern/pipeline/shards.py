@@ -50,13 +50,18 @@ def cut_shards(
     tokens, index = 0, first
     for text_id, text in texts:
         shard.append((text_id, text))
-        guess = len(text) // 4 + 2  # about four letters a token
-        tokens += guess if limit is None else min(limit, guess)
+        tokens += guess_tokens(text, limit)
         if tokens >= shard_tokens:
             yield Shard(index, shard)
             shard, tokens, index = [], 0, index + 1
     if shard:
         yield Shard(index, shard)
+
+
+def guess_tokens(text: str, limit: int | None) -> int:
+    """Tokens of a text, by a guess; limit: tokens that are read of it, None for all."""
+    guess = len(text) // 4 + 2  # about four letters a token
+    return guess if limit is None else min(limit, guess)
 
 
 def encode_shards(

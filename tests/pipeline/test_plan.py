@@ -162,6 +162,8 @@ def test_settings_that_would_fit_do(many) -> None:
         texts=["read the list of names " * 20] * 100,
         rows=np.full(100, 90.0),
         inputs=np.full(100, 100.0),
+        guesses=np.full(100, 117.0),
+        guessed=117e6,
         id_bytes=10,
         n_queries=1000,
         query_rows=20_000,

@@ -39,7 +39,7 @@ def memory_by_stage(config: EvalConfig, encoder: Encoder, sample: Sample) -> dic
     """
     base, dim = resident_bytes(), encoder.dim
     row, item = dim * _FLOAT32, 2 if config.storage.dtype == "float16" else _FLOAT32
-    rows = sample.rows.sum() / max(1.0, _guessed(config, encoder, sample))
+    rows = sample.rows.sum() / max(1.0, sample.guesses.sum())
     shard = min(config.storage.shard_tokens * max(rows, 0.1), sample.tokens.high)
     # one is computed while the one before is written in its stored form
     encoding = encoder.batch_bytes() + shard * (2 * row + item * (item != _FLOAT32))
@@ -145,14 +145,6 @@ def _build_bytes(config: PlaidIndexConfig, sample: Sample, dim: int) -> int:
         min(tokens, settings.n_fitted) * (7 * row + 64),
         min(tokens, settings.piece_tokens) * 4 * row,
     )
-
-
-def _guessed(config: EvalConfig, encoder: Encoder, sample: Sample) -> float:
-    """Tokens by which shards are cut: a guess from letters."""
-    settings = encoder.settings
-    limit = None if settings.overflow == "split" else settings.document_length
-    guesses = [len(text) // 4 + 2 for text in sample.texts]
-    return float(sum(guess if limit is None else min(limit, guess) for guess in guesses))
 
 
 def _smallest(config: EvalConfig) -> EvalConfig:

@@ -14,6 +14,7 @@ from colmodern.encoder.encoder import Encoder
 from colmodern.encoder.tokenizer import TokenizedTexts
 from colmodern.evaluation.significance import Estimate, estimate
 from colmodern.pipeline.encode import document_texts
+from colmodern.pipeline.shards import guess_tokens
 from colmodern.types import Dataset
 
 Counts = npt.NDArray[np.float64]
@@ -32,6 +33,7 @@ class Sample:
     """Documents drawn at random, and what the encoder's tokenizer makes of them.
 
     rows: (n_sampled,) token embeddings that each document keeps; inputs: tokens the model reads
+    guesses: (n_sampled,) tokens guessed from letters, and guessed, their sum over the whole corpus
     query_rows and query_inputs: the same of all queries together
     """
 
@@ -39,6 +41,8 @@ class Sample:
     texts: Sequence[str]
     rows: Counts
     inputs: Counts
+    guesses: Counts
+    guessed: float
     id_bytes: float  # of a document's id, on average
     n_queries: int
     query_rows: float
@@ -55,12 +59,17 @@ class Sample:
         return self._total(self.inputs)
 
     def _total(self, counts: Counts) -> Total:
+        """The guess for all documents, put right by the sample: a ratio estimate with its interval."""
         if not len(counts):
             return Total(0.0, 0.0, 0.0)
         if len(counts) == self.n_docs:  # nothing was left to chance
             return Total(*(float(counts.sum()),) * 3)
-        found: Estimate = estimate([counts])
-        return Total(*(value * self.n_docs for value in found))
+        ratio = counts.sum() / self.guesses.sum()
+        value = ratio * self.guessed
+        # what the guess does not explain is left to chance, the less the more was looked at
+        errors: Estimate = estimate([counts - ratio * self.guesses])
+        reach = self.n_docs * np.sqrt(1 - len(counts) / self.n_docs)
+        return Total(*(float(value + reach * (edge - errors.mean)) for edge in errors))
 
 
 def take_sample(
@@ -72,11 +81,14 @@ def take_sample(
     """
     n_docs = len(dataset.corpus)
     chosen = np.random.default_rng(seed).permutation(n_docs)[:size]
-    wanted, ids, texts = set(chosen.tolist()), [], []
+    wanted, ids, texts, guessed = set(chosen.tolist()), [], [], 0.0
+    settings = encoder.settings
+    limit = None if settings.overflow == "split" else settings.document_length
     read = document_texts(
         dataset.corpus, join_titles=config.join_titles, title_separator=config.title_separator
     )
     for position, (doc_id, text) in enumerate(read):
+        guessed += guess_tokens(text, limit)
         if position in wanted:
             ids.append(doc_id)
             texts.append(text)
@@ -88,6 +100,8 @@ def take_sample(
         texts,
         _pooled(rows, encoder),
         _of_texts(tokenized, [float(count) for count in tokenized.attended]),
+        np.array([guess_tokens(text, limit) for text in texts], np.float64),
+        guessed,
         float(np.mean([len(doc_id.encode("utf-8", "replace")) for doc_id in ids])) if ids else 0.0,
         len(dataset.queries),
         float(sum(scored.sum() for scored in asked.scored)),
