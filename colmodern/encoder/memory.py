@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from colmodern.encoder.attention import step_rows
 from colmodern.encoder.modernbert import chunk_rows
 
 _FLOAT32 = 4
@@ -24,7 +25,9 @@ def tokens_within(
     item = dtype.itemsize
     fixed = 0
     if attention == "packed":
-        fixed = chunk_bytes(config, item, n_rows=chunk_rows(torch.device(device).type))
+        kind = torch.device(device).type
+        fixed = chunk_bytes(config, item, n_rows=chunk_rows(kind))
+        fixed += step_bytes(config, item, n_rows=step_rows(kind))
         per_token = packed_bytes(config, item)
     else:
         per_token = padded_bytes(config, item, attention=attention, longest=longest)
@@ -38,8 +41,7 @@ def packed_bytes(config: Any, item: int) -> int:
     """
     hidden = config.hidden_size
     kept = hidden * _FLOAT32  # the sum over layers
-    kept += (3 + 1) * hidden * item  # queries, keys and values; what attention found
-    kept += 2 * hidden * item  # attention's own output and scaled queries, before they are copied
+    kept += 3 * hidden * item  # queries, which what they find replaces, keys and values
     return int(kept + (32 + config.local_attention) * (item + 2) + 1024)  # mask, rotary tables
 
 
@@ -47,6 +49,11 @@ def chunk_bytes(config: Any, item: int, *, n_rows: int) -> int:
     """Bytes of a chunk of rows between two attentions, whatever the batch."""
     widths = 12 * config.hidden_size + 4 * config.intermediate_size
     return int(n_rows * widths * max(item, _FLOAT32) + (16 << 20))
+
+
+def step_bytes(config: Any, item: int, *, n_rows: int) -> int:
+    """Bytes of the queries that attend at a time and of what they find, whatever the batch."""
+    return int(3 * n_rows * config.hidden_size * item)
 
 
 def padded_bytes(config: Any, item: int, *, attention: str, longest: int) -> int:

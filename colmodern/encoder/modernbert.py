@@ -111,17 +111,17 @@ class PackedModernBert:
         varlen = VarlenAttention.of(packing, like)
         band = None if varlen else make_band(packing, self._half, like)
         rotations = {kind: self._rotation(kind, packing, len(x)) for kind in self._rotary}
-        found = self._zeros(len(x), self._dtype)
+        found = rows.qkv[0].transpose(0, 1)  # attention writes over the queries
         for layer in self._layers:
             self._write_qkv(layer, x, rows, rotations[layer.is_local])
             if varlen:
-                varlen(rows, found, half=self._half if layer.is_local else -1)
+                varlen(rows, half=self._half if layer.is_local else -1)
             elif layer.is_local:
-                attend_in_band(rows, packing, found, band)
+                attend_in_band(rows, packing, band)
             else:
-                attend_to_texts(rows, packing, found)
+                attend_to_texts(rows, packing)
             for chunk, attention in zip(self._chunks(x), self._chunks(found), strict=True):
-                chunk += layer.attention_out(attention)
+                chunk += layer.attention_out(attention.flatten(1))
                 normed = layer.mlp_norm(chunk)
                 hidden = layer.mlp_gate.times(normed, layer.mlp_in.gelu(normed))
                 chunk += layer.mlp_out(hidden)
