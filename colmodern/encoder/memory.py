@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from colmodern.encoder.attention import step_rows
-from colmodern.encoder.modernbert import chunk_rows
+from colmodern.encoder.modernbert import chunk_rows, compute_dtype
 
 _FLOAT32 = 4
 _MARGIN = 1.05  # what the allocator leaves between blocks
@@ -26,7 +26,11 @@ def tokens_within(
     fixed = 0
     if attention == "packed":
         kind = torch.device(device).type
-        fixed = chunk_bytes(config, item, n_rows=chunk_rows(kind))
+        wide = compute_dtype(dtype, torch.device(device))
+        if wide != dtype:  # a layer's weights, and the same as oneDNN lays them out
+            fixed += 2 * layer_bytes(config, wide.itemsize)
+        item = wide.itemsize
+        fixed += chunk_bytes(config, item, n_rows=chunk_rows(kind))
         fixed += step_bytes(config, item, n_rows=step_rows(kind))
         per_token = packed_bytes(config, item)
     else:
@@ -43,6 +47,11 @@ def packed_bytes(config: Any, item: int) -> int:
     kept = hidden * _FLOAT32  # the sum over layers
     kept += 3 * hidden * item  # queries, which what they find replaces, keys and values
     return int(kept + (32 + config.local_attention) * (item + 2) + 1024)  # mask, rotary tables
+
+
+def layer_bytes(config: Any, item: int) -> int:
+    """Bytes of the weights of a layer."""
+    return int((4 * config.hidden_size + 3 * config.intermediate_size) * config.hidden_size * item)
 
 
 def chunk_bytes(config: Any, item: int, *, n_rows: int) -> int:
