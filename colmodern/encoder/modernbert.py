@@ -243,9 +243,7 @@ def _is_local(config: Any, number: int) -> bool:
     return bool(number % config.global_attn_every_n_layers)
 
 
-def _take_layer(
-    layer: Any, number: int, config: Any, *, dtype: torch.dtype
-) -> Layer | StoredLayer:
+def _take_layer(layer: Any, number: int, config: Any, *, dtype: torch.dtype) -> Layer | StoredLayer:
     """A layer of transformers; one whose weights are not in the dtype of products stays stored."""
     norm = layer.attn_norm
     mlp_in, mlp_gate = _take(layer.mlp.Wi, n_parts=2)
