@@ -8,7 +8,7 @@ lets the layers between run in blocks.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -259,14 +259,17 @@ def _take_layer(layer: Any, number: int, config: Any, *, dtype: torch.dtype) -> 
             "mlp_out": _take(layer.mlp.Wo)[0],
         },
     )
-    return stored.open(dtype) if layer.attn.Wqkv.weight.dtype == dtype else stored
+    if layer.attn.Wqkv.weight.dtype == dtype:
+        return stored.open(dtype)
+    copies = {name: (weight.clone(), bias) for name, (weight, bias) in stored.weights.items()}
+    return replace(stored, weights=copies)
 
 
 def _take(
     linear: torch.nn.Linear, *, n_parts: int = 1
 ) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
-    """Weight and bias cut along the output; the module's own weight is freed."""
-    weights = linear.weight.detach().clone().chunk(n_parts)
+    """Views of weight and bias, cut along the output; the module lets its own weight go."""
+    weights = linear.weight.detach().chunk(n_parts)
     biases = [None] * n_parts if linear.bias is None else list(linear.bias.detach().chunk(n_parts))
     linear.weight = torch.nn.Parameter(weights[0].new_empty(0), requires_grad=False)
     return list(zip(weights, biases, strict=True))
