@@ -72,6 +72,13 @@ def test_steps_of_queries_join_without_a_seam(half, monkeypatch: pytest.MonkeyPa
     check([(150, 150), (23, 23), (23, 23), (23, 11), (60, 40), (3, 3)], half, torch.float32)
 
 
+@pytest.mark.parametrize("dtype", list(TOLERANCE))
+def test_blocks_as_gpus_take_them_give_the_same(dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(attention._BLOCK, "cpu", attention._BLOCK["cuda"])
+    monkeypatch.setitem(attention._STEP, "cpu", attention._STEP["cuda"])
+    check([(150, 150), (131, 131), (60, 40), (23, 11), (3, 3)], 20, dtype)
+
+
 def test_nothing_to_see_adds_nothing() -> None:
     packing = pack(np.array([30]), np.array([10]))
     rows = filled_rows(packing, 4, torch.float32)
