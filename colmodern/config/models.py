@@ -85,7 +85,7 @@ class EncoderConfig(_Model):
     )
     dtype: Literal["float32", "bfloat16", "float16", "auto"] = Field(
         "float32",
-        description="of weights and activations; auto: bfloat16 where the device has it built in",
+        description="of weights and activations; auto: bfloat16 where it is the faster one",
     )
     attention: Literal["auto", "packed", "sdpa", "eager"] = Field(
         "auto",

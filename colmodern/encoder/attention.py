@@ -12,6 +12,8 @@ from colmodern.encoder.packing import Packing
 
 # queries that share their keys: small ones waste least of a window, GPUs want larger products
 _BLOCK = {"cpu": 32, "cuda": 128}
+# queries at a time: what they find takes room of its own until it is in their place
+_STEP = {"cpu": 2048, "cuda": 65_536}
 _PIECE = 1 << 21  # scores in memory at a time: a CPU's cache holds them
 
 
@@ -82,6 +84,11 @@ def block_of(device: torch.device) -> int:
     return _BLOCK.get(device.type, _BLOCK["cuda"])
 
 
+def step_rows(device_type: str) -> int:
+    """Queries that attend at a time on this kind of device."""
+    return _STEP.get(device_type, _STEP["cuda"])
+
+
 def make_band(packing: Packing, half: int, like: torch.Tensor) -> Band | None:
     """The band of the texts with more than ``half`` + 1 tokens; shorter ones see all of theirs.
 
@@ -113,23 +120,27 @@ def make_band(packing: Packing, half: int, like: torch.Tensor) -> Band | None:
     return Band(half, n_rows, mask[:, None], blind)
 
 
-def attend_to_texts(rows: Rows, packing: Packing, out: torch.Tensor, *, start: int = 0) -> None:
-    """Every row sees the attended rows of its text.
+def attend_to_texts(rows: Rows, packing: Packing, *, start: int = 0) -> None:
+    """Every row sees the attended rows of its text; what it finds takes its query's place.
 
-    out: (n_tokens, n_heads * head_dim) written from row ``start``, where a group begins
+    start: first row, where a group begins
     """
+    step = step_rows(rows.qkv.device.type)
     for group in packing.groups:
         if group.start < start:
             continue
-        target = out[group.start : group.stop]
-        if group.attended == 0:  # nothing to see adds nothing
-            target.zero_()
-            continue
         qkv = rows.qkv[:, :, group.start : group.stop]
         q, k, v = qkv.view(*qkv.shape[:2], group.n_texts, group.length, qkv.shape[3])
+        if group.attended == 0:  # nothing to see adds nothing
+            q.zero_()
+            continue
         k, v = k[:, :, : group.attended], v[:, :, : group.attended]
-        found = _attend(q, k, v)
-        target.copy_(found.permute(1, 2, 0, 3).reshape(target.shape))
+        n_texts = max(1, step // group.length)
+        for text in range(0, group.n_texts, n_texts):
+            texts = slice(text, text + n_texts)
+            for row in range(0, group.length, step):
+                part = q[:, texts, row : row + step]
+                part.copy_(_attend(part, k[:, texts], v[:, texts]))
 
 
 def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
@@ -163,21 +174,26 @@ def _attend_in_pieces(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torc
     return out
 
 
-def attend_in_band(rows: Rows, packing: Packing, out: torch.Tensor, band: Band | None) -> None:
+def attend_in_band(rows: Rows, packing: Packing, band: Band | None) -> None:
     """Every row sees the attended rows of its text that are at most ``band.half`` away.
 
-    out: (n_tokens, n_heads * head_dim) is written
+    What it finds takes its query's place.
     """
-    n_rows = 0
-    if band is not None:
-        n_rows, block, size = band.n_rows, band.block, band.mask.shape[3]
-        n_blocks = len(band.mask)
+    if band is None:
+        attend_to_texts(rows, packing)
+        return
+    queries, block, size = rows.qkv[0], band.block, band.mask.shape[3]
+    n_blocks = step_rows(queries.device.type) // block
+    for first in range(0, len(band.mask), n_blocks):
+        mask, start = band.mask[first : first + n_blocks], first * block
         found = F.scaled_dot_product_attention(
-            rows.windows(0, 0, n_blocks, block, block),
-            rows.windows(1, -band.half, n_blocks, block, size),
-            rows.windows(2, -band.half, n_blocks, block, size),
-            attn_mask=band.mask,
+            rows.windows(0, start, len(mask), block, block),
+            rows.windows(1, start - band.half, len(mask), block, size),
+            rows.windows(2, start - band.half, len(mask), block, size),
+            attn_mask=mask,
         )
-        out[:n_rows] = found.transpose(1, 2).reshape(n_blocks * block, -1)[:n_rows]
-        out[band.blind] = 0
-    attend_to_texts(rows, packing, out, start=n_rows)
+        # the last block may reach into shorter texts, whose queries are still wanted
+        part = queries[:, start : min(start + len(mask) * block, band.n_rows)]
+        part.copy_(found.transpose(0, 1).reshape(len(part), -1, part.shape[2])[:, : part.shape[1]])
+    queries[:, band.blind] = 0
+    attend_to_texts(rows, packing, start=band.n_rows)

@@ -58,7 +58,9 @@ def load_backbone(
             f"{folder} does not load as a transformers model: {error}{cure}"
         ) from error
     # poolers make one vector of a text; a multi-vector encoder has no use for them
-    missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
+    prefix = f"{model.base_model_prefix}."  # transformers 4 names keys as the file does
+    keys = (key.removeprefix(prefix) for key in report["missing_keys"])
+    missing = sorted(key for key in keys if not key.startswith("pooler."))
     if missing:
         raise CheckpointError(
             f"{folder} lacks {len(missing)} weights of its backbone, {missing[0]} first; "

@@ -98,7 +98,8 @@ class Encoder:
 
         name_or_path: a folder, a hub name, or "package:NAME/FOLDER" in an installed package
         dtype: "float32", "bfloat16" or "float16", of weights and activations; "auto" takes
-            bfloat16 where the device has instructions for it, else float32
+            bfloat16 where it is the faster one, else float32; packed attention on a CPU that is
+            slow at bfloat16 keeps weights in it and computes in float32
         attention: "packed" (ModernBERT without padding), transformers' "sdpa" or "eager"; "auto"
             takes packed where it fits, else sdpa
         projection_dim: for a plain backbone, the width of a new, untrained projection

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from colmodern.encoder.modernbert import chunk_rows
+from colmodern.encoder.attention import step_rows
+from colmodern.encoder.modernbert import chunk_rows, compute_dtype
 
 _FLOAT32 = 4
 _MARGIN = 1.05  # what the allocator leaves between blocks
@@ -37,11 +38,16 @@ def _costs(
     config: Any, device: str, dtype: torch.dtype, attention: str, longest: int
 ) -> tuple[int, int]:
     """Bytes of any batch, and those of each of its tokens."""
-    item = dtype.itemsize
-    if attention == "packed":
-        fixed = chunk_bytes(config, item, n_rows=chunk_rows(torch.device(device).type))
-        return fixed, packed_bytes(config, item)
-    return 0, padded_bytes(config, item, attention=attention, longest=longest)
+    if attention != "packed":
+        return 0, padded_bytes(config, dtype.itemsize, attention=attention, longest=longest)
+    kind = torch.device(device).type
+    wide = compute_dtype(dtype, torch.device(device))
+    item, fixed = wide.itemsize, 0
+    if wide != dtype:  # a layer's weights, and the same as oneDNN lays them out
+        fixed = 2 * layer_bytes(config, item)
+    fixed += chunk_bytes(config, item, n_rows=chunk_rows(kind))
+    fixed += step_bytes(config, item, n_rows=step_rows(kind))
+    return fixed, packed_bytes(config, item)
 
 
 def packed_bytes(config: Any, item: int) -> int:
@@ -51,15 +57,24 @@ def packed_bytes(config: Any, item: int) -> int:
     """
     hidden = config.hidden_size
     kept = hidden * _FLOAT32  # the sum over layers
-    kept += (3 + 1) * hidden * item  # queries, keys and values; what attention found
-    kept += 2 * hidden * item  # attention's own output and scaled queries, before they are copied
+    kept += 3 * hidden * item  # queries, which what they find replaces, keys and values
     return int(kept + (32 + config.local_attention) * (item + 2) + 1024)  # mask, rotary tables
+
+
+def layer_bytes(config: Any, item: int) -> int:
+    """Bytes of the weights of a layer."""
+    return int((4 * config.hidden_size + 3 * config.intermediate_size) * config.hidden_size * item)
 
 
 def chunk_bytes(config: Any, item: int, *, n_rows: int) -> int:
     """Bytes of a chunk of rows between two attentions, whatever the batch."""
     widths = 12 * config.hidden_size + 4 * config.intermediate_size
     return int(n_rows * widths * max(item, _FLOAT32) + (16 << 20))
+
+
+def step_bytes(config: Any, item: int, *, n_rows: int) -> int:
+    """Bytes of the queries that attend at a time and of what they find, whatever the batch."""
+    return int(3 * n_rows * config.hidden_size * item)
 
 
 def padded_bytes(config: Any, item: int, *, attention: str, longest: int) -> int:

@@ -8,7 +8,7 @@ lets the layers between run in blocks.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from colmodern.encoder.attention import (
 )
 from colmodern.encoder.linear import Linear, make_linear
 from colmodern.encoder.packing import Indices, Packing, pack
+from colmodern.encoder.precision import is_bfloat16_fast
 from colmodern.encoder.varlen import VarlenAttention
 
 _CHUNK = {"cpu": 512, "cuda": 16_384}  # rows between attentions at a time: a CPU's cache holds them
@@ -46,16 +47,37 @@ class Norm:
 
 @dataclass(frozen=True)
 class Layer:
-    """Weights of one layer; norms in float32, a missing one leaves its input as it is."""
+    """One layer, ready to run; norms in float32, a missing one leaves its input as it is."""
 
     is_local: bool
     attention_norm: Norm | None
+    mlp_norm: Norm
     qkv: Linear
     attention_out: Linear
-    mlp_norm: Norm
     mlp_in: Linear
     mlp_gate: Linear
     mlp_out: Linear
+
+
+@dataclass(frozen=True)
+class StoredLayer:
+    """A layer in the dtype of its checkpoint.
+
+    weights: weight and bias of each Linear of a Layer, by its name
+    """
+
+    is_local: bool
+    attention_norm: Norm | None
+    mlp_norm: Norm
+    weights: dict[str, tuple[torch.Tensor, torch.Tensor | None]]
+
+    def open(self, dtype: torch.dtype) -> Layer:
+        """The layer that runs, with copies of the weights in this dtype."""
+        linears = {
+            name: make_linear(weight.to(dtype), None if bias is None else bias.to(dtype))
+            for name, (weight, bias) in self.weights.items()
+        }
+        return Layer(self.is_local, self.attention_norm, self.mlp_norm, **linears)
 
 
 class PackedModernBert:
@@ -72,7 +94,7 @@ class PackedModernBert:
         """
         config = model.config
         weight = model.layers[0].attn.Wqkv.weight
-        self._device, self._dtype = weight.device, weight.dtype
+        self._device, self._dtype = weight.device, compute_dtype(weight.dtype, weight.device)
         self._half = config.local_attention // 2
         self._heads = (config.num_attention_heads, weight.shape[1] // config.num_attention_heads)
         self._rotary = _rotary_modules(model)
@@ -80,7 +102,9 @@ class PackedModernBert:
         for parameter in self._embed.parameters():
             parameter.data = parameter.data.clone()
         self._final_norm = Norm(model.final_norm, torch.float32)
-        self._layers = [_take_layer(layer, i, config) for i, layer in enumerate(model.layers)]
+        self._layers = [
+            _take_layer(layer, i, config, dtype=self._dtype) for i, layer in enumerate(model.layers)
+        ]
 
     def __call__(self, ids: Sequence[npt.NDArray[np.int32]], attended: Indices) -> torch.Tensor:
         """(n_tokens, hidden_size) float32 last hidden states, texts one after another.
@@ -111,17 +135,18 @@ class PackedModernBert:
         varlen = VarlenAttention.of(packing, like)
         band = None if varlen else make_band(packing, self._half, like)
         rotations = {kind: self._rotation(kind, packing, len(x)) for kind in self._rotary}
-        found = self._zeros(len(x), self._dtype)
-        for layer in self._layers:
+        found = rows.qkv[0].transpose(0, 1)  # attention writes over the queries
+        for stored in self._layers:
+            layer = stored.open(self._dtype) if isinstance(stored, StoredLayer) else stored
             self._write_qkv(layer, x, rows, rotations[layer.is_local])
             if varlen:
-                varlen(rows, found, half=self._half if layer.is_local else -1)
+                varlen(rows, half=self._half if layer.is_local else -1)
             elif layer.is_local:
-                attend_in_band(rows, packing, found, band)
+                attend_in_band(rows, packing, band)
             else:
-                attend_to_texts(rows, packing, found)
+                attend_to_texts(rows, packing)
             for chunk, attention in zip(self._chunks(x), self._chunks(found), strict=True):
-                chunk += layer.attention_out(attention)
+                chunk += layer.attention_out(attention.flatten(1))
                 normed = layer.mlp_norm(chunk)
                 hidden = layer.mlp_gate.times(normed, layer.mlp_in.gelu(normed))
                 chunk += layer.mlp_out(hidden)
@@ -164,6 +189,12 @@ class PackedModernBert:
         start_of[packing.order] = ends - lengths[packing.order]
         rows = [np.arange(a, a + n) for a, n in zip(start_of, lengths, strict=True)]
         return torch.from_numpy(np.concatenate(rows)).to(self._device)
+
+
+def compute_dtype(stored: torch.dtype, device: torch.device) -> torch.dtype:
+    """What products take: float32 where the device is slow at the dtype that weights are kept in."""
+    is_slow = stored == torch.bfloat16 and not is_bfloat16_fast(str(device))
+    return torch.float32 if is_slow else stored
 
 
 def chunk_sizes(n_rows: int, device_type: str) -> list[int]:
@@ -212,29 +243,36 @@ def _is_local(config: Any, number: int) -> bool:
     return bool(number % config.global_attn_every_n_layers)
 
 
-def _take_layer(layer: Any, number: int, config: Any) -> Layer:
-    dtype = layer.attn.Wqkv.weight.dtype
+def _take_layer(layer: Any, number: int, config: Any, *, dtype: torch.dtype) -> Layer | StoredLayer:
+    """A layer of transformers; one whose weights are not in the dtype of products stays stored."""
     norm = layer.attn_norm
     mlp_in, mlp_gate = _take(layer.mlp.Wi, n_parts=2)
-    return Layer(
+    stored = StoredLayer(
         is_local=_is_local(config, number),
         attention_norm=None if isinstance(norm, torch.nn.Identity) else Norm(norm, dtype),
-        qkv=_take(layer.attn.Wqkv)[0],
-        attention_out=_take(layer.attn.Wo)[0],
         mlp_norm=Norm(layer.mlp_norm, dtype),
-        mlp_in=mlp_in,
-        mlp_gate=mlp_gate,
-        mlp_out=_take(layer.mlp.Wo)[0],
+        weights={
+            "qkv": _take(layer.attn.Wqkv)[0],
+            "attention_out": _take(layer.attn.Wo)[0],
+            "mlp_in": mlp_in,
+            "mlp_gate": mlp_gate,
+            "mlp_out": _take(layer.mlp.Wo)[0],
+        },
     )
+    if layer.attn.Wqkv.weight.dtype == dtype:
+        return stored.open(dtype)
+    copies = {name: (weight.clone(), bias) for name, (weight, bias) in stored.weights.items()}
+    return replace(stored, weights=copies)
 
 
-def _take(linear: torch.nn.Linear, *, n_parts: int = 1) -> list[Linear]:
-    """The layer cut along its output; the module's own weights are freed."""
+def _take(
+    linear: torch.nn.Linear, *, n_parts: int = 1
+) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
+    """Views of weight and bias, cut along the output; the module lets its own weight go."""
     weights = linear.weight.detach().chunk(n_parts)
     biases = [None] * n_parts if linear.bias is None else list(linear.bias.detach().chunk(n_parts))
-    made = [make_linear(weight, bias) for weight, bias in zip(weights, biases, strict=True)]
     linear.weight = torch.nn.Parameter(weights[0].new_empty(0), requires_grad=False)
-    return made
+    return list(zip(weights, biases, strict=True))
 
 
 def _is_sorted(order: Indices) -> bool:

@@ -35,13 +35,13 @@ class VarlenAttention:
             return None
         return cls(packing, like.device)
 
-    def __call__(self, rows: Rows, out: torch.Tensor, *, half: int) -> None:
-        """Write ``out``; half: tokens seen to either side, -1 all."""
+    def __call__(self, rows: Rows, *, half: int) -> None:
+        """What a row finds takes its query's place; half: tokens seen to either side, -1 all."""
         # each (n_tokens, n_heads, head_dim)
         q, k, v = rows.qkv[:, :, : self._n_tokens].transpose(1, 2).unbind(0)
         ends, longest = self._ends, self._longest
         found = _varlen()(q, k, v, ends, ends, longest, longest, window_size=(half, half))
-        out[: self._n_tokens] = found.flatten(1)
+        rows.qkv[0, :, : self._n_tokens] = found.transpose(0, 1)
 
 
 @cache

@@ -11,7 +11,8 @@ of 32 texts of like length, taken evenly from a sorted sample of 4,096 passages,
 that sorts its texts pads no more than on a large collection; texts are cut at 8,192 tokens, which
 for "long" all are. Rows are appended to experiments/results/encode.csv: tokens are the texts' own,
 overhead is the share of the time outside the model, memory is resident: with the model loaded, and
-the peak while it encodes.
+the peak while it encodes. cpu_tokens_per_s divides by the process's own time: on one thread that
+compares engines on a machine which does other work too.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ COLUMNS = (
     "overhead",
     "loaded_mb",
     "peak_mb",
+    "cpu_tokens_per_s",
 )
 SHAPES: dict[str, dict[str, int]] = {
     "base": {
@@ -188,6 +190,7 @@ def figures(answer: dict[str, Any], lengths: list[int]) -> dict[str, Any]:
         "overhead": round(1 - forward_s / seconds, 4) if forward_s else "",
         "loaded_mb": round(answer["loaded_mb"]),
         "peak_mb": round(answer["peak_mb"]),
+        "cpu_tokens_per_s": round(sum(lengths) / answer["cpu_s"], 1),
     }
 
 

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from colmodern.encoder import attention
 from colmodern.encoder.attention import Rows, attend_in_band, attend_to_texts, make_band
 from colmodern.encoder.packing import Packing, pack
 
@@ -35,19 +36,20 @@ def check(drawn: list[tuple[int, int]], half: int | None, dtype: torch.dtype) ->
     lengths = np.array([length for length, _ in drawn])
     packing = pack(lengths, np.minimum(lengths, [n for _, n in drawn]))
     rows = filled_rows(packing, half or 4, dtype)
-    out = torch.full((packing.n_tokens, N_HEADS * HEAD_DIM), torch.nan, dtype=dtype)
+    given = rows.qkv.clone()
     if half is None:
-        attend_to_texts(rows, packing, out)
+        attend_to_texts(rows, packing)
     else:
-        attend_in_band(rows, packing, out, make_band(packing, half, out))
+        attend_in_band(rows, packing, make_band(packing, half, given))
     text, position = packing.texts(), packing.positions()
     is_seen = (text[:, None] == text) & packing.is_attended()
     if half is not None:
         is_seen &= np.abs(position[:, None] - position) <= half
     for head in range(N_HEADS):
-        expected = naive_attention(rows.qkv[:, head], is_seen)
-        found = out[:, head * HEAD_DIM : (head + 1) * HEAD_DIM].double()
+        expected = naive_attention(given[:, head], is_seen)
+        found = rows.qkv[0, head].double()
         torch.testing.assert_close(found, expected, atol=TOLERANCE[dtype], rtol=0)
+    assert torch.equal(rows.qkv[1:], given[1:])
 
 
 @pytest.mark.parametrize("dtype", list(TOLERANCE))
@@ -64,10 +66,22 @@ def test_pieces_of_scores_join_without_a_seam(half, monkeypatch: pytest.MonkeyPa
     check([(23, 23), (23, 23), (23, 11), (60, 60), (3, 3)], half, torch.bfloat16)
 
 
+@pytest.mark.parametrize("half", [None, 7])
+def test_steps_of_queries_join_without_a_seam(half, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(attention._STEP, "cpu", 32)
+    check([(150, 150), (23, 23), (23, 23), (23, 11), (60, 40), (3, 3)], half, torch.float32)
+
+
+@pytest.mark.parametrize("dtype", list(TOLERANCE))
+def test_blocks_as_gpus_take_them_give_the_same(dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(attention._BLOCK, "cpu", attention._BLOCK["cuda"])
+    monkeypatch.setitem(attention._STEP, "cpu", attention._STEP["cuda"])
+    check([(150, 150), (131, 131), (60, 40), (23, 11), (3, 3)], 20, dtype)
+
+
 def test_nothing_to_see_adds_nothing() -> None:
     packing = pack(np.array([30]), np.array([10]))
     rows = filled_rows(packing, 4, torch.float32)
-    out = torch.full((30, N_HEADS * HEAD_DIM), torch.nan)
-    attend_in_band(rows, packing, out, make_band(packing, 4, out))
-    is_zero = (out == 0).all(dim=1)
+    attend_in_band(rows, packing, make_band(packing, 4, rows.qkv))
+    is_zero = (rows.qkv[0] == 0).all(dim=2).all(dim=0)
     assert is_zero.tolist() == [position > 13 for position in range(30)]

@@ -45,7 +45,7 @@ print(resident("VmHWM") - before - embeddings.values.nbytes)
     ("dtype", "attention", "max_memory", "length"),
     [
         ("float32", "packed", "250M", 8192),
-        ("bfloat16", "packed", "180M", 8192),
+        ("bfloat16", "packed", "250M", 8192),
         ("float32", "sdpa", "200M", 2048),
     ],
 )

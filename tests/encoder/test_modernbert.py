@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from colmodern import Encoder
 from colmodern.encoder.linear import OneDnnLinear, TorchLinear
-from colmodern.encoder.modernbert import PackedModernBert, chunk_sizes
+from colmodern.encoder.modernbert import Layer, PackedModernBert, StoredLayer, chunk_sizes
 from colmodern.errors import ConfigError
 
 COSINE = {torch.float32: 0.9999, torch.bfloat16: 0.999}
@@ -85,6 +85,19 @@ def test_every_token_is_that_of_the_eager_float32_forward(stock, lengths, dtype)
     ids, attended = draw(lengths), np.array(lengths)
     found = packed_rows(stock, ids, attended, dtype)
     assert least_cosine(found, stock_rows(stock, ids, attended)) >= COSINE[dtype]
+
+
+@pytest.mark.parametrize("is_fast", [True, False], ids=["native", "widened"])
+def test_bfloat16_is_as_true_where_products_are_widened(
+    stock, is_fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("colmodern.encoder.modernbert.is_bfloat16_fast", lambda _: is_fast)
+    ids, attended = draw(MIXED), np.maximum(1, np.array(MIXED) - 20)
+    packed = PackedModernBert(copy.deepcopy(stock).to(torch.bfloat16))
+    assert isinstance(packed._layers[0], Layer if is_fast else StoredLayer)
+    with torch.inference_mode():
+        found = packed(ids, attended)
+    assert least_cosine(found, stock_rows(stock, ids, attended)) >= COSINE[torch.bfloat16]
 
 
 @pytest.mark.slow
