@@ -338,9 +338,11 @@ class _Search:
         best = np.argsort(-scores, kind="stable")
         if len(best) > k:
             best = best[: int(np.searchsorted(-scores[best], -scores[best[k - 1]], side="right"))]
-        ids = view.doc_ids(rows[best])
-        found = [ScoredDoc(i, float(s)) for i, s in zip(ids, scores[best], strict=True)]
-        return sorted(found, key=lambda doc: (-doc.score, doc.doc_id))[:k]
+        ranked = scores[best]
+        found = list(map(ScoredDoc, view.doc_ids(rows[best]), ranked.tolist()))
+        if np.any(ranked[1:] == ranked[:-1]):
+            found.sort(key=lambda doc: (-doc.score, doc.doc_id))
+        return found[:k]
 
 
 def _view(state: State, chosen: Filter | None) -> View:

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from colmodern.codecs.codec import Codec
-from colmodern.codecs.residuals import Quantizer
 from colmodern.index.plaid.threads import Threads
 from colmodern.kernels.cpu import CHUNK, score_centroids
 from colmodern.kernels.int8 import query_to_bytes
@@ -57,10 +56,9 @@ class QueryTables:
     padded: (n_blocks * n_lanes, dim up to a multiple of 32) float32, zeros in the rest
     centroid_scores: (n_blocks, n_centroids, n_lanes) int16; maxima: (n_blocks, n_chunks, n_lanes)
     lanes: (n_blocks,) uint16 or uint32 masks; n_lanes is 16 for at most 16 tokens, else 32
-    summed: (dim,) float32, the sum of the query's tokens: what is added to every token of a document
-        adds its product with this to the document's score
-    doc_table: (n_doc_bytes, 256) int16 and doc_factors: (256,) float32, by gain: what its document
-        vector adds, in units
+    doc_products: (n_doc_bytes, 256) float32, of the query's summed tokens with the parts of document
+        vectors: what all tokens of a document share adds its product with that sum to the score
+    doc_table: (n_doc_bytes, 256) int16 and doc_factors: (256,) float32, by gain: the same, in units
     residual_query: the form of the query that the codec's residuals are scored with
     slack: (256,) int16, what a residual of each gain may add before its
         token is passed over, and tight_slack, the same for choosing the last candidates
@@ -74,7 +72,7 @@ class QueryTables:
     centroid_scores: npt.NDArray[np.int16]
     maxima: npt.NDArray[np.int16]
     lanes: Masks
-    summed: Floats
+    doc_products: Floats
     doc_table: npt.NDArray[np.int16]
     doc_factors: Floats
     residual_query: ResidualQuery
@@ -112,12 +110,14 @@ def make_tables(query: Floats, search: SearchCodec, threads: Threads) -> QueryTa
     lost = _LOSS_SIGMAS * longest * np.sqrt(codec.error / dim) / unit
     reach = search.gains * codec.reach * longest / unit
     summed = query.sum(axis=0, dtype=np.float64)
-    doc_table, doc_factors = _doc_table(summed, codec.documents, unit)
+    parts = summed.astype(np.float32).reshape(len(codec.documents.codebook), -1, 1)
+    doc_products = (codec.documents.codebook @ parts)[..., 0]
+    doc_table, doc_factors = _doc_table(doc_products, codec.documents.gain_step, unit)
     return QueryTables(
         n_tokens=n,
         unit=unit,
         constant=float(summed @ codec.mean),
-        summed=summed.astype(np.float32),
+        doc_products=doc_products,
         doc_table=doc_table,
         doc_factors=doc_factors,
         padded=padded,
@@ -133,14 +133,12 @@ def make_tables(query: Floats, search: SearchCodec, threads: Threads) -> QueryTa
 
 
 def _doc_table(
-    summed: npt.NDArray[np.float64], documents: Quantizer, unit: float
+    products: Floats, gain_step: float, unit: float
 ) -> tuple[npt.NDArray[np.int16], Floats]:
-    """Products of the summed query with all entries, and what one is worth at each gain, in units."""
-    codebook = documents.codebook
-    products = (codebook @ summed.reshape(len(codebook), -1, 1).astype(np.float32))[..., 0]
+    """Products as int16, and what one of its steps is worth at each gain, in units."""
     step = max(float(np.abs(products).max()), 1e-12) / _LARGEST_SUM
-    factors = np.arange(256) * (documents.gain_step * step / unit)
-    return np.rint(products / np.float32(step)).astype(np.int16), factors.astype(np.float32)
+    factors = np.arange(256, dtype=np.float32) * np.float32(gain_step * step / unit)
+    return np.rint(products / np.float32(step)).astype(np.int16), factors
 
 
 def _table_query(

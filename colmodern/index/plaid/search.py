@@ -311,6 +311,7 @@ def _score(
     out = np.empty(len(rows), np.float32)
     codec = view.codec.codec
     addresses, is_half = stored(rows) if stored else (None, False)
+    parts = np.arange(len(tables.doc_products))
 
     def score(segment: Segment, places: slice, docs: Rows) -> None:
         common = (docs, *_tokens(segment), *_integers(tables, slack))
@@ -335,9 +336,11 @@ def _score(
             np.float32(codec.residuals.gain_step),
             out[places],
         )
-        vectors = codec.documents.decode(segment.doc_gains[docs], segment.doc_vectors[docs])
-        # no matrix product: its rounding would depend on how many documents are scored together
-        added = (vectors * tables.summed).sum(axis=1) + np.float32(tables.constant)
+        entries = tables.doc_products[parts, segment.doc_vectors[docs]]
+        added = (
+            segment.doc_gains[docs] * np.float32(codec.documents.gain_step) * entries.sum(axis=1)
+        )
+        added += np.float32(tables.constant)
         filled = segment.doc_offsets[docs + 1] > segment.doc_offsets[docs]
         out[places] += np.where(filled, added, np.float32(0))
 
