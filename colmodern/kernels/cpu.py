@@ -223,11 +223,21 @@ def score_by_centroids(
         for block in range(centroid_scores.shape[0] if stop > start else 0):
             rows = uint64(centroid_scores[block].ctypes.data)
             mask = lanes[block]
-            best = simd.splat_i16(_LOWEST, mask)
-            for token in range(start, stop):
+            best, other = simd.splat_i16(_LOWEST, mask), simd.splat_i16(_LOWEST, mask)
+            whole = start + (stop - start) // 4 * 4
+            for token in range(
+                start, whole, 4
+            ):  # in fours: the loop itself costs as much as a load
+                a = simd.load_i16(rows + uint64(codes[token]) * row_size, mask)
+                b = simd.load_i16(rows + uint64(codes[token + 1]) * row_size, mask)
+                c = simd.load_i16(rows + uint64(codes[token + 2]) * row_size, mask)
+                d = simd.load_i16(rows + uint64(codes[token + 3]) * row_size, mask)
+                best = simd.maximum_i16(best, simd.maximum_i16(a, b))
+                other = simd.maximum_i16(other, simd.maximum_i16(c, d))
+            for token in range(whole, stop):
                 row = simd.load_i16(rows + uint64(codes[token]) * row_size, mask)
                 best = simd.maximum_i16(best, row)
-            score += simd.total(best)
+            score += simd.total(simd.maximum_i16(best, other))
         out[i] = score
 
 
