@@ -41,6 +41,11 @@ class Tokens(NamedTuple):
     gains: torch.Tensor
     residuals: torch.Tensor
 
+    @property
+    def mask(self) -> int:
+        """What a code's bits are once it is an int32."""
+        return 0xFFFF if self.codes.dtype == torch.int16 else 0x7FFFFFFF
+
 
 class Table(NamedTuple):
     """Similarities of centroids to query tokens: lows + steps * values.
@@ -161,6 +166,7 @@ def scan_codes(
         QUERIES=tile,
         BLOCK=launch.block,
         LISTED=docs is not None,
+        MASK=tokens.mask,
         **launch.options,
     )
     return blocks.join(out)
@@ -259,6 +265,7 @@ def _score(
         QUERIES=tile,
         BLOCK=launch.block,
         LISTED=listed,
+        MASK=tokens.mask,
         BYTES=n_bytes,
         PADDED=power_of_two(n_bytes, least=max(1, 16 // span)),
         SPAN=span,

@@ -95,15 +95,6 @@ def table_to_bytes(
     tl.store(out + places, tl.clamp(bytes_, 0.0, 255.0).to(tl.uint8), mask=mask)
 
 
-@triton.jit
-def _codes_at(codes, places):
-    """Centroid numbers; uint16 ones come as int16."""
-    found = tl.load(codes + places)
-    if codes.dtype.element_ty == tl.int16:
-        return found.to(tl.int32) & 0xFFFF
-    return found.to(tl.int32)
-
-
 @triton.jit(do_not_specialize=_SIZES)
 def scan_codes(
     docs,
@@ -122,11 +113,12 @@ def scan_codes(
     QUERIES: tl.constexpr,
     BLOCK: tl.constexpr,
     LISTED: tl.constexpr,
+    MASK: tl.constexpr,
 ):
     """MaxSim with every token replaced by its centroid: nothing but gathers from the table.
 
     docs: (n_listed,) rows of documents where LISTED
-    codes: (n_tokens,); table: (n_centroids, n_queries * LANES) uint8
+    codes: (n_tokens,) int32, or int16 with MASK 0xFFFF; table: (n_centroids, n_queries * LANES) uint8
     lows, steps: (n_queries * LANES,) float32; constants: (n_queries,) float32
     out: (n_queries, n_listed) float32, written
     """
@@ -147,7 +139,7 @@ def scan_codes(
         length = (tl.load(doc_offsets + doc + 1) - start).to(tl.int32)
         best = tl.zeros((BLOCK, QUERIES * LANES), tl.int32)
         for at in range(0, length, BLOCK):
-            code = _codes_at(codes, start + tl.minimum(at + tokens, length - 1))
+            code = tl.load(codes + start + tl.minimum(at + tokens, length - 1)).to(tl.int32) & MASK
             rows = table + code.to(tl.int64)[:, None] * (n_queries * LANES)
             found = tl.load(rows + lanes[None, :], mask=is_lane[None, :], other=0)
             best = tl.maximum(best, found.to(tl.int32))
@@ -158,29 +150,6 @@ def scan_codes(
             tl.where(length > 0, scores, 0.0),
             mask=query < n_queries,
         )
-
-
-@triton.jit
-def _directions(
-    residuals, codebook, places, BYTES: tl.constexpr, PADDED: tl.constexpr,
-    SPAN: tl.constexpr, SHARED: tl.constexpr,
-):  # fmt: skip
-    """(tokens, PADDED * SPAN) decoded directions, zeros behind the last byte's.
-
-    A byte names SPAN neighbouring values, which are loaded as one.
-    """
-    bytes_ = tl.arange(0, PADDED)
-    is_byte = bytes_[None, :] < BYTES
-    found = tl.load(residuals + places[:, None] * BYTES + bytes_[None, :], mask=is_byte, other=0)
-    entries = found.to(tl.int32)
-    if not SHARED:
-        entries += bytes_[None, :] * 256
-    spans = entries[:, :, None] * SPAN + tl.arange(0, SPAN)[None, None, :]
-    if PADDED == BYTES:
-        parts = tl.load(codebook + spans)
-    else:
-        parts = tl.load(codebook + spans, mask=is_byte[:, :, None], other=0.0)
-    return tl.reshape(parts, (places.shape[0], PADDED * SPAN))
 
 
 @triton.jit(do_not_specialize=_SIZES)
@@ -206,6 +175,7 @@ def score_tokens(
     QUERIES: tl.constexpr,
     BLOCK: tl.constexpr,
     LISTED: tl.constexpr,
+    MASK: tl.constexpr,
     BYTES: tl.constexpr,
     PADDED: tl.constexpr,
     SPAN: tl.constexpr,
@@ -225,6 +195,8 @@ def score_tokens(
     tokens = tl.arange(0, BLOCK)
     lanes = tile * (QUERIES * LANES) + tl.arange(0, QUERIES * LANES)
     is_lane = lanes < n_queries * LANES
+    bytes_ = tl.arange(0, PADDED)
+    is_byte = bytes_ < BYTES
     ks = tl.arange(0, PADDED * SPAN)
     asked = tl.load(
         queries + lanes[None, :] * DIM + ks[:, None],
@@ -245,10 +217,19 @@ def score_tokens(
         best = tl.full((BLOCK, QUERIES * LANES), float("-inf"), tl.float32)
         for at in range(0, length, BLOCK):
             places = start + tl.minimum(at + tokens, length - 1)
-            code = _codes_at(codes, places)
+            code = tl.load(codes + places).to(tl.int32) & MASK
             rows = table + code.to(tl.int64)[:, None] * (n_queries * LANES)
             near = tl.load(rows + lanes[None, :], mask=is_lane[None, :], other=0.0)
-            parts = _directions(residuals, codebook, places, BYTES, PADDED, SPAN, SHARED)
+            entries = tl.load(
+                residuals + places[:, None] * BYTES + bytes_[None, :],
+                mask=is_byte[None, :],
+                other=0,
+            ).to(tl.int32)
+            if not SHARED:
+                entries += bytes_[None, :] * 256
+            spans = entries[:, :, None] * SPAN + tl.arange(0, SPAN)[None, None, :]
+            parts = tl.load(codebook + spans, mask=is_byte[None, :, None], other=0.0)
+            parts = tl.reshape(parts, (BLOCK, PADDED * SPAN))
             gain = tl.load(gains + places).to(tl.float32) * step
             product = tl.dot(parts, asked)
             best = tl.maximum(best, product * gain[:, None] + near.to(tl.float32))
@@ -285,6 +266,7 @@ def score_decoded(
     QUERIES: tl.constexpr,
     BLOCK: tl.constexpr,
     LISTED: tl.constexpr,
+    MASK: tl.constexpr,
     BYTES: tl.constexpr,
     PADDED: tl.constexpr,
     SPAN: tl.constexpr,
@@ -301,6 +283,8 @@ def score_decoded(
     tokens = tl.arange(0, BLOCK)
     lanes = tile * (QUERIES * LANES) + tl.arange(0, QUERIES * LANES)
     is_lane = lanes < n_queries * LANES
+    bytes_ = tl.arange(0, PADDED)
+    is_byte = bytes_ < BYTES
     ks = tl.arange(0, PADDED * SPAN)
     asked = tl.load(
         queries + lanes[None, :] * DIM + ks[:, None],
@@ -321,11 +305,20 @@ def score_decoded(
         best = tl.full((BLOCK, QUERIES * LANES), float("-inf"), tl.float32)
         for at in range(0, length, BLOCK):
             places = start + tl.minimum(at + tokens, length - 1)
-            code = _codes_at(codes, places)
+            code = tl.load(codes + places).to(tl.int32) & MASK
             rows = centroids + code.to(tl.int64)[:, None] * DIM + ks[None, :]
             middle = tl.load(rows, mask=ks[None, :] < DIM, other=0).to(tl.float32)
             middle *= tl.load(centroid_scales + code)[:, None]
-            parts = _directions(residuals, codebook, places, BYTES, PADDED, SPAN, SHARED)
+            entries = tl.load(
+                residuals + places[:, None] * BYTES + bytes_[None, :],
+                mask=is_byte[None, :],
+                other=0,
+            ).to(tl.int32)
+            if not SHARED:
+                entries += bytes_[None, :] * 256
+            spans = entries[:, :, None] * SPAN + tl.arange(0, SPAN)[None, None, :]
+            parts = tl.load(codebook + spans, mask=is_byte[None, :, None], other=0.0)
+            parts = tl.reshape(parts, (BLOCK, PADDED * SPAN))
             if SHARED:
                 parts *= tl.load(codebook_scales + ks, mask=ks < DIM, other=0.0)[None, :]
             gain = tl.load(gains + places).to(tl.float32) * step

@@ -1,0 +1,177 @@
+"""A compressed corpus on one card: the only place that knows how segments and codecs look inside."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from colmodern.codecs.codec import Codec
+from colmodern.codecs.residuals import shared_weights
+from colmodern.errors import ResourceError
+from colmodern.index.card.memory import budget, on
+from colmodern.index.plaid.search import View
+from colmodern.index.plaid.segment import Segment
+from colmodern.kernels.cuda.compressed import Codebook, Tokens
+
+_log = logging.getLogger(__name__)
+_PIECE = 1 << 22  # tokens that are copied at a time
+_LEVELS = 128.0  # a power of two: int8 levels over it are exact in float16
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """Documents first to first + n_docs of a view.
+
+    tokens: of these documents; residuals maybe in pinned memory of the host
+    centroids: (n_centroids, dim) int8; scales: (n_centroids,) float32
+    longest: of all centroids and residuals; near_*: divided by it, so that float16 holds them
+    vectors: (n_docs, dim) whose product with a query's sum is added to every score, or None
+    """
+
+    device: torch.device
+    first: int
+    tokens: Tokens
+    centroids: torch.Tensor
+    scales: torch.Tensor
+    mean: torch.Tensor
+    gain_step: torch.Tensor
+    codebook: Codebook
+    longest: float
+    near_scales: torch.Tensor
+    near_gain_step: torch.Tensor
+    near_codebook: Codebook
+    vectors: torch.Tensor | None
+
+    @property
+    def n_docs(self) -> int:
+        """How many documents."""
+        return len(self.tokens.doc_offsets) - 1
+
+
+def upload(
+    view: View, first: int, last: int, device: torch.device, memory: int | None = None
+) -> Corpus:
+    """Copy documents first to last of a view, deleted ones too, and the codec to a card.
+
+    memory: bytes that may stay there; residuals that do not fit are read from the host's memory
+
+    Raises ResourceError when not even the codes fit.
+    """
+    codec = view.codec.codec
+    with on(device):
+        return Corpus(
+            device=device,
+            first=first,
+            tokens=_tokens(view, first, last, device, memory),
+            vectors=_vectors(view, first, last, device),
+            **_codec(codec, device),
+        )
+
+
+def _tokens(view: View, first: int, last: int, device: torch.device, memory: int | None) -> Tokens:
+    runs = list(_runs(view, first, last))
+    n_tokens = sum(stop - start for _, start, stop, _ in runs)
+    codec = view.codec.codec
+    n_bytes, code_bytes = len(codec.codebook), codec.code_dtype.itemsize
+    offsets = np.zeros(last - first + 1, np.int64)
+    lengths = [np.diff(segment.doc_offsets[rows]) for segment, _, _, rows in runs]
+    if lengths:
+        np.cumsum(np.concatenate(lengths), out=offsets[1:])
+    room = budget(device, memory)
+    needed = n_tokens * (code_bytes + 1) + offsets.nbytes + codec.centroids.rows.nbytes
+    if needed > room:
+        raise ResourceError(
+            f"the codes of {n_tokens:,} tokens take {needed:,} bytes, but {room:,} may be used on "
+            f"{device}; share them out as device=cuda:0,cuda:1, or search with device=cpu"
+        )
+    is_pinned = needed + n_tokens * n_bytes > room
+    if is_pinned:
+        _log.warning(
+            "%s has no room for residuals of %d bytes: they stay in the host's pinned memory, "
+            "and each search reads its candidates' from there",
+            device,
+            n_tokens * n_bytes,
+        )
+    code_dtype = torch.int16 if code_bytes == 2 else torch.int32
+    codes = torch.empty(n_tokens, dtype=code_dtype, device=device)
+    gains = torch.empty(n_tokens, dtype=torch.uint8, device=device)
+    residuals = torch.empty(
+        (n_tokens, n_bytes),
+        dtype=torch.uint8,
+        device="cpu" if is_pinned else device,
+        pin_memory=is_pinned and device.type == "cuda",
+    )
+    at = 0
+    for segment, start, stop, _ in runs:
+        for begin in range(start, stop, _PIECE):
+            end = min(begin + _PIECE, stop)
+            place = slice(at, at + end - begin)
+            signed = segment.codes[begin:end].view(np.int16 if code_bytes == 2 else np.int32)
+            codes[place] = _tensor(signed).to(device)
+            gains[place] = _tensor(segment.gains[begin:end]).to(device)
+            residuals[place] = _tensor(segment.residuals[begin:end]).to(residuals.device)
+            at = place.stop
+    return Tokens(torch.from_numpy(offsets).to(device), codes, gains, residuals)
+
+
+def _runs(view: View, first: int, last: int) -> Iterator[tuple[Segment, int, int, slice]]:
+    """Segments with the tokens, and the offsets of the documents, that lie between two rows."""
+    for segment, base in zip(view.segments, view.bases.tolist(), strict=False):
+        start, stop = max(first - base, 0), min(last - base, segment.n_docs)
+        if stop > start:
+            tokens = segment.doc_offsets[[start, stop]].tolist()
+            yield segment, tokens[0], tokens[1], slice(start, stop + 1)
+
+
+def _vectors(view: View, first: int, last: int, device: torch.device) -> torch.Tensor | None:
+    """What a segment may say of whole documents: (n_docs, dim) ``vectors``."""
+    parts = []
+    for segment, _, _, rows in _runs(view, first, last):
+        vectors = getattr(segment, "vectors", None)
+        if vectors is None:
+            return None
+        parts.append(_tensor(vectors[rows.start : rows.stop - 1]).to(device))
+    return torch.cat(parts) if parts else None
+
+
+def _codec(codec: Codec, device: torch.device) -> dict[str, Any]:
+    norms = np.sqrt(2 * codec.centroids.half_norms)
+    longest = max(float(norms.max(initial=0.0)), 255 * codec.gain_step, 1e-12)
+
+    def card(array: npt.ArrayLike, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        return _tensor(np.asarray(array)).to(device=device, dtype=dtype)
+
+    scales = codec.centroids.scales
+    return {
+        "centroids": card(codec.centroids.rows, torch.int8),
+        "scales": card(scales),
+        "mean": card(codec.mean),
+        "gain_step": card(np.array([codec.gain_step])),
+        "codebook": Codebook(card(codec.codebook), None),
+        "longest": longest,
+        "near_scales": card(scales / np.float32(longest)),
+        "near_gain_step": card(np.array([codec.gain_step / longest])),
+        "near_codebook": _near_codebook(codec, card),
+    }
+
+
+def _near_codebook(codec: Codec, card: Any) -> Codebook:
+    """In float16; where all dimensions share 16 levels, one small table serves all bytes."""
+    shared = shared_weights(codec.codebook)
+    if shared is None:
+        return Codebook(card(codec.codebook, torch.float16), None)
+    levels, scales = shared
+    bytes_ = np.arange(256)
+    entries = np.stack([levels[bytes_ & 15], levels[bytes_ >> 4]], axis=1) / _LEVELS
+    return Codebook(card(entries[None], torch.float16), card(scales * _LEVELS))
+
+
+def _tensor(array: npt.NDArray[Any]) -> torch.Tensor:
+    """A tensor of a mapped array's values: torch takes no read-only memory without a warning."""
+    return torch.from_numpy(np.array(array))

@@ -1,0 +1,179 @@
+"""Searching a compressed index on one card or several, each with a share of the documents."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from threading import Lock
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from colmodern.index.card.corpus import Corpus, upload
+from colmodern.index.card.memory import free_bytes, in_tiles, on, share_out, to_card
+from colmodern.index.card.replay import Replays
+from colmodern.index.card.stages import Plan, find
+from colmodern.index.plaid.search import Addresses, Effort, Rows, View
+from colmodern.kernels.cuda.exact import score_documents
+from colmodern.kernels.cuda.lanes import lanes_for, pad_queries
+from colmodern.kernels.cuda.runtime import cache_bytes
+from colmodern.ragged.embeddings import offsets_of
+
+Floats = npt.NDArray[np.float32]
+Found = tuple[Rows, Floats]  # documents in no order, and their scores
+
+_MOST_QUERIES = 64  # at a time
+
+
+class CardSearch:
+    """A view's documents on cards, to be searched under any view of the same segments.
+
+    devices: of the cards; memory: bytes that may stay on each, default most of what is free
+
+    One search at a time; others wait. Raises ResourceError when the codes do not fit.
+    """
+
+    def __init__(
+        self, view: View, devices: Sequence[torch.device], memory: int | None = None
+    ) -> None:
+        parts = share_out(_token_ends(view), len(devices))
+        self.corpora = [
+            upload(view, first, last, device, memory)
+            for device, (first, last) in zip(devices, parts, strict=True)
+        ]
+        self._replays = [Replays(corpus.device) for corpus in self.corpora]
+        self._room = [max(1, free_bytes(device) // 2) for device in devices]
+        self._lock = Lock()
+
+    def search(
+        self, queries: Sequence[Floats], view: View, effort: Effort, stored: Addresses | None
+    ) -> list[Found]:
+        """The n_scored best documents of each query, of each card.
+
+        queries: (n_query_tokens, dim) float32 each; stored: for scores of stored embeddings
+        """
+        with self._lock:
+            parts = [
+                self._enqueue(number, queries, view, effort) for number in range(len(self.corpora))
+            ]
+            # only now does the host wait
+            found = [self._collect(number, part, len(queries)) for number, part in enumerate(parts)]
+            joined = [
+                (np.concatenate(rows), np.concatenate(scores))
+                for rows, scores in (zip(*one, strict=True) for one in zip(*found, strict=True))
+            ]
+            if stored is None:
+                return joined
+            device = self.corpora[0].device
+            return [
+                _rescored(query, rows, view, stored, device)
+                for query, (rows, _) in zip(queries, joined, strict=True)
+            ]
+
+    def _enqueue(
+        self, number: int, queries: Sequence[Floats], view: View, effort: Effort
+    ) -> list[tuple[list[int], torch.Tensor]]:
+        """Start a card on all queries: results, on the card, with the queries they are of."""
+        corpus = self.corpora[number]
+        docs = _open_docs(view, corpus)
+        n_open = corpus.n_docs if docs is None else len(docs)
+        plan = Plan(min(effort.n_candidates, n_open), min(effort.n_scored, n_open))
+        plan = plan._replace(n_candidates=max(plan))
+        done: list[tuple[list[int], torch.Tensor]] = []
+        if n_open == 0:
+            return done
+        with on(corpus.device):
+            listed = None if docs is None else to_card(torch.from_numpy(docs), corpus.device)
+            for lanes, some in _by_lanes(queries).items():
+
+                def work(start: int, stop: int, some: list[int] = some, lanes: int = lanes) -> None:
+                    chosen = some[start:stop]
+                    given = torch.from_numpy(_padded([queries[i] for i in chosen], lanes))
+                    if len(queries) == 1 and listed is None:
+                        found = self._replays[number].run(
+                            (lanes, plan), given, lambda asked: find(corpus, asked, None, plan)
+                        )
+                    else:
+                        found = find(corpus, to_card(given, corpus.device), listed, plan)
+                    done.append((chosen, found))
+
+                in_tiles(len(some), self._tile(number, n_open, lanes), work)
+        return done
+
+    def _tile(self, number: int, n_open: int, lanes: int) -> int:
+        """Queries at a time: their scores fit the card, their tables half of its cache."""
+        corpus = self.corpora[number]
+        n_centroids = len(corpus.centroids)
+        by_memory = self._room[number] // (24 * n_open + 4 * n_centroids * lanes + (1 << 16))
+        by_cache = cache_bytes(corpus.device) // 2 // (n_centroids * lanes)
+        return max(1, min(_MOST_QUERIES, by_memory, max(4, by_cache)))
+
+    def _collect(
+        self, number: int, done: list[tuple[list[int], torch.Tensor]], n_queries: int
+    ) -> list[Found]:
+        """Results of a card, in the order of the queries."""
+        found: list[Found] = [(np.empty(0, np.int64), np.empty(0, np.float32))] * n_queries
+        for chosen, packed in done:
+            rows, scores = packed.cpu().numpy().transpose(1, 0, 2)
+            for place, query in enumerate(chosen):
+                found[query] = (
+                    rows[place].astype(np.int64) + self.corpora[number].first,
+                    np.ascontiguousarray(scores[place]).view(np.float32),
+                )
+        return found
+
+
+def _token_ends(view: View) -> torch.Tensor:
+    """(n_docs + 1,) offsets over all segments."""
+    lengths = [np.diff(segment.doc_offsets) for segment in view.segments]
+    return torch.from_numpy(offsets_of(np.concatenate([np.empty(0, np.int64), *lengths])))
+
+
+def _open_docs(view: View, corpus: Corpus) -> npt.NDArray[np.int32] | None:
+    """Rows of a card's documents that may be found, None for all."""
+    if view.n_open == int(view.bases[-1]):
+        return None
+    rows = view.open_rows()
+    start, stop = np.searchsorted(rows, [corpus.first, corpus.first + corpus.n_docs])
+    if stop - start == corpus.n_docs:
+        return None
+    return (rows[start:stop] - corpus.first).astype(np.int32)
+
+
+def _by_lanes(queries: Sequence[Floats]) -> dict[int, list[int]]:
+    """Places of queries by the lanes that they need."""
+    groups: dict[int, list[int]] = {}
+    for place, query in enumerate(queries):
+        groups.setdefault(lanes_for(len(query)), []).append(place)
+    return groups
+
+
+def _padded(queries: list[Floats], lanes: int) -> Floats:
+    padded = pad_queries(np.concatenate(queries), offsets_of([len(query) for query in queries]))
+    assert padded.shape[1] == lanes
+    return padded
+
+
+def _rescored(
+    query: Floats, rows: Rows, view: View, stored: Addresses, device: torch.device
+) -> Found:
+    """The same documents with the scores of their stored embeddings."""
+    rows = np.sort(rows)
+    addresses, is_half = stored(rows)
+    lengths = view.lengths(rows)
+    offsets = offsets_of(lengths)
+    values = np.empty((int(offsets[-1]), query.shape[1]), np.float16 if is_half else np.float32)
+    for address, start, length in zip(
+        addresses.tolist(), offsets[:-1].tolist(), lengths.tolist(), strict=True
+    ):
+        if length:
+            ctypes.memmove(values[start:].ctypes.data, address, length * values.strides[0])
+    with on(device):
+        scores = score_documents(
+            torch.from_numpy(_padded([query], lanes_for(len(query)))).to(device),
+            None,
+            to_card(torch.from_numpy(values), device),
+            torch.from_numpy(offsets).to(device),
+        )
+        return rows, scores[0].cpu().numpy()
