@@ -1,20 +1,18 @@
 from __future__ import annotations
 
 import inspect
-import os
-import platform
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from checks import INTERPRETED, ON_CARD, checks_in, run_checks
 
 from colmodern.kernels import reference, reference_cuda, reference_encoding
 from colmodern.kernels.cuda import assign, compressed, exact
 
-FOLDER = Path(__file__).parent / "cuda"
-CHECKS = sorted(path.stem for path in FOLDER.glob("check_*.py"))
+CHECKS = checks_in(Path(__file__).parent / "cuda")
+BY_NAME = {"argvalues": CHECKS, "ids": lambda path: path.stem}
 # kernel -> the modules of the fast and of the slow one
 KERNELS = {
     "maxsim_scores": (exact, reference),
@@ -29,37 +27,21 @@ KERNELS = {
 }
 
 
-def run_checks(name: str, **environment: str) -> None:
-    """Run a file of tests in a process of its own: Triton reads its settings when it is imported."""
-    if find_spec("triton") is None and platform.system() != "Linux":
-        pytest.skip("Triton has no build for this system")
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            str(FOLDER / f"{name}.py"),
-        ],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+@pytest.mark.parametrize("path", **BY_NAME)
+def test_kernels_equal_the_reference_in_the_interpreter(path: Path) -> None:
+    run_checks(path, INTERPRETED)
 
 
-@pytest.mark.parametrize("name", CHECKS)
-def test_kernels_equal_the_reference_in_the_interpreter(name: str) -> None:
-    run_checks(name, TRITON_INTERPRET="1", CUDA_VISIBLE_DEVICES="")
+@pytest.mark.slow
+@pytest.mark.parametrize("path", **BY_NAME)
+def test_kernels_equal_the_reference_in_the_interpreter_at_more_shapes(path: Path) -> None:
+    run_checks(path, INTERPRETED, marks="slow")
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", CHECKS)
-def test_kernels_equal_the_reference_on_a_card(name: str) -> None:
-    run_checks(name, TRITON_INTERPRET="0")
+@pytest.mark.parametrize("path", **BY_NAME)
+def test_kernels_equal_the_reference_on_a_card(path: Path) -> None:
+    run_checks(path, ON_CARD, marks="slow or not slow")
 
 
 def test_every_kernel_is_in_the_table_of_tests() -> None:

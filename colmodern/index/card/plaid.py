@@ -11,18 +11,16 @@ import numpy.typing as npt
 import torch
 
 from colmodern.index.card.corpus import Corpus, upload
-from colmodern.index.card.memory import free_bytes, in_tiles, on, share_out, to_card
+from colmodern.index.card.memory import free_bytes, on, share_out, to_card
+from colmodern.index.card.queries import Found, Group, Started, by_lanes, collect, start_tiles
 from colmodern.index.card.replay import Replays
 from colmodern.index.card.stages import Plan, find
 from colmodern.index.plaid.search import Addresses, Effort, Rows, View
 from colmodern.kernels.cuda.exact import score_documents
-from colmodern.kernels.cuda.lanes import lanes_for, pad_queries
 from colmodern.kernels.cuda.runtime import cache_bytes
 from colmodern.ragged.embeddings import offsets_of
 
 Floats = npt.NDArray[np.float32]
-Found = tuple[Rows, Floats]  # documents in no order, and their scores
-
 _MOST_QUERIES = 64  # at a time
 
 
@@ -54,11 +52,16 @@ class CardSearch:
         queries: (n_query_tokens, dim) float32 each; stored: for scores of stored embeddings
         """
         with self._lock:
-            parts = [
-                self._enqueue(number, queries, view, effort) for number in range(len(self.corpora))
+            groups = by_lanes(queries)
+            started = [
+                self._start(number, groups, view, effort, is_single=len(queries) == 1)
+                for number in range(len(self.corpora))
             ]
             # only now does the host wait
-            found = [self._collect(number, part, len(queries)) for number, part in enumerate(parts)]
+            found = [
+                collect(part, len(queries), corpus.first)
+                for part, corpus in zip(started, self.corpora, strict=True)
+            ]
             joined = [
                 (np.concatenate(rows), np.concatenate(scores))
                 for rows, scores in (zip(*one, strict=True) for one in zip(*found, strict=True))
@@ -71,35 +74,29 @@ class CardSearch:
                 for query, (rows, _) in zip(queries, joined, strict=True)
             ]
 
-    def _enqueue(
-        self, number: int, queries: Sequence[Floats], view: View, effort: Effort
-    ) -> list[tuple[list[int], torch.Tensor]]:
-        """Start a card on all queries: results, on the card, with the queries they are of."""
+    def _start(
+        self, number: int, groups: Sequence[Group], view: View, effort: Effort, *, is_single: bool
+    ) -> Started:
+        """Start a card on all queries."""
         corpus = self.corpora[number]
         docs = _open_docs(view, corpus)
         n_open = corpus.n_docs if docs is None else len(docs)
         plan = Plan(min(effort.n_candidates, n_open), min(effort.n_scored, n_open))
         plan = plan._replace(n_candidates=max(plan))
-        done: list[tuple[list[int], torch.Tensor]] = []
         if n_open == 0:
-            return done
+            return []
         with on(corpus.device):
             listed = None if docs is None else to_card(torch.from_numpy(docs), corpus.device)
-            for lanes, some in _by_lanes(queries).items():
 
-                def work(start: int, stop: int, some: list[int] = some, lanes: int = lanes) -> None:
-                    chosen = some[start:stop]
-                    given = torch.from_numpy(_padded([queries[i] for i in chosen], lanes))
-                    if len(queries) == 1 and listed is None:
-                        found = self._replays[number].run(
-                            (lanes, plan), given, lambda asked: find(corpus, asked, None, plan)
-                        )
-                    else:
-                        found = find(corpus, to_card(given, corpus.device), listed, plan)
-                    done.append((chosen, found))
+            def found_by(given: torch.Tensor) -> torch.Tensor:
+                if is_single and listed is None:
+                    key = (given.shape[1], plan)
+                    return self._replays[number].run(
+                        key, given, lambda asked: find(corpus, asked, None, plan)
+                    )
+                return find(corpus, to_card(given, corpus.device), listed, plan)
 
-                in_tiles(len(some), self._tile(number, n_open, lanes), work)
-        return done
+            return start_tiles(groups, lambda lanes: self._tile(number, n_open, lanes), found_by)
 
     def _tile(self, number: int, n_open: int, lanes: int) -> int:
         """Queries at a time: their scores fit the card, their tables half of its cache."""
@@ -108,20 +105,6 @@ class CardSearch:
         by_memory = self._room[number] // (24 * n_open + 4 * n_centroids * lanes + (1 << 16))
         by_cache = cache_bytes(corpus.device) // 2 // (n_centroids * lanes)
         return max(1, min(_MOST_QUERIES, by_memory, max(4, by_cache)))
-
-    def _collect(
-        self, number: int, done: list[tuple[list[int], torch.Tensor]], n_queries: int
-    ) -> list[Found]:
-        """Results of a card, in the order of the queries."""
-        found: list[Found] = [(np.empty(0, np.int64), np.empty(0, np.float32))] * n_queries
-        for chosen, packed in done:
-            rows, scores = packed.cpu().numpy().transpose(1, 0, 2)
-            for place, query in enumerate(chosen):
-                found[query] = (
-                    rows[place].astype(np.int64) + self.corpora[number].first,
-                    np.ascontiguousarray(scores[place]).view(np.float32),
-                )
-        return found
 
 
 def _token_ends(view: View) -> torch.Tensor:
@@ -141,20 +124,6 @@ def _open_docs(view: View, corpus: Corpus) -> npt.NDArray[np.int32] | None:
     return (rows[start:stop] - corpus.first).astype(np.int32)
 
 
-def _by_lanes(queries: Sequence[Floats]) -> dict[int, list[int]]:
-    """Places of queries by the lanes that they need."""
-    groups: dict[int, list[int]] = {}
-    for place, query in enumerate(queries):
-        groups.setdefault(lanes_for(len(query)), []).append(place)
-    return groups
-
-
-def _padded(queries: list[Floats], lanes: int) -> Floats:
-    padded = pad_queries(np.concatenate(queries), offsets_of([len(query) for query in queries]))
-    assert padded.shape[1] == lanes
-    return padded
-
-
 def _rescored(
     query: Floats, rows: Rows, view: View, stored: Addresses, device: torch.device
 ) -> Found:
@@ -171,7 +140,7 @@ def _rescored(
             ctypes.memmove(values[start:].ctypes.data, address, length * values.strides[0])
     with on(device):
         scores = score_documents(
-            torch.from_numpy(_padded([query], lanes_for(len(query)))).to(device),
+            torch.from_numpy(by_lanes([query])[0][1]).to(device),
             None,
             to_card(torch.from_numpy(values), device),
             torch.from_numpy(offsets).to(device),

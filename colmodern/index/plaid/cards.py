@@ -15,7 +15,8 @@ from colmodern.index.plaid.search import Addresses, Effort, View
 from colmodern.kernels.cuda.runtime import find_cards
 
 if TYPE_CHECKING:
-    from colmodern.index.card.plaid import CardSearch, Found
+    from colmodern.index.card.plaid import CardSearch
+    from colmodern.index.card.queries import Found
 
 
 def open_cards(device: str, memory: int | str | None) -> Cards | None:

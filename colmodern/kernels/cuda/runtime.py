@@ -64,7 +64,7 @@ def find_cards(device: str) -> tuple[torch.device, ...]:
 @cache
 def _say_why_processor() -> None:
     what = "Triton is not installed" if torch.cuda.is_available() else "torch sees no GPU"
-    _log.info("device=auto: %s, so the processor searches", what)
+    _log.info("device=auto: %s: no search kernel runs on a card", what)
 
 
 @cache

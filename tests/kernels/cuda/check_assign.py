@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernels.cuda.on_card import card
+from kernels.cuda.on_card import SLOW_IN_PART, card
 from kernels.kernel_inputs import assign_inputs
 
 from colmodern.kernels import encoding, reference_encoding
@@ -11,7 +11,7 @@ from colmodern.kernels.cuda import assign
 ON_CARD = ("centroids", "centroid_scales", "half_norms")
 
 
-@pytest.mark.parametrize("dim", [48, 64, 96, 128])
+@pytest.mark.parametrize("dim", SLOW_IN_PART)
 @pytest.mark.parametrize("kind", ["random", "equal", "ends"])
 def test_the_same_codes_as_the_processor(dim: int, kind: str) -> None:
     inputs = assign_inputs([33, 1, 127, 64, 31, 0, 2], 150, dim, dim, kind=kind)

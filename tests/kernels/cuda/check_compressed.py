@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from kernels.cuda.on_card import (
-    DIMS,
     LENGTHS,
+    SLOW_IN_PART,
     card,
     codebook_on_card,
     compressed_inputs,
@@ -23,7 +23,7 @@ DOCS = {
 }
 
 
-@pytest.mark.parametrize("dim", DIMS)
+@pytest.mark.parametrize("dim", SLOW_IN_PART)
 @pytest.mark.parametrize("n_lanes", [16, 128])
 def test_table_and_its_bytes(dim: int, n_lanes: int) -> None:
     rng = np.random.default_rng(dim)
@@ -46,7 +46,7 @@ def test_table_and_its_bytes(dim: int, n_lanes: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "int32"])
-@pytest.mark.parametrize("docs", ["all", "some"])
+@pytest.mark.parametrize("docs", ["all", pytest.param("some", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("lengths", "n_lanes"), [([5], 16), ([32, 0, 9], 32), ([100, 128], 128)])
 def test_scan(dtype: str, docs: str, lengths: list[int], n_lanes: int) -> None:
     rng = np.random.default_rng(len(lengths))
@@ -89,14 +89,19 @@ def test_scan_of_uint16_codes_above_32767() -> None:
     ("dim", "nbits", "is_shared", "docs"),
     [
         (48, 4, True, "own"),
-        (64, 4, True, "all"),
         (96, 4, True, "some"),
-        (128, 4, True, "own"),
         (48, 2, False, "all"),
-        (96, 1, False, "own"),
-        (128, 2, False, "own"),
-        (64, 8, False, "some"),
-        (128, 4, False, "all"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                (64, 4, True, "all"),
+                (128, 4, True, "own"),
+                (96, 1, False, "own"),
+                (128, 2, False, "own"),
+                (64, 8, False, "some"),
+                (128, 4, False, "all"),
+            )
+        ),
     ],
 )
 @pytest.mark.parametrize(("lengths", "n_lanes"), [([31, 1, 0], 32), ([127, 9, 70], 128)])

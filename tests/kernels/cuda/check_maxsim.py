@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernels.cuda.on_card import DEVICE, DIMS, LENGTHS, card, padded, unit
+from kernels.cuda.on_card import DEVICE, LENGTHS, SLOW_IN_PART, card, padded, unit
 
 from colmodern.kernels import reference, reference_cuda
 from colmodern.kernels.cuda import exact
@@ -23,18 +23,20 @@ def assert_scores(queries: list[int], documents: list[int], dim: int, dtype: str
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-@pytest.mark.parametrize("dim", DIMS)
+@pytest.mark.parametrize("dim", SLOW_IN_PART)
 def test_few_query_tokens(dim: int, dtype: str) -> None:
     assert_scores([31, 1, 0], LENGTHS, dim, dtype)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-@pytest.mark.parametrize("dim", [48, 128])
+@pytest.mark.parametrize("dim", SLOW_IN_PART)
 def test_many_query_tokens(dim: int, dtype: str) -> None:
     assert_scores([32, 7, 0, 33, 40], LENGTHS, dim, dtype)
 
 
-@pytest.mark.parametrize("queries", [[127], [70, 3], [65] * 3])
+@pytest.mark.parametrize(
+    "queries", [[70, 3], *(pytest.param(one, marks=pytest.mark.slow) for one in ([127], [65] * 3))]
+)
 def test_queries_of_several_blocks(queries: list[int]) -> None:
     assert_scores(queries, LENGTHS, 64, "float32")
 
@@ -64,7 +66,7 @@ def test_listed_documents(dtype: str) -> None:
         np.testing.assert_allclose(found.cpu(), expected, 0, 4e-5)
 
 
-@pytest.mark.parametrize("dim", [48, 128])
+@pytest.mark.parametrize("dim", [48, pytest.param(128, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("queries", [[20, 3], [32] * 5])
 def test_int8_documents(dim: int, queries: list[int]) -> None:
     rng = np.random.default_rng(2)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from colmodern.kernels import reference_cuda
@@ -17,7 +18,7 @@ from colmodern.ragged.embeddings import offsets_of
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 LENGTHS = [0, 1, 31, 33, 127, 64, 200]
-DIMS = [48, 64, 96, 128]
+SLOW_IN_PART = [48, *(pytest.param(dim, marks=pytest.mark.slow) for dim in (64, 96, 128))]
 
 
 def unit(rng: np.random.Generator, *shape: int) -> np.ndarray:

@@ -154,33 +154,12 @@ def scan_codes(
 
 @triton.jit(do_not_specialize=_SIZES)
 def score_tokens(
-    queries,
-    docs,
-    doc_offsets,
-    codes,
-    gains,
-    residuals,
-    table,
-    codebook,
-    constants,
-    gain_step,
-    out,
-    n_listed,
-    n_queries,
-    n_blocks,
-    per_program,
-    n_tiles,
-    DIM: tl.constexpr,
-    LANES: tl.constexpr,
-    QUERIES: tl.constexpr,
-    BLOCK: tl.constexpr,
-    LISTED: tl.constexpr,
-    MASK: tl.constexpr,
-    BYTES: tl.constexpr,
-    PADDED: tl.constexpr,
-    SPAN: tl.constexpr,
+    queries, docs, doc_offsets, codes, gains, residuals, table, codebook, constants, gain_step,
+    out, n_listed, n_queries, n_blocks, per_program, n_tiles, DIM: tl.constexpr,
+    LANES: tl.constexpr, QUERIES: tl.constexpr, BLOCK: tl.constexpr, LISTED: tl.constexpr,
+    MASK: tl.constexpr, BYTES: tl.constexpr, PADDED: tl.constexpr, SPAN: tl.constexpr,
     SHARED: tl.constexpr,
-):
+):  # fmt: skip
     """MaxSim with compressed tokens: the centroid's part from a table, the residual decoded.
 
     Each token is decoded once for all QUERIES of a program.
@@ -243,36 +222,12 @@ def score_tokens(
 
 @triton.jit(do_not_specialize=_SIZES)
 def score_decoded(
-    queries,
-    docs,
-    doc_offsets,
-    codes,
-    gains,
-    residuals,
-    centroids,
-    centroid_scales,
-    codebook,
-    codebook_scales,
-    constants,
-    gain_step,
-    out,
-    n_listed,
-    n_queries,
-    n_blocks,
-    per_program,
-    n_tiles,
-    DIM: tl.constexpr,
-    LANES: tl.constexpr,
-    QUERIES: tl.constexpr,
-    BLOCK: tl.constexpr,
-    LISTED: tl.constexpr,
-    MASK: tl.constexpr,
-    BYTES: tl.constexpr,
-    PADDED: tl.constexpr,
-    SPAN: tl.constexpr,
-    SHARED: tl.constexpr,
-    PRECISION: tl.constexpr,
-):
+    queries, docs, doc_offsets, codes, gains, residuals, centroids, centroid_scales, codebook,
+    codebook_scales, constants, gain_step, out, n_listed, n_queries, n_blocks, per_program,
+    n_tiles, DIM: tl.constexpr, LANES: tl.constexpr, QUERIES: tl.constexpr, BLOCK: tl.constexpr,
+    LISTED: tl.constexpr, MASK: tl.constexpr, BYTES: tl.constexpr, PADDED: tl.constexpr,
+    SPAN: tl.constexpr, SHARED: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
     """MaxSim with decoded tokens in float32, for the few documents whose order is the result.
 
     As score_tokens, with float32 queries and codebook, and the centroids themselves
