@@ -62,9 +62,15 @@ def unpack(wheels: Path | None, folder: Path) -> dict[str, Path]:
         files = [str(path) for path in sorted(source.glob("*.whl"))]
         if not files or source.name == "colmodern":
             continue
-        targets[source.name] = folder / source.name
+        target = folder / source.name
         command = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps"]
-        subprocess.run([*command, "--target", str(targets[source.name]), *files], check=True)
+        done = subprocess.run(
+            [*command, "--target", str(target), *files], capture_output=True, text=True
+        )
+        if done.returncode:
+            print(f"left out: {source.name} ({done.stderr.strip().splitlines()[-1]})")
+        else:
+            targets[source.name] = target
     return targets
 
 

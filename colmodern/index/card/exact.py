@@ -59,8 +59,10 @@ class CardExact:
         self._devices = devices
         self._memory = memory
         self._replays = [Replays(device) for device in devices]
+        self._streams = [_new_stream(device) for device in devices]
         self._lock = Lock()
         self._staying: list[_Piece] | None = None
+        self._room = [free_bytes(device) // 4 for device in devices]  # for scores
 
     def search(self, queries: TokenEmbeddings, k: int) -> Iterator[tuple[int, list[Found]]]:
         """Pieces of the answer: how many documents they are of, and rows and scores of each query.
@@ -71,6 +73,7 @@ class CardExact:
             groups, n = by_lanes(list(queries)), len(queries)
             if self._staying is None and self._fits():
                 self._staying = list(self._stay())
+                self._room = [free_bytes(device) // 2 for device in self._devices]
             if self._staying is not None:
                 started = [
                     self._start(number, piece, groups, k, is_single=n == 1)
@@ -156,12 +159,13 @@ class CardExact:
                 )
             device = self._devices[number % len(self._devices)]
             with on(device):
-                values = torch.from_numpy(np.array(part.values)).to(self._dtype)
+                stream = self._streams[number % len(self._devices)]
+                places = self._places[first : first + part.n_docs]
                 yield _Piece(
                     first,
-                    to_card(values, device),
-                    to_card(torch.from_numpy(part.offsets), device),
-                    to_card(self._places[first : first + part.n_docs], device),
+                    to_card(part.values, device, stream).to(self._dtype),
+                    to_card(part.offsets, device, stream),
+                    to_card(places.numpy(), device, stream),
                 )
 
     def _start(
@@ -177,10 +181,10 @@ class CardExact:
             if is_single:
                 key = (given.shape[1], n)
                 return self._replays[number].run(key, given, lambda asked: _find(piece, asked, n))
-            return _find(piece, to_card(given, device), n)
+            return _find(piece, to_card(given.numpy(), device), n)
 
         with on(device):
-            by_memory = free_bytes(device) // 2 // (24 * n_docs + (1 << 12))
+            by_memory = self._room[number] // (24 * n_docs + (1 << 12))
             tile = max(1, min(_MOST_QUERIES, by_memory))
             return start_tiles(groups, lambda lanes: tile, found_by)
 
@@ -206,3 +210,9 @@ def _find(piece: _Piece, queries: torch.Tensor, n: int) -> torch.Tensor:
     else:
         scores = score_documents(queries, rows, piece.values, piece.offsets)
     return torch.stack([rows, scores.view(torch.int32)], dim=1)
+
+
+def _new_stream(device: torch.device) -> torch.cuda.Stream | None:
+    if device.type != "cuda":
+        return None
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

@@ -6,7 +6,10 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from colmodern.errors import ResourceError
@@ -59,11 +62,26 @@ def in_tiles(n: int, tile: int, work: Callable[[int, int], None]) -> int:
     return tile
 
 
-def to_card(array: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A copy on the card that the host does not wait for."""
+def to_card(
+    array: npt.NDArray[Any], device: torch.device, stream: torch.cuda.Stream | None = None
+) -> torch.Tensor:
+    """A copy on the card that the host does not wait for.
+
+    stream: that copies, while others go on; whoever launches on the current one is held back
+    """
     if device.type != "cuda":
-        return array.to(device)
-    return array.pin_memory().to(device, non_blocking=True)
+        return torch.from_numpy(np.array(array)).to(device)
+    dtype = torch.from_numpy(np.empty(0, array.dtype)).dtype
+    pinned = torch.empty(array.shape, dtype=dtype, pin_memory=True)
+    np.copyto(pinned.numpy(), array)
+    if stream is None:
+        return pinned.to(device, non_blocking=True)
+    current = torch.cuda.current_stream(device)
+    with torch.cuda.stream(stream):
+        copy = pinned.to(device, non_blocking=True)
+    current.wait_stream(stream)
+    copy.record_stream(current)
+    return copy
 
 
 def share_out(ends: torch.Tensor, parts: int) -> list[tuple[int, int]]:

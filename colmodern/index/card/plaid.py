@@ -43,6 +43,8 @@ class CardSearch:
         self._replays = [Replays(corpus.device) for corpus in self.corpora]
         self._room = [max(1, free_bytes(device) // 2) for device in devices]
         self._lock = Lock()
+        self._open: tuple[View, list[torch.Tensor | None]] | None = None
+        self._n_views = 0
 
     def search(
         self, queries: Sequence[Floats], view: View, effort: Effort, stored: Addresses | None
@@ -54,8 +56,8 @@ class CardSearch:
         with self._lock:
             groups = by_lanes(queries)
             started = [
-                self._start(number, groups, view, effort, is_single=len(queries) == 1)
-                for number in range(len(self.corpora))
+                self._start(number, groups, listed, effort, is_single=len(queries) == 1)
+                for number, listed in enumerate(self._open_docs(view))
             ]
             # only now does the host wait
             found = [
@@ -74,28 +76,48 @@ class CardSearch:
                 for query, (rows, _) in zip(queries, joined, strict=True)
             ]
 
+    def _open_docs(self, view: View) -> list[torch.Tensor | None]:
+        """For each card None, or the rows of its documents that a view lets through.
+
+        Kept for the next search of the same view, as one of an index with deletions.
+        """
+        if self._open is None or self._open[0] is not view:
+            self._n_views += 1
+            listed: list[torch.Tensor | None] = []
+            for corpus in self.corpora:
+                docs = _open_rows(view, corpus)
+                with on(corpus.device):
+                    listed.append(None if docs is None else to_card(docs, corpus.device))
+            self._open = view, listed
+        return self._open[1]
+
     def _start(
-        self, number: int, groups: Sequence[Group], view: View, effort: Effort, *, is_single: bool
+        self,
+        number: int,
+        groups: Sequence[Group],
+        listed: torch.Tensor | None,
+        effort: Effort,
+        *,
+        is_single: bool,
     ) -> Started:
-        """Start a card on all queries."""
+        """Start a card on all queries; a single one is replayed where it can be."""
         corpus = self.corpora[number]
-        docs = _open_docs(view, corpus)
-        n_open = corpus.n_docs if docs is None else len(docs)
+        n_open = corpus.n_docs if listed is None else len(listed)
         plan = Plan(min(effort.n_candidates, n_open), min(effort.n_scored, n_open))
         plan = plan._replace(n_candidates=max(plan))
         if n_open == 0:
             return []
+        view = 0 if listed is None else self._n_views
+
+        def found_by(given: torch.Tensor) -> torch.Tensor:
+            if is_single:
+                key = (given.shape[1], plan, view)
+                return self._replays[number].run(
+                    key, given, lambda asked: find(corpus, asked, listed, plan)
+                )
+            return find(corpus, to_card(given.numpy(), corpus.device), listed, plan)
+
         with on(corpus.device):
-            listed = None if docs is None else to_card(torch.from_numpy(docs), corpus.device)
-
-            def found_by(given: torch.Tensor) -> torch.Tensor:
-                if is_single and listed is None:
-                    key = (given.shape[1], plan)
-                    return self._replays[number].run(
-                        key, given, lambda asked: find(corpus, asked, None, plan)
-                    )
-                return find(corpus, to_card(given, corpus.device), listed, plan)
-
             return start_tiles(groups, lambda lanes: self._tile(number, n_open, lanes), found_by)
 
     def _tile(self, number: int, n_open: int, lanes: int) -> int:
@@ -113,7 +135,7 @@ def _token_ends(view: View) -> torch.Tensor:
     return torch.from_numpy(offsets_of(np.concatenate([np.empty(0, np.int64), *lengths])))
 
 
-def _open_docs(view: View, corpus: Corpus) -> npt.NDArray[np.int32] | None:
+def _open_rows(view: View, corpus: Corpus) -> npt.NDArray[np.int32] | None:
     """Rows of a card's documents that may be found, None for all."""
     if view.n_open == int(view.bases[-1]):
         return None
@@ -142,7 +164,7 @@ def _rescored(
         scores = score_documents(
             torch.from_numpy(by_lanes([query])[0][1]).to(device),
             None,
-            to_card(torch.from_numpy(values), device),
+            to_card(values, device),
             torch.from_numpy(offsets).to(device),
         )
         return rows, scores[0].cpu().numpy()

@@ -45,7 +45,7 @@ class Replays:
                 del self._seen[next(iter(self._seen))]
             self._seen[key] = None
             return work(given.to(self._device))
-        recorded = self._seen[key]
+        recorded = self._seen[key] = self._seen.pop(key)  # the last used is the last to go
         if recorded is None:
             recorded = self._record(given, work)
             if recorded is None:

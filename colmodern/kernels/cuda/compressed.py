@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import torch
 
 from colmodern.kernels.cuda.exact import _FLOAT32
-from colmodern.kernels.cuda.lanes import blocks_of
+from colmodern.kernels.cuda.lanes import MOST_FLOAT32_LANES, Blocks, blocks_of
 from colmodern.kernels.cuda.launches import launch_of, per_program
 from colmodern.kernels.cuda.runtime import power_of_two
 
-_SCANNED_TOKENS = 2048  # of a program, about
-_SCORED_TOKENS = 512
+_SCANNED_TOKENS = 1024  # of a program, about
+_SCORED_TOKENS = 256
 
 
 class Codebook(NamedTuple):
@@ -70,7 +70,7 @@ def centroid_table(
     """
     from colmodern.kernels.cuda.programs.compressed import centroid_table as kernel
 
-    blocks, n = blocks_of(*queries.shape[:2]), len(centroids)
+    blocks, n = blocks_of(len(queries), queries.shape[1]), len(centroids)
     n_columns = blocks.n * blocks.lanes
     launch = launch_of("centroid_table", queries.device)
     n_programs = -(-n // launch.block)
@@ -148,7 +148,7 @@ def scan_codes(
     launch = launch_of("scan_codes", device)
     tile = blocks.tile(launch.rows)
     n_tiles = -(-blocks.n // tile)
-    each = per_program(n_all, len(tokens.codes), n_tiles, _SCANNED_TOKENS, device)
+    each = per_program(n_docs, len(tokens.codes) / n_all, n_tiles, _SCANNED_TOKENS, device)
     kernel[(n_tiles * -(-n_docs // each),)](
         docs if docs is not None else tokens.doc_offsets,
         tokens.doc_offsets,
@@ -194,9 +194,9 @@ def score_tokens(
     if codebook.scales is not None:
         queries = queries * codebook.scales
     name = "score_tokens" if docs is not None and docs.dim() == 2 else "score_tokens_shared"
-    blocks = blocks_of(*queries.shape[:2])
+    blocks = blocks_of(len(queries), queries.shape[1])
     arguments = (table, codebook.entries, blocks.spread(constants), gain_step)
-    return _score(kernel, name, queries.half(), docs, tokens, arguments, codebook)
+    return _score(kernel, name, blocks, queries.half(), docs, tokens, arguments, codebook)
 
 
 def score_decoded(
@@ -212,19 +212,28 @@ def score_decoded(
     """As score_tokens in float32, and with the centroids themselves; codebook entries in float32."""
     from colmodern.kernels.cuda.programs.compressed import score_decoded as kernel
 
-    blocks = blocks_of(*queries.shape[:2])
+    blocks = blocks_of(len(queries), queries.shape[1], MOST_FLOAT32_LANES)
     scales = codebook.scales if codebook.scales is not None else gain_step
     arguments = (
         centroids, centroid_scales, codebook.entries, scales, blocks.spread(constants), gain_step,
     )  # fmt: skip
     return _score(
-        kernel, "score_decoded", queries, docs, tokens, arguments, codebook, PRECISION=_FLOAT32
+        kernel,
+        "score_decoded",
+        blocks,
+        queries,
+        docs,
+        tokens,
+        arguments,
+        codebook,
+        PRECISION=_FLOAT32,
     )
 
 
 def _score(
     kernel: Any,
     name: str,
+    blocks: Blocks,
     queries: torch.Tensor,
     docs: torch.Tensor | None,
     tokens: Tokens,
@@ -233,7 +242,7 @@ def _score(
     **constexprs: Any,
 ) -> torch.Tensor:
     """What both scores of tokens have in common; arguments: between the tokens and ``out``."""
-    device, blocks = queries.device, blocks_of(*queries.shape[:2])
+    device = queries.device
     listed = 0 if docs is None else docs.dim()
     n_all = len(tokens.doc_offsets) - 1
     n_docs = n_all if docs is None else docs.shape[-1]
@@ -243,7 +252,7 @@ def _score(
     launch = launch_of(name, device)
     tile = 1 if listed == 2 else blocks.tile(launch.rows)
     n_tiles = -(-blocks.n // tile)
-    each = per_program(n_all, len(tokens.codes), n_tiles, _SCORED_TOKENS, device)
+    each = per_program(n_docs, len(tokens.codes) / n_all, n_tiles, _SCORED_TOKENS, device)
     n_bytes = tokens.residuals.shape[1]
     span = codebook.entries.shape[2]
     kernel[(n_tiles * -(-n_docs // each),)](

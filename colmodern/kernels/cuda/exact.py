@@ -10,12 +10,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from colmodern.kernels.cuda.lanes import blocks_of, pad_queries
+from colmodern.kernels.cuda.lanes import (
+    MOST_FLOAT32_LANES,
+    MOST_LANES,
+    blocks_of,
+    pad_queries,
+)
 from colmodern.kernels.cuda.launches import launch_of, per_program
 from colmodern.kernels.cuda.runtime import power_of_two
 from colmodern.kernels.reference import Floats, Offsets
 
-_TOKENS = 1024  # of a program, about
+# of a program, about: the more queries it loads first, the more documents it should read
+_TOKENS_OF_FEW, _TOKENS_OF_MANY = 256, 1024
 _FLOAT32 = "tf32x3"  # three products of 19 bits: as exact as float32, on the matrix unit
 _MANY_ROWS = 128  # query tokens from which they are the rows of the matrix unit
 
@@ -62,7 +68,9 @@ def score_documents(
 
     Returns (n_queries, n) float32.
     """
-    blocks = blocks_of(*queries.shape[:2])
+    is_float32 = queries.dtype == torch.float32
+    most = MOST_FLOAT32_LANES if is_float32 else MOST_LANES
+    blocks = blocks_of(len(queries), queries.shape[1], most)
     listed = 0 if docs is None else docs.dim()
     n_docs = len(doc_offsets) - 1 if docs is None else docs.shape[-1]
     out = torch.zeros((blocks.n, n_docs), dtype=torch.float32, device=queries.device)
@@ -71,13 +79,13 @@ def score_documents(
     is_many = listed < 2 and blocks.n * blocks.lanes >= _MANY_ROWS
     name = "maxsim_many" if is_many else "maxsim_few"
     kernel = _kernel(name)
-    name += "_float32" if queries.dtype == torch.float32 else ""
+    name += "_float32" if is_float32 else ""
     launch = launch_of(name, queries.device)
     tile = 1 if listed == 2 else blocks.tile(launch.rows)
     n_tiles = -(-blocks.n // tile)
-    each = per_program(
-        len(doc_offsets) - 1, len(doc_values), n_tiles, _TOKENS, queries.device
-    )  # fmt: skip
+    mean = len(doc_values) / (len(doc_offsets) - 1)
+    tokens = _TOKENS_OF_MANY if is_many else _TOKENS_OF_FEW
+    each = per_program(n_docs, mean, n_tiles, tokens, queries.device)
     kernel[(n_tiles * -(-n_docs // each),)](
         queries.contiguous(),
         docs if docs is not None else doc_offsets,

@@ -12,6 +12,7 @@ from colmodern.kernels.reference import Floats, Offsets
 
 FEWEST_LANES = 16  # the matrix unit takes no fewer columns
 MOST_LANES = 64  # of a block; longer queries are several
+MOST_FLOAT32_LANES = 32  # where products are float32: with more, registers spill
 
 
 def pad_queries(values: Floats, offsets: Offsets) -> np.ndarray:
@@ -60,7 +61,7 @@ class Blocks(NamedTuple):
         return scores.reshape(-1, self.each, scores.shape[1]).sum(dim=1)
 
 
-def blocks_of(n_queries: int, n_lanes: int) -> Blocks:
+def blocks_of(n_queries: int, n_lanes: int, most: int = MOST_LANES) -> Blocks:
     """How queries of so many lanes are cut; their values are only seen in another shape."""
-    lanes = min(n_lanes, MOST_LANES)
+    lanes = min(n_lanes, most)
     return Blocks(n_queries * (n_lanes // lanes), lanes, n_lanes // lanes)

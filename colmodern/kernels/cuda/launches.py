@@ -20,7 +20,7 @@ import torch
 from colmodern.files import user_cache, write_json
 from colmodern.kernels.cuda.runtime import multiprocessors
 
-_PROGRAMS = 16  # a multiprocessor, at least, before a program takes more documents
+_PROGRAMS = 32  # a multiprocessor, at least, before a program takes more documents
 _SOURCES = ("launches", "programs/maxsim", "programs/compressed", "programs/assign")
 
 
@@ -96,12 +96,12 @@ def tune(
     return LAUNCHES[kernel][tuned[kernel]]
 
 
-def per_program(n_docs: int, n_tokens: int, n_tiles: int, tokens: int, device: torch.device) -> int:
-    """Documents of a program: some thousand tokens, while every multiprocessor has many programs.
+def per_program(n_docs: int, mean: float, n_tiles: int, tokens: int, device: torch.device) -> int:
+    """Documents of a program: ``tokens`` in all, while every multiprocessor has many programs.
 
-    n_docs, n_tokens: of what is scored; n_tiles: programs that share each document
+    n_docs: to score; mean: tokens of a document; n_tiles: programs that share each document
     """
-    wanted = tokens * n_docs // max(1, n_tokens)
+    wanted = int(tokens / max(mean, 1.0))
     most = n_docs * n_tiles // (_PROGRAMS * multiprocessors(device))
     return max(1, min(wanted, most))
 

@@ -52,7 +52,7 @@ def test_embeddings_that_do_not_fit_pass_through(caplog: pytest.LogCaptureFixtur
     given = documents("float16")
     expected = ExactIndex(given).search_batch(QUERIES, 6)
     for device in ("cuda", *several_cards()):
-        tight = ExactIndex(given, memory_budget=30_000, device=device)
+        tight = ExactIndex(given, memory_budget=60_000, device=device)
         with caplog.at_level(logging.WARNING):
             for found, others in zip(tight.search_batch(QUERIES, 6), expected, strict=True):
                 assert_alike(found, others)
