@@ -12,7 +12,6 @@ import numpy.typing as npt
 import torch
 
 from colmodern.codecs.codec import Codec
-from colmodern.codecs.residuals import shared_weights
 from colmodern.errors import ResourceError
 from colmodern.index.card.memory import budget, on
 from colmodern.index.plaid.search import View
@@ -21,6 +20,7 @@ from colmodern.kernels.cuda.compressed import Codebook, Tokens
 
 _log = logging.getLogger(__name__)
 _PIECE = 1 << 22  # tokens that are copied at a time
+_PIECE_DOCS = 1 << 17  # documents whose vectors are
 _LEVELS = 128.0  # a power of two: int8 levels over it are exact in float16
 
 
@@ -31,7 +31,7 @@ class Corpus:
     tokens: of these documents; residuals maybe in pinned memory of the host
     centroids: (n_centroids, dim) int8; scales: (n_centroids,) float32
     longest: of all centroids and residuals; near_*: divided by it, so that float16 holds them
-    vectors: (n_docs, dim) whose product with a query's sum is added to every score, or None
+    vectors: (n_docs, dim) float32, whose product with a query's sum is added to every score
     """
 
     device: torch.device
@@ -46,7 +46,7 @@ class Corpus:
     near_scales: torch.Tensor
     near_gain_step: torch.Tensor
     near_codebook: Codebook
-    vectors: torch.Tensor | None
+    vectors: torch.Tensor
 
     @property
     def n_docs(self) -> int:
@@ -78,13 +78,14 @@ def _tokens(view: View, first: int, last: int, device: torch.device, memory: int
     runs = list(_runs(view, first, last))
     n_tokens = sum(stop - start for _, start, stop, _ in runs)
     codec = view.codec.codec
-    n_bytes, code_bytes = len(codec.codebook), codec.code_dtype.itemsize
+    n_bytes, code_bytes = len(codec.residuals.codebook), codec.code_dtype.itemsize
     offsets = np.zeros(last - first + 1, np.int64)
     lengths = [np.diff(segment.doc_offsets[rows]) for segment, _, _, rows in runs]
     if lengths:
         np.cumsum(np.concatenate(lengths), out=offsets[1:])
     room = budget(device, memory)
-    needed = n_tokens * (code_bytes + 1) + offsets.nbytes + codec.centroids.rows.nbytes
+    per_doc = 8 + 4 * codec.dim  # an offset and a vector
+    needed = n_tokens * (code_bytes + 1) + (last - first) * per_doc + codec.centroids.rows.nbytes
     if needed > room:
         raise ResourceError(
             f"the codes of {n_tokens:,} tokens take {needed:,} bytes, but {room:,} may be used on "
@@ -129,20 +130,23 @@ def _runs(view: View, first: int, last: int) -> Iterator[tuple[Segment, int, int
             yield segment, tokens[0], tokens[1], slice(start, stop + 1)
 
 
-def _vectors(view: View, first: int, last: int, device: torch.device) -> torch.Tensor | None:
-    """What a segment may say of whole documents: (n_docs, dim) ``vectors``."""
-    parts = []
+def _vectors(view: View, first: int, last: int, device: torch.device) -> torch.Tensor:
+    """(n_docs, dim) float32 decoded document vectors."""
+    quantizer = view.codec.codec.documents
+    vectors = torch.empty((last - first, view.codec.codec.dim), device=device)
+    at = 0
     for segment, _, _, rows in _runs(view, first, last):
-        vectors = getattr(segment, "vectors", None)
-        if vectors is None:
-            return None
-        parts.append(_tensor(vectors[rows.start : rows.stop - 1]).to(device))
-    return torch.cat(parts) if parts else None
+        for begin in range(rows.start, rows.stop - 1, _PIECE_DOCS):
+            some = slice(begin, min(begin + _PIECE_DOCS, rows.stop - 1))
+            decoded = quantizer.decode(segment.doc_gains[some], segment.doc_vectors[some])
+            vectors[at : at + len(decoded)] = _tensor(decoded).to(device)
+            at += len(decoded)
+    return vectors
 
 
 def _codec(codec: Codec, device: torch.device) -> dict[str, Any]:
     norms = np.sqrt(2 * codec.centroids.half_norms)
-    longest = max(float(norms.max(initial=0.0)), 255 * codec.gain_step, 1e-12)
+    longest = max(float(norms.max(initial=0.0)), 255 * codec.residuals.gain_step, 1e-12)
 
     def card(array: npt.ArrayLike, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         return _tensor(np.asarray(array)).to(device=device, dtype=dtype)
@@ -152,20 +156,20 @@ def _codec(codec: Codec, device: torch.device) -> dict[str, Any]:
         "centroids": card(codec.centroids.rows, torch.int8),
         "scales": card(scales),
         "mean": card(codec.mean),
-        "gain_step": card(np.array([codec.gain_step])),
-        "codebook": Codebook(card(codec.codebook), None),
+        "gain_step": card(np.array([codec.residuals.gain_step])),
+        "codebook": Codebook(card(codec.residuals.codebook), None),
         "longest": longest,
         "near_scales": card(scales / np.float32(longest)),
-        "near_gain_step": card(np.array([codec.gain_step / longest])),
+        "near_gain_step": card(np.array([codec.residuals.gain_step / longest])),
         "near_codebook": _near_codebook(codec, card),
     }
 
 
 def _near_codebook(codec: Codec, card: Any) -> Codebook:
     """In float16; where all dimensions share 16 levels, one small table serves all bytes."""
-    shared = shared_weights(codec.codebook)
+    shared = codec.residuals.shared
     if shared is None:
-        return Codebook(card(codec.codebook, torch.float16), None)
+        return Codebook(card(codec.residuals.codebook, torch.float16), None)
     levels, scales = shared
     bytes_ = np.arange(256)
     entries = np.stack([levels[bytes_ & 15], levels[bytes_ >> 4]], axis=1) / _LEVELS

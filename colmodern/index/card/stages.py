@@ -31,7 +31,7 @@ class _Asked(NamedTuple):
     """Queries, (n, n_lanes, dim) float32, and the same with the longest token of length 1.
 
     constants: what the corpus mean adds to a score; near_constants: in the units of near
-    terms: (n, n_docs) what a document's own vector adds, or None
+    terms: (n, n_docs) what a document's own vector adds
     """
 
     queries: torch.Tensor
@@ -39,7 +39,7 @@ class _Asked(NamedTuple):
     constants: torch.Tensor
     near_constants: torch.Tensor
     units: torch.Tensor
-    terms: torch.Tensor | None
+    terms: torch.Tensor
 
 
 def find(
@@ -96,7 +96,7 @@ def _prepare(corpus: Corpus, queries: torch.Tensor) -> _Asked:
     units = queries.norm(dim=2).amax(dim=1).clamp_min(1e-12)
     sums = queries.sum(dim=1)
     constants = sums @ corpus.mean
-    terms = None if corpus.vectors is None else sums @ corpus.vectors.float().T
+    terms = sums @ corpus.vectors.T
     near = queries / units[:, None, None]
     units = units * corpus.longest
     return _Asked(queries, near, constants, constants / units, units, terms)
@@ -106,8 +106,6 @@ def _with_terms(
     scores: torch.Tensor, asked: _Asked, docs: torch.Tensor | None, units: torch.Tensor | None
 ) -> torch.Tensor:
     """Scores with what the documents' own vectors add, in the units of the scores."""
-    if asked.terms is None:
-        return scores
     terms = asked.terms
     if docs is not None:
         terms = terms.gather(1, docs.long().expand(scores.shape))

@@ -110,7 +110,7 @@ def test_residuals_that_do_not_fit_stay_with_the_host(
     four_bits: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     roomy = PlaidIndex.load(four_bits, device="cuda").search(QUERIES[1], 5)
-    tight = PlaidIndex.load(four_bits, device="cuda", device_memory=20_000)
+    tight = PlaidIndex.load(four_bits, device="cuda", device_memory=35_000)
     with caplog.at_level(logging.WARNING):
         assert_alike(tight.search(QUERIES[1], 5), roomy)
     assert "pinned memory" in caplog.text
@@ -142,26 +142,6 @@ def test_out_of_memory_halves_the_tile_and_goes_on(
     fits = 0
     with pytest.raises(ResourceError, match="no memory left for one query"):
         index.search(QUERIES[4], 5)
-
-
-@pytest.mark.slow
-def test_a_document_vector_adds_its_product_with_the_query(
-    four_bits: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    index = PlaidIndex.load(four_bits, device="cuda")
-    plain = {doc.doc_id: doc.score for doc in index.search(QUERIES[1], N, n_candidates=N)}
-    vectors = np.random.default_rng(0).normal(size=(N, 48)).astype(np.float32) / 7
-    index = PlaidIndex.load(four_bits, device="cuda")
-    for segment in index._state.opened.segments:
-        object.__setattr__(segment, "vectors", vectors)
-    asked = QUERIES[1].astype(np.float32).sum(axis=0)
-    expected = {name: plain[name] + asked @ vectors[i] for i, name in enumerate(names(N))}
-    for options in (THREE_STAGES, {"n_candidates": N}):
-        found = index.search(QUERIES[1], 5, **options)
-        best = sorted(expected.values(), reverse=True)[:5]
-        np.testing.assert_allclose([doc.score for doc in found], best, 0, 1e-3)
-        for doc in found:
-            assert doc.score == pytest.approx(expected[doc.doc_id], abs=1e-3)
 
 
 @pytest.mark.parametrize("with_ids", [True, pytest.param(False, marks=pytest.mark.slow)])
