@@ -5,15 +5,26 @@
     python experiments/benchmarks/gpu.py --wheels WHEELS --search         # peers and whole searches
     python experiments/benchmarks/gpu.py --device cpu                     # no card: the interpreter
 
-Nothing comes from the network. WHEELS holds a folder of wheels for each peer, with what the
-machine lacks of their needs: ``kernels`` (late-interaction-kernels 0.4.5, flash-maxsim 0.3.0),
-``fast-plaid``, ``xtr-warp``, ``colsearch`` (with latence-shard-engine); each is unpacked to a target
-of its own. A peer that cannot be imported is left out with its reason. On a bare machine with
-torch, Triton and numba, colmodern itself needs faiss-cpu, pydantic, ir_measures, click and rich;
-carried as wheels in WHEELS/colmodern, the whole is
+Nothing comes from the network. WHEELS holds a folder of wheels for each peer, with what the machine
+lacks of its needs; each is unpacked to a target of its own, and what cannot be is left out with its
+reason. On a machine with Python 3.12, torch, Triton, numba and scipy, which another one with a
+network prepares:
+
+    get="python -m pip download --no-deps --only-binary=:all: --python-version 3.12 --implementation cp
+      --platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 --platform manylinux_2_17_x86_64
+      --platform manylinux2014_x86_64"
+    $get -d WHEELS/colmodern faiss-cpu pydantic==2.14.3 pydantic-core==2.50.4 annotated-types
+      typing-inspection click rich
+    $get -d WHEELS/kernels late-interaction-kernels==0.4.5 flash-maxsim==0.3.0
+    $get -d WHEELS/fast-plaid fast-plaid==1.7.0.2110 fastkmeans==0.5.0 usearch
+    $get -d WHEELS/xtr-warp xtr-warp-rs==2.1.0.2110 duckdb
+    $get -d WHEELS/colsearch colsearch==0.1.7 latence-shard-engine==0.1.6 bm25s PyStemmer
+
+and there, from the root of the repository,
 
     python -m pip install -q --no-index --no-deps --target /tmp/site WHEELS/colmodern/*.whl
-    PYTHONPATH=/tmp/site:. python experiments/benchmarks/gpu.py --tune --wheels WHEELS --search
+    export PYTHONPATH=/tmp/site:.
+    python experiments/benchmarks/gpu.py --tune --wheels WHEELS --search --results OUT
 
 Times are medians: ``ms`` of the card alone, ``wall ms`` of a caller that waits for the result.
 ``share`` is of what the same run measured: bytes that have to be read over the bandwidth of a copy,

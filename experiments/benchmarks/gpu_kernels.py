@@ -232,6 +232,8 @@ def _compressed(device: torch.device, sizes: Sizes) -> Iterator[Work]:
             truth=lambda q=queries, o=own: _truth_of_tokens(q, o, tokens, centroids, scales, codebook, step),
             peers=peers_of_residuals(queries, tokens, centroids, sizes) if n == 1 else (),
         )  # fmt: skip
+        if n == 1:
+            yield _from_host(queries, own, tokens, table, codebook, step, constants)
         shared = own[0].contiguous()
         yield Work(
             "compressed tokens, shared",
@@ -244,6 +246,32 @@ def _compressed(device: torch.device, sizes: Sizes) -> Iterator[Work]:
                 q, o.expand(len(q), -1), tokens, centroids, scales, codebook, step
             ),
         )  # fmt: skip
+
+
+def _from_host(
+    queries: torch.Tensor,
+    own: torch.Tensor,
+    tokens: compressed.Tokens,
+    table: torch.Tensor,
+    codebook: compressed.Codebook,
+    step: torch.Tensor,
+    constants: torch.Tensor,
+) -> Work:
+    """Residuals of a corpus that is larger than the card: read through the bus by the kernel."""
+    residuals = tokens.residuals.cpu()
+    on_host = residuals.pin_memory() if torch.cuda.is_available() else residuals
+    parts = tokens._replace(residuals=on_host)
+    arguments = (table, codebook, step, constants)
+    lengths = tokens.doc_offsets[1:] - tokens.doc_offsets[:-1]
+    return Work(
+        "compressed tokens, residuals in pinned memory",
+        f"1 x {_QUERY_TOKENS}, {own.shape[1]} documents, 4 bits",
+        (),
+        lambda: compressed.score_tokens(queries, own, parts, *arguments),
+        tokens=int(lengths[own.long()].sum()),
+        tolerance=1e-3,
+        truth=lambda: compressed.score_tokens(queries, own, tokens, *arguments),
+    )
 
 
 def _truth_of_codes(tokens: compressed.Tokens, table: torch.Tensor, n: int) -> torch.Tensor:

@@ -73,9 +73,9 @@ def score_documents(
     blocks = blocks_of(len(queries), queries.shape[1], most)
     listed = 0 if docs is None else docs.dim()
     n_docs = len(doc_offsets) - 1 if docs is None else docs.shape[-1]
-    out = torch.zeros((blocks.n, n_docs), dtype=torch.float32, device=queries.device)
+    out = torch.empty((blocks.n, n_docs), device=queries.device)
     if out.numel() == 0 or len(doc_values) == 0:
-        return blocks.join(out)
+        return blocks.join(out.zero_())
     is_many = listed < 2 and blocks.n * blocks.lanes >= _MANY_ROWS
     name = "maxsim_many" if is_many else "maxsim_few"
     kernel = _kernel(name)

@@ -1,7 +1,8 @@
 """Compressed tokens in Triton: centroid tables, their scan, and residuals decoded in registers.
 
 As in ``maxsim.py``, the last block of a document reads its last token again, and offsets are
-int64. Document tokens are the rows of the matrix unit: decoded values can go there from registers,
+int64. What kernels have in common is written out in each: a call would cost the interpreter of Triton
+milliseconds. Document tokens are the rows of the matrix unit: decoded values can go there from registers,
 and each thread keeps its own maxima until the document ends.
 """
 
