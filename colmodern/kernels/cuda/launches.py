@@ -109,8 +109,9 @@ def per_program(n_docs: int, mean: float, n_tiles: int, tokens: int, device: tor
 @cache
 def _tuned(device: torch.device) -> dict[str, int]:
     """Places in LAUNCHES by kernel; what cannot be read counts as never tuned."""
+    path = _file(device)
     try:
-        found: Any = json.loads(_file(device).read_text())
+        found: Any = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
     is_sound = isinstance(found, dict) and all(
@@ -129,4 +130,4 @@ def _file(device: torch.device) -> Path:
 
 
 def _sources() -> Iterable[Path]:
-    return (Path(__file__).with_name(f"{name}.py") for name in _SOURCES)
+    return (Path(__file__).parent / f"{name}.py" for name in _SOURCES)
