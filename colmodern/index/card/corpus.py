@@ -29,6 +29,7 @@ class Corpus:
     """Documents first to first + n_docs of a view.
 
     tokens: of these documents; residuals maybe in pinned memory of the host
+    distinct: each document's codes once, ascending, for scans: the same maxima from fewer of them
     centroids: (n_centroids, dim) int8; scales: (n_centroids,) float32
     longest: of all centroids and residuals; near_*: divided by it, so that float16 holds them
     vectors: (n_docs, dim) float32, whose product with a query's sum is added to every score
@@ -37,6 +38,7 @@ class Corpus:
     device: torch.device
     first: int
     tokens: Tokens
+    distinct: Tokens
     centroids: torch.Tensor
     scales: torch.Tensor
     mean: torch.Tensor
@@ -65,10 +67,12 @@ def upload(
     """
     codec = view.codec.codec
     with on(device):
+        tokens = _tokens(view, first, last, device, memory)
         return Corpus(
             device=device,
             first=first,
-            tokens=_tokens(view, first, last, device, memory),
+            tokens=tokens,
+            distinct=distinct_codes(tokens, len(codec.centroids.rows)),
             vectors=_vectors(view, first, last, device),
             **_codec(codec, device),
         )
@@ -84,8 +88,10 @@ def _tokens(view: View, first: int, last: int, device: torch.device, memory: int
     if lengths:
         np.cumsum(np.concatenate(lengths), out=offsets[1:])
     room = budget(device, memory)
-    per_doc = 8 + 4 * codec.dim  # an offset and a vector
-    needed = n_tokens * (code_bytes + 1) + (last - first) * per_doc + codec.centroids.rows.nbytes
+    per_doc = 2 * 8 + 4 * codec.dim  # offsets and a vector
+    needed = (
+        n_tokens * (2 * code_bytes + 1) + (last - first) * per_doc + codec.centroids.rows.nbytes
+    )
     if needed > room:
         raise ResourceError(
             f"the codes of {n_tokens:,} tokens take {needed:,} bytes, but {room:,} may be used on "
@@ -119,6 +125,29 @@ def _tokens(view: View, first: int, last: int, device: torch.device, memory: int
             residuals[place] = _tensor(segment.residuals[begin:end]).to(residuals.device)
             at = place.stop
     return Tokens(torch.from_numpy(offsets).to(device), codes, gains, residuals)
+
+
+def distinct_codes(tokens: Tokens, n_centroids: int) -> Tokens:
+    """The same documents with each code once, ascending; without gains and residuals."""
+    ends = tokens.doc_offsets.cpu()
+    device, n_docs = tokens.codes.device, len(ends) - 1
+    counts = torch.zeros(n_docs, dtype=torch.int64, device=device)
+    parts = [tokens.codes[:0]]
+    first = 0
+    while first < n_docs:
+        within = int(torch.searchsorted(ends, ends[first] + _PIECE, right=True)) - 1
+        last = min(max(within, first + 1), n_docs)
+        codes = tokens.codes[int(ends[first]) : int(ends[last])].long() & tokens.mask
+        lengths = torch.diff(tokens.doc_offsets[first : last + 1])
+        owners = torch.repeat_interleave(torch.arange(last - first, device=device), lengths)
+        pairs = torch.unique(owners * n_centroids + codes)  # ascending
+        owners = pairs // n_centroids
+        counts[first:last] = torch.bincount(owners, minlength=last - first)
+        parts.append((pairs - owners * n_centroids).to(tokens.codes.dtype))
+        first = last
+    offsets = torch.zeros(n_docs + 1, dtype=torch.int64, device=device)
+    torch.cumsum(counts, 0, out=offsets[1:])
+    return Tokens(offsets, torch.cat(parts), tokens.gains[:0], tokens.residuals[:0])
 
 
 def _runs(view: View, first: int, last: int) -> Iterator[tuple[Segment, int, int, slice]]:

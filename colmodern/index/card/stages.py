@@ -60,7 +60,7 @@ def find(
         if plan.n_candidates < n_open:
             as_bytes = table_to_bytes(table, lows, highs, queries.shape[1])
             scores = scan_codes(
-                docs, corpus.tokens, as_bytes, asked.near_constants, queries.shape[1]
+                docs, corpus.distinct, as_bytes, asked.near_constants, queries.shape[1]
             )
             scores = _with_terms(scores, asked, docs, asked.units)
             own = _best(scores, docs, plan.n_candidates)
