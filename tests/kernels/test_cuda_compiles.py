@@ -80,7 +80,8 @@ def build(name: str, launch: Launch, lanes: int, capability: int, **other: Any) 
     }
     used = {argument: constants[argument] for argument in signature if argument in constants}
     source = ASTSource(fn=program, signature=signature, constexprs=used, attrs=aligned)
-    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=launch.options)
+    options = {**launch.options, "enable_fp_fusion": name != "assign_tiles"}
+    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
 
 
 def spilled(compiled: Any, folder: Path) -> int:
@@ -126,3 +127,9 @@ def test_matrix_units_do_the_products() -> None:
     for name in ("maxsim_few", "maxsim_many", "score_tokens", "assign_tiles"):
         assert "wgmma" in build(name, LAUNCHES[name][0], 32, 90).asm["ptx"], name
     assert set(_PROGRAMS) == set(LAUNCHES)
+
+
+def test_assignment_rounds_each_step_as_the_processor_does() -> None:
+    text = build("assign_tiles", LAUNCHES["assign_tiles"][0], 32, 90).asm["ptx"]
+    assert "mul" in text
+    assert "fma" not in text
