@@ -20,7 +20,8 @@ class Reranker:
     """Orders documents by MaxSim with a query.
 
     model: an Encoder, or what Encoder.from_pretrained takes
-    options: further arguments of Encoder.from_pretrained, as ``document_length=8192``
+    options: further arguments of Encoder.from_pretrained, as ``document_length=8192`` or
+    ``device="cuda"``, where documents are then also scored
     """
 
     def __init__(self, model: Encoder | str | Path, **options: Any) -> None:

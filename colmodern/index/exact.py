@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from colmodern.config.units import parse_bytes
-from colmodern.errors import InputError, ResourceError
-from colmodern.index.ranking import TopK
+from colmodern.errors import InputError, MissingExtraError, ResourceError
+from colmodern.index.ranking import TopK, places_of
+from colmodern.kernels.cuda.runtime import find_cards
 from colmodern.kernels.device import pick_device
 from colmodern.kernels.exact import maxsim_scores
 from colmodern.progress import Progress, Silent
@@ -18,7 +22,12 @@ from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import ScoredDoc
 
+if TYPE_CHECKING:
+    from colmodern.index.card.exact import CardExact
+
+_log = logging.getLogger(__name__)
 _QUERY_TOKENS_AT_ONCE = 1024  # wide enough for the matrix product to be the only cost
+_MEMORY = 1 << 30  # bytes
 _BYTES_PER_SCORE = 8  # a float32 score of a query and a document, and its copy while ranking
 
 
@@ -27,8 +36,10 @@ class ExactIndex:
 
     embeddings: TokenEmbeddings in memory, or an EmbeddingStore that is mapped from disk
     doc_ids: (n_docs,) unique strings; default "0", "1", ...
-    memory_budget: bytes, or text as "512M" or "2G", for copies and similarities at one time
-    device: "auto", "cpu", "cuda" or "cuda:N"
+    memory_budget: bytes, or text as "512M" or "2G", for copies and similarities at one time; on a
+    card, for all that is there; default 1G, and on a card most of what is free
+    device: "auto", "cpu", "cuda", "cuda:N", or cards that share the documents as "cuda:0,cuda:1";
+    a card without Triton is used through torch, which is slower
 
     Raises InputError when ids are missing or repeat, ResourceError when the budget is too
     small for the longest document.
@@ -39,15 +50,16 @@ class ExactIndex:
         embeddings: TokenEmbeddings | EmbeddingStore,
         doc_ids: Sequence[str] | None = None,
         *,
-        memory_budget: int | str = "1G",
+        memory_budget: int | str | None = None,
         device: str = "cpu",
     ) -> None:
         self.embeddings = embeddings
         self.doc_ids = (
             [str(i) for i in range(embeddings.n_docs)] if doc_ids is None else list(doc_ids)
         )
-        self.device = pick_device(device)
-        self._memory = parse_bytes(memory_budget, name="memory_budget")
+        cards, self.device = _cards_of(device)
+        asked = None if memory_budget is None else parse_bytes(memory_budget, name="memory_budget")
+        self._memory = _MEMORY if asked is None else asked
         if len(self.doc_ids) != embeddings.n_docs:
             raise InputError(
                 f"doc_ids has {len(self.doc_ids)} entries for {embeddings.n_docs} documents; "
@@ -57,10 +69,15 @@ class ExactIndex:
             raise InputError("doc_ids has ids that are not strings; pass str(id)")
         if len(set(self.doc_ids)) != len(self.doc_ids):
             raise InputError("doc_ids has repeated ids; make them unique")
+        self._on_cards = self._with_cards(cards, asked) if cards else None
 
     @classmethod
     def load(
-        cls, shard_folder: Path | str, *, memory_budget: int | str = "1G", device: str = "cpu"
+        cls,
+        shard_folder: Path | str,
+        *,
+        memory_budget: int | str | None = None,
+        device: str = "cpu",
     ) -> ExactIndex:
         """Open a folder of encoded shards without reading it.
 
@@ -90,6 +107,12 @@ class ExactIndex:
         best = TopK(queries.n_docs, int(k), self.doc_ids)
         progress = progress or Silent()
         progress.start("search", self.embeddings.n_docs, unit="documents")
+        if self._on_cards is not None and queries.n_docs:
+            for n_docs, found in self._on_cards.search(queries, int(k)):
+                best.add_found(found)
+                progress.advance(n_docs)
+            progress.finish()
+            return best.results()
         tile = max(1, min(_QUERY_TOKENS_AT_ONCE, queries.n_tokens))
         n_tokens = max(1, self._for_tokens // (self._bytes_per_token + 12 * tile))
         n_docs = max(1, self._memory // 8 // (_BYTES_PER_SCORE * queries.n_docs + 16))
@@ -108,6 +131,11 @@ class ExactIndex:
             progress.advance(documents.n_docs)
         progress.finish()
         return best.results()
+
+    def _with_cards(self, cards: Sequence[torch.device], memory: int | None) -> CardExact:
+        from colmodern.index.card.exact import CardExact
+
+        return CardExact(self.embeddings, places_of(self.doc_ids), cards, memory)
 
     def _similarities(self, n_tokens: int) -> int:
         """float32 similarities that fit beside a chunk of ``n_tokens``."""
@@ -129,3 +157,14 @@ class ExactIndex:
     @property
     def _bytes_per_token(self) -> int:
         return self.embeddings.dim * (4 + 2) + 16  # float32 copy, stored form, bookkeeping
+
+
+def _cards_of(device: str) -> tuple[tuple[torch.device, ...], str]:
+    """Cards for the kernels in Triton, and the device that torch uses where there are none."""
+    if isinstance(device, str) and (device == "auto" or device.startswith("cuda")):
+        try:
+            if cards := find_cards(device):
+                return cards, device
+        except MissingExtraError as error:
+            _log.warning("exact search goes through torch, which is slower: %s", error)
+    return (), pick_device(device)

@@ -20,17 +20,22 @@ class TopK:
         self._k = k
         self._doc_ids = doc_ids
         # a document's place among all ids in sorted order decides ties
-        self._places = np.empty(len(doc_ids), np.int64)
-        self._places[sorted(range(len(doc_ids)), key=doc_ids.__getitem__)] = np.arange(len(doc_ids))
+        self._places = places_of(doc_ids)
         self._indices = [np.empty(0, np.int64)] * n_queries
         self._scores = [np.empty(0, np.float32)] * n_queries
 
     def add(self, first_doc: int, scores: npt.NDArray[np.float32]) -> None:
         """Consider documents first_doc, first_doc + 1, ...; scores: (n_queries, n_new_docs)."""
         fresh = np.arange(first_doc, first_doc + scores.shape[1])
-        for query in range(len(scores)):
+        self.add_found([(fresh, some) for some in scores])
+
+    def add_found(
+        self, found: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]
+    ) -> None:
+        """Consider documents of each query: their doc_index values and scores."""
+        for query, (fresh, scores) in enumerate(found):
             indices = np.concatenate([self._indices[query], fresh])
-            values = np.concatenate([self._scores[query], scores[query]])
+            values = np.concatenate([self._scores[query], scores])
             if len(values) > self._k:
                 kth = np.partition(values, len(values) - self._k)[len(values) - self._k]
                 keep = values >= kth  # with all ties of the last place
@@ -47,3 +52,10 @@ class TopK:
             ]
             for indices, scores in zip(self._indices, self._scores, strict=True)
         ]
+
+
+def places_of(doc_ids: Sequence[str]) -> npt.NDArray[np.int64]:
+    """(n_docs,) the place of each id among all ids in order."""
+    places = np.empty(len(doc_ids), np.int64)
+    places[sorted(range(len(doc_ids)), key=doc_ids.__getitem__)] = np.arange(len(doc_ids))
+    return places

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from collection import Collection
 
-from colmodern import evaluate
 from colmodern.types import ScoredDoc
 
 _TIE = 1e-5  # scores closer than this are one: float32 sums differ by their order
@@ -28,6 +27,8 @@ def overlap(found: list[list[int]], exact: tuple[np.ndarray, np.ndarray], k: int
 
 def ndcg(found: list[list[int]], collection: Collection) -> float | None:
     """nDCG@10 over the judged queries, None where nothing is judged."""
+    from colmodern import evaluate
+
     if not collection.qrels:
         return None
     doc_ids = collection.documents.doc_ids

@@ -10,6 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from colmodern.codecs.codec import Codec, train_codec
 from colmodern.codecs.files import load_codec, save_codec
 from colmodern.errors import InputError, StorageError
@@ -54,11 +56,13 @@ def build_index(
     progress: Progress,
     *,
     overwrite: bool = False,
+    cards: Sequence[torch.device] = (),
 ) -> None:
     """Write the index folder ``path``; until it is finished, work is in ``.NAME.building``.
 
     A build of the same input and settings that was interrupted is gone on with. An older index
-    that is overwritten can be read, but not changed, until the new one is in its place.
+    that is overwritten can be read, but not changed, until the new one is in its place. The first
+    of ``cards``, if any, finds the centroids of tokens; the bytes are the same.
 
     Raises InputError for bad ids or values that are not finite; StorageError when there is
     something at ``path`` already, when another process writes it, or when the disk is full.
@@ -75,7 +79,7 @@ def build_index(
             try:
                 _begin(work, _key(embeddings, doc_ids, settings, fingerprint), progress)
                 if not (work / _INDEX / NAME).is_file():
-                    _make(work, embeddings, doc_ids, settings, fingerprint, progress)
+                    _make(work, embeddings, doc_ids, settings, fingerprint, progress, cards)
             except InputError:
                 shutil.rmtree(work, ignore_errors=True)  # running it again would not help
                 raise
@@ -132,6 +136,7 @@ def _make(
     settings: BuildSettings,
     fingerprint: str | None,
     progress: Progress,
+    cards: Sequence[torch.device],
 ) -> None:
     """Fill work/index, from where an earlier run stopped, and commit it."""
     index, name = work / _INDEX, segment_name(0)
@@ -140,7 +145,7 @@ def _make(
     # first, because bad ids should not be found after all the work
     write_documents(index / name, doc_ids, lengths_of(embeddings))
     codec = _codec(index, embeddings, settings, progress)
-    _compress(work, embeddings, settings, codec, progress)
+    _compress(work, embeddings, settings, _on_card(codec, cards), progress)
     write_inverted_lists(index / name, len(codec.centroids.rows), progress)
     record = record_segment(
         index / name, name, n_docs=embeddings.n_docs, n_tokens=embeddings.n_tokens
@@ -179,6 +184,14 @@ def _codec(
         with staging(folder) as staged:
             save_codec(staged, codec)
     return load_codec(folder)
+
+
+def _on_card(codec: Codec, cards: Sequence[torch.device]) -> Codec:
+    if not cards:
+        return codec
+    from colmodern.index.card.build import with_card
+
+    return with_card(codec, cards[0])
 
 
 def _compress(

@@ -16,6 +16,7 @@ from colmodern.errors import InputError
 from colmodern.index.plaid import update
 from colmodern.index.plaid.build import build_index
 from colmodern.index.plaid.build_settings import settle
+from colmodern.index.plaid.cards import Cards, open_cards
 from colmodern.index.plaid.check import check_index
 from colmodern.index.plaid.effort import choose_effort
 from colmodern.index.plaid.explain import Explanation, explain
@@ -27,12 +28,13 @@ from colmodern.index.plaid.queries import (
     expect_encoder,
     expect_queries,
 )
-from colmodern.index.plaid.search import Effort, View, search_rows
+from colmodern.index.plaid.search import Effort, Rows, View, search_rows
 from colmodern.index.plaid.source import Embeddings, fingerprint_of, open_source
 from colmodern.index.plaid.state import State, load_state, make_state
 from colmodern.index.plaid.storage import Opened
 from colmodern.index.plaid.stored import StoredEmbeddings
 from colmodern.index.plaid.threads import Threads
+from colmodern.kernels.cuda.runtime import find_cards
 from colmodern.kernels.jit import tell_if_compiling
 from colmodern.progress import Progress, Silent
 from colmodern.ragged.embeddings import TokenEmbeddings
@@ -49,10 +51,13 @@ class PlaidIndex:
     changed since.
     """
 
-    def __init__(self, state: State, *, n_threads: int | None = None) -> None:
+    def __init__(
+        self, state: State, *, n_threads: int | None = None, cards: Cards | None = None
+    ) -> None:
         """Use ``build`` or ``load``; n_threads: of one search or one batch, default all."""
         expect_counts(n_threads=n_threads)
         self._threads = Threads(n_threads)
+        self._cards = cards
         self._state = state
         self._latest_stored: StoredEmbeddings | None = None
 
@@ -69,6 +74,7 @@ class PlaidIndex:
         max_ram: int | str = "4G",
         codec: ResidualKind | None = None,
         overwrite: bool = False,
+        device: str = "cpu",
         progress: Progress | None = None,
     ) -> PlaidIndex:
         """Compress embeddings into an index folder and open it.
@@ -82,6 +88,7 @@ class PlaidIndex:
             at 4 bits, where it is as good and scored twice as fast
 
         overwrite: an index at ``path``, which can be read until the new one is in its place
+        device: as in ``load``; centroids are assigned there, and the bytes are the same everywhere
 
         An interrupted build of the same input goes on where it stopped. Raises InputError for
         wrong values, ResourceError when ``max_ram`` is too little, StorageError when ``path``
@@ -99,18 +106,32 @@ class PlaidIndex:
         progress = progress or Silent()
         tell_if_compiling(progress.note)
         build_index(
-            Path(path), source, ids, settings, fingerprint_of(source), progress, overwrite=overwrite
-        )
-        return cls.load(path)
+            Path(path), source, ids, settings, fingerprint_of(source), progress,
+            overwrite=overwrite, cards=find_cards(device),
+        )  # fmt: skip
+        return cls.load(path, device=device)
 
     @classmethod
-    def load(cls, path: Path | str, *, n_threads: int | None = None) -> PlaidIndex:
+    def load(
+        cls,
+        path: Path | str,
+        *,
+        n_threads: int | None = None,
+        device: str = "cpu",
+        device_memory: int | str | None = None,
+    ) -> PlaidIndex:
         """Map an index folder.
 
-        Raises StorageError when it is missing, unfinished, damaged or of another format.
+        device: "cpu", "cuda", "cuda:N", cards that share the documents as "cuda:0,cuda:1", or
+        "auto"; a card scans all documents, so that nprobe says nothing there
+        device_memory: bytes, or text as "20G", that may stay on a card; default most of what is free
+
+        Raises StorageError when it is missing, unfinished, damaged or of another format, ConfigError
+        for a card that is not there, MissingExtraError when Triton is not.
         """
         # absolute, for the process may go elsewhere before it changes the index
-        return cls(load_state(Path(os.path.abspath(path))), n_threads=n_threads)
+        state = load_state(Path(os.path.abspath(path)))
+        return cls(state, n_threads=n_threads, cards=open_cards(device, device_memory))
 
     @staticmethod
     def check(path: Path | str, *, progress: Progress | None = None) -> None:
@@ -156,7 +177,7 @@ class PlaidIndex:
         rows = checked_query(query, self.dim)
         threads = self._threads_of(n_threads)
         search = _Search(state, k, filter, nprobe, n_candidates, self._stored(state, rescore))
-        return search(rows, threads)
+        return search.on(self._cards, [rows])[0] if self._cards else search(rows, threads)
 
     def search_batch(
         self,
@@ -186,7 +207,11 @@ class PlaidIndex:
             progress.advance(1)
             return found
 
-        results = threads.map(one, queries)
+        if self._cards:
+            results = search.on(self._cards, [checked_query(query, self.dim) for query in queries])
+            progress.advance(len(queries))
+        else:
+            results = threads.map(one, queries)
         progress.finish()
         return results
 
@@ -330,10 +355,18 @@ class _Search:
 
     def __call__(self, query: npt.NDArray[np.float32], threads: Threads) -> list[ScoredDoc]:
         """The best k documents, best first, ties by id."""
-        view, k = self.view, self.k
+        view = self.view
         if view.n_open == 0:
             return []
-        rows, scores = search_rows(query, view, self.effort, threads, stored=self.stored)
+        return self._ranked(*search_rows(query, view, self.effort, threads, stored=self.stored))
+
+    def on(self, cards: Cards, queries: Sequence[Query]) -> list[list[ScoredDoc]]:
+        """The same for many queries on cards."""
+        found = cards.search(queries, self.view, self.effort, self.stored)
+        return [self._ranked(rows, scores) for rows, scores in found]
+
+    def _ranked(self, rows: Rows, scores: npt.NDArray[np.float32]) -> list[ScoredDoc]:
+        view, k = self.view, self.k
         # all ties of the k-th, so that ids can decide
         best = np.argsort(-scores, kind="stable")
         if len(best) > k:

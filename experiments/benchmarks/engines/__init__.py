@@ -1,4 +1,7 @@
-"""One engine a file; heavy packages are imported inside the methods that use them."""
+"""One engine a file; heavy packages are imported inside the methods that use them.
+
+The option "device" is "cpu", which is the default, or "cuda".
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,7 @@ _HOMES = {
     "colmodern": ("engines.colmodern_engine", "Colmodern"),
     "exact": ("engines.exact_engine", "Exact"),
     "fast-plaid": ("engines.fast_plaid_engine", "FastPlaidEngine"),
+    "colsearch": ("engines.colsearch_engine", "ColsearchEngine"),
     "xtr-warp": ("engines.xtr_warp_engine", "XtrWarpEngine"),
 }
 

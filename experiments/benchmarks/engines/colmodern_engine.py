@@ -25,8 +25,9 @@ class Colmodern:
         from colmodern import PlaidIndex
         from colmodern.ragged.store import EmbeddingStore
 
-        self.index = PlaidIndex.load(folder)
-        self.options: Options = {**options, "n_threads": threads}
+        given = dict(options)
+        self.index = PlaidIndex.load(folder, device=given.pop("device", "cpu"))
+        self.options: Options = {**given, "n_threads": threads}
         store = EmbeddingStore(documents.folder)
         self.row_of = {doc_id: row for row, doc_id in enumerate(store.doc_ids)}
         if options.get("rescore"):

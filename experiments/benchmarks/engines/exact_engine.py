@@ -25,7 +25,7 @@ class Exact:
         from colmodern import ExactIndex
 
         torch.set_num_threads(threads)
-        self.index = ExactIndex.load(documents.folder)
+        self.index = ExactIndex.load(documents.folder, device=options.get("device", "cpu"))
 
     def pack(self, queries: list[np.ndarray]) -> Any:
         """TokenEmbeddings of all queries."""

@@ -1,4 +1,4 @@
-"""fast-plaid 1.7 on the CPU; https://github.com/lightonai/fast-plaid."""
+"""fast-plaid 1.7; https://github.com/lightonai/fast-plaid."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ class FastPlaidEngine:
 
         texts = [torch.from_numpy(text) for text in documents.rows()]
         # up to start_from_scratch documents the package keeps a pickle of all embeddings for updates
-        FastPlaid(str(folder), device="cpu").create(texts, start_from_scratch=0, **options)
+        given = dict(options)
+        index = FastPlaid(str(folder), device=given.pop("device", "cpu"))
+        index.create(texts, start_from_scratch=0, **given)
 
     def open(self, folder: Path, documents: Texts, options: Options, threads: int) -> None:
         """Load the index."""
@@ -29,9 +31,10 @@ class FastPlaidEngine:
         from fast_plaid.search import FastPlaid
 
         torch.set_num_threads(threads)
-        self.index = FastPlaid(str(folder), device="cpu")
+        given = dict(options)
+        self.index = FastPlaid(str(folder), device=given.pop("device", "cpu"))
         # n_processes: threads that share out the queries of a batch
-        self.options: Options = {"show_progress": False, "n_processes": threads, **options}
+        self.options: Options = {"show_progress": False, "n_processes": threads, **given}
 
     def pack(self, queries: list[np.ndarray]) -> Any:
         """A tensor a query; the package packs them without padding."""

@@ -1,4 +1,4 @@
-"""xtr-warp-rs 2.1 on the CPU; https://github.com/pau-mensa/xtr-warp-rs."""
+"""xtr-warp-rs 2.1; https://github.com/pau-mensa/xtr-warp-rs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class XtrWarpEngine:
         from xtr_warp import XTRWarp
 
         texts = [torch.from_numpy(text) for text in documents.rows()]
-        XTRWarp(str(folder)).create(texts, device="cpu", show_progress=False, **options)
+        given = {"device": "cpu", **options}
+        XTRWarp(str(folder)).create(texts, show_progress=False, **given)
 
     def open(self, folder: Path, documents: Texts, options: Options, threads: int) -> None:
         """Map the index."""
@@ -28,8 +29,12 @@ class XtrWarpEngine:
         from xtr_warp import XTRWarp
 
         torch.set_num_threads(threads)
-        self.index = XTRWarp(str(folder)).load(device="cpu", dtype=torch.float32, mmap=True)
-        self.options: Options = {"show_progress": False, "num_threads": threads, **options}
+        given = dict(options)
+        device = given.pop("device", "cpu")
+        self.index = XTRWarp(str(folder)).load(
+            device=device, dtype=torch.float32, mmap=device == "cpu"
+        )
+        self.options: Options = {"show_progress": False, "num_threads": threads, **given}
 
     def pack(self, queries: list[np.ndarray]) -> Any:
         """A tensor a query; the package pads a batch with rows of zeros, which score nothing."""

@@ -1,0 +1,71 @@
+"""A codec whose tokens find their centroids on a card: the same codes, and so the same index."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from threading import Lock
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from colmodern.codecs.centroids import Centroids, Floats, Ints, quantize
+from colmodern.codecs.codec import Codec
+from colmodern.index.card.memory import on
+from colmodern.kernels.cuda.assign import assign_centroids
+from colmodern.kernels.cuda.runtime import is_interpreted
+
+_interpreter = Lock()  # Triton's changes its own module while a kernel runs
+
+
+def with_card(codec: Codec, device: torch.device) -> Codec:
+    """The codec with its centroids on a card; for any number of threads."""
+    return replace(codec, centroids=_on_card(codec.centroids, device))
+
+
+def _on_card(centroids: Centroids, device: torch.device) -> CardCentroids:
+    parts = {field.name: getattr(centroids, field.name) for field in fields(Centroids)}
+    return CardCentroids(**parts, device=device)
+
+
+@dataclass(frozen=True, eq=False)
+class CardCentroids(Centroids):
+    """Centroids that are also on a card."""
+
+    device: torch.device
+
+    def assign(self, values: Floats, token_ids: npt.NDArray[np.int32] | None) -> Ints:
+        """(n_tokens,) nearest centroid of each centred token, within its cell."""
+        cell = self._cells_of(values, token_ids)
+        order = np.argsort(cell, kind="stable")
+        found, starts = np.unique(cell[order], return_index=True)
+        codes = np.empty(len(values), np.int64)
+        with on(self.device), _interpreter if is_interpreted() else nullcontext():
+            rows, scales, half_norms = self._tensors
+            assign_centroids(
+                values,
+                order,
+                np.append(starts, len(order)),
+                np.append(self.cells[:-1], 0)[found],
+                np.append(self.cells[1:], len(self.rows))[found],
+                rows,
+                self.sums,
+                scales,
+                half_norms,
+                codes,
+            )
+        return codes
+
+    @cached_property
+    def _tensors(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        arrays = (self.rows, self.scales, self.half_norms)
+        rows, scales, half_norms = (torch.from_numpy(np.array(one)) for one in arrays)
+        return rows.to(self.device), scales.to(self.device), half_norms.to(self.device)
+
+    @cached_property
+    def _middles(self) -> Centroids:
+        assert self.coarse is not None
+        ends = np.array([0, len(self.coarse)])
+        return _on_card(quantize(self.coarse, ends, None, None), self.device)

@@ -1,0 +1,218 @@
+"""Exact search on cards: embeddings stay there where they fit, else they pass through in pieces."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from threading import Lock
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from colmodern.errors import ResourceError
+from colmodern.index.card.memory import budget, free_bytes, on, share_out, to_card
+from colmodern.index.card.queries import Found, Group, Started, by_lanes, collect, start_tiles
+from colmodern.index.card.replay import Replays
+from colmodern.kernels.cuda.exact import score_documents
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.store import EmbeddingStore
+
+_log = logging.getLogger(__name__)
+_PIECE_TOKENS = 1 << 20  # copied at a time to where they stay
+_LARGEST_PIECE = 1 << 30  # bytes that pass through at a time
+_MOST_QUERIES = 256  # at a time
+_SPARE = 32  # documents beyond k, scored again in float32
+
+
+class _Piece(NamedTuple):
+    """Documents on a card, from doc_index first on; values in the dtype that they are stored in.
+
+    places: (n_docs,) int32, what decides between equal scores: the smaller first
+    """
+
+    first: int
+    values: torch.Tensor
+    offsets: torch.Tensor
+    places: torch.Tensor
+
+
+class CardExact:
+    """All documents of some embeddings, scored by MaxSim.
+
+    places: (n_docs,) of each document's id among all ids in order, which decides ties
+    devices: of the cards; memory: bytes that may be used on each, default most of what is free
+
+    One search at a time; others wait.
+    """
+
+    def __init__(
+        self,
+        embeddings: TokenEmbeddings | EmbeddingStore,
+        places: npt.NDArray[np.int64],
+        devices: Sequence[torch.device],
+        memory: int | None,
+    ) -> None:
+        self._embeddings = embeddings
+        self._places = torch.from_numpy(places.astype(np.int32))
+        self._devices = devices
+        self._memory = memory
+        self._replays = [Replays(device) for device in devices]
+        self._streams = [_new_stream(device) for device in devices]
+        self._lock = Lock()
+        self._staying: list[_Piece] | None = None
+        self._room = [free_bytes(device) // 4 for device in devices]  # for scores
+
+    def search(self, queries: TokenEmbeddings, k: int) -> Iterator[tuple[int, list[Found]]]:
+        """Pieces of the answer: how many documents they are of, and rows and scores of each query.
+
+        The best k documents are among the rows, and their scores are float32 MaxSim.
+        """
+        with self._lock:
+            groups, n = by_lanes(list(queries)), len(queries)
+            if self._staying is None and self._fits():
+                self._staying = list(self._stay())
+                self._room = [free_bytes(device) // 2 for device in self._devices]
+            if self._staying is not None:
+                started = [
+                    self._start(number, piece, groups, k, is_single=n == 1)
+                    for number, piece in enumerate(self._staying)
+                ]
+                for piece, part in zip(self._staying, started, strict=True):
+                    yield len(piece.offsets) - 1, collect(part, n, piece.first)
+                return
+            # pieces take turns on the cards: the next is copied while the last is scored
+            waiting: list[tuple[_Piece, Started]] = []
+            for number, piece in enumerate(self._pass(n)):
+                card = number % len(self._devices)
+                waiting.append((piece, self._start(card, piece, groups, k, is_single=False)))
+                if len(waiting) > len(self._devices):
+                    done, part = waiting.pop(0)
+                    yield len(done.offsets) - 1, collect(part, n, done.first)
+            for piece, part in waiting:
+                yield len(piece.offsets) - 1, collect(part, n, piece.first)
+
+    def _fits(self) -> bool:
+        needed = self._embeddings.n_tokens * self._row_bytes + 12 * self._embeddings.n_docs
+        each = needed // len(self._devices) + (1 << 20)
+        room = min(budget(device, self._memory) for device in self._devices)
+        if each > room:
+            _log.warning(
+                "embeddings of %d bytes do not fit %s: every search reads them anew from the host",
+                needed, ", ".join(map(str, self._devices)),
+            )  # fmt: skip
+        return each <= room
+
+    @property
+    def _row_bytes(self) -> int:
+        return self._embeddings.dim * (2 if self._dtype == torch.float16 else 4)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """Of the values on the card: float16 stays what it is, all else becomes float32."""
+        if isinstance(self._embeddings, TokenEmbeddings):
+            is_half = self._embeddings.values.dtype == np.float16
+        else:
+            is_half = all(shard.values.dtype == np.float16 for shard in self._embeddings.shards)
+        return torch.float16 if is_half else torch.float32
+
+    def _stay(self) -> Iterator[_Piece]:
+        """Copy each card's share of the documents to it."""
+        lengths = [np.empty(0, np.int64)]
+        lengths += [part.lengths for _, part in self._embeddings.chunks(_PIECE_TOKENS)]
+        ends = torch.zeros(self._embeddings.n_docs + 1, dtype=torch.int64)
+        torch.cumsum(torch.from_numpy(np.concatenate(lengths)), 0, out=ends[1:])
+        for device, (first, last) in zip(
+            self._devices, share_out(ends, len(self._devices)), strict=True
+        ):
+            start, stop = int(ends[first]), int(ends[last])
+            with on(device):
+                values = torch.empty(
+                    (stop - start, self._embeddings.dim), dtype=self._dtype, device=device
+                )
+                for at, part in self._embeddings.chunks(_PIECE_TOKENS):
+                    begin = max(start, int(ends[at]))
+                    end = min(stop, int(ends[at]) + part.n_tokens)
+                    if begin < end:
+                        rows = part.values[begin - int(ends[at]) : end - int(ends[at])]
+                        values[begin - start : end - start] = torch.from_numpy(np.array(rows)).to(
+                            device
+                        )
+                yield _Piece(
+                    first,
+                    values,
+                    (ends[first : last + 1] - start).to(device),
+                    self._places[first:last].to(device),
+                )
+
+    def _pass(self, n_queries: int) -> Iterator[_Piece]:
+        room = min(budget(device, self._memory) for device in self._devices)
+        # three pieces of values at a time: one scored, one copied, one let go
+        n_tokens = min(room // 4, _LARGEST_PIECE) // self._row_bytes
+        n_docs = max(1, room // 4 // (24 * min(n_queries, _MOST_QUERIES) + 16))
+        for number, (first, part) in enumerate(self._embeddings.chunks(n_tokens, n_docs)):
+            if part.n_tokens > n_tokens:
+                raise ResourceError(
+                    f"a document of {part.n_tokens} tokens takes {part.n_tokens * self._row_bytes} "
+                    f"bytes, a quarter of the {room} that may be used on a card; raise memory_budget"
+                )
+            device = self._devices[number % len(self._devices)]
+            with on(device):
+                stream = self._streams[number % len(self._devices)]
+                places = self._places[first : first + part.n_docs]
+                yield _Piece(
+                    first,
+                    to_card(part.values, device, stream).to(self._dtype),
+                    to_card(part.offsets, device, stream),
+                    to_card(places.numpy(), device, stream),
+                )
+
+    def _start(
+        self, number: int, piece: _Piece, groups: Sequence[Group], k: int, *, is_single: bool
+    ) -> Started:
+        """Start a card on all queries; single ones of documents that stay are replayed."""
+        device, n_docs = piece.values.device, len(piece.offsets) - 1
+        n = min(n_docs, k + k // 8 + _SPARE)
+        if n_docs == 0:
+            return []
+
+        def found_by(given: torch.Tensor) -> torch.Tensor:
+            if is_single:
+                key = (given.shape[1], n)
+                return self._replays[number].run(key, given, lambda asked: _find(piece, asked, n))
+            return _find(piece, to_card(given.numpy(), device), n)
+
+        with on(device):
+            by_memory = self._room[number] // (24 * n_docs + (1 << 12))
+            tile = max(1, min(_MOST_QUERIES, by_memory))
+            return start_tiles(groups, lambda lanes: tile, found_by)
+
+
+def _find(piece: _Piece, queries: torch.Tensor, n: int) -> torch.Tensor:
+    """The n best documents of each query, in no order: (n_queries, 2, n) int32, rows and scores.
+
+    Values of 16 bits are multiplied as they are; the best are scored again with the whole query.
+    """
+    is_exact = piece.values.dtype == torch.float32
+    near = queries
+    if not is_exact:  # no value too large for the dtype
+        units = queries.norm(dim=2).amax(dim=1).clamp_min(1e-12)
+        near = (queries / units[:, None, None]).to(piece.values.dtype)
+    scores = score_documents(near, None, piece.values, piece.offsets)
+    # equal scores in the order of ids: both in one number, the score's bits in its upper half
+    bits = (scores + 0.0).view(torch.int32)
+    ordered = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long()
+    keys = (ordered << 32) - piece.places
+    rows = keys.topk(n, dim=1, sorted=False).indices.int()
+    if is_exact:
+        scores = scores.gather(1, rows.long())
+    else:
+        scores = score_documents(queries, rows, piece.values, piece.offsets)
+    return torch.stack([rows, scores.view(torch.int32)], dim=1)
+
+
+def _new_stream(device: torch.device) -> torch.cuda.Stream | None:
+    if device.type != "cuda":
+        return None
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

@@ -1,0 +1,94 @@
+"""What a card has room for, and going on with less when it turns out to have less."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from colmodern.errors import ResourceError
+
+_log = logging.getLogger(__name__)
+_SHARE = 0.8  # of the free memory, for what stays on the card; the rest is for searches
+_INTERPRETED = 1 << 30  # bytes of a card that is no card
+
+
+def on(device: torch.device) -> AbstractContextManager[object]:
+    """Make it the card that allocations and launches go to."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+def free_bytes(device: torch.device) -> int:
+    """Bytes that this process could still get on the card."""
+    if device.type != "cuda":
+        return _INTERPRETED
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + cached
+
+
+def budget(device: torch.device, asked: int | None) -> int:
+    """Bytes that may stay on the card: what was asked for, or most of what is free."""
+    return int(_SHARE * free_bytes(device)) if asked is None else asked
+
+
+def in_tiles(n: int, tile: int, work: Callable[[int, int], None]) -> int:
+    """Call work(start, stop) for parts of range(n) of ``tile``, halved when memory runs out.
+
+    Returns the tile that held. Raises ResourceError when even one at a time is too much.
+    """
+    start = 0
+    while start < n:
+        stop = min(start + tile, n)
+        try:
+            work(start, stop)
+        except torch.cuda.OutOfMemoryError as error:
+            if stop - start == 1:
+                raise ResourceError(
+                    f"the card has no memory left for one query at a time ({error}); free some, "
+                    "or search with device=cpu"
+                ) from error
+            tile = (stop - start) // 2
+            _log.warning("the card is out of memory: going on with %d queries at a time", tile)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            continue
+        start = stop
+    return tile
+
+
+def to_card(
+    array: npt.NDArray[Any], device: torch.device, stream: torch.cuda.Stream | None = None
+) -> torch.Tensor:
+    """A copy on the card that the host does not wait for.
+
+    stream: that copies, while others go on; whoever launches on the current one is held back
+    """
+    if device.type != "cuda":
+        return torch.from_numpy(np.array(array)).to(device)
+    dtype = torch.from_numpy(np.empty(0, array.dtype)).dtype
+    pinned = torch.empty(array.shape, dtype=dtype, pin_memory=True)
+    np.copyto(pinned.numpy(), array)
+    if stream is None:
+        return pinned.to(device, non_blocking=True)
+    current = torch.cuda.current_stream(device)
+    with torch.cuda.stream(stream):
+        copy = pinned.to(device, non_blocking=True)
+    current.wait_stream(stream)
+    copy.record_stream(current)
+    return copy
+
+
+def share_out(ends: torch.Tensor, parts: int) -> list[tuple[int, int]]:
+    """Cut documents into runs of about equally many tokens, some of them maybe empty.
+
+    ends: (n_docs + 1,) int64 offsets
+    """
+    wanted = torch.arange(1, parts) * int(ends[-1]) // parts
+    edges = [0, *torch.searchsorted(ends, wanted).tolist(), len(ends) - 1]
+    return list(pairwise(edges))

@@ -1,0 +1,170 @@
+"""Searching a compressed index on one card or several, each with a share of the documents."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from threading import Lock
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from colmodern.index.card.corpus import Corpus, upload
+from colmodern.index.card.memory import free_bytes, on, share_out, to_card
+from colmodern.index.card.queries import Found, Group, Started, by_lanes, collect, start_tiles
+from colmodern.index.card.replay import Replays
+from colmodern.index.card.stages import Plan, find
+from colmodern.index.plaid.search import Addresses, Effort, Rows, View
+from colmodern.kernels.cuda.exact import score_documents
+from colmodern.kernels.cuda.runtime import cache_bytes
+from colmodern.ragged.embeddings import offsets_of
+
+Floats = npt.NDArray[np.float32]
+_MOST_QUERIES = 64  # at a time
+
+
+class CardSearch:
+    """A view's documents on cards, to be searched under any view of the same segments.
+
+    devices: of the cards; memory: bytes that may stay on each, default most of what is free
+
+    One search at a time; others wait. Raises ResourceError when the codes do not fit.
+    """
+
+    def __init__(
+        self, view: View, devices: Sequence[torch.device], memory: int | None = None
+    ) -> None:
+        parts = share_out(_token_ends(view), len(devices))
+        self.corpora = [
+            upload(view, first, last, device, memory)
+            for device, (first, last) in zip(devices, parts, strict=True)
+        ]
+        self._replays = [Replays(corpus.device) for corpus in self.corpora]
+        self._room = [max(1, free_bytes(device) // 2) for device in devices]
+        self._lock = Lock()
+        self._open: tuple[View, list[torch.Tensor | None]] | None = None
+        self._n_views = 0
+
+    def search(
+        self, queries: Sequence[Floats], view: View, effort: Effort, stored: Addresses | None
+    ) -> list[Found]:
+        """The n_scored best documents of each query, of each card.
+
+        queries: (n_query_tokens, dim) float32 each; stored: for scores of stored embeddings
+        """
+        with self._lock:
+            groups = by_lanes(queries)
+            started = [
+                self._start(number, groups, listed, effort, is_single=len(queries) == 1)
+                for number, listed in enumerate(self._open_docs(view))
+            ]
+            # only now does the host wait
+            found = [
+                collect(part, len(queries), corpus.first)
+                for part, corpus in zip(started, self.corpora, strict=True)
+            ]
+            joined = [
+                (np.concatenate(rows), np.concatenate(scores))
+                for rows, scores in (zip(*one, strict=True) for one in zip(*found, strict=True))
+            ]
+            if stored is None:
+                return joined
+            device = self.corpora[0].device
+            return [
+                _rescored(query, rows, view, stored, device)
+                for query, (rows, _) in zip(queries, joined, strict=True)
+            ]
+
+    def _open_docs(self, view: View) -> list[torch.Tensor | None]:
+        """For each card None, or the rows of its documents that a view lets through.
+
+        Kept for the next search of the same view, as one of an index with deletions.
+        """
+        if self._open is None or self._open[0] is not view:
+            self._n_views += 1
+            listed: list[torch.Tensor | None] = []
+            for corpus in self.corpora:
+                docs = _open_rows(view, corpus)
+                with on(corpus.device):
+                    listed.append(None if docs is None else to_card(docs, corpus.device))
+            self._open = view, listed
+        return self._open[1]
+
+    def _start(
+        self,
+        number: int,
+        groups: Sequence[Group],
+        listed: torch.Tensor | None,
+        effort: Effort,
+        *,
+        is_single: bool,
+    ) -> Started:
+        """Start a card on all queries; a single one is replayed where it can be."""
+        corpus = self.corpora[number]
+        n_open = corpus.n_docs if listed is None else len(listed)
+        plan = Plan(min(effort.n_candidates, n_open), min(effort.n_scored, n_open))
+        plan = plan._replace(n_candidates=max(plan))
+        if n_open == 0:
+            return []
+        view = 0 if listed is None else self._n_views
+
+        def found_by(given: torch.Tensor) -> torch.Tensor:
+            if is_single:
+                key = (given.shape[1], plan, view)
+                return self._replays[number].run(
+                    key, given, lambda asked: find(corpus, asked, listed, plan)
+                )
+            return find(corpus, to_card(given.numpy(), corpus.device), listed, plan)
+
+        with on(corpus.device):
+            return start_tiles(groups, lambda lanes: self._tile(number, n_open, lanes), found_by)
+
+    def _tile(self, number: int, n_open: int, lanes: int) -> int:
+        """Queries at a time: their scores fit the card, their tables half of its cache."""
+        corpus = self.corpora[number]
+        n_centroids = len(corpus.centroids)
+        by_memory = self._room[number] // (32 * n_open + 4 * n_centroids * lanes + (1 << 16))
+        by_cache = cache_bytes(corpus.device) // 2 // (n_centroids * lanes)
+        return max(1, min(_MOST_QUERIES, by_memory, max(4, by_cache)))
+
+
+def _token_ends(view: View) -> torch.Tensor:
+    """(n_docs + 1,) offsets over all segments."""
+    lengths = [np.diff(segment.doc_offsets) for segment in view.segments]
+    return torch.from_numpy(offsets_of(np.concatenate([np.empty(0, np.int64), *lengths])))
+
+
+def _open_rows(view: View, corpus: Corpus) -> npt.NDArray[np.int32] | None:
+    """Rows of a card's documents that may be found, None for all."""
+    if view.n_open == int(view.bases[-1]):
+        return None
+    rows = view.open_rows()
+    start, stop = np.searchsorted(rows, [corpus.first, corpus.first + corpus.n_docs])
+    if stop - start == corpus.n_docs:
+        return None
+    return (rows[start:stop] - corpus.first).astype(np.int32)
+
+
+def _rescored(
+    query: Floats, rows: Rows, view: View, stored: Addresses, device: torch.device
+) -> Found:
+    """The same documents with the scores of their stored embeddings."""
+    rows = np.sort(rows)
+    addresses, is_half = stored(rows)
+    lengths = view.lengths(rows)
+    offsets = offsets_of(lengths)
+    values = np.empty((int(offsets[-1]), query.shape[1]), np.float16 if is_half else np.float32)
+    for address, start, length in zip(
+        addresses.tolist(), offsets[:-1].tolist(), lengths.tolist(), strict=True
+    ):
+        if length:
+            ctypes.memmove(values[start:].ctypes.data, address, length * values.strides[0])
+    with on(device):
+        scores = score_documents(
+            torch.from_numpy(by_lanes([query])[0][1]).to(device),
+            None,
+            to_card(values, device),
+            torch.from_numpy(offsets).to(device),
+        )
+        return rows, scores[0].cpu().numpy()

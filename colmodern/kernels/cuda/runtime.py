@@ -1,0 +1,93 @@
+"""Which cards there are, and what a launch needs to know of them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from functools import cache
+from importlib.util import find_spec
+
+import torch
+
+from colmodern.errors import ConfigError
+from colmodern.kernels.device import pick_device
+from colmodern.optional import require
+
+_log = logging.getLogger(__name__)
+_INTERPRETED_MULTIPROCESSORS = 2  # of a card that is no card
+_INTERPRETED_CACHE = 1 << 20  # bytes
+
+
+def is_interpreted() -> bool:
+    """Whether Triton runs kernels in Python, on any tensor: a test of the whole path, not a use."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def find_cards(device: str) -> tuple[torch.device, ...]:
+    """The cards that kernels in Triton run on; none stands for the processor.
+
+    device: "auto", "cpu", "cuda", "cuda:N", or several as "cuda:0,cuda:1"
+
+    "auto" says once why it takes the processor. Raises ConfigError for a card that is not there,
+    MissingExtraError when there is one but no Triton.
+    """
+    if not isinstance(device, str):
+        raise ConfigError(f"device={device!r}; give auto, cpu, cuda or cuda:N as text")
+    if device == "cpu":
+        return ()
+    if device == "auto":
+        if torch.cuda.is_available() and find_spec("triton") is not None:
+            return (torch.device("cuda", torch.cuda.current_device()),)
+        _say_why_processor()
+        return ()
+    names = [name.strip() for name in device.split(",")]
+    if not all(name.partition(":")[0] == "cuda" for name in names):
+        raise ConfigError(
+            f"device={device!r}; give auto, cpu, cuda or cuda:N, or cards as cuda:0,cuda:1"
+        )
+    if len(set(names)) < len(names):
+        raise ConfigError(f"device={device!r} names a card twice; name each once")
+    if is_interpreted() and not torch.cuda.is_available():
+        require("triton", extra="gpu")
+        _say_interpreted()
+        return (torch.device("cpu"),) * len(names)
+    for name in names:
+        pick_device(name)
+    require("triton", extra="gpu")
+    cards = [torch.device(name) for name in names]
+    return tuple(
+        torch.device("cuda", torch.cuda.current_device()) if card.index is None else card
+        for card in cards
+    )
+
+
+@cache
+def _say_why_processor() -> None:
+    what = "Triton is not installed" if torch.cuda.is_available() else "torch sees no GPU"
+    _log.info("device=auto: %s: no search kernel runs on a card", what)
+
+
+@cache
+def _say_interpreted() -> None:
+    _log.warning("TRITON_INTERPRET=1: the kernels run in Python on the processor, very slowly")
+
+
+@cache
+def multiprocessors(device: torch.device) -> int:
+    """How many the card has."""
+    if device.type != "cuda":
+        return _INTERPRETED_MULTIPROCESSORS
+    return int(torch.cuda.get_device_properties(device).multi_processor_count)
+
+
+@cache
+def cache_bytes(device: torch.device) -> int:
+    """Size of the cache that all multiprocessors share."""
+    if device.type != "cuda":
+        return _INTERPRETED_CACHE
+    return int(torch.cuda.get_device_properties(device).L2_cache_size)
+
+
+def power_of_two(n: int, *, least: int = 1) -> int:
+    """The smallest power of two that is at least ``n`` and ``least``."""
+    return max(least, 1 << max(0, n - 1).bit_length())

@@ -1,0 +1,43 @@
+"""The one table of gpu.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+_KERNEL = ("work", "shape", "engine", "ms", "wall_ms", "share", "of", "ns_per_token_query", "note")
+_SEARCH = (
+    "work",
+    "shape",
+    "engine",
+    "build_s",
+    "latency_ms_median",
+    "batch_qps",
+    "overlap@10",
+    "note",
+)
+
+
+def show(rows: list[dict[str, Any]], *, is_real: bool) -> None:
+    """Kernels, then searches; rows as gpu.py's COLUMNS name them."""
+    console = Console(width=170)
+    for names, title in ((_KERNEL, "kernels"), (_SEARCH, "searches")):
+        some = [row for row in rows if ("build_s" in row) == (names is _SEARCH)]
+        if not some:
+            continue
+        if not is_real:
+            title += ": interpreted, the times mean nothing"
+        table = Table(title=title, title_justify="left")
+        for name in names:
+            table.add_column(
+                name, justify="left" if name in ("work", "shape", "engine") else "right"
+            )
+        for row in some:
+            table.add_row(*(_cell(row.get(name, "")) for name in names))
+        console.print(table)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from index.card.alike import TOLERANCE, assert_alike, several_cards
+from index.plaid.corpora import corpus, decoded, lengths_like_passages, names, truth, write_store
+
+from colmodern import PlaidIndex, TokenEmbeddings
+from colmodern.errors import InputError, ResourceError
+from colmodern.index.card import plaid as card_plaid
+from colmodern.index.card import stages
+
+N = 64  # few: every document costs the interpreter milliseconds
+DOCUMENTS = corpus(lengths_like_passages(N), 48)
+QUERIES = corpus([1, 31, 33, 70, 12], 48, seed=1)
+THREE_STAGES = {"n_candidates": 36}  # of which the best are refined, and of those the best scored
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(4, "residual"), pytest.param((2, "pq"), marks=pytest.mark.slow)],
+    ids=["4 bits", "2 bits"],
+)
+def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    nbits, codec = request.param
+    path = tmp_path_factory.mktemp("plaid") / "index"
+    PlaidIndex.build(DOCUMENTS, path, names(N), nbits=nbits, codec=codec)
+    return path
+
+
+@pytest.fixture(scope="module")
+def four_bits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("plaid") / "index"
+    PlaidIndex.build(DOCUMENTS, path, names(N))
+    return path
+
+
+def test_a_card_finds_what_the_processor_finds(path: Path) -> None:
+    on_card, on_processor = PlaidIndex.load(path, device="cuda"), PlaidIndex.load(path)
+    found = on_card.search_batch(QUERIES, 5, **THREE_STAGES)
+    expected = on_processor.search_batch(QUERIES, 5, **THREE_STAGES)
+    tokens = decoded(on_processor)
+    for query, some, others in zip(QUERIES, found, expected, strict=True):
+        # each prunes by integers of its own, and the processor passes over tokens that rarely win
+        assert len({doc.doc_id for doc in some} & {doc.doc_id for doc in others}) >= 4
+        exact = truth(query.astype(np.float32), {doc.doc_id: tokens[doc.doc_id] for doc in some})
+        for doc in some:
+            assert doc.score == pytest.approx(exact[doc.doc_id], abs=TOLERANCE)
+    assert_alike(on_card.search(QUERIES[2], 5, **THREE_STAGES), found[2])
+
+
+@pytest.mark.slow
+def test_with_all_candidates_the_rankings_are_the_same(path: Path) -> None:
+    on_card, on_processor = PlaidIndex.load(path, device="cuda"), PlaidIndex.load(path)
+    for query in (QUERIES[0], QUERIES[3]):
+        found = on_card.search(query, 15, n_candidates=N)
+        assert_alike(found, on_processor.search(query, 15, n_candidates=N))
+
+
+def test_filters_deletions_and_additions(tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    PlaidIndex.build(DOCUMENTS, path, names(N))
+    on_card = PlaidIndex.load(path, device="cuda")
+    first = on_card.search(QUERIES[1], 5)
+    on_card.delete([first[0].doc_id])
+    assert_alike(on_card.search(QUERIES[1], 4, **THREE_STAGES), first[1:])
+    on_card.add(corpus([9, 0, 12], 48, seed=5), names(3, "new"))
+    expected = PlaidIndex.load(path)
+    for chosen in (
+        None,
+        [*names(3, "new"), "d1", "d3", first[0].doc_id],
+        lambda doc_id: "7" in doc_id,
+    ):
+        found = on_card.search(QUERIES[1], 6, filter=chosen)
+        assert_alike(found, expected.search(QUERIES[1], 6, filter=chosen))
+    assert on_card.search(QUERIES[1], 6, filter=[]) == []
+    assert on_card.search_batch(QUERIES, 6, filter=["unknown"]) == [[]] * len(QUERIES)
+
+
+@pytest.mark.slow
+def test_rescoring_from_stored_embeddings(four_bits: Path, tmp_path: Path) -> None:
+    store = write_store(tmp_path / "store", DOCUMENTS, names(N), 70)
+    on_card, on_processor = PlaidIndex.load(four_bits, device="cuda"), PlaidIndex.load(four_bits)
+    some = QUERIES[:2]
+    for source in (DOCUMENTS, store):
+        found = on_card.search_batch(some, 4, rescore=source, n_candidates=N)
+        expected = on_processor.search_batch(some, 4, rescore=source, n_candidates=N)
+        for one, other in zip(found, expected, strict=True):
+            assert_alike(one, other)
+
+
+@pytest.mark.slow
+def test_several_cards_share_the_documents(four_bits: Path) -> None:
+    expected = PlaidIndex.load(four_bits, device="cuda").search_batch(
+        QUERIES[:2], 5, n_candidates=N
+    )
+    for device in several_cards():
+        index = PlaidIndex.load(four_bits, device=device)
+        found = index.search_batch(QUERIES[:2], 5, n_candidates=N)
+        for some, others in zip(found, expected, strict=True):
+            assert_alike(some, others)
+
+
+@pytest.mark.slow
+def test_residuals_that_do_not_fit_stay_with_the_host(
+    four_bits: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    roomy = PlaidIndex.load(four_bits, device="cuda").search(QUERIES[1], 5)
+    tight = PlaidIndex.load(four_bits, device="cuda", device_memory=40_000)
+    with caplog.at_level(logging.WARNING):
+        assert_alike(tight.search(QUERIES[1], 5), roomy)
+    assert "pinned memory" in caplog.text
+    with pytest.raises(ResourceError, match=r"codes .* take .* bytes, but 1,000 may be used"):
+        PlaidIndex.load(four_bits, device="cuda", device_memory=1000).search(QUERIES[1], 10)
+
+
+def test_out_of_memory_halves_the_tile_and_goes_on(
+    four_bits: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    index = PlaidIndex.load(four_bits, device="cuda")
+    queries = TokenEmbeddings.from_list([QUERIES[4]] * 4)
+    expected = index.search(QUERIES[4], 5)
+    tiles: list[int] = []
+    fits = 2
+
+    def find(corpus: object, given: torch.Tensor, *rest: object) -> torch.Tensor:
+        tiles.append(len(given))
+        if len(given) > fits:
+            raise torch.cuda.OutOfMemoryError("injected")
+        return stages.find(corpus, given, *rest)
+
+    monkeypatch.setattr(card_plaid, "find", find)
+    with caplog.at_level(logging.WARNING):
+        for found in index.search_batch(queries, 5):
+            assert_alike(found, expected)
+    assert tiles[0] > fits >= tiles[-1]
+    assert "out of memory" in caplog.text
+    fits = 0
+    with pytest.raises(ResourceError, match="no memory left for one query"):
+        index.search(QUERIES[4], 5)
+
+
+@pytest.mark.parametrize("with_ids", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_an_index_built_on_a_card_has_the_same_bytes(tmp_path: Path, with_ids: bool) -> None:
+    documents = corpus([15] * 40, 48, with_ids=with_ids)
+    for device in ("cpu", "cuda"):
+        PlaidIndex.build(documents, tmp_path / device, names(40), device=device)
+    files = [path.relative_to(tmp_path / "cpu") for path in (tmp_path / "cpu").rglob("*.npy")]
+    assert files
+    for file in files:
+        assert (tmp_path / "cpu" / file).read_bytes() == (tmp_path / "cuda" / file).read_bytes(), (
+            file
+        )
+
+
+@pytest.mark.slow
+def test_queries_are_checked_and_huge_values_do_not_overflow(four_bits: Path) -> None:
+    on_card, on_processor = PlaidIndex.load(four_bits, device="cuda"), PlaidIndex.load(four_bits)
+    with pytest.raises(InputError, match="dim=16"):
+        on_card.search(np.zeros((2, 16), np.float32))
+    query = QUERIES[1].astype(np.float32) * np.float32(1e8)
+    found, expected = (index.search(query, 5, n_candidates=N) for index in (on_card, on_processor))
+    assert [doc.doc_id for doc in found] == [doc.doc_id for doc in expected]
+    assert on_card.search(np.zeros((0, 48), np.float32), 3)[0].score == 0.0

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from checks import INTERPRETED, ON_CARD, checks_in, run_checks
+from conftest import unit_rows
+
+from colmodern import ExactIndex, PlaidIndex
+from colmodern.errors import ConfigError, MissingExtraError
+from colmodern.index.plaid.cards import open_cards
+from colmodern.kernels.cuda import runtime
+
+CHECKS = checks_in(Path(__file__).parent / "card")
+BY_NAME = {"argvalues": CHECKS, "ids": lambda path: path.stem}
+
+
+@pytest.mark.parametrize("path", **BY_NAME)
+def test_search_on_a_card_in_the_interpreter(path: Path) -> None:
+    run_checks(path, INTERPRETED)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", **BY_NAME)
+def test_more_searches_on_a_card_in_the_interpreter(path: Path) -> None:
+    run_checks(path, INTERPRETED, marks="slow")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("path", **BY_NAME)
+def test_search_on_a_card(path: Path) -> None:
+    run_checks(path, ON_CARD, marks="slow or not slow")
+
+
+@pytest.fixture
+def no_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    runtime._say_why_processor.cache_clear()
+
+
+@pytest.mark.usefixtures("no_card")
+def test_without_a_card_auto_takes_the_processor_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    documents = unit_rows([4, 5], 16, 0)
+    with caplog.at_level(logging.INFO):
+        index = PlaidIndex.build(documents, tmp_path / "index", device="auto")
+        assert len(index.search(documents[0], 2)) == 2
+    assert [record.message for record in caplog.records if "device=auto" in record.message] == [
+        "device=auto: torch sees no GPU: no search kernel runs on a card"
+    ]
+    assert ExactIndex(documents, device="auto").device == "cpu"
+
+
+@pytest.mark.usefixtures("no_card")
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "cuda:0,cuda:1"])
+def test_without_a_card_asking_for_one_is_an_error(tmp_path: Path, device: str) -> None:
+    documents = unit_rows([4, 5], 16, 0)
+    PlaidIndex.build(documents, tmp_path / "index")
+    with pytest.raises(ConfigError, match="torch sees no GPU here; use device=cpu or auto"):
+        PlaidIndex.load(tmp_path / "index", device=device)
+    with pytest.raises(ConfigError, match="torch sees no GPU here"):
+        ExactIndex(documents, device=device)
+    with pytest.raises(ConfigError, match="torch sees no GPU here"):
+        PlaidIndex.build(documents, tmp_path / "other", device=device)
+    assert not list(tmp_path.glob("*other*"))
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:0,cpu", "", "cuda:0,cuda:0", 3])
+def test_devices_are_checked(device: object) -> None:
+    with pytest.raises(ConfigError, match=r"device=.*(cuda:N|name each once)"):
+        open_cards(device, None)
+
+
+def test_a_card_without_triton_is_used_through_torch_for_exact_search_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("colmodern.kernels.cuda.runtime.pick_device", lambda name: name)
+    monkeypatch.setattr("colmodern.index.exact.pick_device", lambda name: "cpu")
+    monkeypatch.setitem(sys.modules, "triton", None)  # what a missing package looks like
+    with pytest.raises(MissingExtraError, match=r"pip install 'colmodern\[gpu\]'"):
+        open_cards("cuda:0", None)
+    documents = unit_rows([4, 5], 16, 0)
+    assert len(ExactIndex(documents, device="cuda:0").search(documents[0], 2)) == 2
+    assert "through torch" in caplog.text
+
+
+def test_a_search_on_the_processor_loads_nothing_of_cards() -> None:
+    code = (
+        "import sys, colmodern; colmodern.PlaidIndex, colmodern.ExactIndex; "
+        "sys.exit(any(name == 'triton' or 'index.card' in name for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
