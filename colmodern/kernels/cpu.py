@@ -187,19 +187,19 @@ def score_doc_vectors(
     table: (n_doc_bytes, 256) int16, product of the summed query with every codebook entry
     factors: (256,) float32, by gain: from sums of entries to units; out: (n,) int32, written
     """
-    n_bytes = table.shape[0]  # even, since dim is a multiple of 8
+    n_bytes = table.shape[0]
+    whole = n_bytes // 8 * 8
     entries, rows = uint64(table.ctypes.data), uint64(doc_vectors.ctypes.data)
     for i in range(len(docs)):
         if i + _AHEAD < len(docs):
             simd.prefetch(rows + uint64(docs[i + _AHEAD] * n_bytes))
-        place = rows + uint64(docs[i] * n_bytes)
-        even, odd = np.int32(0), np.int32(0)
-        for part in range(0, n_bytes, 2):
-            row, byte = entries + uint64(part * 512), place + uint64(part)
-            even += simd.scalar_i16(row + uint64(2) * simd.scalar_u8(byte))
-            odd += simd.scalar_i16(row + uint64(512) + uint64(2) * simd.scalar_u8(byte + uint64(1)))
-        total = np.float32(even + odd)
-        out[i] = np.int32(np.rint(total * factors[doc_gains[docs[i]]]))
+        place, total = rows + uint64(docs[i] * n_bytes), np.int32(0)
+        for part in range(0, whole, 8):
+            total += simd.sum_of_8_entries(entries + uint64(part * 512), place + uint64(part))
+        for part in range(whole, n_bytes):
+            entry = uint64(part * 256) + simd.scalar_u8(place + uint64(part))
+            total += simd.scalar_i16(entries + uint64(2) * entry)
+        out[i] = np.int32(np.rint(np.float32(total) * factors[doc_gains[docs[i]]]))
 
 
 @compiled

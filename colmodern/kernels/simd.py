@@ -342,6 +342,19 @@ def scalar_u8(builder: Any, address: Any) -> Any:
     return builder.zext(load(builder, address, BYTE, 1), ir.IntType(64))
 
 
+@operation(types.int32, types.uintp, types.uintp)
+def sum_of_8_entries(builder: Any, table: Any, entries: Any) -> Any:
+    """Sum of the numbers that eight bytes name; table: address of (8, 256) int16."""
+    wide, total = ir.IntType(64), ir.Constant(INT, 0)
+    word = load(builder, entries, wide, 1)
+    for i in range(8):
+        byte = builder.and_(builder.lshr(word, ir.Constant(wide, 8 * i)), ir.Constant(wide, 255))
+        place = builder.add(builder.shl(byte, ir.Constant(wide, 1)), ir.Constant(wide, 512 * i))
+        number = load(builder, builder.add(table, place), SHORT, 2)
+        total = builder.add(total, builder.sext(number, INT))
+    return total
+
+
 @operation(types.int32, types.uintp)
 def scalar_i16(builder: Any, address: Any) -> Any:
     """One int16."""
