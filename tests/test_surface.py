@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 
 import pytest
 
@@ -32,3 +34,8 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 def test_dir_offers_the_public_names() -> None:
     assert set(dir(colmodern)) >= PUBLIC
+
+
+def test_searching_an_index_loads_no_torch() -> None:
+    code = "import sys; from colmodern import PlaidIndex; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -8,9 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from colmodern.codecs.codec import Codec, train_codec
 from colmodern.codecs.files import load_codec, save_codec
@@ -42,6 +40,9 @@ from colmodern.index.plaid.writer_lock import LOCK, writer_lock
 from colmodern.progress import Progress
 from colmodern.ragged.arrays import sha256_of_array
 from colmodern.ragged.store import EmbeddingStore
+
+if TYPE_CHECKING:
+    import torch
 
 _FORMAT = 2  # raised when the same input begins to give other bytes
 _KEY, _PLACE, _INDEX = "build.json", "compressed.json", "index"

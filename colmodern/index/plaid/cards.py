@@ -8,15 +8,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from colmodern.config.units import parse_bytes
 from colmodern.index.plaid.search import Addresses, Effort, View
-from colmodern.kernels.cuda.runtime import find_cards
 
 if TYPE_CHECKING:
+    import torch
+
     from colmodern.index.card.plaid import CardSearch
     from colmodern.index.card.queries import Found
+
+
+def cards_of(device: str) -> Sequence[torch.device]:
+    """As kernels.cuda.runtime.find_cards, without loading torch for the processor."""
+    if device == "cpu":
+        return ()
+    from colmodern.kernels.cuda.runtime import find_cards
+
+    return find_cards(device)
 
 
 def open_cards(device: str, memory: int | str | None) -> Cards | None:
@@ -25,7 +34,7 @@ def open_cards(device: str, memory: int | str | None) -> Cards | None:
     Raises ConfigError for a card that is not there, MissingExtraError for one without Triton.
     """
     room = None if memory is None else parse_bytes(memory, name="device_memory")
-    devices = find_cards(device)
+    devices = cards_of(device)
     return Cards(devices, room) if devices else None
 
 

@@ -16,7 +16,7 @@ from colmodern.errors import InputError
 from colmodern.index.plaid import update
 from colmodern.index.plaid.build import build_index
 from colmodern.index.plaid.build_settings import settle
-from colmodern.index.plaid.cards import Cards, open_cards
+from colmodern.index.plaid.cards import Cards, cards_of, open_cards
 from colmodern.index.plaid.check import check_index
 from colmodern.index.plaid.effort import choose_effort
 from colmodern.index.plaid.explain import Explanation, explain
@@ -34,7 +34,6 @@ from colmodern.index.plaid.state import State, load_state, make_state
 from colmodern.index.plaid.storage import Opened
 from colmodern.index.plaid.stored import StoredEmbeddings
 from colmodern.index.plaid.threads import Threads
-from colmodern.kernels.cuda.runtime import find_cards
 from colmodern.kernels.jit import tell_if_compiling
 from colmodern.progress import Progress, Silent
 from colmodern.ragged.embeddings import TokenEmbeddings
@@ -107,7 +106,7 @@ class PlaidIndex:
         tell_if_compiling(progress.note)
         build_index(
             Path(path), source, ids, settings, fingerprint_of(source), progress,
-            overwrite=overwrite, cards=find_cards(device),
+            overwrite=overwrite, cards=cards_of(device),
         )  # fmt: skip
         return cls.load(path, device=device)
 
