@@ -80,7 +80,7 @@ class PlaidIndex:
 
         embeddings: in memory, or a store, or the path of one: read in pieces, of any size
         doc_ids: (n_docs,) unique strings; default the store's ids, or "0", "1", ...
-        nbits: bits for each dimension of a token, 1, 2, 4 or 8, beside 3 to 5 bytes a token
+        nbits: 1, 2, 4 or 8 bits for each dimension of a token, beside 3 to 5 bytes; a document takes dim / 4
         n_centroids: default 16 times the root of the number of tokens
         max_ram: bytes, or text as "2G", that the build may use
         codec: "pq" (product quantisation) or "residual" (each dimension alone); default the latter
