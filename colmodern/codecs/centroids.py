@@ -65,20 +65,19 @@ class Centroids:
         cell = self._cells_of(values, token_ids)
         order = np.argsort(cell, kind="stable")
         found, starts = np.unique(cell[order], return_index=True)
+        offsets = np.append(starts, len(order))
+        firsts = np.append(self.cells[:-1], 0)[found]
+        lasts = np.append(self.cells[1:], len(self.rows))[found]
         codes = np.empty(len(values), np.int64)
-        assign_centroids(
-            values,
-            order,
-            np.append(starts, len(order)),
-            np.append(self.cells[:-1], 0)[found],
-            np.append(self.cells[1:], len(self.rows))[found],
-            self.rows,
-            self.sums,
-            self.scales,
-            self.half_norms,
-            codes,
-        )
+        self._assign_groups(values, order, offsets, firsts, lasts, codes)
         return codes
+
+    def _assign_groups(
+        self, values: Floats, order: Ints, offsets: Ints, firsts: Ints, lasts: Ints, codes: Ints
+    ) -> None:
+        """The kernel's work: codes of tokens, group by group, among firsts to lasts."""
+        parts = (self.rows, self.sums, self.scales, self.half_norms)
+        assign_centroids(values, order, offsets, firsts, lasts, *parts, codes)
 
     def _cells_of(self, values: Floats, token_ids: npt.NDArray[np.int32] | None) -> Ints:
         """(n_tokens,) cells; n_cells stands for all centroids: an id that was never seen."""

@@ -8,7 +8,6 @@ from functools import cached_property
 from threading import Lock
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from colmodern.codecs.centroids import Centroids, Floats, Ints, quantize
@@ -36,27 +35,14 @@ class CardCentroids(Centroids):
 
     device: torch.device
 
-    def assign(self, values: Floats, token_ids: npt.NDArray[np.int32] | None) -> Ints:
-        """(n_tokens,) nearest centroid of each centred token, within its cell."""
-        cell = self._cells_of(values, token_ids)
-        order = np.argsort(cell, kind="stable")
-        found, starts = np.unique(cell[order], return_index=True)
-        codes = np.empty(len(values), np.int64)
+    def _assign_groups(
+        self, values: Floats, order: Ints, offsets: Ints, firsts: Ints, lasts: Ints, codes: Ints
+    ) -> None:
+        """The same on the card."""
         with on(self.device), _interpreter if is_interpreted() else nullcontext():
             rows, scales, half_norms = self._tensors
-            assign_centroids(
-                values,
-                order,
-                np.append(starts, len(order)),
-                np.append(self.cells[:-1], 0)[found],
-                np.append(self.cells[1:], len(self.rows))[found],
-                rows,
-                self.sums,
-                scales,
-                half_norms,
-                codes,
-            )
-        return codes
+            parts = (rows, self.sums, scales, half_norms)
+            assign_centroids(values, order, offsets, firsts, lasts, *parts, codes)
 
     @cached_property
     def _tensors(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
