@@ -16,7 +16,7 @@ from numba import int64, uint64
 
 from colmodern.kernels import dots, simd
 from colmodern.kernels.jit import compiled
-from colmodern.kernels.residual_query import similarity
+from colmodern.kernels.residual_query import similarities
 
 CHUNK = 64  # centroids under one maximum; find_probes looks only into the best chunks
 _LOWEST = np.int16(-32768)
@@ -51,7 +51,7 @@ def score_centroids(
     rows, queries = uint64(centroids.ctypes.data), uint64(query_bytes.ctypes.data)
     out, tops = uint64(scores.ctypes.data), uint64(maxima.ctypes.data)
     scales = simd.load_f32(uint64(lane_scales.ctypes.data), mask)
-    top = simd.splat_i16(_LOWEST, mask)
+    top, zero = simd.splat_i16(_LOWEST, mask), simd.splat_i32(np.int32(0), mask)
     for first in range(start, stop, 4):
         a = simd.splat_i32(-centroid_sums[first], mask)
         b = simd.splat_i32(-centroid_sums[min(first + 1, stop - 1)], mask)
@@ -61,12 +61,20 @@ def score_centroids(
         row_b = rows + uint64(min(first + 1, stop - 1) * dim)
         row_c = rows + uint64(min(first + 2, stop - 1) * dim)
         row_d = rows + uint64(min(first + 3, stop - 1) * dim)
-        for group in range(0, dim, 4):
-            lanes = queries + uint64(group) * n_lanes
-            a = dots.add_dots_of_4(a, lanes, row_a + uint64(group))
-            b = dots.add_dots_of_4(b, lanes, row_b + uint64(group))
-            c = dots.add_dots_of_4(c, lanes, row_c + uint64(group))
-            d = dots.add_dots_of_4(d, lanes, row_d + uint64(group))
+        e, f, g, h = zero, zero, zero, zero  # eight sums hide each other's latency
+        for group in range(0, dim, 8):
+            at, then = uint64(group), uint64(group + 4)
+            lanes, others = queries + at * n_lanes, queries + then * n_lanes
+            a = dots.add_dots_of_4(a, lanes, row_a + at)
+            b = dots.add_dots_of_4(b, lanes, row_b + at)
+            c = dots.add_dots_of_4(c, lanes, row_c + at)
+            d = dots.add_dots_of_4(d, lanes, row_d + at)
+            e = dots.add_dots_of_4(e, others, row_a + then)
+            f = dots.add_dots_of_4(f, others, row_b + then)
+            g = dots.add_dots_of_4(g, others, row_c + then)
+            h = dots.add_dots_of_4(h, others, row_d + then)
+        a, b = simd.add_i32(a, e), simd.add_i32(b, f)
+        c, d = simd.add_i32(c, g), simd.add_i32(d, h)
         for j in range(min(4, stop - first)):
             total = a if j == 0 else (b if j == 1 else (c if j == 2 else d))
             scale = simd.splat_f32(centroid_scales[first + j], mask)
@@ -262,11 +270,10 @@ def score_compressed(
     docs, empty, out: as in score_by_centroids
     """
     n_bytes = residuals.shape[1]
-    start_of = uint64(residuals.ctypes.data)
-    chosen, ends = (
-        np.empty(longest_group(docs, doc_offsets) + 1, np.int64),
-        np.empty(GROUP, np.int64),
-    )
+    start_of, longest = uint64(residuals.ctypes.data), longest_group(docs, doc_offsets)
+    chosen, ends = np.empty(longest + 1, np.int64), np.empty(GROUP, np.int64)
+    values = np.empty((longest, centroid_scores.shape[2]), np.int16)
+    first_value = uint64(values.ctypes.data)
     out[:] = 0
     for block in range(centroid_scores.shape[0]):
         rows, mask = uint64(centroid_scores[block].ctypes.data), lanes[block]
@@ -285,21 +292,18 @@ def score_compressed(
                     place = start_of + uint64(chosen[at] * n_bytes)
                     simd.prefetch(place)
                     simd.prefetch(place + uint64(n_bytes - 1))
+            similarities(query, block, mask, rows, chosen, 0, n, codes, gains, residuals, values)
             at = 0
             for i in range(group, last):
+                if at == ends[i - group]:
+                    out[i] = np.int32(empty)
+                    continue
                 best = simd.splat_i16(_LOWEST, mask)
-                has_tokens = at < ends[i - group]
                 while at < ends[i - group]:
-                    token = chosen[at]
-                    place = start_of + uint64(token * n_bytes)
-                    row = rows + uint64(codes[token]) * row_size
-                    value = similarity(row, query, block, mask, place, n_bytes, gains[token])
+                    value = simd.load_i16(first_value + uint64(at) * row_size, mask)
                     best = simd.maximum_i16(best, value)
                     at += 1
-                if has_tokens:
-                    out[i] += simd.total(best)
-                else:
-                    out[i] = np.int32(empty)
+                out[i] += simd.total(best)
 
 
 @compiled

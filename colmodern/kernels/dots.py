@@ -22,6 +22,7 @@ from colmodern.kernels.vectors import (
     load,
     operation,
     splat,
+    store,
     take_lanes,
 )
 
@@ -38,26 +39,39 @@ def add_dots_of_4(builder: Any, total: Any, lanes: Any, scalars: Any) -> Any:
     return _dots_of_4(builder, total, many, builder.bitcast(word, many.type))
 
 
-@operation(I32, I32, types.uintp, types.uintp, types.uintp)
-def add_dots_of_8(builder: Any, total: Any, lanes: Any, codes: Any, weights: Any) -> Any:
-    """Add to each int32 lane the dot product with eight weights, named by four bits each.
+@operation(I32, I32, types.uintp, types.uintp)
+def add_weighted_4(builder: Any, total: Any, lanes: Any, weights: Any) -> Any:
+    """Add to each int32 lane the dot product of four bytes, with the signs the other way round.
 
-    lanes: address of (2, n_lanes, 4) int8, dimensions 0, 2, 4, 6 and then 1, 3, 5, 7 of each lane
-    codes: address of (4,) uint8, a dimension in the low and the next one in the high bits
-    weights: address of (16,) uint8
+    lanes: address of (n_lanes, 4) int8; weights: address of (4,) uint8
     """
-    pair = ir.VectorType(BYTE, 8 * total.type.count)
-    many = load(builder, lanes, pair, 1)
-    half = pair.count // 2
-    word = builder.bitcast(
-        splat(builder, load(builder, codes, INT, 1), total.type), ir.VectorType(BYTE, half)
-    )
-    low = builder.and_(word, constant(word.type, 15))
-    high = builder.lshr(word, constant(word.type, 4))
-    for i, code in enumerate((low, high)):
-        named = _look_up(builder, weights, code)
-        total = _dots_of_4(builder, total, named, take_lanes(builder, many, i * half, half))
-    return total
+    many = load(builder, lanes, ir.VectorType(BYTE, 4 * total.type.count), 1)
+    word = splat(builder, load(builder, weights, INT, 1), total.type)
+    return _dots_of_4(builder, total, builder.bitcast(word, many.type), many)
+
+
+def _unpacks(n_bytes: int) -> Any:
+    """How so many bytes become weights."""
+
+    @operation(types.void, types.uintp, types.uintp, types.uintp, types.uintp)
+    def unpack(builder: Any, codes: Any, weights: Any, low: Any, high: Any) -> None:
+        """Write the weights that bytes name, those in their low and those in their high bits.
+
+        codes: address of (n_bytes,) uint8; weights: address of (16,) uint8
+        low, high: addresses of (n_bytes,) uint8, written
+        """
+        vector = ir.VectorType(BYTE, n_bytes)
+        named = load(builder, codes, vector, 1)
+        for to, code in (
+            (low, builder.and_(named, constant(vector, 15))),
+            (high, builder.lshr(named, constant(vector, 4))),
+        ):
+            store(builder, to, _look_up(builder, weights, code), 1)
+
+    return unpack
+
+
+unpack_64, unpack_16, unpack_4 = _unpacks(64), _unpacks(16), _unpacks(4)
 
 
 def _dots_of_4(builder: Any, total: Any, unsigned: Any, signed: Any) -> Any:
@@ -83,7 +97,8 @@ def _look_up(builder: Any, table: Any, indices: Any) -> Any:
         ("+avx2", "llvm.x86.avx2.pshuf.b", 32),
         ("+ssse3", "llvm.x86.ssse3.pshuf.b.128", 16),
     ):
-        if feature in features and builder.module.triple.startswith("x86_64"):
+        fits = feature in features and indices.type.count % n_bytes == 0
+        if fits and builder.module.triple.startswith("x86_64"):
             copies = ir.Constant(ir.VectorType(INT, n_bytes), [i % 16 for i in range(n_bytes)])
             row = load(builder, table, sixteen, 1)
             rows = builder.shuffle_vector(row, ir.Constant(sixteen, ir.Undefined), copies)
@@ -93,16 +108,12 @@ def _look_up(builder: Any, table: Any, indices: Any) -> Any:
             ]
             return join_all(builder, parts)
     found = ir.Constant(indices.type, ir.Undefined)
-    for i in range(4):  # the bytes of one lane are those of all
+    for i in range(indices.type.count):
         place = ir.Constant(INT, i)
         index = builder.zext(builder.extract_element(indices, place), table.type)
-        found = builder.insert_element(
-            found, load(builder, builder.add(table, index), BYTE, 1), place
-        )
-    repeats = ir.Constant(
-        ir.VectorType(INT, indices.type.count), [i % 4 for i in range(indices.type.count)]
-    )
-    return builder.shuffle_vector(found, ir.Constant(found.type, ir.Undefined), repeats)
+        entry = load(builder, builder.add(table, index), BYTE, 1)
+        found = builder.insert_element(found, entry, place)
+    return found
 
 
 def _portable_dots(builder: Any, features: list[str], sums: Any, many: Any, one: Any) -> Any:

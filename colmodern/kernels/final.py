@@ -13,7 +13,7 @@ from numba import uint32, uint64
 from colmodern.kernels import simd
 from colmodern.kernels.cpu import GROUP, choose_tokens, longest_group
 from colmodern.kernels.jit import compiled
-from colmodern.kernels.residual_query import similarity
+from colmodern.kernels.residual_query import similarities
 from colmodern.kernels.vectors import ALL
 
 _LOWEST = np.int16(-32768)
@@ -32,31 +32,28 @@ def _contenders(
     block: int,
     slack: Any,
     margin: Any,
-    similarities: Any,
+    similar: Any,
     tokens: Any,
     masks: Any,
     n: int,
 ) -> int:
     """Append a document's tokens that are within ``margin`` of the best in some lane.
 
-    mask: of the lanes; similarities: (n_doc_tokens, n_lanes) int16, scratch
+    mask: of the lanes; similar: (n_doc_tokens, n_lanes) int16, scratch
     tokens: int64 and masks: uint16 or uint32, the lanes of each; appended to after the first n
     Returns their new length.
     """
-    out, first = uint64(similarities.ctypes.data), n
+    out, first = uint64(similar.ctypes.data), n
     residual, n_bytes = uint64(residuals.ctypes.data), residuals.shape[1]
     last = choose_tokens(start, stop, codes, gains, rows, mask, slack, tokens, first)
     for at in range(first, last):
         place = residual + uint64(tokens[at] * n_bytes)
         simd.prefetch(place)
         simd.prefetch(place + uint64(n_bytes - 1))
+    similarities(query, block, mask, rows, tokens, first, last, codes, gains, residuals, similar)
     best, row_size = simd.splat_i16(_LOWEST, mask), uint64(2) * simd.n_lanes(mask)
     for at in range(first, last):
-        token = tokens[at]
-        row, place = rows + uint64(codes[token]) * row_size, residual + uint64(token * n_bytes)
-        value = similarity(row, query, block, mask, place, n_bytes, gains[token])
-        best = simd.maximum_i16(best, value)
-        simd.store_i16(out + uint64(at - first) * row_size, value)
+        best = simd.maximum_i16(best, simd.load_i16(out + uint64(at - first) * row_size, mask))
     least = simd.subtract_saturated(best, simd.splat_i16(margin, mask))
     for at in range(first, last):
         value = simd.load_i16(out + uint64(at - first) * row_size, mask)
@@ -130,7 +127,7 @@ def score_decoded(
     """
     longest = longest_group(docs, doc_offsets)
     n_lanes = centroid_scores.shape[2]
-    similarities = np.empty((longest, n_lanes), np.int16)
+    similar = np.empty((longest, n_lanes), np.int16)
     tokens, masks = np.empty(longest + 1, np.int64), np.empty(longest + 1, lanes.dtype)
     ends = np.empty(GROUP, np.int64)
     row, best = np.zeros(queries.shape[1], np.float32), np.empty(n_lanes, np.float32)
@@ -142,7 +139,7 @@ def score_decoded(
             for i in range(group, last):
                 n = _contenders(
                     doc_offsets[docs[i]], doc_offsets[docs[i] + 1], codes, gains, residuals, rows,
-                    lanes[block], query, block, slack, np.int16(margin), similarities, tokens,
+                    lanes[block], query, block, slack, np.int16(margin), similar, tokens,
                     masks, n,
                 )  # fmt: skip
                 ends[i - group] = n
@@ -163,6 +160,32 @@ def score_decoded(
                     _raise_best(masks[at], queries, block, uint64(row.ctypes.data), best)
                     at += 1
                 out[i] += _sum_finite(best)
+
+
+@compiled
+def add_doc_vectors(
+    docs: Any,
+    doc_offsets: Any,
+    doc_gains: Any,
+    doc_vectors: Any,
+    products: Any,
+    gain_step: Any,
+    constant: Any,
+    out: Any,
+) -> None:
+    """Add to every score what all tokens of its document share, in float32.
+
+    doc_gains: (n_docs,) uint8; doc_vectors: (n_docs, n_doc_bytes) uint8
+    products: (n_doc_bytes, 256) float32, of the summed query with every codebook entry
+    constant: what the corpus mean adds; out: (n,) float32; documents without tokens keep theirs
+    """
+    for i in range(len(docs)):
+        doc = docs[i]
+        if doc_offsets[doc] < doc_offsets[doc + 1]:
+            total = np.float32(0)
+            for part in range(products.shape[0]):
+                total += products[part, doc_vectors[doc, part]]
+            out[i] += np.float32(doc_gains[doc]) * gain_step * total + constant
 
 
 @compiled
@@ -191,7 +214,7 @@ def score_stored(
     size = dim * (2 if is_half else 4)
     longest = longest_group(docs, doc_offsets)
     n_lanes = centroid_scores.shape[2]
-    similarities = np.empty((longest, n_lanes), np.int16)
+    similar = np.empty((longest, n_lanes), np.int16)
     tokens, masks = np.empty(longest + 1, np.int64), np.empty(longest + 1, lanes.dtype)
     ends = np.empty(GROUP, np.int64)
     row, best = np.zeros(queries.shape[1], np.float32), np.empty(n_lanes, np.float32)
@@ -203,7 +226,7 @@ def score_stored(
             for i in range(group, last):
                 before, n = n, _contenders(
                     doc_offsets[docs[i]], doc_offsets[docs[i] + 1], codes, gains, residuals, rows,
-                    lanes[block], query, block, slack, np.int16(margin), similarities, tokens,
+                    lanes[block], query, block, slack, np.int16(margin), similar, tokens,
                     masks, n,
                 )  # fmt: skip
                 ends[i - group] = n

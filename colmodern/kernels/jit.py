@@ -15,17 +15,6 @@ import numba
 from colmodern.files import user_cache
 
 _log = logging.getLogger(__name__)
-_SOURCES = (
-    "vectors",
-    "simd",
-    "dots",
-    "jit",
-    "cpu",
-    "final",
-    "encoding",
-    "int8",
-    "ward",
-)  # of compiled kernels
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -64,8 +53,8 @@ def _can_cache() -> bool:
 def cache_folder() -> Path:
     """Where compiled kernels of this version are kept; COLMODERN_CACHE moves it."""
     digest = hashlib.sha256(numba.__version__.encode())
-    for name in _SOURCES:
-        digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
     return user_cache() / "kernels" / digest.hexdigest()[:16]
 
 

@@ -42,6 +42,23 @@ def score_decoded(
         out[i] = _maxsim(near, queries, decoded)
 
 
+def add_doc_vectors(
+    docs: Array,
+    doc_offsets: Array,
+    doc_gains: Array,
+    doc_vectors: Array,
+    products: Array,
+    gain_step: float,
+    constant: float,
+    out: Array,
+) -> None:
+    """Add to every score what all tokens of its document share."""
+    parts = products[np.arange(len(products)), doc_vectors[docs]]
+    lengths = doc_gains[docs].astype(np.float32) * np.float32(gain_step)
+    filled = doc_offsets[docs + 1] > doc_offsets[docs]
+    out[filled] += (lengths * parts.sum(axis=1) + np.float32(constant))[filled]
+
+
 def score_stored(
     docs: Array,
     doc_offsets: Array,

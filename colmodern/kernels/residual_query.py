@@ -50,55 +50,146 @@ class WeightQuery(NamedTuple):
 ResidualQuery = TableQuery | WeightQuery
 
 
-def similarity(
-    row: Any, query: Any, block: int, mask: Any, residual: Any, n_bytes: int, gain: int
+def similarities(
+    query: Any,
+    block: int,
+    mask: Any,
+    rows: Any,
+    tokens: Any,
+    first: int,
+    last: int,
+    codes: Any,
+    gains: Any,
+    residuals: Any,
+    out: Any,
 ) -> Any:
-    """One token against one block of lanes, in units: centroid plus residual. For compiled code.
+    """Tokens against one block of lanes, in units: centroid plus residual. For compiled code.
 
-    row: address of its centroid's scores; residual: address of its bytes; mask: of the lanes
+    mask: of the lanes; rows: address of the block's centroid scores
+    tokens: int64 rows of codes, gains and residuals, of which first to last are looked at
+    out: (last - first, n_lanes) int16 or more, written
     """
     raise NotImplementedError("for compiled code")
 
 
-@overload(similarity)  # type: ignore[untyped-decorator]
-def _similarity(
-    row: Any, query: Any, block: int, mask: Any, residual: Any, n_bytes: int, gain: int
+@overload(similarities)  # type: ignore[untyped-decorator]
+def _similarities(
+    query: Any,
+    block: int,
+    mask: Any,
+    rows: Any,
+    tokens: Any,
+    first: int,
+    last: int,
+    codes: Any,
+    gains: Any,
+    residuals: Any,
+    out: Any,
 ) -> Any:
     return _by_table if query.instance_class is TableQuery else _by_weights
 
 
 def _by_table(
-    row: Any, query: Any, block: int, mask: Any, residual: Any, n_bytes: int, gain: int
+    query: Any,
+    block: int,
+    mask: Any,
+    rows: Any,
+    tokens: Any,
+    first: int,
+    last: int,
+    codes: Any,
+    gains: Any,
+    residuals: Any,
+    out: Any,
 ) -> Any:
-    n_lanes = simd.n_lanes(mask)
-    tables = uint64(query.tables[block].ctypes.data)
-    total = simd.load_i8(tables + simd.scalar_u8(residual) * n_lanes, mask)
-    for part in range(1, n_bytes):
-        entry = uint64(part * 256) + simd.scalar_u8(residual + uint64(part))
-        total = simd.add_i16(total, simd.load_i8(tables + entry * n_lanes, mask))
-    factor = simd.splat_i16(query.factors[gain], mask)
-    scaled = simd.multiply_high(simd.shift_left(total, query.shift), factor)
-    return simd.add_saturated(simd.load_i16(row, mask), scaled)
+    n_lanes, n_bytes = simd.n_lanes(mask), residuals.shape[1]
+    row_size = uint64(2) * n_lanes
+    tables, to = uint64(query.tables[block].ctypes.data), uint64(out.ctypes.data)
+    for at in range(first, last):
+        token = tokens[at]
+        residual = uint64(residuals.ctypes.data) + uint64(token * n_bytes)
+        total = simd.load_i8(tables + simd.scalar_u8(residual) * n_lanes, mask)
+        for part in range(1, n_bytes):
+            entry = uint64(part * 256) + simd.scalar_u8(residual + uint64(part))
+            total = simd.add_i16(total, simd.load_i8(tables + entry * n_lanes, mask))
+        factor = simd.splat_i16(query.factors[gains[token]], mask)
+        scaled = simd.multiply_high(simd.shift_left(total, query.shift), factor)
+        row = simd.load_i16(rows + uint64(codes[token]) * row_size, mask)
+        simd.store_i16(to + uint64(at - first) * row_size, simd.add_saturated(row, scaled))
 
 
 def _by_weights(
-    row: Any, query: Any, block: int, mask: Any, residual: Any, n_bytes: int, gain: int
+    query: Any,
+    block: int,
+    mask: Any,
+    rows: Any,
+    tokens: Any,
+    first: int,
+    last: int,
+    codes: Any,
+    gains: Any,
+    residuals: Any,
+    out: Any,
 ) -> Any:
-    n_lanes = simd.n_lanes(mask)
+    n_lanes, n_bytes = simd.n_lanes(mask), residuals.shape[1]
+    row_size, to = uint64(2) * n_lanes, uint64(out.ctypes.data)
     dims, weights = uint64(query.dims[block].ctypes.data), uint64(query.weights.ctypes.data)
-    even = simd.load_i32(uint64(query.starts[block].ctypes.data), mask)
-    odd = simd.splat_i32(np.int32(0), mask)
-    whole = n_bytes // 8 * 8
-    for at in range(0, whole, 8):  # two sums: one would wait for itself
-        place, other = residual + uint64(at), residual + uint64(at + 4)
-        even = dots.add_dots_of_8(even, dims + uint64(2 * at) * n_lanes, place, weights)
-        odd = dots.add_dots_of_8(odd, dims + uint64(2 * at + 8) * n_lanes, other, weights)
-    if whole < n_bytes:
-        last = dims + uint64(2 * whole) * n_lanes
-        even = dots.add_dots_of_8(even, last, residual + uint64(whole), weights)
-    total = simd.add_i32(even, odd)
-    units = simd.multiply_f32(simd.to_f32(total), simd.splat_f32(query.factors[gain], mask))
-    return simd.add_saturated(simd.load_i16(row, mask), simd.narrow(simd.round_f32(units)))
+    start = simd.load_i32(uint64(query.starts[block].ctypes.data), mask)
+    zero = simd.splat_i32(np.int32(0), mask)
+    unpacked = np.empty(8 * n_bytes, np.uint8)
+    a_at, size = uint64(unpacked.ctypes.data), uint64(2 * n_bytes)
+    b_at, c_at, d_at = a_at + size, a_at + size * 2, a_at + size * 3
+    for at in range(first, last, 4):
+        # four tokens share what is loaded of the query, and eight sums hide each other's latency
+        b_next, c_next = min(at + 1, last - 1), min(at + 2, last - 1)
+        d_next = min(at + 3, last - 1)
+        _unpack(residuals, tokens[at], weights, a_at)
+        _unpack(residuals, tokens[b_next], weights, b_at)
+        _unpack(residuals, tokens[c_next], weights, c_at)
+        _unpack(residuals, tokens[d_next], weights, d_at)
+        a, b, c, d, e, f, g, h = start, start, start, start, zero, zero, zero, zero
+        for group in range(0, n_bytes, 4):
+            low, high = uint64(group), uint64(n_bytes + group)
+            lanes = dims + uint64(2 * group) * n_lanes
+            others = lanes + uint64(4) * n_lanes
+            a = dots.add_weighted_4(a, lanes, a_at + low)
+            b = dots.add_weighted_4(b, lanes, b_at + low)
+            c = dots.add_weighted_4(c, lanes, c_at + low)
+            d = dots.add_weighted_4(d, lanes, d_at + low)
+            e = dots.add_weighted_4(e, others, a_at + high)
+            f = dots.add_weighted_4(f, others, b_at + high)
+            g = dots.add_weighted_4(g, others, c_at + high)
+            h = dots.add_weighted_4(h, others, d_at + high)
+        a, b, c, d = simd.add_i32(a, e), simd.add_i32(b, f), simd.add_i32(c, g), simd.add_i32(d, h)
+        for j in range(min(4, last - at)):
+            token = tokens[at + j]
+            total = a if j == 0 else (b if j == 1 else (c if j == 2 else d))
+            factor = simd.splat_f32(query.factors[gains[token]], mask)
+            units = simd.narrow(simd.round_f32(simd.multiply_f32(simd.to_f32(total), factor)))
+            row = simd.load_i16(rows + uint64(codes[token]) * row_size, mask)
+            simd.store_i16(to + uint64(at - first + j) * row_size, simd.add_saturated(row, units))
+
+
+@compiled
+def _unpack(residuals: Any, token: int, weights: Any, to: Any) -> None:
+    """Write the weights of a token's dimensions: those in the low bits of its bytes, then the others.
+
+    weights, to: addresses of (16,) and (2 * n_bytes,) uint8; n_bytes is a multiple of 4
+    """
+    n_bytes = residuals.shape[1]
+    place, half = uint64(residuals.ctypes.data) + uint64(token * n_bytes), uint64(n_bytes)
+    whole = n_bytes // 64 * 64
+    for at in range(0, whole, 64):
+        here = to + uint64(at)
+        dots.unpack_64(place + uint64(at), weights, here, here + half)
+    if n_bytes < 16:
+        for at in range(0, n_bytes, 4):
+            here = to + uint64(at)
+            dots.unpack_4(place + uint64(at), weights, here, here + half)
+        return
+    for some in range(whole, n_bytes, 16):
+        at = uint64(min(some, n_bytes - 16))  # some bytes twice
+        dots.unpack_16(place + at, weights, to + at, to + at + half)
 
 
 @compiled

@@ -36,6 +36,7 @@ WRITTEN = {
     "score_compressed": ("out",),
     "fill_tables": ("tables",),
     "score_decoded": ("out",),
+    "add_doc_vectors": ("out",),
     "score_stored": ("out",),
     "assign_centroids": ("codes",),
     "encode_residuals": ("gains", "residuals"),

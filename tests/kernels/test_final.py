@@ -11,9 +11,11 @@ from kernels.kernel_inputs import (
     LENGTHS,
     Inputs,
     assert_equal,
+    doc_vector_inputs,
     fast,
     float_inputs,
     run,
+    slow,
 )
 
 KERNELS = ["score_decoded", "score_stored"]
@@ -81,6 +83,23 @@ def test_stored_embeddings_of_all_tokens_give_exact_maxsim(dtype: type) -> None:
     ]
     found = run(fast("score_stored"), inputs)["out"]
     np.testing.assert_allclose(found, expected, 0, tolerance(33))
+
+
+@pytest.mark.parametrize("n_bytes", [2, 12, 32, 96])
+@pytest.mark.parametrize("n_docs", [0, 1, 100])
+def test_add_doc_vectors(n_docs: int, n_bytes: int) -> None:
+    inputs = doc_vector_inputs(n_docs, n_bytes, n_bytes)
+    rng = np.random.default_rng(n_bytes)
+    inputs |= {
+        "doc_offsets": np.cumsum([0, *rng.integers(0, 3, n_docs)]),  # a third is without tokens
+        "products": rng.normal(size=(n_bytes, 256)).astype(np.float32),
+        "gain_step": np.float32(0.01),
+        "constant": np.float32(-2),
+        "out": rng.normal(size=len(inputs["docs"])).astype(np.float32),
+    }
+    expected = run(slow("add_doc_vectors"), inputs)["out"]
+    found = run(fast("add_doc_vectors"), inputs)["out"]
+    np.testing.assert_allclose(found, expected, 1e-5, 1e-5)
 
 
 @pytest.mark.parametrize("name", KERNELS)

@@ -225,40 +225,65 @@ def test_dots_of_four_bytes(name: str, mask: np.unsignedinteger) -> None:
         assert "vpdpbusd" in assembly if "+avx512vnni" in features_here() else n_dots
 
 
-TABLES = {"ssse3": ["+ssse3"], "avx2": ["+avx2"], "avx512bw": ["+avx512bw"], "others": []}
-
-
 @each_width
-@pytest.mark.parametrize("name", [*TABLES, "this"])
-def test_dots_of_eight_weights(
+@pytest.mark.parametrize("name", ["avx2", "avx512bw", "this"])
+def test_dots_of_four_weights(
     name: str, mask: np.unsignedinteger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    features = TABLES.get(name)
-    if features is not None:
-        if not is_x86() or not set(features) <= set(features_here()):
-            pytest.skip(f"this processor is without {features}")
-        monkeypatch.setattr(dots, "_features", lambda: features)
+    how = BY_FEATURE[name]
+    if how is not None:
+        if not is_x86() or not set(how[0]) <= set(features_here()):
+            pytest.skip(f"this processor is without {how[0]}")
+        monkeypatch.setattr(dots, "_features", lambda: how[0])
 
     @numba.njit
-    def add(start: Any, lanes: Any, codes: Any, weights: Any, mask: Any, out: Any) -> None:
-        sums = dots.add_dots_of_8(
-            simd.splat_i32(start, mask),
-            uint64(lanes.ctypes.data),
-            uint64(codes.ctypes.data),
-            uint64(weights.ctypes.data),
+    def add(start: Any, lanes: Any, weights: Any, mask: Any, out: Any) -> None:
+        sums = dots.add_weighted_4(
+            simd.splat_i32(start, mask), uint64(lanes.ctypes.data), uint64(weights.ctypes.data)
         )
         simd.store_i32(uint64(out.ctypes.data), sums)
 
     n, rng = lanes_in(mask), np.random.default_rng(1)
     for turn in range(30):
-        lanes = rng.integers(-128, 128, (2, n, 4)).astype(np.int8)
-        codes, weights = (rng.integers(0, 256, size).astype(np.uint8) for size in (4, 16))
+        lanes = rng.integers(-128, 128, (n, 4)).astype(np.int8)
+        weights = rng.integers(0, 256, 4).astype(np.uint8)
         if turn < 2:
             lanes[:], weights[:] = (-128, 127)[turn], 255
         out = np.zeros(n, np.int32)
-        add(np.int32(-5 * turn), lanes, codes, weights, mask, out)
-        named = weights[np.stack([codes & 15, codes >> 4])].astype(int)  # (2, 4)
-        np.testing.assert_array_equal(out, (lanes * named[:, None]).sum(axis=(0, 2)) - 5 * turn)
+        add(np.int32(-5 * turn), lanes, weights, mask, out)
+        np.testing.assert_array_equal(out, lanes.astype(int) @ weights.astype(int) - 5 * turn)
+
+
+UNPACKS = {64: dots.unpack_64, 16: dots.unpack_16, 4: dots.unpack_4}
+
+
+@pytest.mark.parametrize("n_bytes", list(UNPACKS))
+@pytest.mark.parametrize("features", [["+ssse3"], ["+avx2"], ["+avx512bw"], [], None], ids=str)
+def test_unpacked_weights(
+    features: list[str] | None, n_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if features is not None:
+        if not is_x86() or not set(features) <= set(features_here()):
+            pytest.skip(f"this processor is without {features}")
+        monkeypatch.setattr(dots, "_features", lambda: features)
+    unpack = UNPACKS[n_bytes]
+
+    @numba.njit
+    def write(codes: Any, weights: Any, out: Any) -> None:
+        to = uint64(out.ctypes.data)
+        unpack(
+            uint64(codes.ctypes.data),
+            uint64(weights.ctypes.data),
+            to,
+            to + uint64(out.shape[1]),
+        )
+
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        codes, weights = (rng.integers(0, 256, size).astype(np.uint8) for size in (n_bytes, 16))
+        out = np.zeros((2, n_bytes), np.uint8)
+        write(codes, weights, out)
+        np.testing.assert_array_equal(out, weights[np.stack([codes & 15, codes >> 4])])
 
 
 def features_here() -> list[str]:

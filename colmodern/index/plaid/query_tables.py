@@ -24,9 +24,9 @@ Masks = npt.NDArray[np.unsignedinteger]
 
 _HEADROOM = 1.25  # of int16, for a centroid's similarity plus a residual's
 _LARGEST_SUM = 32_767
-_WIDE = 1.25  # reaches: rarely does the best token by centroid lose one while another gains one
+_WIDE = 1.0  # reaches: rarely does the best token by centroid lose one while another gains one
 _TIGHT = 0.5  # of the codec's reach: enough to choose the last candidates
-_ROUNDING_SIGMAS = 4.0  # integer scores are trusted up to this many deviations of their rounding
+_ROUNDING_SIGMAS = 3.0  # integer scores are trusted up to this many deviations of their rounding
 _LOSS_SIGMAS = 4.0  # the same for what compression lost, when embeddings are at hand
 
 

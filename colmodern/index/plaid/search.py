@@ -34,7 +34,7 @@ from colmodern.kernels.cpu import (
     score_compressed,
     score_doc_vectors,
 )
-from colmodern.kernels.final import score_decoded, score_stored
+from colmodern.kernels.final import add_doc_vectors, score_decoded, score_stored
 
 Rows = npt.NDArray[np.int64]  # doc_index values, ascending
 Scores = npt.NDArray[np.int32]
@@ -311,7 +311,6 @@ def _score(
     out = np.empty(len(rows), np.float32)
     codec = view.codec.codec
     addresses, is_half = stored(rows) if stored else (None, False)
-    parts = np.arange(len(tables.doc_products))
 
     def score(segment: Segment, places: slice, docs: Rows) -> None:
         common = (docs, *_tokens(segment), *_integers(tables, slack))
@@ -336,13 +335,16 @@ def _score(
             np.float32(codec.residuals.gain_step),
             out[places],
         )
-        entries = tables.doc_products[parts, segment.doc_vectors[docs]]
-        added = (
-            segment.doc_gains[docs] * np.float32(codec.documents.gain_step) * entries.sum(axis=1)
+        add_doc_vectors(
+            docs,
+            segment.doc_offsets,
+            segment.doc_gains,
+            segment.doc_vectors,
+            tables.doc_products,
+            np.float32(codec.documents.gain_step),
+            np.float32(tables.constant),
+            out[places],
         )
-        added += np.float32(tables.constant)
-        filled = segment.doc_offsets[docs + 1] > segment.doc_offsets[docs]
-        out[places] += np.where(filled, added, np.float32(0))
 
     _score_docs(view, rows, threads, score)
     return out
