@@ -105,15 +105,26 @@ def query_to_bytes(
     the lanes of ``masks_of``: a lane's int8 values, which are the bytes minus 128, times its scale
     are the query token.
     """
-    n, dim = query.shape
-    masks = masks_of(n)
-    padded = np.zeros((len(masks) * lanes_of(masks), dim), np.float32)
-    padded[:n] = query
-    by_lane = padded.reshape(len(masks), -1, dim)
-    largest = np.maximum(np.abs(by_lane).max(axis=2), 1e-12)
-    rounded = (np.rint(by_lane * (127 / largest)[..., None]) + 128).astype(np.uint8)
-    grouped = rounded.reshape(*by_lane.shape[:2], dim // 4, 4).transpose(0, 2, 1, 3)
-    return np.ascontiguousarray(grouped), np.asarray(largest / 127, np.float32)
+    masks = masks_of(len(query))
+    shape = len(masks), query.shape[1] // 4, lanes_of(masks), 4
+    rows = np.full(shape, 128, np.uint8)
+    scales = np.full((shape[0], shape[2]), 1e-12 / 127, np.float32)
+    _fill_query_bytes(np.asarray(query, np.float32), rows, scales)
+    return rows, scales
+
+
+@compiled
+def _fill_query_bytes(query: Any, rows: Any, scales: Any) -> None:
+    n_lanes = scales.shape[1]
+    for token in range(query.shape[0]):
+        block, lane, largest = token // n_lanes, token % n_lanes, np.float32(1e-12)
+        for d in range(query.shape[1]):
+            largest = max(largest, abs(query[token, d]))
+        scales[block, lane] = largest / np.float32(127)
+        by = np.float32(127) / largest
+        for d in range(query.shape[1]):
+            value = np.int32(np.rint(query[token, d] * by))
+            rows[block, d // 4, lane, d % 4] = value + 128
 
 
 class Int8Documents:

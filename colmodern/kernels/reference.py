@@ -230,6 +230,15 @@ def fill_tables(codebook: Array, queries: Array, mask: int, scale: float, tables
     return np.zeros(n_lanes, np.float32)
 
 
+def fill_doc_tables(codebook: Array, summed: Array, products: Array, table: Array) -> float:
+    """Products of a vector with every codebook entry, and the same in steps of int16."""
+    parts = summed.reshape(len(codebook), -1, 1)
+    products[:] = (codebook @ parts)[..., 0]
+    step = max(float(np.abs(products).max()), 1e-12) / 32_767
+    table[:] = np.rint(products / np.float32(step)).astype(np.int16)
+    return step
+
+
 def fused(a: Array, b: Array, c: Array) -> Array:
     """a * b + c in float32, rounded once."""
     product = a.astype(np.float64) * b  # exact: float64 has more than twice the bits

@@ -8,6 +8,7 @@ of lanes is as in ``cpu.py``.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -222,6 +223,31 @@ def fill_tables(codebook: Any, queries: Any, mask: Any, scale: Any, tables: Any)
     return most
 
 
+@compiled
+def fill_doc_tables(codebook: Any, summed: Any, products: Any, table: Any) -> float:
+    """Products of a vector with every codebook entry, and the same in steps of int16.
+
+    codebook: (n_bytes, 256, width) float32; summed: (n_bytes * width,) float32
+    products: (n_bytes, 256) float32 and table: (n_bytes, 256) int16, written
+    Returns what a step is worth.
+    """
+    n_bytes, _, width = codebook.shape
+    largest = np.float32(1e-12)
+    for part in range(n_bytes):
+        for entry in range(256):
+            product = np.float32(0)
+            for j in range(width):
+                product += codebook[part, entry, j] * summed[part * width + j]
+            products[part, entry] = product
+            largest = max(largest, abs(product))
+    step = float(largest) / 32_767
+    by = np.float32(1 / step)
+    for part in range(n_bytes):
+        for entry in range(256):
+            table[part, entry] = np.int16(np.rint(products[part, entry] * by))
+    return step
+
+
 def weight_query(
     by_lane: npt.NDArray[np.float32],
     levels: npt.NDArray[np.int8],
@@ -234,17 +260,40 @@ def weight_query(
     by_lane: (n_blocks, n_lanes, dim); levels: (16,) and scales: (dim,), a weight is their product
     gains: (256,) lengths of residuals; unit: of similarity
     """
-    scaled = by_lane * scales
-    step = max(float(np.abs(scaled).max()), 1e-12) / 127
-    rounded = np.rint(scaled / np.float32(step)).astype(np.int8)
-    blocks, n_lanes, dim = rounded.shape
-    # a byte names two dimensions: those in the low bits of four bytes, then those in the high ones
-    dims = rounded.reshape(blocks, n_lanes, dim // 8, 4, 2).transpose(0, 2, 4, 1, 3)
+    blocks, n_lanes, dim = by_lane.shape
     query = WeightQuery(
-        np.ascontiguousarray(dims).reshape(blocks, dim // 4, n_lanes, 4),
-        -128 * rounded.sum(axis=2, dtype=np.int32),
+        np.empty((blocks, dim // 4, n_lanes, 4), np.int8),
+        np.empty((blocks, n_lanes), np.int32),
         (levels.astype(np.int16) + 128).astype(np.uint8),
-        np.asarray(gains * step / unit, np.float32),
+        np.empty(len(gains), np.float32),
     )
-    spread = float(np.sqrt(np.square(levels.astype(np.float64)).mean() * dim))
+    step = _fill_weight_query(by_lane, scales, gains / unit, *query)
+    spread = math.sqrt(float(np.square(levels, dtype=np.float64).mean()) * dim)
     return query, 0.29 * step * spread * float(gains[-1])
+
+
+@compiled
+def _fill_weight_query(
+    by_lane: Any, scales: Any, gains: Any, dims: Any, starts: Any, weights: Any, factors: Any
+) -> float:
+    """Write the parts of a WeightQuery but its weights; returns what a step of its bytes is worth."""
+    blocks, n_lanes, dim = by_lane.shape
+    largest = np.float32(1e-12)
+    for block in range(blocks):
+        for lane in range(n_lanes):
+            for d in range(dim):
+                largest = max(largest, abs(by_lane[block, lane, d] * scales[d]))
+    step = float(largest) / 127
+    by = np.float32(1 / step)
+    for block in range(blocks):
+        for lane in range(n_lanes):
+            total = np.int32(0)
+            for d in range(dim):
+                value = np.int32(np.rint(by_lane[block, lane, d] * scales[d] * by))
+                # a byte names two dimensions: in the low bits of four bytes, then in the high ones
+                dims[block, d // 8 * 2 + d % 2, lane, d % 8 // 2] = value
+                total += value
+            starts[block, lane] = -128 * total
+    for gain in range(len(gains)):
+        factors[gain] = gains[gain] * step
+    return step

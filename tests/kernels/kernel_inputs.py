@@ -35,6 +35,7 @@ WRITTEN = {
     "score_by_centroids": ("out",),
     "score_compressed": ("out",),
     "fill_tables": ("tables",),
+    "fill_doc_tables": ("products", "table"),
     "score_decoded": ("out",),
     "add_doc_vectors": ("out",),
     "score_stored": ("out",),

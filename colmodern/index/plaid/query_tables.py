@@ -14,6 +14,7 @@ from colmodern.kernels.int8 import query_to_bytes
 from colmodern.kernels.residual_query import (
     ResidualQuery,
     TableQuery,
+    fill_doc_tables,
     fill_tables,
     weight_query,
 )
@@ -40,6 +41,7 @@ class SearchCodec:
         self.longest = float(norms.max(initial=0.0))
 
         self.gains = np.arange(256, dtype=np.float64) * codec.residuals.gain_step
+        self.steps_of_gains = np.arange(256, dtype=np.float32)
         self.shared = codec.residuals.shared
         n_bytes = len(codec.residuals.codebook)
         # of a table entry, with which a sum over all bytes fits int16, and then the bits left over
@@ -108,18 +110,19 @@ def make_tables(query: Floats, search: SearchCodec, threads: Threads) -> QueryTa
     )
     rounding = _ROUNDING_SIGMAS * (residual_error + query_error) / unit + 3
     lost = _LOSS_SIGMAS * longest * np.sqrt(codec.error / dim) / unit
-    reach = search.gains * codec.reach * longest / unit
+    reach = search.gains * (codec.reach * longest / unit)
     summed = query.sum(axis=0, dtype=np.float64)
-    parts = summed.astype(np.float32).reshape(len(codec.documents.codebook), -1, 1)
-    doc_products = (codec.documents.codebook @ parts)[..., 0]
-    doc_table, doc_factors = _doc_table(doc_products, codec.documents.gain_step, unit)
+    documents = codec.documents
+    doc_products = np.empty(documents.codebook.shape[:2], np.float32)
+    doc_table = np.empty(doc_products.shape, np.int16)
+    step = fill_doc_tables(documents.codebook, summed.astype(np.float32), doc_products, doc_table)
     return QueryTables(
         n_tokens=n,
         unit=unit,
         constant=float(summed @ codec.mean),
         doc_products=doc_products,
         doc_table=doc_table,
-        doc_factors=doc_factors,
+        doc_factors=search.steps_of_gains * np.float32(documents.gain_step * step / unit),
         padded=padded,
         centroid_scores=scores,
         maxima=maxima,
@@ -130,15 +133,6 @@ def make_tables(query: Floats, search: SearchCodec, threads: Threads) -> QueryTa
         rounding=_step(rounding),
         loss=_step(rounding + lost),
     )
-
-
-def _doc_table(
-    products: Floats, gain_step: float, unit: float
-) -> tuple[npt.NDArray[np.int16], Floats]:
-    """Products as int16, and what one of its steps is worth at each gain, in units."""
-    step = max(float(np.abs(products).max()), 1e-12) / _LARGEST_SUM
-    factors = np.arange(256, dtype=np.float32) * np.float32(gain_step * step / unit)
-    return np.rint(products / np.float32(step)).astype(np.int16), factors
 
 
 def _table_query(

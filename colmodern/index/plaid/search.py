@@ -89,6 +89,8 @@ class View:
 
     def by_segment(self, rows: Rows) -> list[tuple[Segment, slice, Rows]]:
         """Ascending doc_index values as (segment, their places, rows inside the segment)."""
+        if len(self.segments) == 1:
+            return [(self.segments[0], slice(0, len(rows)), rows)] if len(rows) else []
         edges = np.searchsorted(rows, self.bases)
         return [
             (segment, slice(start, stop), rows[start:stop] - base)
@@ -108,6 +110,8 @@ class View:
 
     def doc_ids(self, rows: Rows) -> list[str]:
         """The ids behind doc_index values, in any order."""
+        if len(self.segments) == 1:
+            return self.segments[0].ids.get(rows)
         order = np.argsort(rows)
         sorted_ids: list[str] = []
         for segment, _, inside in self.by_segment(rows[order]):
