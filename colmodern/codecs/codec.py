@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from colmodern.codecs.centroids import Centroids, train_centroids
 from colmodern.codecs.residuals import Quantizer, ResidualKind, train_quantizer
+from colmodern.kernels.encoding import mean_by_document
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
 
@@ -162,11 +163,8 @@ def train_codec(
 
 def _doc_means(rows: Floats, lengths: Ints) -> Floats:
     """(n_docs, dim) float32; zero for a document without rows."""
-    means = np.zeros((len(lengths), rows.shape[1]), np.float32)
-    filled = lengths > 0
-    if filled.any():
-        sums = np.add.reduceat(rows, offsets_of(lengths)[:-1][filled], axis=0)
-        means[filled] = sums / lengths[filled, None]
+    means = np.empty((len(lengths), rows.shape[1]), np.float32)
+    mean_by_document(rows, offsets_of(lengths), means)
     return means
 
 

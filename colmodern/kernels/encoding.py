@@ -218,6 +218,24 @@ def _choose_entries(unit: Any, codebook: Any, half_norms: Any, chosen: Any) -> N
 
 
 @compiled
+def mean_by_document(rows: Any, doc_offsets: Any, means: Any) -> None:
+    """The mean of each document's rows; zero for a document without rows.
+
+    rows: (n_tokens, dim) float32; doc_offsets: (n_docs + 1,) int64
+    means: (n_docs, dim) float32, written
+    """
+    for doc in range(means.shape[0]):
+        start, stop = doc_offsets[doc], doc_offsets[doc + 1]
+        mean = means[doc]
+        mean[:] = 0
+        for token in range(start, stop):
+            for d in range(rows.shape[1]):
+                mean[d] += rows[token, d]
+        if stop > start:
+            mean /= np.float32(stop - start)
+
+
+@compiled
 def sum_by_entry(
     units: Any, codebook: Any, half_norms: Any, start: int, stop: int, sums: Any, counts: Any
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from colmodern.kernels.reference import Array, fused
@@ -111,6 +113,12 @@ def _nearest_entries(unit: Array, codebook: Array, half_norms: Array, part: int)
     for j in range(width):
         near = fused(unit[:, part * width + j, None], codebook[part, :, j], near)
     return np.asarray(np.argmax(near, axis=1))
+
+
+def mean_by_document(rows: Array, doc_offsets: Array, means: Array) -> None:
+    """The mean of each document's rows; zero for a document without rows."""
+    for doc, (start, stop) in enumerate(pairwise(doc_offsets)):
+        means[doc] = rows[start:stop].mean(axis=0) if stop > start else 0
 
 
 def sum_by_entry(

@@ -42,6 +42,7 @@ WRITTEN = {
     "assign_centroids": ("codes",),
     "encode_residuals": ("gains", "residuals"),
     "encode_by_weights": ("gains", "residuals"),
+    "mean_by_document": ("means",),
     "sum_by_entry": ("sums", "counts"),
     "count_postings": ("ends",),
     "fill_postings": ("docs",),

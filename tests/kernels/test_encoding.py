@@ -109,6 +109,17 @@ def test_a_gain_between_two_steps_becomes_the_even_one() -> None:
     assert found["gains"].tolist() == [0]
 
 
+@pytest.mark.parametrize("lengths", [[], [0], [1], [0, 300, 2, 0, 33]])
+@pytest.mark.parametrize("dim", DIMS)
+def test_mean_by_document(dim: int, lengths: list[int]) -> None:
+    inputs = {
+        "rows": np.random.default_rng(dim).normal(size=(sum(lengths), dim)).astype(np.float32),
+        "doc_offsets": np.cumsum([0, *lengths]),
+        "means": np.full((len(lengths), dim), 9, np.float32),
+    }
+    assert_equal("mean_by_document", inputs, atol=1e-6)
+
+
 @pytest.mark.parametrize("nbits", [1, 2, 4, 8])
 @pytest.mark.parametrize("n_tokens", [1, 32, 100])
 def test_sum_by_entry(n_tokens: int, nbits: int) -> None:
