@@ -144,9 +144,13 @@ def _card(position: int, figure: Figure) -> str:
 
 def _estimate_rows(estimates: Mapping[str, Estimate]) -> list[list[Cell]]:
     return [
-        [Cell(name), Cell(f"{mean:.4f}"), Cell(f"{low:.4f} to {high:.4f}")]
+        [Cell(name), Cell(_decimal(mean)), Cell(f"{_decimal(low)} to {_decimal(high)}")]
         for name, (mean, low, high) in estimates.items()
     ]
+
+
+def _decimal(value: float) -> str:
+    return f"{round(value, 4) + 0.0:.4f}"  # no -0.0000
 
 
 def _measures(estimates: Mapping[str, Estimate]) -> str:

@@ -120,13 +120,15 @@ def test_a_run_of_exact_search_says_nothing_of_an_index() -> None:
 
 def test_what_an_index_lost_stands_with_its_stage_and_intervals() -> None:
     shown = ShownFidelity(
-        {"tau@10": Estimate(0.9, 0.85, 0.95)},
+        {"tau@10": Estimate(0.9, 0.85, 0.95), "R@100 lost": Estimate(-4e-5, -0.1, 0.1)},
         {10: {"not probed": 3, "quantisation": 1_234}},
         [LostShown(NASTY, "d7", 2, None, "not probed", "raise nprobe")],
     )
     text = page([0.5], fidelity=shown).text
     for told in ("0.8500 to 0.9500", "best 10", "1,234", NASTY, "not probed: raise nprobe"):
         assert told in text
+    assert "0.0000" in text
+    assert "-0.0000" not in text
     assert "There are none." in page([], fidelity=ShownFidelity({}, {}, [])).text
 
 
