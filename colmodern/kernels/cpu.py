@@ -1,4 +1,6 @@
-"""Search kernels on the processor; ``reference.py`` says in plain NumPy what each computes.
+"""Search kernels on the processor, up to the choice of candidates.
+
+``reference.py`` says in plain NumPy what each computes.
 
 Shapes: a block of lanes is up to n_lanes query tokens, 16 or 32. ``centroid_scores`` is
 (n_blocks, n_centroids, n_lanes) int16, in one unit of similarity per query; ``lanes`` (n_blocks,)
@@ -16,12 +18,10 @@ from numba import int64, uint64
 
 from colmodern.kernels import dots, simd
 from colmodern.kernels.jit import compiled
-from colmodern.kernels.residual_query import similarities
 
 CHUNK = 64  # centroids under one maximum; find_probes looks only into the best chunks
 _LOWEST = np.int16(-32768)
 _AHEAD = 6  # documents whose codes are asked for before their turn
-GROUP = 16  # documents whose residuals are asked for together
 
 
 @compiled
@@ -247,98 +247,3 @@ def score_by_centroids(
                 best = simd.maximum_i16(best, row)
             score += simd.total(simd.maximum_i16(best, other))
         out[i] = score
-
-
-@compiled
-def score_compressed(
-    docs: Any,
-    doc_offsets: Any,
-    codes: Any,
-    gains: Any,
-    residuals: Any,
-    centroid_scores: Any,
-    lanes: Any,
-    query: Any,
-    slack: Any,
-    empty: int,
-    out: Any,
-) -> None:
-    """MaxSim with the compressed tokens, in units; tokens that cannot win are not decoded.
-
-    query: a TableQuery or a WeightQuery
-    slack: (256,) int16, what a residual of each gain can add, in units; 32767 decodes every token
-    docs, empty, out: as in score_by_centroids
-    """
-    n_bytes = residuals.shape[1]
-    start_of, longest = uint64(residuals.ctypes.data), longest_group(docs, doc_offsets)
-    chosen, ends = np.empty(longest + 1, np.int64), np.empty(GROUP, np.int64)
-    values = np.empty((longest, centroid_scores.shape[2]), np.int16)
-    first_value = uint64(values.ctypes.data)
-    out[:] = 0
-    for block in range(centroid_scores.shape[0]):
-        rows, mask = uint64(centroid_scores[block].ctypes.data), lanes[block]
-        row_size = uint64(2) * simd.n_lanes(mask)
-        for group in range(0, len(docs), GROUP):
-            last = min(group + GROUP, len(docs))
-            n = 0
-            for i in range(group, last):
-                start, stop = doc_offsets[docs[i]], doc_offsets[docs[i] + 1]
-                before, n = (
-                    n,
-                    choose_tokens(start, stop, codes, gains, rows, mask, slack, chosen, n),
-                )
-                ends[i - group] = n
-                for at in range(before, n):  # they are far apart: ask for all before using one
-                    place = start_of + uint64(chosen[at] * n_bytes)
-                    simd.prefetch(place)
-                    simd.prefetch(place + uint64(n_bytes - 1))
-            similarities(query, block, mask, rows, chosen, 0, n, codes, gains, residuals, values)
-            at = 0
-            for i in range(group, last):
-                if at == ends[i - group]:
-                    out[i] = np.int32(empty)
-                    continue
-                best = simd.splat_i16(_LOWEST, mask)
-                while at < ends[i - group]:
-                    value = simd.load_i16(first_value + uint64(at) * row_size, mask)
-                    best = simd.maximum_i16(best, value)
-                    at += 1
-                out[i] += simd.total(best)
-
-
-@compiled
-def longest_group(docs: Any, doc_offsets: Any) -> int:
-    """Tokens of the longest group of documents that are scored together."""
-    longest = 0
-    for group in range(0, len(docs), GROUP):
-        n = 0
-        for i in range(group, min(group + GROUP, len(docs))):
-            n += doc_offsets[docs[i] + 1] - doc_offsets[docs[i]]
-        longest = max(longest, n)
-    return longest
-
-
-@compiled
-def choose_tokens(
-    start: int,
-    stop: int,
-    codes: Any,
-    gains: Any,
-    rows: Any,
-    mask: Any,
-    slack: Any,
-    chosen: Any,
-    n: int,
-) -> int:
-    """Append the tokens that can win some lane; returns the new length of ``chosen``."""
-    row_size = uint64(2) * simd.n_lanes(mask)
-    bar = simd.splat_i16(_LOWEST, mask)
-    for token in range(start, stop):
-        bar = simd.maximum_i16(bar, simd.load_i16(rows + uint64(codes[token]) * row_size, mask))
-    for token in range(start, stop):
-        row = simd.load_i16(rows + uint64(codes[token]) * row_size, mask)
-        most = simd.add_saturated(row, simd.splat_i16(slack[gains[token]], mask))
-        chosen[n] = token
-        # not below: a token without residual still equals its centroid
-        n += 1 if ~simd.lanes_above(bar, most) & mask != 0 else 0
-    return n

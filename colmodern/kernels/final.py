@@ -1,6 +1,7 @@
 """Float32 scores of the last candidates, from decoded tokens or from stored embeddings.
 
-Arguments are those of ``cpu.py``, whose integer similarities choose which tokens are looked at.
+Arguments are those of ``compressed.py``. Looked at are the tokens that score_compressed found to be near
+the best, and those that more slack lets through and that are near it as well.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import numpy as np
 from numba import uint32, uint64
 
 from colmodern.kernels import simd
-from colmodern.kernels.cpu import GROUP, choose_tokens, longest_group
+from colmodern.kernels.compressed import GROUP, choose_more_tokens, longest_group
 from colmodern.kernels.jit import compiled
 from colmodern.kernels.residual_query import similarities
 from colmodern.kernels.vectors import ALL
@@ -31,7 +32,10 @@ def _contenders(
     query: Any,
     block: int,
     slack: Any,
-    margin: Any,
+    more_slack: Any,
+    margin: int,
+    near: Any,
+    i: int,
     similar: Any,
     tokens: Any,
     masks: Any,
@@ -39,22 +43,32 @@ def _contenders(
 ) -> int:
     """Append a document's tokens that are within ``margin`` of the best in some lane.
 
-    mask: of the lanes; similar: (n_doc_tokens, n_lanes) int16, scratch
+    mask: of the lanes; near: of which document i is this one
+    similar: (n_doc_tokens, n_lanes) int16, scratch
     tokens: int64 and masks: uint16 or uint32, the lanes of each; appended to after the first n
     Returns their new length.
     """
-    out, first = uint64(similar.ctypes.data), n
+    begin = near.starts[i] + block * (stop - start)
+    for at in range(begin, begin + near.counts[i, block]):
+        tokens[n], masks[n] = near.tokens[at], near.lanes[at]
+        n += 1
+    first, out = n, uint64(similar.ctypes.data)
     residual, n_bytes = uint64(residuals.ctypes.data), residuals.shape[1]
-    last = choose_tokens(start, stop, codes, gains, rows, mask, slack, tokens, first)
+    last = choose_more_tokens(
+        start, stop, codes, gains, rows, mask, slack, more_slack, tokens, first
+    )
     for at in range(first, last):
         place = residual + uint64(tokens[at] * n_bytes)
         simd.prefetch(place)
         simd.prefetch(place + uint64(n_bytes - 1))
     similarities(query, block, mask, rows, tokens, first, last, codes, gains, residuals, similar)
-    best, row_size = simd.splat_i16(_LOWEST, mask), uint64(2) * simd.n_lanes(mask)
+    top, row_size = (
+        simd.load_i16(uint64(near.best[i, block].ctypes.data), mask),
+        uint64(2) * simd.n_lanes(mask),
+    )
     for at in range(first, last):
-        best = simd.maximum_i16(best, simd.load_i16(out + uint64(at - first) * row_size, mask))
-    least = simd.subtract_saturated(best, simd.splat_i16(margin, mask))
+        top = simd.maximum_i16(top, simd.load_i16(out + uint64(at - first) * row_size, mask))
+    least = simd.subtract_saturated(top, simd.splat_i16(np.int16(margin), mask))
     for at in range(first, last):
         value = simd.load_i16(out + uint64(at - first) * row_size, mask)
         tokens[n], masks[n] = tokens[at], ~simd.lanes_above(least, value) & mask
@@ -111,7 +125,9 @@ def score_decoded(
     lanes: Any,
     query: Any,
     slack: Any,
+    more_slack: Any,
     margin: int,
+    near: Any,
     queries: Any,
     centroids: Any,
     centroid_scales: Any,
@@ -121,8 +137,9 @@ def score_decoded(
 ) -> None:
     """MaxSim in float32 with the decoded tokens, of those within ``margin`` units of the best.
 
+    slack, margin, near: as score_compressed took and wrote them for the same documents
+    more_slack: (256,) int16, at least slack; tokens that it lets through are looked at as well
     queries: (n_query_tokens, dim up to a multiple of 32) float32, zeros behind dim
-    margin: units that the integer scores may be wrong by; the other arguments are score_compressed's
     out: (n,) float32, written; without what the corpus mean adds; 0 for a document without tokens
     """
     longest = longest_group(docs, doc_offsets)
@@ -139,8 +156,8 @@ def score_decoded(
             for i in range(group, last):
                 n = _contenders(
                     doc_offsets[docs[i]], doc_offsets[docs[i] + 1], codes, gains, residuals, rows,
-                    lanes[block], query, block, slack, np.int16(margin), similar, tokens,
-                    masks, n,
+                    lanes[block], query, block, slack, more_slack, margin, near, i, similar,
+                    tokens, masks, n,
                 )  # fmt: skip
                 ends[i - group] = n
             at = 0
@@ -199,7 +216,9 @@ def score_stored(
     lanes: Any,
     query: Any,
     slack: Any,
+    more_slack: Any,
     margin: int,
+    near: Any,
     queries: Any,
     addresses: Any,
     dim: int,
@@ -226,8 +245,8 @@ def score_stored(
             for i in range(group, last):
                 before, n = n, _contenders(
                     doc_offsets[docs[i]], doc_offsets[docs[i] + 1], codes, gains, residuals, rows,
-                    lanes[block], query, block, slack, np.int16(margin), similar, tokens,
-                    masks, n,
+                    lanes[block], query, block, slack, more_slack, margin, near, i, similar,
+                    tokens, masks, n,
                 )  # fmt: skip
                 ends[i - group] = n
                 first = doc_offsets[docs[i]]

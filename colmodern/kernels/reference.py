@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from colmodern.kernels.compressed import Near
 from colmodern.kernels.residual_query import ResidualQuery, TableQuery
 
 Floats = npt.NDArray[np.floating]
@@ -148,17 +149,26 @@ def score_compressed(
     query: ResidualQuery,
     slack: Array,
     empty: int,
+    margin: int,
+    near: Near,
     out: Array,
 ) -> None:
-    """MaxSim with the compressed tokens, of those that could win going by slack."""
+    """MaxSim with the compressed tokens, of those that could win going by slack; which are near."""
     for i, doc in enumerate(docs):
         start, stop = int(doc_offsets[doc]), int(doc_offsets[doc + 1])
         score = 0 if stop > start else empty
         for block, (rows, filled) in enumerate(zip(centroid_scores, lanes, strict=True)):
             tokens = choose_tokens(start, stop, codes, gains, rows, filled, slack)
-            if tokens:
-                found = similarities(tokens, rows, query, block, codes, gains, residuals)
-                score += found.max(axis=0).sum()
+            found = similarities(tokens, rows, query, block, codes, gains, residuals)
+            best = found.max(axis=0, initial=-32_768)
+            score += best.sum() if tokens else 0
+            within = found >= np.maximum(best - margin, -32_768)
+            bits = (within & is_filled(filled, len(best))) @ (1 << np.arange(len(best)))
+            listed = np.flatnonzero(bits)
+            first = near.starts[i] + block * (stop - start)
+            near.tokens[first : first + len(listed)] = np.array(tokens, int)[listed]
+            near.lanes[first : first + len(listed)] = bits[listed]
+            near.counts[i, block], near.best[i, block] = len(listed), best
         out[i] = score
 
 
@@ -170,6 +180,22 @@ def choose_tokens(
     most = np.minimum(of_tokens + slack[gains[start:stop], None], 32_767)
     reaches = (most >= of_tokens.max(axis=0, initial=-32_768)) & is_filled(mask, rows.shape[1])
     return [start + int(i) for i in np.flatnonzero(reaches.any(axis=1))]
+
+
+def choose_more_tokens(
+    start: int,
+    stop: int,
+    codes: Array,
+    gains: Array,
+    rows: Array,
+    mask: int,
+    slack: Array,
+    more_slack: Array,
+) -> list[int]:
+    """Tokens that more slack lets through."""
+    chosen = choose_tokens(start, stop, codes, gains, rows, mask, slack)
+    more = choose_tokens(start, stop, codes, gains, rows, mask, more_slack)
+    return [token for token in more if token not in chosen]
 
 
 def similarities(

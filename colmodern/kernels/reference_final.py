@@ -6,7 +6,8 @@ import ctypes
 
 import numpy as np
 
-from colmodern.kernels.reference import Array, choose_tokens, is_filled, similarities
+from colmodern.kernels.compressed import Near
+from colmodern.kernels.reference import Array, choose_more_tokens, is_filled, similarities
 from colmodern.kernels.residual_query import ResidualQuery
 
 
@@ -20,7 +21,9 @@ def score_decoded(
     lanes: Array,
     query: ResidualQuery,
     slack: Array,
+    more_slack: Array,
     margin: int,
+    near: Near,
     queries: Array,
     centroids: Array,
     centroid_scales: Array,
@@ -31,15 +34,16 @@ def score_decoded(
     """MaxSim with the decoded tokens, of those within ``margin`` units of the best."""
     for i, doc in enumerate(docs):
         start, stop = int(doc_offsets[doc]), int(doc_offsets[doc + 1])
-        near = _contenders(
-            start, stop, codes, gains, residuals, centroid_scores, lanes, query, slack, margin,
+        contend = _contenders(
+            start, stop, codes, gains, residuals, centroid_scores, lanes, query, slack, more_slack,
+            margin, near.of(slice(i, i + 1)),
         )  # fmt: skip
         rows = codes[start:stop]
         parts = codebook[np.arange(len(codebook)), residuals[start:stop]]
         lengths = gains[start:stop].astype(np.float32) * np.float32(gain_step)
         decoded = centroids[rows].astype(np.float32) * centroid_scales[rows, None]
         decoded += lengths[:, None] * parts.reshape(decoded.shape)
-        out[i] = _maxsim(near, queries, decoded)
+        out[i] = _maxsim(contend, queries, decoded)
 
 
 def add_doc_vectors(
@@ -69,7 +73,9 @@ def score_stored(
     lanes: Array,
     query: ResidualQuery,
     slack: Array,
+    more_slack: Array,
     margin: int,
+    near: Near,
     queries: Array,
     addresses: Array,
     dim: int,
@@ -80,12 +86,13 @@ def score_stored(
     dtype = np.dtype(np.float16 if is_half else np.float32)
     for i, doc in enumerate(docs):
         start, stop = int(doc_offsets[doc]), int(doc_offsets[doc + 1])
-        near = _contenders(
-            start, stop, codes, gains, residuals, centroid_scores, lanes, query, slack, margin,
+        contend = _contenders(
+            start, stop, codes, gains, residuals, centroid_scores, lanes, query, slack, more_slack,
+            margin, near.of(slice(i, i + 1)),
         )  # fmt: skip
         stored = np.zeros((stop - start, dim), dtype)
         ctypes.memmove(stored.ctypes.data, int(addresses[i]), stored.nbytes)
-        out[i] = _maxsim(near, queries, stored.astype(np.float32))
+        out[i] = _maxsim(contend, queries, stored.astype(np.float32))
 
 
 def _contenders(
@@ -98,19 +105,27 @@ def _contenders(
     lanes: Array,
     query: ResidualQuery,
     slack: Array,
+    more_slack: Array,
     margin: int,
+    near: Near,
 ) -> Array:
     """(n_doc_tokens, n_query_tokens) whether a token's integer similarity is near the best."""
     n_lanes = centroid_scores.shape[2]
-    near = np.zeros((stop - start, n_lanes * len(lanes)), bool)
+    contend = np.zeros((stop - start, n_lanes * len(lanes)), bool)
     for block, rows in enumerate(centroid_scores):
-        tokens = choose_tokens(start, stop, codes, gains, rows, lanes[block], slack)
+        tokens = choose_more_tokens(
+            start, stop, codes, gains, rows, lanes[block], slack, more_slack
+        )
         found = similarities(tokens, rows, query, block, codes, gains, residuals)
-        least = np.maximum(found.max(axis=0, initial=-32_768) - margin, -32_768)
-        near[np.array(tokens, int) - start, n_lanes * block : n_lanes * (block + 1)] = (
-            (found >= least) & is_filled(lanes[block], n_lanes)
-        )  # fmt: skip
-    return near
+        best = np.maximum(near.best[0, block].astype(int), found.max(axis=0, initial=-32_768))
+        columns = slice(n_lanes * block, n_lanes * (block + 1))
+        contend[np.array(tokens, int) - start, columns] = (
+            found >= np.maximum(best - margin, -32_768)
+        ) & is_filled(lanes[block], n_lanes)
+        first = near.starts[0] + block * (stop - start)
+        for at in range(first, first + near.counts[0, block]):
+            contend[near.tokens[at] - start, columns] = is_filled(near.lanes[at], n_lanes)
+    return contend
 
 
 def _maxsim(near: Array, queries: Array, tokens: Array) -> float:

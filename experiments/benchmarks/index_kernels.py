@@ -21,7 +21,8 @@ import numpy as np
 from kernels import COLUMNS, RESULTS
 from results import append_rows, machine_and_commit
 
-from colmodern.kernels.cpu import score_by_centroids, score_centroids, score_compressed
+from colmodern.kernels.compressed import empty_near, score_compressed
+from colmodern.kernels.cpu import score_by_centroids, score_centroids
 from colmodern.kernels.residual_query import ResidualQuery, TableQuery, weight_query
 from colmodern.kernels.vectors import lanes_of, masks_of
 
@@ -53,6 +54,7 @@ def time_index_kernels(n_centroids: int, n_query_tokens: int) -> dict[str, float
     out = np.empty(N_DOCS, np.int32)
     every = np.full(256, 32_767, np.int16)
     factors = (np.arange(256) * 60).astype(np.int16)
+    near = empty_near(np.diff(offsets), lanes)
     label = f"K={n_centroids}"
     seconds = {
         f"centroid interaction, {label}": best_seconds(
@@ -72,7 +74,7 @@ def time_index_kernels(n_centroids: int, n_query_tokens: int) -> dict[str, float
         residuals = rng.integers(0, 256, (n_tokens, n_bytes)).astype(np.uint8)
         arguments = (docs, offsets, codes, gains, residuals, scores, lanes, query_form, every)
         seconds[f"compressed, {n_bytes} bytes by {form}, {label}"] = best_seconds(
-            lambda arguments=arguments: score_compressed(*arguments, 0, out)
+            lambda arguments=arguments: score_compressed(*arguments, 0, 200, near, out)
         )
     nanoseconds = {name: value / n_tokens * 1e9 for name, value in seconds.items()}
     rows = rng.integers(-127, 128, (n_centroids, DIM)).astype(np.int8)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from colmodern.kernels import (
+    compressed,
     cpu,
     encoding,
     final,
@@ -21,6 +22,7 @@ from colmodern.kernels import (
     reference_final,
     residual_query,
 )
+from colmodern.kernels.compressed import Near, empty_near
 from colmodern.kernels.residual_query import ResidualQuery, TableQuery, WeightQuery
 from colmodern.kernels.vectors import lanes_of, masks_of
 
@@ -33,7 +35,7 @@ WRITTEN = {
     "keep_best": (),
     "score_doc_vectors": ("out",),
     "score_by_centroids": ("out",),
-    "score_compressed": ("out",),
+    "score_compressed": ("near", "out"),
     "fill_tables": ("tables",),
     "fill_doc_tables": ("products", "table"),
     "score_decoded": ("out",),
@@ -68,7 +70,7 @@ def of(name: str, *modules: ModuleType) -> Callable[..., Any]:
 
 
 def fast(name: str) -> Callable[..., Any]:
-    return of(name, cpu, final, encoding, residual_query)
+    return of(name, cpu, compressed, final, encoding, residual_query)
 
 
 def slow(name: str) -> Callable[..., Any]:
@@ -82,7 +84,7 @@ def parameters(kernel: Callable[..., Any]) -> list[str]:
 def run(kernel: Callable[..., Any], inputs: Inputs) -> dict[str, np.ndarray]:
     """Call with copies of what is written; returns those and, as "returned", the result."""
     given = {name: inputs[name] for name in parameters(kernel)}
-    written = {name: given[name].copy() for name in WRITTEN[kernel.__name__]}
+    written = {name: _copied(given[name]) for name in WRITTEN[kernel.__name__]}
     for name in given.keys() & _MAPPED - written.keys():
         given[name].flags.writeable = False
     returned = kernel(*{**given, **written}.values())
@@ -93,10 +95,16 @@ def run(kernel: Callable[..., Any], inputs: Inputs) -> dict[str, np.ndarray]:
     return written
 
 
+def _copied(value: Any) -> Any:
+    return Near(*(array.copy() for array in value)) if isinstance(value, Near) else value.copy()
+
+
 def assert_equal(name: str, inputs: Inputs, *, atol: float | None = None) -> None:
     """The fast kernel writes and returns what the reference does."""
-    expected = run(slow(name), inputs)
-    for key, found in run(fast(name), inputs).items():
+    expected, found_by_name = run(slow(name), inputs), run(fast(name), inputs)
+    for written in (expected, found_by_name):
+        written |= written.pop("near")._asdict() if "near" in written else {}
+    for key, found in found_by_name.items():
         if atol is None:
             np.testing.assert_array_equal(found, expected[key], f"{name}: {key}")
         else:
@@ -223,7 +231,8 @@ def token_inputs(
     stored = stored.astype(np.float16 if is_half else np.float32)
     docs = np.concatenate([rng.permutation(len(LENGTHS)), [0, 3, 3, 1]])
     offsets = np.cumsum([0, *LENGTHS])
-    return {
+    slacks = np.sort(rng.integers(0, 8_000, 256)) if slack is None else np.full(256, slack)
+    inputs = {
         "docs": docs,
         "doc_offsets": offsets,
         "codes": rng.integers(0, n_centroids, n_tokens).astype(dtype),
@@ -232,9 +241,8 @@ def token_inputs(
         "centroid_scores": scores_of((n_blocks, n_centroids, n_lanes), kind, rng),
         "lanes": lanes,
         "query": query,
-        "slack": np.sort(rng.integers(0, 8_000, 256)).astype(np.int16)
-        if slack is None
-        else np.full(256, slack, np.int16),
+        "slack": slacks.astype(np.int16),
+        "more_slack": np.minimum(slacks * 2 + 100, 32_767).astype(np.int16),
         "empty": -1234,
         "margin": margin,
         "queries": queries,
@@ -248,8 +256,18 @@ def token_inputs(
         "stored": stored,  # keeps the addresses valid
         "dim": dim,
         "is_half": is_half,
-        "out": np.zeros(len(docs), np.int32),
     }
+    return with_docs(inputs, docs)
+
+
+def with_docs(inputs: Inputs, docs: np.ndarray) -> Inputs:
+    """token_inputs for these documents."""
+    lengths, lanes = np.diff(inputs["doc_offsets"])[docs], inputs["lanes"]
+    room = lengths.sum() * len(lanes)
+    near = empty_near(lengths, lanes)._replace(
+        tokens=np.zeros(room, np.int64), lanes=np.zeros(room, lanes.dtype)
+    )
+    return {**inputs, "docs": docs, "near": near, "out": np.full(len(docs), 99, np.int32)}
 
 
 def _weights(
@@ -269,8 +287,14 @@ def _weights(
 
 def float_inputs(*shape: int, **options: Any) -> Inputs:
     """token_inputs for the kernels whose scores are float32."""
-    inputs = token_inputs(*shape, **options)
-    return {**inputs, "out": np.zeros(len(inputs["docs"]), np.float32)}
+    return with_near(token_inputs(*shape, **options))
+
+
+def with_near(inputs: Inputs) -> Inputs:
+    """With what score_compressed finds near the best, and room for scores in float32."""
+    inputs = with_docs(inputs, inputs["docs"])
+    near = run(slow("score_compressed"), inputs)["near"]
+    return {**inputs, "near": near, "out": np.full(len(inputs["docs"]), 99, np.float32)}
 
 
 def table_inputs(

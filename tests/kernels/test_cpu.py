@@ -23,6 +23,7 @@ from kernels.kernel_inputs import (
     slow,
     table_inputs,
     token_inputs,
+    with_docs,
 )
 
 from colmodern.kernels.residual_query import weight_query
@@ -183,7 +184,7 @@ def test_no_documents_and_documents_without_tokens() -> None:
     inputs = token_inputs(33, 48, 4, 65, seed=1)
     empty_docs = np.flatnonzero(np.array(LENGTHS) == 0)
     for docs in (np.empty(0, np.int64), empty_docs):
-        some = {**inputs, "docs": docs, "out": np.full(len(docs), 7, np.int32)}
+        some = with_docs(inputs, docs)
         for name in ("score_by_centroids", "score_compressed"):
             assert run(fast(name), some)["out"].tolist() == [inputs["empty"]] * len(docs)
 
@@ -214,8 +215,7 @@ def decode_everything(inputs: dict[str, Any]) -> np.ndarray:
 def test_slack_without_end_decodes_everything(seed: int, kind: str, n_query_tokens: int) -> None:
     inputs = token_inputs(n_query_tokens, 8, 4, 20, seed, kind=kind, slack=32_767)
     inputs["lanes"][:] = np.iinfo(inputs["lanes"].dtype).max
-    inputs["docs"] = np.arange(1, len(LENGTHS))
-    inputs["out"] = inputs["out"][1 : len(LENGTHS)]
+    inputs = with_docs(inputs, np.arange(1, len(LENGTHS)))
     found = run(fast("score_compressed"), inputs)["out"]
     np.testing.assert_array_equal(found, decode_everything(inputs))
 
@@ -250,10 +250,10 @@ def test_a_score_does_not_depend_on_the_documents_beside_it(seed: int, data: st.
     docs = np.array(data.draw(st.lists(st.integers(0, len(LENGTHS) - 1), max_size=40)), np.int64)
     for name in ("score_by_centroids", "score_compressed"):
         alone = [
-            run(fast(name), {**inputs, "docs": np.array([doc]), "out": inputs["out"][:1]})["out"][0]
+            run(fast(name), with_docs(inputs, np.array([doc])))["out"][0]
             for doc in range(len(LENGTHS))
         ]
-        together = run(fast(name), {**inputs, "docs": docs, "out": np.zeros(len(docs), np.int32)})
+        together = run(fast(name), with_docs(inputs, docs))
         assert together["out"].tolist() == [alone[doc] for doc in docs]
 
 

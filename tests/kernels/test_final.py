@@ -16,6 +16,7 @@ from kernels.kernel_inputs import (
     float_inputs,
     run,
     slow,
+    with_near,
 )
 
 KERNELS = ["score_decoded", "score_stored"]
@@ -64,7 +65,7 @@ def look_at_everything(**options: int) -> Inputs:
     """No token is passed over: equal integers, and slack and margin without end."""
     inputs = float_inputs(33, 96, 4, 65, seed=3, kind="equal", slack=32_767, margin=32_767)
     inputs["query"].tables[:] = 0
-    return {**inputs, **options}
+    return with_near({**inputs, **options})
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
@@ -107,13 +108,18 @@ def test_no_documents_and_documents_without_tokens(name: str) -> None:
     inputs = float_inputs(33, 48, 4, 65, 1)
     empty_docs = np.flatnonzero(np.array(LENGTHS) == 0)
     for docs in (np.empty(0, np.int64), empty_docs):
-        some = {
-            **inputs,
-            "docs": docs,
-            "addresses": np.zeros(len(docs), np.uint64),
-            "out": np.full(len(docs), 7, np.float32),
-        }
+        some = with_near({**inputs, "docs": docs})
+        some["addresses"] = np.zeros(len(docs), np.uint64)
         assert run(fast(name), some)["out"].tolist() == [0.0] * len(docs)
+
+
+def test_tokens_that_only_more_slack_lets_through_count() -> None:
+    inputs = float_inputs(33, 48, 4, 65, 1, slack=0)
+    without = {**inputs, "more_slack": inputs["slack"]}
+    for name in KERNELS:
+        some, more = (run(fast(name), given)["out"] for given in (without, inputs))
+        assert np.all(more >= some - tolerance(33))
+        assert np.any(more > some + tolerance(33))
 
 
 @given(seed=st.integers(0, 1 << 20), data=st.data())
@@ -125,4 +131,5 @@ def test_a_score_does_not_depend_on_the_documents_beside_it(seed: int, data: st.
     for name in KERNELS:
         whole = run(fast(name), inputs)["out"]
         some = {key: inputs[key][chosen] for key in ("docs", "addresses", "out")}
+        some["near"] = inputs["near"].of(chosen)
         np.testing.assert_array_equal(run(fast(name), {**inputs, **some})["out"], whole[chosen])

@@ -62,8 +62,8 @@ class QueryTables:
         vectors: what all tokens of a document share adds its product with that sum to the score
     doc_table: (n_doc_bytes, 256) int16 and doc_factors: (256,) float32, by gain: the same, in units
     residual_query: the form of the query that the codec's residuals are scored with
-    slack: (256,) int16, what a residual of each gain may add before its
-        token is passed over, and tight_slack, the same for choosing the last candidates
+    slack: (256,) int16, what a residual of each gain may add before its token is passed over when
+        the last candidates are chosen, and more_slack, the same for their final scores
     rounding, loss: int16 steps that scores may be wrong by
     """
 
@@ -79,7 +79,7 @@ class QueryTables:
     doc_factors: Floats
     residual_query: ResidualQuery
     slack: npt.NDArray[np.int16]
-    tight_slack: npt.NDArray[np.int16]
+    more_slack: npt.NDArray[np.int16]
     rounding: int
     loss: int
 
@@ -128,8 +128,8 @@ def make_tables(query: Floats, search: SearchCodec, threads: Threads) -> QueryTa
         maxima=maxima,
         lanes=masks,
         residual_query=residual_query,
-        slack=_steps(reach * _WIDE),
-        tight_slack=_steps(reach * _TIGHT),
+        slack=_steps(reach * _TIGHT),
+        more_slack=_steps(reach * _WIDE),
         rounding=_step(rounding),
         loss=_step(rounding + lost),
     )

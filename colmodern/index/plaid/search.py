@@ -25,13 +25,13 @@ import numpy.typing as npt
 from colmodern.index.plaid.query_tables import QueryTables, SearchCodec, make_tables
 from colmodern.index.plaid.segment import Segment
 from colmodern.index.plaid.threads import Threads
+from colmodern.kernels.compressed import Near, empty_near, score_compressed
 from colmodern.kernels.cpu import (
     collect,
     find_probes,
     gather,
     keep_best,
     score_by_centroids,
-    score_compressed,
     score_doc_vectors,
 )
 from colmodern.kernels.final import add_doc_vectors, score_decoded, score_stored
@@ -167,13 +167,15 @@ def search_rows(
         trace.keep("pruned", gathered, scores)
         kept = keep_best(scores, effort.n_candidates)
         candidates, shared = gathered[kept], shared[kept]
+    slacks = (_ALL_SLACK,) * 2 if effort.exhaustive else (tables.slack, tables.more_slack)
+    margin = tables.rounding if stored is None else tables.loss
+    scores, near = _refine(tables, view, candidates, slacks[0], margin, threads)
     if effort.n_scored < len(candidates):
-        slack = _ALL_SLACK if effort.exhaustive else tables.tight_slack
-        scores = _refine(tables, view, candidates, slack, threads) + shared
+        scores += shared
         trace.keep("refined", candidates, scores)
-        candidates = candidates[keep_best(scores, effort.n_scored)]
-    slack = _ALL_SLACK if effort.exhaustive else tables.slack
-    final = _score(tables, view, candidates, slack, threads, stored)
+        kept = keep_best(scores, effort.n_scored)
+        candidates, near = candidates[kept], near.of(kept)
+    final = _score(tables, view, candidates, slacks, margin, near, threads, stored)
     trace.keep("scored", candidates, final)
     return candidates, final
 
@@ -291,24 +293,35 @@ def _refine(
     view: View,
     rows: Rows,
     slack: npt.NDArray[np.int16],
+    margin: int,
     threads: Threads,
-) -> Scores:
+) -> tuple[Scores, Near]:
     out = np.empty(len(rows), np.int32)
+    near = empty_near(view.lengths(rows), tables.lanes)
 
     def score(segment: Segment, places: slice, docs: Rows) -> None:
         score_compressed(
-            docs, *_tokens(segment), *_integers(tables, slack), tables.empty, out[places]
+            docs,
+            *_tokens(segment),
+            *_integers(tables),
+            slack,
+            tables.empty,
+            margin,
+            near.of(places),
+            out[places],
         )
 
     _score_docs(view, rows, threads, score)
-    return out
+    return out, near
 
 
 def _score(
     tables: QueryTables,
     view: View,
     rows: Rows,
-    slack: npt.NDArray[np.int16],
+    slacks: tuple[npt.NDArray[np.int16], npt.NDArray[np.int16]],
+    margin: int,
+    near: Near,
     threads: Threads,
     stored: Addresses | None,
 ) -> npt.NDArray[np.float32]:
@@ -317,21 +330,12 @@ def _score(
     addresses, is_half = stored(rows) if stored else (None, False)
 
     def score(segment: Segment, places: slice, docs: Rows) -> None:
-        common = (docs, *_tokens(segment), *_integers(tables, slack))
+        common = (docs, *_tokens(segment), *_integers(tables), *slacks, margin, near.of(places))
         if addresses is not None:
-            score_stored(
-                *common,
-                tables.loss,
-                tables.padded,
-                addresses[places],
-                codec.dim,
-                is_half,
-                out[places],
-            )
+            score_stored(*common, tables.padded, addresses[places], codec.dim, is_half, out[places])
             return
         score_decoded(
             *common,
-            tables.rounding,
             tables.padded,
             codec.centroids.rows,
             codec.centroids.scales,
@@ -358,5 +362,5 @@ def _tokens(segment: Segment) -> tuple[npt.NDArray[np.generic], ...]:
     return segment.doc_offsets, segment.codes, segment.gains, segment.residuals
 
 
-def _integers(tables: QueryTables, slack: npt.NDArray[np.int16]) -> tuple[Any, ...]:
-    return tables.centroid_scores, tables.lanes, tables.residual_query, slack
+def _integers(tables: QueryTables) -> tuple[Any, ...]:
+    return tables.centroid_scores, tables.lanes, tables.residual_query

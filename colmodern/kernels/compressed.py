@@ -1,0 +1,187 @@
+"""Candidates scored with their compressed tokens, in integers; arguments are those of ``cpu.py``."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import uint64
+
+from colmodern.kernels import simd
+from colmodern.kernels.jit import compiled
+from colmodern.kernels.residual_query import similarities
+from colmodern.kernels.vectors import lanes_of
+
+GROUP = 16  # documents whose residuals are asked for together
+_LOWEST = np.int16(-32768)
+
+
+class Near(NamedTuple):
+    """The tokens of documents that are near the best of some lane, for float32 scores of them.
+
+    starts: (n_docs,) int64, where the part of a document begins in tokens and lanes: its blocks one
+        after another, each as long as the document has tokens
+    tokens: int64, rows of codes; lanes: uint16 or uint32, the masks of the lanes that they are near in
+    counts: (n_docs, n_blocks) int64 of them; best: (n_docs, n_blocks, n_lanes) int16
+    """
+
+    starts: npt.NDArray[np.int64]
+    tokens: npt.NDArray[np.int64]
+    lanes: npt.NDArray[np.unsignedinteger]
+    counts: npt.NDArray[np.int64]
+    best: npt.NDArray[np.int16]
+
+    def of(self, docs: slice | npt.NDArray[np.int64]) -> Near:
+        """The same for some of the documents."""
+        return Near(self.starts[docs], self.tokens, self.lanes, self.counts[docs], self.best[docs])
+
+
+def empty_near(lengths: npt.NDArray[np.int64], masks: npt.NDArray[np.unsignedinteger]) -> Near:
+    """Room for documents of such lengths and blocks of such masks."""
+    ends, n_blocks = np.cumsum(lengths * len(masks)), len(masks)
+    total = int(ends[-1]) if len(ends) else 0
+    return Near(
+        ends - lengths * n_blocks,
+        np.empty(total, np.int64),
+        np.empty(total, masks.dtype),
+        np.empty((len(lengths), n_blocks), np.int64),
+        np.empty((len(lengths), n_blocks, lanes_of(masks)), np.int16),
+    )
+
+
+@compiled
+def score_compressed(
+    docs: Any,
+    doc_offsets: Any,
+    codes: Any,
+    gains: Any,
+    residuals: Any,
+    centroid_scores: Any,
+    lanes: Any,
+    query: Any,
+    slack: Any,
+    empty: int,
+    margin: int,
+    near: Any,
+    out: Any,
+) -> None:
+    """MaxSim with the compressed tokens, in units; tokens that cannot win are not decoded.
+
+    query: a TableQuery or a WeightQuery
+    slack: (256,) int16, what a residual of each gain can add, in units; 32767 decodes every token
+    docs, empty, out: as in score_by_centroids
+
+    near: a Near, of which all but ``starts`` is written
+    margin: units that a token may be below the best of a lane and still be near it
+    """
+    n_bytes = residuals.shape[1]
+    start_of, longest = uint64(residuals.ctypes.data), longest_group(docs, doc_offsets)
+    chosen, ends = np.empty(longest + 1, np.int64), np.empty(GROUP, np.int64)
+    values = np.empty((longest, centroid_scores.shape[2]), np.int16)
+    first_value = uint64(values.ctypes.data)
+    out[:] = 0
+    for block in range(centroid_scores.shape[0]):
+        rows, mask = uint64(centroid_scores[block].ctypes.data), lanes[block]
+        row_size = uint64(2) * simd.n_lanes(mask)
+        below = simd.splat_i16(np.int16(margin), mask)
+        for group in range(0, len(docs), GROUP):
+            last = min(group + GROUP, len(docs))
+            n = 0
+            for i in range(group, last):
+                start, stop = doc_offsets[docs[i]], doc_offsets[docs[i] + 1]
+                before, n = (
+                    n,
+                    choose_tokens(start, stop, codes, gains, rows, mask, slack, chosen, n),
+                )
+                ends[i - group] = n
+                for at in range(before, n):  # they are far apart: ask for all before using one
+                    place = start_of + uint64(chosen[at] * n_bytes)
+                    simd.prefetch(place)
+                    simd.prefetch(place + uint64(n_bytes - 1))
+            similarities(query, block, mask, rows, chosen, 0, n, codes, gains, residuals, values)
+            at = 0
+            for i in range(group, last):
+                first, top = at, simd.splat_i16(_LOWEST, mask)
+                while at < ends[i - group]:
+                    value = simd.load_i16(first_value + uint64(at) * row_size, mask)
+                    top = simd.maximum_i16(top, value)
+                    at += 1
+                simd.store_i16(uint64(near.best[i, block].ctypes.data), top)
+                out[i] = out[i] + simd.total(top) if at > first else np.int32(empty)
+                least = simd.subtract_saturated(top, below)
+                begin = near.starts[i] + block * (doc_offsets[docs[i] + 1] - doc_offsets[docs[i]])
+                n_near = 0
+                for j in range(first, at):
+                    value = simd.load_i16(first_value + uint64(j) * row_size, mask)
+                    within = ~simd.lanes_above(least, value) & mask
+                    if within != 0:
+                        near.tokens[begin + n_near], near.lanes[begin + n_near] = chosen[j], within
+                        n_near += 1
+                near.counts[i, block] = n_near
+
+
+@compiled
+def longest_group(docs: Any, doc_offsets: Any) -> int:
+    """Tokens of the longest group of documents that are scored together."""
+    longest = 0
+    for group in range(0, len(docs), GROUP):
+        n = 0
+        for i in range(group, min(group + GROUP, len(docs))):
+            n += doc_offsets[docs[i] + 1] - doc_offsets[docs[i]]
+        longest = max(longest, n)
+    return longest
+
+
+@compiled
+def choose_tokens(
+    start: int,
+    stop: int,
+    codes: Any,
+    gains: Any,
+    rows: Any,
+    mask: Any,
+    slack: Any,
+    chosen: Any,
+    n: int,
+) -> int:
+    """Append the tokens that can win some lane; returns the new length of ``chosen``."""
+    row_size = uint64(2) * simd.n_lanes(mask)
+    bar = simd.splat_i16(_LOWEST, mask)
+    for token in range(start, stop):
+        bar = simd.maximum_i16(bar, simd.load_i16(rows + uint64(codes[token]) * row_size, mask))
+    for token in range(start, stop):
+        row = simd.load_i16(rows + uint64(codes[token]) * row_size, mask)
+        most = simd.add_saturated(row, simd.splat_i16(slack[gains[token]], mask))
+        chosen[n] = token
+        # not below: a token without residual still equals its centroid
+        n += 1 if ~simd.lanes_above(bar, most) & mask != 0 else 0
+    return n
+
+
+@compiled
+def choose_more_tokens(
+    start: int,
+    stop: int,
+    codes: Any,
+    gains: Any,
+    rows: Any,
+    mask: Any,
+    slack: Any,
+    more_slack: Any,
+    chosen: Any,
+    n: int,
+) -> int:
+    """Append the tokens that more slack lets through; returns the new length of ``chosen``."""
+    row_size = uint64(2) * simd.n_lanes(mask)
+    bar = simd.splat_i16(_LOWEST, mask)
+    for token in range(start, stop):
+        bar = simd.maximum_i16(bar, simd.load_i16(rows + uint64(codes[token]) * row_size, mask))
+    for token in range(start, stop):
+        row, gain = simd.load_i16(rows + uint64(codes[token]) * row_size, mask), gains[token]
+        most = simd.add_saturated(row, simd.splat_i16(slack[gain], mask))
+        more = simd.add_saturated(row, simd.splat_i16(more_slack[gain], mask))
+        chosen[n] = token
+        was_chosen = ~simd.lanes_above(bar, most) & mask != 0
+        n += 1 if ~simd.lanes_above(bar, more) & mask != 0 and not was_chosen else 0
+    return n
