@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from transformers import TrainerCallback
+
 from colmodern.config.train import TrainConfig
 from colmodern.optional import require
 from colmodern.training.losses import pylate
@@ -35,10 +37,16 @@ def make_trainer(
     require("accelerate", extra="train")
 
     class Trainer(library.SentenceTransformerTrainer):  # type: ignore[misc, name-defined]
-        """The card is ours, so nothing is collected for theirs."""
+        """The card is ours, so nothing is collected for theirs; and epochs keep their order."""
 
         def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
             """Nothing."""
+
+        def get_train_dataloader(self) -> Any:
+            """The library's, whose order of batches is told of every epoch."""
+            loader = super().get_train_dataloader()
+            self.add_callback(_Ordered(loader.batch_sampler))
+            return loader
 
     prompts = model.prompts
     trainer = Trainer(
@@ -60,6 +68,25 @@ def make_trainer(
     for printing in (transformers.PrinterCallback, transformers.ProgressCallback):
         trainer.remove_callback(printing)
     return trainer
+
+
+class _Ordered(TrainerCallback):  # type: ignore[misc]
+    """Tells samplers of the epoch, by which they shuffle.
+
+    What accelerate 1.15 puts around them, to share batches between processes or to skip those that
+    were trained on before, does not pass it on: a resumed epoch would have another order.
+    """
+
+    def __init__(self, sampler: Any) -> None:
+        while hasattr(sampler, "batch_sampler"):
+            sampler = sampler.batch_sampler
+        self._samplers = [sampler, *sampler.batch_samplers]
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Before its first batch is drawn."""
+        for sampler in self._samplers:
+            if hasattr(sampler, "set_epoch"):
+                sampler.set_epoch(int((state.epoch or 0.0) + 1e-6))
 
 
 @contextmanager
