@@ -128,6 +128,8 @@ class SourceConfig(_Model):
             raise ValueError("queries and documents come together; give both or neither")
         if self.queries is not None and self.kind != "scores":
             raise ValueError(f"rows of ids are of kind scores, not {self.kind}; change the kind")
+        if self.queries is not None and self.n_ways is None:
+            raise ValueError("rows of ids may differ in length; give n_ways, as 32")
         if self.kind == "pairs" and self.n_ways is not None:
             raise ValueError(f"pairs have one document a query; leave out n_ways={self.n_ways}")
         return self

@@ -121,9 +121,14 @@ def _hub(source: SourceConfig, subset: str | None) -> Any:
     import datasets
 
     place = f"{source.path}, {subset or 'its only config'}, split {source.split}"
-    path = str(Path(source.path).expanduser()) if Path(source.path).is_dir() else source.path
+    folder = Path(source.path).expanduser()
+    # the library does not see that files of a folder changed, and would give what it read before
+    options = {"download_mode": "force_redownload"} if folder.is_dir() else {}
+    path = str(folder) if folder.is_dir() else source.path
     try:
-        return datasets.load_dataset(path, subset, split=source.split, revision=source.revision)
+        return datasets.load_dataset(
+            path, subset, split=source.split, revision=source.revision, **options
+        )
     except Exception as error:  # whatever the network, the hub and the file formats raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DataError(

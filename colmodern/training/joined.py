@@ -59,7 +59,7 @@ class Joined:
         for query_id, document_ids, scores in zip(*columns, strict=True):
             place = f"{self._source.path}, query {query_id}"
             ids, numbers = as_list(document_ids), as_numbers(scores)
-            n_ways = self._source.n_ways or (len(ids) if ids else 2)
+            n_ways = self._source.n_ways or 2
             if not ids or numbers is None or min(len(ids), len(numbers)) < n_ways:
                 raise DataError(
                     f"{place}: no list of at least {n_ways} document_ids with as many scores; "

@@ -33,7 +33,7 @@ from colmodern.training.mining.select import select_negatives
 from colmodern.training.mining.teachers import CrossEncoder, EncoderTeacher, Teacher
 from colmodern.types import Dataset, ScoredDoc
 
-_QUERIES_AT_ONCE = 256  # whose scores are a file, so that a broken run goes on after it
+_QUERIES_AT_ONCE = 128  # whose scores are a file, so that a broken run goes on after it
 
 
 @dataclass(frozen=True)
@@ -216,8 +216,9 @@ def _score(
         path = work / f"scores-{start}.json"
         group = candidates[start : start + _QUERIES_AT_ONCE]
         if not path.is_file():
-            found = [teacher.scores(dataset.queries[x.query_id], x.doc_ids).tolist() for x in group]
-            write_json(path, found)
+            queries = [dataset.queries[one.query_id] for one in group]
+            found = teacher.scores(queries, [one.doc_ids for one in group])
+            write_json(path, [of_query.tolist() for of_query in found])
         scores += parse_json(path, StorageError, cure=f"remove {path} and run again")
         progress.advance(len(group))
     progress.finish()

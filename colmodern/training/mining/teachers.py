@@ -24,10 +24,10 @@ Scores = npt.NDArray[np.float32]
 
 
 class Teacher(Protocol):
-    """Scores documents for a query; higher is better."""
+    """Scores documents for queries; higher is better."""
 
-    def scores(self, query: str, doc_ids: Sequence[str]) -> Scores:
-        """(n_docs,) of documents that it was made with."""
+    def scores(self, queries: Sequence[str], doc_ids: Sequence[Sequence[str]]) -> list[Scores]:
+        """(n_docs,) for each query, of documents that it was made with."""
 
     def describe(self) -> dict[str, Any]:
         """Its recipe as plain values."""
@@ -42,19 +42,21 @@ class EncoderTeacher:
         self._places = {doc_id: place for place, doc_id in enumerate(store.doc_ids)}
         self._bounds = offsets_of([shard.n_docs for shard in self._shards])
 
-    def scores(self, query: str, doc_ids: Sequence[str]) -> Scores:
+    def scores(self, queries: Sequence[str], doc_ids: Sequence[Sequence[str]]) -> list[Scores]:
         """As of Teacher."""
-        rows = [self._rows(self._places[doc_id]) for doc_id in doc_ids]
-        documents = TokenEmbeddings.from_list(rows, dim=self._encoder.dim)
-        asked = self._encoder.encode_queries([query])
-        found: Scores = maxsim_scores(
-            asked.values, asked.offsets, documents.values, documents.offsets, device="cpu"
-        )[0]
-        return found
+        asked = self._encoder.encode_queries(queries)
+        return [self._maxsim(asked[i : i + 1], ids) for i, ids in enumerate(doc_ids)]
 
     def describe(self) -> dict[str, Any]:
         """As of Teacher."""
-        return {"kind": "encoder", **self._encoder.describe()}
+        return {"kind": "encoder", "encoder": self._encoder.describe()}
+
+    def _maxsim(self, query: TokenEmbeddings, doc_ids: Sequence[str]) -> Scores:
+        rows = [self._rows(self._places[doc_id]) for doc_id in doc_ids]
+        documents = TokenEmbeddings.from_list(rows, dim=self._encoder.dim)
+        pair = (query.values, query.offsets, documents.values, documents.offsets)
+        scores: Scores = maxsim_scores(*pair)[0]
+        return scores
 
     def _rows(self, place: int) -> npt.NDArray[np.floating]:
         shard = int(np.searchsorted(self._bounds, place, side="right")) - 1
@@ -91,9 +93,12 @@ class CrossEncoder:
         self._length = config.max_length or min(int(longest), tokenizer.model_max_length)
         self._tokenizer, self._model = tokenizer, model.to(self._device).eval()
 
-    @torch.inference_mode()
-    def scores(self, query: str, doc_ids: Sequence[str]) -> Scores:
+    def scores(self, queries: Sequence[str], doc_ids: Sequence[Sequence[str]]) -> list[Scores]:
         """As of Teacher."""
+        return [self._scores(query, ids) for query, ids in zip(queries, doc_ids, strict=True)]
+
+    @torch.inference_mode()
+    def _scores(self, query: str, doc_ids: Sequence[str]) -> Scores:
         texts = [self._texts[doc_id] for doc_id in doc_ids]
         order = np.argsort([-len(text) for text in texts], kind="stable")  # little padding
         found = np.empty(len(texts), np.float32)
