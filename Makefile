@@ -4,7 +4,7 @@
 #   make test          the quick tests
 #   make test-slow     tests that take longer: killing and resuming, full disks, the demo's figures
 #   make train-env     an environment for `colmodern train`: .venv-train/bin/colmodern train CONFIG
-#   make test-pylate   trainings through PyLate, and embeddings against PyLate itself, in an environment of its own
+#   make test-pylate   training through PyLate, and embeddings against PyLate itself, in another one
 #   make check         lint, types and the README's examples
 #
 # On a machine without a GPU, TORCH_INDEX=https://download.pytorch.org/whl/cpu takes the small build
