@@ -19,9 +19,10 @@ def command(config: Path, overrides: tuple[str, ...]) -> None:
     """
     from colmodern.cli.progress import TerminalProgress
     from colmodern.config.train import load_train_config
-    from colmodern.training.run import MODEL, run_train
+    from colmodern.training.run import MODEL, is_first_process, run_train
 
     settings = load_train_config(config, overrides)
     with TerminalProgress() as progress:
         folder = run_train(settings, progress=progress)
-    click.echo(folder / MODEL)
+    if is_first_process():
+        click.echo(folder / MODEL)

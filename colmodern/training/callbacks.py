@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -112,11 +111,15 @@ def save_weights(model: Any, folder: Path) -> None:
     model.save_pretrained(str(folder), create_model_card=False, safe_serialization=True)
 
 
-def last_checkpoint(work: Path) -> Path | None:
-    """The newest finished checkpoint, after removing those that were left unfinished."""
+def remove_unfinished(work: Path) -> None:
+    """Remove checkpoints that a process was killed over."""
     for folder in work.glob("checkpoint-*"):
         if not (folder / _FACTS).is_file():
             shutil.rmtree(folder)
+
+
+def last_checkpoint(work: Path) -> Path | None:
+    """The newest finished checkpoint."""
     found = _checkpoints(work)
     return found[-1] if found else None
 
@@ -128,13 +131,6 @@ def best_weights(work: Path) -> tuple[int | None, Path | None]:
         facts = read_json_object(folder / _FACTS, StorageError, cure=f"remove {folder}")
         found.append((-facts["value"], facts["step"], folder))
     return min(found)[1:] if found else (None, None)
-
-
-def log_of(checkpoint: Path) -> list[dict[str, Any]]:
-    """The trainer's log up to a checkpoint."""
-    state = json.loads((checkpoint / "trainer_state.json").read_text("utf-8"))
-    history: list[dict[str, Any]] = state["log_history"]
-    return history
 
 
 def _checkpoints(work: Path) -> list[Path]:

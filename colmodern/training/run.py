@@ -32,6 +32,7 @@ from colmodern.training.callbacks import (
     Told,
     best_weights,
     last_checkpoint,
+    remove_unfinished,
     save_weights,
 )
 from colmodern.training.card import write_card
@@ -60,9 +61,10 @@ def run_train(config: TrainConfig, *, progress: Progress | None = None) -> Path:
     progress = progress or Silent()
     pylate("models")
     folder = Path(config.output) / config.name
-    is_first = int(os.environ.get("RANK", "0")) == 0
-    _check_folder(folder, config)
+    is_first = is_first_process()
     work = folder / _WORK
+    if is_first:
+        _check_folder(folder, config)
     if (folder / MODEL).is_dir():
         progress.note(f"{folder / MODEL} is there already: nothing to do")
         return folder
@@ -72,6 +74,7 @@ def run_train(config: TrainConfig, *, progress: Progress | None = None) -> Path:
             write_text(folder / TRAIN_CONFIG, dump(config))
             remove_leftovers(work)
             remove_leftovers(folder)
+            remove_unfinished(work)
         log, facts = _train(config, folder, progress if is_first else Silent(), is_first)
         if is_first:
             _finish(config, folder, log, facts, progress)
@@ -80,11 +83,16 @@ def run_train(config: TrainConfig, *, progress: Progress | None = None) -> Path:
     return folder
 
 
+def is_first_process() -> bool:
+    """Whether this is the one of several processes, as accelerate starts them, that writes."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _check_folder(folder: Path, config: TrainConfig) -> None:
     """Raise unless the folder is new, empty or of this very config."""
     path = folder / TRAIN_CONFIG
     if not path.is_file():
-        if folder.exists() and any(one.name != _WORK for one in folder.iterdir()):
+        if folder.exists() and any(_is_foreign(one) for one in folder.iterdir()):
             raise StorageError(
                 f"{folder} exists and is not a training of colmodern (it has no {TRAIN_CONFIG}); "
                 "choose another name or output"
@@ -101,6 +109,11 @@ def _check_folder(folder: Path, config: TrainConfig) -> None:
         )
 
 
+def _is_foreign(path: Path) -> bool:
+    """Whether a file is none that a run leaves when it is killed before its config is written."""
+    return path.name != _WORK and not path.name.startswith(".")
+
+
 def _train(
     config: TrainConfig, folder: Path, progress: Progress, is_first: bool
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -112,7 +125,7 @@ def _train(
     facts = {"start": start.facts, "data": [source.facts for source in sources]}
     if is_first:
         _check_unchanged(folder, facts)
-    checkpoint = last_checkpoint(work) if is_first or (folder / _FACTS).is_file() else None
+    checkpoint = last_checkpoint(work)
     if checkpoint is not None:
         progress.note(f"going on after {checkpoint.name}")
     model = make_model(config, start)

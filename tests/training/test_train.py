@@ -82,18 +82,18 @@ def losses(folder: Path) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "changes"),
+    ("backbone", "kind", "changes"),
     [
-        ("triples", []),
-        ("pairs", ["encoder.query_expansion=false", "optimisation.gradient_accumulation=2"]),
-        ("triples", ["objective.kind=cached_contrastive", "objective.mini_batch=3"]),
-        ("scores", []),
-        ("scores", ["objective.temperature=1.0", "optimisation.dtype=bfloat16"]),
+        ("bert", "triples", []),
+        ("modernbert", "pairs", ["encoder.query_expansion=false"]),
+        ("bert", "pairs", ["optimisation.gradient_accumulation=2"]),
+        ("modernbert", "triples", ["objective.kind=cached_contrastive", "objective.mini_batch=3"]),
+        ("modernbert", "scores", []),
+        ("bert", "scores", ["objective.temperature=1.0", "optimisation.dtype=bfloat16"]),
     ],
 )
-@pytest.mark.parametrize("backbone", ["bert", "modernbert"])
 def test_a_trained_checkpoint_is_read_with_pylate_s_embeddings(
-    kind: str, changes: list[str], backbone: str, data: Path, tmp_path: Path
+    backbone: str, kind: str, changes: list[str], data: Path, tmp_path: Path
 ) -> None:
     from golden.make_golden import encode_pylate
 
