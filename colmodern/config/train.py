@@ -178,7 +178,10 @@ class TrainEvaluationConfig(_Model):
 
 
 class CheckpointsConfig(_Model):
-    """What is kept on disk, so that a training that was killed goes on."""
+    """What is kept on disk, so that a training that was killed goes on.
+
+    They hold pickled files of torch beside the weights, which only the same run folder reads again.
+    """
 
     every: int = Field(500, ge=1, description="steps between checkpoints; what is lost at most")
     keep: int = Field(2, ge=1, description="checkpoints at a time; all go when training ends")
@@ -193,7 +196,10 @@ class CardConfig(_Model):
 
 
 class TrainConfig(_Model):
-    """One training, from a backbone or checkpoint to a checkpoint."""
+    """One training, from a backbone or checkpoint to a checkpoint.
+
+    On several GPUs: ``accelerate launch -m colmodern train CONFIG``, or ``torchrun`` in its place.
+    """
 
     name: str = Field(description="of the run and its folder")
     encoder: TrainedEncoderConfig
@@ -206,8 +212,8 @@ class TrainConfig(_Model):
     optimisation: OptimisationConfig = OptimisationConfig()
     evaluation: TrainEvaluationConfig = TrainEvaluationConfig()
     checkpoints: CheckpointsConfig = CheckpointsConfig()
-    keep: Literal["best", "last"] = Field(
-        "best", description="weights that become the model: best by evaluation, if there is one"
+    weights: Literal["best", "last"] = Field(
+        "best", description="that become the model: the best by evaluation, where there is one, or the last"
     )
     log_every: int = Field(10, ge=1, description="steps for each point of the curves")
     card: CardConfig = CardConfig()

@@ -104,7 +104,7 @@ def _measures(config: TrainConfig, result: dict[str, Any]) -> str:
     chosen = "These sets chose the step whose weights are kept, so they flatter it. "
     return (
         f"Exact MaxSim{told}; at step {result['step_of_the_model']:,} of {result['steps']:,}. "
-        f"{chosen if config.keep == 'best' else ''}\n\n"
+        f"{chosen if config.weights == 'best' else ''}\n\n"
         + _table(("set", "measure", "before training", "model"), rows)
     )
 

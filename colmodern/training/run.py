@@ -151,7 +151,7 @@ def _train(
 
 
 def _keeps_best(config: TrainConfig) -> bool:
-    return config.keep == "best" and bool(config.evaluation.datasets)
+    return config.weights == "best" and bool(config.evaluation.datasets)
 
 
 def _check_unchanged(folder: Path, facts: dict[str, Any]) -> None:

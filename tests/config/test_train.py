@@ -22,8 +22,8 @@ def write(folder: Path, text: str = SMALL) -> Path:
 
 
 def test_a_training_is_named_after_its_file_and_takes_overrides(tmp_path: Path) -> None:
-    config = load_train_config(write(tmp_path), ["optimisation.seed=5", "keep=last"])
-    assert (config.name, config.optimisation.seed, config.keep) == ("small", 5, "last")
+    config = load_train_config(write(tmp_path), ["optimisation.seed=5", "weights=last"])
+    assert (config.name, config.optimisation.seed, config.weights) == ("small", 5, "last")
     assert config.objective.kind == "distillation"
 
 

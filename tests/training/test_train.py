@@ -134,7 +134,7 @@ def test_the_best_weights_are_kept_or_the_last(data: Path, tmp_path: Path, bert:
     # a rate at which training destroys what was there
     changes = ["optimisation.learning_rate=0.5", "optimisation.max_steps=20"]
     best = run_train(config(data, tmp_path, bert, *changes, "name=best"))
-    last = run_train(config(data, tmp_path, bert, *changes, "name=last", "keep=last"))
+    last = run_train(config(data, tmp_path, bert, *changes, "name=last", "weights=last"))
     told = [json.loads((one / "training.json").read_text()) for one in (best, last)]
     with (best / "curves.csv").open() as stream:
         measure = f"{data / 'judged'} nDCG@10"
@@ -155,12 +155,12 @@ def train_and_kill(path: Path, at: Path, *more: str) -> None:
         os.kill(process.pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("keep", ["last", "best"])
+@pytest.mark.parametrize("weights", ["last", "best"])
 def test_killed_and_resumed_equals_uninterrupted(
-    keep: str, data: Path, tmp_path: Path, bert: Path
+    weights: str, data: Path, tmp_path: Path, bert: Path
 ) -> None:
-    changes = ["optimisation.epochs=2", "checkpoints.every=5", f"keep={keep}"]
-    if keep == "last":
+    changes = ["optimisation.epochs=2", "checkpoints.every=5", f"weights={weights}"]
+    if weights == "last":
         mixed = f"data=[{{path: {data}/triples.jsonl, kind: triples}}, "
         changes.append(mixed + f"{{path: {data}/pairs.jsonl, kind: pairs, weight: 0.5}}]")
         changes.append("optimisation.no_duplicates=true")
