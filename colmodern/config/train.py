@@ -213,7 +213,8 @@ class TrainConfig(_Model):
     evaluation: TrainEvaluationConfig = TrainEvaluationConfig()
     checkpoints: CheckpointsConfig = CheckpointsConfig()
     weights: Literal["best", "last"] = Field(
-        "best", description="that become the model: the best by evaluation, where there is one, or the last"
+        "best",
+        description="that become the model: the best by evaluation, where there is one, or the last",
     )
     log_every: int = Field(10, ge=1, description="steps for each point of the curves")
     card: CardConfig = CardConfig()

@@ -81,15 +81,14 @@ def run_mine(config: MineConfig, *, progress: Progress | None = None) -> dict[st
         candidates = _find(config, dataset, encoder, store, mine, progress)
         teacher = _make_teacher(config, dataset, encoder, store, candidates, mine, progress)
         scores = _score(teacher, dataset, candidates, mine, progress)
-        facts = _write(config, dataset, candidates, scores, output)
-    facts |= {
-        "config": config.model_dump(mode="json"),
-        "dataset": dataset.description,
-        "encoder": encoder.describe(),
-        "teacher": teacher.describe(),
-        "environment": describe_environment(),
-    }
-    write_json(output.with_name(f"{output.name}.json"), facts)
+        about = {
+            "config": config.model_dump(mode="json"),
+            "dataset": dataset.description,
+            "encoder": encoder.describe(),
+            "teacher": teacher.describe(),
+            "environment": describe_environment(),
+        }
+        facts = _write(config, dataset, candidates, scores, about=about)
     shutil.rmtree(work, ignore_errors=True)
     return facts
 
@@ -230,9 +229,11 @@ def _write(
     dataset: Dataset,
     candidates: Sequence[Candidates],
     scores: Sequence[Sequence[float]],
-    output: Path,
+    *,
+    about: dict[str, Any],
 ) -> dict[str, Any]:
-    """Choose negatives and write the rows, all or nothing; returns counts."""
+    """Choose negatives and write the rows, all or nothing, and beside them what they depend on."""
+    output = Path(config.output)
     wanted = {doc_id for one in candidates for doc_id in one.doc_ids}
     texts = dict(_texts(config, dataset, wanted))
     dropped: Counter[str] = Counter()
@@ -264,7 +265,11 @@ def _write(
                 f"no query has {config.negatives.number} negatives ({dict(dropped)} dropped); lower "
                 "negatives.number or loosen margin, max_share and ranks"
             )
-    return {"rows": n_rows, "without_enough_negatives": n_short, "dropped": dict(dropped)}
+        counts = {"rows": n_rows, "without_enough_negatives": n_short, "dropped": dict(dropped)}
+        facts = {**counts, **about}
+        # before the rows get their name: where they are, the facts are
+        write_json(output.with_name(f"{output.name}.json"), facts)
+    return facts
 
 
 @contextmanager

@@ -23,7 +23,7 @@ def select_negatives(
 
     positive: the teacher's score of the positive
     scores: (n_candidates,) the teacher's, in the order of ranks
-    stream: of the random numbers, one a row, so that no row depends on another
+    stream: of the random numbers, one a query, so that no query depends on another
     dropped: counts candidates by the rule that they broke
 
     Raises ConfigError for max_share where the positive's score is not above 0: shares of it mean
