@@ -71,7 +71,6 @@ def run_train(config: TrainConfig, *, progress: Progress | None = None) -> Path:
     work.mkdir(parents=True, exist_ok=True)
     with writer_lock(work) if is_first else nullcontext(), quiet_libraries():
         if is_first:
-            write_text(folder / TRAIN_CONFIG, dump(config))
             remove_leftovers(work)
             remove_leftovers(folder)
             remove_unfinished(work)
@@ -124,6 +123,8 @@ def _train(
     sources = load_sources(config, work, progress=progress)
     facts = {"start": start.facts, "data": [source.facts for source in sources]}
     if is_first:
+        # not before all input was read: a config that cannot be begun with does not take the folder
+        write_text(folder / TRAIN_CONFIG, dump(config))
         _check_unchanged(folder, facts)
     checkpoint = last_checkpoint(work)
     if checkpoint is not None:

@@ -228,7 +228,7 @@ def test_training_goes_on_from_a_pylate_checkpoint(
 ) -> None:
     chosen = config(data, tmp_path, pylate_bert, "optimisation.max_steps=2")
     with pytest.raises(ConfigError, match="is a pylate checkpoint with its own projection"):
-        run_train(chosen)
+        run_train(chosen)  # and the folder is still free for a config that can be begun with
     whole = ["encoder.projection_dim=null", "encoder.document_length=null"]
     chosen = config(data, tmp_path, pylate_bert, "optimisation.max_steps=2", *whole)
     settings = Encoder.from_pretrained(run_train(chosen) / "model", device="cpu").settings
