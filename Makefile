@@ -3,7 +3,8 @@
 #   make demo          run the whole pipeline on real text, offline, about two minutes
 #   make test          the quick tests
 #   make test-slow     tests that take longer: killing and resuming, full disks, the demo's figures
-#   make test-pylate   embeddings against PyLate itself, in an environment of its own
+#   make train-env     an environment for `colmodern train`: .venv-train/bin/colmodern train CONFIG
+#   make test-pylate   training through PyLate, and embeddings against PyLate itself, in another one
 #   make check         lint, types and the README's examples
 #
 # On a machine without a GPU, TORCH_INDEX=https://download.pytorch.org/whl/cpu takes the small build
@@ -14,18 +15,20 @@ TORCH_INDEX ?=
 TORCH := torch==2.13.0
 VENV := .venv
 PYLATE_VENV := .venv-pylate
+TRAIN_VENV := .venv-train
+TRAIN_TORCH := torch==2.11.0
 PIP_FLAGS := --quiet --disable-pip-version-check
 
-# a venv and the right build of torch in it: $(call new_venv,FOLDER)
+# a venv and the right build of torch in it: $(call new_venv,FOLDER) or $(call new_venv,FOLDER,torch==2.11.0)
 define new_venv
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 		{ echo "colmodern needs Python 3.10 or newer; run: make PYTHON=python3.12 ..."; exit 2; }
 	@echo "setting up $(1) (a few minutes the first time)"
 	@$(PYTHON) -m venv $(1)
-	@$(1)/bin/python -m pip install $(PIP_FLAGS) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
+	@$(1)/bin/python -m pip install $(PIP_FLAGS) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(or $(2),$(TORCH))
 endef
 
-.PHONY: demo test test-slow test-pylate check clean
+.PHONY: demo test test-slow test-pylate train-env check clean
 
 demo: $(VENV)/.ready
 	$(VENV)/bin/colmodern eval configs/demo.yaml
@@ -58,5 +61,13 @@ $(PYLATE_VENV)/.ready: setup.cfg tests/pylate-requirements.txt
 		pylate==1.6.0 sentence-transformers==5.3.0 -e .
 	@touch $@
 
+# the whole extra, PyLate's index with its compiled parts and its older torch included
+train-env: $(TRAIN_VENV)/.ready
+
+$(TRAIN_VENV)/.ready: setup.cfg
+	$(call new_venv,$(TRAIN_VENV),$(TRAIN_TORCH))
+	@$(TRAIN_VENV)/bin/python -m pip install $(PIP_FLAGS) -e '.[train,plot]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) $(PYLATE_VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PYLATE_VENV) $(TRAIN_VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "rerank": BASE | {"ragged", "encoder", "kernels", "index"},
 }
 MAY_IMPORT["pipeline"] = set(MAY_IMPORT)
+MAY_IMPORT["training"] = set(MAY_IMPORT)
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 MAY_IMPORT["__main__"] = {"cli"}
 NO_TORCH = ("config", "datasets", "evaluation", "ragged", *BASE)

@@ -41,9 +41,9 @@ def test_the_package_keeps_ranges_and_pylate_an_extra() -> None:
     base = requirements(setup_cfg()["options"]["install_requires"])
     assert all(str(r.specifier).startswith(">=") for r in base)
     assert "pylate" not in {r.name for r in base}
-    assert [r.name for r in requirements(setup_cfg()["options.extras_require"]["train"])] == [
-        "pylate"
-    ]
+    train = requirements(setup_cfg()["options.extras_require"]["train"])
+    # what training calls beside PyLate; its own pins decide their versions
+    assert [r.name for r in train] == ["pylate", "transformers", "accelerate"]
 
 
 def test_make_installs_the_torch_that_the_constraints_name() -> None:

@@ -32,6 +32,8 @@ _COMMANDS = {
     "search": ("colmodern.cli.search", "Search a run or a folder of token embeddings."),
     "index": ("colmodern.cli.index", "Build, change and inspect a compressed index."),
     "rerank": ("colmodern.cli.rerank", "Reorder a TREC run by exact MaxSim."),
+    "train": ("colmodern.cli.train", "Train a model through PyLate from a config file."),
+    "mine": ("colmodern.cli.mine", "Find hard negatives for training, with a teacher's scores."),
     "info": (
         "colmodern.cli.info",
         "Describe this machine, a model, embeddings, an index or a run.",

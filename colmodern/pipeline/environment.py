@@ -7,6 +7,7 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,14 +30,17 @@ _PACKAGES = (
 )
 
 
-def describe_environment() -> dict[str, Any]:
-    """Versions, hardware and the commit of colmodern, as plain values."""
+def describe_environment(more: Sequence[str] = ()) -> dict[str, Any]:
+    """Versions, hardware and the commit of colmodern, as plain values.
+
+    more: packages whose versions matter too
+    """
     return {
         "colmodern": colmodern.__version__,
         "commit": _commit(),
         "command": sys.argv,
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": {name: _version(name) for name in (*_PACKAGES, *more)},
         "hardware": describe_hardware(),
     }
 

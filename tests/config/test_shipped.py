@@ -8,9 +8,11 @@ import pytest
 
 from colmodern.config.expected import load_expected
 from colmodern.config.load import load_eval_config
+from colmodern.config.mine import load_mine_config
 from colmodern.config.read import read_values
 from colmodern.config.suite import EXPECTED, Member, is_suite, load_suite
 from colmodern.config.sweep import load_sweeps
+from colmodern.config.train import load_train_config
 from colmodern.datasets.registry import named_sets, sets_under
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -18,7 +20,10 @@ FILES = sorted(CONFIGS.rglob("*.yaml"))
 PUBLISHED = [path for path in FILES if path.name.endswith(EXPECTED)]
 SHARED = [path for path in FILES if path.name.startswith("_")]
 SWEEPS = sorted((CONFIGS / "sweep").rglob("*.yaml"))
-WHOLE = [path for path in FILES if path not in {*PUBLISHED, *SHARED, *SWEEPS}]
+TRAININGS = sorted((CONFIGS / "train").rglob("[!_]*.yaml"))
+MININGS = sorted((CONFIGS / "mine").rglob("*.yaml"))
+OTHERS = {*PUBLISHED, *SHARED, *SWEEPS, *TRAININGS, *MININGS}
+WHOLE = [path for path in FILES if path not in OTHERS]
 SUITES = ("beir", "nanobeir", "mldr", "longembed")
 MODELS = {
     "answerai-colbert-small-v1",
@@ -48,10 +53,29 @@ def test_every_sweep_loads(path: Path) -> None:
         assert len(config.combinations()) > 1
 
 
+@pytest.mark.parametrize("path", TRAININGS, ids=place)
+def test_every_training_loads(path: Path) -> None:
+    config = load_train_config(path)
+    assert config.name == path.stem
+    assert set(config.evaluation.datasets) <= named_sets().keys()
+
+
+@pytest.mark.parametrize("path", MININGS, ids=place)
+def test_every_mining_loads(path: Path) -> None:
+    assert load_mine_config(path).negatives.number > 1
+
+
+def test_the_paper_recipe_is_the_paper_s() -> None:
+    config = load_train_config(CONFIGS / "train" / "modernbert-base-colbert.yaml")
+    chosen = config.optimisation
+    assert (chosen.batch_size, chosen.learning_rate, chosen.warmup) == (16, 1e-4, 0.05)
+    assert "8e-5" in (CONFIGS / "train" / "modernbert-base-colbert.yaml").read_text()
+
+
 @pytest.mark.parametrize("path", SHARED, ids=place)
 def test_what_is_shared_is_extended(path: Path) -> None:
     assert read_values(path)
-    assert [one for one in WHOLE if path.name in one.read_text()]
+    assert [one for one in [*WHOLE, *TRAININGS] if path.name in one.read_text()]
 
 
 @pytest.mark.parametrize("suite", SUITES)

@@ -1,0 +1,36 @@
+"""colmodern mine [CONFIG] [KEY=VALUE ...]."""
+
+from __future__ import annotations
+
+import click
+
+from colmodern.cli.eval import paths_and_overrides
+
+
+@click.command("mine")
+@click.argument("arguments", nargs=-1, required=True, metavar="[CONFIG] [KEY=VALUE]...")
+def command(arguments: tuple[str, ...]) -> None:
+    """Find hard negatives and write rows of query, documents and teacher's scores.
+
+    Settings come from CONFIG, a file, and from KEY=VALUE, which replaces them; a file is not needed:
+    pairs=FILE encoder.model=MODEL output=NEW.jsonl, or dataset.name=FOLDER in the place of pairs.
+    The same command goes on after an interruption. The last line printed is the file, which
+    `colmodern train` reads as a source of kind scores.
+    """
+    from colmodern.cli.progress import TerminalProgress
+    from colmodern.config.mine import load_mine_config
+    from colmodern.training.mining.mine import run_mine
+
+    is_file = "=" not in arguments[0]
+    paths, overrides = paths_and_overrides(arguments) if is_file else ([], list(arguments))
+    if len(paths) > 1:
+        raise click.UsageError(f"give one config, not {len(paths)}: {', '.join(map(str, paths))}")
+    config = load_mine_config(paths[0] if paths else None, overrides)
+    with TerminalProgress() as progress:
+        facts = run_mine(config, progress=progress)
+    told = ", ".join(f"{n:,} {rule}" for rule, n in facts["dropped"].items() if n)
+    click.echo(
+        f"{facts['rows']:,} rows; {facts['without_enough_negatives']:,} positives left out for want of "
+        f"negatives; candidates dropped: {told or 'none'}"
+    )
+    click.echo(config.output)

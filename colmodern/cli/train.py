@@ -1,0 +1,28 @@
+"""colmodern train CONFIG [KEY=VALUE ...]."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("train")
+@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+def command(config: Path, overrides: tuple[str, ...]) -> None:
+    """Train the model that CONFIG defines, through PyLate (extra train).
+
+    KEY=VALUE replaces a setting, as optimisation.learning_rate=3e-5. The same command goes on
+    after an interruption. On several GPUs: accelerate launch -m colmodern train CONFIG. The last
+    line printed is the checkpoint, a folder that every other command takes as a model.
+    """
+    from colmodern.cli.progress import TerminalProgress
+    from colmodern.config.train import load_train_config
+    from colmodern.training.run import MODEL, is_first_process, run_train
+
+    settings = load_train_config(config, overrides)
+    with TerminalProgress() as progress:
+        folder = run_train(settings, progress=progress)
+    if is_first_process():
+        click.echo(folder / MODEL)

@@ -1,0 +1,136 @@
+"""Every setting of mining hard negatives, with its meaning and unit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from colmodern.config.load import build, parse_overrides
+from colmodern.config.models import (
+    DatasetConfig,
+    EncoderConfig,
+    ExactIndexConfig,
+    IndexConfig,
+    StorageConfig,
+)
+from colmodern.config.read import read_values
+
+
+class EncoderTeacherConfig(EncoderConfig):
+    """Scores by exact MaxSim of an encoder's token embeddings."""
+
+    kind: Literal["encoder"] = Field("encoder", description="a late-interaction model")
+
+
+class CrossEncoderConfig(BaseModel):
+    """Scores by a transformers sequence classifier with one label, that reads both texts at once."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["cross_encoder"] = Field("cross_encoder", description="reads both texts at once")
+    model: str = Field(description="folder, hub name, or package:NAME/FOLDER")
+    revision: str | None = Field(None, description="hub branch, tag or commit")
+    trust_remote_code: bool = Field(False, description="run Python code that the checkpoint has")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="of weights")
+    batch_size: int = Field(32, ge=1, description="pairs of texts at once")
+    max_length: int | None = Field(
+        None, ge=8, description="tokens of a pair, documents are cut; null: what the model takes"
+    )
+    activation: Literal["none", "sigmoid"] = Field(
+        "none", description="of the model's number: itself, or from 0 to 1"
+    )
+
+
+TeacherConfig = EncoderTeacherConfig | CrossEncoderConfig
+
+
+class NegativesConfig(BaseModel):
+    """Which of the documents found for a query become its negatives."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    number: int = Field(15, ge=1, description="of each query; queries with fewer are left out")
+    first_rank: int = Field(1, ge=1, description="of the documents found, positives not counted")
+    last_rank: int = Field(100, ge=1, description="the deepest rank that is looked at")
+    choose: Literal["top", "random"] = Field(
+        "top", description="of those that are left: the best ranked, or by chance"
+    )
+    margin: float | None = Field(
+        None, description="a negative's teacher score is below its positive's by this much"
+    )
+    max_share: float | None = Field(
+        None,
+        gt=0,
+        description="a negative's teacher score is at most this share of its positive's, as 0.95: "
+        "what scores higher is taken for a positive that nobody judged",
+    )
+    seed: int = Field(0, ge=0, lt=2**32, description="of choosing by chance")
+
+    @model_validator(mode="after")
+    def _ranks_hold_the_number(self) -> NegativesConfig:
+        room = self.last_rank - self.first_rank + 1
+        if room < self.number:
+            raise ValueError(
+                f"ranks {self.first_rank} to {self.last_rank} hold {max(0, room)} documents, fewer than "
+                f"number={self.number}; raise last_rank or lower number"
+            )
+        return self
+
+
+class MineConfig(BaseModel):
+    """From queries, positives and a collection to rows of query, documents and scores."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset: DatasetConfig | None = Field(
+        None, description="a collection with judgments; documents above grade 0 are positives"
+    )
+    pairs: str | None = Field(
+        None, description="or a file of rows of query and positive: all positives are the documents"
+    )
+    max_rows: int | None = Field(None, ge=1, description="of pairs: the first rows alone")
+    encoder: EncoderConfig = Field(description="finds the candidates")
+    storage: StorageConfig = StorageConfig()
+    index: IndexConfig = Field(
+        ExactIndexConfig(), discriminator="kind", description="what searches the embeddings"
+    )
+    teacher: Annotated[TeacherConfig, Field(discriminator="kind")] | None = Field(
+        None, description="whose scores are written; null: the encoder that finds them"
+    )
+    negatives: NegativesConfig = NegativesConfig()
+    output: str = Field(description="file of JSON lines to write, .jsonl or .jsonl.gz")
+
+    @field_validator("index", "teacher", mode="before")
+    @classmethod
+    def _has_a_kind(cls, value: object, info: Any) -> object:
+        usual = {"index": "exact", "teacher": "encoder"}[info.field_name]
+        return {"kind": usual, **value} if isinstance(value, dict) else value
+
+    @field_validator("output")
+    @classmethod
+    def _is_a_file_of_lines(cls, value: str) -> str:
+        if not value.endswith((".jsonl", ".jsonl.gz")):
+            raise ValueError(f"{value!r} is no file of lines; end it in .jsonl or .jsonl.gz")
+        return str(Path(value).expanduser())
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> MineConfig:
+        if (self.dataset is None) == (self.pairs is None):
+            raise ValueError("give either dataset or pairs")
+        return self
+
+
+def load_mine_config(path: Path | str | None, overrides: Sequence[str] = ()) -> MineConfig:
+    """Read a config of mining, and what it extends; without a file the overrides are all of it.
+
+    overrides: as "negatives.number=7"; values are YAML
+
+    Raises ConfigError with all faults at once.
+    """
+    values = {} if path is None else read_values(Path(path))
+    source = "command line" if path is None else str(path)
+    return build(MineConfig, parse_overrides(overrides, values), source=source)

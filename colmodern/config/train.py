@@ -1,0 +1,269 @@
+"""Every setting of a training, with its meaning and unit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from colmodern.config.load import build, parse_overrides
+from colmodern.config.read import read_values
+
+
+class _Model(BaseModel):
+    """Frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TrainedEncoderConfig(_Model):
+    """Where training begins, and what PyLate is told of it; null: as the checkpoint says."""
+
+    model: str = Field(
+        description="a backbone, which gets a new projection, or a late-interaction checkpoint to go "
+        "on from: folder, hub name or package:NAME/FOLDER"
+    )
+    revision: str | None = Field(None, description="hub branch, tag or commit")
+    trust_remote_code: bool = Field(False, description="run Python code that the checkpoint has")
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = Field(
+        "sdpa", description="of transformers; flash_attention_2 needs the package flash-attn"
+    )
+    projection_dim: int | None = Field(
+        None, ge=1, description="width of a backbone's new projection; null: 128"
+    )
+    query_length: int | None = Field(None, ge=4, description="tokens; null on a backbone: 32")
+    document_length: int | None = Field(None, ge=4, description="tokens; null on a backbone: 180")
+    query_marker: str | None = Field(
+        None, description='token after a query\'s first special token; null on a backbone: "[Q] "'
+    )
+    document_marker: str | None = Field(
+        None, description='the same for documents; null on a backbone: "[D] "'
+    )
+    query_prompt: str | None = Field(None, description="text before every query")
+    document_prompt: str | None = Field(None, description="text before every document")
+    query_expansion: bool | None = Field(
+        None, description="fill short queries with [MASK]; null on a backbone: true"
+    )
+    attend_to_expansion: bool | None = Field(None, description="real tokens attend to them")
+    skiplist: tuple[str, ...] | None = Field(
+        None, description="document tokens that do not score; null on a backbone: punctuation"
+    )
+
+
+class ContrastiveConfig(_Model):
+    """The positive against all other documents of the batch, mined negatives among them."""
+
+    kind: Literal["contrastive"] = Field("contrastive", description="PyLate's Contrastive")
+    temperature: float = Field(1.0, gt=0, description="scores are divided by it")
+    gather: bool = Field(False, description="documents of all GPUs are negatives")
+
+
+class CachedContrastiveConfig(_Model):
+    """The same by GradCache: batches that the memory could not hold at once."""
+
+    kind: Literal["cached_contrastive"] = Field(
+        "cached_contrastive", description="PyLate's CachedContrastive"
+    )
+    temperature: float = Field(1.0, gt=0, description="scores are divided by it")
+    gather: bool = Field(False, description="documents of all GPUs are negatives")
+    mini_batch: int = Field(32, ge=1, description="queries that are in memory at once")
+
+
+class DistillationConfig(_Model):
+    """KL divergence between a teacher's scores of a query's documents and the model's."""
+
+    kind: Literal["distillation"] = Field("distillation", description="PyLate's Distillation")
+    normalize: bool = Field(True, description="the model's scores go from 0 to 1 for each query")
+    normalize_teacher: bool = Field(
+        True, description="the teacher's too; false: they are used as the data has them"
+    )
+    temperature: float = Field(
+        1.0, gt=0, description="both are divided by it after that; below 1 sharpens"
+    )
+
+
+Objective = ContrastiveConfig | CachedContrastiveConfig | DistillationConfig
+Kind = Literal["pairs", "triples", "scores"]
+
+
+class SourceConfig(_Model):
+    """One set of training examples."""
+
+    path: str = Field(
+        description="a file of JSON lines (.jsonl, .jsonl.gz) or a .parquet file, else a folder in "
+        "a hub set's layout or a hub name"
+    )
+    kind: Kind = Field(
+        description="pairs: query, positive; triples: query, positive, negative (or a list, "
+        "negatives); scores: query, documents (a list) and the teacher's scores (a list)"
+    )
+    weight: float = Field(
+        1.0,
+        gt=0,
+        description="times each row is seen in an epoch; 0.5: a half of them, by the seed",
+    )
+    max_rows: int | None = Field(None, ge=1, description="keep the first rows alone")
+    n_ways: int | None = Field(
+        None,
+        ge=2,
+        description="keep the first documents of a query alone, the positive of triples counted; "
+        "null: all, and every row must have as many",
+    )
+    revision: str | None = Field(None, description="of a hub set: branch, tag or commit")
+    subset: str | None = Field(None, description="of a hub set: the config that has the rows")
+    split: str = Field("train", description="of a hub set")
+    queries: str | None = Field(
+        None, description="config with query_id and text, for rows of query_id and document_ids"
+    )
+    documents: str | None = Field(
+        None, description="config with document_id and text, with queries"
+    )
+
+    @model_validator(mode="after")
+    def _has_texts(self) -> SourceConfig:
+        if (self.queries is None) != (self.documents is None):
+            raise ValueError("queries and documents come together; give both or neither")
+        if self.queries is not None and self.kind != "scores":
+            raise ValueError(f"rows of ids are of kind scores, not {self.kind}; change the kind")
+        if self.queries is not None and self.n_ways is None:
+            raise ValueError("rows of ids may differ in length; give n_ways, as 32")
+        if self.kind == "pairs" and self.n_ways is not None:
+            raise ValueError(f"pairs have one document a query; leave out n_ways={self.n_ways}")
+        return self
+
+
+class OptimisationConfig(_Model):
+    """How the weights are moved."""
+
+    batch_size: int = Field(16, ge=1, description="queries in a batch of one GPU")
+    gradient_accumulation: int = Field(1, ge=1, description="batches before the weights are moved")
+    learning_rate: float = Field(1e-5, gt=0, description="at its highest")
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of all steps in which it rises")
+    scheduler: Literal["linear", "cosine", "constant_with_warmup"] = Field(
+        "linear", description="of the learning rate after the warm-up"
+    )
+    epochs: float = Field(1.0, gt=0, description="times through the data; max_steps wins over it")
+    max_steps: int | None = Field(None, ge=1, description="moves of the weights; null: by epochs")
+    weight_decay: float = Field(0.0, ge=0, description="of AdamW")
+    max_grad_norm: float = Field(1.0, gt=0, description="longer gradients are shortened to it")
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of the computation; weights stay in float32"
+    )
+    gradient_checkpointing: bool = Field(False, description="less memory for a third more work")
+    no_duplicates: bool = Field(
+        False, description="a text stands at most once in a batch: no false negatives by repetition"
+    )
+    device: Literal["auto", "cpu"] = Field("auto", description="auto: the GPU where there is one")
+    seed: int = Field(0, ge=0, lt=2**32, description="of a new projection, order and dropout")
+
+
+class TrainEvaluationConfig(_Model):
+    """What the weights are measured on while they are trained, by exact MaxSim."""
+
+    datasets: tuple[str, ...] = Field(
+        (), description="fetched sets as nanobeir/scifact, stdlib, or folders in the BEIR layout"
+    )
+    every: int | None = Field(None, ge=1, description="steps between; null: at the end alone")
+    at_start: bool = Field(True, description="before the first step too")
+    measures: tuple[str, ...] = Field(
+        ("nDCG@10",),
+        min_length=1,
+        description="as ir_measures names them; the first chooses the best",
+    )
+    k: int = Field(100, ge=1, description="documents to retrieve for each query")
+    max_queries: int | None = Field(None, ge=1, description="of each set: the first ones")
+
+
+class CheckpointsConfig(_Model):
+    """What is kept on disk, so that a training that was killed goes on.
+
+    They hold pickled files of torch beside the weights, which only the same run folder reads again.
+    """
+
+    every: int = Field(500, ge=1, description="steps between checkpoints; what is lost at most")
+    keep: int = Field(2, ge=1, description="checkpoints at a time; all go when training ends")
+
+
+class CardConfig(_Model):
+    """What the model card says that a run cannot know."""
+
+    licence: str | None = Field(None, description="of the model, as the hub names it: apache-2.0")
+    language: tuple[str, ...] = Field((), description="codes, as [en]")
+    about: str | None = Field(None, description="a sentence on what the model is for")
+
+
+class TrainConfig(_Model):
+    """One training, from a backbone or checkpoint to a checkpoint.
+
+    On several GPUs: ``accelerate launch -m colmodern train CONFIG``, or ``torchrun`` in its place.
+    """
+
+    name: str = Field(description="of the run and its folder")
+    encoder: TrainedEncoderConfig
+    objective: Annotated[Objective, Field(discriminator="kind")] = Field(
+        description="what is made small: contrastive, cached_contrastive or distillation"
+    )
+    data: tuple[SourceConfig, ...] = Field(
+        min_length=1, description="sets of examples; a batch is of one of them"
+    )
+    optimisation: OptimisationConfig = OptimisationConfig()
+    evaluation: TrainEvaluationConfig = TrainEvaluationConfig()
+    checkpoints: CheckpointsConfig = CheckpointsConfig()
+    weights: Literal["best", "last"] = Field(
+        "best",
+        description="that become the model: the best by evaluation, where there is one, or the last",
+    )
+    log_every: int = Field(10, ge=1, description="steps for each point of the curves")
+    card: CardConfig = CardConfig()
+    output: str = Field("runs", description="folder of all runs")
+
+    @field_validator("output")
+    @classmethod
+    def _expand_home(cls, value: str) -> str:
+        return str(Path(value).expanduser())
+
+    @field_validator("name")
+    @classmethod
+    def _is_folder_name(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
+            raise ValueError(
+                f"{value!r} cannot name a folder; use at most 100 letters, digits, '.', '_' and '-'"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _data_fit_the_objective(self) -> TrainConfig:
+        wants_scores = self.objective.kind == "distillation"
+        for place, source in enumerate(self.data):
+            if (source.kind == "scores") != wants_scores:
+                known = "scores" if wants_scores else "pairs or triples"
+                raise ValueError(
+                    f"data.{place} is of kind {source.kind}, but {self.objective.kind} learns from "
+                    f"{known}; change the objective or the data"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _batch_has_negatives(self) -> TrainConfig:
+        has_pairs = any(source.kind == "pairs" for source in self.data)
+        if self.optimisation.batch_size < 2 and has_pairs:
+            raise ValueError(
+                "optimisation.batch_size=1 leaves pairs without a negative; give at least 2"
+            )
+        return self
+
+
+def load_train_config(path: Path | str, overrides: Sequence[str] = ()) -> TrainConfig:
+    """Read a training's config, and what it extends; its name is the file's unless it has one.
+
+    overrides: as "optimisation.seed=1"; values are YAML
+
+    Raises ConfigError with all faults at once.
+    """
+    path = Path(path)
+    values = read_values(path)
+    values.setdefault("name", path.stem)
+    return build(TrainConfig, parse_overrides(overrides, values), source=str(path))

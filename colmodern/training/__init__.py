@@ -1,0 +1,1 @@
+"""Training through PyLate, and hard negatives for it."""

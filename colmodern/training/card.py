@@ -1,0 +1,134 @@
+"""The model card: README.md of a checkpoint, written from the facts of its training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from colmodern.config.train import TrainConfig
+from colmodern.encoder.checkpoint import read_checkpoint
+from colmodern.files import write_text
+from colmodern.training.examples import is_file_name
+
+_VERSIONS = ("pylate", "sentence-transformers", "transformers", "torch", "datasets")
+
+
+def write_card(
+    checkpoint: Path, config: TrainConfig, result: dict[str, Any], environment: dict[str, Any]
+) -> None:
+    """Write README.md into a checkpoint.
+
+    result: as the run's training.json; environment: as its environment.json
+    """
+    write_text(checkpoint / "README.md", card(checkpoint, config, result, environment))
+
+
+def card(
+    checkpoint: Path, config: TrainConfig, result: dict[str, Any], environment: dict[str, Any]
+) -> str:
+    """The text: front matter as the hub reads it, then what the model is and how it came about."""
+    found = read_checkpoint(checkpoint)
+    settings = found.settings
+    dim = len(found.layers[-1].weight) if found.layers else found.config.get("hidden_size")
+    start = result["start"]
+    about = f"{config.card.about}\n\n" if config.card.about else ""
+    sharing = ", expanded with [MASK]" if settings.query_expansion else ""
+    parts = [
+        f"---\n{yaml.safe_dump(_front_matter(config), sort_keys=False)}---\n",
+        f"# {config.name}\n",
+        f"{about}A late-interaction model: {dim} dimensions for each token, compared by MaxSim. "
+        f"Queries take up to {settings.query_length} tokens{sharing}, documents up to "
+        f"{settings.document_length}. It was trained from {_name(start)} with colmodern "
+        f"{environment['colmodern']} through PyLate.\n",
+        "## Use\n",
+        "```python\nfrom colmodern import Reranker\n\n"
+        'ranker = Reranker("this folder or its hub name")\n'
+        'hits = ranker.rank("a query", ["a document", "another one"])\n```\n',
+        "## Data\n",
+        _table(
+            ("set", "kind", "rows", "rows in an epoch", "state"),
+            [
+                (x["path"], x["kind"], f"{x['rows']:,}", f"{x['rows_in_an_epoch']:,}", _state(x))
+                for x in result["data"]
+            ],
+        ),
+        "## Measures\n",
+        _measures(config, result),
+        "## Training\n",
+        _training(config, result, environment),
+    ]
+    return "\n".join(parts)
+
+
+def _front_matter(config: TrainConfig) -> dict[str, Any]:
+    given: dict[str, Any] = {"library_name": "PyLate", "pipeline_tag": "sentence-similarity"}
+    given["tags"] = ["ColBERT", "PyLate", "sentence-transformers", "feature-extraction"]
+    if config.card.licence:
+        given["license"] = config.card.licence
+    if config.card.language:
+        given["language"] = list(config.card.language)
+    model = config.encoder.model
+    if not model.startswith("package:") and not Path(model).expanduser().is_dir():
+        given["base_model"] = model
+    hub = [source.path for source in config.data if not is_file_name(source.path)]
+    if sets := [path for path in dict.fromkeys(hub) if not Path(path).is_dir()]:
+        given["datasets"] = sets
+    return given
+
+
+def _name(start: dict[str, Any]) -> str:
+    revision = f" at revision {start['revision'][:12]}" if start["revision"] else ""
+    return f"`{start['model']}`{revision} (weights {start['weights_sha256'][:12]})"
+
+
+def _state(facts: dict[str, Any]) -> str:
+    if facts.get("sha256"):
+        return f"sha256 {facts['sha256'][:12]}"
+    return f"revision {facts.get('revision') or 'not pinned'}"
+
+
+def _measures(config: TrainConfig, result: dict[str, Any]) -> str:
+    measures, before = result["measures"], result["measures_at_start"]
+    if not measures:
+        return "Not measured during training.\n"
+    limit = config.evaluation.max_queries
+    told = f", the first {limit} queries of each set" if limit else ""
+    rows = [
+        (name, measure, f"{before[name][measure]:.4f}" if name in before else "", f"{value:.4f}")
+        for name, values in measures.items()
+        for measure, value in values.items()
+    ]
+    chosen = "These sets chose the step whose weights are kept, so they flatter it. "
+    return (
+        f"Exact MaxSim{told}; at step {result['step_of_the_model']:,} of {result['steps']:,}. "
+        f"{chosen if config.weights == 'best' else ''}\n\n"
+        + _table(("set", "measure", "before training", "model"), rows)
+    )
+
+
+def _training(config: TrainConfig, result: dict[str, Any], environment: dict[str, Any]) -> str:
+    versions = {"colmodern": environment["colmodern"], **environment["packages"]}
+    hardware = environment["hardware"]
+    machine = ", ".join(hardware["gpus"]) or hardware["processor"]
+    rows = [("objective", _plain(config.objective.model_dump()))]
+    rows += [(name, str(value)) for name, value in config.optimisation.model_dump().items()]
+    rows += [("steps", f"{result['steps']:,}"), ("machine", machine)]
+    rows += [
+        (name, str(versions[name])) for name in ("colmodern", *_VERSIONS) if versions.get(name)
+    ]
+    if environment["commit"]:
+        rows.append(("commit of colmodern", environment["commit"]))
+    return _table(("setting", "value"), rows)
+
+
+def _plain(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name}: {value}" for name, value in values.items())
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    cells = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
+    return "".join(f"| {' | '.join(line)} |\n" for line in cells)

@@ -1,0 +1,164 @@
+"""What a training example is: rows of files, checked and brought into the columns of a batch."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from colmodern.config.train import DistillationConfig, Kind
+from colmodern.datasets.records import read_jsonl
+from colmodern.errors import DataError
+
+Row = Mapping[str, Any]
+Example = dict[str, Any]  # columns of a batch: text, lists of text, lists of floats
+Placed = tuple[str, Row]  # "file:line" or "file, row n", and the row
+
+_FORMS = {
+    "pairs": '{"query": text, "positive": text}',
+    "triples": '{"query": text, "positive": text, "negative": text} (or "negatives": [text, ...])',
+    "scores": '{"query": text, "documents": [text, ...], "scores": [number, ...]}',
+}
+_LINES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".ndjson", ".ndjson.gz")
+
+
+def is_file_name(path: str) -> bool:
+    """Whether a path is of a file of examples, by its ending; else it is a hub set's."""
+    return path.endswith((*_LINES, ".parquet"))
+
+
+def read_rows(path: Path, digest: Any = None) -> Iterator[Placed]:
+    """Rows of a file of JSON lines or a .parquet file, each with where it stands.
+
+    digest: is fed the bytes of a file of lines
+
+    Raises DataError for a file that cannot be read and for a line that is no JSON object.
+    """
+    if path.suffix != ".parquet":
+        for number, record in read_jsonl(path, digest):
+            yield f"{path}:{number}", record
+        return
+    import pyarrow.parquet
+
+    try:
+        file = pyarrow.parquet.ParquetFile(path)
+        number = 0
+        for batch in file.iter_batches(batch_size=1024):
+            for record in batch.to_pylist():
+                number += 1
+                yield f"{path}, row {number}", record
+    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+        raise DataError(f"cannot read {path}: {error}; write it again as parquet") from error
+
+
+def checked(rows: Iterator[Placed], kind: Kind, n_ways: int | None) -> Iterator[Example]:
+    """The columns that training takes, of every row.
+
+    n_ways: documents that a query keeps; None: all, and every row must have as many as the first
+
+    Of pairs come query and positive; of triples negative_0, negative_1 ... too; of scores query,
+    documents and scores. Raises DataError that names the place of a row that is not so.
+    """
+    read: dict[str, Callable[[Row, str], tuple[str, list[str], list[float]]]] = {
+        "pairs": _pair,
+        "triples": _triple,
+        "scores": _scored,
+    }
+    wanted, first = n_ways, ""
+    for place, row in rows:
+        query, documents, scores = read[kind](row, place)
+        if wanted is None:
+            wanted, first = len(documents), place
+        if len(documents) < wanted or (n_ways is None and len(documents) != wanted):
+            told = f"n_ways asks for {wanted}" if n_ways else f"{first} has {wanted}"
+            raise DataError(
+                f"{place}: {len(documents)} documents, but {told}; set the source's n_ways to the "
+                "least number, or remove the row"
+            )
+        yield _columns(kind, query, documents[:wanted], scores[:wanted])
+
+
+def _columns(kind: Kind, query: str, documents: list[str], scores: list[float]) -> Example:
+    if kind == "scores":
+        return {"query": query, "documents": documents, "scores": scores}
+    negatives = {f"negative_{i}": text for i, text in enumerate(documents[1:])}
+    return {"query": query, "positive": documents[0], **negatives}
+
+
+def _pair(row: Row, place: str) -> tuple[str, list[str], list[float]]:
+    return _text(row, "query", place, "pairs"), [_text(row, "positive", place, "pairs")], []
+
+
+def _triple(row: Row, place: str) -> tuple[str, list[str], list[float]]:
+    query = _text(row, "query", place, "triples")
+    positive = _text(row, "positive", place, "triples")
+    name = "negatives" if row.get("negatives") is not None else "negative"
+    given = row.get(name)
+    negatives = given if isinstance(given, list) else [given]
+    if not negatives or not all(isinstance(text, str) and text.strip() for text in negatives):
+        raise _fault(place, name, given, "triples")
+    return query, [positive, *negatives], []
+
+
+def _scored(row: Row, place: str) -> tuple[str, list[str], list[float]]:
+    query, documents, scores = (
+        _text(row, "query", place, "scores"),
+        row.get("documents"),
+        row.get("scores"),
+    )
+    if not isinstance(documents, list) or len(documents) < 2:
+        raise _fault(place, "documents", documents, "scores")
+    if not all(isinstance(text, str) for text in documents):
+        raise _fault(place, "documents", documents, "scores")
+    numbers = as_numbers(scores)
+    if numbers is None:
+        raise _fault(place, "scores", scores, "scores")
+    if len(numbers) != len(documents):
+        raise DataError(
+            f"{place}: {len(documents)} documents and {len(numbers)} scores; give one score a document"
+        )
+    return query, documents, numbers
+
+
+def as_list(value: object) -> list[Any] | None:
+    """A list, also where it stands as text, as some hub sets have it; None for anything else."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value.replace("'", '"'))
+        except ValueError:
+            return None
+    return value if isinstance(value, list) else None
+
+
+def as_numbers(value: object) -> list[float] | None:
+    """A list of finite numbers as floats, also where it stands as text; None for anything else."""
+    numbers = as_list(value)
+    if numbers is None or not all(isinstance(x, int | float) for x in numbers):
+        return None
+    return [float(x) for x in numbers] if all(map(math.isfinite, numbers)) else None
+
+
+def scaled(scores: Sequence[float], teacher: DistillationConfig) -> list[float]:
+    """A query's teacher scores as the loss takes them: from 0 to 1 and sharpened, if asked for."""
+    least, most = min(scores), max(scores)
+    if teacher.normalize_teacher:  # scores that are all the same teach nothing: all are 0
+        scores = [(x - least) / (most - least) if most > least else 0.0 for x in scores]
+    return [x / teacher.temperature for x in scores]
+
+
+def _text(row: Row, name: str, place: str, kind: Kind) -> str:
+    value = row.get(name)
+    if not isinstance(value, str) or not value.strip():
+        raise _fault(place, name, value, kind)
+    return value
+
+
+def _fault(place: str, name: str, value: object, kind: Kind) -> DataError:
+    shown = repr(value)
+    shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
+    return DataError(
+        f"{place}: field {name!r} is {shown}; a row of kind {kind} is {_FORMS[kind]}: mend or "
+        "remove it, or change the source's kind"
+    )

@@ -1,0 +1,1 @@
+"""Hard negatives from a collection, with the scores of a teacher."""

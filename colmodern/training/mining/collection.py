@@ -1,0 +1,58 @@
+"""What negatives are mined from: a judged collection, or the positives of pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from colmodern.config.mine import MineConfig
+from colmodern.errors import DataError
+from colmodern.files import sha256_of_texts
+from colmodern.pipeline.load_data import dataset_from_config
+from colmodern.training.examples import checked, read_rows
+from colmodern.types import Dataset, Document
+
+
+class Texts:
+    """Texts in memory as a corpus, with their places as ids."""
+
+    def __init__(self, texts: list[str]) -> None:
+        self._texts = texts
+        self.fingerprint = sha256_of_texts(texts)
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def __iter__(self) -> Iterator[Document]:
+        return (Document(str(place), text) for place, text in enumerate(self._texts))
+
+
+def open_collection(config: MineConfig) -> Dataset:
+    """The collection of a config.
+
+    Raises DataError for malformed files, and where no query has a positive.
+    """
+    if config.dataset is not None:
+        dataset = dataset_from_config(config.dataset)
+    else:
+        assert config.pairs is not None
+        dataset = _of_pairs(Path(config.pairs).expanduser(), config.max_rows)
+    if not any(grade > 0 for grades in dataset.qrels.values() for grade in grades.values()):
+        raise DataError(f"{dataset.description}: no query has a positive; give judgments above 0")
+    return dataset
+
+
+def _of_pairs(path: Path, max_rows: int | None) -> Dataset:
+    """Each different positive is a document; a query that repeats has several positives."""
+    documents: dict[str, int] = {}
+    queries: dict[str, str] = {}
+    qrels: dict[str, dict[str, int]] = {}
+    for row in checked(islice(read_rows(path), max_rows), "pairs", None):
+        query_id = queries.setdefault(row["query"], str(len(queries)))
+        place = documents.setdefault(row["positive"], len(documents))
+        qrels.setdefault(query_id, {})[str(place)] = 1
+    if not queries:
+        raise DataError(f"{path} has no rows; give at least one")
+    texts = {query_id: query for query, query_id in queries.items()}
+    return Dataset(path.name, f"pairs of {path}", Texts(list(documents)), texts, qrels)

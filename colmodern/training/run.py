@@ -1,0 +1,197 @@
+"""One training, from a config to a run folder with a checkpoint, gone on with after any end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from colmodern.config.load import dump
+from colmodern.config.train import TrainConfig
+from colmodern.errors import ConfigError, DataError, MissingExtraError, StorageError
+from colmodern.files import (
+    read_json_object,
+    read_text,
+    remove_leftovers,
+    staging,
+    write_json,
+    write_text,
+)
+from colmodern.index.plaid.writer_lock import writer_lock
+from colmodern.nested import flatten
+from colmodern.pipeline.environment import describe_environment
+from colmodern.pipeline.run_folder import ENVIRONMENT
+from colmodern.progress import Progress, Silent
+from colmodern.training.callbacks import (
+    Evaluated,
+    Kept,
+    Told,
+    best_weights,
+    last_checkpoint,
+    remove_unfinished,
+    save_weights,
+)
+from colmodern.training.card import write_card
+from colmodern.training.curves import draw_curves, write_curves
+from colmodern.training.data import load_sources
+from colmodern.training.evaluate import load_judged
+from colmodern.training.losses import make_loss, pylate
+from colmodern.training.model import find_start, make_model
+from colmodern.training.trainer import make_trainer, quiet_libraries
+
+TRAIN_CONFIG = "train.yaml"  # not config.yaml, by which an evaluation knows a folder as its own
+MODEL, RESULT = "model", "training.json"
+_WORK, _FACTS = "checkpoints", "started.json"
+_PACKAGES = ("pylate", "sentence-transformers", "accelerate")
+
+
+def run_train(config: TrainConfig, *, progress: Progress | None = None) -> Path:
+    """Train as a config says and return the run folder; its ``model`` is the checkpoint.
+
+    Called again with the same config it goes on after the last checkpoint, and does nothing when
+    the model is there. Of several processes (accelerate launch) the first writes.
+
+    Raises MissingExtraError without PyLate, ConfigError when the folder is of another config,
+    DataError when data are malformed or changed since it began.
+    """
+    progress = progress or Silent()
+    pylate("models")
+    folder = Path(config.output) / config.name
+    is_first = is_first_process()
+    work = folder / _WORK
+    if is_first:
+        _check_folder(folder, config)
+    if (folder / MODEL).is_dir():
+        progress.note(f"{folder / MODEL} is there already: nothing to do")
+        return folder
+    work.mkdir(parents=True, exist_ok=True)
+    with writer_lock(work) if is_first else nullcontext(), quiet_libraries():
+        if is_first:
+            remove_leftovers(work)
+            remove_leftovers(folder)
+            remove_unfinished(work)
+        log, facts = _train(config, folder, progress if is_first else Silent(), is_first)
+        if is_first:
+            _finish(config, folder, log, facts, progress)
+    if is_first:
+        shutil.rmtree(work, ignore_errors=True)
+    return folder
+
+
+def is_first_process() -> bool:
+    """Whether this is the one of several processes, as accelerate starts them, that writes."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _check_folder(folder: Path, config: TrainConfig) -> None:
+    """Raise unless the folder is new, empty or of this very config."""
+    path = folder / TRAIN_CONFIG
+    if not path.is_file():
+        if folder.exists() and any(_is_foreign(one) for one in folder.iterdir()):
+            raise StorageError(
+                f"{folder} exists and is not a training of colmodern (it has no {TRAIN_CONFIG}); "
+                "choose another name or output"
+            )
+        return
+    before = flatten(yaml.safe_load(read_text(path, StorageError)) or {})
+    now = flatten(config.model_dump(mode="json"))
+    changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    if changed:
+        told = "; ".join(f"{x}: {before.get(x)!r}, now {now.get(x)!r}" for x in changed[:5])
+        raise ConfigError(
+            f"{folder} was begun with another config ({told}); go on with that one, give this one "
+            "another name, or remove the folder"
+        )
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether a file is none that a run leaves when it is killed before its config is written."""
+    return path.name != _WORK and not path.name.startswith(".")
+
+
+def _train(
+    config: TrainConfig, folder: Path, progress: Progress, is_first: bool
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Everything up to the last step; returns the trainer's log and the facts of the run."""
+    work = folder / _WORK
+    judged = load_judged(config)
+    start = find_start(config.encoder)
+    sources = load_sources(config, work, progress=progress)
+    facts = {"start": start.facts, "data": [source.facts for source in sources]}
+    if is_first:
+        # not before all input was read: a config that cannot be begun with does not take the folder
+        write_text(folder / TRAIN_CONFIG, dump(config))
+        _check_unchanged(folder, facts)
+    checkpoint = last_checkpoint(work)
+    if checkpoint is not None:
+        progress.note(f"going on after {checkpoint.name}")
+    model = make_model(config, start)
+    callbacks = [
+        Told(progress),
+        Evaluated(config, judged, work, progress),
+        Kept(config, folder, work),
+    ]
+    trainer = make_trainer(
+        config,
+        model,
+        make_loss(config.objective, model),
+        {source.name: source.rows for source in sources},
+        work=work,
+        callbacks=callbacks,
+    )
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if is_first and not _keeps_best(config):
+        last = work / "last"
+        shutil.rmtree(last, ignore_errors=True)
+        save_weights(trainer.model, last)
+    return trainer.state.log_history, {**facts, "steps": trainer.state.global_step}
+
+
+def _keeps_best(config: TrainConfig) -> bool:
+    return config.weights == "best" and bool(config.evaluation.datasets)
+
+
+def _check_unchanged(folder: Path, facts: dict[str, Any]) -> None:
+    """Raise DataError when the data or the start are not those that the training began with."""
+    path = folder / _FACTS
+    if not path.is_file():
+        write_json(path, facts)
+        return
+    before = read_json_object(path, StorageError, cure=f"remove {folder}")
+    if before != facts:
+        which = "the data" if before.get("data") != facts["data"] else "the model to begin with"
+        raise DataError(
+            f"{which} changed since {folder} was begun; put the old files back, or remove the folder"
+        )
+
+
+def _finish(
+    config: TrainConfig,
+    folder: Path,
+    log: list[dict[str, Any]],
+    facts: dict[str, Any],
+    progress: Progress,
+) -> None:
+    """Publish the chosen weights; the model comes last, and its presence means all is there."""
+    work = folder / _WORK
+    step, weights = best_weights(work) if _keeps_best(config) else (facts["steps"], work / "last")
+    assert weights is not None
+    measured = {x["step"]: x["measures"] for x in log if "measures" in x}
+    environment = describe_environment(more=_PACKAGES)
+    result = {**facts, "step_of_the_model": step, "measures": measured.get(step, {})}
+    result["measures_at_start"] = measured.get(0, {})
+    write_curves(folder, log)
+    try:
+        draw_curves(folder, config.name)
+    except MissingExtraError as error:
+        progress.note(f"no picture of the curves: {error}")
+    write_json(folder / RESULT, result)
+    write_json(folder / ENVIRONMENT, environment)
+    with staging(folder / MODEL) as staged:
+        shutil.copytree(weights, staged, dirs_exist_ok=True)
+        (staged / "colmodern.json").unlink(missing_ok=True)
+        write_card(staged, config, result, environment)

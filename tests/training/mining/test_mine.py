@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import write_beir, write_jsonl
+from oracles import maxsim
+from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+from colmodern import Encoder
+from colmodern.config.mine import MineConfig, load_mine_config
+from colmodern.errors import CheckpointError, DataError, StorageError
+from colmodern.training.mining.mine import run_mine
+from colmodern.training.mining.teachers import EncoderTeacher
+
+PAIRS = [
+    {"query": "parse a date", "positive": "parse a date string, read the number"},
+    {"query": "wing lift", "positive": "the lift of a wing in the flow"},
+    {"query": "read a file", "positive": "open the file and read the value"},
+    {"query": "sort names", "positive": "sort the list of names"},
+    {"query": "heat", "positive": "heat and speed"},
+    {"query": "heat", "positive": "the heat of the flow"},
+]
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    write_jsonl(tmp_path / "pairs.jsonl", PAIRS)
+    return tmp_path / "pairs.jsonl"
+
+
+def config(output: Path, model: Path, *more: str) -> MineConfig:
+    basics = [f"output={output}", f"encoder.model={model}", "encoder.device=cpu"]
+    return load_mine_config(None, [*basics, "negatives.number=2", "storage.dtype=float32", *more])
+
+
+def rows_of(path: Path) -> list[dict]:
+    text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    return [json.loads(line) for line in text.decode().splitlines()]
+
+
+def test_rows_have_positive_negatives_and_exact_scores(
+    pairs: Path, tmp_path: Path, pylate_bert: Path
+) -> None:
+    output = tmp_path / "mined.jsonl"
+    facts = run_mine(config(output, pylate_bert, f"pairs={pairs}"))
+    rows = rows_of(output)
+    assert [(row["query"], row["documents"][0]) for row in rows] == [
+        (pair["query"], pair["positive"]) for pair in PAIRS
+    ]
+    assert facts["rows"] == 6
+    encoder = Encoder.from_pretrained(pylate_bert, device="cpu")
+    for row in rows:
+        assert len(set(row["documents"])) == 3
+        [query], documents = (
+            encoder.encode_queries([row["query"]]),
+            encoder.encode_documents(row["documents"]),
+        )
+        expected = [maxsim(query, document) for document in documents]
+        np.testing.assert_allclose(row["scores"], expected, atol=1e-4)
+        assert row["scores"][1] >= row["scores"][2]  # by rank, and the finder is the teacher
+    positives = {pair["positive"] for pair in PAIRS if pair["query"] == "heat"}
+    for row in rows[-2:]:
+        assert not positives & set(row["documents"][1:])
+    assert not output.with_name("mined.jsonl.work").exists()
+    told = json.loads(output.with_name("mined.jsonl.json").read_text())
+    assert told["config"]["negatives"]["number"] == 2
+    assert told["teacher"]["kind"] == "encoder"
+
+
+def test_a_judged_collection_with_an_index_and_another_teacher(
+    tmp_path: Path, pylate_bert: Path, bert: Path
+) -> None:
+    # d7 repeats the text of d1 and so is no negative of q1; query ids are also document ids
+    corpus = [{"_id": f"q{i}", "text": pair["positive"]} for i, pair in enumerate(PAIRS)]
+    corpus.append({"_id": "d7", "text": PAIRS[0]["positive"]})
+    qrels = ["query-id\tcorpus-id\tscore", "q1\tq0\t1", "q2\tq1\t1", "q3\tq2\t0"]
+    folder = write_beir(tmp_path / "set", corpus=corpus, qrels=qrels)
+    output = tmp_path / "mined.jsonl.gz"
+    facts = run_mine(
+        config(
+            output,
+            pylate_bert,
+            f"dataset.name={folder}",
+            "index.kind=plaid",
+            f"teacher.model={bert}",
+            "teacher.device=cpu",
+            "negatives.number=4",
+            "negatives.last_rank=6",
+        )
+    )
+    rows = rows_of(output)
+    assert [row["documents"][0] for row in rows] == [PAIRS[0]["positive"], PAIRS[1]["positive"]]
+    assert all(PAIRS[0]["positive"] not in row["documents"][1:] for row in rows[:1])
+    assert PAIRS[1]["positive"] in rows[0]["documents"]  # its id is that of the query
+    assert facts["dropped"]["same text as a positive"] == 1
+    teacher = Encoder.from_pretrained(bert, device="cpu")
+    [query], documents = (
+        teacher.encode_queries([rows[0]["query"]]),
+        teacher.encode_documents(rows[0]["documents"]),
+    )
+    np.testing.assert_allclose(
+        rows[0]["scores"], [maxsim(query, document) for document in documents], atol=1e-4
+    )
+
+
+@pytest.fixture
+def cross_encoder(tmp_path: Path, bert: Path) -> Path:
+    folder = tmp_path / "cross"
+    torch.manual_seed(0)
+    settings = BertConfig.from_pretrained(bert, num_labels=1, initializer_range=0.5)
+    BertForSequenceClassification(settings).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(bert).save_pretrained(folder)
+    return folder
+
+
+def test_a_cross_encoder_teaches(
+    pairs: Path, tmp_path: Path, pylate_bert: Path, cross_encoder: Path
+) -> None:
+    output = tmp_path / "mined.jsonl"
+    teacher = ["teacher.kind=cross_encoder", f"teacher.model={cross_encoder}", "teacher.device=cpu"]
+    run_mine(config(output, pylate_bert, f"pairs={pairs}", *teacher, "teacher.batch_size=2"))
+    rows = rows_of(output)
+    assert len(rows) == 6
+    tokenizer = AutoTokenizer.from_pretrained(cross_encoder)
+    model = BertForSequenceClassification.from_pretrained(cross_encoder).eval()
+    for row in rows:
+        for text, score in zip(row["documents"], row["scores"], strict=True):
+            with torch.no_grad():
+                expected = model(**tokenizer(row["query"], text, return_tensors="pt")).logits
+            assert score == pytest.approx(expected.item(), abs=1e-4)
+    assert len({score for row in rows for score in row["scores"]}) > 6
+
+
+def test_what_is_no_cross_encoder_is_refused(
+    pairs: Path, tmp_path: Path, pylate_bert: Path, cross_encoder: Path
+) -> None:
+    settings = json.loads((cross_encoder / "config.json").read_text())
+    settings.update(id2label={0: "a", 1: "b"}, label2id={"a": 0, "b": 1})
+    (cross_encoder / "config.json").write_text(json.dumps(settings))
+    (cross_encoder / "model.safetensors").unlink()
+    chosen = config(
+        tmp_path / "mined.jsonl",
+        pylate_bert,
+        f"pairs={pairs}",
+        "teacher.kind=cross_encoder",
+        f"teacher.model={cross_encoder}",
+    )
+    with pytest.raises(CheckpointError, match="no cross-encoder that transformers reads"):
+        run_mine(chosen)
+
+
+def test_a_broken_run_goes_on_and_writes_the_same_bytes(
+    pairs: Path, tmp_path: Path, pylate_bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("colmodern.training.mining.mine._QUERIES_AT_ONCE", 2)
+    whole, broken = tmp_path / "whole.jsonl.gz", tmp_path / "broken.jsonl.gz"
+    run_mine(config(whole, pylate_bert, f"pairs={pairs}"))
+    score, calls = EncoderTeacher.scores, []
+
+    def fail_at_the_second(self: EncoderTeacher, *asked: object) -> object:
+        calls.append(asked)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return score(self, *asked)
+
+    monkeypatch.setattr(EncoderTeacher, "scores", fail_at_the_second)
+    chosen = config(broken, pylate_bert, f"pairs={pairs}")
+    with pytest.raises(KeyboardInterrupt):
+        run_mine(chosen)
+    assert not broken.exists()
+    run_mine(chosen)
+    assert len(calls) == 4  # the first two queries were scored before
+    assert broken.read_bytes() == whole.read_bytes()
+
+
+def test_rules_that_leave_nothing_and_an_output_that_is_there_are_refused(
+    pairs: Path, tmp_path: Path, pylate_bert: Path
+) -> None:
+    output = tmp_path / "mined.jsonl"
+    with pytest.raises(DataError, match=r"no query has 2 negatives .*loosen margin"):
+        run_mine(config(output, pylate_bert, f"pairs={pairs}", "negatives.margin=1000"))
+    assert not output.exists()
+    output.write_text("somebody's")
+    with pytest.raises(StorageError, match="is there already"):
+        run_mine(config(output, pylate_bert, f"pairs={pairs}"))
+
+
+def test_mined_rows_are_a_source_of_training(
+    pairs: Path, tmp_path: Path, pylate_bert: Path
+) -> None:
+    from colmodern.training.examples import checked, read_rows
+
+    output = tmp_path / "mined.jsonl.gz"
+    run_mine(config(output, pylate_bert, f"pairs={pairs}", "max_rows=5"))
+    assert len(list(checked(read_rows(output), "scores", 3))) == 5
