@@ -113,6 +113,8 @@ def quiet_libraries() -> Iterator[None]:
 
 
 def _arguments(config: TrainConfig, library: Any, work: Path) -> Any:
+    import torch
+
     chosen = config.optimisation
     arguments = require("sentence_transformers.training_args", extra="train")
     return library.SentenceTransformerTrainingArguments(
@@ -130,7 +132,7 @@ def _arguments(config: TrainConfig, library: Any, work: Path) -> Any:
         gradient_checkpointing=chosen.gradient_checkpointing,
         seed=chosen.seed,
         use_cpu=chosen.device == "cpu",
-        dataloader_pin_memory=chosen.device != "cpu",
+        dataloader_pin_memory=chosen.device != "cpu" and torch.cuda.is_available(),
         multi_dataset_batch_sampler=arguments.MultiDatasetBatchSamplers.PROPORTIONAL,
         batch_sampler=arguments.BatchSamplers.NO_DUPLICATES
         if chosen.no_duplicates
@@ -139,6 +141,7 @@ def _arguments(config: TrainConfig, library: Any, work: Path) -> Any:
         save_steps=config.checkpoints.every,
         logging_strategy="steps",
         logging_steps=config.log_every,
+        logging_first_step=True,
         report_to="none",
         disable_tqdm=True,
     )
