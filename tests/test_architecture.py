@@ -9,10 +9,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "colmodern"
 
-BASE = {"errors", "files", "nested", "optional", "progress", "types"}
+BASE = {"errors", "files", "nested", "optional", "progress", "types", "writer_lock"}
 # package -> the packages it may import; itself is always allowed
 MAY_IMPORT = {
     **{name: {"errors", "types"} for name in BASE},
+    "writer_lock": {"errors", "files", "types"},
     "config": BASE,
     "ragged": BASE,
     "kernels": BASE | {"ragged"},

@@ -134,6 +134,15 @@ def longest_group(docs: Any, doc_offsets: Any) -> int:
 
 
 @compiled
+def _best_centroids(start: int, stop: int, codes: Any, rows: Any, mask: Any) -> Any:
+    """The highest of the tokens' centroid scores in each lane."""
+    row_size, best = uint64(2) * simd.n_lanes(mask), simd.splat_i16(_LOWEST, mask)
+    for token in range(start, stop):
+        best = simd.maximum_i16(best, simd.load_i16(rows + uint64(codes[token]) * row_size, mask))
+    return best
+
+
+@compiled
 def choose_tokens(
     start: int,
     stop: int,
@@ -147,9 +156,7 @@ def choose_tokens(
 ) -> int:
     """Append the tokens that can win some lane; returns the new length of ``chosen``."""
     row_size = uint64(2) * simd.n_lanes(mask)
-    bar = simd.splat_i16(_LOWEST, mask)
-    for token in range(start, stop):
-        bar = simd.maximum_i16(bar, simd.load_i16(rows + uint64(codes[token]) * row_size, mask))
+    bar = _best_centroids(start, stop, codes, rows, mask)
     for token in range(start, stop):
         row = simd.load_i16(rows + uint64(codes[token]) * row_size, mask)
         most = simd.add_saturated(row, simd.splat_i16(slack[gains[token]], mask))
@@ -174,9 +181,7 @@ def choose_more_tokens(
 ) -> int:
     """Append the tokens that more slack lets through; returns the new length of ``chosen``."""
     row_size = uint64(2) * simd.n_lanes(mask)
-    bar = simd.splat_i16(_LOWEST, mask)
-    for token in range(start, stop):
-        bar = simd.maximum_i16(bar, simd.load_i16(rows + uint64(codes[token]) * row_size, mask))
+    bar = _best_centroids(start, stop, codes, rows, mask)
     for token in range(start, stop):
         row, gain = simd.load_i16(rows + uint64(codes[token]) * row_size, mask), gains[token]
         most = simd.add_saturated(row, simd.splat_i16(slack[gain], mask))

@@ -21,7 +21,6 @@ from colmodern.files import (
     write_json,
     write_text,
 )
-from colmodern.index.plaid.writer_lock import writer_lock
 from colmodern.nested import flatten
 from colmodern.pipeline.environment import describe_environment
 from colmodern.pipeline.run_folder import ENVIRONMENT
@@ -42,6 +41,7 @@ from colmodern.training.evaluate import load_judged
 from colmodern.training.losses import make_loss, pylate
 from colmodern.training.model import find_start, make_model
 from colmodern.training.trainer import make_trainer, quiet_libraries
+from colmodern.writer_lock import writer_lock
 
 TRAIN_CONFIG = "train.yaml"  # not config.yaml, by which an evaluation knows a folder as its own
 MODEL, RESULT = "model", "training.json"

@@ -36,10 +36,10 @@ from colmodern.index.plaid.write_segment import (
     write_documents,
     write_tokens,
 )
-from colmodern.index.plaid.writer_lock import LOCK, writer_lock
 from colmodern.progress import Progress
 from colmodern.ragged.arrays import sha256_of_array
 from colmodern.ragged.store import EmbeddingStore
+from colmodern.writer_lock import LOCK, writer_lock
 
 if TYPE_CHECKING:
     import torch

@@ -23,8 +23,8 @@ from colmodern.errors import StorageError
 from colmodern.index.plaid.manifest import CURE, NAME, Manifest, read_manifest
 from colmodern.index.plaid.segment import Segment, open_segment
 from colmodern.index.plaid.tombstones import read_deleted
-from colmodern.index.plaid.writer_lock import LOCK
 from colmodern.ragged.arrays import map_array
+from colmodern.writer_lock import LOCK
 
 CODEC = "codec"
 _PART = r"(segment-\d{5,}|deleted-\d{5,}\.npy)"

@@ -27,9 +27,9 @@ from colmodern.index.plaid.source import Embeddings, lengths_of
 from colmodern.index.plaid.storage import Opened, open_index, remove_leftovers
 from colmodern.index.plaid.threads import Threads
 from colmodern.index.plaid.write_segment import Piece, encode_pieces, write_segment
-from colmodern.index.plaid.writer_lock import writer_lock
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import offsets_of
+from colmodern.writer_lock import writer_lock
 
 _PIECE_TOKENS = 1 << 16
 

@@ -20,7 +20,6 @@ from colmodern.encoder.encoder import Encoder
 from colmodern.errors import DataError, StorageError
 from colmodern.files import parse_json, replacing, sha256_of_json, write_json
 from colmodern.index.exact import ExactIndex
-from colmodern.index.plaid.writer_lock import writer_lock
 from colmodern.pipeline.encode import document_texts, encode_corpus, encode_to_store
 from colmodern.pipeline.environment import describe_environment
 from colmodern.pipeline.index_stage import build_once, search_index
@@ -32,6 +31,7 @@ from colmodern.training.mining.collection import open_collection
 from colmodern.training.mining.select import select_negatives
 from colmodern.training.mining.teachers import CrossEncoder, EncoderTeacher, Teacher
 from colmodern.types import Dataset, ScoredDoc
+from colmodern.writer_lock import writer_lock
 
 _QUERIES_AT_ONCE = 128  # whose scores are a file, so that a broken run goes on after it
 

@@ -15,8 +15,8 @@ from colmodern import PlaidIndex, TokenEmbeddings
 from colmodern.errors import InputError, StorageError
 from colmodern.index.plaid import build, build_settings, publish
 from colmodern.index.plaid.manifest import building_folder
-from colmodern.index.plaid.writer_lock import writer_lock
 from colmodern.progress import Silent
+from colmodern.writer_lock import writer_lock
 
 DOCUMENTS = corpus(lengths_like_passages(120))
 IDS = names(120)

@@ -23,7 +23,7 @@ from colmodern import PlaidIndex
 from colmodern.errors import InputError, StorageError
 from colmodern.index.plaid import tombstones, update
 from colmodern.index.plaid.manifest import read_manifest
-from colmodern.index.plaid.writer_lock import writer_lock
+from colmodern.writer_lock import writer_lock
 
 TOLERANCE = SCORE_TOLERANCE["float32"]
 BASE = corpus(lengths_like_passages(60))

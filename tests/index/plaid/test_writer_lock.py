@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from colmodern import writer_lock
 from colmodern.errors import StorageError
-from colmodern.index.plaid import writer_lock
 from colmodern.index.plaid.storage import open_index
 
 
@@ -21,7 +21,7 @@ def test_a_second_writer_is_refused_at_once_and_the_next_is_not(index: Path) -> 
             pytest.fail("two writers")
         code = (
             "from pathlib import Path; import sys\n"
-            "from colmodern.index.plaid.writer_lock import writer_lock\n"
+            "from colmodern.writer_lock import writer_lock\n"
             "with writer_lock(Path(sys.argv[1])): pass"
         )
         other = subprocess.run([sys.executable, "-c", code, index], capture_output=True, text=True)
