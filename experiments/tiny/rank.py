@@ -29,11 +29,12 @@ from scipy.sparse import csr_array
 from train import make_optimizers, rate_at
 
 Rows = npt.NDArray[np.float32]
-_RUN = 8  # neighbouring texts
+_RUN = 4  # neighbouring texts
 _LONGEST = 160  # tokens of a text
 _TEMPERATURE = 0.04
 _WEIGHTS = {"maxsim": 1.0, "mean": 0.5, "bm25": 0.3, "own": 0.1}
 _SAVE_EVERY = 300  # seconds
+_LOG_EVERY = 25  # steps
 _K1, _B = 1.5, 0.75
 
 
@@ -123,13 +124,13 @@ def train(
 ) -> None:
     """--steps updates, written to --out every five minutes and at the end."""
     optimizers = make_optimizers(encoder, given.rate)
+    scale = torch.nn.Parameter(torch.tensor(math.log(1 / _TEMPERATURE)))
+    optimizers[1].add_param_group({"params": [scale], "lr": given.rate})
     schedules = [
         torch.optim.lr_scheduler.LambdaLR(opt, lambda step: rate_at(step, given.steps))
         for opt in optimizers
     ]
     rng, saved = np.random.default_rng(given.seed), time.monotonic()
-    scale = torch.nn.Parameter(torch.tensor(math.log(1 / _TEMPERATURE)))
-    optimizers[1].add_param_group({"params": [scale], "lr": given.rate})
     given.out.mkdir(parents=True, exist_ok=True)
     with (given.out / "log.csv").open("w", newline="") as file:
         log, sums = csv.writer(file), []
@@ -140,7 +141,7 @@ def train(
             sums.append(take_step(encoder, scale, queries, chosen, wanted, optimizers))
             for schedule in schedules:
                 schedule.step()
-            if (step + 1) % 25 == 0:
+            if (step + 1) % _LOG_EVERY == 0:
                 row = [step + 1, round(time.process_time()), *np.mean(sums, axis=0).round(4)]
                 log.writerow(row)
                 file.flush()
@@ -157,7 +158,7 @@ Chosen = list[tuple[Pairs, int]]
 
 def choose(pairs: list[Pairs], n_texts: int, rng: np.random.Generator) -> Chosen:
     """Runs of neighbouring texts that have different queries, each run from any collection."""
-    weights = np.array([(p.query_of >= 0).sum() ** 0.75 for p in pairs])
+    weights = np.array([(p.query_of >= 0).sum() ** 0.5 for p in pairs])
     found: dict[tuple[int, int], tuple[Pairs, int]] = {}
     while len(found) < n_texts:
         number = int(rng.choice(len(pairs), p=weights / weights.sum()))
