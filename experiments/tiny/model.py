@@ -1,0 +1,162 @@
+"""The tiny model: its shape, its first weights, and the folder that PyLate and colmodern read."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import string
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from transformers import ModernBertConfig, ModernBertModel
+
+CLS, SEP, QUERY, DOCUMENT = 2, 3, 5, 6  # ids that tokenizer.py gives
+LONGEST = 2048
+_INIT = 0.25  # root mean square of embeddings
+_CONFIG = {
+    "model_type": "modernbert",
+    "architectures": ["ModernBertModel"],
+    "num_attention_heads": 4,
+    "max_position_embeddings": LONGEST,
+    "global_attn_every_n_layers": 3,
+    "local_attention": 128,
+    "global_rope_theta": 160000.0,
+    "local_rope_theta": 10000.0,
+    "hidden_activation": "gelu",
+    "norm_eps": 1e-5,
+    "norm_bias": False,
+    "attention_bias": False,
+    "mlp_bias": False,
+    "attention_dropout": 0.0,
+    "embedding_dropout": 0.0,
+    "mlp_dropout": 0.0,
+    "reference_compile": False,
+    "pad_token_id": 0,
+    "cls_token_id": CLS,
+    "bos_token_id": CLS,
+    "sep_token_id": SEP,
+    "eos_token_id": SEP,
+}
+
+
+class TinyEncoder(torch.nn.Module):
+    """A backbone of transformers and a linear projection."""
+
+    def __init__(self, config: dict[str, object], dim: int) -> None:
+        super().__init__()
+        known = ModernBertConfig(**config, attn_implementation="sdpa")
+        self.config, self.backbone = config, ModernBertModel(known)
+        self.projection = torch.nn.Linear(known.hidden_size, dim, bias=False)
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """(n_texts, length) ids to (n_texts, length, dim) unit rows."""
+        hidden = self.backbone(input_ids=ids, attention_mask=mask).last_hidden_state
+        return F.normalize(self.projection(hidden), dim=-1)
+
+
+def new_encoder(
+    tokenizer: Path, means: npt.NDArray[np.float32], teacher: Path, *, n_layers: int, inner: int
+) -> TinyEncoder:
+    """An encoder that gives each token the mean of its targets until its layers have learned.
+
+    means: (vocab, dim) mean target of each token, zeros where there is none; the other half of the
+    embedding is the teacher's static vectors on their principal axes
+    """
+    vocab, dim = means.shape
+    hidden = 2 * dim
+    config = {**_CONFIG, "vocab_size": vocab, "hidden_size": hidden}
+    config |= {"num_hidden_layers": n_layers, "intermediate_size": inner}
+    encoder = TinyEncoder(config, dim)
+    static = static_vectors(tokenizer, teacher, dim)
+    found = np.concatenate([_scaled(means), _scaled(static)], axis=1)
+    with torch.no_grad():
+        encoder.backbone.embeddings.tok_embeddings.weight.copy_(torch.from_numpy(found))
+        encoder.projection.weight.copy_(torch.eye(dim, hidden))
+        for layer in encoder.backbone.layers:  # a residual stream that nothing is added to yet
+            layer.attn.Wo.weight.mul_(0.1)
+            layer.mlp.Wo.weight.mul_(0.1)
+    return encoder
+
+
+def static_vectors(tokenizer: Path, teacher: Path, dim: int) -> npt.NDArray[np.float32]:
+    """(vocab, dim) the teacher's word embeddings, mean over its pieces of each of our tokens."""
+    weights = load_file(teacher / "model.safetensors")
+    table = next(w for name, w in weights.items() if name.endswith("word_embeddings.weight"))
+    table = table.float().numpy() - table.float().numpy().mean(0)
+    theirs = Tokenizer.from_file(str(teacher / "tokenizer.json"))
+    theirs.no_padding()
+    ours = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
+    rows = []
+    for i in range(ours.get_vocab_size()):
+        token = ours.id_to_token(i)
+        own = theirs.token_to_id(token)
+        pieces = theirs.encode(token.removeprefix("##"), add_special_tokens=False).ids
+        rows.append(table[[own] if own is not None else pieces or [100]].mean(0))
+    found = np.stack(rows)
+    _, _, axes = np.linalg.svd(found[::3], full_matrices=False)
+    return np.asarray(found @ axes[:dim].T, np.float32)
+
+
+def save(encoder: TinyEncoder, tokenizer: Path, folder: Path) -> None:
+    """Write a checkpoint in PyLate's layout, weights in float16."""
+    dense = folder / "1_Dense"
+    dense.mkdir(parents=True, exist_ok=True)
+    weights = {k: v.detach().half().contiguous() for k, v in encoder.backbone.state_dict().items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    projection = encoder.projection.weight.detach().half().contiguous()
+    save_file({"linear.weight": projection}, dense / "model.safetensors")
+    write_json(folder / "config.json", {**encoder.config, "dtype": "float16"})
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tokenizer / name, folder / name)
+    write_json(folder / "sentence_bert_config.json", {"max_seq_length": LONGEST})
+    dim, hidden = projection.shape
+    about = {"in_features": hidden, "out_features": dim, "bias": False, "use_residual": False}
+    identity = {"activation_function": "torch.nn.modules.linear.Identity"}
+    write_json(dense / "config.json", {**about, **identity})
+    parts = [("", "sentence_transformers.models.Transformer")]
+    parts.append(("1_Dense", "pylate.models.Dense.Dense"))
+    modules = [
+        {"idx": i, "name": str(i), "path": path, "type": kind}
+        for i, (path, kind) in enumerate(parts)
+    ]
+    write_json(folder / "modules.json", modules)
+    settings = {
+        "model_type": "ColBERT",
+        "prompts": {},
+        "default_prompt_name": None,
+        "similarity_fn_name": "MaxSim",
+        "query_prefix": "[Q]",
+        "document_prefix": "[D]",
+        "query_length": 64,
+        "document_length": LONGEST,
+        "do_query_expansion": False,
+        "attend_to_expansion_tokens": False,
+        "skiplist_words": list(string.punctuation),
+    }
+    write_json(folder / "config_sentence_transformers.json", settings)
+
+
+def load(folder: Path) -> TinyEncoder:
+    """The encoder of a folder that ``save`` wrote, in float32."""
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    del config["dtype"]
+    projection = load_file(folder / "1_Dense/model.safetensors")["linear.weight"]
+    encoder = TinyEncoder(config, len(projection))
+    encoder.backbone.load_state_dict(load_file(folder / "model.safetensors"))
+    with torch.no_grad():
+        encoder.projection.weight.copy_(projection)
+    return encoder.float()
+
+
+def write_json(path: Path, value: object) -> None:
+    """Indented, with a line break at the end."""
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def _scaled(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return rows * (_INIT / np.sqrt(np.mean(rows**2)))
