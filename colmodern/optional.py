@@ -18,20 +18,19 @@ def require(module: str, *, extra: str) -> ModuleType:
     try:
         return import_module(module)
     except ImportError as error:
-        raise MissingExtraError(_cure(module, extra)) from error
+        raise MissingExtraError(_cure(module, f"'colmodern[{extra}]'")) from error
 
 
-def package_folder(package: str, *, extra: str | None = None) -> Path:
+def package_folder(package: str) -> Path:
     """Folder of an installed package, found without importing it.
 
     Raises MissingExtraError when the package is not installed.
     """
     spec = find_spec(package) if package.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
-        raise MissingExtraError(_cure(package, extra))
+        raise MissingExtraError(_cure(package, package))
     return Path(next(iter(spec.submodule_search_locations)))
 
 
-def _cure(module: str, extra: str | None) -> str:
-    command = f"pip install 'colmodern[{extra}]'" if extra else f"pip install {module}"
-    return f"the package {module!r} is not installed; install it with: {command}"
+def _cure(module: str, wanted: str) -> str:
+    return f"the package {module!r} is not installed; install it with: pip install {wanted}"

