@@ -23,6 +23,8 @@ Ints = npt.NDArray[np.int64]
 _POINTS_PER_CENTROID = 64  # more do not improve a centroid by as much as they cost
 _FEWEST_POINTS = 4  # a centroid of fewer sampled tokens would not generalise
 _ITERATIONS = 8
+# of points and centroids; with fewer, threads gain nothing and on a busy machine wait for each other
+_FEWEST_PRODUCTS = 1 << 20
 _MOST_CELLS = 1024  # of coarse k-means cells
 _MOST_IDS = 1 << 22  # a number beyond is no vocabulary id, and would need a table as long
 
@@ -221,5 +223,11 @@ def _kmeans(values: Floats, rows: Ints, k: int, seed: int) -> Floats:
         min_points_per_centroid=1,
         max_points_per_centroid=_POINTS_PER_CENTROID,
     )
-    kmeans.train(np.ascontiguousarray(values[rows]))
+    n_threads = faiss.omp_get_max_threads()
+    if k * len(rows) < _FEWEST_PRODUCTS:
+        faiss.omp_set_num_threads(1)
+    try:
+        kmeans.train(np.ascontiguousarray(values[rows]))
+    finally:
+        faiss.omp_set_num_threads(n_threads)
     return np.asarray(kmeans.centroids, np.float32)
