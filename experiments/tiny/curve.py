@@ -26,8 +26,12 @@ def main() -> None:
         rows = read(path)
         tokens = [seen + float(row["tokens"]) / 1e6 for row in rows]
         left.plot(tokens, column(rows, "loss"), color="C0", label=None if number else "training")
-        held = [(x, float(row["held_out"])) for x, row in zip(tokens, rows) if row["held_out"]]
-        left.plot(*zip(*held), "o-", color="C1", label=None if number else "held out")
+        held = [
+            (x, float(row["held_out"]))
+            for x, row in zip(tokens, rows, strict=True)
+            if row["held_out"]
+        ]
+        left.plot(*zip(*held, strict=True), "o-", color="C1", label=None if number else "held out")
         seen = tokens[-1]
     left.set(xlabel="million tokens", ylabel="1 - cosine to the teacher", title="first stage")
     left.legend()

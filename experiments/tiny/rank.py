@@ -32,6 +32,7 @@ Rows = npt.NDArray[np.float32]
 _RUN = 4  # neighbouring texts
 _LONGEST = 160  # tokens of a text
 _TEMPERATURE = 0.04
+_RANK_WEIGHT = 2.0  # of the divergence beside 1 - cosine
 _WEIGHTS = {"maxsim": 1.0, "mean": 0.5, "bm25": 0.3, "own": 0.1}
 _SAVE_EVERY = 300  # seconds
 _LOG_EVERY = 25  # steps
@@ -226,7 +227,7 @@ def take_step(
     teacher = F.log_softmax(wanted / _TEMPERATURE, dim=-1)
     divergence = F.kl_div(student, teacher, log_target=True, reduction="batchmean")
     kept = (loss_q + loss_d) / 2
-    (divergence + kept).backward()
+    (_RANK_WEIGHT * divergence + kept).backward()
     torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
     for optimizer in optimizers:
         optimizer.step()
