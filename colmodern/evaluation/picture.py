@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 Cost = Literal["latency", "bytes"]
 
 _INK, _LINE = "#010203", "#010204"  # stand for the page's own colours
-_OF_PAGE = {_INK: "currentColor", _LINE: "var(--line, #dde2ea)"}
+_LINE_ON_WHITE = "#dde2ea"
+_OF_PAGE = {_INK: "currentColor", _LINE: f"var(--line, {_LINE_ON_WHITE})"}
 _COLOURS = (
     "#4e79d8",
     "#d9822b",
@@ -127,8 +128,15 @@ def as_svg(figure: Figure) -> str:
 def as_png(figure: Figure) -> bytes:
     """Bytes of a picture on white, for a paper or a chat."""
     stream = io.BytesIO()
+    _color_grid(figure, _LINE_ON_WHITE)
     figure.savefig(stream, format="png", dpi=160, facecolor="white")
+    _color_grid(figure, _LINE)
     return stream.getvalue()
+
+
+def _color_grid(figure: Figure, color: str) -> None:
+    for axes in figure.axes:
+        axes.grid(color=color, linewidth=0.8)
 
 
 def _new() -> tuple[Figure, Axes]:

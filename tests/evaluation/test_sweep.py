@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from colmodern.evaluation import picture
@@ -102,6 +104,17 @@ def test_the_table_of_lengths_says_what_is_approximate() -> None:
         "25.0%",
     ]
     assert lengths_table(sweep_of(0)).rows == []
+
+
+def test_a_picture_on_white_has_pale_lines_and_leaves_the_page_s_colours() -> None:
+    from matplotlib.image import imread
+
+    figure = picture.pareto_picture(sweep_of(), "latency")
+    before = picture.as_svg(figure)
+    pixels = imread(io.BytesIO(picture.as_png(figure)))[..., :3]
+    assert np.mean(pixels.max(axis=2) < 0.2) < 0.02  # letters, the frame; a dark grid adds to them
+    assert np.mean(np.abs(pixels - np.array([0xDD, 0xE2, 0xEA]) / 255).max(axis=2) < 0.03) > 0.01
+    assert picture.as_svg(figure) == before
 
 
 @pytest.mark.parametrize("cost", ["latency", "bytes"])
