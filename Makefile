@@ -1,6 +1,6 @@
 # Every target sets up what it needs by itself; nothing but Python 3.10+ and make has to be there.
 #
-#   make demo          run the whole pipeline on real text, offline, about two minutes
+#   make demo          run the whole pipeline on real text, offline, half a minute
 #   make test          the quick tests
 #   make test-slow     tests that take longer: killing and resuming, full disks, the demo's figures
 #   make train-env     an environment for `colmodern train`: .venv-train/bin/colmodern train CONFIG
