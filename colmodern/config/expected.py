@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from colmodern.config.load import build
+from colmodern.config.models import SettingsModel
 from colmodern.errors import ConfigError
 from colmodern.files import read_text
 from colmodern.nested import flatten
@@ -20,10 +21,8 @@ from colmodern.nested import flatten
 Settings = dict[str, Any]
 
 
-class Published(BaseModel):
+class Published(SettingsModel):
     """What one source says of a model: its scores, and as much of its recipe as it states."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: str = Field(description="where the figures stand")
     recipe: Settings = Field({}, description="settings as a config has them, where they are stated")

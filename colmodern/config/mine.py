@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from colmodern.config.load import build, parse_overrides
 from colmodern.config.models import (
     DatasetConfig,
     EncoderConfig,
     ExactIndexConfig,
+    HomePath,
     IndexConfig,
+    SettingsModel,
     StorageConfig,
 )
 from colmodern.config.read import read_values
@@ -25,10 +27,8 @@ class EncoderTeacherConfig(EncoderConfig):
     kind: Literal["encoder"] = Field("encoder", description="a late-interaction model")
 
 
-class CrossEncoderConfig(BaseModel):
+class CrossEncoderConfig(SettingsModel):
     """Scores by a transformers sequence classifier with one label, that reads both texts at once."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["cross_encoder"] = Field("cross_encoder", description="reads both texts at once")
     model: str = Field(description="folder, hub name, or package:NAME/FOLDER")
@@ -48,10 +48,8 @@ class CrossEncoderConfig(BaseModel):
 TeacherConfig = EncoderTeacherConfig | CrossEncoderConfig
 
 
-class NegativesConfig(BaseModel):
+class NegativesConfig(SettingsModel):
     """Which of the documents found for a query become its negatives."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     number: int = Field(15, ge=1, description="of each query; queries with fewer are left out")
     first_rank: int = Field(1, ge=1, description="of the documents found, positives not counted")
@@ -81,10 +79,8 @@ class NegativesConfig(BaseModel):
         return self
 
 
-class MineConfig(BaseModel):
+class MineConfig(SettingsModel):
     """From queries, positives and a collection to rows of query, documents and scores."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     dataset: DatasetConfig | None = Field(
         None, description="a collection with judgments; documents above grade 0 are positives"
@@ -102,7 +98,7 @@ class MineConfig(BaseModel):
         None, description="whose scores are written; null: the encoder that finds them"
     )
     negatives: NegativesConfig = NegativesConfig()
-    output: str = Field(description="file of JSON lines to write, .jsonl or .jsonl.gz")
+    output: HomePath = Field(description="file of JSON lines to write, .jsonl or .jsonl.gz")
 
     @field_validator("index", "teacher", mode="before")
     @classmethod
@@ -115,7 +111,7 @@ class MineConfig(BaseModel):
     def _is_a_file_of_lines(cls, value: str) -> str:
         if not value.endswith((".jsonl", ".jsonl.gz")):
             raise ValueError(f"{value!r} is no file of lines; end it in .jsonl or .jsonl.gz")
-        return str(Path(value).expanduser())
+        return value
 
     @model_validator(mode="after")
     def _has_one_source(self) -> MineConfig:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -19,7 +20,7 @@ from pydantic import (
 from colmodern.config.units import parse_bytes
 
 
-class _Model(BaseModel):
+class SettingsModel(BaseModel):
     """Frozen, and unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -30,10 +31,24 @@ def _is_size(value: object, info: ValidationInfo) -> str:
     return str(value)
 
 
+def _expand_home(value: str) -> str:
+    return str(Path(value).expanduser())
+
+
+def _is_folder_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
+        raise ValueError(
+            f"{value!r} cannot name a folder; use at most 100 letters, digits, '.', '_' and '-'"
+        )
+    return value
+
+
 Size = Annotated[str, BeforeValidator(_is_size)]  # bytes, as 512M or 2G
+HomePath = Annotated[str, AfterValidator(_expand_home)]  # a path, ~ replaced
+FolderName = Annotated[str, AfterValidator(_is_folder_name)]
 
 
-class DatasetConfig(_Model):
+class DatasetConfig(SettingsModel):
     """Which collection, and how its texts are read."""
 
     name: str = Field(
@@ -73,7 +88,7 @@ class DatasetConfig(_Model):
         return self
 
 
-class EncoderConfig(_Model):
+class EncoderConfig(SettingsModel):
     """Which model, and what to change of what its checkpoint says; null: as the checkpoint says."""
 
     model: str = Field(description="folder, hub name, or package:NAME/FOLDER")
@@ -139,7 +154,7 @@ _SETTINGS = tuple(EncoderConfig.model_fields)[
 ]
 
 
-class StorageConfig(_Model):
+class StorageConfig(SettingsModel):
     """How token embeddings are kept on disk."""
 
     dtype: Literal["float16", "float32"] = Field("float16", description="of stored values")
@@ -150,14 +165,14 @@ class StorageConfig(_Model):
     )
 
 
-class ExactIndexConfig(_Model):
+class ExactIndexConfig(SettingsModel):
     """Every document is scored with its uncompressed embeddings."""
 
     kind: Literal["exact"] = Field("exact", description="MaxSim with every document")
     memory_budget: Size = Field("1G", description="bytes in use at a time, as 512M or 2G")
 
 
-class PlaidIndexConfig(_Model):
+class PlaidIndexConfig(SettingsModel):
     """A compressed index; null: chosen from the collection and search.k."""
 
     kind: Literal["plaid"] = Field("plaid", description="a compressed index")
@@ -182,16 +197,16 @@ class PlaidIndexConfig(_Model):
 IndexConfig = ExactIndexConfig | PlaidIndexConfig
 
 
-class SearchConfig(_Model):
+class SearchConfig(SettingsModel):
     """What is asked of the index."""
 
     k: int = Field(100, ge=1, description="documents to retrieve for each query")
 
 
-class EvalConfig(_Model):
+class EvalConfig(SettingsModel):
     """One evaluation, from collection to report."""
 
-    name: str = Field(description="of the run and its folder")
+    name: FolderName = Field(description="of the run and its folder")
     dataset: DatasetConfig = DatasetConfig()
     encoder: EncoderConfig
     storage: StorageConfig = StorageConfig()
@@ -202,7 +217,9 @@ class EvalConfig(_Model):
     measures: tuple[str, ...] = Field(
         ("nDCG@10", "RR@10", "R@100"), min_length=1, description="as ir_measures names them"
     )
-    output: str = Field("runs", description="folder of all runs and of their shared embeddings")
+    output: HomePath = Field(
+        "runs", description="folder of all runs and of their shared embeddings"
+    )
     max_ram: Size | None = Field(
         None,
         description="bytes that the whole run may take, as 8G; what cannot fit is refused before "
@@ -213,20 +230,6 @@ class EvalConfig(_Model):
     @classmethod
     def _is_exact_by_default(cls, value: object) -> object:
         return {"kind": "exact", **value} if isinstance(value, dict) else value
-
-    @field_validator("output")
-    @classmethod
-    def _expand_home(cls, value: str) -> str:
-        return str(Path(value).expanduser())
-
-    @field_validator("name")
-    @classmethod
-    def _is_folder_name(cls, value: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
-            raise ValueError(
-                f"{value!r} cannot name a folder; use at most 100 letters, digits, '.', '_' and '-'"
-            )
-        return value
 
     @model_validator(mode="after")
     def _measures_fit_k(self) -> EvalConfig:

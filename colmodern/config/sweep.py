@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     field_validator,
     model_validator,
 )
 
-from colmodern.config.models import EvalConfig, PlaidIndexConfig
+from colmodern.config.models import EvalConfig, PlaidIndexConfig, SettingsModel
 from colmodern.config.suite import load_suite
 
 Cut = Literal["encode", "stored"]
@@ -37,10 +35,8 @@ _Count = Annotated[int, Field(ge=1)]
 _Length = Annotated[int, Field(ge=4)]
 
 
-class GridConfig(BaseModel):
+class GridConfig(SettingsModel):
     """The values to combine; an axis that is left out keeps the evaluation's own value."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     nbits: Annotated[tuple[Literal[1, 2, 4, 8], ...], _List] | None = Field(
         None, description="bits for each dimension of a token: an index is built for each"

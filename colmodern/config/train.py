@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from colmodern.config.load import build, parse_overrides
+from colmodern.config.models import FolderName, HomePath, SettingsModel
 from colmodern.config.read import read_values
 
 
-class _Model(BaseModel):
-    """Frozen, and unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TrainedEncoderConfig(_Model):
+class TrainedEncoderConfig(SettingsModel):
     """Where training begins, and what PyLate is told of it; null: as the checkpoint says."""
 
     model: str = Field(
@@ -53,7 +47,7 @@ class TrainedEncoderConfig(_Model):
     )
 
 
-class ContrastiveConfig(_Model):
+class ContrastiveConfig(SettingsModel):
     """The positive against all other documents of the batch, mined negatives among them."""
 
     kind: Literal["contrastive"] = Field("contrastive", description="PyLate's Contrastive")
@@ -61,7 +55,7 @@ class ContrastiveConfig(_Model):
     gather: bool = Field(False, description="documents of all GPUs are negatives")
 
 
-class CachedContrastiveConfig(_Model):
+class CachedContrastiveConfig(SettingsModel):
     """The same by GradCache: batches that the memory could not hold at once."""
 
     kind: Literal["cached_contrastive"] = Field(
@@ -72,7 +66,7 @@ class CachedContrastiveConfig(_Model):
     mini_batch: int = Field(32, ge=1, description="queries that are in memory at once")
 
 
-class DistillationConfig(_Model):
+class DistillationConfig(SettingsModel):
     """KL divergence between a teacher's scores of a query's documents and the model's."""
 
     kind: Literal["distillation"] = Field("distillation", description="PyLate's Distillation")
@@ -89,7 +83,7 @@ Objective = ContrastiveConfig | CachedContrastiveConfig | DistillationConfig
 Kind = Literal["pairs", "triples", "scores"]
 
 
-class SourceConfig(_Model):
+class SourceConfig(SettingsModel):
     """One set of training examples."""
 
     path: str = Field(
@@ -135,7 +129,7 @@ class SourceConfig(_Model):
         return self
 
 
-class OptimisationConfig(_Model):
+class OptimisationConfig(SettingsModel):
     """How the weights are moved."""
 
     batch_size: int = Field(16, ge=1, description="queries in a batch of one GPU")
@@ -160,7 +154,7 @@ class OptimisationConfig(_Model):
     seed: int = Field(0, ge=0, lt=2**32, description="of a new projection, order and dropout")
 
 
-class TrainEvaluationConfig(_Model):
+class TrainEvaluationConfig(SettingsModel):
     """What the weights are measured on while they are trained, by exact MaxSim."""
 
     datasets: tuple[str, ...] = Field(
@@ -177,7 +171,7 @@ class TrainEvaluationConfig(_Model):
     max_queries: int | None = Field(None, ge=1, description="of each set: the first ones")
 
 
-class CheckpointsConfig(_Model):
+class CheckpointsConfig(SettingsModel):
     """What is kept on disk, so that a training that was killed goes on.
 
     They hold pickled files of torch beside the weights, which only the same run folder reads again.
@@ -187,7 +181,7 @@ class CheckpointsConfig(_Model):
     keep: int = Field(2, ge=1, description="checkpoints at a time; all go when training ends")
 
 
-class CardConfig(_Model):
+class CardConfig(SettingsModel):
     """What the model card says that a run cannot know."""
 
     licence: str | None = Field(None, description="of the model, as the hub names it: apache-2.0")
@@ -195,13 +189,13 @@ class CardConfig(_Model):
     about: str | None = Field(None, description="a sentence on what the model is for")
 
 
-class TrainConfig(_Model):
+class TrainConfig(SettingsModel):
     """One training, from a backbone or checkpoint to a checkpoint.
 
     On several GPUs: ``accelerate launch -m colmodern train CONFIG``, or ``torchrun`` in its place.
     """
 
-    name: str = Field(description="of the run and its folder")
+    name: FolderName = Field(description="of the run and its folder")
     encoder: TrainedEncoderConfig
     objective: Annotated[Objective, Field(discriminator="kind")] = Field(
         description="what is made small: contrastive, cached_contrastive or distillation"
@@ -218,21 +212,7 @@ class TrainConfig(_Model):
     )
     log_every: int = Field(10, ge=1, description="steps for each point of the curves")
     card: CardConfig = CardConfig()
-    output: str = Field("runs", description="folder of all runs")
-
-    @field_validator("output")
-    @classmethod
-    def _expand_home(cls, value: str) -> str:
-        return str(Path(value).expanduser())
-
-    @field_validator("name")
-    @classmethod
-    def _is_folder_name(cls, value: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
-            raise ValueError(
-                f"{value!r} cannot name a folder; use at most 100 letters, digits, '.', '_' and '-'"
-            )
-        return value
+    output: HomePath = Field("runs", description="folder of all runs")
 
     @model_validator(mode="after")
     def _data_fit_the_objective(self) -> TrainConfig:
