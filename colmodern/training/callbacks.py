@@ -17,7 +17,7 @@ from colmodern.training.curves import write_curves
 from colmodern.training.evaluate import Found, headline, measure_weights
 from colmodern.types import Dataset
 
-_FACTS = "colmodern.json"  # in a checkpoint, written last; in the best weights, their score
+FACTS = "colmodern.json"  # in a checkpoint, written last; in the best weights, their score
 _BEST = "best-"
 
 
@@ -79,7 +79,7 @@ class Evaluated(TrainerCallback):  # type: ignore[misc]
             with torch.random.fork_rng():  # so that dropout does not depend on it
                 measures = measure_weights(folder, self._config, self._datasets)
             value = headline(measures)
-            write_json(folder / _FACTS, {"step": state.global_step, "value": value})
+            write_json(folder / FACTS, {"step": state.global_step, "value": value})
         found = Found(step=state.global_step, epoch=state.epoch or 0.0, measures=measures)
         state.log_history.append(found)
         name = self._config.evaluation.measures[0]
@@ -100,7 +100,7 @@ class Kept(TrainerCallback):  # type: ignore[misc]
         """The trainer has written a checkpoint."""
         if not state.is_world_process_zero:
             return
-        write_json(self._work / f"checkpoint-{state.global_step}" / _FACTS, {})
+        write_json(self._work / f"checkpoint-{state.global_step}" / FACTS, {})
         for old in _checkpoints(self._work)[: -self._config.checkpoints.keep]:
             shutil.rmtree(old)
         write_curves(self._folder, state.log_history)
@@ -114,7 +114,7 @@ def save_weights(model: Any, folder: Path) -> None:
 def remove_unfinished(work: Path) -> None:
     """Remove checkpoints that a process was killed over."""
     for folder in work.glob("checkpoint-*"):
-        if not (folder / _FACTS).is_file():
+        if not (folder / FACTS).is_file():
             shutil.rmtree(folder)
 
 
@@ -128,11 +128,11 @@ def best_weights(work: Path) -> tuple[int | None, Path | None]:
     """Step and folder of the weights that were measured best, the earliest of equals."""
     found = []
     for folder in work.glob(f"{_BEST}*"):
-        facts = read_json_object(folder / _FACTS, StorageError, cure=f"remove {folder}")
+        facts = read_json_object(folder / FACTS, StorageError, cure=f"remove {folder}")
         found.append((-facts["value"], facts["step"], folder))
     return min(found)[1:] if found else (None, None)
 
 
 def _checkpoints(work: Path) -> list[Path]:
-    folders = [one for one in work.glob("checkpoint-*") if (one / _FACTS).is_file()]
+    folders = [one for one in work.glob("checkpoint-*") if (one / FACTS).is_file()]
     return sorted(folders, key=lambda one: int(one.name.rpartition("-")[2]))

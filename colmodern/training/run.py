@@ -26,6 +26,7 @@ from colmodern.pipeline.environment import describe_environment
 from colmodern.pipeline.run_folder import ENVIRONMENT
 from colmodern.progress import Progress, Silent
 from colmodern.training.callbacks import (
+    FACTS,
     Evaluated,
     Kept,
     Told,
@@ -193,5 +194,5 @@ def _finish(
     write_json(folder / ENVIRONMENT, environment)
     with staging(folder / MODEL) as staged:
         shutil.copytree(weights, staged, dirs_exist_ok=True)
-        (staged / "colmodern.json").unlink(missing_ok=True)
+        (staged / FACTS).unlink(missing_ok=True)
         write_card(staged, config, result, environment)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from colmodern.config.mine import CrossEncoderConfig, MineConfig
-from colmodern.config.models import PlaidIndexConfig
+from colmodern.config.models import DatasetConfig, PlaidIndexConfig
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import DataError, StorageError
 from colmodern.files import parse_json, replacing, sha256_of_json, write_json
@@ -96,17 +96,15 @@ def run_mine(config: MineConfig, *, progress: Progress | None = None) -> dict[st
 def _encode(
     config: MineConfig, dataset: Dataset, encoder: Encoder, folder: Path, progress: Progress
 ) -> EmbeddingStore:
-    titles = {} if config.dataset is None else {"title_separator": config.dataset.title_separator}
     store, _ = encode_corpus(
         dataset.corpus,
         encoder,
         folder,
-        join_titles=config.dataset is None or config.dataset.join_titles,
+        **_titles(config),
         dtype=config.storage.dtype,
         shard_tokens=config.storage.shard_tokens,
         progress=progress,
         devices=config.encoder.devices or (),
-        **titles,
     )
     return store
 
@@ -192,13 +190,13 @@ def _make_teacher(
 
 def _texts(config: MineConfig, dataset: Dataset, wanted: set[str]) -> Iterator[tuple[str, str]]:
     """Ids and texts, as they are encoded, of the wanted documents."""
-    chosen = config.dataset
-    pairs = document_texts(
-        dataset.corpus,
-        join_titles=chosen is None or chosen.join_titles,
-        title_separator=" " if chosen is None else chosen.title_separator,
-    )
+    pairs = document_texts(dataset.corpus, **_titles(config))
     return ((doc_id, text) for doc_id, text in pairs if doc_id in wanted)
+
+
+def _titles(config: MineConfig) -> dict[str, Any]:
+    chosen = config.dataset or DatasetConfig()  # pairs have no titles
+    return {"join_titles": chosen.join_titles, "title_separator": chosen.title_separator}
 
 
 def _score(
