@@ -143,6 +143,16 @@ def _best_centroids(start: int, stop: int, codes: Any, rows: Any, mask: Any) -> 
 
 
 @compiled
+def _reaches(bar: Any, row: Any, slack: Any, mask: Any) -> Any:
+    """Whether some lane of a row is, with slack, not below the bar.
+
+    Not below: a token without residual still equals its centroid.
+    """
+    most = simd.add_saturated(row, simd.splat_i16(slack, mask))
+    return ~simd.lanes_above(bar, most) & mask != 0
+
+
+@compiled
 def choose_tokens(
     start: int,
     stop: int,
@@ -159,10 +169,8 @@ def choose_tokens(
     bar = _best_centroids(start, stop, codes, rows, mask)
     for token in range(start, stop):
         row = simd.load_i16(rows + uint64(codes[token]) * row_size, mask)
-        most = simd.add_saturated(row, simd.splat_i16(slack[gains[token]], mask))
         chosen[n] = token
-        # not below: a token without residual still equals its centroid
-        n += 1 if ~simd.lanes_above(bar, most) & mask != 0 else 0
+        n += 1 if _reaches(bar, row, slack[gains[token]], mask) else 0
     return n
 
 
@@ -184,9 +192,7 @@ def choose_more_tokens(
     bar = _best_centroids(start, stop, codes, rows, mask)
     for token in range(start, stop):
         row, gain = simd.load_i16(rows + uint64(codes[token]) * row_size, mask), gains[token]
-        most = simd.add_saturated(row, simd.splat_i16(slack[gain], mask))
-        more = simd.add_saturated(row, simd.splat_i16(more_slack[gain], mask))
+        more = _reaches(bar, row, more_slack[gain], mask)
         chosen[n] = token
-        was_chosen = ~simd.lanes_above(bar, most) & mask != 0
-        n += 1 if ~simd.lanes_above(bar, more) & mask != 0 and not was_chosen else 0
+        n += 1 if more and not _reaches(bar, row, slack[gain], mask) else 0
     return n
