@@ -6,17 +6,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernels.encoding_inputs import (
+    assign_inputs,
+    posting_inputs,
+    residual_inputs,
+    step_inputs,
+    weight_inputs,
+)
 from kernels.kernel_inputs import (
     DIMS,
     LENGTHS,
     assert_equal,
-    assign_inputs,
     fast,
-    posting_inputs,
-    residual_inputs,
     run,
-    step_inputs,
-    weight_inputs,
 )
 
 seeds = st.integers(0, 1 << 20)
