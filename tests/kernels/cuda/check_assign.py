@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from kernels.cuda.on_card import SLOW_IN_PART, card
-from kernels.kernel_inputs import assign_inputs
+from kernels.encoding_inputs import assign_inputs
 
 from colmodern.kernels import encoding, reference_encoding
 from colmodern.kernels.cuda import assign
