@@ -6,12 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import uint64
+from numba import int64, uint64
 
 from colmodern.kernels import simd
 from colmodern.kernels.jit import compiled
 from colmodern.kernels.residual_query import similarities
-from colmodern.kernels.vectors import lanes_of
 
 GROUP = 16  # documents whose residuals are asked for together
 _LOWEST = np.int16(-32768)
@@ -32,22 +31,39 @@ class Near(NamedTuple):
     counts: npt.NDArray[np.int64]
     best: npt.NDArray[np.int16]
 
-    def of(self, docs: slice | npt.NDArray[np.int64]) -> Near:
+    def of(self, docs: slice) -> Near:
         """The same for some of the documents."""
         return Near(self.starts[docs], self.tokens, self.lanes, self.counts[docs], self.best[docs])
 
 
-def empty_near(lengths: npt.NDArray[np.int64], masks: npt.NDArray[np.unsignedinteger]) -> Near:
-    """Room for documents of such lengths and blocks of such masks."""
-    ends, n_blocks = np.cumsum(lengths * len(masks)), len(masks)
-    total = int(ends[-1]) if len(ends) else 0
+@compiled
+def empty_near(lengths: Any, masks: Any) -> Any:
+    """A Near for documents of (n_docs,) such lengths and for blocks of such masks."""
+    n_docs, n_blocks, total = len(lengths), len(masks), 0
+    starts = np.empty(n_docs, np.int64)
+    for i in range(n_docs):
+        starts[i] = total
+        total += lengths[i] * n_blocks
     return Near(
-        ends - lengths * n_blocks,
+        starts,
         np.empty(total, np.int64),
         np.empty(total, masks.dtype),
-        np.empty((len(lengths), n_blocks), np.int64),
-        np.empty((len(lengths), n_blocks, lanes_of(masks)), np.int16),
+        np.empty((n_docs, n_blocks), np.int64),
+        np.empty((n_docs, n_blocks, simd.n_lanes(masks[0])), np.int16),
     )
+
+
+@compiled
+def keep_near(near: Any, kept: Any) -> Any:
+    """The same Near for some of its documents; kept: (n,) int64, ascending, overwrites the others."""
+    for i in range(len(kept)):
+        near.starts[i] = near.starts[kept[i]]
+        for block in range(near.counts.shape[1]):
+            near.counts[i, block] = near.counts[kept[i], block]
+            for lane in range(near.best.shape[2]):
+                near.best[i, block, lane] = near.best[kept[i], block, lane]
+    n = len(kept)
+    return Near(near.starts[:n], near.tokens, near.lanes, near.counts[:n], near.best[:n])
 
 
 @compiled
@@ -87,7 +103,7 @@ def score_compressed(
         below = simd.splat_i16(np.int16(margin), mask)
         for group in range(0, len(docs), GROUP):
             last = min(group + GROUP, len(docs))
-            n = 0
+            n = int64(0)  # a literal would be compiled for apart
             for i in range(group, last):
                 start, stop = doc_offsets[docs[i]], doc_offsets[docs[i] + 1]
                 before, n = (

@@ -21,6 +21,7 @@ from colmodern.kernels.jit import compiled
 
 CHUNK = 64  # centroids under one maximum; find_probes looks only into the best chunks
 _LOWEST = np.int16(-32768)
+_COUNTED = 256  # numbers that are put in order by counting, which takes no branches
 _AHEAD = 6  # documents whose codes are asked for before their turn
 
 
@@ -88,31 +89,68 @@ def score_centroids(
 
 
 @compiled
-def find_probes(scores: Any, maxima: Any, n_lanes: int, probes: Any) -> None:
+def find_probes(scores: Any, maxima: Any, mask: Any, probes: Any) -> None:
     """The best centroids of each lane of a block, best first, ties to the smaller one.
 
-    scores, maxima: as score_centroids wrote them; probes: (n_lanes, nprobe) int32, written;
-    nprobe is at most n_centroids
+    scores, maxima: as score_centroids wrote them; mask: of the lanes, the first ones of the block
+    probes: (lanes in the mask, nprobe) int32, written; nprobe is at most n_centroids
     """
-    n_centroids, nprobe = scores.shape[0], probes.shape[1]
-    found = np.empty(n_centroids, np.int64)
-    for lane in range(n_lanes):
-        least = int64(_LOWEST)
-        if maxima.shape[0] > nprobe:
-            place = maxima.shape[0] - nprobe
-            least = int64(np.partition(maxima[:, lane].copy(), place)[place])
-        n = 0
-        for chunk in range(maxima.shape[0]):
-            if maxima[chunk, lane] < least:
+    n_centroids, (n_found, nprobe) = scores.shape[0], probes.shape
+    row_size = uint64(2) * simd.n_lanes(mask)
+    least = np.full(scores.shape[1], _LOWEST, np.int16)
+    if maxima.shape[0] > nprobe:  # as many chunks hold one that is at least as good
+        _nth_largest(maxima, nprobe, least)
+    bar = simd.load_i16(uint64(least.ctypes.data), mask)
+    first, tops = uint64(scores.ctypes.data), uint64(maxima.ctypes.data)
+    found, counts = np.empty((n_found, n_centroids), np.int64), np.zeros(n_found, np.int64)
+    for chunk in range(maxima.shape[0]):
+        top = simd.load_i16(tops + uint64(chunk) * row_size, mask)
+        if ~simd.lanes_above(bar, top) & mask == 0:
+            continue
+        for centroid in range(chunk * CHUNK, min((chunk + 1) * CHUNK, n_centroids)):
+            row = simd.load_i16(first + uint64(centroid) * row_size, mask)
+            if ~simd.lanes_above(bar, row) & mask == 0:
                 continue
-            for centroid in range(chunk * CHUNK, min((chunk + 1) * CHUNK, n_centroids)):
-                if scores[centroid, lane] >= least:
-                    # one sortable number: high score first, then small centroid
-                    found[n] = (-int64(scores[centroid, lane]) << 32) + centroid
-                    n += 1
-        best = np.sort(found[:n])
-        for j in range(nprobe):
-            probes[lane, j] = best[j] & 0xFFFFFFFF
+            for lane in range(n_found):
+                # one sortable number: high score first, then small centroid
+                found[lane, counts[lane]] = (-int64(scores[centroid, lane]) << 32) + centroid
+                counts[lane] += 1 if scores[centroid, lane] >= least[lane] else 0
+    for lane in range(n_found):
+        _first_ones(found[lane, : counts[lane]], probes[lane])
+
+
+@compiled
+def _nth_largest(values: Any, n: int, out: Any) -> None:
+    """The n-th largest of each column of (n_rows, n_columns) int16 values, n at most n_rows.
+
+    Bit by bit and without a branch on a value: a processor cannot foresee those of a new query.
+    """
+    n_columns = values.shape[1]
+    counts = np.empty(n_columns, np.int32)
+    for column in range(n_columns):
+        out[column] = _LOWEST
+    for bit in range(15, -1, -1):
+        step = np.int32(1) << bit
+        for column in range(n_columns):
+            counts[column] = 0
+        for row in range(values.shape[0]):
+            for column in range(n_columns):
+                counts[column] += np.int32(values[row, column]) >= np.int32(out[column]) + step
+        for column in range(n_columns):
+            out[column] += np.int16(step) if counts[column] >= n else np.int16(0)
+
+
+@compiled
+def _first_ones(numbers: Any, out: Any) -> None:
+    """The smallest of (n,) int64 numbers, all different, in their order; their low 32 bits into out."""
+    if len(numbers) > _COUNTED:
+        numbers = np.sort(numbers)[: len(out)]
+    for i in range(len(numbers)):
+        number, place = numbers[i], 0
+        for j in range(len(numbers)):
+            place += 1 if numbers[j] < number else 0
+        if place < len(out):
+            out[place] = number & 0xFFFFFFFF
 
 
 @compiled
@@ -161,11 +199,13 @@ def keep_best(scores: Any, n: int) -> Any:
 
     Exact: all positions whose score is at least the n-th largest.
     """
-    if n >= len(scores):
-        return np.arange(len(scores))
-    low, high = int64(scores.min()), int64(scores.max())
+    low, high = (int64(1) << 40), -(int64(1) << 40)
+    for score in scores:
+        low, high = min(low, int64(score)), max(high, int64(score))
     wanted = n
-    while low < high:  # narrow the range that holds the n-th largest, 1,024 steps at a time
+    while low < high and n < len(
+        scores
+    ):  # narrow the range of the n-th largest, 1,024 steps a time
         width = (high - low) // 1024 + 1
         counts = np.zeros(1024, np.int64)
         for score in scores:
@@ -179,9 +219,8 @@ def keep_best(scores: Any, n: int) -> Any:
     kept = np.empty(len(scores), np.int64)
     n_kept = 0
     for i in range(len(scores)):
-        if scores[i] >= low:
-            kept[n_kept] = i
-            n_kept += 1
+        kept[n_kept] = i
+        n_kept += 1 if scores[i] >= low else 0
     return kept[:n_kept]
 
 

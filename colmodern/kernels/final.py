@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import uint32, uint64
+from numba import int64, uint32, uint64
 
 from colmodern.kernels import simd
 from colmodern.kernels.compressed import GROUP, choose_more_tokens, longest_group
@@ -152,7 +152,7 @@ def score_decoded(
     for block in range(centroid_scores.shape[0]):
         rows = uint64(centroid_scores[block].ctypes.data)
         for group in range(0, len(docs), GROUP):
-            last, n = min(group + GROUP, len(docs)), 0
+            last, n = min(group + GROUP, len(docs)), int64(0)
             for i in range(group, last):
                 n = _contenders(
                     doc_offsets[docs[i]], doc_offsets[docs[i] + 1], codes, gains, residuals, rows,
@@ -241,7 +241,7 @@ def score_stored(
     for block in range(centroid_scores.shape[0]):
         rows = uint64(centroid_scores[block].ctypes.data)
         for group in range(0, len(docs), GROUP):
-            last, n = min(group + GROUP, len(docs)), 0
+            last, n = min(group + GROUP, len(docs)), int64(0)
             for i in range(group, last):
                 before, n = n, _contenders(
                     doc_offsets[docs[i]], doc_offsets[docs[i] + 1], codes, gains, residuals, rows,

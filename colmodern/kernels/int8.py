@@ -109,12 +109,16 @@ def query_to_bytes(
     shape = len(masks), query.shape[1] // 4, lanes_of(masks), 4
     rows = np.full(shape, 128, np.uint8)
     scales = np.full((shape[0], shape[2]), 1e-12 / 127, np.float32)
-    _fill_query_bytes(np.asarray(query, np.float32), rows, scales)
+    fill_query_bytes(np.asarray(query, np.float32), rows, scales)
     return rows, scales
 
 
 @compiled
-def _fill_query_bytes(query: Any, rows: Any, scales: Any) -> None:
+def fill_query_bytes(query: Any, rows: Any, scales: Any) -> None:
+    """Write the bytes and scales of query_to_bytes; lanes behind the query keep theirs.
+
+    query: (n_query_tokens, dim) float32
+    """
     n_lanes = scales.shape[1]
     for token in range(query.shape[0]):
         block, lane, largest = token // n_lanes, token % n_lanes, np.float32(1e-12)

@@ -74,9 +74,9 @@ def score_centroids(
         maxima[first // 64] = scores[first : min(first + 64, stop)].max(axis=0)
 
 
-def find_probes(scores: Array, maxima: Array, n_lanes: int, probes: Array) -> None:
+def find_probes(scores: Array, maxima: Array, mask: np.unsignedinteger, probes: Array) -> None:
     """The best centroids of each lane, best first, ties to the smaller one."""
-    for lane in range(n_lanes):
+    for lane in range(int(mask).bit_count()):
         order = sorted(range(len(scores)), key=lambda c: (-int(scores[c, lane]), c))
         probes[lane] = order[: probes.shape[1]]
 

@@ -8,7 +8,6 @@ of lanes is as in ``cpu.py``.
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -139,7 +138,7 @@ def _by_weights(
     zero = simd.splat_i32(np.int32(0), mask)
     unpacked = np.empty(8 * n_bytes, np.uint8)
     a_at, size = uint64(unpacked.ctypes.data), uint64(2 * n_bytes)
-    b_at, c_at, d_at = a_at + size, a_at + size * 2, a_at + size * 3
+    b_at, c_at, d_at = a_at + size, a_at + size + size, a_at + size + size + size
     for at in range(first, last, 4):
         # four tokens share what is loaded of the query, and eight sums hide each other's latency
         b_next, c_next = min(at + 1, last - 1), min(at + 2, last - 1)
@@ -248,52 +247,37 @@ def fill_doc_tables(codebook: Any, summed: Any, products: Any, table: Any) -> fl
     return step
 
 
-def weight_query(
-    by_lane: npt.NDArray[np.float32],
-    levels: npt.NDArray[np.int8],
-    scales: npt.NDArray[np.float32],
-    gains: npt.NDArray[np.float64],
-    unit: float,
-) -> tuple[WeightQuery, float]:
-    """The query in ``WeightQuery``'s form, and the deviation that its rounding gives a similarity.
-
-    by_lane: (n_blocks, n_lanes, dim); levels: (16,) and scales: (dim,), a weight is their product
-    gains: (256,) lengths of residuals; unit: of similarity
-    """
-    blocks, n_lanes, dim = by_lane.shape
-    query = WeightQuery(
-        np.empty((blocks, dim // 4, n_lanes, 4), np.int8),
-        np.empty((blocks, n_lanes), np.int32),
-        (levels.astype(np.int16) + 128).astype(np.uint8),
-        np.empty(len(gains), np.float32),
-    )
-    step = _fill_weight_query(by_lane, scales, gains / unit, *query)
-    spread = math.sqrt(float(np.square(levels, dtype=np.float64).mean()) * dim)
-    return query, 0.29 * step * spread * float(gains[-1])
-
-
 @compiled
-def _fill_weight_query(
-    by_lane: Any, scales: Any, gains: Any, dims: Any, starts: Any, weights: Any, factors: Any
-) -> float:
-    """Write the parts of a WeightQuery but its weights; returns what a step of its bytes is worth."""
-    blocks, n_lanes, dim = by_lane.shape
+def make_weight_query(
+    padded: Any, n_lanes: int, levels: Any, scales: Any, gain_units: float
+) -> tuple[WeightQuery, float]:
+    """A WeightQuery, and what a step of its bytes is worth.
+
+    padded: (n_blocks * n_lanes, dim or more) float32 query tokens
+    levels: (16,) int8 and scales: (dim,) float32, a weight is their product
+    gain_units: units of similarity for each step of a residual's gain
+    """
+    n_blocks, dim = len(padded) // n_lanes, len(scales)
     largest = np.float32(1e-12)
-    for block in range(blocks):
-        for lane in range(n_lanes):
-            for d in range(dim):
-                largest = max(largest, abs(by_lane[block, lane, d] * scales[d]))
+    for lane in range(len(padded)):
+        for d in range(dim):
+            largest = max(largest, abs(padded[lane, d] * scales[d]))
     step = float(largest) / 127
     by = np.float32(1 / step)
-    for block in range(blocks):
+    dims = np.empty((n_blocks, dim // 4, n_lanes, 4), np.int8)
+    starts = np.empty((n_blocks, n_lanes), np.int32)
+    for block in range(n_blocks):
         for lane in range(n_lanes):
             total = np.int32(0)
             for d in range(dim):
-                value = np.int32(np.rint(by_lane[block, lane, d] * scales[d] * by))
+                value = np.int32(np.rint(padded[block * n_lanes + lane, d] * scales[d] * by))
                 # a byte names two dimensions: in the low bits of four bytes, then in the high ones
                 dims[block, d // 8 * 2 + d % 2, lane, d % 8 // 2] = value
                 total += value
             starts[block, lane] = -128 * total
-    for gain in range(len(gains)):
-        factors[gain] = gains[gain] * step
-    return step
+    weights, factors = np.empty(16, np.uint8), np.empty(256, np.float32)
+    for code in range(16):
+        weights[code] = np.int16(levels[code]) + 128
+    for gain in range(256):
+        factors[gain] = gain * gain_units * step
+    return WeightQuery(dims, starts, weights, factors), step

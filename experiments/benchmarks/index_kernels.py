@@ -23,7 +23,7 @@ from results import append_rows, machine_and_commit
 
 from colmodern.kernels.compressed import empty_near, score_compressed
 from colmodern.kernels.cpu import score_by_centroids, score_centroids
-from colmodern.kernels.residual_query import ResidualQuery, TableQuery, weight_query
+from colmodern.kernels.residual_query import ResidualQuery, TableQuery, make_weight_query
 from colmodern.kernels.vectors import lanes_of, masks_of
 
 N_DOCS, N_DOC_TOKENS, DIM = 1000, 122, 128
@@ -67,9 +67,9 @@ def time_index_kernels(n_centroids: int, n_query_tokens: int) -> dict[str, float
         )
         for n_bytes in (16, 32, 64)
     }
-    by_lane = rng.normal(size=(1, n_lanes, DIM)).astype(np.float32)
+    padded = rng.normal(size=(n_lanes, DIM)).astype(np.float32)
     levels, scales = np.arange(-127, 128, 17).astype(np.int8), np.ones(DIM, np.float32)
-    queries["weights", 64] = weight_query(by_lane, levels, scales, np.arange(256) * 1e-3, 1e-2)[0]
+    queries["weights", 64] = make_weight_query(padded, n_lanes, levels, scales, 0.1)[0]
     for (form, n_bytes), query_form in queries.items():
         residuals = rng.integers(0, 256, (n_tokens, n_bytes)).astype(np.uint8)
         arguments = (docs, offsets, codes, gains, residuals, scores, lanes, query_form, every)

@@ -155,12 +155,13 @@ def probe_inputs(
     n_centroids: int, nprobe: int, n_lanes: int, seed: int, *, kind: str = "random"
 ) -> Inputs:
     """find_probes."""
-    scores = scores_of((n_centroids, 32), kind, np.random.default_rng(seed))
+    n_all = lanes_of(masks_of(n_lanes))
+    scores = scores_of((n_centroids, n_all), kind, np.random.default_rng(seed))
     chunks = [scores[at : at + 64].max(axis=0) for at in range(0, n_centroids, 64)]
     return {
         "scores": scores,
         "maxima": np.array(chunks),
-        "n_lanes": n_lanes,
+        "mask": masks_of(n_lanes)[0],
         "probes": np.zeros((n_lanes, nprobe), np.int32),
     }
 

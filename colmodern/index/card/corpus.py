@@ -14,8 +14,8 @@ import torch
 from colmodern.codecs.codec import Codec
 from colmodern.errors import ResourceError
 from colmodern.index.card.memory import budget, on
-from colmodern.index.plaid.search import View
 from colmodern.index.plaid.segment import Segment
+from colmodern.index.plaid.view import View
 from colmodern.kernels.cuda.compressed import Codebook, Tokens
 
 _log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ def _tokens(view: View, first: int, last: int, device: torch.device, memory: int
     codec = view.codec.codec
     n_bytes, code_bytes = len(codec.residuals.codebook), codec.code_dtype.itemsize
     offsets = np.zeros(last - first + 1, np.int64)
-    lengths = [np.diff(segment.doc_offsets[rows]) for segment, _, _, rows in runs]
+    lengths = [np.diff(segment.arrays.doc_offsets[rows]) for segment, _, _, rows in runs]
     if lengths:
         np.cumsum(np.concatenate(lengths), out=offsets[1:])
     room = budget(device, memory)
@@ -119,10 +119,10 @@ def _tokens(view: View, first: int, last: int, device: torch.device, memory: int
         for begin in range(start, stop, _PIECE):
             end = min(begin + _PIECE, stop)
             place = slice(at, at + end - begin)
-            signed = segment.codes[begin:end].view(np.int16 if code_bytes == 2 else np.int32)
+            signed = segment.arrays.codes[begin:end].view(np.int16 if code_bytes == 2 else np.int32)
             codes[place] = _tensor(signed).to(device)
-            gains[place] = _tensor(segment.gains[begin:end]).to(device)
-            residuals[place] = _tensor(segment.residuals[begin:end]).to(residuals.device)
+            gains[place] = _tensor(segment.arrays.gains[begin:end]).to(device)
+            residuals[place] = _tensor(segment.arrays.residuals[begin:end]).to(residuals.device)
             at = place.stop
     return Tokens(torch.from_numpy(offsets).to(device), codes, gains, residuals)
 
@@ -155,7 +155,7 @@ def _runs(view: View, first: int, last: int) -> Iterator[tuple[Segment, int, int
     for segment, base in zip(view.segments, view.bases.tolist(), strict=False):
         start, stop = max(first - base, 0), min(last - base, segment.n_docs)
         if stop > start:
-            tokens = segment.doc_offsets[[start, stop]].tolist()
+            tokens = segment.arrays.doc_offsets[[start, stop]].tolist()
             yield segment, tokens[0], tokens[1], slice(start, stop + 1)
 
 
@@ -167,7 +167,9 @@ def _vectors(view: View, first: int, last: int, device: torch.device) -> torch.T
     for segment, _, _, rows in _runs(view, first, last):
         for begin in range(rows.start, rows.stop - 1, _PIECE_DOCS):
             some = slice(begin, min(begin + _PIECE_DOCS, rows.stop - 1))
-            decoded = quantizer.decode(segment.doc_gains[some], segment.doc_vectors[some])
+            decoded = quantizer.decode(
+                segment.arrays.doc_gains[some], segment.arrays.doc_vectors[some]
+            )
             vectors[at : at + len(decoded)] = _tensor(decoded).to(device)
             at += len(decoded)
     return vectors

@@ -15,7 +15,9 @@ from colmodern.index.card.memory import free_bytes, on, share_out, to_card
 from colmodern.index.card.queries import Found, Group, Started, by_lanes, collect, start_tiles
 from colmodern.index.card.replay import Replays
 from colmodern.index.card.stages import Plan, find
-from colmodern.index.plaid.search import Addresses, Effort, Rows, View
+from colmodern.index.plaid.effort import Effort
+from colmodern.index.plaid.search import Addresses
+from colmodern.index.plaid.view import Rows, View
 from colmodern.kernels.cuda.exact import score_documents
 from colmodern.kernels.cuda.runtime import cache_bytes
 from colmodern.ragged.embeddings import offsets_of
@@ -131,7 +133,7 @@ class CardSearch:
 
 def _token_ends(view: View) -> torch.Tensor:
     """(n_docs + 1,) offsets over all segments."""
-    lengths = [np.diff(segment.doc_offsets) for segment in view.segments]
+    lengths = [np.diff(segment.arrays.doc_offsets) for segment in view.segments]
     return torch.from_numpy(offsets_of(np.concatenate([np.empty(0, np.int64), *lengths])))
 
 

@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from colmodern.config.units import parse_bytes
-from colmodern.index.plaid.search import Addresses, Effort, View
+from colmodern.index.plaid.effort import Effort
+from colmodern.index.plaid.search import Addresses
+from colmodern.index.plaid.view import View
 
 if TYPE_CHECKING:
     import torch

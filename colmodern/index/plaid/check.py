@@ -58,9 +58,9 @@ def _check_sums(folder: Path, manifest: Manifest, progress: Progress) -> None:
 
 
 def _check_tokens(path: Path, segment: Segment, n_centroids: int) -> None:
-    _expect(segment.doc_offsets[0] == 0, path / "doc_offsets.npy", "does not begin with 0")
-    _expect(_rises(segment.doc_offsets), path / "doc_offsets.npy", "falls")
-    for codes in _pieces(segment.codes):
+    _expect(segment.arrays.doc_offsets[0] == 0, path / "doc_offsets.npy", "does not begin with 0")
+    _expect(_rises(segment.arrays.doc_offsets), path / "doc_offsets.npy", "falls")
+    for codes in _pieces(segment.arrays.codes):
         if codes.max() >= n_centroids:
             raise StorageError(
                 f"{path / 'codes.npy'} names centroid {codes.max()} of {n_centroids}; {CURE}"
@@ -68,7 +68,7 @@ def _check_tokens(path: Path, segment: Segment, n_centroids: int) -> None:
 
 
 def _check_lists(path: Path, segment: Segment) -> None:
-    docs, starts = np.array(segment.block_docs), np.array(segment.block_starts)
+    docs, starts = np.array(segment.arrays.block_docs), np.array(segment.arrays.block_starts)
     sizes = np.diff(docs)
     blocks_fit = docs[0] == 0 and bool(np.all((sizes >= 0) & (sizes <= _MOST_DOCS)))
     _expect(blocks_fit, path / "block_docs.npy", "falls, or has a block that is too large")
@@ -76,10 +76,10 @@ def _check_lists(path: Path, segment: Segment) -> None:
     _expect(starts_rise, path / "block_starts.npy", "does not rise from 0")
     for block, n_docs in enumerate(sizes.tolist()):
         start, stop = starts[block], starts[block + 1]
-        offsets = segment.list_offsets[block].astype(np.int64)
+        offsets = segment.arrays.list_offsets[block].astype(np.int64)
         offsets_fit = offsets[0] == 0 and offsets[-1] == stop - start and _rises(offsets)
         _expect(offsets_fit, path / "list_offsets.npy", f"does not fit list_docs in block {block}")
-        rows = segment.list_docs[start:stop]
+        rows = segment.arrays.list_docs[start:stop]
         in_block = len(rows) == 0 or int(rows.max()) < n_docs
         _expect(in_block, path / "list_docs.npy", f"names rows outside of block {block}")
         # a row may be at most its predecessor only where a list begins

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from colmodern.errors import InputError
-from colmodern.index.plaid.search import Effort
 
 _SCANNED_TOKENS = 400_000  # fewer are scored by all their centroids: as cheap as their lists
 _PROBED = 32
@@ -14,6 +15,22 @@ _GROWTH = 0.4
 _FEWEST = 128  # candidates: cheap, and a small collection has less to choose from
 _BASE, _PER_RESULT, _GATHERED = 240, 7, 2000
 _NARROW = 0.01  # share of documents; a filter that lets fewer through is answered exactly
+
+
+class Effort(NamedTuple):
+    """How much a search looks at.
+
+    nprobe: centroids of each query token; 0: no lists, all documents are pruned by centroids
+    n_gathered: documents that step 3 scores; n_candidates: that step 4 scores
+    n_scored: that step 5 scores
+    exhaustive: decode every token of every candidate
+    """
+
+    nprobe: int
+    n_gathered: int
+    n_candidates: int
+    n_scored: int
+    exhaustive: bool = False
 
 
 def choose_effort(

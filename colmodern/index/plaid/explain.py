@@ -10,8 +10,10 @@ import numpy.typing as npt
 
 from colmodern.codecs.codec import Encoded
 from colmodern.errors import InputError
-from colmodern.index.plaid.search import Effort, Trace, View, search_rows
+from colmodern.index.plaid.effort import Effort
+from colmodern.index.plaid.search import Trace, search_rows
 from colmodern.index.plaid.threads import Threads
+from colmodern.index.plaid.view import View
 
 _CURES = {
     "gathered": "no centroid of its tokens was probed: raise nprobe",
@@ -144,12 +146,12 @@ def _report(
 
 def _decoded(row: int, view: View) -> npt.NDArray[np.float32]:
     ((segment, _, (doc,)),) = view.by_segment(np.array([row]))
-    start, stop = segment.doc_offsets[doc : doc + 2].tolist()
+    start, stop = segment.arrays.doc_offsets[doc : doc + 2].tolist()
     encoded = Encoded(
-        segment.codes[start:stop],
-        segment.gains[start:stop],
-        segment.residuals[start:stop],
-        segment.doc_gains[doc : doc + 1],
-        segment.doc_vectors[doc : doc + 1],
+        segment.arrays.codes[start:stop],
+        segment.arrays.gains[start:stop],
+        segment.arrays.residuals[start:stop],
+        segment.arrays.doc_gains[doc : doc + 1],
+        segment.arrays.doc_vectors[doc : doc + 1],
     )
     return view.codec.codec.decode(encoded, np.array([stop - start]))

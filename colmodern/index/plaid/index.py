@@ -18,7 +18,7 @@ from colmodern.index.plaid.build import build_index
 from colmodern.index.plaid.build_settings import settle
 from colmodern.index.plaid.cards import Cards, cards_of, open_cards
 from colmodern.index.plaid.check import check_index
-from colmodern.index.plaid.effort import choose_effort
+from colmodern.index.plaid.effort import Effort, choose_effort
 from colmodern.index.plaid.explain import Explanation, explain
 from colmodern.index.plaid.filters import DocFilter, Filter, join, make_filter
 from colmodern.index.plaid.info import describe
@@ -28,12 +28,13 @@ from colmodern.index.plaid.queries import (
     expect_encoder,
     expect_queries,
 )
-from colmodern.index.plaid.search import Effort, Rows, View, search_rows
+from colmodern.index.plaid.search import search_rows
 from colmodern.index.plaid.source import Embeddings, fingerprint_of, open_source
 from colmodern.index.plaid.state import State, load_state, make_state
 from colmodern.index.plaid.storage import Opened
 from colmodern.index.plaid.stored import StoredEmbeddings
 from colmodern.index.plaid.threads import Threads
+from colmodern.index.plaid.view import Rows, View
 from colmodern.kernels.jit import tell_if_compiling
 from colmodern.progress import Progress, Silent
 from colmodern.ragged.embeddings import TokenEmbeddings

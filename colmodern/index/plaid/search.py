@@ -15,17 +15,19 @@ Sources: PLAID, https://arxiv.org/abs/2205.09707 (1 to 4); WARP, https://arxiv.o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from colmodern.index.plaid.query_tables import QueryTables, SearchCodec, make_tables
+from colmodern.index.plaid.effort import Effort
+from colmodern.index.plaid.query_tables import make_tables
 from colmodern.index.plaid.segment import Segment
 from colmodern.index.plaid.threads import Threads
-from colmodern.kernels.compressed import Near, empty_near, score_compressed
+from colmodern.index.plaid.view import Rows, View
+from colmodern.kernels.compressed import Near, empty_near, keep_near, score_compressed
 from colmodern.kernels.cpu import (
     collect,
     find_probes,
@@ -35,30 +37,15 @@ from colmodern.kernels.cpu import (
     score_doc_vectors,
 )
 from colmodern.kernels.final import add_doc_vectors, score_decoded, score_stored
+from colmodern.kernels.query import QueryTables
+from colmodern.kernels.segment import BLOCKED, find_candidates, search_segment
+from colmodern.kernels.vectors import lanes_of, masks_of
 
-Rows = npt.NDArray[np.int64]  # doc_index values, ascending
 Scores = npt.NDArray[np.int32]
 
-_BLOCKED = 0xFFFF  # in the state of a document that gather passes over
+_NONE_BLOCKED = np.zeros(0, np.bool_)
 _ALL_SLACK = np.full(256, 32_767, np.int16)
 _FEWEST_DOCS = 8  # of a thread's share
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How much a search looks at.
-
-    nprobe: centroids of each query token; 0: no lists, all documents are pruned by centroids
-    n_gathered: documents that step 3 scores; n_candidates: that step 4 scores
-    n_scored: that step 5 scores
-    exhaustive: decode every token of every candidate
-    """
-
-    nprobe: int
-    n_gathered: int
-    n_candidates: int
-    n_scored: int
-    exhaustive: bool = False
 
 
 @dataclass
@@ -70,63 +57,6 @@ class Trace:
     def keep(self, stage: str, rows: Rows, scores: npt.NDArray[np.number]) -> None:
         """Remember what a stage let through."""
         self.stages[stage] = rows, scores
-
-
-@dataclass(frozen=True, eq=False)
-class View:
-    """Segments as a search sees them, with the documents that it may return.
-
-    bases: (n_segments + 1,) int64, where each segment's doc_index values begin
-    blocked: for each segment, None or (n_docs,) bool of deleted or filtered documents
-    n_open: documents that are not blocked
-    """
-
-    codec: SearchCodec
-    segments: Sequence[Segment]
-    bases: Rows
-    blocked: Sequence[npt.NDArray[np.bool_] | None]
-    n_open: int
-
-    def by_segment(self, rows: Rows) -> list[tuple[Segment, slice, Rows]]:
-        """Ascending doc_index values as (segment, their places, rows inside the segment)."""
-        if len(self.segments) == 1:
-            return [(self.segments[0], slice(0, len(rows)), rows)] if len(rows) else []
-        edges = np.searchsorted(rows, self.bases)
-        return [
-            (segment, slice(start, stop), rows[start:stop] - base)
-            for segment, base, start, stop in zip(
-                self.segments, self.bases, edges, edges[1:], strict=False
-            )
-            if stop > start
-        ]
-
-    def open_rows(self) -> Rows:
-        """Every document that may be returned."""
-        parts = [
-            base + (np.arange(segment.n_docs) if blocked is None else np.flatnonzero(~blocked))
-            for segment, base, blocked in zip(self.segments, self.bases, self.blocked, strict=False)
-        ]
-        return np.concatenate(parts) if parts else np.empty(0, np.int64)
-
-    def doc_ids(self, rows: Rows) -> list[str]:
-        """The ids behind doc_index values, in any order."""
-        if len(self.segments) == 1:
-            return self.segments[0].ids.get(rows)
-        order = np.argsort(rows)
-        sorted_ids: list[str] = []
-        for segment, _, inside in self.by_segment(rows[order]):
-            sorted_ids += segment.ids.get(inside)
-        ids = np.empty(len(rows), object)
-        ids[order] = sorted_ids
-        found: list[str] = ids.tolist()
-        return found
-
-    def lengths(self, rows: Rows) -> Rows:
-        """Tokens of documents; rows ascending."""
-        out = np.empty(len(rows), np.int64)
-        for segment, places, inside in self.by_segment(rows):
-            out[places] = segment.doc_offsets[inside + 1] - segment.doc_offsets[inside]
-        return out
 
 
 # stored embeddings of documents: (segment rows as doc_index) -> addresses, and is_half
@@ -146,14 +76,57 @@ def search_rows(
 
     query: (n_query_tokens, dim) float32, at least one token
     """
+    is_cut = effort.n_candidates < view.n_open
+    if is_cut and threads.n == 1 and len(view.segments) == 1 and trace is None:
+        return _search_at_once(query, view, effort, threads, stored)
     trace = trace or Trace()
     tables = make_tables(query, view.codec, threads)
+    slacks = (_ALL_SLACK,) * 2 if effort.exhaustive else (tables.slack, tables.more_slack)
+    margin = tables.rounding if stored is None else tables.loss
+    candidates, near = _find_by_steps(tables, view, effort, slacks[0], margin, threads, trace)
+    final = _score(tables, view, candidates, slacks, margin, near, threads, stored)
+    trace.keep("scored", candidates, final)
+    return candidates, final
+
+
+def _search_at_once(
+    query: npt.NDArray[np.float32],
+    view: View,
+    effort: Effort,
+    threads: Threads,
+    stored: Addresses | None,
+) -> tuple[Rows, npt.NDArray[np.float32]]:
+    """The same from kernels/segment.py: a third less time, and the interpreter's lock left alone."""
+    segment, blocked = view.segments[0].arrays, view.blocked[0]
+    blocked = _NONE_BLOCKED if blocked is None else blocked
+    if stored is not None:
+        tables = make_tables(query, view.codec, threads)
+        slacks, margin = (tables.slack, tables.more_slack), tables.loss
+        rows, near = find_candidates(tables, segment, blocked, effort, slacks[0], margin)
+        return rows, _score(tables, view, rows, slacks, margin, near, threads, stored)
+    masks, codec = masks_of(len(query)), view.codec.arrays
+    found: tuple[Rows, npt.NDArray[np.float32]] = search_segment(
+        query, masks, lanes_of(masks), codec, segment, blocked, effort
+    )
+    return found
+
+
+def _find_by_steps(
+    tables: QueryTables,
+    view: View,
+    effort: Effort,
+    slack: npt.NDArray[np.int16],
+    margin: int,
+    threads: Threads,
+    trace: Trace,
+) -> tuple[Rows, Near]:
+    """What find_candidates does, for several threads or segments, or with a trace."""
     if effort.n_candidates >= view.n_open:
         candidates = view.open_rows()
         shared = _doc_scores(tables, view, candidates, threads)
     else:
         if effort.nprobe:
-            probes = _probe(tables, effort.nprobe, threads)
+            probes = _probe(tables, effort.nprobe)
             gathered, scores = _gather(tables, view, probes, threads)
             shared = _doc_scores(tables, view, gathered, threads)
             scores += shared
@@ -167,27 +140,22 @@ def search_rows(
         trace.keep("pruned", gathered, scores)
         kept = keep_best(scores, effort.n_candidates)
         candidates, shared = gathered[kept], shared[kept]
-    slacks = (_ALL_SLACK,) * 2 if effort.exhaustive else (tables.slack, tables.more_slack)
-    margin = tables.rounding if stored is None else tables.loss
-    scores, near = _refine(tables, view, candidates, slacks[0], margin, threads)
+    scores, near = _refine(tables, view, candidates, slack, margin, threads)
     if effort.n_scored < len(candidates):
         scores += shared
         trace.keep("refined", candidates, scores)
         kept = keep_best(scores, effort.n_scored)
-        candidates, near = candidates[kept], near.of(kept)
-    final = _score(tables, view, candidates, slacks, margin, near, threads, stored)
-    trace.keep("scored", candidates, final)
-    return candidates, final
+        candidates, near = candidates[kept], keep_near(near, kept)
+    return candidates, near
 
 
-def _probe(tables: QueryTables, nprobe: int, threads: Threads) -> npt.NDArray[np.int32]:
+def _probe(tables: QueryTables, nprobe: int) -> npt.NDArray[np.int32]:
     """(n_query_tokens, nprobe) the best centroids of each query token."""
-    nprobe = min(nprobe, tables.centroid_scores.shape[1])
     probes = np.empty((tables.n_tokens, nprobe), np.int32)
     for block, scores in enumerate(tables.centroid_scores):
         n_lanes = scores.shape[1]
         part = probes[block * n_lanes : (block + 1) * n_lanes]
-        find_probes(scores, tables.maxima[block], len(part), part)
+        find_probes(scores, tables.maxima[block], tables.lanes[block], part)
     return probes
 
 
@@ -199,16 +167,16 @@ def _gather(
     def in_block(at: tuple[int, int]) -> tuple[Rows, Scores]:
         number, block = at
         segment, blocked = view.segments[number], view.blocked[number]
-        first, last = segment.block_docs[block : block + 2]
+        first, last = segment.arrays.block_docs[block : block + 2]
         state = np.zeros(last - first, np.int64)
         if blocked is not None:
-            state[blocked[first:last]] = _BLOCKED
-        start, stop = segment.block_starts[block : block + 2]
+            state[blocked[first:last]] = BLOCKED
+        start, stop = segment.arrays.block_starts[block : block + 2]
         gather(
             probes,
             tables.centroid_scores,
-            segment.list_offsets[block],
-            segment.list_docs[start:stop],
+            segment.arrays.list_offsets[block],
+            segment.arrays.list_docs[start:stop],
             state,
         )
         rows, sums = np.empty(len(state) + 1, np.int64), np.empty(len(state) + 1, np.int32)
@@ -259,8 +227,8 @@ def _doc_scores(tables: QueryTables, view: View, rows: Rows, threads: Threads) -
     def score(segment: Segment, places: slice, docs: Rows) -> None:
         score_doc_vectors(
             docs,
-            segment.doc_gains,
-            segment.doc_vectors,
+            segment.arrays.doc_gains,
+            segment.arrays.doc_vectors,
             tables.doc_table,
             tables.doc_factors,
             out[places],
@@ -276,8 +244,8 @@ def _prune(tables: QueryTables, view: View, rows: Rows, threads: Threads) -> Sco
     def score(segment: Segment, places: slice, docs: Rows) -> None:
         score_by_centroids(
             docs,
-            segment.doc_offsets,
-            segment.codes,
+            segment.arrays.doc_offsets,
+            segment.arrays.codes,
             tables.centroid_scores,
             tables.lanes,
             tables.empty,
@@ -326,30 +294,32 @@ def _score(
     stored: Addresses | None,
 ) -> npt.NDArray[np.float32]:
     out = np.empty(len(rows), np.float32)
-    codec = view.codec.codec
+    codec = view.codec.arrays
     addresses, is_half = stored(rows) if stored else (None, False)
 
     def score(segment: Segment, places: slice, docs: Rows) -> None:
         common = (docs, *_tokens(segment), *_integers(tables), *slacks, margin, near.of(places))
         if addresses is not None:
-            score_stored(*common, tables.padded, addresses[places], codec.dim, is_half, out[places])
+            score_stored(
+                *common, tables.padded, addresses[places], len(codec.mean), is_half, out[places]
+            )
             return
         score_decoded(
             *common,
             tables.padded,
-            codec.centroids.rows,
-            codec.centroids.scales,
-            codec.residuals.codebook,
-            np.float32(codec.residuals.gain_step),
+            codec.centroids,
+            codec.centroid_scales,
+            codec.codebook,
+            np.float32(codec.gain_step),
             out[places],
         )
         add_doc_vectors(
             docs,
-            segment.doc_offsets,
-            segment.doc_gains,
-            segment.doc_vectors,
+            segment.arrays.doc_offsets,
+            segment.arrays.doc_gains,
+            segment.arrays.doc_vectors,
             tables.doc_products,
-            np.float32(codec.documents.gain_step),
+            np.float32(codec.doc_gain_step),
             np.float32(tables.constant),
             out[places],
         )
@@ -359,7 +329,12 @@ def _score(
 
 
 def _tokens(segment: Segment) -> tuple[npt.NDArray[np.generic], ...]:
-    return segment.doc_offsets, segment.codes, segment.gains, segment.residuals
+    return (
+        segment.arrays.doc_offsets,
+        segment.arrays.codes,
+        segment.arrays.gains,
+        segment.arrays.residuals,
+    )
 
 
 def _integers(tables: QueryTables) -> tuple[Any, ...]:

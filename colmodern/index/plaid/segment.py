@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,24 +16,9 @@ from colmodern.index.plaid.doc_ids import ID_FILES, DocIds
 from colmodern.index.plaid.manifest import CURE, SegmentRecord
 from colmodern.ragged.arrays import map_array
 
-ARRAYS = (
-    "codes",
-    "gains",
-    "residuals",
-    "doc_gains",
-    "doc_vectors",
-    "doc_offsets",
-    "block_docs",
-    "list_offsets",
-    "block_starts",
-    "list_docs",
-)
-SEGMENT_FILES = (*(f"{name}.npy" for name in ARRAYS), *ID_FILES)
 
-
-@dataclass(frozen=True, eq=False)
-class Segment:
-    """Arrays of ``n_docs`` documents with ``n_tokens`` tokens; a row is a place among the docs.
+class SegmentArrays(NamedTuple):
+    """Arrays of documents and their tokens; a row is a place among the documents.
 
     A block is a run of at most 65,536 documents with inverted lists of its own.
 
@@ -47,9 +33,6 @@ class Segment:
     list_docs: (n_postings,) uint16, rows within the block, rising in each list
     """
 
-    name: str
-    n_docs: int
-    n_tokens: int
     codes: npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
     gains: npt.NDArray[np.uint8]
     residuals: npt.NDArray[np.uint8]
@@ -60,17 +43,30 @@ class Segment:
     list_offsets: npt.NDArray[np.uint32]
     block_starts: npt.NDArray[np.int64]
     list_docs: npt.NDArray[np.uint16]
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """``n_docs`` documents with ``n_tokens`` tokens, and their ids."""
+
+    name: str
+    n_docs: int
+    n_tokens: int
+    arrays: SegmentArrays
     ids: DocIds
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
         """(n_docs,) tokens of each document."""
-        return np.diff(self.doc_offsets)
+        return np.diff(self.arrays.doc_offsets)
 
     @property
     def n_blocks(self) -> int:
         """How many blocks of inverted lists."""
-        return len(self.list_offsets)
+        return len(self.arrays.list_offsets)
+
+
+SEGMENT_FILES = (*(f"{name}.npy" for name in SegmentArrays._fields), *ID_FILES)
 
 
 def segment_name(number: int) -> str:
@@ -96,7 +92,7 @@ def open_segment(folder: Path, record: SegmentRecord, *, n_centroids: int) -> Se
     if lacking := set(SEGMENT_FILES) - record.files.keys():
         raise StorageError(f"the manifest names no {', '.join(sorted(lacking))} of {path}; {CURE}")
     arrays = {}
-    for name in ARRAYS:
+    for name in SegmentArrays._fields:
         try:
             arrays[name] = map_array(path / f"{name}.npy")
         except (OSError, ValueError) as error:
@@ -105,9 +101,7 @@ def open_segment(folder: Path, record: SegmentRecord, *, n_centroids: int) -> Se
         ids = DocIds(path)
     except (OSError, ValueError) as error:
         raise StorageError(f"{path} has ids that cannot be read ({error}); {CURE}") from error
-    segment = Segment(
-        name=record.name, n_docs=record.n_docs, n_tokens=record.n_tokens, **arrays, ids=ids
-    )
+    segment = Segment(record.name, record.n_docs, record.n_tokens, SegmentArrays(**arrays), ids)
     _expect_shapes(path, segment, n_centroids)
     _expect_ends(path, segment)
     return segment
@@ -115,10 +109,10 @@ def open_segment(folder: Path, record: SegmentRecord, *, n_centroids: int) -> Se
 
 def _expect_shapes(path: Path, segment: Segment, n_centroids: int) -> None:
     n_docs, n_tokens = segment.n_docs, segment.n_tokens
-    n_blocks = segment.block_docs.size - 1
+    n_blocks = segment.arrays.block_docs.size - 1
     n_bytes, n_doc_bytes = (
         array.shape[1] if array.ndim == 2 else 0
-        for array in (segment.residuals, segment.doc_vectors)
+        for array in (segment.arrays.residuals, segment.arrays.doc_vectors)
     )
     expected: dict[str, tuple[npt.DTypeLike, tuple[int, ...]]] = {
         "codes": (code_dtype(n_centroids), (n_tokens,)),
@@ -130,10 +124,10 @@ def _expect_shapes(path: Path, segment: Segment, n_centroids: int) -> None:
         "block_docs": (np.int64, (n_blocks + 1,)),
         "list_offsets": (np.uint32, (n_blocks, n_centroids + 1)),
         "block_starts": (np.int64, (n_blocks + 1,)),
-        "list_docs": (np.uint16, (segment.list_docs.size,)),
+        "list_docs": (np.uint16, (segment.arrays.list_docs.size,)),
     }
     for name, (dtype, shape) in expected.items():
-        array = getattr(segment, name)
+        array = getattr(segment.arrays, name)
         if array.dtype != dtype or array.shape != shape:
             raise StorageError(
                 f"{path / name}.npy has shape {array.shape} and dtype {array.dtype}, not {shape} "
@@ -150,9 +144,9 @@ def _expect_ends(path: Path, segment: Segment) -> None:
     ends = {
         "doc_offsets": segment.n_tokens,
         "block_docs": segment.n_docs,
-        "block_starts": len(segment.list_docs),
+        "block_starts": len(segment.arrays.list_docs),
     }
     for name, end in ends.items():
-        array = getattr(segment, name)
+        array = getattr(segment.arrays, name)
         if len(array) == 0 or array[-1] != end:
             raise StorageError(f"{path / name}.npy does not end at {end}; {CURE}")

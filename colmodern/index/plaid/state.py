@@ -13,8 +13,8 @@ from colmodern.codecs.files import load_codec
 from colmodern.errors import StorageError
 from colmodern.index.plaid.manifest import CURE, read_manifest
 from colmodern.index.plaid.query_tables import SearchCodec
-from colmodern.index.plaid.search import View
 from colmodern.index.plaid.storage import Opened, open_index
+from colmodern.index.plaid.view import View
 from colmodern.ragged.embeddings import offsets_of
 
 
@@ -78,7 +78,7 @@ def _expect_fit(opened: Opened, codec: Codec) -> None:
         )
     for segment in opened.segments:
         for name, quantizer in (("residuals", codec.residuals), ("doc_vectors", codec.documents)):
-            n_bytes = getattr(segment, name).shape[1]
+            n_bytes = getattr(segment.arrays, name).shape[1]
             if n_bytes != len(quantizer.codebook):
                 raise StorageError(
                     f"{opened.folder / segment.name}/{name}.npy has {n_bytes} bytes a row, "

@@ -95,7 +95,10 @@ def _open(folder: Path, manifest: Manifest) -> Opened:
         for record in manifest.segments
     ]
     for segment in segments:
-        if segment.residuals.shape != (segment.n_tokens, segments[0].residuals.shape[1]):
+        if segment.arrays.residuals.shape != (
+            segment.n_tokens,
+            segments[0].arrays.residuals.shape[1],
+        ):
             raise StorageError(
                 f"{folder / segment.name}/residuals.npy has other rows than that of "
                 f"{segments[0].name}; {CURE}"

@@ -13,7 +13,7 @@ from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
 
 if TYPE_CHECKING:
-    from colmodern.index.plaid.search import View
+    from colmodern.index.plaid.view import View
 
 
 class StoredEmbeddings:

@@ -174,14 +174,14 @@ def _copies(kept: list[tuple[Segment, npt.NDArray[np.int64]]]) -> Iterator[Piece
 def _tokens_of(
     segment: Segment, rows: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
 ) -> Encoded:
-    firsts = segment.doc_offsets[rows] - offsets_of(lengths)[:-1]
+    firsts = segment.arrays.doc_offsets[rows] - offsets_of(lengths)[:-1]
     tokens = np.arange(lengths.sum()) + np.repeat(firsts, lengths)
     return Encoded(
-        segment.codes[tokens],
-        segment.gains[tokens],
-        segment.residuals[tokens],
-        segment.doc_gains[rows],
-        segment.doc_vectors[rows],
+        segment.arrays.codes[tokens],
+        segment.arrays.gains[tokens],
+        segment.arrays.residuals[tokens],
+        segment.arrays.doc_gains[rows],
+        segment.arrays.doc_vectors[rows],
     )
 
 

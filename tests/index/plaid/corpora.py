@@ -78,10 +78,10 @@ def decoded(index: PlaidIndex) -> dict[str, np.ndarray]:
     opened, codec = index._state.opened, index._state.codec
     found, row = {}, 0
     for segment in opened.segments:
-        encoded = Encoded(*(getattr(segment, name) for name in Encoded._fields))
+        encoded = Encoded(*(getattr(segment.arrays, name) for name in Encoded._fields))
         tokens = codec.decode(encoded, segment.lengths)
         for i, doc_id in enumerate(segment.ids):
-            start, stop = segment.doc_offsets[i : i + 2]
+            start, stop = segment.arrays.doc_offsets[i : i + 2]
             if row + i not in opened.deleted:
                 found[doc_id] = tokens[start:stop]
         row += segment.n_docs

@@ -40,7 +40,7 @@ def test_what_was_committed_is_opened(index: Path) -> None:
     assert (opened.manifest.n_docs, opened.manifest.n_tokens) == (6, 16)
     first, second = opened.segments
     assert (first.n_docs, first.n_tokens, first.n_blocks) == (4, 9, 2)
-    assert second.doc_offsets.tolist() == [0, 1, 7]
+    assert second.arrays.doc_offsets.tolist() == [0, 1, 7]
     assert second.residuals.shape == (7, N_BYTES)
     assert list(second.ids) == ["doc 4", "doc 5"]
     assert opened.deleted.dtype == np.int64
@@ -204,7 +204,7 @@ def test_leftovers_are_removed_and_everything_else_stays(index: Path) -> None:
 def test_what_was_opened_outlives_its_files(index: Path) -> None:
     opened = open_index(index)
     shutil.rmtree(index)
-    assert opened.segments[1].codes.max() < N_CENTROIDS
+    assert opened.segments[1].arrays.codes.max() < N_CENTROIDS
     assert opened.segments[1].ids.rows_of(["doc 5"]).tolist() == [1]
 
 

@@ -1,0 +1,264 @@
+"""What is worked out once a query: its similarity to all centroids and to all codebook entries."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba.extending import overload
+
+from colmodern.kernels.cpu import CHUNK, score_centroids
+from colmodern.kernels.int8 import fill_query_bytes
+from colmodern.kernels.jit import compiled
+from colmodern.kernels.residual_query import (
+    ResidualQuery,
+    TableQuery,
+    fill_doc_tables,
+    fill_tables,
+    make_weight_query,
+)
+
+Floats = npt.NDArray[np.float32]
+
+_HEADROOM = 1.25  # of int16, for a centroid's similarity plus a residual's
+_LARGEST = 32_767  # of int16
+_WIDE = 1.0  # reaches: rarely does the best token by centroid lose one while another gains one
+_TIGHT = 0.5  # of the codec's reach: enough to choose the last candidates
+_ROUNDING_SIGMAS = 3.0  # integer scores are trusted up to this many deviations of their rounding
+_LOSS_SIGMAS = 4.0  # the same for what compression lost, when embeddings are at hand
+_STEP_DEVIATION = 0.29  # of what is rounded to whole steps
+
+
+class EntryForm(NamedTuple):
+    """Residuals whose bytes name entries of a codebook.
+
+    largest_entry: of a table, with which a sum over all bytes fits int16; shift: the bits left over
+    """
+
+    largest_entry: int
+    shift: int
+
+
+class WeightForm(NamedTuple):
+    """Residuals of four bits a dimension: (16,) int8 levels times (dim,) float32 scales."""
+
+    levels: npt.NDArray[np.int8]
+    scales: Floats
+
+
+class CodecArrays(NamedTuple):
+    """A codec as kernels take it; ``index.plaid.query_tables`` makes it when an index is opened.
+
+    mean: (dim,) float32 of the corpus
+    centroids: (n_centroids, dim) int8 rows, (n_centroids,) float32 centroid_scales, and
+        (n_centroids,) int32 centroid_sums, 128 times the sums of rows; longest: of the centroids
+    codebook: (n_bytes, 256, width) float32; gain_step: length for each step of a residual's gain
+    form: how residuals are scored
+    doc_codebook, doc_gain_step: the same two of document vectors
+    error, reach: of the codec
+    """
+
+    mean: Floats
+    centroids: npt.NDArray[np.int8]
+    centroid_scales: Floats
+    centroid_sums: npt.NDArray[np.int32]
+    longest: float
+    codebook: Floats
+    gain_step: float
+    form: EntryForm | WeightForm
+    doc_codebook: Floats
+    doc_gain_step: float
+    error: float
+    reach: float
+
+
+class QueryTables(NamedTuple):
+    """One query, as the search kernels take it.
+
+    unit: similarity of one step of the integer scores
+    constant: what the corpus mean adds to every document's score
+    empty: the integer score of a document without tokens, whose MaxSim is 0
+    padded: (n_blocks * n_lanes, dim up to a multiple of 32) float32, zeros in the rest
+    query_bytes, lane_scales: of each block, as score_centroids takes them
+    centroid_scores: (n_blocks, n_centroids, n_lanes) int16; maxima: (n_blocks, n_chunks, n_lanes)
+    lanes: (n_blocks,) uint16 or uint32 masks; n_lanes is 16 for at most 16 tokens, else 32
+    doc_products: (n_doc_bytes, 256) float32, of the query's summed tokens with the parts of document
+        vectors: what all tokens of a document share adds its product with that sum to the score
+    doc_table: (n_doc_bytes, 256) int16 and doc_factors: (256,) float32, by gain: the same, in units
+    residual_query: the form of the query that the codec's residuals are scored with
+    slack: (256,) int16, what a residual of each gain may add before its token is passed over when
+        the last candidates are chosen, and more_slack, the same for their final scores
+    rounding, loss: int16 steps that scores may be wrong by
+    """
+
+    n_tokens: int
+    unit: float
+    constant: float
+    empty: int
+    padded: Floats
+    query_bytes: npt.NDArray[np.uint8]
+    lane_scales: Floats
+    centroid_scores: npt.NDArray[np.int16]
+    maxima: npt.NDArray[np.int16]
+    lanes: npt.NDArray[np.unsignedinteger]
+    doc_products: Floats
+    doc_table: npt.NDArray[np.int16]
+    doc_factors: Floats
+    residual_query: ResidualQuery
+    slack: npt.NDArray[np.int16]
+    more_slack: npt.NDArray[np.int16]
+    rounding: int
+    loss: int
+
+
+@compiled
+def prepare_query(query: Any, masks: Any, n_lanes: int, codec: Any) -> Any:
+    """The QueryTables of a query, whose centroid_scores and maxima fill_centroid_scores writes.
+
+    query: (n_query_tokens, dim) float32, at least one token; codec: CodecArrays
+    masks: of its blocks, of n_lanes each
+    """
+    (n, dim), n_blocks = query.shape, len(masks)
+    padded = np.zeros((n_blocks * n_lanes, -(-dim // 32) * 32), np.float32)
+    longest, summed = 0.0, np.zeros(dim, np.float64)
+    for token in range(n):
+        square = 0.0
+        for d in range(dim):
+            padded[token, d] = query[token, d]
+            square += query[token, d] * query[token, d]
+            summed[d] += query[token, d]
+        longest = max(longest, math.sqrt(square))
+    unit = max(longest * codec.longest * _HEADROOM / _LARGEST, 1e-12)
+    unit, residual_query, residual_error = _residual_query(
+        codec.form, codec, padded, masks, n_lanes, longest, unit
+    )
+
+    query_bytes = np.full((n_blocks, dim // 4, n_lanes, 4), 128, np.uint8)
+    lane_scales = np.full((n_blocks, n_lanes), 1e-12 / 127, np.float32)
+    fill_query_bytes(query, query_bytes, lane_scales)
+    coarsest = np.float32(0)
+    for lane in range(n_blocks * n_lanes):
+        scale = lane_scales[lane // n_lanes, lane % n_lanes] if lane < n else np.float32(0)
+        lane_scales[lane // n_lanes, lane % n_lanes] = scale / unit
+        coarsest = max(coarsest, scale)
+    query_error = _STEP_DEVIATION * coarsest * codec.longest
+    rounding = _ROUNDING_SIGMAS * (residual_error + query_error) / unit + 3
+    loss = rounding + _LOSS_SIGMAS * longest * math.sqrt(codec.error / dim) / unit
+
+    constant = 0.0
+    for d in range(dim):
+        constant += summed[d] * codec.mean[d]
+    n_doc_bytes = len(codec.doc_codebook)
+    products = np.empty((n_doc_bytes, 256), np.float32)
+    table = np.empty((n_doc_bytes, 256), np.int16)
+    step = fill_doc_tables(codec.doc_codebook, summed.astype(np.float32), products, table)
+    doc_factors, reach = np.empty(256, np.float32), codec.gain_step * codec.reach * longest / unit
+    slack, more_slack = np.empty(256, np.int16), np.empty(256, np.int16)
+    for gain in range(256):
+        doc_factors[gain] = gain * codec.doc_gain_step * step / unit
+        slack[gain] = _step(np.rint(gain * reach * _TIGHT))
+        more_slack[gain] = _step(np.rint(gain * reach * _WIDE))
+    n_centroids = len(codec.centroids)
+    return QueryTables(
+        n,
+        unit,
+        constant,
+        # within int32, also for centroids of length 0
+        int(np.rint(min(max(-constant / unit, -float(1 << 30)), float(1 << 30)))),
+        padded,
+        query_bytes,
+        lane_scales,
+        np.empty((n_blocks, n_centroids, n_lanes), np.int16),
+        np.empty((n_blocks, -(-n_centroids // CHUNK), n_lanes), np.int16),
+        masks,
+        products,
+        table,
+        doc_factors,
+        residual_query,
+        slack,
+        more_slack,
+        _step(math.ceil(rounding)),
+        _step(math.ceil(loss)),
+    )
+
+
+@compiled
+def fill_centroid_scores(tables: Any, codec: Any, start: int, stop: int) -> None:
+    """Write the scores and maxima of chunks start to stop of the centroids."""
+    last = min(stop * CHUNK, len(codec.centroids))
+    for block in range(len(tables.lanes)):
+        score_centroids(
+            codec.centroids,
+            codec.centroid_sums,
+            codec.centroid_scales,
+            tables.query_bytes[block],
+            tables.lane_scales[block],
+            tables.lanes[block],
+            start * CHUNK,
+            last,
+            tables.centroid_scores[block],
+            tables.maxima[block],
+        )
+
+
+@compiled
+def _step(value: float) -> int:
+    """A whole number as far as int16 holds it."""
+    return int(min(max(value, 0.0), float(_LARGEST)))
+
+
+def _residual_query(
+    form: Any, codec: Any, padded: Any, masks: Any, n_lanes: int, longest: float, unit: float
+) -> Any:
+    """A coarser unit where residuals need it, a ResidualQuery, and the deviation of its rounding."""
+    raise NotImplementedError("for compiled code")
+
+
+@overload(_residual_query)  # type: ignore[untyped-decorator]
+def _residual_query_of(
+    form: Any, codec: Any, padded: Any, masks: Any, n_lanes: int, longest: float, unit: float
+) -> Any:
+    return _table_query if form.instance_class is EntryForm else _weight_query
+
+
+def _table_query(
+    form: Any, codec: Any, padded: Any, masks: Any, n_lanes: int, longest: float, unit: float
+) -> Any:
+    n_blocks, dim, n_bytes = len(masks), len(codec.mean), len(codec.codebook)
+    by_dim = np.empty((n_blocks, dim, n_lanes), np.float32)
+    for block in range(n_blocks):
+        for lane in range(n_lanes):
+            for d in range(dim):
+                by_dim[block, d, lane] = padded[block * n_lanes + lane, d]
+    tables = np.empty((n_blocks, n_bytes, 256, n_lanes), np.int8)
+    largest = 1e-12
+    for block in range(n_blocks):
+        tops = fill_tables(codec.codebook, by_dim[block], masks[0], np.float32(0), tables[block])
+        largest = max(largest, tops.max())
+    entry_unit = largest / form.largest_entry
+    of_sums = codec.gain_step * entry_unit * 2.0 ** (16 - form.shift)  # a step of gains
+    unit = max(unit, 255 * of_sums / _LARGEST)
+    for block in range(n_blocks):
+        scale = np.float32(1 / entry_unit)
+        fill_tables(codec.codebook, by_dim[block], masks[0], scale, tables[block])
+    factors = np.empty(256, np.int16)
+    for gain in range(256):
+        factors[gain] = _step(np.rint(gain * of_sums / unit))
+    error = _STEP_DEVIATION * entry_unit * math.sqrt(n_bytes) * 255 * codec.gain_step
+    return unit, TableQuery(tables, factors, np.int16(form.shift)), error
+
+
+def _weight_query(
+    form: Any, codec: Any, padded: Any, masks: Any, n_lanes: int, longest: float, unit: float
+) -> Any:
+    unit = max(unit, 255 * codec.gain_step * longest * _HEADROOM / _LARGEST)
+    made, step = make_weight_query(
+        padded, n_lanes, form.levels, form.scales, codec.gain_step / unit
+    )
+    square = 0.0
+    for level in form.levels:
+        square += float(level) * float(level)
+    spread = math.sqrt(square / 16 * len(codec.mean))
+    return unit, made, _STEP_DEVIATION * step * spread * 255 * codec.gain_step
