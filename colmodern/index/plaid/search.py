@@ -45,6 +45,7 @@ Scores = npt.NDArray[np.int32]
 
 _NONE_BLOCKED = np.zeros(0, np.bool_)
 _ALL_SLACK = np.full(256, 32_767, np.int16)
+_ALONE_TOKENS = 4_000_000  # of an index: up to there a second thread costs more than it takes over
 _FEWEST_DOCS = 8  # of a thread's share
 
 
@@ -76,9 +77,8 @@ def search_rows(
 
     query: (n_query_tokens, dim) float32, at least one token
     """
-    is_cut = effort.n_candidates < view.n_open
-    if is_cut and threads.n == 1 and len(view.segments) == 1 and trace is None:
-        return _search_at_once(query, view, effort, threads, stored)
+    if trace is None and effort.n_candidates < view.n_open and _fits_one_call(view, threads):
+        return _search_at_once(query, view, effort, stored)
     trace = trace or Trace()
     tables = make_tables(query, view.codec, threads)
     slacks = (_ALL_SLACK,) * 2 if effort.exhaustive else (tables.slack, tables.more_slack)
@@ -89,14 +89,20 @@ def search_rows(
     return candidates, final
 
 
+def _fits_one_call(view: View, threads: Threads) -> bool:
+    """Whether there is one segment, and no thread that would make a difference."""
+    one = len(view.segments) == 1
+    return one and (threads.n == 1 or view.segments[0].n_tokens <= _ALONE_TOKENS)
+
+
 def _search_at_once(
     query: npt.NDArray[np.float32],
     view: View,
     effort: Effort,
-    threads: Threads,
     stored: Addresses | None,
 ) -> tuple[Rows, npt.NDArray[np.float32]]:
-    """The same from kernels/segment.py: a third less time, and the interpreter's lock left alone."""
+    """The same from kernels/segment.py: a fifth less time, and the interpreter's lock left alone."""
+    threads = Threads(1)
     segment, blocked = view.segments[0].arrays, view.blocked[0]
     blocked = _NONE_BLOCKED if blocked is None else blocked
     if stored is not None:

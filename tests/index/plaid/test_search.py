@@ -40,6 +40,7 @@ def index(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     n_candidates=st.sampled_from([None, 30, 60, N_DOCS - 60]),
     n_allowed=st.sampled_from([N_DOCS, N_DOCS - 5, N_DOCS // 2]),
     is_rescored=st.booleans(),
+    n_threads=st.sampled_from([1, 3]),
 )
 @settings(max_examples=40)
 def test_one_call_does_what_the_steps_do(index: PlaidIndex, seed: int, **given: Any) -> None:
@@ -51,7 +52,8 @@ def test_one_call_does_what_the_steps_do(index: PlaidIndex, seed: int, **given: 
     )
     trace = Trace()
     at_once = search_rows(query, search.view, search.effort, Threads(1), stored=stored)
-    steps = search_rows(query, search.view, search.effort, Threads(1), stored=stored, trace=trace)
+    threads = Threads(given["n_threads"])
+    steps = search_rows(query, search.view, search.effort, threads, stored=stored, trace=trace)
     assert "pruned" in trace.stages or search.effort.n_candidates >= search.view.n_open
     for found, expected in zip(at_once, steps, strict=True):
         np.testing.assert_array_equal(found, expected)
