@@ -22,6 +22,7 @@ Bytes = npt.NDArray[np.uint8]
 ResidualKind = Literal["pq", "residual"]
 
 _ITERATIONS = 16
+_SORTED = 1 << 20  # values that weights shared by all dimensions are learnt from
 _SHARED_BITS = 4  # a dimension; with so many, scalar weights are shared
 # of a direction, when its weights are chosen; a fifth of the error is gone (experiments/LOG.md)
 _TRIED_LENGTHS = np.array([0.76, 0.82, 0.88, 0.94, 1, 1.07, 1.14, 1.22, 1.3], np.float32)
@@ -120,8 +121,10 @@ def _train_scalars(units: Floats, nbits: int, seed: int) -> Floats:
     """
     units = units if len(units) else np.zeros((1, units.shape[1]), np.float32)
     if nbits == _SHARED_BITS:
-        scales = np.maximum(np.sqrt(np.square(units, dtype=np.float64).mean(axis=0)), 1e-12)
-        shared = _lloyd_max(np.sort((units / scales).ravel()), _quantiles(nbits))
+        squares = np.einsum("nd,nd->d", units, units) / len(units)
+        scales = np.maximum(np.sqrt(squares, dtype=np.float64), 1e-12)
+        some = units[:: max(1, units.size // _SORTED)]
+        shared = _lloyd_max(np.sort((some / scales).ravel()), _quantiles(nbits))
         levels = np.rint(shared * (127 / max(np.abs(shared).max(), 1e-12)))
         weights = _products(levels, scales * (np.abs(shared).max() / 127))
     else:

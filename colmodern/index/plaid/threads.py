@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import TypeVar
 
@@ -51,3 +52,16 @@ class Threads:
         if self.n == 1:
             return [work(item) for item in items]
         return list(_pool(self.n).map(work, items))
+
+    def stream(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """The same one by one, with at most two items a thread under way."""
+        if self.n == 1:
+            yield from map(work, items)
+            return
+        under_way: deque[Future[Result]] = deque()
+        for item in items:
+            under_way.append(_pool(self.n).submit(work, item))
+            if len(under_way) == 2 * self.n:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()

@@ -43,28 +43,36 @@ def encode_pieces(
 ) -> Iterator[Piece]:
     """Compress documents, those after the first ``after``, which end a piece.
 
+    A piece is given when it has ``max_tokens`` tokens; threads do not wait for its end.
     Raises InputError that names a document with values that are not finite.
     """
-    for first, piece in pieces(embeddings, max_tokens):
-        if first >= after:
-            encoded = _encode(piece, codec, threads)
-            if encoded is None:
-                refuse_infinite(piece, first)
-            else:
-                yield Piece(piece.lengths, encoded)
+
+    def work(part: tuple[int, TokenEmbeddings]) -> Piece:
+        first, texts = part
+        if not is_finite(texts.values):
+            refuse_infinite(texts, first)
+        return Piece(texts.lengths, codec.encode(texts))
+
+    parts = (
+        (first + start, part)
+        for first, piece in pieces(embeddings, max_tokens)
+        for start, part in piece.chunks(_AT_ONCE)
+        if first + start >= after
+    )
+    done: list[Piece] = []
+    for part in threads.stream(work, parts):
+        done.append(part)
+        if sum(len(one.encoded.codes) for one in done) >= max_tokens:
+            yield _joined(done)
+            done = []
+    if done:
+        yield _joined(done)
 
 
-def _encode(piece: TokenEmbeddings, codec: Codec, threads: Threads) -> Encoded | None:
-    """The compressed documents, or None when some values are not finite."""
-
-    def work(part: tuple[int, TokenEmbeddings]) -> Encoded | None:
-        return codec.encode(part[1]) if is_finite(part[1].values) else None
-
-    parts = threads.map(work, piece.chunks(_AT_ONCE))
-    done = [encoded for encoded in parts if encoded is not None]
-    if len(done) < len(parts):
-        return None
-    return Encoded(*(np.concatenate(arrays) for arrays in zip(*done, strict=True)))
+def _joined(parts: list[Piece]) -> Piece:
+    lengths, encoded = zip(*parts, strict=True)
+    arrays = (np.concatenate(same) for same in zip(*encoded, strict=True))
+    return Piece(np.concatenate(lengths), Encoded(*arrays))
 
 
 def write_segment(

@@ -107,7 +107,7 @@ POINTS = [
     ("build.load_codec", 0),
     ("build.write_json", 1),
     ("build.write_json", 3),
-    ("build.write_json", 5),
+    ("build.write_json", 4),
     ("build.write_inverted_lists", 0),
     ("build.record_segment", 0),
     ("build.commit", 0),

@@ -41,7 +41,7 @@ def test_what_was_committed_is_opened(index: Path) -> None:
     first, second = opened.segments
     assert (first.n_docs, first.n_tokens, first.n_blocks) == (4, 9, 2)
     assert second.arrays.doc_offsets.tolist() == [0, 1, 7]
-    assert second.residuals.shape == (7, N_BYTES)
+    assert second.arrays.residuals.shape == (7, N_BYTES)
     assert list(second.ids) == ["doc 4", "doc 5"]
     assert opened.deleted.dtype == np.int64
     assert opened.deleted.tolist() == [1]
