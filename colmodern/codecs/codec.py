@@ -30,7 +30,7 @@ CodeDtype = np.dtype[np.uint16] | np.dtype[np.uint32]
 _UNSURE_TOKENS = 2
 _DOC_BITS = 2  # of a document vector, for each dimension: six percent of it are lost
 _MEASURED = 1 << 13  # tokens that the error is measured with
-_AT_ONCE = 1 << 16  # sampled tokens of which differences are worked out together
+_AT_ONCE = 1 << 11  # sampled tokens of which differences are worked out together, in the cache
 
 
 def code_dtype(n_centroids: int) -> CodeDtype:

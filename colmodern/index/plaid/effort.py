@@ -58,9 +58,9 @@ def choose_effort(
         )
     growth = (n_docs / _MEASURED_AT) ** _GROWTH
     candidates = n_candidates or max(2 * k, _FEWEST, round((_BASE + _PER_RESULT * k) * growth))
-    is_complete = n_candidates is not None and n_candidates >= n_open
-    if n_open <= max(candidates, _NARROW * n_docs):
-        candidates = n_open
+    is_complete = n_open <= max(candidates, _NARROW * n_docs)
+    if is_complete:
+        candidates = max(candidates, n_open)
     scans = nprobe is None and n_tokens <= _SCANNED_TOKENS
     scored = k + k // 2 + 30 if rescored else k + k // 8 + 16
     return Effort(

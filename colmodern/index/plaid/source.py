@@ -143,7 +143,7 @@ def sample_documents(embeddings: Embeddings, n_sampled: int, max_tokens: int, se
                 tokens = np.asarray(piece[doc], np.float32)
             if not is_finite(tokens):
                 refuse_infinite(piece, first)
-            means[place] = tokens.mean(axis=0, dtype=np.float64)
+            means[place] = tokens.mean(axis=0)
             rows = _rows_of(len(tokens), int(sampled[place]), [seed, first + doc])
             into = slice(starts[place], starts[place + 1])
             values[into] = tokens[rows]
@@ -160,7 +160,7 @@ def _choose(taken: npt.NDArray[np.int64], n_sampled: int, seed: int) -> npt.NDAr
     return np.sort(order[: max(1, n)])
 
 
-def _rows_of(n: int, n_taken: int, seed: list[int]) -> npt.NDArray[np.int64]:
+def _rows_of(n: int, n_taken: int, seed: list[int]) -> npt.NDArray[np.int64] | slice:
     if n_taken == n:
-        return np.arange(n)
+        return slice(None)
     return np.sort(np.random.default_rng(seed).choice(n, n_taken, replace=False))

@@ -131,9 +131,10 @@ def test_probing_finds_nearly_what_scanning_does(plaid: PlaidIndex, nprobe: int)
     for query in QUERIES:
         scanned = {doc.doc_id: doc.score for doc in plaid.search(query, 10)}
         probed = plaid.search(query, 10, nprobe=nprobe, n_candidates=60)
-        assert {doc.doc_id: doc.score for doc in probed}.items() <= {
-            doc.doc_id: doc.score for doc in plaid.search(query, 300)
-        }.items()
+        whole = {doc.doc_id: doc.score for doc in plaid.search(query, 300)}
+        # where no document is left out no token is either; else one may be that was to win a little
+        lost = np.array([whole[doc.doc_id] - doc.score for doc in probed])
+        assert -TOLERANCE <= lost.min() and lost.max() <= 0.05
         if len(query) > 1:
             assert overlap(probed, scanned, 10) >= 0.8
 
