@@ -64,24 +64,31 @@ def maxsim_int8(
     for doc in range(len(doc_offsets) - 1):
         start, stop = doc_offsets[doc], doc_offsets[doc + 1]
         best = simd.splat_f32(_LOWEST, mask)
-        for token in range(start, stop, 4):
-            # four tokens at a time hide the latency of the products; the last one repeats
-            b_at = min(token + 1, stop - 1)
-            c_at, d_at = min(token + 2, stop - 1), min(token + 3, stop - 1)
+        for token in range(start, stop, 6):
+            # six tokens at a time hide the latency of the products; the last one repeats
+            b_at, c_at = min(token + 1, stop - 1), min(token + 2, stop - 1)
+            d_at, e_at = min(token + 3, stop - 1), min(token + 4, stop - 1)
+            f_at = min(token + 5, stop - 1)
             row_a, row_b = first + uint64(token * dim), first + uint64(b_at * dim)
             row_c, row_d = first + uint64(c_at * dim), first + uint64(d_at * dim)
+            row_e, row_f = first + uint64(e_at * dim), first + uint64(f_at * dim)
             a, b = simd.splat_i32(-sums[token], mask), simd.splat_i32(-sums[b_at], mask)
             c, d = simd.splat_i32(-sums[c_at], mask), simd.splat_i32(-sums[d_at], mask)
+            e, f = simd.splat_i32(-sums[e_at], mask), simd.splat_i32(-sums[f_at], mask)
             for group in range(0, dim, 4):
                 lanes = queries + uint64(group) * n_lanes
                 a = dots.add_dots_of_4(a, lanes, row_a + uint64(group))
                 b = dots.add_dots_of_4(b, lanes, row_b + uint64(group))
                 c = dots.add_dots_of_4(c, lanes, row_c + uint64(group))
                 d = dots.add_dots_of_4(d, lanes, row_d + uint64(group))
+                e = dots.add_dots_of_4(e, lanes, row_e + uint64(group))
+                f = dots.add_dots_of_4(f, lanes, row_f + uint64(group))
             best = _raise(best, a, scales[token], mask)
             best = _raise(best, b, scales[b_at], mask)
             best = _raise(best, c, scales[c_at], mask)
             best = _raise(best, d, scales[d_at], mask)
+            best = _raise(best, e, scales[e_at], mask)
+            best = _raise(best, f, scales[f_at], mask)
         simd.store_f32(uint64(best_of.ctypes.data), best)
         for lane in range(len(lane_scales) if stop > start else 0):
             if mask >> lane & 1:
