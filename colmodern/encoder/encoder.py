@@ -17,7 +17,7 @@ from colmodern.encoder.backbone import load_backbone, pick_dtype, resolve_attent
 from colmodern.encoder.batching import Indices, run_in_budget
 from colmodern.encoder.checkpoint import Checkpoint, read_checkpoint
 from colmodern.encoder.formats import longest_input
-from colmodern.encoder.memory import bytes_of, tokens_within
+from colmodern.encoder.memory import bytes_of, give_back, tokens_within
 from colmodern.encoder.modernbert import PackedModernBert
 from colmodern.encoder.padded import PaddedBackbone
 from colmodern.encoder.precision import resolve_dtype
@@ -78,6 +78,7 @@ class Encoder:
             if self.attention == "packed"
             else PaddedBackbone(model, pad_id=self.tokenizer.pad_id)
         )
+        give_back()
 
     @classmethod
     def from_pretrained(

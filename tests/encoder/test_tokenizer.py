@@ -120,7 +120,8 @@ def test_windows_repeat_special_tokens_marker_and_prompt_but_score_them_once(tok
         skiplist=(":",),
     ).tokenize(["a list", "find the date of the file in the list"], "document")
     short, first, second = [tokens(tokenizer, ids) for ids in found.ids]
-    before = ["[CLS]", "[d] ", "read", ":"]  # the marker as this tokenizer shows it
+    assert short[1].lower() == "[d] "  # transformers 4 keeps the marker's case
+    before = ["[CLS]", short[1], "read", ":"]
     assert short == [*before, "a", "list", "[SEP]"]
     assert first == [*before, "find", "the", "date", "of", "the", "[SEP]"]
     assert second == [*before, "the", "file", "in", "the", "list", "[SEP]"]
