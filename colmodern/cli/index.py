@@ -40,6 +40,12 @@ command.add_command(index_view.explain)
 @click.option("--n-centroids", type=int, help="Default: chosen from the number of tokens.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 2), default=0, show_default=True)
 @click.option("--max-ram", default="4G", show_default=True, help="Memory that it may use, as 2G.")
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="That assigns centroids: auto, cpu, cuda, cuda:N; the index is the same.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the index that is there.")
 def build(
     embeddings: Path,
@@ -49,6 +55,7 @@ def build(
     n_centroids: int | None,
     seed: int,
     max_ram: str,
+    device: str,
     overwrite: bool,
 ) -> None:
     """Compress EMBEDDINGS into a new folder INDEX.
@@ -73,6 +80,7 @@ def build(
             max_ram=max_ram,
             codec=codec,
             overwrite=overwrite,
+            device=device,
             progress=progress,
         )
     _say(built, index)

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from colmodern.index.plaid.index import PlaidIndex
+
+_DEVICE = "--index-device"
 
 
 @click.command("search")
@@ -21,6 +27,13 @@ import click
     help="Index to search; default: the run's, else exact search.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
+@click.option(
+    "--index-device",
+    default="auto",
+    show_default=True,
+    help="That searches: as --device, or cards as cuda:0,cuda:1; auto: where the encoder is.",
+)
+@click.option("--device-memory", help="Bytes that may stay on a card, as 20G.")
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code that the checkpoint has.")
 def command(
     folder: Path,
@@ -30,6 +43,8 @@ def command(
     output: Path | None,
     index: Path | None,
     device: str,
+    index_device: str,
+    device_memory: str | None,
     trust_remote_code: bool,
 ) -> None:
     """Search FOLDER, a run folder or a folder that `colmodern encode` wrote.
@@ -48,6 +63,7 @@ def command(
     from colmodern.index.exact import ExactIndex
     from colmodern.pipeline.artifacts import index_of, open_index, snippets, store_of
     from colmodern.pipeline.load_encoder import encoder_of_store
+    from colmodern.pipeline.search_device import exact_device, plaid_device
 
     if (query is None) == (queries is None):
         raise click.UsageError("give either a QUERY or --queries FILE")
@@ -60,14 +76,19 @@ def command(
     texts = {"query": query or ""} if queries is None else read_queries(queries)
     store = store_of(folder)
     chosen = index or index_of(folder)
-    compressed = None if chosen is None else open_index(chosen, store)
     encoder = encoder_of_store(store, device=device, trust_remote_code=trust_remote_code)
+    pick = exact_device if chosen is None else plaid_device
+    searching = pick(index_device, encoder.device, name=_DEVICE)
+    searched: ExactIndex | PlaidIndex
+    if chosen is None:
+        searched = ExactIndex.load(store.folder, device=searching, device_memory=device_memory)
+    else:
+        searched = open_index(chosen, store, device=searching, device_memory=device_memory)
     embeddings = encoder.encode_queries(list(texts.values()))
-    searched = compressed or ExactIndex.load(store.folder, device=encoder.device)
     with TerminalProgress() as progress:
         results = searched.search_batch(embeddings, k, progress=progress)
     if output is not None:
-        kind = "exact" if compressed is None else "plaid"
+        kind = "exact" if chosen is None else "plaid"
         write_run(output, dict(zip(texts, results, strict=True)), tag=f"colmodern-{kind}")
         click.echo(output)
         return

@@ -43,9 +43,16 @@ def _is_folder_name(value: str) -> str:
     return value
 
 
+def _is_device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?(,cuda(:\d+)?)*", value):
+        raise ValueError("choose auto, cpu, cuda or cuda:N, or several cards as cuda:0,cuda:1")
+    return value
+
+
 Size = Annotated[str, BeforeValidator(_is_size)]  # bytes, as 512M or 2G
 HomePath = Annotated[str, AfterValidator(_expand_home)]  # a path, ~ replaced
 FolderName = Annotated[str, AfterValidator(_is_folder_name)]
+SearchDevice = Annotated[str, AfterValidator(_is_device)]  # or several, as cuda:0,cuda:1
 
 
 class DatasetConfig(SettingsModel):
@@ -169,7 +176,17 @@ class ExactIndexConfig(SettingsModel):
     """Every document is scored with its uncompressed embeddings."""
 
     kind: Literal["exact"] = Field("exact", description="MaxSim with every document")
-    memory_budget: Size = Field("1G", description="bytes in use at a time, as 512M or 2G")
+    memory_budget: Size = Field(
+        "1G", description="bytes in use at a time, as 512M or 2G; not where a card's kernels search"
+    )
+    device: SearchDevice = Field(
+        "auto",
+        description="that searches: auto, cpu, cuda, cuda:N, or cards that share the documents, as "
+        "cuda:0,cuda:1; auto: where the encoder is",
+    )
+    device_memory: Size | None = Field(
+        None, description="bytes that may stay on a card, as 20G; null: most of what is free"
+    )
 
 
 class PlaidIndexConfig(SettingsModel):
@@ -192,6 +209,14 @@ class PlaidIndexConfig(SettingsModel):
         True, description="search exactly as well and show what the index loses"
     )
     memory_budget: Size = Field("1G", description="of that exact search, as 512M or 2G")
+    device: SearchDevice = Field(
+        "auto",
+        description="that builds and searches: auto, cpu, cuda, cuda:N, or cards that share the "
+        "documents, as cuda:0,cuda:1; auto: where the encoder is, if its kernels are there too",
+    )
+    device_memory: Size | None = Field(
+        None, description="bytes that may stay on a card, as 20G; null: most of what is free"
+    )
 
 
 IndexConfig = ExactIndexConfig | PlaidIndexConfig

@@ -83,6 +83,8 @@ EFFECTS: dict[str, Effect] = {
     "config.index.rescore": Effect.SCORE,
     "config.index.compare_with_exact": Effect.NONE,
     "config.index.memory_budget": Effect.NONE,
+    "config.index.device": Effect.PERHAPS,  # a card scans all documents and rounds in its own way
+    "config.index.device_memory": Effect.NONE,
     "config.search.k": Effect.SCORE,
     "dataset.fingerprint": Effect.SCORE,
     "model.weights_sha256": Effect.SCORE,
@@ -93,6 +95,7 @@ EFFECTS: dict[str, Effect] = {
     "commit": Effect.PERHAPS,
     "python": Effect.PERHAPS,
     "packages.*": Effect.PERHAPS,
+    "search.device": Effect.PERHAPS,
     "hardware.memory_gb": Effect.NONE,
     "hardware.*": Effect.PERHAPS,
 }

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _QUERY_TOKENS_AT_ONCE = 1024  # wide enough for the matrix product to be the only cost
-_MEMORY = 1 << 30  # bytes
 _BYTES_PER_SCORE = 8  # a float32 score of a query and a document, and its copy while ranking
 
 
@@ -36,8 +35,8 @@ class ExactIndex:
 
     embeddings: TokenEmbeddings in memory, or an EmbeddingStore that is mapped from disk
     doc_ids: (n_docs,) unique strings; default "0", "1", ...
-    memory_budget: bytes, or text as "512M" or "2G", for copies and similarities at one time; on a
-    card, for all that is there; default 1G, and on a card most of what is free
+    memory_budget: bytes, or text as "512M" or "2G", for copies and similarities at one time
+    device_memory: bytes, or text as "20G", that may stay on a card; default most of what is free
     device: "auto", "cpu", "cuda", "cuda:N", or cards that share the documents as "cuda:0,cuda:1";
     a card without Triton is used through torch, which is slower
 
@@ -50,16 +49,17 @@ class ExactIndex:
         embeddings: TokenEmbeddings | EmbeddingStore,
         doc_ids: Sequence[str] | None = None,
         *,
-        memory_budget: int | str | None = None,
+        memory_budget: int | str = "1G",
         device: str = "cpu",
+        device_memory: int | str | None = None,
     ) -> None:
         self.embeddings = embeddings
         self.doc_ids = (
             [str(i) for i in range(embeddings.n_docs)] if doc_ids is None else list(doc_ids)
         )
         cards, self.device = _cards_of(device)
-        asked = None if memory_budget is None else parse_bytes(memory_budget, name="memory_budget")
-        self._memory = _MEMORY if asked is None else asked
+        self._memory = parse_bytes(memory_budget, name="memory_budget")
+        room = None if device_memory is None else parse_bytes(device_memory, name="device_memory")
         if len(self.doc_ids) != embeddings.n_docs:
             raise InputError(
                 f"doc_ids has {len(self.doc_ids)} entries for {embeddings.n_docs} documents; "
@@ -69,22 +69,29 @@ class ExactIndex:
             raise InputError("doc_ids has ids that are not strings; pass str(id)")
         if len(set(self.doc_ids)) != len(self.doc_ids):
             raise InputError("doc_ids has repeated ids; make them unique")
-        self._on_cards = self._with_cards(cards, asked) if cards else None
+        self._on_cards = self._with_cards(cards, room) if cards else None
 
     @classmethod
     def load(
         cls,
         shard_folder: Path | str,
         *,
-        memory_budget: int | str | None = None,
+        memory_budget: int | str = "1G",
         device: str = "cpu",
+        device_memory: int | str | None = None,
     ) -> ExactIndex:
         """Open a folder of encoded shards without reading it.
 
         Raises StorageError when the folder is damaged, unfinished or foreign.
         """
         store = EmbeddingStore(shard_folder)
-        return cls(store, store.doc_ids, memory_budget=memory_budget, device=device)
+        return cls(
+            store,
+            store.doc_ids,
+            memory_budget=memory_budget,
+            device=device,
+            device_memory=device_memory,
+        )
 
     def search(self, query: npt.NDArray[np.floating], k: int = 10) -> list[ScoredDoc]:
         """The best ``k`` documents for one (n_query_tokens, dim) query, best first."""

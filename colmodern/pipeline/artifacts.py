@@ -54,14 +54,22 @@ def is_index(folder: Path) -> bool:
     return manifest.get("format") == FORMAT
 
 
-def open_index(path: Path, store: EmbeddingStore) -> PlaidIndex:
+def open_index(
+    path: Path,
+    store: EmbeddingStore,
+    *,
+    device: str = "cpu",
+    device_memory: str | None = None,
+) -> PlaidIndex:
     """An index, to be searched with queries of the encoder that made a store.
+
+    device, device_memory: as ``PlaidIndex.load`` takes them
 
     Raises InputError when the index is of another encoder, StorageError as ``PlaidIndex.load``.
     """
     from colmodern.index.plaid.index import PlaidIndex  # loads numba
 
-    index = PlaidIndex.load(path)
+    index = PlaidIndex.load(path, device=device, device_memory=device_memory)
     its, mine = index.info()["fingerprint"], store.manifest["encoder"]["fingerprint"]
     if its not in (None, mine):
         raise InputError(

@@ -30,6 +30,7 @@ from colmodern.pipeline.run_folder import (
     check_publishable,
     publishing,
 )
+from colmodern.pipeline.search_device import search_device
 from colmodern.pipeline.stages import Stages
 from colmodern.pipeline.write_report import write_report
 from colmodern.progress import Progress, Silent
@@ -98,6 +99,7 @@ def load(config: EvalConfig, encoders: LoadedEncoders, *, progress: Progress) ->
     dataset = dataset_from_config(config.dataset)
     read = time.perf_counter()
     encoder = encoders.get(config.encoder)
+    search_device(config.index, encoder.device)  # one that is not there is refused now
     loading = {
         "load data": Timing(read - started, len(dataset.corpus), "documents", False),
         "load model": Timing(time.perf_counter() - read, 1, "models", False),
@@ -121,6 +123,7 @@ def run_prepared(prepared: Prepared, *, progress: Progress) -> EvalResult:
         fidelity, losses = stages.compare(run, exact, index, queries)
     evaluation = stages.measure(run)
     facts = _facts(config, documents, dataset, index)
+    facts["search_device"] = stages.device
     result = EvalResult(folder, config, evaluation, stages.timings, facts, fidelity, losses)
     environment = {
         **describe_environment(),
@@ -139,6 +142,7 @@ def run_prepared(prepared: Prepared, *, progress: Progress) -> EvalResult:
             "queries": os.path.relpath(queries.folder, folder),
         },
         "index": None if index is None else os.path.relpath(index, folder),
+        "search": {"device": stages.device},
         "stages": stages.made_in,
         "inputs": prepared.inputs(),
     }

@@ -28,6 +28,8 @@ def build_once(
 ) -> tuple[dict[str, Any], bool]:
     """Build the index into ``folder``, unless an earlier call did.
 
+    config: with its device settled, as plaid_on does it; in the functions below too
+
     Returns "seconds" and "environment" of its making, and whether it was there already.
     Raises StorageError when it is damaged, or was changed since.
     """
@@ -47,7 +49,14 @@ def build_once(
         return {"seconds": seconds, "environment": describe_environment()}
 
     try:
-        PlaidIndex.build(documents, folder, **_settings(config), overwrite=True, progress=progress)
+        PlaidIndex.build(
+            documents,
+            folder,
+            **_settings(config),
+            overwrite=True,
+            device=config.device,
+            progress=progress,
+        )
     except KeyboardInterrupt:
         write_json(about, made())  # the build goes on later: what it has cost so far counts
         raise
@@ -113,7 +122,7 @@ def _opened(
     k: int,
 ) -> tuple[PlaidIndex, TokenEmbeddings, dict[str, Any]]:
     """The index after one search, which compiles; queries in memory; options of a search."""
-    index = PlaidIndex.load(folder)
+    index = PlaidIndex.load(folder, device=config.device, device_memory=config.device_memory)
     asked: dict[str, Any] = {
         "nprobe": config.nprobe,
         "n_candidates": config.n_candidates,

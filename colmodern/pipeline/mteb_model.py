@@ -15,6 +15,7 @@ from colmodern.files import sha256_of_json, sha256_of_texts
 from colmodern.optional import require
 from colmodern.pipeline.encode import corpus_key, encode_corpus
 from colmodern.pipeline.index_stage import build_once, index_key
+from colmodern.pipeline.search_device import plaid_on
 from colmodern.progress import Progress, Silent
 from colmodern.types import Document, ScoredDoc
 
@@ -72,7 +73,8 @@ class MtebModel:
         """
         about = self._encoder.describe()
         settings = {
-            "index": self._index.model_dump(mode="json"),
+            # not where it is searched, which moves no score
+            "index": self._index.model_dump(mode="json", exclude={"device", "device_memory"}),
             "storage": self._storage.model_dump(mode="json"),
             "join_titles": self._join_titles,
         }
@@ -109,9 +111,11 @@ class MtebModel:
         )
         from colmodern.index.plaid.index import PlaidIndex  # loads numba
 
-        folder = self._folder / f"index-{index_key(store, self._index)[:16]}"
-        build_once(folder, store, self._index, self._progress)
-        self._searched = PlaidIndex.load(folder), store
+        config = plaid_on(self._index, self._encoder.device)
+        folder = self._folder / f"index-{index_key(store, config)[:16]}"
+        build_once(folder, store, config, self._progress)
+        opened = PlaidIndex.load(folder, device=config.device, device_memory=config.device_memory)
+        self._searched = opened, store
 
     def search(
         self,

@@ -20,7 +20,10 @@ from colmodern.pipeline.suite import Outcome, cells, run_suite
 from colmodern.progress import Progress
 
 # where results are put and what they run on: no part of a recipe
-_NOT_RECIPE = {"name", "output", "dataset.name", "encoder.device", "encoder.trust_remote_code"}
+_NOT_RECIPE = {
+    "name", "output", "dataset.name", "encoder.device", "encoder.trust_remote_code", "index.device",
+    "index.device_memory",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

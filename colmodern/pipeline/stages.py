@@ -28,6 +28,7 @@ from colmodern.pipeline.encode import corpus_key, encode_corpus, encode_to_store
 from colmodern.pipeline.environment import describe_environment
 from colmodern.pipeline.fidelity_stage import Loss, explain_losses
 from colmodern.pipeline.result import Timing
+from colmodern.pipeline.search_device import exact_device, plaid_on, search_device
 from colmodern.progress import Progress
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import Dataset, ScoredDoc
@@ -64,6 +65,7 @@ class Stages:
         self._encoder = encoder
         self._progress = progress
         self._cache = Path(config.output) / ".cache"
+        self.device = search_device(config.index, encoder.device)  # that searches
 
     def encode_documents(self) -> EmbeddingStore:
         """Token embeddings of the corpus."""
@@ -110,8 +112,9 @@ class Stages:
             return None
         from colmodern.pipeline.index_stage import build_once, index_key  # loads numba
 
-        folder = self.folder("index", index_key(documents, self._config.index))
-        about, reused = build_once(folder, documents, self._config.index, self._progress)
+        config = plaid_on(self._config.index, self._encoder.device)
+        folder = self.folder("index", index_key(documents, config))
+        about, reused = build_once(folder, documents, config, self._progress)
         self.timings["build index"] = Timing(about["seconds"], documents.n_tokens, "tokens", reused)
         self.made_in["build index"] = about["environment"]
         if reused:
@@ -122,11 +125,11 @@ class Stages:
         self, documents: EmbeddingStore, queries: EmbeddingStore, index: Path | None
     ) -> FoundRun:
         """The best documents of every query: of all documents where there is no index."""
-        config, k = self._config.index, self._n_wanted
-        if index is None or not isinstance(config, PlaidIndexConfig):
+        if index is None or not isinstance(self._config.index, PlaidIndexConfig):
             return self.search_exactly(documents, queries, stage="search")
         from colmodern.pipeline.index_stage import search_index
 
+        config, k = plaid_on(self._config.index, self._encoder.device), self._n_wanted
         return self._search(
             "search",
             ["plaid", k, _asked(index, config)],
@@ -141,8 +144,8 @@ class Stages:
         """As ``search``, one query after another, and the seconds that each of them took."""
         from colmodern.pipeline.index_stage import search_index_each
 
-        config, k = self._config.index, self._n_wanted
-        assert isinstance(config, PlaidIndexConfig)
+        assert isinstance(self._config.index, PlaidIndexConfig)
+        config, k = plaid_on(self._config.index, self._encoder.device), self._n_wanted
 
         def find() -> Searched:
             found, latencies = search_index_each(
@@ -159,7 +162,8 @@ class Stages:
         self, documents: EmbeddingStore, queries: EmbeddingStore, *, stage: str = "exact search"
     ) -> FoundRun:
         """The truth: the best documents of every query by exact MaxSim."""
-        k = self._n_wanted
+        config, k = self._config.index, self._n_wanted
+        device = exact_device(config.device, self._encoder.device)
 
         def find() -> Searched:
             if stage != "search":
@@ -167,14 +171,16 @@ class Stages:
             index = ExactIndex(
                 documents,
                 documents.doc_ids,
-                memory_budget=self._config.index.memory_budget,
-                device=self._encoder.device,
+                memory_budget=config.memory_budget,
+                device=device,
+                device_memory=config.device_memory,
             )
             start = time.perf_counter()
             results = index.search_batch(queries.to_memory(), k, progress=self._progress)
             return Searched(results, time.perf_counter() - start)
 
-        return self._search(stage, ["exact", k], documents, queries, find)[0]
+        asked = ["exact", k, *_elsewhere(device)]
+        return self._search(stage, asked, documents, queries, find)[0]
 
     @property
     def _n_wanted(self) -> int:
@@ -185,8 +191,8 @@ class Stages:
         self, run: FoundRun, exact: FoundRun, index: Path, queries: EmbeddingStore
     ) -> tuple[Fidelity, list[Loss]]:
         """What the index loses against exact search, and where; always computed."""
-        config, k = self._config.index, self._config.search.k
-        assert isinstance(config, PlaidIndexConfig)
+        assert isinstance(self._config.index, PlaidIndexConfig)
+        config, k = plaid_on(self._config.index, self._encoder.device), self._config.search.k
         start = time.perf_counter()
         found = compare(run, exact, self._dataset.qrels, measures=self._config.measures, k=k)
         losses = explain_losses(found.lost, index, queries, config, self._n_wanted, self._progress)
@@ -261,7 +267,13 @@ def without_self_matches(run: FoundRun, k: int) -> FoundRun:
 
 def _asked(index: Path, config: PlaidIndexConfig) -> list[Any]:
     """What the results of an index depend on, beside the queries and k."""
-    return [index.name, config.nprobe, config.n_candidates, config.rescore]
+    chosen = [config.nprobe, config.n_candidates, config.rescore]
+    return [index.name, *chosen, *_elsewhere(config.device)]
+
+
+def _elsewhere(device: str) -> list[str]:
+    """What a search's results and times depend on where it is not the processor that searches."""
+    return [] if device == "cpu" else [device]
 
 
 def _read_search(folder: Path) -> dict[str, Any]:

@@ -37,6 +37,17 @@ def test_the_index_is_exact_unless_said_and_can_be_replaced(tmp_path: Path) -> N
     assert load_eval_config(path, ["index={kind: exact}"]).index == ExactIndexConfig()
 
 
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:0,cpu", "[cuda:0]", "1"])
+def test_devices_of_an_index_are_checked(tmp_path: Path, device: str) -> None:
+    path = write(tmp_path, f"{PLAID}\n")
+    with pytest.raises(
+        ConfigError, match=r"index\.device: .*(choose auto, cpu, cuda|valid string)"
+    ):
+        load_eval_config(path, [f"index.device={device}"])
+    chosen = load_eval_config(path, ["index.device=cuda:0,cuda:1", "index.device_memory=20G"]).index
+    assert (chosen.device, chosen.device_memory) == ("cuda:0,cuda:1", "20G")
+
+
 @pytest.mark.parametrize("index", ["{kind: exact}", "{kind: plaid, nprobe: 4}"])
 def test_a_dumped_config_loads_as_itself(tmp_path: Path, index: str) -> None:
     text = f"encoder: {{model: m}}\nsearch: {{k: 300}}\nindex: {index}\n"

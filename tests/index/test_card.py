@@ -81,7 +81,7 @@ def test_a_card_without_triton_is_used_through_torch_for_exact_search_alone(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr("colmodern.kernels.cuda.runtime.pick_device", lambda name: name)
+    monkeypatch.setattr("colmodern.kernels.cuda.runtime.pick_device", lambda card, name: card)
     monkeypatch.setattr("colmodern.index.exact.pick_device", lambda name: "cpu")
     monkeypatch.setitem(sys.modules, "triton", None)  # what a missing package looks like
     with pytest.raises(MissingExtraError, match=r"pip install 'colmodern\[gpu\]'"):

@@ -62,6 +62,7 @@ def test_a_run_folder_has_every_file_and_they_agree(eval_config: Callable[..., P
     metrics = json.loads((result.folder / "metrics.json").read_text())
     assert metrics["measures"] == result.evaluation.mean
     assert (metrics["documents"], metrics["queries"], metrics["truncated_documents"]) == (6, 3, 1)
+    assert metrics["search_device"] == result.config.encoder.device
     lines = (result.folder / "per_query.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     assert [row["query_id"] for row in rows] == ["q1", "q2", "q3"]
@@ -160,6 +161,8 @@ def test_finished_stages_are_reused_and_said_so(eval_config) -> None:
         ("storage.dtype=float32", {"encode documents", "search"}),
         ("measures=[AP]", set()),
         ("index.memory_budget=100M", set()),
+        ("index.device=cpu", set()),
+        ("index.device_memory=1G", set()),
     ],
 )
 def test_a_changed_setting_recomputes_what_depends_on_it(

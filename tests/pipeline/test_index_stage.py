@@ -104,6 +104,8 @@ RECOMPUTED = {
     "encoder.query_length=12": {"encode queries", "search", "exact search"},
     "encoder.document_length=12": set(STAGES) - {"encode queries"},
     "index.memory_budget=100M": set(),
+    "index.device=cpu": set(),
+    "index.device_memory=1G": set(),
     "measures=[AP]": set(),
 }
 

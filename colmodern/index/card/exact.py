@@ -155,7 +155,7 @@ class CardExact:
             if part.n_tokens > n_tokens:
                 raise ResourceError(
                     f"a document of {part.n_tokens} tokens takes {part.n_tokens * self._row_bytes} "
-                    f"bytes, a quarter of the {room} that may be used on a card; raise memory_budget"
+                    f"bytes, a quarter of the {room} that may be used on a card; raise device_memory"
                 )
             device = self._devices[number % len(self._devices)]
             with on(device):

@@ -23,16 +23,17 @@ def is_interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
-def find_cards(device: str) -> tuple[torch.device, ...]:
+def find_cards(device: str, *, name: str = "device") -> tuple[torch.device, ...]:
     """The cards that kernels in Triton run on; none stands for the processor.
 
     device: "auto", "cpu", "cuda", "cuda:N", or several as "cuda:0,cuda:1"
+    name: of the setting, for errors
 
     "auto" says once why it takes the processor. Raises ConfigError for a card that is not there,
     MissingExtraError when there is one but no Triton.
     """
     if not isinstance(device, str):
-        raise ConfigError(f"device={device!r}; give auto, cpu, cuda or cuda:N as text")
+        raise ConfigError(f"{name}={device!r}; give auto, cpu, cuda or cuda:N as text")
     if device == "cpu":
         return ()
     if device == "auto":
@@ -40,25 +41,23 @@ def find_cards(device: str) -> tuple[torch.device, ...]:
             return (torch.device("cuda", torch.cuda.current_device()),)
         _say_why_processor()
         return ()
-    names = [name.strip() for name in device.split(",")]
-    if not all(name.partition(":")[0] == "cuda" for name in names):
+    cards = [card.strip() for card in device.split(",")]
+    if not all(card.partition(":")[0] == "cuda" for card in cards):
         raise ConfigError(
-            f"device={device!r}; give auto, cpu, cuda or cuda:N, or cards as cuda:0,cuda:1"
+            f"{name}={device!r}; give auto, cpu, cuda or cuda:N, or cards as cuda:0,cuda:1"
         )
-    if len(set(names)) < len(names):
-        raise ConfigError(f"device={device!r} names a card twice; name each once")
+    if len(set(cards)) < len(cards):
+        raise ConfigError(f"{name}={device!r} names a card twice; name each once")
     if is_interpreted() and not torch.cuda.is_available():
         require("triton", extra="gpu")
         _say_interpreted()
-        return (torch.device("cpu"),) * len(names)
-    for name in names:
-        pick_device(name)
+        return (torch.device("cpu"),) * len(cards)
+    for card in cards:
+        pick_device(card, name=name)
     require("triton", extra="gpu")
-    cards = [torch.device(name) for name in names]
-    return tuple(
-        torch.device("cuda", torch.cuda.current_device()) if card.index is None else card
-        for card in cards
-    )
+    current = torch.device("cuda", torch.cuda.current_device())
+    picked = map(torch.device, cards)
+    return tuple(current if card.index is None else card for card in picked)
 
 
 @cache

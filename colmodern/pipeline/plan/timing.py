@@ -14,6 +14,7 @@ from colmodern.config.models import EvalConfig, PlaidIndexConfig
 from colmodern.encoder.encoder import Encoder
 from colmodern.index.exact import ExactIndex
 from colmodern.pipeline.plan.sample import Sample, Total
+from colmodern.pipeline.search_device import exact_device, plaid_on
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
 
@@ -51,7 +52,7 @@ def try_stages(
     asked = encoder.encode_queries(queries[:_TRIED_QUERIES])
     if not documents.n_tokens or not asked.n_tokens:
         return Tries(encode, 0.0, None, None)
-    index = ExactIndex(documents, device=encoder.device)
+    index = ExactIndex(documents, device=exact_device(config.index.device, encoder.device))
     index.search_batch(asked, 1)
     start = time.perf_counter()
     index.search_batch(asked, 1)
@@ -59,7 +60,8 @@ def try_stages(
     if not isinstance(config.index, PlaidIndexConfig):
         return Tries(encode, exact, None, None)
     progress.note("building two small indexes, for the time that they take")
-    built = [_build(config.index, documents, n, asked, config.search.k) for n in _BUILT_TOKENS]
+    settled = plaid_on(config.index, encoder.device)
+    built = [_build(settled, documents, n, asked, config.search.k) for n in _BUILT_TOKENS]
     (small, _), (large, searched) = built
     return Tries(encode, exact, (small, large), (searched, large[1]))
 
@@ -104,9 +106,10 @@ def _build(
                 codec=config.codec,
                 seed=config.seed,
                 max_ram=config.max_ram,
+                device=config.device,
             )
         )
-        index = PlaidIndex.load(Path(folder) / "index")
+        index = PlaidIndex.load(Path(folder) / "index", device=config.device)
         index.search(queries[0], k)  # what the first one compiles
         searched = _timed(lambda: index.search_batch(queries, k)) / len(queries)
     return (built, many.n_tokens), searched

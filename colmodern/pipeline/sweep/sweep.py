@@ -12,6 +12,7 @@ from colmodern.pipeline.evaluate import load
 from colmodern.pipeline.load_data import source_of
 from colmodern.pipeline.load_encoder import LoadedEncoders
 from colmodern.pipeline.run_folder import SWEEP_CONFIG, check_publishable
+from colmodern.pipeline.search_device import search_device
 from colmodern.pipeline.sweep.points import find_points
 from colmodern.pipeline.sweep.run import run_points
 from colmodern.pipeline.sweep.write import write_sweep
@@ -25,7 +26,9 @@ def check_sweeps(configs: Sequence[SweepConfig], encoders: LoadedEncoders) -> No
     """
     for config in configs:
         check_publishable(folder_of(config), config=SWEEP_CONFIG)
-        find_points(config, encoders.get(config.encoder))
+        encoder = encoders.get(config.encoder)
+        find_points(config, encoder)
+        search_device(config.index, encoder.device)
 
 
 def run_sweep(
@@ -57,6 +60,7 @@ def run_sweep(
             "revision": prepared.dataset.revision,
             "fingerprint": prepared.dataset.corpus.fingerprint,
         },
+        "search": {"device": search_device(config.index, prepared.encoder.device)},
     }
     folder = folder_of(config)
     write_sweep(folder, sweep, config, environment, progress)

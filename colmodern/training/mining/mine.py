@@ -25,6 +25,7 @@ from colmodern.pipeline.environment import describe_environment
 from colmodern.pipeline.index_stage import build_once, search_index
 from colmodern.pipeline.load_data import resolve_dataset
 from colmodern.pipeline.load_encoder import encoder_from_config
+from colmodern.pipeline.search_device import exact_device, plaid_on
 from colmodern.progress import Progress, Silent
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.training.mining.collection import open_collection
@@ -138,14 +139,16 @@ def _find(
     )
     found: Sequence[Sequence[ScoredDoc]]
     if isinstance(config.index, PlaidIndexConfig):
-        build_once(work / "index", documents, config.index, progress)
-        found, _ = search_index(work / "index", documents, queries, config.index, k, progress)
+        settled = plaid_on(config.index, encoder.device)
+        build_once(work / "index", documents, settled, progress)
+        found, _ = search_index(work / "index", documents, queries, settled, k, progress)
     else:
         index = ExactIndex(
             documents,
             documents.doc_ids,
             memory_budget=config.index.memory_budget,
-            device=encoder.device,
+            device=exact_device(config.index.device, encoder.device),
+            device_memory=config.index.device_memory,
         )
         found = index.search_batch(queries.to_memory(), k, progress=progress)
     drop_self = config.dataset and resolve_dataset(config.dataset).drop_self_matches

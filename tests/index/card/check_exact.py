@@ -52,15 +52,15 @@ def test_embeddings_that_do_not_fit_pass_through(caplog: pytest.LogCaptureFixtur
     given = documents("float16")
     expected = ExactIndex(given).search_batch(QUERIES, 6)
     for device in ("cuda", *several_cards()):
-        tight = ExactIndex(given, memory_budget=60_000, device=device)
+        tight = ExactIndex(given, device_memory=60_000, device=device)
         with caplog.at_level(logging.WARNING):
             for found, others in zip(tight.search_batch(QUERIES, 6), expected, strict=True):
                 assert_alike(found, others)
         assert "do not fit" in caplog.text
     with pytest.raises(
-        ResourceError, match=r"a document of .* tokens takes .* raise memory_budget"
+        ResourceError, match=r"a document of .* tokens takes .* raise device_memory"
     ):
-        ExactIndex(given, memory_budget=10_000, device="cuda").search(QUERIES[0], 6)
+        ExactIndex(given, device_memory=10_000, device="cuda").search(QUERIES[0], 6)
 
 
 @pytest.mark.slow

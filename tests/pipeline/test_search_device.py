@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from checks import INTERPRETED, ON_CARD, checks_in, run_checks
+from pipeline.test_evaluate import run
+
+from colmodern.config.models import ExactIndexConfig, PlaidIndexConfig
+from colmodern.errors import ConfigError
+from colmodern.pipeline import search_device as module
+from colmodern.pipeline.search_device import plaid_on, search_device
+
+CHECKS = checks_in(Path(__file__).parent / "card")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", CHECKS, ids=lambda path: path.stem)
+def test_evaluations_on_a_card_in_the_interpreter(path: Path) -> None:
+    run_checks(path, INTERPRETED)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("path", CHECKS, ids=lambda path: path.stem)
+def test_evaluations_on_a_card(path: Path) -> None:
+    run_checks(path, ON_CARD)
+
+
+@pytest.fixture
+def no_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+
+
+def test_auto_is_where_the_encoder_is() -> None:
+    assert search_device(ExactIndexConfig(), "cpu") == "cpu"
+    assert search_device(PlaidIndexConfig(), "cpu") == "cpu"
+    assert search_device(ExactIndexConfig(), "cuda:1") == "cuda:1"
+
+
+def test_auto_takes_the_card_for_an_index_only_with_its_kernels(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "find_spec", lambda name: object())
+    assert plaid_on(PlaidIndexConfig(), "cuda:1").device == "cuda:1"
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    module._say_why_processor.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        assert plaid_on(PlaidIndexConfig(nbits=2), "cuda:1") == PlaidIndexConfig(
+            nbits=2, device="cpu"
+        )
+    assert "index.device=auto: Triton is not installed" in caplog.text
+    assert "pip install 'colmodern[gpu]'" in caplog.text
+
+
+@pytest.mark.usefixtures("no_card")
+@pytest.mark.parametrize("kind", ["exact", "plaid"])
+@pytest.mark.parametrize("device", ["cuda", "cuda:0,cuda:1"])
+def test_a_card_that_is_not_there_is_refused_before_all_work(
+    eval_config: Callable[..., Path], tmp_path: Path, kind: str, device: str
+) -> None:
+    with pytest.raises(
+        ConfigError,
+        match=r"^index\.device='cuda.*torch sees no GPU here; use index\.device=cpu or auto$",
+    ):
+        run(eval_config(extra=f"index: {{kind: {kind}, device: '{device}'}}\n"))
+    assert not (tmp_path / "runs").exists()
