@@ -2,58 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
+from gpu_compressed import compressed_works
 from gpu_peers import Documents, peers
 from gpu_timing import Limits, card_ms, measure_limits, wall_ms
+from gpu_work import DIM, QUERY_TOKENS, TINY, Sizes, Work, ragged, unit
 
 from colmodern.index.card.replay import Replays
-from colmodern.kernels.cuda import compressed, launches
+from colmodern.kernels.cuda import launches
 from colmodern.kernels.cuda.assign import assign_centroids
 from colmodern.kernels.cuda.exact import score_documents
-from colmodern.ragged.embeddings import offsets_of
 
 Row = dict[str, Any]
-_DIM, _QUERY_TOKENS, _BYTES = 128, 32, 64
-_CHECKED = 1000  # documents of a scan
-
-
-class Sizes(NamedTuple):
-    """Of what is scored; a card's, and what the interpreter can do."""
-
-    many: int = 10_000
-    rerank: tuple[int, ...] = (100, 1000)
-    batch: int = 64
-    mean: int = 300  # tokens of a document
-    scanned: int = 100_000
-    candidates: int = 2000
-    centroids: int = 1 << 16
-    assigned: int = 1 << 17
-
-
-TINY = Sizes(12, (3,), 5, 40, 12, 6, 300, 200)
-
-
-class Work(NamedTuple):
-    """One kernel at one shape.
-
-    n_bytes, n_flops: that it cannot do without; tokens: of documents times queries, to divide by
-    """
-
-    name: str
-    shape: str
-    kernels: tuple[str, ...]  # whose launches it depends on
-    call: Callable[[], torch.Tensor]
-    n_bytes: float = 0.0
-    n_flops: float = 0.0
-    tokens: int = 0
-    peers: tuple[tuple[str, Callable[[], torch.Tensor]], ...] = ()
-    tolerance: float = 0.02
-    truth: Callable[[], torch.Tensor] | None = None
-    checked: int | None = None  # the first documents, which truth is of; None: all
 
 
 def measure_kernels(device: str, *, tune: bool) -> list[Row]:
@@ -101,37 +65,27 @@ def _measured(work: Work, limits: Limits) -> Iterator[Row]:
 
 def _works(device: torch.device, sizes: Sizes, is_card: bool) -> Iterator[Work]:
     yield from _exact(device, sizes, is_card)
-    yield from _compressed(device, sizes)
+    yield from compressed_works(device, sizes)
     yield _assign(device, sizes)
-
-
-def _unit(shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    values = torch.randn(shape, device=device)
-    return (values / values.norm(dim=-1, keepdim=True)).to(dtype)
-
-
-def _offsets(n: int, mean: int, device: torch.device) -> torch.Tensor:
-    lengths = np.random.default_rng(0).integers(mean * 2 // 3, mean * 4 // 3 + 1, n)
-    return torch.from_numpy(offsets_of(lengths)).to(device)
 
 
 def _exact(device: torch.device, sizes: Sizes, is_card: bool) -> Iterator[Work]:
     # the interpreter has no bfloat16
     dtypes = [torch.bfloat16 if is_card else torch.float16, torch.float32, torch.int8]
     for n in (sizes.many, *sizes.rerank):
-        offsets = _offsets(n, sizes.mean, device)
+        offsets = ragged(n, sizes.mean, device)
         n_tokens = int(offsets[-1])
         for dtype in dtypes if n == sizes.many else dtypes[:1]:
             yield _one_query(n, n_tokens, offsets, dtype, device)
-    offsets = _offsets(sizes.many, sizes.mean, device)
-    documents = Documents(_unit((int(offsets[-1]), _DIM), device, dtypes[0]), offsets)
-    queries = _unit((sizes.batch, _QUERY_TOKENS, _DIM), device, dtypes[0])
+    offsets = ragged(sizes.many, sizes.mean, device)
+    documents = Documents(unit((int(offsets[-1]), DIM), device, dtypes[0]), offsets)
+    queries = unit((sizes.batch, QUERY_TOKENS, DIM), device, dtypes[0])
     yield Work(
         f"exact, {sizes.batch} queries",
-        f"{sizes.batch} x {_QUERY_TOKENS}, {sizes.many} x {sizes.mean}, {_name(dtypes[0])}",
+        f"{sizes.batch} x {QUERY_TOKENS}, {sizes.many} x {sizes.mean}, {_name(dtypes[0])}",
         ("maxsim_many",),
         lambda: score_documents(queries, None, documents.values, documents.offsets),
-        n_flops=2.0 * sizes.batch * _QUERY_TOKENS * _DIM * len(documents.values),
+        n_flops=2.0 * sizes.batch * QUERY_TOKENS * DIM * len(documents.values),
         tokens=len(documents.values) * sizes.batch,
         peers=peers(queries, documents),
         truth=lambda: documents.truth(queries),
@@ -142,12 +96,12 @@ def _one_query(
     n: int, n_tokens: int, offsets: torch.Tensor, dtype: torch.dtype, device: torch.device
 ) -> Work:
     is_bytes = dtype == torch.int8
-    given = _unit((n_tokens, _DIM), device, torch.float32)
+    given = unit((n_tokens, DIM), device, torch.float32)
     scales = given.abs().amax(dim=1) / 127 if is_bytes else None
     values = torch.round(given / scales[:, None]).to(dtype) if is_bytes else given.to(dtype)
     plain = values.float() * scales[:, None] if is_bytes else values
     documents = Documents(plain, offsets)
-    query = _unit((1, _QUERY_TOKENS, _DIM), device, torch.float16 if is_bytes else dtype)
+    query = unit((1, QUERY_TOKENS, DIM), device, torch.float16 if is_bytes else dtype)
     others = () if is_bytes or dtype == torch.float32 else peers(query, documents)
     kernel = "maxsim_few_float32" if dtype == torch.float32 else "maxsim_few"
 
@@ -163,7 +117,7 @@ def _one_query(
     )
     return Work(
         "exact, one query",
-        f"1 x {_QUERY_TOKENS}, {n} documents, {n_tokens} tokens, {_name(dtype)}",
+        f"1 x {QUERY_TOKENS}, {n} documents, {n_tokens} tokens, {_name(dtype)}",
         (kernel,),
         call,
         n_bytes=float(values.nbytes + (0 if scales is None else scales.nbytes)),
@@ -178,152 +132,11 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _compressed(device: torch.device, sizes: Sizes) -> Iterator[Work]:
-    offsets = _offsets(sizes.scanned, sizes.mean, device)
-    n_tokens = int(offsets[-1])
-
-    def random(high: int, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-        return torch.randint(0, high, shape, device=device, dtype=dtype)
-
-    tokens = compressed.Tokens(
-        offsets,
-        random(sizes.centroids, (n_tokens,), torch.int32),
-        random(256, (n_tokens,), torch.uint8),
-        random(256, (n_tokens, _BYTES), torch.uint8),
-    )
-    centroids = (random(255, (sizes.centroids, _DIM), torch.int32) - 127).to(torch.int8)
-    scales = torch.full((sizes.centroids,), 1 / (73 * _DIM**0.5), device=device)
-    step = torch.full((1,), 0.3 / 255, device=device)
-    levels = torch.linspace(-1, 1, 256, device=device)[
-        torch.randint(0, 256, (1, 256, 2), device=device)
-    ]
-    codebook = compressed.Codebook(levels.half(), torch.full((_DIM,), 0.15, device=device))
-    for n in (1, 8):
-        queries = _unit((n, _QUERY_TOKENS, _DIM), device, torch.float32)
-        constants = torch.zeros(n, device=device)
-        table, lows, highs = compressed.centroid_table(queries, centroids, scales)
-        as_bytes = compressed.table_to_bytes(table, lows, highs, _QUERY_TOKENS)
-        shape = f"{n} x {_QUERY_TOKENS}, {sizes.centroids} centroids"
-        yield Work(
-            "centroid table", shape, ("centroid_table",),
-            lambda queries=queries: compressed.centroid_table(queries, centroids, scales)[0],
-            n_bytes=float(centroids.nbytes + table.nbytes),
-        )  # fmt: skip
-        yield Work(
-            "table to bytes", shape, ("table_to_bytes",),
-            lambda t=table, lo=lows, hi=highs: compressed.table_to_bytes(t, lo, hi, _QUERY_TOKENS).values,
-            n_bytes=float(table.nbytes + as_bytes.values.nbytes),
-        )  # fmt: skip
-        yield Work(
-            "scan of codes", f"{shape}, {sizes.scanned} documents", ("scan_codes",),
-            lambda b=as_bytes, c=constants: compressed.scan_codes(None, tokens, b, c, _QUERY_TOKENS),
-            n_bytes=float(tokens.codes.nbytes), tokens=n_tokens * n, checked=_CHECKED,
-            truth=lambda t=table, n=n: _truth_of_codes(tokens, t, n), tolerance=0.2,
-        )  # fmt: skip
-        own = random(sizes.scanned, (n, sizes.candidates), torch.int32)
-        lengths = offsets[1:] - offsets[:-1]
-        yield Work(
-            "compressed tokens, each query's own",
-            f"{n} x {_QUERY_TOKENS}, {sizes.candidates} documents, 4 bits", ("score_tokens",),
-            lambda q=queries, o=own, t=table, c=constants: compressed.score_tokens(
-                q, o, tokens, t, codebook, step, c
-            ),
-            tokens=int(lengths[own.long()].sum()), tolerance=0.05,
-            truth=lambda q=queries, o=own: _truth_of_tokens(q, o, tokens, centroids, scales, codebook, step),
-            peers=peers_of_residuals(queries, tokens, centroids, sizes) if n == 1 else (),
-        )  # fmt: skip
-        if n == 1:
-            yield _from_host(queries, own, tokens, table, codebook, step, constants)
-        shared = own[0].contiguous()
-        yield Work(
-            "compressed tokens, shared",
-            f"{n} x {_QUERY_TOKENS}, {sizes.candidates} documents, 4 bits", ("score_tokens_shared",),
-            lambda q=queries, o=shared, t=table, c=constants: compressed.score_tokens(
-                q, o, tokens, t, codebook, step, c
-            ),
-            tokens=int(lengths[shared.long()].sum()) * n, tolerance=0.05,
-            truth=lambda q=queries, o=shared: _truth_of_tokens(
-                q, o.expand(len(q), -1), tokens, centroids, scales, codebook, step
-            ),
-        )  # fmt: skip
-
-
-def _from_host(
-    queries: torch.Tensor,
-    own: torch.Tensor,
-    tokens: compressed.Tokens,
-    table: torch.Tensor,
-    codebook: compressed.Codebook,
-    step: torch.Tensor,
-    constants: torch.Tensor,
-) -> Work:
-    """Residuals of a corpus that is larger than the card: read through the bus by the kernel."""
-    residuals = tokens.residuals.cpu()
-    on_host = residuals.pin_memory() if torch.cuda.is_available() else residuals
-    parts = tokens._replace(residuals=on_host)
-    arguments = (table, codebook, step, constants)
-    lengths = tokens.doc_offsets[1:] - tokens.doc_offsets[:-1]
-    return Work(
-        "compressed tokens, residuals in pinned memory",
-        f"1 x {_QUERY_TOKENS}, {own.shape[1]} documents, 4 bits",
-        (),
-        lambda: compressed.score_tokens(queries, own, parts, *arguments),
-        tokens=int(lengths[own.long()].sum()),
-        tolerance=1e-3,
-        truth=lambda: compressed.score_tokens(queries, own, tokens, *arguments),
-    )
-
-
-def _truth_of_codes(tokens: compressed.Tokens, table: torch.Tensor, n: int) -> torch.Tensor:
-    """Scores of the first documents, from the table that bytes are made of."""
-    offsets = tokens.doc_offsets[: _CHECKED + 1]
-    rows = table[tokens.codes[: int(offsets[-1])].long()].float()
-    # a row of the table is what a token has in common with each query token
-    one = torch.eye(_QUERY_TOKENS, device=table.device)[None]
-    parts = rows.reshape(len(rows), n, _QUERY_TOKENS).unbind(dim=1)
-    return torch.cat([Documents(part, offsets).truth(one) for part in parts])
-
-
-def _truth_of_tokens(
-    queries: torch.Tensor,
-    docs: torch.Tensor,
-    tokens: compressed.Tokens,
-    centroids: torch.Tensor,
-    scales: torch.Tensor,
-    codebook: compressed.Codebook,
-    step: torch.Tensor,
-) -> torch.Tensor:
-    """Scores of each query's documents, all of them decoded in float32."""
-    out = []
-    for query, own in zip(queries, docs.long(), strict=True):
-        lengths = tokens.doc_offsets[own + 1] - tokens.doc_offsets[own]
-        offsets = torch.zeros(len(own) + 1, dtype=torch.int64, device=own.device)
-        torch.cumsum(lengths, 0, out=offsets[1:])
-        places = torch.arange(int(offsets[-1]), device=own.device)
-        places += torch.repeat_interleave(tokens.doc_offsets[own] - offsets[:-1], lengths)
-        codes = tokens.codes[places].long()
-        directions = codebook.entries[0].float()[tokens.residuals[places].long()]
-        decoded = directions.reshape(len(places), -1) * codebook.scales
-        decoded *= tokens.gains[places, None].float() * step
-        decoded += centroids[codes].float() * scales[codes, None]
-        out.append(Documents(decoded, offsets).truth(query[None])[0])
-    return torch.stack(out)
-
-
-def peers_of_residuals(
-    queries: torch.Tensor, tokens: compressed.Tokens, centroids: torch.Tensor, sizes: Sizes
-) -> tuple[tuple[str, Callable[[], torch.Tensor]], ...]:
-    """late-interaction-kernels on as many documents; one after another, as it takes them."""
-    from gpu_peers import residual_peer
-
-    return residual_peer(queries, tokens, centroids, sizes.candidates)
-
-
 def _assign(device: torch.device, sizes: Sizes) -> Work:
     rng = np.random.default_rng(0)
     n = sizes.assigned
-    values = rng.normal(size=(n, _DIM)).astype(np.float32)
-    rows = rng.integers(-127, 128, (sizes.centroids // 4, _DIM)).astype(np.int8)
+    values = rng.normal(size=(n, DIM)).astype(np.float32)
+    rows = rng.integers(-127, 128, (sizes.centroids // 4, DIM)).astype(np.int8)
     centroids = torch.from_numpy(rows).to(device)
     scales = torch.full((len(rows),), 0.01, device=device)
     half_norms = (centroids.float() * scales[:, None]).square().sum(dim=1) / 2
@@ -350,7 +163,7 @@ def _assign(device: torch.device, sizes: Sizes) -> Work:
         f"{n} tokens, {len(rows)} centroids",
         ("assign_tiles",),
         call,
-        n_flops=2.0 * n * len(rows) * _DIM,
+        n_flops=2.0 * n * len(rows) * DIM,
         truth=truth,
         tolerance=0.5,
     )

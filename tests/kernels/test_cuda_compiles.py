@@ -43,6 +43,7 @@ _PROGRAMS: dict[str, tuple[str, str, dict[str, str]]] = {
     "scan_codes": ("compressed", "scan_codes", {"table": "*u8"}),
     "score_tokens": ("compressed", "score_tokens", {}),
     "score_tokens_shared": ("compressed", "score_tokens", {}),
+    "score_wanted": ("compressed", "score_wanted", {"wanted": "*i64"}),
     "score_decoded": ("compressed", "score_decoded", {**_FLOAT32, "codebook": "*fp32"}),
     "assign_tiles": ("assign", "assign_tiles", {"codes": "*i32"}),
 }
@@ -117,14 +118,14 @@ def test_all_launches_compile(name: str) -> None:
 @pytest.mark.parametrize(("nbits", "span"), [(1, 8), (2, 4), (8, 1)])
 def test_other_codebooks_compile(nbits: int, span: int) -> None:
     n_bytes = 128 * nbits // 8
-    for name in ("score_tokens", "score_tokens_shared", "score_decoded"):
+    for name in ("score_tokens", "score_tokens_shared", "score_wanted", "score_decoded"):
         shape = {"BYTES": n_bytes, "PADDED": n_bytes, "SPAN": span, "SHARED": False}
         build(name, LAUNCHES[name][0], 32, 90, **shape)
 
 
 def test_matrix_units_do_the_products() -> None:
     """Hopper's own instructions; a slower path would be silent."""
-    for name in ("maxsim_few", "maxsim_many", "score_tokens", "assign_tiles"):
+    for name in ("maxsim_few", "maxsim_many", "score_tokens", "score_wanted", "assign_tiles"):
         assert "wgmma" in build(name, LAUNCHES[name][0], 32, 90).asm["ptx"], name
     assert set(_PROGRAMS) == set(LAUNCHES)
 

@@ -126,7 +126,9 @@ class CardSearch:
         """Queries at a time: their scores fit the card, their tables half of its cache."""
         corpus = self.corpora[number]
         n_centroids = len(corpus.centroids)
-        by_memory = self._room[number] // (32 * n_open + 4 * n_centroids * lanes + (1 << 16))
+        by_memory = self._room[number] // (
+            32 * n_open + 4 * corpus.n_docs + 4 * n_centroids * lanes + (1 << 16)
+        )
         by_cache = cache_bytes(corpus.device) // 2 // (n_centroids * lanes)
         return max(1, min(_MOST_QUERIES, by_memory, max(4, by_cache)))
 

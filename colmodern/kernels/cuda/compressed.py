@@ -16,6 +16,9 @@ from colmodern.kernels.cuda.runtime import power_of_two
 
 _SCANNED_TOKENS = 1024  # of a program, about
 _SCORED_TOKENS = 256
+# queries with documents of their own that are decoded for several of them: of fewer, hardly two
+# want the same document (experiments/LOG.md has the counts); of more, a bit each has no room
+FEWEST_SHARED, MOST_SHARED = 8, 64
 
 
 class Codebook(NamedTuple):
@@ -184,8 +187,11 @@ def score_tokens(
     """MaxSim with decoded tokens: centroids from the table, residuals in float16, plus a constant.
 
     queries: (n_queries, n_lanes, dim) float32; table: as centroid_table returns it
-    docs: None: all; (n,) int32 rows of documents for all queries; (n_queries, n) for each its own
+    docs: None: all; (n,) int32 rows of documents for all queries; (n_queries, n) for each its own,
+    none twice
     codebook: entries in float16; gain_step: (1,) float32
+
+    A document is decoded once for several of the queries that want it, where there are many.
 
     Returns (n_queries, n) float32.
     """
@@ -193,10 +199,63 @@ def score_tokens(
 
     if codebook.scales is not None:
         queries = queries * codebook.scales
-    name = "score_tokens" if docs is not None and docs.dim() == 2 else "score_tokens_shared"
     blocks = blocks_of(len(queries), queries.shape[1])
     arguments = (table, codebook.entries, blocks.spread(constants), gain_step)
-    return _score(kernel, name, blocks, queries.half(), docs, tokens, arguments, codebook)
+    if docs is None or docs.dim() == 1:
+        name = "score_tokens_shared"
+        return _score(kernel, name, blocks, queries.half(), docs, tokens, arguments, codebook)
+    tile = blocks.tile(launch_of("score_wanted", queries.device).rows)
+    if FEWEST_SHARED <= blocks.n <= MOST_SHARED and tile > 1 and docs.numel():
+        return _score_wanted(queries.half(), docs, tokens, arguments, codebook, tile)
+    return _score(kernel, "score_tokens", blocks, queries.half(), docs, tokens, arguments, codebook)
+
+
+def _score_wanted(
+    queries: torch.Tensor,
+    docs: torch.Tensor,
+    tokens: Tokens,
+    arguments: tuple[torch.Tensor, ...],
+    codebook: Codebook,
+    tile: int,
+) -> torch.Tensor:
+    """score_tokens of each query's own documents, decoded once for up to ``tile`` queries."""
+    from colmodern.kernels.cuda.programs.compressed import score_wanted as kernel
+
+    device, n_docs, rows = queries.device, len(tokens.doc_offsets) - 1, docs.long()
+    bits = torch.ones((), dtype=torch.int64, device=device) << torch.arange(
+        len(queries), device=device
+    )
+    # no document twice for a query, so that adding bits sets them
+    wanted = torch.zeros(n_docs, dtype=torch.int64, device=device)
+    wanted.index_add_(0, rows.reshape(-1), bits.repeat_interleave(docs.shape[1]))
+    out = torch.empty((len(queries), n_docs), device=device)
+    launch = launch_of("score_wanted", device)
+    n_bytes, span = tokens.residuals.shape[1], codebook.entries.shape[2]
+    kernel[(docs.numel(),)](
+        queries.contiguous(),
+        docs.contiguous(),
+        wanted,
+        tokens.doc_offsets,
+        tokens.codes,
+        tokens.gains,
+        tokens.residuals,
+        *arguments,
+        out,
+        docs.shape[1],
+        len(queries),
+        n_docs,
+        DIM=queries.shape[2],
+        LANES=queries.shape[1],
+        QUERIES=tile,
+        BLOCK=launch.block,
+        MASK=tokens.mask,
+        BYTES=n_bytes,
+        PADDED=power_of_two(n_bytes, least=max(1, 16 // span)),
+        SPAN=span,
+        SHARED=codebook.scales is not None,
+        **launch.options,
+    )
+    return out.gather(1, rows)
 
 
 def score_decoded(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from colmodern import PlaidIndex, TokenEmbeddings
 from colmodern.errors import InputError, ResourceError
 from colmodern.index.card import plaid as card_plaid
 from colmodern.index.card import stages
+from colmodern.kernels.cuda import compressed
 
 N = 64  # few: every document costs the interpreter milliseconds
 DOCUMENTS = corpus(lengths_like_passages(N), 48)
@@ -51,6 +53,24 @@ def test_a_card_finds_what_the_processor_finds(path: Path) -> None:
         for doc in some:
             assert doc.score == pytest.approx(exact[doc.doc_id], abs=TOLERANCE)
     assert_alike(on_card.search(QUERIES[2], 5, **THREE_STAGES), found[2])
+
+
+def test_a_batch_that_shares_decoded_documents_finds_what_single_queries_find(
+    four_bits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index, shared = PlaidIndex.load(four_bits, device="cuda"), compressed._score_wanted
+    batches: list[int] = []
+
+    def score(queries: torch.Tensor, *rest: Any) -> torch.Tensor:
+        batches.append(len(queries))
+        return shared(queries, *rest)
+
+    monkeypatch.setattr(compressed, "_score_wanted", score)
+    queries = corpus([3, 9, 16, 1, 12, 5, 7, 2], 48, seed=3)
+    found = index.search_batch(queries, 3, **THREE_STAGES)
+    for query, some in zip(queries, found, strict=True):
+        assert_alike(index.search(query, 3, **THREE_STAGES), some)
+    assert batches == [8]
 
 
 @pytest.mark.slow

@@ -135,6 +135,48 @@ def test_compressed_tokens(
         np.testing.assert_allclose(found.cpu(), expected, 0, 2e-5)
 
 
+@pytest.mark.parametrize(
+    ("n_queries", "lanes", "nbits", "dim"),
+    [
+        (9, 32, 4, 48),
+        (64, 16, 2, 48),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in ((8, 32, 8, 64), (8, 16, 1, 96), (12, 32, 4, 128), (9, 128, 4, 64))
+        ),
+    ],
+)
+def test_documents_that_several_queries_want(
+    n_queries: int, lanes: int, nbits: int, dim: int
+) -> None:
+    """Each query's own ones; all want the first three, and one the last."""
+    rng = np.random.default_rng(dim)
+    inputs = compressed_inputs(dim, nbits, dim + nbits, is_shared=nbits == 4)
+    lengths = rng.integers(0, lanes + 1, n_queries).tolist()
+    queries = padded(rng, [lanes, *lengths[1:]], lanes, dim)
+    constants = rng.normal(size=n_queries).astype(np.float32)
+    others = rng.integers(3, 6, (n_queries, 1))
+    others[5] = 6
+    own = np.concatenate([np.tile([2, 0, 1], (n_queries, 1)), others], axis=1)
+    docs = rng.permuted(own, axis=1).astype(np.int32)
+    table = reference_cuda.centroid_table(queries, inputs["centroids"], inputs["centroid_scales"])[
+        0
+    ]
+    rest = (inputs["gain_step"], constants)
+    found = compressed.score_tokens(
+        card(queries),
+        card(docs),
+        tokens_on_card(inputs["tokens"]),
+        card(table),
+        codebook_on_card(inputs["codebook"], is_half=True),
+        *map(card, rest),
+    )
+    expected = reference_cuda.score_tokens(
+        queries, docs, inputs["tokens"], table, inputs["codebook"], *rest
+    )
+    np.testing.assert_allclose(found.cpu(), expected, 0, ROUNDED)
+
+
 def test_no_documents() -> None:
     inputs = compressed_inputs(48, 4, 0, is_shared=True)
     none = np.empty(0, np.int32)

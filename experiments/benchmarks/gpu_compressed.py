@@ -1,0 +1,223 @@
+"""The kernels of compressed tokens: tables, scans, decoding for one query and for several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from gpu_peers import Documents, residual_peer
+from gpu_work import DIM, QUERY_TOKENS, Sizes, Work, ragged, unit
+
+from colmodern.kernels.cuda import compressed
+
+_BYTES = 64
+_CHECKED = 1000  # documents of a scan
+_QUERIES = (1, 8)
+
+
+class Stored(NamedTuple):
+    """A made-up corpus of compressed tokens at 4 bits."""
+
+    tokens: compressed.Tokens
+    centroids: torch.Tensor
+    scales: torch.Tensor
+    codebook: compressed.Codebook
+    step: torch.Tensor
+
+
+class Asked(NamedTuple):
+    """Queries, and what is made of them first; table: float16."""
+
+    queries: torch.Tensor
+    constants: torch.Tensor
+    table: torch.Tensor
+    lows: torch.Tensor
+    highs: torch.Tensor
+
+    def score(self, docs: torch.Tensor, stored: Stored) -> torch.Tensor:
+        """Of documents for all queries, (n,), or of each query's own, (n_queries, n)."""
+        rest = (self.table, stored.codebook, stored.step, self.constants)
+        return compressed.score_tokens(self.queries, docs, stored.tokens, *rest)
+
+
+def compressed_works(device: torch.device, sizes: Sizes) -> Iterator[Work]:
+    """All of them, for one query and for several."""
+    stored = _stored(device, sizes)
+    for n in _QUERIES:
+        queries = unit((n, QUERY_TOKENS, DIM), device, torch.float32)
+        made = compressed.centroid_table(queries, stored.centroids, stored.scales)
+        asked = Asked(queries, torch.zeros(n, device=device), *made)
+        yield from _tables(asked, stored, sizes)
+        # several queries: once with hardly a document in common, once as queries of one collection
+        for pool in (sizes.scanned, sizes.scanned // 8)[: 1 if n == 1 else 2]:
+            own = _drawn(n, sizes.candidates, pool, device)
+            yield _own(asked, own, stored, sizes)
+        if n == 1:
+            yield _from_host(asked, own, stored)
+        yield _shared(asked, own[0].contiguous(), stored)
+
+
+def _stored(device: torch.device, sizes: Sizes) -> Stored:
+    offsets = ragged(sizes.scanned, sizes.mean, device)
+    n_tokens = int(offsets[-1])
+
+    def random(high: int, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        return torch.randint(0, high, shape, device=device, dtype=dtype)
+
+    levels = torch.linspace(-1, 1, 256, device=device)[
+        torch.randint(0, 256, (1, 256, 2), device=device)
+    ]
+    return Stored(
+        compressed.Tokens(
+            offsets,
+            random(sizes.centroids, (n_tokens,), torch.int32),
+            random(256, (n_tokens,), torch.uint8),
+            random(256, (n_tokens, _BYTES), torch.uint8),
+        ),
+        (random(255, (sizes.centroids, DIM), torch.int32) - 127).to(torch.int8),
+        torch.full((sizes.centroids,), 1 / (73 * DIM**0.5), device=device),
+        compressed.Codebook(levels.half(), torch.full((DIM,), 0.15, device=device)),
+        torch.full((1,), 0.3 / 255, device=device),
+    )
+
+
+def _tables(asked: Asked, stored: Stored, sizes: Sizes) -> Iterator[Work]:
+    queries, constants, table, lows, highs = asked
+    as_bytes = compressed.table_to_bytes(table, lows, highs, QUERY_TOKENS)
+    shape = f"{len(queries)} x {QUERY_TOKENS}, {sizes.centroids} centroids"
+    codes, n_tokens = stored.tokens.codes, len(stored.tokens.codes)
+    yield Work(
+        "centroid table",
+        shape,
+        ("centroid_table",),
+        lambda: compressed.centroid_table(queries, stored.centroids, stored.scales)[0],
+        n_bytes=float(stored.centroids.nbytes + table.nbytes),
+    )
+    yield Work(
+        "table to bytes",
+        shape,
+        ("table_to_bytes",),
+        lambda: compressed.table_to_bytes(table, lows, highs, QUERY_TOKENS).values,
+        n_bytes=float(table.nbytes + as_bytes.values.nbytes),
+    )
+    yield Work(
+        "scan of codes",
+        f"{shape}, {sizes.scanned} documents",
+        ("scan_codes",),
+        lambda: compressed.scan_codes(None, stored.tokens, as_bytes, constants, QUERY_TOKENS),
+        n_bytes=float(codes.nbytes),
+        tokens=n_tokens * len(queries),
+        checked=_CHECKED,
+        truth=lambda: _truth_of_codes(stored.tokens, table, len(queries)),
+        tolerance=0.2,
+    )
+
+
+def _own(asked: Asked, own: torch.Tensor, stored: Stored, sizes: Sizes) -> Work:
+    """Each query's own documents, and the same without sharing what is decoded."""
+    n = len(own)
+    wanted = own.numel() / len(own.unique())
+
+    def call() -> torch.Tensor:
+        return asked.score(own, stored)
+
+    others = (("colmodern, decoded for each", _decoded_for_each(call)),)
+    tokens = (stored.tokens, stored.centroids)
+    return Work(
+        "compressed tokens, each query's own",
+        f"{n} x {QUERY_TOKENS}, {own.shape[1]} documents, wanted by {wanted:.1f}, 4 bits",
+        ("score_tokens",) if n == 1 else ("score_wanted",),
+        call,
+        tokens=_n_tokens(own, stored),
+        tolerance=0.05,
+        truth=lambda: _truth_of_tokens(asked.queries, own, stored),
+        # late-interaction-kernels on as many documents; one after another, as it takes them
+        peers=residual_peer(asked.queries, *tokens, sizes.candidates) if n == 1 else others,
+    )
+
+
+def _shared(asked: Asked, docs: torch.Tensor, stored: Stored) -> Work:
+    """The same documents for all queries."""
+    n = len(asked.queries)
+    return Work(
+        "compressed tokens, shared",
+        f"{n} x {QUERY_TOKENS}, {len(docs)} documents, 4 bits",
+        ("score_tokens_shared",),
+        lambda: asked.score(docs, stored),
+        tokens=_n_tokens(docs, stored) * n,
+        tolerance=0.05,
+        truth=lambda: _truth_of_tokens(asked.queries, docs.expand(n, -1), stored),
+    )
+
+
+def _from_host(asked: Asked, own: torch.Tensor, stored: Stored) -> Work:
+    """Residuals of a corpus that is larger than the card: read through the bus by the kernel."""
+    residuals = stored.tokens.residuals.cpu()
+    on_host = residuals.pin_memory() if torch.cuda.is_available() else residuals
+    elsewhere = stored._replace(tokens=stored.tokens._replace(residuals=on_host))
+    return Work(
+        "compressed tokens, residuals in pinned memory",
+        f"1 x {QUERY_TOKENS}, {own.shape[1]} documents, 4 bits",
+        (),
+        lambda: asked.score(own, elsewhere),
+        tokens=_n_tokens(own, stored),
+        tolerance=1e-3,
+        truth=lambda: asked.score(own, stored),
+    )
+
+
+def _drawn(n: int, n_docs: int, pool: int, device: torch.device) -> torch.Tensor:
+    """(n, n_docs) int32: different documents for each query, out of the first ``pool``."""
+    drawn = torch.rand((n, max(pool, n_docs)), device=device).topk(n_docs, dim=1)
+    return drawn.indices.int()
+
+
+def _n_tokens(docs: torch.Tensor, stored: Stored) -> int:
+    lengths = stored.tokens.doc_offsets[1:] - stored.tokens.doc_offsets[:-1]
+    return int(lengths[docs.long()].sum())
+
+
+def _decoded_for_each(call: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
+    def apart() -> torch.Tensor:
+        fewest = compressed.FEWEST_SHARED
+        compressed.FEWEST_SHARED = compressed.MOST_SHARED + 1
+        try:
+            return call()
+        finally:
+            compressed.FEWEST_SHARED = fewest
+
+    return apart
+
+
+def _truth_of_codes(tokens: compressed.Tokens, table: torch.Tensor, n: int) -> torch.Tensor:
+    """Scores of the first documents, from the table that bytes are made of."""
+    offsets = tokens.doc_offsets[: _CHECKED + 1]
+    rows = table[tokens.codes[: int(offsets[-1])].long()].float()
+    # a row of the table is what a token has in common with each query token
+    one = torch.eye(QUERY_TOKENS, device=table.device)[None]
+    parts = rows.reshape(len(rows), n, QUERY_TOKENS).unbind(dim=1)
+    return torch.cat([Documents(part, offsets).truth(one) for part in parts])
+
+
+def _truth_of_tokens(
+    queries: torch.Tensor,
+    docs: torch.Tensor,
+    stored: Stored,
+) -> torch.Tensor:
+    """Scores of each query's documents, all of them decoded in float32."""
+    tokens, centroids, scales, codebook, step = stored
+    out = []
+    for query, own in zip(queries, docs.long(), strict=True):
+        lengths = tokens.doc_offsets[own + 1] - tokens.doc_offsets[own]
+        offsets = torch.zeros(len(own) + 1, dtype=torch.int64, device=own.device)
+        torch.cumsum(lengths, 0, out=offsets[1:])
+        places = torch.arange(int(offsets[-1]), device=own.device)
+        places += torch.repeat_interleave(tokens.doc_offsets[own] - offsets[:-1], lengths)
+        codes = tokens.codes[places].long()
+        directions = codebook.entries[0].float()[tokens.residuals[places].long()]
+        decoded = directions.reshape(len(places), -1) * codebook.scales
+        decoded *= tokens.gains[places, None].float() * step
+        decoded += centroids[codes].float() * scales[codes, None]
+        out.append(Documents(decoded, offsets).truth(query[None])[0])
+    return torch.stack(out)
