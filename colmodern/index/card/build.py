@@ -12,7 +12,7 @@ import torch
 
 from colmodern.codecs.centroids import Centroids, Floats, Ints, quantize
 from colmodern.codecs.codec import Codec
-from colmodern.index.card.memory import on
+from colmodern.index.card.memory import naming_memory, on
 from colmodern.kernels.cuda.assign import assign_centroids
 from colmodern.kernels.cuda.runtime import is_interpreted
 
@@ -39,7 +39,12 @@ class CardCentroids(Centroids):
         self, values: Floats, order: Ints, offsets: Ints, firsts: Ints, lasts: Ints, codes: Ints
     ) -> None:
         """The same on the card."""
-        with on(self.device), _interpreter if is_interpreted() else nullcontext():
+        cure = "free some, lower max_ram"
+        with (
+            naming_memory("the centroids of tokens", cure),
+            on(self.device),
+            _interpreter if is_interpreted() else nullcontext(),
+        ):
             rows, scales, half_norms = self._tensors
             parts = (rows, self.sums, scales, half_norms)
             assign_centroids(values, order, offsets, firsts, lasts, *parts, codes)

@@ -62,6 +62,7 @@ class CardExact:
         self._streams = [_new_stream(device) for device in devices]
         self._lock = Lock()
         self._staying: list[_Piece] | None = None
+        self._is_too_small = False
         self._room = [free_bytes(device) // 4 for device in devices]  # for scores
 
     def search(self, queries: TokenEmbeddings, k: int) -> Iterator[tuple[int, list[Found]]]:
@@ -72,8 +73,7 @@ class CardExact:
         with self._lock:
             groups, n = by_lanes(list(queries)), len(queries)
             if self._staying is None and self._fits():
-                self._staying = list(self._stay())
-                self._room = [free_bytes(device) // 2 for device in self._devices]
+                self._staying = self._stayed()
             if self._staying is not None:
                 started = [
                     self._start(number, piece, groups, k, is_single=n == 1)
@@ -93,7 +93,23 @@ class CardExact:
             for piece, part in waiting:
                 yield len(piece.offsets) - 1, collect(part, n, piece.first)
 
+    def _stayed(self) -> list[_Piece] | None:
+        """The cards with their documents; None, for good, where they turn out to have less room."""
+        try:
+            pieces = list(self._stay())
+        except torch.cuda.OutOfMemoryError as error:
+            _log.warning(
+                "a card is out of memory (%s): every search reads embeddings anew from the host",
+                error,
+            )
+            self._is_too_small = True
+            return None
+        self._room = [free_bytes(device) // 2 for device in self._devices]
+        return pieces
+
     def _fits(self) -> bool:
+        if self._is_too_small:
+            return False
         needed = self._embeddings.n_tokens * self._row_bytes + 12 * self._embeddings.n_docs
         each = needed // len(self._devices) + (1 << 20)
         room = min(budget(device, self._memory) for device in self._devices)

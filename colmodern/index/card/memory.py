@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import pairwise
 from typing import Any
 
@@ -35,6 +35,17 @@ def free_bytes(device: torch.device) -> int:
 def budget(device: torch.device, asked: int | None) -> int:
     """Bytes that may stay on the card: what was asked for, or most of what is free."""
     return int(_SHARE * free_bytes(device)) if asked is None else asked
+
+
+@contextmanager
+def naming_memory(what: str, cure: str) -> Iterator[None]:
+    """Raise ResourceError where a card runs out of memory; what: that it has none for."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise ResourceError(
+            f"the card has no memory left for {what} ({error}); {cure}, or give device=cpu"
+        ) from error
 
 
 def in_tiles(n: int, tile: int, work: Callable[[int, int], None]) -> int:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from colmodern.index.card.corpus import Corpus, upload
-from colmodern.index.card.memory import free_bytes, on, share_out, to_card
+from colmodern.index.card.memory import free_bytes, naming_memory, on, share_out, to_card
 from colmodern.index.card.queries import Found, Group, Started, by_lanes, collect, start_tiles
 from colmodern.index.card.replay import Replays
 from colmodern.index.card.stages import Plan, find
@@ -38,10 +38,12 @@ class CardSearch:
         self, view: View, devices: Sequence[torch.device], memory: int | None = None
     ) -> None:
         parts = share_out(_token_ends(view), len(devices))
-        self.corpora = [
-            upload(view, first, last, device, memory)
-            for device, (first, last) in zip(devices, parts, strict=True)
-        ]
+        cure = "free some, lower device_memory, so that residuals stay with the host"
+        with naming_memory("the index", cure):
+            self.corpora = [
+                upload(view, first, last, device, memory)
+                for device, (first, last) in zip(devices, parts, strict=True)
+            ]
         self._replays = [Replays(corpus.device) for corpus in self.corpora]
         self._room = [max(1, free_bytes(device) // 2) for device in devices]
         self._lock = Lock()

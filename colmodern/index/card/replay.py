@@ -59,8 +59,8 @@ class Replays:
         self, given: torch.Tensor, work: Callable[[torch.Tensor], torch.Tensor]
     ) -> _Recorded | None:
         on_card = given.to(self._device)
-        graph = torch.cuda.CUDAGraph()
         try:
+            graph = torch.cuda.CUDAGraph()
             # other threads may go on using the card meanwhile
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 found = work(on_card)

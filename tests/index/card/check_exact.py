@@ -89,6 +89,24 @@ def test_out_of_memory_halves_the_tile(monkeypatch: pytest.MonkeyPatch) -> None:
         assert_alike(some, others)
 
 
+def test_a_card_with_less_room_than_it_said_lets_documents_pass_through(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = documents("float32")[:5]
+    index, calls = ExactIndex(given, device="cuda"), []
+
+    def stay(self: object) -> None:
+        calls.append(1)
+        raise torch.cuda.OutOfMemoryError("injected")
+
+    monkeypatch.setattr(card_exact.CardExact, "_stay", stay)
+    expected = ExactIndex(given).search(QUERIES[3], 3)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            assert_alike(index.search(QUERIES[3], 3), expected)
+    assert len(calls) == caplog.text.count("out of memory (injected)") == 1
+
+
 def test_nothing_in_it() -> None:
     empty = TokenEmbeddings.from_list([], dim=48)
     assert ExactIndex(empty, device="cuda").search_batch(QUERIES, 3) == [[]] * 4

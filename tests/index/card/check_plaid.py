@@ -12,6 +12,7 @@ from index.plaid.corpora import corpus, decoded, lengths_like_passages, names, t
 
 from colmodern import PlaidIndex, TokenEmbeddings
 from colmodern.errors import InputError, ResourceError
+from colmodern.index.card import build as card_build
 from colmodern.index.card import plaid as card_plaid
 from colmodern.index.card import stages
 from colmodern.kernels.cuda import compressed
@@ -162,6 +163,24 @@ def test_out_of_memory_halves_the_tile_and_goes_on(
     fits = 0
     with pytest.raises(ResourceError, match="no memory left for one query"):
         index.search(QUERIES[4], 5)
+
+
+def test_an_index_and_a_build_that_find_no_memory_say_what_to_do(
+    four_bits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: object) -> None:
+        raise torch.cuda.OutOfMemoryError("injected")
+
+    monkeypatch.setattr(card_plaid, "upload", full)
+    with pytest.raises(
+        ResourceError, match=r"for the index \(injected\); free some, lower device_memory"
+    ):
+        PlaidIndex.load(four_bits, device="cuda").search(QUERIES[1], 5)
+    monkeypatch.setattr(card_build, "assign_centroids", full)
+    with pytest.raises(
+        ResourceError, match=r"\(injected\); free some, lower max_ram, or give device"
+    ):
+        PlaidIndex.build(DOCUMENTS, tmp_path / "i", names(N), device="cuda")
 
 
 @pytest.mark.parametrize("with_ids", [True, pytest.param(False, marks=pytest.mark.slow)])
