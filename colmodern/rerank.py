@@ -9,7 +9,7 @@ from typing import Any
 
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import InputError
-from colmodern.index.exact import ExactIndex
+from colmodern.index.exact import ExactIndex, Precision
 from colmodern.progress import Progress
 from colmodern.types import RankedDoc
 
@@ -20,11 +20,14 @@ class Reranker:
     """Orders documents by MaxSim with a query.
 
     model: an Encoder, or what Encoder.from_pretrained takes
+    precision: of the documents that are scored, as ExactIndex takes it
     options: further arguments of Encoder.from_pretrained, as ``document_length=8192`` or
     ``device="cuda"``, where documents are then also scored
     """
 
-    def __init__(self, model: Encoder | str | Path, **options: Any) -> None:
+    def __init__(
+        self, model: Encoder | str | Path, *, precision: Precision = "float32", **options: Any
+    ) -> None:
         if isinstance(model, Encoder) and options:
             raise InputError(
                 f"options {sorted(options)} come too late: model is an Encoder already"
@@ -32,6 +35,7 @@ class Reranker:
         self.encoder = (
             model if isinstance(model, Encoder) else Encoder.from_pretrained(model, **options)
         )
+        self.precision: Precision = precision
         self.facts: Counter[str] = Counter()  # of all documents so far, as TokenizedTexts.facts
 
     def rank(
@@ -74,7 +78,12 @@ class Reranker:
         ranked = []
         for query, pairs in enumerate(candidates):
             chosen = embeddings.select([places[text] for _, text in pairs])
-            index = ExactIndex(chosen, [doc_id for doc_id, _ in pairs], device=self.encoder.device)
+            index = ExactIndex(
+                chosen,
+                [doc_id for doc_id, _ in pairs],
+                device=self.encoder.device,
+                precision=self.precision,
+            )
             found = index.search(query_embeddings[query], k or max(1, len(pairs)))
             ranked.append(
                 [RankedDoc(doc_id, score, rank) for rank, (doc_id, score) in enumerate(found, 1)]

@@ -33,6 +33,16 @@ def test_texts_are_ranked_by_maxsim_with_positions_as_ids(ranker: Reranker) -> N
         assert hit.score == pytest.approx(truth[hit.doc_id], abs=SCORE_TOLERANCE["float32"])
 
 
+def test_int8_documents_have_nearly_the_same_scores(ranker: Reranker) -> None:
+    hits = Reranker(ranker.encoder, precision="int8").rank(QUERY, TEXTS)
+    truth = scores(ranker.encoder, QUERY, TEXTS)
+    n_tokens = len(ranker.encoder.encode_queries([QUERY])[0])
+    assert len(hits) == len(TEXTS)
+    for hit in hits:
+        assert hit.score != truth[hit.doc_id]
+        assert hit.score == pytest.approx(truth[hit.doc_id], abs=0.006 * n_tokens)
+
+
 def test_pairs_keep_their_ids_and_all_come_back_without_k(ranker: Reranker) -> None:
     hits = ranker.rank(QUERY, [(document["_id"], document["text"]) for document in CORPUS])
     assert sorted(hit.doc_id for hit in hits) == [document["_id"] for document in CORPUS]

@@ -176,6 +176,11 @@ class ExactIndexConfig(SettingsModel):
     """Every document is scored with its uncompressed embeddings."""
 
     kind: Literal["exact"] = Field("exact", description="MaxSim with every document")
+    precision: Literal["float32", "int8"] = Field(
+        "float32",
+        description="of the documents that are scored; int8: each token rounded to 255 steps of its "
+        "largest value, on the processor several times as fast",
+    )
     memory_budget: Size = Field(
         "1G", description="bytes in use at a time, as 512M or 2G; not where a card's kernels search"
     )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ import torch
 
 from colmodern.config.units import parse_bytes
 from colmodern.errors import InputError, MissingExtraError, ResourceError
-from colmodern.index.ranking import TopK, places_of
+from colmodern.index.ranking import Found, TopK, places_of
 from colmodern.kernels.cuda.runtime import find_cards
 from colmodern.kernels.device import pick_device
 from colmodern.kernels.exact import maxsim_scores
@@ -24,14 +24,16 @@ from colmodern.types import ScoredDoc
 
 if TYPE_CHECKING:
     from colmodern.index.card.exact import CardExact
+    from colmodern.index.exact_int8 import Int8Search
 
+Precision = Literal["float32", "int8"]
 _log = logging.getLogger(__name__)
 _QUERY_TOKENS_AT_ONCE = 1024  # wide enough for the matrix product to be the only cost
 _BYTES_PER_SCORE = 8  # a float32 score of a query and a document, and its copy while ranking
 
 
 class ExactIndex:
-    """Scores every document with every query, in chunks that keep to a memory budget.
+    """Scores every document with every query, in pieces that keep to a memory budget.
 
     embeddings: TokenEmbeddings in memory, or an EmbeddingStore that is mapped from disk
     doc_ids: (n_docs,) unique strings; default "0", "1", ...
@@ -39,9 +41,12 @@ class ExactIndex:
     device_memory: bytes, or text as "20G", that may stay on a card; default most of what is free
     device: "auto", "cpu", "cuda", "cuda:N", or cards that share the documents as "cuda:0,cuda:1";
     a card without Triton is used through torch, which is slower
+    precision: "float32" computes with the values as they are; "int8" with each token rounded to 255
+    steps of its largest value, which moves a score by about a thousandth a query token and is
+    two to five times as fast on the processor
 
-    Raises InputError when ids are missing or repeat, ResourceError when the budget is too
-    small for the longest document.
+    Raises InputError when ids are missing or repeat or precision is unknown, ResourceError when the
+    budget is too small for the longest document.
     """
 
     def __init__(
@@ -52,12 +57,16 @@ class ExactIndex:
         memory_budget: int | str = "1G",
         device: str = "cpu",
         device_memory: int | str | None = None,
+        precision: Precision = "float32",
     ) -> None:
         self.embeddings = embeddings
         self.doc_ids = (
             [str(i) for i in range(embeddings.n_docs)] if doc_ids is None else list(doc_ids)
         )
-        cards, self.device = _cards_of(device)
+        if precision not in get_args(Precision):
+            raise InputError(f"precision={precision!r}; choose one of {get_args(Precision)}")
+        self.precision = precision
+        cards, self.device = _cards_of(device, precision)
         self._memory = parse_bytes(memory_budget, name="memory_budget")
         room = None if device_memory is None else parse_bytes(device_memory, name="device_memory")
         if len(self.doc_ids) != embeddings.n_docs:
@@ -70,6 +79,7 @@ class ExactIndex:
         if len(set(self.doc_ids)) != len(self.doc_ids):
             raise InputError("doc_ids has repeated ids; make them unique")
         self._on_cards = self._with_cards(cards, room) if cards else None
+        self._int8: Int8Search | None = None
 
     @classmethod
     def load(
@@ -79,6 +89,7 @@ class ExactIndex:
         memory_budget: int | str = "1G",
         device: str = "cpu",
         device_memory: int | str | None = None,
+        precision: Precision = "float32",
     ) -> ExactIndex:
         """Open a folder of encoded shards without reading it.
 
@@ -91,6 +102,7 @@ class ExactIndex:
             memory_budget=memory_budget,
             device=device,
             device_memory=device_memory,
+            precision=precision,
         )
 
     def search(self, query: npt.NDArray[np.floating], k: int = 10) -> list[ScoredDoc]:
@@ -114,17 +126,32 @@ class ExactIndex:
         best = TopK(queries.n_docs, int(k), self.doc_ids)
         progress = progress or Silent()
         progress.start("search", self.embeddings.n_docs, unit="documents")
-        if self._on_cards is not None and queries.n_docs:
-            for n_docs, found in self._on_cards.search(queries, int(k)):
-                best.add_found(found)
+        if queries.n_docs:
+            for n_docs, found in self._pieces(queries, int(k), progress):
+                best.add(found)
                 progress.advance(n_docs)
-            progress.finish()
-            return best.results()
+        progress.finish()
+        return best.results()
+
+    def _pieces(
+        self, queries: TokenEmbeddings, k: int, progress: Progress
+    ) -> Iterator[tuple[int, list[Found]]]:
+        """How many documents were scored, and rows and scores of each query, the best k among them."""
+        if self._on_cards is not None:
+            yield from self._on_cards.search(queries, k)
+            return
+        scored = self._scores if self.precision == "float32" else self._with_int8(progress).search
+        for first, scores in scored(queries):
+            rows = np.arange(first, first + scores.shape[1])
+            yield len(rows), [(rows, some) for some in scores]
+
+    def _scores(self, queries: TokenEmbeddings) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+        """The first document of each piece, and (n_queries, n_docs) scores of its documents."""
         tile = max(1, min(_QUERY_TOKENS_AT_ONCE, queries.n_tokens))
         n_tokens = max(1, self._for_tokens // (self._bytes_per_token + 12 * tile))
         n_docs = max(1, self._memory // 8 // (_BYTES_PER_SCORE * queries.n_docs + 16))
         for first, documents in self.embeddings.chunks(n_tokens, n_docs):
-            best.add(
+            yield (
                 first,
                 maxsim_scores(
                     np.asarray(queries.values),
@@ -135,14 +162,21 @@ class ExactIndex:
                     max_similarities=self._similarities(documents.n_tokens),
                 ),
             )
-            progress.advance(documents.n_docs)
-        progress.finish()
-        return best.results()
 
     def _with_cards(self, cards: Sequence[torch.device], memory: int | None) -> CardExact:
         from colmodern.index.card.exact import CardExact
 
-        return CardExact(self.embeddings, places_of(self.doc_ids), cards, memory)
+        is_int8 = self.precision == "int8"
+        return CardExact(self.embeddings, places_of(self.doc_ids), cards, memory, is_int8=is_int8)
+
+    def _with_int8(self, progress: Progress | None = None) -> Int8Search:
+        from colmodern.index.exact_int8 import Int8Search
+        from colmodern.kernels.jit import tell_if_compiling
+
+        if self._int8 is None:
+            tell_if_compiling((progress or Silent()).note)
+            self._int8 = Int8Search(self.embeddings, self._memory)
+        return self._int8
 
     def _similarities(self, n_tokens: int) -> int:
         """float32 similarities that fit beside a chunk of ``n_tokens``."""
@@ -166,12 +200,15 @@ class ExactIndex:
         return self.embeddings.dim * (4 + 2) + 16  # float32 copy, stored form, bookkeeping
 
 
-def _cards_of(device: str) -> tuple[tuple[torch.device, ...], str]:
-    """Cards for the kernels in Triton, and the device that torch uses where there are none."""
+def _cards_of(device: str, precision: Precision) -> tuple[tuple[torch.device, ...], str]:
+    """Cards for the kernels in Triton, and the device that is used where there are none."""
+    is_int8 = precision == "int8"
     if isinstance(device, str) and (device == "auto" or device.startswith("cuda")):
         try:
             if cards := find_cards(device):
                 return cards, device
         except MissingExtraError as error:
-            _log.warning("exact search goes through torch, which is slower: %s", error)
-    return (), pick_device(device)
+            where = "on the processor" if is_int8 else "through torch, which is slower"
+            _log.warning("exact search goes %s: %s", where, error)
+    picked = pick_device(device)
+    return (), "cpu" if is_int8 else picked

@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 from colmodern.types import ScoredDoc
 
+Found = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]  # doc_index values, their scores
+
 
 class TopK:
     """The best ``k`` documents of every query, fed in pieces; ties go to the smaller doc_id.
@@ -24,15 +26,8 @@ class TopK:
         self._indices = [np.empty(0, np.int64)] * n_queries
         self._scores = [np.empty(0, np.float32)] * n_queries
 
-    def add(self, first_doc: int, scores: npt.NDArray[np.float32]) -> None:
-        """Consider documents first_doc, first_doc + 1, ...; scores: (n_queries, n_new_docs)."""
-        fresh = np.arange(first_doc, first_doc + scores.shape[1])
-        self.add_found([(fresh, some) for some in scores])
-
-    def add_found(
-        self, found: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]
-    ) -> None:
-        """Consider documents of each query: their doc_index values and scores."""
+    def add(self, found: Sequence[Found]) -> None:
+        """Consider some documents of each query."""
         for query, (fresh, scores) in enumerate(found):
             indices = np.concatenate([self._indices[query], fresh])
             values = np.concatenate([self._scores[query], scores])

@@ -51,6 +51,15 @@ def maxsim_scores_int8(
     return maxsim_scores(query_values, query_offsets, decoded, doc_offsets)
 
 
+def quantize_tokens(values: Array) -> tuple[Array, Array]:
+    """Tokens rounded to 255 steps of their largest value: (n_tokens, dim) int8 and (n_tokens,) scales."""
+    given = values.astype(np.float32)
+    largest = np.maximum(np.abs(given).max(axis=1, initial=0), np.float32(1e-30))
+    by = np.float32(127) / largest
+    rows = np.rint(given * by[:, None]).astype(np.int8)
+    return rows, largest / np.float32(127)
+
+
 def score_documents(
     queries: Array, docs: Array | None, doc_values: Array, doc_offsets: Array
 ) -> Scores:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from colmodern.config.models import EvalConfig, PlaidIndexConfig
+from colmodern.config.models import EvalConfig, ExactIndexConfig, PlaidIndexConfig
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import StorageError
 from colmodern.evaluation.fidelity import Fidelity, compare
@@ -164,6 +164,8 @@ class Stages:
         """The truth: the best documents of every query by exact MaxSim."""
         config, k = self._config.index, self._n_wanted
         device = exact_device(config.device, self._encoder.device)
+        # beside a compressed index it is the truth
+        precision = config.precision if isinstance(config, ExactIndexConfig) else "float32"
 
         def find() -> Searched:
             if stage != "search":
@@ -174,12 +176,13 @@ class Stages:
                 memory_budget=config.memory_budget,
                 device=device,
                 device_memory=config.device_memory,
+                precision=precision,
             )
             start = time.perf_counter()
             results = index.search_batch(queries.to_memory(), k, progress=self._progress)
             return Searched(results, time.perf_counter() - start)
 
-        asked = ["exact", k, *_elsewhere(device)]
+        asked = ["exact", k, *_elsewhere(device), *([precision] if precision != "float32" else [])]
         return self._search(stage, asked, documents, queries, find)[0]
 
     @property

@@ -21,6 +21,7 @@ _TIMEOUT = 600.0  # seconds, of a build or of all searches of an engine
 # engine -> options of the build and of the search, beside the device
 _ENGINES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "exact": ({}, {}),
+    "exact-int8": ({}, {"precision": "int8"}),
     "colmodern": ({"nbits": 4}, {}),
     "fast-plaid": ({}, {"n_ivf_probe": 8, "n_full_scores": 4096}),
     "xtr-warp": ({}, {}),

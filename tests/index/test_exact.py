@@ -68,7 +68,8 @@ def test_top_k_in_pieces_equals_sorting_everything(scores: list[int], k: int, pi
     names = [f"d{(7 * i) % 31}" for i in range(len(scores))]
     best = TopK(1, k, names)
     for first in range(0, len(scores), piece):
-        best.add(first, np.array([scores[first : first + piece]], np.float32))
+        some = np.array(scores[first : first + piece], np.float32)
+        best.add([(np.arange(first, first + len(some)), some)])
     expected = oracles.ranking(dict(zip(names, map(float, scores), strict=True)), k)
     assert [doc_id for doc_id, _ in best.results()[0]] == expected
 

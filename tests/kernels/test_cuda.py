@@ -17,6 +17,7 @@ BY_NAME = {"argvalues": CHECKS, "ids": lambda path: path.stem}
 KERNELS = {
     "maxsim_scores": (exact, reference),
     "maxsim_scores_int8": (exact, reference_cuda),
+    "quantize_tokens": (exact, reference_cuda),
     "score_documents": (exact, reference_cuda),
     "centroid_table": (compressed, reference_cuda),
     "table_to_bytes": (compressed, reference_cuda),

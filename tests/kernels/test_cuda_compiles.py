@@ -54,7 +54,15 @@ def no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
 
 
-def build(name: str, launch: Launch, lanes: int, capability: int, **other: Any) -> Any:
+def build(
+    name: str,
+    launch: Launch,
+    lanes: int,
+    capability: int,
+    *,
+    types: dict[str, str] | None = None,
+    **other: Any,
+) -> Any:
     """The kernel compiled for a card that need not be there."""
     import triton
     from triton.backends.compiler import GPUTarget
@@ -69,7 +77,7 @@ def build(name: str, launch: Launch, lanes: int, capability: int, **other: Any) 
         **_CONSTANTS, "LANES": lanes, "QUERIES": 1 if is_listed else max(1, rows // lanes),
         "BLOCK": launch.block, "COLUMNS": rows, "TOKENS": rows, "LISTED": 2 if is_listed else 0, **other,
     }  # fmt: skip
-    types = {**_POINTERS, **pointers}
+    types = {**_POINTERS, **pointers, **(types or {})}
     signature = {
         argument: types.get(argument, "constexpr" if argument in constants else "i32")
         for argument in program.arg_names
@@ -113,6 +121,17 @@ def test_all_launches_compile(name: str) -> None:
     for launch in LAUNCHES[name][1:]:
         build(name, launch, 32, 90)
     build(name, LAUNCHES[name][0], 32, 80, DIM=96)
+
+
+@pytest.mark.parametrize("name", ["maxsim_few", "maxsim_many"])
+def test_int8_documents_compile_and_hardly_spill(name: str, tmp_path: Path) -> None:
+    for suffix, queries in (("", "*fp16"), ("_float32", "*fp32")):
+        full = name + suffix
+        types = {"queries": queries, "doc_values": "*i8"}
+        lanes = MOST_FLOAT32_LANES if suffix else MOST_LANES
+        compiled = build(full, LAUNCHES[full][0], lanes, 90, types=types, SCALED=True)
+        # the float32 ones score no more than the last documents
+        assert spilled(compiled, tmp_path) <= (16 if suffix else 0), full
 
 
 @pytest.mark.parametrize(("nbits", "span"), [(1, 8), (2, 4), (8, 1)])

@@ -162,6 +162,7 @@ def test_finished_stages_are_reused_and_said_so(eval_config) -> None:
         ("measures=[AP]", set()),
         ("index.memory_budget=100M", set()),
         ("index.device=cpu", set()),
+        ("index.precision=int8", {"search"}),
         ("index.device_memory=1G", set()),
     ],
 )

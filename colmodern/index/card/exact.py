@@ -15,7 +15,7 @@ from colmodern.errors import ResourceError
 from colmodern.index.card.memory import budget, free_bytes, on, share_out, to_card
 from colmodern.index.card.queries import Found, Group, Started, by_lanes, collect, start_tiles
 from colmodern.index.card.replay import Replays
-from colmodern.kernels.cuda.exact import score_documents
+from colmodern.kernels.cuda.exact import quantize_tokens, score_documents
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
 
@@ -29,6 +29,7 @@ _SPARE = 32  # documents beyond k, scored again in float32
 class _Piece(NamedTuple):
     """Documents on a card, from doc_index first on; values in the dtype that they are stored in.
 
+    scales: (n_tokens,) float32 that int8 values are to be multiplied by, else None
     places: (n_docs,) int32, what decides between equal scores: the smaller first
     """
 
@@ -36,6 +37,7 @@ class _Piece(NamedTuple):
     values: torch.Tensor
     offsets: torch.Tensor
     places: torch.Tensor
+    scales: torch.Tensor | None = None
 
 
 class CardExact:
@@ -43,6 +45,7 @@ class CardExact:
 
     places: (n_docs,) of each document's id among all ids in order, which decides ties
     devices: of the cards; memory: bytes that may be used on each, default most of what is free
+    is_int8: tokens are rounded to int8 when they have come to a card
 
     One search at a time; others wait.
     """
@@ -53,7 +56,10 @@ class CardExact:
         places: npt.NDArray[np.int64],
         devices: Sequence[torch.device],
         memory: int | None,
+        *,
+        is_int8: bool = False,
     ) -> None:
+        self._is_int8 = is_int8
         self._embeddings = embeddings
         self._places = torch.from_numpy(places.astype(np.int32))
         self._devices = devices
@@ -122,6 +128,12 @@ class CardExact:
 
     @property
     def _row_bytes(self) -> int:
+        """Of a token that stays."""
+        return self._embeddings.dim + 4 if self._is_int8 else self._moved_bytes
+
+    @property
+    def _moved_bytes(self) -> int:
+        """Of a token on its way."""
         return self._embeddings.dim * (2 if self._dtype == torch.float16 else 4)
 
     @property
@@ -144,44 +156,55 @@ class CardExact:
         ):
             start, stop = int(ends[first]), int(ends[last])
             with on(device):
+                dtype = torch.int8 if self._is_int8 else self._dtype
                 values = torch.empty(
-                    (stop - start, self._embeddings.dim), dtype=self._dtype, device=device
+                    (stop - start, self._embeddings.dim), dtype=dtype, device=device
                 )
+                scales = torch.empty(stop - start, device=device) if self._is_int8 else None
                 for at, part in self._embeddings.chunks(_PIECE_TOKENS):
                     begin = max(start, int(ends[at]))
                     end = min(stop, int(ends[at]) + part.n_tokens)
                     if begin < end:
                         rows = part.values[begin - int(ends[at]) : end - int(ends[at])]
-                        values[begin - start : end - start] = torch.from_numpy(np.array(rows)).to(
-                            device
-                        )
+                        copy = torch.from_numpy(np.array(rows)).to(device)
+                        place = slice(begin - start, end - start)
+                        if scales is None:
+                            values[place] = copy
+                        else:
+                            values[place], scales[place] = quantize_tokens(copy)
                 yield _Piece(
                     first,
                     values,
                     (ends[first : last + 1] - start).to(device),
                     self._places[first:last].to(device),
+                    scales,
                 )
 
     def _pass(self, n_queries: int) -> Iterator[_Piece]:
         room = min(budget(device, self._memory) for device in self._devices)
         # three pieces of values at a time: one scored, one copied, one let go
-        n_tokens = min(room // 4, _LARGEST_PIECE) // self._row_bytes
+        n_tokens = min(room // 4, _LARGEST_PIECE) // self._moved_bytes
         n_docs = max(1, room // 4 // (24 * min(n_queries, _MOST_QUERIES) + 16))
         for number, (first, part) in enumerate(self._embeddings.chunks(n_tokens, n_docs)):
             if part.n_tokens > n_tokens:
                 raise ResourceError(
-                    f"a document of {part.n_tokens} tokens takes {part.n_tokens * self._row_bytes} "
+                    f"a document of {part.n_tokens} tokens takes {part.n_tokens * self._moved_bytes} "
                     f"bytes, a quarter of the {room} that may be used on a card; raise device_memory"
                 )
             device = self._devices[number % len(self._devices)]
             with on(device):
                 stream = self._streams[number % len(self._devices)]
                 places = self._places[first : first + part.n_docs]
+                values = to_card(part.values, device, stream).to(self._dtype)
+                scales = None
+                if self._is_int8:
+                    values, scales = quantize_tokens(values)
                 yield _Piece(
                     first,
-                    to_card(part.values, device, stream).to(self._dtype),
+                    values,
                     to_card(part.offsets, device, stream),
                     to_card(places.numpy(), device, stream),
+                    scales,
                 )
 
     def _start(
@@ -208,14 +231,15 @@ class CardExact:
 def _find(piece: _Piece, queries: torch.Tensor, n: int) -> torch.Tensor:
     """The n best documents of each query, in no order: (n_queries, 2, n) int32, rows and scores.
 
-    Values of 16 bits are multiplied as they are; the best are scored again with the whole query.
+    Values of 8 and 16 bits are multiplied as they are; the best are scored again with the whole query.
     """
     is_exact = piece.values.dtype == torch.float32
     near = queries
     if not is_exact:  # no value too large for the dtype
         units = queries.norm(dim=2).amax(dim=1).clamp_min(1e-12)
-        near = (queries / units[:, None, None]).to(piece.values.dtype)
-    scores = score_documents(near, None, piece.values, piece.offsets)
+        near = (queries / units[:, None, None]).half()
+    documents = (piece.values, piece.offsets)
+    scores = score_documents(near, None, *documents, doc_scales=piece.scales)
     # equal scores in the order of ids: both in one number, the score's bits in its upper half
     bits = (scores + 0.0).view(torch.int32)
     ordered = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long()
@@ -224,7 +248,7 @@ def _find(piece: _Piece, queries: torch.Tensor, n: int) -> torch.Tensor:
     if is_exact:
         scores = scores.gather(1, rows.long())
     else:
-        scores = score_documents(queries, rows, piece.values, piece.offsets)
+        scores = score_documents(queries, rows, *documents, doc_scales=piece.scales)
     return torch.stack([rows, scores.view(torch.int32)], dim=1)
 
 

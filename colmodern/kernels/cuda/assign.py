@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from colmodern.kernels.cuda.exact import quantize_tokens
 from colmodern.kernels.cuda.launches import launch_of
 from colmodern.kernels.cuda.runtime import power_of_two
 from colmodern.kernels.reference import Array
@@ -35,7 +36,7 @@ def assign_centroids(
     device = centroids.device
     launch = launch_of("assign_tiles", device)
     given = torch.from_numpy(np.ascontiguousarray(values)).to(device)
-    bytes_, scales = _to_bytes(given)
+    bytes_, scales = quantize_tokens(given)
     tiles = _tiles(group_offsets, firsts, lasts, launch.rows)
     found = torch.empty(len(values), dtype=torch.int32, device=device)
     assign_tiles[(len(tiles),)](
@@ -55,13 +56,6 @@ def assign_centroids(
         **launch.options,
     )
     codes[:] = found.cpu().numpy()
-
-
-def _to_bytes(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tokens as int8 and what to multiply them by, (n_tokens,) float32."""
-    largest = values.abs().amax(dim=1).clamp_min(1e-30)
-    by = torch.full_like(largest, 127.0) / largest
-    return torch.round(values * by[:, None]).to(torch.int8), largest / 127.0
 
 
 def _tiles(group_offsets: Array, firsts: Array, lasts: Array, rows: int) -> npt.NDArray[np.int32]:

@@ -53,6 +53,17 @@ def maxsim_scores_int8(
     return score_documents(queries, None, doc_values, doc_offsets, doc_scales=doc_scales)
 
 
+def quantize_tokens(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tokens rounded to (n_tokens, dim) int8, and what to multiply them by, (n_tokens,) float32.
+
+    values: (n_tokens, dim) floats
+    """
+    given = values.float()
+    largest = given.abs().amax(dim=1).clamp_min(1e-30)
+    by = torch.full_like(largest, 127.0) / largest
+    return torch.round(given * by[:, None]).to(torch.int8), largest / 127.0
+
+
 def score_documents(
     queries: torch.Tensor,
     docs: torch.Tensor | None,

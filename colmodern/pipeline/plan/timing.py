@@ -52,7 +52,11 @@ def try_stages(
     asked = encoder.encode_queries(queries[:_TRIED_QUERIES])
     if not documents.n_tokens or not asked.n_tokens:
         return Tries(encode, 0.0, None, None)
-    index = ExactIndex(documents, device=exact_device(config.index.device, encoder.device))
+    index = ExactIndex(
+        documents,
+        device=exact_device(config.index.device, encoder.device),
+        precision=getattr(config.index, "precision", "float32"),
+    )
     index.search_batch(asked, 1)
     start = time.perf_counter()
     index.search_batch(asked, 1)

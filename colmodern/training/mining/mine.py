@@ -149,6 +149,7 @@ def _find(
             memory_budget=config.index.memory_budget,
             device=exact_device(config.index.device, encoder.device),
             device_memory=config.index.device_memory,
+            precision=config.index.precision,
         )
         found = index.search_batch(queries.to_memory(), k, progress=progress)
     drop_self = config.dataset and resolve_dataset(config.dataset).drop_self_matches

@@ -37,6 +37,7 @@ class Engine(Protocol):
 _HOMES = {
     "colmodern": ("engines.colmodern_engine", "Colmodern"),
     "exact": ("engines.exact_engine", "Exact"),
+    "exact-int8": ("engines.exact_engine", "Exact"),  # with that precision as an option
     "fast-plaid": ("engines.fast_plaid_engine", "FastPlaidEngine"),
     "colsearch": ("engines.colsearch_engine", "ColsearchEngine"),
     "xtr-warp": ("engines.xtr_warp_engine", "XtrWarpEngine"),

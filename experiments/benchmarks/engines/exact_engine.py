@@ -1,4 +1,4 @@
-"""colmodern.ExactIndex: every document scored with torch, from the mapped store."""
+"""colmodern.ExactIndex: every document scored, from the mapped store."""
 
 from __future__ import annotations
 
@@ -25,7 +25,11 @@ class Exact:
         from colmodern import ExactIndex
 
         torch.set_num_threads(threads)
-        self.index = ExactIndex.load(documents.folder, device=options.get("device", "cpu"))
+        self.index = ExactIndex.load(
+            documents.folder,
+            device=options.get("device", "cpu"),
+            precision=options.get("precision", "float32"),
+        )
 
     def pack(self, queries: list[np.ndarray]) -> Any:
         """TokenEmbeddings of all queries."""

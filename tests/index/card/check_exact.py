@@ -39,6 +39,21 @@ def test_a_card_ranks_as_the_processor(dtype: str, tmp_path: Path) -> None:
         assert len(index.search(QUERIES[3], 100)) == len(given)
 
 
+@pytest.mark.parametrize("dtype", ["float16", pytest.param("float32", marks=pytest.mark.slow)])
+def test_int8_documents_rank_as_on_the_processor(dtype: str) -> None:
+    given, options = documents(dtype), {"precision": "int8"}
+    expected = ExactIndex(given, **options).search_batch(QUERIES, 12)
+    found = ExactIndex(given, device="cuda", **options).search_batch(QUERIES, 12)
+    for query, some, others in zip(QUERIES, found, expected, strict=True):
+        scores = dict(others)
+        assert scores.keys() == dict(some).keys()
+        for doc_id, score in some:  # the processor rounds queries too
+            assert score == pytest.approx(scores[doc_id], abs=0.003 * len(query) + 1e-6)
+    tight = ExactIndex(given, device="cuda", device_memory=120_000, **options)
+    for some, others in zip(tight.search_batch(QUERIES[:2], 6), found, strict=False):
+        assert_alike(some, others[:6])
+
+
 def test_equal_scores_come_in_the_order_of_ids() -> None:
     one = unit_rows([5], 48, 0, "float16")[0]
     given = TokenEmbeddings.from_list([one] * 60)
@@ -115,9 +130,9 @@ def test_nothing_in_it() -> None:
     assert [doc.score for doc in ExactIndex(two, device="cuda").search(QUERIES[0], 3)] == [0.0, 0.0]
 
 
-def in_its_place(index: type[ExactIndex], *given: Any, device: str) -> ExactIndex:
+def in_its_place(index: type[ExactIndex], *given: Any, device: str, **rest: Any) -> ExactIndex:
     assert device.startswith("cuda" if torch.cuda.is_available() else "cpu")
-    return index(*given, device="cuda")
+    return index(*given, device="cuda", **rest)
 
 
 def test_the_reranker_ranks_on_a_card(pylate_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from kernels.cuda.on_card import DEVICE, LENGTHS, SLOW_IN_PART, card, padded, un
 
 from colmodern.kernels import reference, reference_cuda
 from colmodern.kernels.cuda import exact
+from colmodern.kernels.int8 import Int8Documents
 from colmodern.ragged.embeddings import offsets_of
 
 # float16 queries beside float32 ones, for up to 70 query tokens of length 1
@@ -77,6 +78,18 @@ def test_int8_documents(dim: int, queries: list[int]) -> None:
     found = exact.maxsim_scores_int8(query_values, query_offsets, *map(card, inputs))
     expected = reference_cuda.maxsim_scores_int8(query_values, query_offsets, *inputs)
     np.testing.assert_allclose(found.cpu(), expected, 0, TOLERANCE["float16"])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_tokens_are_rounded_as_the_processor_rounds_them(dtype: str) -> None:
+    values = np.random.default_rng(4).normal(size=(70, 48)).astype(dtype)
+    values[3] = 0
+    found = [one.cpu().numpy() for one in exact.quantize_tokens(card(values))]
+    for one, expected in zip(found, reference_cuda.quantize_tokens(values), strict=True):
+        np.testing.assert_array_equal(one, expected)
+    kept = Int8Documents(values, offsets_of([70]))
+    np.testing.assert_array_equal(found[0], kept.rows)
+    np.testing.assert_array_equal(found[1], kept.scales)
 
 
 @pytest.mark.skipif(DEVICE.type != "cuda", reason="the interpreter has no bfloat16")
