@@ -205,7 +205,8 @@ def score_tokens(
         name = "score_tokens_shared"
         return _score(kernel, name, blocks, queries.half(), docs, tokens, arguments, codebook)
     tile = blocks.tile(launch_of("score_wanted", queries.device).rows)
-    if FEWEST_SHARED <= blocks.n <= MOST_SHARED and tile > 1 and docs.numel():
+    is_many = FEWEST_SHARED <= len(queries) <= MOST_SHARED and docs.numel() > 0
+    if is_many and tile > 1 and blocks.each == 1:
         return _score_wanted(queries.half(), docs, tokens, arguments, codebook, tile)
     return _score(kernel, "score_tokens", blocks, queries.half(), docs, tokens, arguments, codebook)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from kernels.cuda.on_card import (
+    DEVICE,
     LENGTHS,
     SLOW_IN_PART,
     card,
@@ -13,7 +14,7 @@ from kernels.cuda.on_card import (
 )
 
 from colmodern.kernels import reference_cuda
-from colmodern.kernels.cuda import compressed
+from colmodern.kernels.cuda import compressed, launches
 
 ROUNDED = 5e-3  # of float16 products and tables, for up to 128 query tokens of length 1
 DOCS = {
@@ -136,20 +137,34 @@ def test_compressed_tokens(
 
 
 @pytest.mark.parametrize(
-    ("n_queries", "lanes", "nbits", "dim"),
+    ("n_queries", "lanes", "nbits", "dim", "rows"),
     [
-        (9, 32, 4, 48),
-        (64, 16, 2, 48),
+        (9, 32, 4, 48, 64),
+        (64, 16, 2, 48, 64),
+        (9, 128, 4, 48, 128),
         *(
             pytest.param(*case, marks=pytest.mark.slow)
-            for case in ((8, 32, 8, 64), (8, 16, 1, 96), (12, 32, 4, 128), (9, 128, 4, 64))
+            for case in (
+                (8, 32, 8, 64, 128),
+                (8, 16, 1, 96, 64),
+                (12, 32, 4, 128, 64),
+                (9, 64, 4, 64, 128),
+                (9, 128, 4, 64, 64),
+            )
         ),
     ],
 )
 def test_documents_that_several_queries_want(
-    n_queries: int, lanes: int, nbits: int, dim: int
+    n_queries: int, lanes: int, nbits: int, dim: int, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each query's own ones; all want the first three, and one the last."""
+    launch = launches.launch_of("score_wanted", DEVICE)._replace(rows=rows)
+    plain = launches.launch_of
+    monkeypatch.setattr(
+        compressed,
+        "launch_of",
+        lambda name, device: launch if name == "score_wanted" else plain(name, device),
+    )
     rng = np.random.default_rng(dim)
     inputs = compressed_inputs(dim, nbits, dim + nbits, is_shared=nbits == 4)
     lengths = rng.integers(0, lanes + 1, n_queries).tolist()
