@@ -75,10 +75,11 @@ class CardSearch:
             if stored is None:
                 return joined
             device = self.corpora[0].device
-            return [
-                _rescored(query, rows, view, stored, device)
+            rescored = [
+                _start_rescoring(query, rows, view, stored, device)
                 for query, (rows, _) in zip(queries, joined, strict=True)
             ]
+            return [(rows, scores[0].cpu().numpy()) for rows, scores in rescored]
 
     def _open_docs(self, view: View) -> list[torch.Tensor | None]:
         """For each card None, or the rows of its documents that a view lets through.
@@ -152,10 +153,10 @@ def _open_rows(view: View, corpus: Corpus) -> npt.NDArray[np.int32] | None:
     return (rows[start:stop] - corpus.first).astype(np.int32)
 
 
-def _rescored(
+def _start_rescoring(
     query: Floats, rows: Rows, view: View, stored: Addresses, device: torch.device
-) -> Found:
-    """The same documents with the scores of their stored embeddings."""
+) -> tuple[Rows, torch.Tensor]:
+    """The same documents in order, and on the card (1, n) scores of their stored embeddings."""
     rows = np.sort(rows)
     addresses, is_half = stored(rows)
     lengths = view.lengths(rows)
@@ -168,9 +169,9 @@ def _rescored(
             ctypes.memmove(values[start:].ctypes.data, address, length * values.strides[0])
     with on(device):
         scores = score_documents(
-            torch.from_numpy(by_lanes([query])[0][1]).to(device),
+            to_card(by_lanes([query])[0][1], device),
             None,
             to_card(values, device),
-            torch.from_numpy(offsets).to(device),
+            to_card(offsets, device),
         )
-        return rows, scores[0].cpu().numpy()
+        return rows, scores
