@@ -68,7 +68,9 @@ def corpus(*, is_shared: bool) -> Corpus:
 
 
 @pytest.mark.parametrize("n_queries", [1, FEWEST_SHARED])
-@pytest.mark.parametrize("n_lanes", [16, 32, 128])
+@pytest.mark.parametrize(
+    "n_lanes", [32, *(pytest.param(n, marks=pytest.mark.slow) for n in (16, 128))]
+)
 @pytest.mark.parametrize("n_open", [None, 40])
 @pytest.mark.parametrize("plan", [Plan(20, 5), Plan(20, 20), Plan(40, 5), Plan(40, 40)])
 def test_a_compressed_search_does_not_wait(
