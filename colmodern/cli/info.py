@@ -14,7 +14,7 @@ import click
     "--verify", is_flag=True, help="Compare every file of embeddings or an index with its checksum."
 )
 def command(what: str | None, verify: bool) -> None:
-    """Describe WHAT: a run folder, a folder of embeddings, an index or a model.
+    """Describe WHAT: a run or training folder, a folder of embeddings, an index or a model.
 
     Without it, this machine.
     """

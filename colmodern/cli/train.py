@@ -19,10 +19,11 @@ def command(config: Path, overrides: tuple[str, ...]) -> None:
     """
     from colmodern.cli.progress import TerminalProgress
     from colmodern.config.train import load_train_config
-    from colmodern.training.run import MODEL, is_first_process, run_train
+    from colmodern.pipeline.run_folder import TRAINED_MODEL
+    from colmodern.training.run import is_first_process, run_train
 
     settings = load_train_config(config, overrides)
     with TerminalProgress() as progress:
         folder = run_train(settings, progress=progress)
     if is_first_process():
-        click.echo(folder / MODEL)
+        click.echo(folder / TRAINED_MODEL)

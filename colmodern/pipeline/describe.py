@@ -8,12 +8,18 @@ from typing import Any
 from colmodern.errors import InputError
 from colmodern.pipeline.artifacts import index_of, is_index, read_run_file, stores_of
 from colmodern.pipeline.environment import describe_environment
-from colmodern.pipeline.run_folder import ENVIRONMENT, is_run
+from colmodern.pipeline.run_folder import (
+    ENVIRONMENT,
+    TRAIN_CONFIG,
+    TRAIN_RESULT,
+    TRAINED_MODEL,
+    is_run,
+)
 from colmodern.ragged.store import EmbeddingStore
 
 
 def describe(what: str | None, *, verify: bool = False) -> dict[str, Any]:
-    """Facts about a run, a folder of embeddings, an index or a model; None: this machine.
+    """Facts about a run, a training, a folder of embeddings, an index or a model; None: this machine.
 
     verify: for embeddings and an index, a run's too, compare every file with its checksum
 
@@ -40,6 +46,12 @@ def describe(what: str | None, *, verify: bool = False) -> dict[str, Any]:
             "embeddings": {role: str(folder / p) for role, p in environment["embeddings"].items()},
             **({} if index is None else {"index_folder": str(index)}),
         }
+    if (folder / TRAIN_CONFIG).is_file():
+        if not (folder / TRAINED_MODEL).is_dir():
+            cure = f"colmodern train {folder / TRAIN_CONFIG} goes on"
+            return {"training": str(folder), "state": f"not finished; {cure}"}
+        facts = read_run_file(folder, TRAIN_RESULT)
+        return {"training": str(folder), "model": str(folder / TRAINED_MODEL), **facts}
     if is_index(folder):
         return _describe_index(folder, verify=verify)
     if (folder / "manifest.json").is_file() or any(folder.glob("shard-*")):

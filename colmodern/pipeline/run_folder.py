@@ -13,6 +13,7 @@ from colmodern.files import naming_write_errors, read_text, remove_leftovers, te
 
 CONFIG = "config.yaml"
 SWEEP_CONFIG = "sweep.yaml"  # of a sweep, in place of CONFIG
+TRAIN_CONFIG, TRAINED_MODEL, TRAIN_RESULT = "train.yaml", "model", "training.json"  # of a training
 ENVIRONMENT = "environment.json"
 FIDELITY = "fidelity.json"  # only beside an index that was compared with exact search
 

@@ -23,7 +23,7 @@ from colmodern.files import (
 )
 from colmodern.nested import flatten
 from colmodern.pipeline.environment import describe_environment
-from colmodern.pipeline.run_folder import ENVIRONMENT
+from colmodern.pipeline.run_folder import ENVIRONMENT, TRAIN_CONFIG, TRAIN_RESULT, TRAINED_MODEL
 from colmodern.progress import Progress, Silent
 from colmodern.training.callbacks import (
     FACTS,
@@ -44,8 +44,6 @@ from colmodern.training.model import find_start, make_model
 from colmodern.training.trainer import make_trainer, quiet_libraries
 from colmodern.writer_lock import writer_lock
 
-TRAIN_CONFIG = "train.yaml"  # not config.yaml, by which an evaluation knows a folder as its own
-MODEL, RESULT = "model", "training.json"
 _WORK, _FACTS = "checkpoints", "started.json"
 _PACKAGES = ("pylate", "sentence-transformers", "accelerate")
 
@@ -66,8 +64,8 @@ def run_train(config: TrainConfig, *, progress: Progress | None = None) -> Path:
     work = folder / _WORK
     if is_first:
         _check_folder(folder, config)
-    if (folder / MODEL).is_dir():
-        progress.note(f"{folder / MODEL} is there already: nothing to do")
+    if (folder / TRAINED_MODEL).is_dir():
+        progress.note(f"{folder / TRAINED_MODEL} is there already: nothing to do")
         return folder
     work.mkdir(parents=True, exist_ok=True)
     with writer_lock(work) if is_first else nullcontext(), quiet_libraries():
@@ -190,9 +188,9 @@ def _finish(
         draw_curves(folder, config.name)
     except MissingExtraError as error:
         progress.note(f"no picture of the curves: {error}")
-    write_json(folder / RESULT, result)
+    write_json(folder / TRAIN_RESULT, result)
     write_json(folder / ENVIRONMENT, environment)
-    with staging(folder / MODEL) as staged:
+    with staging(folder / TRAINED_MODEL) as staged:
         shutil.copytree(weights, staged, dirs_exist_ok=True)
         (staged / FACTS).unlink(missing_ok=True)
         write_card(staged, config, result, environment)
