@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from colmodern.errors import ResourceError
-from colmodern.index.card.memory import in_tiles, share_out
+from colmodern.index.card.memory import in_tiles, naming_memory, share_out
 from colmodern.ragged.embeddings import offsets_of
 
 
@@ -28,12 +28,19 @@ def test_tiles_cover_everything_once_however_little_fits(n: int, tile: int, fits
     assert held <= max(tile, 1)
 
 
-def test_one_that_does_not_fit_is_an_error_and_others_pass_through() -> None:
+def test_the_smallest_tile_that_does_not_fit_is_an_error_and_others_pass_through() -> None:
+    tried: list[int] = []
+
     def work(start: int, stop: int) -> None:
+        tried.append(stop - start)
         raise torch.cuda.OutOfMemoryError("injected")
 
-    with pytest.raises(ResourceError, match=r"no memory left for one query at a time .*injected"):
-        in_tiles(5, 4, work)
+    with (
+        pytest.raises(ResourceError, match=r"no memory left for a few .*injected.*; free some, or"),
+        naming_memory("a few", "free some"),
+    ):
+        in_tiles(50, 20, work, what="tokens", least=3)
+    assert tried == [20, 10, 5, 3]
 
     def broken(start: int, stop: int) -> None:
         raise KeyError("ours")

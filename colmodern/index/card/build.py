@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from threading import Lock
 
@@ -12,11 +12,12 @@ import torch
 
 from colmodern.codecs.centroids import Centroids, Floats, Ints, quantize
 from colmodern.codecs.codec import Codec
-from colmodern.index.card.memory import naming_memory, on
+from colmodern.index.card.memory import in_tiles, naming_memory, on
 from colmodern.kernels.cuda.assign import assign_centroids
 from colmodern.kernels.cuda.runtime import is_interpreted
 
 _interpreter = Lock()  # Triton's changes its own module while a kernel runs
+_FEWEST_TOKENS = 1024  # at a time: where these do not fit, fewer hardly would
 
 
 def with_card(codec: Codec, device: torch.device) -> Codec:
@@ -25,8 +26,15 @@ def with_card(codec: Codec, device: torch.device) -> Codec:
 
 
 def _on_card(centroids: Centroids, device: torch.device) -> CardCentroids:
-    parts = {field.name: getattr(centroids, field.name) for field in fields(Centroids)}
+    parts = {one.name: getattr(centroids, one.name) for one in fields(Centroids)}
     return CardCentroids(**parts, device=device)
+
+
+@dataclass
+class _Tile:
+    """Tokens that may go to the card at a time: fewer once it had no memory for more."""
+
+    n_tokens: int = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,20 +42,37 @@ class CardCentroids(Centroids):
     """Centroids that are also on a card."""
 
     device: torch.device
+    tile: _Tile = field(default_factory=_Tile)
 
     def _assign_groups(
         self, values: Floats, order: Ints, offsets: Ints, firsts: Ints, lasts: Ints, codes: Ints
     ) -> None:
-        """The same on the card."""
-        cure = "free some, lower max_ram"
+        """The same on the card, with fewer tokens at a time where its memory runs out.
+
+        Raises ResourceError when even the fewest are too many.
+        """
         with (
-            naming_memory("the centroids of tokens", cure),
+            naming_memory("the centroids and a few tokens", "free some, lower n_centroids"),
             on(self.device),
             _interpreter if is_interpreted() else nullcontext(),
         ):
             rows, scales, half_norms = self._tensors
             parts = (rows, self.sums, scales, half_norms)
-            assign_centroids(values, order, offsets, firsts, lasts, *parts, codes)
+
+            def assign(start: int, stop: int) -> None:
+                if stop - start == len(order):  # no copies
+                    assign_centroids(values, order, offsets, firsts, lasts, *parts, codes)
+                    return
+                tokens = order[start:stop]
+                places, ends = np.arange(len(tokens)), np.clip(offsets, start, stop) - start
+                some = np.empty(len(tokens), codes.dtype)
+                assign_centroids(values[tokens], places, ends, firsts, lasts, *parts, some)
+                codes[tokens] = some
+
+            asked = self.tile.n_tokens
+            held = in_tiles(len(order), asked, assign, what="tokens", least=_FEWEST_TOKENS)
+            if held < asked:
+                self.tile.n_tokens = held
 
     @cached_property
     def _tensors(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -48,28 +48,36 @@ def naming_memory(what: str, cure: str) -> Iterator[None]:
         ) from error
 
 
-def in_tiles(n: int, tile: int, work: Callable[[int, int], None]) -> int:
+def in_tiles(
+    n: int,
+    tile: int,
+    work: Callable[[int, int], None],
+    *,
+    what: str = "queries",
+    least: int = 1,
+) -> int:
     """Call work(start, stop) for parts of range(n) of ``tile``, halved when memory runs out.
 
-    Returns the tile that held. Raises ResourceError when even one at a time is too much.
+    what: the parts are of, for the log; least: tile that is not halved
+
+    Returns the tile that held. Raises torch's error when even ``least`` at a time are too many.
     """
     start = 0
     while start < n:
         stop = min(start + tile, n)
         try:
             work(start, stop)
-        except torch.cuda.OutOfMemoryError as error:
-            if stop - start == 1:
-                raise ResourceError(
-                    f"the card has no memory left for one query at a time ({error}); free some, "
-                    "or search with device=cpu"
-                ) from error
-            tile = (stop - start) // 2
-            _log.warning("the card is out of memory: going on with %d queries at a time", tile)
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+        except torch.cuda.OutOfMemoryError:
+            if stop - start <= least:
+                raise
+            tile = max(least, (stop - start) // 2)
+            _log.warning("the card is out of memory: going on with %d %s at a time", tile, what)
+        else:
+            start = stop
             continue
-        start = stop
+        # past the handler, where the error no longer holds what the work had allocated
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
     return tile
 
 

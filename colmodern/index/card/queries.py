@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from colmodern.index.card.memory import in_tiles
+from colmodern.index.card.memory import in_tiles, naming_memory
 from colmodern.kernels.cuda.lanes import lanes_for, pad_queries
 from colmodern.ragged.embeddings import offsets_of
 
@@ -39,6 +39,8 @@ def start_tiles(
     """Call ``find`` with tiles of queries, without waiting for the card.
 
     tile_of: lanes -> queries at a time; find: (n, n_lanes, dim) float32 of the host -> on the card
+
+    Raises ResourceError when even one query at a time is too much.
     """
     started: Started = []
     for places, padded in groups:
@@ -46,7 +48,8 @@ def start_tiles(
         def part(first: int, last: int, places: Rows = places, padded: Floats = padded) -> None:
             started.append((places[first:last], find(torch.from_numpy(padded[first:last]))))
 
-        in_tiles(len(places), tile_of(padded.shape[1]), part)
+        with naming_memory("one query at a time", "free some"):
+            in_tiles(len(places), tile_of(padded.shape[1]), part)
     return started
 
 

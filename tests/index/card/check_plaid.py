@@ -16,6 +16,7 @@ from colmodern.index.card import build as card_build
 from colmodern.index.card import plaid as card_plaid
 from colmodern.index.card import stages
 from colmodern.kernels.cuda import compressed
+from colmodern.kernels.cuda.assign import assign_centroids
 
 N = 64  # few: every document costs the interpreter milliseconds
 DOCUMENTS = corpus(lengths_like_passages(N), 48)
@@ -178,7 +179,7 @@ def test_an_index_and_a_build_that_find_no_memory_say_what_to_do(
         PlaidIndex.load(four_bits, device="cuda").search(QUERIES[1], 5)
     monkeypatch.setattr(card_build, "assign_centroids", full)
     with pytest.raises(
-        ResourceError, match=r"\(injected\); free some, lower max_ram, or give device"
+        ResourceError, match=r"\(injected\); free some, lower n_centroids, or give device"
     ):
         PlaidIndex.build(DOCUMENTS, tmp_path / "i", names(N), device="cuda")
 
@@ -188,12 +189,40 @@ def test_an_index_built_on_a_card_has_the_same_bytes(tmp_path: Path, with_ids: b
     documents = corpus([15] * 40, 48, with_ids=with_ids)
     for device in ("cpu", "cuda"):
         PlaidIndex.build(documents, tmp_path / device, names(40), device=device)
-    files = [path.relative_to(tmp_path / "cpu") for path in (tmp_path / "cpu").rglob("*.npy")]
+    assert_same_bytes(tmp_path / "cuda", tmp_path / "cpu")
+
+
+@pytest.mark.parametrize("with_ids", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_a_build_that_runs_out_of_memory_halves_the_tile_and_goes_on(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    with_ids: bool,
+) -> None:
+    documents = corpus([15] * 40, 48, with_ids=with_ids)
+    PlaidIndex.build(documents, tmp_path / "cpu", names(40))
+    tried: list[int] = []
+
+    def assign(values: np.ndarray, *rest: Any) -> None:
+        tried.append(len(values))
+        if len(values) > 250:
+            raise torch.cuda.OutOfMemoryError("injected")
+        assign_centroids(values, *rest)
+
+    monkeypatch.setattr(card_build, "assign_centroids", assign)
+    monkeypatch.setattr(card_build, "_FEWEST_TOKENS", 100)
+    with caplog.at_level(logging.WARNING):
+        PlaidIndex.build(documents, tmp_path / "cuda", names(40), device="cuda")
+    assert_same_bytes(tmp_path / "cuda", tmp_path / "cpu")
+    assert tried[:5] == [600, 300, 150, 150, 150]
+    assert "out of memory: going on with 150 tokens at a time" in caplog.text
+
+
+def assert_same_bytes(folder: Path, other: Path) -> None:
+    files = [path.relative_to(other) for path in other.rglob("*.npy")]
     assert files
     for file in files:
-        assert (tmp_path / "cpu" / file).read_bytes() == (tmp_path / "cuda" / file).read_bytes(), (
-            file
-        )
+        assert (folder / file).read_bytes() == (other / file).read_bytes(), file
 
 
 @pytest.mark.slow
