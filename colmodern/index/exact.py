@@ -40,13 +40,14 @@ class ExactIndex:
     memory_budget: bytes, or text as "512M" or "2G", for copies and similarities at one time
     device_memory: bytes, or text as "20G", that may stay on a card; default most of what is free
     device: "auto", "cpu", "cuda", "cuda:N", or cards that share the documents as "cuda:0,cuda:1";
-    a card without Triton is used through torch, which is slower
+    a card without Triton is used through torch, which is slower; several need it
     precision: "float32" computes with the values as they are; "int8" with each token rounded to 255
     steps of its largest value, which moves a score by about a thousandth a query token and is
     two to five times as fast on the processor
 
     Raises InputError when ids are missing or repeat or precision is unknown, ResourceError when the
-    budget is too small for the longest document.
+    budget is too small for the longest document, ConfigError for a card that is not there,
+    MissingExtraError for several cards without Triton.
     """
 
     def __init__(
@@ -208,6 +209,8 @@ def _cards_of(device: str, precision: Precision) -> tuple[tuple[torch.device, ..
             if cards := find_cards(device):
                 return cards, device
         except MissingExtraError as error:
+            if "," in device:  # torch alone has one card score all documents
+                raise
             where = "on the processor" if is_int8 else "through torch, which is slower"
             _log.warning("exact search goes %s: %s", where, error)
     picked = pick_device(device)

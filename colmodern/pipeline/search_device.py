@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 
@@ -31,12 +30,17 @@ def exact_device(device: str, encoder_device: str, *, name: str = _FIELD) -> str
 
     name: of the setting, for errors
 
-    Raises ConfigError for a card that is not there. A card without Triton is left to ExactIndex.
+    Raises ConfigError for a card that is not there, MissingExtraError for several without Triton.
+    One without it is left to ExactIndex.
     """
     if device == "auto":
         return encoder_device
-    with suppress(MissingExtraError):  # torch scores there then, and ExactIndex says so
+    try:
         find_cards(device, name=name)
+    except MissingExtraError:
+        if "," in device:
+            raise
+        # on one card torch scores then, and ExactIndex says so
     return device
 
 

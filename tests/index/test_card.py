@@ -11,9 +11,12 @@ from checks import INTERPRETED, ON_CARD, checks_in, run_checks
 from conftest import unit_rows
 
 from colmodern import ExactIndex, PlaidIndex
+from colmodern.config.models import ExactIndexConfig
 from colmodern.errors import ConfigError, MissingExtraError
+from colmodern.index.exact import Precision
 from colmodern.index.plaid.cards import open_cards
 from colmodern.kernels.cuda import runtime
+from colmodern.pipeline.search_device import search_device
 
 CHECKS = checks_in(Path(__file__).parent / "card")
 BY_NAME = {"argvalues": CHECKS, "ids": lambda path: path.stem}
@@ -77,18 +80,40 @@ def test_devices_are_checked(device: object) -> None:
         open_cards(device, None)
 
 
+@pytest.fixture
+def no_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("colmodern.kernels.cuda.runtime.pick_device", lambda card, name: card)
+    monkeypatch.setitem(sys.modules, "triton", None)  # what a missing package looks like
+
+
+@pytest.mark.usefixtures("no_triton")
 def test_a_card_without_triton_is_used_through_torch_for_exact_search_alone(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr("colmodern.kernels.cuda.runtime.pick_device", lambda card, name: card)
     monkeypatch.setattr("colmodern.index.exact.pick_device", lambda name: "cpu")
-    monkeypatch.setitem(sys.modules, "triton", None)  # what a missing package looks like
     with pytest.raises(MissingExtraError, match=r"pip install 'colmodern\[gpu\]'"):
         open_cards("cuda:0", None)
     documents = unit_rows([4, 5], 16, 0)
     assert len(ExactIndex(documents, device="cuda:0").search(documents[0], 2)) == 2
     assert "through torch" in caplog.text
+
+
+@pytest.mark.usefixtures("no_triton")
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_several_cards_without_triton_are_refused_in_one_message(
+    caplog: pytest.LogCaptureFixture, precision: Precision
+) -> None:
+    message = (
+        r"device='cuda:0,cuda:1' needs Triton: the package 'triton' is not installed; "
+        r"install it with: pip install 'colmodern\[gpu\]'$"
+    )
+    with pytest.raises(MissingExtraError, match=f"^{message}"):
+        ExactIndex(unit_rows([4, 5], 16, 0), device="cuda:0,cuda:1", precision=precision)
+    with pytest.raises(MissingExtraError, match=rf"^index\.{message}"):
+        search_device(ExactIndexConfig(device="cuda:0,cuda:1"), "cpu")
+    assert search_device(ExactIndexConfig(device="cuda:1"), "cpu") == "cuda:1"
+    assert not caplog.records
 
 
 def test_a_search_on_the_processor_loads_nothing_of_cards() -> None:

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 import torch
 
-from colmodern.errors import ConfigError
+from colmodern.errors import ConfigError, MissingExtraError
 from colmodern.kernels.device import pick_device
 from colmodern.optional import require
 
@@ -49,15 +49,22 @@ def find_cards(device: str, *, name: str = "device") -> tuple[torch.device, ...]
     if len(set(cards)) < len(cards):
         raise ConfigError(f"{name}={device!r} names a card twice; name each once")
     if is_interpreted() and not torch.cuda.is_available():
-        require("triton", extra="gpu")
+        _require_triton(device, name)
         _say_interpreted()
         return (torch.device("cpu"),) * len(cards)
     for card in cards:
         pick_device(card, name=name)
-    require("triton", extra="gpu")
+    _require_triton(device, name)
     current = torch.device("cuda", torch.cuda.current_device())
     picked = map(torch.device, cards)
     return tuple(current if card.index is None else card for card in picked)
+
+
+def _require_triton(device: str, name: str) -> None:
+    try:
+        require("triton", extra="gpu")
+    except MissingExtraError as error:
+        raise MissingExtraError(f"{name}={device!r} needs Triton: {error}") from error
 
 
 @cache
