@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from colmodern.index.exact import Precision
     from colmodern.index.plaid.index import PlaidIndex
 
 _DEVICE = "--index-device"
@@ -26,6 +27,11 @@ _DEVICE = "--index-device"
     type=click.Path(path_type=Path),
     help="Index to search; default: the run's, else exact search.",
 )
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "int8"]),
+    help="Of documents in exact search; default: what the run was evaluated with, else float32.",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
 @click.option(
     "--index-device",
@@ -42,6 +48,7 @@ def command(
     queries: Path | None,
     output: Path | None,
     index: Path | None,
+    precision: Precision | None,
     device: str,
     index_device: str,
     device_memory: str | None,
@@ -49,8 +56,8 @@ def command(
 ) -> None:
     """Search FOLDER, a run folder or a folder that `colmodern encode` wrote.
 
-    A run is searched as it was evaluated: with its index, where it has one. Either for one QUERY,
-    printing a table, or for all of --queries, writing a TREC run.
+    A run is searched as it was evaluated: with its index, where it has one, else with its
+    precision. Either for one QUERY, printing a table, or for all of --queries, writing a TREC run.
     """
     from rich.console import Console
     from rich.table import Table
@@ -61,7 +68,13 @@ def command(
     from colmodern.errors import InputError
     from colmodern.evaluation.trec import write_run
     from colmodern.index.exact import ExactIndex
-    from colmodern.pipeline.artifacts import index_of, open_index, snippets, store_of
+    from colmodern.pipeline.artifacts import (
+        index_of,
+        open_index,
+        precision_of,
+        snippets,
+        store_of,
+    )
     from colmodern.pipeline.load_encoder import encoder_of_store
     from colmodern.pipeline.search_device import exact_device, plaid_device
 
@@ -76,12 +89,21 @@ def command(
     texts = {"query": query or ""} if queries is None else read_queries(queries)
     store = store_of(folder)
     chosen = index or index_of(folder)
+    if precision is not None and chosen is not None:
+        raise click.UsageError(
+            f"--precision is of exact search, but {chosen} is searched; leave it out"
+        )
     encoder = encoder_of_store(store, device=device, trust_remote_code=trust_remote_code)
     pick = exact_device if chosen is None else plaid_device
     searching = pick(index_device, encoder.device, name=_DEVICE)
     searched: ExactIndex | PlaidIndex
     if chosen is None:
-        searched = ExactIndex.load(store.folder, device=searching, device_memory=device_memory)
+        searched = ExactIndex.load(
+            store.folder,
+            device=searching,
+            device_memory=device_memory,
+            precision=precision or precision_of(folder),
+        )
     else:
         searched = open_index(chosen, store, device=searching, device_memory=device_memory)
     embeddings = encoder.encode_queries(list(texts.values()))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from colmodern.config.read import read_values
 from colmodern.datasets.load import load_corpus
 from colmodern.errors import DataError, InputError, StorageError
 from colmodern.files import read_json_object
-from colmodern.pipeline.run_folder import ENVIRONMENT, is_run
+from colmodern.pipeline.run_folder import CONFIG, ENVIRONMENT, is_run
 from colmodern.ragged.store import EmbeddingStore
 
 if TYPE_CHECKING:
+    from colmodern.index.exact import Precision
     from colmodern.index.plaid.index import PlaidIndex
 
 _SNIPPET_CHARS = 160
@@ -41,6 +43,15 @@ def index_of(folder: Path) -> Path | None:
     """The compressed index that a run was searched with; None where there is none."""
     place = read_run_file(folder, ENVIRONMENT).get("index") if is_run(folder) else None
     return None if place is None else folder / place
+
+
+def precision_of(folder: Path) -> Precision:
+    """Of the documents that a run scored exactly; "float32" of a run with an index, and of no run.
+
+    Raises ConfigError when its config is damaged.
+    """
+    index = read_values(folder / CONFIG).get("index") if is_run(folder) else None
+    return cast("Precision", (index or {}).get("precision", "float32"))
 
 
 def is_index(folder: Path) -> bool:

@@ -11,6 +11,7 @@ import pytest
 from conftest import CORPUS, write_jsonl
 
 from colmodern.cli.main import main
+from colmodern.evaluation.trec import read_run
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -78,6 +79,27 @@ def test_encode_says_what_was_cut_or_split(
     tokens = [int(re.search(r"(\d+) tokens", out)[1]) for out in (encode("cut"), pooled)]
     assert tokens[1] < tokens[0] / 2
     assert "pool_factor: 3" in run("info", tmp_path / "pooled")[1]
+
+
+def test_a_run_is_searched_with_the_precision_it_was_evaluated_with(
+    run: Run, eval_config, beir: Path, tmp_path: Path
+) -> None:
+    assert run("eval", eval_config(), "index.precision=int8")[0] == 0
+    folder, plain = tmp_path / "runs" / "small", tmp_path / "float32.trec"
+    asked = ("search", folder, "--queries", beir / "queries.jsonl", "-k", "6", "-o")
+    assert run(*asked, tmp_path / "int8.trec")[0] == 0
+    assert run(*asked, plain, "--precision", "float32")[0] == 0
+    scores = [read_run(path) for path in (folder / "run.trec", tmp_path / "int8.trec", plain)]
+    for query_id, ranking in scores[0].items():
+        assert ranking == scores[1][query_id][: len(ranking)]
+    assert scores[1] != scores[2]
+
+
+def test_precision_is_of_exact_search_alone(run: Run, eval_config, tmp_path: Path) -> None:
+    assert run("eval", eval_config(), "index.kind=plaid")[0] == 0
+    code, _, err = run("search", tmp_path / "runs" / "small", "sort", "--precision", "int8")
+    assert code == 2
+    assert "--precision is of exact search" in err
 
 
 def test_search_in_a_run_shows_texts(run: Run, eval_config, tmp_path: Path) -> None:
