@@ -142,6 +142,18 @@ def test_stages_are_timed_only_when_asked(many) -> None:
     json.dumps(timed.as_json())
 
 
+def test_a_plan_with_a_card_says_that_its_memory_is_of_the_processor(many) -> None:
+    plan = make_plan(prepared(many()), timed=False, progress=Silent())
+    on_card = replace(plan, search_device="cuda:1")
+    for table, of_both in (
+        (stages_table(plan), stages_table(on_card)),
+        (suite_table([plan]), suite_table([plan, on_card])),
+    ):
+        assert "card" not in table.note
+        assert "as if the processor did them; what cuda:1 holds" in of_both.note
+    assert plan.as_json()["search_device"] == "cpu"
+
+
 def test_the_tables_say_what_the_plan_holds(many) -> None:
     plan = make_plan(
         prepared(many("index: {kind: plaid, nbits: 2}\n")), timed=False, progress=Silent()

@@ -15,6 +15,7 @@ from colmodern.pipeline.plan.memory import find_fitting, memory_by_stage
 from colmodern.pipeline.plan.sample import Sample, Total, take_sample
 from colmodern.pipeline.plan.sizes import embedding_bytes, index_bytes
 from colmodern.pipeline.plan.timing import seconds_by_stage, try_stages
+from colmodern.pipeline.search_device import search_device
 from colmodern.progress import Progress
 
 SAMPLE = 1000  # documents
@@ -27,6 +28,7 @@ class Plan:
 
     disk: "embeddings" and "index, N bits" -> bytes; memory: stage -> the most bytes
     seconds: stage -> seconds, empty where nothing was timed
+    search_device: that builds and searches; memory is as if it were the processor
     fits: settings with which it stays below ``max_ram``; None where it does as it is
     """
 
@@ -36,6 +38,7 @@ class Plan:
     n_sampled: int
     n_queries: int
     dim: int
+    search_device: str
     tokens: Total
     nbits: int | None  # of the config's index; None for exact search
     disk: Mapping[str, Total]
@@ -87,6 +90,7 @@ def make_plan(
         len(sample.rows),
         sample.n_queries,
         encoder.dim,
+        search_device(config.index, encoder.device),
         sample.tokens,
         config.index.nbits if isinstance(config.index, PlaidIndexConfig) else None,
         _disk(config, sample, encoder.dim, encoder.n_vocabulary),

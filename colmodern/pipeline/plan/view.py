@@ -14,6 +14,10 @@ _MEMORY = (
     "those of doing a little of each stage now, made longer: rough for an index, and of this machine as "
     "busy as it is."
 )
+_ON_CARD = (
+    " Building and searching are counted as if the processor did them; what {} holds in their place "
+    "is not counted."
+)
 
 
 def counts_table(plan: Plan) -> Table:
@@ -49,7 +53,9 @@ def stages_table(plan: Plan) -> Table:
         for name, size in plan.memory.items()
     ]
     rows.append([Cell("all"), Cell(_size(plan.peak)), Cell(total_duration([plan]))])
-    return Table(f"{plan.name}: memory and time", ["stage", "peak", "time"], rows, note=_MEMORY)
+    return Table(
+        f"{plan.name}: memory and time", ["stage", "peak", "time"], rows, note=_note([plan])
+    )
 
 
 def suite_table(plans: Sequence[Plan]) -> Table:
@@ -65,8 +71,15 @@ def suite_table(plans: Sequence[Plan]) -> Table:
     total = ["all", "", "", _size(sum(plan.disk["embeddings"].value for plan in plans)), ""]
     total += [_size(max(plan.peak for plan in plans)), total_duration(plans)]
     rows.append([Cell(text) for text in total])
-    note = f"{_MEMORY} What evaluations share, as embeddings, is made once and counted for each."
+    note = (
+        f"{_note(plans)} What evaluations share, as embeddings, is made once and counted for each."
+    )
     return Table("Plan", header, rows, note=note)
+
+
+def _note(plans: Sequence[Plan]) -> str:
+    cards = sorted({plan.search_device for plan in plans} - {"cpu"})
+    return _MEMORY + (_ON_CARD.format(" and ".join(cards)) if cards else "")
 
 
 def verdict(plan: Plan) -> str:
