@@ -1,8 +1,6 @@
-"""Search on a card: correctness, the card's own limits, each kernel's share of them, and peers.
+r"""Search on a card: correctness, the card's own limits, each kernel's share of them, and peers.
 
     python experiments/benchmarks/gpu.py                                  # kernels, about 2 minutes
-    python experiments/benchmarks/gpu.py --tune                           # choose launches first
-    python experiments/benchmarks/gpu.py --wheels WHEELS --search         # peers and whole searches
     python experiments/benchmarks/gpu.py --device cpu                     # no card: the interpreter
 
 Nothing comes from the network. WHEELS holds a folder of wheels for each peer, with what the machine
@@ -13,23 +11,35 @@ network prepares:
     get="python -m pip download --no-deps --only-binary=:all: --python-version 3.12 --implementation cp
       --platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 --platform manylinux_2_17_x86_64
       --platform manylinux2014_x86_64"
-    $get -d WHEELS/colmodern faiss-cpu pydantic==2.14.3 pydantic-core==2.50.4 annotated-types
+    $get -d WHEELS/colmodern faiss-cpu pydantic==2.14.3 pydantic-core==2.50.4 annotated-types \
       typing-inspection click rich
     $get -d WHEELS/kernels late-interaction-kernels==0.4.5 flash-maxsim==0.3.0
-    $get -d WHEELS/fast-plaid fast-plaid==1.7.0.2110 fastkmeans==0.5.0 usearch
+    $get -d WHEELS/fast-plaid fast-plaid==1.7.0.2110 fastkmeans==0.5.0 usearch numkong
     $get -d WHEELS/xtr-warp xtr-warp-rs==2.1.0.2110 duckdb
     $get -d WHEELS/colsearch colsearch==0.1.7 latence-shard-engine==0.1.6 bm25s PyStemmer
 
-and there, from the root of the repository,
+and there, from the root of the repository, with ROOM a folder on a large disk: kernels, searches of
+100,000 documents, and those of a million, which take 50 GB of disk and some minutes; each call is of
+use alone where time is short, and ``--tune --search`` together do the first two. The wheels are
+65 MB, those of colmodern and of kernels, which are all that the first needs, 23:
 
-    python -m pip install -q --no-index --no-deps --target /tmp/site WHEELS/colmodern/*.whl
-    export PYTHONPATH=/tmp/site:.
-    python experiments/benchmarks/gpu.py --tune --wheels WHEELS --search --results OUT
+    python -m pip install -q --no-index --no-deps --target ROOM/site WHEELS/colmodern/*.whl
+    export PYTHONPATH=ROOM/site:. PYTHONUNBUFFERED=1 TMPDIR=ROOM
+    python experiments/benchmarks/gpu.py --tune --wheels WHEELS --results OUT
+    python experiments/benchmarks/gpu.py --no-kernels --search --wheels WHEELS --results OUT
+    python experiments/benchmarks/gpu.py --no-kernels --search --wheels WHEELS --results OUT \
+      --docs 1000000 --engines colmodern,fast-plaid,xtr-warp
+
+Every kernel is checked before anything is timed, and again with the launch that was chosen for it.
+More shapes, and searches on the card: ``python -m pytest -m gpu tests/kernels/test_cuda.py
+tests/index/test_card.py``, which take pytest and hypothesis.
 
 Times are medians: ``ms`` of the card alone, ``wall ms`` of a caller that waits for the result.
 ``share`` is of what the same run measured: bytes that have to be read over the bandwidth of a copy,
-or operations over those of a bfloat16 product. With a card, rows are appended to
-experiments/results/gpu.csv; without one, times mean nothing and none are.
+or operations over those of a bfloat16 product. With a card each row is appended to
+experiments/results/gpu.csv as soon as it is measured; without one, times mean nothing and none are.
+The last table sets what was measured beside what is to be reached (gpu_targets.py). The exit status
+is 1 when a kernel was wrong or something of ours did not run: its row says why, and has no times.
 """
 
 from __future__ import annotations
@@ -38,6 +48,8 @@ import os
 import subprocess
 import sys
 import tempfile
+import traceback
+from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -45,6 +57,7 @@ from typing import Any
 import click
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
+Row = dict[str, Any]
 COLUMNS = (
     "date",
     "commit",
@@ -101,9 +114,12 @@ def versions() -> str:
 @click.option("--documents", type=click.Path(path_type=Path, exists=True), help="Embedding store.")
 @click.option("--queries", type=click.Path(path_type=Path, exists=True), help="Embedding store.")
 @click.option(
-    "--docs", "n_docs", default=20_000, show_default=True, help="Made up, without stores."
+    "--docs", "n_docs", default=100_000, show_default=True, help="Made up, without stores."
 )
 @click.option("--engines", default="", help="Only these of the searches, as colmodern,exact.")
+@click.option(
+    "--timeout", default=300.0, show_default=True, help="Seconds of an engine's build or searches."
+)
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
 def main(
     device: str,
@@ -115,45 +131,75 @@ def main(
     queries: Path | None,
     n_docs: int,
     engines: str,
+    timeout: float,
     results: Path,
 ) -> None:
-    """Check, measure and print one table."""
+    """Check, measure, and print tables of what was measured and of what is to be reached."""
     if device == "cpu":
         os.environ["TRITON_INTERPRET"] = "1"
+    about = about_card() if device == "cuda" else None
+    file = results / "gpu.csv"
     with tempfile.TemporaryDirectory() as folder:
         targets = unpack(wheels, Path(folder, "targets"))
         if "kernels" in targets:
             sys.path.append(str(targets["kernels"]))
-        rows: list[dict[str, Any]] = []
+        rows: list[Row] = []
         if kernels:
             from gpu_kernels import measure_kernels
 
-            rows += measure_kernels(device, tune=tune)
+            rows += keep(measure_kernels(device, tune=tune), about, file)
         if searches:
             from gpu_search import measure_searches
 
             stores = (documents, queries) if documents and queries else None
             chosen = tuple(filter(None, engines.split(",")))
-            rows += measure_searches(device, Path(folder), targets, stores, n_docs, chosen)
-    finish(device, rows, results)
-
-
-def finish(device: str, rows: list[dict[str, Any]], results: Path) -> None:
-    """Print the table; append it where it was measured on a card."""
-    from gpu_table import show
-    from results import append_rows, machine_and_commit
+            asked = (device, Path(folder), targets, stores, n_docs, chosen, timeout)
+            rows += keep(measure_searches(*asked), about, file)
+    from gpu_table import show, show_targets
 
     show(rows, is_real=device == "cuda")
-    if device == "cuda":
-        import torch
+    show_targets(rows if device == "cuda" else [])
+    sys.exit(any(row.get("failed") for row in rows))
 
-        about = {
-            "date": date.today().isoformat(),
-            "commit": machine_and_commit()["commit"],
-            "card": torch.cuda.get_device_name(),
-            "versions": versions(),
-        }
-        append_rows(results / "gpu.csv", [{**about, **row} for row in rows], COLUMNS)
+
+def about_card() -> Row:
+    """Columns that are the same in all rows of a run."""
+    import torch
+    from results import machine_and_commit
+
+    if not torch.cuda.is_available():
+        raise click.UsageError("torch sees no GPU here; --device cpu runs what the interpreter can")
+    return {
+        "date": date.today().isoformat(),
+        "commit": machine_and_commit()["commit"],
+        "card": torch.cuda.get_device_name(),
+        "versions": versions(),
+    }
+
+
+def keep(rows: Iterable[Row], about: Row | None, file: Path) -> list[Row]:
+    """Print each row once it is there, and with a card append it: a run that is cut off keeps them.
+
+    What breaks on the way is told, and is a row that says so, so that the rest is still measured.
+    """
+    from results import append_rows
+
+    kept: list[Row] = []
+
+    def add(row: Row) -> None:
+        kept.append(row)
+        print(*(row[name] for name in COLUMNS if row.get(name, "") != ""), sep=" | ", flush=True)
+        if about is not None:
+            append_rows(file, [{**about, **row}], COLUMNS)
+
+    try:
+        for row in rows:
+            add(row)
+    except Exception as error:
+        traceback.print_exc()
+        note = f"{type(error).__name__}: {error}"
+        add({"work": "broke off", "shape": "", "engine": "colmodern", "note": note, "failed": True})
+    return kept
 
 
 if __name__ == "__main__":

@@ -93,6 +93,8 @@ def _tables(asked: Asked, stored: Stored, sizes: Sizes) -> Iterator[Work]:
         ("centroid_table",),
         lambda: compressed.centroid_table(queries, stored.centroids, stored.scales)[0],
         n_bytes=float(stored.centroids.nbytes + table.nbytes),
+        tolerance=0.01,
+        truth=lambda: _decoded_centroids(stored) @ queries.reshape(-1, DIM).T,
     )
     yield Work(
         "table to bytes",
@@ -100,6 +102,8 @@ def _tables(asked: Asked, stored: Stored, sizes: Sizes) -> Iterator[Work]:
         ("table_to_bytes",),
         lambda: compressed.table_to_bytes(table, lows, highs, QUERY_TOKENS).values,
         n_bytes=float(table.nbytes + as_bytes.values.nbytes),
+        tolerance=1.5,  # in steps of a byte: halves go either way
+        truth=lambda: torch.round((table.float() - lows) * (255 / (highs - lows))),
     )
     yield Work(
         "scan of codes",
@@ -112,6 +116,10 @@ def _tables(asked: Asked, stored: Stored, sizes: Sizes) -> Iterator[Work]:
         truth=lambda: _truth_of_codes(stored.tokens, table, len(queries)),
         tolerance=0.2,
     )
+
+
+def _decoded_centroids(stored: Stored) -> torch.Tensor:
+    return stored.centroids.float() * stored.scales[:, None]
 
 
 def _own(asked: Asked, own: torch.Tensor, stored: Stored, sizes: Sizes) -> Work:

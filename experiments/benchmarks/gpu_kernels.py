@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -20,38 +21,87 @@ from colmodern.kernels.cuda.exact import score_documents
 Row = dict[str, Any]
 
 
-def measure_kernels(device: str, *, tune: bool) -> list[Row]:
-    """Rows of all kernels; raises SystemExit when one is wrong."""
-    sizes = Sizes() if device == "cuda" else TINY
+class _Wrong(Exception):
+    """A kernel of ours gave another result than the plain computation."""
+
+
+def measure_kernels(device: str, *, tune: bool) -> Iterator[Row]:
+    """Check every kernel, then measure the card's limits and, one after another, all times.
+
+    Each is checked again before it is timed, with the launch that was chosen by then. One that is
+    wrong or does not run has a row without times, in which ``failed`` is true.
+    """
+    is_card = device == "cuda"
+    works, rows = _all_works(torch.device(device), Sizes() if is_card else TINY, is_card)
+    yield from rows
+    n_wrong = sum(not _is_right(work) for work in works)
+    print(f"checked {len(works)} kernels and shapes: {n_wrong} wrong", flush=True)
     limits, rows = measure_limits()
-    for work in _works(torch.device(device), sizes, device == "cuda"):
-        if tune and device == "cuda":
-            for name in work.kernels:
-                print(
-                    f"tuned {name}: {launches.tune(name, torch.device('cuda', 0), work.call, card_ms)}"
-                )
-        rows += _measured(work, limits)
-    return rows
+    yield from rows
+    for work in works:
+        if tune and is_card:
+            _tune(work)
+        yield from _measured(work, limits)
+
+
+def _all_works(device: torch.device, sizes: Sizes, is_card: bool) -> tuple[list[Work], list[Row]]:
+    """What is to be measured, and rows of what could not be set up."""
+    works: list[Work] = []
+    rows: list[Row] = []
+    for name, some in (
+        ("exact", _exact(device, sizes, is_card)),
+        ("compressed tokens", compressed_works(device, sizes)),
+        ("centroid assignment", _assign(device, sizes)),
+    ):
+        try:
+            for work in some:
+                works.append(work._replace(truth=work.truth and cache(work.truth)))
+        except Exception as error:
+            row = {"work": name, "shape": "", "engine": "colmodern", "note": _told(error)}
+            rows.append({**row, "failed": True})
+    return works, rows
+
+
+def _is_right(work: Work) -> bool:
+    try:
+        note = _compared(work, "colmodern", work.call)
+    except Exception as error:
+        print(f"{work.name}, {work.shape}: {_told(error)}", flush=True)
+        return False
+    print(f"{work.name}, {work.shape}: {note}", flush=True)
+    return True
+
+
+def _compared(work: Work, engine: str, call: Callable[[], torch.Tensor]) -> str:
+    """How far off a result is; raises _Wrong when it is ours and too far off."""
+    call()  # the first compiles; the second is what all later ones are, a replay for one
+    found = call()
+    if work.truth is None:
+        return "ran"
+    error = float((found[..., : work.checked].float() - work.truth()).abs().max())
+    if _is_ours(engine) and not error < work.tolerance:
+        raise _Wrong(f"wrong by {error:.2g}")
+    return f"error {error:.1g}"
+
+
+def _tune(work: Work) -> None:
+    for name in work.kernels:
+        try:
+            launch = launches.tune(name, torch.device("cuda", 0), work.call, card_ms)
+        except Exception as error:
+            print(f"not tuned: {name} ({_told(error)})", flush=True)
+        else:
+            print(f"tuned {name}: {launch}", flush=True)
 
 
 def _measured(work: Work, limits: Limits) -> Iterator[Row]:
-    expected = work.truth() if work.truth else None
     for engine, call in (("colmodern", work.call), *work.peers):
         row: Row = {"work": work.name, "shape": work.shape, "engine": engine}
         try:
-            found = call()
-            if expected is not None:
-                error = float((found[..., : work.checked].float() - expected).abs().max())
-                row["note"] = f"error {error:.1g}"
-                if engine.startswith("colmodern") and not error < work.tolerance:
-                    raise SystemExit(f"{work.name}, {work.shape}: wrong by {error}")
-            row["ms"], row["wall_ms"] = card_ms(call), wall_ms(call)
-        except SystemExit:
-            raise
+            row["note"] = _compared(work, engine, call)
+            row |= {"ms": card_ms(call), "wall_ms": wall_ms(call)}
         except Exception as error:
-            if engine.startswith("colmodern"):
-                raise
-            yield {**row, "note": f"not run: {type(error).__name__}: {str(error).splitlines()[:1]}"}
+            yield {**row, "note": _told(error), "failed": _is_ours(engine)}
             continue
         seconds = row["ms"] / 1000
         if work.n_bytes and limits.bandwidth:
@@ -63,10 +113,14 @@ def _measured(work: Work, limits: Limits) -> Iterator[Row]:
         yield row
 
 
-def _works(device: torch.device, sizes: Sizes, is_card: bool) -> Iterator[Work]:
-    yield from _exact(device, sizes, is_card)
-    yield from compressed_works(device, sizes)
-    yield _assign(device, sizes)
+def _is_ours(engine: str) -> bool:
+    return engine.startswith("colmodern")
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, _Wrong):
+        return str(error)
+    return f"not run: {type(error).__name__}: {str(error).splitlines()[:1]}"
 
 
 def _exact(device: torch.device, sizes: Sizes, is_card: bool) -> Iterator[Work]:
@@ -132,7 +186,7 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _assign(device: torch.device, sizes: Sizes) -> Work:
+def _assign(device: torch.device, sizes: Sizes) -> Iterator[Work]:
     rng = np.random.default_rng(0)
     n = sizes.assigned
     values = rng.normal(size=(n, DIM)).astype(np.float32)
@@ -158,7 +212,7 @@ def _assign(device: torch.device, sizes: Sizes) -> Work:
         expected = torch.where(clear, best.indices[:, 0], found)
         return torch.cat([expected.cpu(), torch.from_numpy(codes[64:])]).float()
 
-    return Work(
+    yield Work(
         "centroid assignment, with copies",
         f"{n} tokens, {len(rows)} centroids",
         ("assign_tiles",),

@@ -65,16 +65,17 @@ def peers(queries: torch.Tensor, documents: Documents) -> tuple[tuple[str, Call]
 def _module(name: str) -> Any:
     try:
         return import_module(name)
-    except ImportError as error:
-        print(f"left out: {name} ({error})")
+    except Exception as error:  # whatever it stumbles over at import
+        print(f"left out: {name} ({type(error).__name__}: {error})")
         return None
 
 
 def _einsum(queries: torch.Tensor, documents: Documents) -> Call:
     """Padded documents, one query at a time: all similarities of a query are in memory."""
-    values, is_padding = documents.padded()
+    padded = cache(documents.padded)
 
     def call() -> torch.Tensor:
+        values, is_padding = padded()
         scores = []
         for query in queries:
             similarities = torch.einsum("qd,nld->nql", query, values)
@@ -99,19 +100,19 @@ def _flash(flash: Any, queries: torch.Tensor, documents: Documents) -> Call:
         query, values = queries[0].half(), documents.values.half()
         ends, longest = documents.offsets.int(), documents.longest
         return lambda: flash.flash_maxsim_packed(query, values, ends, longest)[None]
-    padded = documents.padded()[0].half()
+    padded = cache(lambda: documents.padded()[0].half())
     lengths = (documents.offsets[1:] - documents.offsets[:-1]).int()
     asked = queries.half()
-    return lambda: flash.flash_maxsim_batched(asked, padded, lengths)
+    return lambda: flash.flash_maxsim_batched(asked, padded(), lengths)
 
 
 def residual_peer(
     queries: torch.Tensor, tokens: Tokens, centroids: torch.Tensor, n_docs: int
 ) -> tuple[tuple[str, Call], ...]:
     """late-interaction-kernels' residual kernel on the first documents."""
-    if _module("late_interaction_kernels") is None:
+    plaid = _module("late_interaction_kernels.plaid")
+    if plaid is None:
         return ()
-    plaid = import_module("late_interaction_kernels.plaid")
     offsets = tokens.doc_offsets[: n_docs + 1]
     n_tokens = int(offsets[-1])
     longest = int((offsets[1:] - offsets[:-1]).max())

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,7 +21,9 @@ from measure import overlap
 
 _WORKER = Path(__file__).with_name("worker.py")
 _K = 10
-_TIMEOUT = 600.0  # seconds, of a build or of all searches of an engine
+# of cards and of the interpreter: documents and queries, and of the builds before, which compile
+_SIZES = {"cuda": (64, (400, 4)), "cpu": (3, (12, 2))}
+_INTERPRETED = 30  # documents
 # engine -> options of the build and of the search, beside the device
 _ENGINES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "exact": ({}, {}),
@@ -27,6 +33,7 @@ _ENGINES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "xtr-warp": ({}, {}),
     "colsearch": ({}, {}),
 }
+_UNBUILT = ("exact", "exact-int8")
 _PEERS = ("fast-plaid", "xtr-warp", "colsearch")
 
 
@@ -37,30 +44,39 @@ def measure_searches(
     stores: tuple[Path, Path] | None,
     n_docs: int,
     chosen: tuple[str, ...],
-) -> list[dict[str, Any]]:
-    """A row an engine; the exact one comes first and is what overlap is with."""
-    size = (n_docs, 64) if device == "cuda" else (30, 3)  # documents and queries
-    made = stores or write_stores(folder, *size, device)
+    timeout: float,
+) -> Iterator[dict[str, Any]]:
+    """A row an engine; the exact one comes first and is what overlap is with.
+
+    timeout: seconds, of a build or of all searches of an engine
+    """
+    n_queries, few = _SIZES[device]
+    n_docs = n_docs if device == "cuda" else _INTERPRETED
+    made = stores or write_stores(folder, n_docs, n_queries, device)
+    small = write_stores(folder / "small", *few, device)
     documents, queries = Texts(made[0]), Texts(made[1])
     shape = f"{documents.n_docs} documents, {documents.n_tokens} tokens, {queries.n_docs} queries"
     exact: tuple[np.ndarray, np.ndarray] | None = None
-    rows = []
     for engine, (build, search) in _ENGINES.items():
         row: dict[str, Any] = {"work": "search", "shape": shape, "engine": engine, "build_s": ""}
         if chosen and engine not in (*chosen, "exact"):
             continue
         if engine in _PEERS and engine not in targets:
-            rows.append({**row, "note": "left out: no wheels"})
+            yield {**row, "note": "left out: no wheels"}
             continue
-        about = {"engine": engine, "documents": str(made[0]), "queries": str(made[1])}
-        about["index"] = str(folder / "indexes" / engine)
         on = {"device": device if engine in _PEERS else "cuda"}  # in the interpreter too
+        run = partial(_run, folder / "indexes", engine, targets=targets, timeout=timeout)
         try:
-            built = _run({**about, "task": "build", "options": {**build, **on}}, targets)
-            found = _run({**about, "task": "search", "options": {**search, **on}}, targets)
+            if engine not in _UNBUILT:
+                with suppress(RuntimeError):  # of a peer that wants more documents
+                    run(small, "build", {**build, **on})
+            built = run(made, "build", {**build, **on})
+            found = run(made, "search", {**search, **on})
         except (RuntimeError, subprocess.TimeoutExpired) as error:
-            rows.append({**row, "note": f"not run: {error}"})
+            yield {**row, "note": f"not run: {error}", "failed": engine not in _PEERS}
             continue
+        finally:  # the next one needs the room
+            shutil.rmtree(folder / "indexes", ignore_errors=True)
         if engine == "exact":
             best = np.array(found["rows"])
             exact = best, np.broadcast_to(-np.arange(best.shape[1], dtype=float), best.shape)
@@ -72,30 +88,52 @@ def measure_searches(
         }
         if exact is not None:
             row["overlap@10"] = round(overlap(found["rows"], exact, _K), 4)
-        rows.append(row)
-    return rows
+        yield row
 
 
-def _run(request: dict[str, Any], targets: dict[str, Path]) -> dict[str, Any]:
-    """worker.py's answer; raises RuntimeError with the last line of what it said."""
-    path = Path(request["index"]).parent / f"{request['engine']}-{request['task']}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    answer = path.with_suffix(".answer.json")
-    threads = len(os.sched_getaffinity(0))
-    path.write_text(json.dumps({**request, "answer": str(answer), "threads": threads, "k": _K}))
+def _run(
+    folder: Path,
+    engine: str,
+    stores: tuple[Path, Path],
+    task: str,
+    options: dict[str, Any],
+    *,
+    targets: dict[str, Path],
+    timeout: float,
+) -> dict[str, Any]:
+    """worker.py's answer; raises RuntimeError with the last line of what it said.
+
+    folder: of indexes, a new one for each build
+    """
+    if task == "build":
+        shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    path, answer = folder / f"{task}.json", folder / f"{task}.answer.json"
+    request = {
+        "engine": engine,
+        "documents": str(stores[0]),
+        "queries": str(stores[1]),
+        "index": str(folder / engine),
+        "task": task,
+        "options": options,
+        "answer": str(answer),
+        "threads": len(os.sched_getaffinity(0)),
+        "k": _K,
+    }
+    path.write_text(json.dumps(request))
     environment = dict(os.environ)
-    if request["engine"] in targets:  # before all else: it may need other versions
-        own = str(targets[request["engine"]])
+    if engine in targets:  # before all else: it may need other versions
+        own = str(targets[engine])
         environment["PYTHONPATH"] = os.pathsep.join([own, environment.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, str(_WORKER), str(path)],
         env=environment,
-        timeout=_TIMEOUT,
+        timeout=timeout,
         capture_output=True,
         text=True,
         errors="replace",
     )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise RuntimeError(f"{request['task']} ended with {done.returncode}: {last}")
+        raise RuntimeError(f"{task} ended with {done.returncode}: {last}")
     return json.loads(answer.read_text())

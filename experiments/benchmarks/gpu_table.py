@@ -1,9 +1,10 @@
-"""The one table of gpu.py."""
+"""The tables of gpu.py."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from gpu_targets import targets
 from rich.console import Console
 from rich.table import Table
 
@@ -37,6 +38,18 @@ def show(rows: list[dict[str, Any]], *, is_real: bool) -> None:
         for row in some:
             table.add_row(*(_cell(row.get(name, "")) for name in names))
         console.print(table)
+
+
+def show_targets(rows: list[dict[str, Any]]) -> None:
+    """What was to be reached, a line each."""
+    table = Table(title="targets", title_justify="left")
+    for name in ("work", "what", "wanted", "found", ""):
+        table.add_column(name, justify="left" if name in ("work", "what", "") else "right")
+    for target in targets(rows):
+        found = "" if target.found is None else _cell(float(target.found))
+        wanted = f"{'at most' if target.is_most else 'at least'} {target.wanted:g}"
+        table.add_row(target.work, target.what, wanted, found, target.verdict)
+    Console(width=170).print(table)
 
 
 def _cell(value: Any) -> str:

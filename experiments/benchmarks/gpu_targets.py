@@ -1,0 +1,84 @@
+"""What search on a card is built to reach, and what the rows of a run came to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+Row = dict[str, Any]
+_LATE, _FLASH = "late-interaction-kernels", "flash-maxsim"
+_ONE, _OWN = "exact, one query", "compressed tokens, each query's own"
+
+
+class Target(NamedTuple):
+    """found: None where this run did not measure it."""
+
+    work: str
+    what: str
+    wanted: float
+    found: float | None
+    is_most: bool = False  # wanted is the most, not the least
+
+    @property
+    def verdict(self) -> str:
+        """In a word or two."""
+        if self.found is None:
+            return "not measured"
+        is_met = self.found <= self.wanted if self.is_most else self.found >= self.wanted
+        return "met" if is_met else "missed"
+
+
+def targets(rows: list[Row]) -> Iterator[Target]:
+    """All of them, of kernels and then of searches; rows as gpu.py's COLUMNS name them."""
+    yield from _of_kernels(rows)
+    searched = [row for row in rows if row["work"] == "search"]
+    for shape in dict.fromkeys(row["shape"] for row in searched) or [""]:
+        yield from _of_searches([row for row in searched if row["shape"] == shape], shape)
+
+
+def _of_kernels(rows: list[Row]) -> Iterator[Target]:
+    many = _chosen(rows, _ONE, " 10000 documents", "bfloat16")
+    name = "exact, one query, 10,000 documents"
+    yield Target(name, "share of the copy", 0.8, _least(many, "share", "colmodern"))
+    yield Target(name, f"times {_LATE}", 0.95, _times(many, "ms", _LATE))
+    for n in (100, 1000):  # a caller waits for launches, so what counts is how long it waits
+        some = _chosen(rows, _ONE, f" {n} documents")
+        found = _times(some, "wall_ms", _LATE, _FLASH)
+        yield Target(f"exact rerank, {n:,} documents", "times the better peer", 2, found)
+    batch, name = _chosen(rows, "exact, 64 queries"), "exact, 64 queries at once"
+    yield Target(name, "share of the bf16 product", 0.55, _least(batch, "share", "colmodern"))
+    yield Target(name, "times the better peer", 1.5, _times(batch, "ms", _LATE, _FLASH))
+    own, name = _chosen(rows, _OWN, "1 x "), "compressed scoring, 4 bits"
+    ns = _least(own, "ns_per_token_query", "colmodern")
+    yield Target(name, "ns a token and query", 0.15, ns, is_most=True)
+    yield Target(name, f"times {_LATE}", 8, _times(own, "ms", _LATE))
+
+
+def _of_searches(rows: list[Row], shape: str) -> Iterator[Target]:
+    name = f"search, {shape.partition(',')[0]}" if shape else "search"
+    ours, theirs = (_least(rows, "overlap@10", engine) for engine in ("colmodern", "xtr-warp"))
+    yield Target(name, "overlap@10", 0.98, ours)
+    latency = _times(rows, "latency_ms_median", "fast-plaid")
+    yield Target(name, "times fast-plaid, single query", 20, latency)
+    warp = _times(rows, "batch_qps", "xtr-warp")
+    yield Target(name, "times xtr-warp, throughput", 1.5, None if warp is None else 1 / warp)
+    more = None if ours is None or theirs is None else ours - theirs
+    yield Target(name, "overlap@10 above xtr-warp's", 0, more)
+    name = name.replace("search", "build")
+    yield Target(name, "times fast-plaid", 3, _times(rows, "build_s", "fast-plaid"))
+
+
+def _chosen(rows: list[Row], work: str, *parts: str) -> list[Row]:
+    return [row for row in rows if row["work"] == work and all(p in row["shape"] for p in parts)]
+
+
+def _least(rows: list[Row], column: str, *engines: str) -> float | None:
+    values = [row[column] for row in rows if row["engine"] in engines and row.get(column)]
+    return min(values, default=None)
+
+
+def _times(rows: list[Row], column: str, *peers: str) -> float | None:
+    """How many times the time of the better of the peers is ours, None without one of the two."""
+    ours = _least(rows, column, "colmodern", "colmodern, replayed")
+    theirs = _least(rows, column, *peers)
+    return None if ours is None or theirs is None else theirs / ours
