@@ -6,11 +6,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from colmodern.config.models import PlaidIndexConfig
 from colmodern.errors import StorageError
 from colmodern.files import read_json_object, sha256_of_file, sha256_of_json, write_json
 from colmodern.index.plaid.index import PlaidIndex
 from colmodern.index.plaid.manifest import NAME, VERSION, building_folder
+from colmodern.kernels.vectors import FEW_LANES
 from colmodern.pipeline.environment import describe_environment
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings
@@ -121,7 +124,7 @@ def _opened(
     config: PlaidIndexConfig,
     k: int,
 ) -> tuple[PlaidIndex, TokenEmbeddings, dict[str, Any]]:
-    """The index after one search, which compiles; queries in memory; options of a search."""
+    """The index after a search of each width, which compiles; queries in memory; options of a search."""
     index = PlaidIndex.load(folder, device=config.device, device_memory=config.device_memory)
     asked: dict[str, Any] = {
         "nprobe": config.nprobe,
@@ -129,8 +132,10 @@ def _opened(
         "rescore": documents if config.rescore else None,
     }
     in_memory = queries.to_memory()
-    if len(in_memory):
-        index.search(in_memory[0], k, **asked)
+    is_short = in_memory.lengths <= FEW_LANES
+    for rows in (np.flatnonzero(is_short), np.flatnonzero(~is_short)):
+        if len(rows):
+            index.search(in_memory[int(rows[0])], k, **asked)
     return index, in_memory, asked
 
 
