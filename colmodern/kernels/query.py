@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from numba import int64
 from numba.extending import overload
 
+from colmodern.kernels import simd
 from colmodern.kernels.cpu import CHUNK, score_centroids
 from colmodern.kernels.int8 import fill_query_bytes
 from colmodern.kernels.jit import compiled
@@ -114,13 +116,13 @@ class QueryTables(NamedTuple):
 
 
 @compiled
-def prepare_query(query: Any, masks: Any, n_lanes: int, codec: Any) -> Any:
+def prepare_query(query: Any, masks: Any, codec: Any) -> Any:
     """The QueryTables of a query, whose centroid_scores and maxima fill_centroid_scores writes.
 
     query: (n_query_tokens, dim) float32, at least one token; codec: CodecArrays
-    masks: of its blocks, of n_lanes each
+    masks: masks_of so many tokens
     """
-    (n, dim), n_blocks = query.shape, len(masks)
+    (n, dim), n_blocks, n_lanes = query.shape, len(masks), int64(simd.n_lanes(masks[0]))
     padded = np.zeros((n_blocks * n_lanes, -(-dim // 32) * 32), np.float32)
     longest, summed = 0.0, np.zeros(dim, np.float64)
     for token in range(n):

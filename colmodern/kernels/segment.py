@@ -23,26 +23,20 @@ from colmodern.kernels.final import add_doc_vectors, score_decoded
 from colmodern.kernels.jit import compiled
 from colmodern.kernels.query import fill_centroid_scores, prepare_query
 
-BLOCKED = 0xFFFF  # in the state of a document that gather passes over
+_BLOCKED = 0xFFFF  # in the state of a document that gather passes over
 
 
 @compiled
 def search_segment(
-    query: Any,
-    masks: Any,
-    n_lanes: int,
-    codec: Any,
-    segment: Any,
-    blocked: Any,
-    effort: Any,
+    query: Any, masks: Any, codec: Any, segment: Any, blocked: Any, effort: Any
 ) -> Any:
     """All steps: rows of the n_scored best documents, ascending, and (n,) float32 scores.
 
-    query, masks, n_lanes, codec: as prepare_query takes them
+    query, masks, codec: as prepare_query takes them
     segment: SegmentArrays and effort: an Effort of ``index.plaid``
     blocked: (n_docs,) bool of documents to be passed over, or (0,) for none
     """
-    tables = prepare_query(query, masks, n_lanes, codec)
+    tables = prepare_query(query, masks, codec)
     fill_centroid_scores(tables, codec, 0, tables.maxima.shape[1])
     rows, near = find_candidates(tables, segment, blocked, effort, tables.slack, tables.rounding)
     out = np.empty(len(rows), np.float32)
@@ -88,7 +82,7 @@ def find_candidates(
     query: QueryTables; slack, margin: as score_compressed takes them; the rest as search_segment
     """
     if effort.nprobe > 0:
-        rows, scores = _gather(query, segment, blocked, effort.nprobe)
+        rows, scores = _gather(query, segment, blocked, probe(query, effort.nprobe))
         shared = _add_shared(query, segment, rows, scores)
         kept = keep_best(scores, effort.n_gathered)
         rows, shared = _take(rows, kept), _take(shared, kept)
@@ -133,29 +127,45 @@ def find_candidates(
 
 
 @compiled
-def _gather(query: Any, segment: Any, blocked: Any, nprobe: int) -> Any:
-    """Rows of the documents in probed lists, ascending, and their sums."""
+def probe(query: Any, nprobe: int) -> Any:
+    """(n_query_tokens, nprobe) int32, the best centroids of each query token; query: QueryTables."""
     n_lanes = query.centroid_scores.shape[2]
     probes = np.empty((query.n_tokens, nprobe), np.int32)
     for block in range(len(query.lanes)):
         part = probes[block * n_lanes : (block + 1) * n_lanes]
         find_probes(query.centroid_scores[block], query.maxima[block], query.lanes[block], part)
-    n_blocks, n_docs = len(segment.list_offsets), len(segment.doc_offsets) - 1
-    # collect writes one place behind its last document
+    return probes
+
+
+@compiled
+def gather_block(
+    query: Any, segment: Any, blocked: Any, probes: Any, block: int, rows: Any, sums: Any
+) -> Any:
+    """Documents that one block of lists has in probed ones; returns how many.
+
+    query, segment, blocked: as find_candidates takes them; probes: as probe gives them
+    rows: int64, ascending, and sums: int32, written, with room for all of the block and one more
+    """
+    first, last = segment.block_docs[block], segment.block_docs[block + 1]
+    state = np.zeros(last - first, np.int64)
+    for doc in range(first if len(blocked) else last, last):
+        state[doc - first] = _BLOCKED if blocked[doc] else 0
+    start, stop = segment.block_starts[block], segment.block_starts[block + 1]
+    lists = segment.list_docs[start:stop]
+    gather(probes, query.centroid_scores, segment.list_offsets[block], lists, state)
+    n = collect(state, rows, sums)
+    for i in range(n):
+        rows[i] += first
+    return n
+
+
+@compiled
+def _gather(query: Any, segment: Any, blocked: Any, probes: Any) -> Any:
+    """Rows of the documents in probed lists, ascending, and their sums."""
+    n_docs, n = len(segment.doc_offsets) - 1, 0
     rows, sums = np.empty(n_docs + 1, np.int64), np.empty(n_docs + 1, np.int32)
-    n = 0
-    for block in range(n_blocks):
-        first, last = segment.block_docs[block], segment.block_docs[block + 1]
-        state = np.zeros(last - first, np.int64)
-        for doc in range(first if len(blocked) else last, last):
-            state[doc - first] = BLOCKED if blocked[doc] else 0
-        start, stop = segment.block_starts[block], segment.block_starts[block + 1]
-        lists = segment.list_docs[start:stop]
-        gather(probes, query.centroid_scores, segment.list_offsets[block], lists, state)
-        found = collect(state, rows[n:], sums[n:])
-        for i in range(n, n + found):
-            rows[i] += first
-        n += found
+    for block in range(len(segment.list_offsets)):
+        n += gather_block(query, segment, blocked, probes, block, rows[n:], sums[n:])
     return rows[:n], sums[:n]
 
 

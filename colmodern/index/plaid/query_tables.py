@@ -15,7 +15,7 @@ from colmodern.kernels.query import (
     fill_centroid_scores,
     prepare_query,
 )
-from colmodern.kernels.vectors import lanes_of, masks_of
+from colmodern.kernels.vectors import masks_of
 
 _LARGEST_SUM = 32_767  # of int16
 _LEAST_CHUNKS = 64  # of a thread's share
@@ -51,8 +51,7 @@ def make_tables(
     query: npt.NDArray[np.float32], search: SearchCodec, threads: Threads
 ) -> QueryTables:
     """Prepare a (n_query_tokens, dim) float32 query, at least one token."""
-    masks = masks_of(len(query))
-    tables: QueryTables = prepare_query(query, masks, lanes_of(masks), search.arrays)
+    tables: QueryTables = prepare_query(query, masks_of(len(query)), search.arrays)
 
     def fill(start: int, stop: int) -> None:
         fill_centroid_scores(tables, search.arrays, start, stop)

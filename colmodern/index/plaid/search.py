@@ -29,17 +29,14 @@ from colmodern.index.plaid.threads import Threads
 from colmodern.index.plaid.view import Rows, View
 from colmodern.kernels.compressed import Near, empty_near, keep_near, score_compressed
 from colmodern.kernels.cpu import (
-    collect,
-    find_probes,
-    gather,
     keep_best,
     score_by_centroids,
     score_doc_vectors,
 )
 from colmodern.kernels.final import add_doc_vectors, score_decoded, score_stored
 from colmodern.kernels.query import QueryTables
-from colmodern.kernels.segment import BLOCKED, find_candidates, search_segment
-from colmodern.kernels.vectors import lanes_of, masks_of
+from colmodern.kernels.segment import find_candidates, gather_block, probe, search_segment
+from colmodern.kernels.vectors import masks_of
 
 Scores = npt.NDArray[np.int32]
 
@@ -103,8 +100,7 @@ def _search_at_once(
 ) -> tuple[Rows, npt.NDArray[np.float32]]:
     """The same from kernels/segment.py: a fifth less time, and the interpreter's lock left alone."""
     threads = Threads(1)
-    segment, blocked = view.segments[0].arrays, view.blocked[0]
-    blocked = _NONE_BLOCKED if blocked is None else blocked
+    segment, blocked = view.segments[0].arrays, _blocked(view, 0)
     if stored is not None:
         tables = make_tables(query, view.codec, threads)
         slacks, margin = (tables.slack, tables.more_slack), tables.loss
@@ -112,9 +108,15 @@ def _search_at_once(
         return rows, _score(tables, view, rows, slacks, margin, near, threads, stored)
     masks, codec = masks_of(len(query)), view.codec.arrays
     found: tuple[Rows, npt.NDArray[np.float32]] = search_segment(
-        query, masks, lanes_of(masks), codec, segment, blocked, effort
+        query, masks, codec, segment, blocked, effort
     )
     return found
+
+
+def _blocked(view: View, number: int) -> npt.NDArray[np.bool_]:
+    """The documents that a search of a segment passes over, as kernels take them."""
+    blocked = view.blocked[number]
+    return _NONE_BLOCKED if blocked is None else blocked
 
 
 def _find_by_steps(
@@ -132,7 +134,7 @@ def _find_by_steps(
         shared = _doc_scores(tables, view, candidates, threads)
     else:
         if effort.nprobe:
-            probes = _probe(tables, effort.nprobe)
+            probes = probe(tables, effort.nprobe)
             gathered, scores = _gather(tables, view, probes, threads)
             shared = _doc_scores(tables, view, gathered, threads)
             scores += shared
@@ -155,16 +157,6 @@ def _find_by_steps(
     return candidates, near
 
 
-def _probe(tables: QueryTables, nprobe: int) -> npt.NDArray[np.int32]:
-    """(n_query_tokens, nprobe) the best centroids of each query token."""
-    probes = np.empty((tables.n_tokens, nprobe), np.int32)
-    for block, scores in enumerate(tables.centroid_scores):
-        n_lanes = scores.shape[1]
-        part = probes[block * n_lanes : (block + 1) * n_lanes]
-        find_probes(scores, tables.maxima[block], tables.lanes[block], part)
-    return probes
-
-
 def _gather(
     tables: QueryTables, view: View, probes: npt.NDArray[np.int32], threads: Threads
 ) -> tuple[Rows, Scores]:
@@ -172,22 +164,11 @@ def _gather(
 
     def in_block(at: tuple[int, int]) -> tuple[Rows, Scores]:
         number, block = at
-        segment, blocked = view.segments[number], view.blocked[number]
-        first, last = segment.arrays.block_docs[block : block + 2]
-        state = np.zeros(last - first, np.int64)
-        if blocked is not None:
-            state[blocked[first:last]] = BLOCKED
-        start, stop = segment.arrays.block_starts[block : block + 2]
-        gather(
-            probes,
-            tables.centroid_scores,
-            segment.arrays.list_offsets[block],
-            segment.arrays.list_docs[start:stop],
-            state,
-        )
-        rows, sums = np.empty(len(state) + 1, np.int64), np.empty(len(state) + 1, np.int32)
-        n = collect(state, rows, sums)
-        return rows[:n] + (view.bases[number] + first), sums[:n]
+        segment, blocked = view.segments[number].arrays, _blocked(view, number)
+        n = segment.block_docs[block + 1] - segment.block_docs[block]
+        rows, sums = np.empty(n + 1, np.int64), np.empty(n + 1, np.int32)
+        n = gather_block(tables, segment, blocked, probes, block, rows, sums)
+        return rows[:n] + view.bases[number], sums[:n]
 
     blocks = [
         (number, block)
