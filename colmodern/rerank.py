@@ -9,9 +9,9 @@ from typing import Any
 
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import InputError
-from colmodern.index.exact import ExactIndex, Precision
+from colmodern.index.exact import ExactIndex
 from colmodern.progress import Progress
-from colmodern.types import RankedDoc
+from colmodern.types import Precision, RankedDoc
 
 Candidate = str | tuple[str, str]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 
 class ScoredDoc(NamedTuple):
@@ -30,6 +30,7 @@ class Document(NamedTuple):
     title: str = ""
 
 
+Precision = Literal["float32", "int8"]  # of documents that exact search scores
 # query_id -> results, best first
 Run = Mapping[str, Sequence[ScoredDoc]]
 # query_id -> doc_id -> relevance grade (0: judged and not relevant)

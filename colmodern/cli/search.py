@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 
+from colmodern.types import Precision
+
 if TYPE_CHECKING:
-    from colmodern.index.exact import Precision
     from colmodern.index.plaid.index import PlaidIndex
 
 _DEVICE = "--index-device"
@@ -29,7 +30,7 @@ _DEVICE = "--index-device"
 )
 @click.option(
     "--precision",
-    type=click.Choice(["float32", "int8"]),
+    type=click.Choice(get_args(Precision)),
     help="Of documents in exact search; default: what the run was evaluated with, else float32.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")

@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from colmodern.config.units import parse_bytes
+from colmodern.types import Precision
 
 
 class SettingsModel(BaseModel):
@@ -52,6 +53,10 @@ def _is_device(value: str) -> str:
 Size = Annotated[str, BeforeValidator(_is_size)]  # bytes, as 512M or 2G
 HomePath = Annotated[str, AfterValidator(_expand_home)]  # a path, ~ replaced
 FolderName = Annotated[str, AfterValidator(_is_folder_name)]
+DeviceMemory = Annotated[
+    Size | None,
+    Field(description="bytes that may stay on a card, as 20G; null: most of what is free"),
+]
 SearchDevice = Annotated[str, AfterValidator(_is_device)]  # or several, as cuda:0,cuda:1
 
 
@@ -176,7 +181,7 @@ class ExactIndexConfig(SettingsModel):
     """Every document is scored with its uncompressed embeddings."""
 
     kind: Literal["exact"] = Field("exact", description="MaxSim with every document")
-    precision: Literal["float32", "int8"] = Field(
+    precision: Precision = Field(
         "float32",
         description="of the documents that are scored; int8: each token rounded to 255 steps of its "
         "largest value, on the processor several times as fast",
@@ -189,9 +194,7 @@ class ExactIndexConfig(SettingsModel):
         description="that searches: auto, cpu, cuda, cuda:N, or cards that share the documents, as "
         "cuda:0,cuda:1; auto: where the encoder is",
     )
-    device_memory: Size | None = Field(
-        None, description="bytes that may stay on a card, as 20G; null: most of what is free"
-    )
+    device_memory: DeviceMemory = None
 
 
 class PlaidIndexConfig(SettingsModel):
@@ -219,9 +222,7 @@ class PlaidIndexConfig(SettingsModel):
         description="that builds and searches: auto, cpu, cuda, cuda:N, or cards that share the "
         "documents, as cuda:0,cuda:1; auto: where the encoder is, if its kernels are there too",
     )
-    device_memory: Size | None = Field(
-        None, description="bytes that may stay on a card, as 20G; null: most of what is free"
-    )
+    device_memory: DeviceMemory = None
 
 
 IndexConfig = ExactIndexConfig | PlaidIndexConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +20,12 @@ from colmodern.kernels.exact import maxsim_scores
 from colmodern.progress import Progress, Silent
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
-from colmodern.types import ScoredDoc
+from colmodern.types import Precision, ScoredDoc
 
 if TYPE_CHECKING:
     from colmodern.index.card.exact import CardExact
     from colmodern.index.exact_int8 import Int8Search
 
-Precision = Literal["float32", "int8"]
 _log = logging.getLogger(__name__)
 _QUERY_TOKENS_AT_ONCE = 1024  # wide enough for the matrix product to be the only cost
 _BYTES_PER_SCORE = 8  # a float32 score of a query and a document, and its copy while ranking

@@ -11,9 +11,9 @@ from colmodern.errors import DataError, InputError, StorageError
 from colmodern.files import read_json_object
 from colmodern.pipeline.run_folder import CONFIG, ENVIRONMENT, is_run
 from colmodern.ragged.store import EmbeddingStore
+from colmodern.types import Precision
 
 if TYPE_CHECKING:
-    from colmodern.index.exact import Precision
     from colmodern.index.plaid.index import PlaidIndex
 
 _SNIPPET_CHARS = 160
@@ -51,7 +51,7 @@ def precision_of(folder: Path) -> Precision:
     Raises ConfigError when its config is damaged.
     """
     index = read_values(folder / CONFIG).get("index") if is_run(folder) else None
-    return cast("Precision", (index or {}).get("precision", "float32"))
+    return cast(Precision, (index or {}).get("precision", "float32"))
 
 
 def is_index(folder: Path) -> bool:
