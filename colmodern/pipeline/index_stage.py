@@ -132,11 +132,16 @@ def _opened(
         "rescore": documents if config.rescore else None,
     }
     in_memory = queries.to_memory()
-    is_short = in_memory.lengths <= FEW_LANES
+    compile_searches(index, in_memory, k, **asked)
+    return index, in_memory, asked
+
+
+def compile_searches(index: PlaidIndex, queries: TokenEmbeddings, k: int, **asked: Any) -> None:
+    """Search for one query of each width that kernels are compiled for, before time is taken."""
+    is_short = queries.lengths <= FEW_LANES
     for rows in (np.flatnonzero(is_short), np.flatnonzero(~is_short)):
         if len(rows):
-            index.search(in_memory[int(rows[0])], k, **asked)
-    return index, in_memory, asked
+            index.search(queries[int(rows[0])], k, **asked)
 
 
 def _settings(config: PlaidIndexConfig) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from colmodern.pipeline.encode import corpus_key, encode_corpus, encode_to_store
 from colmodern.pipeline.environment import describe_environment
 from colmodern.pipeline.fidelity_stage import Loss, explain_losses
 from colmodern.pipeline.result import Timing
-from colmodern.pipeline.search_device import exact_device, plaid_on, search_device
+from colmodern.pipeline.search_device import exact_device, search_device
 from colmodern.progress import Progress
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import Dataset, ScoredDoc
@@ -66,6 +66,7 @@ class Stages:
         self._progress = progress
         self._cache = Path(config.output) / ".cache"
         self.device = search_device(config.index, encoder.device)  # that searches
+        self._index = config.index.model_copy(update={"device": self.device})
 
     def encode_documents(self) -> EmbeddingStore:
         """Token embeddings of the corpus."""
@@ -108,13 +109,12 @@ class Stages:
 
     def build_index(self, documents: EmbeddingStore) -> Path | None:
         """The index folder of the documents; None where exact search needs none."""
-        if not isinstance(self._config.index, PlaidIndexConfig):
+        if not isinstance(self._index, PlaidIndexConfig):
             return None
         from colmodern.pipeline.index_stage import build_once, index_key  # loads numba
 
-        config = plaid_on(self._config.index, self._encoder.device)
-        folder = self.folder("index", index_key(documents, config))
-        about, reused = build_once(folder, documents, config, self._progress)
+        folder = self.folder("index", index_key(documents, self._index))
+        about, reused = build_once(folder, documents, self._index, self._progress)
         self.timings["build index"] = Timing(about["seconds"], documents.n_tokens, "tokens", reused)
         self.made_in["build index"] = about["environment"]
         if reused:
@@ -125,11 +125,11 @@ class Stages:
         self, documents: EmbeddingStore, queries: EmbeddingStore, index: Path | None
     ) -> FoundRun:
         """The best documents of every query: of all documents where there is no index."""
-        if index is None or not isinstance(self._config.index, PlaidIndexConfig):
+        config, k = self._index, self._n_wanted
+        if index is None or not isinstance(config, PlaidIndexConfig):
             return self.search_exactly(documents, queries, stage="search")
         from colmodern.pipeline.index_stage import search_index
 
-        config, k = plaid_on(self._config.index, self._encoder.device), self._n_wanted
         return self._search(
             "search",
             ["plaid", k, _asked(index, config)],
@@ -144,8 +144,8 @@ class Stages:
         """As ``search``, one query after another, and the seconds that each of them took."""
         from colmodern.pipeline.index_stage import search_index_each
 
-        assert isinstance(self._config.index, PlaidIndexConfig)
-        config, k = plaid_on(self._config.index, self._encoder.device), self._n_wanted
+        config, k = self._index, self._n_wanted
+        assert isinstance(config, PlaidIndexConfig)
 
         def find() -> Searched:
             found, latencies = search_index_each(
@@ -194,8 +194,8 @@ class Stages:
         self, run: FoundRun, exact: FoundRun, index: Path, queries: EmbeddingStore
     ) -> tuple[Fidelity, list[Loss]]:
         """What the index loses against exact search, and where; always computed."""
-        assert isinstance(self._config.index, PlaidIndexConfig)
-        config, k = plaid_on(self._config.index, self._encoder.device), self._config.search.k
+        config, k = self._index, self._config.search.k
+        assert isinstance(config, PlaidIndexConfig)
         start = time.perf_counter()
         found = compare(run, exact, self._dataset.qrels, measures=self._config.measures, k=k)
         losses = explain_losses(found.lost, index, queries, config, self._n_wanted, self._progress)
