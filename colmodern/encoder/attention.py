@@ -41,7 +41,8 @@ class Band:
 class Rows:
     """Queries, keys and values of every row, with a margin so that all windows lie inside.
 
-    qkv: (3, n_heads, n_tokens, head_dim) a view without the margin
+    queries: (n_tokens, n_heads, head_dim), as products take what attention finds in their place
+    keys_values: (2, n_heads, n_tokens, head_dim) a view without the margin
     """
 
     def __init__(
@@ -51,25 +52,30 @@ class Rows:
         n_heads, head_dim = shape
         self.margin = half
         # the last block may reach past the last row
-        n_rows = half + round_up(n_tokens) + block_of(like.device) + half
-        self._all = torch.empty(
-            (3, n_heads, n_rows, head_dim), dtype=like.dtype, device=like.device
-        )
-        self._all[:, :, :half] = 0  # masked, but 0 times what malloc left there may be nan
-        self._all[:, :, half + n_tokens :] = 0
-        self.qkv = self._all[:, :, half : half + n_tokens]
+        n_rows = round_up(n_tokens) + block_of(like.device)
+        self._queries = like.new_empty((n_rows, n_heads, head_dim))
+        self._keys_values = like.new_empty((2, n_heads, half + n_rows + half, head_dim))
+        self._queries[n_tokens:] = 0  # masked, but 0 times what malloc left there may be nan
+        self._keys_values[:, :, :half] = 0
+        self._keys_values[:, :, half + n_tokens :] = 0
+        self.queries = self._queries[:n_tokens]
+        self.keys_values = self._keys_values[:, :, half : half + n_tokens]
 
-    def windows(self, part: int, first: int, n_blocks: int, block: int, size: int) -> torch.Tensor:
-        """(n_blocks, n_heads, size, head_dim) view: ``size`` rows from every ``block``-th row.
+    def blocks(self, first: int, n_blocks: int, block: int) -> torch.Tensor:
+        """(n_blocks, n_heads, block, head_dim) view of the queries from row ``first``."""
+        rows = self._queries[first : first + n_blocks * block]
+        return rows.view(n_blocks, block, *rows.shape[1:]).transpose(1, 2)
 
-        part: 0 queries, 1 keys, 2 values
+    def windows(self, first: int, n_blocks: int, block: int, size: int) -> torch.Tensor:
+        """(2, n_blocks, n_heads, size, head_dim) view: ``size`` rows from every ``block``-th row.
+
         first: row of the first window, from -margin
         """
-        rows = self._all[part]
-        head, row, column = rows.stride()
+        rows = self._keys_values
+        part, head, row, column = rows.stride()
         return rows.as_strided(
-            (n_blocks, rows.shape[0], size, rows.shape[2]),
-            (block * row, head, row, column),
+            (2, n_blocks, rows.shape[1], size, rows.shape[3]),
+            (part, block * row, head, row, column),
             rows.storage_offset() + (self.margin + first) * row,
         )
 
@@ -125,32 +131,30 @@ def attend_to_texts(rows: Rows, packing: Packing, *, start: int = 0) -> None:
 
     start: first row, where a group begins
     """
-    step = step_rows(rows.qkv.device.type)
+    step = step_rows(rows.queries.device.type)
     for group in packing.groups:
         if group.start < start:
             continue
-        qkv = rows.qkv[:, :, group.start : group.stop]
-        q, k, v = qkv.view(*qkv.shape[:2], group.n_texts, group.length, qkv.shape[3])
+        each, kv = (group.n_texts, group.length), rows.keys_values[:, :, group.start : group.stop]
+        q = rows.queries[group.start : group.stop]
+        q = q.view(*each, *q.shape[1:]).transpose(1, 2)
         if group.attended == 0:  # nothing to see adds nothing
             q.zero_()
             continue
-        k, v = k[:, :, : group.attended], v[:, :, : group.attended]
+        k, v = kv.view(*kv.shape[:2], *each, kv.shape[3]).transpose(1, 2)[..., : group.attended, :]
         n_texts = max(1, step // group.length)
         for text in range(0, group.n_texts, n_texts):
             texts = slice(text, text + n_texts)
             for row in range(0, group.length, step):
-                part = q[:, texts, row : row + step]
-                part.copy_(_attend(part, k[:, texts], v[:, texts]))
+                part = q[texts, :, row : row + step]
+                part.copy_(_attend(part, k[texts], v[texts]))
 
 
 def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """(n_heads, n_texts, length, head_dim) all; keys and values may be fewer than queries."""
+    """(n_texts, n_heads, length, head_dim) all; keys and values may be fewer than queries."""
     if q.device.type == "cpu" and q.dtype == torch.bfloat16:
         return _attend_in_pieces(q, k, v)
-    found: torch.Tensor = F.scaled_dot_product_attention(
-        q.transpose(0, 1), k.transpose(0, 1), v.transpose(0, 1)
-    )
-    return found.transpose(0, 1)
+    return F.scaled_dot_product_attention(q, k, v)
 
 
 def _attend_in_pieces(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
@@ -182,18 +186,15 @@ def attend_in_band(rows: Rows, packing: Packing, band: Band | None) -> None:
     if band is None:
         attend_to_texts(rows, packing)
         return
-    queries, block, size = rows.qkv[0], band.block, band.mask.shape[3]
+    queries, block, size = rows.queries, band.block, band.mask.shape[3]
     n_blocks = step_rows(queries.device.type) // block
     for first in range(0, len(band.mask), n_blocks):
         mask, start = band.mask[first : first + n_blocks], first * block
-        found = F.scaled_dot_product_attention(
-            rows.windows(0, start, len(mask), block, block),
-            rows.windows(1, start - band.half, len(mask), block, size),
-            rows.windows(2, start - band.half, len(mask), block, size),
-            attn_mask=mask,
-        )
+        q = rows.blocks(start, len(mask), block)
+        k, v = rows.windows(start - band.half, len(mask), block, size)
+        found = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         # the last block may reach into shorter texts, whose queries are still wanted
-        part = queries[:, start : min(start + len(mask) * block, band.n_rows)]
-        part.copy_(found.transpose(0, 1).reshape(len(part), -1, part.shape[2])[:, : part.shape[1]])
-    queries[:, band.blind] = 0
+        part = queries[start : min(start + len(mask) * block, band.n_rows)]
+        part.copy_(found.transpose(1, 2).flatten(0, 1)[: len(part)])
+    queries[band.blind] = 0
     attend_to_texts(rows, packing, start=band.n_rows)

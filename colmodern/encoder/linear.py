@@ -20,6 +20,9 @@ class Linear(Protocol):
     def times(self, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         """The output times (n, out) ``other``, which may be overwritten."""
 
+    def plus(self, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        """The output plus (n, out) float32 ``other``, in float32; it may be overwritten."""
+
 
 class TorchLinear:
     """On any device, in any dtype."""
@@ -38,6 +41,10 @@ class TorchLinear:
     def times(self, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         """The output times ``other``."""
         return other.mul_(self(x))
+
+    def plus(self, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        """The output plus ``other``."""
+        return other.add_(self(x))
 
 
 class OneDnnLinear:
@@ -65,6 +72,13 @@ class OneDnnLinear:
     def times(self, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         """The output times ``other``."""
         found: torch.Tensor = self._run.binary(x, other, self._weight, self._bias, "mul")
+        return found
+
+    def plus(self, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        """The output plus ``other``."""
+        if x.dtype != other.dtype:
+            return other.add_(self(x))
+        found: torch.Tensor = self._run.binary(x, other, self._weight, self._bias, "add")
         return found
 
 

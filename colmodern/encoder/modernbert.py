@@ -21,7 +21,6 @@ from colmodern.encoder.attention import (
     attend_in_band,
     attend_to_texts,
     make_band,
-    round_up,
 )
 from colmodern.encoder.linear import Linear, make_linear
 from colmodern.encoder.packing import Indices, Packing, pack
@@ -29,7 +28,6 @@ from colmodern.encoder.precision import is_bfloat16_fast
 from colmodern.encoder.varlen import VarlenAttention
 
 _CHUNK = {"cpu": 512, "cuda": 16_384}  # rows between attentions at a time: a CPU's cache holds them
-Rotation = tuple[torch.Tensor, torch.Tensor]  # cos and sin, (n_tokens, 1, 1, head_dim / 2) float32
 
 
 class Norm:
@@ -117,59 +115,59 @@ class PackedModernBert:
         if packing.n_tokens == 0:
             return torch.zeros((0, self._heads[0] * self._heads[1]), device=self._device)
         joined = np.concatenate([ids[text] for text in packing.order]).astype(np.int64)
-        x = self._zeros(len(joined), torch.float32)
-        tokens = torch.zeros(len(x), dtype=torch.int64, device=self._device)
+        n_rows = sum(chunk_sizes(len(joined), self._device.type))
+        tokens = torch.zeros(n_rows, dtype=torch.int64, device=self._device)
         tokens[: len(joined)] = torch.from_numpy(joined)
-        for chunk, given in zip(self._chunks(x), self._chunks(tokens), strict=True):
-            chunk.copy_(self._embed(input_ids=given[None])[0])
+        x = [self._embed(input_ids=some[None])[0].float() for some in self._chunks(tokens)]
         self._run_layers(x, packing)
-        for chunk in self._chunks(x):
-            chunk.copy_(self._final_norm(chunk))
-        x = x[: len(joined)]
-        return x if _is_sorted(packing.order) else x[self._rows_of_texts(packing, lengths)]
+        states = torch.empty((n_rows, x[0].shape[1]), device=self._device)
+        for chunk, out in zip(x, self._chunks(states), strict=True):
+            out.copy_(self._final_norm(chunk))
+        states = states[: len(joined)]
+        is_sorted = _is_sorted(packing.order)
+        return states if is_sorted else states[self._rows_of_texts(packing, lengths)]
 
-    def _run_layers(self, x: torch.Tensor, packing: Packing) -> None:
-        """x: (n_rows, hidden_size) float32 embedded tokens, overwritten with hidden states."""
+    def _run_layers(self, x: list[torch.Tensor], packing: Packing) -> None:
+        """x: (n, hidden_size) float32 chunks of embedded tokens, replaced by hidden states."""
         like = torch.empty(0, dtype=self._dtype, device=self._device)
-        rows = Rows(len(x), like, shape=self._heads, half=self._half)
+        n_rows = sum(map(len, x))
+        rows = Rows(n_rows, like, shape=self._heads, half=self._half)
         varlen = VarlenAttention.of(packing, like)
         band = None if varlen else make_band(packing, self._half, like)
-        rotations = {kind: self._rotation(kind, packing, len(x)) for kind in self._rotary}
-        found = rows.qkv[0].transpose(0, 1)  # attention writes over the queries
+        turns = {kind: self._turns(kind, packing, n_rows) for kind in self._rotary}
+        found = rows.queries.flatten(1)  # attention writes over the queries
         for stored in self._layers:
             layer = stored.open(self._dtype) if isinstance(stored, StoredLayer) else stored
-            self._write_qkv(layer, x, rows, rotations[layer.is_local])
+            self._write_qkv(layer, x, rows, turns[layer.is_local])
             if varlen:
                 varlen(rows, half=self._half if layer.is_local else -1)
             elif layer.is_local:
                 attend_in_band(rows, packing, band)
             else:
                 attend_to_texts(rows, packing)
-            for chunk, attention in zip(self._chunks(x), self._chunks(found), strict=True):
-                chunk += layer.attention_out(attention.flatten(1))
+            for i, attention in enumerate(self._chunks(found)):
+                chunk = layer.attention_out.plus(attention, x[i])
                 normed = layer.mlp_norm(chunk)
                 hidden = layer.mlp_gate.times(normed, layer.mlp_in.gelu(normed))
-                chunk += layer.mlp_out(hidden)
+                x[i] = layer.mlp_out.plus(hidden, chunk)
 
-    def _zeros(self, n_rows: int, dtype: torch.dtype) -> torch.Tensor:
-        """Rows of hidden_size, as many as chunks are cut from; the last ones stay without a token."""
-        n_chunked = sum(chunk_sizes(n_rows, self._device.type))
-        shape = (round_up(n_chunked), self._heads[0] * self._heads[1])
-        return torch.zeros(shape, dtype=dtype, device=self._device)[:n_chunked]
-
-    def _write_qkv(self, layer: Layer, x: torch.Tensor, rows: Rows, rotation: Rotation) -> None:
-        norm, targets = layer.attention_norm, rows.qkv.permute(2, 0, 1, 3)
-        parts = (self._chunks(part) for part in (x, targets, *rotation))
-        for chunk, target, cos, sin in zip(*parts, strict=True):
+    def _write_qkv(
+        self, layer: Layer, x: list[torch.Tensor], rows: Rows, turns: torch.Tensor
+    ) -> None:
+        norm, kept = layer.attention_norm, rows.keys_values.permute(2, 0, 1, 3)
+        parts = (self._chunks(part) for part in (rows.queries, kept, turns))
+        for chunk, queries, kv, turn in zip(x, *parts, strict=True):
             normed = chunk.to(self._dtype) if norm is None else norm(chunk)
-            qkv = layer.qkv(normed).view(target.shape)
-            _rotate(qkv[:, :2], cos, sin, target[:, :2])
-            target[:, 2] = qkv[:, 2]
+            q, k, v = layer.qkv(normed).view(len(chunk), 3, *self._heads).unbind(1)
+            _rotate(q, turn, queries)
+            _rotate(k, turn, kv[:, 0])
+            kv[:, 1] = v
 
     def _chunks(self, rows: torch.Tensor) -> Iterator[torch.Tensor]:
         return iter(torch.split(rows, chunk_sizes(len(rows), self._device.type)))
 
-    def _rotation(self, is_local: bool, packing: Packing, n_rows: int) -> Rotation:
+    def _turns(self, is_local: bool, packing: Packing, n_rows: int) -> torch.Tensor:
+        """(n_rows, 1, head_dim / 2) complex64, by which pairs of dimensions are multiplied."""
         module, options = self._rotary[is_local]
         n_positions = packing.groups[0].length
         positions = torch.arange(n_positions, device=self._device)[None]
@@ -178,10 +176,10 @@ class PackedModernBert:
         of_rows[: packing.n_tokens] = packing.positions()
         rows = torch.from_numpy(of_rows).to(self._device)
         cos, sin = (
-            table[0, :, None, None, : self._heads[1] // 2][rows]
+            table[0, :, None, : self._heads[1] // 2]
             for table in module(like, position_ids=positions, **options)
         )
-        return cos, sin
+        return torch.complex(cos, sin)[rows]
 
     def _rows_of_texts(self, packing: Packing, lengths: Indices) -> torch.Tensor:
         ends = np.cumsum(lengths[packing.order])
@@ -213,15 +211,30 @@ def chunk_rows(device_type: str) -> int:
     return _CHUNK.get(device_type, _CHUNK["cuda"])
 
 
-def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, out: torch.Tensor) -> None:
+def _rotate(x: torch.Tensor, turns: torch.Tensor, out: torch.Tensor) -> None:
     """Rotary position embedding, computed in float32.
 
-    x, out: (n, 2, n_heads, head_dim); dimension i turns with dimension i + head_dim / 2
+    x, out: (n, n_heads, head_dim), pairs of dimensions side by side; turns: (n, 1, head_dim / 2)
     """
-    middle = x.shape[-1] // 2
-    first, second = x[..., :middle].float(), x[..., middle:].float()
-    out[..., :middle] = (first * cos).addcmul_(second, sin, value=-1)
-    out[..., middle:] = (second * cos).addcmul_(first, sin)
+    turned = _as_complex(x.float())
+    if out.dtype == torch.float32:
+        torch.mul(turned, turns, out=_as_complex(out))
+    else:
+        out.copy_(torch.view_as_real(turned * turns).flatten(-2))
+
+
+def _as_complex(x: torch.Tensor) -> torch.Tensor:
+    return torch.view_as_complex(x.view(*x.shape[:-1], -1, 2))
+
+
+def _side_by_side(part: torch.Tensor, head_dim: int) -> torch.Tensor:
+    """Output rows of Wqkv (or its bias) so that dimensions which turn together are neighbours.
+
+    Queries and keys alike, so that no score changes; i turns with i + head_dim / 2.
+    """
+    n = len(part) // 3 * 2
+    halves = part[:n].view(-1, 2, head_dim // 2, *part.shape[1:])
+    return torch.cat([halves.transpose(1, 2).reshape(part[:n].shape), part[n:]])
 
 
 def _rotary_modules(model: Any) -> dict[bool, tuple[Any, dict[str, str]]]:
@@ -246,20 +259,26 @@ def _is_local(config: Any, number: int) -> bool:
 def _take_layer(layer: Any, number: int, config: Any, *, dtype: torch.dtype) -> Layer | StoredLayer:
     """A layer of transformers; one whose weights are not in the dtype of products stays stored."""
     norm = layer.attn_norm
+    head_dim = config.hidden_size // config.num_attention_heads
+    is_stored = layer.attn.Wqkv.weight.dtype != dtype
+    qkv, qkv_bias = _take(layer.attn.Wqkv)[0]
     mlp_in, mlp_gate = _take(layer.mlp.Wi, n_parts=2)
     stored = StoredLayer(
         is_local=_is_local(config, number),
         attention_norm=None if isinstance(norm, torch.nn.Identity) else Norm(norm, dtype),
         mlp_norm=Norm(layer.mlp_norm, dtype),
         weights={
-            "qkv": _take(layer.attn.Wqkv)[0],
+            "qkv": (
+                _side_by_side(qkv, head_dim),
+                None if qkv_bias is None else _side_by_side(qkv_bias, head_dim),
+            ),
             "attention_out": _take(layer.attn.Wo)[0],
             "mlp_in": mlp_in,
             "mlp_gate": mlp_gate,
             "mlp_out": _take(layer.mlp.Wo)[0],
         },
     )
-    if layer.attn.Wqkv.weight.dtype == dtype:
+    if not is_stored:
         return stored.open(dtype)
     copies = {name: (weight.clone(), bias) for name, (weight, bias) in stored.weights.items()}
     return replace(stored, weights=copies)

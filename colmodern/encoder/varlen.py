@@ -38,10 +38,10 @@ class VarlenAttention:
     def __call__(self, rows: Rows, *, half: int) -> None:
         """What a row finds takes its query's place; half: tokens seen to either side, -1 all."""
         # each (n_tokens, n_heads, head_dim)
-        q, k, v = rows.qkv[:, :, : self._n_tokens].transpose(1, 2).unbind(0)
+        q = rows.queries[: self._n_tokens]
+        k, v = rows.keys_values[:, :, : self._n_tokens].transpose(1, 2).unbind(0)
         ends, longest = self._ends, self._longest
-        found = _varlen()(q, k, v, ends, ends, longest, longest, window_size=(half, half))
-        rows.qkv[0, :, : self._n_tokens] = found.transpose(0, 1)
+        q.copy_(_varlen()(q, k, v, ends, ends, longest, longest, window_size=(half, half)))
 
 
 @cache

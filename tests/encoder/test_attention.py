@@ -17,17 +17,21 @@ TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
 texts = st.lists(st.tuples(st.integers(1, 70), st.integers(0, 70)), min_size=1, max_size=4)
 
 
-def naive_attention(qkv: torch.Tensor, is_seen: np.ndarray) -> torch.Tensor:
+def naive_attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, is_seen: np.ndarray
+) -> torch.Tensor:
     """One head with all its scores; a row that sees nothing is 0."""
-    q, k, v = qkv.double().numpy()
-    weights = np.exp(q @ k.T / math.sqrt(q.shape[1])) * is_seen
-    return torch.from_numpy(weights / np.maximum(weights.sum(1, keepdims=True), 1e-30) @ v)
+    scores = q.double() @ k.double().T / math.sqrt(q.shape[1])
+    weights = np.exp(scores.numpy()) * is_seen
+    shares = weights / np.maximum(weights.sum(1, keepdims=True), 1e-30)
+    return torch.from_numpy(shares) @ v.double()
 
 
 def filled_rows(packing: Packing, half: int, dtype: torch.dtype) -> Rows:
     like = torch.empty(0, dtype=dtype)
     rows = Rows(packing.n_tokens, like, shape=(N_HEADS, HEAD_DIM), half=half)
-    rows.qkv[:] = torch.randn(rows.qkv.shape, generator=torch.Generator().manual_seed(0))
+    for part in (rows.queries, rows.keys_values):
+        part[:] = torch.randn(part.shape, generator=torch.Generator().manual_seed(part.dim()))
     return rows
 
 
@@ -36,20 +40,20 @@ def check(drawn: list[tuple[int, int]], half: int | None, dtype: torch.dtype) ->
     lengths = np.array([length for length, _ in drawn])
     packing = pack(lengths, np.minimum(lengths, [n for _, n in drawn]))
     rows = filled_rows(packing, half or 4, dtype)
-    given = rows.qkv.clone()
+    queries, (keys, values) = rows.queries.clone(), rows.keys_values.clone()
     if half is None:
         attend_to_texts(rows, packing)
     else:
-        attend_in_band(rows, packing, make_band(packing, half, given))
+        attend_in_band(rows, packing, make_band(packing, half, keys))
     text, position = packing.texts(), packing.positions()
     is_seen = (text[:, None] == text) & packing.is_attended()
     if half is not None:
         is_seen &= np.abs(position[:, None] - position) <= half
     for head in range(N_HEADS):
-        expected = naive_attention(given[:, head], is_seen)
-        found = rows.qkv[0, head].double()
+        expected = naive_attention(queries[:, head], keys[head], values[head], is_seen)
+        found = rows.queries[:, head].double()
         torch.testing.assert_close(found, expected, atol=TOLERANCE[dtype], rtol=0)
-    assert torch.equal(rows.qkv[1:], given[1:])
+    assert torch.equal(rows.keys_values, torch.stack([keys, values]))
 
 
 @pytest.mark.parametrize("dtype", list(TOLERANCE))
@@ -82,6 +86,6 @@ def test_blocks_as_gpus_take_them_give_the_same(dtype, monkeypatch: pytest.Monke
 def test_nothing_to_see_adds_nothing() -> None:
     packing = pack(np.array([30]), np.array([10]))
     rows = filled_rows(packing, 4, torch.float32)
-    attend_in_band(rows, packing, make_band(packing, 4, rows.qkv))
-    is_zero = (rows.qkv[0] == 0).all(dim=2).all(dim=0)
+    attend_in_band(rows, packing, make_band(packing, 4, rows.queries))
+    is_zero = (rows.queries == 0).all(dim=2).all(dim=1)
     assert is_zero.tolist() == [position > 13 for position in range(30)]

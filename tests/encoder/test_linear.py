@@ -25,6 +25,12 @@ def test_onednn_equals_torch(dtype: torch.dtype, has_bias: bool, n_rows: int) ->
     torch.testing.assert_close(fast(x), plain(x), **options)
     torch.testing.assert_close(fast.gelu(x), plain.gelu(x), **options)
     torch.testing.assert_close(fast.times(x, other), plain.times(x, other.clone()), **options)
+    total = torch.randn(n_rows, 24, generator=generator)
+    expected = total + plain(x)
+    for linear in (fast, plain):
+        found = linear.plus(x, total.clone())
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, expected, **options)
 
 
 def test_a_dtype_that_onednn_does_not_take_runs_in_torch() -> None:
