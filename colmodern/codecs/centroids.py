@@ -20,7 +20,7 @@ from colmodern.progress import Progress
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
-_POINTS_PER_CENTROID = 64  # more do not improve a centroid by as much as they cost
+POINTS_PER_CENTROID = 48  # more do not improve a centroid by as much as they cost
 _FEWEST_POINTS = 4  # a centroid of fewer sampled tokens would not generalise
 _ITERATIONS = 5  # eight lose half a percent less of squared length
 # of points and centroids; with fewer, threads gain nothing and on a busy machine wait for each other
@@ -212,7 +212,7 @@ def _kmeans(values: Floats, rows: Ints, k: int, seed: int) -> Floats:
     """(k, dim) means of the chosen rows."""
     if k == 1:
         return np.asarray(values[rows].mean(axis=0, keepdims=True, dtype=np.float32))
-    most = k * _POINTS_PER_CENTROID
+    most = k * POINTS_PER_CENTROID
     if len(rows) > most:
         rows = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
     kmeans = faiss.Kmeans(
@@ -221,7 +221,7 @@ def _kmeans(values: Floats, rows: Ints, k: int, seed: int) -> Floats:
         niter=_ITERATIONS,
         seed=seed + 1,  # 0 would be a seed of faiss's own choice in some versions
         min_points_per_centroid=1,
-        max_points_per_centroid=_POINTS_PER_CENTROID,
+        max_points_per_centroid=POINTS_PER_CENTROID,
     )
     n_threads = faiss.omp_get_max_threads()
     if k * len(rows) < _FEWEST_PRODUCTS:

@@ -16,9 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from colmodern.kernels.encoding import encode_by_weights, encode_residuals, sum_by_entry
+from colmodern.threads import Threads
 
 Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
+Ints = npt.NDArray[np.int64]
 ResidualKind = Literal["pq", "residual"]
 
 _ITERATIONS = 16
@@ -103,14 +105,30 @@ def _train_products(units: Floats, nbits: int, seed: int) -> Floats:
     parts = units[first].reshape(256, n_bytes, dim // n_bytes)
     codebook = np.ascontiguousarray(parts.transpose(1, 0, 2))
     for _ in range(_ITERATIONS):
-        sums, counts = np.zeros(codebook.shape), np.zeros(codebook.shape[:2], np.int64)
-        sum_by_entry(units, codebook, half_norms(codebook), 0, len(units), sums, counts)
+        sums, counts = _sums_by_entry(units, codebook)
         means = (sums / np.maximum(counts, 1)[..., None]).astype(np.float32)
         # an entry that nothing is nearest to takes the place of a random token
         others = rng.integers(0, len(units), codebook.shape[:2])
         spare = units.reshape(len(units), n_bytes, -1)[others, np.arange(n_bytes)[:, None]]
         codebook = np.ascontiguousarray(np.where(counts[..., None] > 0, means, spare))
     return codebook
+
+
+def _sums_by_entry(units: Floats, codebook: Floats) -> tuple[npt.NDArray[np.float64], Ints]:
+    """(n_bytes, 256, width) sums and (n_bytes, 256) counts of what is nearest to each entry.
+
+    Threads share the bytes, not the tokens, so that their number changes no sum.
+    """
+    sums, counts = np.zeros(codebook.shape), np.zeros(codebook.shape[:2], np.int64)
+    norms, width = half_norms(codebook), codebook.shape[2]
+
+    def add(first: int, last: int) -> None:
+        columns = np.ascontiguousarray(units[:, first * width : last * width])
+        parts = (part[first:last] for part in (codebook, norms))
+        sum_by_entry(columns, *parts, 0, len(units), sums[first:last], counts[first:last])
+
+    Threads().split(add, len(codebook))
+    return sums, counts
 
 
 def _train_scalars(units: Floats, nbits: int, seed: int) -> Floats:

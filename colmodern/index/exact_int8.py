@@ -11,11 +11,11 @@ import numpy.typing as npt
 import torch
 
 from colmodern.errors import ResourceError
-from colmodern.index.plaid.threads import Threads
 from colmodern.kernels.int8 import Int8Documents, maxsim_int8, query_to_bytes
 from colmodern.kernels.vectors import masks_of
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
+from colmodern.threads import Threads
 
 _log = logging.getLogger(__name__)
 _CACHED_TOKENS = 8192  # read once from memory for all queries

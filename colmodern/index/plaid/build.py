@@ -29,7 +29,6 @@ from colmodern.index.plaid.publish import expect_free, publish, restore
 from colmodern.index.plaid.segment import record_segment, segment_name
 from colmodern.index.plaid.source import Embeddings, lengths_of, sample_documents
 from colmodern.index.plaid.storage import CODEC
-from colmodern.index.plaid.threads import Threads
 from colmodern.index.plaid.write_segment import (
     Place,
     encode_pieces,
@@ -39,12 +38,13 @@ from colmodern.index.plaid.write_segment import (
 from colmodern.progress import Progress
 from colmodern.ragged.arrays import sha256_of_array
 from colmodern.ragged.store import EmbeddingStore
+from colmodern.threads import Threads
 from colmodern.writer_lock import LOCK, writer_lock
 
 if TYPE_CHECKING:
     import torch
 
-_FORMAT = 2  # raised when the same input begins to give other bytes
+_FORMAT = 3  # raised when the same input begins to give other bytes
 _KEY, _PLACE, _INDEX = "build.json", "compressed.json", "index"
 
 

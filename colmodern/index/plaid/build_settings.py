@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from colmodern.codecs.centroids import POINTS_PER_CENTROID
 from colmodern.codecs.residuals import ResidualKind, default_kind
 from colmodern.errors import InputError, ResourceError
 from colmodern.index.plaid.source import Embeddings
 
-_POINTS_PER_CENTROID = 64  # sampled tokens; faiss takes no more of them
 _FEWEST_SAMPLED = 1 << 16  # unless there are fewer tokens: the codebook wants them
 _LARGEST_SAMPLE = 1 << 21
 _LARGEST_PIECE = 1 << 18  # tokens compressed at a time
@@ -55,7 +55,7 @@ def settle(
     if embeddings.n_tokens == 0:
         raise InputError("embeddings hold no tokens; there is nothing to index")
     chosen = n_centroids or automatic_n_centroids(embeddings.n_tokens)
-    wanted = min(_LARGEST_SAMPLE, max(_FEWEST_SAMPLED, chosen * _POINTS_PER_CENTROID))
+    wanted = min(_LARGEST_SAMPLE, max(_FEWEST_SAMPLED, chosen * POINTS_PER_CENTROID))
     # how many float32 rows, and 8-byte numbers beside, one token takes at the most in each stage
     row = embeddings.dim * 4
     n_sampled = min(wanted, int(max_ram * 0.5) // (3 * row + 64))

@@ -12,8 +12,8 @@ from colmodern.codecs.codec import Encoded
 from colmodern.errors import InputError
 from colmodern.index.plaid.effort import Effort
 from colmodern.index.plaid.search import Trace, search_rows
-from colmodern.index.plaid.threads import Threads
 from colmodern.index.plaid.view import View
+from colmodern.threads import Threads
 
 _CURES = {
     "gathered": "no centroid of its tokens was probed: raise nprobe",

@@ -33,12 +33,12 @@ from colmodern.index.plaid.source import Embeddings, fingerprint_of, open_source
 from colmodern.index.plaid.state import State, load_state, make_state
 from colmodern.index.plaid.storage import Opened
 from colmodern.index.plaid.stored import StoredEmbeddings
-from colmodern.index.plaid.threads import Threads
 from colmodern.index.plaid.view import Rows, View
 from colmodern.kernels.jit import tell_if_compiling
 from colmodern.progress import Progress, Silent
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
+from colmodern.threads import Threads
 from colmodern.types import ScoredDoc
 
 Query = npt.NDArray[np.floating]

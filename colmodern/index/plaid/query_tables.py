@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 
 from colmodern.codecs.codec import Codec
-from colmodern.index.plaid.threads import Threads
 from colmodern.kernels.query import (
     CodecArrays,
     EntryForm,
@@ -16,6 +15,7 @@ from colmodern.kernels.query import (
     prepare_query,
 )
 from colmodern.kernels.vectors import masks_of
+from colmodern.threads import Threads
 
 _LARGEST_SUM = 32_767  # of int16
 _LEAST_CHUNKS = 64  # of a thread's share

@@ -25,7 +25,6 @@ import numpy.typing as npt
 from colmodern.index.plaid.effort import Effort
 from colmodern.index.plaid.query_tables import make_tables
 from colmodern.index.plaid.segment import Segment
-from colmodern.index.plaid.threads import Threads
 from colmodern.index.plaid.view import Rows, View
 from colmodern.kernels.compressed import Near, empty_near, keep_near, score_compressed
 from colmodern.kernels.cpu import (
@@ -37,6 +36,7 @@ from colmodern.kernels.final import add_doc_vectors, score_decoded, score_stored
 from colmodern.kernels.query import QueryTables
 from colmodern.kernels.segment import find_candidates, gather_block, probe, search_segment
 from colmodern.kernels.vectors import masks_of
+from colmodern.threads import Threads
 
 Scores = npt.NDArray[np.int32]
 

@@ -25,10 +25,10 @@ from colmodern.index.plaid.manifest import (
 from colmodern.index.plaid.segment import Segment, record_segment, segment_name
 from colmodern.index.plaid.source import Embeddings, lengths_of
 from colmodern.index.plaid.storage import Opened, open_index, remove_leftovers
-from colmodern.index.plaid.threads import Threads
 from colmodern.index.plaid.write_segment import Piece, encode_pieces, write_segment
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import offsets_of
+from colmodern.threads import Threads
 from colmodern.writer_lock import writer_lock
 
 _PIECE_TOKENS = 1 << 16

@@ -16,10 +16,10 @@ from colmodern.index.plaid.arrays import ArrayWriter
 from colmodern.index.plaid.doc_ids import write_doc_ids
 from colmodern.index.plaid.inverted_lists import write_inverted_lists
 from colmodern.index.plaid.source import Embeddings, is_finite, pieces, refuse_infinite
-from colmodern.index.plaid.threads import Threads
 from colmodern.progress import Progress
 from colmodern.ragged.arrays import write_array
 from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
+from colmodern.threads import Threads
 
 _AT_ONCE = 8192  # tokens that a thread encodes at a time
 

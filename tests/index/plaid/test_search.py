@@ -14,7 +14,7 @@ from colmodern import PlaidIndex
 from colmodern.index.plaid import inverted_lists
 from colmodern.index.plaid.index import _Search
 from colmodern.index.plaid.search import Trace, search_rows
-from colmodern.index.plaid.threads import Threads
+from colmodern.threads import Threads
 
 N_DOCS = 400
 DOCUMENTS = corpus(lengths_like_passages(N_DOCS))
