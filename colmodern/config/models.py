@@ -27,6 +27,10 @@ class SettingsModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _as_whole(value: float) -> float:
+    return int(value) if value == int(value) else value
+
+
 def _is_size(value: object, info: ValidationInfo) -> str:
     parse_bytes(str(value), name=str(info.field_name))
     return str(value)
@@ -51,6 +55,7 @@ def _is_device(value: str) -> str:
 
 
 Size = Annotated[str, BeforeValidator(_is_size)]  # bytes, as 512M or 2G
+PoolFactor = Annotated[float, Field(ge=1, allow_inf_nan=False), AfterValidator(_as_whole)]
 HomePath = Annotated[str, AfterValidator(_expand_home)]  # a path, ~ replaced
 FolderName = Annotated[str, AfterValidator(_is_folder_name)]
 DeviceMemory = Annotated[
@@ -148,8 +153,8 @@ class EncoderConfig(SettingsModel):
     overlap: int | None = Field(
         None, ge=0, description="tokens that windows share; null: an eighth of document_length"
     )
-    pool_factor: int | None = Field(
-        None, ge=1, description="tokens of a document for each row that is kept; 1: all are"
+    pool_factor: PoolFactor | None = Field(
+        None, description="tokens of a document for each row that is kept, as 1.5; 1: all are"
     )
     protected_tokens: int | None = Field(
         None, ge=0, description="first rows of a document that are not pooled"

@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from colmodern.config.models import EvalConfig, PlaidIndexConfig, SettingsModel
+from colmodern.config.models import EvalConfig, PlaidIndexConfig, PoolFactor, SettingsModel
 from colmodern.config.suite import load_suite
 
 Cut = Literal["encode", "stored"]
@@ -50,7 +50,7 @@ class GridConfig(SettingsModel):
     rescore: Annotated[tuple[bool, ...], _List] | None = Field(
         None, description="exact scores for the last candidates, from the stored embeddings"
     )
-    pool_factor: Annotated[tuple[_Count, ...], _List] | None = Field(
+    pool_factor: Annotated[tuple[PoolFactor, ...], _List] | None = Field(
         None, description="tokens for each row that is kept; pooled from the stored embeddings"
     )
     document_length: Annotated[tuple[_Length | None, ...], _List] | None = Field(

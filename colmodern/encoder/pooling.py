@@ -15,7 +15,7 @@ from colmodern.kernels.ward import pool_clusters, ward_labels
 from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
 
 
-def pool_tokens(embeddings: TokenEmbeddings, factor: int, *, protected: int) -> TokenEmbeddings:
+def pool_tokens(embeddings: TokenEmbeddings, factor: float, *, protected: int) -> TokenEmbeddings:
     """Each document's rows after its first ``protected`` ones, in a ``factor``-th of their number.
 
     That number is rounded down, but is at least one where there was one. Pooled rows are unit
@@ -25,7 +25,8 @@ def pool_tokens(embeddings: TokenEmbeddings, factor: int, *, protected: int) -> 
     lengths = embeddings.lengths
     kept = np.minimum(lengths, protected)
     left = lengths - kept
-    offsets = offsets_of(kept + np.where(left > 0, np.maximum(left // factor, 1), 0))
+    rows = np.where(left > 0, np.maximum(left // factor, 1), 0)
+    offsets = offsets_of(kept + rows.astype(np.int64))
     values = np.empty((offsets[-1], embeddings.dim), np.float32)
     sources = np.empty(offsets[-1], np.int64)  # the row whose token id a pooled row carries
 

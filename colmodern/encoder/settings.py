@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import string
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -40,7 +41,7 @@ class EncoderSettings:
     lowercase: bool = False  # lower a text before its tokenizer sees it
     overflow: str = "truncate"  # what happens to longer documents: one of OVERFLOWS
     overlap: int | None = None  # tokens that windows share; None: an eighth of document_length
-    pool_factor: int = 1  # documents keep one row for about this many tokens
+    pool_factor: float = 1  # documents keep one row for about this many tokens
     protected_tokens: int = 1  # first rows of a document that are not pooled
 
     def __post_init__(self) -> None:
@@ -53,6 +54,10 @@ class EncoderSettings:
                 raise ConfigError(f"{name}={value!r} is not of type {wanted}")
         if not all(isinstance(word, str) for word in self.skiplist):
             raise ConfigError(f"skiplist={self.skiplist!r}; give a list of words")
+        if math.isfinite(self.pool_factor) and self.pool_factor == int(self.pool_factor):
+            object.__setattr__(
+                self, "pool_factor", int(self.pool_factor)
+            )  # 2.0 is no other setting
 
     def override(self, changes: Mapping[str, Any]) -> EncoderSettings:
         """Copy with the fields that ``changes`` names and does not set to None.
@@ -118,7 +123,7 @@ class EncoderSettings:
             raise ConfigError(f"overflow={self.overflow!r} is not one of {', '.join(OVERFLOWS)}")
         for name, least in (("overlap", 0), ("pool_factor", 1), ("protected_tokens", 0)):
             value = getattr(self, name)
-            if value is not None and value < least:
+            if value is not None and not least <= value < math.inf:
                 raise ConfigError(f"{name}={value}; give at least {least}")
 
     def of(self, role: Role) -> dict[str, Any]:
@@ -137,7 +142,8 @@ class EncoderSettings:
 _KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("query_length", "document_length"), (int,)),
     **dict.fromkeys(("expansion_length", "overlap"), (int, type(None))),
-    **dict.fromkeys(("pool_factor", "protected_tokens"), (int,)),
+    "pool_factor": (int, float),
+    "protected_tokens": (int,),
     **dict.fromkeys(("query_marker", "document_marker", "expansion_token"), (str, type(None))),
     **dict.fromkeys(("query_prompt", "document_prompt", "overflow"), (str,)),
     **dict.fromkeys(("query_expansion", "attend_to_expansion", "skip_in_queries"), (bool,)),

@@ -236,9 +236,9 @@ def _assign(kinds: Sequence[str], labels: Sequence[str]) -> dict[str, str]:
     return {label: kinds[i % len(kinds)] for i, label in enumerate(dict.fromkeys(labels))}
 
 
-def _lines(points: Sequence[LengthPoint]) -> dict[tuple[str, int], list[LengthPoint]]:
+def _lines(points: Sequence[LengthPoint]) -> dict[tuple[str, float], list[LengthPoint]]:
     """Points by (cut, pool factor); what is cut from stored embeddings ends in the encoding itself."""
-    lines: dict[tuple[str, int], list[LengthPoint]] = {}
+    lines: dict[tuple[str, float], list[LengthPoint]] = {}
     for one in points:
         lines.setdefault((one.cut, one.pool_factor), []).append(one)
     for (cut, factor), line in list(lines.items()):

@@ -66,7 +66,7 @@ class LengthPoint:
 
     length: int | None
     cut: str
-    pool_factor: int
+    pool_factor: float
     cut_share: float
     value: Estimate
     difference: Estimate

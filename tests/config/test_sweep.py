@@ -18,7 +18,9 @@ def load(tmp_path: Path, text: str, *overrides: str, base: str = BASE) -> list[S
 
 
 def test_every_combination_is_an_evaluation_with_its_settings(tmp_path: Path) -> None:
-    text = "sweep: {nbits: [1, 2], n_candidates: [null, 200], pool_factor: [1, 3], rescore: false}"
+    text = (
+        "sweep: {nbits: [1, 2], n_candidates: [null, 200], pool_factor: [1, 1.5], rescore: false}"
+    )
     [config] = load(tmp_path, text)
     found = config.combinations()
     assert len(found) == 8
@@ -35,8 +37,8 @@ def test_every_combination_is_an_evaluation_with_its_settings(tmp_path: Path) ->
     assert [(one.settings["pool_factor"], one.settings["nbits"]) for one in found[::2]] == [
         (1, 1),
         (1, 2),
-        (3, 1),
-        (3, 2),
+        (1.5, 1),
+        (1.5, 2),
     ]
 
 

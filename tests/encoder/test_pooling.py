@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import tracemalloc
 from pathlib import Path
 
@@ -72,6 +73,20 @@ def test_a_long_document_needs_no_matrix_of_its_pairs() -> None:
         assert tracemalloc.get_traced_memory()[1] < 3000 * 3000
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("factor", [1.5, 1.65, 2.5])
+def test_a_factor_between_whole_numbers_keeps_that_share(factor: float) -> None:
+    lengths = [1, 2, 3, 40, 101]
+    pooled = pool_tokens(unit_rows(lengths, dim=8, seed=0), factor, protected=1)
+    kept = [1 + (max(1, math.floor((n - 1) / factor)) if n > 1 else 0) for n in lengths]
+    assert pooled.lengths.tolist() == kept
+
+
+def test_a_whole_factor_is_the_same_however_it_is_written(pylate_bert: Path) -> None:
+    whole, written = (Encoder.from_pretrained(pylate_bert, pool_factor=f) for f in (2, 2.0))
+    assert written.settings == whole.settings
+    assert repr(written.settings.pool_factor) == "2"  # as fingerprints see it
 
 
 def test_an_encoder_pools_documents_only(pylate_bert: Path) -> None:

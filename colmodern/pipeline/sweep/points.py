@@ -23,7 +23,7 @@ class Variant:
 
     encoded_length: int
     kept_length: int | None
-    pool_factor: int
+    pool_factor: float
 
     @property
     def cut(self) -> Cut:
