@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "colmodern"
 
-BASE = {"errors", "files", "nested", "optional", "progress", "types", "writer_lock"}
+BASE = {"errors", "files", "nested", "optional", "progress", "threads", "types", "writer_lock"}
 # package -> the packages it may import; itself is always allowed
 MAY_IMPORT = {
     **{name: {"errors", "types"} for name in BASE},

@@ -10,10 +10,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
+from colmodern.encoder.weights import Weights, read_weights, weights_of
 from colmodern.errors import CheckpointError, ConfigError
 
 ATTENTIONS = ("auto", "packed", "sdpa", "eager")
 _TOKENIZERS = ("tokenizer.json", "vocab.*", "*.model")
+# what transformers raises for a damaged or foreign folder
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -23,14 +26,14 @@ def load_backbone(
     """The model without its head, in evaluation mode, and its tokenizer.
 
     dtype: one of DTYPES; transformers keeps rotary frequencies in float32 whatever it is
-    attention: "sdpa", "eager" or "packed", which replaces what transformers runs
+    attention: "sdpa" or "eager"
 
     Raises CheckpointError when the files do not make a model, lack some of its weights or have
     no tokenizer.
     """
     from transformers import AutoConfig, AutoModel, AutoTokenizer, __version__
 
-    if not any(path for pattern in _TOKENIZERS for path in folder.glob(pattern)):
+    if not _has_tokenizer(folder):
         raise CheckpointError(
             f"{folder} has no tokenizer ({', '.join(_TOKENIZERS)}); fetch the checkpoint again"
         )
@@ -45,14 +48,13 @@ def load_backbone(
             model, report = AutoModel.from_pretrained(
                 folder,
                 config=config,
-                attn_implementation="sdpa" if attention == "packed" else attention,
+                attn_implementation=attention,
                 **{dtype_option: pick_dtype(dtype)},
                 trust_remote_code=trust_remote_code,
                 output_loading_info=True,
             )
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    # what transformers raises for a damaged or foreign folder
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except _DAMAGED as error:
         cure = "" if trust_remote_code else _remote_code_cure(str(error))
         raise CheckpointError(
             f"{folder} does not load as a transformers model: {error}{cure}"
@@ -67,6 +69,32 @@ def load_backbone(
             "they would be random: fetch the checkpoint again"
         )
     return model.eval(), tokenizer
+
+
+def load_packed(folder: Path, *, dtype: str) -> tuple[Any, Weights, Any]:
+    """Configuration, weights and tokenizer of a ModernBERT, for packed attention.
+
+    Arguments and errors as of ``load_backbone``.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    try:
+        with _quiet():
+            config = AutoConfig.from_pretrained(folder)
+            weights = read_weights(folder, config)
+            tokenizer = None if weights is None else AutoTokenizer.from_pretrained(folder)
+    except _DAMAGED:
+        weights = None
+    if weights is None or not _has_tokenizer(folder):  # transformers says what is wrong
+        model, tokenizer = load_backbone(
+            folder, dtype=dtype, attention="sdpa", trust_remote_code=False
+        )
+        return model.config, weights_of(model), tokenizer
+    return config, weights, tokenizer
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return any(path for pattern in _TOKENIZERS for path in folder.glob(pattern))
 
 
 def pick_dtype(dtype: str) -> torch.dtype:
@@ -86,10 +114,12 @@ def resolve_attention(attention: str, config: Mapping[str, Any]) -> str:
     if attention not in ATTENTIONS:
         raise ConfigError(f"attention={attention!r} is not one of {', '.join(ATTENTIONS)}")
     fits = config.get("model_type") == "modernbert" and "auto_map" not in config
+    angles = [part for part in (config.get("rope_parameters") or {}).values() if part]
+    fits &= all(part.get("rope_type", "default") == "default" for part in angles)
     if attention == "packed" and not fits:
         raise ConfigError(
-            f"attention='packed' is for ModernBERT, and this is {config.get('model_type')!r} or has "
-            "code of its own; use auto or sdpa"
+            f"attention='packed' is for ModernBERT, and this is {config.get('model_type')!r}, scales "
+            "its rotary angles or has code of its own; use auto or sdpa"
         )
     return ("packed" if fits else "sdpa") if attention == "auto" else attention
 

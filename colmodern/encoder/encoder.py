@@ -13,7 +13,12 @@ import numpy.typing as npt
 import torch
 
 from colmodern.config.units import parse_bytes
-from colmodern.encoder.backbone import load_backbone, pick_dtype, resolve_attention
+from colmodern.encoder.backbone import (
+    load_backbone,
+    load_packed,
+    pick_dtype,
+    resolve_attention,
+)
 from colmodern.encoder.batching import Indices, run_in_budget
 from colmodern.encoder.checkpoint import Checkpoint, read_checkpoint
 from colmodern.encoder.formats import longest_input
@@ -56,29 +61,36 @@ class Encoder:
         self.attention = resolve_attention(attention, checkpoint.config)
         self.trust_remote_code = trust_remote_code
         self.new_projection = projection
-        model, tokenizer = load_backbone(
-            checkpoint.backbone,
-            dtype=self.dtype,
-            attention=self.attention,
-            trust_remote_code=trust_remote_code,
-        )
-        self.tokenizer = TextTokenizer(tokenizer, settings)
-        hidden_size = int(model.config.hidden_size)  # type: ignore[union-attr, arg-type]
+        self._backbone, config = self._load(checkpoint, settings)
+        hidden_size = int(config.hidden_size)
         layers = checkpoint.layers
         if projection is not None:
             layers = (*layers, seeded_layer(hidden_size, projection[0], seed=projection[1]))
         self.dim = len(layers[-1].weight) if layers else hidden_size
         self._projection = Projection(layers).to(self.device, pick_dtype(self.dtype))
         self.max_memory = max_memory
-        self._model_config = model.config
+        self._model_config = config
         self._max_tokens = self._tokens_at_once()
-        model = model.to(self.device)
-        self._backbone = (
-            PackedModernBert(model)
-            if self.attention == "packed"
-            else PaddedBackbone(model, pad_id=self.tokenizer.pad_id)
-        )
         give_back()
+
+    def _load(
+        self, checkpoint: Checkpoint, settings: EncoderSettings
+    ) -> tuple[PackedModernBert | PaddedBackbone, Any]:
+        """The backbone and its configuration; sets the tokenizer."""
+        folder, device = checkpoint.backbone, torch.device(self.device)
+        if self.attention == "packed":
+            config, weights, tokenizer = load_packed(folder, dtype=self.dtype)
+            self.tokenizer = TextTokenizer(tokenizer, settings)
+            dtype = pick_dtype(self.dtype)
+            return PackedModernBert(config, weights, device=device, dtype=dtype), config
+        model, tokenizer = load_backbone(
+            folder,
+            dtype=self.dtype,
+            attention=self.attention,
+            trust_remote_code=self.trust_remote_code,
+        )
+        self.tokenizer = TextTokenizer(tokenizer, settings)
+        return PaddedBackbone(model.to(device), pad_id=self.tokenizer.pad_id), model.config
 
     @classmethod
     def from_pretrained(
@@ -274,7 +286,7 @@ class Encoder:
     @property
     def n_vocabulary(self) -> int:
         """Tokens that the backbone knows."""
-        return int(self._model_config.vocab_size)  # type: ignore[union-attr, arg-type]
+        return int(self._model_config.vocab_size)
 
     @cached_property
     def weights_sha256(self) -> str:

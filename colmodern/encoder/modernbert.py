@@ -1,14 +1,14 @@
 """ModernBERT without padding, its local layers computed inside their window only.
 
-A forward of our own over the model's weights: transformers 4.48 gives attention a dictionary of
-its own and rotates inside it, 5 has a general interface that takes padded batches, and neither
+A forward of our own over the checkpoint's weights: transformers 4.48 gives attention a dictionary
+of its own and rotates inside it, 5 has a general interface that takes padded batches, and neither
 lets the layers between run in blocks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from colmodern.encoder.linear import Linear, make_linear
 from colmodern.encoder.packing import Indices, Packing, pack
 from colmodern.encoder.precision import is_bfloat16_fast
 from colmodern.encoder.varlen import VarlenAttention
+from colmodern.encoder.weights import TOKEN_TABLE, Weights, rotary_bases
 
 _CHUNK = {"cpu": 512, "cuda": 16_384}  # rows between attentions at a time: a CPU's cache holds them
 
@@ -33,10 +34,11 @@ _CHUNK = {"cpu": 512, "cuda": 16_384}  # rows between attentions at a time: a CP
 class Norm:
     """Layer norm of float32 rows, in the dtype that the products take."""
 
-    def __init__(self, norm: torch.nn.LayerNorm, dtype: torch.dtype) -> None:
-        self._weight = norm.weight.detach().clone().float()
-        self._bias = None if norm.bias is None else norm.bias.detach().clone().float()
-        self._eps, self._dtype = norm.eps, dtype
+    def __init__(
+        self, weight: torch.Tensor, bias: torch.Tensor | None, eps: float, dtype: torch.dtype
+    ) -> None:
+        self._weight, self._bias = weight.float(), None if bias is None else bias.float()
+        self._eps, self._dtype = eps, dtype
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """(n, hidden) float32 to (n, hidden)."""
@@ -84,24 +86,26 @@ class PackedModernBert:
     The sum over layers is kept in float32, whatever the dtype of weights and activations.
     """
 
-    def __init__(self, model: Any) -> None:
-        """Take over the weights of a transformers ModernBertModel, which is of no use after.
+    def __init__(
+        self, config: Any, weights: Weights, *, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        """Take over weights, which may be views of mapped files: all but the table are copied.
 
-        Every weight is copied once: as loaded, all may be views of one mapped file, and a single
-        one that is left keeps the whole file in memory.
+        config: of transformers; weights: by the names of its ModernBertModel
+        dtype: of weights, and of activations where the device multiplies it fast enough
         """
-        config = model.config
-        weight = model.layers[0].attn.Wqkv.weight
-        self._device, self._dtype = weight.device, compute_dtype(weight.dtype, weight.device)
+        self._device, self._dtype = device, compute_dtype(dtype, device)
         self._half = config.local_attention // 2
-        self._heads = (config.num_attention_heads, weight.shape[1] // config.num_attention_heads)
-        self._rotary = _rotary_modules(model)
-        self._embed = model.embeddings
-        for parameter in self._embed.parameters():
-            parameter.data = parameter.data.clone()
-        self._final_norm = Norm(model.final_norm, torch.float32)
+        n_heads = config.num_attention_heads
+        self._heads = (n_heads, config.hidden_size // n_heads)
+        self._bases = rotary_bases(config)
+        self._table = weights[TOKEN_TABLE].to(device, dtype)
+        taken = _Taken(weights, device, dtype)
+        eps = config.norm_eps
+        self._first_norm = Norm(*taken("embeddings.norm"), eps, torch.float32)
+        self._final_norm = Norm(*taken("final_norm"), eps, torch.float32)
         self._layers = [
-            _take_layer(layer, i, config, dtype=self._dtype) for i, layer in enumerate(model.layers)
+            _take_layer(taken, i, config, self._dtype) for i in range(config.num_hidden_layers)
         ]
 
     def __call__(self, ids: Sequence[npt.NDArray[np.int32]], attended: Indices) -> torch.Tensor:
@@ -118,7 +122,10 @@ class PackedModernBert:
         n_rows = sum(chunk_sizes(len(joined), self._device.type))
         tokens = torch.zeros(n_rows, dtype=torch.int64, device=self._device)
         tokens[: len(joined)] = torch.from_numpy(joined)
-        x = [self._embed(input_ids=some[None])[0].float() for some in self._chunks(tokens)]
+        x = [
+            self._first_norm(F.embedding(some, self._table).float())
+            for some in self._chunks(tokens)
+        ]
         self._run_layers(x, packing)
         states = torch.empty((n_rows, x[0].shape[1]), device=self._device)
         for chunk, out in zip(x, self._chunks(states), strict=True):
@@ -134,7 +141,7 @@ class PackedModernBert:
         rows = Rows(n_rows, like, shape=self._heads, half=self._half)
         varlen = VarlenAttention.of(packing, like)
         band = None if varlen else make_band(packing, self._half, like)
-        turns = {kind: self._turns(kind, packing, n_rows) for kind in self._rotary}
+        turns = {kind: self._turns(base, packing, n_rows) for kind, base in self._bases.items()}
         found = rows.queries.flatten(1)  # attention writes over the queries
         for stored in self._layers:
             layer = stored.open(self._dtype) if isinstance(stored, StoredLayer) else stored
@@ -166,20 +173,16 @@ class PackedModernBert:
     def _chunks(self, rows: torch.Tensor) -> Iterator[torch.Tensor]:
         return iter(torch.split(rows, chunk_sizes(len(rows), self._device.type)))
 
-    def _turns(self, is_local: bool, packing: Packing, n_rows: int) -> torch.Tensor:
+    def _turns(self, base: float, packing: Packing, n_rows: int) -> torch.Tensor:
         """(n_rows, 1, head_dim / 2) complex64, by which pairs of dimensions are multiplied."""
-        module, options = self._rotary[is_local]
-        n_positions = packing.groups[0].length
-        positions = torch.arange(n_positions, device=self._device)[None]
-        like = torch.empty(1, device=self._device)  # float32, so that the tables are
+        head_dim = self._heads[1]
+        exponents = torch.arange(0, head_dim, 2, device=self._device).float() / head_dim
+        positions = torch.arange(packing.groups[0].length, device=self._device).float()
+        angles = positions[:, None, None] * (1.0 / base**exponents)
         of_rows = np.zeros(n_rows, np.int64)
         of_rows[: packing.n_tokens] = packing.positions()
         rows = torch.from_numpy(of_rows).to(self._device)
-        cos, sin = (
-            table[0, :, None, : self._heads[1] // 2]
-            for table in module(like, position_ids=positions, **options)
-        )
-        return torch.complex(cos, sin)[rows]
+        return torch.complex(angles.cos(), angles.sin())[rows]
 
     def _rows_of_texts(self, packing: Packing, lengths: Indices) -> torch.Tensor:
         ends = np.cumsum(lengths[packing.order])
@@ -237,18 +240,6 @@ def _side_by_side(part: torch.Tensor, head_dim: int) -> torch.Tensor:
     return torch.cat([halves.transpose(1, 2).reshape(part[:n].shape), part[n:]])
 
 
-def _rotary_modules(model: Any) -> dict[bool, tuple[Any, dict[str, str]]]:
-    """What makes the tables of local (True) and global layers, and options of the call."""
-    if hasattr(model, "rotary_emb"):  # transformers 5: one module
-        names = {True: "sliding_attention", False: "full_attention"}
-        return {kind: (model.rotary_emb, {"layer_type": name}) for kind, name in names.items()}
-    config = model.config
-    found: dict[bool, tuple[Any, dict[str, str]]] = {}
-    for i, layer in enumerate(model.layers):
-        found.setdefault(_is_local(config, i), (layer.attn.rotary_emb, {}))
-    return found
-
-
 def _is_local(config: Any, number: int) -> bool:
     kinds = getattr(config, "layer_types", None)
     if kinds is not None:
@@ -256,42 +247,52 @@ def _is_local(config: Any, number: int) -> bool:
     return bool(number % config.global_attn_every_n_layers)
 
 
-def _take_layer(layer: Any, number: int, config: Any, *, dtype: torch.dtype) -> Layer | StoredLayer:
-    """A layer of transformers; one whose weights are not in the dtype of products stays stored."""
-    norm = layer.attn_norm
-    head_dim = config.hidden_size // config.num_attention_heads
-    is_stored = layer.attn.Wqkv.weight.dtype != dtype
-    qkv, qkv_bias = _take(layer.attn.Wqkv)[0]
-    mlp_in, mlp_gate = _take(layer.mlp.Wi, n_parts=2)
+class _Taken:
+    """Copies of weights and biases on a device, so that no view of a file is kept."""
+
+    def __init__(self, weights: Weights, device: torch.device, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self._weights, self._device = weights, device
+
+    def __call__(self, name: str) -> tuple[torch.Tensor, torch.Tensor | None]:
+        weight, bias = (self._weights.get(f"{name}.{kind}") for kind in ("weight", "bias"))
+        if weight is None:
+            raise KeyError(name)
+        return self._copy(weight), None if bias is None else self._copy(bias)
+
+    def _copy(self, part: torch.Tensor) -> torch.Tensor:
+        return part.detach().to(self._device, self.dtype, copy=True)
+
+
+def _take_layer(taken: _Taken, number: int, config: Any, dtype: torch.dtype) -> Layer | StoredLayer:
+    """A layer; one whose weights are not in ``dtype``, that of products, stays stored."""
+    name, head_dim = f"layers.{number}.", config.hidden_size // config.num_attention_heads
+    qkv, bias = taken(name + "attn.Wqkv")
+    turned = _side_by_side(qkv, head_dim), None if bias is None else _side_by_side(bias, head_dim)
+    mlp_in, mlp_gate = _halves(*taken(name + "mlp.Wi"))
     stored = StoredLayer(
         is_local=_is_local(config, number),
-        attention_norm=None if isinstance(norm, torch.nn.Identity) else Norm(norm, dtype),
-        mlp_norm=Norm(layer.mlp_norm, dtype),
+        attention_norm=None
+        if number == 0
+        else Norm(*taken(name + "attn_norm"), config.norm_eps, dtype),
+        mlp_norm=Norm(*taken(name + "mlp_norm"), config.norm_eps, dtype),
         weights={
-            "qkv": (
-                _side_by_side(qkv, head_dim),
-                None if qkv_bias is None else _side_by_side(qkv_bias, head_dim),
-            ),
-            "attention_out": _take(layer.attn.Wo)[0],
+            "qkv": turned,
+            "attention_out": taken(name + "attn.Wo"),
             "mlp_in": mlp_in,
             "mlp_gate": mlp_gate,
-            "mlp_out": _take(layer.mlp.Wo)[0],
+            "mlp_out": taken(name + "mlp.Wo"),
         },
     )
-    if not is_stored:
-        return stored.open(dtype)
-    copies = {name: (weight.clone(), bias) for name, (weight, bias) in stored.weights.items()}
-    return replace(stored, weights=copies)
+    return stored.open(dtype) if taken.dtype == dtype else stored
 
 
-def _take(
-    linear: torch.nn.Linear, *, n_parts: int = 1
+def _halves(
+    weight: torch.Tensor, bias: torch.Tensor | None
 ) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
-    """Views of weight and bias, cut along the output; the module lets its own weight go."""
-    weights = linear.weight.detach().chunk(n_parts)
-    biases = [None] * n_parts if linear.bias is None else list(linear.bias.detach().chunk(n_parts))
-    linear.weight = torch.nn.Parameter(weights[0].new_empty(0), requires_grad=False)
-    return list(zip(weights, biases, strict=True))
+    """Two linear layers of one, cut along the output."""
+    biases = [None, None] if bias is None else list(bias.chunk(2))
+    return list(zip(weight.chunk(2), biases, strict=True))
 
 
 def _is_sorted(order: Indices) -> bool:

@@ -336,7 +336,7 @@ def test_embeddings_that_are_not_finite_are_refused(bert: Path, tmp_path: Path) 
 
 def test_rotary_frequencies_stay_float32_in_half_precision(modernbert: Path) -> None:
     model, _ = backbone.load_backbone(
-        modernbert, dtype="bfloat16", attention="packed", trust_remote_code=False
+        modernbert, dtype="bfloat16", attention="sdpa", trust_remote_code=False
     )
     frequencies = [b for name, b in model.named_buffers() if "inv_freq" in name]
     assert frequencies

@@ -63,6 +63,13 @@ def stock_rows(model: Any, ids: list[np.ndarray], attended: np.ndarray) -> torch
     return torch.cat(rows)
 
 
+def pack_model(
+    model: Any, dtype: torch.dtype = torch.float32, device: str = "cpu"
+) -> PackedModernBert:
+    weights = model.state_dict()
+    return PackedModernBert(model.config, weights, device=torch.device(device), dtype=dtype)
+
+
 @torch.inference_mode()
 def packed_rows(
     model: Any,
@@ -71,7 +78,7 @@ def packed_rows(
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
 ) -> torch.Tensor:
-    packed = PackedModernBert(copy.deepcopy(model).to(dtype).to(device))
+    packed = pack_model(model, dtype, device)
     return packed(ids, attended).float().cpu()
 
 
@@ -93,7 +100,7 @@ def test_bfloat16_is_as_true_where_products_are_widened(
 ) -> None:
     monkeypatch.setattr("colmodern.encoder.modernbert.is_bfloat16_fast", lambda _: is_fast)
     ids, attended = draw(MIXED), np.maximum(1, np.array(MIXED) - 20)
-    packed = PackedModernBert(copy.deepcopy(stock).to(torch.bfloat16))
+    packed = pack_model(stock, torch.bfloat16)
     assert isinstance(packed._layers[0], Layer if is_fast else StoredLayer)
     with torch.inference_mode():
         found = packed(ids, attended)
@@ -141,7 +148,7 @@ def test_these_cosines_see_a_window_that_is_one_token_short(stock) -> None:
 @settings(max_examples=5)
 @given(lengths=st.lists(st.integers(0, 150), min_size=1, max_size=6), seed=st.integers(0, 9))
 def test_a_text_is_embedded_alike_in_any_company(stock, lengths: list[int], seed: int) -> None:
-    packed, ids = PackedModernBert(copy.deepcopy(stock)), draw(lengths)
+    packed, ids = pack_model(stock), draw(lengths)
     order = np.random.default_rng(seed).permutation(len(ids))
     with torch.inference_mode():
         together = packed([ids[i] for i in order], np.array(lengths)[order])
@@ -154,7 +161,7 @@ def test_without_onednn_the_rows_are_the_same(stock, monkeypatch: pytest.MonkeyP
     kinds = []
     for has_it in (True, False):
         monkeypatch.setattr("colmodern.encoder.linear.has_onednn", lambda _, has=has_it: has)
-        packed = PackedModernBert(copy.deepcopy(stock))
+        packed = pack_model(stock)
         kinds.append(type(packed._layers[0].qkv))
         with torch.inference_mode():
             found = packed(ids, attended)
