@@ -26,7 +26,7 @@ from colmodern.encoder.linear import Linear, make_linear
 from colmodern.encoder.packing import Indices, Packing, pack
 from colmodern.encoder.precision import is_bfloat16_fast
 from colmodern.encoder.varlen import VarlenAttention
-from colmodern.encoder.weights import TOKEN_TABLE, Weights, rotary_bases
+from colmodern.encoder.weights import TOKEN_TABLE, TokenTable, Weights, rotary_bases
 
 _CHUNK = {"cpu": 512, "cuda": 16_384}  # rows between attentions at a time: a CPU's cache holds them
 
@@ -99,7 +99,7 @@ class PackedModernBert:
         n_heads = config.num_attention_heads
         self._heads = (n_heads, config.hidden_size // n_heads)
         self._bases = rotary_bases(config)
-        self._table = weights[TOKEN_TABLE].to(device, dtype)
+        self._table = TokenTable(weights[TOKEN_TABLE], device, dtype)
         taken = _Taken(weights, device, dtype)
         eps = config.norm_eps
         self._first_norm = Norm(*taken("embeddings.norm"), eps, torch.float32)
@@ -122,10 +122,8 @@ class PackedModernBert:
         n_rows = sum(chunk_sizes(len(joined), self._device.type))
         tokens = torch.zeros(n_rows, dtype=torch.int64, device=self._device)
         tokens[: len(joined)] = torch.from_numpy(joined)
-        x = [
-            self._first_norm(F.embedding(some, self._table).float())
-            for some in self._chunks(tokens)
-        ]
+        x = [self._first_norm(self._table(some).float()) for some in self._chunks(tokens)]
+        self._table.let_go()
         self._run_layers(x, packing)
         states = torch.empty((n_rows, x[0].shape[1]), device=self._device)
         for chunk, out in zip(x, self._chunks(states), strict=True):

@@ -7,26 +7,54 @@ three seconds.
 from __future__ import annotations
 
 import json
+import mmap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 TOKEN_TABLE = "embeddings.tok_embeddings.weight"
 Weights = Mapping[str, torch.Tensor]
 
 
+class MappedTensor(torch.Tensor):
+    """A tensor of a file that is mapped for it alone, as ``mapping``."""
+
+    mapping: mmap.mmap
+
+
+class TokenTable:
+    """The embeddings of tokens, in memory or, while nobody looks, in their file alone."""
+
+    def __init__(self, weight: torch.Tensor, device: torch.device, dtype: torch.dtype) -> None:
+        """weight: (n_vocabulary, hidden_size); copied, unless it is mapped and right as it is."""
+        self._mapping = weight.mapping if isinstance(weight, MappedTensor) else None
+        plain = weight.detach().as_subclass(torch.Tensor)
+        if self._mapping is None or plain.dtype != dtype or device.type != "cpu":
+            self._mapping, plain = None, plain.to(device, dtype, copy=True)
+        self._weight = plain
+
+    def __call__(self, ids: torch.Tensor) -> torch.Tensor:
+        """(n, hidden_size) rows of (n,) int64 ids."""
+        return F.embedding(ids, self._weight)
+
+    def let_go(self) -> None:
+        """Give back the memory that rows of a file took; the system maps rows around each, too."""
+        if self._mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self._mapping.madvise(mmap.MADV_DONTNEED)
+
+
 def read_weights(folder: Path, config: Any) -> Weights | None:
     """Weights by the names that transformers gives them, views of mapped files.
 
-    The table of token embeddings has a mapping of its own: kept as it is, it takes only the memory
-    of rows that were read, and keeps no other weight in memory.
+    The table of token embeddings is a MappedTensor, which keeps no other weight in memory.
 
     config: of transformers
     Returns None when the files are not whole safetensors of this model; transformers says what is wrong.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     found: dict[str, torch.Tensor] = {}
@@ -34,10 +62,7 @@ def read_weights(folder: Path, config: Any) -> Weights | None:
         for file in _files(folder):
             for name, weight in load_file(file).items():
                 known = name.removeprefix("model.")
-                if known == TOKEN_TABLE:
-                    with safe_open(file, framework="pt") as opened:
-                        weight = opened.get_tensor(name)
-                found[known] = weight
+                found[known] = _map(file, name, weight) if known == TOKEN_TABLE else weight
     except (OSError, ValueError, KeyError, SafetensorError):
         return None
     shapes = _shapes(config)
@@ -63,6 +88,21 @@ def rotary_bases(config: Any) -> dict[bool, float]:
     far = float(config.global_rope_theta)
     near = config.local_rope_theta
     return {True: far if near is None else float(near), False: far}
+
+
+def _map(file: Path, name: str, weight: torch.Tensor) -> MappedTensor:
+    """The same tensor from a mapping of its own; the format's header says where it is."""
+    with file.open("rb") as opened:
+        n_header = int.from_bytes(opened.read(8), "little")
+        start = json.loads(opened.read(n_header))[name]["data_offsets"][0]
+        # a private copy of what is written, which nothing is
+        mapping = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY)
+    flat = torch.frombuffer(
+        mapping, dtype=weight.dtype, count=weight.numel(), offset=8 + n_header + start
+    )
+    mapped = flat.view(weight.shape).as_subclass(MappedTensor)
+    mapped.mapping = mapping
+    return mapped
 
 
 def _files(folder: Path) -> list[Path]:

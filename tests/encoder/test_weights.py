@@ -9,7 +9,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from colmodern.encoder.weights import TOKEN_TABLE, read_weights, rotary_bases, weights_of
+from colmodern.encoder.weights import (
+    TOKEN_TABLE,
+    TokenTable,
+    read_weights,
+    rotary_bases,
+    weights_of,
+)
+
+FILE = "model.safetensors"
 
 SHAPE = {
     "vocab_size": 50,
@@ -52,7 +60,7 @@ def test_weights_are_those_that_transformers_reads(
 def test_files_that_are_not_whole_are_left_to_transformers(tmp_path: Path, fault: str) -> None:
     model = make("ModernBertModel")
     model.save_pretrained(tmp_path)
-    path = tmp_path / "model.safetensors"
+    path = tmp_path / FILE
     weights = load_file(path)
     if fault == "lacks one":
         del weights["layers.2.mlp.Wo.weight"]
@@ -65,6 +73,38 @@ def test_files_that_are_not_whole_are_left_to_transformers(tmp_path: Path, fault
     else:
         path.unlink()
     assert read_weights(tmp_path, model.config) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/smaps")
+def test_a_table_in_its_file_takes_memory_only_while_it_is_read(tmp_path: Path) -> None:
+    model = make("ModernBertModel")
+    model.save_pretrained(tmp_path)
+    weights = read_weights(tmp_path, model.config)
+    assert weights is not None
+    expected = model.embeddings.tok_embeddings.weight.detach()
+    table = TokenTable(weights[TOKEN_TABLE], torch.device("cpu"), torch.float32)
+    del weights
+
+    def resident() -> int:  # kB of the file
+        lines = Path("/proc/self/smaps").read_text().splitlines()
+        starts = [i for i, line in enumerate(lines) if line.endswith(str(tmp_path / FILE))]
+        return sum(int(one.split()[1]) for i in starts for one in lines[i : i + 6] if "Rss" in one)
+
+    ids = torch.tensor([3, 49, 0])
+    for _ in range(2):
+        assert torch.equal(table(ids), expected[ids])
+        assert resident() > 0
+        table.let_go()
+        assert resident() == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_table_that_is_not_mapped_is_a_copy(dtype: torch.dtype) -> None:
+    weight = torch.randn(5, 4)
+    table, expected = TokenTable(weight, torch.device("cpu"), dtype), weight.to(dtype, copy=True)
+    weight.zero_()
+    table.let_go()
+    assert torch.equal(table(torch.arange(5)), expected)
 
 
 def test_local_layers_have_a_base_of_their_own() -> None:
