@@ -14,6 +14,7 @@ _MEASURED_AT = 123_000
 _GROWTH = 0.4
 _FEWEST = 128  # candidates: cheap, and a small collection has less to choose from
 _BASE, _PER_RESULT, _GATHERED = 240, 7, 2000
+_FEW_TOKENS = 1 << 16  # of all that may be returned: decoding them all costs a millisecond or two
 _NARROW = 0.01  # share of documents; a filter that lets fewer through is answered exactly
 
 
@@ -61,12 +62,15 @@ def choose_effort(
     is_complete = n_open <= max(candidates, _NARROW * n_docs)
     if is_complete:
         candidates = max(candidates, n_open)
+    # a few long documents are all candidates, and still most of their tokens cannot win
+    is_wanted = n_candidates is not None or n_open < n_docs
+    is_exhaustive = is_complete and (is_wanted or n_tokens <= _FEW_TOKENS)
     scans = nprobe is None and n_tokens <= _SCANNED_TOKENS
     scored = k + k // 2 + 30 if rescored else k + k // 8 + 16
     return Effort(
         nprobe=0 if scans else min(nprobe or _PROBED, n_centroids),
         n_gathered=n_open if scans else round(2 * candidates + _GATHERED * growth),
         n_candidates=candidates,
-        n_scored=n_open if is_complete else scored,
-        exhaustive=is_complete,
+        n_scored=n_open if is_exhaustive else scored,
+        exhaustive=is_exhaustive,
     )
