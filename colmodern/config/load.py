@@ -40,7 +40,9 @@ def parse_overrides(
 ) -> dict[str, Any]:
     """Put "key.path=value" overrides into nested values, which are changed and returned.
 
-    Raises ConfigError for an override of another form.
+    A number in the path is an entry of a list that is there, counted from 0: "data.0.max_rows=100".
+
+    Raises ConfigError for an override of another form, and for an entry that a list does not have.
     """
     values = {} if values is None else values
     for override in overrides:
@@ -74,12 +76,37 @@ def _apply(values: dict[str, Any], override: str) -> None:
     except yaml.YAMLError as error:
         raise ConfigError(f"override {override!r}: the value is not valid YAML: {error}") from error
     *parents, last = key.split(".")
+    place: Any = values
     for parent in parents:
-        inner = values.setdefault(parent, {})
-        if not isinstance(inner, dict):
-            raise ConfigError(f"override {override!r}: {parent} is a single value, it has no keys")
-        values = inner
-    values[last] = value
+        place = _inner(place, parent, override)
+    if isinstance(place, list):
+        place[_index(place, last, override)] = value
+    else:
+        place[last] = value
+
+
+def _inner(place: Any, key: str, override: str) -> Any:
+    """The settings or the list at a key of settings, which is made, or at a number of a list."""
+    is_list = isinstance(place, list)
+    inner = place[_index(place, key, override)] if is_list else place.setdefault(key, {})
+    if not isinstance(inner, dict | list):
+        raise ConfigError(f"override {override!r}: {key} is a single value, it has no keys")
+    return inner
+
+
+def _index(found: list[Any], key: str, override: str) -> int:
+    if not key.isdecimal():
+        raise ConfigError(
+            f"override {override!r}: {key!r} is no number, where a list is; its entries are "
+            "counted from 0"
+        )
+    if int(key) >= len(found):
+        held = f"entries 0 to {len(found) - 1}" if found else "no entries"
+        raise ConfigError(
+            f"override {override!r}: there is no entry {key}, the list has {held}; give the whole "
+            "list to add one"
+        )
+    return int(key)
 
 
 def _describe(model: type[BaseModel], fault: Any) -> str:

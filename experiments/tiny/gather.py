@@ -1,6 +1,7 @@
 """Gather the texts that the tiny model learns from, as collections that colmodern encodes.
 
 python gather.py OUT [--pairs FILE.jsonl.gz ...] [--wordnet FOLDER] [--medquad FOLDER]
+    [--packages FOLDER] [--dictionary FILE.dict.dz]
 
 --pairs: lines of {"query", "positive"}; makes OUT/NAME of the positives (texts that repeat once),
 and the queries join OUT/short; OUT/NAME/asks.json says which query asks for which text
@@ -8,6 +9,10 @@ and the queries join OUT/short; OUT/NAME/asks.json says which query asks for whi
 a text for every second meaning: its words, its gloss and the examples
 --medquad: the collection in BEIR layout; makes OUT/medquad of answers and puts questions into
 OUT/short, without the ones that the model is measured on (see kept_apart)
+--packages: unpacked packages of Debian, a folder each; makes OUT/packages of the prose in their
+documentation (see documents.py), and what asks for it joins OUT/short
+--dictionary: of dictd (Debian: apt-get download dict-gcide); makes OUT/dictionary of its entries on
+sciences and trades
 """
 
 from __future__ import annotations
@@ -19,6 +24,8 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+
+from documents import read_dictionary, read_packages
 
 N_MEASURED = 1000  # first questions of MedQuAD, which the model is measured on
 _FOCUS = re.compile(
@@ -35,6 +42,8 @@ def main() -> None:
     parser.add_argument("--pairs", type=Path, nargs="*", default=[])
     parser.add_argument("--wordnet", type=Path)
     parser.add_argument("--medquad", type=Path)
+    parser.add_argument("--packages", type=Path)
+    parser.add_argument("--dictionary", type=Path)
     given = parser.parse_args()
     short: list[str] = []
     for path in given.pairs:
@@ -51,6 +60,15 @@ def main() -> None:
         answers, asks = read_medquad(given.medquad)
         write_collection(given.out / "medquad", answers, asks)
         short += asks.values()
+    if given.packages:
+        found = list(read_packages(given.packages))
+        texts = numbered("packages", (text for text, _ in found))
+        asked = {i: ask for i, (_, ask) in zip(texts, found, strict=True) if ask}
+        write_collection(given.out / "packages", texts, asked)
+        short += asked.values()
+    if given.dictionary:
+        entries = numbered("dictionary", read_dictionary(given.dictionary))
+        write_collection(given.out / "dictionary", entries)
     if short:
         write_collection(given.out / "short", numbered("short", dict.fromkeys(short)))
 

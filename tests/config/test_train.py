@@ -27,6 +27,16 @@ def test_a_training_is_named_after_its_file_and_takes_overrides(tmp_path: Path) 
     assert config.objective.kind == "distillation"
 
 
+def test_an_override_reaches_an_entry_of_a_list(tmp_path: Path) -> None:
+    path = write(tmp_path, SMALL.replace("scores}]", "scores}, {path: b.jsonl, kind: scores}]"))
+    changes = ["data.1.max_rows=100", "data.0.weight=2", "data.1={path: c.jsonl, kind: scores}"]
+    first, second = load_train_config(path, changes[:2]).data
+    assert (first.path, first.weight, first.max_rows) == ("a.jsonl", 2, None)
+    assert (second.path, second.weight, second.max_rows) == ("b.jsonl", 1, 100)
+    first, second = load_train_config(path, changes).data
+    assert (first.path, second.path, second.max_rows) == ("a.jsonl", "c.jsonl", None)
+
+
 @pytest.mark.parametrize(
     ("override", "told"),
     [
@@ -36,6 +46,12 @@ def test_a_training_is_named_after_its_file_and_takes_overrides(tmp_path: Path) 
         ("data=[]", "data: "),
         ("data=[{path: a, kind: triples}]", "data.0 is of kind triples, but distillation learns"),
         ("data=[{path: a, kind: scores, wieght: 2}]", "data.0.wieght: unknown key"),
+        ("data.1.max_rows=9", "there is no entry 1, the list has entries 0 to 0; give the whole"),
+        ("data.1={path: b}", "there is no entry 1"),
+        ("data.-1.max_rows=9", "'-1' is no number, where a list is"),
+        ("data.max_rows=9", "'data.max_rows=9': 'max_rows' is no number"),
+        ("data.0.path.x=9", "path is a single value"),
+        ("data.0.max_row=9", "data.0.max_row: unknown key; did you mean 'max_rows'"),
         ("data=[{path: a, kind: scores, queries: q}]", "queries and documents come together"),
         (
             "data=[{path: a, kind: scores, queries: q, documents: d}]",
