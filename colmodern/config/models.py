@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from colmodern.config.units import parse_bytes
+from colmodern.config.units import as_whole, parse_bytes
 from colmodern.types import Precision
 
 
@@ -25,10 +25,6 @@ class SettingsModel(BaseModel):
     """Frozen, and unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def _as_whole(value: float) -> float:
-    return int(value) if value == int(value) else value
 
 
 def _is_size(value: object, info: ValidationInfo) -> str:
@@ -55,7 +51,7 @@ def _is_device(value: str) -> str:
 
 
 Size = Annotated[str, BeforeValidator(_is_size)]  # bytes, as 512M or 2G
-PoolFactor = Annotated[float, Field(ge=1, allow_inf_nan=False), AfterValidator(_as_whole)]
+PoolFactor = Annotated[float, Field(ge=1, allow_inf_nan=False), AfterValidator(as_whole)]
 HomePath = Annotated[str, AfterValidator(_expand_home)]  # a path, ~ replaced
 FolderName = Annotated[str, AfterValidator(_is_folder_name)]
 DeviceMemory = Annotated[

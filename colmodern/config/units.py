@@ -1,4 +1,4 @@
-"""Sizes as people write them."""
+"""Sizes and factors as people write them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ import re
 from colmodern.errors import InputError
 
 _POWER = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+
+
+def as_whole(value: float) -> float:
+    """2 for 2.0, which is no other setting; other numbers as they are."""
+    return int(value) if float(value).is_integer() else value
 
 
 def parse_bytes(size: int | str, *, name: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,19 +78,15 @@ def load_packed(folder: Path, *, dtype: str) -> tuple[Any, Weights, Any]:
     """
     from transformers import AutoConfig, AutoTokenizer
 
-    try:
-        with _quiet():
+    if _has_tokenizer(folder):
+        with suppress(*_DAMAGED), _quiet():
             config = AutoConfig.from_pretrained(folder)
             weights = read_weights(folder, config)
-            tokenizer = None if weights is None else AutoTokenizer.from_pretrained(folder)
-    except _DAMAGED:
-        weights = None
-    if weights is None or not _has_tokenizer(folder):  # transformers says what is wrong
-        model, tokenizer = load_backbone(
-            folder, dtype=dtype, attention="sdpa", trust_remote_code=False
-        )
-        return model.config, weights_of(model), tokenizer
-    return config, weights, tokenizer
+            if weights is not None:
+                return config, weights, AutoTokenizer.from_pretrained(folder)
+    # transformers' model may be what these files are, or says what is wrong with them
+    model, tokenizer = load_backbone(folder, dtype=dtype, attention="sdpa", trust_remote_code=False)
+    return model.config, weights_of(model), tokenizer
 
 
 def _has_tokenizer(folder: Path) -> bool:

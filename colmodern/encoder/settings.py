@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
+from colmodern.config.units import as_whole
 from colmodern.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -54,10 +55,7 @@ class EncoderSettings:
                 raise ConfigError(f"{name}={value!r} is not of type {wanted}")
         if not all(isinstance(word, str) for word in self.skiplist):
             raise ConfigError(f"skiplist={self.skiplist!r}; give a list of words")
-        if math.isfinite(self.pool_factor) and self.pool_factor == int(self.pool_factor):
-            object.__setattr__(
-                self, "pool_factor", int(self.pool_factor)
-            )  # 2.0 is no other setting
+        object.__setattr__(self, "pool_factor", as_whole(self.pool_factor))
 
     def override(self, changes: Mapping[str, Any]) -> EncoderSettings:
         """Copy with the fields that ``changes`` names and does not set to None.

@@ -120,21 +120,20 @@ def _files(folder: Path) -> list[Path]:
 def _shapes(config: Any) -> dict[str, tuple[int, ...]]:
     """What a ModernBertModel of this configuration has."""
     hidden, between = config.hidden_size, config.intermediate_size
-    shapes: dict[str, tuple[int, ...]] = {TOKEN_TABLE: (config.vocab_size, hidden)}
-    norms, linears = ["embeddings.norm", "final_norm"], {}
+    norm = ((hidden,), config.norm_bias)  # shape of the weight, and whether there is a bias
+    parts: dict[str, tuple[tuple[int, ...], bool]] = {"embeddings.norm": norm, "final_norm": norm}
     for number in range(config.num_hidden_layers):
         layer = f"layers.{number}."
-        norms += [layer + "attn_norm"] * (number > 0) + [layer + "mlp_norm"]
-        linears[layer + "attn.Wqkv"] = (3 * hidden, hidden, config.attention_bias)
-        linears[layer + "attn.Wo"] = (hidden, hidden, config.attention_bias)
-        linears[layer + "mlp.Wi"] = (2 * between, hidden, config.mlp_bias)
-        linears[layer + "mlp.Wo"] = (hidden, between, config.mlp_bias)
-    for name in norms:
-        shapes |= {f"{name}.weight": (hidden,)} | (
-            {f"{name}.bias": (hidden,)} if config.norm_bias else {}
-        )
-    for name, (n_out, n_in, has_bias) in linears.items():
-        shapes |= {f"{name}.weight": (n_out, n_in)} | (
-            {f"{name}.bias": (n_out,)} if has_bias else {}
-        )
+        if number > 0:
+            parts[layer + "attn_norm"] = norm
+        parts[layer + "mlp_norm"] = norm
+        parts[layer + "attn.Wqkv"] = ((3 * hidden, hidden), config.attention_bias)
+        parts[layer + "attn.Wo"] = ((hidden, hidden), config.attention_bias)
+        parts[layer + "mlp.Wi"] = ((2 * between, hidden), config.mlp_bias)
+        parts[layer + "mlp.Wo"] = ((hidden, between), config.mlp_bias)
+    shapes: dict[str, tuple[int, ...]] = {TOKEN_TABLE: (config.vocab_size, hidden)}
+    for name, (shape, has_bias) in parts.items():
+        shapes[f"{name}.weight"] = shape
+        if has_bias:
+            shapes[f"{name}.bias"] = shape[:1]
     return shapes
