@@ -58,8 +58,12 @@ def cache_folder() -> Path:
     return user_cache() / "kernels" / digest.hexdigest()[:16]
 
 
-def tell_if_compiling(tell: Callable[[str], None] = _log.warning) -> None:
-    """Say so before the one call that will wait for the compiler."""
+def tell_if_compiling(tell: Callable[[str], None] = _log.warning, *, kernel: str = "") -> None:
+    """Say so before the one call that will wait for the compiler.
+
+    kernel: the name of one that this call needs; by default any that is kept will do
+    """
     folder = cache_folder()
-    if not (folder.is_dir() and any(folder.rglob("*.nbc"))):
+    kept = f"*.{kernel}-*.nbc" if kernel else "*.nbc"
+    if not (folder.is_dir() and any(folder.rglob(kept))):
         tell(f"compiling search kernels, once for this installation (seconds); kept in {folder}")

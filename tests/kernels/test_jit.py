@@ -68,3 +68,16 @@ def test_the_cache_is_where_the_environment_says(
         assert folder().parent == tmp_path / platform / "colmodern" / "kernels"
     monkeypatch.setattr(sys, "platform", "darwin")
     assert folder().parent == Path.home() / "Library/Caches/colmodern/kernels"
+
+
+def test_it_is_told_which_kernel_is_not_kept_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jit, "cache_folder", lambda: tmp_path)
+    (tmp_path / "cpu.collect-7.py311.1.nbc").touch()
+    told: list[str] = []
+    jit.tell_if_compiling(told.append)
+    jit.tell_if_compiling(told.append, kernel="collect")
+    assert told == []
+    jit.tell_if_compiling(told.append, kernel="prepare_query")
+    assert len(told) == 1

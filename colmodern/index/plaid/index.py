@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ from colmodern.threads import Threads
 from colmodern.types import ScoredDoc
 
 Query = npt.NDArray[np.floating]
+_OF_A_SEARCH = "prepare_query"  # a kernel that every search needs
 
 
 class PlaidIndex:
@@ -175,6 +177,7 @@ class PlaidIndex:
         state = self._state
         expect_encoder(fingerprint, state.opened.manifest.fingerprint)
         rows = checked_query(query, self.dim)
+        _tell_once()
         threads = self._threads_of(n_threads)
         search = _Search(state, k, filter, nprobe, n_candidates, self._stored(state, rescore))
         return search.on(self._cards, [rows])[0] if self._cards else search(rows, threads)
@@ -199,7 +202,7 @@ class PlaidIndex:
         expect_queries(queries, self.dim)
         threads, alone = self._threads_of(n_threads), Threads(1)
         search = _Search(state, k, filter, nprobe, n_candidates, self._stored(state, rescore))
-        tell_if_compiling(progress.note)
+        tell_if_compiling(progress.note, kernel=_OF_A_SEARCH)
         progress.start("search", len(queries), unit="queries")
 
         def one(query: Query) -> list[ScoredDoc]:
@@ -322,6 +325,12 @@ class PlaidIndex:
     def _threads_of(self, n_threads: int | None) -> Threads:
         expect_counts(n_threads=n_threads)
         return self._threads if n_threads is None else Threads(n_threads)
+
+
+@cache
+def _tell_once() -> None:
+    """That the first search after installation compiles; what a build compiled is not enough."""
+    tell_if_compiling(kernel=_OF_A_SEARCH)
 
 
 class _Search:
