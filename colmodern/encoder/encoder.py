@@ -61,7 +61,8 @@ class Encoder:
         self.attention = resolve_attention(attention, checkpoint.config)
         self.trust_remote_code = trust_remote_code
         self.new_projection = projection
-        self._backbone, config = self._load(checkpoint, settings)
+        self._backbone, tokenizer, config = self._load(checkpoint.backbone)
+        self.tokenizer = TextTokenizer(tokenizer, settings)
         hidden_size = int(config.hidden_size)
         layers = checkpoint.layers
         if projection is not None:
@@ -73,24 +74,22 @@ class Encoder:
         self._max_tokens = self._tokens_at_once()
         give_back()
 
-    def _load(
-        self, checkpoint: Checkpoint, settings: EncoderSettings
-    ) -> tuple[PackedModernBert | PaddedBackbone, Any]:
-        """The backbone and its configuration; sets the tokenizer."""
-        folder, device = checkpoint.backbone, torch.device(self.device)
+    def _load(self, folder: Path) -> tuple[PackedModernBert | PaddedBackbone, Any, Any]:
+        """The backbone, the tokenizer of transformers and the configuration of a folder."""
+        device = torch.device(self.device)
         if self.attention == "packed":
             config, weights, tokenizer = load_packed(folder, dtype=self.dtype)
-            self.tokenizer = TextTokenizer(tokenizer, settings)
             dtype = pick_dtype(self.dtype)
-            return PackedModernBert(config, weights, device=device, dtype=dtype), config
+            packed = PackedModernBert(config, weights, device=device, dtype=dtype)
+            return packed, tokenizer, config
         model, tokenizer = load_backbone(
             folder,
             dtype=self.dtype,
             attention=self.attention,
             trust_remote_code=self.trust_remote_code,
         )
-        self.tokenizer = TextTokenizer(tokenizer, settings)
-        return PaddedBackbone(model.to(device), pad_id=self.tokenizer.pad_id), model.config
+        padded = PaddedBackbone(model.to(device), pad_id=int(tokenizer.pad_token_id or 0))
+        return padded, tokenizer, model.config
 
     @classmethod
     def from_pretrained(

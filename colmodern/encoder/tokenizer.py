@@ -81,7 +81,6 @@ class TextTokenizer:
         self._prompt_ids = self._leading_ids(settings.document_prompt)
         self._overlap = self._find_overlap()
         self.skiplist_ids = self._find_skiplist_ids()
-        self.pad_id = int(tokenizer.pad_token_id or 0)
 
     def with_settings(self, settings: EncoderSettings) -> TextTokenizer:
         """The same tokenizer under other rules."""
