@@ -56,6 +56,22 @@ def test_weights_are_those_that_transformers_reads(
         assert torch.equal(found[name], weight), name
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.float8_e5m2, torch.float8_e4m3fn])
+def test_a_table_of_few_bits_gives_the_rows_that_it_stands_for(
+    tmp_path: Path, kind: torch.dtype
+) -> None:
+    model = make("ModernBertModel")
+    model.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / FILE)
+    stored = weights[TOKEN_TABLE].to(kind)
+    save_file({**weights, TOKEN_TABLE: stored}, tmp_path / FILE)
+    found = read_weights(tmp_path, model.config)
+    assert found is not None
+    table = TokenTable(found[TOKEN_TABLE], torch.device("cpu"), torch.float32)
+    ids = torch.tensor([3, 49, 0])
+    assert torch.equal(table(ids), stored[ids].float())
+
+
 @pytest.mark.parametrize("fault", ["lacks one", "another shape", "cut off", "none"])
 def test_files_that_are_not_whole_are_left_to_transformers(tmp_path: Path, fault: str) -> None:
     model = make("ModernBertModel")
