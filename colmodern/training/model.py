@@ -62,7 +62,11 @@ def find_start(config: TrainedEncoderConfig) -> Start:
 
 
 def make_model(config: TrainConfig, start: Start) -> Any:
-    """A pylate.models.ColBERT; a new projection is drawn by optimisation.seed."""
+    """A pylate.models.ColBERT; a new projection is drawn by optimisation.seed.
+
+    Its weights are float32 whatever the checkpoint stores: in float16 AdamW's squares of gradients
+    vanish, and a step divides by nothing. optimisation.dtype is that of activations.
+    """
     import transformers
 
     encoder = config.encoder
@@ -70,7 +74,7 @@ def make_model(config: TrainConfig, start: Start) -> Any:
     given = {ours: getattr(encoder, ours) for ours in _ARGUMENTS}
     if encoder.skiplist is not None:
         given["skiplist"] = list(encoder.skiplist)
-    model = pylate("models").ColBERT(
+    model: Any = pylate("models").ColBERT(
         str(start.folder),
         device="cpu" if config.optimisation.device == "cpu" else None,
         prompts=prompts_of(config, start),
@@ -79,7 +83,7 @@ def make_model(config: TrainConfig, start: Start) -> Any:
         model_kwargs={"attn_implementation": encoder.attention},
         **{_ARGUMENTS[ours]: value for ours, value in given.items() if value is not None},
     )
-    return model
+    return model.float()
 
 
 def prompts_of(config: TrainConfig, start: Start) -> dict[str, str]:

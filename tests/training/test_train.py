@@ -16,6 +16,7 @@ import checkpoints
 import numpy as np
 import pytest
 from conftest import write_beir, write_jsonl
+from safetensors.torch import load_file, save_file
 
 from colmodern import Encoder
 from colmodern.config.load import dump
@@ -113,6 +114,21 @@ def test_a_trained_checkpoint_is_read_with_pylate_s_embeddings(
         for text, wanted in zip(found, expected, strict=True):
             np.testing.assert_allclose(text, wanted, atol=TOLERANCE)
     assert losses(folder)  # a curve, also of fewer steps than its points are apart
+
+
+def test_a_checkpoint_in_halves_is_trained_in_float32(data: Path, tmp_path: Path) -> None:
+    folder = checkpoints.plain(tmp_path / "modernbert", "modernbert")
+    path, described = folder / "model.safetensors", folder / "config.json"
+    halves = {name: weight.half() for name, weight in load_file(path).items()}
+    save_file(halves, path, metadata={"format": "pt"})
+    described.write_text(json.dumps({**json.loads(described.read_text()), "dtype": "float16"}))
+    chosen = config(data, tmp_path, folder, "optimisation.max_steps=12", kind="scores")
+    trained = run_train(chosen)
+    assert {str(w.dtype) for w in load_file(trained / "model" / path.name).values()} == {
+        "torch.float32"
+    }
+    first, *_, last = losses(trained)
+    assert last < first
 
 
 def test_a_learnable_task_is_learned_and_told(data: Path, tmp_path: Path, bert: Path) -> None:
