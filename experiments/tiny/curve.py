@@ -31,7 +31,8 @@ def main() -> None:
             for x, row in zip(tokens, rows, strict=True)
             if row["held_out"]
         ]
-        left.plot(*zip(*held, strict=True), "o-", color="C1", label=None if number else "held out")
+        places, values = [x for x, _ in held], [y for _, y in held]
+        left.plot(places, values, ".-", color="C1", label=None if number else "held out")
         seen = tokens[-1]
     left.set(xlabel="million tokens", ylabel="1 - cosine to the teacher", title="first stage")
     left.legend()

@@ -18,6 +18,10 @@ from transformers import ModernBertConfig, ModernBertModel
 CLS, SEP, QUERY, DOCUMENT = 2, 3, 5, 6  # ids that tokenizer.py gives
 LONGEST = 2048
 _INIT = 0.25  # root mean square of embeddings
+_RIDGE = 0.01
+_TEACHERS_DIM = 384
+_TABLE = "embeddings.tok_embeddings.weight"
+_TABLE_DTYPE = torch.float8_e5m2  # of e4m3 transformers 4.49 to 4.57 makes no floats
 _CONFIG = {
     "model_type": "modernbert",
     "architectures": ["ModernBertModel"],
@@ -54,8 +58,10 @@ class TinyEncoder(torch.nn.Module):
         self.projection = torch.nn.Linear(known.hidden_size, dim, bias=False)
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """(n_texts, length) ids to (n_texts, length, dim) unit rows."""
-        hidden = self.backbone(input_ids=ids, attention_mask=mask).last_hidden_state
+        """(n_texts, length) ids to (n_texts, length, dim) unit rows, by the table as it is stored."""
+        rows = self.backbone.embeddings.tok_embeddings(ids)
+        rows = rows + (rows.to(_TABLE_DTYPE).to(rows.dtype) - rows).detach()
+        hidden = self.backbone(inputs_embeds=rows, attention_mask=mask).last_hidden_state
         return F.normalize(self.projection(hidden), dim=-1)
 
 
@@ -102,11 +108,39 @@ def static_vectors(tokenizer: Path, teacher: Path, dim: int) -> npt.NDArray[np.f
     return np.asarray(found @ axes[:dim].T, np.float32)
 
 
+def retokenized(
+    encoder: TinyEncoder, old: Path, new: Path, teacher: Path, means: npt.NDArray[np.float32]
+) -> TinyEncoder:
+    """The encoder with the tokenizer of ``new``; pieces that ``old`` has too keep their embeddings.
+
+    The others get what ridge regression finds from the teacher's static vectors and mean targets.
+
+    means: (new vocab, dim) as for new_encoder
+    """
+    ours, theirs = (Tokenizer.from_file(str(folder / "tokenizer.json")) for folder in (new, old))
+    known = [theirs.token_to_id(ours.id_to_token(i)) for i in range(ours.get_vocab_size())]
+    is_known = np.array([i is not None for i in known])
+    table = encoder.backbone.embeddings.tok_embeddings.weight.detach().numpy()
+    kept = table[[i for i in known if i is not None]]
+    static = static_vectors(new, teacher, _TEACHERS_DIM)
+    one = np.ones((len(means), 1), np.float32)
+    about = np.concatenate([static / static.std(), means / means.std(), one], axis=1)
+    own = about[is_known]
+    gram = own.T @ own + _RIDGE * len(own) * np.eye(own.shape[1], dtype=np.float32)
+    rows = about @ np.linalg.solve(gram, own.T @ kept)
+    rows[is_known] = kept
+    found = TinyEncoder({**encoder.config, "vocab_size": len(rows)}, means.shape[1])
+    found.load_state_dict({**encoder.state_dict(), f"backbone.{_TABLE}": torch.from_numpy(rows)})
+    return found
+
+
 def save(encoder: TinyEncoder, tokenizer: Path, folder: Path) -> None:
-    """Write a checkpoint in PyLate's layout, weights in float16."""
+    """Write a checkpoint in PyLate's layout, in float16, the table of tokens in float8."""
     dense = folder / "1_Dense"
     dense.mkdir(parents=True, exist_ok=True)
     weights = {k: v.detach().half().contiguous() for k, v in encoder.backbone.state_dict().items()}
+    table = encoder.backbone.embeddings.tok_embeddings.weight.detach()
+    weights[_TABLE] = table.to(_TABLE_DTYPE)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     projection = encoder.projection.weight.detach().half().contiguous()
     save_file({"linear.weight": projection}, dense / "model.safetensors")

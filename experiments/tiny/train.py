@@ -3,7 +3,7 @@
 python train.py OUT --targets FOLDER --tokenizer FOLDER --teacher FOLDER COLLECTION ...
     [--from FOLDER] [--tokens 12e6] [--layers 5] [--inner 384]
 
-COLLECTION: names of folders in --targets; --from: a checkpoint to go on from
+COLLECTION: names of folders in --targets; --from: a checkpoint to go on from, with its tokenizer or another
 OUT becomes a checkpoint in PyLate's layout, written again every five minutes; OUT/log.csv has the
 loss, 1 - cosine, of training and of texts held out.
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from batches import Batch, Texts, make_batches
-from model import TinyEncoder, load, new_encoder, save
+from model import TinyEncoder, load, new_encoder, retokenized, save
 
 HELD_OUT = 100  # texts of each collection
 _SAVE_EVERY = 300  # seconds
@@ -46,6 +46,9 @@ def main() -> None:
     collections = [Texts.open(given.targets / name) for name in given.collections]
     if given.start:
         encoder = load(given.start)
+        if not is_same_tokenizer(given.start, given.tokenizer):
+            means = mean_targets(collections, given.tokenizer)
+            encoder = retokenized(encoder, given.start, given.tokenizer, given.teacher, means)
     else:
         means = mean_targets(collections, given.tokenizer)
         encoder = new_encoder(
@@ -54,6 +57,12 @@ def main() -> None:
     n_weights = sum(p.numel() for p in encoder.parameters())
     print(f"{n_weights:,} weights, {sum(len(t.ids) for t in collections):,} tokens", flush=True)
     train(encoder, collections, given)
+
+
+def is_same_tokenizer(first: Path, second: Path) -> bool:
+    """Whether two folders have the same tokenizer.json."""
+    texts = ((folder / "tokenizer.json").read_bytes() for folder in (first, second))
+    return len(set(texts)) == 1
 
 
 def mean_targets(collections: list[Texts], tokenizer: Path) -> np.ndarray:
@@ -124,7 +133,10 @@ def make_optimizers(encoder: TinyEncoder, rate: float) -> list[torch.optim.Optim
     muon = torch.optim.Muon(
         matrices, lr=rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw", ns_steps=4
     )
-    return [muon, torch.optim.AdamW(rest, lr=rate / 2, betas=(0.9, 0.98), weight_decay=0.0)]
+    return [
+        muon,
+        torch.optim.AdamW(rest, lr=rate / 2, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
+    ]
 
 
 def rate_at(step: int, n_steps: int) -> float:
