@@ -44,7 +44,7 @@ def find_start(config: TrainedEncoderConfig) -> Start:
     if config.projection_dim is not None and found.kind != "plain":
         raise ConfigError(
             f"encoder.projection_dim={config.projection_dim}, but {config.model} is a {found.kind} "
-            "checkpoint with its own projection; leave it out"
+            "checkpoint with its own projection; leave it out (encoder.projection_dim=null)"
         )
     if found.kind == "sentence-transformers":
         raise ConfigError(
