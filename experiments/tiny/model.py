@@ -19,7 +19,6 @@ CLS, SEP, QUERY, DOCUMENT = 2, 3, 5, 6  # ids that tokenizer.py gives
 LONGEST = 2048
 _INIT = 0.25  # root mean square of embeddings
 _RIDGE = 0.01
-_TEACHERS_DIM = 384
 _TABLE = "embeddings.tok_embeddings.weight"
 _TABLE_DTYPE = torch.float8_e5m2  # of e4m3 transformers 4.49 to 4.57 makes no floats
 _CONFIG = {
@@ -89,8 +88,11 @@ def new_encoder(
     return encoder
 
 
-def static_vectors(tokenizer: Path, teacher: Path, dim: int) -> npt.NDArray[np.float32]:
-    """(vocab, dim) the teacher's word embeddings, mean over its pieces of each of our tokens."""
+def static_vectors(tokenizer: Path, teacher: Path, dim: int | None) -> npt.NDArray[np.float32]:
+    """(vocab, dim) the teacher's word embeddings, mean over its pieces of each of our tokens.
+
+    dim: how many of their principal axes; None for all
+    """
     weights = load_file(teacher / "model.safetensors")
     table = next(w for name, w in weights.items() if name.endswith("word_embeddings.weight"))
     table = table.float().numpy() - table.float().numpy().mean(0)
@@ -109,20 +111,21 @@ def static_vectors(tokenizer: Path, teacher: Path, dim: int) -> npt.NDArray[np.f
 
 
 def retokenized(
-    encoder: TinyEncoder, old: Path, new: Path, teacher: Path, means: npt.NDArray[np.float32]
+    old: Path, tokenizer: Path, means: npt.NDArray[np.float32], teacher: Path
 ) -> TinyEncoder:
-    """The encoder with the tokenizer of ``new``; pieces that ``old`` has too keep their embeddings.
+    """The encoder of ``old`` with another tokenizer; pieces that both have keep their embeddings.
 
     The others get what ridge regression finds from the teacher's static vectors and mean targets.
 
-    means: (new vocab, dim) as for new_encoder
+    means: (vocab, dim) as for new_encoder
     """
-    ours, theirs = (Tokenizer.from_file(str(folder / "tokenizer.json")) for folder in (new, old))
+    encoder = load(old)
+    ours, theirs = (Tokenizer.from_file(str(f / "tokenizer.json")) for f in (tokenizer, old))
     known = [theirs.token_to_id(ours.id_to_token(i)) for i in range(ours.get_vocab_size())]
     is_known = np.array([i is not None for i in known])
     table = encoder.backbone.embeddings.tok_embeddings.weight.detach().numpy()
     kept = table[[i for i in known if i is not None]]
-    static = static_vectors(new, teacher, _TEACHERS_DIM)
+    static = static_vectors(tokenizer, teacher, None)
     one = np.ones((len(means), 1), np.float32)
     about = np.concatenate([static / static.std(), means / means.std(), one], axis=1)
     own = about[is_known]

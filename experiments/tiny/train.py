@@ -44,11 +44,11 @@ def main() -> None:
     given = parser.parse_args()
     torch.manual_seed(given.seed)
     collections = [Texts.open(given.targets / name) for name in given.collections]
-    if given.start:
+    if given.start and is_same_tokenizer(given.start, given.tokenizer):
         encoder = load(given.start)
-        if not is_same_tokenizer(given.start, given.tokenizer):
-            means = mean_targets(collections, given.tokenizer)
-            encoder = retokenized(encoder, given.start, given.tokenizer, given.teacher, means)
+    elif given.start:
+        means = mean_targets(collections, given.tokenizer)
+        encoder = retokenized(given.start, given.tokenizer, means, given.teacher)
     else:
         means = mean_targets(collections, given.tokenizer)
         encoder = new_encoder(

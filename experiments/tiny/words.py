@@ -9,11 +9,12 @@ gets corpus.jsonl. Every word is drawn as often as any other, one in seven with 
 from __future__ import annotations
 
 import argparse
-import json
 import random
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
+from gather import numbered, write_collection
 from tokenizers import Tokenizer
 
 _FEWEST, _MOST = 4, 12  # words of a mixed text
@@ -33,10 +34,7 @@ def main() -> None:
     special = set(tokenizer.get_added_tokens_decoder())
     pieces = sorted((p for p in vocab if vocab[p] not in special), key=vocab.__getitem__)
     texts = make_texts(pieces, given.mixed, random.Random(given.seed))
-    given.out.mkdir(parents=True, exist_ok=True)
-    with (given.out / "corpus.jsonl").open("w", encoding="utf-8") as file:
-        for i, text in enumerate(texts):
-            file.write(json.dumps({"_id": str(i), "title": "", "text": text}) + "\n")
+    write_collection(given.out, numbered("words", texts))
 
 
 def make_texts(pieces: list[str], n_mixed: int, rng: random.Random) -> list[str]:
@@ -48,9 +46,9 @@ def make_texts(pieces: list[str], n_mixed: int, rng: random.Random) -> list[str]
     drawn = _draw(words, rng)
     texts = list(words)
     for _ in range(n_mixed):
-        ends = (rng.choice(endings) if rng.random() < _ENDING else "" for _ in range(_MOST))
-        some = zip(range(rng.randint(_FEWEST, _MOST)), drawn, ends, strict=False)
-        texts.append(" ".join(word + ending for _, word, ending in some))
+        some = islice(drawn, rng.randint(_FEWEST, _MOST))
+        ended = (w + rng.choice(endings) if rng.random() < _ENDING else w for w in some)
+        texts.append(" ".join(ended))
     rng.shuffle(texts)
     return texts
 
