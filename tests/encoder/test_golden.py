@@ -42,29 +42,27 @@ def test_embeddings_equal_the_golden_values(library: str, name: str, tmp_path: P
             )
 
 
-@pytest.mark.pylate
-@pytest.mark.parametrize("name", list(checkpoints.catalogue()["pylate"]))
-def test_embeddings_equal_pylate_live(name: str, tmp_path: Path) -> None:
+def expect_pylates(folder: Path, *, tolerance: float) -> None:
+    """That ours are the embeddings which PyLate computes now."""
     from golden.make_golden import encode_pylate
 
-    folder = checkpoints.write("pylate", name, tmp_path)
     queries, documents = encode_pylate(folder, checkpoints.QUERIES, checkpoints.DOCUMENTS)
     ours = encode(folder)
     for theirs, role in ((queries, "queries"), (documents, "documents")):
         for text, expected in zip(ours[role], theirs, strict=True):
-            np.testing.assert_allclose(text, expected, atol=TOLERANCE)
+            np.testing.assert_allclose(text, expected, atol=tolerance)
+
+
+@pytest.mark.pylate
+@pytest.mark.parametrize("name", list(checkpoints.catalogue()["pylate"]))
+def test_embeddings_equal_pylate_live(name: str, tmp_path: Path) -> None:
+    expect_pylates(checkpoints.write("pylate", name, tmp_path), tolerance=TOLERANCE)
 
 
 @pytest.mark.pylate
 def test_embeddings_of_the_model_that_comes_along_equal_pylates() -> None:
-    from golden.make_golden import encode_pylate
-
-    queries, documents = encode_pylate(TINY, checkpoints.QUERIES, checkpoints.DOCUMENTS)
-    ours = encode(TINY)
-    for theirs, role in ((queries, "queries"), (documents, "documents")):
-        for text, expected in zip(ours[role], theirs, strict=True):
-            # transformers 5 keeps the halves that the config names
-            np.testing.assert_allclose(text, expected, atol=HALVES)
+    # transformers 5 keeps the halves that the config names
+    expect_pylates(TINY, tolerance=HALVES)
 
 
 @pytest.mark.pylate
@@ -72,7 +70,6 @@ def test_embeddings_of_the_model_that_comes_along_equal_pylates() -> None:
 def test_a_checkpoint_that_pylate_saves_is_read_with_equal_embeddings(
     backbone: str, tmp_path: Path
 ) -> None:
-    from golden.make_golden import encode_pylate
     from pylate import models
 
     plain = checkpoints.plain(tmp_path / "plain", backbone)
@@ -80,15 +77,7 @@ def test_a_checkpoint_that_pylate_saves_is_read_with_equal_embeddings(
         str(plain), device="cpu", embedding_size=8, query_length=20, skiplist_words=[","]
     )
     made.save_pretrained(str(tmp_path / "saved"))
-    queries, documents = encode_pylate(
-        tmp_path / "saved", checkpoints.QUERIES, checkpoints.DOCUMENTS
-    )
     encoder = Encoder.from_pretrained(tmp_path / "saved", device="cpu")
     assert encoder.settings.query_length == 20
     assert encoder.settings.skiplist == (",",)
-    for text, expected in zip(encoder.encode_queries(checkpoints.QUERIES), queries, strict=True):
-        np.testing.assert_allclose(text, expected, atol=TOLERANCE)
-    for text, expected in zip(
-        encoder.encode_documents(checkpoints.DOCUMENTS), documents, strict=True
-    ):
-        np.testing.assert_allclose(text, expected, atol=TOLERANCE)
+    expect_pylates(tmp_path / "saved", tolerance=TOLERANCE)
