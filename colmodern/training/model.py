@@ -74,7 +74,7 @@ def make_model(config: TrainConfig, start: Start) -> Any:
     given = {ours: getattr(encoder, ours) for ours in _ARGUMENTS}
     if encoder.skiplist is not None:
         given["skiplist"] = list(encoder.skiplist)
-    model: Any = pylate("models").ColBERT(
+    model = pylate("models").ColBERT(
         str(start.folder),
         device="cpu" if config.optimisation.device == "cpu" else None,
         prompts=prompts_of(config, start),
