@@ -8,9 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from colmodern.codecs.residuals import ResidualKind
 from colmodern.config.units import parse_bytes
 from colmodern.errors import InputError
@@ -19,9 +16,8 @@ from colmodern.index.plaid.build import build_index
 from colmodern.index.plaid.build_settings import settle
 from colmodern.index.plaid.cards import Cards, cards_of, open_cards
 from colmodern.index.plaid.check import check_index
-from colmodern.index.plaid.effort import Effort, choose_effort
 from colmodern.index.plaid.explain import Explanation, explain
-from colmodern.index.plaid.filters import DocFilter, Filter, join, make_filter
+from colmodern.index.plaid.filters import DocFilter, Filter, make_filter
 from colmodern.index.plaid.info import describe
 from colmodern.index.plaid.queries import (
     checked_query,
@@ -29,12 +25,11 @@ from colmodern.index.plaid.queries import (
     expect_encoder,
     expect_queries,
 )
-from colmodern.index.plaid.search import search_rows
+from colmodern.index.plaid.request import Query, SearchRequest
 from colmodern.index.plaid.source import Embeddings, fingerprint_of, open_source
 from colmodern.index.plaid.state import State, load_state, make_state
 from colmodern.index.plaid.storage import Opened
 from colmodern.index.plaid.stored import StoredEmbeddings
-from colmodern.index.plaid.view import Rows, View
 from colmodern.kernels.jit import tell_if_compiling
 from colmodern.progress import Progress, Silent
 from colmodern.ragged.embeddings import TokenEmbeddings
@@ -42,7 +37,6 @@ from colmodern.ragged.store import EmbeddingStore
 from colmodern.threads import Threads
 from colmodern.types import ScoredDoc
 
-Query = npt.NDArray[np.floating]
 _OF_A_SEARCH = "prepare_query"  # a kernel that every search needs
 
 
@@ -179,7 +173,7 @@ class PlaidIndex:
         rows = checked_query(query, self.dim)
         _tell_once()
         threads = self._threads_of(n_threads)
-        search = _Search(state, k, filter, nprobe, n_candidates, self._stored(state, rescore))
+        search = SearchRequest(state, k, filter, nprobe, n_candidates, self._stored(state, rescore))
         return search.on(self._cards, [rows])[0] if self._cards else search(rows, threads)
 
     def search_batch(
@@ -201,7 +195,7 @@ class PlaidIndex:
             queries = queries.to_memory()
         expect_queries(queries, self.dim)
         threads, alone = self._threads_of(n_threads), Threads(1)
-        search = _Search(state, k, filter, nprobe, n_candidates, self._stored(state, rescore))
+        search = SearchRequest(state, k, filter, nprobe, n_candidates, self._stored(state, rescore))
         tell_if_compiling(progress.note, kernel=_OF_A_SEARCH)
         progress.start("search", len(queries), unit="queries")
 
@@ -236,7 +230,7 @@ class PlaidIndex:
 
         Raises InputError when the index has no such document.
         """
-        search = _Search(self._state, k, None, nprobe, n_candidates, None)
+        search = SearchRequest(self._state, k, None, nprobe, n_candidates, None)
         return explain(
             checked_query(query, self.dim), doc_id, k, search.view, search.effort, self._threads
         )
@@ -331,69 +325,3 @@ class PlaidIndex:
 def _tell_once() -> None:
     """That the first search after installation compiles; what a build compiled is not enough."""
     tell_if_compiling(kernel=_OF_A_SEARCH)
-
-
-class _Search:
-    """One search, ready to be given queries."""
-
-    def __init__(
-        self,
-        state: State,
-        k: int,
-        chosen: Filter | None,
-        nprobe: int | None,
-        n_candidates: int | None,
-        stored: StoredEmbeddings | None,
-    ) -> None:
-        if k is None:
-            raise InputError("k=None; ask for a whole number, at least 1")
-        expect_counts(k=k, nprobe=nprobe, n_candidates=n_candidates)
-        self.k, self.stored = int(k), stored
-        self.view = _view(state, chosen)
-        manifest = state.opened.manifest
-        self.effort: Effort = choose_effort(
-            self.k,
-            n_open=self.view.n_open,
-            n_docs=state.everything.n_open,
-            n_tokens=manifest.n_tokens,
-            n_centroids=manifest.n_centroids,
-            nprobe=nprobe,
-            n_candidates=n_candidates,
-            rescored=stored is not None,
-        )
-
-    def __call__(self, query: npt.NDArray[np.float32], threads: Threads) -> list[ScoredDoc]:
-        """The best k documents, best first, ties by id."""
-        view = self.view
-        if view.n_open == 0:
-            return []
-        return self._ranked(*search_rows(query, view, self.effort, threads, stored=self.stored))
-
-    def on(self, cards: Cards, queries: Sequence[Query]) -> list[list[ScoredDoc]]:
-        """The same for many queries on cards."""
-        found = cards.search(queries, self.view, self.effort, self.stored)
-        return [self._ranked(rows, scores) for rows, scores in found]
-
-    def _ranked(self, rows: Rows, scores: npt.NDArray[np.float32]) -> list[ScoredDoc]:
-        view, k = self.view, self.k
-        # all ties of the k-th, so that ids can decide
-        best = np.argsort(-scores, kind="stable")
-        if len(best) > k:
-            best = best[: int(np.searchsorted(-scores[best], -scores[best[k - 1]], side="right"))]
-        ranked = scores[best]
-        found = list(map(ScoredDoc, view.doc_ids(rows[best]), ranked.tolist()))
-        if np.any(ranked[1:] == ranked[:-1]):
-            found.sort(key=lambda doc: (-doc.score, doc.doc_id))
-        return found[:k]
-
-
-def _view(state: State, chosen: Filter | None) -> View:
-    everything, opened = state.everything, state.opened
-    if chosen is None:
-        return everything
-    if not isinstance(chosen, DocFilter):
-        chosen = make_filter(opened.segments, opened.manifest.segments, chosen)
-    if chosen.state != opened.manifest.segments:
-        raise InputError("filter was made before the index changed; make it again")
-    blocked, n_open = join(list(everything.blocked), everything.segments, chosen)
-    return View(everything.codec, everything.segments, everything.bases, blocked, n_open)

@@ -12,7 +12,7 @@ from index.plaid.corpora import corpus, lengths_like_passages, names
 
 from colmodern import PlaidIndex
 from colmodern.index.plaid import inverted_lists
-from colmodern.index.plaid.index import _Search
+from colmodern.index.plaid.request import SearchRequest
 from colmodern.index.plaid.search import Trace, search_rows
 from colmodern.threads import Threads
 
@@ -47,7 +47,7 @@ def test_one_call_does_what_the_steps_do(index: PlaidIndex, seed: int, **given: 
     query = np.asarray(corpus([given["n_query_tokens"]], seed=seed)[0], np.float32)
     allowed = None if given["n_allowed"] == N_DOCS else IDS[: given["n_allowed"]]
     stored = index._stored(index._state, DOCUMENTS) if given["is_rescored"] else None
-    search = _Search(
+    search = SearchRequest(
         index._state, given["k"], allowed, given["nprobe"], given["n_candidates"], stored
     )
     trace = Trace()

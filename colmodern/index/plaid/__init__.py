@@ -1,0 +1,1 @@
+"""The compressed index: on disk, written and searched."""

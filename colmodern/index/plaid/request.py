@@ -1,0 +1,88 @@
+"""One search of a PLAID index, ready to be given queries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from colmodern.errors import InputError
+from colmodern.index.plaid.cards import Cards
+from colmodern.index.plaid.effort import Effort, choose_effort
+from colmodern.index.plaid.filters import DocFilter, Filter, join, make_filter
+from colmodern.index.plaid.queries import expect_counts
+from colmodern.index.plaid.search import search_rows
+from colmodern.index.plaid.state import State
+from colmodern.index.plaid.stored import StoredEmbeddings
+from colmodern.index.plaid.view import Rows, View
+from colmodern.threads import Threads
+from colmodern.types import ScoredDoc
+
+Query = npt.NDArray[np.floating]
+
+
+class SearchRequest:
+    """A checked search of one state of an index: its settings, view and effort."""
+
+    def __init__(
+        self,
+        state: State,
+        k: int,
+        chosen: Filter | None,
+        nprobe: int | None,
+        n_candidates: int | None,
+        stored: StoredEmbeddings | None,
+    ) -> None:
+        if k is None:
+            raise InputError("k=None; ask for a whole number, at least 1")
+        expect_counts(k=k, nprobe=nprobe, n_candidates=n_candidates)
+        self.k, self.stored = int(k), stored
+        self.view = _view(state, chosen)
+        manifest = state.opened.manifest
+        self.effort: Effort = choose_effort(
+            self.k,
+            n_open=self.view.n_open,
+            n_docs=state.everything.n_open,
+            n_tokens=manifest.n_tokens,
+            n_centroids=manifest.n_centroids,
+            nprobe=nprobe,
+            n_candidates=n_candidates,
+            rescored=stored is not None,
+        )
+
+    def __call__(self, query: npt.NDArray[np.float32], threads: Threads) -> list[ScoredDoc]:
+        """The best k documents, best first, ties by id."""
+        view = self.view
+        if view.n_open == 0:
+            return []
+        return self._ranked(*search_rows(query, view, self.effort, threads, stored=self.stored))
+
+    def on(self, cards: Cards, queries: Sequence[Query]) -> list[list[ScoredDoc]]:
+        """The same for many queries on cards."""
+        found = cards.search(queries, self.view, self.effort, self.stored)
+        return [self._ranked(rows, scores) for rows, scores in found]
+
+    def _ranked(self, rows: Rows, scores: npt.NDArray[np.float32]) -> list[ScoredDoc]:
+        view, k = self.view, self.k
+        # all ties of the k-th, so that ids can decide
+        best = np.argsort(-scores, kind="stable")
+        if len(best) > k:
+            best = best[: int(np.searchsorted(-scores[best], -scores[best[k - 1]], side="right"))]
+        ranked = scores[best]
+        found = list(map(ScoredDoc, view.doc_ids(rows[best]), ranked.tolist()))
+        if np.any(ranked[1:] == ranked[:-1]):
+            found.sort(key=lambda doc: (-doc.score, doc.doc_id))
+        return found[:k]
+
+
+def _view(state: State, chosen: Filter | None) -> View:
+    everything, opened = state.everything, state.opened
+    if chosen is None:
+        return everything
+    if not isinstance(chosen, DocFilter):
+        chosen = make_filter(opened.segments, opened.manifest.segments, chosen)
+    if chosen.state != opened.manifest.segments:
+        raise InputError("filter was made before the index changed; make it again")
+    blocked, n_open = join(list(everything.blocked), everything.segments, chosen)
+    return View(everything.codec, everything.segments, everything.bases, blocked, n_open)
