@@ -6,7 +6,7 @@ ColmodernError
 │   └── DataError                    a collection, run or qrels file is wrong: mend the file
 ├── CheckpointError                  a model cannot be read: choose another, or fetch it
 ├── StorageError (OSError)           files of ours are damaged, unfinished, foreign or unwritable
-├── ResourceError (MemoryError)      the work does not fit in memory, even in its smallest piece
+├── ResourceError (MemoryError)      memory or open files do not suffice: free some, or raise the limit
 ├── WorkerError (RuntimeError)       another process of the work ended: run the command again
 └── MissingExtraError (ImportError)  an optional package is needed: install the extra
 """
@@ -39,7 +39,7 @@ class StorageError(ColmodernError, OSError):
 
 
 class ResourceError(ColmodernError, MemoryError):
-    """Even the smallest piece of the work does not fit in memory."""
+    """The machine has too little for the work: memory for its smallest piece, or open files."""
 
 
 class WorkerError(ColmodernError, RuntimeError):

@@ -18,10 +18,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from colmodern.errors import ColmodernError, StorageError
+from colmodern.errors import ColmodernError, ResourceError, StorageError
 
 PIECE = 1 << 20  # bytes that sha256_of_file reads at once
 
+_OUT_OF_FILES = {errno.EMFILE, errno.ENFILE}
+_NOT_ALLOWED = {errno.EACCES, errno.EPERM}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _UNWRITABLE = {
     errno.EACCES,
@@ -165,19 +167,56 @@ def temporary_beside(path: Path, kind: str = "tmp") -> Path:
     return path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.{kind}")
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files that processes of this machine, now gone, left in ``folder``.
+def remove_leftovers(folder: Path, *, is_locked: bool = False) -> None:
+    """Delete the temporary files that writers, now gone, left in ``folder``.
 
     What was moved aside (".old") may be the only copy of somebody's results; it stays.
+
+    Args:
+        folder: where to look; subfolders are not searched.
+        is_locked: whether the caller holds the writer's lock of ``folder``. Then every temporary
+            file is a leftover, whatever host or process its name says; else only those of this
+            machine's processes that have ended.
     """
-    own = re.compile(rf"\..+\.{re.escape(platform.node())}\.(\d+)\.tmp")
+    pattern = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.tmp")
     for path in folder.iterdir() if folder.is_dir() else ():
-        found = own.fullmatch(path.name)
-        if found and not _is_running(int(found[1])):
-            if path.is_dir():
+        match = pattern.fullmatch(path.name)
+        if match is None:
+            continue
+        is_ours = match["name"].endswith(f".{platform.node()}")
+        if is_locked or (is_ours and not _is_running(int(match["pid"]))):
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
+
+
+def read_error(path: Path, error: Exception, *, cure: str) -> ColmodernError:
+    """The error to raise from ``error`` when ``path`` of an index or a store cannot be read.
+
+    A limit of the machine or a missing permission is no damage: its message says so and nobody is
+    told to build or encode again.
+
+    Args:
+        path: the file or folder that was read.
+        error: an OSError, MemoryError, or a ValueError about the content.
+        cure: what to do when the file is missing or damaged.
+    """
+    code = error.errno if isinstance(error, OSError) else None
+    if code in _OUT_OF_FILES:
+        return ResourceError(
+            f"cannot open {path}: too many open files in this process or machine; nothing is "
+            "damaged: raise the limit (ulimit -n) or close some, then try again"
+        )
+    if code == errno.ENOMEM or isinstance(error, MemoryError):
+        return ResourceError(
+            f"cannot read {path}: out of memory; nothing is damaged: free memory, then try again"
+        )
+    if code in _NOT_ALLOWED:
+        return StorageError(
+            f"cannot read {path}: {os.strerror(code or 0)}; ask for the right to read it"
+        )
+    return StorageError(f"{path} cannot be read ({error}); {cure}")
 
 
 @contextmanager

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from colmodern.errors import StorageError
+from colmodern.errors import ResourceError, StorageError
 from colmodern.files import (
+    read_error,
+    remove_leftovers,
     replacing,
     sha256_of_file,
     sha256_of_json,
@@ -71,3 +73,32 @@ def test_digests(tmp_path: Path) -> None:
     assert sha256_of_file(tmp_path / "empty").startswith("e3b0c44298fc1c14")
     assert sha256_of_json({"a": 1, "b": 2}) == sha256_of_json({"b": 2, "a": 1})
     assert sha256_of_json([1, 2]) != sha256_of_json([2, 1])
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), ResourceError, "ulimit -n"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), ResourceError, "free memory"),
+        (MemoryError(), ResourceError, "free memory"),
+        (OSError(errno.EACCES, "Permission denied"), StorageError, "right to read"),
+        (ValueError("a.npy has 3 bytes"), StorageError, "3 bytes.*build again"),
+        (OSError(errno.ENOENT, "No such file"), StorageError, "build again"),
+    ],
+)
+def test_only_damage_is_called_damage(error: Exception, kind: type[Exception], words: str) -> None:
+    made = read_error(Path("a.npy"), error, cure="build again")
+    assert type(made) is kind
+    with pytest.raises(kind, match=words):
+        raise made
+    assert ("build again" in str(made)) == ("build again" in words)
+
+
+def test_leftovers_of_another_host_go_only_under_the_lock(tmp_path: Path) -> None:
+    other = tmp_path / ".shard-00000.elsewhere.example.1.tmp"
+    other.mkdir()
+    (tmp_path / ".notes.tmp").write_text("somebody's")
+    remove_leftovers(tmp_path)
+    assert other.is_dir()
+    remove_leftovers(tmp_path, is_locked=True)
+    assert [path.name for path in tmp_path.iterdir()] == [".notes.tmp"]
