@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from colmodern.config.models import EvalConfig
+    from colmodern.config.shipped import Kind
     from colmodern.evaluation.suite_table import SuiteTable
 
 INCOMPLETE = 3  # exit status: the work ended, but not all of it is well
@@ -22,7 +23,8 @@ INCOMPLETE = 3  # exit status: the work ended, but not all of it is well
 def command(arguments: tuple[str, ...], only: tuple[str, ...]) -> int:
     """Run the evaluations that CONFIG defines and write their run folders.
 
-    CONFIG is a file, or a folder of files. KEY=VALUE replaces a setting of all, as search.k=50.
+    CONFIG is a file, a folder of files, or a recipe's name, as demo or nanobeir (`colmodern recipes`
+    lists them). KEY=VALUE replaces a setting of all, as search.k=50.
     Finished stages of earlier runs are reused. The last line printed is the run folder; of many
     evaluations the file with what each came to, after a table of them: sets that fail do not
     stop the others, and make the exit status 3.
@@ -30,20 +32,25 @@ def command(arguments: tuple[str, ...], only: tuple[str, ...]) -> int:
     from colmodern.config.load import load_eval_config
     from colmodern.config.suite import is_suite
 
-    paths, overrides = paths_and_overrides(arguments)
+    paths, overrides = paths_and_overrides(arguments, "eval")
     if only or is_suite(paths):
         return _run_suite(paths, overrides, only)
     _run_one(load_eval_config(paths[0], overrides))
     return 0
 
 
-def paths_and_overrides(arguments: tuple[str, ...]) -> tuple[list[Path], list[str]]:
-    """Configs, and KEY=VALUE settings; raises UsageError where there is no config."""
+def paths_and_overrides(arguments: tuple[str, ...], kind: Kind) -> tuple[list[Path], list[str]]:
+    """Configs, of paths or of recipes' names, and KEY=VALUE settings.
+
+    Raises UsageError where there is no config, ConfigError where there is none of that name.
+    """
+    from colmodern.config.shipped import find_config
+
     paths = [Path(one) for one in arguments if "=" not in one or Path(one).exists()]
     overrides = [one for one in arguments if Path(one) not in paths]
     if not paths:
-        raise click.UsageError("give a config: a file or a folder")
-    return paths, overrides
+        raise click.UsageError("give a config: a file, a folder or a recipe")
+    return [find_config(path, kind) for path in paths], overrides
 
 
 def _run_one(settings: EvalConfig) -> None:

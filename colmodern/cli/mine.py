@@ -12,17 +12,17 @@ from colmodern.cli.eval import paths_and_overrides
 def command(arguments: tuple[str, ...]) -> None:
     """Find hard negatives and write rows of query, documents and teacher's scores.
 
-    Settings come from CONFIG, a file, and from KEY=VALUE, which replaces them; a file is not needed:
-    pairs=FILE encoder.model=MODEL output=NEW.jsonl, or dataset.name=FOLDER in the place of pairs.
-    The same command goes on after an interruption. The last line printed is the file, which
-    `colmodern train` reads as a source of kind scores.
+    Settings come from CONFIG, a file or a recipe's name, and from KEY=VALUE, which replaces them.
+    CONFIG is not needed: pairs=FILE encoder.model=MODEL output=NEW.jsonl, or dataset.name=FOLDER in
+    the place of pairs. The same command goes on after an interruption. The last line printed is the
+    file, which `colmodern train` reads as a source of kind scores.
     """
     from colmodern.cli.progress import TerminalProgress
     from colmodern.config.mine import load_mine_config
     from colmodern.training.mining.mine import run_mine
 
     is_file = "=" not in arguments[0]
-    paths, overrides = paths_and_overrides(arguments) if is_file else ([], list(arguments))
+    paths, overrides = paths_and_overrides(arguments, "mine") if is_file else ([], list(arguments))
     if len(paths) > 1:
         raise click.UsageError(f"give one config, not {len(paths)}: {', '.join(map(str, paths))}")
     config = load_mine_config(paths[0] if paths else None, overrides)

@@ -45,7 +45,7 @@ def command(
 
     if sample < 1:
         raise click.UsageError(f"--sample {sample}: count at least 1 document")
-    paths, overrides = paths_and_overrides(arguments)
+    paths, overrides = paths_and_overrides(arguments, "eval")
     members = load_suite(paths, overrides, only=only)
     if missing := fetch_commands([member.config.dataset for member in members]):
         raise DataError(f"fetch the data sets first: {' && '.join(missing)}")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option(
     "--configs",
     type=click.Path(path_type=Path),
-    help="Folder of suites; default: configs/eval, here or in the checkout.",
+    help="Folder of suites; default: configs/eval here, or the recipes that come along.",
 )
 def command(target: str, overrides: tuple[str, ...], configs: Path | None) -> int:
     """Compare a published score with the one that its recipe gives here.

@@ -20,6 +20,7 @@ _MOST_ROWS = 24  # of a terminal
 def command(arguments: tuple[str, ...], only: tuple[str, ...]) -> int:
     """Measure every combination of settings that CONFIG lists under sweep.
 
+    CONFIG is a file, a folder of files, or a recipe's name, as plaid (`colmodern recipes` lists them).
     Axes: nbits, nprobe, n_candidates, rescore, pool_factor, document_length. KEY=VALUE replaces a
     setting, as sweep.nbits='[1, 2]' or search.k=50. Each encoding, index and search is made once;
     an interrupted sweep goes on where it stopped. The last line printed is the folder with the
@@ -31,7 +32,7 @@ def command(arguments: tuple[str, ...], only: tuple[str, ...]) -> int:
     from colmodern.pipeline.load_encoder import LoadedEncoders
     from colmodern.pipeline.sweep.sweep import check_sweeps, run_sweep
 
-    paths, overrides = paths_and_overrides(arguments)
+    paths, overrides = paths_and_overrides(arguments, "sweep")
     sweeps, encoders = load_sweeps(paths, overrides, only=only), LoadedEncoders()
     check_sweeps(sweeps, encoders)
     failed = []

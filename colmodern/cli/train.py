@@ -13,16 +13,18 @@ import click
 def command(config: Path, overrides: tuple[str, ...]) -> None:
     """Train the model that CONFIG defines, through PyLate (extra train).
 
-    KEY=VALUE replaces a setting, as optimisation.learning_rate=3e-5. The same command goes on
-    after an interruption. On several GPUs: accelerate launch -m colmodern train CONFIG. The last
-    line printed is the checkpoint, a folder that every other command takes as a model.
+    CONFIG is a file or a recipe's name, as local (`colmodern recipes` lists them). KEY=VALUE replaces
+    a setting, as optimisation.learning_rate=3e-5. The same command goes on after an interruption. On
+    several GPUs: accelerate launch -m colmodern train CONFIG. The last line printed is the checkpoint,
+    a folder that every other command takes as a model.
     """
     from colmodern.cli.progress import TerminalProgress
+    from colmodern.config.shipped import find_config
     from colmodern.config.train import load_train_config
     from colmodern.pipeline.run_folder import TRAINED_MODEL
     from colmodern.training.run import is_first_process, run_train
 
-    settings = load_train_config(config, overrides)
+    settings = load_train_config(find_config(config, "train"), overrides)
     with TerminalProgress() as progress:
         folder = run_train(settings, progress=progress)
     if is_first_process():

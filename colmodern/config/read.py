@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from colmodern.config.shipped import shipped_recipes
 from colmodern.errors import ConfigError
 from colmodern.files import read_text
 
-_EXTENDS = "extends"
+EXTENDS = "extends"
 
 
 def read_values(path: Path) -> dict[str, Any]:
     """The settings of a file over those of the files that its ``extends`` names.
 
-    ``extends`` is a path or a list of paths, each relative to the file that it stands in; a later
-    one wins over an earlier one, and the file over all. Settings are merged key by key; lists and
-    single values are replaced whole.
+    ``extends`` is a path or a list of paths, each relative to the file that it stands in, or a
+    recipe's whole name ("eval/tiny"); a later one wins over an earlier one, and the file over all.
+    Settings are merged key by key; lists and single values are replaced whole.
 
     Raises ConfigError for a file that cannot be read, is not YAML or extends itself.
     """
@@ -49,21 +51,27 @@ def _same_kind(earlier: dict[str, Any], over: dict[str, Any]) -> bool:
 def _read(path: Path, children: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in [child.resolve() for child in children]:
         chain = " extends ".join(str(one) for one in (*children, path))
-        raise ConfigError(f"{chain}: a circle; take one `{_EXTENDS}` out")
+        raise ConfigError(f"{chain}: a circle; take one `{EXTENDS}` out")
     if children and not path.is_file():
         raise ConfigError(
-            f"{children[-1]}: {_EXTENDS}: there is no file {path}; paths are relative to the file "
-            "that they stand in"
+            f"{children[-1]}: {EXTENDS}: there is no file {path}; paths are relative to the file "
+            "that they stand in, and `colmodern recipes` lists the names that can stand there"
         )
     values = _parse(path)
-    parents = values.pop(_EXTENDS, [])
+    parents = values.pop(EXTENDS, [])
     parents = [parents] if isinstance(parents, str) else parents
     if not isinstance(parents, list) or not all(isinstance(one, str) for one in parents):
-        raise ConfigError(f"{path}: {_EXTENDS}: {parents!r} is neither a path nor a list of paths")
+        raise ConfigError(f"{path}: {EXTENDS}: {parents!r} is neither a path nor a list of paths")
     inherited: dict[str, Any] = {}
     for parent in parents:
-        inherited = merge(inherited, _read(path.parent / parent, (*children, path)))
+        inherited = merge(inherited, _read(_parent(path, parent), (*children, path)))
     return merge(inherited, values)
+
+
+def _parent(path: Path, parent: str) -> Path:
+    """The file that a file extends: a path relative to it, or else a recipe."""
+    beside = path.parent / parent
+    return beside if os.path.exists(beside) else shipped_recipes().get(parent, beside)
 
 
 def _parse(path: Path) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from typing import Any
 from colmodern.config.load import SETS, build, parse_overrides
 from colmodern.config.models import EvalConfig
 from colmodern.config.read import merge, read_values
+from colmodern.config.shipped import EXPECTED
 from colmodern.errors import ConfigError
 
-EXPECTED = ".expected.yaml"  # end of the names of files with published scores
 _OF_FILES = ("name=", f"{SETS}=")  # overrides of a file, not of each of its evaluations
 
 

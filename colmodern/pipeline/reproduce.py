@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import colmodern
 from colmodern.config.expected import Published, load_expected
 from colmodern.config.load import load_eval_config
-from colmodern.config.suite import EXPECTED, Member, load_suite
+from colmodern.config.shipped import EXPECTED, recipes_folder
+from colmodern.config.suite import Member, load_suite
 from colmodern.errors import ConfigError, DataError
 from colmodern.evaluation.suite_table import set_of, tabulate
 from colmodern.nested import flatten
@@ -68,18 +69,21 @@ class Verdict:
 
 
 def config_folder(given: Path | None) -> Path:
-    """The folder of suites: the one given, configs/eval here, or that of a checkout of colmodern.
+    """The folder of suites: the one given, configs/eval here, or the recipes that come along.
+
+    A configs/eval without published scores is somebody else's, and left alone.
 
     Raises ConfigError when there is none.
     """
-    places = [given] if given is not None else [Path("configs/eval"), _checkout()]
-    for place in places:
-        if place.is_dir():
-            return place
-    raise ConfigError(
-        f"no folder {' or '.join(map(str, places))} with suites; run this in a checkout of colmodern "
-        "or give --configs FOLDER"
-    )
+    shipped, here = recipes_folder() / "eval", Path("configs/eval")
+    if given is None:
+        return here if any(here.glob(f"*/*{EXPECTED}")) else shipped
+    if not given.is_dir():
+        raise ConfigError(
+            f"no folder {given} with suites; give another, or leave --configs out for the recipes "
+            "that come along"
+        )
+    return given
 
 
 def find_target(name: str, configs: Path, overrides: Sequence[str] = ()) -> Target:
@@ -89,13 +93,14 @@ def find_target(name: str, configs: Path, overrides: Sequence[str] = ()) -> Targ
     part. Raises ConfigError when there is no such score, or when it may be one of several.
     """
     model, _, wanted = name.partition("/")
-    files = sorted(configs.glob(f"*/{model}{EXPECTED}"))
+    scores = sorted(configs.glob(f"*/*{EXPECTED}"))
+    files = [file for file in scores if file.name == f"{model}{EXPECTED}"]
     if not files:
-        known = sorted(
-            {file.name.removesuffix(EXPECTED) for file in configs.glob(f"*/*{EXPECTED}")}
-        )
+        known = sorted({file.name.removesuffix(EXPECTED) for file in scores})
+        close = difflib.get_close_matches(model, known, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
         raise ConfigError(
-            f"no published scores of {model!r} in {configs}; there are {', '.join(known)}"
+            f"no published scores of {model!r} in {configs}; {hint}there are {', '.join(known)}"
         )
     by_key: dict[str, tuple[Path, list[Published]]] = {}
     for file in files:
@@ -188,7 +193,3 @@ def _changed(member: Member, committed: Member) -> dict[str, Any]:
         for setting, value in before.items()
         if setting not in _NOT_RECIPE and after.get(setting) != value
     }
-
-
-def _checkout() -> Path:
-    return Path(colmodern.__file__).resolve().parent.parent / "configs" / "eval"

@@ -1,4 +1,4 @@
-"""Pairs of a query and a text for `colmodern mine configs/mine/tiny.yaml`.
+"""Pairs of a query and a text for `colmodern mine tiny`.
 
 python pairs.py OUT.jsonl.gz SETS/wiki_title SETS/docs_heading ... [--each 2000] [--seed 0]
 

@@ -58,4 +58,7 @@ def test_a_call_without_a_config_says_so(run) -> None:
     code, _, err = run("eval", "search.k=5")
     assert (code, "give a config" in err) == (2, True)
     code, _, err = run("eval", "nowhere.yaml")
-    assert (code, "cannot read nowhere.yaml" in err) == (2, True)
+    assert (code, "cannot read nowhere.yaml: there is no such file, and no recipe" in err) == (
+        2,
+        True,
+    )

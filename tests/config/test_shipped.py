@@ -10,7 +10,8 @@ from colmodern.config.expected import load_expected
 from colmodern.config.load import load_eval_config
 from colmodern.config.mine import load_mine_config
 from colmodern.config.read import read_values
-from colmodern.config.suite import EXPECTED, Member, is_suite, load_suite
+from colmodern.config.shipped import EXPECTED
+from colmodern.config.suite import Member, is_suite, load_suite
 from colmodern.config.sweep import load_sweeps
 from colmodern.config.train import load_train_config
 from colmodern.datasets.registry import named_sets, sets_under
