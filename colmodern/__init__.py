@@ -10,32 +10,70 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 __all__ = [
+    "CheckpointError",
+    "ColmodernError",
+    "ConfigError",
+    "DataError",
+    "EmbeddingStore",
     "Encoder",
     "ExactIndex",
+    "InputError",
+    "MissingExtraError",
     "PlaidIndex",
     "Reranker",
+    "ResourceError",
+    "ScoredDoc",
+    "StorageError",
     "TokenEmbeddings",
+    "WorkerError",
     "evaluate",
     "load_dataset",
+    "run_eval",
 ]
 
 if TYPE_CHECKING:
     from colmodern.datasets.load import load_dataset
     from colmodern.encoder.encoder import Encoder
+    from colmodern.errors import (
+        CheckpointError,
+        ColmodernError,
+        ConfigError,
+        DataError,
+        InputError,
+        MissingExtraError,
+        ResourceError,
+        StorageError,
+        WorkerError,
+    )
     from colmodern.evaluation.measures import evaluate
     from colmodern.index.exact import ExactIndex
     from colmodern.index.plaid.index import PlaidIndex
+    from colmodern.pipeline.evaluate import run_eval
     from colmodern.ragged.embeddings import TokenEmbeddings
+    from colmodern.ragged.store import EmbeddingStore
     from colmodern.rerank import Reranker
+    from colmodern.types import ScoredDoc
 
 _HOMES = {
+    "CheckpointError": "colmodern.errors",
+    "ColmodernError": "colmodern.errors",
+    "ConfigError": "colmodern.errors",
+    "DataError": "colmodern.errors",
+    "EmbeddingStore": "colmodern.ragged.store",
     "Encoder": "colmodern.encoder.encoder",
     "ExactIndex": "colmodern.index.exact",
+    "InputError": "colmodern.errors",
+    "MissingExtraError": "colmodern.errors",
     "PlaidIndex": "colmodern.index.plaid.index",
     "Reranker": "colmodern.rerank",
+    "ResourceError": "colmodern.errors",
+    "ScoredDoc": "colmodern.types",
+    "StorageError": "colmodern.errors",
     "TokenEmbeddings": "colmodern.ragged.embeddings",
+    "WorkerError": "colmodern.errors",
     "evaluate": "colmodern.evaluation.measures",
     "load_dataset": "colmodern.datasets.load",
+    "run_eval": "colmodern.pipeline.evaluate",
 }
 
 

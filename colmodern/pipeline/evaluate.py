@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from colmodern.config.from_python import eval_config
 from colmodern.config.load import build, dump
 from colmodern.config.models import EvalConfig
 from colmodern.encoder.encoder import Encoder
@@ -64,16 +65,37 @@ class Prepared:
         }
 
 
-def run_eval(config: EvalConfig, *, progress: Progress | None = None) -> EvalResult:
+def run_eval(
+    config: EvalConfig | Mapping[str, Any] | str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    progress: Progress | None = None,
+) -> EvalResult:
     """Encode, search and measure; stages that an earlier call finished are reused.
 
     Finished stages live in OUTPUT/.cache under the digest of all they depend on, so a changed
-    setting recomputes what depends on it and nothing else.
+    setting recomputes what depends on it and nothing else. As `colmodern eval` from Python::
 
-    Raises ColmodernError's subclasses for what the caller can mend.
+        result = run_eval("demo", ["search.k=50", "output=runs"])
+        result.evaluation.mean["nDCG@10"], result.folder
+
+    Args:
+        config: A config file's path, the name of a recipe that comes along ("demo"), the settings
+            as a mapping, or an EvalConfig.
+        overrides: Settings to replace, as "search.k=50"; the values are YAML.
+        progress: Receives the steps; default: silent.
+
+    Returns:
+        Measures per query and their means (``evaluation``), times, counts, and the run folder,
+        which holds the same in files.
+
+    Raises:
+        ConfigError: A setting is wrong, or there is no such file or recipe.
+        ColmodernError: Its other subclasses name what else the caller can mend.
     """
     progress = progress or Silent()
-    return run_prepared(prepare(config, LoadedEncoders(), progress=progress), progress=progress)
+    settings = eval_config(config, overrides)
+    return run_prepared(prepare(settings, LoadedEncoders(), progress=progress), progress=progress)
 
 
 def prepare(config: EvalConfig, encoders: LoadedEncoders, *, progress: Progress) -> Prepared:
