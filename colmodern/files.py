@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from colmodern.errors import ColmodernError, ResourceError, StorageError
+from colmodern.reading import read_text as read_text  # bounded; also called through this module
 
 PIECE = 1 << 20  # bytes that sha256_of_file reads at once
 
+_ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _OUT_OF_FILES = {errno.EMFILE, errno.ENFILE}
 _NOT_ALLOWED = {errno.EACCES, errno.EPERM}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -35,19 +37,6 @@ _UNWRITABLE = {
     errno.ENOENT,
     errno.ENAMETOOLONG,
 }
-
-
-def read_text(path: Path, error: type[ColmodernError]) -> str:
-    """UTF-8 text of a file, with or without a byte order mark.
-
-    Raises ``error`` when it cannot be read or is not UTF-8.
-    """
-    try:
-        return path.read_text("utf-8-sig")
-    except OSError as fault:
-        raise error(f"cannot read {path}: {fault.strerror}") from fault
-    except UnicodeDecodeError as fault:
-        raise error(f"{path} is not UTF-8 text ({fault}); convert it") from fault
 
 
 def read_json_object(path: Path, error: type[ColmodernError], *, cure: str) -> dict[str, Any]:
@@ -64,11 +53,15 @@ def read_json_object(path: Path, error: type[ColmodernError], *, cure: str) -> d
 def parse_json(path: Path, error: type[ColmodernError], *, cure: str) -> Any:
     """The value in a JSON file; raises as ``read_json_object`` does."""
     try:
-        return json.loads(read_text(path, error))
+        text = read_text(path, error)
+        value = json.loads(text)
+        if _ESCAPED_SURROGATE.search(text):  # pairs are text, halves could not be written again
+            json.dumps(value, ensure_ascii=False).encode()
     except ColmodernError as fault:
         raise error(f"{fault}; {cure}") from fault
     except (ValueError, RecursionError) as fault:
         raise error(f"{path} is not JSON ({fault}); {cure}") from fault
+    return value
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
 
@@ -59,3 +59,6 @@ class Dataset:
     queries: Mapping[str, str]  # query_id -> text; only judged queries
     qrels: Qrels
     revision: str | None = None  # commit of the hub repository that it was fetched from
+    # query_id -> how many of its judged documents the corpus lacks, where it lacks some
+    missing: Mapping[str, int] = field(default_factory=dict)
+    n_queries_left_out: int = 0  # judged, but without text

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from colmodern.checks import shown
 from colmodern.datasets.corpus import FileCorpus
-from colmodern.datasets.judgments import read_judgments, read_queries
+from colmodern.datasets.judgments import Judgments, read_judgments, read_queries
+from colmodern.datasets.records import find_file
 from colmodern.errors import DataError
-from colmodern.types import Corpus, Dataset, Qrels
+from colmodern.types import Corpus, Dataset
 
 
 def load_beir(folder: Path | str, *, split: str = "test", name: str | None = None) -> Dataset:
     """Read and check a folder with corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv.
+
+    Each may be gzipped, and then end in ".gz".
 
     split: which file of qrels/ has the judgments; queries it does not judge are left out
     name: what results call the collection; default the folder's name
@@ -20,17 +25,18 @@ def load_beir(folder: Path | str, *, split: str = "test", name: str | None = Non
     Raises DataError that names the file, the line and the fault.
     """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise DataError(f"no folder {folder}; give one with corpus.jsonl, queries.jsonl and qrels/")
-    judgments = folder / "qrels" / f"{split}.tsv"
-    if not judgments.is_file():
-        splits = ", ".join(sorted(file.stem for file in judgments.parent.glob("*.tsv"))) or "none"
+    judgments = judgments_file(folder, split)
+    if not os.path.isfile(judgments):
+        found = {file.name.partition(".tsv")[0] for file in judgments.parent.glob("*.tsv*")}
+        splits = ", ".join(sorted(found)) or "none"
         raise DataError(f"no judgments {judgments}; splits in {judgments.parent}: {splits}")
-    corpus = FileCorpus(folder / "corpus.jsonl")
-    queries = read_queries(folder / "queries.jsonl")
+    corpus = FileCorpus(find_file(folder / "corpus.jsonl"))
+    queries = read_queries(find_file(folder / "queries.jsonl"))
     return judged(
         name or folder.resolve().name,
-        f"local collection {folder}, judgments of qrels/{split}.tsv",
+        f"local collection {folder}, judgments of qrels/{judgments.name}",
         corpus,
         queries,
         read_judgments(judgments, queries, corpus.doc_ids),
@@ -52,9 +58,29 @@ def load_files(name: str, corpus: Path, queries: Path, qrels: Path) -> Dataset:
     return judged(name, f"local files {corpus}, {queries} and {qrels}", documents, texts, grades)
 
 
+def judgments_file(folder: Path, split: str) -> Path:
+    """Where a folder in the BEIR layout has the judgments of a split, if it has them."""
+    if not split or Path(split).name != split:  # a split is a name, and no path elsewhere
+        raise DataError(f"split {shown(split)} is no name; give one as test, dev or train")
+    return find_file(folder / "qrels" / f"{split}.tsv")
+
+
 def judged(
-    name: str, description: str, corpus: Corpus, queries: Mapping[str, str], qrels: Qrels
+    name: str,
+    description: str,
+    corpus: Corpus,
+    queries: Mapping[str, str],
+    judgments: Judgments,
 ) -> Dataset:
     """A data set with those of the queries that are judged."""
+    qrels = judgments.qrels
     kept = {query_id: text for query_id, text in queries.items() if query_id in qrels}
-    return Dataset(name, description, corpus, kept, qrels)
+    return Dataset(
+        name,
+        description,
+        corpus,
+        kept,
+        qrels,
+        missing=judgments.missing,
+        n_queries_left_out=judgments.n_queries_left_out,
+    )

@@ -28,6 +28,7 @@ class FileCorpus:
         for number, record in read_records(path, digest):
             self.doc_ids.add(id_field(record, path, number))
             text_field(record, path, number)
+            text_field(record, path, number, "title")
         if not len(self.doc_ids):
             raise DataError(f"{path} has no documents; give at least one line")
         if repeated := self.doc_ids.repeated():
@@ -77,7 +78,7 @@ def read_documents(path: Path) -> Iterator[Document]:
         yield Document(
             id_field(record, path, number),
             text_field(record, path, number),
-            str(record.get("title") or ""),
+            text_field(record, path, number, "title"),
         )
 
 

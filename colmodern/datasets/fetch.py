@@ -13,6 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from colmodern.checks import shown
 from colmodern.datasets.corpus import FileCorpus
 from colmodern.datasets.hashed_ids import HashedIds
 from colmodern.datasets.hub import Part, Row, read_rows
@@ -32,6 +35,23 @@ from colmodern.progress import Progress, Silent
 MANIFEST = "manifest.json"
 _VERSION = 1
 _ROWS_A_STEP = 1000
+
+
+class _FileFacts(BaseModel):
+    bytes: int
+    sha256: str
+
+
+class _Manifest(BaseModel):
+    """What is read of a fetched set's manifest."""
+
+    model_config = ConfigDict(strict=True)
+
+    source: str
+    documents: int = Field(ge=0)
+    judged_queries_left_out: int = Field(ge=0)
+    judgments_of_unknown_documents: int = Field(ge=0)
+    files: dict[str, _FileFacts]
 
 
 def set_folder(found: NamedSet, split: str) -> Path:
@@ -112,13 +132,21 @@ def verify(found: NamedSet, split: str) -> dict[str, Any]:
     manifest = read_json_object(folder / MANIFEST, StorageError, cure=cure)
     if manifest.get("version") != _VERSION:
         raise StorageError(
-            f"{folder} is of version {manifest.get('version')!r}, not {_VERSION}; {cure}"
+            f"{folder} is of version {shown(manifest.get('version'))}, not {_VERSION}; {cure}"
         )
-    for name, facts in manifest["files"].items():
-        path = folder / name
-        if not path.is_file() or path.stat().st_size != facts["bytes"]:
+    try:
+        checked = _Manifest.model_validate(manifest)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        field = ".".join(map(str, fault["loc"]))
+        raise StorageError(f"{folder / MANIFEST}: {field}: {fault['msg']}; {cure}") from error
+    for name in _names(split):
+        path, facts = folder / name, checked.files.get(name)
+        if facts is None:
+            raise StorageError(f"{folder / MANIFEST}: files: {name} is missing; {cure}")
+        if not path.is_file() or path.stat().st_size != facts.bytes:
             raise StorageError(f"{path} is missing or cut short; {cure}")
-        if sha256_of_file(path) != facts["sha256"]:
+        if sha256_of_file(path) != facts.sha256:
             raise StorageError(f"{path} differs from its checksum; {cure}")
     return manifest
 
@@ -163,13 +191,19 @@ def _write(
     grades = [f"{row['query-id']}\t{row['corpus-id']}\t{row['score']}\n" for row in kept]
     write_text(qrels, "query-id\tcorpus-id\tscore\n" + "".join(grades))
     doc_ids, n_empty = _write_corpus(corpus, rows("corpus"))
+    n_unknown = sum(row["corpus-id"] not in doc_ids for row in kept)
+    if 2 * n_unknown > len(kept):
+        raise DataError(
+            f"{found.name}: the corpus lacks {n_unknown} of {len(kept)} judged documents of split "
+            f"{split}; judgments and corpus are not of each other"
+        )
     return {
         "documents": len(doc_ids),
         "documents_without_text": n_empty,
         "queries": len(queries),
         "judged_queries_left_out": len(wanted) - len(queries),  # no such query, or no text
         "judgments": len(kept),
-        "judgments_of_unknown_documents": sum(row["corpus-id"] not in doc_ids for row in kept),
+        "judgments_of_unknown_documents": n_unknown,
     }
 
 

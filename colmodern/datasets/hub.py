@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from colmodern.checks import as_grade, id_fault, shown, text_fault
 from colmodern.datasets.registry import NamedSet
 from colmodern.errors import DataError
 
@@ -89,16 +90,36 @@ def _text(row: Row, place: str) -> Row:
     text_id = next((row[name] for name in _ID if row.get(name) is not None), None)
     if text_id is None:
         raise DataError(f"{place}: a row has no id; its fields are {', '.join(row)}")
-    record = {"_id": str(text_id), "text": row.get("text") or ""}
-    return {**record, "title": row["title"]} if row.get("title") else record
+    record = {"_id": _id(text_id, place)}
+    for name in ("text", "title"):
+        value = row.get(name) or ""
+        if not isinstance(value, str):
+            raise DataError(f"{place}: row {shown(text_id)}: {name} is {shown(value)}, no text")
+        if fault := text_fault(value):
+            raise DataError(f"{place}: row {shown(text_id)}: {name} {fault}")
+        if value or name == "text":
+            record[name] = value
+    return record
 
 
 def _judgment(row: Row, place: str) -> Row:
     query_id, doc_id = row.get("query-id", row.get("qid")), row.get("corpus-id", row.get("doc_id"))
-    grade = row.get("score", 1)  # sets with one grade may leave it out
-    if query_id is None or doc_id is None or int(grade) != grade:
-        raise DataError(f"{place}: {row} is no query, document and whole score")
-    return {"query-id": str(query_id), "corpus-id": str(doc_id), "score": int(grade)}
+    try:
+        grade = as_grade(row.get("score", 1))  # sets with one grade may leave it out
+    except ValueError as error:
+        raise DataError(
+            f"{place}: the score of {shown(row)} {error}; a whole score is wanted"
+        ) from error
+    if query_id is None or doc_id is None:
+        raise DataError(f"{place}: {shown(row)} is no query, document and whole score")
+    return {"query-id": _id(query_id, place), "corpus-id": _id(doc_id, place), "score": grade}
+
+
+def _id(value: Any, place: str) -> str:
+    text = str(value)
+    if fault := id_fault(text):
+        raise DataError(f"{place}: id {shown(text)} {fault}")
+    return text
 
 
 def _failure(found: NamedSet, part: Part, error: Exception) -> DataError:

@@ -2,12 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+import logging
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+from colmodern.checks import id_fault, parse_grade, shown
 from colmodern.datasets.records import id_field, read_records, text_field
 from colmodern.errors import DataError
-from colmodern.files import read_text
+from colmodern.reading import read_lines
+
+logger = logging.getLogger(__name__)
+
+_QUERY = ("query-id", "query_id", "queryid", "qid", "query", "topic", "topic-id", "topic_id", "_id")
+_DOCUMENT = ("corpus-id", "corpus_id", "corpusid", "doc-id", "doc_id", "docid", "docno", "did")
+_DOCUMENT += ("document-id", "document_id", "passage-id", "passage_id", "pid")
+_GRADE = ("score", "relevance", "rel", "grade", "label", "relevancy", "judgment", "judgement")
+_FORM = "query-id, corpus-id and a whole score between tabs"
+_TREC_FORM = "query_id 0 doc_id grade"
+_SPACE = " \t\v\f\r"  # not what is white space in Unicode only: ids may hold it
+_warned: set[str] = set()
+
+
+@dataclass(frozen=True)
+class Judgments:
+    """Grades of the queries that have text, and what else a file judges.
+
+    qrels: query_id -> doc_id -> grade, also of documents that the corpus lacks: they count in the
+        ideal ranking, and nothing can find them, as trec_eval has it
+    missing: query_id -> how many of its judged documents the corpus lacks, where it lacks some
+    n_queries_left_out: judged queries without text, which cannot be searched
+    """
+
+    qrels: dict[str, dict[str, int]]
+    missing: dict[str, int]
+    n_queries_left_out: int = 0
+
+
+class _Judgment(NamedTuple):
+    number: int  # of the line
+    query_id: str
+    doc_id: str
+    grade: int
 
 
 def read_queries(path: Path) -> dict[str, str]:
@@ -20,12 +57,12 @@ def read_queries(path: Path) -> dict[str, str]:
         query_id = id_field(record, path, number)
         if query_id in queries:
             raise DataError(
-                f"{path}:{number}: query id {query_id!r} was there before; make ids unique"
+                f"{path}:{number}: query id {shown(query_id)} was there before; make ids unique"
             )
         queries[query_id] = text_field(record, path, number)
         if not queries[query_id].strip():
             raise DataError(
-                f"{path}:{number}: query {query_id!r} has no text; remove it or give it some"
+                f"{path}:{number}: query {shown(query_id)} has no text; remove it or give it some"
             )
     return queries
 
@@ -36,47 +73,164 @@ def read_judgments(
     doc_ids: Container[str] | None,
     *,
     is_trec: bool = False,
-) -> dict[str, dict[str, int]]:
+) -> Judgments:
     """Grades by query and document of a BEIR file: query-id, corpus-id and score between tabs.
 
-    doc_ids: of the corpus; None where judgments of documents it lacks are wanted, as trec_eval
-        counts them
-    is_trec: lines of four words, query_id 0 doc_id grade, are read as well
+    A first line is a header where its first field is a name of that column ("query-id", "qid")
+    and its last is no number; its names then say in which columns the values stand. A judgment
+    of a document that the corpus lacks is kept, one of a query without text is left out; both
+    are counted and logged.
 
-    Raises DataError that names the line of a fault, of a query without text or of a document
-    that is not there.
+    Args:
+        path: plain or gzipped.
+        queries: query_id -> text.
+        doc_ids: of the corpus; None where they are not at hand: then nothing is missing.
+        is_trec: whether lines of four words, query_id 0 doc_id grade, are read as well.
+
+    Raises:
+        DataError: that names the line of a fault, and where most judged documents are not in the
+            corpus or most judged queries have no text: then file and collection are not of
+            each other.
     """
     qrels: dict[str, dict[str, int]] = {}
-    for number, line in enumerate(read_text(path, DataError).splitlines(), start=1):
-        if not line.strip():
-            continue
-        fields = line.split("\t")
-        if number == 1 and len(fields) == 3 and not fields[2].strip().lstrip("-").isdigit():
-            continue  # the header
-        query_id, doc_id, grade = _parse(line, fields, f"{path}:{number}", is_trec=is_trec)
+    unknown: dict[str, _Judgment] = {}
+    lacking: list[_Judgment] = []
+    for judgment in _judgments(path, is_trec=is_trec):
+        number, query_id, doc_id, grade = judgment
         if query_id not in queries:
-            raise DataError(f"{path}:{number}: judges query {query_id!r}, which the queries lack")
-        if doc_ids is not None and doc_id not in doc_ids:
-            raise DataError(f"{path}:{number}: judges document {doc_id!r}, which the corpus lacks")
-        if qrels.setdefault(query_id, {}).setdefault(doc_id, grade) != grade:
+            unknown.setdefault(query_id, judgment)
+            continue
+        grades = qrels.setdefault(query_id, {})
+        if doc_id not in grades and doc_ids is not None and doc_id not in doc_ids:
+            lacking.append(judgment)
+        if grades.setdefault(doc_id, grade) != grade:
             raise DataError(
-                f"{path}:{number}: query {query_id!r} and document {doc_id!r} were judged "
-                f"{qrels[query_id][doc_id]} before and {grade} here; keep one"
+                f"{path}:{number}: query {shown(query_id)} and document {shown(doc_id)} were "
+                f"judged {grades[doc_id]} before and {grade} here; keep one"
             )
-    if not qrels:
+    if not qrels and not unknown:
         raise DataError(f"{path} has no judgments; give at least one line")
-    return qrels
-
-
-def _parse(line: str, fields: list[str], place: str, *, is_trec: bool) -> tuple[str, str, int]:
-    words = line.split()
-    if is_trec and len(words) == 4:
-        fields = [words[0], words[2], words[3]]
-    try:
-        query_id, doc_id, grade = fields
-        return query_id, doc_id, int(grade)
-    except ValueError as error:
-        form = "query-id, corpus-id and a whole score between tabs"
+    if len(unknown) > len(qrels):
+        first = next(iter(unknown.values()))
         raise DataError(
-            f"{place}: {line!r} is not {form}{', nor query_id 0 doc_id grade' if is_trec else ''}"
+            f"{path}:{first.number}: judges query {shown(first.query_id)}, which the queries lack, "
+            f"as they lack {len(unknown)} of {len(unknown) + len(qrels)} judged queries; give the "
+            "queries that these judgments are of"
+        )
+    _check_documents(lacking, sum(map(len, qrels.values())), str(path))
+    missing: dict[str, int] = {}
+    for judgment in lacking:
+        missing[judgment.query_id] = missing.get(judgment.query_id, 0) + 1
+    if unknown:
+        _warn_once(
+            f"{path}: {len(unknown)} of {len(unknown) + len(qrels)} judged queries have no text, the "
+            f"first is {shown(next(iter(unknown)))}; their judgments are left out"
+        )
+    return Judgments(qrels, missing, len(unknown))
+
+
+def _check_documents(lacking: Sequence[_Judgment], n_judgments: int, place: str) -> None:
+    """Warn of judgments of documents that the corpus lacks.
+
+    Args:
+        lacking: those judgments.
+        n_judgments: how many there are of all documents.
+        place: the file, as messages call it.
+
+    Raises:
+        DataError: when they are most: then the corpus is another one.
+    """
+    if not lacking:
+        return
+    first = lacking[0]
+    if 2 * len(lacking) > n_judgments:
+        raise DataError(
+            f"{place}:{first.number}: judges document {shown(first.doc_id)}, which the corpus lacks, "
+            f"as it lacks {len(lacking)} of {n_judgments} judged documents; give the corpus that "
+            "these judgments are of"
+        )
+    _warn_once(
+        f"{place}: the corpus lacks {len(lacking)} of {n_judgments} judged documents, the first is "
+        f"{shown(first.doc_id)}; they stay in the judgments, and measures count them as not found"
+    )
+
+
+def _warn_once(message: str) -> None:
+    """Log a warning unless this process has logged the same."""
+    if message not in _warned:
+        _warned.add(message)
+        logger.warning("%s", message)
+
+
+def _judgments(path: Path, *, is_trec: bool) -> list[_Judgment]:
+    """Every line of a file; the grades of a line with other columns are where its header says."""
+    columns: tuple[int, int, int] | None = None
+    found = []
+    is_first = True
+    for number, line in read_lines(path, DataError):
+        fields = [field.strip(_SPACE) for field in line.split("\t")]
+        if is_first and _is_header(fields):
+            columns = _columns(fields, f"{path}:{number}")
+            is_first = False
+            continue
+        is_first = False
+        if columns is None:
+            fields = _trec_fields(line, fields) if is_trec else fields
+            usable = fields if len(fields) == 3 else []
+        else:
+            usable = [fields[i] for i in columns] if len(fields) > max(columns) else []
+        found.append(_judgment(number, usable, line, path, is_trec=is_trec))
+    return found
+
+
+def _is_header(fields: list[str]) -> bool:
+    """Whether a first line names columns; "query" may be a query's id, where a grade follows."""
+    if len(fields) < 3 or fields[0].lower() not in _QUERY:
+        return False
+    try:
+        parse_grade(fields[-1])
+    except ValueError:
+        return True
+    return False
+
+
+def _columns(fields: list[str], place: str) -> tuple[int, int, int]:
+    """Where query, document and grade stand."""
+    names = [name.lower() for name in fields]
+    document, grade = (
+        next((i for i, name in enumerate(names) if i and name in known), None)
+        for known in (_DOCUMENT, _GRADE)
+    )
+    if document is not None and grade is not None:
+        return 0, document, grade
+    if len(names) == 3 and document != 2 and grade != 1:
+        return 0, 1, 2  # a name that nobody knows stands where it should
+    raise DataError(
+        f"{place}: the columns are called {', '.join(map(shown, fields[:6]))}; name them "
+        "query-id, corpus-id and score"
+    )
+
+
+def _trec_fields(line: str, fields: list[str]) -> list[str]:
+    words = [word for word in line.replace("\t", " ").split(" ") if word.strip(_SPACE)]
+    return [words[0], words[2], words[3]] if len(words) == 4 else fields
+
+
+def _judgment(number: int, fields: list[str], line: str, path: Path, *, is_trec: bool) -> _Judgment:
+    place = f"{path}:{number}"
+    if len(fields) != 3:
+        form = f"{_FORM}, nor {_TREC_FORM}" if is_trec else _FORM
+        raise DataError(f"{place}: {shown(line)} is not {form}")
+    query_id, doc_id, grade = fields
+    for name, value in (("query", query_id), ("document", doc_id)):
+        if fault := id_fault(value):
+            raise DataError(
+                f"{place}: the id of the {name}, {shown(value)}, {fault}; mend the line"
+            )
+    try:
+        return _Judgment(number, query_id, doc_id, parse_grade(grade))
+    except ValueError as error:
+        raise DataError(
+            f"{place}: grade {shown(grade)} of query {shown(query_id)} and document "
+            f"{shown(doc_id)} {error}; give one as 0, 1 or 2"
         ) from error

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import random
 from collections.abc import Mapping
 from pathlib import Path
 
-from colmodern.datasets.beir import judged, load_beir, load_files
+from colmodern.checks import shown
+from colmodern.datasets.beir import judged, judgments_file, load_beir, load_files
 from colmodern.datasets.corpus import DocumentsWithText, FetchedCorpus, FileCorpus
 from colmodern.datasets.fetch import checked_split, set_folder, verify
+from colmodern.datasets.hashed_ids import HashedIds
 from colmodern.datasets.judgments import read_judgments, read_queries
+from colmodern.datasets.records import find_file
 from colmodern.datasets.registry import BUILT_IN, NamedSet, named_sets, suggestion, usual
 from colmodern.datasets.stdlib import load_stdlib
 from colmodern.errors import DataError, InputError
+from colmodern.reading import user_path
 from colmodern.types import Corpus, Dataset, Qrels
 
 Files = tuple[str | Path, str | Path, str | Path]  # corpus, queries, qrels
@@ -47,11 +52,13 @@ def load_dataset(
         raise InputError(f"max_queries={max_queries}; keep at least 1")
     name = str(name_or_folder)
     if files is not None:
-        corpus, queries, qrels = (Path(path).expanduser() for path in files)
+        if isinstance(files, str | bytes) or len(files) != 3:
+            raise InputError(f"files={shown(files)}; give corpus, queries and judgments")
+        corpus, queries, qrels = (user_path(path, DataError) for path in files)
         dataset = load_files(name, corpus, queries, qrels)
     elif name == BUILT_IN:
         dataset = load_stdlib()
-    elif (folder := Path(name).expanduser()).is_dir():
+    elif os.path.isdir(folder := user_path(name, DataError)):
         dataset = load_beir(folder, split=split or "test")
     elif found := named_sets().get(name):
         dataset = _load_fetched(found, checked_split(found, split))
@@ -72,12 +79,12 @@ def load_corpus(name_or_path: str | Path, split: str | None = None) -> Corpus:
 
     Raises DataError when there is no such collection or its documents are malformed.
     """
-    path = Path(name_or_path).expanduser()
+    path = user_path(name_or_path, DataError)
     if str(name_or_path) == BUILT_IN:
         return load_stdlib().corpus
-    if path.is_dir():
-        return FileCorpus(path / "corpus.jsonl")
-    if path.is_file():
+    if os.path.isdir(path):
+        return FileCorpus(find_file(path / "corpus.jsonl"))
+    if os.path.exists(path):
         return FileCorpus(path)
     return load_dataset(name_or_path, split=split, drop_empty_documents=False).corpus
 
@@ -87,9 +94,9 @@ def load_queries(name_or_folder: str | Path, split: str | None = None) -> Mappin
 
     Raises DataError when there is no such collection or its queries are malformed.
     """
-    path = Path(name_or_folder).expanduser()
-    if str(name_or_folder) != BUILT_IN and path.is_dir():
-        return read_queries(path / "queries.jsonl")
+    path = user_path(name_or_folder, DataError)
+    if str(name_or_folder) != BUILT_IN and os.path.isdir(path):
+        return read_queries(find_file(path / "queries.jsonl"))
     return load_dataset(name_or_folder, split=split).queries
 
 
@@ -98,8 +105,8 @@ def load_judgments(name_or_folder: str | Path, split: str | None = None) -> Qrel
 
     Raises DataError when they are malformed.
     """
-    path = Path(name_or_folder).expanduser()
-    if path.is_dir() and not (path / "qrels" / f"{split or 'test'}.tsv").is_file():
+    path = user_path(name_or_folder, DataError)
+    if os.path.isdir(path) and not os.path.isfile(judgments_file(path, split or "test")):
         return {}
     return load_dataset(name_or_folder, split=split).qrels
 
@@ -113,13 +120,19 @@ def _load_fetched(found: NamedSet, split: str) -> Dataset:
         fingerprint=manifest["files"]["corpus.jsonl"]["sha256"],
     )
     queries = read_queries(folder / "queries.jsonl")
-    qrels = read_judgments(folder / "qrels" / f"{split}.tsv", queries, None)
+    # only where some are missing is it worth reading the corpus for its ids
+    some_missing = manifest["judgments_of_unknown_documents"] > 0
+    doc_ids = HashedIds(document.doc_id for document in corpus) if some_missing else None
+    judgments = read_judgments(folder / "qrels" / f"{split}.tsv", queries, doc_ids)
+    judgments = dataclasses.replace(
+        judgments, n_queries_left_out=manifest["judged_queries_left_out"]
+    )
     where = "hub" if manifest["source"] == "hub" else f"copy {manifest['source']}"
     description = (
         f"{found.name}: {found.repo} at revision {found.revision[:12]} from the {where}, "
         f"judgments of {split}"
     )
-    dataset = judged(found.name, description, corpus, queries, qrels)
+    dataset = judged(found.name, description, corpus, queries, judgments)
     # a copy may be of any revision
     return dataclasses.replace(dataset, revision=found.revision if where == "hub" else None)
 
@@ -136,10 +149,12 @@ def _keep_queries(dataset: Dataset, n: int, seed: int | None) -> Dataset:
     if seed is None:
         ids = ids[:n]
     elif n < len(ids):
-        chosen = set(random.Random(seed).sample(ids, n))
-        ids = [query_id for query_id in ids if query_id in chosen]
+        sample = set(random.Random(seed).sample(ids, n))
+        ids = [query_id for query_id in ids if query_id in sample]
+    chosen = set(ids)
     return dataclasses.replace(
         dataset,
         queries={query_id: dataset.queries[query_id] for query_id in ids},
         qrels={query_id: dataset.qrels[query_id] for query_id in ids},
+        missing={query_id: n for query_id, n in dataset.missing.items() if query_id in chosen},
     )

@@ -1,20 +1,30 @@
-"""Runs and judgments as TREC files, which every evaluation tool reads."""
+"""Runs and judgments as TREC files, which every evaluation tool reads.
+
+Columns are separated by white space of ASCII, as trec_eval has it; ids may hold any other
+character, U+00A0 and U+2028 among them.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
+from colmodern.checks import as_score, id_fault, parse_grade, shown
 from colmodern.errors import DataError
 from colmodern.evaluation.measures import untied
-from colmodern.files import read_text, write_text
+from colmodern.files import write_text
+from colmodern.reading import read_lines
 from colmodern.types import Qrels, Run, ScoredDoc
+
+_WORD = re.compile(r"[^ \t\v\f\r]+")
 
 
 def write_run(path: Path, run: Run, *, tag: str) -> None:
     """Write ``query_id Q0 doc_id rank score tag`` lines, ranks from 1.
 
     Scores are float32 and strictly falling within a query, so sorting by score gives the same
-    order everywhere. Raises DataError for an id with white space in it.
+    order everywhere. Raises DataError for an id that is empty or has white space or a NUL in it.
     """
     lines = []
     for query_id, results in run.items():
@@ -23,21 +33,29 @@ def write_run(path: Path, run: Run, *, tag: str) -> None:
     write_text(path, "".join(lines))
 
 
-def read_run(path: Path) -> dict[str, list[ScoredDoc]]:
-    """Results of every query, best first; equal scores keep the order of the file.
+def read_run(path: Path, *, may_be_empty: bool = False) -> dict[str, list[ScoredDoc]]:
+    """Results of every query, best first by score; equal scores keep the order of the file.
 
-    Raises DataError that names a malformed line or a document that a query has twice.
+    The ranks of the file are not looked at, as in trec_eval. A score of -inf ranks last.
+
+    Args:
+        path: plain or gzipped.
+        may_be_empty: whether a file without lines is a run without results.
+
+    Raises:
+        DataError: that names a malformed line, a score that cannot be ranked (nan, inf), or a
+            document that a query has twice.
     """
     run: dict[str, dict[str, float]] = {}
-    for number, fields in _lines(path, 6, "query_id Q0 doc_id rank score tag"):
+    form = "query_id Q0 doc_id rank score tag"
+    for number, fields in _lines(path, 6, form, may_be_empty=may_be_empty):
         query_id, _, doc_id, _, score, _ = fields
         results = run.setdefault(query_id, {})
         if doc_id in results:
-            raise DataError(f"{path}:{number}: query {query_id!r} has document {doc_id!r} twice")
-        try:
-            results[doc_id] = float(score)
-        except ValueError as error:
-            raise DataError(f"{path}:{number}: score {score!r} is not a number") from error
+            raise DataError(
+                f"{path}:{number}: query {shown(query_id)} has document {shown(doc_id)} twice"
+            )
+        results[doc_id] = _score(score, f"{path}:{number}")
     return {
         query_id: sorted(
             (ScoredDoc(*pair) for pair in results.items()), key=lambda scored: -scored.score
@@ -57,34 +75,53 @@ def write_qrels(path: Path, qrels: Qrels) -> None:
 
 
 def read_qrels(path: Path) -> dict[str, dict[str, int]]:
-    """Grades by query and document.
+    """Grades by query and document, of a plain or gzipped file.
 
-    Raises DataError that names a malformed line.
+    Raises DataError that names a malformed line, or one that judges a document anew and otherwise.
     """
     qrels: dict[str, dict[str, int]] = {}
-    for number, (query_id, _, doc_id, grade) in _lines(path, 4, "query_id 0 doc_id grade"):
+    for number, (query_id, _, doc_id, word) in _lines(path, 4, "query_id 0 doc_id grade"):
         try:
-            qrels.setdefault(query_id, {})[doc_id] = int(grade)
+            grade = parse_grade(word)
         except ValueError as error:
-            raise DataError(f"{path}:{number}: grade {grade!r} is not a whole number") from error
+            raise DataError(f"{path}:{number}: grade {shown(word)} {error}") from error
+        before = qrels.setdefault(query_id, {}).setdefault(doc_id, grade)
+        if before != grade:
+            raise DataError(
+                f"{path}:{number}: query {shown(query_id)} and document {shown(doc_id)} were "
+                f"judged {before} before and {grade} here; keep one"
+            )
     return qrels
 
 
-def _lines(path: Path, n_fields: int, form: str) -> list[tuple[int, list[str]]]:
-    parsed = []
-    for number, line in enumerate(read_text(path, DataError).splitlines(), start=1):
-        if not line.strip():
-            continue
-        fields = line.split()
+def _lines(
+    path: Path, n_fields: int, form: str, *, may_be_empty: bool = False
+) -> Iterator[tuple[int, list[str]]]:
+    is_empty = True
+    for number, line in read_lines(path, DataError):
+        fields = _WORD.findall(line)
         if len(fields) != n_fields:
-            raise DataError(f"{path}:{number}: {line!r} is not of the form {form!r}")
-        parsed.append((number, fields))
-    if not parsed:
+            raise DataError(f"{path}:{number}: {shown(line)} is not of the form {form!r}")
+        for value in (fields[0], fields[2]):
+            if fault := id_fault(value):
+                raise DataError(f"{path}:{number}: id {shown(value)} {fault}; rename it")
+        is_empty = False
+        yield number, fields
+    if is_empty and not may_be_empty:
         raise DataError(f"{path} is empty; give at least one line of the form {form!r}")
-    return parsed
+
+
+def _score(word: str, place: str) -> float:
+    try:
+        if "_" in word:  # which Python's float takes
+            raise ValueError("is not a number")
+        return as_score(float(word))
+    except ValueError as error:
+        reason = str(error) if "rank" in str(error) else "is not a number"
+        raise DataError(f"{place}: score {shown(word)} {reason}") from error
 
 
 def _word(text: str) -> str:
-    if not text or any(letter.isspace() for letter in text):
-        raise DataError(f"{text!r} cannot stand in a TREC file: it is empty or has white space")
+    if fault := id_fault(text):
+        raise DataError(f"{shown(text)} cannot stand in a TREC file: it {fault}")
     return text

@@ -211,6 +211,10 @@ def _facts(
             "pool_factor": config.encoder.pool_factor,
             "tokens_before_pooling": int(encoded["n_scored_tokens"]),
         }
+    if dataset.missing:
+        facts["judgments_of_unknown_documents"] = sum(dataset.missing.values())
+    if dataset.n_queries_left_out:
+        facts["judged_queries_left_out"] = dataset.n_queries_left_out
     if index is not None:
         from colmodern.pipeline.index_stage import describe_index  # loads numba
 

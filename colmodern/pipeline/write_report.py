@@ -28,9 +28,12 @@ _HARD_QUERIES = 10
 _RESULTS_SHOWN = 3
 _RELEVANT_SHOWN = 3
 _LOSSES_SHOWN = 50
+_NO_DOCUMENT = "(judged, but not in the corpus)"
 _SEARCHES = ("search", "exact search")
-# facts that a run has only where its encoder splits or pools
+# facts that a run has only where its encoder splits or pools, or its judgments are not whole
 _SAID = {
+    "judgments_of_unknown_documents": "judged, not in the corpus",
+    "judged_queries_left_out": "judged queries without text",
     "split_documents": "split documents",
     "windows": "windows",
     "pool_factor": "pool factor",
@@ -193,7 +196,9 @@ def _documents(
     documents = []
     for doc_id in doc_ids:
         rank, score = places.get(doc_id, (None, None))
-        documents.append(ShownDoc(doc_id, texts[doc_id], rank, score, grades.get(doc_id)))
+        documents.append(
+            ShownDoc(doc_id, texts.get(doc_id, _NO_DOCUMENT), rank, score, grades.get(doc_id))
+        )
     return sorted(documents, key=lambda document: document.rank or 10**9)
 
 

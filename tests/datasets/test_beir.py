@@ -85,6 +85,11 @@ def test_max_queries_takes_the_first_or_a_seeded_sample(beir: Path) -> None:
             r"corpus\.jsonl:1: id 'a b' has white space",
         ),
         ("corpus.jsonl", '{"_id": "a", "text": "\\ud83d"}\n', "half of a surrogate pair"),
+        ("corpus.jsonl", '{"_id": "a\\u0000", "text": "x"}\n', r"corpus\.jsonl:1: id .* NUL"),
+        ("corpus.jsonl", '{"_id": true, "text": "x"}\n', r"corpus\.jsonl:1: field '_id' is True"),
+        ("corpus.jsonl", '{"_id": "a", "text": "x", "title": "\\ud83d"}\n', "'title' has half"),
+        ("corpus.jsonl", '{"_id": "a", "text": "x", "title": ["y"]}\n', "'title' is .'y'"),
+        ("queries.jsonl", '{"_id": "q1", "text": "\\udc00"}\n', r"queries\.jsonl:1: .* half"),
         ("corpus.jsonl", "[" * 100_000 + "\n", r"corpus\.jsonl:1: not valid JSON"),
     ],
 )
@@ -126,5 +131,5 @@ def test_marks_and_line_ends_of_other_systems_are_read(beir: Path) -> None:
 
 def test_judgments_that_are_not_utf8_are_named(beir: Path) -> None:
     (beir / "qrels" / "test.tsv").write_bytes("q1\td\xe9\t1\n".encode("latin-1"))
-    with pytest.raises(DataError, match=r"test\.tsv is not UTF-8"):
+    with pytest.raises(DataError, match=r"test\.tsv:1: not UTF-8"):
         load_dataset(beir)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import ir_measures
@@ -50,6 +51,10 @@ def test_trec_eval_reads_equal_scores_in_our_order(tmp_path: Path) -> None:
     [
         ("q Q0 a 1 0.5", "is not of the form"),
         ("q Q0 a 1 high tag", "score 'high' is not a number"),
+        ("q Q0 a 1 nan t", "score 'nan' cannot be ranked"),
+        ("q Q0 a 1 inf t", "score 'inf' cannot be ranked"),
+        ("q Q0 a 1 1_0 t", "score '1_0' is not a number"),
+        ("q Q0 a\0 1 0.5 t", "has a NUL"),
         ("q Q0 a 1 0.5 t\nq Q0 a 2 0.4 t", "has document 'a' twice"),
     ],
 )
@@ -71,10 +76,53 @@ def test_a_run_without_lines_or_not_utf8_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"empty\.trec is empty"):
         read_run(tmp_path / "empty.trec")
     (tmp_path / "latin.trec").write_bytes("q Q0 d\xe9 1 1 t\n".encode("latin-1"))
-    with pytest.raises(DataError, match=r"latin\.trec is not UTF-8"):
+    with pytest.raises(DataError, match=r"latin\.trec:1: not UTF-8"):
         read_run(tmp_path / "latin.trec")
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cannot read .*none\.trec: No such file"):
         read_run(tmp_path / "none.trec")
+
+
+def test_ids_with_white_space_of_unicode_come_back(tmp_path: Path) -> None:
+    run = {"q\u00a01": [ScoredDoc("d\u30001", 2.0), ScoredDoc("d\u2028\x85", 1.0)]}
+    write_run(tmp_path / "run.trec", run, tag="test")
+    assert read_run(tmp_path / "run.trec") == run
+
+
+def test_minus_infinity_ranks_last_and_is_written_as_a_number(tmp_path: Path) -> None:
+    path = tmp_path / "run.trec"
+    path.write_text("q Q0 a 1 -inf t\nq Q0 b 2 -3 t\nq Q0 c 3 -inf t\nq Q0 d 4 5 t\n")
+    found = read_run(path)
+    assert [doc_id for doc_id, _ in found["q"]] == ["d", "b", "a", "c"]
+    write_run(path, found, tag="test")
+    assert "inf" not in path.read_text()
+    assert [doc_id for doc_id, _ in read_run(path)["q"]] == ["d", "b", "a", "c"]
+    scored = {one.doc_id: one.score for one in ir_measures.read_trec_run(str(path))}
+    assert sorted(scored, key=lambda one: -scored[one]) == ["d", "b", "a", "c"]
+
+
+def test_gzipped_runs_and_judgments_are_read(tmp_path: Path) -> None:
+    write_run(tmp_path / "run.trec", RUN, tag="test")
+    write_qrels(tmp_path / "qrels.trec", QRELS)
+    for name, read in (("run.trec", read_run), ("qrels.trec", read_qrels)):
+        packed = tmp_path / f"{name}.gz"
+        packed.write_bytes(gzip.compress((tmp_path / name).read_bytes()))
+        assert read(packed) == read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("q 0 a 0.5\n", "grade '0.5' is not a whole number"),
+        ("q 0 a 99999999999\n", "beyond"),
+        ("q 0 a 1\nq 0 a 2\n", "judged 1 before and 2 here"),
+        ("q 0 a\0 1\n", "NUL"),
+    ],
+)
+def test_malformed_judgments_are_named_by_line(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "qrels.trec"
+    path.write_text(f"q 0 z 1.0\n{text}")
+    with pytest.raises(DataError, match=rf"qrels\.trec:[23]: .*{words}"):
+        read_qrels(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -34,13 +35,26 @@ def open_collection(config: MineConfig) -> Dataset:
     Raises DataError for malformed files, and where no query has a positive.
     """
     if config.dataset is not None:
-        dataset = dataset_from_config(config.dataset)
+        dataset = _with_found_documents(dataset_from_config(config.dataset))
     else:
         assert config.pairs is not None
         dataset = _of_pairs(Path(config.pairs).expanduser(), config.max_rows)
     if not any(grade > 0 for grades in dataset.qrels.values() for grade in grades.values()):
         raise DataError(f"{dataset.description}: no query has a positive; give judgments above 0")
     return dataset
+
+
+def _with_found_documents(dataset: Dataset) -> Dataset:
+    """The data set less judgments of documents that its corpus lacks: they have no text."""
+    if not dataset.missing:
+        return dataset
+    judged = {doc_id for grades in dataset.qrels.values() for doc_id in grades}
+    known = {document.doc_id for document in dataset.corpus if document.doc_id in judged}
+    qrels = {
+        query_id: {doc_id: grade for doc_id, grade in grades.items() if doc_id in known}
+        for query_id, grades in dataset.qrels.items()
+    }
+    return dataclasses.replace(dataset, qrels=qrels, missing={})
 
 
 def _of_pairs(path: Path, max_rows: int | None) -> Dataset:

@@ -1,0 +1,101 @@
+"""What may stand in an id, a text, a grade and a score: the same rules at every border."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import re
+from typing import Any
+
+MAX_GRADE = 1_000_000  # trec_eval reserves memory for every grade up to the highest
+_SHOWN = 100  # characters of a value in a message
+
+_GRADE = re.compile(r"[+-]?\d{1,19}(\.0*)?", re.ASCII)
+_BREAKS_A_LINE = re.compile(r"[\t\n\v\f\r ]")  # what separates columns for trec_eval
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_NO_ID = re.compile("[\0\t\n\v\f\r \ud800-\udfff]")
+
+
+def shown(value: object, most: int = _SHOWN) -> str:
+    """A value as a message has room for it; control characters and surrogates are escaped."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits; endless nesting
+        return f"a value of type {type(value).__name__}"
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+def id_fault(value: object) -> str | None:
+    """Why a value can be no id of a query or document; None where it can.
+
+    Args:
+        value: text, if it is one. It may hold any characters but NUL, white space of ASCII and
+            halves of surrogate pairs, so that TREC files and trec_eval read it back as it is.
+    """
+    if not isinstance(value, str):
+        return f"is of type {type(value).__name__}; ids are text"
+    if not value:
+        return "is empty"
+    if _NO_ID.search(value) is None:
+        return None
+    if _BREAKS_A_LINE.search(value):
+        return "has white space, which TREC files cannot hold"
+    return text_fault(value) or "has a NUL character, which ends text in evaluation tools"
+
+
+def text_fault(value: str) -> str | None:
+    """Why a text cannot be stored or shown; None where it can."""
+    half = None if value.isascii() else _SURROGATE.search(value)
+    if half is None:
+        return None
+    return f"has half of a surrogate pair ({half[0]!a} at character {half.start()})"
+
+
+def parse_grade(text: str) -> int:
+    """The whole number that a judgment's last column says: "2", "+1", "-1" or "1.0".
+
+    Raises:
+        ValueError: with a reason that follows the value in a message.
+    """
+    word = text.strip(" \t\v\f\r")
+    if not _GRADE.fullmatch(word):
+        raise ValueError("is not a whole number")
+    return _within_limit(int(word.partition(".")[0]))
+
+
+def as_grade(value: Any) -> int:
+    """The grade that a number stands for, also one of NumPy, also 1.0 and True.
+
+    Raises:
+        ValueError: with a reason that follows the value in a message.
+    """
+    if isinstance(value, numbers.Integral) or type(value).__name__ in ("bool_", "bool"):
+        return _within_limit(int(value))
+    if not isinstance(value, numbers.Real) or not math.isfinite(value) or int(value) != value:
+        raise ValueError("is not a whole number")
+    return _within_limit(int(value))
+
+
+def as_score(value: Any) -> float:
+    """The score that a number stands for; minus infinity is one, and ranks last.
+
+    Raises:
+        ValueError: with a reason that follows the value in a message.
+    """
+    if isinstance(value, str | bytes) or value is None:
+        raise ValueError("is not a number")
+    try:
+        score = float(value)
+    except OverflowError:
+        raise ValueError("is beyond what a float holds") from None
+    except (TypeError, ValueError):
+        raise ValueError("is not a number") from None
+    if math.isnan(score) or score == math.inf:
+        raise ValueError("cannot be ranked; give a finite score")
+    return score
+
+
+def _within_limit(grade: int) -> int:
+    if abs(grade) > MAX_GRADE:
+        raise ValueError(f"is beyond {MAX_GRADE:,}, the highest grade that measures take")
+    return grade

@@ -1,0 +1,158 @@
+"""Reading files that people bring: regular files only, bounded, and checked to be UTF-8."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import stat
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from colmodern.errors import ColmodernError
+
+MAX_TEXT = 1 << 30  # bytes of a file that is read whole
+MAX_LINE = 64 << 20  # bytes of a line of a file that is read line by line
+
+_PIECE = 1 << 20
+_GZIP = b"\x1f\x8b"
+_BOM = b"\xef\xbb\xbf"
+# a named pipe without a writer is opened at once, so that it can be refused
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+
+ErrorType = type[ColmodernError]
+
+
+def user_path(path: str | Path, error: ErrorType) -> Path:
+    """A path as a person wrote it, with ``~`` replaced.
+
+    Args:
+        path: absolute or relative, of a file or folder that need not exist.
+        error: the class to raise.
+
+    Raises:
+        ColmodernError: an ``error``, for the home of a user that does not exist, and for a NUL.
+    """
+    text = os.fspath(path)
+    if "\0" in text:
+        raise error(f"{text!a} is no path: it has a NUL character; take it out")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as fault:
+        raise error(f"{text}: there is no such user; write the path without ~") from fault
+
+
+def open_file(path: Path, error: ErrorType) -> BinaryIO:
+    """Open a regular file for reading, never waiting for a pipe or a device.
+
+    Raises:
+        ColmodernError: an ``error``, when the file is missing, unreadable or no regular file.
+    """
+    try:
+        descriptor = os.open(path, _FLAGS)
+    except (OSError, ValueError) as fault:  # ValueError: a NUL in the path
+        raise _unreadable(path, error, fault) from fault
+    kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
+    if kind != stat.S_IFREG:
+        os.close(descriptor)
+        what = _KINDS.get(kind, "of another kind")
+        raise error(f"cannot read {path}: it is {what}, not a file; give a file")
+    return os.fdopen(descriptor, "rb")
+
+
+def read_text(path: Path, error: ErrorType, *, max_bytes: int = MAX_TEXT) -> str:
+    """UTF-8 text of a file, with or without a byte order mark.
+
+    Raises:
+        ColmodernError: an ``error``, when the file cannot be read, is longer than ``max_bytes``
+            or is not UTF-8.
+    """
+    pieces, n_bytes = [], 0
+    with open_file(path, error) as stream:
+        try:
+            while piece := stream.read(_PIECE):
+                pieces.append(piece)
+                n_bytes += len(piece)
+                if n_bytes > max_bytes:
+                    raise error(f"{path} is longer than {_size(max_bytes)}; give a shorter file")
+        except OSError as fault:
+            raise _unreadable(path, error, fault) from fault
+    try:
+        return b"".join(pieces).decode("utf-8-sig")
+    except UnicodeDecodeError as fault:
+        raise error(f"{path} is not UTF-8 text ({fault}); convert it") from fault
+
+
+def read_lines(path: Path, error: ErrorType, *, digest: Any = None) -> Iterator[tuple[int, str]]:
+    r"""Number and text of every line that is not blank, of a plain or gzipped file.
+
+    Lines end with "\n" or "\r\n" and with nothing else: a text may hold U+2028, U+0085 and other
+    characters that ``str.splitlines`` splits at. Whether a file is gzipped is seen from its
+    first bytes. At most one line is in memory.
+
+    Args:
+        path: a regular file.
+        error: the class to raise.
+        digest: a hashlib object that is fed the unpacked bytes of all lines.
+
+    Raises:
+        ColmodernError: an ``error`` that names file and line, for a missing or damaged file, a
+            line longer than MAX_LINE, or one that is not UTF-8.
+    """
+    with open_file(path, error) as stream:
+        number, lines = 0, stream
+        try:
+            if stream.peek(len(_GZIP)).startswith(_GZIP):  # type: ignore[attr-defined]
+                lines = gzip.GzipFile(fileobj=stream)  # type: ignore[assignment]
+        except OSError as fault:
+            raise _unreadable(path, error, fault) from fault
+        while line := _next_line(lines, path, number + 1, error):
+            number += 1
+            if digest is not None:
+                digest.update(line)
+            if number == 1:
+                line = line.removeprefix(_BOM)
+            if not line.strip():
+                continue
+            try:
+                text = line.decode()
+            except UnicodeDecodeError as fault:
+                raise error(
+                    f"{path}:{number}: not UTF-8 text ({fault.reason} at byte {fault.start}); "
+                    "convert the file"
+                ) from fault
+            yield number, text.removesuffix("\n").removesuffix("\r")
+
+
+def _next_line(lines: BinaryIO, path: Path, number: int, error: ErrorType) -> bytes:
+    try:
+        line = lines.readline(MAX_LINE + 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as fault:
+        raise error(
+            f"cannot read {path}: it is gzipped and damaged at line {number} ({fault}); "
+            "copy or compress it again"
+        ) from fault
+    except OSError as fault:
+        raise _unreadable(path, error, fault) from fault
+    if len(line) > MAX_LINE:
+        raise error(
+            f"{path}:{number}: the line is longer than {_size(MAX_LINE)}; "
+            "give every record a line of its own"
+        )
+    return line
+
+
+def _unreadable(path: Path, error: ErrorType, fault: Exception) -> ColmodernError:
+    return error(f"cannot read {path}: {getattr(fault, 'strerror', None) or fault}")
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes >> 20} MiB"
