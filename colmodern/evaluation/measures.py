@@ -8,11 +8,14 @@ from dataclasses import dataclass
 import ir_measures
 import numpy as np
 
+from colmodern.checks import shown
 from colmodern.errors import ConfigError, InputError
+from colmodern.evaluation.inputs import checked_qrels, checked_run
 from colmodern.types import Qrels, ScoredDoc
 
 DEFAULT_MEASURES = ("nDCG@10", "RR@10", "R@100")
 
+Scores = np.ndarray[tuple[int], np.dtype[np.float32]]
 Results = Sequence[ScoredDoc] | Mapping[str, float]
 
 
@@ -34,19 +37,23 @@ def evaluate(
     measures: names that ir_measures knows
 
     A judged query without results gets each measure's default (0) and counts in the mean; a
-    query without judgments is left out. Equal scores keep the order of the list.
+    query without judgments is left out. Equal scores keep the order of the list; -inf ranks last.
 
-    Raises ConfigError for an unknown measure, InputError when nothing is judged.
+    Raises ConfigError for an unknown measure; InputError when nothing is judged, when no query of
+    the run is, and for an id, a grade or a score that is none, with its query and document.
     """
-    if not qrels:
+    graded = checked_qrels(qrels)
+    if not graded:
         raise InputError("qrels is empty; give judgments for at least one query")
+    if isinstance(measures, str):
+        raise InputError(f"measures={measures!r} is one text; give a list of names")
     parsed = [parse_measure(name) for name in measures]
-    judged = {query_id: untied(run.get(query_id, ())) for query_id in qrels}
-    scored = {query_id: dict(results) for query_id, results in judged.items()}
+    judged = checked_run(run, graded)
+    scored = {query_id: dict(untied(judged.get(query_id, ()))) for query_id in graded}
     per_query = {
-        query_id: {str(measure): float(measure.DEFAULT) for measure in parsed} for query_id in qrels
+        query_id: {str(measure): float(measure.DEFAULT) for measure in parsed}
+        for query_id in graded
     }
-    graded = {query_id: dict(grades) for query_id, grades in qrels.items()}
     for metric in ir_measures.iter_calc(parsed, graded, scored):
         per_query[metric.query_id][str(metric.measure)] = float(metric.value)
     mean = {
@@ -93,16 +100,29 @@ def untied(results: Results) -> list[ScoredDoc]:
             (ScoredDoc(doc_id, score) for doc_id, score in results.items()),
             key=lambda scored: (-scored.score, scored.doc_id),
         )
-    scores = np.array([score for _, score in results], np.float32)
-    falls = np.all(scores[1:] < scores[:-1]) and np.isfinite(scores).all()
-    if falls:  # as nearly all lists do, and much faster
-        return [
-            ScoredDoc(result[0], score)
-            for result, score in zip(results, scores.tolist(), strict=True)
-        ]
-    falling: list[ScoredDoc] = []
-    last = np.float32(np.inf)
-    for doc_id, score in results:
-        last = min(np.float32(score), np.nextafter(last, np.float32(-np.inf)))
-        falling.append(ScoredDoc(doc_id, float(last)))
+    with np.errstate(over="ignore"):  # beyond float32 is infinite, and made finite below
+        scores = np.array([score for _, score in results], np.float32)
+    if np.isnan(scores).any():
+        doc_id = results[int(np.isnan(scores).argmax())][0]
+        raise InputError(f"document {shown(doc_id)} has the score nan, which cannot be ranked")
+    if not (np.all(scores[1:] < scores[:-1]) and np.isfinite(scores).all()):
+        scores = _strictly_falling(scores)  # nearly all lists are, and looking is much faster
+    return [
+        ScoredDoc(result[0], score) for result, score in zip(results, scores.tolist(), strict=True)
+    ]
+
+
+def _strictly_falling(scores: Scores) -> Scores:
+    """The nearest finite scores of which each is below the one before."""
+    top = np.finfo(np.float32).max
+    falling = np.clip(scores, -top, top)
+    with np.errstate(all="ignore"):  # the numbers next to the largest and to zero are no accident
+        last = np.float32(np.inf)
+        for i, score in enumerate(falling):
+            last = falling[i] = min(score, np.nextafter(last, np.float32(-np.inf)))
+        last = np.float32(-np.inf)
+        for i in reversed(range(len(falling))):  # several at the lower end: make room above it
+            if falling[i] > last:
+                break
+            last = falling[i] = np.nextafter(last, np.float32(np.inf))
     return falling

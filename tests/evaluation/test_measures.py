@@ -3,8 +3,10 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from typing import Any
 
 import ir_measures
+import numpy as np
 import oracles
 import pytest
 from hypothesis import given, settings
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from colmodern import evaluate
 from colmodern.errors import ConfigError, InputError
 from colmodern.evaluation.measures import untied
-from colmodern.types import ScoredDoc
+from colmodern.types import RankedDoc, ScoredDoc
 
 QRELS = {"q1": {"a": 1}, "q2": {"b": 2, "c": 1}, "q3": {"d": 1}}
 RUN = {
@@ -96,3 +98,58 @@ def test_every_query_has_the_value_of_trec_eval() -> None:
     for metric in told:
         value = found[metric.query_id][str(metric.measure)]
         assert value == pytest.approx(metric.value, abs=1e-6)
+
+
+def test_numbers_of_any_library_and_records_are_taken() -> None:
+    qrels = {"q": {"a": np.int64(1), np.str_("b"): 2.0, "c": np.float32(0), "d": True}}
+    runs: list[Any] = [
+        {"q": {"b": np.float32(3), "a": 2, "x": 1.0}},
+        {"q": [("b", 3), ("a", np.float64(2)), ["x", 1.0]]},
+        {np.str_("q"): [RankedDoc("b", 3.0, 1), RankedDoc("a", 2.0, 2), ScoredDoc("x", 1.0)]},
+        {"q": (ir_measures.ScoredDoc("q", d, s) for d, s in (("b", 3.0), ("a", 2.0), ("x", 1.0)))},
+    ]
+    values = [evaluate(one, qrels, ["nDCG@10", "R@100"]).mean for one in runs]
+    assert values[1:] == values[:-1]
+    assert values[0]["R@100"] == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("run", "qrels", "words"),
+    [
+        ({"q": {"a": 1.0}}, {"q": {"a": 0.5}}, "query 'q', document 'a': grade 0.5 is not a whole"),
+        ({"q": {"a": 1.0}}, {"q": {"a": "1"}}, "query 'q', document 'a': grade '1' is not"),
+        ({"q": {"a": 1.0}}, {"q": {"a": math.nan}}, "grade nan is not"),
+        ({"q": {"a": 1.0}}, {"q": {"a": 2**62}}, "is beyond 1,000,000"),
+        ({"q": {"a": 1.0}}, {"q": {1: 1}}, "query 'q': document id 1 is of type int"),
+        ({"q": {"a": 1.0}}, {1: {"a": 1}}, "qrels: query id 1 is of type int"),
+        ({"q": {"a": 1.0}}, {"q": ["a"]}, "qrels: query 'q' is of type list"),
+        ({"q": {"a": 1.0}}, [("q", "a", 1)], "qrels is of type list"),
+        ({"q": {"a": 1.0}}, {"q": {"a\0": 1}}, "NUL"),
+        ({"q": {"a": math.nan}}, {"q": {"a": 1}}, "run: query 'q', document 'a': score nan cannot"),
+        ({"q": {"a": math.inf}}, {"q": {"a": 1}}, "score inf cannot be ranked"),
+        ({"q": {"a": None}}, {"q": {"a": 1}}, "score None is not a number"),
+        ({"q": {"a": "3"}}, {"q": {"a": 1}}, "score '3' is not a number"),
+        ({"q": [("a", 2.0), ("a", 1.0)]}, {"q": {"a": 1}}, "has document 'a' twice"),
+        ({"q": ["a", "b"]}, {"q": {"a": 1}}, "has 'a'; give pairs"),
+        ({"q": "ab"}, {"q": {"a": 1}}, "has 'ab'; give ScoredDocs"),
+        ({"q": 3}, {"q": {"a": 1}}, "has 3; give ScoredDocs"),
+        ({"q": {"a\0": 1.0}}, {"q": {"a": 1}}, "NUL"),
+        ({"q": {"a\ud800": 1.0}}, {"q": {"a": 1}}, "surrogate"),
+        ({1: {"a": 1.0}}, {"1": {"a": 1}}, "run: query id 1 is of type int"),
+        ([("q", "a", 1.0)], {"q": {"a": 1}}, "run is of type list"),
+        ({"x": {"a": 1.0}}, {"q": {"a": 1}}, "none of the 1 queries of the run is judged"),
+    ],
+)
+def test_what_is_no_run_or_judgment_is_named_with_query_and_document(
+    run: Any, qrels: Any, words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        evaluate(run, qrels)
+
+
+def test_minus_infinity_ranks_last() -> None:
+    run = {"q": {"a": -math.inf, "b": -math.inf, "c": -1e38, "d": 0.0}}
+    assert evaluate(run, {"q": {"c": 1}}, ["RR@10"]).mean["RR@10"] == 0.5
+    falling = untied([ScoredDoc(d, s) for d, s in (("d", 1e300), ("c", -1e300), ("a", -math.inf))])
+    assert np.isfinite([one.score for one in falling]).all()
+    assert all(a.score > b.score for a, b in itertools.pairwise(falling))
