@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from colmodern.encoder import formats
+from colmodern.encoder.checkpoint_files import CheckpointFiles, Digests
 from colmodern.encoder.locate import locate, read_json
 from colmodern.encoder.modules import backbone_folder, folders_of, read_modules
 from colmodern.encoder.projection import Layer
 from colmodern.encoder.settings import EncoderSettings
-from colmodern.errors import CheckpointError, ConfigError
-from colmodern.files import sha256_of_file, sha256_of_json
+from colmodern.errors import CheckpointError, ConfigError, InputError
+from colmodern.files import sha256_of_json
 
 Kind = Literal["pylate", "stanford", "sentence-transformers", "plain"]
 
-# files of the backbone's folder that change what it computes
-_RULES = (
-    *("config.json", "tokenizer*.json", "vocab.*", "merges.txt", "*.model", "*.py"),
-    *("special_tokens_map.json", "added_tokens.json"),
-)
 _PYLATE_KEYS = {"query_prefix", "document_prefix", "attend_to_expansion_tokens", "skiplist_words"}
 
 
@@ -38,26 +35,25 @@ class Checkpoint:
     settings: EncoderSettings
     config: dict[str, Any]  # the backbone's config.json
 
+    files: CheckpointFiles  # all that embeddings depend on, as they were before they were read
+
+    @cached_property
+    def digests(self) -> Digests:
+        """Digests of the files; raises CheckpointError when one was written since it was read."""
+        digests = self.files.digests()
+        self.files.check_unchanged()
+        return digests
+
     @property
     def weights_sha256(self) -> str:
         """Digest over the bytes of all weight files that are read."""
-        return sha256_of_json([sha256_of_file(file) for file in self._weight_files()])
+        return self.digests.weights
 
     @property
     def rules_sha256(self) -> str:
         """Digest over what else decides an embedding: tokenizer, config, layers, code."""
-        names = [name for pattern in _RULES for name in self.backbone.glob(pattern)]
         layers = [[x.activation, x.is_residual, list(x.weight.shape)] for x in self.layers]
-        files = [[file.name, sha256_of_file(file)] for file in sorted(names)]
-        return sha256_of_json([self.kind, layers, files])
-
-    def _weight_files(self) -> list[Path]:
-        folders = [self.backbone, *folders_of(self.folder, "Dense")]
-        files: list[Path] = []
-        for folder in dict.fromkeys(folders):
-            # a pickled copy is not read where safetensors are there
-            files += sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
-        return files
+        return sha256_of_json([self.kind, layers, self.digests.rules])
 
 
 def read_checkpoint(
@@ -71,7 +67,12 @@ def read_checkpoint(
 
     Raises CheckpointError when it is not found or is of no known kind.
     """
+    if not isinstance(name_or_path, str | Path):
+        raise InputError(
+            f"the model is a {type(name_or_path).__name__}; pass a folder or a hub name as text"
+        )
     folder, commit = locate(str(name_or_path), revision, with_code=with_code)
+    folder = folder.resolve()  # a later chdir, or a link that is moved, must not change the model
     readers: dict[Kind, Callable[[Path, dict[str, Any]], formats.Reading]] = {
         "pylate": formats.read_pylate,
         "stanford": formats.read_stanford,
@@ -80,12 +81,15 @@ def read_checkpoint(
     }
     kind = detect_kind(folder)
     backbone = backbone_folder(folder)
+    files = CheckpointFiles(backbone, folders_of(folder, "Dense"))
     config = read_json(backbone / "config.json")
     try:
         layers, settings = readers[kind](folder, config)
     except ConfigError as error:  # a setting in the checkpoint's own files
         raise CheckpointError(f"{folder}: {error}") from error
-    return Checkpoint(str(name_or_path), commit, kind, folder, backbone, layers, settings, config)
+    return Checkpoint(
+        str(name_or_path), commit, kind, folder, backbone, layers, settings, config, files
+    )
 
 
 def detect_kind(folder: Path) -> Kind:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from functools import cached_property
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,11 @@ class Encoder:
         self.attention = resolve_attention(attention, checkpoint.config)
         self.trust_remote_code = trust_remote_code
         self.new_projection = projection
-        self._backbone, tokenizer, config = self._load(checkpoint.backbone)
+        with ThreadPoolExecutor(1) as thread:  # digests cost next to nothing beside the loading
+            digests = thread.submit(lambda: checkpoint.digests)
+            self._backbone, tokenizer, config = self._load(checkpoint.backbone)
+            digests.result()
+        checkpoint.files.check_unchanged()
         self.tokenizer = TextTokenizer(tokenizer, settings)
         hidden_size = int(config.hidden_size)
         layers = checkpoint.layers
@@ -196,7 +200,12 @@ class Encoder:
 
         Returns (n_tokens, dim) float32 unit rows with their token ids, in the order of the
         texts. A text whose rows are all on the skiplist has none.
+
+        Raises:
+            CheckpointError: The weights' file was written over in place after it was loaded.
         """
+        if self.device == "cpu":  # elsewhere the weights are copies
+            self.checkpoint.files.check_not_overwritten()
         progress = progress or Silent()
         counts = np.array([int(scored.sum()) for scored in tokenized.scored], dtype=np.int64)
         offsets = offsets_of(counts)
@@ -287,9 +296,9 @@ class Encoder:
         """Tokens that the backbone knows."""
         return int(self._model_config.vocab_size)
 
-    @cached_property
+    @property
     def weights_sha256(self) -> str:
-        """Digest of the weight files."""
+        """Digest of the weight files that were loaded."""
         return self.checkpoint.weights_sha256
 
     def fingerprint(self, role: Role) -> str:
@@ -312,7 +321,7 @@ class Encoder:
         return {
             "model": self.checkpoint.name,
             "revision": self.checkpoint.revision,
-            "path": str(self.checkpoint.folder.resolve()),
+            "path": str(self.checkpoint.folder),
             "kind": self.checkpoint.kind,
             "backbone": self.checkpoint.config.get("model_type"),
             "dim": self.dim,
