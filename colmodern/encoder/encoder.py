@@ -28,6 +28,7 @@ from colmodern.encoder.padded import PaddedBackbone
 from colmodern.encoder.precision import resolve_dtype
 from colmodern.encoder.projection import Projection, seeded_layer
 from colmodern.encoder.settings import EncoderSettings, Role
+from colmodern.encoder.texts import check_texts
 from colmodern.encoder.tokenizer import TextTokenizer, TokenizedTexts
 from colmodern.errors import ConfigError, InputError
 from colmodern.files import sha256_of_json
@@ -171,27 +172,38 @@ class Encoder:
     ) -> TokenEmbeddings:
         """Embed queries: with expansion tokens where the checkpoint uses them.
 
-        Raises InputError when a query has no text.
+        Raises InputError when a query has no text, and for texts as ``encode_documents`` does.
         """
         return self.encode_tokens(self.tokenize(texts, "query"), progress=progress)
 
     def encode_documents(
         self, texts: Iterable[str], *, progress: Progress | None = None
     ) -> TokenEmbeddings:
-        """Embed documents: without the tokens of the skiplist. An empty text is allowed."""
+        """Embed documents: without the tokens of the skiplist.
+
+        An empty text is allowed: it has the rows of its special tokens and marker, and none where
+        the checkpoint has neither.
+
+        Raises InputError for a mapping, a set, one string or an item that is no string.
+        """
         return self.pool(self.encode_tokens(self.tokenize(texts, "document"), progress=progress))
 
     def tokenize(self, texts: Iterable[str], role: Role) -> TokenizedTexts:
-        """The first half of encoding; tells what was cut before anything is computed."""
-        if isinstance(texts, str):
-            raise InputError("texts is one string; pass a list of strings")
-        texts = list(texts)
-        for position, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise InputError(f"texts[{position}] is a {type(text).__name__}; pass strings")
-            if role == "query" and not text.strip():
-                raise InputError(f"query {position} has no text; remove it or give it some")
-        return self.tokenizer.tokenize(texts, role)
+        """The first half of encoding; tells what was cut before anything is computed.
+
+        Args:
+            texts: An ordered iterable of strings.
+            role: What the texts are.
+
+        Raises:
+            InputError: An item is no string or no text, or a query is empty.
+        """
+        tokenized = self.tokenizer.tokenize(check_texts(texts, role), role)
+        if role == "query" and (empty := np.flatnonzero(tokenized.lengths == 0)).size:
+            raise InputError(
+                f"query {empty[0]} has no token of this vocabulary; remove it or give it other text"
+            )
+        return tokenized
 
     def encode_tokens(
         self, tokenized: TokenizedTexts, *, progress: Progress | None = None

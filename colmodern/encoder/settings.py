@@ -53,7 +53,9 @@ class EncoderSettings:
             if not is_right:
                 wanted = " or ".join("null" if k is type(None) else k.__name__ for k in kinds)
                 raise ConfigError(f"{name}={value!r} is not of type {wanted}")
-        if not all(isinstance(word, str) for word in self.skiplist):
+            if isinstance(value, str) and (half := surrogate_of(value)) is not None:
+                raise ConfigError(f"{name}={value!r} holds {half}, which is no character")
+        if not all(isinstance(word, str) and not surrogate_of(word) for word in self.skiplist):
             raise ConfigError(f"skiplist={self.skiplist!r}; give a list of words")
         object.__setattr__(self, "pool_factor", as_whole(self.pool_factor))
 
@@ -135,6 +137,17 @@ class EncoderSettings:
         else:
             unused = ["overflow", "overlap", "pool_factor", "protected_tokens"]
         return {name: value for name, value in settings.items() if name not in unused}
+
+
+def surrogate_of(text: str) -> str | None:
+    """Name and place of the first half of a surrogate pair in a text; None where there is none."""
+    if text.isascii():
+        return None
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        return f"half a surrogate pair (U+{ord(text[error.start]):04X} at character {error.start})"
+    return None
 
 
 _KINDS: dict[str, tuple[type, ...]] = {

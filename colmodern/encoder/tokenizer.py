@@ -79,6 +79,8 @@ class TextTokenizer:
         }
         self._expansion_id = self._find_expansion_id()
         self._prompt_ids = self._leading_ids(settings.document_prompt)
+        self._check_room("query")
+        self._check_room("document")
         self._overlap = self._find_overlap()
         self.skiplist_ids = self._find_skiplist_ids()
 
@@ -153,7 +155,8 @@ class TextTokenizer:
         if marker is None:
             return window
         ids, is_kept = window  # the marker goes where PyLate and colbert-ai put it
-        return Window([*ids[:1], marker, *ids[1:]], np.insert(is_kept, 1, is_kept[:1].all()))
+        second = min(1, len(ids))  # an empty text has no token where there are no special ones
+        return Window([*ids[:1], marker, *ids[1:]], np.insert(is_kept, second, is_kept[:1].all()))
 
     def _expand(self, text: Ids) -> Ids:
         target = self.settings.expansion_length or self.settings.query_length
@@ -164,6 +167,20 @@ class TextTokenizer:
         """What stands before every document: special tokens and the prompt."""
         [ids] = self._ids_of([self._prepare(prompt)])
         return ids[: len(ids) - self._n_trailing]
+
+    def _check_room(self, role: Role) -> None:
+        """Raise ConfigError where a length limit holds no token of a text."""
+        settings = self.settings
+        prompt = settings.query_prompt if role == "query" else settings.document_prompt
+        limit = settings.query_length if role == "query" else settings.document_length
+        n_fixed = (
+            len(self._leading_ids(prompt)) + self._n_trailing + (self._markers[role] is not None)
+        )
+        if n_fixed >= limit:
+            raise ConfigError(
+                f"{role}_length={limit} leaves no room for text: special tokens, marker and "
+                f"{role}_prompt take {n_fixed} tokens; raise it or shorten the prompt"
+            )
 
     def _find_overlap(self) -> int:
         """Tokens that windows of documents share.
@@ -229,5 +246,9 @@ def _trailing_specials(tokenizer: Any) -> int:
     """How many special tokens the tokenizer puts after a text."""
     bare = tokenizer("a", add_special_tokens=False)["input_ids"]
     full = tokenizer("a", add_special_tokens=True)["input_ids"]
-    leading = next(i for i in range(len(full) + 1) if full[i : i + len(bare)] == bare)
-    return len(full) - len(bare) - leading
+    starts = (i for i in range(len(full) + 1) if full[i : i + len(bare)] == bare)
+    if (leading := next(starts, None)) is not None:
+        return len(full) - len(bare) - leading
+    # the special tokens changed how the text itself is cut
+    mask = tokenizer("a", add_special_tokens=True, return_special_tokens_mask=True)
+    return sum(1 for _ in takewhile(bool, reversed(mask["special_tokens_mask"])))
