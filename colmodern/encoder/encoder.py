@@ -67,7 +67,9 @@ class Encoder:
             self._backbone, tokenizer, config = self._load(checkpoint.backbone)
             digests.result()
         checkpoint.files.check_unchanged()
-        self.tokenizer = TextTokenizer(tokenizer, settings)
+        self.tokenizer = TextTokenizer(
+            tokenizer, settings, masks_first_piece=checkpoint.kind == "stanford"
+        )
         hidden_size = int(config.hidden_size)
         layers = checkpoint.layers
         if projection is not None:
@@ -315,8 +317,15 @@ class Encoder:
 
     def fingerprint(self, role: Role) -> str:
         """Digest of all that the embeddings of this role depend on, hardware aside."""
+        is_masked = role == "document" or self.settings.skip_in_queries
+        masked = (
+            {"skiplist_ids": self.tokenizer.skiplist_ids.tolist()}
+            if is_masked and self.tokenizer.masks_other_ids
+            else {}
+        )
         return sha256_of_json(
             {
+                **masked,
                 "format": _FORMAT,
                 "weights": self.weights_sha256,
                 "rules": self.checkpoint.rules_sha256,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from colmodern.encoder.settings import EncoderSettings, Role
+from colmodern.encoder.settings import PUNCTUATION, EncoderSettings, Role
 from colmodern.encoder.windows import Window, split_ids
 from colmodern.errors import CheckpointError, ConfigError
 from colmodern.ragged.embeddings import offsets_of
@@ -69,9 +69,20 @@ class TextTokenizer:
     expansion is asked for and there is no token for it.
     """
 
-    def __init__(self, tokenizer: Any, settings: EncoderSettings) -> None:
+    def __init__(
+        self, tokenizer: Any, settings: EncoderSettings, *, masks_first_piece: bool = False
+    ) -> None:
+        """Prepare what every text needs.
+
+        Args:
+            tokenizer: A tokenizer of transformers.
+            settings: The rules.
+            masks_first_piece: Whether the skiplist holds, for a punctuation mark, the first id of
+                the mark encoded alone, as in colbert-ai, rather than the mark's own id.
+        """
         self._tokenizer = tokenizer
         self.settings = settings
+        self._masks_first_piece = masks_first_piece
         self._n_trailing = _trailing_specials(tokenizer)
         self._markers = {
             "query": self._marker("query_marker", settings.query_marker),
@@ -86,7 +97,7 @@ class TextTokenizer:
 
     def with_settings(self, settings: EncoderSettings) -> TextTokenizer:
         """The same tokenizer under other rules."""
-        return TextTokenizer(self._tokenizer, settings)
+        return TextTokenizer(self._tokenizer, settings, masks_first_piece=self._masks_first_piece)
 
     def tokenize(self, texts: Sequence[str], role: Role) -> TokenizedTexts:
         """Token ids of every text, cut or split at the length limit of its role."""
@@ -224,8 +235,22 @@ class TextTokenizer:
             )
         return int(id_)
 
+    @property
+    def masks_other_ids(self) -> bool:
+        """Whether the first pieces of the marks are not the marks' own ids, as with SentencePiece."""
+        own = {_id_of_token(self._tokenizer, word) for word in self.settings.skiplist}
+        return set(self.skiplist_ids.tolist()) != own - {None}
+
+    def _skipped_id(self, word: str) -> int | None:
+        # colbert-ai 0.2.22, modeling/colbert.py: raw_tokenizer.encode(symbol)[0] of each mark; the
+        # lone space piece, where SentencePiece puts one before the mark, and UNK where it is unknown
+        if self._masks_first_piece and word in PUNCTUATION:
+            ids = self._tokenizer(word, add_special_tokens=False)["input_ids"]
+            return int(ids[0]) if ids else None
+        return _id_of_token(self._tokenizer, word)
+
     def _find_skiplist_ids(self) -> Ids:
-        found = {word: _id_of_token(self._tokenizer, word) for word in self.settings.skiplist}
+        found = {word: self._skipped_id(word) for word in self.settings.skiplist}
         if ignored := [word for word, id_ in found.items() if id_ is None]:
             logger.warning(
                 "skiplist words that are not one token of this vocabulary are ignored: %s",
