@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
+from colmodern.encoder.modernbert import PackedModernBert
+from colmodern.encoder.padded import PaddedBackbone
 from colmodern.encoder.weights import Weights, read_weights, weights_of
 from colmodern.errors import CheckpointError, ConfigError
 
@@ -69,6 +71,24 @@ def load_backbone(
             "they would be random: fetch the checkpoint again"
         )
     return model.eval(), tokenizer
+
+
+def open_backbone(
+    folder: Path, *, device: torch.device, dtype: str, attention: str, trust_remote_code: bool
+) -> tuple[PackedModernBert | PaddedBackbone, Any, Any]:
+    """The backbone on its device, the tokenizer of transformers and the configuration of a folder.
+
+    attention: "packed", "sdpa" or "eager"; the rest and errors as of ``load_backbone``
+    """
+    if attention == "packed":
+        config, weights, tokenizer = load_packed(folder, dtype=dtype)
+        packed = PackedModernBert(config, weights, device=device, dtype=pick_dtype(dtype))
+        return packed, tokenizer, config
+    model, tokenizer = load_backbone(
+        folder, dtype=dtype, attention=attention, trust_remote_code=trust_remote_code
+    )
+    padded = PaddedBackbone(model.to(device), pad_id=int(tokenizer.pad_token_id or 0))
+    return padded, tokenizer, model.config
 
 
 def load_packed(folder: Path, *, dtype: str) -> tuple[Any, Weights, Any]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from colmodern.encoder import formats
 from colmodern.encoder.checkpoint_files import CheckpointFiles, Digests
-from colmodern.encoder.locate import locate, read_json
+from colmodern.encoder.locate import TINY, locate, read_json
 from colmodern.encoder.modules import backbone_folder, folders_of, read_modules
 from colmodern.encoder.projection import Layer
 from colmodern.encoder.settings import EncoderSettings
@@ -36,6 +36,12 @@ class Checkpoint:
     config: dict[str, Any]  # the backbone's config.json
 
     files: CheckpointFiles  # all that embeddings depend on, as they were before they were read
+
+    @property
+    def lasting_name(self) -> str:
+        """A name that finds the checkpoint in any process: absolute where it is a local folder."""
+        is_packaged = self.name == TINY or self.name.startswith("package:")
+        return self.name if is_packaged or self.revision else str(self.folder)
 
     @cached_property
     def digests(self) -> Digests:

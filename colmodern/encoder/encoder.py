@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,18 +14,12 @@ import numpy.typing as npt
 import torch
 
 from colmodern.config.units import parse_bytes
-from colmodern.encoder.backbone import (
-    load_backbone,
-    load_packed,
-    pick_dtype,
-    resolve_attention,
-)
+from colmodern.encoder.backbone import open_backbone, pick_dtype, resolve_attention
 from colmodern.encoder.batching import Indices, run_in_budget
 from colmodern.encoder.checkpoint import Checkpoint, read_checkpoint
 from colmodern.encoder.formats import longest_input
 from colmodern.encoder.memory import bytes_of, give_back, tokens_within
-from colmodern.encoder.modernbert import PackedModernBert
-from colmodern.encoder.padded import PaddedBackbone
+from colmodern.encoder.pickling import reduce_encoder
 from colmodern.encoder.precision import resolve_dtype
 from colmodern.encoder.projection import Projection, seeded_layer
 from colmodern.encoder.settings import EncoderSettings, Role
@@ -35,6 +30,8 @@ from colmodern.files import sha256_of_json
 from colmodern.kernels.device import pick_device
 from colmodern.progress import Progress, Silent
 from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
+
+logger = logging.getLogger(__name__)
 
 _FORMAT = 1  # raised when the same checkpoint and settings begin to give other embeddings
 
@@ -57,6 +54,7 @@ class Encoder:
         """Use ``from_pretrained``; projection is (dim, seed) of a new layer, or None."""
         self.checkpoint = checkpoint
         self.settings = settings
+        self._wanted_device = device  # "auto" is chosen anew where an encoder is unpickled
         self.device = pick_device(device)
         self.dtype = resolve_dtype(dtype, self.device)
         self.attention = resolve_attention(attention, checkpoint.config)
@@ -64,7 +62,13 @@ class Encoder:
         self.new_projection = projection
         with ThreadPoolExecutor(1) as thread:  # digests cost next to nothing beside the loading
             digests = thread.submit(lambda: checkpoint.digests)
-            self._backbone, tokenizer, config = self._load(checkpoint.backbone)
+            self._backbone, tokenizer, config = open_backbone(
+                checkpoint.backbone,
+                device=torch.device(self.device),
+                dtype=self.dtype,
+                attention=self.attention,
+                trust_remote_code=trust_remote_code,
+            )
             digests.result()
         checkpoint.files.check_unchanged()
         self.tokenizer = TextTokenizer(
@@ -77,26 +81,10 @@ class Encoder:
         self.dim = len(layers[-1].weight) if layers else hidden_size
         self._projection = Projection(layers).to(self.device, pick_dtype(self.dtype))
         self.max_memory = max_memory
+        self._has_warned = False
         self._model_config = config
         self._max_tokens = self._tokens_at_once()
         give_back()
-
-    def _load(self, folder: Path) -> tuple[PackedModernBert | PaddedBackbone, Any, Any]:
-        """The backbone, the tokenizer of transformers and the configuration of a folder."""
-        device = torch.device(self.device)
-        if self.attention == "packed":
-            config, weights, tokenizer = load_packed(folder, dtype=self.dtype)
-            dtype = pick_dtype(self.dtype)
-            packed = PackedModernBert(config, weights, device=device, dtype=dtype)
-            return packed, tokenizer, config
-        model, tokenizer = load_backbone(
-            folder,
-            dtype=self.dtype,
-            attention=self.attention,
-            trust_remote_code=self.trust_remote_code,
-        )
-        padded = PaddedBackbone(model.to(device), pad_id=int(tokenizer.pad_token_id or 0))
-        return padded, tokenizer, model.config
 
     @classmethod
     def from_pretrained(
@@ -164,19 +152,39 @@ class Encoder:
         chosen = self.checkpoint.settings.clipped(longest=longest).override(settings)
         chosen.check(longest=longest)
         other = copy.copy(self)
+        other._has_warned = False
         other.settings = chosen
         other.tokenizer = self.tokenizer.with_settings(chosen)
         other._max_tokens = other._tokens_at_once()
         return other
+
+    def __copy__(self) -> Encoder:
+        """Another encoder on the same model."""
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
+        return other
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by name and settings: the model is loaded again where it is unpickled.
+
+        Unpickling raises CheckpointError when the checkpoint is not there or was saved anew.
+        """
+        return reduce_encoder(self, device=self._wanted_device)
 
     def encode_queries(
         self, texts: Iterable[str], *, progress: Progress | None = None
     ) -> TokenEmbeddings:
         """Embed queries: with expansion tokens where the checkpoint uses them.
 
+        A warning says, once, that queries were cut at query_length.
+
         Raises InputError when a query has no text, and for texts as ``encode_documents`` does.
         """
-        return self.encode_tokens(self.tokenize(texts, "query"), progress=progress)
+        tokenized = self.tokenize(texts, "query")
+        if not self._has_warned and (cut := tokenized.describe_cut(self.settings.query_length)):
+            self._has_warned = True  # searches come one by one
+            logger.warning("%s", cut)
+        return self.encode_tokens(tokenized, progress=progress)
 
     def encode_documents(
         self, texts: Iterable[str], *, progress: Progress | None = None

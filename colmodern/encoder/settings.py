@@ -15,6 +15,7 @@ from colmodern.errors import ConfigError
 logger = logging.getLogger(__name__)
 
 Role = Literal["query", "document"]
+ROLES: tuple[Role, ...] = ("query", "document")
 PUNCTUATION = tuple(string.punctuation)
 OVERFLOWS = ("truncate", "split")  # cut off, or encoded in windows as one document
 

@@ -61,6 +61,16 @@ class TokenizedTexts:
             "n_windows": len(self.ids),
         }
 
+    def describe_cut(self, query_length: int) -> str | None:
+        """Say how many queries were cut at this many tokens; None where none was."""
+        facts = self.facts()
+        if not facts["n_truncated"]:
+            return None
+        return (
+            f"{facts['n_truncated']:,} of {len(self.cut):,} queries are longer than query_length="
+            f"{query_length} and were cut, by {facts['n_cut_tokens']:,} tokens; raise query_length"
+        )
+
 
 class TextTokenizer:
     """A transformers tokenizer plus the rules of EncoderSettings.

@@ -146,6 +146,7 @@ def run_prepared(prepared: Prepared, *, progress: Progress) -> EvalResult:
     evaluation = stages.measure(run)
     facts = _facts(config, documents, dataset, index)
     facts["search_device"] = stages.device
+    facts["truncated_queries"] = int(queries.manifest["facts"]["n_truncated"])
     result = EvalResult(folder, config, evaluation, stages.timings, facts, fidelity, losses)
     environment = {
         **describe_environment(),

@@ -105,6 +105,9 @@ class Stages:
             progress=self._progress,
         )
         self._record("encode queries", store, "queries", reused)
+        if n_cut := int(store.manifest["facts"]["n_truncated"]):
+            length = self._encoder.settings.query_length
+            self._progress.note(f"{n_cut:,} of {len(queries):,} queries cut at {length} tokens")
         return store
 
     def build_index(self, documents: EmbeddingStore) -> Path | None:

@@ -34,6 +34,7 @@ _SEARCHES = ("search", "exact search")
 _SAID = {
     "judgments_of_unknown_documents": "judged, not in the corpus",
     "judged_queries_left_out": "judged queries without text",
+    "truncated_queries": "truncated queries",
     "split_documents": "split documents",
     "windows": "windows",
     "pool_factor": "pool factor",

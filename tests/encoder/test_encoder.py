@@ -349,3 +349,19 @@ def test_what_happens_to_documents_is_in_their_fingerprint_when_it_is_not_the_de
         other = Encoder.from_pretrained(pylate_bert, **options)
         assert other.fingerprint("document") != base.fingerprint("document")
         assert other.fingerprint("query") == base.fingerprint("query")
+
+
+def test_queries_that_are_cut_are_counted_in_one_warning(pylate_bert: Path, caplog) -> None:
+    encoder = Encoder.from_pretrained(pylate_bert, query_length=12)
+    encoder.encode_queries(["sort a list"])
+    assert not caplog.messages
+    queries = ["sort", "a " * 20, "the list " * 10]
+    assert encoder.tokenize(queries, "query").facts()["n_truncated"] == 2
+    for _ in range(3):
+        encoder.encode_queries(queries)
+    [message] = caplog.messages
+    assert message == (
+        "2 of 3 queries are longer than query_length=12 and were cut, by 22 tokens; raise query_length"
+    )
+    encoder.with_settings(query_length=13).encode_queries(queries)
+    assert len(caplog.messages) == 2

@@ -352,3 +352,14 @@ def test_a_failure_between_the_renames_keeps_the_earlier_run(
     with pytest.raises(OSError, match="made for this test"):
         run(eval_config(), override)
     assert {file.name: file.read_bytes() for file in result.folder.iterdir()} == before
+
+
+def test_queries_that_are_cut_are_counted_and_said(eval_config: Callable[..., Path]) -> None:
+    result, notes = run(eval_config(), "encoder.query_length=6")
+    metrics = json.loads((result.folder / "metrics.json").read_text())
+    assert metrics["truncated_queries"] == 1
+    assert "1 of 3 queries cut at 6 tokens" in notes
+    assert "truncated queries" in (result.folder / "report.html").read_text()
+    result, notes = run(eval_config(), "encoder.query_length=30", "name=longer")
+    assert result.facts["truncated_queries"] == 0
+    assert not any("cut at" in note for note in notes)
