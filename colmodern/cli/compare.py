@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from colmodern.cli import terminal
+from colmodern.cli.options import json_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +34,7 @@ FORMATS = ("terminal", "markdown", "latex", "json", "html")
 @click.option("--seed", default=0, show_default=True, help="Of the tests and intervals.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="terminal", show_default=True)
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="File to write.")
+@json_option
 def command(
     baseline: str,
     runs: tuple[str, ...],
@@ -41,6 +44,7 @@ def command(
     seed: int,
     form: str,
     output: Path | None,
+    as_json: bool,
 ) -> None:
     """Compare RUNS with BASELINE, query by query.
 
@@ -52,6 +56,8 @@ def command(
     from colmodern.pipeline.compare_runs import compare_runs
     from colmodern.pipeline.stored_run import read_systems
 
+    if as_json:
+        form = "json"
     if form == "html" and output is None:
         raise click.UsageError("--format html needs --output, the page to write")
     systems = read_systems([baseline, *runs])
@@ -59,12 +65,15 @@ def command(
     if form == "terminal" and output is None:
         _print(found)
         return
+    if form == "json" and output is None:
+        terminal.put_json(found.as_json())
+        return
     text = _text(found, systems, form)
     if output is None:
-        click.echo(text)
+        terminal.put(text)
         return
     write_text(output, text)
-    click.echo(output)
+    terminal.put(output)
 
 
 def _text(comparison: Comparison, systems: Sequence[System], form: str) -> str:
@@ -72,6 +81,8 @@ def _text(comparison: Comparison, systems: Sequence[System], form: str) -> str:
     from colmodern.evaluation import tables
 
     if form == "json":
+        import json
+
         return json.dumps(comparison.as_json(), indent=2, ensure_ascii=False) + "\n"
     if form == "html":
         from colmodern.pipeline.write_comparison import comparison_page
@@ -86,17 +97,9 @@ def _text(comparison: Comparison, systems: Sequence[System], form: str) -> str:
 
 
 def _print(comparison: Comparison) -> None:
-    from rich.console import Console
-    from rich.text import Text
-
     from colmodern.cli.tables import show
     from colmodern.evaluation.comparison_view import all_tables
 
-    console = Console()
-    for table in all_tables(comparison):
-        if table.rows:
-            show(console, table)
-        else:
-            console.print(Text(f"{table.note}\n", style="dim"))
+    show(*all_tables(comparison))
     for note in comparison.notes:
-        console.print(Text(note))
+        terminal.put(f"# {note}" if terminal.is_piped() else note)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from colmodern.cli import terminal
 from colmodern.cli.options import encoder_config, encoder_options
 from colmodern.cli.overflow import overflow
 
@@ -68,8 +69,8 @@ def command(
         )
         if reused:
             progress.note("already encoded: nothing to do")
-    click.echo(
+    terminal.put(
         f"{store.n_docs:,} documents, {store.n_tokens:,} tokens of {store.dim} dimensions, "
         f"{store.n_bytes / 1e6:,.1f} MB, {overflow(store.manifest['facts'])}"
     )
-    click.echo(store.folder)
+    terminal.put(store.folder)

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from colmodern.cli import terminal
+from colmodern.cli.options import json_option
 
+if TYPE_CHECKING:
     from colmodern.config.models import EvalConfig
     from colmodern.config.shipped import Kind
     from colmodern.evaluation.suite_table import SuiteTable
+    from colmodern.evaluation.tables import Table
 
 INCOMPLETE = 3  # exit status: the work ended, but not all of it is well
 
@@ -20,7 +22,8 @@ INCOMPLETE = 3  # exit status: the work ended, but not all of it is well
 @click.command("eval")
 @click.argument("arguments", nargs=-1, required=True, metavar="CONFIG... [KEY=VALUE]...")
 @click.option("--only", multiple=True, metavar="PATTERN", help="Sets to run, as 'beir/cqa*'.")
-def command(arguments: tuple[str, ...], only: tuple[str, ...]) -> int:
+@json_option
+def command(arguments: tuple[str, ...], only: tuple[str, ...], as_json: bool) -> int:
     """Run the evaluations that CONFIG defines and write their run folders.
 
     CONFIG is a file, a folder of files, or a recipe's name, as demo or nanobeir (`colmodern recipes`
@@ -34,8 +37,8 @@ def command(arguments: tuple[str, ...], only: tuple[str, ...]) -> int:
 
     paths, overrides = paths_and_overrides(arguments, "eval")
     if only or is_suite(paths):
-        return _run_suite(paths, overrides, only)
-    _run_one(load_eval_config(paths[0], overrides))
+        return _run_suite(paths, overrides, only, as_json=as_json)
+    _run_one(load_eval_config(paths[0], overrides), as_json=as_json)
     return 0
 
 
@@ -53,69 +56,76 @@ def paths_and_overrides(arguments: tuple[str, ...], kind: Kind) -> tuple[list[Pa
     return [find_config(path, kind) for path in paths], overrides
 
 
-def _run_one(settings: EvalConfig) -> None:
-    from rich.console import Console
-
+def _run_one(settings: EvalConfig, *, as_json: bool) -> None:
     from colmodern.cli.progress import TerminalProgress
-    from colmodern.cli.tables import figures
+    from colmodern.cli.tables import figures, show
+    from colmodern.pipeline.artifacts import read_run_file
     from colmodern.pipeline.evaluate import run_eval
     from colmodern.pipeline.write_report import headline
 
     with TerminalProgress() as progress:
         result = run_eval(settings, progress=progress)
-    Console().print(
-        figures(f"{settings.name} on {Path(settings.dataset.name).name}", headline(result))
-    )
-    click.echo(result.folder)
+    if as_json:
+        metrics = read_run_file(result.folder, "metrics.json")
+        terminal.put_json({"run": str(result.folder), **metrics})
+        return
+    show(figures(f"{settings.name} on {Path(settings.dataset.name).name}", headline(result)))
+    terminal.put(result.folder)
 
 
-def _run_suite(paths: list[Path], overrides: list[str], only: tuple[str, ...]) -> int:
-    from rich.console import Console
-
+def _run_suite(
+    paths: list[Path], overrides: list[str], only: tuple[str, ...], *, as_json: bool
+) -> int:
     from colmodern.cli.progress import TerminalProgress
+    from colmodern.cli.tables import show
     from colmodern.config.suite import load_suite
     from colmodern.evaluation.suite_table import tabulate
-    from colmodern.pipeline.suite import cells, run_suite, write_outcomes
+    from colmodern.pipeline.suite import (
+        cells,
+        describe_failures,
+        outcomes_as_json,
+        run_suite,
+        write_outcomes,
+    )
 
     members = load_suite(paths, overrides, only=only)
     with TerminalProgress() as progress:
         outcomes = run_suite(members, progress=progress)
-    Console().print(_table(tabulate(cells(outcomes))))
     first = paths[0].resolve()
     name = "suite" if len(paths) > 1 else first.name if first.is_dir() else first.stem
     results = Path(members[0].config.output) / f"{name}.suite.json"
     write_outcomes(results, outcomes)
-    failed = [outcome for outcome in outcomes if outcome.error is not None]
-    for outcome in failed:
-        click.echo(
-            f"failed: {outcome.member.column} on {outcome.member.row}: {outcome.error}", err=True
+    if as_json:
+        terminal.put_json({"results": str(results), "runs": outcomes_as_json(outcomes)})
+    else:
+        show(_table(tabulate(cells(outcomes))))
+    failures = describe_failures(outcomes)
+    for message in failures:
+        terminal.say(f"failed: {message}")
+    n_failed = sum(outcome.error is not None for outcome in outcomes)
+    if n_failed:
+        terminal.say(
+            f"{n_failed} of {len(outcomes)} evaluations failed; the same command runs them again "
+            "and keeps the others"
         )
-    if failed:
-        click.echo(
-            f"{len(failed)} of {len(outcomes)} evaluations failed; the same command runs them again "
-            "and keeps the others",
-            err=True,
-        )
-    click.echo(results)
-    return INCOMPLETE if failed else 0
+    if not as_json:
+        terminal.put(results)
+    return INCOMPLETE if n_failed else 0
 
 
 def _table(suite: SuiteTable) -> Table:
-    from rich.table import Column, Table
-    from rich.text import Text
+    from colmodern.cli.tables import table
 
     measures = {line.measure for line in suite.lines}
-    headers = [Column(Text(column), justify="right") for column in suite.columns]
-    table = Table(Column(measures.pop() if len(measures) == 1 else "data set"), *headers)
-    several = len({line.measure for line in suite.lines}) > 1
+    several = len(measures) > 1
+    rows = []
     for line in suite.lines:
         label = line.label + (f" (mean of {line.n_parts})" if line.n_parts else "")
         label += f" {line.measure}" if several else ""
-        table.add_row(Text(label), *map(_value, line.values))
+        rows.append([label, *map(_value, line.values)])
     if len(suite.lines) > 1:
-        table.add_section()
-        table.add_row(f"average of {len(suite.lines)}", *map(_value, suite.average), style="bold")
-    return table
+        rows.append([f"average of {len(suite.lines)}", *map(_value, suite.average)])
+    return table("", ["data set" if several else measures.pop(), *suite.columns], rows)
 
 
 def _value(value: float | None) -> str:

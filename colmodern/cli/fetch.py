@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from colmodern.cli import terminal
 
+if TYPE_CHECKING:
     from colmodern.datasets.registry import NamedSet
+    from colmodern.evaluation.tables import Table
 
 
 @click.command("fetch")
@@ -31,15 +32,15 @@ def command(names: tuple[str, ...], split: str | None, source: Path | None, agai
     "longembed"). Without one, the sets that there are. One that fails does not stop the others.
     """
     from huggingface_hub.utils.logging import set_verbosity
-    from rich.console import Console
 
     from colmodern.cli.progress import TerminalProgress
+    from colmodern.cli.tables import show
     from colmodern.datasets.fetch import fetch
     from colmodern.datasets.registry import named_sets, sets_under
     from colmodern.errors import DataError
 
     if not names:
-        Console().print(_overview(list(named_sets().values())))
+        show(_overview(list(named_sets().values())), prose=(1, 2, 3, 4))
         return
     # the hub tells of every attempt; the error at the end says it once
     set_verbosity(logging.ERROR)
@@ -61,7 +62,7 @@ def command(names: tuple[str, ...], split: str | None, source: Path | None, agai
                 failed.append(found.name)
                 progress.note(f"error: {error}")
                 continue
-        click.echo(folder)
+        terminal.put(folder)
     if failed:
         raise DataError(f"{len(failed)} of {len(wanted)} sets were not fetched: {' '.join(failed)}")
 
@@ -73,15 +74,13 @@ def _copy_of(found: NamedSet, source: Path | None) -> Path | None:
 
 
 def _overview(sets: list[NamedSet]) -> Table:
-    from rich.table import Column, Table
-
+    from colmodern.cli.tables import table
     from colmodern.datasets.fetch import set_folder
 
-    name = Column("data set", no_wrap=True, min_width=max(len(one.name) for one in sets))
-    table = Table(name, "splits", "repository", "licence", "fetched")
+    rows = []
     for one in sets:
         there = [split for split in one.splits if set_folder(one, split).is_dir()]
-        table.add_row(
-            one.name, ", ".join(one.splits), one.repo, one.license or "see there", ", ".join(there)
-        )
-    return table
+        splits, licence = ", ".join(one.splits), one.license or "see there"
+        rows.append([one.name, splits, one.repo, licence, ", ".join(there)])
+    header = ["data set", "splits", "repository", "licence", "fetched"]
+    return table("", header, rows, words=(0, 1, 2, 3, 4))

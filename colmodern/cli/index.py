@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from colmodern.cli import index_view
+from colmodern.cli import index_view, terminal
 
 if TYPE_CHECKING:
     from colmodern.index.plaid.index import PlaidIndex
@@ -116,9 +116,9 @@ def delete(index: Path, doc_ids: tuple[str, ...], from_file: Path | None) -> Non
         raise click.UsageError("give either the ids to delete or --from-file FILE")
     ids = list(doc_ids)
     if from_file is not None:
-        ids = [line for line in read_text(from_file, DataError).splitlines() if line]
+        ids = [line for line in read_text(from_file, DataError).split("\n") if line]
     opened = PlaidIndex.load(index)
-    click.echo(f"{opened.delete(ids):,} deleted")
+    terminal.put(f"{opened.delete(ids):,} deleted")
     _say(opened, index)
 
 
@@ -144,7 +144,7 @@ def check(index: Path) -> None:
 
     with TerminalProgress() as progress:
         PlaidIndex.check(index, progress=progress)
-    click.echo("nothing is wrong")
+    terminal.put("nothing is wrong")
     _say(PlaidIndex.load(index), index)
 
 
@@ -162,8 +162,8 @@ def _put(index: Path, embeddings: Path, *, replace: bool) -> None:
 
 def _say(opened: PlaidIndex, index: Path) -> None:
     info = opened.info()
-    click.echo(
+    terminal.put(
         f"{info['documents']:,} documents, {info['tokens']:,} tokens of {info['dim']} dimensions, "
         f"{info['bytes']['total'] / 1e6:,.1f} MB, {info['bytes_per_token']['total']:,.1f} bytes/token"
     )
-    click.echo(index)
+    terminal.put(index)

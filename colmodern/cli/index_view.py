@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-if TYPE_CHECKING:
-    from rich.table import Column, Table
+from colmodern.cli import terminal
+from colmodern.cli.options import json_option
 
+if TYPE_CHECKING:
+    from colmodern.evaluation.tables import Table
     from colmodern.index.plaid.explain import Explanation
 
 _FOLDER = click.Path(path_type=Path)
@@ -18,27 +19,26 @@ _FOLDER = click.Path(path_type=Path)
 
 @click.command("info")
 @click.argument("index", type=_FOLDER)
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@json_option
 def info(index: Path, as_json: bool) -> None:
     """Counts, settings and sizes of INDEX."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from colmodern.cli.tables import figures
+    from colmodern.cli.tables import figures, show, table
     from colmodern.evaluation.report import Figure
     from colmodern.index.plaid.index import PlaidIndex
 
     found = PlaidIndex.load(index).info()
     if as_json:
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        terminal.put_json(found)
         return
     counts = [Figure(name, f"{value:,}") for name, value in found.items() if isinstance(value, int)]
     settings = [Figure(name, str(value)) for name, value in found["settings"].items()]
     encoder = Figure("encoder", (found["fingerprint"] or "unknown")[:12])
-    parts = Table("part", _number("bytes"), _number("a token"))
-    for name, size in found["bytes"].items():
-        parts.add_row(name, f"{size:,}", f"{found['bytes_per_token'][name]:,.2f}")
-    Console().print(figures(str(index), [*counts, *settings, encoder]), parts)
+    parts = [
+        [name, f"{size:,}", f"{found['bytes_per_token'][name]:,.2f}"]
+        for name, size in found["bytes"].items()
+    ]
+    sizes = table("", ["part", "bytes", "a token"], parts)
+    show(figures(str(index), [*counts, *settings, encoder]), sizes)
 
 
 @click.command("explain")
@@ -49,6 +49,7 @@ def info(index: Path, as_json: bool) -> None:
 @click.option("-k", default=10, show_default=True, help="Documents that the search is for.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code that the checkpoint has.")
+@json_option
 def explain(
     index: Path,
     embeddings: Path,
@@ -57,13 +58,13 @@ def explain(
     k: int,
     device: str,
     trust_remote_code: bool,
+    as_json: bool,
 ) -> None:
     """Say where a search of INDEX for QUERY keeps or loses the document DOC_ID.
 
     EMBEDDINGS, a run folder or embeddings, says which encoder to use.
     """
-    from rich.console import Console
-
+    from colmodern.cli.tables import show
     from colmodern.pipeline.artifacts import open_index, store_of
     from colmodern.pipeline.load_encoder import encoder_of_store
 
@@ -71,30 +72,41 @@ def explain(
     opened = open_index(index, store)
     encoder = encoder_of_store(store, device=device, trust_remote_code=trust_remote_code)
     found = opened.explain(encoder.encode_queries([query])[0], doc_id, k)
-    Console().print(_stages(found), _alignment(found))
-    click.echo(f"{doc_id}: {found.reason}")
+    if as_json:
+        terminal.put_json(_as_json(doc_id, found))
+        return
+    show(_stages(found), _alignment(found))
+    terminal.put(f"{doc_id}: {found.reason}")
 
 
 def _stages(found: Explanation) -> Table:
-    from rich.table import Table
+    from colmodern.cli.tables import table
 
-    table = Table("stage", *map(_number, ("documents", "rank", "score")))
+    rows = []
     for name, n_seen, rank, score in found.stages:
         place = ("-", "-") if rank is None or score is None else (f"{rank:,}", f"{score:,.2f}")
-        table.add_row(name, f"{n_seen:,}", *place)
-    return table
+        rows.append([name, f"{n_seen:,}", *place])
+    return table("", ["stage", "documents", "rank", "score"], rows)
 
 
 def _alignment(found: Explanation) -> Table:
-    from rich.table import Table
+    from colmodern.cli.tables import table
 
-    table = Table(*map(_number, ("query token", "document token", "similarity")))
-    for query_token, doc_token, similarity in found.alignment:
-        table.add_row(str(query_token), str(doc_token), f"{similarity:.4f}")
-    return table
+    rows = [
+        [str(query_token), str(doc_token), f"{similarity:.4f}"]
+        for query_token, doc_token, similarity in found.alignment
+    ]
+    return table("", ["query token", "document token", "similarity"], rows, words=())
 
 
-def _number(header: str) -> Column:
-    from rich.table import Column
-
-    return Column(header, justify="right")
+def _as_json(doc_id: str, found: Explanation) -> dict[str, Any]:
+    stages = [
+        {"stage": name, "documents": n_seen, "rank": rank, "score": score}
+        for name, n_seen, rank, score in found.stages
+    ]
+    alignment = [
+        {"query_token": query_token, "document_token": doc_token, "similarity": similarity}
+        for query_token, doc_token, similarity in found.alignment
+    ]
+    about = {"doc_id": doc_id, "reason": found.reason}
+    return {**about, "stages": stages, "alignment": alignment}

@@ -7,13 +7,17 @@ from typing import Any
 
 import click
 
+from colmodern.cli import terminal
+from colmodern.cli.options import json_option
+
 
 @click.command("info")
 @click.argument("what", required=False)
 @click.option(
     "--verify", is_flag=True, help="Compare every file of embeddings or an index with its checksum."
 )
-def command(what: str | None, verify: bool) -> None:
+@json_option
+def command(what: str | None, verify: bool, as_json: bool) -> None:
     """Describe WHAT: a run or training folder, a folder of embeddings, an index or a model.
 
     Without it, this machine.
@@ -22,7 +26,11 @@ def command(what: str | None, verify: bool) -> None:
 
     from colmodern.pipeline.describe import describe
 
-    click.echo(yaml.safe_dump(_plain(describe(what, verify=verify)), sort_keys=False).rstrip())
+    facts = _plain(describe(what, verify=verify))
+    if as_json:
+        terminal.put_json(facts)
+    else:
+        terminal.put(yaml.safe_dump(facts, sort_keys=False, allow_unicode=True).rstrip())
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

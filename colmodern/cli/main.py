@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import logging
+import io
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
 import click
 
+from colmodern.cli import terminal
 from colmodern.errors import ColmodernError
 
 # command -> its module, which has a click command of the same name, and its help in one line
@@ -40,6 +42,9 @@ _COMMANDS = {
         "Describe this machine, a model, embeddings, an index or a run.",
     ),
 }
+_READER_GONE = 141  # as a shell says of a program that SIGPIPE ended
+# commands that keep what they finished and go on with it
+_RESUMED = ("eval", "reproduce", "fetch", "sweep", "encode", "train", "mine")
 
 
 class _LazyGroup(click.Group):
@@ -77,31 +82,79 @@ def cli(debug: bool) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 a fault of ours, 2 the caller can mend it.
 
-    With 3 the work ended and not all of it is well; with 130, as shells expect, it was interrupted.
+    With 3 the work ended and not all of it is well; with 130, as shells expect, it was interrupted;
+    with 141 whatever read the output ended first.
     """
     given = sys.argv[1:] if arguments is None else arguments
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    terminal.prepare_streams()
+    terminal.prepare_logging()
+    status = _run(given)
+    try:
+        terminal.flush()
+    except OSError as error:
+        status = _output_failed(error)
+        terminal.give_up_output()
+    sys.exit(status)
+
+
+def _run(given: list[str]) -> int:
+    """Exit status of a command; messages are printed."""
     try:
         status: Any = cli.main(given, standalone_mode=False)
-    except click.exceptions.Abort:
-        _say("interrupted; finished parts are kept: run the same command again to go on")
-        sys.exit(130)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        terminal.say(f"interrupted; {_how_to_go_on(given)}")
+        return 130
     except click.ClickException as error:
-        error.show()
-        sys.exit(2)
+        message = io.StringIO()
+        error.show(file=message)
+        terminal.say(message.getvalue().rstrip("\n"))
+        return 2
     except ColmodernError as error:
         if "--debug" in given:
             raise
-        _say(f"error: {error}")
-        sys.exit(2)
+        terminal.say(f"error: {error}")
+        return 2
+    except SystemExit as ended:
+        # click ends so where the reader of its output has gone
+        return _READER_GONE if terminal.is_reader_gone() else _status(ended.code)
     except Exception as error:
-        if "--debug" in given:
-            raise
-        _say(f"internal error: {type(error).__name__}: {error}")
-        _say("this is a fault of colmodern; run again with --debug and report the traceback")
-        sys.exit(1)
-    sys.exit(status if isinstance(status, int) else 0)
+        return _other(error, is_debugging="--debug" in given)
+    return _status(status)
 
 
-def _say(message: str) -> None:
-    click.echo(message, err=True)
+def _other(error: Exception, *, is_debugging: bool) -> int:
+    """Say what the machine lacks, or that the fault is ours."""
+    if isinstance(error, BrokenPipeError) and terminal.is_reader_gone():
+        return _READER_GONE
+    if is_debugging:
+        raise error
+    from colmodern.pipeline.machine_faults import explain_fault
+
+    if reason := explain_fault(error):
+        terminal.say(f"error: {reason}")
+        return 2
+    terminal.say(f"internal error: {type(error).__name__}: {error}")
+    terminal.say("this is a fault of colmodern; run again with --debug and report the traceback")
+    return 1
+
+
+def _output_failed(error: OSError) -> int:
+    """Exit status where stdout or stderr take nothing more; a reader that ended is no error."""
+    if terminal.is_reader_gone():
+        return _READER_GONE
+    with suppress(OSError):
+        terminal.say(f"error: the output cannot be written: {error.strerror or error}")
+    return 2
+
+
+def _how_to_go_on(given: list[str]) -> str:
+    words = [word for word in given if not word.startswith("-")]
+    if words[:2] == ["index", "build"] or words[:1] in [[name] for name in _RESUMED]:
+        return "finished parts are kept: run the same command again to go on"
+    if words[:1] == ["index"]:
+        return "the index is as before, or the change is complete: colmodern index info says which"
+    return "nothing is left half-written: run the same command again to start over"
+
+
+def _status(status: object) -> int:
+    return status if isinstance(status, int) else 0

@@ -13,6 +13,13 @@ if TYPE_CHECKING:
 Decorated = Callable[..., Any]
 
 
+def json_option(function: Decorated) -> Decorated:
+    """Whether results are printed as JSON, passed on as ``as_json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(
+        function
+    )
+
+
 def encoder_options(function: Decorated) -> Decorated:
     """Which model and how it runs; further settings as key=value."""
     options = [

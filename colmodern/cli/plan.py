@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
+from colmodern.cli import terminal
 from colmodern.cli.eval import INCOMPLETE, paths_and_overrides
+from colmodern.cli.options import json_option
 
 
 @click.command("plan")
@@ -15,7 +15,7 @@ from colmodern.cli.eval import INCOMPLETE, paths_and_overrides
 @click.option("--sample", default=1000, show_default=True, help="Documents to count tokens in.")
 @click.option("--seed", default=0, show_default=True, help="Of that sample.")
 @click.option("--no-timing", is_flag=True, help="Do not encode, build and search a little.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def command(
     arguments: tuple[str, ...],
     only: tuple[str, ...],
@@ -31,8 +31,6 @@ def command(
     With max_ram=8G, or in the config, it says whether that is enough and which settings fit; the
     exit status is 3 where something does not fit.
     """
-    from rich.console import Console
-
     from colmodern.cli.progress import TerminalProgress
     from colmodern.cli.tables import show
     from colmodern.config.suite import load_suite
@@ -57,14 +55,12 @@ def command(
                 make_plan(prepared, size=sample, seed=seed, timed=not no_timing, progress=progress)
             )
     if as_json:
-        click.echo(json.dumps([plan.as_json() for plan in plans], indent=2, ensure_ascii=False))
+        terminal.put_json([plan.as_json() for plan in plans])
     else:
         one = len(plans) == 1
         tables = [view.counts_table(plans[0]), view.stages_table(plans[0])] if one else []
-        console = Console()
-        for table in tables or [view.suite_table(plans)]:
-            show(console, table)
+        show(*(tables or [view.suite_table(plans)]))
     told = [text for plan in plans if (text := view.verdict(plan))]
     for text in told:
-        click.echo(text, err=True)
+        terminal.say(text)
     return INCOMPLETE if told else 0

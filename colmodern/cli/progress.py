@@ -17,6 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from colmodern.cli.terminal import visible
+
 _LINE_EVERY = 10.0  # seconds between lines where there is no terminal
 
 
@@ -27,10 +29,10 @@ class TerminalProgress:
         self._console = Console(stderr=True)
         self._bars = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description:<17}"),
+            TextColumn("{task.description:<17}", markup=False),
             BarColumn(bar_width=28),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
+            TextColumn("{task.fields[rate]}", markup=False),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
@@ -56,11 +58,11 @@ class TerminalProgress:
 
     def start(self, task: str, total: int, *, unit: str, done: int = 0) -> None:
         """Show a new bar."""
-        self._name, self._unit, self._total = task, unit, total
+        self._name, self._unit, self._total = visible(task), visible(unit), total
         self._done = self._before = done
         self._start = self._last_line = time.monotonic()
         # a total of 0 is one that nobody knows
-        self._task = self._bars.add_task(task, total=total or None, completed=done, rate="")
+        self._task = self._bars.add_task(self._name, total=total or None, completed=done, rate="")
 
     def advance(self, n: int) -> None:
         """Move the bar."""
@@ -84,11 +86,17 @@ class TerminalProgress:
 
     def note(self, message: str) -> None:
         """Print a line above the bars."""
-        self._console.print(
-            message, style="dim", highlight=False, markup=False, emoji=False, soft_wrap=True
-        )
+        self._print(message, style="dim")
 
     def _line(self, message: str) -> None:
+        self._print(f"{self._name}: {message}")
+
+    def _print(self, message: str, *, style: str | None = None) -> None:
         self._console.print(
-            f"{self._name}: {message}", highlight=False, markup=False, emoji=False, soft_wrap=True
+            visible(message, lines=True),
+            style=style,
+            highlight=False,
+            markup=False,
+            emoji=False,
+            soft_wrap=True,
         )

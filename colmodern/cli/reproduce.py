@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from colmodern.cli import terminal
 from colmodern.cli.eval import INCOMPLETE
+from colmodern.cli.options import json_option
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
+    from colmodern.evaluation.tables import Table
     from colmodern.pipeline.reproduce import Verdict
 
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Folder of suites; default: configs/eval here, or the recipes that come along.",
 )
-def command(target: str, overrides: tuple[str, ...], configs: Path | None) -> int:
+@json_option
+def command(target: str, overrides: tuple[str, ...], configs: Path | None, as_json: bool) -> int:
     """Compare a published score with the one that its recipe gives here.
 
     SET is a set ("modernbert-base/scifact"), a set of parts ("modernbert-base/cqadupstack") or a
@@ -31,56 +33,70 @@ def command(target: str, overrides: tuple[str, ...], configs: Path | None) -> in
     that has the score, and what differs between its recipe and this run. The exit status is 3 when
     a score is outside the tolerance.
     """
-    from rich.console import Console
-
     from colmodern.cli.progress import TerminalProgress
+    from colmodern.cli.tables import show
     from colmodern.pipeline.reproduce import config_folder, find_target, reproduce
+    from colmodern.pipeline.suite import describe_failures
 
     found = find_target(target, config_folder(configs), overrides)
     with TerminalProgress() as progress:
         verdicts, outcomes = reproduce(found, progress=progress)
-    console = Console()
-    for verdict in verdicts:
-        console.print(_score(verdict), _differences(verdict))
-        for fact in verdict.published.not_stated:
-            click.echo(f"not stated by the source: {fact}")
-        click.echo()
-    for outcome in outcomes:
-        if outcome.error is not None:
-            click.echo(f"failed: {outcome.member.row}: {outcome.error}", err=True)
-    for outcome in outcomes:
-        click.echo(outcome.folder)
+    if as_json:
+        terminal.put_json(list(map(_as_json, verdicts)))
+    for verdict in () if as_json else verdicts:
+        show(_score(verdict), *_differences(verdict), prose=())
+        remarks = [f"not stated by the source: {fact}" for fact in verdict.published.not_stated]
+        for remark in remarks if verdict.differences else ["no stated setting differs", *remarks]:
+            terminal.put(f"# {remark}" if terminal.is_piped() else remark)
+        terminal.put()
+    for message in describe_failures(outcomes):
+        terminal.say(f"failed: {message}")
+    for outcome in () if as_json else outcomes:
+        terminal.put(outcome.folder)
     return 0 if all(verdict.is_within for verdict in verdicts) else INCOMPLETE
 
 
 def _score(verdict: Verdict) -> Table:
-    from rich.table import Column, Table
-    from rich.text import Text
+    from colmodern.cli.tables import table
 
-    headers = [verdict.measure, "expected", "obtained", "difference", "tolerance", ""]
-    columns = [Column(Text(header), justify="right") for header in headers]
-    columns[0].justify = "left"
-    table = Table(*columns, title=Text(verdict.published.source), title_justify="left")
+    header = [verdict.measure, "expected", "obtained", "difference", "tolerance", "verdict"]
     obtained, difference = verdict.obtained, verdict.difference
-    table.add_row(
-        Text(verdict.key),
+    row = [
+        verdict.key,
         f"{verdict.expected:.4f}",
         "-" if obtained is None else f"{obtained:.4f}",
         "-" if difference is None else f"{difference:+.4f}",
         f"{verdict.published.tolerance:.4f}",
-        Text("within" if verdict.is_within else "outside"),
-    )
-    return table
+        "within" if verdict.is_within else "outside",
+    ]
+    return table(verdict.published.source, header, [row])
 
 
-def _differences(verdict: Verdict) -> Table | str:
-    from rich.table import Table
-    from rich.text import Text
+def _differences(verdict: Verdict) -> list[Table]:
+    from colmodern.cli.tables import table
 
-    if not verdict.differences:
-        return "no stated setting differs"
-    table = Table("setting", "published recipe", "here", "sets")
-    for setting, theirs, here, rows in verdict.differences:
-        sets = rows[0] if len(rows) == 1 else f"{len(rows)} sets"
-        table.add_row(*map(Text, (setting, str(theirs), str(here), sets)))
-    return table
+    rows = [
+        [setting, str(theirs), str(here), rows[0] if len(rows) == 1 else f"{len(rows)} sets"]
+        for setting, theirs, here, rows in verdict.differences
+    ]
+    header = ["setting", "published recipe", "here", "sets"]
+    return [table("", header, rows, words=(0, 1, 2, 3))] if rows else []
+
+
+def _as_json(verdict: Verdict) -> dict[str, Any]:
+    differences = [
+        {"setting": setting, "published": theirs, "here": here, "sets": list(rows)}
+        for setting, theirs, here, rows in verdict.differences
+    ]
+    return {
+        "source": verdict.published.source,
+        "key": verdict.key,
+        "measure": verdict.measure,
+        "expected": verdict.expected,
+        "obtained": verdict.obtained,
+        "difference": verdict.difference,
+        "tolerance": verdict.published.tolerance,
+        "is_within": verdict.is_within,
+        "differences": differences,
+        "not_stated": list(verdict.published.not_stated),
+    }

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from colmodern.cli.options import encoder_config, encoder_options
+from colmodern.cli import terminal
+from colmodern.cli.options import encoder_config, encoder_options, json_option
 from colmodern.cli.overflow import overflow
 
 
@@ -19,6 +20,7 @@ from colmodern.cli.overflow import overflow
 @click.option("-k", default=None, type=int, help="Candidates to rerank of each query; default all.")
 @click.option("--split", help="Judgments; default: the set's usual ones, else test.")
 @encoder_options
+@json_option
 def command(
     dataset: str,
     run_path: Path,
@@ -30,15 +32,14 @@ def command(
     device: str,
     dtype: str,
     settings: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Reorder the candidates of a TREC run by exact MaxSim with the texts of DATASET.
 
     Prints the measures before and after, where there are judgments, then the path of the new run.
     """
-    from rich.console import Console
-    from rich.table import Table
-
     from colmodern.cli.progress import TerminalProgress
+    from colmodern.cli.tables import show, table
     from colmodern.datasets.load import load_corpus, load_judgments, load_queries
     from colmodern.evaluation.measures import evaluate
     from colmodern.evaluation.trec import read_run, write_run
@@ -57,12 +58,15 @@ def command(
     ranker = Reranker(encoder_from_config(config))
     with TerminalProgress() as progress:
         reranked = rerank_run(ranker, corpus, queries, run, k, progress=progress)
-    click.echo(f"documents: {overflow(ranker.facts)}", err=True)
+    terminal.say(f"documents: {overflow(ranker.facts)}")
     write_run(output, reranked, tag="colmodern-rerank")
+    before, after = (
+        (evaluate(r, judgments).mean for r in (run, reranked)) if judgments else ({}, {})
+    )
+    if as_json:
+        terminal.put_json({"run": str(output), "before": before, "after": after})
+        return
     if judgments:
-        before, after = (evaluate(r, judgments).mean for r in (run, reranked))
-        table = Table("measure", "before", "after")
-        for measure, value in before.items():
-            table.add_row(measure, f"{value:.4f}", f"{after[measure]:.4f}")
-        Console().print(table)
-    click.echo(output)
+        rows = [[name, f"{value:.4f}", f"{after[name]:.4f}"] for name, value in before.items()]
+        show(table("", ["measure", "before", "after"], rows))
+    terminal.put(output)

@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
+from colmodern.cli import terminal
+from colmodern.cli.options import json_option
 from colmodern.types import Precision
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from colmodern.index.plaid.index import PlaidIndex
+    from colmodern.types import ScoredDoc
 
 _DEVICE = "--index-device"
 
@@ -42,6 +47,7 @@ _DEVICE = "--index-device"
 )
 @click.option("--device-memory", help="Bytes that may stay on a card, as 20G.")
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code that the checkpoint has.")
+@json_option
 def command(
     folder: Path,
     query: str | None,
@@ -54,16 +60,13 @@ def command(
     index_device: str,
     device_memory: str | None,
     trust_remote_code: bool,
+    as_json: bool,
 ) -> None:
     """Search FOLDER, a run folder or a folder that `colmodern encode` wrote.
 
     A run is searched as it was evaluated: with its index, where it has one, else with its
     precision. Either for one QUERY, printing a table, or for all of --queries, writing a TREC run.
     """
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     from colmodern.cli.progress import TerminalProgress
     from colmodern.datasets.judgments import read_queries
     from colmodern.errors import InputError
@@ -113,12 +116,28 @@ def command(
     if output is not None:
         kind = "exact" if chosen is None else "plaid"
         write_run(output, dict(zip(texts, results, strict=True)), tag=f"colmodern-{kind}")
-        click.echo(output)
+        terminal.put_json({"run": str(output)}) if as_json else terminal.put(output)
         return
-    shown = snippets(folder, {result.doc_id for result in results[0]})
-    table = Table("rank", "score", "document", *(["text"] if shown else []))
-    for rank, (doc_id, score) in enumerate(results[0], start=1):
-        # Text: what a person wrote in brackets is no markup
-        cells = [Text(doc_id), *([Text(shown[doc_id])] if shown else [])]
-        table.add_row(str(rank), f"{score:.4f}", *cells)
-    Console().print(table)
+    _print(results[0], snippets(folder, {result.doc_id for result in results[0]}), as_json)
+
+
+def _print(results: Sequence[ScoredDoc], texts: Mapping[str, str], as_json: bool) -> None:
+    """Print the best first; texts: doc_id -> its beginning, empty where no text is at hand."""
+    from colmodern.cli.tables import show, table
+
+    ranked = list(enumerate(results, start=1))
+    if as_json:
+        terminal.put_json(
+            [
+                {"rank": rank, "doc_id": doc_id, "score": float(score)}
+                | ({"text": texts[doc_id]} if texts else {})
+                for rank, (doc_id, score) in ranked
+            ]
+        )
+        return
+    rows = [
+        [str(rank), f"{score:.4f}", doc_id, *([texts[doc_id]] if texts else [])]
+        for rank, (doc_id, score) in ranked
+    ]
+    header = ["rank", "score", "document", *(["text"] if texts else [])]
+    show(table("", header, rows, words=(2, 3)), prose=(3,) if texts else ())

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from colmodern.cli import terminal
 from colmodern.cli.eval import INCOMPLETE, paths_and_overrides
+from colmodern.cli.options import json_option
 
 if TYPE_CHECKING:
     from colmodern.evaluation.sweep import Sweep
@@ -17,7 +19,8 @@ _MOST_ROWS = 24  # of a terminal
 @click.command("sweep")
 @click.argument("arguments", nargs=-1, required=True, metavar="CONFIG... [KEY=VALUE]...")
 @click.option("--only", multiple=True, metavar="PATTERN", help="Sets to run, as 'beir/cqa*'.")
-def command(arguments: tuple[str, ...], only: tuple[str, ...]) -> int:
+@json_option
+def command(arguments: tuple[str, ...], only: tuple[str, ...], as_json: bool) -> int:
     """Measure every combination of settings that CONFIG lists under sweep.
 
     CONFIG is a file, a folder of files, or a recipe's name, as plaid (`colmodern recipes` lists them).
@@ -29,13 +32,14 @@ def command(arguments: tuple[str, ...], only: tuple[str, ...]) -> int:
     from colmodern.cli.progress import TerminalProgress
     from colmodern.config.sweep import load_sweeps
     from colmodern.errors import ColmodernError
+    from colmodern.pipeline.artifacts import read_run_file
     from colmodern.pipeline.load_encoder import LoadedEncoders
     from colmodern.pipeline.sweep.sweep import check_sweeps, run_sweep
 
     paths, overrides = paths_and_overrides(arguments, "sweep")
     sweeps, encoders = load_sweeps(paths, overrides, only=only), LoadedEncoders()
     check_sweeps(sweeps, encoders)
-    failed = []
+    failed, results = [], []
     for config in sweeps:
         try:
             with TerminalProgress() as progress:
@@ -45,17 +49,19 @@ def command(arguments: tuple[str, ...], only: tuple[str, ...]) -> int:
                 raise
             failed.append(f"failed: {config.name}: {error}")
             continue
+        if as_json:
+            results.append({"sweep": str(folder), **read_run_file(folder, "sweep.json")})
+            continue
         _print(sweep)
-        click.echo(folder)
-    for told in failed:
-        click.echo(told, err=True)
+        terminal.put(folder)
+    if as_json:
+        terminal.put_json(results)
+    for message in failed:
+        terminal.say(message)
     return INCOMPLETE if failed else 0
 
 
 def _print(sweep: Sweep) -> None:
-    from rich.console import Console
-    from rich.text import Text
-
     from colmodern.cli.tables import show
     from colmodern.evaluation.sweep import (
         best_table,
@@ -65,11 +71,9 @@ def _print(sweep: Sweep) -> None:
         points_table,
     )
 
-    console = Console()
     is_short = len(sweep.points) <= _MOST_ROWS
     points = points_table(sweep) if is_short else best_table(sweep)
-    for table in (essentials(sweep, points), lengths_table(sweep)):
-        if table.rows:
-            show(console, table)
+    show(*(one for one in (essentials(sweep, points), lengths_table(sweep)) if one.rows))
     left = "" if is_short else f"All {len(sweep.points)} points are in sweep.csv. "
-    console.print(Text(f"{sweep.name}, {sweep.description}. {left}{fixed_settings(sweep)}"))
+    about = f"{sweep.name}, {sweep.description}. {left}{fixed_settings(sweep)}"
+    terminal.put(f"# {about}" if terminal.is_piped() else about)

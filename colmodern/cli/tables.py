@@ -1,55 +1,179 @@
-"""Tables for the terminal."""
+"""Tables: drawn on a terminal so that nothing is cut, lines of tab-separated cells elsewhere."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
+from rich.cells import cell_len
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from colmodern.cli import terminal
 from colmodern.evaluation.report import Figure
+from colmodern.evaluation.tables import Cell, plain
 from colmodern.evaluation.tables import Table as Evaluated
-from colmodern.evaluation.tables import plain
+
+_LEAST_PROSE = 24  # columns of a terminal that a text needs beside others
+_LEAST_NAME = 12
 
 
-def figures(title: str, rows: Sequence[Figure]) -> Table:
+def figures(title: str, rows: Sequence[Figure]) -> Evaluated:
     """Figures, one a line; with those of exact search beside them where there are any."""
     is_compared = any(row.exact is not None for row in rows)
-    table = Table(title=Text(title), title_justify="left", show_header=is_compared)
-    table.add_column(style="bold")
-    table.add_column("index" if is_compared else "", justify="right")
     if is_compared:
-        table.add_column("exact", justify="right")
-    for label, value, exact in rows:
-        table.add_row(Text(label), Text(value), *([Text(exact or "")] if is_compared else []))
-    return table
+        cells = [(label, value, exact or "") for label, value, exact in rows]
+        return table(title, ("", "index", "exact"), cells)
+    return table(title, ("", ""), [(label, value) for label, value, _ in rows])
 
 
-def show(console: Console, table: Evaluated) -> None:
-    """Print a table of results whole: bold is only what a test says is better.
+def table(
+    title: str,
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    words: Sequence[int] = (0,),
+    note: str = "",
+) -> Evaluated:
+    """A table of plain cells; ``words`` are its columns that hold no numbers."""
+    cells = [[Cell(text) for text in row] for row in rows]
+    n_leading = next(i for i in range(len(header) + 1) if i not in words)
+    return Evaluated(title, header, cells, n_words=n_leading, words=words, note=note)
 
-    Where a terminal is too narrow, numbers go on in the next line, and none is cut off; where there
-    is no terminal, lines are as long as they have to be.
+
+def show(*tables: Evaluated, prose: Sequence[int] = (), console: Console | None = None) -> None:
+    """Print tables whole on stdout.
+
+    On a terminal they are drawn, and where it is too narrow texts are folded, then columns go on in
+    a further table that names its rows again; no name and no number is cut. Elsewhere a line is a
+    row, its cells are separated by tabs, and titles and notes begin with "# ".
+
+    Args:
+        *tables: with "" as every name in the header of one that needs none.
+        prose: columns of running text, which matter least where there is little room.
+        console: where to print; default: stdout.
     """
-    whole = _drawn(table, wraps=False)
-    width = console.measure(whole, options=console.options.update(max_width=10_000)).maximum
-    if not console.is_terminal:
-        console.width = max(console.width, width)
-    console.print(whole if width <= console.width else _drawn(table, wraps=True))
-    console.print(Text(f"{table.note}\n", style="dim"))
+    out = console or Console()
+    for number, one in enumerate(tables):
+        if out.is_terminal:
+            _draw(out, one, prose)
+        else:
+            terminal.put("\n".join(([""] if number else []) + _lines(one)))
 
 
-def _drawn(table: Evaluated, *, wraps: bool) -> Table:
-    drawn = Table(title=Text(table.title), title_justify="left", header_style="")
-    for position, name in enumerate(table.header):
-        is_number = table.is_number(position)
+def _lines(table: Evaluated) -> list[str]:
+    lines = [f"# {terminal.visible(table.title)}"] if table.title else []
+    if any(table.header):
+        lines.append("\t".join(map(terminal.visible, table.header)))
+    lines += ["\t".join(terminal.visible(plain(cell)) for cell in row) for row in table.rows]
+    return [*lines, f"# {terminal.visible(table.note)}"] if table.note else lines
+
+
+def _draw(out: Console, table: Evaluated, prose: Sequence[int]) -> None:
+    columns = range(len(table.header))
+    whole = [_widest(out, table, column) for column in columns]
+    least = [_least(out, table, column, prose) for column in columns]
+    if _total(whole) <= out.width:
+        out.print(_drawn(out, table, columns, whole))
+    elif _total(least) <= out.width:
+        out.print(_drawn(out, table, columns, _spread(least, whole, out.width, prose)))
+    elif prose:
+        _stack(out, table, whole, prose)
+    else:
+        for chosen, widths in _parts(table, least, out.width):
+            out.print(_drawn(out, table, chosen, widths))
+    if table.note:
+        out.print(Text(f"{_encodable(out, table.note)}\n", style="dim"))
+
+
+def _drawn(out: Console, table: Evaluated, columns: Sequence[int], widths: Sequence[int]) -> Table:
+    title = Text(_encodable(out, table.title)) if table.title else None
+    has_header = any(table.header)
+    drawn = Table(title=title, title_justify="left", header_style="", show_header=has_header)
+    for column, width in zip(columns, widths, strict=True):
         drawn.add_column(
-            Text(name),
-            justify="right" if is_number else "left",
-            no_wrap=is_number and not wraps,
+            Text(_encodable(out, table.header[column])),
+            justify="right" if table.is_number(column) else "left",
+            width=width,
             overflow="fold",
         )
     for row in table.rows:
-        drawn.add_row(*(Text(plain(cell), style="bold" if cell.is_better else "") for cell in row))
+        drawn.add_row(*(_text(out, row[column]) for column in columns))
     return drawn
+
+
+def _parts(table: Evaluated, least: Sequence[int], width: int) -> list[tuple[list[int], list[int]]]:
+    """Columns, and their widths, of the tables that one is divided into; the names are in each."""
+    names = list(range(table.n_words))
+    others = list(range(table.n_words, len(least)))
+    room = width - 1 - 3 * len(names) - max((least[i] + 3 for i in others), default=0)
+    shares = {i: min(least[i], max(_LEAST_NAME, room // max(1, len(names)))) for i in names}
+    parts: list[tuple[list[int], list[int]]] = []
+    for column in others:
+        before = parts[-1] if parts else ([], [])
+        if not parts or _total([*before[1], least[column]]) > width:
+            parts.append((list(names), [shares[i] for i in names]))
+        parts[-1][0].append(column)
+        parts[-1][1].append(least[column])
+    return parts or [(names, [shares[i] for i in names])]
+
+
+def _stack(out: Console, table: Evaluated, widths: Sequence[int], prose: Sequence[int]) -> None:
+    """A line a row, and its texts below it: where they do not fit beside names and numbers."""
+    columns = [i for i in range(len(table.header)) if i not in prose]
+    if table.title:
+        out.print(Text(_encodable(out, table.title), style="italic"))
+    for number, row in enumerate([[Cell(name) for name in table.header], *table.rows]):
+        cells = [_encodable(out, plain(row[i])) for i in columns]
+        padded = (
+            " " * (widths[i] - cell_len(cell)) + cell
+            if table.is_number(i)
+            else cell + " " * (widths[i] - cell_len(cell))
+            for i, cell in zip(columns, cells, strict=True)
+        )
+        out.print(Text("  ".join(padded).rstrip()), soft_wrap=True)
+        texts = [_encodable(out, plain(row[i])) for i in prose if number]
+        if text := " · ".join(filter(None, texts)):
+            out.print(Padding(Text(_encodable(out, text), style="dim"), (0, 0, 0, 4)))
+
+
+def _spread(
+    least: Sequence[int], whole: Sequence[int], width: int, prose: Sequence[int]
+) -> list[int]:
+    """Widths between the least and the whole that fill a terminal; texts are given room last."""
+    widths, left = list(least), width - _total(least)
+    for column in sorted(range(len(least)), key=lambda i: i in prose):
+        more = min(left, whole[column] - widths[column])
+        widths[column] += more
+        left -= more
+    return widths
+
+
+def _widest(out: Console, table: Evaluated, column: int) -> int:
+    cells = [plain(row[column]) for row in table.rows]
+    texts = [table.header[column], *cells]
+    return max(1, *(cell_len(_encodable(out, text)) for text in texts))
+
+
+def _least(out: Console, table: Evaluated, column: int, prose: Sequence[int]) -> int:
+    """Columns of the terminal below which something of it would have to be cut or folded."""
+    if column in prose:
+        return min(_LEAST_PROSE, _widest(out, table, column))
+    words = re.split(r"\s+", table.header[column])
+    cells = [plain(row[column]) for row in table.rows]
+    return max(1, *(cell_len(_encodable(out, text)) for text in (*words, *cells)))
+
+
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + 3 * len(widths) + 1  # lines, and a space on either side
+
+
+def _text(out: Console, cell: Cell) -> Text:
+    return Text(_encodable(out, plain(cell)), style="bold" if cell.is_better else "")
+
+
+def _encodable(out: Console, text: str) -> str:
+    """Text that the terminal can show, so that its width is known before it is written."""
+    return terminal.visible(text).encode(out.encoding, "backslashreplace").decode(out.encoding)

@@ -285,7 +285,7 @@ def test_help_lists_every_command_without_loading_one() -> None:
     )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     *page, loaded = done.stdout.splitlines()
-    assert loaded == "['colmodern.cli.main']"
+    assert loaded == "['colmodern.cli.main', 'colmodern.cli.terminal']"
     for command in ("eval", "encode", "search", "index", "rerank", "info"):
         assert any(line.strip().startswith(command) for line in page)
 

@@ -13,7 +13,7 @@ def test_one_evaluation_is_two_tables(run, eval_config) -> None:
 def test_many_are_a_row_each(run, eval_config) -> None:
     status, out, _ = run("plan", eval_config(), eval_config("other"), "--no-timing")
     assert status == 0
-    assert [line.split()[1] for line in out.splitlines() if "MB" in line] == [
+    assert [line.split("\t")[0] for line in out.splitlines() if "MB\t" in line] == [
         "small",
         "other",
         "all",

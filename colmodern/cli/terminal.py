@@ -1,0 +1,124 @@
+"""What a person sees of any text: nothing that a terminal would act upon, on streams that take it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import re
+import select
+import sys
+from typing import Any, TextIO
+
+import click
+
+# C0 and C1 controls, marks that turn the direction of text, line separators, halves of surrogates
+_UNSAFE = r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
+_IN_LINE = re.compile(f"[{_UNSAFE}]")
+_IN_TEXT = re.compile(rf"(?![\n\t])[{_UNSAFE}]")
+_SHORT = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
+
+
+def visible(text: object, *, lines: bool = False) -> str:
+    r"""Show control characters, as ``\x1b``, in the place of sending them to a terminal.
+
+    Args:
+        text: anything that is printed; paths and errors too.
+        lines: whether the text may have several lines and tabs, as a message has; a cell may not.
+
+    Returns:
+        The text without controls, direction marks and halves of surrogates.
+    """
+    return (_IN_TEXT if lines else _IN_LINE).sub(_escape, str(text))
+
+
+def say(message: object) -> None:
+    """Print a message for a person on stderr."""
+    click.echo(visible(message, lines=True), err=True)
+
+
+def put(line: object = "") -> None:
+    """Print a line of results on stdout."""
+    click.echo(visible(line, lines=True))
+
+
+def put_json(value: Any) -> None:
+    """Print JSON on stdout; what a terminal would act upon is escaped, as JSON has it."""
+    text = json.dumps(value, indent=2, ensure_ascii=not _is_unicode(sys.stdout))
+    click.echo(_IN_TEXT.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+
+
+def is_piped() -> bool:
+    """Whether stdout goes to a program or a file: then a line is a row or a remark ("# ")."""
+    from rich.console import Console
+
+    return not Console().is_terminal
+
+
+def prepare_streams() -> None:
+    """Make stdout and stderr take any character, and keep their numbers from files where closed."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:  # else the next file that is opened would get what libraries print
+            with contextlib.suppress(OSError):
+                os.open(os.devnull, os.O_RDWR)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def prepare_logging() -> None:
+    """Show warnings on stderr, as all messages for a person."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter("%(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
+def flush() -> None:
+    """Write what is buffered; raises OSError where nobody or nothing takes it."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+
+
+def is_reader_gone() -> bool:
+    """Whether what reads stdout or stderr, as ``head``, has ended."""
+    return any(_is_broken(stream) for stream in (sys.stdout, sys.stderr) if stream is not None)
+
+
+def give_up_output() -> None:
+    """Send what is still buffered nowhere, so that the end of the process says nothing of it."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record), lines=True)
+
+
+def _escape(found: re.Match[str]) -> str:
+    number = ord(found[0])
+    return _SHORT.get(found[0]) or (f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}")
+
+
+def _is_unicode(stream: TextIO | None) -> bool:
+    name = (getattr(stream, "encoding", None) or "ascii").lower()
+    return name.replace("-", "").replace("_", "").startswith("utf")
+
+
+def _is_broken(stream: TextIO) -> bool:
+    if not hasattr(select, "poll"):
+        return True  # Windows: nothing else breaks a pipe there
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError):
+        return False
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))

@@ -1,0 +1,130 @@
+"""Faults of the machine, not of the input and not of colmodern: what is missing, and what to do."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+
+from colmodern.errors import ColmodernError, MissingExtraError
+
+_NO_MEMORY = re.compile(
+    r"can't allocate memory|cannot allocate memory|not enough memory|out of memory|bad_alloc|"
+    r"failed to map segment|unable to allocate|insufficient memory",
+    re.IGNORECASE,
+)
+_NO_THREAD = re.compile(r"can't start new thread|resource temporarily unavailable", re.IGNORECASE)
+_NO_SHARED_MEMORY = re.compile(
+    r"shared memory|sem_open|SemLock|_posixshmem|/dev/shm", re.IGNORECASE
+)
+_NO_NUMBA_CACHE = re.compile(r"cannot cache function|no locator available", re.IGNORECASE)
+_MEMORY = (
+    "out of memory; finished parts are kept: free memory, raise the limit (ulimit -v, the "
+    "container's), or lower max_ram, encoder.max_memory or --max-ram"
+)
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_WORDS = {
+    **dict.fromkeys(
+        (errno.EMFILE, errno.ENFILE),
+        "too many open files in this process or machine; raise the limit (ulimit -n) or close some",
+    ),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "no permission; ask for it, or choose another"),
+    errno.EROFS: "the file system can only be read; choose another folder",
+    errno.ENAMETOOLONG: "the name is too long for the file system; choose a shorter one",
+    errno.ELOOP: "its links lead in a circle; mend them",
+    errno.ENOTDIR: "a part of the path is a file; choose another",
+    errno.EISDIR: "it is a folder; give a file",
+    errno.EIO: "the disk or file system fails (input/output error); look at the system's log",
+    errno.ESTALE: "the network file system lost the file; run again",
+    errno.ENODEV: "the file system cannot do that; choose another folder",
+    errno.EXDEV: "it is on another file system; choose a folder on the same one",
+}
+
+
+def explain_fault(error: BaseException) -> str | None:
+    """One line on what the machine lacks and how to mend it.
+
+    Args:
+        error: what ended the work, of any class that is not colmodern's own.
+
+    Returns:
+        The line; None where the error is no fault of the machine.
+    """
+    text = f"{error}"
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return _MEMORY
+    if not isinstance(error, (OSError, RuntimeError, ImportError, SystemError)):
+        return None
+    if getattr(error, "errno", None) == errno.ENOMEM or _NO_MEMORY.search(text):
+        return _MEMORY
+    if getattr(error, "errno", None) == errno.EAGAIN or _NO_THREAD.search(text):
+        return (
+            "no further process or thread can be started; raise the limit (ulimit -u, the "
+            "container's pids), or use fewer: OMP_NUM_THREADS=1"
+        )
+    if _NO_SHARED_MEMORY.search(text) or getattr(error, "errno", None) == errno.ENOSYS:
+        return (
+            "this machine has no shared memory or semaphores for several processes (/dev/shm is "
+            "missing, full or not allowed); mount it, or leave encoder.devices and --devices out"
+        )
+    if _NO_NUMBA_CACHE.search(text):
+        return (
+            "compiled kernels cannot be kept: no folder for them can be written; set "
+            "COLMODERN_CACHE to one that can"
+        )
+    if "usable temporary directory" in text:
+        return (
+            "no folder for temporary files can be written; free space in /tmp or set TMPDIR to "
+            "another"
+        )
+    return _of_system_call(error) if isinstance(error, OSError) else None
+
+
+def is_of_environment(error: BaseException) -> bool:
+    """Whether an error stops other evaluations of a suite just as well: no disk, hub or package."""
+    return any(
+        isinstance(cause, (MissingExtraError, ConnectionError))
+        or getattr(cause, "errno", None) in _FULL
+        or type(cause).__name__ in _HUB_AWAY
+        for cause in _causes(error)
+    )
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error comes of a full disk or quota."""
+    return any(getattr(cause, "errno", None) in _FULL for cause in _causes(error))
+
+
+# of huggingface_hub, requests and httpx, which need not be loaded to be known
+_HUB_AWAY = {
+    "LocalEntryNotFoundError",
+    "OfflineModeIsEnabled",
+    "ConnectError",
+    "ConnectTimeout",
+    "ProxyError",
+}
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what it was raised from."""
+    cause: BaseException | None = error
+    for _ in range(20):  # a chain may be a circle
+        if cause is None:
+            return
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def _of_system_call(error: OSError) -> str | None:
+    if isinstance(error, ColmodernError) or error.errno is None:
+        return None
+    name = f"{error.filename}: " if error.filename is not None else ""
+    if error.errno in _FULL:
+        where = error.filename or "the output, to stdout, a file or a temporary file (TMPDIR)"
+        return f"disk full while writing {where}; free some space, then run again"
+    if words := _WORDS.get(error.errno):
+        return f"{name}{words}"
+    if error.errno == errno.ENOENT and error.filename is not None:
+        return f"{name}no such file or folder; check the path"
+    return f"{name}{error.strerror or os.strerror(error.errno)}" if name else None
