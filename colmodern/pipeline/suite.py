@@ -10,12 +10,13 @@ from typing import Any
 
 from colmodern.config.load import dump
 from colmodern.config.suite import Member
-from colmodern.errors import ColmodernError, StorageError
+from colmodern.errors import CheckpointError, ColmodernError, StorageError
 from colmodern.evaluation.suite_table import Cell
 from colmodern.files import read_json_object, read_text, write_json
 from colmodern.pipeline.evaluate import Prepared, prepare, run_prepared
 from colmodern.pipeline.load_data import fetch_commands
 from colmodern.pipeline.load_encoder import LoadedEncoders
+from colmodern.pipeline.machine_faults import explain_fault, is_disk_full, is_of_environment
 from colmodern.pipeline.run_folder import CONFIG, ENVIRONMENT, is_run
 from colmodern.progress import Progress, Silent
 
@@ -46,13 +47,45 @@ def run_suite(members: Sequence[Member], *, progress: Progress | None = None) ->
     """
     progress = progress or Silent()
     encoders = LoadedEncoders()
-    if missing := fetch_commands([member.config.dataset for member in members]):
-        progress.note(f"data sets that are not on this machine will fail: {' && '.join(missing)}")
-    outcomes = []
+    waiting = [member for member in members if fetch_commands([member.config.dataset])]
+    if waiting:
+        commands = " && ".join(fetch_commands([member.config.dataset for member in waiting]))
+        progress.note(
+            f"data sets of {len(waiting)} of {len(members)} evaluations are not on this machine; "
+            f"fetch them first: {commands}"
+        )
+    outcomes: list[Outcome] = []
+    reasons = _Reasons()
     for number, member in enumerate(members, start=1):
         progress.note(f"{number} of {len(members)}: {member.column} on {member.row}")
-        outcomes.append(_run_member(member, encoders, progress))
+        outcomes.append(_run_member(member, encoders, progress, reasons))
     return outcomes
+
+
+class _Reasons:
+    """Why evaluations of a suite cannot succeed, so that none is tried again for the same reason."""
+
+    def __init__(self) -> None:
+        self._everything: str | None = None
+        self._models: dict[str, str] = {}
+
+    def of(self, member: Member) -> str | None:
+        """The reason that is known before a member is begun."""
+        return self._everything or self._models.get(_model_of(member))
+
+    def add(self, member: Member, error: Exception, message: str) -> bool:
+        """Keep the reason where it holds for others too; whether it does."""
+        if is_disk_full(error):
+            self._everything = message
+        elif isinstance(error, CheckpointError):
+            self._models[_model_of(member)] = message
+        return is_of_environment(error) or self.of(member) is not None
+
+
+def _model_of(member: Member) -> str:
+    """What decides which checkpoint is loaded, and how."""
+    config = member.config.encoder
+    return config.model_copy(update=dict.fromkeys(config.settings())).model_dump_json()
 
 
 def cells(outcomes: Sequence[Outcome]) -> list[Cell]:
@@ -68,25 +101,56 @@ def cells(outcomes: Sequence[Outcome]) -> list[Cell]:
     ]
 
 
+def describe_failures(outcomes: Sequence[Outcome]) -> list[str]:
+    """One message for each fault, with the evaluations that it stopped.
+
+    Data sets that are not on this machine are one fault, whatever their number; ``run_suite`` has
+    said at the beginning how to fetch them.
+    """
+    stopped: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        if outcome.error is not None:
+            is_missing = fetch_commands([outcome.member.config.dataset])
+            reason = "no data sets, as said at the beginning" if is_missing else outcome.error
+            stopped.setdefault(reason, []).append(outcome)
+    return [f"{_names(found)}: {error}" for error, found in stopped.items()]
+
+
+def _names(outcomes: Sequence[Outcome]) -> str:
+    first = f"{outcomes[0].member.column} on {outcomes[0].member.row}"
+    if len(outcomes) == 1:
+        return first
+    return f"{len(outcomes)} evaluations, {first} the first"
+
+
+def outcomes_as_json(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """What every evaluation came to, as plain values."""
+    return [
+        {
+            "row": outcome.member.row,
+            "column": outcome.member.column,
+            "run": str(outcome.folder),
+            "measures": outcome.measures,
+            "error": outcome.error,
+        }
+        for outcome in outcomes
+    ]
+
+
 def write_outcomes(path: Path, outcomes: Sequence[Outcome]) -> None:
     """Write what every evaluation came to as JSON, all or nothing."""
-    write_json(
-        path,
-        [
-            {
-                "row": outcome.member.row,
-                "column": outcome.member.column,
-                "run": str(outcome.folder),
-                "measures": outcome.measures,
-                "error": outcome.error,
-            }
-            for outcome in outcomes
-        ],
-    )
+    write_json(path, outcomes_as_json(outcomes))
 
 
-def _run_member(member: Member, encoders: LoadedEncoders, progress: Progress) -> Outcome:
+def _run_member(
+    member: Member, encoders: LoadedEncoders, progress: Progress, reasons: _Reasons
+) -> Outcome:
     folder = Path(member.config.output) / member.config.name
+    if commands := fetch_commands([member.config.dataset]):
+        missing = f"{member.config.dataset.name} is not on this machine; fetch it: {commands[0]}"
+        return Outcome(member, folder, error=missing)
+    if reason := reasons.of(member):
+        return Outcome(member, folder, error=reason)
     try:
         prepared = prepare(member.config, encoders, progress=progress)
         earlier = _finished(prepared)
@@ -95,9 +159,13 @@ def _run_member(member: Member, encoders: LoadedEncoders, progress: Progress) ->
             return Outcome(member, folder, earlier, reused=True)
         result = run_prepared(prepared, progress=progress)
     except ColmodernError as error:
-        progress.note(f"error: {error}")
+        if not reasons.add(member, error, str(error)):
+            progress.note(f"error: {error}")
         return Outcome(member, folder, error=str(error))
     except Exception as error:  # one set must not cost the night's others, whatever it ran into
+        if reason := explain_fault(error):
+            reasons.add(member, error, reason)
+            return Outcome(member, folder, error=reason)
         logger.exception("%s on %s failed", member.column, member.row)
         return Outcome(member, folder, error=f"{type(error).__name__}: {error}")
     return Outcome(member, folder, result.evaluation.mean)

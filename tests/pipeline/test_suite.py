@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,13 @@ from colmodern.config.suite import Member, load_suite
 from colmodern.encoder.encoder import Encoder
 from colmodern.evaluation.suite_table import tabulate
 from colmodern.evaluation.trec import read_qrels
-from colmodern.pipeline.suite import Outcome, cells, run_suite, write_outcomes
+from colmodern.pipeline.suite import (
+    Outcome,
+    cells,
+    describe_failures,
+    run_suite,
+    write_outcomes,
+)
 from colmodern.progress import Silent
 
 
@@ -134,6 +141,35 @@ def test_missing_data_is_said_first_and_a_missing_model_looked_for_once(
     assert all(outcome.error for outcome in outcomes)
     assert outcomes[0].error == outcomes[1].error
     assert "colmodern fetch beir/nq" in str(outcomes[2].error)
+
+
+def test_a_fault_of_the_environment_is_one_message_with_what_it_stopped(
+    suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("COLMODERN_CACHE", str(tmp_path / "cache"))
+    path, notes = suite(), Notes()
+    path.write_text(path.read_text() + "  beir/nq:\n  beir/fiqa:\n")
+    outcomes = run_suite(load_suite([path], ["encoder.model=./nowhere"]), progress=notes)
+    model, data = describe_failures(outcomes)
+    assert model.startswith("2 evaluations, tiny on small the first: no folder ./nowhere")
+    assert data.startswith("2 evaluations, tiny on beir/nq the first: no data sets")
+    said = [note for note in notes.said if "nowhere" in note or "fetch" in note]
+    assert len(said) == 1
+    assert "2 of 4 evaluations" in said[0]
+
+
+def test_a_full_disk_ends_the_work_of_a_suite(suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def full(*arguments: object, **options: object) -> None:
+        tried.append(1)
+        raise OSError(errno.ENOSPC, "No space left on device", "runs/x")
+
+    monkeypatch.setattr(Encoder, "encode_tokens", full)
+    outcomes = run(suite())
+    assert len(tried) == 1
+    [message] = describe_failures(outcomes)
+    assert message.startswith("2 evaluations, tiny on small the first: disk full")
 
 
 def test_an_interruption_ends_the_whole_and_the_rest_is_done_later(suite) -> None:
