@@ -1,6 +1,8 @@
 """Reading with an error that says what to do; writing all or nothing.
 
-A reader sees the old content of a file or folder or the new, never a half.
+A reader sees the old content of a file or folder or the new, never a half. What was written is on
+disk when the call returns, its name too (see disk.py). Temporary files and folders are always made
+anew: a link in their place is removed, never followed.
 """
 
 from __future__ import annotations
@@ -14,10 +16,21 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from colmodern.disk import (
+    create,
+    make_folder,
+    remove,
+    rename,
+    sync,
+    sync_file,
+    sync_tree,
+    synced_later,
+    without_following,
+)
 from colmodern.errors import ColmodernError, ResourceError, StorageError
 from colmodern.reading import read_text as read_text  # bounded; also called through this module
 
@@ -36,6 +49,7 @@ _UNWRITABLE = {
     errno.EEXIST,
     errno.ENOENT,
     errno.ENAMETOOLONG,
+    errno.ENXIO,
 }
 
 
@@ -66,34 +80,41 @@ def parse_json(path: Path, error: type[ColmodernError], *, cure: str) -> Any:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; rename it into place if the block succeeds.
+    """Give a new, empty temporary file beside ``path``; rename it into place on success.
 
     Raises StorageError when the disk is full or the folder cannot be written; then the
     temporary file is removed and ``path`` is what it was.
     """
     temporary = temporary_beside(path)
     with naming_write_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
+        remove(temporary)
+        create(temporary)
         try:
-            yield temporary
-            os.replace(temporary, path)
+            with synced_later(temporary):
+                yield temporary
+            sync_file(temporary)
+            rename(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def staging(folder: Path) -> Iterator[Path]:
-    """Give an empty temporary folder beside ``folder``; rename it into place on success.
+    """Give a new, empty temporary folder beside ``folder``; rename it into place on success.
 
     ``folder`` must not exist. Raises StorageError as ``replacing`` does.
     """
     temporary = temporary_beside(folder)
     with naming_write_errors(folder):
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
+        make_folder(folder.parent)
+        remove(temporary)
+        temporary.mkdir()
         try:
-            yield temporary
-            os.replace(temporary, folder)
+            with synced_later(temporary):
+                yield temporary
+            sync_tree(temporary)
+            rename(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -110,12 +131,12 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_bytes(path: Path, *parts: bytes | memoryview) -> None:
-    """Write the parts one after another and wait until they are on disk."""
-    with path.open("wb") as stream:
+    """Write the parts one after another and wait until they are on disk; follows no link."""
+    with open(path, "wb", opener=without_following) as stream:
         for part in parts:
             stream.write(part)
         stream.flush()
-        os.fsync(stream.fileno())
+        sync(stream.fileno(), path)
 
 
 def sha256_of_file(path: Path, *, on_piece: Callable[[], None] | None = None) -> str:
@@ -178,10 +199,8 @@ def remove_leftovers(folder: Path, *, is_locked: bool = False) -> None:
             continue
         is_ours = match["name"].endswith(f".{platform.node()}")
         if is_locked or (is_ours and not _is_running(int(match["pid"]))):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+            with suppress(OSError):  # what stays now, the next writer removes
+                remove(path)
 
 
 def read_error(path: Path, error: Exception, *, cure: str) -> ColmodernError:
@@ -229,6 +248,16 @@ def naming_write_errors(path: Path) -> Iterator[None]:
             raise StorageError(
                 f"{path} appeared while it was being made: another run writes the same; "
                 "wait for it to end, then run again"
+            ) from error
+        if error.errno == errno.ELOOP:
+            raise StorageError(
+                f"cannot write {error.filename or path}: it is a link, and links are not written "
+                "through; remove it, or choose another output"
+            ) from error
+        if error.errno in _OUT_OF_FILES:
+            raise ResourceError(
+                f"cannot write {path}: too many open files in this process or machine; raise the "
+                "limit (ulimit -n) or close some, then run again"
             ) from error
         if error.errno in _UNWRITABLE:
             raise StorageError(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from colmodern.disk import sync, without_following
 from colmodern.errors import StorageError
 from colmodern.files import naming_write_errors
 from colmodern.ragged.arrays import header_of
@@ -46,7 +47,9 @@ class ArrayWriter:
         header = header_of(self.dtype, (n_rows, *row_shape))
         with naming_write_errors(path):
             # unbuffered: what an append could not write is not tried again by close
-            self._stream = path.open("wb" if resume_at is None else "r+b", buffering=0)
+            mode = "wb" if resume_at is None else "r+b"
+            opener = without_following
+            self._stream = open(path, mode, buffering=0, opener=opener)  # noqa: SIM115 (close)
             try:
                 if resume_at is None:
                     self._write(header)
@@ -57,7 +60,8 @@ class ArrayWriter:
                 raise
 
     def append(self, rows: npt.NDArray[Any]) -> None:
-        """Write more rows, of the file's dtype; they are on disk after ``sync`` or ``close``.
+        """Write more rows, of the file's dtype; they are on disk after ``sync`` or ``close``, in a
+        ``staging`` folder when that is finished.
 
         rows: (n, ...) with rows of ``row_shape``
 
@@ -74,7 +78,7 @@ class ArrayWriter:
     def sync(self) -> None:
         """Wait until all rows so far are on disk, so that a later writer can resume there."""
         with naming_write_errors(self.path):
-            os.fsync(self._stream.fileno())
+            sync(self._stream.fileno(), self.path)
 
     def close(self) -> None:
         """Finish the file; raises StorageError when rows are missing."""

@@ -1,0 +1,172 @@
+"""What the disk has: files and folders made without following links, and waited for.
+
+A call that waits for the disk returns when a power cut can no longer undo what it did. A file needs
+that for its content, the folder for the file's name.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import BinaryIO
+
+from colmodern.errors import StorageError
+
+_NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF}
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # opening a pipe would wait for its other end
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | _NO_WAIT
+_BINARY = getattr(os, "O_BINARY", 0)
+
+_is_durable: ContextVar[bool] = ContextVar("_is_durable", default=True)
+_staged: set[Path] = set()  # files and folders that are synced whole before they get their name
+
+
+def create(path: Path) -> None:
+    """Make an empty file where there is nothing, not even a link; OSError when there is."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o666))
+
+
+def without_following(path: str, flags: int) -> int:
+    """An ``opener`` for a file to be written: a link or a pipe in its place is an OSError."""
+    return os.open(path, flags | _NO_FOLLOW, 0o666)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """A file opened to be read; ValueError for a pipe, a device or a folder, which may have no end."""
+    descriptor = os.open(path, os.O_RDONLY | _NO_WAIT | _BINARY)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ValueError(f"{path.name} is not a regular file")
+    return os.fdopen(descriptor, "rb", buffering=0)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a folder with what is in it, or a link but not what it points to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def rename(old: Path, new: Path) -> None:
+    """Put a file or folder in its place and wait until its name is on disk.
+
+    Raises OSError when it is not in its place, StorageError when it is and the disk then failed.
+    """
+    # opened first: what is renamed must not fail for want of a descriptor
+    descriptor = _open_folder(new.parent)
+    try:
+        os.replace(old, new)
+        try:
+            _sync_names(descriptor)
+        except OSError as error:
+            raise StorageError(
+                f"{new} was written, but the disk failed before it was safe ({error.strerror}): "
+                "a power cut may undo it; look after the disk"
+            ) from error
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they are missing; their names are on disk then."""
+    missing = []
+    while not os.path.isdir(folder):
+        missing.append(folder)
+        folder = folder.parent
+    for path in reversed(missing):
+        path.mkdir(exist_ok=True)
+        sync_folder(path.parent)
+
+
+@contextmanager
+def durability(is_durable: bool) -> Iterator[None]:
+    """Choose whether writes in the block wait for the disk; those that do not are far faster.
+
+    After a power cut, what nobody waited for may be missing, empty or half there.
+    """
+    token = _is_durable.set(is_durable)
+    try:
+        yield
+    finally:
+        _is_durable.reset(token)
+
+
+def sync(descriptor: int, path: Path) -> None:
+    """Wait until the content of an open file is on disk.
+
+    Nothing is waited for when nobody wants durability, or ``path`` lies in a ``staging`` folder
+    or is a ``replacing`` file: these are synced once, at their end.
+    """
+    if _is_durable.get() and not any(part in _staged for part in (path, *path.parents)):
+        os.fsync(descriptor)
+
+
+def sync_file(path: Path) -> None:
+    """Wait until the content of a closed file is on disk, whoever wrote it."""
+    if _is_durable.get():
+        access = os.O_RDWR if sys.platform == "win32" else os.O_RDONLY
+        descriptor = os.open(path, access | _NO_FOLLOW)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on disk, on systems that can."""
+    descriptor = _open_folder(folder)
+    if descriptor is not None:
+        try:
+            _sync_names(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Wait until a folder is on disk with all that is in it; links are passed over."""
+    if not _is_durable.get():
+        return
+    for parent, _, names in os.walk(folder):
+        for path in (Path(parent, name) for name in names):
+            if stat.S_ISREG(path.lstat().st_mode):
+                sync_file(path)
+        sync_folder(Path(parent))
+
+
+@contextmanager
+def synced_later(path: Path) -> Iterator[None]:
+    """Say that the caller syncs a file or folder whole when the block has ended."""
+    _staged.add(path)
+    try:
+        yield
+    finally:
+        _staged.discard(path)
+
+
+def _open_folder(folder: Path) -> int | None:
+    """A descriptor for ``_sync_names``; None where nobody waits or a folder cannot be synced."""
+    if not _is_durable.get() or sys.platform == "win32":
+        return None
+    try:
+        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:  # a folder that one may write to, but not list
+        return None
+
+
+def _sync_names(descriptor: int | None) -> None:
+    if descriptor is None:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:  # some network file systems
+            raise
