@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 
+from colmodern.disk import without_following
 from colmodern.errors import StorageError
 from colmodern.files import naming_write_errors
 
@@ -18,35 +21,74 @@ if sys.platform == "win32":
 
     def _lock(descriptor: int) -> None:
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+
+    def _unlock(descriptor: int) -> None:
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
 else:
     import fcntl
 
     def _lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
+    def _unlock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
 
 LOCK = ".lock"
 _TAKEN = {errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK, errno.EDEADLK}
 _log = logging.getLogger(__name__)
+
+_held: set[int] = set()  # descriptors of this process's locks
+_forking = Lock()  # so that no descriptor is between being opened and being in _held
+
+
+def _forget_locks() -> None:
+    """In a forked child: locks belong to the parent, and closing does not release them."""
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+    _forking.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_forking.acquire, after_in_parent=_forking.release, after_in_child=_forget_locks
+    )
 
 
 @contextmanager
 def writer_lock(folder: Path) -> Iterator[None]:
     """Be the only writer of an existing folder; the system lets go when the process ends.
 
-    The folder may be renamed meanwhile. Raises StorageError at once when another process or
-    thread is writing it, or the lock file cannot be written.
+    The folder may be renamed meanwhile. A process forked meanwhile has no part in the lock: it
+    neither keeps it nor releases it.
+
+    Raises StorageError at once when another process or thread is writing the folder, or the lock
+    file cannot be written or is a link.
     """
-    path = folder / LOCK
-    with naming_write_errors(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    path, owner = folder / LOCK, os.getpid()
+    with naming_write_errors(path), _forking:
+        descriptor = without_following(str(path), os.O_RDWR | os.O_CREAT)
+        _held.add(descriptor)
     try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise StorageError(f"{path} is not a regular file; remove it, then run again")
         _take(descriptor, folder)
         # between opening and locking, the writer before may have renamed or replaced the folder
         if not path.exists() or not os.path.samestat(os.fstat(descriptor), path.stat()):
             raise StorageError(f"{folder} was replaced by another writer just now; run again")
         yield
     finally:
+        if os.getpid() == owner:  # a child that was forked in the block has closed it
+            _release(descriptor)
+
+
+def _release(descriptor: int) -> None:
+    with _forking:
+        _held.discard(descriptor)
+        # not by closing alone: a child forked by other means than Python's shares the lock
+        with suppress(OSError):
+            _unlock(descriptor)
         os.close(descriptor)
 
 

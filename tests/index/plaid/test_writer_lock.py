@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -67,3 +68,89 @@ def test_a_file_system_without_locks_is_named_and_written(
     with writer_lock.writer_lock(index):
         pass
     assert "cannot be locked" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_a_lock_file_is_not_followed_to_somewhere_else(tmp_path: Path, kind: str) -> None:
+    lock, other = tmp_path / "i" / writer_lock.LOCK, tmp_path / "other"
+    lock.parent.mkdir()
+    make = {"link": lambda: lock.symlink_to(other), "pipe": lambda: os.mkfifo(lock)}
+    make.get(kind, lock.mkdir)()
+    with (
+        pytest.raises(StorageError, match=r"\.lock.*(is a link|Is a dir|not a regular file)"),
+        writer_lock.writer_lock(lock.parent),
+    ):
+        pytest.fail("locked what is not ours")
+    assert not other.exists()
+
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+
+def fork_and_wait() -> tuple[int, int]:
+    """A child that lives until its pipe is closed; (its id, the pipe)."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(writing)
+        os.read(reading, 1)
+        os._exit(0)
+    os.close(reading)
+    return child, writing
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+@pytest.mark.parametrize("knows", [True, False])
+def test_a_process_forked_during_a_change_does_not_keep_the_lock(index: Path, knows: bool) -> None:
+    with writer_lock.writer_lock(index):
+        if not knows:  # as one that C code forks
+            writer_lock._held.clear()
+        child, pipe = fork_and_wait()
+    with writer_lock.writer_lock(index):
+        pass
+    os.close(pipe)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+def test_a_process_forked_during_a_change_does_not_release_the_lock(index: Path) -> None:
+    with writer_lock.writer_lock(index):
+        child = os.fork()
+        if child == 0:  # leaves the block as it was entered, with locks of its own meanwhile
+            other = index.with_name("other")
+            other.mkdir()
+            with writer_lock.writer_lock(other):
+                pass
+            exit_code = 0
+            try:
+                with writer_lock.writer_lock(index):
+                    exit_code = 1
+            except StorageError:
+                pass
+            assert not writer_lock._held
+            os._exit(exit_code)
+        assert os.waitpid(child, 0)[1] == 0
+        with (
+            pytest.raises(StorageError, match="being written"),
+            writer_lock.writer_lock(index),
+        ):
+            pytest.fail("two writers")
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+def test_a_child_that_leaves_the_block_closes_nothing_of_its_own(index: Path) -> None:
+    child = -1
+    with writer_lock.writer_lock(index):
+        child = os.fork()
+        if child == 0:
+            mine = os.open(os.devnull, os.O_RDONLY)  # takes the number that the lock had
+    if child == 0:
+        try:
+            os.fstat(mine)
+        except OSError:
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
