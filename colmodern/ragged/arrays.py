@@ -1,4 +1,4 @@
-""".npy files: written without hiding what the system said, mapped without reading them.
+""".npy files: written without hiding what the system said; large ones are mapped, not read.
 
 Of the format only what we write is read: version 1.0, plain numbers, rows one after another.
 """
@@ -8,15 +8,19 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
+from colmodern.disk import open_regular
 from colmodern.files import write_bytes
+from colmodern.ragged.mapping import map_file
 
+SMALL = 1 << 16  # bytes; up to there a file is read: that costs less memory than mapped pages do
 _LARGEST_HEADER = 4096  # bytes; ours have 128
 _AT_ONCE = 1 << 16  # rows; bounds the memory of a digest
 _HEADER = re.compile(
@@ -47,34 +51,55 @@ def write_array(path: Path, array: npt.NDArray[Any]) -> None:
 
 
 def map_array(path: Path) -> npt.NDArray[Any]:
-    """A read-only view of an .npy file; only its header is read.
+    """A read-only array of an .npy file; of a large file only the header is read.
 
-    Raises OSError when it cannot be opened, ValueError when it is no .npy file of numbers or is
-    shorter or longer than its header says.
+    No descriptor is kept. Raises OSError when the file cannot be opened, ValueError when it is no
+    .npy file of numbers or is shorter or longer than its header says.
     """
-    with path.open("rb") as stream:
-        found = _HEADER.match(stream.read(_LARGEST_HEADER))
-    if found is None or int.from_bytes(found["length"], "little") != len(found["text"]):
-        raise ValueError(f"{path.name} does not begin as an .npy file of numbers")
-    try:
-        dtype = np.dtype(found["dtype"].decode())
-    except TypeError as error:
-        raise ValueError(f"{path.name} has an unknown dtype") from error
-    shape = tuple(int(size) for size in found["shape"].split(b",") if size.strip())
-    return map_bytes(path, dtype, shape, start=found.end())
+    with open_regular(path) as stream:
+        content = _beginning(stream)
+        found = _HEADER.match(content[:_LARGEST_HEADER])
+        if found is None or int.from_bytes(found["length"], "little") != len(found["text"]):
+            raise ValueError(f"{path.name} does not begin as an .npy file of numbers")
+        try:
+            dtype = np.dtype(found["dtype"].decode())
+        except TypeError as error:
+            raise ValueError(f"{path.name} has an unknown dtype") from error
+        shape = tuple(int(size) for size in found["shape"].split(b",") if size.strip())
+        return _view(stream, path, content, dtype, shape, found.end())
 
 
 def map_bytes(
     path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...], *, start: int = 0
 ) -> npt.NDArray[Any]:
-    """A read-only view of the bytes of a file from ``start`` to its end; raises as map_array."""
-    expected = start + math.prod(shape) * np.dtype(dtype).itemsize
-    if (size := path.stat().st_size) != expected:
+    """A read-only array of the bytes of a file from ``start`` to its end; raises as map_array."""
+    with open_regular(path) as stream:
+        return _view(stream, path, _beginning(stream), np.dtype(dtype), shape, start)
+
+
+def _beginning(stream: BinaryIO) -> bytes:
+    """All of a small file, or enough of another for a header."""
+    is_small = os.fstat(stream.fileno()).st_size <= SMALL
+    return stream.read(SMALL if is_small else _LARGEST_HEADER)
+
+
+def _view(
+    stream: BinaryIO,
+    path: Path,
+    content: bytes,
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+    start: int,
+) -> npt.NDArray[Any]:
+    """content: what the file begins with, all of it when it is small."""
+    expected = start + math.prod(shape) * dtype.itemsize
+    if (size := os.fstat(stream.fileno()).st_size) != expected:
         raise ValueError(f"{path.name} has {size} bytes, not {expected}")
     if 0 in shape:  # cannot be mapped
         return np.empty(shape, dtype)
-    # a plain array: every slice of a np.memmap pays for being one
-    return np.memmap(path, dtype, "r", start, shape).view(np.ndarray)
+    if size <= SMALL:
+        return np.frombuffer(content, dtype, offset=start).reshape(shape)
+    return map_file(stream, dtype, shape, start)
 
 
 def sha256_of_array(array: npt.NDArray[Any]) -> str:

@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 from colmodern.files import naming_write_errors
 from colmodern.index.plaid.arrays import ArrayWriter
-from colmodern.index.plaid.source import let_go
 from colmodern.kernels.encoding import count_postings, fill_postings
 from colmodern.progress import Progress
 from colmodern.ragged.arrays import map_array, write_array
+from colmodern.ragged.mapping import let_go
 
 _MOST_DOCS = 1 << 16  # of a block: a document's place in it fits uint16
 _MOST_TOKENS = 1 << 24  # of a block, unless it is one document

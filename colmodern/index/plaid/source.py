@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +11,7 @@ import numpy.typing as npt
 from colmodern.codecs.codec import Sample
 from colmodern.errors import InputError
 from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
+from colmodern.ragged.mapping import let_go
 from colmodern.ragged.store import EmbeddingStore
 
 Embeddings = TokenEmbeddings | EmbeddingStore
@@ -83,18 +82,6 @@ def pieces(embeddings: Embeddings, max_tokens: int) -> Iterator[tuple[int, Token
             let_go(piece.values)
             if piece.token_ids is not None:
                 let_go(piece.token_ids)
-
-
-def let_go(array: npt.NDArray[Any]) -> None:
-    """Take the pages of a mapped file out of this process's memory; they stay on disk.
-
-    Only for files mapped to be read: what was written to a private mapping would be lost.
-    """
-    base: Any = array
-    while base is not None and not isinstance(base, mmap.mmap):
-        base = getattr(base, "base", None)
-    if base is not None and hasattr(mmap, "MADV_DONTNEED"):
-        base.madvise(mmap.MADV_DONTNEED)
 
 
 def is_finite(values: npt.NDArray[np.floating]) -> bool:

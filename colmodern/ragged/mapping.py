@@ -1,0 +1,93 @@
+"""Files mapped into memory without a descriptor, of which a process has few.
+
+Python's mmap keeps a copy of the descriptor for as long as the mapping lives (until Python 3.13 and
+its ``trackfd=False``), and an index has fourteen files a segment.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import sys
+import weakref
+from functools import cache
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+_FAILED = ctypes.c_void_p(-1).value
+
+
+class Mapping:
+    """A whole file, mapped to be read for as long as an array of it lives.
+
+    Raises OSError when the system refuses.
+    """
+
+    def __init__(self, descriptor: int, n_bytes: int) -> None:
+        system = _system()
+        address = system.mmap(None, n_bytes, mmap.PROT_READ, mmap.MAP_SHARED, descriptor, 0)
+        if address in (None, _FAILED):
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+        self._address, self._n_bytes = address, n_bytes
+        # not at exit: other threads may still read then
+        weakref.finalize(self, system.munmap, address, n_bytes).atexit = False
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        """What makes ``np.asarray(self)`` a read-only array of bytes that keeps the mapping alive."""
+        data = (self._address, True)
+        return {"version": 3, "shape": (self._n_bytes,), "typestr": "|u1", "data": data}
+
+    def let_go(self) -> None:
+        """Take the pages out of this process's memory; they stay on disk."""
+        _system().madvise(self._address, self._n_bytes, mmap.MADV_DONTNEED)
+
+
+def map_file(
+    stream: BinaryIO, dtype: npt.DTypeLike, shape: tuple[int, ...], start: int
+) -> npt.NDArray[Any]:
+    """A read-only array of an open file from byte ``start`` to its end, at least one entry.
+
+    The file may be closed, renamed or deleted meanwhile. Raises OSError when it cannot be mapped.
+    """
+    if not _is_supported():
+        # a plain array: every slice of a np.memmap pays for being one
+        return np.memmap(stream, dtype, "r", start, shape).view(np.ndarray)
+    content = np.asarray(Mapping(stream.fileno(), os.fstat(stream.fileno()).st_size))
+    return content[start:].view(dtype).reshape(shape)
+
+
+def let_go(array: npt.NDArray[Any]) -> None:
+    """Take the pages of a mapped file out of this process's memory; they stay on disk.
+
+    Only for files mapped to be read: what was written to a private mapping would be lost.
+    """
+    base: Any = array
+    while base is not None and not isinstance(base, Mapping | mmap.mmap):
+        base = getattr(base, "base", None)
+    if base is None or not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    if isinstance(base, Mapping):
+        base.let_go()
+    else:
+        base.madvise(mmap.MADV_DONTNEED)
+
+
+def _is_supported() -> bool:
+    """Whether addresses and offsets have the 64 bits that the calls below take for granted."""
+    return sys.platform != "win32" and sys.maxsize > 2**32
+
+
+@cache
+def _system() -> ctypes.CDLL:
+    library = ctypes.CDLL(None, use_errno=True)
+    size, address, number = ctypes.c_size_t, ctypes.c_void_p, ctypes.c_int
+    library.mmap.restype = address
+    library.mmap.argtypes = [address, size, number, number, number, ctypes.c_int64]
+    library.munmap.argtypes = [address, size]
+    library.madvise.argtypes = [address, size, number]
+    return library
