@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from colmodern.codecs.centroids import Centroids
 from colmodern.codecs.codec import Codec
 from colmodern.codecs.residuals import Quantizer
 from colmodern.errors import StorageError
-from colmodern.files import naming_write_errors
-from colmodern.ragged.arrays import map_array, write_array
+from colmodern.files import naming_write_errors, read_error
+from colmodern.ragged.arrays import write_array
+from colmodern.ragged.mapped import map_file
 
 _CURE = "build the index again, or bring a copy of it back"
 _DTYPES: dict[str, npt.DTypeLike] = {
@@ -52,21 +54,34 @@ def save_codec(folder: Path, codec: Codec) -> None:
                 write_array(folder / f"{name}.npy", array.astype(_DTYPES[name], copy=False))
 
 
-def load_codec(folder: Path) -> Codec:
-    """Map a codec that save_codec wrote; raises StorageError when parts are missing or misfit."""
+def load_codec(
+    folder: Path, expect_file: Callable[[Path, npt.NDArray[Any]], None] | None = None
+) -> Codec:
+    """Map a codec that save_codec wrote.
+
+    Args:
+        folder: that it was written to.
+        expect_file: called with the path and the values of each part, to compare them with a
+            checksum; None when the files have just been written.
+
+    Raises:
+        StorageError: when parts are missing, are no files of arrays or do not fit each other.
+    """
     parts: dict[str, npt.NDArray[Any]] = {}
     for name, dtype in _DTYPES.items():
         path = folder / f"{name}.npy"
         if name in _EITHER and not path.exists():
             continue
         try:
-            parts[name] = map_array(path)
-        except (OSError, ValueError) as error:
-            raise StorageError(f"{path} cannot be read ({error}); {_CURE}") from error
+            parts[name] = map_file(path)
+        except (OSError, ValueError, MemoryError) as error:
+            raise read_error(path, error, cure=_CURE) from error
         if parts[name].dtype != dtype:
             raise StorageError(
                 f"{path} has dtype {parts[name].dtype}, not {np.dtype(dtype)}; {_CURE}"
             )
+        if expect_file is not None:
+            expect_file(path, parts[name])
     if not _fit(**parts):
         raise StorageError(f"{folder} has parts that do not fit each other; {_CURE}")
     gain_step, doc_gain_step, error_, reach = (float(number) for number in parts["numbers"])
@@ -99,7 +114,7 @@ def _fit(
     coarse: npt.NDArray[Any] | None = None,
 ) -> bool:
     """Whether shapes agree and no number leads out of an array."""
-    dim, n_centroids, n_cells = mean.size, len(centroid_scales), cells.size - 1
+    dim, n_centroids, n_cells = mean.size, centroid_scales.size, cells.size - 1
     by_ids, by_middles = token_cells is not None, coarse is not None
     return bool(
         mean.shape == (dim,)
@@ -125,4 +140,5 @@ def _spans(codebook: npt.NDArray[Any], dim: int) -> bool:
 
 
 def _within(array: npt.NDArray[Any], least: int, end: int) -> bool:
-    return array.ndim == 1 and bool(array.min() >= least and array.max() < end)
+    fits = array.ndim == 1 and array.size > 0
+    return fits and bool(array.min() >= least and array.max() < end)

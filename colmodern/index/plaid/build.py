@@ -26,7 +26,7 @@ from colmodern.index.plaid.build_settings import BuildSettings
 from colmodern.index.plaid.inverted_lists import write_inverted_lists
 from colmodern.index.plaid.manifest import NAME, CodecRecord, Manifest, building_folder, commit
 from colmodern.index.plaid.publish import expect_free, publish, restore
-from colmodern.index.plaid.segment import record_segment, segment_name
+from colmodern.index.plaid.segment import fast_checksums, record_segment, segment_name
 from colmodern.index.plaid.source import Embeddings, lengths_of, sample_documents
 from colmodern.index.plaid.storage import CODEC
 from colmodern.index.plaid.write_segment import (
@@ -157,7 +157,7 @@ def _make(
         dim=embeddings.dim,
         fingerprint=fingerprint,
         n_centroids=len(codec.centroids.rows),
-        codec=CodecRecord(files=files),
+        codec=CodecRecord(files=files, fast=fast_checksums(index / CODEC, files)),
         segments=(record,),
         next_segment=1,
     )

@@ -18,8 +18,9 @@ import numpy.typing as npt
 
 from colmodern.errors import InputError
 from colmodern.files import naming_write_errors, write_bytes
-from colmodern.ragged.arrays import map_array, map_bytes, write_array
+from colmodern.ragged.arrays import write_array
 from colmodern.ragged.embeddings import offsets_of
+from colmodern.ragged.mapped import map_file
 
 ID_FILES = ("ids.bin", "id_offsets.npy", "id_hashes.npy", "id_rows.npy")
 _AT_ONCE = 65536  # ids; bounds the memory of what goes over all of them
@@ -28,21 +29,28 @@ _AT_ONCE = 65536  # ids; bounds the memory of what goes over all of them
 class DocIds:
     """The ids of ``n`` documents, mapped from the folder that ``write_doc_ids`` wrote to.
 
+    Whether the files hold what was written is for the caller to find out: ``open_segment`` does.
     Raises OSError or ValueError when a file is missing or does not fit the others.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.offsets = map_array(folder / "id_offsets.npy")
-        self.hashes = map_array(folder / "id_hashes.npy")
-        self.rows = map_array(folder / "id_rows.npy")
+        self.text = map_file(folder / "ids.bin")
+        self.offsets = map_file(folder / "id_offsets.npy")
+        self.hashes = map_file(folder / "id_hashes.npy")
+        self.rows = map_file(folder / "id_rows.npy")
         n_docs = len(self.rows) if self.rows.ndim else 0
         _expect("id_offsets.npy", self.offsets, np.int64, n_docs + 1)
         _expect("id_hashes.npy", self.hashes, np.uint64, n_docs)
         _expect("id_rows.npy", self.rows, np.int32, n_docs)
-        n_bytes = (folder / "ids.bin").stat().st_size
+        n_bytes = len(self.text)
         if self.offsets[-1] != n_bytes:
             raise ValueError(f"id_offsets.npy ends at {self.offsets[-1]}, ids.bin at {n_bytes}")
-        self._bytes = map_bytes(folder / "ids.bin", np.uint8, (n_bytes,)).data
+        self._bytes = self.text.data
+
+    @property
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What is mapped of each of ID_FILES."""
+        return dict(zip(ID_FILES, (self.text, self.offsets, self.hashes, self.rows), strict=True))
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -30,6 +30,7 @@ from colmodern.index.plaid.source import Embeddings, fingerprint_of, open_source
 from colmodern.index.plaid.state import State, load_state, make_state
 from colmodern.index.plaid.storage import Opened
 from colmodern.index.plaid.stored import StoredEmbeddings
+from colmodern.index.plaid.verify import Verify
 from colmodern.kernels.jit import tell_if_compiling
 from colmodern.progress import Progress, Silent
 from colmodern.ragged.embeddings import TokenEmbeddings
@@ -115,9 +116,14 @@ class PlaidIndex:
         n_threads: int | None = None,
         device: str = "cpu",
         device_memory: int | str | None = None,
+        verify: Verify = "lazy",
     ) -> PlaidIndex:
-        """Map an index folder.
+        """Map an index folder; a damaged file is refused by name and never searched.
 
+        Manifest, codec, offsets and ids are compared with their checksums here, all else, once in a
+        process, before the first search uses it: that search reads the whole index.
+        verify: "full" does all of it here; "addresses", for indexes larger than memory, only makes
+        sure that searches stay inside the arrays, and does not notice scores that damage changed
         device: "cpu", "cuda", "cuda:N", cards that share the documents as "cuda:0,cuda:1", or
         "auto"; a card scans all documents, so that nprobe says nothing there
         device_memory: bytes, or text as "20G", that may stay on a card; default most of what is free
@@ -126,7 +132,7 @@ class PlaidIndex:
         for a card that is not there, MissingExtraError when Triton is not.
         """
         # absolute, for the process may go elsewhere before it changes the index
-        state = load_state(Path(os.path.abspath(path)))
+        state = load_state(Path(os.path.abspath(path)), verify)
         return cls(state, n_threads=n_threads, cards=open_cards(device, device_memory))
 
     @staticmethod
@@ -301,7 +307,8 @@ class PlaidIndex:
         self._see(opened)
 
     def _see(self, opened: Opened) -> None:
-        self._state = make_state(opened, self._state.everything.codec)
+        state = self._state
+        self._state = make_state(opened, state.everything.codec, state.verification.verify)
 
     def _stored(self, state: State, embeddings: Embeddings | None) -> StoredEmbeddings | None:
         """Where ``rescore`` has its documents, found once for many searches with the same."""

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from colmodern.errors import StorageError
-from colmodern.files import read_json_object, sha256_of_json, write_json
+from colmodern.errors import InputError, StorageError
+from colmodern.files import read_error, sha256_of_json, write_json
+from colmodern.ragged.mapped import expect_regular
 
 FORMAT = "colmodern-plaid"
-VERSION = 2
+VERSION = 3  # that is written; version 2 is the same without fast checksums
+_READ = (2, 3)
+_LARGEST = 1 << 30  # bytes; a segment takes some 2,000
 NAME = "manifest.json"
 CURE = "build the index again, or bring a copy of it back"
 
 _Count = Annotated[int, Field(ge=0, strict=True)]
 _Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+_Fast = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 # a plain name, that cannot lead out of the folder
 _FileName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 
@@ -29,12 +34,16 @@ class _Record(BaseModel):
 
 
 class SegmentRecord(_Record):
-    """A folder of documents that never changes."""
+    """A folder of documents that never changes.
+
+    files: SHA-256 of each file; fast: of its values, as ragged.mapped makes it, {} in old indexes
+    """
 
     name: str = Field(pattern=r"^segment-\d{5,}$")
     n_docs: _Count
     n_tokens: _Count
     files: dict[_FileName, _Sha256]
+    fast: dict[_FileName, _Fast] = {}
 
 
 class DeletionRecord(_Record):
@@ -46,11 +55,12 @@ class DeletionRecord(_Record):
 
 
 class CodecRecord(_Record):
-    """The files of ``codec/``, and whatever else the codec wants to be remembered."""
+    """The files of ``codec/`` as in SegmentRecord, and whatever else the codec wants to keep."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     files: dict[_FileName, _Sha256]
+    fast: dict[_FileName, _Fast] = {}
 
 
 class Manifest(_Record):
@@ -82,20 +92,19 @@ def read_manifest(folder: Path) -> Manifest:
     Raises StorageError when there is none, or it is damaged or of another format or version.
     """
     path = folder / NAME
-    if not path.is_file():
-        raise StorageError(_why_there_is_none(folder))
-    fields = read_json_object(path, StorageError, cure=CURE)
-    if (found := fields.pop("format", None)) != FORMAT:
+    fields = _read_object(folder, path)
+    if (named := fields.pop("format", None)) != FORMAT:
         raise StorageError(
-            f"{path} has format={found!r}, not {FORMAT!r}: {folder} holds no PLAID index; "
+            f"{path} has format={named!r}, not {FORMAT!r}: {folder} holds no PLAID index; "
             "choose the folder of one"
         )
-    if (version := fields.pop("version", None)) != VERSION:
+    if (version := fields.pop("version", None)) not in _READ:
         raise StorageError(
-            f"{path} has version={version!r}; this colmodern reads version {VERSION}: "
-            "build the index again, or use the colmodern that wrote it"
+            f"{path} has version={version!r}; this colmodern reads versions {_READ[0]} to "
+            f"{VERSION}: build the index again, or use the colmodern that wrote it"
         )
-    if fields.pop("sha256", None) != sha256_of_json(fields):
+    recorded = fields.pop("sha256", None)
+    if recorded is None or recorded != _sum_of(fields):
         raise StorageError(f"{path} differs from its checksum; {CURE}")
     try:
         return Manifest.model_validate(fields)
@@ -103,6 +112,30 @@ def read_manifest(folder: Path) -> Manifest:
         fault = error.errors()[0]
         place = ".".join(str(part) for part in fault["loc"])
         raise StorageError(f"{path} has a wrong {place} ({fault['msg']}); {CURE}") from error
+
+
+def _read_object(folder: Path, path: Path) -> dict[str, Any]:
+    """The object in a manifest; raises StorageError when there is none."""
+    try:
+        expect_regular(path)
+        if (size := path.stat().st_size) > _LARGEST:
+            raise ValueError(f"it has {size} bytes")
+        fields = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise StorageError(_why_there_is_none(folder)) from error
+    except (OSError, MemoryError, ValueError, RecursionError) as error:
+        raise read_error(path, error, cure=CURE) from error
+    if not isinstance(fields, dict):
+        raise StorageError(f"{path} holds {type(fields).__name__}, not an object; {CURE}")
+    return fields
+
+
+def _sum_of(fields: dict[str, Any]) -> str | None:
+    """The checksum of a manifest's fields; None when they hold text that has no UTF-8."""
+    try:
+        return sha256_of_json(fields)
+    except (UnicodeEncodeError, RecursionError):
+        return None
 
 
 def building_folder(folder: Path) -> Path:
@@ -124,9 +157,15 @@ def _why_there_is_none(folder: Path) -> str:
 def commit(folder: Path, manifest: Manifest) -> None:
     """Make ``manifest`` the state of the index: readers that open it later see all of it.
 
-    Every file it names must be in place. Raises StorageError when it cannot be written; then the
-    index is what it was.
+    Every file it names must be in place. Raises StorageError when it cannot be written, InputError
+    for text in it that has no UTF-8; then the index is what it was.
     """
-    fields = manifest.model_dump(mode="json")
+    fields = manifest.model_dump()
+    for name, value in fields.items():
+        if _sum_of({name: value}) is None:
+            raise InputError(
+                f"{name}={value!r} has half a surrogate pair and cannot be written to "
+                f"{folder / NAME}; mend the text"
+            )
     sealed = {"format": FORMAT, "version": VERSION, "sha256": sha256_of_json(fields), **fields}
     write_json(folder / NAME, sealed)

@@ -37,6 +37,7 @@ class SearchRequest:
         if k is None:
             raise InputError("k=None; ask for a whole number, at least 1")
         expect_counts(k=k, nprobe=nprobe, n_candidates=n_candidates)
+        state.verification()
         self.k, self.stored = int(k), stored
         self.view = _view(state, chosen)
         manifest = state.opened.manifest

@@ -1,20 +1,26 @@
-"""A run of documents that never changes: their codes, inverted lists and ids, mapped from disk."""
+"""A run of documents that never changes: their codes, inverted lists and ids, mapped from disk.
+
+What kernels use as an address or a count, and the ids, is compared with its checksums when a segment
+is opened (ADDRESSES); tokens and lists (VALUES) are left to verify.py, before they are used.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from colmodern.codecs.codec import code_dtype
 from colmodern.errors import StorageError
-from colmodern.files import sha256_of_file
+from colmodern.files import read_error, sha256_of_file
 from colmodern.index.plaid.doc_ids import ID_FILES, DocIds
 from colmodern.index.plaid.manifest import CURE, SegmentRecord
-from colmodern.ragged.arrays import map_array
+from colmodern.index.plaid.structure import expect_ids, expect_offsets
+from colmodern.ragged.mapped import Map, expect_checksum, fast_checksum, map_file
 
 
 class SegmentArrays(NamedTuple):
@@ -47,13 +53,25 @@ class SegmentArrays(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """``n_docs`` documents with ``n_tokens`` tokens, and their ids."""
+    """``n_docs`` documents with ``n_tokens`` tokens, and their ids.
+
+    record: what the manifest says of it
+    verified: what verify.py found right of the arrays in this process; it is not looked at again
+    """
 
     name: str
     n_docs: int
     n_tokens: int
     arrays: SegmentArrays
     ids: DocIds
+    record: SegmentRecord
+    verified: set[str] = field(default_factory=set)
+
+    @property
+    def files(self) -> dict[str, npt.NDArray[Any]]:
+        """What is mapped of each file."""
+        arrays = {f"{name}.npy": array for name, array in self.arrays._asdict().items()}
+        return arrays | self.ids.arrays
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
@@ -66,7 +84,9 @@ class Segment:
         return len(self.arrays.list_offsets)
 
 
+VALUES = ("codes", "gains", "residuals", "doc_gains", "doc_vectors", "list_docs")
 SEGMENT_FILES = (*(f"{name}.npy" for name in SegmentArrays._fields), *ID_FILES)
+ADDRESSES = tuple(file for file in SEGMENT_FILES if file.removesuffix(".npy") not in VALUES)
 
 
 def segment_name(number: int) -> str:
@@ -80,13 +100,44 @@ def record_segment(folder: Path, name: str, *, n_docs: int, n_tokens: int) -> Se
     Reads them all, for their checksums.
     """
     files = {file: sha256_of_file(folder / file) for file in SEGMENT_FILES}
-    return SegmentRecord(name=name, n_docs=n_docs, n_tokens=n_tokens, files=files)
+    return SegmentRecord(
+        name=name,
+        n_docs=n_docs,
+        n_tokens=n_tokens,
+        files=files,
+        fast=fast_checksums(folder, SEGMENT_FILES),
+    )
+
+
+def fast_checksums(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """The ``fast_checksum`` of each of the finished files of a folder."""
+    return {name: fast_checksum(map_file(folder / name)) for name in names}
+
+
+def expect_file(folder: Path, segment: Segment, name: str, map_pieces: Map = map) -> None:
+    """Compare one file of a segment, as it is mapped, with the manifest; raises StorageError.
+
+    Args:
+        folder: of the index.
+        segment: one of it.
+        name: one of SEGMENT_FILES.
+        map_pieces: as the built-in ``map``, or that of several threads.
+    """
+    expect_checksum(
+        folder / segment.name / name,
+        segment.files[name],
+        sha256=segment.record.files[name],
+        fast=segment.record.fast.get(name),
+        cure=CURE,
+        map_pieces=map_pieces,
+    )
 
 
 def open_segment(folder: Path, record: SegmentRecord, *, n_centroids: int) -> Segment:
-    """Map a segment of an index folder; reads headers and the last offsets, nothing else.
+    """Map a segment of an index folder and read what leads into its arrays, and its ids.
 
-    Raises StorageError when a file is missing or has another size, shape or dtype than it should.
+    Raises StorageError when a file is missing, is none or has another size, shape or dtype than it
+    should, when offsets or ids differ from their checksums, or when they lead out of an array.
     """
     path = folder / record.name
     if lacking := set(SEGMENT_FILES) - record.files.keys():
@@ -94,16 +145,25 @@ def open_segment(folder: Path, record: SegmentRecord, *, n_centroids: int) -> Se
     arrays = {}
     for name in SegmentArrays._fields:
         try:
-            arrays[name] = map_array(path / f"{name}.npy")
-        except (OSError, ValueError) as error:
-            raise StorageError(f"{path / name}.npy cannot be read ({error}); {CURE}") from error
+            arrays[name] = map_file(path / f"{name}.npy")
+        except (OSError, ValueError, MemoryError) as error:
+            raise read_error(path / f"{name}.npy", error, cure=CURE) from error
     try:
         ids = DocIds(path)
-    except (OSError, ValueError) as error:
-        raise StorageError(f"{path} has ids that cannot be read ({error}); {CURE}") from error
-    segment = Segment(record.name, record.n_docs, record.n_tokens, SegmentArrays(**arrays), ids)
+    except ValueError as error:
+        raise StorageError(f"{path / str(error)}; {CURE}") from error  # begins with the file's name
+    except (OSError, MemoryError) as error:
+        named = Path(str(getattr(error, "filename", None) or ID_FILES[0])).name
+        raise read_error(path / named, error, cure=CURE) from error
+    segment = Segment(
+        record.name, record.n_docs, record.n_tokens, SegmentArrays(**arrays), ids, record
+    )
     _expect_shapes(path, segment, n_centroids)
     _expect_ends(path, segment)
+    for name in ADDRESSES:
+        expect_file(folder, segment, name)
+    expect_offsets(path, segment.arrays)
+    expect_ids(path, ids)
     return segment
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,19 +13,26 @@ import numpy.typing as npt
 from colmodern.codecs.codec import Codec
 from colmodern.codecs.files import load_codec
 from colmodern.errors import StorageError
-from colmodern.index.plaid.manifest import CURE, read_manifest
+from colmodern.index.plaid.manifest import CURE, CodecRecord, read_manifest
 from colmodern.index.plaid.query_tables import SearchCodec
 from colmodern.index.plaid.storage import Opened, open_index
+from colmodern.index.plaid.verify import Verification, Verify
 from colmodern.index.plaid.view import View
 from colmodern.ragged.embeddings import offsets_of
+from colmodern.ragged.mapped import expect_checksum
 
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """An opened index with its codec; everything: a view of all documents but the deleted ones."""
+    """An opened index with its codec.
+
+    everything: a view of all documents but the deleted ones
+    verification: to be called before tokens or lists are used
+    """
 
     opened: Opened
     everything: View
+    verification: Verification
 
     @property
     def codec(self) -> Codec:
@@ -31,25 +40,35 @@ class State:
         return self.everything.codec.codec
 
 
-def load_state(folder: Path) -> State:
+def load_state(folder: Path, verify: Verify = "lazy") -> State:
     """Open an index folder and its codec.
 
-    Raises StorageError as open_index does, and when codec and segments do not fit each other.
+    Args:
+        folder: of the index.
+        verify: when tokens and lists are compared with their checksums; see verify.py.
+
+    Raises:
+        StorageError: as open_index does, when a part of the codec differs from its checksum, and
+            when codec and segments do not fit each other.
+        InputError: for another ``verify``.
     """
     while True:
         opened = open_index(folder)
         codec = None
         try:
-            codec = load_codec(opened.codec_folder)
+            codec = load_codec(opened.codec_folder, _comparing(opened.manifest.codec))
         except StorageError:
             if not _was_replaced(opened):
                 raise
         if codec is not None and not _was_replaced(opened):
             _expect_fit(opened, codec)
-            return make_state(opened, SearchCodec(codec))
+            state = make_state(opened, SearchCodec(codec), verify)
+            if verify == "full":
+                state.verification()
+            return state
 
 
-def make_state(opened: Opened, codec: SearchCodec) -> State:
+def make_state(opened: Opened, codec: SearchCodec, verify: Verify) -> State:
     """An index opened anew, with the codec that it has had."""
     sizes = [segment.n_docs for segment in opened.segments]
     bases = offsets_of(sizes)
@@ -61,7 +80,19 @@ def make_state(opened: Opened, codec: SearchCodec) -> State:
             gone[opened.deleted[start:stop] - base] = True
             deleted[i] = gone
     n_open = int(bases[-1]) - len(opened.deleted)
-    return State(opened, View(codec, opened.segments, bases, deleted, n_open))
+    verification = Verification(opened.folder, opened.segments, opened.manifest.n_centroids, verify)
+    return State(opened, View(codec, opened.segments, bases, deleted, n_open), verification)
+
+
+def _comparing(record: CodecRecord) -> Callable[[Path, npt.NDArray[Any]], None]:
+    """What compares a part of the codec with the manifest."""
+
+    def expect_file(path: Path, array: npt.NDArray[Any]) -> None:
+        if (sha256 := record.files.get(path.name)) is None:
+            raise StorageError(f"the manifest does not name {path}; {CURE}")
+        expect_checksum(path, array, sha256=sha256, fast=record.fast.get(path.name), cure=CURE)
+
+    return expect_file
 
 
 def _was_replaced(opened: Opened) -> bool:

@@ -7,12 +7,19 @@
     INDEX/.lock                  held by the one writer
 
 A doc_index is a document's row in its segment plus the documents of all earlier segments.
+
+A damaged file is never searched. Opening compares the manifest, the codec, all offsets, the ids and the
+deletions with their checksums and refuses offsets that do not rise or lead out of an array. Codes, gains,
+residuals, document vectors and lists are compared before the first search of a process uses them, each
+segment once (verify.py), and all files of a segment again before their bytes are copied to another one.
+What changes in memory or on disk after it was compared is not noticed, except by ``check``.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +27,11 @@ import numpy as np
 import numpy.typing as npt
 
 from colmodern.errors import StorageError
+from colmodern.files import read_error
 from colmodern.index.plaid.manifest import CURE, NAME, Manifest, read_manifest
 from colmodern.index.plaid.segment import Segment, open_segment
 from colmodern.index.plaid.tombstones import read_deleted
-from colmodern.ragged.arrays import map_array
+from colmodern.ragged.mapped import map_file
 from colmodern.writer_lock import LOCK
 
 CODEC = "codec"
@@ -45,17 +53,26 @@ class Opened:
     deleted: npt.NDArray[np.int64]
 
 
-def open_index(folder: Path) -> Opened:
-    """Map every file of an index; time and memory grow with segments and deletions only.
+def open_index(folder: Path, known: Iterable[Segment] = ()) -> Opened:
+    """Map every file of an index and read its offsets, ids and deletions, but no tokens.
 
-    Raises StorageError when the folder is missing, foreign, unfinished or of another version, or
-    one of its files is missing or has another size, shape or dtype than it should.
+    Args:
+        folder: of the index.
+        known: segments that are open already, of an earlier state of this index. Those that it
+            still has are used as they are, with what is known to be right of them.
+
+    Raises:
+        StorageError: when the folder is missing, foreign, unfinished or of another version, one of
+            its files is missing or has another size, shape or dtype than it should, or one of those
+            that are read differs from its checksum.
+        ResourceError: when the machine has no room for another open file or mapping.
     """
+    by_name = {segment.name: segment for segment in known}
     manifest = read_manifest(folder)
     while True:
         fault = None
         try:
-            opened = _open(folder, manifest)
+            opened = _open(folder, manifest, by_name)
         except StorageError as error:
             fault = error
         # a writer may have removed files meanwhile, that only the manifest before it names
@@ -88,12 +105,14 @@ def is_ours(name: str) -> bool:
     return name in {NAME, CODEC, LOCK} or bool(_OURS.fullmatch(name))
 
 
-def _open(folder: Path, manifest: Manifest) -> Opened:
+def _open(folder: Path, manifest: Manifest, known: Mapping[str, Segment]) -> Opened:
     _expect_codec(folder / CODEC, manifest)
-    segments = [
-        open_segment(folder, record, n_centroids=manifest.n_centroids)
-        for record in manifest.segments
-    ]
+    segments = []
+    for record in manifest.segments:
+        segment = known.get(record.name)
+        if segment is None or segment.record != record:
+            segment = open_segment(folder, record, n_centroids=manifest.n_centroids)
+        segments.append(segment)
     for segment in segments:
         if segment.arrays.residuals.shape != (
             segment.n_tokens,
@@ -110,6 +129,6 @@ def _open(folder: Path, manifest: Manifest) -> Opened:
 def _expect_codec(folder: Path, manifest: Manifest) -> None:
     for name in manifest.codec.files:
         try:
-            map_array(folder / name)
-        except (OSError, ValueError) as error:
-            raise StorageError(f"{folder / name} cannot be read ({error}); {CURE}") from error
+            map_file(folder / name)
+        except (OSError, ValueError, MemoryError) as error:
+            raise read_error(folder / name, error, cure=CURE) from error

@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from colmodern.errors import InputError, StorageError
-from colmodern.files import replacing, sha256_of_file
+from colmodern.files import read_error, replacing, sha256_of_file
 from colmodern.index.plaid.manifest import CURE, DeletionRecord, Manifest, commit
-from colmodern.ragged.arrays import map_array, write_array
+from colmodern.ragged.arrays import write_array
+from colmodern.ragged.mapped import expect_checksum, map_file
 
 MOST_FILES = 64  # of deletions; one more, and they become one
 
@@ -67,17 +68,19 @@ def write_deleted(
 def read_deleted(folder: Path, manifest: Manifest) -> npt.NDArray[np.int64]:
     """(n_deleted,) int64 doc_index, ascending: what all files of the manifest say.
 
-    Raises StorageError when a file is missing, has another size or names what is not there.
+    Raises StorageError when a file is missing, has another size, differs from its checksum or
+    names what is not there. Merged deletions are therefore as good as those they are made of.
     """
     parts = [np.empty(0, np.int64)]
     for record in manifest.deletions:
         path = folder / record.name
         try:
-            part = map_array(path)
-        except (OSError, ValueError) as error:
-            raise StorageError(f"{path} cannot be read ({error}); {CURE}") from error
+            part = map_file(path)
+        except (OSError, ValueError, MemoryError) as error:
+            raise read_error(path, error, cure=CURE) from error
         if part.dtype != np.int64 or part.shape != (record.n,):
             raise StorageError(f"{path} does not hold the {record.n} deletions it should; {CURE}")
+        expect_checksum(path, part, sha256=record.sha256, fast=None, cure=CURE)
         if len(part) and (part.min() < 0 or part.max() >= manifest.n_docs):
             raise StorageError(f"{path} names documents that are not in the index; {CURE}")
         parts.append(part)

@@ -118,9 +118,14 @@ def test_arrays_that_contradict_each_other_are_named_by_check(
     array = np.array(map_array(index / "segment-00001" / f"{name}.npy"))
     change(array)
     replace_array(index, name, array)
-    open_index(index)
-    with pytest.raises(StorageError, match=rf"segment-00001/(list_docs|{name})\.npy .*build the"):
+    message = rf"segment-00001/(list_docs|{name})\.npy .*build the"
+    with pytest.raises(StorageError, match=message):
         check_index(index)
+    if change in (too_large, reversed_) and name != "id_hashes":
+        open_index(index)
+        return
+    with pytest.raises(StorageError, match=message):  # what leads into arrays is never opened
+        open_index(index)
 
 
 def test_an_id_may_come_again_only_after_its_deletion(index: Path) -> None:

@@ -104,7 +104,7 @@ def test_a_finished_index_is_served_while_another_is_built(index: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": 1}, r"version=1; this colmodern reads version 2"),
+        ({"version": 1}, r"version=1; this colmodern reads versions 2 to 3"),
         ({"version": None}, r"version=None"),
         ({"dim": 0}, r"wrong dim"),
         ({"n_centroids": "5"}, r"wrong n_centroids"),
@@ -214,12 +214,12 @@ def test_a_reader_that_meets_a_commit_opens_the_new_state(
     manifest = read_manifest(index)
     opens = []
 
-    def commit_meanwhile(folder: Path, read: Manifest) -> storage.Opened:
+    def commit_meanwhile(folder: Path, read: Manifest, known: Any) -> storage.Opened:
         opens.append(read)
         if len(opens) == 1:
             commit(folder, manifest.model_copy(update={"segments": manifest.segments[:1]}))
             shutil.rmtree(folder / "segment-00001")
-        return whole_open(folder, read)
+        return whole_open(folder, read, known)
 
     whole_open = storage._open
     monkeypatch.setattr(storage, "_open", commit_meanwhile)

@@ -9,9 +9,10 @@ from index.plaid.tiny_index import (
 )
 
 from colmodern.errors import InputError, StorageError
+from colmodern.files import sha256_of_file
 from colmodern.index.plaid import tombstones
 from colmodern.index.plaid.check import check_index
-from colmodern.index.plaid.manifest import Manifest, read_manifest
+from colmodern.index.plaid.manifest import Manifest, commit, read_manifest
 from colmodern.index.plaid.storage import open_index, remove_leftovers
 from colmodern.index.plaid.tombstones import MOST_FILES, delete
 from colmodern.ragged.arrays import write_array
@@ -59,6 +60,10 @@ def test_a_deletion_that_cannot_be_committed_did_not_happen(
 
 def test_deletions_of_what_is_not_there_are_refused_at_open(index: Path) -> None:
     write_array(index / "deleted-00000.npy", np.array([6]))
+    manifest = read_manifest(index)
+    digest = sha256_of_file(index / "deleted-00000.npy")
+    record = manifest.deletions[0].model_copy(update={"sha256": digest})
+    commit(index, manifest.model_copy(update={"deletions": (record,)}))
     with pytest.raises(StorageError, match=r"deleted-00000\.npy names documents that are not"):
         open_index(index)
 

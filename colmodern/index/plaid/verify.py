@@ -1,0 +1,92 @@
+"""Comparing tokens and lists with their checksums before they are used, once in a process.
+
+"lazy"        before the first search; reads the whole index once, a few GB a second from memory
+"full"        the same when the index is loaded
+"addresses"   never: only that codes and list rows are in range, a twentieth of the index, before
+              the first search; a damaged residual then changes scores without a word
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Literal, get_args
+
+from colmodern.errors import InputError
+from colmodern.index.plaid.manifest import CURE
+from colmodern.index.plaid.segment import SEGMENT_FILES, VALUES, Segment, expect_file
+from colmodern.index.plaid.structure import expect, expect_codes, expect_list_rows
+from colmodern.ragged.mapped import Map, sha256_of_mapped
+from colmodern.threads import Threads
+
+Verify = Literal["lazy", "full", "addresses"]
+
+_VALUES, _RANGES = "values", "ranges"  # of Segment.verified
+
+
+class Verification:
+    """What has to be right of segments before a search of them, and whether it is known to be.
+
+    One of an open index; any number of threads may call it at once, and one of them reads.
+    """
+
+    def __init__(
+        self, folder: Path, segments: Sequence[Segment], n_centroids: int, verify: Verify
+    ) -> None:
+        if verify not in get_args(Verify):
+            raise InputError(f"verify={verify!r}; choose {', '.join(get_args(Verify))}")
+        self.verify = verify
+        self._folder, self._segments, self._n_centroids = folder, segments, n_centroids
+        self._is_done = False
+        self._lock = Lock()
+
+    def __call__(self) -> None:
+        """Read what has not been read yet.
+
+        Raises StorageError that names the first file that is not right, at every call.
+        """
+        if self._is_done:
+            return
+        with self._lock:
+            for segment in self._segments:
+                if self.verify != "addresses" and _VALUES not in segment.verified:
+                    expect_values(self._folder, segment, Threads().map)
+                    segment.verified.add(_VALUES)
+                if _RANGES not in segment.verified:
+                    path = self._folder / segment.name
+                    expect_codes(path, segment.arrays.codes, self._n_centroids)
+                    expect_list_rows(path, segment)
+                    segment.verified.add(_RANGES)
+            self._is_done = True
+
+
+def expect_values(folder: Path, segment: Segment, map_pieces: Map = map) -> None:
+    """Compare the tokens and lists of a segment with their checksums; raises StorageError.
+
+    Args:
+        folder: of the index.
+        segment: one of it.
+        map_pieces: as the built-in ``map``, or that of several threads.
+    """
+    for name in VALUES:
+        expect_file(folder, segment, f"{name}.npy", map_pieces)
+
+
+def verify_segments(folder: Path, segments: Iterable[Segment]) -> None:
+    """Compare every byte of segments with its SHA-256, before it is copied to another file.
+
+    Without this a damaged byte would get a new checksum, and could never be found again.
+
+    Args:
+        folder: of the index.
+        segments: those that are read.
+
+    Raises:
+        StorageError: that names the first file that is not what was written.
+    """
+    for segment in segments:
+        for name in SEGMENT_FILES:
+            path, expected = folder / segment.name / name, segment.record.files[name]
+            is_same = sha256_of_mapped(path, segment.files[name]) == expected
+            expect(is_same, path, f"differs from its checksum and was not copied; {CURE}")
