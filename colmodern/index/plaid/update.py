@@ -25,6 +25,7 @@ from colmodern.index.plaid.manifest import (
 from colmodern.index.plaid.segment import Segment, record_segment, segment_name
 from colmodern.index.plaid.source import Embeddings, lengths_of
 from colmodern.index.plaid.storage import Opened, open_index, remove_leftovers
+from colmodern.index.plaid.verify import verify_segments
 from colmodern.index.plaid.write_segment import Piece, encode_pieces, write_segment
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import offsets_of
@@ -64,7 +65,7 @@ def add(
         if len(gone):
             deletions = tombstones.record_deleted(opened.folder, manifest, gone)
         after = _next(manifest, (*manifest.segments, record), deletions)
-        return _commit(opened.folder, after)
+        return _commit(opened, after)
 
 
 def delete(opened: Opened, doc_ids: Iterable[str]) -> tuple[Opened, int]:
@@ -83,7 +84,7 @@ def delete(opened: Opened, doc_ids: Iterable[str]) -> tuple[Opened, int]:
             raise InputError(f"doc_ids has {unknown!r}, which is not in the index; leave it out")
         rows = np.unique(rows)
         tombstones.delete(opened.folder, opened.manifest, rows)
-        return open_index(opened.folder), len(rows)
+        return open_index(opened.folder, opened.segments), len(rows)
 
 
 def compact(opened: Opened, codec: Codec, progress: Progress) -> Opened:
@@ -93,13 +94,14 @@ def compact(opened: Opened, codec: Codec, progress: Progress) -> Opened:
         manifest = opened.manifest
         if len(manifest.segments) < 2 and not manifest.deletions:
             return opened
+        verify_segments(opened.folder, opened.segments)
         kept = _kept(opened)
         ids = [doc_id for segment, rows in kept for doc_id in segment.ids.get(rows)]
         if not ids:
-            return _commit(opened.folder, _next(manifest, (), ()))
+            return _commit(opened, _next(manifest, (), ()))
         lengths = np.concatenate([segment.lengths[rows] for segment, rows in kept])
         record = _new_segment(opened.folder, manifest, _copies(kept), ids, lengths, codec, progress)
-        return _commit(opened.folder, _next(manifest, (record,), ()))
+        return _commit(opened, _next(manifest, (record,), ()))
 
 
 def _next(
@@ -114,10 +116,10 @@ def _next(
     )
 
 
-def _commit(folder: Path, after: Manifest) -> Opened:
-    commit(folder, after)
-    remove_leftovers(folder, after)
-    return open_index(folder)
+def _commit(opened: Opened, after: Manifest) -> Opened:
+    commit(opened.folder, after)
+    remove_leftovers(opened.folder, after)
+    return open_index(opened.folder, opened.segments)
 
 
 def _latest(opened: Opened) -> Opened:
@@ -131,7 +133,9 @@ def _latest(opened: Opened) -> Opened:
             f"{opened.folder} was built anew since it was loaded; load it again, then change it"
         )
     remove_leftovers(opened.folder, manifest)
-    return opened if manifest == opened.manifest else open_index(opened.folder)
+    if manifest == opened.manifest:
+        return opened
+    return open_index(opened.folder, opened.segments)
 
 
 def _alive(opened: Opened, doc_ids: Sequence[str]) -> npt.NDArray[np.int64]:

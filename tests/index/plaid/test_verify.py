@@ -74,6 +74,7 @@ USES: dict[str, Callable[[PlaidIndex], object]] = {
     "filter": lambda index: index.search(QUERY, 5, filter=["d1"]),
     "batch": lambda index: index.search_batch(corpus([3, 4]), 5),
     "explain": lambda index: index.explain(QUERY, "d1"),
+    "compact": lambda index: index.compact(),
 }
 
 
@@ -158,6 +159,23 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
+def test_a_segment_is_compared_once_whatever_changes_beside_it(
+    folder: Path, compared: list[str]
+) -> None:
+    index = PlaidIndex.load(folder)
+    assert compared == []
+    search(index)
+    search(index)
+    assert compared == ["segment-00000", "segment-00001"]
+    index.delete(["d9"])
+    index.add(corpus([4, 5], seed=3), ["x", "y"])
+    search(index)
+    assert compared == ["segment-00000", "segment-00001", "segment-00002"]
+    index.compact()
+    search(index)
+    assert compared[3:] == ["segment-00003"]
+
+
 def test_a_fresh_load_compares_anew(folder: Path, compared: list[str]) -> None:
     for _ in range(2):
         PlaidIndex.load(folder, verify="full")
@@ -194,6 +212,24 @@ def test_indexes_without_fast_checksums_are_verified_by_sha256_and_can_be_change
     index.add(corpus([4], seed=3), ["x"])
     index.compact()
     assert json.loads((folder / "manifest.json").read_text())["version"] == 3
+    PlaidIndex.check(folder)
+
+
+def test_compact_names_a_damaged_source_and_leaves_the_index_as_it_was(folder: Path) -> None:
+    index = PlaidIndex.load(folder)
+    search(index)
+    for file in SEGMENT_FILES:
+        path = folder / "segment-00001" / file
+        whole = path.read_bytes()
+        with path.open("r+b") as stream:  # in place, under the open index
+            stream.write(whole[:-1] + bytes([whole[-1] ^ 16]))
+        manifest = (folder / "manifest.json").read_bytes()
+        with pytest.raises(StorageError, match=rf"segment-00001/{file} .* was not copied"):
+            index.compact()
+        assert (folder / "manifest.json").read_bytes() == manifest
+        with path.open("r+b") as stream:
+            stream.write(whole)
+    index.compact()
     PlaidIndex.check(folder)
 
 
