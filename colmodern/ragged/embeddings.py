@@ -2,65 +2,102 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import operator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from colmodern.errors import InputError
+from colmodern.ragged.convert import (
+    as_offsets,
+    as_places,
+    as_texts,
+    as_token_ids,
+    as_values,
+    refuse_infinite,
+)
 
 
 @dataclass(frozen=True, eq=False)
 class TokenEmbeddings:
     """The token embeddings of ``n_docs`` texts, one after another.
 
-    values: (n_tokens, dim) float32 or float16, unit rows
+    values: (n_tokens, dim) float32 or float16, unit rows; other floats become float32, tensors
+        arrays
     offsets: (n_docs + 1,) int64; text i owns rows offsets[i] to offsets[i + 1]
     token_ids: (n_tokens,) int32, the vocabulary id behind each row, or None when unknown
+    fingerprint: of the encoder that made them, ``Encoder.fingerprint("document")`` for queries
+        too; None when unknown. An index refuses embeddings of another one
 
-    Raises InputError when the shapes do not fit each other.
+    Raises InputError when the shapes do not fit each other or a value is not finite. Views and
+    selections are not checked again.
     """
 
     values: npt.NDArray[np.floating]
     offsets: npt.NDArray[np.int64]
     token_ids: npt.NDArray[np.int32] | None = None
+    fingerprint: str | None = None
 
     def __post_init__(self) -> None:
-        if self.values.ndim != 2 or not np.issubdtype(self.values.dtype, np.floating):
-            raise InputError(
-                f"values has shape {self.values.shape} and dtype {self.values.dtype}; "
-                "pass one (n_tokens, dim) array of floats"
-            )
-        offsets = np.asarray(self.offsets, dtype=np.int64)
-        object.__setattr__(self, "offsets", offsets)
-        if offsets.ndim != 1 or len(offsets) == 0 or offsets[0] != 0:
-            raise InputError("offsets must be (n_docs + 1,) and begin with 0")
-        if offsets[-1] != len(self.values) or np.any(np.diff(offsets) < 0):
-            raise InputError(
-                f"offsets must rise to the number of rows, {len(self.values)}; "
-                f"they end at {offsets[-1]}"
-            )
-        if self.token_ids is not None and len(self.token_ids) != len(self.values):
-            raise InputError(
-                f"token_ids has {len(self.token_ids)} entries for {len(self.values)} rows; "
-                "pass one id a row, or None"
-            )
+        values = as_values(self.values)
+        offsets = as_offsets(self.offsets, len(values))
+        ids = None if self.token_ids is None else as_token_ids(self.token_ids, len(values))
+        if not isinstance(self.fingerprint, str | None):
+            raise InputError(f"fingerprint={self.fingerprint!r}; pass a text, or None")
+        refuse_infinite(values, offsets)
+        self._set(values, offsets, ids, self.fingerprint)
+
+    def _set(
+        self,
+        values: npt.NDArray[np.floating],
+        offsets: npt.NDArray[np.int64],
+        token_ids: npt.NDArray[np.int32] | None,
+        fingerprint: str | None,
+    ) -> None:
+        for name, value in (("values", values), ("offsets", offsets), ("token_ids", token_ids)):
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "fingerprint", fingerprint)
+
+    @classmethod
+    def unchecked(
+        cls,
+        values: npt.NDArray[np.floating],
+        offsets: npt.NDArray[np.int64],
+        token_ids: npt.NDArray[np.int32] | None = None,
+        fingerprint: str | None = None,
+    ) -> TokenEmbeddings:
+        """Embeddings of arrays that are right already: views of checked ones, or mapped files.
+
+        Args:
+            values: (n_tokens, dim) float32 or float16, finite.
+            offsets: (n_docs + 1,) int64, rising from 0 to n_tokens.
+            token_ids: (n_tokens,) int32, or None.
+            fingerprint: of the encoder, or None.
+        """
+        embeddings = object.__new__(cls)
+        embeddings._set(values, offsets, token_ids, fingerprint)
+        return embeddings
 
     @classmethod
     def from_list(
-        cls, texts: Sequence[npt.ArrayLike], *, dim: int | None = None
+        cls, texts: Iterable[npt.ArrayLike], *, dim: int | None = None
     ) -> TokenEmbeddings:
-        """Join one (n_tokens, dim) array per text; ``dim`` is needed only for an empty list."""
-        arrays = [np.asarray(text) for text in texts]
+        """Join one (n_tokens, dim) array, tensor or list of rows per text.
+
+        Args:
+            texts: also one (n_docs, n_tokens, dim) array; ``[]`` is a text without tokens.
+            dim: needed only when no text has a token.
+
+        Raises:
+            InputError: it names the text that is no such array, has another dim, or a value that
+                is not finite.
+        """
+        arrays, width = as_texts(texts, dim)
         if not arrays:
-            return cls(np.zeros((0, dim or 0), np.float32), np.zeros(1, np.int64))
-        widths = {array.shape[1:] for array in arrays}
-        if len(widths) != 1 or any(array.ndim != 2 for array in arrays):
-            raise InputError(
-                f"texts have rows of shapes {sorted(widths)}; pass (n_tokens, dim) arrays of one dim"
-            )
+            return cls(np.zeros((0, width), np.float32), np.zeros(1, np.int64))
         return cls(np.concatenate(arrays), offsets_of([len(array) for array in arrays]))
 
     @property
@@ -93,27 +130,54 @@ class TokenEmbeddings:
     def __getitem__(self, key: int | slice) -> npt.NDArray[np.floating] | TokenEmbeddings:
         """Rows of one text, or a run of consecutive texts; both are views."""
         if isinstance(key, slice):
-            start, stop, step = key.indices(self.n_docs)
-            if step != 1:
-                raise InputError(f"slice step is {step}; only consecutive texts can be sliced")
-            offsets = self.offsets[start : max(start, stop) + 1]
-            rows = slice(offsets[0], offsets[-1])
-            ids = None if self.token_ids is None else self.token_ids[rows]
-            return TokenEmbeddings(self.values[rows], offsets - offsets[0], ids)
-        index = range(self.n_docs)[key]
+            return self._slice(key)
+        index = self._index(key)
         return self.values[self.offsets[index] : self.offsets[index + 1]]
+
+    def _slice(self, key: slice) -> TokenEmbeddings:
+        try:
+            start, stop, step = key.indices(self.n_docs)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{key} is no slice of texts ({error}); pass whole numbers") from error
+        if step != 1:
+            raise InputError(f"slice step is {step}; only consecutive texts can be sliced")
+        offsets = self.offsets[start : max(start, stop) + 1]
+        rows = slice(offsets[0], offsets[-1])
+        ids = None if self.token_ids is None else self.token_ids[rows]
+        return self.unchecked(self.values[rows], offsets - offsets[0], ids, self.fingerprint)
+
+    def _index(self, key: Any) -> int:
+        if isinstance(key, bool | np.bool_) or not hasattr(key, "__index__"):
+            raise InputError(
+                f"a text cannot be chosen by {key!r}; pass a whole number or a slice, or use select"
+            )
+        try:
+            return range(self.n_docs)[operator.index(key)]
+        except TypeError as error:  # an array of several numbers has __index__ as well
+            raise InputError(f"{key!r} is not one text; use select for several") from error
+        except IndexError as error:
+            raise InputError(
+                f"text {key} is out of range for {self.n_docs}; pass 0 to {self.n_docs - 1}"
+            ) from error
 
     def __iter__(self) -> Iterator[npt.NDArray[np.floating]]:
         return (self[index] for index in range(self.n_docs))
 
     def select(self, indices: npt.ArrayLike) -> TokenEmbeddings:
-        """Copy of the texts at ``indices``, in that order; an index may repeat."""
-        chosen = np.asarray(indices, dtype=np.int64)
-        lengths = self.lengths[chosen]
+        """Copy of the texts at ``indices``, in that order; an index may repeat.
+
+        Args:
+            indices: (n,) whole numbers, where -1 is the last text; or a mask of (n_docs,) bools.
+
+        Raises:
+            InputError: an index out of range, a mask of another length, or other numbers.
+        """
+        places = as_places(indices, self.n_docs)
+        lengths = self.lengths[places]
         offsets = offsets_of(lengths)
-        rows = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][chosen] - offsets[:-1], lengths)
+        rows = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][places] - offsets[:-1], lengths)
         ids = None if self.token_ids is None else self.token_ids[rows]
-        return TokenEmbeddings(self.values[rows], offsets, ids)
+        return self.unchecked(self.values[rows], offsets, ids, self.fingerprint)
 
     def chunks(
         self, max_tokens: int, max_docs: int = 1 << 62
