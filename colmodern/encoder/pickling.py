@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from colmodern.encoder.encoder import Encoder
 
 
-def reduce_encoder(encoder: Encoder, *, device: str) -> tuple[Any, ...]:
+def reduce_encoder(encoder: Encoder, *, device: Any) -> tuple[Any, ...]:
     """Build what ``__reduce__`` returns: name, settings and fingerprints, but no weights.
 
     Args:

@@ -2,28 +2,55 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 
 from colmodern.errors import ConfigError
 
+_CUDA = re.compile(r"cuda(?::(0|[1-9][0-9]{0,3}))?")
+_CHOICES = "auto, cpu, cuda or cuda:N"
 
-def pick_device(device: str, *, name: str = "device") -> str:
+
+def pick_device(device: str | torch.device, *, name: str = "device") -> str:
     """Resolve "auto" to "cuda" where there is a GPU, else "cpu".
 
-    name: of the setting, for errors
+    Args:
+        device: "auto", "cpu", "cuda", "cuda:N", or a torch.device of these.
+        name: Of the setting, for errors.
 
-    Raises ConfigError for a device that this machine lacks.
+    Returns:
+        "cpu", "cuda" or "cuda:N", which is usable here.
+
+    Raises:
+        ConfigError: The device is not supported, or this machine lacks it.
     """
-    if not isinstance(device, str):
-        raise ConfigError(f"{name}={device!r}; give auto, cpu, cuda or cuda:N as text")
+    if not isinstance(device, str | torch.device):
+        raise ConfigError(f"{name}={device!r}; give {_CHOICES} as text")
+    device = str(device)
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
+    if device in ("cpu", "cpu:0"):
+        return "cpu"
+    parts = _CUDA.fullmatch(device)
+    if parts is None:
+        raise ConfigError(
+            f"{name}={device!r} is not supported: colmodern runs on CPUs and CUDA GPUs; "
+            f"give {_CHOICES}"
+        )
+    if not torch.cuda.is_available():
         raise ConfigError(f"{name}={device!r}, but torch sees no GPU here; use {name}=cpu or auto")
+    n_gpus = torch.cuda.device_count()
+    if int(parts[1] or 0) >= n_gpus:
+        raise ConfigError(
+            f"{name}={device!r}, but torch sees {n_gpus} GPUs here, counted from 0; "
+            f"give at most cuda:{n_gpus - 1}"
+        )
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ConfigError(
-            f"{name}={device!r} is not usable here: {error}; use cpu or auto"
+            f"{name}={device!r} is not usable here: {reason}; use cpu or auto"
         ) from error
     return device

@@ -227,7 +227,7 @@ def test_bad_texts_are_refused(bert: Path) -> None:
         ({"document_lenght": 9}, "unknown encoder setting 'document_lenght'"),
         ({"dtype": "int8"}, "dtype='int8' is not one of"),
         ({"device": "cuda:0"}, "torch sees no GPU"),
-        ({"device": "toaster"}, "device='toaster' is not usable"),
+        ({"device": "toaster"}, "device='toaster' is not supported"),
         ({"projection_dim": 0}, "projection_dim=0"),
         ({"overflow": "wrap"}, "overflow='wrap' is not one of truncate, split"),
         ({"overflow": "split", "overlap": 64}, "overlap=64, but a window"),

@@ -271,5 +271,5 @@ def test_finished_shards_ahead_are_taken_over_without_a_worker(
 def test_a_device_that_is_not_there_is_named_before_anything_starts(
     encoder: Encoder, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="device='toaster' is not usable"):
+    with pytest.raises(ConfigError, match="device='toaster' is not supported"):
         encode(encoder, tmp_path / "store", ("cpu", "toaster"))
