@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from colmodern.encoder import formats
 from colmodern.encoder.checkpoint_files import CheckpointFiles, Digests
+from colmodern.encoder.completeness import check_complete, is_about_pylate
 from colmodern.encoder.locate import TINY, locate, read_json
 from colmodern.encoder.modules import backbone_folder, folders_of, read_modules
 from colmodern.encoder.projection import Layer
@@ -18,8 +19,6 @@ from colmodern.errors import CheckpointError, ConfigError, InputError
 from colmodern.files import sha256_of_json
 
 Kind = Literal["pylate", "stanford", "sentence-transformers", "plain"]
-
-_PYLATE_KEYS = {"query_prefix", "document_prefix", "attend_to_expansion_tokens", "skiplist_words"}
 
 
 @dataclass(frozen=True)
@@ -86,6 +85,7 @@ def read_checkpoint(
         "plain": formats.read_plain,
     }
     kind = detect_kind(folder)
+    check_complete(folder, kind, name=str(name_or_path), commit=commit)
     backbone = backbone_folder(folder)
     files = CheckpointFiles(backbone, folders_of(folder, "Dense"))
     config = read_json(backbone / "config.json")
@@ -109,10 +109,7 @@ def detect_kind(folder: Path) -> Kind:
         model_type = about.get("model_type")
         if model_type == "MultiVectorEncoder" or any(m.kind == "MultiVectorMask" for m in modules):
             return "sentence-transformers"
-        is_pylate = (
-            any(m.type.startswith("pylate.") for m in modules) or _PYLATE_KEYS & about.keys()
-        )
-        if model_type == "ColBERT" or is_pylate:
+        if is_about_pylate(about) or any(m.type.startswith("pylate.") for m in modules):
             return "pylate"
         return "plain"
     if (folder / "artifact.metadata").is_file():

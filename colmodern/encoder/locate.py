@@ -11,6 +11,9 @@ from colmodern.optional import package_folder
 
 # every file that any kind needs; ONNX and OpenVINO copies of the weights stay on the hub
 _WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "artifact.metadata"]
+# in every repository of the hub and fetched with the rest of it, by no library on its own: where a
+# cache has it, nothing that we read is missing
+WHOLE = ".gitattributes"
 _UNWANTED = ["onnx/*", "openvino/*"]
 TINY = "colmodern/tiny"  # the model inside this package
 
@@ -34,6 +37,8 @@ def locate(name: str, revision: str | None, *, with_code: bool) -> tuple[Path, s
 
     Raises CheckpointError when there is none, MissingExtraError for a package not installed.
     """
+    if not name.strip():
+        raise CheckpointError(f"the model's name is {name!r}; give a folder or a hub name")
     if name == TINY:
         return package_folder("colmodern") / "tiny", None
     if name.startswith("package:"):
@@ -47,7 +52,7 @@ def locate(name: str, revision: str | None, *, with_code: bool) -> tuple[Path, s
         return folder, None
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise CheckpointError(f"no folder {name}; give a checkpoint's folder or a hub name")
-    return _download(name, revision, [*_WANTED, "*.py"] if with_code else _WANTED)
+    return _download(name, revision, [*_WANTED, WHOLE, *(["*.py"] if with_code else [])])
 
 
 def _download(name: str, revision: str | None, wanted: list[str]) -> tuple[Path, str | None]:
