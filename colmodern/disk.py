@@ -87,6 +87,44 @@ def make_folder(folder: Path) -> None:
         sync_folder(path.parent)
 
 
+def make_own_folder(folder: Path) -> None:
+    """Make a folder to work in, or take the one that an earlier call made.
+
+    Raises StorageError for a link or a file there: what a link points to is not ours.
+    """
+    make_folder(folder.parent)
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        expect_own_folder(folder)
+    else:
+        sync_folder(folder.parent)
+
+
+def expect_own_folder(folder: Path) -> None:
+    """Raise StorageError when something is there that is no folder; a link to one is none."""
+    if os.path.lexists(folder) and not stat.S_ISDIR(folder.lstat().st_mode):
+        kind = "a link" if folder.is_symlink() else "a file"
+        raise StorageError(
+            f"{folder} is {kind}, where colmodern makes a folder of its own and deletes it later; "
+            "remove it, then run again"
+        )
+
+
+def is_plain(folder: Path, *, but: str) -> bool:
+    """Whether a folder holds nothing but folders and files of one name each; ``but``: no matter.
+
+    What is written to a file of several names, or through a link, changes somebody else's.
+    """
+    for parent, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            facts = Path(parent, name).lstat()
+            is_file = stat.S_ISREG(facts.st_mode) and facts.st_nlink == 1
+            if not (is_file or stat.S_ISDIR(facts.st_mode) or name == but):
+                return False
+    return True
+
+
 @contextmanager
 def durability(is_durable: bool) -> Iterator[None]:
     """Choose whether writes in the block wait for the disk; those that do not are far faster.

@@ -266,6 +266,11 @@ def naming_write_errors(path: Path) -> Iterator[None]:
         raise
 
 
+def is_full(error: Exception) -> bool:
+    """Whether an error of ``naming_write_errors`` says that a disk is full."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _FULL
+
+
 def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)

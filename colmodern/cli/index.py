@@ -86,20 +86,38 @@ def build(
     _say(built, index)
 
 
+_merge = click.option(
+    "--merge/--no-merge",
+    default=True,
+    show_default=True,
+    help="Merge small segments with what is added when there are many, so that searches stay fast.",
+)
+_durable = click.option(
+    "--durable/--no-durable",
+    default=True,
+    show_default=True,
+    help="Wait until a power cut can no longer undo the change.",
+)
+
+
 @command.command("add")
 @click.argument("index", type=_FOLDER)
 @click.argument("embeddings", type=_FOLDER)
-def add(index: Path, embeddings: Path) -> None:
+@_merge
+@_durable
+def add(index: Path, embeddings: Path, merge: bool, durable: bool) -> None:
     """Add the documents of EMBEDDINGS, all of which must be new, to INDEX."""
-    _put(index, embeddings, replace=False)
+    _put(index, embeddings, replace=False, merge=merge, durable=durable)
 
 
 @command.command("update")
 @click.argument("index", type=_FOLDER)
 @click.argument("embeddings", type=_FOLDER)
-def update(index: Path, embeddings: Path) -> None:
+@_merge
+@_durable
+def update(index: Path, embeddings: Path, merge: bool, durable: bool) -> None:
     """Add the documents of EMBEDDINGS to INDEX, in place of those with the same ids."""
-    _put(index, embeddings, replace=True)
+    _put(index, embeddings, replace=True, merge=merge, durable=durable)
 
 
 @command.command("delete")
@@ -148,7 +166,7 @@ def check(index: Path) -> None:
     _say(PlaidIndex.load(index), index)
 
 
-def _put(index: Path, embeddings: Path, *, replace: bool) -> None:
+def _put(index: Path, embeddings: Path, *, replace: bool, merge: bool, durable: bool) -> None:
     from colmodern.cli.progress import TerminalProgress
     from colmodern.index.plaid.index import PlaidIndex
     from colmodern.pipeline.artifacts import store_of
@@ -156,7 +174,7 @@ def _put(index: Path, embeddings: Path, *, replace: bool) -> None:
     opened = PlaidIndex.load(index)
     put = opened.update if replace else opened.add
     with TerminalProgress() as progress:
-        put(store_of(embeddings), progress=progress)
+        put(store_of(embeddings), merge=merge, durable=durable, progress=progress)
     _say(opened, index)
 
 

@@ -89,7 +89,7 @@ def test_add_delete_update_and_compact_change_what_is_found(
     run: Run, index: Path, tmp_path: Path
 ) -> None:
     more = write_store(tmp_path / "more", ids=["new 1", "new 2"], seed=1)
-    code, out, _ = run("index", "add", index, more)
+    code, out, _ = run("index", "add", index, more, "--no-merge", "--no-durable")
     assert (code, out.splitlines()[-1]) == (0, str(index))
     assert "10 documents" in out
     assert "3 deleted" in run("index", "delete", index, "a", "new 1", "h")[1]
@@ -98,7 +98,7 @@ def test_add_delete_update_and_compact_change_what_is_found(
     assert code == 0
     assert "2 deleted\n5 documents" in out
     same = write_store(tmp_path / "same", ids=["c", "d", "x"], seed=2)
-    assert "6 documents" in run("index", "update", index, same)[1]
+    assert "6 documents" in run("index", "update", index, same, "--no-merge")[1]
     before = info(run, index)
     assert (before["deleted"], before["segments"]) == (7, 3)
     assert run("index", "compact", index)[0] == 0

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from colmodern.codecs.codec import Codec, train_codec
 from colmodern.codecs.files import load_codec, save_codec
+from colmodern.disk import durability, is_plain, make_own_folder, remove
 from colmodern.errors import InputError, StorageError
 from colmodern.files import (
     naming_write_errors,
@@ -24,7 +25,14 @@ from colmodern.files import (
 )
 from colmodern.index.plaid.build_settings import BuildSettings
 from colmodern.index.plaid.inverted_lists import write_inverted_lists
-from colmodern.index.plaid.manifest import NAME, CodecRecord, Manifest, building_folder, commit
+from colmodern.index.plaid.manifest import (
+    NAME,
+    UNSYNCED,
+    CodecRecord,
+    Manifest,
+    building_folder,
+    commit,
+)
 from colmodern.index.plaid.publish import expect_free, publish, restore
 from colmodern.index.plaid.segment import fast_checksums, record_segment, segment_name
 from colmodern.index.plaid.source import Embeddings, lengths_of, sample_documents
@@ -57,23 +65,26 @@ def build_index(
     progress: Progress,
     *,
     overwrite: bool = False,
+    is_durable: bool = True,
     cards: Sequence[torch.device] = (),
 ) -> None:
     """Write the index folder ``path``; until it is finished, work is in ``.NAME.building``.
 
-    A build of the same input and settings that was interrupted is gone on with. An older index
+    A build of the same input and settings that was interrupted is gone on with, with
+    ``is_durable`` after a power cut too. An older index
     that is overwritten can be read, but not changed, until the new one is in its place. The first
     of ``cards``, if any, finds the centroids of tokens; the bytes are the same.
 
     Raises InputError for bad ids or values that are not finite; StorageError when there is
-    something at ``path`` already, when another process writes it, or when the disk is full.
+    something at ``path`` already, when another process writes it, when the disk is full, or when
+    a link lies where the work goes.
     """
     path = Path(os.path.realpath(path))  # what a link points to is replaced, not the link
     work = building_folder(path)
     expect_free(path, overwrite=overwrite)
-    with naming_write_errors(work):
-        work.mkdir(parents=True, exist_ok=True)
-    with writer_lock(work):
+    with naming_write_errors(work), durability(is_durable):
+        make_own_folder(work)
+    with durability(is_durable), writer_lock(work):
         restore(path)
         expect_free(path, overwrite=overwrite)
         with _as_only_writer(path):
@@ -85,6 +96,8 @@ def build_index(
                 shutil.rmtree(work, ignore_errors=True)  # running it again would not help
                 raise
             expect_free(path, overwrite=overwrite)  # somebody may have made it meanwhile
+            if not is_durable:
+                (work / _INDEX / UNSYNCED).touch()
             publish(work / _INDEX, path)
         shutil.rmtree(work, ignore_errors=True)
 
@@ -115,18 +128,16 @@ def _begin(work: Path, key: str, progress: Progress) -> None:
     """Go on with an earlier build of the same key; delete what another one left."""
     state = work / _KEY
     with naming_write_errors(work):
-        is_begun = state.is_file() and (work / _INDEX).is_dir()
+        is_begun = is_plain(work, but=LOCK) and state.is_file() and (work / _INDEX).is_dir()
         if is_begun and _read(state).get("key") == key:
             progress.note(f"going on with the unfinished build in {work}")
-            for path in work.rglob(".*.tmp"):  # nobody else writes here
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            for path in list(work.rglob(".*.tmp")):  # nobody else writes here
+                remove(path)
             return
         state.unlink(missing_ok=True)
         for path in work.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name != LOCK:
-                path.unlink()
+            if path.name != LOCK:
+                remove(path)
     write_json(state, {"key": key})
 
 
@@ -142,7 +153,7 @@ def _make(
     """Fill work/index, from where an earlier run stopped, and commit it."""
     index, name = work / _INDEX, segment_name(0)
     with naming_write_errors(work):
-        (index / name).mkdir(parents=True, exist_ok=True)
+        make_own_folder(index / name)
     # first, because bad ids should not be found after all the work
     write_documents(index / name, doc_ids, lengths_of(embeddings))
     codec = _codec(index, embeddings, settings, progress)

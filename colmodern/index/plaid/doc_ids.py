@@ -102,9 +102,30 @@ class DocIds:
 def write_doc_ids(folder: Path, ids: Sequence[str]) -> None:
     """Write the files of ``DocIds`` to an existing folder; ids: one a document, in row order.
 
-    Raises InputError, before anything is written, for an id that is not a string, is empty,
-    cannot be written as UTF-8 or repeats; StorageError when the folder cannot be written.
+    Raises InputError as ``expect_ids`` does, before anything is written; StorageError when the
+    folder cannot be written.
     """
+    lengths, hashes, pieces = _prepare(ids)
+    rows = np.argsort(hashes, kind="stable")
+    with naming_write_errors(folder):
+        write_bytes(folder / "ids.bin", *pieces)
+        write_array(folder / "id_offsets.npy", offsets_of(lengths))
+        write_array(folder / "id_hashes.npy", hashes[rows])
+        write_array(folder / "id_rows.npy", rows.astype(np.int32))
+
+
+def expect_ids(ids: Sequence[str]) -> None:
+    """Raise InputError, with its place, for an id that no index may have.
+
+    It is not a string, is empty, cannot be written as UTF-8 or repeats.
+    """
+    _prepare(ids)
+
+
+def _prepare(
+    ids: Sequence[str],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64], list[bytes]]:
+    """Bytes and hash of each id, and the ids joined; raises as ``expect_ids``."""
     lengths = np.empty(len(ids), np.int64)
     hashes = np.empty(len(ids), np.uint64)
     pieces = []
@@ -116,17 +137,12 @@ def write_doc_ids(folder: Path, ids: Sequence[str]) -> None:
         hashes[start : start + len(encoded)] = _hashes_of(encoded)
         pieces.append(b"".join(encoded))
     rows = np.argsort(hashes, kind="stable")
-    hashes = hashes[rows]
-    if (repeated := first_repeated(hashes, rows, ids.__getitem__)) is not None:
+    if (repeated := first_repeated(hashes[rows], rows, ids.__getitem__)) is not None:
         first, second = repeated
         raise InputError(
             f"doc_ids[{first}] and doc_ids[{second}] are both {ids[first]!r}; make ids unique"
         )
-    with naming_write_errors(folder):
-        write_bytes(folder / "ids.bin", *pieces)
-        write_array(folder / "id_offsets.npy", offsets_of(lengths))
-        write_array(folder / "id_hashes.npy", hashes)
-        write_array(folder / "id_rows.npy", rows.astype(np.int32))
+    return lengths, hashes, pieces
 
 
 def first_repeated(

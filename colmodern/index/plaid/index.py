@@ -30,6 +30,7 @@ from colmodern.index.plaid.source import Embeddings, fingerprint_of, open_source
 from colmodern.index.plaid.state import State, load_state, make_state
 from colmodern.index.plaid.storage import Opened
 from colmodern.index.plaid.stored import StoredEmbeddings
+from colmodern.index.plaid.update import Options
 from colmodern.index.plaid.verify import Verify
 from colmodern.kernels.jit import tell_if_compiling
 from colmodern.progress import Progress, Silent
@@ -45,7 +46,7 @@ class PlaidIndex:
     """An index folder, opened without being read; safe to search from many threads at once.
 
     Searching sees the documents that were there when it was loaded, and what this object itself
-    changed since.
+    changed since. A pickle of it holds its path and settings, and loads the index as it is then.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class PlaidIndex:
         self._threads = Threads(n_threads)
         self._cards = cards
         self._state = state
+        self._settings: dict[str, Any] = {"n_threads": n_threads}
         self._latest_stored: StoredEmbeddings | None = None
 
     @classmethod
@@ -71,6 +73,7 @@ class PlaidIndex:
         max_ram: int | str = "4G",
         codec: ResidualKind | None = None,
         overwrite: bool = False,
+        durable: bool = True,
         device: str = "cpu",
         progress: Progress | None = None,
     ) -> PlaidIndex:
@@ -85,6 +88,7 @@ class PlaidIndex:
             at 4 bits, where it is as good and scored twice as fast
 
         overwrite: an index at ``path``, which can be read until the new one is in its place
+        durable: as in ``add``
         device: as in ``load``; centroids are assigned there, and the bytes are the same everywhere
 
         An interrupted build of the same input goes on where it stopped. Raises InputError for
@@ -104,7 +108,7 @@ class PlaidIndex:
         tell_if_compiling(progress.note)
         build_index(
             Path(path), source, ids, settings, fingerprint_of(source), progress,
-            overwrite=overwrite, cards=cards_of(device),
+            overwrite=overwrite, is_durable=durable, cards=cards_of(device),
         )  # fmt: skip
         return cls.load(path, device=device)
 
@@ -133,7 +137,12 @@ class PlaidIndex:
         """
         # absolute, for the process may go elsewhere before it changes the index
         state = load_state(Path(os.path.abspath(path)), verify)
-        return cls(state, n_threads=n_threads, cards=open_cards(device, device_memory))
+        index = cls(state, n_threads=n_threads, cards=open_cards(device, device_memory))
+        index._settings |= {"device": device, "device_memory": device_memory, "verify": verify}
+        return index
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _load, (type(self), self._state.opened.folder, self._settings)
 
     @staticmethod
     def check(path: Path | str, *, progress: Progress | None = None) -> None:
@@ -251,42 +260,57 @@ class PlaidIndex:
         embeddings: Embeddings | Path | str,
         doc_ids: Sequence[str] | None = None,
         *,
+        merge: bool = True,
+        durable: bool = True,
         progress: Progress | None = None,
     ) -> None:
         """Add documents as a new segment, compressed by the index's codec.
 
+        merge: small segments with the new one when there are many, so that searches stay fast
+        durable: wait until a power cut can no longer undo it. Without, it takes less time; after a
+            power cut the index may then be damaged, unless a later change was durable
+
         Raises InputError when an id is there already or repeats, or dim or encoder differ.
         """
-        self._add(embeddings, doc_ids, progress, replace=False)
+        self._add(embeddings, doc_ids, progress, False, Options(merge, durable))
 
-    def delete(self, doc_ids: Iterable[str]) -> int:
-        """Delete documents; returns how many. Raises InputError, deleting none, for unknown ids."""
-        opened, n = update.delete(self._state.opened, doc_ids)
-        self._see(opened)
-        return n
+    def delete(self, doc_ids: Iterable[str], *, durable: bool = True) -> int:
+        """Delete documents; returns how many. Raises InputError, deleting none, for unknown ids.
+
+        durable: as in ``add``
+        """
+        options = Options(is_durable=durable)
+        return update.delete(self._state.opened, doc_ids, self._see, options=options)
 
     def update(
         self,
         embeddings: Embeddings | Path | str,
         doc_ids: Sequence[str] | None = None,
         *,
+        merge: bool = True,
+        durable: bool = True,
         progress: Progress | None = None,
     ) -> None:
-        """Add documents, in place of those with the same ids, all at once."""
-        self._add(embeddings, doc_ids, progress, replace=True)
+        """Add documents, in place of those with the same ids, all at once; options as ``add``'s."""
+        self._add(embeddings, doc_ids, progress, True, Options(merge, durable))
 
-    def compact(self, *, progress: Progress | None = None) -> None:
-        """Merge all segments into one without the deleted documents; results stay the same."""
-        state = self._state
-        self._see(update.compact(state.opened, state.codec, progress or Silent()))
+    def compact(self, *, durable: bool = True, progress: Progress | None = None) -> None:
+        """Merge all segments into one without the deleted documents; results stay the same.
+
+        durable: as in ``add``
+        """
+        state, options = self._state, Options(is_durable=durable)
+        update.compact(
+            state.opened, state.codec, self._see, options=options, progress=progress or Silent()
+        )
 
     def _add(
         self,
         embeddings: Embeddings | Path | str,
         doc_ids: Sequence[str] | None,
         progress: Progress | None,
-        *,
-        replace: bool,
+        replaces: bool,
+        options: Options,
     ) -> None:
         source, ids = open_source(embeddings, doc_ids)
         if doc_ids is None and isinstance(source, TokenEmbeddings):
@@ -295,16 +319,10 @@ class PlaidIndex:
         if source.n_docs and source.dim != self.dim:
             raise InputError(f"embeddings have dim={source.dim}, the index has dim={self.dim}")
         expect_encoder(fingerprint_of(source), state.opened.manifest.fingerprint)
-        opened = update.add(
-            state.opened,
-            state.codec,
-            source,
-            ids,
-            self._threads,
-            replace=replace,
-            progress=progress or Silent(),
-        )
-        self._see(opened)
+        update.add(
+            state.opened, state.codec, source, ids, self._threads, self._see,
+            replaces=replaces, options=options, progress=progress or Silent(),
+        )  # fmt: skip
 
     def _see(self, opened: Opened) -> None:
         state = self._state
@@ -326,6 +344,10 @@ class PlaidIndex:
     def _threads_of(self, n_threads: int | None) -> Threads:
         expect_counts(n_threads=n_threads)
         return self._threads if n_threads is None else Threads(n_threads)
+
+
+def _load(kind: type[PlaidIndex], path: Path, settings: dict[str, Any]) -> PlaidIndex:
+    return kind.load(path, **settings)
 
 
 @cache

@@ -18,6 +18,7 @@ VERSION = 3  # that is written; version 2 is the same without fast checksums
 _READ = (2, 3)
 _LARGEST = 1 << 30  # bytes; a segment takes some 2,000
 NAME = "manifest.json"
+UNSYNCED = ".unsynced"  # an empty file, there when a change did not wait for the disk
 CURE = "build the index again, or bring a copy of it back"
 
 _Count = Annotated[int, Field(ge=0, strict=True)]

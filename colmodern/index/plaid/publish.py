@@ -11,6 +11,7 @@ import os
 import shutil
 from pathlib import Path
 
+from colmodern.disk import expect_own_folder, sync_folder, sync_tree
 from colmodern.errors import StorageError
 from colmodern.files import naming_write_errors
 from colmodern.index.plaid.manifest import FORMAT, NAME
@@ -33,8 +34,12 @@ def expect_free(path: Path, *, overwrite: bool) -> None:
 
 
 def restore(path: Path) -> None:
-    """Undo, or finish, what a killed ``publish`` was at."""
+    """Undo, or finish, what a killed ``publish`` was at.
+
+    Raises StorageError when a link or a file lies where the older index goes.
+    """
     old = _replaced(path)
+    expect_own_folder(old)
     if not old.exists():
         return
     with naming_write_errors(path):
@@ -47,19 +52,24 @@ def restore(path: Path) -> None:
 def publish(new: Path, path: Path) -> None:
     """Rename the finished folder into place, over an older index if there is one.
 
-    Files of the older folder that are not an index's move along. On failure all is as before.
+    Files of the older folder that are not an index's move along. On failure all is as before; on
+    success the index is on disk, and its name too.
     """
     with naming_write_errors(path):
+        sync_tree(new)
         if not path.exists():
             os.rename(new, path)
+            sync_folder(path.parent)
             return
         old = _replaced(path)
+        expect_own_folder(old)
         try:
             os.rename(path, old)
             os.rename(new, path)
         finally:
             if not path.exists():
                 os.rename(old, path)
+        sync_folder(path.parent)
         _drop(old, path)
 
 
@@ -72,4 +82,5 @@ def _drop(old: Path, path: Path) -> None:
     for one in sorted(old.iterdir()):
         if not is_ours(one.name) and not os.path.lexists(path / one.name):
             os.rename(one, path / one.name)
+    sync_folder(path)
     shutil.rmtree(old, ignore_errors=True)  # readers of it on some systems; the next build tries

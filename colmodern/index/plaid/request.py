@@ -45,7 +45,7 @@ class SearchRequest:
             self.k,
             n_open=self.view.n_open,
             n_docs=state.everything.n_open,
-            n_tokens=manifest.n_tokens,
+            n_tokens=state.n_tokens,
             n_centroids=manifest.n_centroids,
             nprobe=nprobe,
             n_candidates=n_candidates,

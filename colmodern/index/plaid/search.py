@@ -77,6 +77,8 @@ def search_rows(
     if trace is None and effort.n_candidates < view.n_open and _fits_one_call(view, threads):
         return _search_at_once(query, view, effort, stored)
     trace = trace or Trace()
+    if sum(segment.n_tokens for segment in view.segments) <= _ALONE_TOKENS:
+        threads = Threads(1)
     tables = make_tables(query, view.codec, threads)
     slacks = (_ALL_SLACK,) * 2 if effort.exhaustive else (tables.slack, tables.more_slack)
     margin = tables.rounding if stored is None else tables.loss

@@ -27,11 +27,14 @@ class State:
     """An opened index with its codec.
 
     everything: a view of all documents but the deleted ones
+    n_tokens: tokens of these documents, so that a search does the same before and after deleted
+    documents are left out of the files
     verification: to be called before tokens or lists are used
     """
 
     opened: Opened
     everything: View
+    n_tokens: int
     verification: Verification
 
     @property
@@ -73,15 +76,20 @@ def make_state(opened: Opened, codec: SearchCodec, verify: Verify) -> State:
     sizes = [segment.n_docs for segment in opened.segments]
     bases = offsets_of(sizes)
     deleted: list[npt.NDArray[np.bool_] | None] = [None] * len(sizes)
+    n_tokens = opened.manifest.n_tokens
     for i, base in enumerate(bases[:-1]):
         start, stop = np.searchsorted(opened.deleted, [base, base + sizes[i]])
         if stop > start:
-            gone = np.zeros(sizes[i], np.bool_)
-            gone[opened.deleted[start:stop] - base] = True
+            gone, rows = np.zeros(sizes[i], np.bool_), opened.deleted[start:stop] - base
+            gone[rows] = True
             deleted[i] = gone
+            offsets = opened.segments[i].arrays.doc_offsets
+            n_tokens -= int((offsets[rows + 1] - offsets[rows]).sum())
     n_open = int(bases[-1]) - len(opened.deleted)
     verification = Verification(opened.folder, opened.segments, opened.manifest.n_centroids, verify)
-    return State(opened, View(codec, opened.segments, bases, deleted, n_open), verification)
+    return State(
+        opened, View(codec, opened.segments, bases, deleted, n_open), n_tokens, verification
+    )
 
 
 def _comparing(record: CodecRecord) -> Callable[[Path, npt.NDArray[Any]], None]:

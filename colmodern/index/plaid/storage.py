@@ -5,6 +5,7 @@
     INDEX/segment-00000/         documents (see segment.py)
     INDEX/deleted-00000.npy      (n,) int64 doc_index values that are no longer found
     INDEX/.lock                  held by the one writer
+    INDEX/.unsynced              there when the last change did not wait for the disk
 
 A doc_index is a document's row in its segment plus the documents of all earlier segments.
 
@@ -18,17 +19,18 @@ What changes in memory or on disk after it was compared is not noticed, except b
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from colmodern.disk import remove
 from colmodern.errors import StorageError
 from colmodern.files import read_error
-from colmodern.index.plaid.manifest import CURE, NAME, Manifest, read_manifest
+from colmodern.index.plaid.manifest import CURE, NAME, UNSYNCED, Manifest, read_manifest
 from colmodern.index.plaid.segment import Segment, open_segment
 from colmodern.index.plaid.tombstones import read_deleted
 from colmodern.ragged.mapped import map_file
@@ -94,15 +96,13 @@ def remove_leftovers(folder: Path, manifest: Manifest) -> None:
     for path in sorted(folder.iterdir()):
         if path.name in named or not _OURS.fullmatch(path.name):
             continue
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)  # what stays now, the next writer removes
-        else:
-            path.unlink(missing_ok=True)
+        with suppress(OSError):  # what stays now, the next writer removes
+            remove(path)
 
 
 def is_ours(name: str) -> bool:
     """Whether a file or folder of this name in an index folder is one that colmodern writes."""
-    return name in {NAME, CODEC, LOCK} or bool(_OURS.fullmatch(name))
+    return name in {NAME, CODEC, LOCK, UNSYNCED} or bool(_OURS.fullmatch(name))
 
 
 def _open(folder: Path, manifest: Manifest, known: Mapping[str, Segment]) -> Opened:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,16 @@ from colmodern.ragged.mapped import expect_checksum, map_file
 MOST_FILES = 64  # of deletions; one more, and they become one
 
 
-def delete(folder: Path, manifest: Manifest, doc_index: npt.ArrayLike) -> Manifest:
+def delete(
+    folder: Path,
+    manifest: Manifest,
+    doc_index: npt.ArrayLike,
+    known: npt.NDArray[np.int64] | None = None,
+) -> Manifest:
     """Delete documents and commit; returns the manifest that now holds.
 
     doc_index: (n,) integers, in any order; deleting one twice is no fault. None: no commit
+    known: (n_deleted,) int64 ascending, what ``read_deleted`` gives, if it was read already
 
     Only for the holder of the writer lock. Raises InputError for a doc_index that no document
     has, StorageError when the folder cannot be written; then nothing is deleted.
@@ -32,26 +39,54 @@ def delete(folder: Path, manifest: Manifest, doc_index: npt.ArrayLike) -> Manife
         raise InputError(
             f"doc_index {wrong} is not in the index; pass values from 0 to {manifest.n_docs - 1}"
         )
-    deletions = record_deleted(folder, manifest, deleted)
+    known = read_deleted(folder, manifest) if known is None else known
+    deletions = record_deleted(folder, manifest, deleted, known)
     after = manifest.model_copy(update={"deletions": deletions})
     commit(folder, after)
     for record in manifest.deletions:
         if record not in deletions:
-            (folder / record.name).unlink(missing_ok=True)
+            with suppress(OSError):  # what stays now, the next writer removes
+                (folder / record.name).unlink(missing_ok=True)
     return after
 
 
 def record_deleted(
-    folder: Path, manifest: Manifest, deleted: npt.NDArray[np.int64]
+    folder: Path,
+    manifest: Manifest,
+    deleted: npt.NDArray[np.int64],
+    known: npt.NDArray[np.int64],
+    *,
+    end: int | None = None,
 ) -> tuple[DeletionRecord, ...]:
     """Write deletions for a later manifest to name, with those of ``manifest``; few files stay few.
 
-    deleted: (n,) int64 ascending, at least one
+    deleted: (n,) int64 ascending, all below ``end``
+    known: (n_deleted,) int64 ascending, those of ``manifest``
+    end: the later manifest has none from there on; only files that have are written anew
     """
-    if len(manifest.deletions) < MOST_FILES:
-        return (*manifest.deletions, write_deleted(folder, manifest, deleted))
-    merged = np.union1d(read_deleted(folder, manifest), deleted)
-    return (write_deleted(folder, manifest, merged),)
+    staying, changed = list(manifest.deletions), [deleted]
+    if end is not None and len(known) and known[-1] >= end:
+        staying = []
+        for record in manifest.deletions:
+            rows = _verified_rows(folder, record)
+            if len(rows) == 0 or rows[-1] < end:
+                staying.append(record)
+            else:
+                changed.append(rows[rows < end])
+        known = known[known < end]
+    merged = np.unique(np.concatenate(changed))
+    if len(merged) == 0:
+        return tuple(staying)
+    if len(staying) < MOST_FILES:
+        return (*staying, write_deleted(folder, manifest, merged))
+    return rewrite_deleted(folder, manifest, np.union1d(known, merged))
+
+
+def rewrite_deleted(
+    folder: Path, manifest: Manifest, deleted: npt.NDArray[np.int64]
+) -> tuple[DeletionRecord, ...]:
+    """Write all deletions of a later manifest into one file; deleted: (n,) int64 ascending."""
+    return (write_deleted(folder, manifest, deleted),) if len(deleted) else ()
 
 
 def write_deleted(
@@ -73,15 +108,23 @@ def read_deleted(folder: Path, manifest: Manifest) -> npt.NDArray[np.int64]:
     """
     parts = [np.empty(0, np.int64)]
     for record in manifest.deletions:
-        path = folder / record.name
-        try:
-            part = map_file(path)
-        except (OSError, ValueError, MemoryError) as error:
-            raise read_error(path, error, cure=CURE) from error
-        if part.dtype != np.int64 or part.shape != (record.n,):
-            raise StorageError(f"{path} does not hold the {record.n} deletions it should; {CURE}")
-        expect_checksum(path, part, sha256=record.sha256, fast=None, cure=CURE)
+        part = _verified_rows(folder, record)
         if len(part) and (part.min() < 0 or part.max() >= manifest.n_docs):
-            raise StorageError(f"{path} names documents that are not in the index; {CURE}")
+            raise StorageError(
+                f"{folder / record.name} names documents that are not in the index; {CURE}"
+            )
         parts.append(part)
     return np.unique(np.concatenate(parts))
+
+
+def _verified_rows(folder: Path, record: DeletionRecord) -> npt.NDArray[np.int64]:
+    """(n,) what one file says, compared with its checksum."""
+    path = folder / record.name
+    try:
+        rows = map_file(path)
+    except (OSError, ValueError, MemoryError) as error:
+        raise read_error(path, error, cure=CURE) from error
+    if rows.dtype != np.int64 or rows.shape != (record.n,):
+        raise StorageError(f"{path} does not hold the {record.n} deletions it should; {CURE}")
+    expect_checksum(path, rows, sha256=record.sha256, fast=None, cure=CURE)
+    return rows

@@ -3,8 +3,9 @@ from __future__ import annotations
 import os
 import resource
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import faiss
 import numpy as np
@@ -12,11 +13,12 @@ import pytest
 from index.plaid.corpora import corpus, digests, lengths_like_passages, names, write_store
 
 from colmodern import PlaidIndex, TokenEmbeddings
+from colmodern.disk import remove
 from colmodern.errors import InputError, StorageError
 from colmodern.index.plaid import build, build_settings, publish
-from colmodern.index.plaid.manifest import building_folder
+from colmodern.index.plaid.manifest import UNSYNCED, building_folder
 from colmodern.progress import Silent
-from colmodern.writer_lock import writer_lock
+from colmodern.writer_lock import LOCK, writer_lock
 
 DOCUMENTS = corpus(lengths_like_passages(120))
 IDS = names(120)
@@ -269,6 +271,97 @@ def test_a_link_stays_a_link_and_its_target_is_overwritten(tmp_path: Path) -> No
     PlaidIndex.build(DOCUMENTS[:5], tmp_path / "link", IDS[:5], overwrite=True)
     assert (tmp_path / "link").is_symlink()
     assert PlaidIndex.load(tmp_path / "real").n_docs == 5
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A folder of somebody's that nothing may change."""
+    folder = tmp_path / "home"
+    (folder / "segment-00000").mkdir(parents=True)
+    for name in ("precious", ".precious.tmp", "manifest.json", "segment-00000/codes.npy"):
+        (folder / name).write_text("precious")
+    before = digests(folder)
+    yield folder
+    assert digests(folder) == before
+
+
+@pytest.mark.parametrize("name", [".i.building", ".i.replaced"])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_link_where_a_build_works_is_refused(
+    tmp_path: Path, home: Path, name: str, is_there: bool
+) -> None:
+    PlaidIndex.build(DOCUMENTS[:9], tmp_path / "i", IDS[:9])
+    (tmp_path / name).symlink_to(home if is_there else tmp_path / "nothing")
+    with pytest.raises(StorageError, match=rf"\{name} is a link, .*remove it, then run again"):
+        PlaidIndex.build(DOCUMENTS, tmp_path / "i", IDS, overwrite=True)
+    (tmp_path / name).unlink()
+    assert PlaidIndex.build(DOCUMENTS, tmp_path / "i", IDS, overwrite=True).n_docs == 120
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_a_link_in_the_place_of_a_builds_lock_is_refused(tmp_path: Path, home: Path) -> None:
+    (tmp_path / ".i.building").mkdir()
+    (tmp_path / ".i.building" / LOCK).symlink_to(home / "precious")
+    with pytest.raises(StorageError, match="is a link"):
+        PlaidIndex.build(DOCUMENTS[:9], tmp_path / "i", IDS[:9])
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("index", ""),
+        ("index/segment-00000", "segment-00000"),
+        ("index/segment-00000/codes.npy", "precious"),
+        ("index/segment-00000/list_docs.npy", "precious"),
+        ("index/codec", ""),
+        ("index/.manifest.json.host.1.tmp", ""),
+        ("build.json", "precious"),
+        ("compressed.json", "precious"),
+        (".x.tmp", "segment-00000"),
+    ],
+)
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_links_in_an_unfinished_build_are_removed_and_the_build_begins_anew(
+    tmp_path: Path, home: Path, whole: dict[str, str], name: str, target: str, link: Callable
+) -> None:
+    work = building_folder(tmp_path / "i")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "publish", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            PlaidIndex.build(DOCUMENTS, tmp_path / "i", IDS)
+    if link is os.link and (home / target).is_dir():
+        target = "precious"
+    if os.path.lexists(work / name):
+        remove(work / name)
+    link(home / target, work / name)
+    PlaidIndex.build(DOCUMENTS, tmp_path / "i", IDS)
+    assert digests(tmp_path / "i") == whole
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "i"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux's /proc")
+def test_a_build_that_returned_is_on_disk_with_its_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    PlaidIndex.build(DOCUMENTS[:9], tmp_path / "new" / "i", IDS[:9])
+    work = str(building_folder(tmp_path / "new" / "i") / "index")
+    names_of = [str(tmp_path), work, f"{work}/segment-00000"]
+    files = [f"{work}/{name}" for name in digests(tmp_path / "new" / "i")]
+    assert {*names_of, *files} <= set(synced)
+    assert synced[-1] == str(tmp_path / "new")
+    synced.clear()
+    PlaidIndex.build(DOCUMENTS[:9], tmp_path / "other", IDS[:9], durable=False)
+    assert synced == []
+    assert (tmp_path / "other" / UNSYNCED).exists()
+    PlaidIndex.load(tmp_path / "other").delete(["d1"])
+    assert not (tmp_path / "other" / UNSYNCED).exists()
+    assert str(tmp_path / "other" / "codec") in synced
 
 
 class Killed(BaseException):

@@ -85,6 +85,7 @@ def test_a_filter_of_another_state_is_refused(tmp_path: Path) -> None:
             index.search(QUERIES[0], filter=prepared)  # type: ignore[arg-type]
 
     refuses(lambda: index.add(DOCUMENTS[50:60], names(10, "x")), prepared)
+    index.delete(["x0"])
     refuses(index.compact, index.filter(names(10)))
 
 

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import copy
+import multiprocessing
+import pickle
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,6 +13,7 @@ from conftest import SCORE_TOLERANCE, unit_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from index.plaid.corpora import (
+    copy_of,
     corpus,
     decoded,
     expect_best,
@@ -308,3 +313,27 @@ def test_an_index_is_found_after_the_process_went_elsewhere(
     monkeypatch.chdir(tmp_path / "elsewhere")
     index.delete(["a"])
     assert PlaidIndex.load(tmp_path / "here").n_docs == 1
+
+
+def test_a_pickled_index_is_loaded_again_with_its_settings_and_answers_the_same(
+    plaid: PlaidIndex, tmp_path: Path
+) -> None:
+    index = copy_of(plaid, tmp_path / "i")
+    one = PlaidIndex.load(tmp_path / "i", n_threads=1)
+    for original in (index, one, copy.deepcopy(one)):
+        again = pickle.loads(pickle.dumps(original))
+        assert again._settings == original._settings
+        assert again._threads.n == original._threads.n
+        assert again.search_batch(QUERIES, 20) == original.search_batch(QUERIES, 20)
+    content = pickle.dumps(index)
+    shutil.rmtree(tmp_path / "i")
+    with pytest.raises(StorageError, match=r"there is no index .*build it first"):
+        pickle.loads(content)
+
+
+@pytest.mark.slow
+def test_processes_that_are_spawned_search_an_index_given_to_them(plaid: PlaidIndex) -> None:
+    queries = list(QUERIES)
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        found = pool.map(plaid.search, queries)
+    assert found == [plaid.search(query) for query in queries]

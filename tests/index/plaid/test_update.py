@@ -21,7 +21,7 @@ from index.plaid.corpora import (
 
 from colmodern import PlaidIndex
 from colmodern.errors import InputError, StorageError
-from colmodern.index.plaid import tombstones, update
+from colmodern.index.plaid import merge, tombstones, update
 from colmodern.index.plaid.manifest import read_manifest
 from colmodern.writer_lock import writer_lock
 
@@ -49,7 +49,7 @@ def answers(index: PlaidIndex, k: int = 200) -> list:
 
 def test_added_documents_are_found_with_their_decoded_scores(plaid: PlaidIndex) -> None:
     before = [plaid.search(query, 60, n_candidates=60) for query in QUERIES]
-    plaid.add(MORE, MORE_NAMES)
+    plaid.add(MORE, MORE_NAMES, merge=False)
     assert (plaid.n_docs, plaid.info()["segments"]) == (110, 2)
     for query, old in zip(QUERIES, before, strict=True):
         found = plaid.search(query, 110, n_candidates=110)
@@ -63,7 +63,7 @@ def test_adding_in_parts_equals_adding_at_once(
     other = copy_of(built, tmp_path / "other")
     plaid.add(MORE, MORE_NAMES)
     for start in range(0, 50, 13):
-        other.add(MORE[start : start + 13], MORE_NAMES[start : start + 13])
+        other.add(MORE[start : start + 13], MORE_NAMES[start : start + 13], merge=False)
     assert other.info()["segments"] == 5
     assert answers(other) == answers(plaid)
     plaid.compact()
@@ -172,7 +172,7 @@ def test_many_updates_keep_few_files_of_deletions(
     monkeypatch.setattr(tombstones, "MOST_FILES", 4)
     folder = Path(plaid.info()["path"])
     for i in range(11):
-        plaid.update(MORE[1:2], [f"d{i % 5}"])
+        plaid.update(MORE[1:2], [f"d{i % 5}"], merge=False)
         assert len(list(folder.glob("deleted-*"))) <= 4
     assert plaid.n_docs == 60
     plaid.compact()
@@ -287,14 +287,14 @@ def test_compacting_long_documents_goes_in_pieces(
     plaid.delete(["d4"])
     before = answers(plaid)
     sizes = []
-    tokens_of = update._tokens_of
+    tokens_of = merge._tokens_of
 
     def watched(segment: object, rows: np.ndarray, lengths: np.ndarray) -> object:
         sizes.append((len(rows), int(lengths.sum())))
         return tokens_of(segment, rows, lengths)
 
-    monkeypatch.setattr(update, "_PIECE_TOKENS", 100)
-    monkeypatch.setattr(update, "_tokens_of", watched)
+    monkeypatch.setattr(merge, "PIECE_TOKENS", 100)
+    monkeypatch.setattr(merge, "_tokens_of", watched)
     plaid.compact()
     assert all(n_docs == 1 or n_tokens <= 100 for n_docs, n_tokens in sizes)
     assert answers(plaid) == before
@@ -325,8 +325,8 @@ def test_a_forked_process_searches_with_threads_of_its_own(plaid: PlaidIndex) ->
 
 def test_the_manifest_counts_segments_that_are_gone(plaid: PlaidIndex) -> None:
     folder = Path(plaid.info()["path"])
-    plaid.add(MORE[:5], MORE_NAMES[:5])
+    plaid.add(MORE[:5], MORE_NAMES[:5], merge=False)
     plaid.compact()
-    plaid.add(MORE[5:9], MORE_NAMES[5:9])
+    plaid.add(MORE[5:9], MORE_NAMES[5:9], merge=False)
     used = [segment.name for segment in read_manifest(folder).segments]
     assert used == ["segment-00002", "segment-00003"]
