@@ -179,7 +179,7 @@ def _doc_index_of(opened: Opened, doc_ids: Sequence[str]) -> npt.NDArray[np.int6
         places[places == segment.n_docs] = 0
         likely = np.flatnonzero(segment.ids.hashes[places] == hashes)
         if len(likely):
-            rows = segment.ids.rows_of([doc_ids[i] for i in likely]) + base
+            rows = segment.ids.rows_of([doc_ids[i] for i in likely.tolist()]) + base
             is_here = (rows >= base) & ~np.isin(rows, opened.deleted)
             found[likely[is_here]] = rows[is_here]
         base += segment.n_docs
