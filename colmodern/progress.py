@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from colmodern.errors import InputError
+
+_METHODS = ("start", "advance", "finish", "note")
+
 
 class Progress(Protocol):
     """Receives the steps of long work; the command line draws them, a library call may not."""
@@ -35,3 +39,27 @@ class Silent:
 
     def note(self, message: str) -> None:
         """Ignore."""
+
+
+def as_progress(progress: Progress | bool | None) -> Progress:
+    """The Progress that an argument ``progress`` stands for.
+
+    Args:
+        progress: True for a bar on stderr with the time left; False or None for nothing; or an
+            object with the methods of Progress.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    if progress is None or progress is False:
+        return Silent()
+    if progress is True:
+        from colmodern.progress_bar import ProgressBar  # loads rich
+
+        return ProgressBar()
+    if lacking := [name for name in _METHODS if not callable(getattr(progress, name, None))]:
+        raise InputError(
+            f"progress is a {type(progress).__name__} without {', '.join(lacking)}; pass True for "
+            "a bar, None for nothing, or an object with start, advance, finish and note"
+        )
+    return progress

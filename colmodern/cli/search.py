@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -46,6 +46,14 @@ _DEVICE = "--index-device"
     help="That searches: as --device, or cards as cuda:0,cuda:1; auto: where the encoder is.",
 )
 @click.option("--device-memory", help="Bytes that may stay on a card, as 20G.")
+@click.option("--model", "-m", help="Of embeddings that do not name theirs.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Setting of --model that the documents were encoded with, as document_length=256.",
+)
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code that the checkpoint has.")
 @json_option
 def command(
@@ -59,6 +67,8 @@ def command(
     device: str,
     index_device: str,
     device_memory: str | None,
+    model: str | None,
+    settings: tuple[str, ...],
     trust_remote_code: bool,
     as_json: bool,
 ) -> None:
@@ -68,8 +78,8 @@ def command(
     precision. Either for one QUERY, printing a table, or for all of --queries, writing a TREC run.
     """
     from colmodern.cli.progress import TerminalProgress
+    from colmodern.config.load import parse_overrides
     from colmodern.datasets.judgments import read_queries
-    from colmodern.errors import InputError
     from colmodern.evaluation.trec import write_run
     from colmodern.index.exact import ExactIndex
     from colmodern.pipeline.artifacts import (
@@ -82,14 +92,7 @@ def command(
     from colmodern.pipeline.load_encoder import encoder_of_store
     from colmodern.pipeline.search_device import exact_device, plaid_device
 
-    if (query is None) == (queries is None):
-        raise click.UsageError("give either a QUERY or --queries FILE")
-    if queries is not None and output is None:
-        raise click.UsageError("--queries needs --output, the TREC run to write")
-    if output is not None and queries is None:
-        raise click.UsageError("--output needs --queries; one QUERY prints its results")
-    if k < 1:
-        raise InputError(f"-k={k}; ask for at least 1 document")
+    _expect_options(query, queries, output, k, model, settings)
     texts = {"query": query or ""} if queries is None else read_queries(queries)
     store = store_of(folder)
     chosen = index or index_of(folder)
@@ -97,7 +100,10 @@ def command(
         raise click.UsageError(
             f"--precision is of exact search, but {chosen} is searched; leave it out"
         )
-    encoder = encoder_of_store(store, device=device, trust_remote_code=trust_remote_code)
+    chosen_model: Any = {"model": model, "settings": parse_overrides(settings)}
+    encoder = encoder_of_store(
+        store, device=device, trust_remote_code=trust_remote_code, **chosen_model
+    )
     pick = exact_device if chosen is None else plaid_device
     searching = pick(index_device, encoder.device, name=_DEVICE)
     searched: ExactIndex | PlaidIndex
@@ -141,3 +147,26 @@ def _print(results: Sequence[ScoredDoc], texts: Mapping[str, str], as_json: bool
     ]
     header = ["rank", "score", "document", *(["text"] if texts else [])]
     show(table("", header, rows, words=(2, 3)), prose=(3,) if texts else ())
+
+
+def _expect_options(
+    query: str | None,
+    queries: Path | None,
+    output: Path | None,
+    k: int,
+    model: str | None,
+    settings: tuple[str, ...],
+) -> None:
+    """Raise UsageError for options that do not go together."""
+    from colmodern.errors import InputError
+
+    if (query is None) == (queries is None):
+        raise click.UsageError("give either a QUERY or --queries FILE")
+    if queries is not None and output is None:
+        raise click.UsageError("--queries needs --output, the TREC run to write")
+    if output is not None and queries is None:
+        raise click.UsageError("--output needs --queries; one QUERY prints its results")
+    if settings and model is None:
+        raise click.UsageError("--set is for --model; the embeddings name their settings")
+    if k < 1:
+        raise InputError(f"-k={k}; ask for at least 1 document")

@@ -252,10 +252,11 @@ class Encoder:
         pairs = zip(tokenized.ids, tokenized.scored, strict=True)
         ids = [ids[scored] for ids, scored in pairs]
         # windows of a text follow each other, and each of its tokens is scored in one of them
-        return TokenEmbeddings(
+        return TokenEmbeddings.unchecked(
             values,
             offsets[tokenized.offsets],
             np.concatenate(ids) if ids else np.empty(0, np.int32),
+            self.fingerprint("document"),
         )
 
     def pool(self, documents: TokenEmbeddings) -> TokenEmbeddings:

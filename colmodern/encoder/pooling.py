@@ -48,4 +48,4 @@ def pool_tokens(embeddings: TokenEmbeddings, factor: float, *, protected: int) -
         for _ in threads.map(pool, range(embeddings.n_docs)):
             pass
     ids = None if embeddings.token_ids is None else embeddings.token_ids[sources]
-    return TokenEmbeddings(values, offsets, ids)
+    return TokenEmbeddings.unchecked(values, offsets, ids, embeddings.fingerprint)

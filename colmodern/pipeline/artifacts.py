@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+
+from pydantic import BaseModel, ValidationError, field_validator
 
 from colmodern.config.read import read_values
 from colmodern.datasets.load import load_corpus
-from colmodern.errors import DataError, InputError, StorageError
+from colmodern.errors import ConfigError, DataError, InputError, StorageError
 from colmodern.files import read_json_object
 from colmodern.pipeline.run_folder import CONFIG, ENVIRONMENT, is_run
 from colmodern.ragged.store import EmbeddingStore
@@ -20,12 +22,33 @@ _SNIPPET_CHARS = 160
 _CURE = "run the evaluation again"
 
 
+class _DatasetRecord(BaseModel):
+    """Where the collection of a run is."""
+
+    source: str
+
+
+class _Environment(BaseModel):
+    """The part of a run's environment.json that leads to its files; paths are from its folder."""
+
+    embeddings: dict[Literal["documents", "queries"], str]
+    index: str | None = None
+    dataset: _DatasetRecord
+
+    @field_validator("embeddings")
+    @classmethod
+    def _has_documents(cls, embeddings: dict[str, str]) -> dict[str, str]:
+        if "documents" not in embeddings:
+            raise ValueError("documents is missing")
+        return embeddings
+
+
 def stores_of(run_folder: Path) -> dict[str, EmbeddingStore]:
     """The embeddings of a run: "documents" and "queries".
 
     Raises StorageError when they are gone or damaged.
     """
-    places = read_run_file(run_folder, ENVIRONMENT)["embeddings"]
+    places = _environment(run_folder).embeddings
     return {role: EmbeddingStore(run_folder / place) for role, place in places.items()}
 
 
@@ -36,12 +59,14 @@ def store_of(folder: Path) -> EmbeddingStore:
     """
     if not folder.is_dir():
         raise StorageError(f"no folder {folder}; give a run folder or a folder of embeddings")
-    return stores_of(folder)["documents"] if is_run(folder) else EmbeddingStore(folder)
+    if not is_run(folder):
+        return EmbeddingStore(folder)
+    return EmbeddingStore(folder / _environment(folder).embeddings["documents"])
 
 
 def index_of(folder: Path) -> Path | None:
     """The compressed index that a run was searched with; None where there is none."""
-    place = read_run_file(folder, ENVIRONMENT).get("index") if is_run(folder) else None
+    place = _environment(folder).index if is_run(folder) else None
     return None if place is None else folder / place
 
 
@@ -51,7 +76,13 @@ def precision_of(folder: Path) -> Precision:
     Raises ConfigError when its config is damaged.
     """
     index = read_values(folder / CONFIG).get("index") if is_run(folder) else None
-    return cast(Precision, (index or {}).get("precision", "float32"))
+    precision = index.get("precision", "float32") if isinstance(index, dict) else "float32"
+    if precision not in get_args(Precision):
+        raise ConfigError(
+            f"{folder / CONFIG}: index.precision={precision!r} is not one of "
+            f"{', '.join(get_args(Precision))}; {_CURE}"
+        )
+    return cast(Precision, precision)
 
 
 def is_index(folder: Path) -> bool:
@@ -81,13 +112,26 @@ def open_index(
     from colmodern.index.plaid.index import PlaidIndex  # loads numba
 
     index = PlaidIndex.load(path, device=device, device_memory=device_memory)
-    its, mine = index.info()["fingerprint"], store.manifest["encoder"]["fingerprint"]
-    if its not in (None, mine):
+    its, mine = index.info()["fingerprint"], store.fingerprint
+    if None not in (its, mine) and its != mine:
         raise InputError(
             f"{path} was built with another encoder, or other settings of it, than {store.folder}; "
             "give the run or the embeddings that it was built from"
         )
     return index
+
+
+def _environment(run_folder: Path) -> _Environment:
+    """Raises StorageError that names the field that is missing or wrong."""
+    fields = read_run_file(run_folder, ENVIRONMENT)
+    try:
+        return _Environment.model_validate(fields, strict=True)
+    except ValidationError as error:
+        fault = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(str(part) for part in fault["loc"])
+        raise StorageError(
+            f"{run_folder / ENVIRONMENT} has a wrong {place} ({fault['msg']}); {_CURE}"
+        ) from error
 
 
 def read_run_file(run_folder: Path, name: str) -> dict[str, Any]:
@@ -103,7 +147,7 @@ def snippets(folder: Path, doc_ids: set[str]) -> dict[str, str]:
     if not is_run(folder):
         return {}
     try:
-        corpus = load_corpus(read_run_file(folder, ENVIRONMENT)["dataset"]["source"])
+        corpus = load_corpus(_environment(folder).dataset.source)
     except DataError:
         return {}  # moved or changed since: results without texts are still results
     texts = {

@@ -20,6 +20,7 @@ from colmodern.encoder.settings import Role
 from colmodern.errors import WorkerError
 from colmodern.files import remove_leftovers
 from colmodern.kernels.device import pick_device
+from colmodern.pipeline.shard_order import ShardOrder
 from colmodern.pipeline.shards import Shard
 from colmodern.pipeline.worker import WorkerTask, recipe_of, run_worker
 from colmodern.progress import Progress
@@ -44,7 +45,7 @@ def encode_on_devices(
     Raises what a worker raised, or WorkerError when one died; finished shards stay.
     """
     picked = [pick_device(device) for device in devices]
-    order = _Order(writer, progress)
+    order = ShardOrder(writer, progress)
     waiting = order.unfinished(shards)
     first = list(itertools.islice(waiting, len(picked)))
     if not first:
@@ -76,30 +77,6 @@ def encode_on_devices(
                 else:
                     worker.is_ready = True
                 worker.give(waiting)
-
-
-class _Order:
-    """Moves finished shards into the store when all before them are there."""
-
-    def __init__(self, writer: ShardWriter, progress: Progress) -> None:
-        self._writer = writer
-        self._progress = progress
-        self._finished: set[int] = set()
-
-    def unfinished(self, shards: Iterator[Shard]) -> Iterator[Shard]:
-        """The shards that have to be encoded; others are finished at once."""
-        for shard in shards:
-            if self._writer.find_ahead(shard.index, shard.doc_ids):
-                self._progress.advance(len(shard.texts))
-                self.finish(shard.index)
-            else:
-                yield shard
-
-    def finish(self, index: int) -> None:
-        """Shard ``index`` is written."""
-        self._finished.add(index)
-        while len(self._writer.shards) in self._finished:
-            self._writer.adopt()
 
 
 class _Worker:
@@ -175,7 +152,7 @@ def _working(task: WorkerTask, devices: Sequence[str]) -> Iterator[list[_Worker]
         for worker in workers:
             worker.process.join()
             worker.connection.close()
-        remove_leftovers(task.folder)
+        remove_leftovers(task.folder, is_locked=True)  # by this process, and workers are gone
 
 
 @contextmanager

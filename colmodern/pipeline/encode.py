@@ -9,10 +9,12 @@ from typing import Any
 
 from colmodern.encoder.encoder import Encoder
 from colmodern.encoder.settings import Role
+from colmodern.errors import StorageError
 from colmodern.files import sha256_of_json
 from colmodern.pipeline.devices import encode_on_devices
 from colmodern.pipeline.environment import describe_environment
-from colmodern.pipeline.shards import EncodedShard, Text, cut_shards, encode_shards
+from colmodern.pipeline.shard_order import ShardOrder
+from colmodern.pipeline.shards import Text, cut_shards, encode_shards
 from colmodern.progress import Progress
 from colmodern.ragged.store import EmbeddingStore, ShardWriter
 from colmodern.types import Corpus, Document
@@ -85,37 +87,47 @@ def encode_to_store(
     are those of the encoder alone
 
     Returns the store and whether it was there already.
-    Raises StorageError when the folder holds other embeddings or cannot be written, WorkerError
-    when a process dies.
+    Finished shards are compared with their checksums; damaged ones are encoded again. Raises
+    StorageError when the folder holds other embeddings, cannot be written, or is being written by
+    another process; WorkerError when a process dies.
     """
     task = f"encode {'queries' if role == 'query' else 'documents'}"
-    writer = ShardWriter(folder, fingerprint=fingerprint, dtype=dtype)
-    if (folder / "manifest.json").is_file():
-        store = EmbeddingStore(folder)
-        store.verify(
-            progress=progress
-        )  # reading is cheap beside encoding; a damaged store must not be reused
-        return store, True
-    if writer.n_docs:
-        progress.note(f"{task}: going on after {writer.n_docs:,} of {n_texts:,}")
-    progress.start(task, n_texts, unit="texts", done=writer.n_docs)
-    shards = cut_shards(
-        itertools.islice(texts, writer.n_docs, None),
-        first=len(writer.shards),
-        limit=_limit(encoder, role),
-        shard_tokens=shard_tokens,
-    )
-    if len(devices) > 1:
-        encode_on_devices(shards, encoder, role, writer, devices, progress=progress)
-    else:
+    with ShardWriter(folder, fingerprint=fingerprint, dtype=dtype, note=progress.note) as writer:
+        if (folder / "manifest.json").is_file():
+            return reuse_store(folder, progress), True
+        if writer.n_docs:
+            progress.note(f"{task}: going on after {writer.n_docs:,} of {n_texts:,}")
+        progress.start(task, n_texts, unit="texts", done=writer.n_docs)
+        shards = cut_shards(
+            itertools.islice(texts, writer.n_docs, None),
+            first=len(writer.shards),
+            limit=_limit(encoder, role),
+            shard_tokens=shard_tokens,
+        )
+        if len(devices) > 1:
+            encode_on_devices(shards, encoder, role, writer, devices, progress=progress)
+        else:
+            order = ShardOrder(writer, progress)
+            encode_shards(order.unfinished(shards), encoder, role, order.write, progress=progress)
+        progress.finish()
+        about = {"encoder": encoder.describe(), "role": role, "environment": describe_environment()}
+        return writer.finish(**about), False
 
-        def write(shard: EncodedShard) -> None:
-            writer.add(shard.embeddings, shard.doc_ids, facts=shard.facts)
 
-        encode_shards(shards, encoder, role, write, progress=progress)
-    progress.finish()
-    about = {"encoder": encoder.describe(), "role": role, "environment": describe_environment()}
-    return writer.finish(**about), False
+def reuse_store(folder: Path, progress: Progress) -> EmbeddingStore:
+    """The finished store of an earlier call, all of its files compared with their checksums.
+
+    Raises StorageError when it is damaged, or does not say what its making cost.
+    """
+    store = EmbeddingStore(folder)
+    store.verify(progress=progress)  # cheap beside encoding; a damaged store must not be reused
+    facts, made_in = store.manifest["facts"], store.manifest["environment"]
+    if store.n_docs and ("seconds" not in facts or not made_in):
+        raise StorageError(
+            f"{folder / 'manifest.json'} lacks facts.seconds or environment, which an encoding "
+            "writes; delete the folder and encode again"
+        )
+    return store
 
 
 def _limit(encoder: Encoder, role: Role) -> int | None:

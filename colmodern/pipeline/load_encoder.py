@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
 from colmodern.config.load import build
 from colmodern.config.models import EncoderConfig
 from colmodern.encoder.encoder import Encoder
-from colmodern.errors import CheckpointError, StorageError
+from colmodern.encoder.settings import EncoderSettings
+from colmodern.errors import CheckpointError, InputError, StorageError
+from colmodern.ragged.manifest import EncoderRecord
 from colmodern.ragged.store import EmbeddingStore
 
 
@@ -59,29 +65,63 @@ class LoadedEncoders:
 
 
 def encoder_of_store(
-    store: EmbeddingStore, *, device: str = "auto", trust_remote_code: bool = False
+    store: EmbeddingStore,
+    *,
+    device: str = "auto",
+    trust_remote_code: bool = False,
+    model: str | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Encoder:
     """The encoder that made a store's document embeddings, loaded again for queries.
 
-    trust_remote_code: asked for anew, whatever was trusted when the store was made
+    Args:
+        store: of documents.
+        device: as ``Encoder.from_pretrained`` takes it.
+        trust_remote_code: asked for anew, whatever was trusted when the store was made.
+        model: for a store that does not name its own; refused for others.
+        settings: fields of EncoderConfig for ``model``.
 
-    Raises StorageError when the model has changed since: its scores would mean nothing.
+    Raises:
+        InputError: the store names its model, or names none and ``model`` is None.
+        StorageError: the model has changed since, or is another: its scores would mean nothing.
     """
-    made_by = store.manifest["encoder"]
-    is_local = made_by["revision"] is None and not made_by["model"].startswith("package:")
-    names = ("revision", "dtype", "attention", "projection_dim", "seed")
-    values = {
-        "model": made_by["path"] if is_local else made_by["model"],
-        "device": device,
-        "trust_remote_code": trust_remote_code,
-        **{name: made_by[name] for name in names},
-        **made_by["settings"],
-    }
-    config = build(EncoderConfig, values, source=f"{store.folder}/manifest.json")
-    encoder = encoder_from_config(config)
-    if encoder.fingerprint("document") != made_by["fingerprint"]:
+    encoder = store.encoder
+    where = f"{store.folder}/manifest.json"
+    values: dict[str, Any] = {"device": device, "trust_remote_code": trust_remote_code}
+    if encoder is None or encoder.model is None:
+        if model is None:
+            raise InputError(
+                f"{store.folder} does not name the model of its embeddings; give it with --model, "
+                "or write the store with EmbeddingStore.write(..., encoder=encoder)"
+            )
+        values = {**values, **(settings or {}), "model": model}
+        where = "--model"
+    elif model is not None:
+        raise InputError(f"{store.folder} names its model, {encoder.model}; leave --model out")
+    else:
+        values |= _recorded(encoder, where)
+    config = build(EncoderConfig, values, source=where)
+    loaded = encoder_from_config(config)
+    expected = None if encoder is None else encoder.fingerprint
+    if expected is not None and loaded.fingerprint("document") != expected:
         raise StorageError(
             f"{store.folder} was encoded by another state of {config.model!r} (weights, tokenizer or "
             "settings differ); encode the documents again"
         )
-    return encoder
+    return loaded
+
+
+def _recorded(encoder: EncoderRecord, where: str) -> dict[str, Any]:
+    """Fields of EncoderConfig; raises StorageError for settings that are none of an encoder."""
+    known = {field.name for field in fields(EncoderSettings)}
+    if unknown := sorted(encoder.settings.keys() - known):  # as trust_remote_code would be
+        raise StorageError(
+            f"{where} has the unknown encoder.settings.{unknown[0]}; delete the folder and encode again"
+        )
+    is_local = encoder.revision is None and not str(encoder.model).startswith("package:")
+    names = ("revision", "dtype", "attention", "projection_dim", "seed")
+    return {
+        **encoder.settings,
+        **{name: getattr(encoder, name) for name in names},
+        "model": encoder.path if is_local and encoder.path is not None else encoder.model,
+    }

@@ -24,7 +24,7 @@ from colmodern.encoder.encoder import Encoder
 from colmodern.encoder.settings import Role
 from colmodern.pipeline.shards import EncodedShard, Shard, encode_shards
 from colmodern.progress import Silent
-from colmodern.ragged.store import shard_name, write_shard
+from colmodern.ragged.shard import shard_name, write_shard
 
 # ready; texts done; index of a shard that is written; (error, where it was raised)
 Report = tuple[Literal["ready", "advance", "written", "failed"], Any]

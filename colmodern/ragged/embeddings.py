@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,9 @@ from colmodern.ragged.convert import (
     as_values,
     refuse_infinite,
 )
+
+if TYPE_CHECKING:
+    from colmodern.ragged.write_store import DescribedEncoder
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +103,37 @@ class TokenEmbeddings:
         if not arrays:
             return cls(np.zeros((0, width), np.float32), np.zeros(1, np.int64))
         return cls(np.concatenate(arrays), offsets_of([len(array) for array in arrays]))
+
+    @classmethod
+    def load(cls, path: Path | str) -> TokenEmbeddings:
+        """Everything that ``save`` or ``colmodern encode`` wrote, in memory.
+
+        ``EmbeddingStore(path)`` has the document ids, and leaves the values on disk.
+
+        Raises:
+            StorageError: the folder is damaged, unfinished or no embeddings.
+        """
+        from colmodern.ragged.store import EmbeddingStore  # that module needs this one
+
+        return EmbeddingStore(path).to_memory(dtype=None)
+
+    def save(
+        self,
+        path: Path | str,
+        doc_ids: Sequence[str] | None = None,
+        *,
+        encoder: DescribedEncoder | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Write an embedding store, all or nothing; arguments as of ``EmbeddingStore.write``.
+
+        Raises:
+            InputError: the ids are not one unique text a document.
+            StorageError: ``path`` exists, or cannot be written.
+        """
+        from colmodern.ragged.store import EmbeddingStore  # that module needs this one
+
+        EmbeddingStore.write(path, self, doc_ids, encoder=encoder, overwrite=overwrite)
 
     @property
     def n_docs(self) -> int:

@@ -12,7 +12,7 @@ import pytest
 from conftest import unit_rows
 
 from colmodern import ExactIndex, TokenEmbeddings
-from colmodern.errors import StorageError
+from colmodern.errors import InputError, StorageError
 from colmodern.ragged import arrays
 from colmodern.ragged.embeddings import offsets_of
 from colmodern.ragged.mapping import Mapping
@@ -93,9 +93,9 @@ def test_a_foreign_folder_is_refused(tmp_path: Path) -> None:
 def test_a_shard_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     folder = tmp_path / "store"
     writer = ShardWriter(folder, fingerprint="x")
-    with pytest.raises(TypeError):
+    with pytest.raises(InputError, match=r"doc_ids\[0\]=.* is no text"):
         writer.add(WHOLE[:1], [object()])  # type: ignore[list-item]
-    assert list(folder.iterdir()) == []
+    assert [path.name for path in folder.iterdir()] == [".lock"]
 
 
 def test_leftovers_of_the_dead_are_removed_and_never_counted(tmp_path: Path) -> None:
@@ -103,23 +103,37 @@ def test_leftovers_of_the_dead_are_removed_and_never_counted(tmp_path: Path) -> 
     size = write(folder).n_bytes
     dead = subprocess.Popen(["true"])
     dead.wait()
-    leftover = folder / f".shard-00007.{platform.node()}.{dead.pid}.tmp"
-    living = folder / f".shard-00008.{platform.node()}.{os.getppid()}.tmp"
-    for path in (leftover, living):
+    host = platform.node()
+    names = [f"{host}.{dead.pid}", f"{host}.{os.getppid()}", "elsewhere.1"]
+    leftovers = [folder / f".shard-0000{i}.{name}.tmp" for i, name in enumerate(names)]
+    for path in leftovers:
         path.mkdir()
         (path / "values.npy").write_bytes(b"0" * 1000)
     assert EmbeddingStore(folder).n_bytes == size
     ShardWriter(folder, fingerprint="x", dtype="float32")
-    assert not leftover.exists()
-    assert living.exists()
+    assert {path.name[:6] for path in folder.iterdir()} == {"manife", "shard-"}
 
 
-def test_two_writers_of_one_shard_end_with_a_clear_message(tmp_path: Path) -> None:
-    first = ShardWriter(tmp_path / "store", fingerprint="x")
-    second = ShardWriter(tmp_path / "store", fingerprint="x")
-    first.add(WHOLE[:1], IDS[:1])
-    with pytest.raises(StorageError, match="another run writes the same"):
-        second.add(WHOLE[:1], IDS[:1])
+@pytest.mark.parametrize("name", ["elsewhere.7", f"{platform.node()}.{os.getppid()}"])
+def test_what_was_killed_in_its_first_shard_goes_on_whatever_its_host(
+    tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / "store"
+    for leftover in (f".shard-00000.{name}.tmp", f".ahead/.shard-00003.{name}.tmp"):
+        (folder / leftover).mkdir(parents=True)
+        (folder / leftover / "values.npy").write_bytes(b"0" * 1000)
+    (folder / f".manifest.json.{name}.tmp").write_text("{")
+    write(folder).verify()
+    assert {path.name[:6] for path in folder.iterdir()} == {"manife", "shard-"}
+
+
+def test_a_second_writer_is_refused_until_the_first_is_closed(tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    with ShardWriter(folder, fingerprint="x") as first:
+        first.add(WHOLE[:1], IDS[:1])
+        with pytest.raises(StorageError, match="is being written by another process"):
+            ShardWriter(folder, fingerprint="x")
+    assert ShardWriter(folder, fingerprint="x").n_docs == 1
 
 
 @pytest.mark.parametrize(

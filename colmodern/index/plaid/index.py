@@ -205,8 +205,8 @@ class PlaidIndex:
     ) -> list[list[ScoredDoc]]:
         """The best ``k`` documents of each query, in the order of the queries; as ``search``."""
         state, progress = self._state, progress or Silent()
+        expect_encoder(fingerprint_of(queries), state.opened.manifest.fingerprint)
         if isinstance(queries, EmbeddingStore):
-            expect_encoder(fingerprint_of(queries), state.opened.manifest.fingerprint)
             queries = queries.to_memory()
         expect_queries(queries, self.dim)
         threads, alone = self._threads_of(n_threads), Threads(1)

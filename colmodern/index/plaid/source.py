@@ -56,18 +56,13 @@ def open_source(
 
 
 def fingerprint_of(embeddings: Embeddings) -> str | None:
-    """Of the encoder that made a store, where the store says."""
-    if isinstance(embeddings, EmbeddingStore):
-        encoder = embeddings.manifest.get("encoder") or {}
-        found = encoder.get("fingerprint")
-        return None if found is None else str(found)
-    return None
+    """Of the encoder that made the embeddings, None when unknown."""
+    return embeddings.fingerprint
 
 
 def lengths_of(embeddings: Embeddings) -> npt.NDArray[np.int64]:
     """(n_docs,) tokens of each document."""
-    parts = [piece.lengths for _, piece in embeddings.chunks(1 << 62)]
-    return np.concatenate([np.empty(0, np.int64), *parts])
+    return embeddings.lengths
 
 
 def pieces(embeddings: Embeddings, max_tokens: int) -> Iterator[tuple[int, TokenEmbeddings]]:

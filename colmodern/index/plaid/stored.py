@@ -29,7 +29,7 @@ class StoredEmbeddings:
         self.embeddings = embeddings
         self.view = view
         if isinstance(embeddings, EmbeddingStore):
-            shards = embeddings.shards
+            shards = embeddings.unverified_shards
             self._places = _places_by_id(embeddings, view)
         else:
             shards, self._places = [embeddings], None
@@ -50,7 +50,8 @@ class StoredEmbeddings:
     def __call__(self, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.uint64], bool]:
         """Addresses of the first token of each document, and whether values are float16.
 
-        Raises InputError when a document is not there or has another number of tokens.
+        Raises InputError when a document is not there or has another number of tokens, StorageError
+        when its values in the store are damaged.
         """
         places = rows
         if self._places is not None:
@@ -64,6 +65,8 @@ class StoredEmbeddings:
                 "rescore has documents of other lengths than the index; pass the embeddings that "
                 "the index was built from"
             )
+        if isinstance(self.embeddings, EmbeddingStore):
+            self.embeddings.verify_documents(places)
         return self._addresses[places], self._is_half
 
 

@@ -15,7 +15,7 @@ from colmodern.encoder.encoder import Encoder
 from colmodern.encoder.tokenizer import Ids, TextTokenizer
 from colmodern.errors import StorageError
 from colmodern.files import sha256_of_json
-from colmodern.pipeline.encode import document_texts
+from colmodern.pipeline.encode import document_texts, reuse_store
 from colmodern.pipeline.environment import describe_environment
 from colmodern.pipeline.sweep.points import Variant
 from colmodern.progress import Progress
@@ -55,47 +55,49 @@ def derive(
     Raises StorageError when the store was not made from these texts.
     """
     key = derive_key(store, variant, encoder)
-    writer = ShardWriter(folder, fingerprint=key, dtype=store.manifest["dtype"])
-    if (folder / "manifest.json").is_file():
-        derived = EmbeddingStore(folder)
-        derived.verify(progress=progress)
-        return derived
-    tokenizer = None
-    if variant.cut == "stored" and variant.kept_length is not None:
-        cut = replace(
-            encoder.settings, document_length=variant.kept_length, overflow="truncate", overlap=None
-        )
-        tokenizer = encoder.tokenizer.with_settings(cut)
-    texts = document_texts(corpus, join_titles=join_titles, title_separator=title_separator)
-    left = itertools.islice(texts, writer.n_docs, None)
-    task = "pool documents" if tokenizer is None else "cut documents"
-    progress.start(task, store.n_docs, unit="texts", done=writer.n_docs)
-    for shard in store.shards[len(writer.shards) :]:
-        start = time.perf_counter()
-        ids, n_cut = store.doc_ids[writer.n_docs : writer.n_docs + shard.n_docs], 0
-        kept = shard
-        if tokenizer is not None:
-            pairs = list(itertools.islice(left, shard.n_docs))
-            if [doc_id for doc_id, _ in pairs] != ids:
-                raise StorageError(f"{store.folder} was made from another corpus; encode again")
-            kept = cut_documents(shard, [text for _, text in pairs], tokenizer)
-            n_cut = int((kept.lengths < shard.lengths).sum())
-        if variant.pool_factor > 1:
-            from colmodern.encoder.pooling import pool_tokens  # loads numba
+    dtype = store.manifest["dtype"]
+    with ShardWriter(folder, fingerprint=key, dtype=dtype, note=progress.note) as writer:
+        if (folder / "manifest.json").is_file():
+            return reuse_store(folder, progress)
+        tokenizer = None
+        if variant.cut == "stored" and variant.kept_length is not None:
+            cut = replace(
+                encoder.settings,
+                document_length=variant.kept_length,
+                overflow="truncate",
+                overlap=None,
+            )
+            tokenizer = encoder.tokenizer.with_settings(cut)
+        texts = document_texts(corpus, join_titles=join_titles, title_separator=title_separator)
+        left = itertools.islice(texts, writer.n_docs, None)
+        task = "pool documents" if tokenizer is None else "cut documents"
+        progress.start(task, store.n_docs, unit="texts", done=writer.n_docs)
+        for shard in store.shards[len(writer.shards) :]:
+            start = time.perf_counter()
+            ids, n_cut = store.doc_ids[writer.n_docs : writer.n_docs + shard.n_docs], 0
+            kept = shard
+            if tokenizer is not None:
+                pairs = list(itertools.islice(left, shard.n_docs))
+                if [doc_id for doc_id, _ in pairs] != ids:
+                    raise StorageError(f"{store.folder} was made from another corpus; encode again")
+                kept = cut_documents(shard, [text for _, text in pairs], tokenizer)
+                n_cut = int((kept.lengths < shard.lengths).sum())
+            if variant.pool_factor > 1:
+                from colmodern.encoder.pooling import pool_tokens  # loads numba
 
-            protected = encoder.settings.protected_tokens
-            kept = pool_tokens(kept, variant.pool_factor, protected=protected)
-        facts = {"seconds": time.perf_counter() - start, CUT_DOCUMENTS: n_cut}
-        writer.add(kept, ids, facts=facts)
-        progress.advance(shard.n_docs)
-    progress.finish()
-    return writer.finish(
-        # no encoder makes these embeddings in one step, so they have a fingerprint of their own
-        encoder={**encoder.describe(), "fingerprint": key},
-        role="document",
-        derived_from=store.manifest["fingerprint"],
-        environment=describe_environment(),
-    )
+                protected = encoder.settings.protected_tokens
+                kept = pool_tokens(kept, variant.pool_factor, protected=protected)
+            facts = {"seconds": time.perf_counter() - start, CUT_DOCUMENTS: n_cut}
+            writer.add(kept, ids, facts=facts)
+            progress.advance(shard.n_docs)
+        progress.finish()
+        return writer.finish(
+            # no encoder makes these embeddings in one step, so they have a fingerprint of their own
+            encoder={**encoder.describe(), "fingerprint": key},
+            role="document",
+            derived_from=store.manifest["fingerprint"],
+            environment=describe_environment(),
+        )
 
 
 def cut_documents(

@@ -17,7 +17,7 @@ from colmodern.encoder.locate import locate
 from colmodern.errors import CheckpointError
 from colmodern.kernels.device import pick_device
 from colmodern.kernels.exact import maxsim_scores
-from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
+from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
 
 Scores = npt.NDArray[np.float32]
@@ -38,9 +38,8 @@ class EncoderTeacher:
 
     def __init__(self, encoder: Encoder, store: EmbeddingStore) -> None:
         self._encoder = encoder
-        self._shards = store.shards
+        self._store = store
         self._places = {doc_id: place for place, doc_id in enumerate(store.doc_ids)}
-        self._bounds = offsets_of([shard.n_docs for shard in self._shards])
 
     def scores(self, queries: Sequence[str], doc_ids: Sequence[Sequence[str]]) -> list[Scores]:
         """As of Teacher."""
@@ -52,15 +51,10 @@ class EncoderTeacher:
         return {"kind": "encoder", "encoder": self._encoder.describe()}
 
     def _maxsim(self, query: TokenEmbeddings, doc_ids: Sequence[str]) -> Scores:
-        rows = [self._rows(self._places[doc_id]) for doc_id in doc_ids]
-        documents = TokenEmbeddings.from_list(rows, dim=self._encoder.dim)
+        documents = self._store.select([self._places[doc_id] for doc_id in doc_ids])
         pair = (query.values, query.offsets, documents.values, documents.offsets)
         scores: Scores = maxsim_scores(*pair)[0]
         return scores
-
-    def _rows(self, place: int) -> npt.NDArray[np.floating]:
-        shard = int(np.searchsorted(self._bounds, place, side="right")) - 1
-        return self._shards[shard][place - int(self._bounds[shard])]
 
 
 class CrossEncoder:

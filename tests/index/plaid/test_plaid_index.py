@@ -174,7 +174,7 @@ def test_embeddings_that_are_not_the_indexs_are_refused_for_rescoring(plaid: Pla
         plaid.search(query, rescore=corpus(lengths))
     with pytest.raises(InputError, match="rescore has dim=8, the index has dim=16"):
         plaid.search(query, rescore=corpus([1] * 300, 8))
-    wide = TokenEmbeddings(DOCUMENTS.values.astype(np.float64), DOCUMENTS.offsets)
+    wide = TokenEmbeddings.unchecked(DOCUMENTS.values.astype(np.float64), DOCUMENTS.offsets)
     with pytest.raises(InputError, match="rescore holds float64"):
         plaid.search(query, rescore=wide)
     doubled = np.repeat(DOCUMENTS.values, 2, axis=1)

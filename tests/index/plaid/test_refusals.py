@@ -10,6 +10,7 @@ from index.plaid.corpora import corpus, lengths_like_passages, names, write_stor
 
 from colmodern import PlaidIndex, TokenEmbeddings
 from colmodern.errors import InputError, ResourceError
+from colmodern.ragged.embeddings import offsets_of
 
 DOCUMENTS = corpus(lengths_like_passages(300))
 QUERIES = corpus([1, 7, 32, 33, 12, 70], seed=1)
@@ -28,7 +29,9 @@ def test_unusable_queries_are_refused(plaid: PlaidIndex) -> None:
     with pytest.raises(InputError, match="query has values that are not finite"):
         plaid.search(np.full((1, 16), 1e300))
     with pytest.raises(InputError, match=r"queries\[1\] has values that are not finite"):
-        plaid.search_batch(TokenEmbeddings.from_list([bad[:1], bad]))
+        plaid.search_batch(
+            TokenEmbeddings.unchecked(np.concatenate([bad[:1], bad]), offsets_of([1, 2]))
+        )
     with pytest.raises(InputError, match=r"query has dim=8.*dim=16.*same encoder"):
         plaid.search(np.ones((2, 8)))
     with pytest.raises(InputError, match=r"queries has dim=8.*dim=16"):
@@ -118,7 +121,7 @@ def test_values_that_are_not_finite_are_refused_by_document(
     documents = corpus([4, 0, 3, 5])
     values = documents.values.copy()
     values[5, 2] = fault  # the second token of document 2
-    broken = TokenEmbeddings(values, documents.offsets, documents.token_ids)
+    broken = TokenEmbeddings.unchecked(values, documents.offsets, documents.token_ids)
     with pytest.raises(InputError, match=r"embeddings of document 2 .* not finite"):
         PlaidIndex.build(broken, tmp_path / "i")
     with pytest.raises(InputError, match=r"embeddings of document 2 .* not finite"):

@@ -1,0 +1,84 @@
+"""A bar on stderr for ``progress=True``: live on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+import weakref
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+_LINE_EVERY = 10.0  # seconds between lines where there is no terminal
+
+
+class ProgressBar:
+    """A Progress that draws one task after another; between tasks the terminal is as it was.
+
+    A bar whose work failed is taken away with this object, or when the process ends.
+    """
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._bars = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description:<17}", markup=False),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}", markup=False),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+            redirect_stdout=False,  # what the caller prints is his
+        )
+        weakref.finalize(self, self._bars.stop)
+        self._task = TaskID(0)
+        self._name, self._unit = "", ""
+        self._total = self._done = self._before = 0
+        self._start = self._last_line = 0.0
+
+    def start(self, task: str, total: int, *, unit: str, done: int = 0) -> None:
+        """Show a new bar; a total of 0 is one that nobody knows."""
+        self._name, self._unit, self._total = task, unit, total
+        self._done = self._before = done
+        self._start = self._last_line = time.monotonic()
+        for task_id in self._bars.task_ids:  # drawn when it was finished
+            self._bars.remove_task(task_id)
+        self._task = self._bars.add_task(task, total=total or None, completed=done, rate="")
+        self._bars.start()
+
+    def advance(self, n: int) -> None:
+        """Move the bar."""
+        self._done += n
+        now = time.monotonic()
+        rate = (self._done - self._before) / max(1e-9, now - self._start)
+        shown = f"{rate:,.0f} {self._unit}/s" if rate >= 10 else f"{rate:.2f} {self._unit}/s"
+        self._bars.update(self._task, completed=self._done, rate=shown)
+        if not self._console.is_terminal and now - self._last_line >= _LINE_EVERY:
+            self._last_line = now
+            left = (self._total - self._done) / max(rate, 1e-9)
+            known = f" of {self._total:,}, {shown}, about {left:.0f} s left"
+            self.note(f"{self._name}: {self._done:,}" + (known if self._total else f", {shown}"))
+
+    def finish(self) -> None:
+        """Complete the bar and give the terminal back."""
+        total = self._total or self._done
+        self._bars.update(self._task, completed=total, total=total)
+        self._bars.stop()
+        if not self._console.is_terminal:
+            seconds = time.monotonic() - self._start
+            self.note(f"{self._name}: {total:,} {self._unit} in {seconds:.1f} s")
+
+    def note(self, message: str) -> None:
+        """Print a line above the bar."""
+        self._console.print(message, highlight=False, markup=False, emoji=False, soft_wrap=True)

@@ -1,0 +1,251 @@
+"""What an embedding store consists of: its JSON files, checked field by field when they are read."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    ValidationError,
+    model_validator,
+)
+
+from colmodern.errors import ColmodernError, StorageError
+from colmodern.files import read_error, sha256_of_json, write_json
+
+FORMAT = "colmodern-embeddings"
+VERSION = 2  # of what is written
+_VERSIONS = (1, 2)  # of what is read; 1 has no checksum of its own and none of blocks
+MANIFEST = "manifest.json"
+RECORD = "shard.json"
+CURE = "delete the folder and encode again"
+_CHECKSUM = "checksum"
+
+_Count = Annotated[int, Field(ge=0, le=1 << 62, strict=True)]
+_Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+_Number = StrictInt | Annotated[float, Field(strict=True, allow_inf_nan=False)]
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class DamageError(StorageError):
+    """Files of a store are missing or are not what was written; writing them again helps."""
+
+
+class _Record(BaseModel):
+    """Frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ShardEntry(_Record):
+    """What the manifest says of a shard."""
+
+    name: str = Field(pattern=r"^shard-\d{5,12}$", description="a folder beside the manifest")
+    n_docs: _Count
+    n_tokens: _Count
+    has_token_ids: StrictBool
+    sha256: dict[str, _Sha256] = Field(description="of each file but shard.json")
+
+    @model_validator(mode="after")
+    def _names_its_files(self) -> ShardEntry:
+        if self.sha256.keys() != set(files_of(has_token_ids=self.has_token_ids)):
+            raise ValueError("sha256 names other files than a shard has")
+        return self
+
+
+class ShardRecord(ShardEntry):
+    """shard.json, which is written last in a shard."""
+
+    fingerprint: str = Field(description="of all that the embeddings depend on")
+    dtype: Literal["float16", "float32"]
+    dim: _Count
+    facts: dict[str, _Number]
+    blocks: dict[Literal["values.npy", "token_ids.npy"], str] | None = Field(
+        None, description="checksums of the arrays' blocks, see blocks.py; null in version 1"
+    )
+
+    def entry(self) -> dict[str, Any]:
+        """The part of it that the manifest repeats."""
+        return self.model_dump(include=set(ShardEntry.model_fields))
+
+
+class EncoderRecord(BaseModel):
+    """What made the embeddings, as ``Encoder.describe`` says it."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    fingerprint: str | None = None
+    model: str | None = Field(None, description="null when only the fingerprint is known")
+    revision: str | None = None
+    path: str | None = None
+    dtype: str = "float32"
+    attention: str = "auto"
+    projection_dim: int | None = None
+    seed: int = 0
+    settings: dict[str, Any] = {}
+
+
+class StoreManifest(BaseModel):
+    """manifest.json, whose presence means that the store is finished."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    fingerprint: str = Field(description="of all that the embeddings depend on")
+    dtype: Literal["float16", "float32"]
+    dim: _Count = Field(description="width of a token embedding")
+    n_docs: _Count
+    n_tokens: _Count
+    facts: dict[str, _Number] = Field(description="sums of the shards' facts")
+    shards: tuple[ShardEntry, ...]
+    encoder: EncoderRecord | None = None
+    role: Literal["query", "document"] | None = None
+    environment: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> StoreManifest:
+        for name in ("n_docs", "n_tokens"):
+            if getattr(self, name) != (total := sum(getattr(s, name) for s in self.shards)):
+                raise ValueError(f"{name} is not the {total} of its shards")
+        if len({shard.name for shard in self.shards}) != len(self.shards):
+            raise ValueError("two shards have one name")
+        return self
+
+
+def files_of(*, has_token_ids: bool) -> tuple[str, ...]:
+    """The files of a shard, without shard.json."""
+    ids = ("token_ids.npy",) if has_token_ids else ()
+    return ("values.npy", "offsets.npy", *ids, "doc_ids.json")
+
+
+def read_store_manifest(folder: Path) -> tuple[StoreManifest, dict[str, Any]]:
+    """The manifest of a store, and the fields that it was read from.
+
+    Raises StorageError for an unfinished or foreign folder, DamageError for a damaged file.
+    """
+    path = folder / MANIFEST
+    if not os.path.lexists(path):
+        if (folder / "shard-00000" / RECORD).is_file():
+            raise StorageError(
+                f"{folder} is unfinished (no {MANIFEST}); run the command that encodes it again "
+                "and it goes on after the last finished shard"
+            )
+        if folder.is_dir():
+            raise StorageError(f"{folder} holds no embeddings: there is no {MANIFEST} in it")
+        what = "is a file" if folder.exists() else "does not exist"
+        raise StorageError(f"{folder} {what}; choose a folder of embeddings")
+    fields = read_object(path)
+    if fields.get("format") != FORMAT:
+        raise StorageError(
+            f"{path} has format={fields.get('format')!r}, not {FORMAT!r}; choose a folder of embeddings"
+        )
+    version = fields.get("version")
+    if isinstance(version, bool) or version not in _VERSIONS:
+        raise StorageError(
+            f"{path} has version={version!r}; this colmodern reads versions up to {VERSION}: "
+            "encode again, or use the colmodern that wrote it"
+        )
+    _unseal(fields, path, is_sealed=version > 1)
+    return _validated(StoreManifest, fields, path), fields
+
+
+def read_shard_record(folder: Path) -> ShardRecord:
+    """The record of a shard's folder; raises DamageError when it is missing or damaged."""
+    path = folder / RECORD
+    fields = read_object(path)
+    version = fields.pop("version", 1)  # which the first version did not write
+    if isinstance(version, bool) or version not in _VERSIONS:
+        raise StorageError(
+            f"{path} has version={version!r}; this colmodern reads versions up to {VERSION}: "
+            "use the colmodern that wrote it"
+        )
+    if version > 1:
+        fields["version"] = version
+    _unseal(fields, path, is_sealed=version > 1)
+    fields.pop("version", None)
+    record = _validated(ShardRecord, fields, path)
+    if record.name != folder.name:
+        raise DamageError(f"{path} is of {record.name}; {CURE}")
+    return record
+
+
+def write_store_manifest(folder: Path, fields: dict[str, Any]) -> None:
+    """Make a store of the shards that ``fields`` names: readers see all of it or nothing."""
+    sealed = {"format": FORMAT, "version": VERSION, **fields}
+    write_json(folder / MANIFEST, {**sealed, _CHECKSUM: sha256_of_json(sealed)})
+
+
+def write_shard_record(folder: Path, record: ShardRecord) -> None:
+    """Write shard.json into ``folder``."""
+    sealed = {"version": VERSION, **record.model_dump()}
+    write_json(folder / RECORD, {**sealed, _CHECKSUM: sha256_of_json(sealed)})
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; raises as ``read_value`` does, and for another value."""
+    value = read_value(path)
+    if not isinstance(value, dict):
+        raise DamageError(f"{path} holds {type(value).__name__}, not an object; {CURE}")
+    return value
+
+
+def read_value(path: Path) -> Any:
+    """The value in a JSON file.
+
+    Raises DamageError when it is missing, no file or no JSON, else what ``unreadable`` says.
+    """
+    try:
+        expect_file(path)
+        return json.loads(path.read_bytes().decode("utf-8-sig"))
+    except RecursionError as error:
+        raise DamageError(f"{path} is not JSON ({error}); {CURE}") from error
+    except ValueError as error:
+        raise DamageError(f"{path} is not JSON in UTF-8 ({error}); {CURE}") from error
+    except (OSError, MemoryError) as error:
+        raise unreadable(path, error) from error
+
+
+def expect_file(path: Path) -> None:
+    """Raise OSError for what is not there, and for a folder, a pipe or a device."""
+    if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for, without end
+        raise OSError(errno.EISDIR, "it is no file")
+
+
+def unreadable(path: Path, error: Exception) -> ColmodernError:
+    """The error to raise from ``error``: DamageError only where the machine is not the cause."""
+    code = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, ValueError) or code in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
+        return DamageError(f"{path} cannot be read ({error}); {CURE}")
+    return read_error(path, error, cure=CURE)
+
+
+def _unseal(fields: dict[str, Any], path: Path, *, is_sealed: bool) -> None:
+    """Take the checksum out of ``fields``; raise DamageError when it is not theirs."""
+    checksum = fields.pop(_CHECKSUM, None)
+    try:
+        is_right = checksum == sha256_of_json(fields)
+    except (UnicodeEncodeError, RecursionError):  # half a surrogate, which is never written
+        is_right = False
+    if (is_sealed or checksum is not None) and not is_right:
+        raise DamageError(f"{path} differs from its checksum; {CURE}")
+
+
+def _validated(model: type[_Model], fields: dict[str, Any], path: Path) -> _Model:
+    known = {name: value for name, value in fields.items() if name not in ("format", "version")}
+    try:
+        return model.model_validate(known)
+    except (ValidationError, RecursionError) as error:
+        place, message = "", str(error)
+        if isinstance(error, ValidationError):
+            fault = error.errors(include_input=False, include_url=False)[0]
+            place, message = ".".join(str(part) for part in fault["loc"]), fault["msg"]
+        wrong = f"a wrong {place}" if place else "fields that do not fit each other"
+        raise DamageError(f"{path} has {wrong} ({message}); {CURE}") from error

@@ -1,0 +1,230 @@
+"""A folder of consecutive documents' embeddings: written at once, mapped, verified when used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from colmodern.errors import InputError
+from colmodern.files import sha256_of_file, staging, write_json
+from colmodern.ragged.arrays import map_array, write_array
+from colmodern.ragged.blocks import BlockVerifier, block_checksums
+from colmodern.ragged.convert import refuse_infinite
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.manifest import (
+    CURE,
+    RECORD,
+    DamageError,
+    ShardEntry,
+    ShardRecord,
+    expect_file,
+    files_of,
+    read_shard_record,
+    unreadable,
+    write_shard_record,
+)
+
+
+def shard_name(index: int) -> str:
+    """Folder of the shard with this index, from 0."""
+    return f"shard-{index:05d}"
+
+
+def write_shard(
+    folder: Path,
+    embeddings: TokenEmbeddings,
+    doc_ids: Sequence[str],
+    *,
+    fingerprint: str,
+    dtype: str,
+    facts: Mapping[str, float] | None = None,
+) -> ShardRecord:
+    """Write a folder that must not be there yet.
+
+    Args:
+        folder: SOMEWHERE/shard-00000.
+        embeddings: finite values.
+        doc_ids: (n_docs,) texts.
+        fingerprint: of all that the embeddings depend on.
+        dtype: "float16" or "float32", how values are stored.
+        facts: numbers that the manifest sums up, as seconds.
+
+    Raises:
+        InputError: ids that are not one text a document, or values that ``dtype`` does not hold.
+        StorageError: the folder exists or cannot be written.
+    """
+    ids = checked_ids(doc_ids, embeddings.n_docs)
+    with np.errstate(over="ignore"):
+        values = np.ascontiguousarray(embeddings.values, dtype=dtype)
+    if values.dtype.itemsize < embeddings.values.dtype.itemsize:
+        refuse_infinite(values, embeddings.offsets, f"{dtype} values")
+    arrays = {"values": values, "offsets": embeddings.offsets}
+    if embeddings.token_ids is not None:
+        arrays["token_ids"] = np.ascontiguousarray(embeddings.token_ids)
+    with staging(folder) as staged:
+        for part, array in arrays.items():
+            write_array(staged / f"{part}.npy", array)
+        write_json(staged / "doc_ids.json", ids)
+        names = files_of(has_token_ids=embeddings.token_ids is not None)
+        record = ShardRecord(
+            name=folder.name,
+            n_docs=embeddings.n_docs,
+            n_tokens=embeddings.n_tokens,
+            has_token_ids=embeddings.token_ids is not None,
+            sha256={name: sha256_of_file(staged / name) for name in sorted(names)},
+            fingerprint=fingerprint,
+            dtype=dtype,
+            dim=embeddings.dim,
+            facts=dict(facts or {}),
+            blocks={
+                f"{part}.npy": block_checksums(array)
+                for part, array in arrays.items()
+                if part != "offsets"
+            },
+        )
+        write_shard_record(staged, record)
+    return record
+
+
+def checked_ids(doc_ids: Sequence[str], n_docs: int) -> list[str]:
+    """The ids as a list; raises InputError unless they are one text a document."""
+    if isinstance(doc_ids, str | bytes | Mapping | set | frozenset):
+        raise InputError(
+            f"doc_ids is a {type(doc_ids).__name__}; pass a list with one id a document"
+        )
+    ids = list(doc_ids)
+    if len(ids) != n_docs:
+        raise InputError(
+            f"doc_ids has {len(ids)} entries for {n_docs} documents; pass one id a document"
+        )
+    for position, doc_id in enumerate(ids):
+        if not isinstance(doc_id, str):
+            raise InputError(f"doc_ids[{position}]={doc_id!r} is no text; pass str(id)")
+        if "\0" in doc_id or any("\ud800" <= letter <= "\udfff" for letter in doc_id):
+            raise InputError(
+                f"doc_ids[{position}]={doc_id!r} has a NUL or half a surrogate; leave it out"
+            )
+    return ids
+
+
+class MappedShard:
+    """A shard whose values stay on disk; addresses and counts are verified when it is opened.
+
+    folder: absolute, since files are read again later
+    entry: what the manifest says of it, or its own record
+
+    Raises DamageError when a file is missing or differs, and for a machine's limits what
+    ``files.read_error`` says.
+    """
+
+    def __init__(self, folder: Path, entry: ShardEntry, *, dtype: str, dim: int) -> None:
+        self.folder = folder
+        self.record = read_shard_record(folder)
+        self._expect_agreement(entry, dtype, dim)
+        for name in ("offsets.npy", "doc_ids.json"):
+            self._verify_file(name)
+        names = ("values.npy", "offsets.npy", "token_ids.npy")[: 2 + entry.has_token_ids]
+        arrays = [self._map(name) for name in names]
+        offsets = np.array(arrays[1])  # in memory, so that nothing changes them after the check
+        self.embeddings = self._embeddings(arrays[0], offsets, *arrays[2:])
+        blocks: Mapping[str, str] = self.record.blocks or {}  # type: ignore[assignment]
+        self._verifiers = [
+            BlockVerifier(folder / name, array, blocks.get(name), entry.sha256[name])
+            for name, array in zip(names, arrays, strict=True)
+            if name != "offsets.npy"
+        ]
+
+    def doc_ids(self) -> list[str]:
+        """(n_docs,) ids, read from disk."""
+        path = self.folder / "doc_ids.json"
+        try:
+            content = path.read_bytes()
+        except (OSError, MemoryError) as error:
+            raise unreadable(path, error) from error
+        if hashlib.sha256(content).hexdigest() != self.record.sha256[path.name]:
+            raise DamageError(f"{path} differs from its checksum; {CURE}")
+        try:
+            ids = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise DamageError(f"{path} is not JSON ({error}); {CURE}") from error
+        if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
+            raise DamageError(f"{path} is not a list of texts; {CURE}")
+        if len(ids) != self.record.n_docs:
+            raise DamageError(f"{path} names {len(ids)} documents for {self.record.n_docs}; {CURE}")
+        return ids
+
+    def verify_rows(self, start: int, stop: int) -> None:
+        """Raise DamageError when tokens ``start`` to ``stop`` are not what was written."""
+        for verifier in self._verifiers:
+            verifier.verify(start, stop)
+
+    def verify_blocks(self) -> None:
+        """Verify what was not verified yet of the arrays, by the fast checksums."""
+        self.verify_rows(0, self.record.n_tokens)
+
+    def verify(self) -> None:
+        """Read every file and compare it with its sha256, in addition to what opening does."""
+        for name in self.record.sha256:
+            self._verify_file(name)
+        for verifier in self._verifiers:
+            verifier.trust()
+
+    def _expect_agreement(self, entry: ShardEntry, dtype: str, dim: int) -> None:
+        mine = {**self.record.entry(), "dtype": self.record.dtype, "dim": self.record.dim}
+        theirs = {
+            **entry.model_dump(include=set(ShardEntry.model_fields)),
+            "dtype": dtype,
+            "dim": dim,
+        }
+        if wrong := [name for name, value in theirs.items() if mine[name] != value]:
+            raise DamageError(
+                f"{self.folder / RECORD} has another {wrong[0]} than the manifest says; {CURE}"
+            )
+
+    def _verify_file(self, name: str) -> None:
+        path = self.folder / name
+        try:
+            expect_file(path)
+            sha256 = sha256_of_file(path)
+        except (OSError, MemoryError) as error:
+            raise unreadable(path, error) from error
+        if sha256 != self.record.sha256[name]:
+            raise DamageError(f"{path} differs from its checksum; {CURE}")
+
+    def _map(self, name: str) -> npt.NDArray[Any]:
+        path = self.folder / name
+        try:
+            expect_file(path)
+            return map_array(path)
+        except (OSError, ValueError, MemoryError) as error:
+            raise unreadable(path, error) from error
+
+    def _embeddings(
+        self,
+        values: npt.NDArray[Any],
+        offsets: npt.NDArray[Any],
+        token_ids: npt.NDArray[Any] | None = None,
+    ) -> TokenEmbeddings:
+        record = self.record
+        expected = {
+            "values.npy": (values, record.dtype, (record.n_tokens, record.dim)),
+            "offsets.npy": (offsets, "int64", (record.n_docs + 1,)),
+            "token_ids.npy": (token_ids, "int32", (record.n_tokens,)),
+        }
+        for name, (array, dtype, shape) in expected.items():
+            if array is not None and (array.dtype != dtype or array.shape != shape):
+                raise DamageError(
+                    f"{self.folder / name} has {array.dtype} of shape {array.shape}, other counts "
+                    f"than the manifest says ({dtype}, {shape}); {CURE}"
+                )
+        if offsets[0] != 0 or offsets[-1] != record.n_tokens or np.any(offsets[1:] < offsets[:-1]):
+            raise DamageError(
+                f"{self.folder / 'offsets.npy'} does not rise from 0 to {record.n_tokens}; {CURE}"
+            )
+        return TokenEmbeddings.unchecked(values, offsets, token_ids)

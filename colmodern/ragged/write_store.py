@@ -1,0 +1,153 @@
+"""Writing an embedding store from memory, all or nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import ValidationError
+
+from colmodern.errors import InputError
+from colmodern.files import naming_write_errors, sha256_of_json, sha256_of_texts
+from colmodern.progress import Progress
+from colmodern.ragged.arrays import sha256_of_array
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.manifest import (
+    MANIFEST,
+    EncoderRecord,
+    ShardRecord,
+    read_store_manifest,
+    write_store_manifest,
+)
+from colmodern.ragged.shard import checked_ids, shard_name, write_shard
+from colmodern.ragged.store_folder import (
+    AHEAD,
+    clear,
+    delete,
+    expect_free,
+    manifest_fields,
+    shard_folders,
+    unlink_lock,
+)
+from colmodern.writer_lock import writer_lock
+
+DTYPES = ("float16", "float32")
+
+
+class DescribedEncoder(Protocol):
+    """What an ``Encoder`` says of itself."""
+
+    def describe(self) -> dict[str, Any]:
+        """Its model, settings and fingerprint."""
+
+
+def write_store(
+    path: Path,
+    embeddings: TokenEmbeddings,
+    doc_ids: Sequence[str] | None,
+    *,
+    encoder: DescribedEncoder | None,
+    dtype: str | None,
+    shard_tokens: int,
+    overwrite: bool,
+    progress: Progress,
+) -> None:
+    """Write a store, all or nothing; arguments and errors as of ``EmbeddingStore.write``."""
+    if not isinstance(embeddings, TokenEmbeddings):
+        raise InputError(
+            f"embeddings is a {type(embeddings).__name__}; pass TokenEmbeddings, as "
+            "TokenEmbeddings.from_list(arrays) makes them"
+        )
+    if dtype is None:
+        dtype = str(embeddings.values.dtype)
+    if dtype not in DTYPES:
+        raise InputError(f"dtype={dtype!r}; choose one of {', '.join(DTYPES)}")
+    if not isinstance(shard_tokens, int) or shard_tokens < 1:
+        raise InputError(f"shard_tokens={shard_tokens!r}; pass a whole number, at least 1")
+    names = [str(i) for i in range(embeddings.n_docs)] if doc_ids is None else doc_ids
+    ids = checked_ids(names, embeddings.n_docs)
+    if len(set(ids)) != len(ids):
+        repeated = next(doc_id for i, doc_id in enumerate(ids) if doc_id in set(ids[:i]))
+        raise InputError(f"doc_ids has {repeated!r} twice; make them unique")
+    about = _about(embeddings, encoder)
+    fingerprint = sha256_of_json(
+        [
+            sha256_of_array(embeddings.values),
+            sha256_of_array(embeddings.offsets),
+            None if embeddings.token_ids is None else sha256_of_array(embeddings.token_ids),
+            sha256_of_texts(ids),
+            dtype,
+            about,
+        ]
+    )
+    expect_free(path, overwrite=overwrite)
+    is_new = not path.exists()
+    with naming_write_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+    with writer_lock(path):
+        expect_free(path, overwrite=overwrite)
+        first = _make_room(path)
+        old = list(shard_folders(path))
+        records: list[ShardRecord] = []
+        progress.start("write embeddings", embeddings.n_docs, unit="texts")
+        try:
+            for start, part in embeddings.chunks(shard_tokens):
+                folder = path / shard_name(first + len(records))
+                part_ids = ids[start : start + part.n_docs]
+                records.append(
+                    write_shard(folder, part, part_ids, fingerprint=fingerprint, dtype=dtype)
+                )
+                progress.advance(part.n_docs)
+            fields = manifest_fields(records, fingerprint, dtype, {}, dim=embeddings.dim)
+            write_store_manifest(path, {**fields, **about, "shards": fields["shards"]})
+        except BaseException:
+            for folder in set(shard_folders(path)) - set(old):
+                delete(folder)
+            unlink_lock(path)
+            if is_new:
+                with suppress(OSError):  # somebody put something there
+                    path.rmdir()
+            raise
+        for folder in old:
+            delete(folder)
+        progress.finish()
+        unlink_lock(path)
+
+
+def _about(embeddings: TokenEmbeddings, encoder: DescribedEncoder | None) -> dict[str, Any]:
+    """What made the embeddings, as far as it is known."""
+    if encoder is None:
+        mine = embeddings.fingerprint
+        return {} if mine is None else {"encoder": {"fingerprint": mine}}
+    if not hasattr(encoder, "describe"):
+        raise InputError(
+            f"encoder is a {type(encoder).__name__}; pass the Encoder that made the embeddings"
+        )
+    described = encoder.describe()
+    try:
+        fingerprint = EncoderRecord.model_validate(described).fingerprint
+    except ValidationError as error:
+        raise InputError(f"encoder describes itself otherwise than an Encoder: {error}") from error
+    if embeddings.fingerprint not in (None, fingerprint):
+        raise InputError(
+            f"embeddings have fingerprint={embeddings.fingerprint[:12]}, the encoder has "
+            f"{str(fingerprint)[:12]}: pass the encoder, with the settings, that made them"
+        )
+    return {"encoder": described}
+
+
+def _make_room(path: Path) -> int:
+    """Delete what no manifest names; returns the number of the first shard that is free."""
+    clear(path)
+    shutil.rmtree(path / AHEAD, ignore_errors=True)
+    names: set[str] = set()
+    if os.path.lexists(path / MANIFEST):
+        names = {shard.name for shard in read_store_manifest(path)[0].shards}
+    for folder in shard_folders(path):
+        if folder.name not in names:
+            delete(folder)
+    return 1 + max((int(name.partition("-")[2]) for name in names), default=-1)
