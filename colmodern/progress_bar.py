@@ -42,7 +42,7 @@ class ProgressBar:
             redirect_stdout=False,  # what the caller prints is his
         )
         weakref.finalize(self, self._bars.stop)
-        self._task = TaskID(0)
+        self._task: TaskID | None = None
         self._name, self._unit = "", ""
         self._total = self._done = self._before = 0
         self._start = self._last_line = 0.0
@@ -59,6 +59,8 @@ class ProgressBar:
 
     def advance(self, n: int) -> None:
         """Move the bar."""
+        if self._task is None:
+            return
         self._done += n
         now = time.monotonic()
         rate = (self._done - self._before) / max(1e-9, now - self._start)
@@ -72,6 +74,8 @@ class ProgressBar:
 
     def finish(self) -> None:
         """Complete the bar and give the terminal back."""
+        if self._task is None:
+            return
         total = self._total or self._done
         self._bars.update(self._task, completed=total, total=total)
         self._bars.stop()

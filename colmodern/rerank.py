@@ -10,7 +10,7 @@ from typing import Any
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import InputError
 from colmodern.index.exact import ExactIndex
-from colmodern.progress import Progress
+from colmodern.progress import Progress, as_progress
 from colmodern.types import Precision, RankedDoc
 
 Candidate = str | tuple[str, str]
@@ -56,7 +56,7 @@ class Reranker:
         documents: Sequence[Sequence[Candidate]],
         k: int | None = None,
         *,
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
     ) -> list[list[RankedDoc]]:
         """As ``rank`` for many queries, each with candidates of its own.
 
@@ -74,7 +74,10 @@ class Reranker:
         query_embeddings = self.encoder.encode_queries(queries)
         tokenized = self.encoder.tokenize(texts, "document")
         self.facts.update(tokenized.facts())
+        progress = as_progress(progress)
+        progress.start("encode documents", len(texts), unit="texts")
         embeddings = self.encoder.pool(self.encoder.encode_tokens(tokenized, progress=progress))
+        progress.finish()
         ranked = []
         for query, pairs in enumerate(candidates):
             chosen = embeddings.select([places[text] for _, text in pairs])

@@ -30,7 +30,7 @@ from colmodern.files import (
     write_json,
     write_text,
 )
-from colmodern.progress import Progress, Silent
+from colmodern.progress import Progress, as_progress
 
 MANIFEST = "manifest.json"
 _VERSION = 1
@@ -73,7 +73,7 @@ def fetch(
     split: str | None = None,
     source: Path | None = None,
     again: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> Path:
     """Fetch a set unless it is there, and return its folder.
 
@@ -85,7 +85,7 @@ def fetch(
     interrupted set starts anew, and leaves nothing. Raises DataError when it cannot be read,
     StorageError when it cannot be written, or when what is there is damaged.
     """
-    progress = progress or Silent()
+    progress = as_progress(progress)
     split = checked_split(found, split)
     folder = set_folder(found, split)
     if folder.is_dir() and not again:

@@ -28,7 +28,7 @@ from colmodern.encoder.tokenizer import TextTokenizer, TokenizedTexts
 from colmodern.errors import ConfigError, InputError
 from colmodern.files import sha256_of_json
 from colmodern.kernels.device import pick_device
-from colmodern.progress import Progress, Silent
+from colmodern.progress import Progress, as_progress
 from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
 
 logger = logging.getLogger(__name__)
@@ -172,7 +172,7 @@ class Encoder:
         return reduce_encoder(self, device=self._wanted_device)
 
     def encode_queries(
-        self, texts: Iterable[str], *, progress: Progress | None = None
+        self, texts: Iterable[str], *, progress: Progress | bool | None = None
     ) -> TokenEmbeddings:
         """Embed queries: with expansion tokens where the checkpoint uses them.
 
@@ -184,10 +184,10 @@ class Encoder:
         if not self._has_warned and (cut := tokenized.describe_cut(self.settings.query_length)):
             self._has_warned = True  # searches come one by one
             logger.warning("%s", cut)
-        return self.encode_tokens(tokenized, progress=progress)
+        return self._encode(tokenized, "encode queries", progress)
 
     def encode_documents(
-        self, texts: Iterable[str], *, progress: Progress | None = None
+        self, texts: Iterable[str], *, progress: Progress | bool | None = None
     ) -> TokenEmbeddings:
         """Embed documents: without the tokens of the skiplist.
 
@@ -196,7 +196,18 @@ class Encoder:
 
         Raises InputError for a mapping, a set, one string or an item that is no string.
         """
-        return self.pool(self.encode_tokens(self.tokenize(texts, "document"), progress=progress))
+        return self.pool(
+            self._encode(self.tokenize(texts, "document"), "encode documents", progress)
+        )
+
+    def _encode(
+        self, tokenized: TokenizedTexts, task: str, progress: Progress | bool | None
+    ) -> TokenEmbeddings:
+        progress = as_progress(progress)
+        progress.start(task, len(tokenized.offsets) - 1, unit="texts")
+        embeddings = self.encode_tokens(tokenized, progress=progress)
+        progress.finish()
+        return embeddings
 
     def tokenize(self, texts: Iterable[str], role: Role) -> TokenizedTexts:
         """The first half of encoding; tells what was cut before anything is computed.
@@ -216,7 +227,7 @@ class Encoder:
         return tokenized
 
     def encode_tokens(
-        self, tokenized: TokenizedTexts, *, progress: Progress | None = None
+        self, tokenized: TokenizedTexts, *, progress: Progress | bool | None = None
     ) -> TokenEmbeddings:
         """The second half of encoding; documents are then left to ``pool``.
 
@@ -228,7 +239,7 @@ class Encoder:
         """
         if self.device == "cpu":  # elsewhere the weights are copies
             self.checkpoint.files.check_not_overwritten()
-        progress = progress or Silent()
+        progress = as_progress(progress)
         counts = np.array([int(scored.sum()) for scored in tokenized.scored], dtype=np.int64)
         offsets = offsets_of(counts)
         values = np.empty((offsets[-1], self.dim), np.float32)

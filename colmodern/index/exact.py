@@ -17,7 +17,7 @@ from colmodern.index.ranking import Found, TopK, places_of
 from colmodern.kernels.cuda.runtime import find_cards
 from colmodern.kernels.device import pick_device
 from colmodern.kernels.exact import maxsim_scores
-from colmodern.progress import Progress, Silent
+from colmodern.progress import Progress, as_progress
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import Precision, ScoredDoc
@@ -110,7 +110,7 @@ class ExactIndex:
         return self.search_batch(TokenEmbeddings.from_list([query], dim=self.embeddings.dim), k)[0]
 
     def search_batch(
-        self, queries: TokenEmbeddings, k: int = 100, *, progress: Progress | None = None
+        self, queries: TokenEmbeddings, k: int = 100, *, progress: Progress | bool | None = None
     ) -> list[list[ScoredDoc]]:
         """The best ``k`` documents of each query, in the order of the queries.
 
@@ -124,7 +124,7 @@ class ExactIndex:
                 "encode both with the same encoder"
             )
         best = TopK(queries.n_docs, int(k), self.doc_ids)
-        progress = progress or Silent()
+        progress = as_progress(progress)
         progress.start("search", self.embeddings.n_docs, unit="documents")
         if queries.n_docs:
             for n_docs, found in self._pieces(queries, int(k), progress):
@@ -169,12 +169,12 @@ class ExactIndex:
         is_int8 = self.precision == "int8"
         return CardExact(self.embeddings, places_of(self.doc_ids), cards, memory, is_int8=is_int8)
 
-    def _with_int8(self, progress: Progress | None = None) -> Int8Search:
+    def _with_int8(self, progress: Progress | bool | None = None) -> Int8Search:
         from colmodern.index.exact_int8 import Int8Search
         from colmodern.kernels.jit import tell_if_compiling
 
         if self._int8 is None:
-            tell_if_compiling((progress or Silent()).note)
+            tell_if_compiling(as_progress(progress).note)
             self._int8 = Int8Search(self.embeddings, self._memory)
         return self._int8
 

@@ -34,7 +34,7 @@ from colmodern.pipeline.run_folder import (
 from colmodern.pipeline.search_device import search_device
 from colmodern.pipeline.stages import Stages
 from colmodern.pipeline.write_report import write_report
-from colmodern.progress import Progress, Silent
+from colmodern.progress import Progress, as_progress
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import Dataset, Run, ScoredDoc
 
@@ -69,7 +69,7 @@ def run_eval(
     config: EvalConfig | Mapping[str, Any] | str | Path,
     overrides: Sequence[str] = (),
     *,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> EvalResult:
     """Encode, search and measure; stages that an earlier call finished are reused.
 
@@ -93,7 +93,7 @@ def run_eval(
         ConfigError: A setting is wrong, or there is no such file or recipe.
         ColmodernError: Its other subclasses name what else the caller can mend.
     """
-    progress = progress or Silent()
+    progress = as_progress(progress)
     settings = eval_config(config, overrides)
     return run_prepared(prepare(settings, LoadedEncoders(), progress=progress), progress=progress)
 

@@ -16,7 +16,7 @@ from colmodern.optional import require
 from colmodern.pipeline.encode import corpus_key, encode_corpus
 from colmodern.pipeline.index_stage import build_once, index_key
 from colmodern.pipeline.search_device import plaid_on
-from colmodern.progress import Progress, Silent
+from colmodern.progress import Progress, as_progress
 from colmodern.types import Document, ScoredDoc
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class MtebModel:
         index: PlaidIndexConfig | None = None,
         storage: StorageConfig | None = None,
         join_titles: bool = True,
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
     ) -> None:
         """folder: keeps embeddings and indexes, which later evaluations of any process reuse.
 
@@ -62,7 +62,7 @@ class MtebModel:
         self._index = index or PlaidIndexConfig()
         self._storage = storage or StorageConfig()
         self._join_titles = join_titles
-        self._progress = progress or Silent()
+        self._progress = as_progress(progress)
         self._searched: tuple[PlaidIndex, EmbeddingStore] | None = None
 
     @cached_property

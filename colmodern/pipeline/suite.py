@@ -18,7 +18,7 @@ from colmodern.pipeline.load_data import fetch_commands
 from colmodern.pipeline.load_encoder import LoadedEncoders
 from colmodern.pipeline.machine_faults import explain_fault, is_disk_full, is_of_environment
 from colmodern.pipeline.run_folder import CONFIG, ENVIRONMENT, is_run
-from colmodern.progress import Progress, Silent
+from colmodern.progress import Progress, as_progress
 
 logger = logging.getLogger(__name__)
 
@@ -39,13 +39,15 @@ class Outcome:
         return self.member.config.measures[0]
 
 
-def run_suite(members: Sequence[Member], *, progress: Progress | None = None) -> list[Outcome]:
+def run_suite(
+    members: Sequence[Member], *, progress: Progress | bool | None = None
+) -> list[Outcome]:
     """Evaluate one after another; what an earlier call finished is not done again.
 
     A model is loaded once for the members in a row that use it. A member that fails is noted,
     and the next one begins; only an interruption ends the whole.
     """
-    progress = progress or Silent()
+    progress = as_progress(progress)
     encoders = LoadedEncoders()
     waiting = [member for member in members if fetch_commands([member.config.dataset])]
     if waiting:

@@ -12,7 +12,7 @@ from typing import Any
 from colmodern.config.train import DistillationConfig, SourceConfig, TrainConfig
 from colmodern.errors import DataError
 from colmodern.files import replacing, sha256_of_file
-from colmodern.progress import Progress, Silent
+from colmodern.progress import Progress, as_progress
 from colmodern.training.examples import Example, Placed, checked, is_file_name, read_rows, scaled
 from colmodern.training.joined import Joined
 
@@ -29,7 +29,7 @@ class Source:
 
 
 def load_sources(
-    config: TrainConfig, folder: Path, *, progress: Progress | None = None
+    config: TrainConfig, folder: Path, *, progress: Progress | bool | None = None
 ) -> list[Source]:
     """Read, check and weigh all sources of a training; texts are mapped from disk.
 
@@ -37,7 +37,7 @@ def load_sources(
 
     Raises DataError that names the file, the line and the fault.
     """
-    progress = progress or Silent()
+    progress = as_progress(progress)
     objective = config.objective
     teacher = objective if isinstance(objective, DistillationConfig) else None
     sources = []

@@ -24,7 +24,7 @@ from colmodern.files import (
 from colmodern.nested import flatten
 from colmodern.pipeline.environment import describe_environment
 from colmodern.pipeline.run_folder import ENVIRONMENT, TRAIN_CONFIG, TRAIN_RESULT, TRAINED_MODEL
-from colmodern.progress import Progress, Silent
+from colmodern.progress import Progress, Silent, as_progress
 from colmodern.training.callbacks import (
     FACTS,
     Evaluated,
@@ -48,7 +48,7 @@ _WORK, _FACTS = "checkpoints", "started.json"
 _PACKAGES = ("pylate", "sentence-transformers", "accelerate")
 
 
-def run_train(config: TrainConfig, *, progress: Progress | None = None) -> Path:
+def run_train(config: TrainConfig, *, progress: Progress | bool | None = None) -> Path:
     """Train as a config says and return the run folder; its ``model`` is the checkpoint.
 
     Called again with the same config it goes on after the last checkpoint, and does nothing when
@@ -57,7 +57,7 @@ def run_train(config: TrainConfig, *, progress: Progress | None = None) -> Path:
     Raises MissingExtraError without PyLate, ConfigError when the folder is of another config,
     DataError when data are malformed or changed since it began.
     """
-    progress = progress or Silent()
+    progress = as_progress(progress)
     pylate("models")
     folder = Path(config.output) / config.name
     is_first = is_first_process()

@@ -15,15 +15,15 @@ from colmodern.index.plaid.segment import Segment
 from colmodern.index.plaid.storage import CODEC, Opened, open_index
 from colmodern.index.plaid.structure import expect, expect_codes, expect_list_rows
 from colmodern.index.plaid.verify import expect_values
-from colmodern.progress import Progress, Silent
+from colmodern.progress import Progress, as_progress
 
 
-def check_index(folder: Path, progress: Progress | None = None) -> None:
+def check_index(folder: Path, progress: Progress | bool | None = None) -> None:
     """Compare every file with its checksum, then what the arrays say with one another.
 
     Raises StorageError that names the first file with a fault and what to do.
     """
-    progress = progress or Silent()
+    progress = as_progress(progress)
     opened = open_index(folder)
     _check_sums(folder, opened.manifest, progress)
     progress.start("check index", opened.manifest.n_docs, unit="documents")

@@ -33,7 +33,7 @@ from colmodern.index.plaid.stored import StoredEmbeddings
 from colmodern.index.plaid.update import Options
 from colmodern.index.plaid.verify import Verify
 from colmodern.kernels.jit import tell_if_compiling
-from colmodern.progress import Progress, Silent
+from colmodern.progress import Progress, as_progress
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.threads import Threads
@@ -75,7 +75,7 @@ class PlaidIndex:
         overwrite: bool = False,
         durable: bool = True,
         device: str = "cpu",
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
     ) -> PlaidIndex:
         """Compress embeddings into an index folder and open it.
 
@@ -104,7 +104,7 @@ class PlaidIndex:
             seed=seed,
             max_ram=parse_bytes(max_ram, name="max_ram"),
         )
-        progress = progress or Silent()
+        progress = as_progress(progress)
         tell_if_compiling(progress.note)
         build_index(
             Path(path), source, ids, settings, fingerprint_of(source), progress,
@@ -145,7 +145,7 @@ class PlaidIndex:
         return _load, (type(self), self._state.opened.folder, self._settings)
 
     @staticmethod
-    def check(path: Path | str, *, progress: Progress | None = None) -> None:
+    def check(path: Path | str, *, progress: Progress | bool | None = None) -> None:
         """Read a whole index; raises StorageError that names the first file that is not right."""
         check_index(Path(path), progress)
         load_state(Path(path))
@@ -201,10 +201,10 @@ class PlaidIndex:
         filter: Filter | None = None,
         rescore: Embeddings | None = None,
         n_threads: int | None = None,
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
     ) -> list[list[ScoredDoc]]:
         """The best ``k`` documents of each query, in the order of the queries; as ``search``."""
-        state, progress = self._state, progress or Silent()
+        state, progress = self._state, as_progress(progress)
         expect_encoder(fingerprint_of(queries), state.opened.manifest.fingerprint)
         if isinstance(queries, EmbeddingStore):
             queries = queries.to_memory()
@@ -262,7 +262,7 @@ class PlaidIndex:
         *,
         merge: bool = True,
         durable: bool = True,
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
     ) -> None:
         """Add documents as a new segment, compressed by the index's codec.
 
@@ -289,26 +289,26 @@ class PlaidIndex:
         *,
         merge: bool = True,
         durable: bool = True,
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
     ) -> None:
         """Add documents, in place of those with the same ids, all at once; options as ``add``'s."""
         self._add(embeddings, doc_ids, progress, True, Options(merge, durable))
 
-    def compact(self, *, durable: bool = True, progress: Progress | None = None) -> None:
+    def compact(self, *, durable: bool = True, progress: Progress | bool | None = None) -> None:
         """Merge all segments into one without the deleted documents; results stay the same.
 
         durable: as in ``add``
         """
         state, options = self._state, Options(is_durable=durable)
         update.compact(
-            state.opened, state.codec, self._see, options=options, progress=progress or Silent()
+            state.opened, state.codec, self._see, options=options, progress=as_progress(progress)
         )
 
     def _add(
         self,
         embeddings: Embeddings | Path | str,
         doc_ids: Sequence[str] | None,
-        progress: Progress | None,
+        progress: Progress | bool | None,
         replaces: bool,
         options: Options,
     ) -> None:
@@ -321,7 +321,7 @@ class PlaidIndex:
         expect_encoder(fingerprint_of(source), state.opened.manifest.fingerprint)
         update.add(
             state.opened, state.codec, source, ids, self._threads, self._see,
-            replaces=replaces, options=options, progress=progress or Silent(),
+            replaces=replaces, options=options, progress=as_progress(progress),
         )  # fmt: skip
 
     def _see(self, opened: Opened) -> None:

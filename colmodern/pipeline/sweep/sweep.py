@@ -16,7 +16,7 @@ from colmodern.pipeline.search_device import search_device
 from colmodern.pipeline.sweep.points import find_points
 from colmodern.pipeline.sweep.run import run_points
 from colmodern.pipeline.sweep.write import write_sweep
-from colmodern.progress import Progress, Silent
+from colmodern.progress import Progress, as_progress
 
 
 def check_sweeps(configs: Sequence[SweepConfig], encoders: LoadedEncoders) -> None:
@@ -35,7 +35,7 @@ def run_sweep(
     config: SweepConfig,
     *,
     encoders: LoadedEncoders | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> tuple[Sweep, Path]:
     """Measure every point of a grid and write the sweep's folder.
 
@@ -45,7 +45,7 @@ def run_sweep(
     Raises ColmodernError's subclasses for what the caller can mend, for a grid that cannot be
     before anything is run.
     """
-    progress, encoders = progress or Silent(), encoders or LoadedEncoders()
+    progress, encoders = as_progress(progress), encoders or LoadedEncoders()
     check_sweeps([config], encoders)
     prepared = load(config.evaluation(), encoders, progress=progress)
     points = find_points(config, prepared.encoder)

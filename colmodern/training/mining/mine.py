@@ -26,7 +26,7 @@ from colmodern.pipeline.index_stage import build_once, search_index
 from colmodern.pipeline.load_data import resolve_dataset
 from colmodern.pipeline.load_encoder import encoder_from_config
 from colmodern.pipeline.search_device import exact_device, plaid_on
-from colmodern.progress import Progress, Silent
+from colmodern.progress import Progress, as_progress
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.training.mining.collection import open_collection
 from colmodern.training.mining.select import select_negatives
@@ -51,7 +51,7 @@ class Candidates:
         return [*self.positives, *self.others]
 
 
-def run_mine(config: MineConfig, *, progress: Progress | None = None) -> dict[str, Any]:
+def run_mine(config: MineConfig, *, progress: Progress | bool | None = None) -> dict[str, Any]:
     """Write a file of rows of query, documents (the positive first) and scores; return its facts.
 
     There is a row for each positive of a query that has enough negatives. The facts, with all that
@@ -60,7 +60,7 @@ def run_mine(config: MineConfig, *, progress: Progress | None = None) -> dict[st
 
     Raises StorageError when the output is there already, DataError for malformed collections.
     """
-    progress = progress or Silent()
+    progress = as_progress(progress)
     output = Path(config.output)
     if output.exists():
         raise StorageError(f"{output} is there already; remove it or choose another output")
