@@ -99,6 +99,11 @@ class MineConfig(SettingsModel):
     )
     negatives: NegativesConfig = NegativesConfig()
     output: HomePath = Field(description="file of JSON lines to write, .jsonl or .jsonl.gz")
+    work: HomePath | None = Field(
+        None,
+        description="folder for what is encoded, found and scored, which stays for further runs; "
+        "null: OUTPUT.work, removed when the rows are written",
+    )
 
     @field_validator("index", "teacher", mode="before")
     @classmethod

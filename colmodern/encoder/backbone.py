@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
+from colmodern.encoder.checkpoint_files import DAMAGED
 from colmodern.encoder.modernbert import PackedModernBert
 from colmodern.encoder.padded import PaddedBackbone
 from colmodern.encoder.weights import Weights, read_weights, weights_of
@@ -17,8 +17,6 @@ from colmodern.errors import CheckpointError, ConfigError
 
 ATTENTIONS = ("auto", "packed", "sdpa", "eager")
 _TOKENIZERS = ("tokenizer.json", "vocab.*", "*.model")
-# what transformers raises for a damaged or foreign folder
-_DAMAGED = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -56,7 +54,7 @@ def load_backbone(
                 output_loading_info=True,
             )
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    except _DAMAGED as error:
+    except DAMAGED as error:
         cure = "" if trust_remote_code else _remote_code_cure(str(error))
         raise CheckpointError(
             f"{folder} does not load as a transformers model: {error}{cure}"
@@ -99,7 +97,7 @@ def load_packed(folder: Path, *, dtype: str) -> tuple[Any, Weights, Any]:
     from transformers import AutoConfig, AutoTokenizer
 
     if _has_tokenizer(folder):
-        with suppress(*_DAMAGED), _quiet():
+        with suppress(*DAMAGED), _quiet():
             config = AutoConfig.from_pretrained(folder)
             weights = read_weights(folder, config)
             if weights is not None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import NamedTuple
+
+from safetensors import SafetensorError
 
 from colmodern.errors import CheckpointError
 from colmodern.files import sha256_of_file, sha256_of_json
@@ -19,6 +23,11 @@ _RULES = (
 _WEIGHTS = (
     *("model.safetensors", "model.safetensors.index.json"),
     *("pytorch_model.bin", "pytorch_model.bin.index.json"),
+)
+# what transformers, safetensors and torch's reader of pickles raise for damaged or foreign files
+DAMAGED = (
+    *(OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, AssertionError),
+    *(ArithmeticError, EOFError, ImportError, struct.error, UnpicklingError, SafetensorError),
 )
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from colmodern.encoder.checkpoint_files import DAMAGED
 from colmodern.errors import CheckpointError
 
 
@@ -85,8 +84,7 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
                 path, map_location="cpu", weights_only=True
             )
             return tensors
-    # torch's reader of pickles fails on junk in many ways, KeyError among them
-    except (OSError, ValueError, KeyError, RuntimeError, UnpicklingError, SafetensorError) as error:
+    except DAMAGED as error:
         raise CheckpointError(f"{path} is damaged ({error}); fetch the checkpoint again") from error
     raise CheckpointError(f"{folder} has neither model.safetensors nor pytorch_model.bin")
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from colmodern.config.train import DistillationConfig, Kind
 from colmodern.datasets.records import read_jsonl
+from colmodern.encoder.settings import surrogate_of
 from colmodern.errors import DataError
 
 Row = Mapping[str, Any]
@@ -97,7 +98,7 @@ def _triple(row: Row, place: str) -> tuple[str, list[str], list[float]]:
     name = "negatives" if row.get("negatives") is not None else "negative"
     given = row.get(name)
     negatives = given if isinstance(given, list) else [given]
-    if not negatives or not all(isinstance(text, str) and text.strip() for text in negatives):
+    if not negatives or not all(_is_text(text) and text.strip() for text in negatives):
         raise _fault(place, name, given, "triples")
     return query, [positive, *negatives], []
 
@@ -110,7 +111,7 @@ def _scored(row: Row, place: str) -> tuple[str, list[str], list[float]]:
     )
     if not isinstance(documents, list) or len(documents) < 2:
         raise _fault(place, "documents", documents, "scores")
-    if not all(isinstance(text, str) for text in documents):
+    if not all(_is_text(text) for text in documents):
         raise _fault(place, "documents", documents, "scores")
     numbers = as_numbers(scores)
     if numbers is None:
@@ -150,13 +151,18 @@ def scaled(scores: Sequence[float], teacher: DistillationConfig) -> list[float]:
 
 def _text(row: Row, name: str, place: str, kind: Kind) -> str:
     value = row.get(name)
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str) or not _is_text(value) or not value.strip():
         raise _fault(place, name, value, kind)
     return value
 
 
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and surrogate_of(value) is None
+
+
 def _fault(place: str, name: str, value: object, kind: Kind) -> DataError:
-    shown = repr(value)
+    half = surrogate_of(value) if isinstance(value, str) else None
+    shown = repr(value) if half is None else f"a text with {half}"
     shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
     return DataError(
         f"{place}: field {name!r} is {shown}; a row of kind {kind} is {_FORMS[kind]}: mend or "

@@ -12,9 +12,12 @@ import torch
 
 from colmodern.config.mine import CrossEncoderConfig
 from colmodern.encoder.backbone import pick_dtype
+from colmodern.encoder.checkpoint_files import DAMAGED, CheckpointFiles
 from colmodern.encoder.encoder import Encoder
 from colmodern.encoder.locate import locate
+from colmodern.encoder.settings import ROLES
 from colmodern.errors import CheckpointError
+from colmodern.files import sha256_of_json
 from colmodern.kernels.device import pick_device
 from colmodern.kernels.exact import maxsim_scores
 from colmodern.ragged.embeddings import TokenEmbeddings
@@ -32,6 +35,10 @@ class Teacher(Protocol):
     def describe(self) -> dict[str, Any]:
         """Its recipe as plain values."""
 
+    @property
+    def fingerprint(self) -> str:
+        """Digest of all that its scores depend on, texts and hardware aside."""
+
 
 class EncoderTeacher:
     """Exact MaxSim with the token embeddings of a store."""
@@ -39,6 +46,7 @@ class EncoderTeacher:
     def __init__(self, encoder: Encoder, store: EmbeddingStore) -> None:
         self._encoder = encoder
         self._store = store
+        self._dtype = str(store.manifest["dtype"])
         self._places = {doc_id: place for place, doc_id in enumerate(store.doc_ids)}
 
     def scores(self, queries: Sequence[str], doc_ids: Sequence[Sequence[str]]) -> list[Scores]:
@@ -49,6 +57,12 @@ class EncoderTeacher:
     def describe(self) -> dict[str, Any]:
         """As of Teacher."""
         return {"kind": "encoder", "encoder": self._encoder.describe()}
+
+    @property
+    def fingerprint(self) -> str:
+        """As of Teacher."""
+        prints = [self._encoder.fingerprint(role) for role in ROLES]
+        return sha256_of_json(["encoder", *prints, self._dtype])
 
     def _maxsim(self, query: TokenEmbeddings, doc_ids: Sequence[str]) -> Scores:
         documents = self._store.select([self._places[doc_id] for doc_id in doc_ids])
@@ -72,6 +86,7 @@ class CrossEncoder:
         folder, self._revision = locate(
             config.model, config.revision, with_code=config.trust_remote_code
         )
+        files = CheckpointFiles(folder, ())
         self._device = pick_device(config.device)
         model, tokenizer = _load(
             folder,
@@ -79,6 +94,8 @@ class CrossEncoder:
             AutoModelForSequenceClassification.from_pretrained,
             AutoTokenizer.from_pretrained,
         )
+        self._digests = files.digests()
+        files.check_unchanged()
         if model.config.num_labels != 1:
             raise CheckpointError(
                 f"{config.model} has {model.config.num_labels} labels; a cross-encoder that ranks has 1"
@@ -117,6 +134,12 @@ class CrossEncoder:
         settings = self._config.model_dump(exclude={"revision"})
         return {**settings, "revision": self._revision, "max_length": self._length}
 
+    @property
+    def fingerprint(self) -> str:
+        """As of Teacher."""
+        settings = [self._config.dtype, self._config.activation, self._length]
+        return sha256_of_json(["cross_encoder", self._digests, *settings])
+
 
 def _load(folder: Path, config: CrossEncoderConfig, *loaders: Any) -> tuple[Any, Any]:
     from colmodern.training.trainer import quiet_libraries
@@ -127,7 +150,7 @@ def _load(folder: Path, config: CrossEncoderConfig, *loaders: Any) -> tuple[Any,
             code = {"trust_remote_code": config.trust_remote_code}
             model = load_model(folder, dtype=pick_dtype(config.dtype), **code)
             return model, load_tokenizer(folder, **code)
-    except (OSError, ValueError, KeyError) as error:
+    except DAMAGED as error:
         raise CheckpointError(
             f"{config.model} is no cross-encoder that transformers reads: {error}; give a sequence "
             "classifier with one label"

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 from colmodern import Encoder
 from colmodern.config.mine import MineConfig, load_mine_config
 from colmodern.errors import CheckpointError, DataError, StorageError
+from colmodern.progress import Silent
 from colmodern.training.mining.mine import run_mine
 from colmodern.training.mining.teachers import EncoderTeacher
 
@@ -150,14 +153,19 @@ def test_what_is_no_cross_encoder_is_refused(
         "teacher.kind=cross_encoder",
         f"teacher.model={cross_encoder}",
     )
-    with pytest.raises(CheckpointError, match="no cross-encoder that transformers reads"):
+    with pytest.raises(CheckpointError, match="has no weights"):
         run_mine(chosen)
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        (cross_encoder / name).write_bytes(b"junk")
+        with pytest.raises(CheckpointError, match="no cross-encoder that transformers reads"):
+            run_mine(chosen)
+        (cross_encoder / name).unlink()
 
 
 def test_a_broken_run_goes_on_and_writes_the_same_bytes(
     pairs: Path, tmp_path: Path, pylate_bert: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("colmodern.training.mining.mine._QUERIES_AT_ONCE", 2)
+    monkeypatch.setattr("colmodern.training.mining.stages._QUERIES_AT_ONCE", 2)
     whole, broken = tmp_path / "whole.jsonl.gz", tmp_path / "broken.jsonl.gz"
     run_mine(config(whole, pylate_bert, f"pairs={pairs}"))
     score, calls = EncoderTeacher.scores, []
@@ -176,6 +184,98 @@ def test_a_broken_run_goes_on_and_writes_the_same_bytes(
     run_mine(chosen)
     assert len(calls) == 4  # the first two queries were scored before
     assert broken.read_bytes() == whole.read_bytes()
+
+
+class Counting(Silent):
+    """Counts the units of work of each task."""
+
+    def __init__(self) -> None:
+        self.done: Counter[str] = Counter()
+        self._task = ""
+
+    def start(self, task: str, total: int, *, unit: str, done: int = 0) -> None:
+        self._task = task
+
+    def advance(self, n: int) -> None:
+        self.done[self._task] += n
+
+
+class CountingTeacher(EncoderTeacher):
+    """Counts the pairs that are scored."""
+
+    n_pairs = 0
+
+    def scores(self, queries: Sequence[str], doc_ids: Sequence[Sequence[str]]) -> list[np.ndarray]:
+        CountingTeacher.n_pairs += sum(map(len, doc_ids))
+        return super().scores(queries, doc_ids)
+
+
+def test_each_stage_is_done_again_only_for_what_it_depends_on(
+    pairs: Path, tmp_path: Path, pylate_bert: Path, bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("colmodern.training.mining.stages.EncoderTeacher", CountingTeacher)
+    outputs = (tmp_path / f"{i}.jsonl" for i in range(100))
+    basics = [f"pairs={pairs}", "negatives.number=1"]
+
+    def work_of(*more: str) -> tuple[dict[str, int], int]:
+        CountingTeacher.n_pairs = 0
+        progress = Counting()
+        options = [*basics, f"work={tmp_path / 'work'}", *more]
+        run_mine(config(next(outputs), pylate_bert, *options), progress=progress)
+        encoded = {name: n for name, n in progress.done.items() if name.startswith("encode")}
+        return encoded, CountingTeacher.n_pairs
+
+    # 5 queries, 6 documents: every query's scores are of all documents
+    assert work_of() == ({"encode documents": 6, "encode queries": 5}, 30)
+    assert work_of("negatives.number=3", "negatives.choose=random") == ({}, 0)
+    reused, fresh = next(outputs), next(outputs)
+    for output, more in ((reused, [f"work={tmp_path / 'work'}"]), (fresh, [])):
+        run_mine(config(output, pylate_bert, *basics, "negatives.number=2", *more))
+    assert reused.read_bytes() == fresh.read_bytes()
+    # another depth and another index search again, and score what is new
+    assert work_of("negatives.last_rank=3", "index.precision=int8") == ({}, 0)
+    # another teacher encodes and scores its candidates, and leaves the others as they are
+    assert work_of(f"teacher.model={bert}") == ({"encode documents": 6}, 30)
+    assert work_of(f"teacher.model={bert}", "negatives.margin=0") == ({}, 0)
+    assert work_of() == ({}, 0)
+    # what embeddings depend on does encode again
+    assert work_of("encoder.query_length=15") == ({"encode queries": 5}, 30)
+    assert work_of("storage.dtype=float16") == ({"encode documents": 6}, 30)
+
+
+def test_too_few_negatives_leave_the_work_for_the_next_run(
+    pairs: Path, tmp_path: Path, pylate_bert: Path
+) -> None:
+    output = tmp_path / "mined.jsonl"
+    with pytest.raises(DataError, match="no query has 60 negatives"):
+        run_mine(config(output, pylate_bert, f"pairs={pairs}", "negatives.number=60"))
+    progress = Counting()
+    run_mine(config(output, pylate_bert, f"pairs={pairs}"), progress=progress)
+    assert not any(name.startswith("encode") for name in progress.done)
+    assert not (tmp_path / "mined.jsonl.work").exists()
+
+
+def test_another_cross_encoder_under_the_same_name_scores_anew(
+    pairs: Path, tmp_path: Path, pylate_bert: Path, cross_encoder: Path
+) -> None:
+    teacher = ["teacher.kind=cross_encoder", f"teacher.model={cross_encoder}", "teacher.device=cpu"]
+    options = [f"pairs={pairs}", f"work={tmp_path / 'work'}", *teacher]
+    run_mine(config(tmp_path / "one.jsonl", pylate_bert, *options))
+    torch.manual_seed(1)
+    settings = BertConfig.from_pretrained(cross_encoder, num_labels=1, initializer_range=0.5)
+    BertForSequenceClassification(settings).save_pretrained(cross_encoder)
+    run_mine(config(tmp_path / "two.jsonl", pylate_bert, *options))
+    one, two = rows_of(tmp_path / "one.jsonl"), rows_of(tmp_path / "two.jsonl")
+    assert [row["scores"] for row in one] != [row["scores"] for row in two]
+
+
+def test_half_a_surrogate_in_a_pair_is_refused_with_its_line(
+    tmp_path: Path, pylate_bert: Path
+) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"query": "sort", "positive": "a"}\n{"query": "b\\ud83d", "positive": "a"}\n')
+    with pytest.raises(DataError, match=r"pairs\.jsonl:2.*half a surrogate pair"):
+        run_mine(config(tmp_path / "mined.jsonl", pylate_bert, f"pairs={path}"))
 
 
 def test_rules_that_leave_nothing_and_an_output_that_is_there_are_refused(

@@ -1,0 +1,219 @@
+"""The stages of mining, each kept under the digest of what it depends on, and of nothing else.
+
+A change of how negatives are chosen therefore leaves all of them as they are, another depth of
+search leaves embeddings and scores, and another teacher leaves the candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from colmodern.config.mine import CrossEncoderConfig, MineConfig
+from colmodern.config.models import DatasetConfig, PlaidIndexConfig
+from colmodern.encoder.encoder import Encoder
+from colmodern.errors import StorageError
+from colmodern.files import parse_json, sha256_of_json, write_json
+from colmodern.index.exact import ExactIndex
+from colmodern.pipeline.encode import corpus_key, document_texts, encode_corpus, encode_to_store
+from colmodern.pipeline.index_stage import build_once, index_key, search_index
+from colmodern.pipeline.load_data import resolve_dataset
+from colmodern.pipeline.load_encoder import encoder_from_config
+from colmodern.pipeline.search_device import exact_device, plaid_on
+from colmodern.progress import Progress
+from colmodern.ragged.store import EmbeddingStore
+from colmodern.training.mining.teachers import CrossEncoder, EncoderTeacher, Teacher
+from colmodern.types import Dataset, ScoredDoc
+
+_QUERIES_AT_ONCE = 128  # whose scores are a file, so that a broken run goes on after it
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Of one query: its positives and what was found beside them, best first."""
+
+    query_id: str
+    positives: list[str]
+    others: list[str]
+
+    @property
+    def doc_ids(self) -> list[str]:
+        """Positives first."""
+        return [*self.positives, *self.others]
+
+
+class Stages:
+    """Runs the stages of one mining in ``folder``, whose writer's lock the caller holds."""
+
+    def __init__(
+        self,
+        config: MineConfig,
+        dataset: Dataset,
+        encoder: Encoder,
+        folder: Path,
+        progress: Progress,
+    ) -> None:
+        self.config, self.dataset = config, dataset
+        self._encoder, self._folder, self._progress = encoder, folder, progress
+
+    def encode_documents(self) -> EmbeddingStore:
+        """Token embeddings of the collection."""
+        dtype = self.config.storage.dtype
+        key = corpus_key(self.dataset.corpus, self._encoder, dtype=dtype, **self._titles)
+        store, _ = encode_corpus(
+            self.dataset.corpus,
+            self._encoder,
+            self._path("documents", key),
+            **self._titles,
+            dtype=dtype,
+            shard_tokens=self.config.storage.shard_tokens,
+            progress=self._progress,
+            devices=self.config.encoder.devices or (),
+        )
+        return store
+
+    def find(self, documents: EmbeddingStore) -> list[Candidates]:
+        """Candidates of every query that has a positive, in the order of the queries."""
+        dataset, chosen = self.dataset, self.config.negatives
+        positives = {
+            query_id: [doc_id for doc_id, grade in dataset.qrels[query_id].items() if grade > 0]
+            for query_id in dataset.queries
+        }
+        k = chosen.last_rank + max(len(doc_ids) for doc_ids in positives.values()) + 1
+        queries = self._encode_queries([x for x, doc_ids in positives.items() if doc_ids])
+        results = self._search(documents, queries, k)
+        read = self.config.dataset
+        drop_self = read is not None and resolve_dataset(read).drop_self_matches
+        candidates = []
+        for query_id, doc_ids in zip(queries.doc_ids, results, strict=True):
+            known = {*positives[query_id], *([query_id] if drop_self else [])}
+            others = [doc_id for doc_id in doc_ids if doc_id not in known]
+            ranked = others[chosen.first_rank - 1 : chosen.last_rank]
+            candidates.append(Candidates(query_id, positives[query_id], ranked))
+        return candidates
+
+    def make_teacher(self, documents: EmbeddingStore, candidates: Sequence[Candidates]) -> Teacher:
+        """Who scores the candidates; an encoder other than the finding one encodes them first."""
+        chosen, storage = self.config.teacher, self.config.storage
+        if chosen is None:
+            return EncoderTeacher(self._encoder, documents)
+        if isinstance(chosen, CrossEncoderConfig):
+            return CrossEncoder(chosen, dict(self.texts_of(candidates)))
+        teacher = encoder_from_config(chosen)
+        wanted = sorted({doc_id for x in candidates for doc_id in x.doc_ids})
+        key = corpus_key(self.dataset.corpus, teacher, dtype=storage.dtype, **self._titles)
+        key = sha256_of_json([key, wanted])
+        store, _ = encode_to_store(
+            self.texts_of(candidates),
+            len(wanted),
+            teacher,
+            self._path("taught", key),
+            role="document",
+            fingerprint=key,
+            dtype=storage.dtype,
+            shard_tokens=storage.shard_tokens,
+            progress=self._progress,
+            devices=chosen.devices or (),
+        )
+        return EncoderTeacher(teacher, store)
+
+    def score(self, teacher: Teacher, candidates: Sequence[Candidates]) -> list[list[float]]:
+        """The teacher's score of every candidate, positives first.
+
+        A score depends on the query, the document and the teacher alone, so those that an earlier
+        search asked for are kept, whatever was found beside them.
+        """
+        scores: list[list[float]] = []
+        texts = [self.dataset.corpus.fingerprint, self._titles]
+        folder = self._path("scores", sha256_of_json([teacher.fingerprint, *texts]))
+        folder.mkdir(exist_ok=True)
+        self._progress.start("score", len(candidates), unit="queries")
+        for start in range(0, len(candidates), _QUERIES_AT_ONCE):
+            group = candidates[start : start + _QUERIES_AT_ONCE]
+            queries = [self.dataset.queries[x.query_id] for x in group]
+            path = folder / f"{sha256_of_json(queries)[:16]}.json"
+            known: list[dict[str, float]] = [{} for _ in group]
+            if path.is_file():
+                known = parse_json(path, StorageError, cure=f"remove {path} and run again")
+            missing = [
+                [doc_id for doc_id in x.doc_ids if doc_id not in scored]
+                for x, scored in zip(group, known, strict=True)
+            ]
+            if any(missing):
+                new = teacher.scores(queries, missing)
+                for scored, doc_ids, values in zip(known, missing, new, strict=True):
+                    scored.update(zip(doc_ids, values.tolist(), strict=True))
+                write_json(path, known)
+            for x, scored in zip(group, known, strict=True):
+                scores.append([scored[doc_id] for doc_id in x.doc_ids])
+            self._progress.advance(len(group))
+        self._progress.finish()
+        return scores
+
+    def texts_of(self, candidates: Sequence[Candidates]) -> Iterator[tuple[str, str]]:
+        """Ids and texts of the candidates, as they are encoded, in the order of the collection."""
+        wanted = {doc_id for x in candidates for doc_id in x.doc_ids}
+        pairs = document_texts(self.dataset.corpus, **self._titles)
+        return ((doc_id, text) for doc_id, text in pairs if doc_id in wanted)
+
+    @property
+    def _titles(self) -> dict[str, Any]:
+        chosen = self.config.dataset or DatasetConfig()  # pairs have no titles
+        return {"join_titles": chosen.join_titles, "title_separator": chosen.title_separator}
+
+    def _path(self, stage: str, key: str) -> Path:
+        return self._folder / f"{stage}-{key[:16]}"
+
+    def _encode_queries(self, query_ids: Sequence[str]) -> EmbeddingStore:
+        texts = [(query_id, self.dataset.queries[query_id]) for query_id in query_ids]
+        key = sha256_of_json([texts, self._encoder.fingerprint("query")])
+        store, _ = encode_to_store(
+            texts,
+            len(texts),
+            self._encoder,
+            self._path("queries", key),
+            role="query",
+            fingerprint=key,
+            dtype="float32",
+            shard_tokens=self.config.storage.shard_tokens,
+            progress=self._progress,
+        )
+        return store
+
+    def _search(
+        self, documents: EmbeddingStore, queries: EmbeddingStore, k: int
+    ) -> list[list[str]]:
+        """Ids of the best ``k`` documents of every query, searched for or of an earlier search."""
+        config = self.config.index
+        results: Sequence[Sequence[ScoredDoc]]
+        if isinstance(config, PlaidIndexConfig):
+            settled = plaid_on(config, self._encoder.device)
+            built = index_key(documents, settled)
+            rule = [built, settled.nprobe, settled.n_candidates, settled.rescore, settled.device]
+        else:
+            device = exact_device(config.device, self._encoder.device)
+            rule = [config.precision, device]
+        searched = [documents.manifest["fingerprint"], queries.manifest["fingerprint"], k]
+        path = self._path("candidates", sha256_of_json([config.kind, *rule, *searched]))
+        if path.is_file():
+            ids: list[list[str]] = parse_json(path, StorageError, cure=f"remove {path}")
+            return ids
+        if isinstance(config, PlaidIndexConfig):
+            folder = self._path("index", built)
+            build_once(folder, documents, settled, self._progress)
+            results, _ = search_index(folder, documents, queries, settled, k, self._progress)
+        else:
+            index = ExactIndex(
+                documents,
+                documents.doc_ids,
+                memory_budget=config.memory_budget,
+                device=device,
+                device_memory=config.device_memory,
+                precision=config.precision,
+            )
+            results = index.search_batch(queries.to_memory(), k, progress=self._progress)
+        ids = [[doc_id for doc_id, _ in hits] for hits in results]
+        write_json(path, ids)
+        return ids
