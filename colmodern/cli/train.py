@@ -15,13 +15,17 @@ def command(config: Path, overrides: tuple[str, ...]) -> None:
 
     CONFIG is a file or a recipe's name, as local (`colmodern recipes` lists them). KEY=VALUE replaces
     a setting, as optimisation.learning_rate=3e-5. The same command goes on after an interruption. On
-    several GPUs: accelerate launch -m colmodern train CONFIG. The last line printed is the checkpoint,
-    a folder that every other command takes as a model.
+    several GPUs: accelerate launch -m colmodern train CONFIG. The last line on stdout is the
+    checkpoint, a folder that every other command takes as a model; a last line on stderr says when
+    its weights are those that training started from.
     """
     from colmodern.cli.progress import TerminalProgress
     from colmodern.config.shipped import find_config
     from colmodern.config.train import load_train_config
-    from colmodern.pipeline.run_folder import TRAINED_MODEL
+    from colmodern.errors import StorageError
+    from colmodern.files import read_json_object
+    from colmodern.pipeline.run_folder import TRAIN_RESULT, TRAINED_MODEL
+    from colmodern.training.card import no_gain
     from colmodern.training.run import is_first_process, run_train
 
     settings = load_train_config(find_config(config, "train"), overrides)
@@ -29,3 +33,6 @@ def command(config: Path, overrides: tuple[str, ...]) -> None:
         folder = run_train(settings, progress=progress)
     if is_first_process():
         click.echo(folder / TRAINED_MODEL)
+        result = read_json_object(folder / TRAIN_RESULT, StorageError, cure=f"remove {folder}")
+        if (sentence := no_gain(result)) is not None:
+            click.echo(sentence, err=True)

@@ -125,12 +125,15 @@ def last_checkpoint(work: Path) -> Path | None:
 
 
 def best_weights(work: Path) -> tuple[int | None, Path | None]:
-    """Step and folder of the weights that were measured best, the earliest of equals."""
+    """Step and folder of the weights that were measured best, the latest of equals.
+
+    Where the measure can't tell weights apart, those that were trained for longer are the model.
+    """
     found = []
     for folder in work.glob(f"{_BEST}*"):
         facts = read_json_object(folder / FACTS, StorageError, cure=f"remove {folder}")
-        found.append((-facts["value"], facts["step"], folder))
-    return min(found)[1:] if found else (None, None)
+        found.append((facts["value"], facts["step"], folder))
+    return max(found)[1:] if found else (None, None)
 
 
 def _checkpoints(work: Path) -> list[Path]:

@@ -63,6 +63,21 @@ def card(
     return "\n".join(parts)
 
 
+def no_gain(result: dict[str, Any]) -> str | None:
+    """Say that the model is what training started from; None where it is not.
+
+    Args:
+        result: As the run's training.json.
+    """
+    if result["step_of_the_model"] != 0 or not result["steps"]:
+        return None
+    return (
+        "training gained nothing: all later weights measured worse, so the model's weights are "
+        f"those that it started from (step 0 of {result['steps']:,}); with weights=last the last "
+        "ones become the model"
+    )
+
+
 def _front_matter(config: TrainConfig) -> dict[str, Any]:
     given: dict[str, Any] = {"library_name": "PyLate", "pipeline_tag": "sentence-similarity"}
     given["tags"] = ["ColBERT", "PyLate", "sentence-transformers", "feature-extraction"]
@@ -102,7 +117,9 @@ def _measures(config: TrainConfig, result: dict[str, Any]) -> str:
         for measure, value in values.items()
     ]
     chosen = "These sets chose the step whose weights are kept, so they flatter it. "
-    return (
+    gain = no_gain(result)
+    sentence = "" if gain is None else f"**{gain[0].upper()}{gain[1:]}.**\n\n"
+    return sentence + (
         f"Exact MaxSim{told}; at step {result['step_of_the_model']:,} of {result['steps']:,}. "
         f"{chosen if config.weights == 'best' else ''}\n\n"
         + _table(("set", "measure", "before training", "model"), rows)

@@ -57,3 +57,23 @@ def test_train_says_what_to_install_and_which_key_is_wrong(
     status, _, err = run("train", config, "optimisation.lr=1")
     assert status == 2
     assert "optimisation.lr: unknown key" in err
+
+
+@pytest.mark.parametrize(("step", "is_said"), [(0, True), (10, False)])
+def test_train_says_last_that_the_start_is_the_model(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, is_said: bool
+) -> None:
+    folder = tmp_path / "runs" / "train"
+    folder.mkdir(parents=True)
+    (folder / "training.json").write_text(json.dumps({"step_of_the_model": step, "steps": 10}))
+    monkeypatch.setattr("colmodern.training.run.run_train", lambda *_, **__: folder)
+    config = tmp_path / "train.yaml"
+    settings = {
+        "encoder": {"model": "m"},
+        "objective": {"kind": "contrastive"},
+        "data": [{"path": "pairs.jsonl", "kind": "pairs"}],
+    }
+    config.write_text(json.dumps(settings))
+    status, out, err = run("train", config)
+    assert (status, out.splitlines()[-1]) == (0, str(folder / "model"))
+    assert ("those that it started from (step 0 of 10)" in err) is is_said

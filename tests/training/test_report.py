@@ -12,6 +12,7 @@ import yaml
 from colmodern.config.load import build
 from colmodern.config.train import TrainConfig
 from colmodern.errors import ConfigError, MissingExtraError, StorageError
+from colmodern.files import write_json
 from colmodern.training.card import write_card
 from colmodern.training.curves import draw_curves, read_curves, write_curves
 from colmodern.training.model import find_start
@@ -147,3 +148,22 @@ def test_what_pylate_cannot_train_is_refused(tmp_path: Path, pylate_bert: Path) 
         find_start(config(encoder={"model": str(folder)}).encoder)
     with pytest.raises(ConfigError, match="with its own projection"):
         find_start(config(encoder={"model": str(pylate_bert), "projection_dim": 8}).encoder)
+
+
+def test_the_latest_of_weights_that_measure_the_same_are_the_best(tmp_path: Path) -> None:
+    from colmodern.training.callbacks import FACTS, best_weights
+
+    for step, value in ((0, 0.5), (5, 0.25), (10, 0.5), (100, 0.5), (200, 0.49)):
+        (tmp_path / f"best-{step}").mkdir()
+        write_json(tmp_path / f"best-{step}" / FACTS, {"step": step, "value": value})
+    assert best_weights(tmp_path) == (100, tmp_path / "best-100")
+
+
+def test_a_card_says_when_training_gained_nothing(pylate_bert: Path) -> None:
+    from colmodern.training.card import card
+
+    measures = {"a": {"nDCG@10": 0.25}}
+    unchanged = {**RESULT, "step_of_the_model": 0, "measures": measures}
+    sentence = "those that it started from (step 0 of 10)"
+    assert sentence in card(pylate_bert, config(), unchanged, ENVIRONMENT)
+    assert sentence not in card(pylate_bert, config(), RESULT, ENVIRONMENT)

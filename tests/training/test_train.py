@@ -142,6 +142,7 @@ def test_a_learnable_task_is_learned_and_told(data: Path, tmp_path: Path, bert: 
     assert (folder / "train.yaml").read_text() == dump(chosen)
     assert json.loads((folder / "environment.json").read_text())["packages"]["pylate"]
     card = (folder / "model" / "README.md").read_text()
+    assert "started from" not in card
     for fact in ("license: mit", "triples.jsonl", "| 96 |", f"{after['nDCG@10']:.4f}", "pylate"):
         assert fact in card
     assert not (folder / "checkpoints").exists()
