@@ -14,8 +14,9 @@ def command(arguments: tuple[str, ...]) -> None:
 
     Settings come from CONFIG, a file or a recipe's name, and from KEY=VALUE, which replaces them.
     CONFIG is not needed: pairs=FILE encoder.model=MODEL output=NEW.jsonl, or dataset.name=FOLDER in
-    the place of pairs. The same command goes on after an interruption. The last line printed is the
-    file, which `colmodern train` reads as a source of kind scores.
+    the place of pairs. The same command resumes after an interruption; with work=FOLDER another one
+    repeats only what its settings change. The last line printed is the file, which the recipe
+    mined reads: colmodern train mined data.0.path=NEW.jsonl
     """
     from colmodern.cli.progress import TerminalProgress
     from colmodern.config.mine import load_mine_config

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from colmodern.config.train import DistillationConfig, Kind
 from colmodern.datasets.records import read_jsonl
@@ -151,16 +151,22 @@ def scaled(scores: Sequence[float], teacher: DistillationConfig) -> list[float]:
 
 def _text(row: Row, name: str, place: str, kind: Kind) -> str:
     value = row.get(name)
-    if not isinstance(value, str) or not _is_text(value) or not value.strip():
-        raise _fault(place, name, value, kind)
+    if not _is_text(value) or not value.strip():
+        raise _fault(place, name, value, kind, row)
     return value
 
 
-def _is_text(value: object) -> bool:
+def _is_text(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and surrogate_of(value) is None
 
 
-def _fault(place: str, name: str, value: object, kind: Kind) -> DataError:
+def _fault(place: str, name: str, value: object, kind: Kind, row: Row | None = None) -> DataError:
+    if kind != "scores" and row is not None and {"documents", "scores"} <= row.keys():
+        return DataError(
+            f"{place}: a row of query, documents and scores, as colmodern mine writes them, is of kind "
+            f"scores, not {kind}; set the source's kind to scores and the objective to distillation, "
+            "as configs/train/mined.yaml does"
+        )
     half = surrogate_of(value) if isinstance(value, str) else None
     shown = repr(value) if half is None else f"a text with {half}"
     shown = shown if len(shown) <= 80 else f"{shown[:77]}..."

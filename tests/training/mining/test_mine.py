@@ -15,8 +15,10 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 
 from colmodern import Encoder
 from colmodern.config.mine import MineConfig, load_mine_config
+from colmodern.config.train import load_train_config
 from colmodern.errors import CheckpointError, DataError, StorageError
 from colmodern.progress import Silent
+from colmodern.training.examples import checked, read_rows
 from colmodern.training.mining.mine import run_mine
 from colmodern.training.mining.teachers import EncoderTeacher
 
@@ -290,11 +292,41 @@ def test_rules_that_leave_nothing_and_an_output_that_is_there_are_refused(
         run_mine(config(output, pylate_bert, f"pairs={pairs}"))
 
 
-def test_mined_rows_are_a_source_of_training(
+RECIPES = Path(__file__).parents[3] / "configs" / "train"
+
+
+@pytest.mark.parametrize("name", ["mined.jsonl.gz", "mined.jsonl"])
+@pytest.mark.parametrize("number", [1, 3])
+def test_the_shipped_recipe_reads_what_mining_writes(
+    pairs: Path,
+    tmp_path: Path,
+    pylate_bert: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    number: int,
+) -> None:
+    pytest.importorskip("datasets")
+    from colmodern.training.data import load_sources
+
+    monkeypatch.chdir(tmp_path)
+    run_mine(config(Path(name), pylate_bert, f"pairs={pairs}", f"negatives.number={number}"))
+    changes = [] if name == "mined.jsonl.gz" else [f"data.0.path={name}"]
+    recipe = load_train_config(RECIPES / "mined.yaml", changes)
+    [source] = load_sources(recipe, tmp_path)
+    assert source.facts["rows"] == len(PAIRS)
+    mined = rows_of(tmp_path / name)
+    for row, expected in zip(source.rows, mined, strict=True):
+        assert (row["query"], row["documents"]) == (expected["query"], expected["documents"])
+        assert np.argsort(row["scores"]).tolist() == np.argsort(expected["scores"]).tolist()
+        assert len(row["documents"]) == number + 1
+
+
+def test_mined_rows_read_as_pairs_say_which_kind_they_are(
     pairs: Path, tmp_path: Path, pylate_bert: Path
 ) -> None:
-    from colmodern.training.examples import checked, read_rows
-
     output = tmp_path / "mined.jsonl.gz"
     run_mine(config(output, pylate_bert, f"pairs={pairs}", "max_rows=5"))
     assert len(list(checked(read_rows(output), "scores", 3))) == 5
+    for kind in ("pairs", "triples"):
+        with pytest.raises(DataError, match=rf":1: .* is of kind scores, not {kind}; set the"):
+            list(checked(read_rows(output), kind, None))  # type: ignore[arg-type]
