@@ -71,11 +71,13 @@ class CheckpointFiles:
                 f"{backbone} has no weights ({', '.join(_WEIGHTS)}); fetch the checkpoint again"
             )
         self._rules = sorted({file for name in _RULES for file in _files(backbone, name)})
+        self._sums: dict[Path, str] = {}  # of weight files, once they are read
         self._states = {file: _state_of(file) for file in (*self._weights, *self._rules)}
 
     def digests(self) -> Digests:
         """Read every file and compute its digest."""
-        weights = sha256_of_json([_sha256(file) for file in self._weights])
+        self._sums = {file: _sha256(file) for file in self._weights}
+        weights = sha256_of_json([self._sums[file] for file in self._weights])
         return Digests(weights, [[file.name, _sha256(file)] for file in self._rules])
 
     def check_unchanged(self) -> None:
@@ -93,7 +95,8 @@ class CheckpointFiles:
     def check_not_overwritten(self) -> None:
         """Check that no weight file was written in place, which changes weights that are mapped.
 
-        A file that was replaced or removed is fine: the mapping holds on to the old one.
+        A file that was replaced or removed is fine: the mapping holds on to the old one. So is one
+        that has the same bytes as before.
 
         Raises:
             CheckpointError: A weight file has the same inode and another size or time.
@@ -104,7 +107,11 @@ class CheckpointFiles:
                 now = _state_of(file)
             except CheckpointError:
                 continue
-            if now != before and now[:2] == before[:2]:
+            if now == before or now[:2] != before[:2]:
+                continue
+            if now.n_bytes == before.n_bytes and _sha256(file) == self._sums.get(file):
+                self._states[file] = now
+            else:
                 raise CheckpointError(
                     f"{file} was written over in place while its weights were in use; load the "
                     "checkpoint again (and write new weights to another file, then rename it)"

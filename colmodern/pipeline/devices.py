@@ -54,6 +54,7 @@ def encode_on_devices(
     picked = picked[: len(first)]
     task = WorkerTask(
         encoder=recipe_of(encoder),
+        encoder_fingerprint=encoder.fingerprint(role),
         role=role,
         folder=writer.ahead,
         fingerprint=writer.fingerprint,

@@ -22,6 +22,7 @@ import torch
 
 from colmodern.encoder.encoder import Encoder
 from colmodern.encoder.settings import Role
+from colmodern.errors import CheckpointError
 from colmodern.pipeline.shards import EncodedShard, Shard, encode_shards
 from colmodern.progress import Silent
 from colmodern.ragged.shard import shard_name, write_shard
@@ -35,6 +36,7 @@ class WorkerTask:
     """All that a worker needs to know before its first shard."""
 
     encoder: dict[str, Any]  # arguments of Encoder.from_pretrained
+    encoder_fingerprint: str  # of the encoder in the other process, for this role
     role: Role
     folder: Path  # shards are written here
     fingerprint: str
@@ -65,6 +67,10 @@ def run_worker(connection: Connection, task: WorkerTask) -> None:
         torch.set_num_threads(task.n_threads)
         logging.getLogger("colmodern").setLevel(logging.ERROR)  # the other process has warned
         encoder = Encoder.from_pretrained(**task.encoder)
+        if encoder.fingerprint(task.role) != task.encoder_fingerprint:
+            raise CheckpointError(
+                f"{task.encoder['name_or_path']} was saved anew after it was loaded; run again"
+            )
         logging.getLogger("colmodern").setLevel(logging.NOTSET)
         inbox = _listen(connection)
         say(("ready", None))

@@ -80,6 +80,18 @@ def test_weights_written_over_in_place_are_refused_not_used(tmp_path: Path, back
     assert Encoder.from_pretrained(folder).weights_sha256 != before
 
 
+def test_weights_that_were_touched_or_written_with_the_same_bytes_go_on(tmp_path: Path) -> None:
+    folder = checkpoints.pylate(tmp_path / "model", "bert")
+    encoder = Encoder.from_pretrained(folder)
+    before = encoder.encode_documents(TEXTS).values
+    path = folder / "model.safetensors"
+    os.utime(path, (1, 1))
+    np.testing.assert_array_equal(encoder.encode_documents(TEXTS).values, before)
+    shutil.copyfile(path, tmp_path / "copy")
+    shutil.copyfile(tmp_path / "copy", path)
+    np.testing.assert_array_equal(encoder.encode_documents(TEXTS).values, before)
+
+
 def test_a_checkpoint_written_while_it_is_loaded_is_refused(tmp_path: Path) -> None:
     folder = checkpoints.pylate(tmp_path / "model", "bert")
     checkpoint = read_checkpoint(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 from colmodern import Encoder
 from colmodern.errors import CheckpointError, ConfigError, StorageError, WorkerError
@@ -273,3 +275,15 @@ def test_a_device_that_is_not_there_is_named_before_anything_starts(
 ) -> None:
     with pytest.raises(ConfigError, match="device='toaster' is not supported"):
         encode(encoder, tmp_path / "store", ("cpu", "toaster"))
+
+
+@pytest.mark.slow
+def test_workers_refuse_a_checkpoint_that_was_saved_anew(bert: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(bert, folder)
+    encoder = Encoder.from_pretrained(folder, device="cpu")
+    tensors = {k: v * 1.5 for k, v in load_file(folder / "model.safetensors").items()}
+    save_file(tensors, tmp_path / "new", metadata={"format": "pt"})
+    os.replace(tmp_path / "new", folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match="was saved anew after it was loaded"):
+        encode(encoder, tmp_path / "store", ("cpu", "cpu"))
