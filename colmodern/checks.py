@@ -71,9 +71,10 @@ def as_grade(value: Any) -> int:
     """
     if isinstance(value, numbers.Integral) or type(value).__name__ in ("bool_", "bool"):
         return _within_limit(int(value))
-    if not isinstance(value, numbers.Real) or not math.isfinite(value) or int(value) != value:
+    number: Any = value if isinstance(value, numbers.Real) else math.nan
+    if not math.isfinite(number) or int(number) != number:
         raise ValueError("is not a whole number")
-    return _within_limit(int(value))
+    return _within_limit(int(number))
 
 
 def as_score(value: Any) -> float:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field
 
 from colmodern.config.load import build
 from colmodern.config.models import SettingsModel
+from colmodern.config.yaml_text import MAX_BYTES, parse_yaml
 from colmodern.errors import ConfigError
-from colmodern.files import read_text
 from colmodern.nested import flatten
+from colmodern.reading import read_text
 
 Settings = dict[str, Any]
 
@@ -48,10 +48,8 @@ def load_expected(path: Path) -> list[Published]:
 
     Raises ConfigError when it cannot be read or is not of the form.
     """
-    try:
-        values = yaml.safe_load(read_text(path, ConfigError))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    text = read_text(path, ConfigError, max_bytes=4 * MAX_BYTES)
+    values = parse_yaml(text, str(path), ConfigError)
     if not isinstance(values, list) or not all(isinstance(one, dict) for one in values):
         raise ConfigError(f"{path}: give a list of sources, each with source: and scores:")
     sources = [build(Published, one, source=f"{path}: {i}") for i, one in enumerate(values, 1)]

@@ -10,10 +10,14 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from colmodern.checks import shown
 from colmodern.config.models import EvalConfig
 from colmodern.config.read import read_values
+from colmodern.config.yaml_text import MAX_DEPTH, parse_yaml
 from colmodern.errors import ConfigError
 
+_MOST_FAULTS = 20  # that one message lists
+_LONGEST_KEY = 100
 SETS = "sets"  # of a file that is an evaluation for each of many data sets
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -28,9 +32,9 @@ def load_eval_config(path: Path | str, overrides: Sequence[str] = ()) -> EvalCon
     path = Path(path)
     values = read_values(path)
     if SETS in values:
-        raise ConfigError(
-            f"{path} is of {len(values[SETS] or ())} data sets; `colmodern eval {path}` runs them all"
-        )
+        sets = values[SETS]
+        n_sets = len(sets) if isinstance(sets, dict | list) else "no"
+        raise ConfigError(f"{path} is of {n_sets} data sets; `colmodern eval {path}` runs them all")
     values.setdefault("name", path.stem)
     return build(EvalConfig, parse_overrides(overrides, values), source=str(path))
 
@@ -58,8 +62,11 @@ def build(model: type[Config], values: dict[str, Any], *, source: str) -> Config
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        faults = [_describe(model, fault) for fault in error.errors()]
-        raise ConfigError("\n".join(f"{source}: {fault}" for fault in faults)) from error
+        found = error.errors()
+        faults = [f"{source}: {_describe(model, fault)}" for fault in found[:_MOST_FAULTS]]
+        if len(found) > _MOST_FAULTS:
+            faults.append(f"{source}: {len(found) - _MOST_FAULTS} more faults of this kind")
+        raise ConfigError("\n".join(faults)) from error
 
 
 def dump(config: BaseModel) -> str:
@@ -70,12 +77,13 @@ def dump(config: BaseModel) -> str:
 def _apply(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise ConfigError(f"override {override!r} is not of the form key.path=value")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"override {override!r}: the value is not valid YAML: {error}") from error
+        raise ConfigError(f"override {shown(override)} is not of the form key.path=value")
+    value = parse_yaml(text, f"override {shown(override)}: the value", ConfigError)
     *parents, last = key.split(".")
+    if len(parents) >= MAX_DEPTH:
+        raise ConfigError(
+            f"override {shown(override)} names a setting {len(parents)} levels deep; there is none"
+        )
     place: Any = values
     for parent in parents:
         place = _inner(place, parent, override)
@@ -90,20 +98,20 @@ def _inner(place: Any, key: str, override: str) -> Any:
     is_list = isinstance(place, list)
     inner = place[_index(place, key, override)] if is_list else place.setdefault(key, {})
     if not isinstance(inner, dict | list):
-        raise ConfigError(f"override {override!r}: {key} is a single value, it has no keys")
+        raise ConfigError(f"override {shown(override)}: {key} is a single value, it has no keys")
     return inner
 
 
 def _index(found: list[Any], key: str, override: str) -> int:
     if not key.isdecimal():
         raise ConfigError(
-            f"override {override!r}: {key!r} is no number, where a list is; its entries are "
+            f"override {shown(override)}: {key!r} is no number, where a list is; its entries are "
             "counted from 0"
         )
     if int(key) >= len(found):
         held = f"entries 0 to {len(found) - 1}" if found else "no entries"
         raise ConfigError(
-            f"override {override!r}: there is no entry {key}, the list has {held}; give the whole "
+            f"override {shown(override)}: there is no entry {key}, the list has {held}; give the whole "
             "list to add one"
         )
     return int(key)
@@ -111,7 +119,7 @@ def _index(found: list[Any], key: str, override: str) -> int:
 
 def _describe(model: type[BaseModel], fault: Any) -> str:
     keys, owner = _locate(model, fault["loc"])
-    place = ".".join(keys)
+    place = ".".join(_key(key) for key in keys)
     if fault["type"] == "extra_forbidden":
         known = list(owner.model_fields)
         close = difflib.get_close_matches(keys[-1], known, n=1)
@@ -123,10 +131,17 @@ def _describe(model: type[BaseModel], fault: Any) -> str:
     if fault["type"] == "union_tag_invalid":
         tag = fault["ctx"]["discriminator"].strip("'")
         known, given = fault["ctx"]["expected_tags"], fault["ctx"]["tag"]
-        return f"{place}.{tag}: choose one of {known} (given: {given})"
+        return f"{place}.{tag}: choose one of {known} (given: {shown(given)})"
     message = str(fault["msg"]).removeprefix("Value error, ")
-    given = "" if isinstance(fault["input"], dict | BaseModel) else f" (given: {fault['input']!r})"
+    given = (
+        "" if isinstance(fault["input"], dict | BaseModel) else f" (given: {shown(fault['input'])})"
+    )
     return f"{place}: {message}{given}" if place else f"{message}{given}"
+
+
+def _key(key: str) -> str:
+    """A key as it was written, unless it cannot be shown or is long."""
+    return key if key.isprintable() and len(key) <= _LONGEST_KEY else shown(key)
 
 
 def _locate(

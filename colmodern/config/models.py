@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -17,7 +16,10 @@ from pydantic import (
     model_validator,
 )
 
+from colmodern.checks import shown
 from colmodern.config.units import as_whole, parse_bytes
+from colmodern.errors import InputError
+from colmodern.reading import user_path
 from colmodern.types import Precision
 
 
@@ -33,13 +35,13 @@ def _is_size(value: object, info: ValidationInfo) -> str:
 
 
 def _expand_home(value: str) -> str:
-    return str(Path(value).expanduser())
+    return str(user_path(value, InputError))
 
 
 def _is_folder_name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
         raise ValueError(
-            f"{value!r} cannot name a folder; use at most 100 letters, digits, '.', '_' and '-'"
+            f"{shown(value)} cannot name a folder; use at most 100 letters, digits, '.', '_' and '-'"
         )
     return value
 

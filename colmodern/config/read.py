@@ -6,13 +6,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from colmodern.checks import shown
 from colmodern.config.shipped import shipped_recipes
+from colmodern.config.yaml_text import MAX_BYTES, parse_yaml
 from colmodern.errors import ConfigError
-from colmodern.files import read_text
+from colmodern.reading import read_text
 
 EXTENDS = "extends"
+_MOST_FILES = 200  # each counted as often as it is extended
 
 
 def read_values(path: Path) -> dict[str, Any]:
@@ -24,7 +25,7 @@ def read_values(path: Path) -> dict[str, Any]:
 
     Raises ConfigError for a file that cannot be read, is not YAML or extends itself.
     """
-    return _read(path, ())
+    return _read(path, (), [0])
 
 
 def merge(values: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -48,23 +49,31 @@ def _same_kind(earlier: dict[str, Any], over: dict[str, Any]) -> bool:
     return "kind" not in over or over["kind"] == earlier.get("kind")
 
 
-def _read(path: Path, children: tuple[Path, ...]) -> dict[str, Any]:
-    if path.resolve() in [child.resolve() for child in children]:
+def _read(path: Path, children: tuple[Path, ...], n_read: list[int]) -> dict[str, Any]:
+    if _real(path) in [_real(child) for child in children]:
         chain = " extends ".join(str(one) for one in (*children, path))
         raise ConfigError(f"{chain}: a circle; take one `{EXTENDS}` out")
-    if children and not path.is_file():
+    if children and not os.path.isfile(path):
         raise ConfigError(
             f"{children[-1]}: {EXTENDS}: there is no file {path}; paths are relative to the file "
             "that they stand in, and `colmodern recipes` lists the names that can stand there"
+        )
+    n_read[0] += 1
+    if n_read[0] > _MOST_FILES:
+        first = children[0] if children else path
+        raise ConfigError(
+            f"{first}: {EXTENDS} leads to more than {_MOST_FILES} files; take some out"
         )
     values = _parse(path)
     parents = values.pop(EXTENDS, [])
     parents = [parents] if isinstance(parents, str) else parents
     if not isinstance(parents, list) or not all(isinstance(one, str) for one in parents):
-        raise ConfigError(f"{path}: {EXTENDS}: {parents!r} is neither a path nor a list of paths")
+        raise ConfigError(
+            f"{path}: {EXTENDS}: {shown(parents)} is neither a path nor a list of paths"
+        )
     inherited: dict[str, Any] = {}
     for parent in parents:
-        inherited = merge(inherited, _read(_parent(path, parent), (*children, path)))
+        inherited = merge(inherited, _read(_parent(path, parent), (*children, path), n_read))
     return merge(inherited, values)
 
 
@@ -74,26 +83,19 @@ def _parent(path: Path, parent: str) -> Path:
     return beside if os.path.exists(beside) else shipped_recipes().get(parent, beside)
 
 
-def _parse(path: Path) -> dict[str, Any]:
-    text = read_text(path, ConfigError)
+def _real(path: Path) -> str:
     try:
-        values = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+        return os.path.realpath(path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    values = parse_yaml(
+        read_text(path, ConfigError, max_bytes=4 * MAX_BYTES), str(path), ConfigError
+    )
     if not isinstance(values, dict):
         raise ConfigError(
             f"{path} holds {type(values).__name__}, not settings; write key: value lines"
         )
     return values
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice, of which YAML would keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        if twice := [key for i, key in enumerate(keys) if key in keys[:i]]:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {twice[0]!r} stands twice", node.start_mark
-            )
-        return super().construct_mapping(node, deep)

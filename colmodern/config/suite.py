@@ -6,12 +6,14 @@ over them. A set's name is its data set, unless it says dataset.name.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from colmodern.checks import shown
 from colmodern.config.load import SETS, build, parse_overrides
 from colmodern.config.models import EvalConfig
 from colmodern.config.read import merge, read_values
@@ -65,11 +67,11 @@ def load_suite(
 
 def is_suite(paths: Sequence[Path]) -> bool:
     """Whether these are more than one evaluation, or may be."""
-    return len(paths) != 1 or paths[0].is_dir() or SETS in read_values(paths[0])
+    return len(paths) != 1 or os.path.isdir(paths[0]) or SETS in read_values(paths[0])
 
 
 def _load_path(path: Path, overrides: Sequence[str], model: type[EvalConfig]) -> list[Member]:
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return _load_file(path, overrides, model, column=path.stem)
     files = [
         file
@@ -110,6 +112,8 @@ def _values(
 ) -> dict[str, Any]:
     """The settings of one set: those of the file, with its own over them."""
     if changes is not None and not isinstance(changes, dict):
-        raise ConfigError(f"{path}: {SETS}.{row}: {changes!r} are no settings; write key: value")
+        raise ConfigError(
+            f"{path}: {SETS}.{row}: {shown(changes)} are no settings; write key: value"
+        )
     named = {"name": f"{name}.{row.replace('/', '-')}", "dataset": {"name": row}}
     return merge(merge(values, named), changes or {})

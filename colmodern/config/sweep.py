@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from pydantic import (
 from colmodern.config.models import EvalConfig, PlaidIndexConfig, PoolFactor, SettingsModel
 from colmodern.config.suite import load_suite
 
+_MOST_POINTS = 10_000
 Cut = Literal["encode", "stored"]
 # axes of the grid that are settings of a compressed index: of its building, then of its search
 BUILD_AXES, SEARCH_AXES = ("nbits",), ("nprobe", "n_candidates", "rescore")
@@ -69,7 +72,7 @@ class GridConfig(SettingsModel):
         if value is not None and not value:
             raise ValueError("is empty; give at least one value, or leave it out")
         if value is not None and len(set(value)) < len(value):
-            twice = next(one for i, one in enumerate(value) if one in value[:i])
+            twice = next(one for one, n in Counter(value).items() if n > 1)
             raise ValueError(f"{twice} stands twice; give each value once")
         return value
 
@@ -126,6 +129,11 @@ class SweepConfig(EvalConfig):
             raise ValueError(
                 f"sweep.{of_index[0]}: exact search has no such setting; "
                 "set index.kind to plaid or leave it out"
+            )
+        n_points = math.prod(len(getattr(grid, axis)) for axis in (*axes, "cut"))
+        if n_points > _MOST_POINTS:
+            raise ValueError(
+                f"sweep: {n_points:,} combinations, above {_MOST_POINTS:,}; give fewer values"
             )
         if "cut" in grid.model_fields_set and grid.document_length is None:
             raise ValueError("sweep.cut: there is nothing to cut; give sweep.document_length too")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 
+from colmodern.checks import shown
 from colmodern.errors import InputError
 
+_MOST_DIGITS = 30
 _POWER = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
@@ -21,8 +23,8 @@ def parse_bytes(size: int | str, *, name: str) -> int:
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?\s*", str(size).upper())
     value = 0
-    if match:
+    if match and len(match[1]) <= _MOST_DIGITS:
         value = int(float(match[1]) * (1024 if match[3] else 1000) ** _POWER[match[2]])
     if value < 1:
-        raise InputError(f"{name}={size!r} is not a size; write it as 512M or 2G")
+        raise InputError(f"{name}={shown(size)} is not a size; write it as 512M or 2G")
     return value

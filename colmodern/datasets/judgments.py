@@ -16,8 +16,10 @@ from colmodern.reading import read_lines
 logger = logging.getLogger(__name__)
 
 _QUERY = ("query-id", "query_id", "queryid", "qid", "query", "topic", "topic-id", "topic_id", "_id")
-_DOCUMENT = ("corpus-id", "corpus_id", "corpusid", "doc-id", "doc_id", "docid", "docno", "did")
-_DOCUMENT += ("document-id", "document_id", "passage-id", "passage_id", "pid")
+_DOCUMENT = (
+    *("corpus-id", "corpus_id", "corpusid", "doc-id", "doc_id", "docid", "docno", "did"),
+    *("document-id", "document_id", "passage-id", "passage_id", "pid"),
+)
 _GRADE = ("score", "relevance", "rel", "grade", "label", "relevancy", "judgment", "judgement")
 _FORM = "query-id, corpus-id and a whole score between tabs"
 _TREC_FORM = "query_id 0 doc_id grade"

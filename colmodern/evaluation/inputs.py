@@ -66,10 +66,11 @@ def checked_run(run: Mapping[str, Any], qrels: Mapping[str, Any]) -> dict[str, l
 def _results(query_id: str, results: Any) -> list[ScoredDoc]:
     place = f"run: query {shown(query_id)}"
     is_mapping = _is_mapping(results)
-    if isinstance(results, str | bytes) or not isinstance(results, Iterable):
+    pairs: Any = results.items() if is_mapping else results
+    if isinstance(results, str | bytes) or not isinstance(pairs, Iterable):
         raise InputError(f"{place} has {shown(results)}; give ScoredDocs, or doc_id -> score")
     checked: dict[str, float] = {}
-    for result in results.items() if is_mapping else results:
+    for result in pairs:
         doc_id, value = _pair(result, place)
         _check_id(f"{place}: document", doc_id)
         if doc_id in checked:

@@ -85,7 +85,7 @@ def parse_measure(name: str) -> ir_measures.Measure:
 
 def cutoff_of(name: str) -> int | None:
     """How far down a measure looks, as 10 of "nDCG@10"; None where it looks at all results."""
-    cutoff = ir_measures.parse_measure(name).params.get("cutoff")
+    cutoff = parse_measure(name).params.get("cutoff")
     return None if cutoff is None else int(cutoff)
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, cast, get_args
 
-from pydantic import BaseModel, ValidationError, field_validator
-
-from colmodern.config.read import read_values
+from colmodern.checks import shown
 from colmodern.datasets.load import load_corpus
-from colmodern.errors import ConfigError, DataError, InputError, StorageError
+from colmodern.errors import DataError, InputError, StorageError
 from colmodern.files import read_json_object
 from colmodern.pipeline.run_folder import CONFIG, ENVIRONMENT, is_run
+from colmodern.pipeline.stored_files import CURE, read_run_config
+from colmodern.pipeline.stored_files import read_run_file as read_run_file  # also called from here
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import Precision
 
@@ -19,28 +19,6 @@ if TYPE_CHECKING:
     from colmodern.index.plaid.index import PlaidIndex
 
 _SNIPPET_CHARS = 160
-_CURE = "run the evaluation again"
-
-
-class _DatasetRecord(BaseModel):
-    """Where the collection of a run is."""
-
-    source: str
-
-
-class _Environment(BaseModel):
-    """The part of a run's environment.json that leads to its files; paths are from its folder."""
-
-    embeddings: dict[Literal["documents", "queries"], str]
-    index: str | None = None
-    dataset: _DatasetRecord
-
-    @field_validator("embeddings")
-    @classmethod
-    def _has_documents(cls, embeddings: dict[str, str]) -> dict[str, str]:
-        if "documents" not in embeddings:
-            raise ValueError("documents is missing")
-        return embeddings
 
 
 def stores_of(run_folder: Path) -> dict[str, EmbeddingStore]:
@@ -48,8 +26,18 @@ def stores_of(run_folder: Path) -> dict[str, EmbeddingStore]:
 
     Raises StorageError when they are gone or damaged.
     """
-    places = _environment(run_folder).embeddings
-    return {role: EmbeddingStore(run_folder / place) for role, place in places.items()}
+    return {
+        role: EmbeddingStore(run_folder / place) for role, place in _places_of(run_folder).items()
+    }
+
+
+def _places_of(run_folder: Path) -> dict[str, str]:
+    """Where a run's embeddings are, from its folder, by role."""
+    places: dict[str, str] = read_run_file(run_folder, ENVIRONMENT)["embeddings"]
+    for role in ("documents", "queries"):
+        if role not in places:
+            raise StorageError(f"{run_folder / ENVIRONMENT}: embeddings.{role}: missing; {CURE}")
+    return places
 
 
 def store_of(folder: Path) -> EmbeddingStore:
@@ -61,26 +49,26 @@ def store_of(folder: Path) -> EmbeddingStore:
         raise StorageError(f"no folder {folder}; give a run folder or a folder of embeddings")
     if not is_run(folder):
         return EmbeddingStore(folder)
-    return EmbeddingStore(folder / _environment(folder).embeddings["documents"])
+    return EmbeddingStore(folder / _places_of(folder)["documents"])
 
 
 def index_of(folder: Path) -> Path | None:
     """The compressed index that a run was searched with; None where there is none."""
-    place = _environment(folder).index if is_run(folder) else None
+    place = read_run_file(folder, ENVIRONMENT).get("index") if is_run(folder) else None
     return None if place is None else folder / place
 
 
 def precision_of(folder: Path) -> Precision:
     """Of the documents that a run scored exactly; "float32" of a run with an index, and of no run.
 
-    Raises ConfigError when its config is damaged.
+    Raises StorageError when its config is damaged.
     """
-    index = read_values(folder / CONFIG).get("index") if is_run(folder) else None
-    precision = index.get("precision", "float32") if isinstance(index, dict) else "float32"
+    index = read_run_config(folder).get("index", {}) if is_run(folder) else {}
+    precision = index.get("precision", "float32")
     if precision not in get_args(Precision):
-        raise ConfigError(
-            f"{folder / CONFIG}: index.precision={precision!r} is not one of "
-            f"{', '.join(get_args(Precision))}; {_CURE}"
+        raise StorageError(
+            f"{folder / CONFIG}: index.precision: {shown(precision)} is none of "
+            f"{', '.join(get_args(Precision))}; {CURE}"
         )
     return cast(Precision, precision)
 
@@ -90,7 +78,7 @@ def is_index(folder: Path) -> bool:
     from colmodern.index.plaid.manifest import FORMAT, NAME
 
     try:
-        manifest = read_json_object(folder / NAME, StorageError, cure=_CURE)
+        manifest = read_json_object(folder / NAME, StorageError, cure=CURE)
     except StorageError:
         return False
     return manifest.get("format") == FORMAT
@@ -121,38 +109,19 @@ def open_index(
     return index
 
 
-def _environment(run_folder: Path) -> _Environment:
-    """Raises StorageError that names the field that is missing or wrong."""
-    fields = read_run_file(run_folder, ENVIRONMENT)
-    try:
-        return _Environment.model_validate(fields, strict=True)
-    except ValidationError as error:
-        fault = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(str(part) for part in fault["loc"])
-        raise StorageError(
-            f"{run_folder / ENVIRONMENT} has a wrong {place} ({fault['msg']}); {_CURE}"
-        ) from error
-
-
-def read_run_file(run_folder: Path, name: str) -> dict[str, Any]:
-    """One of a run's JSON files.
-
-    Raises StorageError when it is missing or damaged.
-    """
-    return read_json_object(run_folder / name, StorageError, cure=_CURE)
-
-
 def snippets(folder: Path, doc_ids: set[str]) -> dict[str, str]:
     """The beginning of each document's text, where the folder is a run and its collection is there."""
     if not is_run(folder):
         return {}
+    source = read_run_file(folder, ENVIRONMENT)["dataset"].get("source")
+    if source is None:
+        return {}
     try:
-        corpus = load_corpus(_environment(folder).dataset.source)
-    except DataError:
+        texts = {
+            document.doc_id: f"{document.title} {document.text}"
+            for document in load_corpus(source)
+            if document.doc_id in doc_ids
+        }
+    except (DataError, StorageError):
         return {}  # moved or changed since: results without texts are still results
-    texts = {
-        document.doc_id: f"{document.title} {document.text}"
-        for document in corpus
-        if document.doc_id in doc_ids
-    }
     return {doc_id: " ".join(texts.get(doc_id, "").split())[:_SNIPPET_CHARS] for doc_id in doc_ids}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from colmodern.errors import InputError, StorageError
+from colmodern.checks import shown
+from colmodern.errors import ConfigError, InputError, StorageError
 from colmodern.evaluation.comparison import changes, differences
 from colmodern.evaluation.comparison_view import Comparison
 from colmodern.evaluation.measures import cutoff_of, evaluate, parse_measure
 from colmodern.evaluation.recipe import FieldChange, diff, in_order
+from colmodern.pipeline.stored_files import CURE, METRICS
 from colmodern.pipeline.stored_run import StoredRun, System
 from colmodern.types import Qrels
 
@@ -99,6 +101,8 @@ def _measures(runs: Mapping[str, Sequence[StoredRun]], asked: Sequence[str]) -> 
         ]
         if not names:
             raise InputError("the runs have no measure in common; choose some with --measure")
+        for name in names:
+            _check_measure(name, every[0])
     for name in names:
         for run in every:
             cutoff, k = cutoff_of(name), run.config["search"]["k"]
@@ -108,6 +112,18 @@ def _measures(runs: Mapping[str, Sequence[StoredRun]], asked: Sequence[str]) -> 
                     f"search.k={k}; choose another measure, or evaluate again with a larger k"
                 )
     return list(dict.fromkeys(names))
+
+
+def _check_measure(name: str, run: StoredRun) -> None:
+    """Raise StorageError where a run's file has a measure that nobody can have computed."""
+    try:
+        known = str(parse_measure(name))
+    except ConfigError as error:
+        raise StorageError(f"{run.folder / METRICS}: {error}; {CURE}") from error
+    if known != name:
+        raise StorageError(
+            f"{run.folder / METRICS}: measures: {shown(name)} is written {known}; {CURE}"
+        )
 
 
 def _judged_alike(same: Sequence[StoredRun], notes: list[str], *, common: bool) -> Qrels:
@@ -156,7 +172,12 @@ def _told(first: StoredRun, other: StoredRun, shared: Qrels) -> str:
 def _values(run: StoredRun, qrels: Qrels, measures: Sequence[str]) -> dict[str, dict[str, float]]:
     """Values of the shared queries, after a look at whether the run is what its folder says."""
     known = [name for name in run.metrics["measures"] if name in measures]
-    whole = evaluate(run.run, run.qrels, list(dict.fromkeys([*measures, *known])))
+    try:
+        whole = evaluate(run.run, run.qrels, list(dict.fromkeys([*measures, *known])))
+    except ConfigError:
+        raise
+    except InputError as error:
+        raise StorageError(f"{run.folder}: {error}; {CURE}") from error
     for name in known:
         said, found = run.metrics["measures"][name], whole.mean[name]
         if abs(said - found) > _ROUNDING:

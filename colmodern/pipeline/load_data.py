@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
-from pathlib import Path
 
 from colmodern.config.models import DatasetConfig
 from colmodern.datasets.fetch import checked_split, set_folder
 from colmodern.datasets.load import Files, load_dataset
 from colmodern.datasets.registry import BUILT_IN, named_sets, usual
+from colmodern.errors import DataError
+from colmodern.reading import user_path
 from colmodern.types import Dataset
 
 
@@ -43,11 +45,11 @@ def resolve_dataset(config: DatasetConfig) -> DatasetConfig:
 def source_of(config: DatasetConfig) -> str:
     """The documents as they are found from anywhere: a name, or an absolute folder or file."""
     if config.corpus is not None:
-        return str(Path(config.corpus).expanduser().resolve())
-    folder = Path(config.name).expanduser()
+        return os.path.realpath(user_path(config.corpus, DataError))
+    folder = user_path(config.name, DataError)
     if config.name == BUILT_IN or (config.name in named_sets() and not folder.is_dir()):
         return config.name
-    return str(folder.resolve())
+    return os.path.realpath(folder)
 
 
 def fetch_commands(configs: Iterable[DatasetConfig]) -> list[str]:
@@ -55,7 +57,7 @@ def fetch_commands(configs: Iterable[DatasetConfig]) -> list[str]:
     missing: dict[str, dict[str, None]] = {}
     for config in configs:
         found = named_sets().get(config.name)
-        if found is None or _files(config) or Path(config.name).is_dir():
+        if found is None or _files(config) or os.path.isdir(config.name):
             continue
         split = checked_split(found, config.split)
         if not set_folder(found, split).is_dir():

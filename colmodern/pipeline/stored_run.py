@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import glob
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from colmodern.errors import InputError, StorageError
+from colmodern.checks import shown, text_fault
+from colmodern.errors import DataError, InputError, StorageError
 from colmodern.evaluation.trec import read_qrels, read_run
-from colmodern.files import read_json_object, read_text
-from colmodern.pipeline.artifacts import read_run_file
 from colmodern.pipeline.run_folder import CONFIG, ENVIRONMENT, FIDELITY, is_run
+from colmodern.pipeline.stored_files import (
+    CURE,
+    METRICS,
+    PER_QUERY,
+    TIMINGS,
+    QueryRow,
+    check,
+    read_run_config,
+    read_run_file,
+)
+from colmodern.reading import read_lines, user_path
 from colmodern.types import Qrels, Run
-
-_CURE = "run the evaluation again"
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ class StoredRun:
     @property
     def dataset(self) -> str:
         """Name of the data set, with the split where that is not "test"."""
-        name, split = self.environment["dataset"]["name"], self.config["dataset"]["split"]
+        name, split = self.environment["dataset"]["name"], self.config["dataset"].get("split")
         return str(name) if split in (None, "test") else f"{name}:{split}"
 
 
@@ -64,25 +71,51 @@ def read_stored_run(folder: Path) -> StoredRun:
             f"{folder} is not a run folder (it has no {CONFIG} with {ENVIRONMENT}); "
             "give what `colmodern eval` printed"
         )
-    config = yaml.safe_load(read_text(folder / CONFIG, StorageError))
-    rows = [
-        json.loads(line)
-        for line in read_text(folder / "per_query.jsonl", StorageError).splitlines()
-    ]
-    fidelity = folder / FIDELITY
+    config = read_run_config(folder)
+    environment, metrics, timings = (
+        read_run_file(folder, name) for name in (ENVIRONMENT, METRICS, TIMINGS)
+    )
+    try:
+        run = read_run(folder / "run.trec", may_be_empty=True)
+        qrels = read_qrels(folder / "qrels.trec")
+    except DataError as error:
+        raise StorageError(f"{error}; {CURE}") from error
+    has_fidelity = os.path.lexists(folder / FIDELITY)
     return StoredRun(
         folder=folder,
         config=config,
-        environment=read_run_file(folder, ENVIRONMENT),
-        metrics=read_run_file(folder, "metrics.json"),
-        timings=read_run_file(folder, "timings.json"),
-        run=read_run(folder / "run.trec"),
-        qrels=read_qrels(folder / "qrels.trec"),
-        texts={row["query_id"]: row["query"] for row in rows if "query" in row},
-        fidelity=read_json_object(fidelity, StorageError, cure=_CURE)
-        if fidelity.is_file()
-        else None,
+        environment=environment,
+        metrics=metrics,
+        timings=timings,
+        run=run,
+        qrels=qrels,
+        texts=_texts(folder / PER_QUERY, qrels),
+        fidelity=read_run_file(folder, FIDELITY) if has_fidelity else None,
     )
+
+
+def _texts(path: Path, qrels: Qrels) -> dict[str, str]:
+    """Query texts by id; none, or those of all judged queries."""
+    texts: dict[str, str] = {}
+    for number, line in read_lines(path, StorageError):
+        place = f"{path}:{number}"
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise StorageError(f"{place}: not JSON ({error}); {CURE}") from error
+        if not isinstance(row, dict):
+            raise StorageError(f"{place}: not a JSON object; {CURE}")
+        check(QueryRow, row, place)
+        if row.get("query") is None:
+            continue
+        if fault := text_fault(row["query"]):
+            raise StorageError(f"{place}: query: {fault}; {CURE}")
+        texts[row["query_id"]] = row["query"]
+    if texts and (lacking := [query_id for query_id in qrels if query_id not in texts]):
+        raise StorageError(
+            f"{path} has no text of query {shown(lacking[0])}, which qrels.trec judges; {CURE}"
+        )
+    return texts
 
 
 def read_systems(places: Sequence[str]) -> list[System]:
@@ -106,12 +139,16 @@ def read_systems(places: Sequence[str]) -> list[System]:
 
 
 def _run_folders(place: str) -> list[Path]:
-    folder = Path(place).expanduser()
-    if is_run(folder):
-        return [folder]
-    inside = (
-        folder.iterdir() if folder.is_dir() else map(Path, glob.glob(str(Path(place).expanduser())))
-    )
+    folder = user_path(place, InputError)
+    if os.path.isdir(folder):
+        if is_run(folder):
+            return [folder]
+        try:
+            inside = list(folder.iterdir())
+        except OSError as error:
+            raise InputError(f"cannot read {folder}: {error.strerror}") from error
+    else:
+        inside = [Path(path) for path in glob.glob(str(folder)) if os.path.isdir(path)]
     found = sorted(path for path in inside if is_run(path) and not _is_kept_aside(path))
     if not found:
         raise InputError(
@@ -128,7 +165,7 @@ def _is_kept_aside(path: Path) -> bool:
 
 def _names(places: Sequence[str]) -> list[str]:
     """The last part of each place, or the whole where that is not enough to tell them apart."""
-    short = [Path(place).expanduser().resolve().name for place in places]
+    short = [os.path.basename(os.path.realpath(user_path(place, InputError))) for place in places]
     if len(set(short)) == len(short):
         return short
     if len(set(places)) < len(places):
