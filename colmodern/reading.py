@@ -14,6 +14,7 @@ from colmodern.errors import ColmodernError
 
 MAX_TEXT = 1 << 30  # bytes of a file that is read whole
 MAX_LINE = 64 << 20  # bytes of a line of a file that is read line by line
+MAX_BLANK = 1_000_000  # lines in a row; a small gzip may hold no end of them
 
 _PIECE = 1 << 20
 _GZIP = b"\x1f\x8b"
@@ -108,7 +109,7 @@ def read_lines(path: Path, error: ErrorType, *, digest: Any = None) -> Iterator[
             line longer than MAX_LINE, or one that is not UTF-8.
     """
     with open_file(path, error) as stream:
-        number, lines = 0, stream
+        number, n_blank, lines = 0, 0, stream
         try:
             if stream.peek(len(_GZIP)).startswith(_GZIP):  # type: ignore[attr-defined]
                 lines = gzip.GzipFile(fileobj=stream)  # type: ignore[assignment]
@@ -121,7 +122,11 @@ def read_lines(path: Path, error: ErrorType, *, digest: Any = None) -> Iterator[
             if number == 1:
                 line = line.removeprefix(_BOM)
             if not line.strip():
+                n_blank += 1
+                if n_blank > MAX_BLANK:
+                    raise error(f"{path}:{number}: more than {MAX_BLANK:,} blank lines in a row")
                 continue
+            n_blank = 0
             try:
                 text = line.decode()
             except UnicodeDecodeError as fault:

@@ -68,6 +68,17 @@ def test_a_line_without_end_is_refused_before_it_fills_memory(
         lines(path)
 
 
+def test_blank_lines_without_end_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "MAX_BLANK", 100)
+    (tmp_path / "a").write_bytes(b"x\n" + b"\n" * 100 + b"y\n" + b" \n" * 100 + b"z\n")
+    assert [text for _, text in lines(tmp_path / "a")] == ["x", "y", "z"]
+    (tmp_path / "a").write_bytes(b"x\n" + b"\r\n" * 101)
+    with pytest.raises(DataError, match=r"a:102: more than 100 blank lines in a row"):
+        lines(tmp_path / "a")
+
+
 def test_bytes_that_are_not_utf8_are_named_by_line(tmp_path: Path) -> None:
     for content in (b"a\nd\xe9\n", b"a\n\xed\xa0\x80\n", b"a\n\xff\xfe\n"):
         (tmp_path / "a.txt").write_bytes(content)

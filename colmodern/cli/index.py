@@ -127,14 +127,14 @@ def update(index: Path, embeddings: Path, merge: bool, durable: bool) -> None:
 def delete(index: Path, doc_ids: tuple[str, ...], from_file: Path | None) -> None:
     """Delete documents of INDEX by ID; none when one of them is not there."""
     from colmodern.errors import DataError
-    from colmodern.files import read_text
     from colmodern.index.plaid.index import PlaidIndex
+    from colmodern.reading import read_lines
 
     if bool(doc_ids) == (from_file is not None):
         raise click.UsageError("give either the ids to delete or --from-file FILE")
     ids = list(doc_ids)
     if from_file is not None:
-        ids = [line for line in read_text(from_file, DataError).split("\n") if line]
+        ids = [line for _, line in read_lines(from_file, DataError)]
     opened = PlaidIndex.load(index)
     terminal.put(f"{opened.delete(ids):,} deleted")
     _say(opened, index)

@@ -60,13 +60,18 @@ def command(
         reranked = rerank_run(ranker, corpus, queries, run, k, progress=progress)
     terminal.say(f"documents: {overflow(ranker.facts)}")
     write_run(output, reranked, tag="colmodern-rerank")
+    is_judged = any(query_id in judgments for query_id in run) if judgments else False
+    if judgments and not is_judged:
+        terminal.say("no measures: none of the run's queries is judged")
     before, after = (
-        (evaluate(r, judgments).mean for r in (run, reranked)) if judgments else ({}, {})
+        (evaluate(ranking, judgments).mean for ranking in (run, reranked))
+        if is_judged and judgments
+        else ({}, {})
     )
     if as_json:
         terminal.put_json({"run": str(output), "before": before, "after": after})
         return
-    if judgments:
+    if before:
         rows = [[name, f"{value:.4f}", f"{after[name]:.4f}"] for name, value in before.items()]
         show(table("", ["measure", "before", "after"], rows))
     terminal.put(output)

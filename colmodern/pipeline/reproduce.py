@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from colmodern.checks import shown
 from colmodern.config.expected import Published, load_expected
 from colmodern.config.load import load_eval_config
 from colmodern.config.shipped import EXPECTED, recipes_folder
@@ -100,7 +101,7 @@ def find_target(name: str, configs: Path, overrides: Sequence[str] = ()) -> Targ
         close = difflib.get_close_matches(model, known, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise ConfigError(
-            f"no published scores of {model!r} in {configs}; {hint}there are {', '.join(known)}"
+            f"no published scores of {shown(model)} in {configs}; {hint}there are {', '.join(known)}"
         )
     by_key: dict[str, tuple[Path, list[Published]]] = {}
     for file in files:

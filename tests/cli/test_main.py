@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import subprocess
@@ -126,6 +127,19 @@ def test_rerank_a_run(run: Run, beir: Path, pylate_bert: Path, tmp_path: Path) -
     code, _, _ = run("rerank", beir, "--run", first, "-o", out_path, "-m", pylate_bert, "-k", "1")
     assert code == 0
     assert len(out_path.read_text().splitlines()) == 2
+
+
+def test_rerank_reads_gzip_and_says_when_no_query_is_judged(
+    run: Run, beir: Path, pylate_bert: Path, tmp_path: Path
+) -> None:
+    first, out_path = tmp_path / "first.trec.gz", tmp_path / "second.trec"
+    first.write_bytes(gzip.compress(b"q4 Q0 d2 1 -inf bm25\nq4 Q0 d1 2 8 bm25\n"))
+    code, out, err = run(
+        "rerank", beir, "--run", first, "-o", out_path, "-m", pylate_bert, "-k", "1"
+    )
+    assert (code, out) == (0, f"{out_path}\n")
+    assert "no measures: none of the run's queries is judged" in err
+    assert [line.split()[2] for line in out_path.read_text().splitlines()] == ["d1"]
 
 
 def test_info_describes_machine_and_model(run: Run, pylate_bert: Path) -> None:

@@ -76,6 +76,23 @@ def test_a_run_folder_has_every_file_and_they_agree(eval_config: Callable[..., P
     assert "parse a date" in (result.folder / "report.html").read_text()
 
 
+def test_judgments_of_missing_documents_count_and_are_told(
+    eval_config: Callable[..., Path], beir: Path
+) -> None:
+    measures = "measures=[R@100]"
+    whole, _ = run(eval_config(), measures)
+    with (beir / "qrels" / "test.tsv").open("a") as stream:
+        stream.write("q1\tgone\t1\nq9\td1\t1\n")
+    result, _ = run(eval_config(), measures)
+    assert whole.evaluation.per_query["q1"] == {"R@100": 1.0}
+    assert result.evaluation.per_query["q1"] == {"R@100": 0.5}  # nothing can find the other one
+    metrics = json.loads((result.folder / "metrics.json").read_text())
+    assert metrics["judgments_of_unknown_documents"] == metrics["judged_queries_left_out"] == 1
+    page = (result.folder / "report.html").read_text()
+    assert "judged, not in the corpus" in page
+    assert "(judged, but not in the corpus)" in page
+
+
 def test_a_run_that_splits_and_pools_says_so_and_cuts_nothing(eval_config) -> None:
     result, _ = run(eval_config(), "encoder.overflow=split", "encoder.pool_factor=2")
     facts = json.loads((result.folder / "metrics.json").read_text())

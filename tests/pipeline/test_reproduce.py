@@ -84,6 +84,8 @@ def test_a_suites_score_is_the_average_in_which_parts_are_one_set(configs) -> No
         ("huge/one", "no published scores of 'huge' in .*; there are tiny"),
         ("tiny/two", "no score of 'two'; tiny has scores of my, my/one, my/qa"),
         ("tiny", "no score of ''"),
+        ("**/one", r"no published scores of '\*\*' in "),
+        ("../tiny/one", r"no published scores of '\.\.' in "),
     ],
 )
 def test_targets_that_are_not_there_are_named(configs, name: str, message: str) -> None:
