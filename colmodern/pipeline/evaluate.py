@@ -161,16 +161,21 @@ def run_prepared(prepared: Prepared, *, progress: Progress) -> EvalResult:
         },
         # beside the run folder, so that both can move together
         "embeddings": {
-            "documents": os.path.relpath(documents.folder, folder),
-            "queries": os.path.relpath(queries.folder, folder),
+            "documents": _from(folder, documents.folder),
+            "queries": _from(folder, queries.folder),
         },
-        "index": None if index is None else os.path.relpath(index, folder),
+        "index": None if index is None else _from(folder, index),
         "search": {"device": stages.device},
         "stages": stages.made_in,
         "inputs": prepared.inputs(),
     }
     _publish(result, prepared, run, environment, progress)
     return result
+
+
+def _from(folder: Path, path: Path) -> str:
+    """The way from a run folder, through a link where it is one, to a path."""
+    return os.path.relpath(os.path.realpath(path), os.path.realpath(folder))
 
 
 def resolve(config: EvalConfig, encoder: Encoder) -> EvalConfig:

@@ -1,4 +1,13 @@
-"""Publishing a run's results: the whole folder at once, and never over anything else."""
+"""Publishing a run's results: the whole folder at once, and never over anything else.
+
+    PARENT/NAME/                        the run
+    PARENT/.NAME.publishing/.lock       held by whoever publishes it
+    PARENT/.NAME.publishing/new/        what is being written
+    PARENT/.NAME.publishing/replaced/   the older run, between the renames that swap it for the new one
+
+Whoever holds the lock finishes or undoes what a killed process was at, on whatever host it ran. Where
+the run is a link, NAME is what it leads to.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +18,20 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from colmodern.errors import StorageError
-from colmodern.files import naming_write_errors, read_text, remove_leftovers, temporary_beside
+from colmodern.files import naming_write_errors, read_text, remove_leftovers
+from colmodern.writer_lock import writer_lock
 
 CONFIG = "config.yaml"
 SWEEP_CONFIG = "sweep.yaml"  # of a sweep, in place of CONFIG
 TRAIN_CONFIG, TRAINED_MODEL, TRAIN_RESULT = "train.yaml", "model", "training.json"  # of a training
 ENVIRONMENT = "environment.json"
 FIDELITY = "fidelity.json"  # only beside an index that was compared with exact search
+_NEW, _REPLACED = "new", "replaced"
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder is one that an evaluation wrote."""
+    """Whether a folder is one that an evaluation wrote; a half-done publishing is finished first."""
+    _restore_quietly(folder)
     return (folder / CONFIG).is_file() and (folder / ENVIRONMENT).is_file()
 
 
@@ -29,7 +41,8 @@ def check_publishable(folder: Path, *, config: str = CONFIG) -> None:
     config: CONFIG of a run, SWEEP_CONFIG of a sweep
     """
     with naming_write_errors(folder), suppress(FileNotFoundError):
-        os.lstat(folder)
+        _restore_quietly(folder)
+        folder.stat()  # of what a link leads to
         if (folder / config).is_file() and (folder / ENVIRONMENT).is_file():
             return
         kind = "run" if config == CONFIG else "sweep"
@@ -43,7 +56,7 @@ def check_publishable(folder: Path, *, config: str = CONFIG) -> None:
 def publishing(
     folder: Path, config_text: str, *, config: str = CONFIG
 ) -> Iterator[tuple[Path, Path | None]]:
-    """Give an empty folder to fill; on success it becomes ``folder``.
+    """Give an empty folder to fill; on success it becomes ``folder``, or what that links to.
 
     config: the file that will hold ``config_text``
 
@@ -51,30 +64,99 @@ def publishing(
     there is none. Files that a person put into the earlier folder stay with it, or move along
     when it is replaced. A failure leaves ``folder`` as it was.
     """
-    staged, replaced = temporary_beside(folder), temporary_beside(folder, "old")
-    remove_leftovers(folder.parent)
-    kept = None
-    if folder.exists() and read_text(folder / config, StorageError) != config_text:
-        kept = next(p for i in range(1, 10**6) if not (p := Path(f"{folder}.{i}")).exists())
-    with naming_write_errors(folder):
-        shutil.rmtree(staged, ignore_errors=True)
-        staged.mkdir(parents=True)
+    folder = _target(folder)
+    remove_leftovers(folder.parent)  # of versions that had no lock
+    working = _working(folder)
+    with _lock(working):
+        staged, replaced = working / _NEW, working / _REPLACED
         try:
-            yield staged, kept
-            if folder.exists():
-                os.replace(folder, kept or replaced)
-            os.replace(staged, folder)
-            _move_foreign(replaced, folder)
-            shutil.rmtree(replaced, ignore_errors=True)
+            restore(folder)
+            earlier = None
+            if folder.exists() and read_text(folder / config, StorageError) != config_text:
+                names = (_aside(folder, number) for number in range(1, 10**6))
+                earlier = next(name for name in names if not os.path.lexists(name))
+            with naming_write_errors(folder):
+                _clear(staged)
+                staged.mkdir()
+                yield staged, earlier
+                _swap(staged, folder, earlier or replaced)
+                _finish(folder, replaced)
         finally:
-            shutil.rmtree(staged, ignore_errors=True)
-            earlier = kept or replaced
-            if earlier.exists() and not folder.exists():  # failed between the two renames
-                os.replace(earlier, folder)
+            if not replaced.exists():
+                shutil.rmtree(working, ignore_errors=True)
 
 
-def _move_foreign(old: Path, new: Path) -> None:
-    """Take along what the old folder has and the new one does not."""
-    for path in old.iterdir() if old.is_dir() else ():
-        if not os.path.lexists(new / path.name):
-            os.replace(path, new / path.name)
+def _swap(staged: Path, folder: Path, old: Path) -> None:
+    """Rename the new run into place, the older one to ``old``; on failure all is as before."""
+    try:
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(staged, folder)
+    finally:
+        if old.exists() and not folder.exists():
+            os.replace(old, folder)
+
+
+def restore(folder: Path) -> None:
+    """Undo, or finish, what a killed publishing was at; for the holder of its lock."""
+    replaced = _working(folder) / _REPLACED
+    if not replaced.is_dir():
+        return
+    with naming_write_errors(folder):
+        if folder.exists():
+            _finish(folder, replaced)
+        else:
+            os.replace(replaced, folder)
+
+
+def _restore_quietly(folder: Path) -> None:
+    """The same where it can be done: nobody is at it, and the place can be written."""
+    with suppress(OSError, ValueError):  # a StorageError is one; "/" has no name
+        target = _target(folder)
+        working = _working(target)
+        if working.is_symlink() or not (working / _REPLACED).is_dir():
+            return
+        with writer_lock(working):
+            restore(target)
+            shutil.rmtree(working, ignore_errors=True)
+
+
+def _target(folder: Path) -> Path:
+    """What a link leads to, so that it is written and not the link."""
+    with naming_write_errors(folder):
+        return Path(os.path.realpath(folder))
+
+
+def _working(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.publishing")
+
+
+def _aside(folder: Path, number: int) -> Path:
+    return folder.with_name(f"{folder.name}.{number}")
+
+
+@contextmanager
+def _lock(working: Path) -> Iterator[None]:
+    """Be the only one that publishes a run."""
+    with naming_write_errors(working):
+        if working.is_symlink():
+            raise StorageError(f"{working} is a link and would be followed; delete it")
+        working.mkdir(parents=True, exist_ok=True)
+    with writer_lock(working):
+        yield
+
+
+def _clear(folder: Path) -> None:
+    """Delete what a killed process was writing; never what a link leads to."""
+    if folder.is_symlink() or folder.is_file():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _finish(folder: Path, replaced: Path) -> None:
+    """Take along what the older folder has and the new one does not, then delete it."""
+    for path in sorted(replaced.iterdir()) if replaced.is_dir() else ():
+        if not os.path.lexists(folder / path.name):
+            os.replace(path, folder / path.name)
+    shutil.rmtree(replaced, ignore_errors=True)

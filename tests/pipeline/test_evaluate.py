@@ -361,7 +361,7 @@ def test_a_failure_between_the_renames_keeps_the_earlier_run(
     replace, target = os.replace, result.folder
 
     def failing(source: Path, destination: Path) -> None:
-        if destination == target and Path(source).name.endswith(".tmp"):
+        if destination == target and Path(source).name == "new":
             raise OSError(errno.EIO, "made for this test")
         replace(source, destination)
 
