@@ -37,6 +37,7 @@ _COMMANDS = {
     "rerank": ("colmodern.cli.rerank", "Reorder a TREC run by exact MaxSim."),
     "train": ("colmodern.cli.train", "Train a model through PyLate from a config file."),
     "mine": ("colmodern.cli.mine", "Find hard negatives for training, with a teacher's scores."),
+    "cache": ("colmodern.cli.cache", "List and prune what earlier evaluations left to be reused."),
     "info": (
         "colmodern.cli.info",
         "Describe this machine, a model, embeddings, an index or a run.",

@@ -24,6 +24,7 @@ from colmodern.files import (
     write_json,
 )
 from colmodern.index.exact import ExactIndex
+from colmodern.pipeline.cache import FOLDER, CacheUse
 from colmodern.pipeline.encode import corpus_key, encode_corpus, encode_to_store
 from colmodern.pipeline.environment import describe_environment
 from colmodern.pipeline.fidelity_stage import Loss, explain_losses
@@ -56,15 +57,22 @@ class Stages:
     """Runs stages in order and keeps what each cost in ``timings``."""
 
     def __init__(
-        self, config: EvalConfig, dataset: Dataset, encoder: Encoder, progress: Progress
+        self,
+        config: EvalConfig,
+        dataset: Dataset,
+        encoder: Encoder,
+        progress: Progress,
+        *,
+        use: CacheUse | None = None,
     ) -> None:
+        """use: of the cache, where several share it; default: its own."""
         self.timings: dict[str, Timing] = {}
         self.made_in: dict[str, dict[str, Any]] = {}  # stage -> the environment it ran in
         self._config = config
         self._dataset = dataset
         self._encoder = encoder
         self._progress = progress
-        self._cache = Path(config.output) / ".cache"
+        self.use = use or CacheUse(Path(config.output) / FOLDER)
         self.device = search_device(config.index, encoder.device)  # that searches
         self._index = config.index.model_copy(update={"device": self.device})
 
@@ -253,7 +261,7 @@ class Stages:
 
     def folder(self, stage: str, key: str) -> Path:
         """Where a stage's result is kept; key: digest of all it depends on."""
-        return self._cache / f"{stage}-{key[:16]}"
+        return self.use.hold(f"{stage}-{key[:16]}")
 
     def _record(self, stage: str, store: EmbeddingStore, unit: str, reused: bool) -> None:
         seconds = store.manifest["facts"]["seconds"]

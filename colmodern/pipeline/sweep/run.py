@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from colmodern.evaluation.fidelity import overlap
 from colmodern.evaluation.measures import evaluate
 from colmodern.evaluation.significance import Estimate, estimate
 from colmodern.evaluation.sweep import LengthPoint, Sweep, SweepPoint, shown
+from colmodern.pipeline.cache import FOLDER, CacheUse
 from colmodern.pipeline.evaluate import Prepared
 from colmodern.pipeline.stages import FoundRun, Stages
 from colmodern.pipeline.sweep.derive import CUT_DOCUMENTS, derive, derive_key
@@ -76,6 +78,7 @@ class _Bench:
     def __init__(self, prepared: Prepared, progress: Progress) -> None:
         self._prepared = prepared
         self._progress = progress
+        self._use = CacheUse(Path(prepared.config.output) / FOLDER)
         self._stages = self._stages_of(prepared.config.index, prepared.encoder)
         self._queries = self._stages.encode_queries()
         self._encoded: dict[int, EmbeddingStore] = {}
@@ -216,7 +219,8 @@ class _Bench:
 
     def _stages_of(self, index: IndexConfig, encoder: Encoder) -> Stages:
         config = self._prepared.config.model_copy(update={"index": index})
-        return Stages(config, self._prepared.dataset, encoder, self._progress)
+        use = self._use  # so that nothing of a sweep is pruned while it goes on
+        return Stages(config, self._prepared.dataset, encoder, self._progress, use=use)
 
 
 _BUILT_WITH = {"kind", "nbits", "codec", "n_centroids", "seed", "max_ram"}
