@@ -18,9 +18,10 @@ from colmodern.cli.options import json_option
 )
 @json_option
 def command(what: str | None, verify: bool, as_json: bool) -> None:
-    """Describe WHAT: a run or training folder, a folder of embeddings, an index or a model.
+    """Describe WHAT: a run, sweep or training, embeddings, an index, a collection, or a model.
 
-    Without it, this machine.
+    WHAT may also be a file of documents, queries, judgments, results or settings, a folder of
+    them or of runs, or the name of a collection. Without it, this machine.
     """
     import yaml
 

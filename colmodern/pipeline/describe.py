@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
-from colmodern.errors import InputError
+from colmodern.datasets.registry import BUILT_IN, named_sets
+from colmodern.errors import InputError, StorageError
 from colmodern.pipeline.artifacts import index_of, is_index, read_run_file, stores_of
+from colmodern.pipeline.cache import FOLDER
+from colmodern.pipeline.describe_data import (
+    describe_collection,
+    describe_data_file,
+    describe_named,
+    is_collection,
+)
+from colmodern.pipeline.describe_results import (
+    describe_config,
+    describe_configs,
+    describe_runs,
+    describe_suite,
+    describe_sweep,
+)
 from colmodern.pipeline.environment import describe_environment
 from colmodern.pipeline.run_folder import (
     ENVIRONMENT,
+    SWEEP_CONFIG,
     TRAIN_CONFIG,
     TRAIN_RESULT,
     TRAINED_MODEL,
@@ -19,33 +36,49 @@ from colmodern.ragged.store import EmbeddingStore
 
 
 def describe(what: str | None, *, verify: bool = False) -> dict[str, Any]:
-    """Facts about a run, a training, a folder of embeddings, an index or a model; None: this machine.
+    """Facts about anything that colmodern reads or writes; None: this machine.
 
+    what: a run, a sweep, a training, embeddings, an index, a collection, a file of documents,
+        queries, judgments, results or settings, a folder of runs or of configs; the name of a
+        collection; a model. The hub is asked only for what is no path here.
     verify: for embeddings and an index, a run's too, compare every file with its checksum
 
-    Raises StorageError for damaged files, CheckpointError for what is none of these.
+    Raises StorageError for damaged files, DataError and ConfigError for malformed ones,
+    InputError for a path that is none of these, CheckpointError for a model that cannot be read.
     """
     if what is None:
         return describe_environment()
-    folder = Path(what)
+    path = Path(what).expanduser()
+    found = _describe_artifact(path, verify=verify)
+    if found is not None:
+        return found
+    if verify:
+        raise InputError(f"{what} is neither embeddings nor an index; nothing to verify")
+    if path.is_dir():
+        return _describe_folder(path)
+    if path.is_file():
+        return _describe_file(path)
+    if os.path.lexists(path):
+        raise InputError(f"{what} is no file and no folder, or a link to nothing; {_KNOWN}")
+    if what == BUILT_IN or what in named_sets():
+        return describe_named(what)
+    if what.startswith((".", "/", "~")) or what.count("/") > 1 or path.suffix in _FILES:
+        raise InputError(f"there is no {what}; mend the path, or give a model's name")
+    return _describe_model(what)
+
+
+_KNOWN = (
+    "give a run, a sweep, a training, embeddings, an index, a collection, a file of documents, "
+    "queries, judgments or results, a config, a folder of runs, or a model"
+)
+_FILES = (".jsonl", ".json", ".gz", ".tsv", ".trec", ".txt", ".yaml", ".yml", ".run", ".qrels")
+_MODEL_FILES = ("config.json", "modules.json", "artifact.metadata", "model.safetensors")
+
+
+def _describe_artifact(folder: Path, *, verify: bool) -> dict[str, Any] | None:
+    """A folder with files of checksums; None for anything else."""
     if is_run(folder):
-        metrics, environment = (
-            read_run_file(folder, name) for name in ("metrics.json", ENVIRONMENT)
-        )
-        index = index_of(folder)
-        if verify:
-            for store in stores_of(folder).values():
-                store.verify()
-            if index is not None:
-                _describe_index(index, verify=True)
-        return {
-            "run": str(folder),
-            **metrics,
-            "model": environment["model"]["model"],
-            "dataset": environment["dataset"]["description"],
-            "embeddings": {role: str(folder / p) for role, p in environment["embeddings"].items()},
-            **({} if index is None else {"index_folder": str(index)}),
-        }
+        return _describe_run(folder, verify=verify)
     if (folder / TRAIN_CONFIG).is_file():
         if not (folder / TRAINED_MODEL).is_dir():
             cure = f"colmodern train {folder / TRAIN_CONFIG} goes on"
@@ -63,11 +96,60 @@ def describe(what: str | None, *, verify: bool = False) -> dict[str, Any]:
         }
         shards = len(store.manifest["shards"])
         return {"embeddings": str(folder), "bytes": store.n_bytes, "shards": shards, **about}
+    return None
+
+
+def _describe_run(folder: Path, *, verify: bool) -> dict[str, Any]:
+    metrics, environment = (read_run_file(folder, name) for name in ("metrics.json", ENVIRONMENT))
+    index = index_of(folder)
     if verify:
-        raise InputError(f"{what} is neither embeddings nor an index; nothing to verify")
+        for store in stores_of(folder).values():
+            store.verify()
+        if index is not None:
+            _describe_index(index, verify=True)
+    try:
+        return {
+            "run": str(folder),
+            **metrics,
+            "model": environment["model"]["model"],
+            "dataset": environment["dataset"]["description"],
+            "embeddings": {role: str(folder / p) for role, p in environment["embeddings"].items()},
+            **({} if index is None else {"index_folder": str(index)}),
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        raise StorageError(
+            f"{folder / ENVIRONMENT} is damaged ({error!r}); run the evaluation again"
+        ) from error
+
+
+def _describe_folder(folder: Path) -> dict[str, Any]:
+    if (folder / SWEEP_CONFIG).is_file():
+        return describe_sweep(folder)
+    if is_collection(folder):
+        return describe_collection(folder)
+    if any((folder / name).is_file() for name in _MODEL_FILES):
+        return _describe_model(str(folder))
+    if folder.name == FOLDER:
+        raise InputError(f"{folder} is a cache; colmodern cache --output {folder.parent} lists it")
+    found = describe_runs(folder) or describe_configs(folder)
+    if found is None:
+        raise InputError(f"{folder} holds nothing that colmodern knows; {_KNOWN}")
+    return found
+
+
+def _describe_file(path: Path) -> dict[str, Any]:
+    if path.suffix in (".yaml", ".yml"):
+        return describe_config(path)
+    found = describe_suite(path) if path.suffix == ".json" else describe_data_file(path)
+    if found is None:
+        raise InputError(f"{path} is no file that colmodern knows; {_KNOWN}")
+    return found
+
+
+def _describe_model(name: str) -> dict[str, Any]:
     from colmodern.encoder.encoder import Encoder
 
-    return Encoder.from_pretrained(what, device="cpu").describe()
+    return Encoder.from_pretrained(name, device="cpu").describe()
 
 
 def _describe_index(folder: Path, *, verify: bool) -> dict[str, Any]:

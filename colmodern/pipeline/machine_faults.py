@@ -73,6 +73,8 @@ def explain_fault(error: BaseException) -> str | None:
             "compiled kernels cannot be kept: no folder for them can be written; set "
             "COLMODERN_CACHE to one that can"
         )
+    if "determine home directory" in text:
+        return "there is no home folder of that user; set HOME, or write paths without ~"
     if "usable temporary directory" in text:
         return (
             "no folder for temporary files can be written; free space in /tmp or set TMPDIR to "

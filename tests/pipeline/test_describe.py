@@ -3,6 +3,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
+from colmodern.errors import InputError
 from colmodern.pipeline.describe import describe
 from colmodern.pipeline.run_folder import TRAIN_CONFIG, TRAIN_RESULT, TRAINED_MODEL
 
@@ -16,3 +19,57 @@ def test_a_training_says_what_came_of_it_or_how_it_goes_on(tmp_path: Path) -> No
     finished = describe(str(tmp_path))
     assert finished["model"] == str(tmp_path / TRAINED_MODEL)
     assert finished["steps"] == 50
+
+
+@pytest.fixture
+def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        pytest.fail("the hub was asked")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
+
+
+RUN = "q1 Q0 d1 1 2.5 bm25\nq1 Q0 d2 2 1.5 bm25\nq2 Q0 d1 1 7 bm25\n"
+CONFIG = "name: x\ndataset: {name: beir}\nencoder: {model: m}\nmeasures: [nDCG@10]\n"
+SUITE = [{"row": "a", "column": "m", "run": "r", "measures": None, "error": "no disk"}]
+FILES = {
+    "a.trec": (RUN, {"queries": 2, "results": 3, "documents": 2, "tag": "bm25"}),
+    "b.trec": ("q1 0 d1 1\nq1 0 d2 0\n", {"judgments": 2, "grades": {0: 1, 1: 1}}),
+    "c.tsv": ("query-id\tcorpus-id\tscore\nq1\td1\t2\n", {"judged_queries": 1, "grades": {2: 1}}),
+    "d.tsv": ("d1\tone two three\nd2\tfour\n", {"documents": 2}),
+    "queries.jsonl": ('{"_id": "q", "text": "one two"}\n', {"queries": 1}),
+    "x.yaml": (CONFIG, {"of": "an evaluation", "model": "m", "measures": ["nDCG@10"]}),
+    "y.yaml": (CONFIG + "sets: {a: , b: }\n", {"of": "a suite of evaluations", "evaluations": 2}),
+    "s.suite.json": (json.dumps(SUITE), {"evaluations": 1, "failed": 1}),
+}
+
+
+@pytest.mark.parametrize("name", list(FILES))
+@pytest.mark.usefixtures("no_hub")
+def test_a_file_says_what_it_holds(name: str, tmp_path: Path) -> None:
+    text, expected = FILES[name]
+    (tmp_path / name).write_text(text)
+    about = describe(str(tmp_path / name))
+    assert {key: about[key] for key in expected} == expected
+
+
+@pytest.mark.usefixtures("no_hub")
+def test_a_collection_says_its_documents_queries_and_judgments(beir: Path) -> None:
+    about = describe(str(beir))
+    assert (about["documents"], about["queries"]) == (6, 4)
+    assert about["words_of_a_document"]["least"] == about["documents_without_text"] - 1 == 0
+    assert about["splits"]["test"]["judgments"] == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("a.trec", "word\n"), ("b.bin", "\0\1"), ("c.json", "{}"), ("d.tsv", ""), ("e.jsonl", "")],
+)
+@pytest.mark.usefixtures("no_hub")
+def test_a_path_that_is_nothing_of_ours_is_refused_without_the_hub(
+    name: str, text: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(text)
+    for what in (tmp_path / name, tmp_path, tmp_path / "no.jsonl", tmp_path / "no"):
+        with pytest.raises(InputError):
+            describe(str(what))

@@ -19,6 +19,7 @@ FAULTS = {
     "read only": (OSError(errno.EROFS, "Read-only file system", "x"), "x: the file system"),
     "rights": (PermissionError(errno.EACCES, "Permission denied", "x"), "x: no permission"),
     "temporary": (FileNotFoundError(errno.ENOENT, "No usable temporary directory"), "TMPDIR"),
+    "home": (RuntimeError("Could not determine home directory."), "without ~"),
     "semaphores": (OSError(errno.ENOSYS, "Function not implemented"), "/dev/shm"),
 }
 

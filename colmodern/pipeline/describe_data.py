@@ -1,0 +1,189 @@
+"""What ``colmodern info`` says of collections and of files of documents, judgments and results."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from colmodern.datasets.corpus import read_documents
+from colmodern.datasets.judgments import read_judgments, read_queries
+from colmodern.datasets.load import load_dataset
+from colmodern.datasets.records import read_records
+from colmodern.errors import DataError
+from colmodern.evaluation.measures import evaluate
+from colmodern.evaluation.trec import read_qrels, read_run
+from colmodern.types import Document, Qrels
+
+_CORPUS, _QUERIES, _QRELS = "corpus.jsonl", "queries.jsonl", "qrels"
+_LINES = (".jsonl", ".json")
+_LOOK = 1 << 16  # bytes of a file that say what is in it
+
+
+class _Anything(dict[str, str]):
+    """Queries of which judgments may name any."""
+
+    def __contains__(self, key: object) -> bool:
+        return True
+
+
+def is_collection(folder: Path) -> bool:
+    """Whether a folder has documents, queries or judgments in the BEIR layout."""
+    return any((folder / name).exists() for name in (_CORPUS, _QUERIES, _QRELS))
+
+
+def describe_collection(folder: Path) -> dict[str, Any]:
+    """Counts, lengths and judgments of a folder in the BEIR layout; what it lacks is said.
+
+    Raises DataError for a malformed file.
+    """
+    about: dict[str, Any] = {"collection": str(folder)}
+    corpus, queries = folder / _CORPUS, folder / _QUERIES
+    about |= _documents(read_documents(corpus)) if corpus.exists() else {"documents": "none"}
+    about |= _queries(read_queries(queries)) if queries.exists() else {"queries": "none"}
+    splits = sorted((folder / _QRELS).glob("*.tsv"))
+    about["splits"] = {path.stem: _judgments(_grades(path)) for path in splits}
+    return about
+
+
+def describe_named(name: str) -> dict[str, Any]:
+    """The same of a collection that goes by a name.
+
+    Raises DataError when it was not fetched.
+    """
+    dataset = load_dataset(name)
+    return {
+        "collection": name,
+        "description": dataset.description,
+        **_documents(dataset.corpus),
+        **_queries(dataset.queries),
+        "judgments": _judgments(dataset.qrels),
+    }
+
+
+def describe_data_file(path: Path) -> dict[str, Any] | None:
+    """What a file of documents, queries, judgments or results holds; None where it is none of them.
+
+    Raises DataError for one that is malformed.
+    """
+    if Path(path.name.removesuffix(".gz")).suffix in _LINES:
+        return _describe_records(path)
+    lines = _first_lines(path)
+    if not lines:
+        raise DataError(f"{path} is empty; give a file with at least one line")
+    cells = [line.split("\t") for line in lines]
+    words = [line.split() for line in lines]
+    if all(len(row) == 6 and _is_number(row[4]) for row in words):
+        return _describe_results(path)
+    if all(len(row) == 4 and _is_number(row[3]) for row in words):
+        return {"judgments_file": str(path), "format": "TREC", **_judgments(read_qrels(path))}
+    if all(len(row) == 3 for row in cells) and all(_is_number(row[2]) for row in cells[1:]):
+        return {"judgments_file": str(path), "format": "BEIR", **_judgments(_grades(path))}
+    return _describe_records(path) if all(len(row) > 1 for row in cells) else None
+
+
+def _describe_records(path: Path) -> dict[str, Any]:
+    _, first = next(iter(read_records(path)), (0, {}))
+    if not first:
+        raise DataError(f"{path} is empty; give a file with at least one line")
+    if "query_id" in first and "retrieved" in first:
+        return {"values_of_a_run": str(path), "queries": sum(1 for _ in read_records(path))}
+    if "query" in first and not {"_id", "id", "text"} & first.keys():
+        rows = sum(1 for _ in read_records(path))
+        return {"training_rows_file": str(path), "rows": rows, "fields": list(first)}
+    if "quer" in path.name or "topic" in path.name:
+        return {"queries_file": str(path), **_queries(read_queries(path))}
+    return {"documents_file": str(path), **_documents(read_documents(path))}
+
+
+def _describe_results(path: Path) -> dict[str, Any]:
+    run = read_run(path)
+    scores = [scored.score for results in run.values() for scored in results]
+    about = {
+        "run_file": str(path),
+        "queries": len(run),
+        "results": len(scores),
+        "results_of_a_query": _spread([len(results) for results in run.values()]),
+        "documents": len({scored.doc_id for results in run.values() for scored in results}),
+        "scores": {"lowest": min(scores), "highest": max(scores)},
+        "tag": _first_lines(path)[0].split()[5],
+    }
+    qrels = path.with_name("qrels.trec")
+    if qrels.is_file():
+        about["measures"] = dict(evaluate(run, read_qrels(qrels)).mean)
+    return about
+
+
+def _documents(documents: Iterable[Document]) -> dict[str, Any]:
+    words, n_titles, n_empty = array("q"), 0, 0
+    for document in documents:
+        words.append(len(document.text.split()))
+        n_titles += bool(document.title.strip())
+        n_empty += not document.text.strip()
+    return {
+        "documents": len(words),
+        "words_of_a_document": _spread(words),
+        "documents_with_title": n_titles,
+        "documents_without_text": n_empty,
+    }
+
+
+def _queries(queries: Mapping[str, str]) -> dict[str, Any]:
+    lengths = [len(text.split()) for text in queries.values()]
+    return {"queries": len(lengths), "words_of_a_query": _spread(lengths)}
+
+
+def _judgments(qrels: Qrels) -> dict[str, Any]:
+    grades = Counter(grade for row in qrels.values() for grade in row.values())
+    relevant = [sum(grade > 0 for grade in row.values()) for row in qrels.values()]
+    return {
+        "judged_queries": len(qrels),
+        "judgments": grades.total(),
+        "grades": dict(sorted(grades.items())),
+        "relevant_documents_of_a_query": _spread(relevant),
+    }
+
+
+def _grades(path: Path) -> dict[str, dict[str, int]]:
+    return read_judgments(path, _Anything(), None)
+
+
+def _spread(counts: Iterable[int]) -> dict[str, float] | None:
+    values = np.fromiter(counts, np.int64)
+    if not len(values):
+        return None
+    return {
+        "mean": round(float(values.mean()), 1),
+        "median": float(np.median(values)),
+        "least": int(values.min()),
+        "most": int(values.max()),
+    }
+
+
+def _first_lines(path: Path) -> list[str]:
+    """Up to some whole lines that are not blank."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            start = stream.read(_LOOK)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"cannot read {path}: {error}; mend the file") from error
+    if b"\0" in start:
+        return ["\0"]
+    text = start.decode("utf-8-sig", "replace")
+    lines = text.split("\n")
+    whole = lines[:-1] if len(start) == _LOOK and len(lines) > 1 else lines
+    return [line.rstrip("\r") for line in whole if line.strip()][:20]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,145 @@
+"""What ``colmodern info`` says of configs, and of folders and files of many results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from colmodern.config.load import SETS
+from colmodern.config.models import EvalConfig
+from colmodern.config.read import read_values
+from colmodern.errors import DataError, StorageError
+from colmodern.files import parse_json
+from colmodern.pipeline.artifacts import read_run_file
+from colmodern.pipeline.run_folder import ENVIRONMENT, SWEEP_CONFIG, is_run
+
+_CURE = "evaluate again"
+
+
+def describe_config(path: Path) -> dict[str, Any]:
+    """What a config asks for: an evaluation, a suite, a sweep, a training or mining.
+
+    Raises ConfigError for one that is wrong.
+    """
+    values = read_values(path)
+    if "sweep" in values:
+        from colmodern.config.sweep import load_sweeps
+
+        sweeps = load_sweeps([path])
+        axes = sweeps[0].sweep.model_dump(mode="json", exclude_none=True)
+        about = [{**_evaluation(config), "sweep": axes} for config in sweeps]
+        return {"config": str(path), "of": "a sweep", **_one_or_many(about)}
+    if "objective" in values or "data" in values:
+        from colmodern.config.train import load_train_config
+
+        training = load_train_config(path)
+        return {
+            "config": str(path),
+            "of": "a training",
+            "name": training.name,
+            "model": training.encoder.model,
+            "objective": training.objective.kind,
+            "data": [source.path for source in training.data],
+            "output": training.output,
+        }
+    if {"pairs", "negatives", "teacher"} & values.keys():
+        from colmodern.config.mine import load_mine_config
+
+        mining = load_mine_config(path)
+        source = mining.pairs or (mining.dataset.name if mining.dataset else None)
+        return {
+            "config": str(path),
+            "of": "mining of hard negatives",
+            "model": mining.encoder.model,
+            "from": source,
+            "output": mining.output,
+        }
+    from colmodern.config.suite import load_suite
+
+    configs = [_evaluation(member.config) for member in load_suite([path])]
+    kind = "a suite of evaluations" if SETS in values else "an evaluation"
+    return {"config": str(path), "of": kind, **_one_or_many(configs)}
+
+
+def describe_configs(folder: Path) -> dict[str, Any] | None:
+    """The evaluations of a folder of configs; None where it has none.
+
+    Raises ConfigError for one that is wrong.
+    """
+    if not any(folder.glob("*.yaml")):
+        return None
+    from colmodern.config.suite import load_suite
+
+    configs = [_evaluation(member.config) for member in load_suite([folder])]
+    return {"configs": str(folder), "of": "evaluations", **_one_or_many(configs)}
+
+
+def describe_runs(folder: Path) -> dict[str, Any] | None:
+    """The runs and sweeps in a folder, and what they came to; None where it has none.
+
+    Raises StorageError for a damaged one.
+    """
+    inside = sorted(path for path in folder.iterdir() if path.is_dir())
+    runs = {path.name: _run(path) for path in inside if is_run(path)}
+    sweeps = [path.name for path in inside if (path / SWEEP_CONFIG).is_file()]
+    if not runs and not sweeps:
+        return None
+    return {"runs_folder": str(folder), "n_runs": len(runs), "runs": runs, "sweeps": sweeps}
+
+
+def describe_sweep(folder: Path) -> dict[str, Any]:
+    """A sweep's points, and the folder's files.
+
+    Raises StorageError when it is damaged.
+    """
+    found = read_run_file(folder, "sweep.json")
+    points = found.get("points")
+    n_points = len(points) if isinstance(points, list) else 0
+    rest = {key: value for key, value in found.items() if not isinstance(value, (list, dict))}
+    return {"sweep": str(folder), "points": n_points, **rest}
+
+
+def describe_suite(path: Path) -> dict[str, Any] | None:
+    """What the evaluations of a suite came to, from the file that it wrote; None for another file.
+
+    Raises DataError for one that is not JSON.
+    """
+    rows = parse_json(path, DataError, cure="give a file that colmodern wrote, or a collection")
+    needed = {"row", "column", "measures", "error"}
+    if not isinstance(rows, list) or not all(
+        isinstance(row, dict) and row.keys() >= needed for row in rows
+    ):
+        return None
+    results = {f"{row['column']} on {row['row']}": row["measures"] or "failed" for row in rows}
+    failed = sum(row["error"] is not None for row in rows)
+    return {"suite": str(path), "evaluations": len(rows), "failed": failed, "measures": results}
+
+
+def _run(folder: Path) -> dict[str, Any]:
+    environment = read_run_file(folder, ENVIRONMENT)
+    metrics = read_run_file(folder, "metrics.json")
+    try:
+        return {
+            "model": environment["model"]["model"],
+            "dataset": environment["dataset"]["name"],
+            "measures": metrics["measures"],
+        }
+    except (KeyError, TypeError) as error:
+        raise StorageError(f"{folder} is damaged: {error!r} is missing; {_CURE}") from error
+
+
+def _evaluation(config: EvalConfig) -> dict[str, Any]:
+    return {
+        "name": config.name,
+        "model": config.encoder.model,
+        "dataset": config.dataset.name,
+        "index": config.index.kind,
+        "k": config.search.k,
+        "measures": list(config.measures),
+        "run": f"{config.output}/{config.name}",
+    }
+
+
+def _one_or_many(about: list[dict[str, Any]]) -> Mapping[str, Any]:
+    return about[0] if len(about) == 1 else {"evaluations": len(about), "each": about}
