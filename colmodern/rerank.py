@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import ItemsView, Iterable, KeysView, Mapping, Set
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import InputError
 from colmodern.index.exact import ExactIndex
+from colmodern.index.inputs import brief, expect_counts, has_half_pair
 from colmodern.progress import Progress, as_progress
 from colmodern.types import Precision, RankedDoc
 
 Candidate = str | tuple[str, str]
+# texts or (id, text) pairs in an order, or texts by id
+Candidates = Iterable[Candidate] | Mapping[str, str]
+
+_HALF = "which has half a surrogate pair and no UTF-8; mend it"
+_TAKEN = 'pass a list of texts or (id, text) pairs, or a mapping {"id": "text"}'
 
 
 class Reranker:
@@ -23,6 +29,9 @@ class Reranker:
     precision: of the documents that are scored, as ExactIndex takes it
     options: further arguments of Encoder.from_pretrained, as ``document_length=8192`` or
     ``device="cuda"``, where documents are then also scored
+
+    A reranker pickles as its encoder does. Raises InputError for an unknown precision, or options
+    beside an Encoder.
     """
 
     def __init__(
@@ -32,28 +41,42 @@ class Reranker:
             raise InputError(
                 f"options {sorted(options)} come too late: model is an Encoder already"
             )
+        if not isinstance(precision, str) or precision not in get_args(Precision):
+            raise InputError(f"precision={brief(precision)}; choose one of {get_args(Precision)}")
+        if not isinstance(model, Encoder | str | Path):
+            raise InputError(
+                f"model={brief(model)}; pass an Encoder, or the name or folder of a checkpoint"
+            )
         self.encoder = (
             model if isinstance(model, Encoder) else Encoder.from_pretrained(model, **options)
         )
         self.precision: Precision = precision
         self.facts: Counter[str] = Counter()  # of all documents so far, as TokenizedTexts.facts
 
-    def rank(
-        self, query: str, documents: Sequence[Candidate], k: int | None = None
-    ) -> list[RankedDoc]:
-        """The best ``k`` documents (default: all), best first, ranks from 1.
+    def rank(self, query: str, documents: Candidates, k: int | None = None) -> list[RankedDoc]:
+        """The best ``k`` documents, best first, ties by the smaller id.
 
-        documents: texts, whose ids are then "0", "1", ...; or (id, text) pairs
+        Args:
+            query: One text.
+            documents: Texts, whose ids are then "0", "1", ...; or (id, text) pairs; or a mapping
+                of ids to texts.
+            k: How many to return; by default all.
 
-        Ties go to the smaller id. Raises InputError for a query without text, k below 1 or an
-        id that repeats.
+        Returns:
+            At most ``k`` documents with their scores and ranks, from 1.
+
+        Raises:
+            InputError: A query without text, k below 1, an id that repeats, or anything that is
+                not documents in an order: a set, one string, None.
         """
+        if not isinstance(query, str):
+            raise InputError(f"query={brief(query)}; pass one text")
         return self.rank_batch([query], [documents], k)[0]
 
     def rank_batch(
         self,
-        queries: Sequence[str],
-        documents: Sequence[Sequence[Candidate]],
+        queries: Iterable[str],
+        documents: Iterable[Candidates],
         k: int | None = None,
         *,
         progress: Progress | bool | None = None,
@@ -61,13 +84,26 @@ class Reranker:
         """As ``rank`` for many queries, each with candidates of its own.
 
         A text that several queries share is encoded once. All embeddings are in memory.
+
+        Args:
+            queries: Texts.
+            documents: For each query what ``rank`` takes.
+            k: How many to return of each query; by default all.
+            progress: Is shown the documents that are encoded.
+
+        Returns:
+            One list a query, in the order of the queries.
+
+        Raises:
+            InputError: As ``rank``, or when there are not as many lists of documents as queries.
         """
+        expect_counts(k=k)
+        queries = _queries(queries)
+        documents = _listed(documents, "documents", "pass a list with the candidates of each query")
         if len(queries) != len(documents):
             raise InputError(
                 f"{len(queries)} queries, but candidates for {len(documents)}; give one list a query"
             )
-        if k is not None and k < 1:
-            raise InputError(f"k={k}; ask for at least 1 document")
         candidates = [_pairs(texts) for texts in documents]
         texts = list(dict.fromkeys(text for pairs in candidates for _, text in pairs))
         places = {text: place for place, text in enumerate(texts)}
@@ -87,23 +123,57 @@ class Reranker:
                 device=self.encoder.device,
                 precision=self.precision,
             )
-            found = index.search(query_embeddings[query], k or max(1, len(pairs)))
+            found = index.search(query_embeddings[query], len(pairs) or 1 if k is None else k)
             ranked.append(
                 [RankedDoc(doc_id, score, rank) for rank, (doc_id, score) in enumerate(found, 1)]
             )
         return ranked
 
 
-def _pairs(documents: Sequence[Candidate]) -> list[tuple[str, str]]:
-    if isinstance(documents, str):
-        raise InputError("documents is one string; pass a list of texts or (id, text) pairs")
+def _queries(queries: object) -> list[str]:
+    """Texts in a list; raises InputError for what is no text, and names its place."""
+    texts = _listed(queries, "queries", "pass a list of texts")
+    for position, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InputError(f"queries[{position}] is {brief(text)}; pass a text")
+        if has_half_pair(text):
+            raise InputError(f"queries[{position}] is {brief(text)}, {_HALF}")
+    return texts
+
+
+def _listed(values: object, name: str, cure: str) -> list[Any]:
+    """Values in the order that they have; raises InputError for those without one."""
+    if isinstance(values, str | bytes | bytearray):
+        raise InputError(f"{name} is one string; {cure}")
+    if isinstance(values, Mapping | Set) and not isinstance(values, KeysView | ItemsView):
+        raise InputError(f"{name} is a {type(values).__name__}; {cure}")
+    if hasattr(values, "columns"):  # a table, which iterates over the names of its columns
+        raise InputError(f"{name} is a {type(values).__name__}; {cure}")
+    if not isinstance(values, Iterable):
+        raise InputError(f"{name}={brief(values)}; {cure}")
+    try:
+        return list(values)
+    except TypeError as error:  # an array without dimensions says that it can be iterated
+        raise InputError(f"{name}={brief(values)}; {cure}") from error
+
+
+def _pairs(documents: Candidates) -> list[tuple[str, str]]:
+    """(id, text) of each document; raises InputError that names the place of what is neither."""
+    if isinstance(documents, Mapping):
+        listed: list[Any] = list(documents.items())
+    else:
+        listed = [
+            (str(position), document) if isinstance(document, str) else document
+            for position, document in enumerate(_listed(documents, "documents", _TAKEN))
+        ]
     pairs = []
-    for position, document in enumerate(documents):
-        pair = (str(position), document) if isinstance(document, str) else document
+    for position, pair in enumerate(listed):
         is_pair = isinstance(pair, tuple | list) and len(pair) == 2
         if not is_pair or not all(isinstance(part, str) for part in pair):
             raise InputError(
-                f"documents[{position}] is {document!r}; pass a text or an (id, text) pair of strings"
+                f"documents[{position}] is {brief(pair)}; pass a text or an (id, text) pair of strings"
             )
-        pairs.append((pair[0], pair[1]))
+        if has_half_pair(pair[1]):
+            raise InputError(f"documents[{position}] has the text {brief(pair[1])}, {_HALF}")
+        pairs.append((str(pair[0]), str(pair[1])))
     return pairs

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
+import numpy as np
 import oracles
 import pytest
 from conftest import CORPUS, SCORE_TOLERANCE
@@ -83,11 +85,75 @@ def test_options_reach_the_encoder(pylate_bert: Path) -> None:
         (QUERY, [("a", None)], 1, r"documents\[0\] is"),
         (QUERY, [7], 1, r"documents\[0\] is 7"),
         (QUERY, [("a", "x"), ("a", "y")], 1, "repeated ids"),
+        (QUERY, {"a", "b"}, 1, "documents is a set; pass a list of texts or"),
+        (QUERY, b"one text", 1, "documents is one string"),
+        (QUERY, None, 1, "documents=None; pass a list of texts"),
+        (QUERY, np.array("one text"), 1, "pass a list of texts"),
+        (QUERY, {"a": "x", 2: "y"}, 1, r"documents\[1\] is \(2, 'y'\)"),
+        (QUERY, {"a": "x", "b": None}, 1, r"documents\[1\] is \('b', None\)"),
+        (QUERY, ["x", "a\ud83d"], 1, r"documents\[1\] has the text .* half a surrogate pair"),
+        (QUERY, [("", "x")], 1, r"doc_ids\[0\] is empty"),
+        (QUERY, TEXTS, True, "k=True; ask for a whole number"),
+        (QUERY, TEXTS, 2.0, r"k=2\.0; ask for a whole number"),
+        (None, TEXTS, 1, "query=None; pass one text"),
+        ([QUERY], TEXTS, 1, r"query=\[.*\]; pass one text"),
+        ("a\ud83d", TEXTS, 1, r"queries\[0\] is .* half a surrogate pair"),
     ],
 )
 def test_bad_arguments_are_refused(ranker: Reranker, query, documents, k, message: str) -> None:
     with pytest.raises(InputError, match=message):
         ranker.rank(query, documents, k)
+
+
+def test_a_mapping_is_documents_with_their_ids(ranker: Reranker) -> None:
+    texts = {document["_id"]: document["text"] for document in CORPUS}
+    expected = ranker.rank(QUERY, list(texts.items()))
+    assert ranker.rank(QUERY, texts) == expected
+    assert ranker.rank_batch([QUERY], [texts]) == [expected]
+
+
+def test_generators_and_arrays_are_documents_too(ranker: Reranker) -> None:
+    expected = ranker.rank(QUERY, TEXTS)
+    assert ranker.rank(QUERY, (text for text in TEXTS)) == expected
+    assert ranker.rank(np.str_(QUERY), np.array(TEXTS), np.int64(len(TEXTS))) == expected
+    assert ranker.rank_batch(iter([QUERY]), iter([TEXTS])) == [expected]
+
+
+def test_a_pickled_reranker_ranks_the_same(ranker: Reranker) -> None:
+    for precision in ("float32", "int8"):
+        pickled = pickle.dumps(Reranker(ranker.encoder, precision=precision))
+        restored = pickle.loads(pickled)
+        assert restored.precision == precision
+        expected = Reranker(ranker.encoder, precision=precision).rank(QUERY, TEXTS)
+        assert restored.rank(QUERY, TEXTS) == expected
+
+
+def test_a_reranker_of_nothing_known_is_refused(ranker: Reranker) -> None:
+    with pytest.raises(InputError, match="model=None; pass an Encoder, or the name"):
+        Reranker(None)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="precision='int4'; choose one of"):
+        Reranker(ranker.encoder, precision="int4")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("queries", "documents", "message"),
+    [
+        (QUERY, [TEXTS], "queries is one string; pass a list of texts"),
+        ({"q": QUERY}, [TEXTS], "queries is a dict; pass a list of texts"),
+        ({QUERY}, [TEXTS], "queries is a set; pass a list of texts"),
+        (None, [TEXTS], "queries=None; pass a list of texts"),
+        ([None], [TEXTS], r"queries\[0\] is None; pass a text"),
+        ([QUERY], {"q": TEXTS}, "documents is a dict; pass a list with the candidates of each"),
+        ([QUERY], "text", "documents is one string; pass a list with"),
+        ([QUERY], ["text"], "documents is one string; pass a list of texts"),
+        ([QUERY], [None], "documents=None; pass a list of texts"),
+    ],
+)
+def test_bad_batches_are_refused(
+    ranker: Reranker, queries: object, documents: object, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        ranker.rank_batch(queries, documents)  # type: ignore[arg-type]
 
 
 def test_queries_and_candidates_must_match(ranker: Reranker) -> None:
