@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,17 @@ import torch
 
 from colmodern.config.units import parse_bytes
 from colmodern.errors import InputError, MissingExtraError, ResourceError
+from colmodern.index.finite import expect_finite, naming_documents
+from colmodern.index.inputs import (
+    brief,
+    checked_doc_ids,
+    checked_k,
+    expect_embeddings,
+    query_batch,
+    query_rows,
+)
 from colmodern.index.ranking import Found, TopK, places_of
+from colmodern.index.stores import StoreReference, is_mapped, reference_to
 from colmodern.kernels.cuda.runtime import find_cards
 from colmodern.kernels.device import pick_device
 from colmodern.kernels.exact import maxsim_scores
@@ -28,6 +39,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _QUERY_TOKENS_AT_ONCE = 1024  # wide enough for the matrix product to be the only cost
+_KNOWN_FLOATS = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
 _BYTES_PER_SCORE = 8  # a float32 score of a query and a document, and its copy while ranking
 
 
@@ -44,7 +56,11 @@ class ExactIndex:
     steps of its largest value, which moves a score by about a thousandth a query token and is
     two to five times as fast on the processor
 
-    Raises InputError when ids are missing or repeat or precision is unknown, ResourceError when the
+    Scores are MaxSim in float32. Ties go to the smaller doc_id. An index pickles: by its settings and
+    its embeddings, or the path of their store.
+
+    Raises InputError when ids are missing or repeat, precision is unknown or a document has values
+    that are not finite (a store's are looked at when a search reads them), ResourceError when the
     budget is too small for the longest document, ConfigError for a card that is not there,
     MissingExtraError for several cards without Triton.
     """
@@ -59,25 +75,26 @@ class ExactIndex:
         device_memory: int | str | None = None,
         precision: Precision = "float32",
     ) -> None:
-        self.embeddings = embeddings
-        self.doc_ids = (
-            [str(i) for i in range(embeddings.n_docs)] if doc_ids is None else list(doc_ids)
-        )
-        if precision not in get_args(Precision):
-            raise InputError(f"precision={precision!r}; choose one of {get_args(Precision)}")
+        self.embeddings = _in_known_floats(expect_embeddings("embeddings", embeddings))
+        if not isinstance(precision, str) or precision not in get_args(Precision):
+            raise InputError(f"precision={brief(precision)}; choose one of {get_args(Precision)}")
         self.precision = precision
         cards, self.device = _cards_of(device, precision)
         self._memory = parse_bytes(memory_budget, name="memory_budget")
         room = None if device_memory is None else parse_bytes(device_memory, name="device_memory")
-        if len(self.doc_ids) != embeddings.n_docs:
-            raise InputError(
-                f"doc_ids has {len(self.doc_ids)} entries for {embeddings.n_docs} documents; "
-                "pass one id a document"
-            )
-        if not all(isinstance(doc_id, str) for doc_id in self.doc_ids):
-            raise InputError("doc_ids has ids that are not strings; pass str(id)")
-        if len(set(self.doc_ids)) != len(self.doc_ids):
-            raise InputError("doc_ids has repeated ids; make them unique")
+        self._options = {"memory_budget": self._memory, "device": device, "device_memory": room}
+        n_docs = self.embeddings.n_docs
+        self.doc_ids = (
+            [str(i) for i in range(n_docs)] if doc_ids is None else checked_doc_ids(doc_ids, n_docs)
+        )
+        # absolute, for the process may go elsewhere before it pickles the index
+        self._folder = os.path.abspath(getattr(self.embeddings, "folder", ""))
+        self._places = places_of(self.doc_ids)  # once: it takes longer than many a search
+        # what is mapped from disk is looked at when the first search reads it
+        self._is_checked = not is_mapped(self.embeddings)
+        if isinstance(self.embeddings, TokenEmbeddings) and self._is_checked:
+            with naming_documents(self.doc_ids):
+                expect_finite(self.embeddings)
         self._on_cards = self._with_cards(cards, room) if cards else None
         self._int8: Int8Search | None = None
 
@@ -105,33 +122,68 @@ class ExactIndex:
             precision=precision,
         )
 
-    def search(self, query: npt.NDArray[np.floating], k: int = 10) -> list[ScoredDoc]:
-        """The best ``k`` documents for one (n_query_tokens, dim) query, best first."""
-        return self.search_batch(TokenEmbeddings.from_list([query], dim=self.embeddings.dim), k)[0]
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By settings, with the embeddings or the path of their store; nothing read is copied."""
+        source: TokenEmbeddings | StoreReference
+        doc_ids: list[str] | None = self.doc_ids
+        if isinstance(self.embeddings, EmbeddingStore):
+            source = reference_to(self.embeddings, self._folder)
+            doc_ids = None if self.embeddings.doc_ids == doc_ids else doc_ids
+        else:
+            source = self.embeddings
+        return _restored, (type(self), source, doc_ids, self._options, self.precision)
+
+    def search(self, query: npt.ArrayLike, k: int = 10) -> list[ScoredDoc]:
+        """The best ``k`` documents for one (n_query_tokens, dim) query, best first.
+
+        query: an array, tensor or nested lists of floats
+
+        Raises InputError as ``search_batch`` does.
+        """
+        rows = query_rows(query, self.embeddings.dim)
+        queries = TokenEmbeddings(rows, np.array([0, len(rows)]))
+        return self._search(queries, checked_k(k), as_progress(None))[0]
 
     def search_batch(
-        self, queries: TokenEmbeddings, k: int = 100, *, progress: Progress | bool | None = None
+        self,
+        queries: TokenEmbeddings | EmbeddingStore,
+        k: int = 100,
+        *,
+        progress: Progress | bool | None = None,
     ) -> list[list[ScoredDoc]]:
         """The best ``k`` documents of each query, in the order of the queries.
 
-        Raises InputError when k is below 1 or the queries' dim is not the index's.
+        Raises InputError when k is below 1, the queries' dim is not the index's, or a query or a
+        document has values that are not finite.
         """
-        if not isinstance(k, int | np.integer) or k < 1:
-            raise InputError(f"k={k}; ask for a whole number of documents, at least 1")
-        if queries.dim != self.embeddings.dim and queries.n_docs:
-            raise InputError(
-                f"queries have dim={queries.dim}, the index has dim={self.embeddings.dim}; "
-                "encode both with the same encoder"
-            )
-        best = TopK(queries.n_docs, int(k), self.doc_ids)
-        progress = as_progress(progress)
+        queries = query_batch(queries, self.embeddings.dim)
+        return self._search(queries, checked_k(k), as_progress(progress))
+
+    def _search(
+        self, queries: TokenEmbeddings, k: int, progress: Progress
+    ) -> list[list[ScoredDoc]]:
+        best = TopK(queries.n_docs, k, self.doc_ids, self._places)
         progress.start("search", self.embeddings.n_docs, unit="documents")
         if queries.n_docs:
-            for n_docs, found in self._pieces(queries, int(k), progress):
-                best.add(found)
-                progress.advance(n_docs)
+            with naming_documents(self.doc_ids):
+                for n_docs, found in self._pieces(queries, k, progress):
+                    self._expect_numbers(found)
+                    best.add(found)
+                    progress.advance(n_docs)
+            self._is_checked = True
         progress.finish()
         return best.results()
+
+    def _expect_numbers(self, found: list[Found]) -> None:
+        """Raise InputError for a score that is NaN or infinite: values changed after the check."""
+        for number, (rows, scores) in enumerate(found):
+            finite = np.isfinite(scores)
+            if not finite.all():
+                doc_id = self.doc_ids[int(rows[np.argmin(finite)])]
+                raise InputError(
+                    f"the score of queries[{number}] with document {doc_id!r} is no finite number: "
+                    "the embeddings were changed since the index was made; make it again"
+                )
 
     def _pieces(
         self, queries: TokenEmbeddings, k: int, progress: Progress
@@ -151,6 +203,8 @@ class ExactIndex:
         n_tokens = max(1, self._for_tokens // (self._bytes_per_token + 12 * tile))
         n_docs = max(1, self._memory // 8 // (_BYTES_PER_SCORE * queries.n_docs + 16))
         for first, documents in self.embeddings.chunks(n_tokens, n_docs):
+            if not self._is_checked:
+                expect_finite(documents, first)
             yield (
                 first,
                 maxsim_scores(
@@ -167,7 +221,7 @@ class ExactIndex:
         from colmodern.index.card.exact import CardExact
 
         is_int8 = self.precision == "int8"
-        return CardExact(self.embeddings, places_of(self.doc_ids), cards, memory, is_int8=is_int8)
+        return CardExact(self.embeddings, self._places, cards, memory, is_int8=is_int8)
 
     def _with_int8(self, progress: Progress | bool | None = None) -> Int8Search:
         from colmodern.index.exact_int8 import Int8Search
@@ -198,6 +252,31 @@ class ExactIndex:
     @property
     def _bytes_per_token(self) -> int:
         return self.embeddings.dim * (4 + 2) + 16  # float32 copy, stored form, bookkeeping
+
+
+def _in_known_floats(
+    embeddings: TokenEmbeddings | EmbeddingStore,
+) -> TokenEmbeddings | EmbeddingStore:
+    """The same embeddings, as float32 where torch does not know their dtype."""
+    if isinstance(embeddings, EmbeddingStore) or embeddings.values.dtype in _KNOWN_FLOATS:
+        return embeddings
+    with np.errstate(over="ignore"):
+        values = np.asarray(embeddings.values, np.float32)
+    return TokenEmbeddings(values, embeddings.offsets, embeddings.token_ids)
+
+
+def _restored(
+    kind: type[ExactIndex],
+    source: TokenEmbeddings | StoreReference,
+    doc_ids: list[str] | None,
+    options: dict[str, Any],
+    precision: Precision,
+) -> ExactIndex:
+    """The index that was pickled; doc_ids: None for those of the store."""
+    embeddings = source if isinstance(source, TokenEmbeddings) else source.open()
+    if doc_ids is None and isinstance(embeddings, EmbeddingStore):
+        doc_ids = embeddings.doc_ids
+    return kind(embeddings, doc_ids, precision=precision, **options)
 
 
 def _cards_of(device: str, precision: Precision) -> tuple[tuple[torch.device, ...], str]:

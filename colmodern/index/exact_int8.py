@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from colmodern.errors import ResourceError
+from colmodern.index.finite import is_finite, refuse_infinite
 from colmodern.kernels.int8 import Int8Documents, maxsim_int8, query_to_bytes
 from colmodern.kernels.vectors import masks_of
 from colmodern.ragged.embeddings import TokenEmbeddings
@@ -46,7 +47,8 @@ class Int8Search:
     def search(self, queries: TokenEmbeddings) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
         """The first document of each piece, and (n_queries, n_docs) scores of its documents.
 
-        Raises ResourceError when a document is too long for the memory.
+        Raises ResourceError when a document is too long for the memory, InputError for one whose
+        values are not finite.
         """
         asked = [self._as_bytes(query) for query in queries]
         threads = Threads(torch.get_num_threads())
@@ -79,7 +81,10 @@ class Int8Search:
                     f"memory_budget={self._memory} bytes is too small for a document of "
                     f"{part.n_tokens} tokens; give at least {4 * each * part.n_tokens}"
                 )
-            yield first, Int8Documents(self._padded(part.values), part.offsets)
+            values = np.ascontiguousarray(self._padded(part.values), np.float32)
+            if not is_finite(values):  # rounding would make numbers of NaN and infinity
+                refuse_infinite(part, first)
+            yield first, Int8Documents(values, part.offsets)
 
     def _as_bytes(self, query: npt.NDArray[np.floating]) -> _Query:
         return _Query(*query_to_bytes(self._padded(query)), masks_of(len(query)))

@@ -16,13 +16,20 @@ class TopK:
     """The best ``k`` documents of every query, fed in pieces; ties go to the smaller doc_id.
 
     doc_ids: (n_docs,) the ids that doc_index values point into
+    places: (n_docs,) of each id among all ids in order, as ``places_of`` finds them; sorting all
+        ids takes longer than many a search, so an index does it once
     """
 
-    def __init__(self, n_queries: int, k: int, doc_ids: Sequence[str]) -> None:
+    def __init__(
+        self,
+        n_queries: int,
+        k: int,
+        doc_ids: Sequence[str],
+        places: npt.NDArray[np.int64] | None = None,
+    ) -> None:
         self._k = k
         self._doc_ids = doc_ids
-        # a document's place among all ids in sorted order decides ties
-        self._places = places_of(doc_ids)
+        self._places = places_of(doc_ids) if places is None else places
         self._indices = [np.empty(0, np.int64)] * n_queries
         self._scores = [np.empty(0, np.float32)] * n_queries
 

@@ -228,7 +228,8 @@ def score_stored(
     """MaxSim in float32 with the stored embeddings, of tokens within ``margin`` units of the best.
 
     addresses: (n,) uint64, where each document's (n_tokens, dim) float16 or float32 rows begin
-    out: (n,) float32, written; the other arguments are score_decoded's
+    out: (n,) float32, written; NaN where a value that was read is not finite; the other arguments
+        are score_decoded's
     """
     size = dim * (2 if is_half else 4)
     longest = longest_group(docs, doc_offsets)
@@ -285,21 +286,28 @@ def _widen(address: Any, dim: int, is_half: bool, row: Any) -> None:
 
 @compiled
 def _raise_best(mask: Any, queries: Any, block: int, row: Any, best: Any) -> None:
-    """Raise the best similarity of each lane in the mask by one token."""
+    """Raise the best similarity of each lane in the mask by one token.
+
+    One that is NaN or infinite makes the lane's best NaN, for good: no maximum hides it.
+    """
     width = queries.shape[1]
     first = uint64(queries.ctypes.data)
     n_lanes = len(best)
     for lane in range(n_lanes):
         if uint32(mask) >> uint32(lane) & uint32(1):
             query = first + uint64((block * n_lanes + lane) * width * 4)
-            best[lane] = max(best[lane], _dot(query, row, width))
+            value = _dot(query, row, width)
+            if not abs(value) < np.inf:
+                best[lane] = np.nan
+            elif value > best[lane]:  # never of NaN
+                best[lane] = value
 
 
 @compiled
 def _sum_finite(best: Any) -> Any:
-    """Sum of the lanes that hold a query token."""
+    """Sum of the lanes that hold a query token; NaN where one of them is."""
     total = np.float32(0)
     for lane in range(len(best)):
-        if best[lane] > -np.inf:
+        if best[lane] != -np.inf:
             total += best[lane]
     return total

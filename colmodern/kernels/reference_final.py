@@ -129,10 +129,12 @@ def _contenders(
 
 
 def _maxsim(near: Array, queries: Array, tokens: Array) -> float:
-    """Sum over query tokens of the best product with a near token, in float64.
+    """Sum over query tokens of the best product with a near token, in float64; NaN if one is not finite.
 
     near: (n_doc_tokens, n_query_tokens); queries: (n_query_tokens, dim and more), zeros behind dim
     """
-    products = tokens.astype(np.float64) @ queries[:, : tokens.shape[1]].astype(np.float64).T
+    with np.errstate(invalid="ignore"):
+        products = tokens.astype(np.float64) @ queries[:, : tokens.shape[1]].astype(np.float64).T
+    products[~np.isfinite(products)] = np.nan  # so that no maximum hides it
     best = np.where(near, products, -np.inf).max(axis=0, initial=-np.inf)
-    return float(best[best > -np.inf].sum())
+    return float(best[best != -np.inf].sum())

@@ -266,17 +266,21 @@ def total_f32(builder: Any, a: Any) -> Any:
 
 
 def _from_half(builder: Any, half: Any, wide: Any, result: Any) -> Any:
-    """IEEE half floats as float32; infinities and NaN become large numbers."""
+    """IEEE half floats as float32."""
     bits = builder.zext(half, wide)
-    sign, rest, sixteen, thirteen, bias = (
+    sign, rest, sixteen, thirteen, top, infinite, bias = (
         ir.Constant(kind, [value] * wide.count if isinstance(wide, ir.VectorType) else value)
         for kind, value in (
-            (wide, 0x8000), (wide, 0x7FFF), (wide, 16), (wide, 13), (result, 2.0**112)
+            (wide, 0x8000), (wide, 0x7FFF), (wide, 16), (wide, 13), (wide, 0x7C00),
+            (wide, 0x7F800000), (result, 2.0**112)
         )
     )  # fmt: skip
     # the exponents' biases differ by 112: one product mends normal and subnormal numbers alike
     scaled = builder.bitcast(builder.shl(builder.and_(bits, rest), thirteen), result)
     value = builder.bitcast(builder.fmul(scaled, bias), wide)
+    # the product makes large numbers of infinities and NaN
+    is_special = builder.icmp_unsigned("==", builder.and_(bits, top), top)
+    value = builder.or_(value, builder.and_(builder.sext(is_special, wide), infinite))
     return builder.bitcast(
         builder.or_(value, builder.shl(builder.and_(bits, sign), sixteen)), result
     )

@@ -66,15 +66,21 @@ def let_go(array: npt.NDArray[Any]) -> None:
 
     Only for files mapped to be read: what was written to a private mapping would be lost.
     """
+    mapping = mapping_of(array)
+    if mapping is None or not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    if isinstance(mapping, Mapping):
+        mapping.let_go()
+    else:
+        mapping.madvise(mmap.MADV_DONTNEED)
+
+
+def mapping_of(array: npt.NDArray[Any]) -> Mapping | mmap.mmap | None:
+    """The mapped file that an array is a view of."""
     base: Any = array
     while base is not None and not isinstance(base, Mapping | mmap.mmap):
         base = getattr(base, "base", None)
-    if base is None or not hasattr(mmap, "MADV_DONTNEED"):
-        return
-    if isinstance(base, Mapping):
-        base.let_go()
-    else:
-        base.madvise(mmap.MADV_DONTNEED)
+    return base
 
 
 def _is_supported() -> bool:

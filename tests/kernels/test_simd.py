@@ -157,11 +157,9 @@ def test_every_half_float_is_widened_exactly() -> None:
     lanes, one_by_one = np.empty(1 << 16, np.float32), np.empty(1 << 16, np.float32)
     widen_halves(bits, lanes, one_by_one)
     expected = bits.view(np.float16).astype(np.float32)
-    is_finite = np.isfinite(expected)
     for found in (lanes, one_by_one):
-        np.testing.assert_array_equal(found[is_finite], expected[is_finite])
+        np.testing.assert_array_equal(found, expected)  # NaN equals NaN here
         np.testing.assert_array_equal(np.signbit(found), np.signbit(expected))
-        assert np.all(np.abs(found[~is_finite]) >= 65_536)
 
 
 def dots_with(features: list[str], *, is_x86: bool) -> Any:

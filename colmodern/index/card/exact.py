@@ -15,6 +15,7 @@ from colmodern.errors import ResourceError
 from colmodern.index.card.memory import budget, free_bytes, on, share_out, to_card
 from colmodern.index.card.queries import Found, Group, Started, by_lanes, collect, start_tiles
 from colmodern.index.card.replay import Replays
+from colmodern.index.finite import LARGEST_VALUE, expect_finite
 from colmodern.kernels.cuda.exact import quantize_tokens, score_documents
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
@@ -69,12 +70,14 @@ class CardExact:
         self._lock = Lock()
         self._staying: list[_Piece] | None = None
         self._is_too_small = False
+        self._is_checked = False  # whether a search has read all documents
         self._room = [free_bytes(device) // 4 for device in devices]  # for scores
 
     def search(self, queries: TokenEmbeddings, k: int) -> Iterator[tuple[int, list[Found]]]:
         """Pieces of the answer: how many documents they are of, and rows and scores of each query.
 
-        The best k documents are among the rows, and their scores are float32 MaxSim.
+        The best k documents are among the rows, and their scores are float32 MaxSim. Raises
+        InputError for a document whose values are not finite.
         """
         with self._lock:
             groups, n = by_lanes(list(queries)), len(queries)
@@ -167,6 +170,7 @@ class CardExact:
                     if begin < end:
                         rows = part.values[begin - int(ends[at]) : end - int(ends[at])]
                         copy = torch.from_numpy(np.array(rows)).to(device)
+                        _expect_finite(copy, part, at)
                         place = slice(begin - start, end - start)
                         if scales is None:
                             values[place] = copy
@@ -196,6 +200,8 @@ class CardExact:
                 stream = self._streams[number % len(self._devices)]
                 places = self._places[first : first + part.n_docs]
                 values = to_card(part.values, device, stream).to(self._dtype)
+                if not self._is_checked:
+                    _expect_finite(values, part, first)
                 scales = None
                 if self._is_int8:
                     values, scales = quantize_tokens(values)
@@ -206,6 +212,7 @@ class CardExact:
                     to_card(places.numpy(), device, stream),
                     scales,
                 )
+        self._is_checked = True
 
     def _start(
         self, number: int, piece: _Piece, groups: Sequence[Group], k: int, *, is_single: bool
@@ -226,6 +233,17 @@ class CardExact:
             by_memory = self._room[number] // (24 * n_docs + (1 << 12))
             tile = max(1, min(_MOST_QUERIES, by_memory))
             return start_tiles(groups, lambda lanes: tile, found_by)
+
+
+def _expect_finite(values: torch.Tensor, part: TokenEmbeddings, first: int) -> None:
+    """Raise InputError for documents of a part that cannot be scored; values: some of its rows.
+
+    first: of the part's documents, by doc_index
+    """
+    # no sum of a row with NaN or infinity is a small number
+    sums = values @ torch.ones(values.shape[1], dtype=values.dtype, device=values.device)
+    if not bool((sums.abs() <= LARGEST_VALUE).all()):
+        expect_finite(part, first)
 
 
 def _find(piece: _Piece, queries: torch.Tensor, n: int) -> torch.Tensor:

@@ -10,12 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from colmodern.errors import InputError
 from colmodern.index.card.corpus import Corpus, upload
 from colmodern.index.card.memory import free_bytes, naming_memory, on, share_out, to_card
 from colmodern.index.card.queries import Found, Group, Started, by_lanes, collect, start_tiles
 from colmodern.index.card.replay import Replays
 from colmodern.index.card.stages import Plan, find
+from colmodern.index.finite import first_unusable_row, is_finite
 from colmodern.index.plaid.effort import Effort
+from colmodern.index.plaid.queries import unusable_score
 from colmodern.index.plaid.search import Addresses
 from colmodern.index.plaid.view import Rows, View
 from colmodern.kernels.cuda.exact import score_documents
@@ -167,6 +170,9 @@ def _start_rescoring(
     ):
         if length:
             ctypes.memmove(values[start:].ctypes.data, address, length * values.strides[0])
+    if not is_finite(values):  # a maximum on the GPU would hide minus infinity
+        place = int(np.searchsorted(offsets, first_unusable_row(values), side="right")) - 1
+        raise InputError(unusable_score("rescore", view.doc_ids(rows[place : place + 1])[0]))
     with on(device):
         scores = score_documents(
             to_card(by_lanes([query])[0][1], device),

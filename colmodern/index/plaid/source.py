@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from colmodern.codecs.codec import Sample
 from colmodern.errors import InputError
+from colmodern.index.finite import is_finite, refuse_infinite
+from colmodern.index.inputs import expect_embeddings, one_id_a_document
 from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
 from colmodern.ragged.mapping import let_go
 from colmodern.ragged.store import EmbeddingStore
@@ -28,25 +30,14 @@ def open_source(
     """
     if isinstance(embeddings, str | Path):
         embeddings = EmbeddingStore(embeddings)
-    if not isinstance(embeddings, TokenEmbeddings | EmbeddingStore):
-        raise InputError(
-            f"embeddings is {type(embeddings).__name__}; pass TokenEmbeddings, an EmbeddingStore "
-            "or the path of one"
-        )
-    if isinstance(doc_ids, str):
-        raise InputError(f"doc_ids={doc_ids!r} is one text; pass a list of ids")
+    embeddings = expect_embeddings("embeddings", embeddings)
     if doc_ids is None:
         doc_ids = (
             embeddings.doc_ids
             if isinstance(embeddings, EmbeddingStore)
             else [str(i) for i in range(embeddings.n_docs)]
         )
-    doc_ids = doc_ids if isinstance(doc_ids, list | tuple) else list(doc_ids)
-    if len(doc_ids) != embeddings.n_docs:
-        raise InputError(
-            f"doc_ids has {len(doc_ids)} entries for {embeddings.n_docs} documents; "
-            "pass one id a document"
-        )
+    doc_ids = one_id_a_document(doc_ids, embeddings.n_docs)
     if embeddings.n_docs and (embeddings.dim % 8 or embeddings.dim == 0):
         raise InputError(
             f"embeddings have dim={embeddings.dim}; an index needs a multiple of 8: "
@@ -77,26 +68,6 @@ def pieces(embeddings: Embeddings, max_tokens: int) -> Iterator[tuple[int, Token
             let_go(piece.values)
             if piece.token_ids is not None:
                 let_go(piece.token_ids)
-
-
-def is_finite(values: npt.NDArray[np.floating]) -> bool:
-    """Whether every value can be scored in float32."""
-    with np.errstate(all="ignore"):
-        # a sum is far cheaper, and finite only if all values are; a huge sum may mislead
-        total = values.sum(dtype=np.float32)
-        return bool(np.isfinite(total) or np.isfinite(values.astype(np.float32)).all())
-
-
-def refuse_infinite(piece: TokenEmbeddings, first: int) -> None:
-    """Raise InputError that names the document; piece: documents from index ``first``."""
-    with np.errstate(all="ignore"):
-        fine = np.isfinite(np.asarray(piece.values, np.float32)).all(axis=1)
-    token = int(np.argmin(fine))
-    doc = first + int(np.searchsorted(piece.offsets, token, side="right")) - 1
-    raise InputError(
-        f"embeddings of document {doc} (counted from 0) have values that are not finite; "
-        "encode it again"
-    )
 
 
 def sample_documents(embeddings: Embeddings, n_sampled: int, max_tokens: int, seed: int) -> Sample:

@@ -12,10 +12,11 @@ import numpy.typing as npt
 
 from colmodern.codecs.codec import Codec, Encoded
 from colmodern.files import naming_write_errors
+from colmodern.index.finite import expect_finite
 from colmodern.index.plaid.arrays import ArrayWriter
 from colmodern.index.plaid.doc_ids import write_doc_ids
 from colmodern.index.plaid.inverted_lists import write_inverted_lists
-from colmodern.index.plaid.source import Embeddings, is_finite, pieces, refuse_infinite
+from colmodern.index.plaid.source import Embeddings, pieces
 from colmodern.progress import Progress
 from colmodern.ragged.arrays import write_array
 from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
@@ -49,8 +50,7 @@ def encode_pieces(
 
     def work(part: tuple[int, TokenEmbeddings]) -> Piece:
         first, texts = part
-        if not is_finite(texts.values):
-            refuse_infinite(texts, first)
+        expect_finite(texts, first)
         return Piece(texts.lengths, codec.encode(texts))
 
     parts = (

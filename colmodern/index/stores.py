@@ -1,0 +1,39 @@
+"""Embeddings on disk, as indexes keep them: known to be mapped, and named by path in a pickle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from colmodern.errors import StorageError
+from colmodern.files import sha256_of_json
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.mapping import mapping_of
+from colmodern.ragged.store import EmbeddingStore
+
+
+class StoreReference(NamedTuple):
+    """A store by its absolute path, and the digest of its manifest."""
+
+    folder: str
+    digest: str
+
+    def open(self) -> EmbeddingStore:
+        """The store; raises StorageError when it is not there or was written anew."""
+        store = EmbeddingStore(Path(self.folder))
+        if sha256_of_json(store.manifest) != self.digest:
+            raise StorageError(
+                f"{self.folder} was written anew since an index of it was pickled; make the index "
+                "again"
+            )
+        return store
+
+
+def reference_to(store: EmbeddingStore, folder: str) -> StoreReference:
+    """What a pickle says of a store in place of its arrays; folder: its absolute path."""
+    return StoreReference(folder, sha256_of_json(store.manifest))
+
+
+def is_mapped(embeddings: TokenEmbeddings | EmbeddingStore) -> bool:
+    """Whether values are in a file, and are read only when they are used."""
+    return isinstance(embeddings, EmbeddingStore) or mapping_of(embeddings.values) is not None
