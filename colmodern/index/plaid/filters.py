@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from colmodern.errors import InputError
+from colmodern.index.inputs import brief, id_list
 from colmodern.index.plaid.segment import Segment
+from colmodern.index.plaid.view import View
 
 Blocked = list[npt.NDArray[np.bool_] | None]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,40 +24,101 @@ class DocFilter:
     """A filter worked out for one state of an index, to be used in many searches.
 
     allowed: for each segment (n_docs,) bool; state: of the index it was made for
+    n_unknown: ids among those passed that the index did not have, or had deleted
     """
 
     allowed: Sequence[npt.NDArray[np.bool_]]
     state: object
+    n_unknown: int = 0
 
 
 Filter = DocFilter | Iterable[str] | Callable[[str], bool]
 
 
 def make_filter(
-    segments: Sequence[Segment], state: object, chosen: Iterable[str] | Callable[[str], bool]
+    view: View, state: object, chosen: Iterable[str] | Callable[[str], bool]
 ) -> DocFilter:
-    """A filter from the ids of allowed documents, or from a question asked of every id.
+    """A filter from the ids of allowed documents, or from a function that is called with every id.
 
-    Unknown ids are passed over: they may have been deleted. Raises InputError for one text.
+    Args:
+        view: Of all documents of the index that are not deleted.
+        state: What identifies the index's segments; kept in the filter.
+        chosen: An iterable of doc_ids, or a function from a doc_id to True or False.
+
+    Returns:
+        The filter. Unknown ids are counted in ``n_unknown`` and logged as a warning: they may have
+        been deleted since the list was made.
+
+    Raises:
+        InputError: One text, a mapping, ids that are no strings, a list of which the index has no
+            id at all, or a function that raises or returns something else than True or False.
     """
-    if isinstance(chosen, str):
-        raise InputError(f"filter={chosen!r} is one text; pass a list or set of ids, or a function")
+    if isinstance(chosen, Mapping):
+        raise InputError(
+            f"filter={brief(chosen)} is a mapping, and documents have no fields to compare; pass a "
+            "list or set of doc_ids, or a function from a doc_id to True or False"
+        )
     if callable(chosen):
         allowed = [
-            np.fromiter((bool(chosen(one)) for one in segment.ids), np.bool_, segment.n_docs)
-            for segment in segments
+            np.fromiter((_answer(chosen, one) for one in segment.ids), np.bool_, segment.n_docs)
+            for segment in view.segments
         ]
         return DocFilter(allowed, state)
-    if not isinstance(chosen, Iterable):
-        raise InputError(f"filter={chosen!r}; pass a list or set of ids, or a function of an id")
-    ids = list(chosen)
-    allowed = []
-    for segment in segments:
-        inside = np.zeros(segment.n_docs, np.bool_)
+    ids = _filter_ids(chosen)
+    allowed, is_known = [], np.zeros(len(ids), np.bool_)
+    for segment, blocked in zip(view.segments, view.blocked, strict=True):
         rows = segment.ids.rows_of(ids)
+        inside = np.zeros(segment.n_docs, np.bool_)
         inside[rows[rows >= 0]] = True
         allowed.append(inside)
-    return DocFilter(allowed, state)
+        here = rows >= 0
+        if blocked is not None:
+            here[here] = ~blocked[rows[here]]
+        is_known |= here
+    n_unknown = len(ids) - int(is_known.sum())
+    if n_unknown:
+        _tell_unknown(ids[int(np.argmin(is_known))], n_unknown, len(ids))
+    return DocFilter(allowed, state, n_unknown)
+
+
+def _filter_ids(chosen: object) -> list[str]:
+    if isinstance(chosen, Iterable) and not isinstance(chosen, str | bytes | bytearray):
+        return id_list("filter", chosen, is_ordered=False)
+    kind = " is one text" if isinstance(chosen, str | bytes | bytearray) else ""
+    raise InputError(
+        f"filter={brief(chosen)}{kind}; pass a list or set of doc_ids, or a function from a doc_id "
+        "to True or False"
+    )
+
+
+def _answer(chosen: Callable[[str], object], doc_id: str) -> bool:
+    """What a caller's function says of a document."""
+    try:
+        answer = chosen(doc_id)
+    except Exception as error:
+        raise InputError(
+            f"filter raised {type(error).__name__} for doc_id={doc_id!r}: {error}; pass a function "
+            "from a doc_id to True or False"
+        ) from error
+    if not isinstance(answer, bool | np.bool_):
+        raise InputError(
+            f"filter returned {brief(answer)} for doc_id={doc_id!r}; have it return True or False"
+        )
+    return bool(answer)
+
+
+def _tell_unknown(example: str, n_unknown: int, n_ids: int) -> None:
+    if n_unknown == n_ids:
+        raise InputError(
+            f"filter has {n_ids} ids, and the index has none of them (the first is {example!r}), so "
+            "that no document could be returned; check the ids"
+        )
+    _log.warning(
+        "filter has %d ids of which the index lacks %d, as %r: they match nothing",
+        n_ids,
+        n_unknown,
+        example,
+    )
 
 
 def join(

@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from colmodern.errors import InputError
+from colmodern.index.inputs import brief, checked_k, expect_counts
 from colmodern.index.plaid.cards import Cards
 from colmodern.index.plaid.effort import Effort, choose_effort
 from colmodern.index.plaid.filters import DocFilter, Filter, join, make_filter
-from colmodern.index.plaid.queries import expect_counts
+from colmodern.index.plaid.queries import unusable_score
 from colmodern.index.plaid.search import search_rows
 from colmodern.index.plaid.state import State
 from colmodern.index.plaid.stored import StoredEmbeddings
@@ -20,6 +21,8 @@ from colmodern.threads import Threads
 from colmodern.types import ScoredDoc
 
 Query = npt.NDArray[np.floating]
+
+_MOST = 1 << 40  # of anything asked for: more than any index holds, and exact in float64
 
 
 class SearchRequest:
@@ -33,22 +36,24 @@ class SearchRequest:
         nprobe: int | None,
         n_candidates: int | None,
         stored: StoredEmbeddings | None,
+        *,
+        exact: bool = False,
     ) -> None:
-        if k is None:
-            raise InputError("k=None; ask for a whole number, at least 1")
-        expect_counts(k=k, nprobe=nprobe, n_candidates=n_candidates)
+        expect_counts(nprobe=nprobe, n_candidates=n_candidates)
+        if not isinstance(exact, bool | np.bool_):
+            raise InputError(f"exact={brief(exact)}; pass True or False")
+        self.k, self.stored, self.exact = checked_k(k), stored, bool(exact)
         state.verification()
-        self.k, self.stored = int(k), stored
         self.view = _view(state, chosen)
         manifest = state.opened.manifest
         self.effort: Effort = choose_effort(
-            self.k,
+            min(self.k, _MOST),
             n_open=self.view.n_open,
             n_docs=state.everything.n_open,
             n_tokens=state.n_tokens,
             n_centroids=manifest.n_centroids,
-            nprobe=nprobe,
-            n_candidates=n_candidates,
+            nprobe=None if nprobe is None else min(int(nprobe), _MOST),
+            n_candidates=None if n_candidates is None else min(int(n_candidates), _MOST),
             rescored=stored is not None,
         )
 
@@ -57,15 +62,21 @@ class SearchRequest:
         view = self.view
         if view.n_open == 0:
             return []
-        return self._ranked(*search_rows(query, view, self.effort, threads, stored=self.stored))
+        return self._ranked(
+            *search_rows(query, view, self.effort, threads, stored=self.stored, exact=self.exact)
+        )
 
     def on(self, cards: Cards, queries: Sequence[Query]) -> list[list[ScoredDoc]]:
-        """The same for many queries on cards."""
+        """The same for many queries on GPUs, which always decode all tokens of what they score."""
         found = cards.search(queries, self.view, self.effort, self.stored)
         return [self._ranked(rows, scores) for rows, scores in found]
 
     def _ranked(self, rows: Rows, scores: npt.NDArray[np.float32]) -> list[ScoredDoc]:
         view, k = self.view, self.k
+        if not (finite := np.isfinite(scores)).all():
+            doc_id = view.doc_ids(rows[np.argmin(finite)][None])[0]
+            name = "the index" if self.stored is None else "rescore"
+            raise InputError(unusable_score(name, doc_id))
         # all ties of the k-th, so that ids can decide
         best = np.argsort(-scores, kind="stable")
         if len(best) > k:
@@ -82,7 +93,7 @@ def _view(state: State, chosen: Filter | None) -> View:
     if chosen is None:
         return everything
     if not isinstance(chosen, DocFilter):
-        chosen = make_filter(opened.segments, opened.manifest.segments, chosen)
+        chosen = make_filter(everything, opened.manifest.segments, chosen)
     if chosen.state != opened.manifest.segments:
         raise InputError("filter was made before the index changed; make it again")
     blocked, n_open = join(list(everything.blocked), everything.segments, chosen)

@@ -42,6 +42,9 @@ Scores = npt.NDArray[np.int32]
 
 _NONE_BLOCKED = np.zeros(0, np.bool_)
 _ALL_SLACK = np.full(256, 32_767, np.int16)
+# in units: no centroid's or residual's part of a similarity is larger, so that no token that
+# could have the largest similarity lies further below the best
+_ALL_MARGIN = 32_767
 _ALONE_TOKENS = 4_000_000  # of an index: up to there a second thread costs more than it takes over
 _FEWEST_DOCS = 8  # of a thread's share
 
@@ -69,12 +72,15 @@ def search_rows(
     *,
     stored: Addresses | None = None,
     trace: Trace | None = None,
+    exact: bool = False,
 ) -> tuple[Rows, npt.NDArray[np.float32]]:
     """The n_scored best documents, ascending by doc_index, and their scores.
 
     query: (n_query_tokens, dim) float32, at least one token
+    exact: scores are of all tokens, also of those that the codec takes for unable to win
     """
-    if trace is None and effort.n_candidates < view.n_open and _fits_one_call(view, threads):
+    is_small = effort.n_candidates < view.n_open and _fits_one_call(view, threads)
+    if trace is None and is_small and not exact:
         return _search_at_once(query, view, effort, stored)
     trace = trace or Trace()
     if sum(segment.n_tokens for segment in view.segments) <= _ALONE_TOKENS:
@@ -82,6 +88,8 @@ def search_rows(
     tables = make_tables(query, view.codec, threads)
     slacks = (_ALL_SLACK,) * 2 if effort.exhaustive else (tables.slack, tables.more_slack)
     margin = tables.rounding if stored is None else tables.loss
+    if exact:
+        slacks, margin = (slacks[0], _ALL_SLACK), _ALL_MARGIN
     candidates, near = _find_by_steps(tables, view, effort, slacks[0], margin, threads, trace)
     final = _score(tables, view, candidates, slacks, margin, near, threads, stored)
     trace.keep("scored", candidates, final)

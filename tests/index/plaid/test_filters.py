@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import SCORE_TOLERANCE
 from hypothesis import given, settings
@@ -35,6 +36,10 @@ def test_a_narrow_filter_is_exact_whatever_is_probed(
     ids = {f"d{i}" for i in chosen}
     allowed = {doc_id: tokens for doc_id, tokens in decoded(plaid).items() if doc_id in ids}
     query = QUERIES[0]
+    if ids and not allowed:
+        with pytest.raises(InputError, match="the index has none of them"):
+            plaid.search(query, k, filter=ids)
+        return
     for nprobe in (None, 1):
         found = plaid.search(query, k, filter=ids, nprobe=nprobe)
         expect_best(found, truth(query, allowed), k, TOLERANCE)
@@ -54,7 +59,8 @@ def test_a_wide_filter_is_applied_before_the_cut(plaid: PlaidIndex, nprobe: int 
 def test_ids_a_function_and_a_prepared_filter_are_the_same(plaid: PlaidIndex) -> None:
     chosen = [f"d{i}" for i in range(0, N, 5)]
     inside = set(chosen)
-    forms: list[object] = [chosen, inside, tuple(chosen), dict.fromkeys(chosen), iter(chosen)]
+    forms: list[object] = [chosen, inside, tuple(chosen), dict.fromkeys(chosen).keys()]
+    forms += [iter(chosen), np.array(chosen), np.array(chosen, object)]
     forms += [inside.__contains__, plaid.filter(chosen), plaid.filter(lambda one: one in inside)]
     expected = plaid.search(QUERIES[1], 20, filter=frozenset(chosen))
     for form in forms:
@@ -68,8 +74,52 @@ def test_a_filter_works_on_a_batch(plaid: PlaidIndex) -> None:
 
 
 def test_nothing_is_found_through_a_filter_of_nothing(plaid: PlaidIndex) -> None:
-    for nothing in ([], ["nobody"], ["d0"], lambda doc_id: False):  # d0 was deleted
+    for nothing in ([], set(), lambda doc_id: False):
         assert plaid.search(QUERIES[0], filter=nothing) == []
+
+
+def test_unknown_ids_are_counted_and_told(
+    plaid: PlaidIndex, caplog: pytest.LogCaptureFixture
+) -> None:
+    ids = ["d1", "nobody", "d0", "d599"]  # d0 was deleted
+    prepared = plaid.filter(ids)
+    assert prepared.n_unknown == 2
+    assert "filter has 4 ids of which the index lacks 2, as 'nobody'" in caplog.text
+    assert {doc.doc_id for doc in plaid.search(QUERIES[0], filter=prepared)} == {"d1", "d599"}
+    assert plaid.filter(["d1"]).n_unknown == 0
+
+
+@pytest.mark.parametrize("ids", [["nobody"], ["d0"], {"nobody", "d0"}])
+def test_a_filter_of_which_the_index_has_no_id_is_refused(
+    plaid: PlaidIndex, ids: list[str]
+) -> None:
+    with pytest.raises(InputError, match=r"filter has . ids, and the index has none of them"):
+        plaid.search(QUERIES[0], filter=ids)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"year": 1953}, r"filter=\{'year': 1953\} is a mapping, and documents have no fields"),
+        ({}, "is a mapping"),
+        ({1: 2}, "is a mapping"),
+        ("d1", "filter='d1' is one text; pass a list"),
+        (b"d1", "is one text"),
+        (7, "filter=7; pass a list"),
+        (np.array("d1"), "pass a list"),
+        ([1, 2], r"filter\[0\] is int 1; pass strings"),
+        (np.array([True, False]), r"filter\[0\] is bool"),
+        (["d1", None], r"filter\[1\] is NoneType None; pass strings"),
+        (lambda doc_id: doc_id, "filter returned 'd0' for doc_id='d0'"),
+        (lambda doc_id: None, "filter returned None"),
+        (lambda doc_id: 1 / 0, "filter raised ZeroDivisionError for doc_id='d0'"),
+        (dict, "filter raised ValueError"),
+    ],
+)
+def test_what_is_no_filter_is_refused(plaid: PlaidIndex, wrong: object, message: str) -> None:
+    for filtered in (lambda: plaid.filter(wrong), lambda: plaid.search(QUERIES[0], filter=wrong)):
+        with pytest.raises(InputError, match=message):
+            filtered()
 
 
 def test_a_filter_of_another_state_is_refused(tmp_path: Path) -> None:
@@ -87,9 +137,3 @@ def test_a_filter_of_another_state_is_refused(tmp_path: Path) -> None:
     refuses(lambda: index.add(DOCUMENTS[50:60], names(10, "x")), prepared)
     index.delete(["x0"])
     refuses(index.compact, index.filter(names(10)))
-
-
-@pytest.mark.parametrize("wrong", [["d1", 2], [None], {1: 2}])
-def test_ids_that_are_no_texts_are_refused(plaid: PlaidIndex, wrong: object) -> None:
-    with pytest.raises(InputError, match="pass strings"):
-        plaid.search(QUERIES[0], filter=wrong)  # type: ignore[arg-type]
