@@ -74,6 +74,21 @@ def test_top_k_in_pieces_equals_sorting_everything(scores: list[int], k: int, pi
     assert [doc_id for doc_id, _ in best.results()[0]] == expected
 
 
+def test_ids_are_put_in_order_once() -> None:
+    class Counted(str):
+        n_compared = 0
+
+        def __lt__(self, other: str) -> bool:
+            Counted.n_compared += 1
+            return str.__lt__(self, other)
+
+    same = TokenEmbeddings(np.ones((7, 8), np.float32), np.arange(8))
+    index = ExactIndex(same, NAMES)
+    index.doc_ids = [Counted(name) for name in NAMES]
+    assert [doc_id for doc_id, _ in index.search(same[0], 7)] == sorted(NAMES)
+    assert Counted.n_compared == 0
+
+
 def test_documents_without_tokens_score_zero() -> None:
     results = ExactIndex(DOCUMENTS, NAMES).search(QUERIES[1], k=7)
     assert dict(results)["d"] == 0.0
