@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from colmodern.checks import as_grade, as_score, id_fault, shown
@@ -66,8 +66,11 @@ def checked_run(run: Mapping[str, Any], qrels: Mapping[str, Any]) -> dict[str, l
 def _results(query_id: str, results: Any) -> list[ScoredDoc]:
     place = f"run: query {shown(query_id)}"
     is_mapping = _is_mapping(results)
-    pairs: Any = results.items() if is_mapping else results
-    if isinstance(results, str | bytes) or not isinstance(pairs, Iterable):
+    try:
+        pairs = list(results.items() if is_mapping else results)
+    except TypeError:  # a number, None, an array without dimensions
+        pairs = None
+    if pairs is None or isinstance(results, str | bytes):
         raise InputError(f"{place} has {shown(results)}; give ScoredDocs, or doc_id -> score")
     checked: dict[str, float] = {}
     for result in pairs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import ir_measures
@@ -45,8 +45,8 @@ def evaluate(
     graded = checked_qrels(qrels)
     if not graded:
         raise InputError("qrels is empty; give judgments for at least one query")
-    if isinstance(measures, str):
-        raise InputError(f"measures={measures!r} is one text; give a list of names")
+    if isinstance(measures, str) or not isinstance(measures, Iterable) or not list(measures):
+        raise InputError(f"measures={shown(measures)}; give a list of names, as nDCG@10")
     parsed = [parse_measure(name) for name in measures]
     judged = checked_run(run, graded)
     scored = {query_id: dict(untied(judged.get(query_id, ()))) for query_id in graded}

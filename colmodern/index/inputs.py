@@ -100,7 +100,9 @@ def query_batch(queries: object, dim: int) -> TokenEmbeddings:
             f"queries[{number}] has {fault_of(values[row])} in row {row - queries.offsets[number]}; "
             "encode it again"
         )
-    return queries if values is queries.values else TokenEmbeddings(values, queries.offsets)
+    if values is queries.values:
+        return queries
+    return TokenEmbeddings(values, queries.offsets, fingerprint=queries.fingerprint)
 
 
 def expect_embeddings(name: str, embeddings: object) -> TokenEmbeddings | EmbeddingStore:

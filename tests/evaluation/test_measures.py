@@ -132,6 +132,7 @@ def test_numbers_of_any_library_and_records_are_taken() -> None:
         ({"q": [("a", 2.0), ("a", 1.0)]}, {"q": {"a": 1}}, "has document 'a' twice"),
         ({"q": ["a", "b"]}, {"q": {"a": 1}}, "has 'a'; give pairs"),
         ({"q": "ab"}, {"q": {"a": 1}}, "has 'ab'; give ScoredDocs"),
+        ({"q": np.array(3)}, {"q": {"a": 1}}, "give ScoredDocs"),
         ({"q": 3}, {"q": {"a": 1}}, "has 3; give ScoredDocs"),
         ({"q": {"a\0": 1.0}}, {"q": {"a": 1}}, "NUL"),
         ({"q": {"a\ud800": 1.0}}, {"q": {"a": 1}}, "surrogate"),
@@ -145,6 +146,12 @@ def test_what_is_no_run_or_judgment_is_named_with_query_and_document(
 ) -> None:
     with pytest.raises(InputError, match=words):
         evaluate(run, qrels)
+
+
+@pytest.mark.parametrize("measures", ["nDCG@10", [], None, 3])
+def test_measures_are_a_list_of_names(measures: Any) -> None:
+    with pytest.raises(InputError, match="give a list of names"):
+        evaluate(RUN, QRELS, measures)
 
 
 def test_minus_infinity_ranks_last() -> None:

@@ -19,6 +19,7 @@ from colmodern.config.train import load_train_config
 from colmodern.errors import CheckpointError, DataError, StorageError
 from colmodern.progress import Silent
 from colmodern.training.examples import checked, read_rows
+from colmodern.training.mining.collection import open_collection
 from colmodern.training.mining.mine import run_mine
 from colmodern.training.mining.teachers import EncoderTeacher
 
@@ -36,6 +37,13 @@ PAIRS = [
 def pairs(tmp_path: Path) -> Path:
     write_jsonl(tmp_path / "pairs.jsonl", PAIRS)
     return tmp_path / "pairs.jsonl"
+
+
+def test_a_positive_that_the_corpus_lacks_is_left_out(tmp_path: Path) -> None:
+    rows = ["q1\td1\t1", "q1\tgone\t1", "q2\td2\t1"]
+    folder = write_beir(tmp_path / "small", qrels=rows)
+    found = open_collection(config(tmp_path / "out.jsonl", tmp_path, f"dataset.name={folder}"))
+    assert (found.qrels, found.missing) == ({"q1": {"d1": 1}, "q2": {"d2": 1}}, {})
 
 
 def config(output: Path, model: Path, *more: str) -> MineConfig:
