@@ -2,6 +2,10 @@
 
 ``reference.py`` says in plain NumPy what each computes.
 
+Nothing here looks whether an offset or a code leads out of its array: such a test alone makes
+``gather`` take half as long again. Callers pass what ``index.plaid`` has verified. ``gather``, which
+writes where a list says, stays inside ``state`` and ``list_docs`` whatever a list holds.
+
 Shapes: a block of lanes is up to n_lanes query tokens, 16 or 32. ``centroid_scores`` is
 (n_blocks, n_centroids, n_lanes) int16, in one unit of similarity per query; ``lanes`` (n_blocks,)
 uint16 or uint32, whose type says how many lanes there are, has a bit for each that holds a query
@@ -22,6 +26,7 @@ from colmodern.kernels.jit import compiled
 CHUNK = 64  # centroids under one maximum; find_probes looks only into the best chunks
 _LOWEST = np.int16(-32768)
 _COUNTED = 256  # numbers that are put in order by counting, which takes no branches
+ROWS = 1 << 16  # that a uint16 can name
 _AHEAD = 6  # documents whose codes are asked for before their turn
 
 
@@ -162,16 +167,33 @@ def gather(probes: Any, scores: Any, list_offsets: Any, list_docs: Any, state: A
     probes: (n_query_tokens, nprobe) int32; scores: (n_blocks, n_centroids, n_lanes) int16
     list_offsets: (n_centroids + 1,) uint32 and list_docs: (n_postings,) uint16, one block of lists
     state: (n_docs,) int64, written: the sum times 65536 plus the number of the last query token
-        that was found, from 1; 0 beforehand, or 65535 for a document to be passed over
+        that was found, from 1; 0 beforehand, or 65535 for a document to be passed over. One of
+        at least ROWS entries is used as it is, a smaller one is copied twice
+
+    Postings of a document that is not there change no other one.
     """
-    n_lanes = scores.shape[2]
+    if len(state) >= ROWS:
+        _add_lists(probes, scores, list_offsets, list_docs, state)
+        return
+    room = np.empty(ROWS, np.int64)
+    for doc in range(len(state)):
+        room[doc] = state[doc]
+    _add_lists(probes, scores, list_offsets, list_docs, room)
+    for doc in range(len(state)):
+        state[doc] = room[doc]
+
+
+@compiled
+def _add_lists(probes: Any, scores: Any, list_offsets: Any, list_docs: Any, state: Any) -> None:
+    """What gather does; state has room for every uint16, so that no list can lead out of it."""
+    n_lanes, n_postings = scores.shape[2], np.uint32(len(list_docs))
     for token in range(probes.shape[0]):
         block, lane, turn = token // n_lanes, token % n_lanes, int64(token + 1)
         floor = int64(scores[block, probes[token, probes.shape[1] - 1], lane])
         for j in range(probes.shape[1]):
             centroid = probes[token, j]
             gained = ((int64(scores[block, centroid, lane]) - floor) << 16) + turn
-            for at in range(list_offsets[centroid], list_offsets[centroid + 1]):
+            for at in range(list_offsets[centroid], min(list_offsets[centroid + 1], n_postings)):
                 doc = list_docs[at]
                 before = state[doc]
                 last = before & 65535

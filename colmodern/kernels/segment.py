@@ -12,6 +12,7 @@ import numpy as np
 
 from colmodern.kernels.compressed import empty_near, keep_near, score_compressed
 from colmodern.kernels.cpu import (
+    ROWS,
     collect,
     find_probes,
     gather,
@@ -147,12 +148,14 @@ def gather_block(
     rows: int64, ascending, and sums: int32, written, with room for all of the block and one more
     """
     first, last = segment.block_docs[block], segment.block_docs[block + 1]
-    state = np.zeros(last - first, np.int64)
+    room = np.empty(max(last - first, ROWS), np.int64)  # of which no page beyond state is touched
+    state = room[: last - first]
+    state[:] = 0
     for doc in range(first if len(blocked) else last, last):
         state[doc - first] = _BLOCKED if blocked[doc] else 0
     start, stop = segment.block_starts[block], segment.block_starts[block + 1]
     lists = segment.list_docs[start:stop]
-    gather(probes, query.centroid_scores, segment.list_offsets[block], lists, state)
+    gather(probes, query.centroid_scores, segment.list_offsets[block], lists, room)
     n = collect(state, rows, sums)
     for i in range(n):
         rows[i] += first

@@ -103,6 +103,19 @@ def test_the_last_row_that_uint16_can_name_is_gathered() -> None:
     assert found["rows"].tolist() == [0, 65_534, 65_535]
 
 
+def test_lists_that_lead_out_of_arrays_write_and_read_nothing_there() -> None:
+    memory = np.zeros(70_000, np.int64)
+    docs = np.array([99, 100, 65535, 7], np.uint16)
+    fast("gather")(
+        probes=np.zeros((1, 1), np.int32),
+        scores=np.ones((1, 1, 16), np.int16),
+        list_offsets=np.array([0, 1 << 31], np.uint32),
+        list_docs=docs[:3],
+        state=memory[:100],
+    )
+    assert np.flatnonzero(memory).tolist() == [99]
+
+
 @given(seed=seeds, n_query_tokens=st.integers(1, 40), data=st.data())
 @settings(max_examples=25)
 def test_a_list_in_any_order_gathers_the_same(
