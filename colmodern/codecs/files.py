@@ -70,9 +70,9 @@ def load_codec(
     parts: dict[str, npt.NDArray[Any]] = {}
     for name, dtype in _DTYPES.items():
         path = folder / f"{name}.npy"
-        if name in _EITHER and not path.exists():
-            continue
         try:
+            if name in _EITHER and not path.exists():
+                continue
             parts[name] = map_file(path)
         except (OSError, ValueError, MemoryError) as error:
             raise read_error(path, error, cure=_CURE) from error

@@ -40,7 +40,7 @@ _OF_A_SEARCH = "prepare_query"  # a kernel that every search needs
 
 
 class PlaidIndex:
-    """An index folder, opened without being read; safe to search from many threads at once.
+    """An index folder, mapped; safe to search from many threads at once. See ``load`` for damage.
 
     Searching sees the documents that were there when it was loaded, and what this object itself
     changed since. A pickle of it holds its path and settings, and loads the index as it is then.

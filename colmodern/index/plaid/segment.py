@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,7 +68,7 @@ class Segment:
     record: SegmentRecord
     verified: set[str] = field(default_factory=set)
 
-    @property
+    @cached_property
     def files(self) -> dict[str, npt.NDArray[Any]]:
         """What is mapped of each file."""
         arrays = {f"{name}.npy": array for name, array in self.arrays._asdict().items()}

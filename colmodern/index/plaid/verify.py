@@ -9,19 +9,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
 from typing import Literal, get_args
 
 from colmodern.errors import InputError
-from colmodern.index.plaid.manifest import CURE
 from colmodern.index.plaid.segment import SEGMENT_FILES, VALUES, Segment, expect_file
 from colmodern.index.plaid.structure import expect, expect_codes, expect_list_rows
 from colmodern.ragged.mapped import Map, sha256_of_mapped
-from colmodern.threads import Threads
+from colmodern.threads import cpu_count
 
 Verify = Literal["lazy", "full", "addresses"]
 
+_ALONE_BYTES = 32 << 20  # of tokens and lists: two thousandths of a second
 _VALUES, _RANGES = "values", "ranges"  # of Segment.verified
 
 
@@ -51,7 +52,7 @@ class Verification:
         with self._lock:
             for segment in self._segments:
                 if self.verify != "addresses" and _VALUES not in segment.verified:
-                    expect_values(self._folder, segment, Threads().map)
+                    _expect_values_by_threads(self._folder, segment)
                     segment.verified.add(_VALUES)
                 if _RANGES not in segment.verified:
                     path = self._folder / segment.name
@@ -73,6 +74,16 @@ def expect_values(folder: Path, segment: Segment, map_pieces: Map = map) -> None
         expect_file(folder, segment, f"{name}.npy", map_pieces)
 
 
+def _expect_values_by_threads(folder: Path, segment: Segment) -> None:
+    """The same with all processors, where it is worth their start."""
+    if sum(segment.files[f"{name}.npy"].nbytes for name in VALUES) < _ALONE_BYTES:
+        expect_values(folder, segment)
+        return
+    # threads of its own: those that searches share may all be waiting for this
+    with ThreadPoolExecutor(cpu_count(), thread_name_prefix="colmodern-verify") as pool:
+        expect_values(folder, segment, pool.map)
+
+
 def verify_segments(folder: Path, segments: Iterable[Segment]) -> None:
     """Compare every byte of segments with its SHA-256, before it is copied to another file.
 
@@ -89,4 +100,4 @@ def verify_segments(folder: Path, segments: Iterable[Segment]) -> None:
         for name in SEGMENT_FILES:
             path, expected = folder / segment.name / name, segment.record.files[name]
             is_same = sha256_of_mapped(path, segment.files[name]) == expected
-            expect(is_same, path, f"differs from its checksum and was not copied; {CURE}")
+            expect(is_same, path, "differs from its checksum and was not copied")

@@ -354,3 +354,14 @@ def test_a_manifest_of_something_else_is_refused(folder: Path, content: bytes) -
 def test_another_way_to_verify_is_refused(folder: Path) -> None:
     with pytest.raises(InputError, match="verify='some'; choose lazy, full, addresses"):
         PlaidIndex.load(folder, verify="some")  # type: ignore[arg-type]
+
+
+def test_large_segments_are_compared_by_threads_with_the_same_result(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth = search(PlaidIndex.load(folder))
+    monkeypatch.setattr(verify, "_ALONE_BYTES", 0)
+    assert search(PlaidIndex.load(folder)) == truth
+    flip(folder / "segment-00001" / "gains.npy")
+    with pytest.raises(StorageError, match=r"gains\.npy differs from its checksum"):
+        search(PlaidIndex.load(folder))
