@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from colmodern.ragged.write_store import DescribedEncoder
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TokenEmbeddings:
     """The token embeddings of ``n_docs`` texts, one after another.
 
@@ -154,6 +154,10 @@ class TokenEmbeddings:
     def lengths(self) -> npt.NDArray[np.int64]:
         """(n_docs,) tokens of each text."""
         return np.diff(self.offsets)
+
+    def __repr__(self) -> str:
+        size = f"n_docs={self.n_docs}, n_tokens={self.n_tokens}, dim={self.dim}"
+        return f"TokenEmbeddings({size}, dtype={self.values.dtype})"
 
     def __len__(self) -> int:
         return self.n_docs

@@ -72,13 +72,14 @@ class ShardWriter:
         self.fingerprint = fingerprint
         self.dtype = dtype
         self.shards: list[ShardRecord] = []
-        self._lock = ExitStack()
+        self._lock, self._is_locked = ExitStack(), False
         if self._is_finished():
             return
         expect_ours(folder)
         with naming_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         self._lock.enter_context(writer_lock(folder))
+        self._is_locked = True
         try:
             if not self._is_finished():  # by another writer, before the lock was free
                 clear(folder)
@@ -100,6 +101,9 @@ class ShardWriter:
 
     def close(self) -> None:
         """Let others write; what is not finished is gone on with by the next writer."""
+        if self._is_locked:
+            unlink_lock(self.folder)
+            self._is_locked = False
         self._lock.close()
 
     @property
@@ -174,7 +178,6 @@ class ShardWriter:
             self.folder.mkdir(parents=True, exist_ok=True)
         fields = manifest_fields(self.shards, self.fingerprint, self.dtype, facts)
         write_store_manifest(self.folder, {**fields, **about, "shards": fields["shards"]})
-        unlink_lock(self.folder)
         self.close()
         return EmbeddingStore(self.folder)
 

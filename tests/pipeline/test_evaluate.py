@@ -298,7 +298,7 @@ def test_damaged_embeddings_are_never_reused(eval_config) -> None:
     content = bytearray(path.read_bytes())
     content[-20] ^= 0xFF
     path.write_bytes(content)
-    with pytest.raises(StorageError, match=r"values\.npy is missing or differs from its checksum"):
+    with pytest.raises(StorageError, match=r"values\.npy differs from its checksum"):
         run(eval_config())
 
 

@@ -49,6 +49,12 @@ def test_select_copies_the_chosen_texts_with_their_token_ids(sizes: list[int], d
         assert np.array_equal(ids, whole.token_ids[start:stop])
 
 
+def test_what_is_printed_is_a_line() -> None:
+    assert repr(unit_rows([2, 1], dim=8, seed=1)) == (
+        "TokenEmbeddings(n_docs=2, n_tokens=3, dim=8, dtype=float32)"
+    )
+
+
 def test_slices_are_views_with_offsets_from_zero() -> None:
     whole = unit_rows([2, 0, 3, 1], dim=8, seed=1)
     middle = whole[1:3]
