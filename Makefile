@@ -6,6 +6,9 @@
 #   make train-env     an environment for `colmodern train`: .venv-train/bin/colmodern train CONFIG
 #   make test-pylate   training through PyLate, and embeddings against PyLate itself, in another one
 #   make check         lint, types and the README's examples
+#   make wheel         dist/colmodern-*.whl and the sdist beside it
+#   make test-wheel    both built from the tracked files, the wheel installed and used as a user would
+#   make test-installs the wheel with the newest and the oldest dependencies, Python 3.10 to 3.13: long, and GBs
 #
 # On a machine without a GPU, TORCH_INDEX=https://download.pytorch.org/whl/cpu takes the small build
 # of torch; PYTHON=python3.12 takes another Python.
@@ -28,10 +31,10 @@ define new_venv
 	@$(1)/bin/python -m pip install $(PIP_FLAGS) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(or $(2),$(TORCH))
 endef
 
-.PHONY: demo test test-slow test-pylate train-env check clean
+.PHONY: demo test test-slow test-pylate train-env check wheel test-wheel test-installs clean
 
 demo: $(VENV)/.ready
-	$(VENV)/bin/colmodern eval configs/demo.yaml
+	$(VENV)/bin/colmodern eval demo
 
 test: $(VENV)/.ready
 	$(VENV)/bin/python -m pytest
@@ -48,13 +51,23 @@ check: $(VENV)/.ready
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python -m pytest -m docs
 
-$(VENV)/.ready: setup.cfg pyproject.toml constraints.txt
+wheel: $(VENV)/.ready
+	$(VENV)/bin/python -c 'from setuptools.build_meta import build_sdist; build_sdist("dist")'
+	$(VENV)/bin/python -c 'from setuptools.build_meta import build_wheel; build_wheel("dist")'
+
+test-wheel: $(VENV)/.ready
+	$(VENV)/bin/python -m pytest -m wheel
+
+test-installs: wheel
+	experiments/install_matrix.sh dist/colmodern-*.whl
+
+$(VENV)/.ready: setup.cfg setup.py pyproject.toml constraints.txt
 	$(call new_venv,$(VENV))
 	@$(VENV)/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
 	@touch $@
 
 # PyLate's own pins ask for an older torch through its index, which encoding does not need
-$(PYLATE_VENV)/.ready: setup.cfg tests/pylate-requirements.txt
+$(PYLATE_VENV)/.ready: setup.cfg setup.py tests/pylate-requirements.txt
 	$(call new_venv,$(PYLATE_VENV))
 	@$(PYLATE_VENV)/bin/python -m pip install $(PIP_FLAGS) -r tests/pylate-requirements.txt
 	@$(PYLATE_VENV)/bin/python -m pip install $(PIP_FLAGS) --no-deps \
@@ -64,7 +77,7 @@ $(PYLATE_VENV)/.ready: setup.cfg tests/pylate-requirements.txt
 # the whole extra, PyLate's index with its compiled parts and its older torch included
 train-env: $(TRAIN_VENV)/.ready
 
-$(TRAIN_VENV)/.ready: setup.cfg
+$(TRAIN_VENV)/.ready: setup.cfg setup.py
 	$(call new_venv,$(TRAIN_VENV),$(TRAIN_TORCH))
 	@$(TRAIN_VENV)/bin/python -m pip install $(PIP_FLAGS) -e '.[train,plot]'
 	@touch $@

@@ -75,6 +75,12 @@ def test_files_and_functions_stay_readable() -> None:
                 assert (node.end_lineno or 0) - node.lineno < 80, f"{path}: {node.name}"
 
 
+def test_every_folder_with_modules_is_a_package() -> None:
+    """Wheels carry packages alone; without an __init__.py a folder works here and is not installed."""
+    for folder in {path.parent for path in FILES}:
+        assert (folder / "__init__.py").is_file(), folder
+
+
 def test_only_the_command_line_prints() -> None:
     for path in FILES:
         calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import ast
 import configparser
 import re
+import sys
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -44,6 +46,49 @@ def test_the_package_keeps_ranges_and_pylate_an_extra() -> None:
     train = requirements(setup_cfg()["options.extras_require"]["train"])
     # what training calls beside PyLate; its own pins decide their versions
     assert [r.name for r in train] == ["pylate", "transformers", "accelerate"]
+
+
+# what comes with a declared package, which needs it in every version
+COMES_WITH = {
+    "huggingface_hub": "transformers",
+    "llvmlite": "numba",
+    "pyarrow": "datasets",
+    "faiss": "faiss-cpu",
+    "yaml": "pyyaml",
+}
+EXTRAS = {
+    "matplotlib": "plot",
+    "triton": "gpu",
+    "pylate": "train",
+    "accelerate": "train",
+    "mteb": "mteb",
+}
+
+
+def test_everything_that_is_imported_is_declared() -> None:
+    declared = requirements(setup_cfg()["options"]["install_requires"])
+    base = {canonicalize_name(requirement.name) for requirement in declared}
+    for path in (ROOT / "colmodern").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in {name.split(".")[0] for name in names} - {"colmodern"}:
+                if name in sys.stdlib_module_names:
+                    continue
+                if name in EXTRAS:
+                    assert EXTRAS[name] in setup_cfg()["options.extras_require"]
+                    continue
+                assert canonicalize_name(COMES_WITH.get(name, name)) in base, f"{path}: {name}"
+
+
+def test_the_oldest_python_is_the_same_everywhere() -> None:
+    cfg, pyproject = setup_cfg(), (ROOT / "pyproject.toml").read_text()
+    classifiers = re.findall(r"Python :: (3\.\d+)", cfg["metadata"]["classifiers"])
+    oldest = cfg["options"]["python_requires"].removeprefix(">=")
+    assert classifiers[0] == oldest == cfg["mypy"]["python_version"]
+    assert f'target-version = "py{oldest.replace(".", "")}"' in pyproject
+    readme = (ROOT / "README.md").read_text()
+    assert f"**Python**: {classifiers[0]} to {classifiers[-1]}" in readme
 
 
 def test_make_installs_the_torch_that_the_constraints_name() -> None:

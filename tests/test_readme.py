@@ -1,16 +1,22 @@
-"""The README's Python runs, and its commands and paths exist. Run by `make check`."""
+"""The README's Python runs, and its commands and paths exist. Run by `make check`.
+
+`make test-wheel` runs its commands one after another, with an installed package.
+"""
 
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 
+import installed
 import pytest
 from click.testing import CliRunner
 
+from colmodern.cli.eval import paths_and_overrides
 from colmodern.cli.main import cli
-from colmodern.config.load import load_eval_config
+from colmodern.config.models import EvalConfig
+from colmodern.config.suite import load_suite
+from colmodern.config.sweep import SweepConfig
 
 pytestmark = pytest.mark.docs
 
@@ -18,23 +24,18 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
-
-
 def commands(program: str) -> list[list[str]]:
-    lines = [line for block in blocks("sh") for line in block.splitlines()]
-    split = [shlex.split(line, comments=True) for line in lines]
-    return [words for words in split if words and words[0] == program]
+    return [words for words in installed.shell_commands(README) if words[0] == program]
 
 
 def test_python_examples_run_one_after_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # they write
-    assert blocks("python")
+    samples = installed.blocks(README, "python")
+    assert len(samples) > 1
     names: dict[str, object] = {}
-    for block in blocks("python"):
+    for block in samples:
         exec(compile(block, "README.md", "exec"), names)
     assert [hit.rank for hit in names["hits"]] == [1, 2]
 
@@ -42,13 +43,19 @@ def test_python_examples_run_one_after_another(
 @pytest.mark.parametrize("words", commands("colmodern"), ids=" ".join)
 def test_colmodern_commands_exist_with_their_options(words: list[str]) -> None:
     _, name, *arguments = words
-    path = [name, *(arguments[:1] if name == "index" else [])]
+    if name == "index":
+        path = [name, arguments.pop(0)]
+    else:
+        path = [name]
     page = CliRunner().invoke(cli, [*path, "--help"])
     assert page.exit_code == 0
     for option in (word.split("=")[0] for word in arguments if word.startswith("-")):
         assert re.search(rf"(^|\s|,){re.escape(option)}\b", page.output), option
-    if name == "eval":
-        load_eval_config(ROOT / arguments[0], arguments[1:])
+    if name in ("eval", "plan", "sweep"):
+        [path_of_config], overrides = paths_and_overrides(tuple(arguments), name)
+        assert load_suite(
+            [path_of_config], overrides, model=SweepConfig if name == "sweep" else EvalConfig
+        )
 
 
 @pytest.mark.parametrize("words", commands("make"), ids=" ".join)

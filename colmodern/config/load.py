@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -159,5 +159,7 @@ def _locate(
         field = owner.model_fields.get(str(part))
         inner = field.annotation if field else None
         options = get_args(inner) or (inner,)
-        models = [x for x in options if isinstance(x, type) and issubclass(x, BaseModel)]
+        # Python 3.10 takes list[int] for a type
+        classes = [x for x in options if isinstance(x, type) and get_origin(x) is None]
+        models = [x for x in classes if issubclass(x, BaseModel)]
     return keys, owner

@@ -22,7 +22,7 @@ from colmodern.config.sweep import SweepConfig
 from colmodern.config.train import load_train_config
 from colmodern.errors import ConfigError
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = recipes_folder()
 FILES = {name: path for name, path in shipped_recipes().items() if path.is_file()}
 
 

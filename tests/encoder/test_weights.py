@@ -69,7 +69,7 @@ def test_a_table_of_few_bits_gives_the_rows_that_it_stands_for(
     assert found is not None
     table = TokenTable(found[TOKEN_TABLE], torch.device("cpu"), torch.float32)
     ids = torch.tensor([3, 49, 0])
-    assert torch.equal(table(ids), stored[ids].float())
+    assert torch.equal(table(ids), stored.float()[ids])
 
 
 @pytest.mark.parametrize("fault", ["lacks one", "another shape", "cut off", "none"])

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import pytest
 from pydantic import BaseModel
@@ -16,7 +16,7 @@ def fields_of(model: type[BaseModel], prefix: str) -> set[str]:
         inner = [
             part
             for part in (field.annotation, *get_args(field.annotation))
-            if isinstance(part, type) and issubclass(part, BaseModel)
+            if isinstance(part, type) and get_origin(part) is None and issubclass(part, BaseModel)
         ]
         for part in inner:
             found |= fields_of(part, f"{prefix}{name}.")
