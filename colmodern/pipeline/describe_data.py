@@ -151,7 +151,7 @@ def _judgments(qrels: Qrels) -> dict[str, Any]:
 
 
 def _grades(path: Path) -> dict[str, dict[str, int]]:
-    return read_judgments(path, _Anything(), None)
+    return read_judgments(path, _Anything(), None).qrels
 
 
 def _spread(counts: Iterable[int]) -> dict[str, float] | None:

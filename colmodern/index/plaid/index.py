@@ -216,8 +216,9 @@ class PlaidIndex:
     ) -> list[list[ScoredDoc]]:
         """The best ``k`` documents of each query, in the order of the queries; as ``search``."""
         state, progress = self._state, as_progress(progress)
+        if isinstance(queries, EmbeddingStore) and queries.manifest.get("role") != "query":
+            expect_encoder(fingerprint_of(queries), state.opened.manifest.fingerprint)
         queries = query_batch(queries, self.dim)
-        expect_encoder(fingerprint_of(queries), state.opened.manifest.fingerprint)
         threads, alone = self._threads_of(n_threads), Threads(1)
         search = SearchRequest(
             state, k, filter, nprobe, n_candidates, self._stored(state, rescore), exact=exact

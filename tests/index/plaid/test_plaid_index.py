@@ -275,7 +275,7 @@ def test_info_counts_every_byte_of_the_folder(plaid: PlaidIndex) -> None:
 def test_a_flipped_byte_in_any_file_is_found(tmp_path: Path) -> None:
     folder = tmp_path / "i"
     index = PlaidIndex.build(corpus([5, 3, 4]), folder, names(3))
-    index.add(corpus([4, 4], seed=2), ["x", "y"])
+    index.add(corpus([4, 4], seed=2), ["x", "y"], merge=False)
     index.delete(["d1"])
     PlaidIndex.check(folder)
     files = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
