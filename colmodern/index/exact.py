@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -261,8 +262,7 @@ def _in_known_floats(
     if isinstance(embeddings, EmbeddingStore) or embeddings.values.dtype in _KNOWN_FLOATS:
         return embeddings
     with np.errstate(over="ignore"):
-        values = np.asarray(embeddings.values, np.float32)
-    return TokenEmbeddings(values, embeddings.offsets, embeddings.token_ids)
+        return replace(embeddings, values=np.asarray(embeddings.values, np.float32))
 
 
 def _restored(

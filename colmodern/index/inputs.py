@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -100,9 +101,7 @@ def query_batch(queries: object, dim: int) -> TokenEmbeddings:
             f"queries[{number}] has {fault_of(values[row])} in row {row - queries.offsets[number]}; "
             "encode it again"
         )
-    if values is queries.values:
-        return queries
-    return TokenEmbeddings(values, queries.offsets, fingerprint=queries.fingerprint)
+    return queries if values is queries.values else replace(queries, values=values)
 
 
 def expect_embeddings(name: str, embeddings: object) -> TokenEmbeddings | EmbeddingStore:

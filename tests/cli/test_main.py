@@ -295,7 +295,7 @@ def test_help_lists_every_command_without_loading_one() -> None:
     check = (
         "import sys, colmodern.cli.main as m\n"
         "try: m.main(['--help'])\n"
-        "except SystemExit: print([k for k in sys.modules if k.startswith('colmodern.cli.')])"
+        "except SystemExit: print(sorted(k for k in sys.modules if k.startswith('colmodern.cli.')))"
     )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     *page, loaded = done.stdout.splitlines()

@@ -242,7 +242,7 @@ def _expect_finite(values: torch.Tensor, part: TokenEmbeddings, first: int) -> N
     """
     # no sum of a row with NaN or infinity is a small number
     sums = values @ torch.ones(values.shape[1], dtype=values.dtype, device=values.device)
-    if not bool((sums.abs() <= LARGEST_VALUE).all()):
+    if not bool((sums.float().abs() <= LARGEST_VALUE).all()):
         expect_finite(part, first)
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from colmodern.codecs.codec import Encoded
 from colmodern.errors import InputError
+from colmodern.index.inputs import brief
 from colmodern.index.plaid.effort import Effort
 from colmodern.index.plaid.search import Trace, search_rows
 from colmodern.index.plaid.view import View
@@ -127,6 +128,8 @@ def _after_ties(
 
 
 def _row_of(doc_id: str, view: View) -> int:
+    if not isinstance(doc_id, str):
+        raise InputError(f"doc_id={brief(doc_id)}; pass one id, which is a string")
     for segment, base, blocked in zip(view.segments, view.bases, view.blocked, strict=False):
         row = int(segment.ids.rows_of([doc_id])[0])
         if row >= 0 and not (blocked is not None and blocked[row]):

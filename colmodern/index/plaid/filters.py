@@ -77,7 +77,8 @@ def make_filter(
         is_known |= here
     n_unknown = len(ids) - int(is_known.sum())
     if n_unknown:
-        _tell_unknown(ids[int(np.argmin(is_known))], n_unknown, len(ids))
+        is_fault = n_unknown == len(ids) and view.n_open > 0  # an empty index has no id of any list
+        _tell_unknown(ids[int(np.argmin(is_known))], n_unknown, len(ids), is_fault=is_fault)
     return DocFilter(allowed, state, n_unknown)
 
 
@@ -107,8 +108,8 @@ def _answer(chosen: Callable[[str], object], doc_id: str) -> bool:
     return bool(answer)
 
 
-def _tell_unknown(example: str, n_unknown: int, n_ids: int) -> None:
-    if n_unknown == n_ids:
+def _tell_unknown(example: str, n_unknown: int, n_ids: int, *, is_fault: bool) -> None:
+    if is_fault:
         raise InputError(
             f"filter has {n_ids} ids, and the index has none of them (the first is {example!r}), so "
             "that no document could be returned; check the ids"

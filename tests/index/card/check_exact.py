@@ -13,7 +13,7 @@ from index.card.alike import assert_alike, several_cards
 from index.plaid.corpora import names, write_store
 
 from colmodern import ExactIndex, Reranker, TokenEmbeddings, rerank
-from colmodern.errors import ResourceError
+from colmodern.errors import InputError, ResourceError
 from colmodern.index.card import exact as card_exact
 
 LENGTHS = [7, 0, 33, 1, 127, 20, 31, 64, 2, 5, 5, 9]
@@ -145,3 +145,22 @@ def test_the_reranker_ranks_on_a_card(pylate_bert: Path, monkeypatch: pytest.Mon
     found = ranker.rank("read a file", texts)
     assert [doc.doc_id for doc in found] == [doc.doc_id for doc in expected]
     np.testing.assert_allclose([d.score for d in found], [d.score for d in expected], 0, 1e-3)
+
+
+@pytest.mark.parametrize("is_int8", [False, True])
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_document_that_is_not_finite_is_named_where_it_is_read(
+    tmp_path: Path, value: float, dtype: str, is_int8: bool
+) -> None:
+    write_store(tmp_path, documents(dtype), names(len(LENGTHS)), len(LENGTHS))
+    path = tmp_path / "shard-00000" / "values.npy"
+    values = np.load(path)
+    values[5, 3] = value
+    np.save(path, values)
+    precision = "int8" if is_int8 else "float32"
+    for memory in (None, 120_000):  # documents that stay, and that pass through
+        index = ExactIndex.load(tmp_path, device="cuda", device_memory=memory, precision=precision)
+        for _ in range(2):
+            with pytest.raises(InputError, match=r"document 0 .*doc_id='d0'.* not finite"):
+                index.search(QUERIES[0], 2)

@@ -45,7 +45,7 @@ def four_bits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_card_finds_what_the_processor_finds(path: Path) -> None:
     on_card, on_processor = PlaidIndex.load(path, device="cuda"), PlaidIndex.load(path)
-    found = on_card.search_batch(QUERIES, 5, **THREE_STAGES)
+    found = on_card.search_batch(QUERIES, 5, **THREE_STAGES, exact=True)  # as without
     expected = on_processor.search_batch(QUERIES, 5, **THREE_STAGES)
     tokens = decoded(on_processor)
     for query, some, others in zip(QUERIES, found, expected, strict=True):
@@ -100,7 +100,7 @@ def test_filters_deletions_and_additions(tmp_path: Path) -> None:
         found = on_card.search(QUERIES[1], 6, filter=chosen)
         assert_alike(found, expected.search(QUERIES[1], 6, filter=chosen))
     assert on_card.search(QUERIES[1], 6, filter=[]) == []
-    assert on_card.search_batch(QUERIES, 6, filter=["unknown"]) == [[]] * len(QUERIES)
+    assert on_card.search_batch(QUERIES, 6, filter=set()) == [[]] * len(QUERIES)
 
 
 @pytest.mark.slow
@@ -116,6 +116,17 @@ def test_rescoring_from_stored_embeddings(four_bits: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_stored_embeddings_that_are_not_finite_are_refused_by_name(
+    four_bits: Path, value: float
+) -> None:
+    stored = TokenEmbeddings(np.array(DOCUMENTS.values), DOCUMENTS.offsets)
+    stored.values[stored.offsets[9], 5] = value
+    index = PlaidIndex.load(four_bits, device="cuda")
+    with pytest.raises(InputError, match="rescore has embeddings of document 'd9' that are not"):
+        index.search(QUERIES[0], N, rescore=stored, n_candidates=N)
+
+
 def test_several_cards_share_the_documents(four_bits: Path) -> None:
     expected = PlaidIndex.load(four_bits, device="cuda").search_batch(
         QUERIES[:2], 5, n_candidates=N
