@@ -62,10 +62,10 @@ def build(model: type[Config], values: dict[str, Any], *, source: str) -> Config
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        found = error.errors()
-        faults = [f"{source}: {_describe(model, fault)}" for fault in found[:_MOST_FAULTS]]
-        if len(found) > _MOST_FAULTS:
-            faults.append(f"{source}: {len(found) - _MOST_FAULTS} more faults of this kind")
+        errors = error.errors()
+        faults = [f"{source}: {_describe(model, fault)}" for fault in errors[:_MOST_FAULTS]]
+        if len(errors) > _MOST_FAULTS:
+            faults.append(f"{source}: {len(errors) - _MOST_FAULTS} more faults of this kind")
         raise ConfigError("\n".join(faults)) from error
 
 

@@ -29,8 +29,8 @@ def load_beir(folder: Path | str, *, split: str = "test", name: str | None = Non
         raise DataError(f"no folder {folder}; give one with corpus.jsonl, queries.jsonl and qrels/")
     judgments = judgments_file(folder, split)
     if not os.path.isfile(judgments):
-        found = {file.name.partition(".tsv")[0] for file in judgments.parent.glob("*.tsv*")}
-        splits = ", ".join(sorted(found)) or "none"
+        names = {file.name.partition(".tsv")[0] for file in judgments.parent.glob("*.tsv*")}
+        splits = ", ".join(sorted(names)) or "none"
         raise DataError(f"no judgments {judgments}; splits in {judgments.parent}: {splits}")
     corpus = FileCorpus(find_file(folder / "corpus.jsonl"))
     queries = read_queries(find_file(folder / "queries.jsonl"))

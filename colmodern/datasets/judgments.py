@@ -131,13 +131,13 @@ def read_judgments(
     return Judgments(qrels, missing, len(unknown))
 
 
-def _check_documents(lacking: Sequence[_Judgment], n_judgments: int, place: str) -> None:
+def _check_documents(lacking: Sequence[_Judgment], n_judgments: int, location: str) -> None:
     """Warn of judgments of documents that the corpus lacks.
 
     Args:
         lacking: those judgments.
         n_judgments: how many there are of all documents.
-        place: the file, as messages call it.
+        location: the file, as messages call it.
 
     Raises:
         DataError: when they are most: then the corpus is another one.
@@ -147,13 +147,13 @@ def _check_documents(lacking: Sequence[_Judgment], n_judgments: int, place: str)
     first = lacking[0]
     if 2 * len(lacking) > n_judgments:
         raise DataError(
-            f"{place}:{first.number}: judges document {shown(first.doc_id)}, which the corpus lacks, "
+            f"{location}:{first.number}: judges document {shown(first.doc_id)}, which the corpus lacks, "
             f"as it lacks {len(lacking)} of {n_judgments} judged documents; give the corpus that "
             "these judgments are of"
         )
     _warn_once(
-        f"{place}: the corpus lacks {len(lacking)} of {n_judgments} judged documents, the first is "
-        f"{shown(first.doc_id)}; they stay in the judgments, and measures count them as not found"
+        f"{location}: the corpus lacks {len(lacking)} of {n_judgments} judged documents, the first is "
+        f"{shown(first.doc_id)}; they stay in the judgments, and measures count them as not retrieved"
     )
 
 
@@ -167,7 +167,7 @@ def _warn_once(message: str) -> None:
 def _judgments(path: Path, *, is_trec: bool) -> list[_Judgment]:
     """Every line of a file; the grades of a line with other columns are where its header says."""
     columns: tuple[int, int, int] | None = None
-    found = []
+    judgments = []
     is_first = True
     for number, line in read_lines(path, DataError):
         fields = [field.strip(_SPACE) for field in line.split("\t")]
@@ -181,8 +181,8 @@ def _judgments(path: Path, *, is_trec: bool) -> list[_Judgment]:
             usable = fields if len(fields) == 3 else []
         else:
             usable = [fields[i] for i in columns] if len(fields) > max(columns) else []
-        found.append(_judgment(number, usable, line, path, is_trec=is_trec))
-    return found
+        judgments.append(_judgment(number, usable, line, path, is_trec=is_trec))
+    return judgments
 
 
 def _is_header(fields: list[str]) -> bool:
@@ -196,7 +196,7 @@ def _is_header(fields: list[str]) -> bool:
     return False
 
 
-def _columns(fields: list[str], place: str) -> tuple[int, int, int]:
+def _columns(fields: list[str], location: str) -> tuple[int, int, int]:
     """Where query, document and grade stand."""
     names = [name.lower() for name in fields]
     document, grade = (
@@ -208,7 +208,7 @@ def _columns(fields: list[str], place: str) -> tuple[int, int, int]:
     if len(names) == 3 and document != 2 and grade != 1:
         return 0, 1, 2  # a name that nobody knows stands where it should
     raise DataError(
-        f"{place}: the columns are called {', '.join(map(shown, fields[:6]))}; name them "
+        f"{location}: the columns are called {', '.join(map(shown, fields[:6]))}; name them "
         "query-id, corpus-id and score"
     )
 
@@ -219,20 +219,20 @@ def _trec_fields(line: str, fields: list[str]) -> list[str]:
 
 
 def _judgment(number: int, fields: list[str], line: str, path: Path, *, is_trec: bool) -> _Judgment:
-    place = f"{path}:{number}"
+    location = f"{path}:{number}"
     if len(fields) != 3:
         form = f"{_FORM}, nor {_TREC_FORM}" if is_trec else _FORM
-        raise DataError(f"{place}: {shown(line)} is not {form}")
+        raise DataError(f"{location}: {shown(line)} is not {form}")
     query_id, doc_id, grade = fields
     for name, value in (("query", query_id), ("document", doc_id)):
         if fault := id_fault(value):
             raise DataError(
-                f"{place}: the id of the {name}, {shown(value)}, {fault}; mend the line"
+                f"{location}: the id of the {name}, {shown(value)}, {fault}; mend the line"
             )
     try:
         return _Judgment(number, query_id, doc_id, parse_grade(grade))
     except ValueError as error:
         raise DataError(
-            f"{place}: grade {shown(grade)} of query {shown(query_id)} and document "
+            f"{location}: grade {shown(grade)} of query {shown(query_id)} and document "
             f"{shown(doc_id)} {error}; give one as 0, 1 or 2"
         ) from error

@@ -23,16 +23,16 @@ def checked_qrels(qrels: Qrels) -> dict[str, dict[str, int]]:
     checked: dict[str, dict[str, int]] = {}
     for query_id, grades in qrels.items():
         _check_id("qrels: query", query_id)
-        place = f"qrels: query {shown(query_id)}"
-        _need_mapping(place, grades, "doc_id -> grade")
+        location = f"qrels: query {shown(query_id)}"
+        _need_mapping(location, grades, "doc_id -> grade")
         row = checked[str(query_id)] = {}
         for doc_id, grade in grades.items():
-            _check_id(f"{place}: document", doc_id)
+            _check_id(f"{location}: document", doc_id)
             try:
                 row[str(doc_id)] = as_grade(grade)
             except ValueError as error:
                 raise InputError(
-                    f"{place}, document {shown(doc_id)}: grade {shown(grade)} {error}; "
+                    f"{location}, document {shown(doc_id)}: grade {shown(grade)} {error}; "
                     "give one as 0, 1 or 2"
                 ) from error
     return checked
@@ -64,37 +64,41 @@ def checked_run(run: Mapping[str, Any], qrels: Mapping[str, Any]) -> dict[str, l
 
 
 def _results(query_id: str, results: Any) -> list[ScoredDoc]:
-    place = f"run: query {shown(query_id)}"
+    location = f"run: query {shown(query_id)}"
     is_mapping = _is_mapping(results)
     try:
         pairs = list(results.items() if is_mapping else results)
     except TypeError:  # a number, None, an array without dimensions
         pairs = None
     if pairs is None or isinstance(results, str | bytes):
-        raise InputError(f"{place} has {shown(results)}; give ScoredDocs, or doc_id -> score")
+        raise InputError(f"{location} has {shown(results)}; give ScoredDocs, or doc_id -> score")
     checked: dict[str, float] = {}
     for result in pairs:
-        doc_id, value = _pair(result, place)
-        _check_id(f"{place}: document", doc_id)
+        doc_id, value = _pair(result, location)
+        _check_id(f"{location}: document", doc_id)
         if doc_id in checked:
-            raise InputError(f"{place} has document {shown(doc_id)} twice; keep one")
+            raise InputError(f"{location} has document {shown(doc_id)} twice; keep one")
         try:
             checked[str(doc_id)] = as_score(value)
         except ValueError as error:
             raise InputError(
-                f"{place}, document {shown(doc_id)}: score {shown(value)} {error}"
+                f"{location}, document {shown(doc_id)}: score {shown(value)} {error}"
             ) from error
-    scored = [ScoredDoc(doc_id, score) for doc_id, score in checked.items()]
-    return sorted(scored, key=lambda one: (-one.score, one.doc_id)) if is_mapping else scored
+    results = [ScoredDoc(doc_id, score) for doc_id, score in checked.items()]
+    return (
+        sorted(results, key=lambda scored: (-scored.score, scored.doc_id))
+        if is_mapping
+        else results
+    )
 
 
-def _pair(result: Any, place: str) -> tuple[Any, Any]:
+def _pair(result: Any, location: str) -> tuple[Any, Any]:
     """Id and score of a pair, or of a record with more fields, such as a RankedDoc."""
     if hasattr(result, "doc_id") and hasattr(result, "score"):
         return result.doc_id, result.score
     if isinstance(result, tuple | list) and len(result) == 2:
         return result[0], result[1]
-    raise InputError(f"{place} has {shown(result)}; give pairs of doc_id and score")
+    raise InputError(f"{location} has {shown(result)}; give pairs of doc_id and score")
 
 
 def _is_mapping(value: Any) -> bool:

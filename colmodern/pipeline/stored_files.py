@@ -26,14 +26,14 @@ def _is_id(value: str) -> str:
     return value
 
 
-def _is_place(value: str) -> str:
+def _is_path(value: str) -> str:
     if not value or "\0" in value:
         raise ValueError(f"{shown(value)} is no path")
     return value
 
 
 Id = Annotated[StrictStr, AfterValidator(_is_id)]
-Place = Annotated[StrictStr, AfterValidator(_is_place)]
+PathText = Annotated[StrictStr, AfterValidator(_is_path)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 
@@ -66,7 +66,7 @@ class ConfigFile(_File):
 
 class _DatasetFacts(_File):
     name: StrictStr
-    source: Place | None = None
+    source: PathText | None = None
     description: StrictStr
 
 
@@ -79,8 +79,8 @@ class EnvironmentFile(_File):
 
     dataset: _DatasetFacts
     model: _ModelFacts
-    embeddings: dict[str, Place]
-    index: Place | None = None
+    embeddings: dict[str, PathText]
+    index: PathText | None = None
     stages: dict[str, dict[str, Any]] = Field(default_factory=dict)
     inputs: dict[str, StrictStr] | None = None
 
@@ -139,7 +139,7 @@ _MODELS: Mapping[str, type[BaseModel]] = {
 
 
 def read_run_file(run_folder: Path, name: str) -> dict[str, Any]:
-    """One of a run's JSON files, as it is written.
+    """One of a run's JSON files, as written.
 
     Raises:
         StorageError: that names file and field, when it is missing or damaged.
@@ -165,16 +165,16 @@ def read_run_config(run_folder: Path) -> dict[str, Any]:
     return values
 
 
-def check(model: type[BaseModel], values: Mapping[str, Any], place: str) -> None:
+def check(model: type[BaseModel], values: Mapping[str, Any], location: str) -> None:
     """Raise StorageError for the first field that is not as the model has it.
 
     Args:
         model: of the file.
         values: read from the file.
-        place: the file, and the line where it has several.
+        location: the file, and the line where it has several.
     """
     if _is_deep(values):
-        raise StorageError(f"{place} is nested more than {_MAX_DEPTH} levels deep; {CURE}")
+        raise StorageError(f"{location} is nested more than {_MAX_DEPTH} levels deep; {CURE}")
     try:
         model.model_validate(values)
     except ValidationError as error:
@@ -183,7 +183,7 @@ def check(model: type[BaseModel], values: Mapping[str, Any], place: str) -> None
         field = field if field.isprintable() and len(field) <= 100 else shown(field)
         reason = re.sub(r" or instance of \w+", "", str(fault["msg"]).removeprefix("Value error, "))
         value = "" if fault["type"] == "missing" else f" (it is {shown(fault['input'])})"
-        raise StorageError(f"{place}: {field}: {reason}{value}; {CURE}") from error
+        raise StorageError(f"{location}: {field}: {reason}{value}; {CURE}") from error
 
 
 def _is_deep(values: Any) -> bool:
