@@ -46,6 +46,7 @@ def command(
     from colmodern.datasets.load import load_corpus
     from colmodern.pipeline.encode import encode_corpus
     from colmodern.pipeline.load_encoder import encoder_from_config
+    from colmodern.pipeline.machine_faults import ENCODING, check_address_space
 
     if model is None:
         raise click.UsageError("give a checkpoint with --model")
@@ -56,6 +57,7 @@ def command(
         settings = (*settings, f"devices=[{devices}]")
     config = encoder_config(model, revision, device, dtype, settings)
     encoder = encoder_from_config(config)
+    check_address_space(ENCODING, "encoding")
     with TerminalProgress() as progress:
         store, reused = encode_corpus(
             corpus,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from contextlib import suppress
 from importlib import import_module
@@ -44,6 +45,7 @@ _COMMANDS = {
     ),
 }
 _READER_GONE = 141  # as a shell says of a program that SIGPIPE ended
+_WITH_MODEL = ("eval", "plan", "reproduce", "sweep", "encode", "search", "rerank", "train", "mine")
 # commands that keep what they finished and go on with it
 _RESUMED = ("eval", "reproduce", "fetch", "sweep", "encode", "train", "mine")
 
@@ -55,6 +57,10 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in _COMMANDS:
             return None
+        if name in _WITH_MODEL:
+            from colmodern.pipeline.machine_faults import PYTORCH, check_address_space
+
+            check_address_space(PYTORCH, f"colmodern {name} loads PyTorch, which")
         command: click.Command = import_module(_COMMANDS[name][0]).command
         _offer_debug(command)
         return command
@@ -89,7 +95,12 @@ def main(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     terminal.prepare_streams()
     terminal.prepare_logging()
-    status = _run(given)
+    try:
+        status = _run(given)
+    except MemoryError as error:  # a ResourceError among them, with --debug
+        if isinstance(error, ColmodernError) or "--debug" in given:
+            raise
+        status = _no_memory()
     try:
         terminal.flush()
     except OSError as error:
@@ -137,6 +148,14 @@ def _other(error: Exception, *, is_debugging: bool) -> int:
     terminal.say(f"internal error: {type(error).__name__}: {error}")
     terminal.say("this is a fault of colmodern; run again with --debug and report the traceback")
     return 1
+
+
+def _no_memory() -> int:
+    """Say so where there is not enough memory even for the usual way."""
+    with suppress(OSError):
+        os.write(2, b"error: out of memory; finished parts are kept: free memory or raise the ")
+        os.write(2, b"limit (ulimit -v, the container's), then run again\n")
+    return 2
 
 
 def _output_failed(error: OSError) -> int:

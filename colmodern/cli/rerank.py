@@ -44,6 +44,7 @@ def command(
     from colmodern.evaluation.measures import evaluate
     from colmodern.evaluation.trec import read_run, write_run
     from colmodern.pipeline.load_encoder import encoder_from_config
+    from colmodern.pipeline.machine_faults import ENCODING, check_address_space
     from colmodern.pipeline.rerank_run import rerank_run
     from colmodern.rerank import Reranker
 
@@ -56,6 +57,7 @@ def command(
     corpus, queries = load_corpus(dataset, split), load_queries(dataset, split)
     judgments = load_judgments(dataset, split)
     ranker = Reranker(encoder_from_config(config))
+    check_address_space(ENCODING, "encoding")
     with TerminalProgress() as progress:
         reranked = rerank_run(ranker, corpus, queries, run, k, progress=progress)
     terminal.say(f"documents: {overflow(ranker.facts)}")

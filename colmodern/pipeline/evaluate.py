@@ -23,6 +23,7 @@ from colmodern.pipeline.environment import describe_environment, peak_memory_mb
 from colmodern.pipeline.fidelity_stage import Loss, fidelity_as_json
 from colmodern.pipeline.load_data import dataset_from_config, resolve_dataset, source_of
 from colmodern.pipeline.load_encoder import LoadedEncoders
+from colmodern.pipeline.machine_faults import ENCODING, check_address_space
 from colmodern.pipeline.result import EVERYTHING_ELSE, EvalResult, Timing
 from colmodern.pipeline.run_folder import (
     CONFIG,
@@ -121,6 +122,7 @@ def load(config: EvalConfig, encoders: LoadedEncoders, *, progress: Progress) ->
     dataset = dataset_from_config(config.dataset)
     read = time.perf_counter()
     encoder = encoders.get(config.encoder)
+    check_address_space(ENCODING, "encoding")
     search_device(config.index, encoder.device)  # one that is not there is refused now
     loading = {
         "load data": Timing(read - started, len(dataset.corpus), "documents", False),

@@ -6,8 +6,13 @@ import errno
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
-from colmodern.errors import ColmodernError, MissingExtraError
+from colmodern.errors import ColmodernError, MissingExtraError, ResourceError
+
+PYTORCH = 920_000_000  # bytes of address space that loading it takes
+ENCODING = 300_000_000  # beside a loaded model: texts, tokens and a batch
+COMPILED_SEARCH = 400_000_000  # bytes of address space: compiler, kernels and their threads
 
 _NO_MEMORY = re.compile(
     r"can't allocate memory|cannot allocate memory|not enough memory|out of memory|bad_alloc|"
@@ -81,6 +86,32 @@ def explain_fault(error: BaseException) -> str | None:
             "another"
         )
     return _of_system_call(error) if isinstance(error, OSError) else None
+
+
+def check_address_space(needed: int, purpose: str, *, cure: str = "") -> None:
+    """Refuse work that would end in a crash of compiled code under a limit of address space.
+
+    Args:
+        needed: bytes beside what the process has mapped now.
+        purpose: what needs them, for the message.
+        cure: what can be done beside raising the limit.
+
+    Raises:
+        ResourceError: the limit (``ulimit -v``) leaves less.
+    """
+    try:
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    except (ImportError, OSError):
+        return  # not Linux: there is no such limit, or nobody knows what is mapped
+    left = limit - mapped
+    if limit != resource.RLIM_INFINITY and left < needed:
+        raise ResourceError(
+            f"{purpose} needs about {needed // 1_000_000} MB of address space and the limit leaves "
+            f"{max(0, left) // 1_000_000} MB; raise it (ulimit -v){cure}"
+        )
 
 
 def is_of_environment(error: BaseException) -> bool:

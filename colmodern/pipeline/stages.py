@@ -28,6 +28,7 @@ from colmodern.pipeline.cache import FOLDER, CacheUse
 from colmodern.pipeline.encode import corpus_key, encode_corpus, encode_to_store
 from colmodern.pipeline.environment import describe_environment
 from colmodern.pipeline.fidelity_stage import Loss, explain_losses
+from colmodern.pipeline.machine_faults import COMPILED_SEARCH, check_address_space
 from colmodern.pipeline.result import Timing
 from colmodern.pipeline.search_device import exact_device, search_device
 from colmodern.progress import Progress
@@ -122,6 +123,8 @@ class Stages:
         """The index folder of the documents; None where exact search needs none."""
         if not isinstance(self._index, PlaidIndexConfig):
             return None
+        exact = ", or search exactly: index.kind=exact"
+        check_address_space(COMPILED_SEARCH, "a compressed index", cure=exact)
         from colmodern.pipeline.index_stage import build_once, index_key  # loads numba
 
         folder = self.folder("index", index_key(documents, self._index))

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
+from pathlib import Path
 
 import pytest
 
-from colmodern.errors import DataError, MissingExtraError, StorageError
+from colmodern.errors import DataError, MissingExtraError, ResourceError, StorageError
+from colmodern.pipeline import machine_faults
 from colmodern.pipeline.machine_faults import explain_fault, is_disk_full, is_of_environment
 
 FAULTS = {
@@ -54,3 +57,20 @@ def test_the_environment_is_told_from_a_single_set() -> None:
     assert not is_disk_full(away)
     assert all(map(is_of_environment, (full, away, MissingExtraError("pip install"))))
     assert not is_of_environment(DataError("line 7"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit of address space is Linux's")
+def test_a_limit_of_address_space_is_said_before_compiled_code_dies_of_it() -> None:
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    machine_faults.check_address_space(10**9, "work")  # without a limit
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + 500_000_000, before[1]))
+    try:
+        machine_faults.check_address_space(100_000_000, "work")
+        with pytest.raises(
+            ResourceError, match=r"work needs about 900 MB .*\(ulimit -v\), or less"
+        ):
+            machine_faults.check_address_space(900_000_000, "work", cure=", or less")
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)

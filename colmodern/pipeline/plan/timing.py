@@ -13,6 +13,7 @@ import numpy as np
 from colmodern.config.models import EvalConfig, PlaidIndexConfig
 from colmodern.encoder.encoder import Encoder
 from colmodern.index.exact import ExactIndex
+from colmodern.pipeline.machine_faults import COMPILED_SEARCH, check_address_space
 from colmodern.pipeline.plan.sample import Sample, Total
 from colmodern.pipeline.search_device import exact_device, plaid_on
 from colmodern.progress import Progress
@@ -63,6 +64,7 @@ def try_stages(
     exact = (time.perf_counter() - start) / (asked.n_tokens * documents.n_tokens)
     if not isinstance(config.index, PlaidIndexConfig):
         return Tries(encode, exact, None, None)
+    check_address_space(COMPILED_SEARCH, "a compressed index")
     progress.note("building two small indexes, for the time that they take")
     settled = plaid_on(config.index, encoder.device)
     built = [_build(settled, documents, n, asked, config.search.k) for n in _BUILT_TOKENS]
