@@ -81,7 +81,7 @@ def kill():
     os.kill(os.getpid(), 9)
 threading.Thread(target=kill, daemon=True).start()
 while True:
-    index.add(more)
+    index.add(more, merge=False)
     index.update(more)
     index.delete([f"m{i}" for i in range(0, 50)])
     index.compact()
@@ -97,7 +97,7 @@ def test_killed_while_changing_the_index_is_whole(tmp_path: Path) -> None:
     for attempt in range(15):
         command = [sys.executable, "-c", CHANGES, str(folder), str(tmp_path / "more")]
         done = subprocess.run(
-            [*command, str(0.01 + 0.02 * attempt)], check=False, capture_output=True, text=True
+            [*command, str(0.01 + 0.05 * attempt)], check=False, capture_output=True, text=True
         )
         assert done.returncode == -signal.SIGKILL, done.stderr
         PlaidIndex.check(folder)
