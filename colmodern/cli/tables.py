@@ -65,7 +65,7 @@ def show(*tables: Evaluated, prose: Sequence[int] = (), console: Console | None 
 
 def _lines(table: Evaluated) -> list[str]:
     lines = [f"# {terminal.visible(table.title)}"] if table.title else []
-    if any(table.header):
+    if any(table.header) and table.rows:
         lines.append("\t".join(map(terminal.visible, table.header)))
     lines += ["\t".join(terminal.visible(plain(cell)) for cell in row) for row in table.rows]
     return [*lines, f"# {terminal.visible(table.note)}"] if table.note else lines
@@ -75,7 +75,9 @@ def _draw(out: Console, table: Evaluated, prose: Sequence[int]) -> None:
     columns = range(len(table.header))
     whole = [_widest(out, table, column) for column in columns]
     least = [_least(out, table, column, prose) for column in columns]
-    if _total(whole) <= out.width:
+    if not table.rows:
+        pass  # its note says why
+    elif _total(whole) <= out.width:
         out.print(_drawn(out, table, columns, whole))
     elif _total(least) <= out.width:
         out.print(_drawn(out, table, columns, _spread(least, whole, out.width, prose)))

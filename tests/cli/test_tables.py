@@ -46,6 +46,11 @@ def test_an_id_is_whole_and_a_text_gives_way(width: int) -> None:
     assert "4.69" in out
 
 
+def test_a_table_without_rows_is_its_note() -> None:
+    empty = table("Changes", ["query", "x"], [], note="No query changed.")
+    assert drawn(empty, width=80).split("\n")[0] == "No query changed."
+
+
 def test_a_pipe_gets_a_row_a_line_and_tabs_between_cells(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
