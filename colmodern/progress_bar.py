@@ -24,9 +24,12 @@ class ProgressBar:
     """A Progress that draws one task after another; between tasks the terminal is as it was.
 
     A bar whose work failed is taken away with this object, or when the process ends.
+
+    Args:
+        redirects_stdout: whether lines that are printed meanwhile go above the bar.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, redirects_stdout: bool = False) -> None:
         self._console = Console(stderr=True)
         self._bars = Progress(
             SpinnerColumn(),
@@ -39,7 +42,7 @@ class ProgressBar:
             TimeRemainingColumn(),
             console=self._console,
             disable=not self._console.is_terminal,
-            redirect_stdout=False,  # what the caller prints is his
+            redirect_stdout=redirects_stdout,
         )
         weakref.finalize(self, self._bars.stop)
         self._task: TaskID | None = None
@@ -49,12 +52,9 @@ class ProgressBar:
 
     def start(self, task: str, total: int, *, unit: str, done: int = 0) -> None:
         """Show a new bar; a total of 0 is one that nobody knows."""
-        self._name, self._unit, self._total = task, unit, total
-        self._done = self._before = done
-        self._start = self._last_line = time.monotonic()
         for task_id in self._bars.task_ids:  # drawn when it was finished
             self._bars.remove_task(task_id)
-        self._task = self._bars.add_task(task, total=total or None, completed=done, rate="")
+        self._begin(task, total, unit, done)
         self._bars.start()
 
     def advance(self, n: int) -> None:
@@ -70,19 +70,33 @@ class ProgressBar:
             self._last_line = now
             left = (self._total - self._done) / max(rate, 1e-9)
             known = f" of {self._total:,}, {shown}, about {left:.0f} s left"
-            self.note(f"{self._name}: {self._done:,}" + (known if self._total else f", {shown}"))
+            self._print(f"{self._name}: {self._done:,}" + (known if self._total else f", {shown}"))
 
     def finish(self) -> None:
         """Complete the bar and give the terminal back."""
+        self._complete()
+        self._bars.stop()
+
+    def note(self, message: str) -> None:
+        """Print a line above the bar."""
+        self._print(message)
+
+    def _begin(self, task: str, total: int, unit: str, done: int) -> None:
+        self._name, self._unit, self._total = task, unit, total
+        self._done = self._before = done
+        self._start = self._last_line = time.monotonic()
+        self._task = self._bars.add_task(task, total=total or None, completed=done, rate="")
+
+    def _complete(self) -> None:
         if self._task is None:
             return
         total = self._total or self._done
         self._bars.update(self._task, completed=total, total=total)
-        self._bars.stop()
         if not self._console.is_terminal:
             seconds = time.monotonic() - self._start
-            self.note(f"{self._name}: {total:,} {self._unit} in {seconds:.1f} s")
+            self._print(f"{self._name}: {total:,} {self._unit} in {seconds:.1f} s")
 
-    def note(self, message: str) -> None:
-        """Print a line above the bar."""
-        self._console.print(message, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    def _print(self, message: str, *, style: str | None = None) -> None:
+        self._console.print(
+            message, style=style, highlight=False, markup=False, emoji=False, soft_wrap=True
+        )
