@@ -33,14 +33,6 @@ def write(folder: Path, texts: TokenEmbeddings) -> EmbeddingStore:
     return EmbeddingStore(folder)
 
 
-def damage(folder: Path, value: float) -> None:
-    """The first value of the second shard, document "b"."""
-    path = next(folder.glob("shard-00001/values.npy"))
-    array = np.load(path)
-    array[0, 0] = value
-    np.save(path, array)
-
-
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ">f4", "longdouble"])
 @pytest.mark.parametrize("value", BAD)
 def test_one_value_anywhere_is_seen(dtype: str, value: float) -> None:
@@ -78,8 +70,7 @@ def test_a_document_in_memory_is_refused_by_name(precision, dtype: str, value: f
 def test_a_document_of_a_store_is_refused_when_it_is_read(
     tmp_path: Path, precision, value: float
 ) -> None:
-    write(tmp_path, unit_rows(LENGTHS, 24, seed=1))
-    damage(tmp_path, value)
+    write(tmp_path, with_value(value, 6))
     index = ExactIndex.load(tmp_path, precision=precision)
     query = np.zeros((1, 24), np.float32)
     query[0, 5] = 1  # times a zero, infinity is not infinite

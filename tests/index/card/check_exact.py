@@ -153,11 +153,9 @@ def test_the_reranker_ranks_on_a_card(pylate_bert: Path, monkeypatch: pytest.Mon
 def test_a_document_that_is_not_finite_is_named_where_it_is_read(
     tmp_path: Path, value: float, dtype: str, is_int8: bool
 ) -> None:
-    write_store(tmp_path, documents(dtype), names(len(LENGTHS)), len(LENGTHS))
-    path = tmp_path / "shard-00000" / "values.npy"
-    values = np.load(path)
-    values[5, 3] = value
-    np.save(path, values)
+    texts = documents(dtype)
+    texts.values[5, 3] = value  # after it was checked
+    write_store(tmp_path, texts, names(len(texts)), len(texts))
     precision = "int8" if is_int8 else "float32"
     for memory in (None, 120_000):  # documents that stay, and that pass through
         index = ExactIndex.load(tmp_path, device="cuda", device_memory=memory, precision=precision)
