@@ -111,7 +111,7 @@ def expect_embeddings(name: str, embeddings: object) -> TokenEmbeddings | Embedd
     shape = f" of shape {tuple(embeddings.shape)}" if hasattr(embeddings, "shape") else ""
     raise InputError(
         f"{name} is {type(embeddings).__name__}{shape}; pass TokenEmbeddings, which "
-        "TokenEmbeddings.from_list makes of one (n_tokens, dim) array per text, or an EmbeddingStore"
+        "TokenEmbeddings.from_list makes of one (n_tokens, dim) array per text, or EmbeddingStore(path)"
     )
 
 
