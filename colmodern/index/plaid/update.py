@@ -7,6 +7,7 @@ manifest, so that the object that made a change sees it as soon as others can.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from colmodern.codecs.codec import Codec
-from colmodern.disk import durability, sync_tree
+from colmodern.disk import create, durability, sync_tree
 from colmodern.errors import ColmodernError, InputError, StorageError
 from colmodern.files import is_full, naming_write_errors, staging
 from colmodern.index.plaid import merge, source, tombstones
@@ -159,9 +160,10 @@ def _changing(opened: Opened, see: See, options: Options) -> Iterator[Opened]:
 def _settle(opened: Opened, options: Options) -> None:
     """Wait for what earlier changes did not wait for, or note that this one does not."""
     note = opened.folder / UNSYNCED
-    if not options.is_durable:
-        note.touch()
-    elif note.exists():
+    is_there = os.path.lexists(note)
+    if not options.is_durable and not is_there:
+        create(note)
+    elif options.is_durable and is_there:
         sync_tree(opened.folder)
         note.unlink()
 

@@ -296,6 +296,9 @@ def test_a_segment_name_that_is_a_link_is_freed_and_its_target_stays(
     (home / "precious").write_text("precious")
     for name in ("segment-00001", ".segment-00001.host.1.tmp", "deleted-00000.npy"):
         (folder_of(plaid) / name).symlink_to(home)
+    (folder_of(plaid) / UNSYNCED).symlink_to(tmp_path / "nothing")
+    plaid.delete(["d2"], durable=False)
+    assert not (tmp_path / "nothing").exists()
     plaid.update(MORE[:1], ["d1"])
     assert [path.name for path in home.iterdir()] == ["precious"]
     assert sha256_of_file(folder_of(plaid) / "segment-00001" / "ids.bin")
