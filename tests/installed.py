@@ -22,11 +22,12 @@ ROOT = Path(__file__).resolve().parents[1]
 # what the README's placeholders stand for here
 NAMES = {"FOLDER": "collection", "MODEL": "colmodern/tiny"}
 NEEDS_THE_HUB = ("fetch", "reproduce", "train", "mine")
+SMALL = ["dataset.max_queries=20", "encoder.document_length=48"]
 # the same commands with less to do
 LESS = {
-    "eval demo": ["dataset.max_queries=20"],
+    "eval demo": SMALL,
     "eval models/colbertv2": ["encoder.model=colmodern/tiny"],
-    "plan demo": ["dataset.max_queries=20", "--sample", "100"],
+    "plan demo": [*SMALL, "--sample", "100"],
     "sweep plaid": ["dataset={name: collection}", "sweep.nbits=[2]"],
 }
 # after its samples
@@ -40,10 +41,10 @@ assert issubclass(ConfigError, InputError)
 MORE = [
     "colmodern --version",
     "colmodern recipes show sweep/plaid",
-    "colmodern encode collection -o more --model colmodern/tiny --set document_length=128",
+    "colmodern encode collection -o more --model colmodern/tiny --set document_length=48",
     "colmodern index add demo-index more",
     "colmodern index check demo-index",
-    'colmodern search more "order the items" --index demo-index -k 3',
+    'colmodern search more "sort the list of names" --index demo-index -k 3',
     "colmodern index delete demo-index d1",
     "colmodern index compact demo-index",
     "colmodern index check demo-index",
@@ -146,11 +147,11 @@ def use(python: Path, folder: Path) -> None:
     for words in [*commands, *(shlex.split(line) for line in MORE)]:
         printed[" ".join(words[1:3])] = call(program + words[1:], folder)
     assert "nanobeir" in printed["recipes"]
-    assert re.search(r"date|time", printed["search runs/demo"])
+    assert "calendar." in printed["search runs/demo"]
     assert "d2" in printed["search more"]
     assert (folder / "reranked.trec").read_text().startswith("q1 Q0 d2 1 ")
     metrics = json.loads((folder / "runs" / "demo" / "metrics.json").read_text())
-    assert metrics["measures"]["nDCG@10"] > 0.3, metrics
+    assert metrics["measures"]["nDCG@10"] > 0.15, metrics
     assert metrics["overlap"]["overlap@10"] > 0.9, metrics
     # away from the sources a recipe can only be the package's own
     assert str(package / "configs") in call([*program, "recipes", "--json"], folder)
