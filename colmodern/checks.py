@@ -51,6 +51,11 @@ def text_fault(value: str) -> str | None:
     return f"has half of a surrogate pair ({half[0]!a} at character {half.start()})"
 
 
+def storable(path: str) -> str:
+    """A path, or a word of a command, as UTF-8 has it; bytes that are none stand as an escape."""
+    return path.encode("utf-8", "backslashreplace").decode()
+
+
 def parse_grade(text: str) -> int:
     """The whole number that a judgment's last column says: "2", "+1", "-1" or "1.0".
 

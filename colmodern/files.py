@@ -32,6 +32,7 @@ from colmodern.disk import (
     without_following,
 )
 from colmodern.errors import ColmodernError, ResourceError, StorageError
+from colmodern.reading import kind_of
 from colmodern.reading import read_text as read_text  # bounded; also called through this module
 
 PIECE = 1 << 20  # bytes that sha256_of_file reads at once
@@ -78,6 +79,25 @@ def parse_json(path: Path, error: type[ColmodernError], *, cure: str) -> Any:
     return value
 
 
+def expect_replaceable(path: Path) -> None:
+    """Raise StorageError for a path of a folder, device or pipe, in whose place no file belongs.
+
+    A link to one is refused too. Who may write to /dev would else lose /dev/null.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return  # nothing is there, or the write itself says what is wrong
+    kind = kind_of(mode)
+    if kind is None and path.is_symlink() and os.readlink(path).startswith(("/proc/", "/dev/")):
+        kind = "a link to what a process has open"  # as /dev/stdout
+    if kind is not None:
+        raise StorageError(
+            f"cannot write {path}: it is {kind}, and would be replaced by a file; choose another "
+            "output"
+        )
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a new, empty temporary file beside ``path``; rename it into place on success.
@@ -87,6 +107,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     temporary = temporary_beside(path)
     with naming_write_errors(path):
+        expect_replaceable(path)
         make_folder(path.parent)
         remove(temporary)
         create(temporary)

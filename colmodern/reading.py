@@ -40,15 +40,23 @@ def user_path(path: str | Path, error: ErrorType) -> Path:
         error: the class to raise.
 
     Raises:
-        ColmodernError: an ``error``, for the home of a user that does not exist, and for a NUL.
+        ColmodernError: an ``error``, for the home of a user that does not exist, a NUL, and no text at all.
     """
     text = os.fspath(path)
+    if not text:
+        raise error("a path is empty; give a file or folder, . for the one that you are in")
     if "\0" in text:
         raise error(f"{text!a} is no path: it has a NUL character; take it out")
     try:
         return Path(text).expanduser()
     except RuntimeError as fault:
         raise error(f"{text}: there is no such user; write the path without ~") from fault
+
+
+def kind_of(mode: int) -> str | None:
+    """What has the mode of ``os.stat``, as messages call it; None for a regular file."""
+    kind = stat.S_IFMT(mode)
+    return None if kind == stat.S_IFREG else _KINDS.get(kind, "of another kind")
 
 
 def open_file(path: Path, error: ErrorType) -> BinaryIO:
@@ -61,11 +69,10 @@ def open_file(path: Path, error: ErrorType) -> BinaryIO:
         descriptor = os.open(path, _FLAGS)
     except (OSError, ValueError) as fault:  # ValueError: a NUL in the path
         raise _unreadable(path, error, fault) from fault
-    kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
-    if kind != stat.S_IFREG:
+    kind = kind_of(os.fstat(descriptor).st_mode)
+    if kind is not None:
         os.close(descriptor)
-        what = _KINDS.get(kind, "of another kind")
-        raise error(f"cannot read {path}: it is {what}, not a file; give a file")
+        raise error(f"cannot read {path}: it is {kind}, not a file; give a file")
     return os.fdopen(descriptor, "rb")
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,19 @@ def test_leftovers_of_another_host_go_only_under_the_lock(tmp_path: Path) -> Non
     assert other.is_dir()
     remove_leftovers(tmp_path, is_locked=True)
     assert [path.name for path in tmp_path.iterdir()] == [".notes.tmp"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "device", "pipe", "stream"])
+def test_what_is_no_file_is_not_replaced(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a"
+    make = {
+        "folder": path.mkdir,
+        "device": lambda: path.symlink_to(os.devnull),
+        "pipe": lambda: os.mkfifo(path),
+        "stream": lambda: path.symlink_to("/proc/self/fd/0"),
+    }
+    make[kind]()
+    with pytest.raises(StorageError, match="would be replaced by a file; choose another output"):
+        write_text(path, "text")
+    assert [one.name for one in tmp_path.iterdir()] == ["a"]
+    assert not path.is_file() or path.is_symlink()

@@ -111,7 +111,9 @@ def test_a_text_has_a_largest_size(tmp_path: Path) -> None:
         read_text(tmp_path / "a", ConfigError, max_bytes=1 << 20)
 
 
-def test_homes_of_nobody_and_nul_are_no_paths() -> None:
+def test_homes_of_nobody_nul_and_nothing_are_no_paths() -> None:
+    with pytest.raises(DataError, match="a path is empty"):
+        user_path("", DataError)
     assert user_path("~/a", DataError) == Path.home() / "a"
     with pytest.raises(DataError, match="~nosuchuser/x: there is no such user"):
         user_path("~nosuchuser/x", DataError)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from colmodern.cli import terminal
-from colmodern.cli.options import json_option
+from colmodern.cli.options import PATH, json_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _OUTPUT = click.option(
     "--output",
     "-o",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default="runs",
     show_default=True,
     help="Folder of runs.",
@@ -58,7 +58,7 @@ def command(context: click.Context, output: Path, as_json: bool) -> None:
 
 
 @command.command("prune")
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="Folder of runs.")
+@click.option("--output", "-o", type=PATH, help="Folder of runs.")
 @click.option("--older-than", metavar="AGE", help="Only what was not used for AGE, as 30d or 12h.")
 @click.option(
     "--keep",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from colmodern.cli import terminal
-from colmodern.cli.options import json_option
+from colmodern.cli.options import OUTPUT_FILE, json_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +33,7 @@ FORMATS = ("terminal", "markdown", "latex", "json", "html")
 )
 @click.option("--seed", default=0, show_default=True, help="Of the tests and intervals.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="terminal", show_default=True)
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="File to write.")
+@click.option("--output", "-o", type=OUTPUT_FILE, help="File to write.")
 @json_option
 def command(
     baseline: str,

@@ -7,13 +7,13 @@ from pathlib import Path
 import click
 
 from colmodern.cli import terminal
-from colmodern.cli.options import encoder_config, encoder_options
+from colmodern.cli.options import PATH, encoder_config, encoder_options
 from colmodern.cli.overflow import overflow
 
 
 @click.command("encode")
 @click.argument("dataset")
-@click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="New folder.")
+@click.option("--output", "-o", required=True, type=PATH, help="New folder.")
 @click.option(
     "--store-dtype",
     type=click.Choice(["float16", "float32"]),

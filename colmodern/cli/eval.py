@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,8 +50,11 @@ def paths_and_overrides(arguments: tuple[str, ...], kind: Kind) -> tuple[list[Pa
     """
     from colmodern.config.shipped import find_config
 
-    paths = [Path(one) for one in arguments if "=" not in one or Path(one).exists()]
-    overrides = [one for one in arguments if Path(one) not in paths]
+    paths: list[str] = []
+    overrides: list[str] = []
+    for argument in arguments:
+        is_path = "=" not in argument or os.path.exists(argument)  # False for what can be no path
+        (paths if is_path else overrides).append(argument)
     if not paths:
         raise click.UsageError("give a config: a file, a folder or a recipe")
     return [find_config(path, kind) for path in paths], overrides

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from colmodern.cli import terminal
+from colmodern.cli.options import PATH
 
 if TYPE_CHECKING:
     from colmodern.datasets.registry import NamedSet
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 @click.option(
     "--from",
     "source",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=PATH,
     help="A copy of the hub repository, or a folder of such copies as OWNER/NAME.",
 )
 @click.option("--again", is_flag=True, help="Replace what was fetched before.")
@@ -42,6 +44,8 @@ def command(names: tuple[str, ...], split: str | None, source: Path | None, agai
     if not names:
         show(_overview(list(named_sets().values())), prose=(1, 2, 3, 4))
         return
+    if source is not None and not os.path.isdir(source):
+        raise click.UsageError(f"--from={source}: there is no such folder; mend the path")
     # the hub tells of every attempt; the error at the end says it once
     set_verbosity(logging.ERROR)
     wanted = [found for name in names for found in sets_under(name)]

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from colmodern.cli import index_view, terminal
+from colmodern.cli.options import PATH
 
 if TYPE_CHECKING:
     from colmodern.index.plaid.index import PlaidIndex
-
-_FOLDER = click.Path(path_type=Path)
 
 
 @click.group("index")
@@ -29,8 +28,8 @@ command.add_command(index_view.explain)
 
 
 @command.command("build")
-@click.argument("embeddings", type=_FOLDER)
-@click.argument("index", type=_FOLDER)
+@click.argument("embeddings", type=PATH)
+@click.argument("index", type=PATH)
 @click.option("--nbits", default=4, show_default=True, help="Bits a dimension: 1, 2, 4 or 8.")
 @click.option(
     "--codec",
@@ -101,8 +100,8 @@ _durable = click.option(
 
 
 @command.command("add")
-@click.argument("index", type=_FOLDER)
-@click.argument("embeddings", type=_FOLDER)
+@click.argument("index", type=PATH)
+@click.argument("embeddings", type=PATH)
 @_merge
 @_durable
 def add(index: Path, embeddings: Path, merge: bool, durable: bool) -> None:
@@ -111,8 +110,8 @@ def add(index: Path, embeddings: Path, merge: bool, durable: bool) -> None:
 
 
 @command.command("update")
-@click.argument("index", type=_FOLDER)
-@click.argument("embeddings", type=_FOLDER)
+@click.argument("index", type=PATH)
+@click.argument("embeddings", type=PATH)
 @_merge
 @_durable
 def update(index: Path, embeddings: Path, merge: bool, durable: bool) -> None:
@@ -121,9 +120,9 @@ def update(index: Path, embeddings: Path, merge: bool, durable: bool) -> None:
 
 
 @command.command("delete")
-@click.argument("index", type=_FOLDER)
+@click.argument("index", type=PATH)
 @click.argument("doc_ids", metavar="[ID]...", nargs=-1)
-@click.option("--from-file", type=_FOLDER, help="Ids, one a line, instead of ID.")
+@click.option("--from-file", type=PATH, help="Ids, one a line, instead of ID.")
 def delete(index: Path, doc_ids: tuple[str, ...], from_file: Path | None) -> None:
     """Delete documents of INDEX by ID; none when one of them is not there."""
     from colmodern.errors import DataError
@@ -141,7 +140,7 @@ def delete(index: Path, doc_ids: tuple[str, ...], from_file: Path | None) -> Non
 
 
 @command.command("compact")
-@click.argument("index", type=_FOLDER)
+@click.argument("index", type=PATH)
 def compact(index: Path) -> None:
     """Merge what was added to INDEX and give back the room of deleted documents."""
     from colmodern.cli.progress import TerminalProgress
@@ -154,7 +153,7 @@ def compact(index: Path) -> None:
 
 
 @command.command("check")
-@click.argument("index", type=_FOLDER)
+@click.argument("index", type=PATH)
 def check(index: Path) -> None:
     """Read all of INDEX and compare it with its checksums; the first fault is named."""
     from colmodern.cli.progress import TerminalProgress

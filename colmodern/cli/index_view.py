@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from colmodern.cli import terminal
-from colmodern.cli.options import json_option
+from colmodern.cli.options import PATH, json_option
 
 if TYPE_CHECKING:
     from colmodern.evaluation.tables import Table
     from colmodern.index.plaid.explain import Explanation
 
-_FOLDER = click.Path(path_type=Path)
-
 
 @click.command("info")
-@click.argument("index", type=_FOLDER)
+@click.argument("index", type=PATH)
 @json_option
 def info(index: Path, as_json: bool) -> None:
     """Counts, settings and sizes of INDEX."""
@@ -42,8 +40,8 @@ def info(index: Path, as_json: bool) -> None:
 
 
 @click.command("explain")
-@click.argument("index", type=_FOLDER)
-@click.argument("embeddings", type=_FOLDER)
+@click.argument("index", type=PATH)
+@click.argument("embeddings", type=PATH)
 @click.argument("doc_id")
 @click.argument("query")
 @click.option("-k", default=10, show_default=True, help="Documents that the search is for.")

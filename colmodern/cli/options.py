@@ -3,14 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from colmodern.errors import InputError
+from colmodern.files import expect_replaceable
+from colmodern.reading import user_path
 
 if TYPE_CHECKING:
     from colmodern.config.models import EncoderConfig
 
 Decorated = Callable[..., Any]
+
+
+class _Path(click.Path):
+    """A path as a person wrote it; ~ is replaced, also where a shell leaves it ("--output=~/x")."""
+
+    def __init__(self, *, is_output: bool = False) -> None:
+        super().__init__(path_type=Path)
+        self._is_output = is_output
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path = user_path(value, InputError)
+        if self._is_output:
+            expect_replaceable(path)
+        return path
+
+
+PATH = _Path()
+OUTPUT_FILE = _Path(is_output=True)  # refused before any work where no file can be put
 
 
 def json_option(function: Decorated) -> Decorated:

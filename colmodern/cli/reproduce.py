@@ -9,7 +9,7 @@ import click
 
 from colmodern.cli import terminal
 from colmodern.cli.eval import INCOMPLETE
-from colmodern.cli.options import json_option
+from colmodern.cli.options import PATH, json_option
 
 if TYPE_CHECKING:
     from colmodern.evaluation.tables import Table
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option(
     "--configs",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Folder of suites; default: configs/eval here, or the recipes that come along.",
 )
 @json_option

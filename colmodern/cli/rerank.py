@@ -7,16 +7,14 @@ from pathlib import Path
 import click
 
 from colmodern.cli import terminal
-from colmodern.cli.options import encoder_config, encoder_options, json_option
+from colmodern.cli.options import OUTPUT_FILE, PATH, encoder_config, encoder_options, json_option
 from colmodern.cli.overflow import overflow
 
 
 @click.command("rerank")
 @click.argument("dataset")
-@click.option("--run", "run_path", required=True, type=click.Path(path_type=Path), help="TREC run.")
-@click.option(
-    "--output", "-o", required=True, type=click.Path(path_type=Path), help="New TREC run."
-)
+@click.option("--run", "run_path", required=True, type=PATH, help="TREC run.")
+@click.option("--output", "-o", required=True, type=OUTPUT_FILE, help="New TREC run.")
 @click.option("-k", default=None, type=int, help="Candidates to rerank of each query; default all.")
 @click.option("--split", help="Judgments; default: the set's usual ones, else test.")
 @encoder_options

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from colmodern.cli import terminal
-from colmodern.cli.options import json_option
+from colmodern.cli.options import OUTPUT_FILE, PATH, json_option
 from colmodern.types import Precision
 
 if TYPE_CHECKING:
@@ -21,16 +21,14 @@ _DEVICE = "--index-device"
 
 
 @click.command("search")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=PATH)
 @click.argument("query", required=False)
 @click.option("-k", default=10, show_default=True, help="Documents to retrieve.")
-@click.option(
-    "--queries", type=click.Path(path_type=Path), help="A queries.jsonl instead of QUERY."
-)
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="TREC run to write.")
+@click.option("--queries", type=PATH, help="A queries.jsonl instead of QUERY.")
+@click.option("--output", "-o", type=OUTPUT_FILE, help="TREC run to write.")
 @click.option(
     "--index",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Index to search; default: the run's, else exact search.",
 )
 @click.option(

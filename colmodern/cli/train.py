@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
+from colmodern.cli.options import PATH
+
 
 @click.command("train")
-@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("config", type=PATH)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 def command(config: Path, overrides: tuple[str, ...]) -> None:
     """Train the model that CONFIG defines, through PyLate (extra train).

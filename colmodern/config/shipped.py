@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from colmodern.errors import ConfigError
+from colmodern.reading import user_path
 
 Kind = Literal["eval", "sweep", "train", "mine"]  # the command that runs it
 KINDS: tuple[Kind, ...] = ("eval", "sweep", "train", "mine")
@@ -60,8 +61,9 @@ def find_config(config: str | Path, kind: Kind) -> Path:
         ConfigError: There is neither; the message has the recipes whose names are close.
     """
     text = os.fspath(config)
-    if os.path.exists(text):  # False, too, for what can be no path
-        return Path(text)
+    path = user_path(text, ConfigError)
+    if os.path.exists(path):  # False, too, for what can be no path
+        return path
     recipes = shipped_recipes()
     for name in (f"{kind}/{text}", text):
         if name in recipes:

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from colmodern.checks import shown
+from colmodern.checks import shown, storable
 from colmodern.config.load import SETS, build, parse_overrides
 from colmodern.config.models import EvalConfig
 from colmodern.config.read import merge, read_values
@@ -93,7 +93,7 @@ def _load_file(
     if SETS not in values:
         config = build(model, parse_overrides(overrides, values), source=str(path))
         row = config.dataset.name if column else config.name
-        return [Member(column or path.resolve().parent.name, row, config)]
+        return [Member(column or storable(path.resolve().parent.name), row, config)]
     sets = values.pop(SETS)
     if not isinstance(sets, dict) or not sets:
         raise ConfigError(f"{path}: {SETS}: give data sets, one a line, each ending in a colon")

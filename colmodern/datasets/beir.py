@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from colmodern.checks import shown
+from colmodern.checks import shown, storable
 from colmodern.datasets.corpus import FileCorpus
 from colmodern.datasets.judgments import Judgments, read_judgments, read_queries
 from colmodern.datasets.records import find_file
@@ -35,8 +35,8 @@ def load_beir(folder: Path | str, *, split: str = "test", name: str | None = Non
     corpus = FileCorpus(find_file(folder / "corpus.jsonl"))
     queries = read_queries(find_file(folder / "queries.jsonl"))
     return judged(
-        name or folder.resolve().name,
-        f"local collection {folder}, judgments of qrels/{judgments.name}",
+        name or storable(folder.resolve().name),
+        f"local collection {storable(str(folder))}, judgments of qrels/{judgments.name}",
         corpus,
         queries,
         read_judgments(judgments, queries, corpus.doc_ids),

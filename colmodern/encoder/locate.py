@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from colmodern.errors import CheckpointError
 from colmodern.files import read_json_object
 from colmodern.optional import package_folder
+from colmodern.reading import user_path
 
 # every file that any kind needs; ONNX and OpenVINO copies of the weights stay on the hub
 _WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "artifact.metadata"]
@@ -47,8 +49,8 @@ def locate(name: str, revision: str | None, *, with_code: bool) -> tuple[Path, s
         if not folder.is_dir():
             raise CheckpointError(f"{name}: the package has no folder {inside!r}")
         return folder, None
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    folder = user_path(name, CheckpointError)
+    if os.path.isdir(folder):
         return folder, None
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise CheckpointError(f"no folder {name}; give a checkpoint's folder or a hub name")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
@@ -45,7 +46,7 @@ def store_of(folder: Path) -> EmbeddingStore:
 
     Raises StorageError when the folder is neither.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise StorageError(f"no folder {folder}; give a run folder or a folder of embeddings")
     if not is_run(folder):
         return EmbeddingStore(folder)

@@ -223,8 +223,10 @@ def _runs_by_entry(output: Path) -> dict[str, list[str]]:
         embeddings = environment.get("embeddings")
         places = list(embeddings.values()) if isinstance(embeddings, dict) else []
         for place in (*places, environment.get("index")):
-            path = Path(os.path.realpath(folder / place)) if isinstance(place, str) else None
-            if path is not None and path.parent == cache:
+            if not isinstance(place, str) or "\0" in place:  # damaged: it names no entry
+                continue
+            path = Path(os.path.realpath(folder / place))
+            if path.parent == cache:
                 runs.setdefault(path.name, []).append(folder.name)
     return runs
 

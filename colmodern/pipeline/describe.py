@@ -33,6 +33,7 @@ from colmodern.pipeline.run_folder import (
     is_run,
 )
 from colmodern.ragged.store import EmbeddingStore
+from colmodern.reading import user_path
 
 
 def describe(what: str | None, *, verify: bool = False) -> dict[str, Any]:
@@ -48,15 +49,15 @@ def describe(what: str | None, *, verify: bool = False) -> dict[str, Any]:
     """
     if what is None:
         return describe_environment()
-    path = Path(what).expanduser()
-    found = _describe_artifact(path, verify=verify)
+    path = user_path(what, InputError)
+    found = _describe_artifact(path, verify=verify) if os.path.isdir(path) else None
     if found is not None:
         return found
     if verify:
         raise InputError(f"{what} is neither embeddings nor an index; nothing to verify")
-    if path.is_dir():
+    if os.path.isdir(path):
         return _describe_folder(path)
-    if path.is_file():
+    if os.path.isfile(path):
         return _describe_file(path)
     if os.path.lexists(path):
         raise InputError(f"{what} is no file and no folder, or a link to nothing; {_KNOWN}")

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
+import os
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from colmodern.datasets.beir import judgments_file
 from colmodern.datasets.corpus import read_documents
 from colmodern.datasets.judgments import read_judgments, read_queries
 from colmodern.datasets.load import load_dataset
-from colmodern.datasets.records import read_records
+from colmodern.datasets.records import find_file, read_records
 from colmodern.errors import DataError
 from colmodern.evaluation.measures import evaluate
 from colmodern.evaluation.trec import read_qrels, read_run
+from colmodern.reading import read_lines
 from colmodern.types import Document, Qrels
 
 _CORPUS, _QUERIES, _QRELS = "corpus.jsonl", "queries.jsonl", "qrels"
 _LINES = (".jsonl", ".json")
-_LOOK = 1 << 16  # bytes of a file that say what is in it
+_LOOK = 20  # lines of a file that say what is in it
 
 
 class _Anything(dict[str, str]):
@@ -35,7 +37,8 @@ class _Anything(dict[str, str]):
 
 def is_collection(folder: Path) -> bool:
     """Whether a folder has documents, queries or judgments in the BEIR layout."""
-    return any((folder / name).exists() for name in (_CORPUS, _QUERIES, _QRELS))
+    names = (_CORPUS, f"{_CORPUS}.gz", _QUERIES, f"{_QUERIES}.gz", _QRELS)
+    return any(os.path.exists(folder / name) for name in names)
 
 
 def describe_collection(folder: Path) -> dict[str, Any]:
@@ -44,11 +47,12 @@ def describe_collection(folder: Path) -> dict[str, Any]:
     Raises DataError for a malformed file.
     """
     about: dict[str, Any] = {"collection": str(folder)}
-    corpus, queries = folder / _CORPUS, folder / _QUERIES
+    corpus, queries = find_file(folder / _CORPUS), find_file(folder / _QUERIES)
     about |= _documents(read_documents(corpus)) if corpus.exists() else {"documents": "none"}
     about |= _queries(read_queries(queries)) if queries.exists() else {"queries": "none"}
-    splits = sorted((folder / _QRELS).glob("*.tsv"))
-    about["splits"] = {path.stem: _judgments(_grades(path)) for path in splits}
+    files = {path.name.partition(".tsv")[0]: path for path in (folder / _QRELS).glob("*.tsv*")}
+    splits = {name: judgments_file(folder, name) for name in sorted(files)}
+    about["splits"] = {name: _judgments(_grades(path)) for name, path in splits.items()}
     return about
 
 
@@ -167,18 +171,8 @@ def _spread(counts: Iterable[int]) -> dict[str, float] | None:
 
 
 def _first_lines(path: Path) -> list[str]:
-    """Up to some whole lines that are not blank."""
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-            start = stream.read(_LOOK)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"cannot read {path}: {error}; mend the file") from error
-    if b"\0" in start:
-        return ["\0"]
-    text = start.decode("utf-8-sig", "replace")
-    lines = text.split("\n")
-    whole = lines[:-1] if len(start) == _LOOK and len(lines) > 1 else lines
-    return [line.rstrip("\r") for line in whole if line.strip()][:20]
+    """The first lines that are not blank."""
+    return [line for _, line in islice(read_lines(path, DataError), _LOOK)]
 
 
 def _is_number(text: str) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import colmodern
+from colmodern.checks import storable
 
 _PACKAGES = (
     "torch",
@@ -38,7 +39,7 @@ def describe_environment(more: Sequence[str] = ()) -> dict[str, Any]:
     return {
         "colmodern": colmodern.__version__,
         "commit": _commit(),
-        "command": sys.argv,
+        "command": list(map(storable, sys.argv)),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in (*_PACKAGES, *more)},
         "hardware": describe_hardware(),

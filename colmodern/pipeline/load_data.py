@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+from colmodern.checks import storable
 from colmodern.config.models import DatasetConfig
 from colmodern.datasets.fetch import checked_split, set_folder
 from colmodern.datasets.load import Files, load_dataset
@@ -45,11 +46,11 @@ def resolve_dataset(config: DatasetConfig) -> DatasetConfig:
 def source_of(config: DatasetConfig) -> str:
     """The documents as they are found from anywhere: a name, or an absolute folder or file."""
     if config.corpus is not None:
-        return os.path.realpath(user_path(config.corpus, DataError))
+        return storable(os.path.realpath(user_path(config.corpus, DataError)))
     folder = user_path(config.name, DataError)
     if config.name == BUILT_IN or (config.name in named_sets() and not folder.is_dir()):
         return config.name
-    return os.path.realpath(folder)
+    return storable(os.path.realpath(folder))
 
 
 def fetch_commands(configs: Iterable[DatasetConfig]) -> list[str]:

@@ -32,7 +32,8 @@ _NEW, _REPLACED = "new", "replaced"
 def is_run(folder: Path) -> bool:
     """Whether a folder is one that an evaluation wrote; a half-done publishing is finished first."""
     _restore_quietly(folder)
-    return (folder / CONFIG).is_file() and (folder / ENVIRONMENT).is_file()
+    # False, too, for what can be no path
+    return os.path.isfile(folder / CONFIG) and os.path.isfile(folder / ENVIRONMENT)
 
 
 def check_publishable(folder: Path, *, config: str = CONFIG) -> None:
@@ -72,7 +73,7 @@ def publishing(
         try:
             restore(folder)
             earlier = None
-            if folder.exists() and read_text(folder / config, StorageError) != config_text:
+            if folder.exists() and not _holds(folder / config, config_text):
                 names = (_aside(folder, number) for number in range(1, 10**6))
                 earlier = next(name for name in names if not os.path.lexists(name))
             with naming_write_errors(folder):
@@ -84,6 +85,14 @@ def publishing(
         finally:
             if not replaced.exists():
                 shutil.rmtree(working, ignore_errors=True)
+
+
+def _holds(path: Path, text: str) -> bool:
+    """Whether a file has this text; one that is damaged has another."""
+    try:
+        return read_text(path, StorageError) == text
+    except StorageError:
+        return False
 
 
 def _swap(staged: Path, folder: Path, old: Path) -> None:

@@ -12,12 +12,13 @@ from colmodern.config.load import dump
 from colmodern.config.suite import Member
 from colmodern.errors import CheckpointError, ColmodernError, StorageError
 from colmodern.evaluation.suite_table import Cell
-from colmodern.files import read_json_object, read_text, write_json
+from colmodern.files import read_text, write_json
 from colmodern.pipeline.evaluate import Prepared, prepare, run_prepared
 from colmodern.pipeline.load_data import fetch_commands
 from colmodern.pipeline.load_encoder import LoadedEncoders
 from colmodern.pipeline.machine_faults import explain_fault, is_disk_full, is_of_environment
 from colmodern.pipeline.run_folder import CONFIG, ENVIRONMENT, is_run
+from colmodern.pipeline.stored_files import METRICS, read_run_file
 from colmodern.progress import Progress, as_progress
 
 logger = logging.getLogger(__name__)
@@ -176,13 +177,15 @@ def _run_member(
 def _finished(prepared: Prepared) -> dict[str, float] | None:
     """The measures of an earlier run of the same config, data and model; None where there is none."""
     folder = prepared.folder
-    if not is_run(folder) or read_text(folder / CONFIG, StorageError) != dump(prepared.config):
+    if not is_run(folder):
         return None
-    if _read(folder / ENVIRONMENT).get("inputs") != prepared.inputs():
+    try:
+        if read_text(folder / CONFIG, StorageError) != dump(prepared.config):
+            return None
+        if read_run_file(folder, ENVIRONMENT).get("inputs") != prepared.inputs():
+            return None
+        measures: dict[str, float] = read_run_file(folder, METRICS)["measures"]
+    except StorageError as error:
+        logger.warning("%s is evaluated anew: %s", folder, error)
         return None
-    measures: dict[str, float] = _read(folder / "metrics.json")["measures"]
     return measures
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return read_json_object(path, StorageError, cure="delete the run and evaluate again")

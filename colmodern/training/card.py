@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ def _front_matter(config: TrainConfig) -> dict[str, Any]:
     if config.card.language:
         given["language"] = list(config.card.language)
     model = config.encoder.model
-    if not model.startswith("package:") and not Path(model).expanduser().is_dir():
+    if not model.startswith("package:") and not os.path.isdir(os.path.expanduser(model)):
         given["base_model"] = model
     hub = [source.path for source in config.data if not is_file_name(source.path)]
     if sets := [path for path in dict.fromkeys(hub) if not Path(path).is_dir()]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from colmodern.config.train import DistillationConfig, SourceConfig, TrainConfig
 from colmodern.errors import DataError
 from colmodern.files import replacing, sha256_of_file
 from colmodern.progress import Progress, as_progress
+from colmodern.reading import user_path
 from colmodern.training.examples import Example, Placed, checked, is_file_name, read_rows, scaled
 from colmodern.training.joined import Joined
 
@@ -68,8 +70,8 @@ def _load(
 ) -> tuple[Any, dict[str, Any]]:
     facts: dict[str, Any] = {"path": source.path, "kind": source.kind, "weight": source.weight}
     if is_file_name(source.path):
-        path = Path(source.path).expanduser()
-        if not path.is_file():
+        path = user_path(source.path, DataError)
+        if not os.path.isfile(path):
             raise DataError(f"no file {source.path}; data paths are relative to where you run")
         facts["sha256"] = sha256_of_file(path)
         rows = read_rows(path)
@@ -121,11 +123,11 @@ def _hub(source: SourceConfig, subset: str | None) -> Any:
     import datasets
 
     place = f"{source.path}, {subset or 'its only config'}, split {source.split}"
-    folder = Path(source.path).expanduser()
+    folder = user_path(source.path, DataError)
     # the library does not see that files of a folder changed, and would give what it read before
     anew = {"download_mode": "force_redownload", "verification_mode": "no_checks"}
-    options = anew if folder.is_dir() else {}
-    path = str(folder) if folder.is_dir() else source.path
+    options = anew if os.path.isdir(folder) else {}
+    path = str(folder) if os.path.isdir(folder) else source.path
     try:
         return datasets.load_dataset(
             path, subset, split=source.split, revision=source.revision, **options

@@ -8,14 +8,12 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from colmodern.config.load import dump
+from colmodern.config.read import read_values
 from colmodern.config.train import TrainConfig
 from colmodern.errors import ConfigError, DataError, MissingExtraError, StorageError
 from colmodern.files import (
     read_json_object,
-    read_text,
     remove_leftovers,
     staging,
     write_json,
@@ -96,7 +94,7 @@ def _check_folder(folder: Path, config: TrainConfig) -> None:
                 "choose another name or output"
             )
         return
-    before = flatten(yaml.safe_load(read_text(path, StorageError)) or {})
+    before = flatten(_stored_config(path))
     now = flatten(config.model_dump(mode="json"))
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     if changed:
@@ -105,6 +103,17 @@ def _check_folder(folder: Path, config: TrainConfig) -> None:
             f"{folder} was begun with another config ({told}); go on with that one, give this one "
             "another name, or remove the folder"
         )
+
+
+def _stored_config(path: Path) -> dict[str, Any]:
+    """The config that a training was begun with.
+
+    Raises StorageError when the file is damaged.
+    """
+    try:
+        return read_values(path)
+    except ConfigError as error:
+        raise StorageError(f"{error}; remove {path.parent} to train anew") from error
 
 
 def _is_foreign(path: Path) -> bool:

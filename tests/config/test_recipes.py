@@ -72,11 +72,11 @@ def test_a_path_wins_over_a_name(elsewhere: Path) -> None:
         ("plaid", "eval", "`colmodern sweep plaid`"),
         ("loacl", "train", "did you mean `colmodern train local`?"),
         ("qqqqqq", "train", "; `colmodern recipes` lists them"),
-        ("", "eval", "no recipe of that name"),
+        ("", "eval", "a path is empty"),
         ("../configs/demo", "eval", "no recipe of that name"),
         ("_beir", "eval", "no recipe of that name"),
         ("eval", "eval", "no recipe of that name"),
-        ("a\0b", "eval", "no recipe of that name"),
+        ("a\0b", "eval", "it has a NUL character"),
         ("x" * 5000, "eval", "no recipe of that name"),
     ],
 )

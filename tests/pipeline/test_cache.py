@@ -109,3 +109,10 @@ def test_a_run_that_cannot_be_read_stops_pruning(output: Path) -> None:
     with pytest.raises(StorageError, match="not JSON"):
         prune(output)
     assert FREE in names(output)
+
+
+@pytest.mark.parametrize("place", ["\0", 5, None, "x" * 5000])
+def test_a_place_that_can_be_no_path_names_no_entry(output: Path, place: object) -> None:
+    record = output / "one" / "environment.json"
+    record.write_text(json.dumps({"embeddings": {"documents": place}, "index": place}))
+    assert {entry.runs for entry in list_entries(output)} == {()}

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
 import pytest
 
-from colmodern.errors import InputError
+from colmodern.errors import DataError, InputError
 from colmodern.pipeline.describe import describe
 from colmodern.pipeline.run_folder import TRAIN_CONFIG, TRAIN_RESULT, TRAINED_MODEL
 
@@ -73,3 +74,28 @@ def test_a_path_that_is_nothing_of_ours_is_refused_without_the_hub(
     for what in (tmp_path / name, tmp_path, tmp_path / "no.jsonl", tmp_path / "no"):
         with pytest.raises(InputError):
             describe(str(what))
+
+
+@pytest.mark.usefixtures("no_hub")
+def test_a_gzipped_collection_says_the_same(beir: Path) -> None:
+    about = describe(str(beir))
+    for path in (beir / "corpus.jsonl", beir / "queries.jsonl", beir / "qrels" / "test.tsv"):
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    assert describe(str(beir)) == about
+
+
+@pytest.mark.parametrize("name", ["run.trec", "run.trec.gz", "run"])
+@pytest.mark.usefixtures("no_hub")
+def test_a_gzipped_file_is_known_by_its_content(name: str, tmp_path: Path) -> None:
+    lines = b"q1 Q0 d1 1 2.0 t\nq1 Q0 d2 2 1.0 t\n"
+    for content in (
+        lines,
+        gzip.compress(lines),
+        gzip.compress(lines[:17]) + gzip.compress(lines[17:]),
+    ):
+        (tmp_path / name).write_bytes(content)
+        assert describe(str(tmp_path / name))["results"] == 2
+    (tmp_path / name).write_bytes(gzip.compress(lines)[:-9])
+    with pytest.raises(DataError, match="gzipped and damaged at line"):
+        describe(str(tmp_path / name))

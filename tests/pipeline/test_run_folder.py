@@ -125,3 +125,10 @@ def test_what_is_no_run_is_refused(tmp_path: Path, is_file: bool) -> None:
     place.write_text("") if is_file else place.mkdir()
     with pytest.raises(StorageError, match="not a run"):
         check_publishable(place)
+
+
+def test_a_run_whose_config_is_damaged_is_kept_aside(run: Path) -> None:
+    (run / "config.yaml").write_bytes(b"\xff\0")
+    publish(run)
+    assert (run / "config.yaml").read_bytes() != b"\xff\0"
+    assert (run.with_name(f"{run.name}.1") / "config.yaml").read_bytes() == b"\xff\0"

@@ -232,3 +232,24 @@ def test_what_each_came_to_is_written(suite, tmp_path: Path) -> None:
         ("other", "tiny", None),
     ]
     assert written[0]["measures"] == outcomes[0].measures
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("metrics.json", '{"measures": {}}'),
+        ("metrics.json", "{}"),
+        ("environment.json", "[]"),
+        ("config.yaml", "\0"),
+    ],
+)
+def test_an_earlier_run_that_is_damaged_is_evaluated_anew(
+    suite, tmp_path: Path, name: str, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = run(suite())
+    folder = first[0].folder
+    (folder / name).write_text(text)
+    second = run(suite())
+    assert [outcome.reused for outcome in second] == [False, True]
+    assert [outcome.measures for outcome in second] == [outcome.measures for outcome in first]
+    assert (folder / name).read_text() != text

@@ -142,7 +142,7 @@ def _sum_of(fields: dict[str, Any]) -> str | None:
 def building_folder(folder: Path) -> Path:
     """Where the build of this index works until it is finished."""
     whole = Path(os.path.abspath(folder))  # "." has no name
-    return whole.with_name(f".{whole.name}.building")
+    return whole.parent / f".{whole.name}.building"  # "/" has none, and nothing is built there
 
 
 def _why_there_is_none(folder: Path) -> str:

@@ -11,6 +11,7 @@ from colmodern.config.mine import MineConfig
 from colmodern.errors import DataError
 from colmodern.files import sha256_of_texts
 from colmodern.pipeline.load_data import dataset_from_config
+from colmodern.reading import user_path
 from colmodern.training.examples import checked, read_rows
 from colmodern.types import Dataset, Document
 
@@ -38,7 +39,7 @@ def open_collection(config: MineConfig) -> Dataset:
         dataset = _with_found_documents(dataset_from_config(config.dataset))
     else:
         assert config.pairs is not None
-        dataset = _of_pairs(Path(config.pairs).expanduser(), config.max_rows)
+        dataset = _of_pairs(user_path(config.pairs, DataError), config.max_rows)
     if not any(grade > 0 for grades in dataset.qrels.values() for grade in grades.values()):
         raise DataError(f"{dataset.description}: no query has a positive; give judgments above 0")
     return dataset
