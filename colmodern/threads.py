@@ -6,8 +6,11 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
+from threading import Lock
 from typing import TypeVar
+from weakref import WeakSet
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -27,6 +30,35 @@ def _pool(n: int) -> ThreadPoolExecutor:
 
 if hasattr(os, "register_at_fork"):  # a pool's threads do not come along
     os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
+_locks: WeakSet[ForkSafeLock] = WeakSet()
+
+
+def _renew_locks() -> None:
+    for lock in _locks:
+        lock._lock = Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
+
+
+class ForkSafeLock:
+    """A lock that a forked process has free, whichever thread of its parent held it.
+
+    What it guards must be right at any moment that a fork may come: written last, all at once.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        _locks.add(self)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the lock in a block."""
+        with self._lock:  # the same when the block is left, also in a process forked in it
+            yield
 
 
 class Threads:

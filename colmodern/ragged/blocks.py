@@ -6,7 +6,6 @@ costs nothing; what reads all of an array verifies it on the way, at some GB a s
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import xxhash
 
 from colmodern.files import sha256_of_file
 from colmodern.ragged.manifest import CURE, DamageError, unreadable
+from colmodern.threads import ForkSafeLock
 
 BLOCK = 1 << 16  # bytes: some documents, and small beside what a checksum's call costs
 _DIGITS = 16  # of a checksum
@@ -47,7 +47,7 @@ class BlockVerifier:
         if checksums is not None and len(checksums) != n_blocks * _DIGITS:
             raise DamageError(f"{path} has other blocks than its checksums; {CURE}")
         self._is_verified = np.zeros(n_blocks if checksums is not None else 1, bool)
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def verify(self, start: int, stop: int) -> None:
         """Raise DamageError when rows ``start`` to ``stop`` are not what was written."""
@@ -73,7 +73,7 @@ class BlockVerifier:
         self._is_verified[:] = True
 
     def _verify_file(self) -> None:
-        with self._lock:  # one of many threads reads it
+        with self._lock.held():  # one of many threads reads it
             if self._is_verified[0]:
                 return
             try:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import numpy.typing as npt
 
+from colmodern.checks import text_fault
 from colmodern.errors import InputError
 from colmodern.ragged.convert import (
     as_offsets,
@@ -51,6 +52,10 @@ class TokenEmbeddings:
         ids = None if self.token_ids is None else as_token_ids(self.token_ids, len(values))
         if not isinstance(self.fingerprint, str | None):
             raise InputError(f"fingerprint={self.fingerprint!r}; pass a text, or None")
+        if self.fingerprint and (fault := text_fault(self.fingerprint)) is not None:
+            raise InputError(
+                f"fingerprint={self.fingerprint!a} {fault}; pass that of the Encoder, or None"
+            )
         refuse_infinite(values, offsets)
         self._set(values, offsets, ids, self.fingerprint)
 

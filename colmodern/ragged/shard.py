@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from colmodern.checks import text_fault
 from colmodern.errors import InputError
 from colmodern.files import sha256_of_file, staging, write_json
 from colmodern.ragged.arrays import map_array, write_array
@@ -106,10 +107,9 @@ def checked_ids(doc_ids: Sequence[str], n_docs: int) -> list[str]:
     for position, doc_id in enumerate(ids):
         if not isinstance(doc_id, str):
             raise InputError(f"doc_ids[{position}]={doc_id!r} is no text; pass str(id)")
-        if "\0" in doc_id or any("\ud800" <= letter <= "\udfff" for letter in doc_id):
-            raise InputError(
-                f"doc_ids[{position}]={doc_id!r} has a NUL or half a surrogate; leave it out"
-            )
+        fault = "has a NUL character" if "\0" in doc_id else text_fault(doc_id)
+        if fault is not None:
+            raise InputError(f"doc_ids[{position}]={doc_id!a} {fault}; leave it out")
     return ids
 
 

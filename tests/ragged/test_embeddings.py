@@ -110,6 +110,11 @@ def test_values_that_float32_does_not_hold_are_refused_and_large_ones_are_not() 
     assert TokenEmbeddings(large, [0, 2]).n_tokens == 2
 
 
+def test_a_fingerprint_that_is_no_text_is_refused() -> None:
+    with pytest.raises(InputError, match=r"fingerprint=.* has half of a surrogate pair"):
+        TokenEmbeddings(np.ones((1, 8)), np.array([0, 1]), None, "\ud800")
+
+
 def test_views_are_not_read_again() -> None:
     whole = unit_rows([2, 3], dim=8, seed=1)
     whole.values[0, 0] = np.nan  # a check would refuse these

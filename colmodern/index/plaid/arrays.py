@@ -10,11 +10,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 from colmodern.disk import sync, without_following
 from colmodern.errors import StorageError
-from colmodern.files import naming_write_errors
+from colmodern.files import PIECE, naming_write_errors
 from colmodern.ragged.arrays import header_of
+
+
+class ResumeError(StorageError):
+    """What an earlier writer left is not what it wrote; it has to be written again."""
 
 
 class ArrayWriter:
@@ -25,9 +30,10 @@ class ArrayWriter:
     row_shape: of one row; () for numbers
     n_rows: that the finished file has
     resume_at: rows of an earlier writer to keep; later ones are cut off. None: a new file
+    checksum: what ``checksum()`` was at ``resume_at``, to compare with the rows that are kept
 
-    Raises StorageError when the file cannot be written, or cannot be resumed because it has
-    another dtype or shape, or fewer rows.
+    Raises StorageError when the file cannot be written, ResumeError when it cannot be resumed
+    because it has another dtype or shape, fewer rows, or rows that differ from ``checksum``.
     """
 
     def __init__(
@@ -38,12 +44,14 @@ class ArrayWriter:
         n_rows: int,
         *,
         resume_at: int | None = None,
+        checksum: str | None = None,
     ) -> None:
         self.path = path
         self.dtype = np.dtype(dtype)
         self.row_shape = row_shape
         self.n_rows = n_rows
         self.n_written = resume_at or 0
+        self._digest = xxhash.xxh3_64()
         header = header_of(self.dtype, (n_rows, *row_shape))
         with naming_write_errors(path):
             # unbuffered: what an append could not write is not tried again by close
@@ -54,7 +62,7 @@ class ArrayWriter:
                 if resume_at is None:
                     self._write(header)
                 else:
-                    self._cut(header, resume_at)
+                    self._cut(header, resume_at, checksum)
             except BaseException:
                 self._stream.close()
                 raise
@@ -74,6 +82,10 @@ class ArrayWriter:
             with naming_write_errors(self.path):
                 self._write(np.ascontiguousarray(rows).data.cast("B"))
         self.n_written += len(rows)
+
+    def checksum(self) -> str:
+        """XXH3 of all bytes so far, 16 hex digits; no protection against intent."""
+        return str(self._digest.hexdigest())
 
     def sync(self) -> None:
         """Wait until all rows so far are on disk, so that a later writer can resume there."""
@@ -107,17 +119,27 @@ class ArrayWriter:
             self._stream.close()
 
     def _write(self, data: bytes | memoryview) -> None:
+        self._digest.update(data)
         left = memoryview(data)
         while left:  # one write takes at most 2 GiB
             left = left[self._stream.write(left) :]
 
-    def _cut(self, header: bytes, n_rows: int) -> None:
+    def _cut(self, header: bytes, n_rows: int, checksum: str | None) -> None:
         n_bytes = len(header) + n_rows * math.prod(self.row_shape) * self.dtype.itemsize
         is_ours = n_rows <= self.n_rows and self._stream.read(len(header)) == header
         if not is_ours or os.fstat(self._stream.fileno()).st_size < n_bytes:
-            raise StorageError(
+            raise ResumeError(
                 f"{self.path} does not hold the {n_rows} rows to go on from; delete it, then "
                 "start again"
+            )
+        self._digest.update(header)
+        left = n_bytes - len(header)
+        while left and (piece := self._stream.read(min(left, PIECE))):
+            self._digest.update(piece)
+            left -= len(piece)
+        if left or checksum not in (None, self.checksum()):
+            raise ResumeError(
+                f"{self.path} differs from what was written to it; delete it, then start again"
             )
         self._stream.truncate(n_bytes)
         self._stream.seek(n_bytes)

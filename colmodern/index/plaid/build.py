@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, Field, ValidationError
 
 from colmodern.codecs.codec import Codec, train_codec
 from colmodern.codecs.files import load_codec, save_codec
@@ -23,7 +26,9 @@ from colmodern.files import (
     staging,
     write_json,
 )
+from colmodern.index.plaid.arrays import ResumeError
 from colmodern.index.plaid.build_settings import BuildSettings
+from colmodern.index.plaid.check import check_index
 from colmodern.index.plaid.inverted_lists import write_inverted_lists
 from colmodern.index.plaid.manifest import (
     NAME,
@@ -52,8 +57,17 @@ from colmodern.writer_lock import LOCK, writer_lock
 if TYPE_CHECKING:
     import torch
 
+_Count = Annotated[int, Field(ge=0, strict=True)]
 _FORMAT = 3  # raised when the same input begins to give other bytes
 _KEY, _PLACE, _INDEX = "build.json", "compressed.json", "index"
+
+
+class _Left(BaseModel):
+    """What compressed.json says: how far the arrays are, and their checksums."""
+
+    n_docs: _Count
+    n_tokens: _Count
+    checksums: dict[str, str]
 
 
 def build_index(
@@ -71,9 +85,10 @@ def build_index(
     """Write the index folder ``path``; until it is finished, work is in ``.NAME.building``.
 
     A build of the same input and settings that was interrupted is gone on with, with
-    ``is_durable`` after a power cut too. An older index
-    that is overwritten can be read, but not changed, until the new one is in its place. The first
-    of ``cards``, if any, finds the centroids of tokens; the bytes are the same.
+    ``is_durable`` after a power cut too; what it left is compared with checksums first, and when
+    it differs the build begins anew. An older index that is overwritten can be read, but not
+    changed, until the new one is in its place. The first of ``cards``, if any, finds the centroids
+    of tokens; the bytes are the same.
 
     Raises InputError for bad ids or values that are not finite; StorageError when there is
     something at ``path`` already, when another process writes it, when the disk is full, or when
@@ -89,9 +104,11 @@ def build_index(
         expect_free(path, overwrite=overwrite)
         with _as_only_writer(path):
             try:
-                _begin(work, _key(embeddings, doc_ids, settings, fingerprint), progress)
-                if not (work / _INDEX / NAME).is_file():
-                    _make(work, embeddings, doc_ids, settings, fingerprint, progress, cards)
+                key = _key(embeddings, doc_ids, settings, fingerprint)
+                make = partial(
+                    _make, work, embeddings, doc_ids, settings, fingerprint, progress, cards
+                )
+                _go_on(work, key, make, progress)
             except InputError:
                 shutil.rmtree(work, ignore_errors=True)  # running it again would not help
                 raise
@@ -124,21 +141,53 @@ def _key(
     return sha256_of_json([_FORMAT, source, ids, asdict(settings), fingerprint])
 
 
-def _begin(work: Path, key: str, progress: Progress) -> None:
-    """Go on with an earlier build of the same key; delete what another one left."""
-    state = work / _KEY
-    with naming_write_errors(work):
-        is_begun = is_plain(work, but=LOCK) and state.is_file() and (work / _INDEX).is_dir()
-        if is_begun and _read(state).get("key") == key:
-            progress.note(f"going on with the unfinished build in {work}")
+def _go_on(work: Path, key: str, make: Callable[[], None], progress: Progress) -> None:
+    """Finish work/index from where an earlier build of the same key stopped, or begin it."""
+    if not _is_begun(work, key):
+        _begin(work, key)
+        make()
+        return
+    progress.note(f"going on with the unfinished build in {work}")
+    try:
+        with naming_write_errors(work):
             for path in list(work.rglob(".*.tmp")):  # nobody else writes here
                 remove(path)
-            return
-        state.unlink(missing_ok=True)
+        if (work / _INDEX / NAME).is_file():
+            _expect_whole(work / _INDEX)
+        else:
+            make()
+    except ResumeError as error:
+        progress.note(f"{str(error).partition(';')[0]}: the build begins anew")
+        _begin(work, key)
+        make()
+
+
+def _is_begun(work: Path, key: str) -> bool:
+    """Whether there is an unfinished build of the same input, and nothing in it is a link."""
+    if not (is_plain(work, but=LOCK) and (work / _KEY).is_file() and (work / _INDEX).is_dir()):
+        return False
+    try:
+        return bool(_read(work / _KEY).get("key") == key)
+    except ResumeError:
+        return False
+
+
+def _begin(work: Path, key: str) -> None:
+    """Delete what an earlier build left, the key first."""
+    with naming_write_errors(work):
+        remove(work / _KEY)
         for path in work.iterdir():
             if path.name != LOCK:
                 remove(path)
-    write_json(state, {"key": key})
+    write_json(work / _KEY, {"key": key})
+
+
+def _expect_whole(index: Path) -> None:
+    """Raise ResumeError when the files of a finished index are not what was written."""
+    try:
+        check_index(index)
+    except StorageError as error:
+        raise ResumeError(str(error)) from error
 
 
 def _make(
@@ -156,13 +205,13 @@ def _make(
         make_own_folder(index / name)
     # first, because bad ids should not be found after all the work
     write_documents(index / name, doc_ids, lengths_of(embeddings))
-    codec = _codec(index, embeddings, settings, progress)
+    codec = _codec(work, embeddings, settings, progress)
     _compress(work, embeddings, settings, _on_card(codec, cards), progress)
     write_inverted_lists(index / name, len(codec.centroids.rows), progress)
     record = record_segment(
         index / name, name, n_docs=embeddings.n_docs, n_tokens=embeddings.n_tokens
     )
-    files = {file.name: sha256_of_file(file) for file in sorted((index / CODEC).iterdir())}
+    files = _checksums(index / CODEC)
     manifest = Manifest(
         settings=asdict(settings),
         dim=embeddings.dim,
@@ -176,10 +225,17 @@ def _make(
 
 
 def _codec(
-    index: Path, embeddings: Embeddings, settings: BuildSettings, progress: Progress
+    work: Path, embeddings: Embeddings, settings: BuildSettings, progress: Progress
 ) -> Codec:
-    folder = index / CODEC
-    if not folder.is_dir():
+    """The codec of an earlier build, compared with its checksums, or one that is learnt now."""
+    folder, state = work / _INDEX / CODEC, _read(work / _KEY)
+    if folder.is_dir() and "codec" in state:
+        if state["codec"] != _checksums(folder):
+            raise ResumeError(f"{folder} differs from what was written to it; delete {work}")
+    else:
+        with naming_write_errors(work):
+            remove(folder)  # its checksums were not written yet
+            remove(work / _PLACE)
         progress.note("learning the codec from a sample of tokens")
         sample = sample_documents(
             embeddings, settings.n_sampled, settings.piece_tokens, settings.seed
@@ -195,7 +251,13 @@ def _codec(
         )
         with staging(folder) as staged:
             save_codec(staged, codec)
+        write_json(work / _KEY, {**state, "codec": _checksums(folder)})
     return load_codec(folder)
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file."""
+    return {path.name: sha256_of_file(path) for path in sorted(folder.iterdir()) if path.is_file()}
 
 
 def _on_card(codec: Codec, cards: Sequence[torch.device]) -> Codec:
@@ -215,8 +277,7 @@ def _compress(
 ) -> None:
     state, done = work / _PLACE, None
     if state.is_file():
-        found = _read(state)
-        done = Place(found["n_docs"], found["n_tokens"])
+        done = _place(state, embeddings)
     after = done.n_docs if done else 0
     write_tokens(
         work / _INDEX / segment_name(0),
@@ -229,5 +290,16 @@ def _compress(
     )
 
 
+def _place(state: Path, embeddings: Embeddings) -> Place:
+    """How far an earlier build came; raises ResumeError for what no build wrote."""
+    try:
+        left = _Left.model_validate(_read(state))
+    except ValidationError as error:
+        raise ResumeError(f"{state} does not say how far the build came; delete it") from error
+    if left.n_docs > embeddings.n_docs or left.n_tokens > embeddings.n_tokens:
+        raise ResumeError(f"{state} says more than there is to build; delete it")
+    return Place(left.n_docs, left.n_tokens, left.checksums)
+
+
 def _read(state: Path) -> dict[str, Any]:
-    return read_json_object(state, StorageError, cure=f"delete {state.parent}, then run again")
+    return read_json_object(state, ResumeError, cure=f"delete {state.parent}, then run again")

@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Lock
 from typing import Literal, get_args
 
 from colmodern.errors import InputError
 from colmodern.index.plaid.segment import SEGMENT_FILES, VALUES, Segment, expect_file
 from colmodern.index.plaid.structure import expect, expect_codes, expect_list_rows
 from colmodern.ragged.mapped import Map, sha256_of_mapped
-from colmodern.threads import cpu_count
+from colmodern.threads import ForkSafeLock, cpu_count
 
 Verify = Literal["lazy", "full", "addresses"]
 
@@ -40,7 +39,7 @@ class Verification:
         self.verify = verify
         self._folder, self._segments, self._n_centroids = folder, segments, n_centroids
         self._is_done = False
-        self._lock = Lock()
+        self._lock = ForkSafeLock()
 
     def __call__(self) -> None:
         """Read what has not been read yet.
@@ -49,7 +48,7 @@ class Verification:
         """
         if self._is_done:
             return
-        with self._lock:
+        with self._lock.held():
             for segment in self._segments:
                 if self.verify != "addresses" and _VALUES not in segment.verified:
                     _expect_values_by_threads(self._folder, segment)

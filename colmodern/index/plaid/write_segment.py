@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -33,10 +33,11 @@ class Piece(NamedTuple):
 
 
 class Place(NamedTuple):
-    """How far a segment is: whole documents and their tokens."""
+    """How far a segment is: whole documents, their tokens, and checksums of the files so far."""
 
     n_docs: int
     n_tokens: int
+    checksums: Mapping[str, str] = {}
 
 
 def encode_pieces(
@@ -117,7 +118,7 @@ def write_tokens(
     done: what an earlier call wrote and ``source`` does not bring again
     after_piece: told how far the files are, all on disk
 
-    Raises StorageError for a full disk.
+    Raises StorageError for a full disk, ResumeError when the files are not what ``done`` says.
     """
     place = done or Place(0, 0)
     progress.start("compress", whole.n_tokens, unit="tokens", done=place.n_tokens)
@@ -134,7 +135,10 @@ def write_tokens(
         for name, dtype, row_shape, rows in parts:
             resume_at = None if done is None else getattr(done, rows)
             path, n_rows = folder / f"{name}.npy", getattr(whole, rows)
-            writer = ArrayWriter(path, dtype, row_shape, n_rows, resume_at=resume_at)
+            checksum = done.checksums.get(name, "") if done else None
+            writer = ArrayWriter(
+                path, dtype, row_shape, n_rows, resume_at=resume_at, checksum=checksum
+            )
             writers.append(stack.enter_context(writer))
         for piece in source:
             for writer, part in zip(writers, piece.encoded, strict=True):
@@ -142,7 +146,8 @@ def write_tokens(
             for writer in writers:
                 writer.sync()
             n = len(piece.encoded.codes)
-            place = Place(place.n_docs + len(piece.lengths), place.n_tokens + n)
+            sums = {writer.path.stem: writer.checksum() for writer in writers}
+            place = Place(place.n_docs + len(piece.lengths), place.n_tokens + n, sums)
             after_piece(place)
             progress.advance(n)
     progress.finish()

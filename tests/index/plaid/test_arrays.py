@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from colmodern.errors import StorageError
-from colmodern.index.plaid.arrays import ArrayWriter
+from colmodern.index.plaid.arrays import ArrayWriter, ResumeError
 from colmodern.ragged.arrays import map_array, write_array
 
 DTYPES = ["uint8", "uint16", "uint32", "int32", "int64", "uint64", "float16", "float32"]
@@ -88,6 +88,19 @@ def test_a_file_that_cannot_be_resumed_is_refused(
         ArrayWriter(path, dtype, (), n_rows, resume_at=resume_at)
     with pytest.raises(StorageError, match="cannot write"):
         ArrayWriter(tmp_path / "none.npy", "uint8", (), 4, resume_at=0)
+
+
+def test_rows_that_differ_from_their_checksum_are_not_gone_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "rows.npy"
+    with suppress(KeyboardInterrupt), ArrayWriter(path, "uint8", (), 4) as writer:
+        writer.append(np.ones(3, np.uint8))
+        checksum = writer.checksum()
+        raise KeyboardInterrupt
+    with ArrayWriter(path, "uint8", (), 4, resume_at=3, checksum=checksum) as again:
+        again.append(np.ones(1, np.uint8))
+    path.write_bytes(path.read_bytes()[:-2] + b"\2\1")
+    with pytest.raises(ResumeError, match=r"rows\.npy differs from what was written"):
+        ArrayWriter(path, "uint8", (), 4, resume_at=3, checksum=checksum)
 
 
 def test_an_error_inside_is_not_hidden_by_missing_rows(tmp_path: Path) -> None:

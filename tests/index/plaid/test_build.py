@@ -339,6 +339,41 @@ def test_links_in_an_unfinished_build_are_removed_and_the_build_begins_anew(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "i"]
 
 
+@pytest.mark.parametrize(
+    ("point", "at", "name"),
+    [
+        ("build.write_json", 4, "build.json"),
+        ("build.write_json", 4, "compressed.json"),
+        ("build.write_json", 4, "index/codec/centroid_rows.npy"),
+        ("build.write_json", 4, "index/segment-00000/codes.npy"),
+        ("build.write_json", 4, "index/segment-00000/doc_vectors.npy"),
+        ("build.record_segment", 0, "index/segment-00000/residuals.npy"),
+        ("build.publish", 0, "index/segment-00000/residuals.npy"),
+        ("build.publish", 0, "index/manifest.json"),
+    ],
+)
+@pytest.mark.parametrize("place", [0.3, 0.8])
+def test_a_flipped_bit_in_an_unfinished_build_gets_no_right_checksum(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    whole: dict[str, str],
+    point: str,
+    at: int,
+    name: str,
+    place: float,
+) -> None:
+    stopping(monkeypatch, point, at, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        PlaidIndex.build(DOCUMENTS, tmp_path / "i", IDS)
+    monkeypatch.undo()
+    path = building_folder(tmp_path / "i") / name
+    content = bytearray(path.read_bytes())
+    content[int(len(content) * place)] ^= 1
+    path.write_bytes(content)
+    PlaidIndex.build(DOCUMENTS, tmp_path / "i", IDS)
+    assert digests(tmp_path / "i") == whole
+
+
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux's /proc")
 def test_a_build_that_returned_is_on_disk_with_its_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
