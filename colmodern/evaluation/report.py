@@ -82,7 +82,7 @@ class Report:
 
     title: str
     subtitle: str
-    cards: Sequence[Figure]  # the first one is the headline
+    tiles: Sequence[Figure]  # the first one is the headline
     measure: str
     values: Sequence[float]  # of that measure, one a query
     hardest: Sequence[HardQuery]
@@ -104,8 +104,8 @@ def render(report: Report) -> str:
     return page(
         report.title,
         report.subtitle,
-        f'<section class="cards">{"".join(_card(*card) for card in enumerate(report.cards))}</section>',
-        remark(_COMPARED) if any(card.exact is not None for card in report.cards) else "",
+        f'<section class="tiles">{"".join(_tile(*tile) for tile in enumerate(report.tiles))}</section>',
+        remark(_COMPARED) if any(tile.exact is not None for tile in report.tiles) else "",
         _measures(report.estimates),
         section(
             f"{report.measure} over queries",
@@ -133,8 +133,8 @@ def render(report: Report) -> str:
     )
 
 
-def _card(position: int, figure: Figure) -> str:
-    kind = "card main" if position == 0 else "card"
+def _tile(position: int, figure: Figure) -> str:
+    kind = "tile main" if position == 0 else "tile"
     exact = "" if figure.exact is None else f"<small>exact {escape(figure.exact)}</small>"
     return (
         f'<div class="{kind}"><span class="figure">{escape(figure.value)}</span>'

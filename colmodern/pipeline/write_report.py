@@ -93,7 +93,7 @@ def _report(
             f"{dataset.description}; {facts['documents']:,} documents, {facts['queries']:,} queries, "
             f"{facts['tokens']:,} token embeddings of {facts['dim']} dimensions"
         ),
-        cards=headline(result),
+        tiles=headline(result),
         measure=measure,
         values=list(values.values()),
         hardest=[

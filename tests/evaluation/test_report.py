@@ -41,7 +41,7 @@ class Reader(HTMLParser):
 
 def page(
     values: list[float],
-    cards: list[Figure] | None = None,
+    tiles: list[Figure] | None = None,
     index_parts: list[tuple[str, int, float]] | None = None,
     fidelity: ShownFidelity | None = None,
 ) -> Reader:
@@ -55,7 +55,7 @@ def page(
             Report(
                 title=NASTY,
                 subtitle="a run",
-                cards=cards or [Figure("nDCG@10", "0.5000"), Figure("documents / s", "12.0")],
+                tiles=tiles or [Figure("nDCG@10", "0.5000"), Figure("documents / s", "12.0")],
                 measure="nDCG@10",
                 values=values,
                 hardest=[HardQuery("q1", NASTY, 0.0, documents)] if values else [],
