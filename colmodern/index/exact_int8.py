@@ -1,4 +1,4 @@
-"""Exact search of int8 documents on the processor: every document, by products of bytes."""
+"""Exact search of int8 documents on the CPU: every document, by products of bytes."""
 
 from __future__ import annotations
 

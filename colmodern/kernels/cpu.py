@@ -1,4 +1,4 @@
-"""Search kernels on the processor, up to the choice of candidates.
+"""Search kernels on the CPU, up to the choice of candidates.
 
 ``reference.py`` says in plain NumPy what each computes.
 
@@ -128,7 +128,7 @@ def find_probes(scores: Any, maxima: Any, mask: Any, probes: Any) -> None:
 def _nth_largest(values: Any, n: int, out: Any) -> None:
     """The n-th largest of each column of (n_rows, n_columns) int16 values, n at most n_rows.
 
-    Bit by bit and without a branch on a value: a processor cannot foresee those of a new query.
+    Bit by bit and without a branch on a value: a CPU cannot predict those of a new query.
     """
     n_columns = values.shape[1]
     counts = np.empty(n_columns, np.int32)

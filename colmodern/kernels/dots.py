@@ -1,4 +1,4 @@
-"""Dot products of bytes, four dimensions at a time, with the processor's own instruction for them.
+"""Dot products of bytes, four dimensions at a time, with the CPU's own instruction for them.
 
 The same integers with AVX-512 VNNI, AVX-512, AVX2, SSE2 and on processors without any of these.
 """
@@ -84,7 +84,7 @@ def _dots_of_4(builder: Any, total: Any, unsigned: Any, signed: Any) -> Any:
 
 
 def _features() -> list[str]:
-    """What the processor has that code is made for, as LLVM names it."""
+    """Features of the CPU that code is compiled for, as LLVM names them."""
     features: list[str] = cpu_target.target_context.codegen()._tm_features.split(",")
     return features
 

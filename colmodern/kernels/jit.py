@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile on first call, without the interpreter's lock, and keep the result on disk."""
-    # numba reads the folder when it decorates; its own key knows the processor and the argument
+    # numba reads the folder when it decorates; its own key knows the CPU and the argument
     # types but not the functions that are called, so the folder's name stands for all sources
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(cache_folder())

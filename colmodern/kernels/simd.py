@@ -1,6 +1,6 @@
 """Vector operations inside numba functions, written as LLVM vector IR.
 
-LLVM lowers a vector to what the processor has (AVX-512, AVX2, NEON, or plain loops), so one
+LLVM lowers a vector to what the CPU has (AVX-512, AVX2, NEON, or plain loops), so one
 kernel gives the same integers everywhere. Memory is named by raw address
 (``array.ctypes.data``). Lanes hold query tokens, or document tokens that are being encoded.
 """

@@ -144,7 +144,7 @@ def join(builder: Any, low: Any, high: Any) -> Any:
 
 
 def call(builder: Any, name: str, result: Any, values: list[Any]) -> Any:
-    """A function of LLVM or the processor, by name."""
+    """A function of LLVM or the CPU, by name."""
     function_type = ir.FunctionType(result, [value.type for value in values])
     function = builder.module.globals.get(name) or ir.Function(builder.module, function_type, name)
     return builder.call(function, values)

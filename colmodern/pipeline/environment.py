@@ -47,13 +47,13 @@ def describe_environment(more: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def describe_hardware() -> dict[str, Any]:
-    """Processor, cores that may be used, memory and GPUs."""
+    """CPU model, cores that may be used, memory and GPUs."""
     import torch
 
     gpus = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
     return {
         "system": platform.platform(),
-        "processor": _processor(),
+        "processor": _cpu_model(),
         "cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),
@@ -89,7 +89,7 @@ def _memory_gb() -> float | None:
     return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
 
 
-def _processor() -> str:
+def _cpu_model() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file() and (found := re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text())):
         return found[1]

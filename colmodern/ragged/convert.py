@@ -11,7 +11,7 @@ import numpy.typing as npt
 from colmodern.errors import InputError
 
 _LARGEST_ID = (1 << 31) - 1
-_ROWS = 4096  # checked at once, so that they stay in the processor's cache
+_ROWS = 4096  # checked at once, so that they stay in the CPU's cache
 
 
 def as_array(value: Any, name: str) -> npt.NDArray[Any]:

@@ -14,12 +14,12 @@ AVX2 = "+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+bmi,+bmi2"
 
 @pytest.mark.slow
 @pytest.mark.parametrize("features", ["+sse2", AVX2], ids=["sse2", "avx2"])
-def test_older_processors_compute_the_same(features: str, tmp_path: Path) -> None:
+def test_older_cpus_compute_the_same(features: str, tmp_path: Path) -> None:
     """The other tests here, in a process whose compiler knows fewer instructions."""
     if not binding.get_process_triple().startswith("x86_64"):
         pytest.skip("these are features of x86")
     if not all(binding.get_host_cpu_features().get(name[1:]) for name in features.split(",")):
-        pytest.skip("this processor is older still")
+        pytest.skip("this CPU is older still")
     environment = {
         **os.environ,
         "NUMBA_CPU_NAME": "x86-64",
@@ -36,4 +36,4 @@ def test_older_processors_compute_the_same(features: str, tmp_path: Path) -> Non
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
-    assert any(tmp_path.rglob("*.nbc"))  # else the kernels of this processor were used
+    assert any(tmp_path.rglob("*.nbc"))  # else the kernels of this CPU were used

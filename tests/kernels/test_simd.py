@@ -163,7 +163,7 @@ def test_every_half_float_is_widened_exactly() -> None:
 
 
 def dots_with(features: list[str], *, is_x86: bool) -> Any:
-    """The portable way of add_dots_of_4, as a processor with these features takes it."""
+    """The portable way of add_dots_of_4, as a CPU with these features takes it."""
 
     @vectors.operation(vectors.I32, vectors.I32, types.uintp, types.uintp)
     def add_dots(builder: Any, before: Any, lanes: Any, scalars: Any) -> Any:
@@ -193,7 +193,7 @@ BY_FEATURE = {
 def test_dots_of_four_bytes(name: str, mask: np.unsignedinteger) -> None:
     how = BY_FEATURE[name]
     if how and not set(how[0]) <= set(features_here()):
-        pytest.skip(f"this processor is without {how[0]}")
+        pytest.skip(f"this CPU is without {how[0]}")
     if how and how[1] and not is_x86():
         pytest.skip("its instructions are those of x86")
     add_dots = dots_with(how[0], is_x86=how[1]) if how else dots.add_dots_of_4
@@ -217,7 +217,7 @@ def test_dots_of_four_bytes(name: str, mask: np.unsignedinteger) -> None:
     assembly = "".join(add.inspect_asm().values())
     n_dots = assembly.count("pmaddwd") + assembly.count("vpdpwssd")  # with its sum
     if how and how[1]:
-        # LLVM may join the narrow ones of older processors into wider ones of this
+        # LLVM may join the narrow ones of older CPUs into wider ones of this
         assert n / 8 <= n_dots <= n / {"sse2": 2, "avx2": 4, "avx512bw": 8}[name]
     elif name == "this" and is_x86():
         assert "vpdpbusd" in assembly if "+avx512vnni" in features_here() else n_dots
@@ -231,7 +231,7 @@ def test_dots_of_four_weights(
     how = BY_FEATURE[name]
     if how is not None:
         if not is_x86() or not set(how[0]) <= set(features_here()):
-            pytest.skip(f"this processor is without {how[0]}")
+            pytest.skip(f"this CPU is without {how[0]}")
         monkeypatch.setattr(dots, "_features", lambda: how[0])
 
     @numba.njit
@@ -262,7 +262,7 @@ def test_unpacked_weights(
 ) -> None:
     if features is not None:
         if not is_x86() or not set(features) <= set(features_here()):
-            pytest.skip(f"this processor is without {features}")
+            pytest.skip(f"this CPU is without {features}")
         monkeypatch.setattr(dots, "_features", lambda: features)
     unpack = UNPACKS[n_bytes]
 
