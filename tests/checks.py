@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 INTERPRETED = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-ON_CARD = {"TRITON_INTERPRET": "0"}
+ON_GPU = {"TRITON_INTERPRET": "0"}
 
 
 def checks_in(folder: Path) -> list[Path]:

@@ -86,11 +86,11 @@ def longembed(*lengths: int) -> Repository:
 
 
 def write_repository(folder: Path, configs: Repository, form: str = "jsonl") -> Path:
-    """Write the files of a repository and the card that says which file is what.
+    """Write the files of a repository and the README that says which file is what.
 
     form: "jsonl" or "parquet"
     """
-    card = []
+    entries = []
     for config, splits in configs.items():
         files = []
         for split, rows in splits.items():
@@ -104,6 +104,6 @@ def write_repository(folder: Path, configs: Repository, form: str = "jsonl") -> 
 
                 parquet.write_table(pyarrow.Table.from_pylist(rows), path)
             files.append({"split": split, "path": f"{config}/{split}.{form}"})
-        card.append({"config_name": config, "data_files": files})
-    (folder / "README.md").write_text(f"---\n{yaml.safe_dump({'configs': card})}---\n")
+        entries.append({"config_name": config, "data_files": files})
+    (folder / "README.md").write_text(f"---\n{yaml.safe_dump({'configs': entries})}---\n")
     return folder

@@ -41,9 +41,9 @@ _DEVICE = "--index-device"
     "--index-device",
     default="auto",
     show_default=True,
-    help="That searches: as --device, or cards as cuda:0,cuda:1; auto: where the encoder is.",
+    help="Where to search: as --device, or GPUs as cuda:0,cuda:1; auto: where the encoder is.",
 )
-@click.option("--device-memory", help="Bytes that may stay on a card, as 20G.")
+@click.option("--device-memory", help="Bytes that may stay on a GPU, as 20G.")
 @click.option("--model", "-m", help="Of embeddings that do not name theirs.")
 @click.option(
     "--set",

@@ -48,7 +48,7 @@ def _is_folder_name(value: str) -> str:
 
 def _is_device(value: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?(,cuda(:\d+)?)*", value):
-        raise ValueError("choose auto, cpu, cuda or cuda:N, or several cards as cuda:0,cuda:1")
+        raise ValueError("choose auto, cpu, cuda or cuda:N, or several GPUs as cuda:0,cuda:1")
     return value
 
 
@@ -58,7 +58,7 @@ HomePath = Annotated[str, AfterValidator(_expand_home)]  # a path, ~ replaced
 FolderName = Annotated[str, AfterValidator(_is_folder_name)]
 DeviceMemory = Annotated[
     Size | None,
-    Field(description="bytes that may stay on a card, as 20G; null: most of what is free"),
+    Field(description="bytes that may stay on a GPU, as 20G; null: most of what is free"),
 ]
 SearchDevice = Annotated[str, AfterValidator(_is_device)]  # or several, as cuda:0,cuda:1
 
@@ -187,14 +187,14 @@ class ExactIndexConfig(SettingsModel):
     precision: Precision = Field(
         "float32",
         description="of the documents that are scored; int8: each token rounded to 255 steps of its "
-        "largest value, on the processor several times as fast",
+        "largest value, several times as fast on the CPU",
     )
     memory_budget: Size = Field(
-        "1G", description="bytes in use at a time, as 512M or 2G; not where a card's kernels search"
+        "1G", description="bytes in use at a time, as 512M or 2G; not used where GPU kernels search"
     )
     device: SearchDevice = Field(
         "auto",
-        description="that searches: auto, cpu, cuda, cuda:N, or cards that share the documents, as "
+        description="where to search: auto, cpu, cuda, cuda:N, or GPUs that share the documents, as "
         "cuda:0,cuda:1; auto: where the encoder is",
     )
     device_memory: DeviceMemory = None
@@ -222,7 +222,7 @@ class PlaidIndexConfig(SettingsModel):
     memory_budget: Size = Field("1G", description="of that exact search, as 512M or 2G")
     device: SearchDevice = Field(
         "auto",
-        description="that builds and searches: auto, cpu, cuda, cuda:N, or cards that share the "
+        description="where to build and search: auto, cpu, cuda, cuda:N, or GPUs that share the "
         "documents, as cuda:0,cuda:1; auto: where the encoder is, if its kernels are there too",
     )
     device_memory: DeviceMemory = None

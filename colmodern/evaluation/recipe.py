@@ -84,7 +84,7 @@ EFFECTS: dict[str, Effect] = {
     "config.index.rescore": Effect.SCORE,
     "config.index.compare_with_exact": Effect.NONE,
     "config.index.memory_budget": Effect.NONE,
-    "config.index.device": Effect.PERHAPS,  # a card scans all documents and rounds in its own way
+    "config.index.device": Effect.PERHAPS,  # a GPU scans all documents and rounds differently
     "config.index.device_memory": Effect.NONE,
     "config.search.k": Effect.SCORE,
     "dataset.fingerprint": Effect.SCORE,

@@ -26,7 +26,7 @@ from colmodern.index.inputs import (
 )
 from colmodern.index.ranking import Found, TopK, places_of
 from colmodern.index.stores import StoreReference, is_mapped, reference_to
-from colmodern.kernels.cuda.runtime import find_cards
+from colmodern.kernels.cuda.runtime import find_cuda_devices
 from colmodern.kernels.device import pick_device
 from colmodern.kernels.exact import maxsim_scores
 from colmodern.progress import Progress, as_progress
@@ -35,7 +35,7 @@ from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import Precision, ScoredDoc
 
 if TYPE_CHECKING:
-    from colmodern.index.card.exact import CardExact
+    from colmodern.index.cuda.exact import CudaExact
     from colmodern.index.exact_int8 import Int8Search
 
 _log = logging.getLogger(__name__)
@@ -50,20 +50,20 @@ class ExactIndex:
     embeddings: TokenEmbeddings in memory, or an EmbeddingStore that is mapped from disk
     doc_ids: (n_docs,) unique strings; default "0", "1", ...
     memory_budget: bytes, or text as "512M" or "2G", for copies and similarities at one time
-    device_memory: bytes, or text as "20G", that may stay on a card; default most of what is free
-    device: "auto", "cpu", "cuda", "cuda:N", or cards that share the documents as "cuda:0,cuda:1";
-    a card without Triton is used through torch, which is slower; several need it
+    device_memory: bytes, or text as "20G", that may stay on a GPU; default most of what is free
+    device: "auto", "cpu", "cuda", "cuda:N", or GPUs that share the documents as "cuda:0,cuda:1";
+    a GPU without Triton is used through torch, which is slower; several need it
     precision: "float32" computes with the values as they are; "int8" with each token rounded to 255
     steps of its largest value, which moves a score by about a thousandth a query token and is
-    two to five times as fast on the processor
+    two to five times as fast on the CPU
 
     Scores are MaxSim in float32. Ties go to the smaller doc_id. An index pickles: by its settings and
     its embeddings, or the path of their store.
 
     Raises InputError when ids are missing or repeat, precision is unknown or a document has values
     that are not finite (a store's are looked at when a search reads them), ResourceError when the
-    budget is too small for the longest document, ConfigError for a card that is not there,
-    MissingExtraError for several cards without Triton.
+    budget is too small for the longest document, ConfigError for a GPU that is not there,
+    MissingExtraError for several GPUs without Triton.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class ExactIndex:
         if not isinstance(precision, str) or precision not in get_args(Precision):
             raise InputError(f"precision={brief(precision)}; choose one of {get_args(Precision)}")
         self.precision = precision
-        cards, self.device = _cards_of(device, precision)
+        devices, self.device = _cuda_devices(device, precision)
         self._memory = parse_bytes(memory_budget, name="memory_budget")
         room = None if device_memory is None else parse_bytes(device_memory, name="device_memory")
         self._options = {"memory_budget": self._memory, "device": device, "device_memory": room}
@@ -96,7 +96,7 @@ class ExactIndex:
         if isinstance(self.embeddings, TokenEmbeddings) and self._is_checked:
             with naming_documents(self.doc_ids):
                 expect_finite(self.embeddings)
-        self._on_cards = self._with_cards(cards, room) if cards else None
+        self._cuda = self._cuda_exact(devices, room) if devices else None
         self._int8: Int8Search | None = None
 
     @classmethod
@@ -190,8 +190,8 @@ class ExactIndex:
         self, queries: TokenEmbeddings, k: int, progress: Progress
     ) -> Iterator[tuple[int, list[Found]]]:
         """How many documents were scored, and rows and scores of each query, the best k among them."""
-        if self._on_cards is not None:
-            yield from self._on_cards.search(queries, k)
+        if self._cuda is not None:
+            yield from self._cuda.search(queries, k)
             return
         scored = self._scores if self.precision == "float32" else self._with_int8(progress).search
         for first, scores in scored(queries):
@@ -218,11 +218,11 @@ class ExactIndex:
                 ),
             )
 
-    def _with_cards(self, cards: Sequence[torch.device], memory: int | None) -> CardExact:
-        from colmodern.index.card.exact import CardExact
+    def _cuda_exact(self, devices: Sequence[torch.device], memory: int | None) -> CudaExact:
+        from colmodern.index.cuda.exact import CudaExact
 
         is_int8 = self.precision == "int8"
-        return CardExact(self.embeddings, self._places, cards, memory, is_int8=is_int8)
+        return CudaExact(self.embeddings, self._places, devices, memory, is_int8=is_int8)
 
     def _with_int8(self, progress: Progress | bool | None = None) -> Int8Search:
         from colmodern.index.exact_int8 import Int8Search
@@ -279,17 +279,17 @@ def _restored(
     return kind(embeddings, doc_ids, precision=precision, **options)
 
 
-def _cards_of(device: str, precision: Precision) -> tuple[tuple[torch.device, ...], str]:
-    """Cards for the kernels in Triton, and the device that is used where there are none."""
+def _cuda_devices(device: str, precision: Precision) -> tuple[tuple[torch.device, ...], str]:
+    """GPUs for the kernels in Triton, and the device that is used where there are none."""
     is_int8 = precision == "int8"
     if isinstance(device, str) and (device == "auto" or device.startswith("cuda")):
         try:
-            if cards := find_cards(device):
-                return cards, device
+            if devices := find_cuda_devices(device):
+                return devices, device
         except MissingExtraError as error:
-            if "," in device:  # torch alone has one card score all documents
+            if "," in device:  # torch alone scores all documents on one GPU
                 raise
-            where = "on the processor" if is_int8 else "through torch, which is slower"
+            where = "on the CPU" if is_int8 else "through torch, which is slower"
             _log.warning("exact search goes %s: %s", where, error)
     picked = pick_device(device)
     return (), "cpu" if is_int8 else picked

@@ -47,15 +47,15 @@ def explain_losses(
     """Ask the index about every lost document: one search for each that is not among the results.
 
     index: the folder that was searched for ``k`` documents, by ``queries``
-    config: with its device settled; a card probes all centroids, so that none is lost there
+    config: with its device settled; a GPU probes all centroids, so none is lost there
     """
     from colmodern.index.plaid.index import PlaidIndex  # loads numba
 
     if not lost:
         return []
     searched, embeddings = PlaidIndex.load(index), queries.to_memory()
-    is_card = config.device.startswith("cuda")
-    nprobe = searched.info()["centroids"] if is_card else config.nprobe
+    is_cuda = config.device.startswith("cuda")
+    nprobe = searched.info()["centroids"] if is_cuda else config.nprobe
     rows = {query_id: row for row, query_id in enumerate(queries.doc_ids)}
     progress.start("explain losses", len(lost), unit="documents")
     losses = []

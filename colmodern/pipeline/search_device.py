@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 from colmodern.config.models import ExactIndexConfig, IndexConfig, PlaidIndexConfig
 from colmodern.errors import MissingExtraError
-from colmodern.kernels.cuda.runtime import find_cards
+from colmodern.kernels.cuda.runtime import find_cuda_devices
 
 _log = logging.getLogger(__name__)
 _FIELD = "index.device"
@@ -30,17 +30,17 @@ def exact_device(device: str, encoder_device: str, *, name: str = _FIELD) -> str
 
     name: of the setting, for errors
 
-    Raises ConfigError for a card that is not there, MissingExtraError for several without Triton.
+    Raises ConfigError for a GPU that is not there, MissingExtraError for several without Triton.
     One without it is left to ExactIndex.
     """
     if device == "auto":
         return encoder_device
     try:
-        find_cards(device, name=name)
+        find_cuda_devices(device, name=name)
     except MissingExtraError:
         if "," in device:
             raise
-        # on one card torch scores then, and ExactIndex says so
+        # on one GPU torch scores then, and ExactIndex says so
     return device
 
 
@@ -52,24 +52,24 @@ def plaid_on(config: PlaidIndexConfig, encoder_device: str) -> PlaidIndexConfig:
 def plaid_device(device: str, encoder_device: str, *, name: str = _FIELD) -> str:
     """The same for a compressed index.
 
-    "auto" takes the processor, and says so once, where a card lacks the kernels. Raises
-    ConfigError for a card that is not there, MissingExtraError for one that lacks them.
+    "auto" takes the CPU, and says so once, where the kernels are missing. Raises
+    ConfigError for a GPU that is not there, MissingExtraError where Triton is missing.
     """
     if device != "auto":
-        find_cards(device, name=name)
+        find_cuda_devices(device, name=name)
         return device
     if not encoder_device.startswith("cuda"):
         return "cpu"
     if find_spec("triton") is None:
-        _say_why_processor(name)
+        _say_why_cpu(name)
         return "cpu"
     return encoder_device
 
 
 @cache
-def _say_why_processor(name: str) -> None:
+def _say_why_cpu(name: str) -> None:
     _log.warning(
-        "%s=auto: Triton is not installed, so the index is built and searched on the processor; "
-        "for the card: pip install 'colmodern[gpu]'",
+        "%s=auto: Triton is not installed, so the index is built and searched on the CPU; "
+        "for the GPU: pip install 'colmodern[gpu]'",
         name,
     )

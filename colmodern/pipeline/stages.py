@@ -289,7 +289,7 @@ def _asked(index: Path, config: PlaidIndexConfig) -> list[Any]:
 
 
 def _elsewhere(device: str) -> list[str]:
-    """What a search's results and times depend on where it is not the processor that searches."""
+    """The device where it is not the CPU: a search's results and times depend on it."""
     return [] if device == "cpu" else [device]
 
 

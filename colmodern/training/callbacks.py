@@ -107,7 +107,7 @@ class Kept(TrainerCallback):  # type: ignore[misc]
 
 
 def save_weights(model: Any, folder: Path) -> None:
-    """A PyLate model as a checkpoint, without the card that PyLate would write."""
+    """A PyLate model as a checkpoint, without the model card that PyLate would write."""
     model.save_pretrained(str(folder), create_model_card=False, safe_serialization=True)
 
 

@@ -37,7 +37,7 @@ def make_trainer(
     require("accelerate", extra="train")
 
     class Trainer(library.SentenceTransformerTrainer):  # type: ignore[misc, name-defined]
-        """The card is ours, so nothing is collected for theirs; and epochs keep their order."""
+        """The model card is ours, so nothing is collected for theirs; and epochs keep their order."""
 
         def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
             """Nothing."""

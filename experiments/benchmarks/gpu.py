@@ -1,7 +1,7 @@
-r"""Search on a card: correctness, the card's own limits, each kernel's share of them, and peers.
+r"""Search on a GPU: correctness, the GPU's own limits, each kernel's share of them, and peers.
 
     python experiments/benchmarks/gpu.py                                  # kernels, about 2 minutes
-    python experiments/benchmarks/gpu.py --device cpu                     # no card: the interpreter
+    python experiments/benchmarks/gpu.py --device cpu                     # no GPU: the interpreter
 
 Nothing comes from the network. WHEELS holds a folder of wheels for each peer, with what the machine
 lacks of its needs; each is unpacked to a target of its own, and what cannot be is left out with its
@@ -31,12 +31,12 @@ use alone where time is short, and ``--tune --search`` together do the first two
       --docs 1000000 --engines colmodern,fast-plaid,xtr-warp
 
 Every kernel is checked before anything is timed, and again with the launch that was chosen for it.
-More shapes, and searches on the card: ``python -m pytest -m gpu tests/kernels/test_cuda.py
-tests/index/test_card.py``, which take pytest and hypothesis.
+More shapes, and searches on the GPU: ``python -m pytest -m gpu tests/kernels/test_cuda.py
+tests/index/test_cuda.py``, which take pytest and hypothesis.
 
-Times are medians: ``ms`` of the card alone, ``wall ms`` of a caller that waits for the result.
+Times are medians: ``ms`` of the GPU alone, ``wall ms`` of a caller that waits for the result.
 ``share`` is of what the same run measured: bytes that have to be read over the bandwidth of a copy,
-or operations over those of a bfloat16 product. With a card each row is appended to
+or operations over those of a bfloat16 product. With a GPU each row is appended to
 experiments/results/gpu.csv as soon as it is measured; without one, times mean nothing and none are.
 The last table sets what was measured beside what is to be reached (gpu_targets.py). The exit status
 is 1 when a kernel was wrong or something of ours did not run: its row says why, and has no times.
@@ -61,7 +61,7 @@ Row = dict[str, Any]
 COLUMNS = (
     "date",
     "commit",
-    "card",
+    "gpu",
     "versions",
     "work",
     "shape",
@@ -137,7 +137,7 @@ def main(
     """Check, measure, and print tables of what was measured and of what is to be reached."""
     if device == "cpu":
         os.environ["TRITON_INTERPRET"] = "1"
-    about = about_card() if device == "cuda" else None
+    about = about_gpu() if device == "cuda" else None
     file = results / "gpu.csv"
     with tempfile.TemporaryDirectory() as folder:
         targets = unpack(wheels, Path(folder, "targets"))
@@ -162,7 +162,7 @@ def main(
     sys.exit(any(row.get("failed") for row in rows))
 
 
-def about_card() -> Row:
+def about_gpu() -> Row:
     """Columns that are the same in all rows of a run."""
     import torch
     from results import machine_and_commit
@@ -172,13 +172,13 @@ def about_card() -> Row:
     return {
         "date": date.today().isoformat(),
         "commit": machine_and_commit()["commit"],
-        "card": torch.cuda.get_device_name(),
+        "gpu": torch.cuda.get_device_name(),
         "versions": versions(),
     }
 
 
 def keep(rows: Iterable[Row], about: Row | None, file: Path) -> list[Row]:
-    """Print each row once it is there, and with a card append it: a run that is cut off keeps them.
+    """Print each row once it is there, and with a GPU append it: a run that is cut off keeps them.
 
     What breaks on the way is told, and is a row that says so, so that the rest is still measured.
     """

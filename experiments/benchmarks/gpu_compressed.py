@@ -160,7 +160,7 @@ def _shared(asked: Asked, docs: torch.Tensor, stored: Stored) -> Work:
 
 
 def _from_host(asked: Asked, own: torch.Tensor, stored: Stored) -> Work:
-    """Residuals of a corpus that is larger than the card: read through the bus by the kernel."""
+    """Residuals of a corpus that is larger than the GPU's memory: read through the bus by the kernel."""
     residuals = stored.tokens.residuals.cpu()
     on_host = residuals.pin_memory() if torch.cuda.is_available() else residuals
     elsewhere = stored._replace(tokens=stored.tokens._replace(residuals=on_host))

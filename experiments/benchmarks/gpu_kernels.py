@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from gpu_compressed import compressed_works
 from gpu_peers import Documents, peers
-from gpu_timing import Limits, card_ms, measure_limits, wall_ms
+from gpu_timing import Limits, gpu_ms, measure_limits, wall_ms
 from gpu_work import DIM, QUERY_TOKENS, TINY, Sizes, Work, ragged, unit
 
-from colmodern.index.card.replay import Replays
+from colmodern.index.cuda.replay import Replays
 from colmodern.kernels.cuda import launches
 from colmodern.kernels.cuda.assign import assign_centroids
 from colmodern.kernels.cuda.exact import score_documents
@@ -26,30 +26,30 @@ class _Wrong(Exception):
 
 
 def measure_kernels(device: str, *, tune: bool) -> Iterator[Row]:
-    """Check every kernel, then measure the card's limits and, one after another, all times.
+    """Check every kernel, then measure the GPU's limits and, one after another, all times.
 
     Each is checked again before it is timed, with the launch that was chosen by then. One that is
     wrong or does not run has a row without times, in which ``failed`` is true.
     """
-    is_card = device == "cuda"
-    works, rows = _all_works(torch.device(device), Sizes() if is_card else TINY, is_card)
+    is_cuda = device == "cuda"
+    works, rows = _all_works(torch.device(device), Sizes() if is_cuda else TINY, is_cuda)
     yield from rows
     n_wrong = sum(not _is_right(work) for work in works)
     print(f"checked {len(works)} kernels and shapes: {n_wrong} wrong", flush=True)
     limits, rows = measure_limits()
     yield from rows
     for work in works:
-        if tune and is_card:
+        if tune and is_cuda:
             _tune(work)
         yield from _measured(work, limits)
 
 
-def _all_works(device: torch.device, sizes: Sizes, is_card: bool) -> tuple[list[Work], list[Row]]:
+def _all_works(device: torch.device, sizes: Sizes, is_cuda: bool) -> tuple[list[Work], list[Row]]:
     """What is to be measured, and rows of what could not be set up."""
     works: list[Work] = []
     rows: list[Row] = []
     for name, some in (
-        ("exact", _exact(device, sizes, is_card)),
+        ("exact", _exact(device, sizes, is_cuda)),
         ("compressed tokens", compressed_works(device, sizes)),
         ("centroid assignment", _assign(device, sizes)),
     ):
@@ -87,7 +87,7 @@ def _compared(work: Work, engine: str, call: Callable[[], torch.Tensor]) -> str:
 def _tune(work: Work) -> None:
     for name in work.kernels:
         try:
-            launch = launches.tune(name, torch.device("cuda", 0), work.call, card_ms)
+            launch = launches.tune(name, torch.device("cuda", 0), work.call, gpu_ms)
         except Exception as error:
             print(f"not tuned: {name} ({_told(error)})", flush=True)
         else:
@@ -99,7 +99,7 @@ def _measured(work: Work, limits: Limits) -> Iterator[Row]:
         row: Row = {"work": work.name, "shape": work.shape, "engine": engine}
         try:
             row["note"] = _compared(work, engine, call)
-            row |= {"ms": card_ms(call), "wall_ms": wall_ms(call)}
+            row |= {"ms": gpu_ms(call), "wall_ms": wall_ms(call)}
         except Exception as error:
             yield {**row, "note": _told(error), "failed": _is_ours(engine)}
             continue
@@ -123,9 +123,9 @@ def _told(error: Exception) -> str:
     return f"not run: {type(error).__name__}: {str(error).splitlines()[:1]}"
 
 
-def _exact(device: torch.device, sizes: Sizes, is_card: bool) -> Iterator[Work]:
+def _exact(device: torch.device, sizes: Sizes, is_cuda: bool) -> Iterator[Work]:
     # the interpreter has no bfloat16
-    dtypes = [torch.bfloat16 if is_card else torch.float16, torch.float32, torch.int8]
+    dtypes = [torch.bfloat16 if is_cuda else torch.float16, torch.float32, torch.int8]
     for n in (sizes.many, *sizes.rerank):
         offsets = ragged(n, sizes.mean, device)
         n_tokens = int(offsets[-1])

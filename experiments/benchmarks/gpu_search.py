@@ -1,4 +1,4 @@
-"""Whole searches on a card: colmodern beside peers, each in processes of its own."""
+"""Whole searches on a GPU: colmodern beside peers, each in processes of its own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from measure import overlap
 
 _WORKER = Path(__file__).with_name("worker.py")
 _K = 10
-# of cards and of the interpreter: documents and queries, and of the builds before, which compile
+# on a GPU and in the interpreter: documents and queries, and those of earlier builds, which compile
 _SIZES = {"cuda": (64, (400, 4)), "cpu": (3, (12, 2))}
 _INTERPRETED = 30  # documents
 # engine -> options of the build and of the search, beside the device

@@ -1,4 +1,4 @@
-"""What search on a card is built to reach, and what the rows of a run came to."""
+"""What search on a GPU is built to reach, and what the rows of a run came to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Timing on a card, and the limits that times are compared with."""
+"""Timing on a GPU, and the limits that times are compared with."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SLOW = 0.2  # seconds; fewer runs of such calls
 
 @dataclass(frozen=True)
 class Limits:
-    """Measured in this run; both 0 without a card.
+    """Measured in this run; both 0 without a GPU.
 
     bandwidth: bytes a second, read and written, of a copy; flops: a second, of a bf16 product
     """
@@ -25,8 +25,8 @@ class Limits:
     flops: float
 
 
-def card_ms(call: Callable[[], object]) -> float:
-    """Median milliseconds that the card is busy with a call, with an empty cache."""
+def gpu_ms(call: Callable[[], object]) -> float:
+    """Median milliseconds that the GPU is busy with a call, with an empty cache."""
     if not torch.cuda.is_available():
         start = time.perf_counter()
         call()
@@ -39,7 +39,7 @@ def card_ms(call: Callable[[], object]) -> float:
 def wall_ms(call: Callable[[], object]) -> float:
     """Median milliseconds until a caller has the result."""
     if not torch.cuda.is_available():
-        return card_ms(call)
+        return gpu_ms(call)
     seconds: list[float] = []
     while len(seconds) < _WALL_RUNS and (len(seconds) < 5 or sum(seconds) < _SLOW * 10):
         torch.cuda.synchronize()
@@ -51,7 +51,7 @@ def wall_ms(call: Callable[[], object]) -> float:
 
 
 def measure_limits() -> tuple[Limits, list[dict[str, Any]]]:
-    """What the card does at best, and its rows of the table."""
+    """What the GPU does at best, and its rows of the table."""
     if not torch.cuda.is_available():
         return Limits(0.0, 0.0), []
     n = 8192
@@ -70,12 +70,12 @@ def _copy(n: int) -> tuple[float, float]:
     """Bytes a second, and milliseconds, of copying n int32."""
     source = torch.empty(n, dtype=torch.int32, device="cuda").random_()
     target = torch.empty_like(source)
-    ms = card_ms(lambda: target.copy_(source))
+    ms = gpu_ms(lambda: target.copy_(source))
     return 2 * source.nbytes / ms * 1000, ms
 
 
 def _product(n: int) -> tuple[float, float]:
     """Operations a second, and milliseconds, of a product of n x n matrices."""
     a, b = (torch.randn(n, n, device="cuda", dtype=torch.bfloat16) for _ in range(2))
-    ms = card_ms(lambda: a @ b)
+    ms = gpu_ms(lambda: a @ b)
     return 2 * n**3 / ms * 1000, ms

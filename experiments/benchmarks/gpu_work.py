@@ -14,7 +14,7 @@ DIM, QUERY_TOKENS = 128, 32
 
 
 class Sizes(NamedTuple):
-    """Of what is scored; a card's, and what the interpreter can do."""
+    """Sizes of what is scored: those for a GPU, and those that the interpreter can do."""
 
     many: int = 10_000
     rerank: tuple[int, ...] = (100, 1000)

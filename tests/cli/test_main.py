@@ -155,7 +155,7 @@ BAD = {
     "unknown key": ("eval", "{config}", "serch.k=5"),
     "k of 0": ("eval", "{config}", "search.k=0"),
     "no such device": ("eval", "{config}", "index.device=gpu"),
-    "a card that is not there": ("eval", "{config}", "index.device=cuda:99"),
+    "a GPU that is not there": ("eval", "{config}", "index.device=cuda:99"),
     "missing config": ("eval", "none.yaml"),
     "missing dataset": ("eval", "{config}", "dataset.name=none"),
     "unknown checkpoint": ("eval", "{config}", "encoder.model={tmp}"),

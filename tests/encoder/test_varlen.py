@@ -91,7 +91,7 @@ class OnCuda:
         (torch.bfloat16, (9, 0), 1, False),
     ],
 )
-def test_it_is_taken_where_the_card_the_dtype_and_the_texts_allow_it(
+def test_it_is_taken_where_the_gpu_the_dtype_and_the_texts_allow_it(
     dtype: torch.dtype,
     capability: tuple[int, int],
     n_unattended: int,

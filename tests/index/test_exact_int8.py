@@ -1,4 +1,4 @@
-"""Exact search with documents of int8, on the processor."""
+"""Exact search with documents of int8, on the CPU."""
 
 from __future__ import annotations
 
@@ -100,17 +100,17 @@ def test_nothing_in_it_and_bad_arguments() -> None:
         ExactIndex(long, memory_budget=100_000, precision="int8").search(queries[0])
 
 
-def test_a_card_without_triton_leaves_int8_to_the_processor(
+def test_a_gpu_without_triton_leaves_int8_to_the_cpu(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr("colmodern.kernels.cuda.runtime.pick_device", lambda card, name: card)
+    monkeypatch.setattr("colmodern.kernels.cuda.runtime.pick_device", lambda device, name: device)
     monkeypatch.setattr("colmodern.index.exact.pick_device", lambda name: name)
     monkeypatch.setitem(sys.modules, "triton", None)
     documents = unit_rows(LENGTHS, 16, 0)
     index = ExactIndex(documents, device="cuda:0", precision="int8")
     assert index.device == "cpu"
-    assert "exact search goes on the processor" in caplog.text
+    assert "exact search goes on the CPU" in caplog.text
     assert len(index.search(documents[2], 2)) == 2
 
 

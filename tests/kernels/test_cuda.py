@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from checks import INTERPRETED, ON_CARD, checks_in, run_checks
+from checks import INTERPRETED, ON_GPU, checks_in, run_checks
 
 from colmodern.kernels import reference, reference_cuda, reference_encoding
 from colmodern.kernels.cuda import assign, compressed, exact
@@ -41,8 +41,8 @@ def test_kernels_equal_the_reference_in_the_interpreter_at_more_shapes(path: Pat
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("path", **BY_NAME)
-def test_kernels_equal_the_reference_on_a_card(path: Path) -> None:
-    run_checks(path, ON_CARD, marks="slow or not slow")
+def test_kernels_equal_the_reference_on_a_gpu(path: Path) -> None:
+    run_checks(path, ON_GPU, marks="slow or not slow")
 
 
 def test_every_kernel_is_in_the_table_of_tests() -> None:

@@ -1,4 +1,4 @@
-"""The kernels compile for real cards: the interpreter does not see what the compiler refuses."""
+"""The kernels compile for real GPUs: the interpreter does not see what the compiler refuses."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def build(
     types: dict[str, str] | None = None,
     **other: Any,
 ) -> Any:
-    """The kernel compiled for a card that need not be there."""
+    """The kernel compiled for a GPU that need not be there."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -149,7 +149,7 @@ def test_matrix_units_do_the_products() -> None:
     assert set(_PROGRAMS) == set(LAUNCHES)
 
 
-def test_assignment_rounds_each_step_as_the_processor_does() -> None:
+def test_assignment_rounds_each_step_as_the_cpu_does() -> None:
     text = build("assign_tiles", LAUNCHES["assign_tiles"][0], 32, 90).asm["ptx"]
     assert "mul" in text
     assert "fma" not in text

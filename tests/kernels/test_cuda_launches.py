@@ -42,7 +42,7 @@ def test_the_fastest_launch_is_kept_for_later_processes(cache: Path) -> None:
     assert launches.launch_of("maxsim_few", CPU) == launches.LAUNCHES["maxsim_few"][0]
 
 
-def test_launches_too_large_for_the_card_are_passed_over(cache: Path) -> None:
+def test_launches_too_large_for_the_gpu_are_passed_over(cache: Path) -> None:
     def timed(work: object) -> float:
         if launches.launch_of("score_decoded", CPU) == launches.LAUNCHES["score_decoded"][0]:
             raise RuntimeError("out of resource: shared memory")

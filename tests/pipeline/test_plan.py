@@ -142,15 +142,15 @@ def test_stages_are_timed_only_when_asked(many) -> None:
     json.dumps(timed.as_json())
 
 
-def test_a_plan_with_a_card_says_that_its_memory_is_of_the_processor(many) -> None:
+def test_a_plan_with_a_gpu_says_that_its_memory_is_of_the_cpu(many) -> None:
     plan = make_plan(prepared(many()), timed=False, progress=Silent())
-    on_card = replace(plan, search_device="cuda:1")
+    on_gpu = replace(plan, search_device="cuda:1")
     for table, of_both in (
-        (stages_table(plan), stages_table(on_card)),
-        (suite_table([plan]), suite_table([plan, on_card])),
+        (stages_table(plan), stages_table(on_gpu)),
+        (suite_table([plan]), suite_table([plan, on_gpu])),
     ):
-        assert "card" not in table.note
-        assert "as if the processor did them; what cuda:1 holds" in of_both.note
+        assert "GPU" not in table.note
+        assert "as if the CPU did them; what cuda:1 holds" in of_both.note
     assert plan.as_json()["search_device"] == "cpu"
 
 

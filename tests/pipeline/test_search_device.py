@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from checks import INTERPRETED, ON_CARD, checks_in, run_checks
+from checks import INTERPRETED, ON_GPU, checks_in, run_checks
 from pipeline.test_evaluate import run
 
 from colmodern.config.models import ExactIndexConfig, PlaidIndexConfig
@@ -14,23 +14,23 @@ from colmodern.errors import ConfigError
 from colmodern.pipeline import search_device as module
 from colmodern.pipeline.search_device import plaid_on, search_device
 
-CHECKS = checks_in(Path(__file__).parent / "card")
+CHECKS = checks_in(Path(__file__).parent / "cuda")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", CHECKS, ids=lambda path: path.stem)
-def test_evaluations_on_a_card_in_the_interpreter(path: Path) -> None:
+def test_evaluations_on_a_gpu_in_the_interpreter(path: Path) -> None:
     run_checks(path, INTERPRETED)
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("path", CHECKS, ids=lambda path: path.stem)
-def test_evaluations_on_a_card(path: Path) -> None:
-    run_checks(path, ON_CARD)
+def test_evaluations_on_a_gpu(path: Path) -> None:
+    run_checks(path, ON_GPU)
 
 
 @pytest.fixture
-def no_card(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
 
@@ -41,13 +41,13 @@ def test_auto_is_where_the_encoder_is() -> None:
     assert search_device(ExactIndexConfig(), "cuda:1") == "cuda:1"
 
 
-def test_auto_takes_the_card_for_an_index_only_with_its_kernels(
+def test_auto_takes_the_gpu_for_an_index_only_with_its_kernels(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "find_spec", lambda name: object())
     assert plaid_on(PlaidIndexConfig(), "cuda:1").device == "cuda:1"
     monkeypatch.setattr(module, "find_spec", lambda name: None)
-    module._say_why_processor.cache_clear()
+    module._say_why_cpu.cache_clear()
     with caplog.at_level(logging.WARNING):
         assert plaid_on(PlaidIndexConfig(nbits=2), "cuda:1") == PlaidIndexConfig(
             nbits=2, device="cpu"
@@ -56,10 +56,10 @@ def test_auto_takes_the_card_for_an_index_only_with_its_kernels(
     assert "pip install 'colmodern[gpu]'" in caplog.text
 
 
-@pytest.mark.usefixtures("no_card")
+@pytest.mark.usefixtures("no_gpu")
 @pytest.mark.parametrize("kind", ["exact", "plaid"])
 @pytest.mark.parametrize("device", ["cuda", "cuda:0,cuda:1"])
-def test_a_card_that_is_not_there_is_refused_before_all_work(
+def test_a_gpu_that_is_not_there_is_refused_before_all_work(
     eval_config: Callable[..., Path], tmp_path: Path, kind: str, device: str
 ) -> None:
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Curves and cards, which need no PyLate; and what says so when it is not there."""
+"""Curves and model cards, which need no PyLate; and what says so when it is not there."""
 
 from __future__ import annotations
 

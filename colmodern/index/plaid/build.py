@@ -80,14 +80,14 @@ def build_index(
     *,
     overwrite: bool = False,
     is_durable: bool = True,
-    cards: Sequence[torch.device] = (),
+    devices: Sequence[torch.device] = (),
 ) -> None:
     """Write the index folder ``path``; until it is finished, work is in ``.NAME.building``.
 
     A build of the same input and settings that was interrupted is gone on with, with
     ``is_durable`` after a power cut too; what it left is compared with checksums first, and when
     it differs the build begins anew. An older index that is overwritten can be read, but not
-    changed, until the new one is in its place. The first of ``cards``, if any, finds the centroids
+    changed, until the new one is in its place. The first of ``devices``, if any, finds the centroids
     of tokens; the bytes are the same.
 
     Raises InputError for bad ids or values that are not finite; StorageError when there is
@@ -106,7 +106,7 @@ def build_index(
             try:
                 key = _key(embeddings, doc_ids, settings, fingerprint)
                 make = partial(
-                    _make, work, embeddings, doc_ids, settings, fingerprint, progress, cards
+                    _make, work, embeddings, doc_ids, settings, fingerprint, progress, devices
                 )
                 _go_on(work, key, make, progress)
             except InputError:
@@ -197,7 +197,7 @@ def _make(
     settings: BuildSettings,
     fingerprint: str | None,
     progress: Progress,
-    cards: Sequence[torch.device],
+    devices: Sequence[torch.device],
 ) -> None:
     """Fill work/index, from where an earlier run stopped, and commit it."""
     index, name = work / _INDEX, segment_name(0)
@@ -206,7 +206,7 @@ def _make(
     # first, because bad ids should not be found after all the work
     write_documents(index / name, doc_ids, lengths_of(embeddings))
     codec = _codec(work, embeddings, settings, progress)
-    _compress(work, embeddings, settings, _on_card(codec, cards), progress)
+    _compress(work, embeddings, settings, _codec_on_device(codec, devices), progress)
     write_inverted_lists(index / name, len(codec.centroids.rows), progress)
     record = record_segment(
         index / name, name, n_docs=embeddings.n_docs, n_tokens=embeddings.n_tokens
@@ -260,12 +260,12 @@ def _checksums(folder: Path) -> dict[str, str]:
     return {path.name: sha256_of_file(path) for path in sorted(folder.iterdir()) if path.is_file()}
 
 
-def _on_card(codec: Codec, cards: Sequence[torch.device]) -> Codec:
-    if not cards:
+def _codec_on_device(codec: Codec, devices: Sequence[torch.device]) -> Codec:
+    if not devices:
         return codec
-    from colmodern.index.card.build import with_card
+    from colmodern.index.cuda.build import codec_on_device
 
-    return with_card(codec, cards[0])
+    return codec_on_device(codec, devices[0])
 
 
 def _compress(

@@ -16,8 +16,8 @@ from colmodern.index.inputs import expect_counts, expect_embeddings, id_list, qu
 from colmodern.index.plaid import update
 from colmodern.index.plaid.build import build_index
 from colmodern.index.plaid.build_settings import settle
-from colmodern.index.plaid.cards import Cards, cards_of, open_cards
 from colmodern.index.plaid.check import check_index
+from colmodern.index.plaid.devices import LazyCudaSearch, cuda_devices, lazy_cuda_search
 from colmodern.index.plaid.explain import Explanation, explain
 from colmodern.index.plaid.filters import DocFilter, Filter, make_filter
 from colmodern.index.plaid.info import describe
@@ -47,12 +47,12 @@ class PlaidIndex:
     """
 
     def __init__(
-        self, state: State, *, n_threads: int | None = None, cards: Cards | None = None
+        self, state: State, *, n_threads: int | None = None, cuda: LazyCudaSearch | None = None
     ) -> None:
         """Use ``build`` or ``load``; n_threads: of one search or one batch, default all."""
         expect_counts(n_threads=n_threads)
         self._threads = Threads(n_threads)
-        self._cards = cards
+        self._cuda = cuda
         self._state = state
         self._settings: dict[str, Any] = {"n_threads": n_threads}
         self._latest_stored: StoredEmbeddings | None = None
@@ -106,7 +106,7 @@ class PlaidIndex:
         with naming_documents(ids):
             build_index(
                 Path(path), source, ids, settings, fingerprint_of(source), progress,
-                overwrite=overwrite, is_durable=durable, cards=cards_of(device),
+                overwrite=overwrite, is_durable=durable, devices=cuda_devices(device),
             )  # fmt: skip
         return cls.load(path, device=device)
 
@@ -126,16 +126,16 @@ class PlaidIndex:
         process, before the first search uses it: that search reads the whole index.
         verify: "full" does all of it here; "addresses", for indexes larger than memory, only makes
         sure that searches stay inside the arrays, and does not notice scores that damage changed
-        device: "cpu", "cuda", "cuda:N", cards that share the documents as "cuda:0,cuda:1", or
-        "auto"; a card scans all documents, so that nprobe says nothing there
-        device_memory: bytes, or text as "20G", that may stay on a card; default most of what is free
+        device: "cpu", "cuda", "cuda:N", GPUs that share the documents as "cuda:0,cuda:1", or
+        "auto"; a GPU scans all documents, so nprobe has no effect there
+        device_memory: bytes, or text as "20G", that may stay on a GPU; default most of what is free
 
         Raises StorageError when it is missing, unfinished, damaged or of another format, ConfigError
-        for a card that is not there, MissingExtraError when Triton is not.
+        for a GPU that is not there, MissingExtraError when Triton is not.
         """
         # absolute, for the process may go elsewhere before it changes the index
         state = load_state(Path(os.path.abspath(path)), verify)
-        index = cls(state, n_threads=n_threads, cards=open_cards(device, device_memory))
+        index = cls(state, n_threads=n_threads, cuda=lazy_cuda_search(device, device_memory))
         index._settings |= {"device": device, "device_memory": device_memory, "verify": verify}
         return index
 
@@ -199,7 +199,7 @@ class PlaidIndex:
         search = SearchRequest(
             state, k, filter, nprobe, n_candidates, self._stored(state, rescore), exact=exact
         )
-        return search.on(self._cards, [rows])[0] if self._cards else search(rows, threads)
+        return search.on(self._cuda, [rows])[0] if self._cuda else search(rows, threads)
 
     def search_batch(
         self,
@@ -231,8 +231,8 @@ class PlaidIndex:
             progress.advance(1)
             return found
 
-        if self._cards:
-            results = search.on(self._cards, [checked_query(query, self.dim) for query in queries])
+        if self._cuda:
+            results = search.on(self._cuda, [checked_query(query, self.dim) for query in queries])
             progress.advance(len(queries))
         else:
             results = threads.map(one, queries)

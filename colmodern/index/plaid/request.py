@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from colmodern.errors import InputError
 from colmodern.index.inputs import brief, checked_k, expect_counts
-from colmodern.index.plaid.cards import Cards
+from colmodern.index.plaid.devices import LazyCudaSearch
 from colmodern.index.plaid.effort import Effort, choose_effort
 from colmodern.index.plaid.filters import DocFilter, Filter, join, make_filter
 from colmodern.index.plaid.queries import unusable_score
@@ -66,9 +66,9 @@ class SearchRequest:
             *search_rows(query, view, self.effort, threads, stored=self.stored, exact=self.exact)
         )
 
-    def on(self, cards: Cards, queries: Sequence[Query]) -> list[list[ScoredDoc]]:
+    def on(self, cuda: LazyCudaSearch, queries: Sequence[Query]) -> list[list[ScoredDoc]]:
         """The same for many queries on GPUs, which always decode all tokens of what they score."""
-        found = cards.search(queries, self.view, self.effort, self.stored)
+        found = cuda.search(queries, self.view, self.effort, self.stored)
         return [self._ranked(rows, scores) for rows, scores in found]
 
     def _ranked(self, rows: Rows, scores: npt.NDArray[np.float32]) -> list[ScoredDoc]:

@@ -1,1 +1,1 @@
-"""Kernels for NVIDIA cards in Triton, which is imported when one is first used."""
+"""Kernels for NVIDIA GPUs in Triton, which is imported when one is first used."""

@@ -1,4 +1,4 @@
-"""Nearest centroids on a card, the same ones as the processor's kernel finds."""
+"""Nearest centroids on a GPU, the same ones as the CPU kernel finds."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def assign_centroids(
 ) -> None:
     """The nearest centroid of every token, among those that its group may have.
 
-    Arguments as kernels/encoding.py describes them: of tokens on the host, of centroids on the
-    card; centroid_sums is not needed. The codes are written on the host when it has waited.
+    Arguments as kernels/encoding.py describes them: those of tokens on the host, those of centroids on
+    the GPU; centroid_sums is not needed. The codes are written on the host when it has waited.
     """
     from colmodern.kernels.cuda.programs.assign import assign_tiles
 
@@ -52,7 +52,7 @@ def assign_centroids(
         WIDTH=power_of_two(values.shape[1], least=32),
         TOKENS=launch.rows,
         BLOCK=launch.block,
-        enable_fp_fusion=False,  # each step rounded, as on the processor
+        enable_fp_fusion=False,  # each step rounded, as on the CPU
         **launch.options,
     )
     codes[:] = found.cpu().numpy()
@@ -67,7 +67,7 @@ def _tiles(group_offsets: Array, firsts: Array, lasts: Array, rows: int) -> npt.
     begin = group_offsets[:-1][group] + part * rows
     stop = np.minimum(begin + rows, group_offsets[1:][group])
     tiles = np.stack([begin, stop, firsts[group], lasts[group]], axis=1)
-    # the longest first: the others fill the card while they run
+    # the longest first: the others fill the GPU while they run
     return np.ascontiguousarray(
         tiles[np.argsort(tiles[:, 2] - tiles[:, 3], kind="stable")], np.int32
     )

@@ -1,6 +1,6 @@
-"""Scores of compressed tokens on a card; names, arguments and results are those of the reference.
+"""Scores of compressed tokens on a GPU; names, arguments and results are those of the reference.
 
-Arrays are tensors on the card, queries padded to lanes. Nothing here waits for the card.
+Arrays are tensors on the GPU, queries padded to lanes. Nothing here waits for the GPU.
 """
 
 from __future__ import annotations

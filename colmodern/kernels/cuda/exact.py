@@ -1,6 +1,6 @@
-"""Exact MaxSim on a card; names, arguments and results are those of the reference.
+"""Exact MaxSim on a GPU; names, arguments and results are those of the reference.
 
-Arrays are tensors on the card. Nothing here waits for the card.
+Arrays are tensors on the GPU. Nothing here waits for the GPU.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def maxsim_scores(
     doc_values: torch.Tensor,
     doc_offsets: torch.Tensor,
 ) -> torch.Tensor:
-    """MaxSim of every query with every document, (n_queries, n_docs) float32 on the card.
+    """MaxSim of every query with every document, (n_queries, n_docs) float32 on the GPU.
 
     query_values, query_offsets: on the host, where their lengths are needed
     doc_values: (n_tokens, dim) float32, float16 or bfloat16, in whose dtype products are made
     """
-    queries = _on_card(query_values, query_offsets, doc_values)
+    queries = _on_device(query_values, query_offsets, doc_values)
     return score_documents(queries.to(doc_values.dtype), None, doc_values, doc_offsets)
 
 
@@ -49,7 +49,7 @@ def maxsim_scores_int8(
     doc_offsets: torch.Tensor,
 ) -> torch.Tensor:
     """The same with (n_tokens, dim) int8 documents times (n_tokens,) float32 scales."""
-    queries = _on_card(query_values, query_offsets, doc_values).half()
+    queries = _on_device(query_values, query_offsets, doc_values).half()
     return score_documents(queries, None, doc_values, doc_offsets, doc_scales=doc_scales)
 
 
@@ -122,7 +122,7 @@ def score_documents(
     return blocks.join(out)
 
 
-def _on_card(values: Floats, offsets: Offsets, like: torch.Tensor) -> torch.Tensor:
+def _on_device(values: Floats, offsets: Offsets, like: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(pad_queries(np.asarray(values), np.asarray(offsets))).to(like.device)
 
 

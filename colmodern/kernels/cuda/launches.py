@@ -1,8 +1,8 @@
 """How kernels are launched: sizes of blocks, warps and pipeline depths, chosen once and kept.
 
-The first of a kernel's launches is its default, thought out and compiled for Hopper without a card
-at hand; ``tune`` times them all on the card, and what was fastest is kept in the user's cache
-folder for this card, this version of Triton and these kernels.
+The first of a kernel's launches is its default, thought out and compiled for Hopper without a GPU
+at hand; ``tune`` times them all on the GPU, and what was fastest is kept in the user's cache
+folder for this GPU, this version of Triton and these kernels.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ LAUNCHES: dict[str, tuple[Launch, ...]] = {
 
 
 def launch_of(kernel: str, device: torch.device) -> Launch:
-    """The launch that was fastest on this card, or the default."""
+    """The launch that was fastest on this GPU, or the default."""
     chosen = _tuned(device).get(kernel)
     return LAUNCHES[kernel][chosen] if chosen is not None else LAUNCHES[kernel][0]
 
@@ -88,7 +88,7 @@ def tune(
         tuned[kernel] = number
         try:
             found[number] = timed(work)
-        except Exception as error:  # noqa: BLE001, RUF100 a launch too large for the card
+        except Exception as error:  # noqa: BLE001, RUF100 a launch too large for the GPU
             if "out of resource" not in str(error).lower():
                 tuned.clear()
                 tuned.update(before)

@@ -1,4 +1,4 @@
-"""Which cards there are, and what a launch needs to know of them."""
+"""The CUDA devices there are, and what a launch needs to know of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from colmodern.kernels.device import pick_device
 from colmodern.optional import require
 
 _log = logging.getLogger(__name__)
-_INTERPRETED_MULTIPROCESSORS = 2  # of a card that is no card
+_INTERPRETED_MULTIPROCESSORS = 2  # stands for a GPU's in the interpreter
 _INTERPRETED_CACHE = 1 << 20  # bytes
 
 
@@ -23,13 +23,13 @@ def is_interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
-def find_cards(device: str, *, name: str = "device") -> tuple[torch.device, ...]:
-    """The cards that kernels in Triton run on; none stands for the processor.
+def find_cuda_devices(device: str, *, name: str = "device") -> tuple[torch.device, ...]:
+    """The GPUs that kernels in Triton run on; an empty tuple stands for the CPU.
 
     device: "auto", "cpu", "cuda", "cuda:N", or several as "cuda:0,cuda:1"
     name: of the setting, for errors
 
-    "auto" says once why it takes the processor. Raises ConfigError for a card that is not there,
+    "auto" says once why it takes the CPU. Raises ConfigError for a GPU that is not there,
     MissingExtraError when there is one but no Triton.
     """
     if not isinstance(device, str):
@@ -39,25 +39,25 @@ def find_cards(device: str, *, name: str = "device") -> tuple[torch.device, ...]
     if device == "auto":
         if torch.cuda.is_available() and find_spec("triton") is not None:
             return (torch.device("cuda", torch.cuda.current_device()),)
-        _say_why_processor()
+        _say_why_cpu()
         return ()
-    cards = [card.strip() for card in device.split(",")]
-    if not all(card.partition(":")[0] == "cuda" for card in cards):
+    names = [part.strip() for part in device.split(",")]
+    if not all(part.partition(":")[0] == "cuda" for part in names):
         raise ConfigError(
-            f"{name}={device!r}; give auto, cpu, cuda or cuda:N, or cards as cuda:0,cuda:1"
+            f"{name}={device!r}; give auto, cpu, cuda or cuda:N, or GPUs as cuda:0,cuda:1"
         )
-    if len(set(cards)) < len(cards):
-        raise ConfigError(f"{name}={device!r} names a card twice; name each once")
+    if len(set(names)) < len(names):
+        raise ConfigError(f"{name}={device!r} names a GPU twice; name each once")
     if is_interpreted() and not torch.cuda.is_available():
         _require_triton(device, name)
         _say_interpreted()
-        return (torch.device("cpu"),) * len(cards)
-    for card in cards:
-        pick_device(card, name=name)
+        return (torch.device("cpu"),) * len(names)
+    for part in names:
+        pick_device(part, name=name)
     _require_triton(device, name)
     current = torch.device("cuda", torch.cuda.current_device())
-    picked = map(torch.device, cards)
-    return tuple(current if card.index is None else card for card in picked)
+    picked = map(torch.device, names)
+    return tuple(current if gpu.index is None else gpu for gpu in picked)
 
 
 def _require_triton(device: str, name: str) -> None:
@@ -68,19 +68,19 @@ def _require_triton(device: str, name: str) -> None:
 
 
 @cache
-def _say_why_processor() -> None:
+def _say_why_cpu() -> None:
     what = "Triton is not installed" if torch.cuda.is_available() else "torch sees no GPU"
-    _log.info("device=auto: %s: no search kernel runs on a card", what)
+    _log.info("device=auto: %s: no search kernel runs on a GPU", what)
 
 
 @cache
 def _say_interpreted() -> None:
-    _log.warning("TRITON_INTERPRET=1: the kernels run in Python on the processor, very slowly")
+    _log.warning("TRITON_INTERPRET=1: the kernels run in Python on the CPU, very slowly")
 
 
 @cache
 def multiprocessors(device: torch.device) -> int:
-    """How many the card has."""
+    """The number of multiprocessors of a GPU."""
     if device.type != "cuda":
         return _INTERPRETED_MULTIPROCESSORS
     return int(torch.cuda.get_device_properties(device).multi_processor_count)

@@ -28,7 +28,7 @@ class Plan:
 
     disk: "embeddings" and "index, N bits" -> bytes; memory: stage -> the most bytes
     seconds: stage -> seconds, empty where nothing was timed
-    search_device: that builds and searches; memory is as if it were the processor
+    search_device: where the index is built and searched; memory is counted as for the CPU
     fits: settings with which it stays below ``max_ram``; None where it does as it is
     """
 

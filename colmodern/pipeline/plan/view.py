@@ -14,8 +14,8 @@ _MEMORY = (
     "those of doing a little of each stage now, made longer: rough for an index, and of this machine as "
     "busy as it is."
 )
-_ON_CARD = (
-    " Building and searching are counted as if the processor did them; what {} holds in their place "
+_ON_GPU = (
+    " Building and searching are counted as if the CPU did them; what {} holds in their place "
     "is not counted."
 )
 
@@ -78,8 +78,8 @@ def suite_table(plans: Sequence[Plan]) -> Table:
 
 
 def _note(plans: Sequence[Plan]) -> str:
-    cards = sorted({plan.search_device for plan in plans} - {"cpu"})
-    return _MEMORY + (_ON_CARD.format(" and ".join(cards)) if cards else "")
+    devices = sorted({plan.search_device for plan in plans} - {"cpu"})
+    return _MEMORY + (_ON_GPU.format(" and ".join(devices)) if devices else "")
 
 
 def verdict(plan: Plan) -> str:

@@ -2,15 +2,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernels.cuda.on_card import (
+from kernels.cuda.device_inputs import (
     DEVICE,
     LENGTHS,
     SLOW_IN_PART,
-    card,
-    codebook_on_card,
+    codebook_on_device,
     compressed_inputs,
     padded,
-    tokens_on_card,
+    to_device,
+    tokens_on_device,
 )
 
 from colmodern.kernels import reference_cuda
@@ -34,12 +34,12 @@ def test_table_and_its_bytes(dim: int, n_lanes: int) -> None:
         inputs["centroids"],
         inputs["centroid_scales"],
     )
-    found = compressed.centroid_table(*map(card, given))
+    found = compressed.centroid_table(*map(to_device, given))
     expected = reference_cuda.centroid_table(*given)
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one.cpu(), other, 0, 1e-3)
     # the same table for both: a value between two bytes may go to either by its last digit
-    found = compressed.table_to_bytes(*map(card, expected), n_lanes)
+    found = compressed.table_to_bytes(*map(to_device, expected), n_lanes)
     expected = reference_cuda.table_to_bytes(*expected, n_lanes)
     difference = np.abs(found.values.cpu().numpy().astype(int) - expected.values)
     assert difference.max() <= 1
@@ -59,9 +59,13 @@ def test_scan(dtype: str, docs: str, lengths: list[int], n_lanes: int) -> None:
         rng.uniform(0, 0.01, columns).astype(np.float32),
     )
     constants = rng.normal(size=len(lengths)).astype(np.float32)
-    on_card = compressed.Table(*map(card, table))
+    on_gpu = compressed.Table(*map(to_device, table))
     found = compressed.scan_codes(
-        card(DOCS[docs]), tokens_on_card(inputs["tokens"]), on_card, card(constants), n_lanes
+        to_device(DOCS[docs]),
+        tokens_on_device(inputs["tokens"]),
+        on_gpu,
+        to_device(constants),
+        n_lanes,
     )
     expected = reference_cuda.scan_codes(DOCS[docs], inputs["tokens"], table, constants, n_lanes)
     np.testing.assert_allclose(found.cpu(), expected, 0, 1e-4)
@@ -77,9 +81,9 @@ def test_scan_of_uint16_codes_above_32767() -> None:
     given = (np.zeros(1, np.float32),)
     found = compressed.scan_codes(
         None,
-        tokens_on_card(inputs["tokens"]),
-        compressed.Table(*map(card, table)),
-        card(*given),
+        tokens_on_device(inputs["tokens"]),
+        compressed.Table(*map(to_device, table)),
+        to_device(*given),
         16,
     )
     expected = reference_cuda.scan_codes(None, inputs["tokens"], table, *given, 16)
@@ -115,10 +119,10 @@ def test_compressed_tokens(
     centroids = (inputs["centroids"], inputs["centroid_scales"])
     table = reference_cuda.centroid_table(queries, *centroids)[0]
     tokens, docs_given = inputs["tokens"], DOCS[docs]
-    common = (card(queries), card(docs_given), tokens_on_card(tokens))
-    rest = (card(inputs["gain_step"]), card(constants))
+    common = (to_device(queries), to_device(docs_given), tokens_on_device(tokens))
+    rest = (to_device(inputs["gain_step"]), to_device(constants))
     found = compressed.score_tokens(
-        *common, card(table), codebook_on_card(inputs["codebook"], is_half=True), *rest
+        *common, to_device(table), codebook_on_device(inputs["codebook"], is_half=True), *rest
     )
     others = (inputs["codebook"], inputs["gain_step"], constants)
     expected = reference_cuda.score_tokens(queries, docs_given, tokens, table, *others)
@@ -128,8 +132,8 @@ def test_compressed_tokens(
     if n_lanes == 32:
         found = compressed.score_decoded(
             *common,
-            *map(card, centroids),
-            codebook_on_card(inputs["codebook"], is_half=False),
+            *map(to_device, centroids),
+            codebook_on_device(inputs["codebook"], is_half=False),
             *rest,
         )
         expected = reference_cuda.score_decoded(queries, docs_given, tokens, *centroids, *others)
@@ -179,12 +183,12 @@ def test_documents_that_several_queries_want(
     ]
     rest = (inputs["gain_step"], constants)
     found = compressed.score_tokens(
-        card(queries),
-        card(docs),
-        tokens_on_card(inputs["tokens"]),
-        card(table),
-        codebook_on_card(inputs["codebook"], is_half=True),
-        *map(card, rest),
+        to_device(queries),
+        to_device(docs),
+        tokens_on_device(inputs["tokens"]),
+        to_device(table),
+        codebook_on_device(inputs["codebook"], is_half=True),
+        *map(to_device, rest),
     )
     expected = reference_cuda.score_tokens(
         queries, docs, inputs["tokens"], table, inputs["codebook"], *rest
@@ -195,14 +199,17 @@ def test_documents_that_several_queries_want(
 def test_no_documents() -> None:
     inputs = compressed_inputs(48, 4, 0, is_shared=True)
     none = np.empty(0, np.int32)
-    queries, constants = card(np.zeros((2, 16, 48), np.float32)), card(np.zeros(2, np.float32))
+    queries, constants = (
+        to_device(np.zeros((2, 16, 48), np.float32)),
+        to_device(np.zeros(2, np.float32)),
+    )
     found = compressed.score_tokens(
         queries,
-        card(none),
-        tokens_on_card(inputs["tokens"]),
-        card(np.zeros((70, 32), np.float16)),
-        codebook_on_card(inputs["codebook"], is_half=True),
-        card(inputs["gain_step"]),
+        to_device(none),
+        tokens_on_device(inputs["tokens"]),
+        to_device(np.zeros((70, 32), np.float16)),
+        codebook_on_device(inputs["codebook"], is_half=True),
+        to_device(inputs["gain_step"]),
         constants,
     )
     assert found.shape == (2, 0)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernels.cuda.on_card import DEVICE, LENGTHS, SLOW_IN_PART, card, padded, unit
+from kernels.cuda.device_inputs import DEVICE, LENGTHS, SLOW_IN_PART, padded, to_device, unit
 
 from colmodern.kernels import reference, reference_cuda
 from colmodern.kernels.cuda import exact
@@ -17,7 +17,7 @@ def assert_scores(queries: list[int], documents: list[int], dim: int, dtype: str
     rng = np.random.default_rng(dim)
     query_values, query_offsets = unit(rng, sum(queries), dim), offsets_of(queries)
     values, offsets = unit(rng, sum(documents), dim).astype(dtype), offsets_of(documents)
-    found = exact.maxsim_scores(query_values, query_offsets, card(values), card(offsets))
+    found = exact.maxsim_scores(query_values, query_offsets, to_device(values), to_device(offsets))
     expected = reference.maxsim_scores(query_values, query_offsets, values, offsets)
     assert found.shape == expected.shape
     np.testing.assert_allclose(found.cpu(), expected, 0, TOLERANCE[dtype])
@@ -45,7 +45,9 @@ def test_queries_of_several_blocks(queries: list[int]) -> None:
 def test_a_padded_query_token_does_not_score_when_all_similarities_are_negative() -> None:
     values = np.full((40, 64), -0.125, np.float32)
     query = np.full((3, 64), 0.125, np.float32)
-    found = exact.maxsim_scores(query, offsets_of([3]), card(values), card(offsets_of([39, 1])))
+    found = exact.maxsim_scores(
+        query, offsets_of([3]), to_device(values), to_device(offsets_of([39, 1]))
+    )
     np.testing.assert_allclose(found.cpu(), [[-3.0, -3.0]], 0, 1e-6)
 
 
@@ -62,7 +64,9 @@ def test_listed_documents(dtype: str) -> None:
     queries = padded(rng, [5, 0, 127], 128, 48)
     values, offsets = unit(rng, sum(LENGTHS), 48).astype(dtype), offsets_of(LENGTHS)
     for docs in (np.array([3, 0, 3, 6], np.int32), rng.integers(0, 7, (3, 5)).astype(np.int32)):
-        found = exact.score_documents(card(queries), card(docs), card(values), card(offsets))
+        found = exact.score_documents(
+            to_device(queries), to_device(docs), to_device(values), to_device(offsets)
+        )
         expected = reference_cuda.score_documents(queries, docs, values, offsets)
         np.testing.assert_allclose(found.cpu(), expected, 0, 4e-5)
 
@@ -75,16 +79,16 @@ def test_int8_documents(dim: int, queries: list[int]) -> None:
     values = rng.integers(-127, 128, (sum(LENGTHS), dim)).astype(np.int8)
     scales = rng.uniform(0.5, 1, len(values)).astype(np.float32) / np.float32(73 * np.sqrt(dim))
     inputs = (values, scales, offsets_of(LENGTHS))
-    found = exact.maxsim_scores_int8(query_values, query_offsets, *map(card, inputs))
+    found = exact.maxsim_scores_int8(query_values, query_offsets, *map(to_device, inputs))
     expected = reference_cuda.maxsim_scores_int8(query_values, query_offsets, *inputs)
     np.testing.assert_allclose(found.cpu(), expected, 0, TOLERANCE["float16"])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_tokens_are_rounded_as_the_processor_rounds_them(dtype: str) -> None:
+def test_tokens_are_rounded_as_the_cpu_rounds_them(dtype: str) -> None:
     values = np.random.default_rng(4).normal(size=(70, 48)).astype(dtype)
     values[3] = 0
-    found = [one.cpu().numpy() for one in exact.quantize_tokens(card(values))]
+    found = [one.cpu().numpy() for one in exact.quantize_tokens(to_device(values))]
     for one, expected in zip(found, reference_cuda.quantize_tokens(values), strict=True):
         np.testing.assert_array_equal(one, expected)
     kept = Int8Documents(values, offsets_of([70]))
@@ -96,9 +100,9 @@ def test_tokens_are_rounded_as_the_processor_rounds_them(dtype: str) -> None:
 def test_bfloat16_documents() -> None:
     rng = np.random.default_rng(3)
     query_values, query_offsets = unit(rng, 40, 128), offsets_of([32, 8])
-    values = card(unit(rng, sum(LENGTHS), 128)).bfloat16()
+    values = to_device(unit(rng, sum(LENGTHS), 128)).bfloat16()
     offsets = offsets_of(LENGTHS)
-    found = exact.maxsim_scores(query_values, query_offsets, values, card(offsets))
+    found = exact.maxsim_scores(query_values, query_offsets, values, to_device(offsets))
     inputs = (values.float().cpu().numpy(), offsets)
     expected = reference.maxsim_scores(query_values, query_offsets, *inputs)
     np.testing.assert_allclose(found.cpu(), expected, 0, 3e-2)

@@ -1,1 +1,1 @@
-"""What runs on the card, in Triton; imported only when a kernel is launched."""
+"""What runs on the GPU, in Triton; imported only when a kernel is launched."""

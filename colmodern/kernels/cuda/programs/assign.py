@@ -23,7 +23,7 @@ def assign_tiles(
 ):
     """The nearest centroid of each token of a tile, the first of equal ones.
 
-    Products are whole numbers, and each step after them is rounded as the processor's kernel
+    Products are whole numbers, and each step after them is rounded as the CPU kernel
     does, so the codes are the same ones: launch it without fused multiplications.
 
     values: (n_tokens, DIM) int8 and value_scales: (n_tokens,) float32; order: (n_tokens,) int32

@@ -1,7 +1,7 @@
-"""The life of a query on a card: scan all codes, refine the best, score the last in float32.
+"""The life of a query on a GPU: scan all codes, refine the best, score the last in float32.
 
-No inverted lists: reading every document's codes takes a card less time than probing would. And no
-waiting: what one stage keeps goes to the next on the card, and the host sees only the end.
+No inverted lists: reading every document's codes takes a GPU less time than probing would.
+Nothing waits: what one stage keeps goes to the next on the GPU, and the host sees only the end.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 
-from colmodern.index.card.corpus import Corpus
+from colmodern.index.cuda.corpus import Corpus
 from colmodern.kernels.cuda.compressed import (
     centroid_table,
     scan_codes,
@@ -47,7 +47,7 @@ def find(
 ) -> torch.Tensor:
     """The n_scored best documents of each query, in no order.
 
-    queries: (n, n_lanes, dim) float32 on the card; docs: int32 rows that may be found, None: all
+    queries: (n, n_lanes, dim) float32 on the GPU; docs: int32 rows that may be found, None: all
 
     Returns (n, 2, n_scored) int32: rows, and the bits of their float32 scores.
     """

@@ -7,47 +7,47 @@ from pathlib import Path
 
 import pytest
 import torch
-from checks import INTERPRETED, ON_CARD, checks_in, run_checks
+from checks import INTERPRETED, ON_GPU, checks_in, run_checks
 from conftest import unit_rows
 
 from colmodern import ExactIndex, PlaidIndex
 from colmodern.config.models import ExactIndexConfig
 from colmodern.errors import ConfigError, MissingExtraError
 from colmodern.index.exact import Precision
-from colmodern.index.plaid.cards import open_cards
+from colmodern.index.plaid.devices import lazy_cuda_search
 from colmodern.kernels.cuda import runtime
 from colmodern.pipeline.search_device import search_device
 
-CHECKS = checks_in(Path(__file__).parent / "card")
+CHECKS = checks_in(Path(__file__).parent / "cuda")
 BY_NAME = {"argvalues": CHECKS, "ids": lambda path: path.stem}
 
 
 @pytest.mark.parametrize("path", **BY_NAME)
-def test_search_on_a_card_in_the_interpreter(path: Path) -> None:
+def test_search_on_a_gpu_in_the_interpreter(path: Path) -> None:
     run_checks(path, INTERPRETED)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", **BY_NAME)
-def test_more_searches_on_a_card_in_the_interpreter(path: Path) -> None:
+def test_more_searches_on_a_gpu_in_the_interpreter(path: Path) -> None:
     run_checks(path, INTERPRETED, marks="slow")
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("path", **BY_NAME)
-def test_search_on_a_card(path: Path) -> None:
-    run_checks(path, ON_CARD, marks="slow or not slow")
+def test_search_on_a_gpu(path: Path) -> None:
+    run_checks(path, ON_GPU, marks="slow or not slow")
 
 
 @pytest.fixture
-def no_card(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    runtime._say_why_processor.cache_clear()
+    runtime._say_why_cpu.cache_clear()
 
 
-@pytest.mark.usefixtures("no_card")
-def test_without_a_card_auto_takes_the_processor_and_says_so(
+@pytest.mark.usefixtures("no_gpu")
+def test_without_a_gpu_auto_takes_the_cpu_and_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     documents = unit_rows([4, 5], 16, 0)
@@ -55,14 +55,14 @@ def test_without_a_card_auto_takes_the_processor_and_says_so(
         index = PlaidIndex.build(documents, tmp_path / "index", device="auto")
         assert len(index.search(documents[0], 2)) == 2
     assert [record.message for record in caplog.records if "device=auto" in record.message] == [
-        "device=auto: torch sees no GPU: no search kernel runs on a card"
+        "device=auto: torch sees no GPU: no search kernel runs on a GPU"
     ]
     assert ExactIndex(documents, device="auto").device == "cpu"
 
 
-@pytest.mark.usefixtures("no_card")
+@pytest.mark.usefixtures("no_gpu")
 @pytest.mark.parametrize("device", ["cuda", "cuda:1", "cuda:0,cuda:1"])
-def test_without_a_card_asking_for_one_is_an_error(tmp_path: Path, device: str) -> None:
+def test_without_a_gpu_asking_for_one_is_an_error(tmp_path: Path, device: str) -> None:
     documents = unit_rows([4, 5], 16, 0)
     PlaidIndex.build(documents, tmp_path / "index")
     with pytest.raises(ConfigError, match="torch sees no GPU here; use device=cpu or auto"):
@@ -77,23 +77,23 @@ def test_without_a_card_asking_for_one_is_an_error(tmp_path: Path, device: str) 
 @pytest.mark.parametrize("device", ["gpu", "cuda:0,cpu", "", "cuda:0,cuda:0", 3])
 def test_devices_are_checked(device: object) -> None:
     with pytest.raises(ConfigError, match=r"device=.*(cuda:N|name each once)"):
-        open_cards(device, None)
+        lazy_cuda_search(device, None)
 
 
 @pytest.fixture
 def no_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr("colmodern.kernels.cuda.runtime.pick_device", lambda card, name: card)
+    monkeypatch.setattr("colmodern.kernels.cuda.runtime.pick_device", lambda device, name: device)
     monkeypatch.setitem(sys.modules, "triton", None)  # what a missing package looks like
 
 
 @pytest.mark.usefixtures("no_triton")
-def test_a_card_without_triton_is_used_through_torch_for_exact_search_alone(
+def test_a_gpu_without_triton_is_used_through_torch_for_exact_search_alone(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("colmodern.index.exact.pick_device", lambda name: "cpu")
     with pytest.raises(MissingExtraError, match=r"pip install 'colmodern\[gpu\]'"):
-        open_cards("cuda:0", None)
+        lazy_cuda_search("cuda:0", None)
     documents = unit_rows([4, 5], 16, 0)
     assert len(ExactIndex(documents, device="cuda:0").search(documents[0], 2)) == 2
     assert "through torch" in caplog.text
@@ -101,7 +101,7 @@ def test_a_card_without_triton_is_used_through_torch_for_exact_search_alone(
 
 @pytest.mark.usefixtures("no_triton")
 @pytest.mark.parametrize("precision", ["float32", "int8"])
-def test_several_cards_without_triton_are_refused_in_one_message(
+def test_several_gpus_without_triton_are_refused_in_one_message(
     caplog: pytest.LogCaptureFixture, precision: Precision
 ) -> None:
     message = (
@@ -116,9 +116,9 @@ def test_several_cards_without_triton_are_refused_in_one_message(
     assert not caplog.records
 
 
-def test_a_search_on_the_processor_loads_nothing_of_cards() -> None:
+def test_a_search_on_the_cpu_loads_nothing_of_gpus() -> None:
     code = (
         "import sys, colmodern; colmodern.PlaidIndex, colmodern.ExactIndex; "
-        "sys.exit(any(name == 'triton' or 'index.card' in name for name in sys.modules))"
+        "sys.exit(any(name == 'triton' or 'index.cuda' in name for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,4 +1,4 @@
-"""No stage waits for the card: on tensors without values, whatever asks for one is an error."""
+"""No stage waits for the GPU: on tensors without values, whatever asks for one is an error."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from colmodern.index.card import exact as card_exact
-from colmodern.index.card.corpus import Corpus
-from colmodern.index.card.stages import Plan, find
+from colmodern.index.cuda import exact as cuda_exact
+from colmodern.index.cuda.corpus import Corpus
+from colmodern.index.cuda.stages import Plan, find
 from colmodern.kernels.cuda.compressed import FEWEST_SHARED, Codebook, Tokens
 from colmodern.kernels.cuda.programs import compressed, maxsim
 
@@ -87,14 +87,14 @@ def test_a_compressed_search_does_not_wait(
 @pytest.mark.parametrize("n_queries", [1, 9])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.int8])
 def test_an_exact_search_does_not_wait(n_queries: int, dtype: torch.dtype) -> None:
-    piece = card_exact._Piece(
+    piece = cuda_exact._Piece(
         0,
         empty(N_TOKENS, DIM, dtype=dtype),
         empty(N_DOCS + 1, dtype=torch.int64),
         empty(N_DOCS, dtype=torch.int32),
         empty(N_TOKENS) if dtype == torch.int8 else None,
     )
-    found = card_exact._find(piece, empty(n_queries, 32, DIM), 7)
+    found = cuda_exact._find(piece, empty(n_queries, 32, DIM), 7)
     assert found.shape == (n_queries, 2, 7)
 
 

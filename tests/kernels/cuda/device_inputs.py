@@ -1,7 +1,7 @@
-"""Inputs of the kernels for cards, and the device they are checked on.
+"""Inputs of the GPU kernels, and the device they are checked on.
 
 The files check_*.py are tests for a process of their own: test_cuda.py starts it, with
-TRITON_INTERPRET=1 where there is no card.
+TRITON_INTERPRET=1 where there is no GPU.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
 
 
-def card(array: np.ndarray | None) -> torch.Tensor | None:
+def to_device(array: np.ndarray | None) -> torch.Tensor | None:
     return None if array is None else torch.from_numpy(np.ascontiguousarray(array)).to(DEVICE)
 
 
@@ -62,13 +62,16 @@ def compressed_inputs(
     }
 
 
-def tokens_on_card(tokens: reference_cuda.Tokens) -> compressed.Tokens:
+def tokens_on_device(tokens: reference_cuda.Tokens) -> compressed.Tokens:
     codes = tokens.codes.view(np.int16) if tokens.codes.dtype == np.uint16 else tokens.codes
     return compressed.Tokens(
-        card(tokens.doc_offsets), card(codes), card(tokens.gains), card(tokens.residuals)
+        to_device(tokens.doc_offsets),
+        to_device(codes),
+        to_device(tokens.gains),
+        to_device(tokens.residuals),
     )
 
 
-def codebook_on_card(codebook: reference_cuda.Codebook, *, is_half: bool) -> compressed.Codebook:
-    entries = card(codebook.entries)
-    return compressed.Codebook(entries.half() if is_half else entries, card(codebook.scales))
+def codebook_on_device(codebook: reference_cuda.Codebook, *, is_half: bool) -> compressed.Codebook:
+    entries = to_device(codebook.entries)
+    return compressed.Codebook(entries.half() if is_half else entries, to_device(codebook.scales))

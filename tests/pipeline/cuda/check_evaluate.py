@@ -1,4 +1,4 @@
-"""Evaluations and commands that search on a card."""
+"""Evaluations and commands that search on a GPU."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ def scores(folder: Path) -> dict[tuple[str, str], float]:
 
 
 @pytest.mark.parametrize("kind", ["exact", "plaid"])
-def test_an_evaluation_on_a_card_is_that_of_the_processor(
+def test_an_evaluation_on_a_gpu_is_that_of_the_cpu(
     eval_config: Callable[..., Path], kind: str
 ) -> None:
     path = eval_config(extra=f"index: {{kind: {kind}}}\n")
-    on_processor, _ = run(path, "name=cpu", "index.device=cpu")
-    on_card, _ = run(path, "name=card", "index.device=cuda", "index.device_memory=1G")
+    on_cpu, _ = run(path, "name=cpu", "index.device=cpu")
+    on_gpu, _ = run(path, "name=gpu", "index.device=cuda", "index.device_memory=1G")
     # the same bytes of an index, searched elsewhere
-    searches = {"search", "exact search"} & on_card.timings.keys()
-    assert {stage for stage, was in reused(on_card).items() if not was} == searches
-    assert scores(on_card.folder) == pytest.approx(scores(on_processor.folder), abs=2e-3)
-    for result, device in ((on_processor, "cpu"), (on_card, "cuda")):
+    searches = {"search", "exact search"} & on_gpu.timings.keys()
+    assert {stage for stage, was in reused(on_gpu).items() if not was} == searches
+    assert scores(on_gpu.folder) == pytest.approx(scores(on_cpu.folder), abs=2e-3)
+    for result, device in ((on_cpu, "cpu"), (on_gpu, "cuda")):
         metrics = json.loads((result.folder / "metrics.json").read_text())
         environment = json.loads((result.folder / "environment.json").read_text())
         assert metrics["search_device"] == environment["search"]["device"] == device
-    again, _ = run(path, "name=card", "index.device=cuda", "index.device_memory=2G")
+    again, _ = run(path, "name=gpu", "index.device=cuda", "index.device_memory=2G")
     assert all(reused(again).values())
 
 
-def test_commands_build_and_search_on_a_card(
+def test_commands_build_and_search_on_a_gpu(
     run_cli: Run, eval_config: Callable[..., Path], tmp_path: Path
 ) -> None:
     result, _ = run(eval_config())
@@ -52,6 +52,6 @@ def test_commands_build_and_search_on_a_card(
     PlaidIndex.check(tmp_path / "cuda")
     for index in ((), ("--index", tmp_path / "cuda")):
         asked = ("search", result.folder, "read the file", "-k", 3, *index)
-        on_card = run_cli(*asked, "--index-device", "cuda", "--device-memory", "1G")
-        assert on_card[0] == 0
-        assert on_card[1].count("d") >= 3
+        on_gpu = run_cli(*asked, "--index-device", "cuda", "--device-memory", "1G")
+        assert on_gpu[0] == 0
+        assert on_gpu[1].count("d") >= 3

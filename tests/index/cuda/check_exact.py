@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import unit_rows
-from index.card.alike import assert_alike, several_cards
+from index.cuda.alike import assert_alike, several_gpus
 from index.plaid.corpora import names, write_store
 
 from colmodern import ExactIndex, Reranker, TokenEmbeddings, rerank
 from colmodern.errors import InputError, ResourceError
-from colmodern.index.card import exact as card_exact
+from colmodern.index.cuda import exact as cuda_exact
 
 LENGTHS = [7, 0, 33, 1, 127, 20, 31, 64, 2, 5, 5, 9]
 QUERIES = unit_rows([32, 0, 70, 5], 48, 1)
@@ -25,7 +25,7 @@ def documents(dtype: str) -> TokenEmbeddings:
 
 
 @pytest.mark.parametrize("dtype", ["float16", pytest.param("float32", marks=pytest.mark.slow)])
-def test_a_card_ranks_as_the_processor(dtype: str, tmp_path: Path) -> None:
+def test_a_gpu_ranks_as_the_cpu(dtype: str, tmp_path: Path) -> None:
     given = documents(dtype)
     store = write_store(tmp_path / "store", given, names(len(given)), 6)
     expected = ExactIndex(given, names(len(given))).search_batch(QUERIES, 6)
@@ -40,14 +40,14 @@ def test_a_card_ranks_as_the_processor(dtype: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float16", pytest.param("float32", marks=pytest.mark.slow)])
-def test_int8_documents_rank_as_on_the_processor(dtype: str) -> None:
+def test_int8_documents_rank_as_on_the_cpu(dtype: str) -> None:
     given, options = documents(dtype), {"precision": "int8"}
     expected = ExactIndex(given, **options).search_batch(QUERIES, 12)
     found = ExactIndex(given, device="cuda", **options).search_batch(QUERIES, 12)
     for query, some, others in zip(QUERIES, found, expected, strict=True):
         scores = dict(others)
         assert scores.keys() == dict(some).keys()
-        for doc_id, score in some:  # the processor rounds queries too
+        for doc_id, score in some:  # the CPU rounds queries too
             assert score == pytest.approx(scores[doc_id], abs=0.003 * len(query) + 1e-6)
     tight = ExactIndex(given, device="cuda", device_memory=120_000, **options)
     for some, others in zip(tight.search_batch(QUERIES[:2], 6), found, strict=False):
@@ -66,7 +66,7 @@ def test_equal_scores_come_in_the_order_of_ids() -> None:
 def test_embeddings_that_do_not_fit_pass_through(caplog: pytest.LogCaptureFixture) -> None:
     given = documents("float16")
     expected = ExactIndex(given).search_batch(QUERIES, 6)
-    for device in ("cuda", *several_cards()):
+    for device in ("cuda", *several_gpus()):
         tight = ExactIndex(given, device_memory=60_000, device=device)
         with caplog.at_level(logging.WARNING):
             for found, others in zip(tight.search_batch(QUERIES, 6), expected, strict=True):
@@ -79,17 +79,17 @@ def test_embeddings_that_do_not_fit_pass_through(caplog: pytest.LogCaptureFixtur
 
 
 @pytest.mark.slow
-def test_several_cards_share_the_documents() -> None:
+def test_several_gpus_share_the_documents() -> None:
     given = documents("float32")
     expected = ExactIndex(given).search_batch(QUERIES, 6)
-    for device in several_cards():
+    for device in several_gpus():
         found = ExactIndex(given, device=device).search_batch(QUERIES, 6)
         for some, others in zip(found, expected, strict=True):
             assert_alike(some, others)
 
 
 def test_out_of_memory_halves_the_tile(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = card_exact._find
+    plain = cuda_exact._find
     queries = unit_rows([3] * 5, 48, 2)
     expected = ExactIndex(documents("float32")).search_batch(queries, 3)
 
@@ -98,13 +98,13 @@ def test_out_of_memory_halves_the_tile(monkeypatch: pytest.MonkeyPatch) -> None:
             raise torch.cuda.OutOfMemoryError("injected")
         return plain(piece, given, n)
 
-    monkeypatch.setattr(card_exact, "_find", find)
+    monkeypatch.setattr(cuda_exact, "_find", find)
     found = ExactIndex(documents("float32"), device="cuda").search_batch(queries, 3)
     for some, others in zip(found, expected, strict=True):
         assert_alike(some, others)
 
 
-def test_a_card_with_less_room_than_it_said_lets_documents_pass_through(
+def test_a_gpu_with_less_room_than_it_said_lets_documents_pass_through(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     given = documents("float32")[:5]
@@ -114,7 +114,7 @@ def test_a_card_with_less_room_than_it_said_lets_documents_pass_through(
         calls.append(1)
         raise torch.cuda.OutOfMemoryError("injected")
 
-    monkeypatch.setattr(card_exact.CardExact, "_stay", stay)
+    monkeypatch.setattr(cuda_exact.CudaExact, "_stay", stay)
     expected = ExactIndex(given).search(QUERIES[3], 3)
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
@@ -135,11 +135,11 @@ def in_its_place(index: type[ExactIndex], *given: Any, device: str, **rest: Any)
     return index(*given, device="cuda", **rest)
 
 
-def test_the_reranker_ranks_on_a_card(pylate_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reranker_ranks_on_a_gpu(pylate_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = ["open the file", "sort names", "", "parse a date string and read the day"]
     expected = Reranker(pylate_bert).rank("read a file", texts)
-    on_card = {} if not torch.cuda.is_available() else {"device": "cuda"}
-    ranker = Reranker(pylate_bert, **on_card)
+    on_gpu = {} if not torch.cuda.is_available() else {"device": "cuda"}
+    ranker = Reranker(pylate_bert, **on_gpu)
     # the encoder stays where it can run, its embeddings are scored where kernels are
     monkeypatch.setattr(rerank, "ExactIndex", partial(in_its_place, ExactIndex))
     found = ranker.rank("read a file", texts)

@@ -22,7 +22,7 @@ class _Recorded:
 class Replays:
     """Runs a function of one tensor; from the second call with a key on, as a recorded graph.
 
-    The first call compiles kernels, which cannot be recorded. Where a card refuses to record, all
+    The first call compiles kernels, which cannot be recorded. Where a GPU refuses to record, all
     calls are plain ones. Not for several threads at once.
     """
 
@@ -34,7 +34,7 @@ class Replays:
     def run(
         self, key: Hashable, given: torch.Tensor, work: Callable[[torch.Tensor], torch.Tensor]
     ) -> torch.Tensor:
-        """work(given) on the card; the result is overwritten by the next call with this key.
+        """work(given) on the GPU; the result is overwritten by the next call with this key.
 
         given: on the host; key: everything but its values that the work depends on
         """
@@ -58,16 +58,16 @@ class Replays:
     def _record(
         self, given: torch.Tensor, work: Callable[[torch.Tensor], torch.Tensor]
     ) -> _Recorded | None:
-        on_card = given.to(self._device)
+        on_device = given.to(self._device)
         try:
             graph = torch.cuda.CUDAGraph()
-            # other threads may go on using the card meanwhile
+            # other threads may go on using the GPU meanwhile
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-                found = work(on_card)
+                found = work(on_device)
         except RuntimeError as error:
             self._is_usable = False
             self._seen.clear()
             torch.cuda.synchronize(self._device)
             _log.warning("no CUDA graph on %s (%s): searches are launched", self._device, error)
             return None
-        return _Recorded(graph, on_card, found)
+        return _Recorded(graph, on_device, found)

@@ -1,4 +1,4 @@
-"""Searching a compressed index on one card or several, each with a share of the documents."""
+"""Searching a compressed index on one GPU or several, each with a share of the documents."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy.typing as npt
 import torch
 
 from colmodern.errors import InputError
-from colmodern.index.card.corpus import Corpus, upload
-from colmodern.index.card.memory import free_bytes, naming_memory, on, share_out, to_card
-from colmodern.index.card.queries import Found, Group, Started, by_lanes, collect, start_tiles
-from colmodern.index.card.replay import Replays
-from colmodern.index.card.stages import Plan, find
+from colmodern.index.cuda.corpus import Corpus, upload
+from colmodern.index.cuda.memory import free_bytes, naming_memory, on, share_out, to_device
+from colmodern.index.cuda.queries import Found, Group, Started, by_lanes, collect, start_tiles
+from colmodern.index.cuda.replay import Replays
+from colmodern.index.cuda.stages import Plan, find
 from colmodern.index.finite import first_unusable_row, is_finite
 from colmodern.index.plaid.effort import Effort
 from colmodern.index.plaid.queries import unusable_score
@@ -29,10 +29,10 @@ Floats = npt.NDArray[np.float32]
 _MOST_QUERIES = 64  # at a time
 
 
-class CardSearch:
-    """A view's documents on cards, to be searched under any view of the same segments.
+class CudaSearch:
+    """A view's documents on GPUs, to be searched under any view of the same segments.
 
-    devices: of the cards; memory: bytes that may stay on each, default most of what is free
+    devices: the GPUs; memory: bytes that may stay on each, default most of what is free
 
     One search at a time; others wait. Raises ResourceError when the codes do not fit.
     """
@@ -56,7 +56,7 @@ class CardSearch:
     def search(
         self, queries: Sequence[Floats], view: View, effort: Effort, stored: Addresses | None
     ) -> list[Found]:
-        """The n_scored best documents of each query, of each card.
+        """The n_scored best documents of each query from each GPU.
 
         queries: (n_query_tokens, dim) float32 each; stored: for scores of stored embeddings
         """
@@ -85,7 +85,7 @@ class CardSearch:
             return [(rows, scores[0].cpu().numpy()) for rows, scores in rescored]
 
     def _open_docs(self, view: View) -> list[torch.Tensor | None]:
-        """For each card None, or the rows of its documents that a view lets through.
+        """For each GPU None, or the rows of its documents that a view lets through.
 
         Kept for the next search of the same view, as one of an index with deletions.
         """
@@ -95,7 +95,7 @@ class CardSearch:
             for corpus in self.corpora:
                 docs = _open_rows(view, corpus)
                 with on(corpus.device):
-                    listed.append(None if docs is None else to_card(docs, corpus.device))
+                    listed.append(None if docs is None else to_device(docs, corpus.device))
             self._open = view, listed
         return self._open[1]
 
@@ -108,7 +108,7 @@ class CardSearch:
         *,
         is_single: bool,
     ) -> Started:
-        """Start a card on all queries; a single one is replayed where it can be."""
+        """Start all queries on a GPU; a single one is replayed where it can be."""
         corpus = self.corpora[number]
         n_open = corpus.n_docs if listed is None else len(listed)
         plan = Plan(min(effort.n_candidates, n_open), min(effort.n_scored, n_open))
@@ -123,13 +123,13 @@ class CardSearch:
                 return self._replays[number].run(
                     key, given, lambda asked: find(corpus, asked, listed, plan)
                 )
-            return find(corpus, to_card(given.numpy(), corpus.device), listed, plan)
+            return find(corpus, to_device(given.numpy(), corpus.device), listed, plan)
 
         with on(corpus.device):
             return start_tiles(groups, lambda lanes: self._tile(number, n_open, lanes), found_by)
 
     def _tile(self, number: int, n_open: int, lanes: int) -> int:
-        """Queries at a time: their scores fit the card, their tables half of its cache."""
+        """Queries at a time: their scores fit the GPU, their tables half of its cache."""
         corpus = self.corpora[number]
         n_centroids = len(corpus.centroids)
         by_memory = self._room[number] // (
@@ -146,7 +146,7 @@ def _token_ends(view: View) -> torch.Tensor:
 
 
 def _open_rows(view: View, corpus: Corpus) -> npt.NDArray[np.int32] | None:
-    """Rows of a card's documents that may be found, None for all."""
+    """Rows of a GPU's documents that may be found, None for all."""
     if view.n_open == int(view.bases[-1]):
         return None
     rows = view.open_rows()
@@ -159,7 +159,7 @@ def _open_rows(view: View, corpus: Corpus) -> npt.NDArray[np.int32] | None:
 def _start_rescoring(
     query: Floats, rows: Rows, view: View, stored: Addresses, device: torch.device
 ) -> tuple[Rows, torch.Tensor]:
-    """The same documents in order, and on the card (1, n) scores of their stored embeddings."""
+    """The same documents in order, and on the GPU (1, n) scores of their stored embeddings."""
     rows = np.sort(rows)
     addresses, is_half = stored(rows)
     lengths = view.lengths(rows)
@@ -175,9 +175,9 @@ def _start_rescoring(
         raise InputError(unusable_score("rescore", view.doc_ids(rows[place : place + 1])[0]))
     with on(device):
         scores = score_documents(
-            to_card(by_lanes([query])[0][1], device),
+            to_device(by_lanes([query])[0][1], device),
             None,
-            to_card(values, device),
-            to_card(offsets, device),
+            to_device(values, device),
+            to_device(offsets, device),
         )
         return rows, scores

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from colmodern.errors import ResourceError
-from colmodern.index.card.memory import in_tiles, naming_memory, share_out
+from colmodern.index.cuda.memory import in_tiles, naming_memory, share_out
 from colmodern.ragged.embeddings import offsets_of
 
 

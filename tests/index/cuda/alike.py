@@ -1,4 +1,4 @@
-"""Comparing results of cards with those of the processor."""
+"""Comparing results of GPUs with those of the CPU."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def assert_alike(found: list[ScoredDoc], expected: list[ScoredDoc]) -> None:
         assert abs(doc.score - scores.get(doc.doc_id, last)) < TOLERANCE
 
 
-def several_cards() -> list[str]:
-    """Devices of several cards: all there are, three in the interpreter; none on one card."""
+def several_gpus() -> list[str]:
+    """All GPUs as one device: three in the interpreter; no device where there is one GPU."""
     n = torch.cuda.device_count() if torch.cuda.is_available() else 3
     return [",".join(f"cuda:{i}" for i in range(n))] if n > 1 else []

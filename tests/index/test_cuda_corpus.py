@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from colmodern.index.card import corpus
+from colmodern.index.cuda import corpus
 from colmodern.kernels.cuda.compressed import Tokens
 from colmodern.ragged.embeddings import offsets_of
 

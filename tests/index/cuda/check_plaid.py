@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from index.card.alike import TOLERANCE, assert_alike, several_cards
+from index.cuda.alike import TOLERANCE, assert_alike, several_gpus
 from index.plaid.corpora import corpus, decoded, lengths_like_passages, names, truth, write_store
 
 from colmodern import PlaidIndex, TokenEmbeddings
 from colmodern.errors import InputError, ResourceError
-from colmodern.index.card import build as card_build
-from colmodern.index.card import plaid as card_plaid
-from colmodern.index.card import stages
+from colmodern.index.cuda import build as cuda_build
+from colmodern.index.cuda import plaid as cuda_plaid
+from colmodern.index.cuda import stages
 from colmodern.kernels.cuda import compressed
 from colmodern.kernels.cuda.assign import assign_centroids
 
@@ -43,18 +43,18 @@ def four_bits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_card_finds_what_the_processor_finds(path: Path) -> None:
-    on_card, on_processor = PlaidIndex.load(path, device="cuda"), PlaidIndex.load(path)
-    found = on_card.search_batch(QUERIES, 5, **THREE_STAGES, exact=True)  # as without
-    expected = on_processor.search_batch(QUERIES, 5, **THREE_STAGES)
-    tokens = decoded(on_processor)
+def test_a_gpu_finds_what_the_cpu_finds(path: Path) -> None:
+    on_gpu, on_cpu = PlaidIndex.load(path, device="cuda"), PlaidIndex.load(path)
+    found = on_gpu.search_batch(QUERIES, 5, **THREE_STAGES, exact=True)  # as without
+    expected = on_cpu.search_batch(QUERIES, 5, **THREE_STAGES)
+    tokens = decoded(on_cpu)
     for query, some, others in zip(QUERIES, found, expected, strict=True):
-        # each prunes by integers of its own, and the processor passes over tokens that rarely win
+        # each prunes by integers of its own, and the CPU passes over tokens that rarely win
         assert len({doc.doc_id for doc in some} & {doc.doc_id for doc in others}) >= 4
         exact = truth(query.astype(np.float32), {doc.doc_id: tokens[doc.doc_id] for doc in some})
         for doc in some:
             assert doc.score == pytest.approx(exact[doc.doc_id], abs=TOLERANCE)
-    assert_alike(on_card.search(QUERIES[2], 5, **THREE_STAGES), found[2])
+    assert_alike(on_gpu.search(QUERIES[2], 5, **THREE_STAGES), found[2])
 
 
 def test_a_batch_that_shares_decoded_documents_finds_what_single_queries_find(
@@ -77,40 +77,40 @@ def test_a_batch_that_shares_decoded_documents_finds_what_single_queries_find(
 
 @pytest.mark.slow
 def test_with_all_candidates_the_rankings_are_the_same(path: Path) -> None:
-    on_card, on_processor = PlaidIndex.load(path, device="cuda"), PlaidIndex.load(path)
+    on_gpu, on_cpu = PlaidIndex.load(path, device="cuda"), PlaidIndex.load(path)
     for query in (QUERIES[0], QUERIES[3]):
-        found = on_card.search(query, 15, n_candidates=N)
-        assert_alike(found, on_processor.search(query, 15, n_candidates=N))
+        found = on_gpu.search(query, 15, n_candidates=N)
+        assert_alike(found, on_cpu.search(query, 15, n_candidates=N))
 
 
 def test_filters_deletions_and_additions(tmp_path: Path) -> None:
     path = tmp_path / "index"
     PlaidIndex.build(DOCUMENTS, path, names(N))
-    on_card = PlaidIndex.load(path, device="cuda")
-    first = on_card.search(QUERIES[1], 5)
-    on_card.delete([first[0].doc_id])
-    assert_alike(on_card.search(QUERIES[1], 4, **THREE_STAGES), first[1:])
-    on_card.add(corpus([9, 0, 12], 48, seed=5), names(3, "new"))
+    on_gpu = PlaidIndex.load(path, device="cuda")
+    first = on_gpu.search(QUERIES[1], 5)
+    on_gpu.delete([first[0].doc_id])
+    assert_alike(on_gpu.search(QUERIES[1], 4, **THREE_STAGES), first[1:])
+    on_gpu.add(corpus([9, 0, 12], 48, seed=5), names(3, "new"))
     expected = PlaidIndex.load(path)
     for chosen in (
         None,
         [*names(3, "new"), "d1", "d3", first[0].doc_id],
         lambda doc_id: "7" in doc_id,
     ):
-        found = on_card.search(QUERIES[1], 6, filter=chosen)
+        found = on_gpu.search(QUERIES[1], 6, filter=chosen)
         assert_alike(found, expected.search(QUERIES[1], 6, filter=chosen))
-    assert on_card.search(QUERIES[1], 6, filter=[]) == []
-    assert on_card.search_batch(QUERIES, 6, filter=set()) == [[]] * len(QUERIES)
+    assert on_gpu.search(QUERIES[1], 6, filter=[]) == []
+    assert on_gpu.search_batch(QUERIES, 6, filter=set()) == [[]] * len(QUERIES)
 
 
 @pytest.mark.slow
 def test_rescoring_from_stored_embeddings(four_bits: Path, tmp_path: Path) -> None:
     store = write_store(tmp_path / "store", DOCUMENTS, names(N), 70)
-    on_card, on_processor = PlaidIndex.load(four_bits, device="cuda"), PlaidIndex.load(four_bits)
+    on_gpu, on_cpu = PlaidIndex.load(four_bits, device="cuda"), PlaidIndex.load(four_bits)
     some = QUERIES[:2]
     for source in (DOCUMENTS, store):
-        found = on_card.search_batch(some, 4, rescore=source, n_candidates=N)
-        expected = on_processor.search_batch(some, 4, rescore=source, n_candidates=N)
+        found = on_gpu.search_batch(some, 4, rescore=source, n_candidates=N)
+        expected = on_cpu.search_batch(some, 4, rescore=source, n_candidates=N)
         for one, other in zip(found, expected, strict=True):
             assert_alike(one, other)
 
@@ -127,11 +127,11 @@ def test_stored_embeddings_that_are_not_finite_are_refused_by_name(
         index.search(QUERIES[0], N, rescore=stored, n_candidates=N)
 
 
-def test_several_cards_share_the_documents(four_bits: Path) -> None:
+def test_several_gpus_share_the_documents(four_bits: Path) -> None:
     expected = PlaidIndex.load(four_bits, device="cuda").search_batch(
         QUERIES[:2], 5, n_candidates=N
     )
-    for device in several_cards():
+    for device in several_gpus():
         index = PlaidIndex.load(four_bits, device=device)
         found = index.search_batch(QUERIES[:2], 5, n_candidates=N)
         for some, others in zip(found, expected, strict=True):
@@ -166,7 +166,7 @@ def test_out_of_memory_halves_the_tile_and_goes_on(
             raise torch.cuda.OutOfMemoryError("injected")
         return stages.find(corpus, given, *rest)
 
-    monkeypatch.setattr(card_plaid, "find", find)
+    monkeypatch.setattr(cuda_plaid, "find", find)
     with caplog.at_level(logging.WARNING):
         for found in index.search_batch(queries, 5):
             assert_alike(found, expected)
@@ -183,12 +183,12 @@ def test_an_index_and_a_build_that_find_no_memory_say_what_to_do(
     def full(*given: object) -> None:
         raise torch.cuda.OutOfMemoryError("injected")
 
-    monkeypatch.setattr(card_plaid, "upload", full)
+    monkeypatch.setattr(cuda_plaid, "upload", full)
     with pytest.raises(
         ResourceError, match=r"for the index \(injected\); free some, lower device_memory"
     ):
         PlaidIndex.load(four_bits, device="cuda").search(QUERIES[1], 5)
-    monkeypatch.setattr(card_build, "assign_centroids", full)
+    monkeypatch.setattr(cuda_build, "assign_centroids", full)
     with pytest.raises(
         ResourceError, match=r"\(injected\); free some, lower n_centroids, or give device"
     ):
@@ -196,7 +196,7 @@ def test_an_index_and_a_build_that_find_no_memory_say_what_to_do(
 
 
 @pytest.mark.parametrize("with_ids", [True, pytest.param(False, marks=pytest.mark.slow)])
-def test_an_index_built_on_a_card_has_the_same_bytes(tmp_path: Path, with_ids: bool) -> None:
+def test_an_index_built_on_a_gpu_has_the_same_bytes(tmp_path: Path, with_ids: bool) -> None:
     documents = corpus([15] * 40, 48, with_ids=with_ids)
     for device in ("cpu", "cuda"):
         PlaidIndex.build(documents, tmp_path / device, names(40), device=device)
@@ -220,8 +220,8 @@ def test_a_build_that_runs_out_of_memory_halves_the_tile_and_goes_on(
             raise torch.cuda.OutOfMemoryError("injected")
         assign_centroids(values, *rest)
 
-    monkeypatch.setattr(card_build, "assign_centroids", assign)
-    monkeypatch.setattr(card_build, "_FEWEST_TOKENS", 100)
+    monkeypatch.setattr(cuda_build, "assign_centroids", assign)
+    monkeypatch.setattr(cuda_build, "_FEWEST_TOKENS", 100)
     with caplog.at_level(logging.WARNING):
         PlaidIndex.build(documents, tmp_path / "cuda", names(40), device="cuda")
     assert_same_bytes(tmp_path / "cuda", tmp_path / "cpu")
@@ -238,10 +238,10 @@ def assert_same_bytes(folder: Path, other: Path) -> None:
 
 @pytest.mark.slow
 def test_queries_are_checked_and_huge_values_do_not_overflow(four_bits: Path) -> None:
-    on_card, on_processor = PlaidIndex.load(four_bits, device="cuda"), PlaidIndex.load(four_bits)
+    on_gpu, on_cpu = PlaidIndex.load(four_bits, device="cuda"), PlaidIndex.load(four_bits)
     with pytest.raises(InputError, match="dim=16"):
-        on_card.search(np.zeros((2, 16), np.float32))
+        on_gpu.search(np.zeros((2, 16), np.float32))
     query = QUERIES[1].astype(np.float32) * np.float32(1e8)
-    found, expected = (index.search(query, 5, n_candidates=N) for index in (on_card, on_processor))
+    found, expected = (index.search(query, 5, n_candidates=N) for index in (on_gpu, on_cpu))
     assert [doc.doc_id for doc in found] == [doc.doc_id for doc in expected]
-    assert on_card.search(np.zeros((0, 48), np.float32), 3)[0].score == 0.0
+    assert on_gpu.search(np.zeros((0, 48), np.float32), 3)[0].score == 0.0

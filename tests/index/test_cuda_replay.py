@@ -5,14 +5,14 @@ import logging
 import pytest
 import torch
 
-from colmodern.index.card.replay import Replays
+from colmodern.index.cuda.replay import Replays
 
 
-def test_a_card_that_refuses_to_record_is_searched_by_plain_calls(
+def test_a_gpu_that_refuses_to_record_is_searched_by_plain_calls(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     replays = Replays(torch.device("cpu"))
-    replays._is_usable = True  # it is no card, so recording fails
+    replays._is_usable = True  # the device is the CPU, so recording fails
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     with caplog.at_level(logging.WARNING):
         for i in range(4):

@@ -1,4 +1,4 @@
-"""A compressed corpus on one card: the only place that knows how segments and codecs look inside."""
+"""Uploads the segments and the codec of an index to a GPU."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 from colmodern.codecs.codec import Codec
 from colmodern.errors import ResourceError
-from colmodern.index.card.memory import budget, on
+from colmodern.index.cuda.memory import budget, on
 from colmodern.index.plaid.segment import Segment
 from colmodern.index.plaid.view import View
 from colmodern.kernels.cuda.compressed import Codebook, Tokens
@@ -59,7 +59,7 @@ class Corpus:
 def upload(
     view: View, first: int, last: int, device: torch.device, memory: int | None = None
 ) -> Corpus:
-    """Copy documents first to last of a view, deleted ones too, and the codec to a card.
+    """Copy documents first to last of a view, deleted ones too, and the codec to a GPU.
 
     memory: bytes that may stay there; residuals that do not fit are read from the host's memory
 
@@ -179,32 +179,32 @@ def _codec(codec: Codec, device: torch.device) -> dict[str, Any]:
     norms = np.sqrt(2 * codec.centroids.half_norms)
     longest = max(float(norms.max(initial=0.0)), 255 * codec.residuals.gain_step, 1e-12)
 
-    def card(array: npt.ArrayLike, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    def on_device(array: npt.ArrayLike, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         return _tensor(np.asarray(array)).to(device=device, dtype=dtype)
 
     scales = codec.centroids.scales
     return {
-        "centroids": card(codec.centroids.rows, torch.int8),
-        "scales": card(scales),
-        "mean": card(codec.mean),
-        "gain_step": card(np.array([codec.residuals.gain_step])),
-        "codebook": Codebook(card(codec.residuals.codebook), None),
+        "centroids": on_device(codec.centroids.rows, torch.int8),
+        "scales": on_device(scales),
+        "mean": on_device(codec.mean),
+        "gain_step": on_device(np.array([codec.residuals.gain_step])),
+        "codebook": Codebook(on_device(codec.residuals.codebook), None),
         "longest": longest,
-        "near_scales": card(scales / np.float32(longest)),
-        "near_gain_step": card(np.array([codec.residuals.gain_step / longest])),
-        "near_codebook": _near_codebook(codec, card),
+        "near_scales": on_device(scales / np.float32(longest)),
+        "near_gain_step": on_device(np.array([codec.residuals.gain_step / longest])),
+        "near_codebook": _near_codebook(codec, on_device),
     }
 
 
-def _near_codebook(codec: Codec, card: Any) -> Codebook:
+def _near_codebook(codec: Codec, on_device: Any) -> Codebook:
     """In float16; where all dimensions share 16 levels, one small table serves all bytes."""
     shared = codec.residuals.shared
     if shared is None:
-        return Codebook(card(codec.residuals.codebook, torch.float16), None)
+        return Codebook(on_device(codec.residuals.codebook, torch.float16), None)
     levels, scales = shared
     bytes_ = np.arange(256)
     entries = np.stack([levels[bytes_ & 15], levels[bytes_ >> 4]], axis=1) / _LEVELS
-    return Codebook(card(entries[None], torch.float16), card(scales * _LEVELS))
+    return Codebook(on_device(entries[None], torch.float16), on_device(scales * _LEVELS))
 
 
 def _tensor(array: npt.NDArray[Any]) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""A codec whose tokens find their centroids on a card: the same codes, and so the same index."""
+"""A codec that assigns tokens to centroids on a GPU: the same codes, and so the same index."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from colmodern.codecs.centroids import Centroids, Floats, Ints, quantize
 from colmodern.codecs.codec import Codec
-from colmodern.index.card.memory import in_tiles, naming_memory, on
+from colmodern.index.cuda.memory import in_tiles, naming_memory, on
 from colmodern.kernels.cuda.assign import assign_centroids
 from colmodern.kernels.cuda.runtime import is_interpreted
 
@@ -20,26 +20,26 @@ _interpreter = Lock()  # Triton's changes its own module while a kernel runs
 _FEWEST_TOKENS = 1024  # at a time: where these do not fit, fewer hardly would
 
 
-def with_card(codec: Codec, device: torch.device) -> Codec:
-    """The codec with its centroids on a card; for any number of threads."""
-    return replace(codec, centroids=_on_card(codec.centroids, device))
+def codec_on_device(codec: Codec, device: torch.device) -> Codec:
+    """The codec with its centroids on a GPU; safe for any number of threads."""
+    return replace(codec, centroids=_centroids_on_device(codec.centroids, device))
 
 
-def _on_card(centroids: Centroids, device: torch.device) -> CardCentroids:
+def _centroids_on_device(centroids: Centroids, device: torch.device) -> CudaCentroids:
     parts = {one.name: getattr(centroids, one.name) for one in fields(Centroids)}
-    return CardCentroids(**parts, device=device)
+    return CudaCentroids(**parts, device=device)
 
 
 @dataclass
 class _Tile:
-    """Tokens that may go to the card at a time: fewer once it had no memory for more."""
+    """Tokens that may go to the GPU at a time: fewer once it had no memory for more."""
 
     n_tokens: int = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
-class CardCentroids(Centroids):
-    """Centroids that are also on a card."""
+class CudaCentroids(Centroids):
+    """Centroids that are also on a GPU."""
 
     device: torch.device
     tile: _Tile = field(default_factory=_Tile)
@@ -47,7 +47,7 @@ class CardCentroids(Centroids):
     def _assign_groups(
         self, values: Floats, order: Ints, offsets: Ints, firsts: Ints, lasts: Ints, codes: Ints
     ) -> None:
-        """The same on the card, with fewer tokens at a time where its memory runs out.
+        """Assign tokens on the GPU, fewer at a time where its memory runs out.
 
         Raises ResourceError when even the fewest are too many.
         """
@@ -84,4 +84,4 @@ class CardCentroids(Centroids):
     def _middles(self) -> Centroids:
         assert self.coarse is not None
         ends = np.array([0, len(self.coarse)])
-        return _on_card(quantize(self.coarse, ends, None, None), self.device)
+        return _centroids_on_device(quantize(self.coarse, ends, None, None), self.device)

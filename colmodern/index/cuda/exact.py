@@ -1,4 +1,4 @@
-"""Exact search on cards: embeddings stay there where they fit, else they pass through in pieces."""
+"""Exact search on GPUs: embeddings stay there where they fit, else they pass through in pieces."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy.typing as npt
 import torch
 
 from colmodern.errors import ResourceError
-from colmodern.index.card.memory import budget, free_bytes, on, share_out, to_card
-from colmodern.index.card.queries import Found, Group, Started, by_lanes, collect, start_tiles
-from colmodern.index.card.replay import Replays
+from colmodern.index.cuda.memory import budget, free_bytes, on, share_out, to_device
+from colmodern.index.cuda.queries import Found, Group, Started, by_lanes, collect, start_tiles
+from colmodern.index.cuda.replay import Replays
 from colmodern.index.finite import LARGEST_VALUE, expect_finite
 from colmodern.kernels.cuda.exact import quantize_tokens, score_documents
 from colmodern.ragged.embeddings import TokenEmbeddings
@@ -28,7 +28,7 @@ _SPARE = 32  # documents beyond k, scored again in float32
 
 
 class _Piece(NamedTuple):
-    """Documents on a card, from doc_index first on; values in the dtype that they are stored in.
+    """Documents on a GPU, from doc_index first on; values in the dtype that they are stored in.
 
     scales: (n_tokens,) float32 that int8 values are to be multiplied by, else None
     places: (n_docs,) int32, what decides between equal scores: the smaller first
@@ -41,12 +41,12 @@ class _Piece(NamedTuple):
     scales: torch.Tensor | None = None
 
 
-class CardExact:
+class CudaExact:
     """All documents of some embeddings, scored by MaxSim.
 
     places: (n_docs,) of each document's id among all ids in order, which decides ties
-    devices: of the cards; memory: bytes that may be used on each, default most of what is free
-    is_int8: tokens are rounded to int8 when they have come to a card
+    devices: the GPUs; memory: bytes that may be used on each, default most of what is free
+    is_int8: tokens are rounded to int8 once they are on a GPU
 
     One search at a time; others wait.
     """
@@ -91,11 +91,13 @@ class CardExact:
                 for piece, part in zip(self._staying, started, strict=True):
                     yield len(piece.offsets) - 1, collect(part, n, piece.first)
                 return
-            # pieces take turns on the cards: the next is copied while the last is scored
+            # pieces take turns on the GPUs: the next is copied while the last is scored
             waiting: list[tuple[_Piece, Started]] = []
             for number, piece in enumerate(self._pass(n)):
-                card = number % len(self._devices)
-                waiting.append((piece, self._start(card, piece, groups, k, is_single=False)))
+                device_index = number % len(self._devices)
+                waiting.append(
+                    (piece, self._start(device_index, piece, groups, k, is_single=False))
+                )
                 if len(waiting) > len(self._devices):
                     done, part = waiting.pop(0)
                     yield len(done.offsets) - 1, collect(part, n, done.first)
@@ -103,12 +105,12 @@ class CardExact:
                 yield len(piece.offsets) - 1, collect(part, n, piece.first)
 
     def _stayed(self) -> list[_Piece] | None:
-        """The cards with their documents; None, for good, where they turn out to have less room."""
+        """Each GPU's documents; None, for good, where the GPUs turn out to have less room."""
         try:
             pieces = list(self._stay())
         except torch.cuda.OutOfMemoryError as error:
             _log.warning(
-                "a card is out of memory (%s): every search reads embeddings anew from the host",
+                "a GPU is out of memory (%s): every search reads embeddings anew from the host",
                 error,
             )
             self._is_too_small = True
@@ -141,7 +143,7 @@ class CardExact:
 
     @property
     def _dtype(self) -> torch.dtype:
-        """Of the values on the card: float16 stays what it is, all else becomes float32."""
+        """The dtype of values on the GPU: float16 stays what it is, all else becomes float32."""
         if isinstance(self._embeddings, TokenEmbeddings):
             is_half = self._embeddings.values.dtype == np.float16
         else:
@@ -149,7 +151,7 @@ class CardExact:
         return torch.float16 if is_half else torch.float32
 
     def _stay(self) -> Iterator[_Piece]:
-        """Copy each card's share of the documents to it."""
+        """Copy each GPU's share of the documents to it."""
         lengths = [np.empty(0, np.int64)]
         lengths += [part.lengths for _, part in self._embeddings.chunks(_PIECE_TOKENS)]
         ends = torch.zeros(self._embeddings.n_docs + 1, dtype=torch.int64)
@@ -193,13 +195,13 @@ class CardExact:
             if part.n_tokens > n_tokens:
                 raise ResourceError(
                     f"a document of {part.n_tokens} tokens takes {part.n_tokens * self._moved_bytes} "
-                    f"bytes, a quarter of the {room} that may be used on a card; raise device_memory"
+                    f"bytes, a quarter of the {room} that may be used on a GPU; raise device_memory"
                 )
             device = self._devices[number % len(self._devices)]
             with on(device):
                 stream = self._streams[number % len(self._devices)]
                 places = self._places[first : first + part.n_docs]
-                values = to_card(part.values, device, stream).to(self._dtype)
+                values = to_device(part.values, device, stream).to(self._dtype)
                 if not self._is_checked:
                     _expect_finite(values, part, first)
                 scales = None
@@ -208,8 +210,8 @@ class CardExact:
                 yield _Piece(
                     first,
                     values,
-                    to_card(part.offsets, device, stream),
-                    to_card(places.numpy(), device, stream),
+                    to_device(part.offsets, device, stream),
+                    to_device(places.numpy(), device, stream),
                     scales,
                 )
         self._is_checked = True
@@ -217,7 +219,7 @@ class CardExact:
     def _start(
         self, number: int, piece: _Piece, groups: Sequence[Group], k: int, *, is_single: bool
     ) -> Started:
-        """Start a card on all queries; single ones of documents that stay are replayed."""
+        """Start all queries on a GPU; a single query over documents that stay is replayed."""
         device, n_docs = piece.values.device, len(piece.offsets) - 1
         n = min(n_docs, k + k // 8 + _SPARE)
         if n_docs == 0:
@@ -227,7 +229,7 @@ class CardExact:
             if is_single:
                 key = (given.shape[1], n)
                 return self._replays[number].run(key, given, lambda asked: _find(piece, asked, n))
-            return _find(piece, to_card(given.numpy(), device), n)
+            return _find(piece, to_device(given.numpy(), device), n)
 
         with on(device):
             by_memory = self._room[number] // (24 * n_docs + (1 << 12))

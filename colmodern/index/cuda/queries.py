@@ -1,4 +1,4 @@
-"""Queries on their way to a card in tiles of one width, and what was found on its way back."""
+"""Copying queries to a GPU in tiles of one width, and their results back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from colmodern.index.card.memory import in_tiles, naming_memory
+from colmodern.index.cuda.memory import in_tiles, naming_memory
 from colmodern.kernels.cuda.lanes import lanes_for, pad_queries
 from colmodern.ragged.embeddings import offsets_of
 
@@ -16,7 +16,7 @@ Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 Group = tuple[Rows, Floats]  # places of queries, and the queries in as many lanes as they need
 Found = tuple[Rows, Floats]  # documents in no order, and their scores
-Started = list[tuple[Rows, torch.Tensor]]  # places of queries, and what a card finds for them
+Started = list[tuple[Rows, torch.Tensor]]  # places of queries, and what a GPU finds for them
 
 
 def by_lanes(queries: Sequence[npt.NDArray[np.floating]]) -> list[Group]:
@@ -36,9 +36,9 @@ def start_tiles(
     tile_of: Callable[[int], int],
     find: Callable[[torch.Tensor], torch.Tensor],
 ) -> Started:
-    """Call ``find`` with tiles of queries, without waiting for the card.
+    """Call ``find`` with tiles of queries, without waiting for the GPU.
 
-    tile_of: lanes -> queries at a time; find: (n, n_lanes, dim) float32 of the host -> on the card
+    tile_of: lanes -> queries at a time; find: (n, n_lanes, dim) float32 on the host -> on the GPU
 
     Raises ResourceError when even one query at a time is too much.
     """
@@ -54,7 +54,7 @@ def start_tiles(
 
 
 def collect(started: Started, n_queries: int, first: int) -> list[Found]:
-    """Wait for a card: rows, counted from ``first``, and scores of each query.
+    """Wait for a GPU: rows, counted from ``first``, and scores of each query.
 
     started: with (n, 2, n_found) int32 tensors, rows and the bits of float32 scores
     """

@@ -1,4 +1,4 @@
-"""What a card has room for, and going on with less when it turns out to have less."""
+"""Memory of a GPU: how much is free, and smaller tiles when it turns out to be less."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ import torch
 from colmodern.errors import ResourceError
 
 _log = logging.getLogger(__name__)
-_SHARE = 0.8  # of the free memory, for what stays on the card; the rest is for searches
-_INTERPRETED = 1 << 30  # bytes of a card that is no card
+_SHARE = 0.8  # share of the free memory for what stays on the GPU; the rest is for searches
+_INTERPRETED = 1 << 30  # bytes; stands for a GPU's memory in Triton's interpreter
 
 
 def on(device: torch.device) -> AbstractContextManager[object]:
-    """Make it the card that allocations and launches go to."""
+    """Send allocations and launches to this GPU."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def free_bytes(device: torch.device) -> int:
-    """Bytes that this process could still get on the card."""
+    """Bytes that this process could still get on the GPU."""
     if device.type != "cuda":
         return _INTERPRETED
     cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -33,18 +33,18 @@ def free_bytes(device: torch.device) -> int:
 
 
 def budget(device: torch.device, asked: int | None) -> int:
-    """Bytes that may stay on the card: what was asked for, or most of what is free."""
+    """Bytes that may stay on the GPU: ``asked``, or most of what is free."""
     return int(_SHARE * free_bytes(device)) if asked is None else asked
 
 
 @contextmanager
 def naming_memory(what: str, cure: str) -> Iterator[None]:
-    """Raise ResourceError where a card runs out of memory; what: that it has none for."""
+    """Raise ResourceError where a GPU runs out of memory; what: the data that did not fit."""
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:
         raise ResourceError(
-            f"the card has no memory left for {what} ({error}); {cure}, or give device=cpu"
+            f"the GPU has no memory left for {what} ({error}); {cure}, or give device=cpu"
         ) from error
 
 
@@ -71,7 +71,7 @@ def in_tiles(
             if stop - start <= least:
                 raise
             tile = max(least, (stop - start) // 2)
-            _log.warning("the card is out of memory: going on with %d %s at a time", tile, what)
+            _log.warning("the GPU is out of memory: going on with %d %s at a time", tile, what)
         else:
             start = stop
             continue
@@ -81,10 +81,10 @@ def in_tiles(
     return tile
 
 
-def to_card(
+def to_device(
     array: npt.NDArray[Any], device: torch.device, stream: torch.cuda.Stream | None = None
 ) -> torch.Tensor:
-    """A copy on the card that the host does not wait for.
+    """A copy on the GPU that the host does not wait for.
 
     stream: that copies, while others go on; whoever launches on the current one is held back
     """

@@ -1,0 +1,76 @@
+"""The GPUs that an index is searched on, filled when they are first needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from colmodern.config.units import parse_bytes
+from colmodern.index.plaid.effort import Effort
+from colmodern.index.plaid.search import Addresses
+from colmodern.index.plaid.view import View
+
+if TYPE_CHECKING:
+    import torch
+
+    from colmodern.index.cuda.plaid import CudaSearch
+    from colmodern.index.cuda.queries import Found
+
+
+def cuda_devices(device: str) -> Sequence[torch.device]:
+    """As kernels.cuda.runtime.find_cuda_devices, without loading torch for the CPU."""
+    if device == "cpu":
+        return ()
+    from colmodern.kernels.cuda.runtime import find_cuda_devices
+
+    return find_cuda_devices(device)
+
+
+def lazy_cuda_search(device: str, memory: int | str | None) -> LazyCudaSearch | None:
+    """Search on the GPUs of a device, as PlaidIndex.load takes it; None for the CPU.
+
+    Raises ConfigError for a GPU that is not there, MissingExtraError for one without Triton.
+    """
+    room = None if memory is None else parse_bytes(memory, name="device_memory")
+    devices = cuda_devices(device)
+    return LazyCudaSearch(devices, room) if devices else None
+
+
+class LazyCudaSearch:
+    """Search on one GPU or several, which the first search fills.
+
+    memory: bytes that may stay on each, default most of what is free
+    """
+
+    def __init__(self, devices: Sequence[torch.device], memory: int | None) -> None:
+        self._devices = devices
+        self._memory = memory
+        self._filled: tuple[tuple[str, ...], CudaSearch] | None = None
+        self._lock = Lock()
+
+    def search(
+        self,
+        queries: Sequence[npt.NDArray[np.float32]],
+        view: View,
+        effort: Effort,
+        stored: Addresses | None,
+    ) -> list[Found]:
+        """As CudaSearch.search, with what the view's segments are now."""
+        if view.n_open == 0:
+            return [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries)
+        return self._fill(view).search(queries, view, effort, stored)
+
+    def _fill(self, view: View) -> CudaSearch:
+        """The GPUs with the segments of a view; deletions and filters do not fill them anew."""
+        from colmodern.index.cuda.plaid import CudaSearch
+
+        names = tuple(segment.name for segment in view.segments)
+        with self._lock:
+            if self._filled is None or self._filled[0] != names:
+                self._filled = None  # its memory is needed now
+                self._filled = names, CudaSearch(view, self._devices, self._memory)
+            return self._filled[1]
