@@ -12,7 +12,7 @@ import shutil
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import BinaryIO
@@ -31,6 +31,20 @@ _staged: set[Path] = set()  # files and folders that are synced whole before the
 def create(path: Path) -> None:
     """Make an empty file where there is nothing, not even a link; OSError when there is."""
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o666))
+
+
+def mark(path: Path) -> None:
+    """See to it that there is an empty file of our own; a link or a pipe in its place is removed.
+
+    Raises OSError when it cannot be made, and for a folder there.
+    """
+    with suppress(FileExistsError):
+        create(path)
+        return
+    facts = path.lstat()
+    if not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1:
+        path.unlink()
+        create(path)
 
 
 def without_following(path: str, flags: int) -> int:

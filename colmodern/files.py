@@ -46,7 +46,6 @@ _UNWRITABLE = {
     errno.EPERM,
     errno.EROFS,
     errno.ENOTDIR,
-    errno.EISDIR,
     errno.EEXIST,
     errno.ENOENT,
     errno.ENAMETOOLONG,
@@ -274,6 +273,10 @@ def naming_write_errors(path: Path) -> Iterator[None]:
             raise StorageError(
                 f"cannot write {error.filename or path}: it is a link, and links are not written "
                 "through; remove it, or choose another output"
+            ) from error
+        if error.errno == errno.EISDIR:
+            raise StorageError(
+                f"cannot write {path}: it is a folder; remove it, or choose another output"
             ) from error
         if error.errno in _OUT_OF_FILES:
             raise ResourceError(

@@ -1,17 +1,19 @@
-"""What damaged files of an index do: how often it is refused, the same, silently another, or a crash.
+"""What damaged files do: how often they are refused, change nothing, change answers, or crash.
 
-    python experiments/benchmarks/damage.py --work FOLDER [--flips 6000]
+    python experiments/benchmarks/damage.py --work FOLDER [--flips 10000] [--cuts 200] [--seed 0]
 
-Builds small indexes of two segments with deletions, one for each size and kind of residuals, and damages
-one file of a copy at a time: a flipped bit, a cut or longer file, zeros, junk, nothing, a folder, a pipe,
-an endless device, a manifest or header with absurd counts. A forked child then loads, searches, explains,
-deletes, adds and compacts, and every answer is compared with that of the undamaged index.
-Prints a table of outcomes and every case that is neither refused nor the same.
+Makes the indexes and stores of damage_subjects.py and damages one file of a copy at a time: a flipped bit,
+a cut or longer file, zeros, junk, nothing, a folder, a pipe, an endless device, a manifest or header with
+absurd counts. A forked child then uses it in every way (searches, changes, exact search, rescoring, a
+build of it, a build or an encoding gone on with), and every answer is compared with the undamaged one.
+Prints a table of outcomes and every case that is neither refused nor the same, and appends the counts to
+results/damage.csv. Numbers of flips and cuts are of all indexes and stores together.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import shutil
@@ -19,82 +21,27 @@ import signal
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
+import torch
+from damage_subjects import Answers, Subject, subjects
+from results import Row, append_rows, machine_and_commit
 
-from colmodern import PlaidIndex, TokenEmbeddings
 from colmodern.errors import ColmodernError, ResourceError
 from colmodern.files import sha256_of_json
-from colmodern.ragged.embeddings import offsets_of
 
-KINDS = ((1, "pq"), (2, "residual"), (4, "pq"), (4, "residual"), (8, "pq"))
+COLUMNS = ("date", "commit", "machine", "seed", "damage", "refused", "same", "changed", "other")
+RESULTS = Path(__file__).resolve().parents[1] / "results"
 _SECONDS = 20  # of a child, before it counts as hanging
 _RIGHT = ("refused", "same")
 
 
-def corpus(n: int, seed: int, dim: int = 32) -> TokenEmbeddings:
-    """Random unit rows."""
-    rng = np.random.default_rng(seed)
-    offsets = offsets_of(rng.integers(2, 12, n))
-    values = rng.standard_normal((offsets[-1], dim)).astype(np.float32)
-    return TokenEmbeddings(values / np.linalg.norm(values, axis=1, keepdims=True), offsets)
-
-
-def build(folder: Path, nbits: int, codec: Any) -> None:
-    """An index of two segments, with deletions in both."""
-    ids = [f"première-{i}" for i in range(150)]
-    index = PlaidIndex.build(corpus(150, 0), folder, ids, nbits=nbits, codec=codec)
-    index.add(corpus(40, 1), [f"n{i}" for i in range(40)])
-    index.delete(["première-3", "n5", "n6"])
-
-
-def use(folder: Path) -> Iterator[tuple[str, Any]]:
-    """Every use of an index with its answers."""
-    query, others = corpus(1, 7)[0], corpus(3, 8)
-    index = PlaidIndex.load(folder, n_threads=1)
-    yield "load", index.n_docs
-    chosen = [f"première-{i}" for i in range(0, 150, 3)]
-
-    def searches(when: str) -> Iterator[tuple[str, Any]]:
-        yield f"search {when}", index.search(query, 5, nprobe=2, n_candidates=20)
-        yield f"default {when}", index.search(query, 10)
-        yield f"all {when}", index.search(query, 200)
-        yield f"filter {when}", index.search(query, 5, filter=chosen, n_candidates=20)
-        yield f"batch {when}", index.search_batch(others, 7, nprobe=1, n_candidates=10)
-
-    yield from searches("at first")
-    for doc_id in ("première-7", "n9"):
-        yield "explain", repr(index.explain(query, doc_id, 5))
-    yield "function", index.search(query, 9, filter=lambda doc_id: doc_id.endswith("1"))
-    yield "info", index.info()["documents"]
-    yield "delete", index.delete(["n10", "première-20"])
-    yield from searches("after delete")
-    index.add(corpus(5, 2), [f"z{i}" for i in range(5)])
-    yield from searches("after add")
-    index.compact()
-    yield from searches("after compact")
-    PlaidIndex.check(folder)
-    yield "check", None
-
-
-def write(folder: Path) -> Iterator[tuple[str, Any]]:
-    """Changes only, by a process that never searches: what they copy must be right."""
-    index = PlaidIndex.load(folder, n_threads=1)
-    yield "delete", index.delete(["n10", "première-20"])
-    index.add(corpus(5, 2), [f"z{i}" for i in range(5)])
-    index.compact()
-    yield "compact", index.n_docs
-    PlaidIndex.check(folder)
-    yield "all", index.search(corpus(1, 7)[0], 200)
-
-
-def outcome_of(work: Path, way: Callable[[Path], Iterator[tuple[str, Any]]], truth: Any) -> str:
-    """How a forked child fares with the index in ``work``."""
+def outcome_of(work: Path, way: Callable[[Path], Answers], truth: Any) -> str:
+    """How a forked child fares with what is in ``work``."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -111,7 +58,7 @@ def outcome_of(work: Path, way: Callable[[Path], Iterator[tuple[str, Any]]], tru
 
 
 def _child(work: Path, way: Any, truth: list[Any], writing: int) -> int:
-    last = "load"
+    last = "open"
     try:
         for (last, answer), right in zip(way(work), truth, strict=True):
             if (last, answer) != right:
@@ -182,37 +129,55 @@ def absurd_manifests(path: Path) -> Iterator[dict[str, Any]]:
                 yield from places(inner, (*at, key))
 
     for place, value in product(places(fields), values):
-        if value != [] or place not in {("segments",), ("deletions",)}:  # another whole index
+        if value != [] or place not in {
+            ("segments",),
+            ("deletions",),
+            ("shards",),
+        }:  # another whole
             changed = json.loads(path.read_text())
             inner = changed
             for key in place[:-1]:
                 inner = inner[key]
             inner[place[-1]] = value
-            body = {key: changed[key] for key in changed.keys() - {"format", "version", "sha256"}}
-            if place[0] != "sha256":
+            # an index seals all but its format and version, a store all
+            is_index = "sha256" in fields
+            seal, unsealed = ("sha256", {"format", "version"}) if is_index else ("checksum", set())
+            body = {key: changed[key] for key in changed.keys() - {*unsealed, seal}}
+            if place[0] != seal:
                 try:
-                    changed["sha256"] = sha256_of_json(body)
+                    changed[seal] = sha256_of_json(body)
                 except UnicodeEncodeError:
-                    changed["sha256"] = None
+                    changed[seal] = None
             yield changed
 
 
 class Trial:
-    """Damages copies of one index and counts what comes of it."""
+    """Damages copies of one index or store and counts what comes of it."""
 
-    def __init__(self, whole: Path, counts: Counter[tuple[str, str]]) -> None:
-        self.whole, self.copy, self.counts = whole, whole.with_name("copy"), counts
-        self.files = [path for path in sorted(whole.rglob("*")) if path.is_file()]
-        self.files = [path for path in self.files if path.stat().st_size]
-        self.truths = {way: list(way(self._fresh())) for way in (use, write)}
+    def __init__(self, subject: Subject, work: Path, counts: Counter[tuple[str, str]]) -> None:
+        self.subject, self.counts = subject, counts
+        self.whole, self.copy = work / subject.name, work / "copy"
+        shutil.rmtree(self.whole, ignore_errors=True)
+        self.whole.mkdir(parents=True)
+        subject.make(self.whole)
+        files = [path for path in sorted(self.whole.rglob("*")) if path.is_file()]
+        self.files = [path for path in files if path.stat().st_size]
+        self.truths = [list(way(self._fresh())) for way in subject.ways]
 
-    def __call__(self, kind: str, path: Path, damage: Callable[[Path], None], way: Any) -> None:
-        """Damage one file of a copy and use it."""
+    def __call__(
+        self, kind: str, path: Path, damage: Callable[[Path], None], number: int = 0
+    ) -> None:
+        """Damage one file of a copy and use it in the way of that number."""
         damage(self._fresh() / path.relative_to(self.whole))
-        outcome = outcome_of(self.copy, way, self.truths[way])
+        number %= len(self.truths)
+        outcome = outcome_of(self.copy, self.subject.ways[number], self.truths[number])
         self.counts[kind, outcome.split(":")[0]] += 1
         if not outcome.startswith(_RIGHT):
             print(self.whole.name, kind, path.relative_to(self.whole), outcome, flush=True)
+
+    def random_files(self, n: int, rng: random.Random) -> list[Path]:
+        """Files to damage, large ones more often, but less so than by their bytes."""
+        return rng.choices(self.files, [path.stat().st_size ** 0.5 for path in self.files], k=n)
 
     def _fresh(self) -> Path:
         shutil.rmtree(self.copy, ignore_errors=True)
@@ -220,42 +185,62 @@ class Trial:
         return self.copy
 
 
+def rows_of(counts: Counter[tuple[str, str]], seed: int) -> list[Row]:
+    """One of each kind of damage; "other" are crashes, hangs, raw errors and limits."""
+    rows = []
+    for kind in sorted({kind for kind, _ in counts}):
+        row: Row = {"date": time.strftime("%Y-%m-%d"), **machine_and_commit()}
+        row |= {"seed": seed, "damage": kind, "refused": 0, "same": 0, "changed": 0, "other": 0}
+        for (damage, outcome), n in counts.items():
+            if damage == kind:
+                word = outcome.split(" ")[0]
+                row[word if word in row else "other"] += n
+        rows.append(row)
+    return rows
+
+
 @click.command()
 @click.option("--work", type=Path, required=True)
-@click.option("--flips", default=6000, help="in all")
-@click.option("--kind", "only", default=None, type=int, help="number of one kind of index")
-@click.option("--manifests", default=400, help="absurd manifests of each kind of index")
+@click.option("--flips", default=10_000, help="of single bits")
+@click.option("--cuts", default=200, help="of files, at random places")
+@click.option("--only", default="", help="indexes and stores whose name begins so")
+@click.option("--manifests", default=400, help="absurd ones of each finished index and store")
 @click.option("--seed", default=0)
-def main(work: Path, flips: int, only: int | None, manifests: int, seed: int) -> None:
-    """Damage indexes and count what happens."""
+@click.option("--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
+def main(
+    work: Path, flips: int, cuts: int, only: str, manifests: int, seed: int, results: Path
+) -> None:
+    """Damage indexes and stores and count what happens."""
     os.fsync = lambda descriptor: None  # thousands of small files; no power fails here
+    torch.set_num_threads(1)  # a forked child has none but its own
     warnings.simplefilter("ignore", DeprecationWarning)  # of forking
+    logging.getLogger("colmodern").setLevel(logging.ERROR)
     rng, counts, begun = random.Random(seed), Counter[tuple[str, str]](), time.time()
-    kinds = KINDS if only is None else KINDS[only : only + 1]
-    for nbits, codec in kinds:
-        whole = work / f"{nbits}-{codec}"
-        shutil.rmtree(whole, ignore_errors=True)
-        build(whole, nbits, codec)
-        trial = Trial(whole, counts)
-        weights = [path.stat().st_size ** 0.5 for path in trial.files]
-        for number in range(flips // len(kinds)):
-            (path,) = rng.choices(trial.files, weights)
-            trial("flip", path, lambda path: flip(path, rng), use if number % 4 else write)
-        for kind, damage in damages(rng).items():
-            for path in trial.files:
-                trial(kind, path, damage, use)
-        cases = list(absurd_manifests(whole / "manifest.json"))
-        for fields in rng.sample(cases, min(manifests, len(cases))):
-            text = json.dumps(fields)
-            trial(
-                "absurd manifest",
-                whole / "manifest.json",
-                lambda path, text=text: void(path.write_text(text)),
-                use,
-            )
-        print(f"{whole.name}: {time.time() - begun:.0f} s", flush=True)
+    chosen = [one for one in subjects(seed) if one.name.startswith(only)]
+    for place, subject in enumerate(chosen):
+        trial = Trial(subject, work, counts)
+        for number, path in enumerate(trial.random_files(_share(flips, place, chosen), rng)):
+            trial("flip", path, lambda path: flip(path, rng), min(number % 4, 1))
+        every = damages(rng)
+        for path in trial.random_files(_share(cuts, place, chosen), rng):
+            trial("cut", path, every["cut"])
+        for kind, damage in every.items():
+            for path in () if subject.is_flipped_only else trial.files:
+                trial(kind, path, damage)
+        if subject.has_manifest and not subject.is_flipped_only:
+            (path,) = trial.whole.glob("*/manifest.json")
+            cases = list(absurd_manifests(path))
+            for fields in rng.sample(cases, min(manifests, len(cases))):
+                text = json.dumps(fields)
+                trial("absurd manifest", path, lambda path, text=text: void(path.write_text(text)))
+        print(f"{trial.whole.name}: {time.time() - begun:.0f} s", flush=True)
     for (kind, outcome), n in sorted(counts.items()):
         print(f"{kind:16} {outcome:40} {n:6}")
+    append_rows(results / "damage.csv", rows_of(counts, seed), COLUMNS)
+
+
+def _share(total: int, place: int, parts: Sequence[object]) -> int:
+    return total // len(parts) + (place < total % len(parts))
 
 
 if __name__ == "__main__":

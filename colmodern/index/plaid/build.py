@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from colmodern.codecs.codec import Codec, train_codec
 from colmodern.codecs.files import load_codec, save_codec
-from colmodern.disk import durability, is_plain, make_own_folder, remove
+from colmodern.disk import durability, is_plain, make_own_folder, mark, remove
 from colmodern.errors import InputError, StorageError
 from colmodern.files import (
     naming_write_errors,
@@ -114,7 +114,7 @@ def build_index(
                 raise
             expect_free(path, overwrite=overwrite)  # somebody may have made it meanwhile
             if not is_durable:
-                (work / _INDEX / UNSYNCED).touch()
+                mark(work / _INDEX / UNSYNCED)
             publish(work / _INDEX, path)
         shutil.rmtree(work, ignore_errors=True)
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from colmodern.codecs.codec import Codec
-from colmodern.disk import create, durability, sync_tree
+from colmodern.disk import durability, mark, sync_tree
 from colmodern.errors import ColmodernError, InputError, StorageError
 from colmodern.files import is_full, naming_write_errors, staging
 from colmodern.index.plaid import merge, source, tombstones
@@ -160,12 +160,13 @@ def _changing(opened: Opened, see: See, options: Options) -> Iterator[Opened]:
 def _settle(opened: Opened, options: Options) -> None:
     """Wait for what earlier changes did not wait for, or note that this one does not."""
     note = opened.folder / UNSYNCED
-    is_there = os.path.lexists(note)
-    if not options.is_durable and not is_there:
-        create(note)
-    elif options.is_durable and is_there:
-        sync_tree(opened.folder)
-        note.unlink()
+    if not options.is_durable:
+        with naming_write_errors(note):
+            mark(note)
+    elif os.path.lexists(note):
+        with naming_write_errors(note):
+            sync_tree(opened.folder)
+            note.unlink()
 
 
 def _doc_index_of(opened: Opened, doc_ids: Sequence[str]) -> npt.NDArray[np.int64]:

@@ -288,6 +288,30 @@ def test_an_add_syncs_each_file_once(plaid: PlaidIndex, monkeypatch: pytest.Monk
     assert len(synced) == 14 + 1 + 1 + 2
 
 
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_link_in_place_of_the_note_on_durability_is_replaced(
+    plaid: PlaidIndex, tmp_path: Path, link: Callable, is_there: bool
+) -> None:
+    target = tmp_path / "home"
+    if is_there:
+        target.write_text("precious")
+        os.utime(target, (1, 1))
+    elif link is os.link:
+        return
+    link(target, folder_of(plaid) / UNSYNCED)
+    plaid.add(corpus([3], seed=5), ["new"], durable=False)
+    note = folder_of(plaid) / UNSYNCED
+    assert not note.is_symlink()
+    assert note.stat().st_nlink == 1
+    assert target.exists() == is_there
+    assert not is_there or target.stat().st_mtime == 1
+    note.unlink()
+    note.symlink_to(tmp_path / "nothing")
+    plaid.delete(["new"])
+    assert not os.path.lexists(note)
+
+
 def test_a_segment_name_that_is_a_link_is_freed_and_its_target_stays(
     plaid: PlaidIndex, tmp_path: Path
 ) -> None:

@@ -77,7 +77,7 @@ def test_a_lock_file_is_not_followed_to_somewhere_else(tmp_path: Path, kind: str
     make = {"link": lambda: lock.symlink_to(other), "pipe": lambda: os.mkfifo(lock)}
     make.get(kind, lock.mkdir)()
     with (
-        pytest.raises(StorageError, match=r"\.lock.*(is a link|Is a dir|not a regular file)"),
+        pytest.raises(StorageError, match=r"\.lock.*(is a link|is a folder|not a regular file)"),
         writer_lock.writer_lock(lock.parent),
     ):
         pytest.fail("locked what is not ours")
