@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import re
+import reprlib
 from typing import Any
 
 MAX_GRADE = 1_000_000  # trec_eval reserves memory for every grade up to the highest
@@ -16,13 +17,44 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _NO_ID = re.compile("[\0\t\n\v\f\r \ud800-\udfff]")
 
 
+# C0 and C1 controls, marks that turn the direction of text, line separators, halves of surrogates
+_UNSAFE = r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
+_IN_LINE = re.compile(f"[{_UNSAFE}]")
+_IN_TEXT = re.compile(rf"(?![\n\t])[{_UNSAFE}]")
+_NEW_LINE = re.compile(r"\s*\n\s*")
+_SHORT = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
+
+
 def shown(value: object, most: int = _SHOWN) -> str:
-    """A value as a message has room for it; control characters and surrogates are escaped."""
+    """A value in one line that a message has room for, whatever its class does in ``repr``."""
+    short = reprlib.Repr()
+    # one more than fits, so that what is cut here is cut once more below, where that is marked
+    short.maxstring = short.maxother = short.maxlong = 3 * most
+    short.maxlist = short.maxtuple = short.maxset = short.maxfrozenset = short.maxdict = most // 4
     try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # an integer of thousands of digits; endless nesting
+        text = short.repr(value)
+    except Exception:  # an integer of thousands of digits; whatever a foreign class raises
         return f"a value of type {type(value).__name__}"
+    text = visible(_NEW_LINE.sub(" ", text))
     return text if len(text) <= most else f"{text[:most]}…"
+
+
+def visible(text: object, *, lines: bool = False) -> str:
+    r"""Show control characters, as ``\x1b``, in the place of sending them to a terminal.
+
+    Args:
+        text: anything that is printed; paths and errors too.
+        lines: whether the text may have several lines and tabs, as a message has; a cell may not.
+
+    Returns:
+        The text without controls, direction marks and halves of surrogates.
+    """
+    return (_IN_TEXT if lines else _IN_LINE).sub(_escape, str(text))
+
+
+def visible_json(text: str) -> str:
+    """JSON in which the same characters are escaped as JSON has it."""
+    return _IN_TEXT.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def id_fault(value: object) -> str | None:
@@ -48,7 +80,7 @@ def text_fault(value: str) -> str | None:
     half = None if value.isascii() else _SURROGATE.search(value)
     if half is None:
         return None
-    return f"has half of a surrogate pair ({half[0]!a} at character {half.start()})"
+    return f"has half a surrogate pair (U+{ord(half[0]):04X} at character {half.start()})"
 
 
 def storable(path: str) -> str:
@@ -94,11 +126,16 @@ def as_score(value: Any) -> float:
         score = float(value)
     except OverflowError:
         raise ValueError("is beyond what a float holds") from None
-    except (TypeError, ValueError):
+    except Exception:  # what a foreign class raises there is its own affair
         raise ValueError("is not a number") from None
     if math.isnan(score) or score == math.inf:
         raise ValueError("cannot be ranked; give a finite score")
     return score
+
+
+def _escape(found: re.Match[str]) -> str:
+    number = ord(found[0])
+    return _SHORT.get(found[0]) or (f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}")
 
 
 def _within_limit(grade: int) -> int:

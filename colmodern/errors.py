@@ -13,9 +13,15 @@ ColmodernError
 
 from __future__ import annotations
 
+from colmodern.checks import visible
+
 
 class ColmodernError(Exception):
     """Base of all errors that a caller can mend; the command line exits with status 2."""
+
+    def __str__(self) -> str:
+        """The message, without what a terminal would act upon: names and values may hold it."""
+        return visible(super().__str__(), lines=True)
 
 
 class InputError(ColmodernError, ValueError):

@@ -57,6 +57,11 @@ def as_progress(progress: Progress | bool | None) -> Progress:
         from colmodern.progress_bar import ProgressBar  # loads rich
 
         return ProgressBar()
+    if isinstance(progress, type):
+        raise InputError(
+            f"progress is the class {progress.__name__}; pass an object of it, as "
+            f"{progress.__name__}()"
+        )
     if lacking := [name for name in _METHODS if not callable(getattr(progress, name, None))]:
         raise InputError(
             f"progress is a {type(progress).__name__} without {', '.join(lacking)}; pass True for "

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import ItemsView, Iterable, KeysView, Mapping, Set
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
+from colmodern.arguments import expect_choice, expect_counts, listed
+from colmodern.checks import shown, text_fault
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import InputError
 from colmodern.index.exact import ExactIndex
-from colmodern.index.inputs import brief, expect_counts, has_half_pair
 from colmodern.progress import Progress, as_progress
 from colmodern.types import Precision, RankedDoc
 
@@ -18,7 +19,6 @@ Candidate = str | tuple[str, str]
 # texts or (id, text) pairs in an order, or texts by id
 Candidates = Iterable[Candidate] | Mapping[str, str]
 
-_HALF = "which has half a surrogate pair and no UTF-8; mend it"
 _TAKEN = 'pass a list of texts or (id, text) pairs, or a mapping {"id": "text"}'
 
 
@@ -41,11 +41,10 @@ class Reranker:
             raise InputError(
                 f"options {sorted(options)} come too late: model is an Encoder already"
             )
-        if not isinstance(precision, str) or precision not in get_args(Precision):
-            raise InputError(f"precision={brief(precision)}; choose one of {get_args(Precision)}")
+        expect_choice("precision", precision, get_args(Precision))
         if not isinstance(model, Encoder | str | Path):
             raise InputError(
-                f"model={brief(model)}; pass an Encoder, or the name or folder of a checkpoint"
+                f"model={shown(model)}; pass an Encoder, or the name or folder of a checkpoint"
             )
         self.encoder = (
             model if isinstance(model, Encoder) else Encoder.from_pretrained(model, **options)
@@ -70,7 +69,7 @@ class Reranker:
                 not documents in an order: a set, one string, None.
         """
         if not isinstance(query, str):
-            raise InputError(f"query={brief(query)}; pass one text")
+            raise InputError(f"query={shown(query)}; pass one text")
         return self.rank_batch([query], [documents], k)[0]
 
     def rank_batch(
@@ -99,7 +98,7 @@ class Reranker:
         """
         expect_counts(k=k)
         queries = _queries(queries)
-        documents = _listed(documents, "documents", "pass a list with the candidates of each query")
+        documents = listed("documents", documents, "pass a list with the candidates of each query")
         if len(queries) != len(documents):
             raise InputError(
                 f"{len(queries)} queries, but candidates for {len(documents)}; give one list a query"
@@ -132,48 +131,34 @@ class Reranker:
 
 def _queries(queries: object) -> list[str]:
     """Texts in a list; raises InputError for what is no text, and names its place."""
-    texts = _listed(queries, "queries", "pass a list of texts")
+    texts = listed("queries", queries, "pass a list of texts")
     for position, text in enumerate(texts):
         if not isinstance(text, str):
-            raise InputError(f"queries[{position}] is {brief(text)}; pass a text")
-        if has_half_pair(text):
-            raise InputError(f"queries[{position}] is {brief(text)}, {_HALF}")
+            raise InputError(f"queries[{position}] is {shown(text)}; pass a text")
+        if fault := text_fault(text):
+            raise InputError(f"queries[{position}] is {shown(text)}, which {fault}; mend it")
     return texts
-
-
-def _listed(values: object, name: str, cure: str) -> list[Any]:
-    """Values in the order that they have; raises InputError for those without one."""
-    if isinstance(values, str | bytes | bytearray):
-        raise InputError(f"{name} is one string; {cure}")
-    if isinstance(values, Mapping | Set) and not isinstance(values, KeysView | ItemsView):
-        raise InputError(f"{name} is a {type(values).__name__}; {cure}")
-    if hasattr(values, "columns"):  # a table, which iterates over the names of its columns
-        raise InputError(f"{name} is a {type(values).__name__}; {cure}")
-    if not isinstance(values, Iterable):
-        raise InputError(f"{name}={brief(values)}; {cure}")
-    try:
-        return list(values)
-    except TypeError as error:  # an array without dimensions says that it can be iterated
-        raise InputError(f"{name}={brief(values)}; {cure}") from error
 
 
 def _pairs(documents: Candidates) -> list[tuple[str, str]]:
     """(id, text) of each document; raises InputError that names the place of what is neither."""
     if isinstance(documents, Mapping):
-        listed: list[Any] = list(documents.items())
+        items: list[Any] = list(documents.items())
     else:
-        listed = [
+        items = [
             (str(position), document) if isinstance(document, str) else document
-            for position, document in enumerate(_listed(documents, "documents", _TAKEN))
+            for position, document in enumerate(listed("documents", documents, _TAKEN))
         ]
     pairs = []
-    for position, pair in enumerate(listed):
+    for position, pair in enumerate(items):
         is_pair = isinstance(pair, tuple | list) and len(pair) == 2
         if not is_pair or not all(isinstance(part, str) for part in pair):
             raise InputError(
-                f"documents[{position}] is {brief(pair)}; pass a text or an (id, text) pair of strings"
+                f"documents[{position}] is {shown(pair)}; pass a text or an (id, text) pair of strings"
             )
-        if has_half_pair(pair[1]):
-            raise InputError(f"documents[{position}] has the text {brief(pair[1])}, {_HALF}")
+        if fault := text_fault(pair[1]):
+            raise InputError(
+                f"documents[{position}] has the text {shown(pair[1])}, which {fault}; mend it"
+            )
         pairs.append((str(pair[0]), str(pair[1])))
     return pairs

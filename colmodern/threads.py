@@ -65,7 +65,7 @@ class Threads:
     """``n`` threads; with one, work runs where it is called."""
 
     def __init__(self, n: int | None = None) -> None:
-        self.n = cpu_count() if n is None else n
+        self.n = cpu_count() if n is None else int(n)
 
     def split(self, work: Callable[[int, int], object], total: int, *, least: int = 1) -> None:
         """Call work(start, stop) for equal parts of range(total), none smaller than ``least``."""

@@ -9,11 +9,23 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "colmodern"
 
-BASE = {"checks", "disk", "errors", "files", "nested", "optional", "progress", "reading"}
+BASE = {
+    "arguments",
+    "checks",
+    "disk",
+    "errors",
+    "files",
+    "nested",
+    "optional",
+    "progress",
+    "reading",
+}
 BASE |= {"progress_bar", "threads", "types", "writer_lock"}
 # package -> the packages it may import; itself is always allowed
 MAY_IMPORT = {
     **{name: {"errors", "types"} for name in BASE},
+    "arguments": {"checks", "errors"},
+    "errors": {"checks"},
     "files": {"disk", "errors", "reading", "types"},
     "writer_lock": {"disk", "errors", "files", "types"},
     "progress": {"errors", "progress_bar", "types"},

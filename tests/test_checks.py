@@ -6,7 +6,17 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from colmodern.checks import MAX_GRADE, as_grade, as_score, id_fault, parse_grade, shown, text_fault
+from colmodern.checks import (
+    MAX_GRADE,
+    as_grade,
+    as_score,
+    id_fault,
+    parse_grade,
+    shown,
+    text_fault,
+    visible,
+)
+from colmodern.errors import InputError
 
 
 @pytest.mark.parametrize("value", ["a", "d\u00a01", "d\u30001", "\u2028", "ü", "a\x1fb", "😀"])
@@ -73,3 +83,29 @@ def test_a_shown_value_is_short_and_printable() -> None:
     assert shown("\x1b[2J\ud800") == r"'\x1b[2J\ud800'"
     assert len(shown("x" * 10_000)) < 120
     assert "int" in shown(10**5000)
+
+
+def test_lines_and_tabs_stay_in_messages_and_not_in_cells() -> None:
+    assert visible("a\tb\nc\x1b", lines=True) == "a\tb\nc\\x1b"
+    assert visible("a\tb\nc\ud800") == r"a\tb\nc\ud800"
+    assert visible("Ελ 日本 é [red]") == "Ελ 日本 é [red]"
+
+
+def test_a_value_of_any_class_is_shown_in_one_short_line() -> None:
+    class Hostile:
+        def __repr__(self) -> str:
+            raise RuntimeError("no repr")
+
+    nested: list[object] = []
+    nested.append(nested)
+    for value in (Hostile(), [Hostile()], nested, np.ones((50, 50)), ["x" * 9999] * 9999, 10**5000):
+        text = shown(value)
+        assert len(text) <= 101
+        assert text.isprintable()
+    assert shown("a  b") == "'a  b'"
+
+
+def test_the_text_of_an_error_moves_no_terminal() -> None:
+    assert str(InputError("no folder \x1b[31m\u202e\nand no name")) == (
+        "no folder \\x1b[31m\\u202e\nand no name"
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import TracebackType
 
-from colmodern.cli.terminal import visible
+from colmodern.checks import visible
 from colmodern.progress_bar import ProgressBar
 
 

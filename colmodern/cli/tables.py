@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from colmodern.checks import visible
 from colmodern.cli import terminal
 from colmodern.evaluation.report import Figure
 from colmodern.evaluation.tables import Cell, plain
@@ -64,11 +65,11 @@ def show(*tables: Evaluated, prose: Sequence[int] = (), console: Console | None 
 
 
 def _lines(table: Evaluated) -> list[str]:
-    lines = [f"# {terminal.visible(table.title)}"] if table.title else []
+    lines = [f"# {visible(table.title)}"] if table.title else []
     if any(table.header) and table.rows:
-        lines.append("\t".join(map(terminal.visible, table.header)))
-    lines += ["\t".join(terminal.visible(plain(cell)) for cell in row) for row in table.rows]
-    return [*lines, f"# {terminal.visible(table.note)}"] if table.note else lines
+        lines.append("\t".join(map(visible, table.header)))
+    lines += ["\t".join(visible(plain(cell)) for cell in row) for row in table.rows]
+    return [*lines, f"# {visible(table.note)}"] if table.note else lines
 
 
 def _draw(out: Console, table: Evaluated, prose: Sequence[int]) -> None:
@@ -178,4 +179,4 @@ def _text(out: Console, cell: Cell) -> Text:
 
 def _encodable(out: Console, text: str) -> str:
     """Text that the terminal can show, so that its width is known before it is written."""
-    return terminal.visible(text).encode(out.encoding, "backslashreplace").decode(out.encoding)
+    return visible(text).encode(out.encoding, "backslashreplace").decode(out.encoding)

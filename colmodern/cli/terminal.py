@@ -6,31 +6,13 @@ import contextlib
 import json
 import logging
 import os
-import re
 import select
 import sys
 from typing import Any, TextIO
 
 import click
 
-# C0 and C1 controls, marks that turn the direction of text, line separators, halves of surrogates
-_UNSAFE = r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
-_IN_LINE = re.compile(f"[{_UNSAFE}]")
-_IN_TEXT = re.compile(rf"(?![\n\t])[{_UNSAFE}]")
-_SHORT = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
-
-
-def visible(text: object, *, lines: bool = False) -> str:
-    r"""Show control characters, as ``\x1b``, in the place of sending them to a terminal.
-
-    Args:
-        text: anything that is printed; paths and errors too.
-        lines: whether the text may have several lines and tabs, as a message has; a cell may not.
-
-    Returns:
-        The text without controls, direction marks and halves of surrogates.
-    """
-    return (_IN_TEXT if lines else _IN_LINE).sub(_escape, str(text))
+from colmodern.checks import visible, visible_json
 
 
 def say(message: object) -> None:
@@ -46,7 +28,7 @@ def put(line: object = "") -> None:
 def put_json(value: Any) -> None:
     """Print JSON on stdout; what a terminal would act upon is escaped, as JSON has it."""
     text = json.dumps(value, indent=2, ensure_ascii=not _is_unicode(sys.stdout))
-    click.echo(_IN_TEXT.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+    click.echo(visible_json(text))
 
 
 def is_piped() -> bool:
@@ -100,11 +82,6 @@ def give_up_output() -> None:
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return visible(super().format(record), lines=True)
-
-
-def _escape(found: re.Match[str]) -> str:
-    number = ord(found[0])
-    return _SHORT.get(found[0]) or (f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}")
 
 
 def _is_unicode(stream: TextIO | None) -> bool:

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from colmodern.arguments import checked_path, listed
+from colmodern.checks import shown
 from colmodern.config.load import SETS, build, load_eval_config, parse_overrides
 from colmodern.config.models import EvalConfig
 from colmodern.config.shipped import find_config
@@ -28,8 +30,10 @@ def eval_config(
         ConfigError: A setting is wrong, there is no such file or recipe, or it is a whole suite.
         InputError: An argument is of another type.
     """
-    if isinstance(overrides, str) or not all(isinstance(text, str) for text in overrides):
-        raise InputError(f"overrides={overrides!r}: give a list of strings, as ['search.k=50']")
+    cure = "pass a list of strings, as ['search.k=50']"
+    overrides = listed("overrides", overrides, cure)
+    if not all(isinstance(text, str) for text in overrides):
+        raise InputError(f"overrides={shown(overrides)}; {cure}")
     if isinstance(config, EvalConfig):
         if not overrides:
             return config
@@ -45,6 +49,10 @@ def eval_config(
             f"config is of type {type(config).__name__}; give a config file's path, a recipe's name, "
             "a mapping of settings or an EvalConfig"
         )
+    try:
+        checked_path("config", config, "a config file or a recipe's name")
+    except InputError as error:
+        raise ConfigError(str(error)) from None
     path = find_config(config, "eval")
     if path.is_dir():
         raise ConfigError(

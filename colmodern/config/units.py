@@ -21,7 +21,8 @@ def parse_bytes(size: int | str, *, name: str) -> int:
 
     Raises InputError that mentions ``name`` when the text is not a positive size.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?\s*", str(size).upper())
+    text = size if isinstance(size, str) else shown(size)  # a number as it is written
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?\s*", text.upper())
     value = 0
     if match and len(match[1]) <= _MOST_DIGITS:
         value = int(float(match[1]) * (1024 if match[3] else 1000) ** _POWER[match[2]])

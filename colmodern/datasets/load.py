@@ -8,6 +8,13 @@ import random
 from collections.abc import Mapping
 from pathlib import Path
 
+from colmodern.arguments import (
+    checked_count,
+    checked_path,
+    expect_counts,
+    expect_flags,
+    listed,
+)
 from colmodern.checks import shown
 from colmodern.datasets.beir import judged, judgments_file, load_beir, load_files
 from colmodern.datasets.corpus import DocumentsWithText, FetchedCorpus, FileCorpus
@@ -48,13 +55,23 @@ def load_dataset(
     Raises DataError when there is no such collection, or it was not fetched, or one of its files
     is malformed; StorageError when a fetched one is damaged.
     """
-    if max_queries is not None and max_queries < 1:
-        raise InputError(f"max_queries={max_queries}; keep at least 1")
-    name = str(name_or_folder)
+    name = str(checked_path("name_or_folder", name_or_folder, "a collection's name or folder"))
+    expect_counts(max_queries=max_queries)
+    if sample_seed is not None:
+        checked_count("sample_seed", sample_seed, least=0)
+    if drop_empty_documents is not None:
+        expect_flags(drop_empty_documents=drop_empty_documents)
+    if not isinstance(split, str | None):
+        raise InputError(f"split={shown(split)}; pass its name, as 'test', or None")
     if files is not None:
-        if isinstance(files, str | bytes) or len(files) != 3:
-            raise InputError(f"files={shown(files)}; give corpus, queries and judgments")
-        corpus, queries, qrels = (user_path(path, DataError) for path in files)
+        three = "pass the paths of corpus, queries and judgments"
+        paths = [
+            checked_path(f"files[{position}]", path)
+            for position, path in enumerate(listed("files", files, three))
+        ]
+        if len(paths) != 3:
+            raise InputError(f"files={shown(files)} has {len(paths)} paths; {three}")
+        corpus, queries, qrels = (user_path(path, DataError) for path in paths)
         dataset = load_files(name, corpus, queries, qrels)
     elif name == BUILT_IN:
         dataset = load_stdlib()

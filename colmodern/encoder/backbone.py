@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from colmodern.checks import shown
 from colmodern.encoder.checkpoint_files import DAMAGED
 from colmodern.encoder.modernbert import PackedModernBert
 from colmodern.encoder.padded import PaddedBackbone
@@ -113,8 +114,8 @@ def _has_tokenizer(folder: Path) -> bool:
 
 def pick_dtype(dtype: str) -> torch.dtype:
     """The torch dtype of that name; raises ConfigError for others than DTYPES."""
-    if dtype not in DTYPES:
-        raise ConfigError(f"dtype={dtype!r} is not one of {', '.join(DTYPES)}")
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise ConfigError(f"dtype={shown(dtype)} is not one of {', '.join(DTYPES)}")
     return DTYPES[dtype]
 
 
@@ -125,8 +126,8 @@ def resolve_attention(attention: str, config: Mapping[str, Any]) -> str:
 
     Raises ConfigError for others than ATTENTIONS, and for packed where it does not fit.
     """
-    if attention not in ATTENTIONS:
-        raise ConfigError(f"attention={attention!r} is not one of {', '.join(ATTENTIONS)}")
+    if not isinstance(attention, str) or attention not in ATTENTIONS:
+        raise ConfigError(f"attention={shown(attention)} is not one of {', '.join(ATTENTIONS)}")
     fits = config.get("model_type") == "modernbert" and "auto_map" not in config
     angles = [part for part in (config.get("rope_parameters") or {}).values() if part]
     fits &= all(part.get("rope_type", "default") == "default" for part in angles)

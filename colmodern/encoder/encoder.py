@@ -13,6 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from colmodern.arguments import (
+    checked_count,
+    checked_path,
+    expect_choice,
+    expect_counts,
+    expect_flags,
+)
+from colmodern.checks import shown
 from colmodern.config.units import parse_bytes
 from colmodern.encoder.backbone import open_backbone, pick_dtype, resolve_attention
 from colmodern.encoder.batching import Indices, run_in_budget
@@ -22,7 +30,7 @@ from colmodern.encoder.memory import bytes_of, give_back, tokens_within
 from colmodern.encoder.pickling import reduce_encoder
 from colmodern.encoder.precision import resolve_dtype
 from colmodern.encoder.projection import Projection, seeded_layer
-from colmodern.encoder.settings import EncoderSettings, Role
+from colmodern.encoder.settings import ROLES, EncoderSettings, Role
 from colmodern.encoder.texts import check_texts
 from colmodern.encoder.tokenizer import TextTokenizer, TokenizedTexts
 from colmodern.errors import ConfigError, InputError
@@ -117,18 +125,25 @@ class Encoder:
         Raises CheckpointError when the checkpoint cannot be read, ConfigError when a setting
         does not fit it.
         """
+        checked_path("name_or_path", name_or_path, "a folder, or a name on the hub")
+        if not isinstance(revision, str | None):
+            raise ConfigError(f"revision={shown(revision)}; pass a branch, tag or commit, or None")
+        try:
+            expect_flags(trust_remote_code=trust_remote_code)
+            expect_counts(projection_dim=projection_dim)
+            seed = checked_count("seed", seed, least=0, most=(1 << 63) - 1)
+        except InputError as error:
+            raise ConfigError(str(error)) from None
         checkpoint = read_checkpoint(name_or_path, revision=revision, with_code=trust_remote_code)
         if projection_dim is not None and checkpoint.kind != "plain":
             raise ConfigError(
                 f"projection_dim={projection_dim}, but {name_or_path} is a {checkpoint.kind} "
                 "checkpoint with its own projection; leave it out"
             )
-        if projection_dim is not None and projection_dim < 1:
-            raise ConfigError(f"projection_dim={projection_dim}; give at least 1")
         longest = longest_input(checkpoint.config)
         chosen = checkpoint.settings.clipped(longest=longest).override(settings)
         chosen.check(longest=longest)
-        if dtype != "auto":
+        if not isinstance(dtype, str) or dtype != "auto":
             pick_dtype(dtype)
         return cls(
             checkpoint,
@@ -219,6 +234,7 @@ class Encoder:
         Raises:
             InputError: An item is no string or no text, or a query is empty.
         """
+        expect_choice("role", role, ROLES)
         tokenized = self.tokenizer.tokenize(check_texts(texts, role), role)
         if role == "query" and (empty := np.flatnonzero(tokenized.lengths == 0)).size:
             raise InputError(
@@ -237,6 +253,10 @@ class Encoder:
         Raises:
             CheckpointError: The weights' file was written over in place after it was loaded.
         """
+        if not isinstance(tokenized, TokenizedTexts):
+            raise InputError(
+                f"tokenized is a {type(tokenized).__name__}; pass what tokenize returns"
+            )
         if self.device == "cpu":  # elsewhere the weights are copies
             self.checkpoint.files.check_not_overwritten()
         progress = as_progress(progress)
@@ -272,6 +292,8 @@ class Encoder:
 
     def pool(self, documents: TokenEmbeddings) -> TokenEmbeddings:
         """Fewer rows a document, as ``pool_factor`` says; the same where that is 1."""
+        if not isinstance(documents, TokenEmbeddings):
+            raise InputError(f"documents is a {type(documents).__name__}; pass TokenEmbeddings")
         if self.settings.pool_factor == 1:
             return documents
         from colmodern.encoder.pooling import pool_tokens  # loads numba
@@ -337,6 +359,7 @@ class Encoder:
 
     def fingerprint(self, role: Role) -> str:
         """Digest of all that the embeddings of this role depend on, hardware aside."""
+        expect_choice("role", role, ROLES)
         is_masked = role == "document" or self.settings.skip_in_queries
         masked = (
             {"skiplist_ids": self.tokenizer.skiplist_ids.tolist()}

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
+from colmodern.checks import shown, text_fault
 from colmodern.config.units import as_whole
 from colmodern.errors import ConfigError
 
@@ -17,6 +18,7 @@ logger = logging.getLogger(__name__)
 Role = Literal["query", "document"]
 ROLES: tuple[Role, ...] = ("query", "document")
 PUNCTUATION = tuple(string.punctuation)
+_LARGEST = 1_000_000_000  # of any number here: tokens are counted in 32 bits below
 OVERFLOWS = ("truncate", "split")  # cut off, or encoded in windows as one document
 
 
@@ -53,11 +55,13 @@ class EncoderSettings:
             is_right = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
             if not is_right:
                 wanted = " or ".join("null" if k is type(None) else k.__name__ for k in kinds)
-                raise ConfigError(f"{name}={value!r} is not of type {wanted}")
-            if isinstance(value, str) and (half := surrogate_of(value)) is not None:
-                raise ConfigError(f"{name}={value!r} holds {half}, which is no character")
-        if not all(isinstance(word, str) and not surrogate_of(word) for word in self.skiplist):
-            raise ConfigError(f"skiplist={self.skiplist!r}; give a list of words")
+                raise ConfigError(f"{name}={shown(value)} is not of type {wanted}")
+            if isinstance(value, str) and (fault := text_fault(value)):
+                raise ConfigError(f"{name}={shown(value)} {fault}; take it out")
+            if isinstance(value, int | float) and abs(value) > _LARGEST:
+                raise ConfigError(f"{name}={shown(value)}; give at most {_LARGEST:,}")
+        if not all(isinstance(word, str) and not text_fault(word) for word in self.skiplist):
+            raise ConfigError(f"skiplist={shown(self.skiplist)}; give a list of words")
         object.__setattr__(self, "pool_factor", as_whole(self.pool_factor))
 
     def override(self, changes: Mapping[str, Any]) -> EncoderSettings:
@@ -72,7 +76,9 @@ class EncoderSettings:
             )
         chosen = {key: value for key, value in changes.items() if value is not None}
         for marker in ("query_marker", "document_marker"):
-            if chosen.get(marker) == "":  # null means the checkpoint's, so "" means none
+            if (
+                isinstance(chosen.get(marker), str) and not chosen[marker]
+            ):  # null means the checkpoint's, so "" means none
                 chosen[marker] = None
         if isinstance(chosen.get("skiplist"), list):
             chosen["skiplist"] = tuple(chosen["skiplist"])
@@ -121,7 +127,9 @@ class EncoderSettings:
 
     def _check_documents(self) -> None:
         if self.overflow not in OVERFLOWS:
-            raise ConfigError(f"overflow={self.overflow!r} is not one of {', '.join(OVERFLOWS)}")
+            raise ConfigError(
+                f"overflow={shown(self.overflow)} is not one of {', '.join(OVERFLOWS)}"
+            )
         for name, least in (("overlap", 0), ("pool_factor", 1), ("protected_tokens", 0)):
             value = getattr(self, name)
             if value is not None and not least <= value < math.inf:
@@ -138,17 +146,6 @@ class EncoderSettings:
         else:
             unused = ["overflow", "overlap", "pool_factor", "protected_tokens"]
         return {name: value for name, value in settings.items() if name not in unused}
-
-
-def surrogate_of(text: str) -> str | None:
-    """Name and place of the first half of a surrogate pair in a text; None where there is none."""
-    if text.isascii():
-        return None
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        return f"half a surrogate pair (U+{ord(text[error.start]):04X} at character {error.start})"
-    return None
 
 
 _KINDS: dict[str, tuple[type, ...]] = {

@@ -68,7 +68,7 @@ def _results(query_id: str, results: Any) -> list[ScoredDoc]:
     is_mapping = _is_mapping(results)
     try:
         pairs = list(results.items() if is_mapping else results)
-    except TypeError:  # a number, None, an array without dimensions
+    except Exception:  # a number, None, an array without dimensions, what its class raises
         pairs = None
     if pairs is None or isinstance(results, str | bytes):
         raise InputError(f"{location} has {shown(results)}; give ScoredDocs, or doc_id -> score")

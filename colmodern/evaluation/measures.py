@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import ir_measures
 import numpy as np
 
+from colmodern.arguments import listed
 from colmodern.checks import shown
 from colmodern.errors import ConfigError, InputError
 from colmodern.evaluation.inputs import checked_qrels, checked_run
@@ -45,8 +46,9 @@ def evaluate(
     graded = checked_qrels(qrels)
     if not graded:
         raise InputError("qrels is empty; give judgments for at least one query")
-    if isinstance(measures, str) or not isinstance(measures, Iterable) or not list(measures):
-        raise InputError(f"measures={shown(measures)}; give a list of names, as nDCG@10")
+    measures = listed("measures", measures, "pass a list of names, as ['nDCG@10']")
+    if not measures:
+        raise InputError("measures=[] is empty; pass a list of names, as ['nDCG@10']")
     parsed = [parse_measure(name) for name in measures]
     judged = checked_run(run, graded)
     scored = {query_id: dict(untied(judged.get(query_id, ()))) for query_id in graded}
@@ -54,6 +56,8 @@ def evaluate(
         query_id: {str(measure): float(measure.DEFAULT) for measure in parsed}
         for query_id in graded
     }
+    # those without results have the default already, and some measures divide by their number
+    scored = {query_id: results for query_id, results in scored.items() if results}
     for metric in ir_measures.iter_calc(parsed, graded, scored):
         per_query[metric.query_id][str(metric.measure)] = float(metric.value)
     mean = {
@@ -69,6 +73,8 @@ def parse_measure(name: str) -> ir_measures.Measure:
     Raises ConfigError when ir_measures does not know it or cannot compute it here.
     """
     try:
+        if not isinstance(name, str):
+            raise TypeError(f"it is a {type(name).__name__}")
         measure = ir_measures.parse_measure(name)
         cutoff = measure.params.get("cutoff", 1)
         if cutoff < 1:  # a cutoff of 0 crashes the process
@@ -77,8 +83,8 @@ def parse_measure(name: str) -> ir_measures.Measure:
     # each of its providers fails in a way of its own: missing tools, assertions, bad parameters
     except Exception as error:
         raise ConfigError(
-            f"measures: {name!r} is not a measure that ir_measures can compute here ({error}); "
-            "write one as nDCG@10, RR@10, R@100 or AP"
+            f"measures: {shown(name)} is not a measure that ir_measures can compute here "
+            f"({shown(str(error))}); write one as nDCG@10, RR@10, R@100 or AP"
         ) from error
     return measure
 

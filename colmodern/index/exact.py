@@ -13,23 +13,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from colmodern.arguments import checked_count, expect_choice
 from colmodern.config.units import parse_bytes
 from colmodern.errors import InputError, MissingExtraError, ResourceError
 from colmodern.index.finite import expect_finite, naming_documents
-from colmodern.index.inputs import (
-    brief,
-    checked_doc_ids,
-    checked_k,
-    expect_embeddings,
-    query_batch,
-    query_rows,
-)
+from colmodern.index.inputs import expect_embeddings, query_batch, query_rows
 from colmodern.index.ranking import Found, TopK, places_of
 from colmodern.index.stores import StoreReference, is_mapped, reference_to
 from colmodern.kernels.cuda.runtime import find_cuda_devices
 from colmodern.kernels.device import pick_device
 from colmodern.kernels.exact import maxsim_scores
 from colmodern.progress import Progress, as_progress
+from colmodern.ragged.doc_ids import checked_doc_ids
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import Precision, ScoredDoc
@@ -77,8 +72,7 @@ class ExactIndex:
         precision: Precision = "float32",
     ) -> None:
         self.embeddings = _in_known_floats(expect_embeddings("embeddings", embeddings))
-        if not isinstance(precision, str) or precision not in get_args(Precision):
-            raise InputError(f"precision={brief(precision)}; choose one of {get_args(Precision)}")
+        expect_choice("precision", precision, get_args(Precision))
         self.precision = precision
         devices, self.device = _cuda_devices(device, precision)
         self._memory = parse_bytes(memory_budget, name="memory_budget")
@@ -143,7 +137,7 @@ class ExactIndex:
         """
         rows = query_rows(query, self.embeddings.dim)
         queries = TokenEmbeddings(rows, np.array([0, len(rows)]))
-        return self._search(queries, checked_k(k), as_progress(None))[0]
+        return self._search(queries, checked_count("k", k), as_progress(None))[0]
 
     def search_batch(
         self,
@@ -158,7 +152,7 @@ class ExactIndex:
         document has values that are not finite.
         """
         queries = query_batch(queries, self.embeddings.dim)
-        return self._search(queries, checked_k(k), as_progress(progress))
+        return self._search(queries, checked_count("k", k), as_progress(progress))
 
     def _search(
         self, queries: TokenEmbeddings, k: int, progress: Progress

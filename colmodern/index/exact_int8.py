@@ -11,10 +11,11 @@ import numpy.typing as npt
 import torch
 
 from colmodern.errors import ResourceError
-from colmodern.index.finite import is_finite, refuse_infinite
+from colmodern.index.finite import refuse_infinite
 from colmodern.kernels.int8 import Int8Documents, maxsim_int8, query_to_bytes
 from colmodern.kernels.vectors import masks_of
 from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.finite import is_finite
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.threads import Threads
 

@@ -1,4 +1,4 @@
-"""Values that cannot be scored: NaN, infinity, and numbers whose products overflow float32."""
+"""Documents that cannot be scored, named in the error."""
 
 from __future__ import annotations
 
@@ -6,15 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
-import numpy.typing as npt
 
 from colmodern.errors import InputError
 from colmodern.ragged.embeddings import TokenEmbeddings
-
-# products of two such values, summed over any dim and any number of query tokens, fit float32
-LARGEST_VALUE = 1e15
-_AT_ONCE = 1 << 19  # values looked at together: they stay in the cache
-_HALF_EXPONENT = np.uint16(0x7C00)  # all ones in a float16 that is NaN or infinite
+from colmodern.ragged.finite import fault_of, first_unusable_row, is_finite
 
 
 class _UnusableDocument(InputError):
@@ -22,49 +17,6 @@ class _UnusableDocument(InputError):
 
     doc_index = 0
     fault = ""
-
-
-def is_finite(values: npt.NDArray[np.floating]) -> bool:
-    """Whether every value of (n_tokens, dim) rows can be scored in float32.
-
-    Reads the values once, in pieces that stay in the cache.
-    """
-    step = max(1, _AT_ONCE // max(1, values.shape[1]))
-    with np.errstate(all="ignore"):
-        return all(
-            _are_usable(values[start : start + step]) for start in range(0, len(values), step)
-        )
-
-
-def _are_usable(rows: npt.NDArray[np.floating]) -> bool:
-    if rows.size == 0:
-        return True
-    if rows.dtype == np.float16:
-        bits = np.ascontiguousarray(rows).view(np.uint16)
-        return bool((bits & _HALF_EXPONENT).max() < _HALF_EXPONENT)
-    flat = np.ascontiguousarray(rows, np.float32).ravel()
-    # a sum of squares is small only if all values are; a large one may be of many
-    return bool(flat @ flat <= LARGEST_VALUE) or bool(np.abs(flat).max() <= LARGEST_VALUE)
-
-
-def first_unusable_row(values: npt.NDArray[np.floating]) -> int:
-    """The first row with a value that cannot be scored; values: rows that are not all finite."""
-    step = max(1, _AT_ONCE // max(1, values.shape[1]))
-    with np.errstate(all="ignore"):
-        for start in range(0, len(values), step):
-            rows = np.asarray(values[start : start + step], np.float32)
-            usable = (np.abs(rows) <= LARGEST_VALUE).all(axis=1)
-            if not usable.all():
-                return start + int(np.argmin(usable))
-    raise AssertionError("all values can be scored")
-
-
-def fault_of(row: npt.NDArray[np.floating]) -> str:
-    """What is wrong with a row that cannot be scored."""
-    with np.errstate(over="ignore"):
-        if not np.isfinite(np.asarray(row, np.float32)).all():
-            return "values that are not finite"
-    return f"values beyond {LARGEST_VALUE:g}, whose products overflow,"
 
 
 def expect_finite(texts: TokenEmbeddings, first: int = 0) -> None:

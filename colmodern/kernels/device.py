@@ -6,6 +6,7 @@ import re
 
 import torch
 
+from colmodern.checks import shown
 from colmodern.errors import ConfigError
 
 _CUDA = re.compile(r"cuda(?::(0|[1-9][0-9]{0,3}))?")
@@ -26,7 +27,7 @@ def pick_device(device: str | torch.device, *, name: str = "device") -> str:
         ConfigError: The device is not supported, or this machine lacks it.
     """
     if not isinstance(device, str | torch.device):
-        raise ConfigError(f"{name}={device!r}; give {_CHOICES} as text")
+        raise ConfigError(f"{name}={shown(device)}; give {_CHOICES} as text")
     device = str(device)
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -35,15 +36,17 @@ def pick_device(device: str | torch.device, *, name: str = "device") -> str:
     parts = _CUDA.fullmatch(device)
     if parts is None:
         raise ConfigError(
-            f"{name}={device!r} is not supported: colmodern runs on CPUs and CUDA GPUs; "
+            f"{name}={shown(device)} is not supported: colmodern runs on CPUs and CUDA GPUs; "
             f"give {_CHOICES}"
         )
     if not torch.cuda.is_available():
-        raise ConfigError(f"{name}={device!r}, but torch sees no GPU here; use {name}=cpu or auto")
+        raise ConfigError(
+            f"{name}={shown(device)}, but torch sees no GPU here; use {name}=cpu or auto"
+        )
     n_gpus = torch.cuda.device_count()
     if int(parts[1] or 0) >= n_gpus:
         raise ConfigError(
-            f"{name}={device!r}, but torch sees {n_gpus} GPUs here, counted from 0; "
+            f"{name}={shown(device)}, but torch sees {n_gpus} GPUs here, counted from 0; "
             f"give at most cuda:{n_gpus - 1}"
         )
     try:
@@ -51,6 +54,6 @@ def pick_device(device: str | torch.device, *, name: str = "device") -> str:
     except (RuntimeError, AssertionError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ConfigError(
-            f"{name}={device!r} is not usable here: {reason}; use cpu or auto"
+            f"{name}={shown(device)} is not usable here: {reason}; use cpu or auto"
         ) from error
     return device

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from colmodern.checks import text_fault
+from colmodern.arguments import checked_count
+from colmodern.checks import shown, text_fault
 from colmodern.errors import InputError
 from colmodern.ragged.convert import (
     as_offsets,
@@ -24,6 +25,9 @@ from colmodern.ragged.convert import (
 
 if TYPE_CHECKING:
     from colmodern.ragged.write_store import DescribedEncoder
+
+
+_LARGEST = (1 << 63) - 1  # what an offset may be
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -51,10 +55,10 @@ class TokenEmbeddings:
         offsets = as_offsets(self.offsets, len(values))
         ids = None if self.token_ids is None else as_token_ids(self.token_ids, len(values))
         if not isinstance(self.fingerprint, str | None):
-            raise InputError(f"fingerprint={self.fingerprint!r}; pass a text, or None")
+            raise InputError(f"fingerprint={shown(self.fingerprint)}; pass a text, or None")
         if self.fingerprint and (fault := text_fault(self.fingerprint)) is not None:
             raise InputError(
-                f"fingerprint={self.fingerprint!a} {fault}; pass that of the Encoder, or None"
+                f"fingerprint={shown(self.fingerprint)} {fault}; pass that of the Encoder, or None"
             )
         refuse_infinite(values, offsets)
         self._set(values, offsets, ids, self.fingerprint)
@@ -182,7 +186,9 @@ class TokenEmbeddings:
         try:
             start, stop, step = key.indices(self.n_docs)
         except (TypeError, ValueError) as error:
-            raise InputError(f"{key} is no slice of texts ({error}); pass whole numbers") from error
+            raise InputError(
+                f"{shown(key)} is no slice of texts ({error}); pass whole numbers"
+            ) from error
         if step != 1:
             raise InputError(f"slice step is {step}; only consecutive texts can be sliced")
         offsets = self.offsets[start : max(start, stop) + 1]
@@ -193,15 +199,15 @@ class TokenEmbeddings:
     def _index(self, key: Any) -> int:
         if isinstance(key, bool | np.bool_) or not hasattr(key, "__index__"):
             raise InputError(
-                f"a text cannot be chosen by {key!r}; pass a whole number or a slice, or use select"
+                f"a text cannot be chosen by {shown(key)}; pass a whole number or a slice, or use select"
             )
         try:
             return range(self.n_docs)[operator.index(key)]
-        except TypeError as error:  # an array of several numbers has __index__ as well
-            raise InputError(f"{key!r} is not one text; use select for several") from error
+        except (TypeError, ValueError, RuntimeError) as error:  # as arrays of several numbers
+            raise InputError(f"{shown(key)} is not one text; use select for several") from error
         except IndexError as error:
             raise InputError(
-                f"text {key} is out of range for {self.n_docs}; pass 0 to {self.n_docs - 1}"
+                f"text {shown(key)} is out of range for {self.n_docs}; pass 0 to {self.n_docs - 1}"
             ) from error
 
     def __iter__(self) -> Iterator[npt.NDArray[np.floating]]:
@@ -228,11 +234,17 @@ class TokenEmbeddings:
     ) -> Iterator[tuple[int, TokenEmbeddings]]:
         """At most ``max_docs`` consecutive texts with at most ``max_tokens`` rows, as views.
 
-        Yields (index of the first text, texts); a text longer than that comes alone.
+        Yields (index of the first text, texts); a text longer than that comes alone. Raises
+        InputError for limits that are no whole numbers of at least 1.
         """
+        return self._chunks(
+            checked_count("max_tokens", max_tokens), checked_count("max_docs", max_docs)
+        )
+
+    def _chunks(self, max_tokens: int, max_docs: int) -> Iterator[tuple[int, TokenEmbeddings]]:
         start = 0
         while start < self.n_docs:
-            limit = self.offsets[start] + max_tokens
+            limit = min(int(self.offsets[start]) + max_tokens, _LARGEST)
             stop = int(np.searchsorted(self.offsets, limit, side="right")) - 1
             stop = max(min(stop, start + max_docs), start + 1)
             yield start, self[start:stop]

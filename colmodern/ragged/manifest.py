@@ -133,14 +133,14 @@ def read_store_manifest(folder: Path) -> tuple[StoreManifest, dict[str, Any]]:
     """
     path = folder / MANIFEST
     if not os.path.lexists(path):
-        if (folder / "shard-00000" / RECORD).is_file():
+        if os.path.isfile(folder / "shard-00000" / RECORD):
             raise StorageError(
                 f"{folder} is unfinished (no {MANIFEST}); run the command that encodes it again "
                 "and it goes on after the last finished shard"
             )
-        if folder.is_dir():
+        if os.path.isdir(folder):
             raise StorageError(f"{folder} holds no embeddings: there is no {MANIFEST} in it")
-        what = "is a file" if folder.exists() else "does not exist"
+        what = "is a file" if os.path.lexists(folder) else "does not exist"
         raise StorageError(f"{folder} {what}; choose a folder of embeddings")
     fields = read_object(path)
     if fields.get("format") != FORMAT:

@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from colmodern.checks import text_fault
-from colmodern.errors import InputError
 from colmodern.files import sha256_of_file, staging, write_json
 from colmodern.ragged.arrays import map_array, write_array
 from colmodern.ragged.blocks import BlockVerifier, block_checksums
 from colmodern.ragged.convert import refuse_infinite
+from colmodern.ragged.doc_ids import one_id_a_document
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.manifest import (
     CURE,
@@ -60,7 +59,7 @@ def write_shard(
         InputError: ids that are not one text a document, or values that ``dtype`` does not hold.
         StorageError: the folder exists or cannot be written.
     """
-    ids = checked_ids(doc_ids, embeddings.n_docs)
+    ids = one_id_a_document(doc_ids, embeddings.n_docs)
     with np.errstate(over="ignore"):
         values = np.ascontiguousarray(embeddings.values, dtype=dtype)
     if values.dtype.itemsize < embeddings.values.dtype.itemsize:
@@ -91,26 +90,6 @@ def write_shard(
         )
         write_shard_record(staged, record)
     return record
-
-
-def checked_ids(doc_ids: Sequence[str], n_docs: int) -> list[str]:
-    """The ids as a list; raises InputError unless they are one text a document."""
-    if isinstance(doc_ids, str | bytes | Mapping | set | frozenset):
-        raise InputError(
-            f"doc_ids is a {type(doc_ids).__name__}; pass a list with one id a document"
-        )
-    ids = list(doc_ids)
-    if len(ids) != n_docs:
-        raise InputError(
-            f"doc_ids has {len(ids)} entries for {n_docs} documents; pass one id a document"
-        )
-    for position, doc_id in enumerate(ids):
-        if not isinstance(doc_id, str):
-            raise InputError(f"doc_ids[{position}]={doc_id!r} is no text; pass str(id)")
-        fault = "has a NUL character" if "\0" in doc_id else text_fault(doc_id)
-        if fault is not None:
-            raise InputError(f"doc_ids[{position}]={doc_id!a} {fault}; leave it out")
-    return ids
 
 
 class MappedShard:

@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from colmodern.errors import InputError
+from colmodern.arguments import checked_count, checked_path, expect_choice
 from colmodern.progress import Progress, as_progress
 from colmodern.ragged.convert import as_places
 from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
@@ -58,11 +58,8 @@ class EmbeddingStore:
     """
 
     def __init__(self, folder: Path | str, *, verify: Literal["lazy", "full"] = "lazy") -> None:
-        if not isinstance(folder, str | os.PathLike):
-            raise InputError(f"folder is a {type(folder).__name__}; pass the path of a store")
-        if verify not in ("lazy", "full"):
-            raise InputError(f"verify={verify!r}; choose 'lazy' or 'full'")
-        self.folder = Path(folder)
+        self.folder = checked_path("folder", folder, "the path of a store")
+        expect_choice("verify", verify, ("lazy", "full"))
         # absolute, for the process may go elsewhere before it reads more
         self._root = Path(os.path.abspath(folder))
         manifest, self.manifest = read_store_manifest(self.folder)
@@ -120,7 +117,7 @@ class EmbeddingStore:
                 being written by another process, or the disk is full.
         """
         write_store(
-            Path(path),
+            checked_path("path", path),
             embeddings,
             doc_ids,
             encoder=encoder,
@@ -172,6 +169,11 @@ class EmbeddingStore:
         self, max_tokens: int, max_docs: int = 1 << 62
     ) -> Iterator[tuple[int, TokenEmbeddings]]:
         """As TokenEmbeddings.chunks, over all shards; values are read when a chunk is asked for."""
+        return self._chunks(
+            checked_count("max_tokens", max_tokens), checked_count("max_docs", max_docs)
+        )
+
+    def _chunks(self, max_tokens: int, max_docs: int) -> Iterator[tuple[int, TokenEmbeddings]]:
         for first, shard in zip(self._bounds.tolist(), self._shards, strict=False):
             offsets = shard.embeddings.offsets
             for start, texts in shard.embeddings.chunks(max_tokens, max_docs):
@@ -204,6 +206,7 @@ class EmbeddingStore:
         Args:
             dtype: "float32" or "float16" of its values; None leaves them as they are stored.
         """
+        expect_choice("dtype", dtype, ("float32", "float16", None))
         for shard in self._shards:
             shard.verify_blocks()
         whole = self._joined([shard.embeddings for shard in self._shards], dtype)
@@ -216,8 +219,10 @@ class EmbeddingStore:
             places: (n,) of documents, from 0.
 
         Raises:
+            InputError: places that are none of its documents.
             StorageError: they are not what was written.
         """
+        places = as_places(places, self.n_docs)
         for place in places[~self._is_verified[places]].tolist():
             owner = int(np.searchsorted(self._bounds, place, side="right")) - 1
             shard, document = self._shards[owner], place - int(self._bounds[owner])

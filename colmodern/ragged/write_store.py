@@ -11,10 +11,12 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
+from colmodern.arguments import checked_count, expect_choice, expect_flags
 from colmodern.errors import InputError
 from colmodern.files import naming_write_errors, sha256_of_json, sha256_of_texts
 from colmodern.progress import Progress
 from colmodern.ragged.arrays import sha256_of_array
+from colmodern.ragged.doc_ids import checked_doc_ids
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.manifest import (
     MANIFEST,
@@ -23,7 +25,7 @@ from colmodern.ragged.manifest import (
     read_store_manifest,
     write_store_manifest,
 )
-from colmodern.ragged.shard import checked_ids, shard_name, write_shard
+from colmodern.ragged.shard import shard_name, write_shard
 from colmodern.ragged.store_folder import (
     AHEAD,
     clear,
@@ -64,15 +66,11 @@ def write_store(
         )
     if dtype is None:
         dtype = str(embeddings.values.dtype)
-    if dtype not in DTYPES:
-        raise InputError(f"dtype={dtype!r}; choose one of {', '.join(DTYPES)}")
-    if not isinstance(shard_tokens, int) or shard_tokens < 1:
-        raise InputError(f"shard_tokens={shard_tokens!r}; pass a whole number, at least 1")
+    expect_choice("dtype", dtype, DTYPES)
+    shard_tokens = checked_count("shard_tokens", shard_tokens)
+    expect_flags(overwrite=overwrite)
     names = [str(i) for i in range(embeddings.n_docs)] if doc_ids is None else doc_ids
-    ids = checked_ids(names, embeddings.n_docs)
-    if len(set(ids)) != len(ids):
-        repeated = next(doc_id for i, doc_id in enumerate(ids) if doc_id in set(ids[:i]))
-        raise InputError(f"doc_ids has {repeated!r} twice; make them unique")
+    ids = checked_doc_ids(names, embeddings.n_docs)
     about = _about(embeddings, encoder)
     fingerprint = sha256_of_json(
         [

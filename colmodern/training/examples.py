@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from colmodern.checks import shown, text_fault
 from colmodern.config.train import DistillationConfig, Kind
 from colmodern.datasets.records import read_jsonl
-from colmodern.encoder.settings import surrogate_of
 from colmodern.errors import DataError
 
 Row = Mapping[str, Any]
@@ -157,7 +157,7 @@ def _text(row: Row, name: str, place: str, kind: Kind) -> str:
 
 
 def _is_text(value: object) -> TypeGuard[str]:
-    return isinstance(value, str) and surrogate_of(value) is None
+    return isinstance(value, str) and text_fault(value) is None
 
 
 def _fault(place: str, name: str, value: object, kind: Kind, row: Row | None = None) -> DataError:
@@ -167,10 +167,9 @@ def _fault(place: str, name: str, value: object, kind: Kind, row: Row | None = N
             f"scores, not {kind}; set the source's kind to scores and the objective to distillation, "
             "as configs/train/mined.yaml does"
         )
-    half = surrogate_of(value) if isinstance(value, str) else None
-    shown = repr(value) if half is None else f"a text with {half}"
-    shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
+    fault = text_fault(value) if isinstance(value, str) else None
+    what = f"is {shown(value)}" if fault is None else fault
     return DataError(
-        f"{place}: field {name!r} is {shown}; a row of kind {kind} is {_FORMS[kind]}: mend or "
+        f"{place}: field {name!r} {what}; a row of kind {kind} is {_FORMS[kind]}: mend or "
         "remove it, or change the source's kind"
     )

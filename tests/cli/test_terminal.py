@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from colmodern.cli import terminal
-
 ODD = "d\x1b]0;title\x07\x1b[31m\x9b1m\u202e\u2028\r\x7f"
 PRINTING = f"""
 import os, sys
@@ -61,12 +59,6 @@ def test_no_control_or_direction_mark_reaches_a_terminal() -> None:
     refused = command("no\x1b[31m", capture_output=True)
     assert refused.returncode == 2
     assert b"no\\x1b[31m" in refused.stderr
-
-
-def test_lines_and_tabs_stay_in_messages_and_not_in_cells() -> None:
-    assert terminal.visible("a\tb\nc\x1b", lines=True) == "a\tb\nc\\x1b"
-    assert terminal.visible("a\tb\nc\ud800") == r"a\tb\nc\ud800"
-    assert terminal.visible("Ελ 日本 é [red]") == "Ελ 日本 é [red]"
 
 
 def test_a_reader_that_ends_first_is_no_fault() -> None:

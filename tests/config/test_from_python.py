@@ -48,9 +48,9 @@ def test_what_is_no_single_evaluation_is_a_config_error(
     [
         (None, [], "config is of type NoneType; give a config file's path"),
         (["demo"], [], "config is of type list"),
-        ("demo", "search.k=5", "overrides='search.k=5': give a list"),
-        ("demo", {"search.k": 5}.items(), "give a list of strings"),
-        ("demo", [5], "give a list of strings"),
+        ("demo", "search.k=5", "overrides='search.k=5' is one string; pass a list"),
+        ("demo", {"search.k": 5}.items(), "pass a list of strings"),
+        ("demo", [5], "pass a list of strings"),
     ],
 )
 def test_arguments_of_another_type_are_input_errors(

@@ -42,7 +42,7 @@ def test_aliases_within_bounds_are_read() -> None:
         ("- " * 5000, "nested more than 50 levels deep"),
         ("a: 1\na: 2\n", "the key 'a' stands twice"),
         ("{1: a, 1: b}", "the key 1 stands twice"),
-        ('a: "\\ud800"\n', "half of a surrogate pair"),
+        ('a: "\\ud800"\n', "half a surrogate pair"),
         ('"a\\0": 1\n', "NUL"),
         ("a: !!int x\n", "a value cannot be read"),
         ("a: 2024-13-01\n", "a value cannot be read"),

@@ -84,7 +84,7 @@ def test_max_queries_takes_the_first_or_a_seeded_sample(beir: Path) -> None:
             '{"_id": "a b", "text": "x"}\n',
             r"corpus\.jsonl:1: id 'a b' has white space",
         ),
-        ("corpus.jsonl", '{"_id": "a", "text": "\\ud83d"}\n', "half of a surrogate pair"),
+        ("corpus.jsonl", '{"_id": "a", "text": "\\ud83d"}\n', "half a surrogate pair"),
         ("corpus.jsonl", '{"_id": "a\\u0000", "text": "x"}\n', r"corpus\.jsonl:1: id .* NUL"),
         ("corpus.jsonl", '{"_id": true, "text": "x"}\n', r"corpus\.jsonl:1: field '_id' is True"),
         ("corpus.jsonl", '{"_id": "a", "text": "x", "title": "\\ud83d"}\n', "'title' has half"),

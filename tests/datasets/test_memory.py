@@ -13,7 +13,7 @@ from colmodern.types import Document
         (Document("a", "x"), "document 1: id 'a' is already that of document 0"),
         (Document("b c", "x"), "document 1: id 'b c' has white space"),
         (Document("b\0", "x"), "document 1: .* NUL"),
-        (Document("b", "x\ud800"), "document 1: text has half of a surrogate pair"),
+        (Document("b", "x\ud800"), "document 1: text has half a surrogate pair"),
         (Document("b", "x", "\udfff"), "document 1: title has half"),
         (Document("b", None), "document 1: text None is no text"),  # type: ignore[arg-type]
     ],

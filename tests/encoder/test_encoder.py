@@ -211,7 +211,7 @@ def test_other_errors_of_the_model_are_not_swallowed(bert: Path, monkeypatch) ->
 
 def test_bad_texts_are_refused(bert: Path) -> None:
     encoder = Encoder.from_pretrained(bert)
-    with pytest.raises(InputError, match="texts is one string"):
+    with pytest.raises(InputError, match="is one string"):
         encoder.encode_documents("one text")
     with pytest.raises(InputError, match="query 1 has no text"):
         encoder.encode_queries(["sort", "  "])

@@ -43,17 +43,17 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         ({"d1": "sort"}, r"texts is a dict, whose keys .* pass list\(texts\.values\(\)\)"),
         ({"sort", "list"}, "texts is a set, which has no order"),
         (frozenset({"sort"}), "texts is a frozenset"),
-        ("sort", "texts is one string"),
-        (b"sort", "texts is a bytes"),
-        (None, "texts is a NoneType; pass a list"),
-        (7, "texts is a int; pass a list"),
-        (np.array("sort"), "texts is a ndarray; pass a list"),
+        ("sort", "texts='sort' is one string"),
+        (b"sort", "texts=b'sort' is bytes"),
+        (None, "texts=None; pass a list"),
+        (7, "texts=7; pass a list"),
+        (np.array("sort"), r"texts=array\(.*; pass a list"),
         (Frame(["text"]), "texts is a Frame; pass one of its columns"),
         (["sort", None], r"texts\[1\] is a NoneType; pass strings"),
         (["sort", float("nan")], r"texts\[1\] is a float \(nan\); pass strings"),
         (["sort", b"list"], r"texts\[1\] is a bytes"),
         ([["sort"]], r"texts\[0\] is a list"),
-        (["sort", "a\ud83d"], r"texts\[1\] holds half a surrogate pair \(U\+D83D at character 1\)"),
+        (["sort", "a\ud83d"], r"texts\[1\] has half a surrogate pair \(U\+D83D at character 1\)"),
     ],
 )
 def test_what_is_no_list_of_texts_is_refused_by_name(
@@ -148,5 +148,5 @@ def test_a_prompt_that_leaves_no_room_for_text_is_refused(pylate_bert: Path, rol
 
 
 def test_a_prompt_with_half_a_surrogate_is_refused(pylate_bert: Path) -> None:
-    with pytest.raises(ConfigError, match=r"document_prompt='a\\ud83d' holds half a surrogate"):
+    with pytest.raises(ConfigError, match=r"document_prompt='a\\ud83d' has half a surrogate"):
         Encoder.from_pretrained(pylate_bert, document_prompt="a\ud83d")

@@ -150,7 +150,7 @@ def test_what_is_no_run_or_judgment_is_named_with_query_and_document(
 
 @pytest.mark.parametrize("measures", ["nDCG@10", [], None, 3])
 def test_measures_are_a_list_of_names(measures: Any) -> None:
-    with pytest.raises(InputError, match="give a list of names"):
+    with pytest.raises(InputError, match="pass a list of names"):
         evaluate(RUN, QRELS, measures)
 
 

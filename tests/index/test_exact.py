@@ -105,7 +105,7 @@ def test_default_ids_are_positions() -> None:
 
 
 def test_bad_arguments_are_refused() -> None:
-    with pytest.raises(InputError, match="k=0; ask for"):
+    with pytest.raises(InputError, match="k=0; pass a whole number"):
         ExactIndex(DOCUMENTS).search(QUERIES[0], k=0)
     with pytest.raises(InputError, match=r"dim=8.*dim=24.*same encoder"):
         ExactIndex(DOCUMENTS).search(np.ones((2, 8), np.float32))
@@ -133,7 +133,7 @@ def test_cuda_ranks_as_the_cpu_does() -> None:
 def test_ids_and_k_of_the_wrong_type_are_refused() -> None:
     with pytest.raises(InputError, match="ids that are not strings"):
         ExactIndex(DOCUMENTS, [1, 2, 3, 4, 5, 6, 7])  # type: ignore[list-item]
-    with pytest.raises(InputError, match=r"k=2\.0; ask for a whole number"):
+    with pytest.raises(InputError, match=r"k=2\.0; pass a whole number"):
         ExactIndex(DOCUMENTS).search(QUERIES[0], k=2.0)  # type: ignore[arg-type]
 
 

@@ -10,7 +10,7 @@ from conftest import unit_rows
 
 from colmodern import ExactIndex, TokenEmbeddings
 from colmodern.errors import InputError
-from colmodern.index.finite import first_unusable_row, is_finite
+from colmodern.ragged.finite import first_unusable_row, is_finite
 from colmodern.ragged.store import EmbeddingStore, ShardWriter
 
 LENGTHS = [4, 1, 0, 9, 2]
@@ -70,7 +70,7 @@ def test_a_document_in_memory_is_refused_by_name(precision, dtype: str, value: f
 def test_a_document_of_a_store_is_refused_when_it_is_read(
     tmp_path: Path, precision, value: float
 ) -> None:
-    write(tmp_path, with_value(value, 6))
+    write(tmp_path, with_value(value, 6))  # with checksums of what it is
     index = ExactIndex.load(tmp_path, precision=precision)
     query = np.zeros((1, 24), np.float32)
     query[0, 5] = 1  # times a zero, infinity is not infinite

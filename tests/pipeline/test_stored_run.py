@@ -64,7 +64,7 @@ def test_texts_with_separators_of_unicode_come_back(folder: Path) -> None:
         ("per_query.jsonl", "{}\n", r"per_query\.jsonl:1: query_id: Field required"),
         ("per_query.jsonl", '{"query_id": 3}\n', r"per_query\.jsonl:1: query_id: .*it is 3"),
         ("per_query.jsonl", '{"query_id": "q1", "query": "x"}\n', "has no text of query 'q2'"),
-        ("per_query.jsonl", '{"query_id": "q1", "query": "\\ud800"}\n', "half of a surrogate"),
+        ("per_query.jsonl", '{"query_id": "q1", "query": "\\ud800"}\n', "half a surrogate"),
         ("config.yaml", "name: [x\n", r"config\.yaml is not valid YAML"),
         ("config.yaml", "[]\n", r"config\.yaml holds list"),
         ("config.yaml", "dataset: {}\nsearch: {k: many}\n", r"config\.yaml: search\.k: "),

@@ -93,7 +93,7 @@ def test_a_foreign_folder_is_refused(tmp_path: Path) -> None:
 def test_a_shard_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     folder = tmp_path / "store"
     writer = ShardWriter(folder, fingerprint="x")
-    with pytest.raises(InputError, match=r"doc_ids\[0\]=.* is no text"):
+    with pytest.raises(InputError, match=r"doc_ids\[0\] is object .*; pass strings"):
         writer.add(WHOLE[:1], [object()])  # type: ignore[list-item]
     assert [path.name for path in folder.iterdir()] == [".lock"]
 

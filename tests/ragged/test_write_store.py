@@ -76,12 +76,12 @@ def test_a_store_pickles_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ("changes", "message"),
     [
         ({"doc_ids": IDS[:5]}, "doc_ids has 5 entries for 6 documents"),
-        ({"doc_ids": [*IDS[:5], "a"]}, "doc_ids has 'a' twice"),
-        ({"doc_ids": [1, 2, 3, 4, 5, 6]}, r"doc_ids\[0\]=1 is no text"),
-        ({"doc_ids": [*IDS[:5], "\ud800"]}, r"doc_ids\[5\]=.* half of a surrogate"),
-        ({"doc_ids": "abcdef"}, "doc_ids is a str"),
+        ({"doc_ids": [*IDS[:5], "a"]}, "doc_ids has repeated ids: .* are both 'a'"),
+        ({"doc_ids": [1, 2, 3, 4, 5, 6]}, r"doc_ids\[0\] is int 1; pass strings"),
+        ({"doc_ids": [*IDS[:5], "\ud800"]}, r"doc_ids\[5\] is .* half a surrogate"),
+        ({"doc_ids": "abcdef"}, "doc_ids='abcdef' is one string"),
         ({"embeddings": [ROWS.values]}, "embeddings is a list; pass TokenEmbeddings"),
-        ({"dtype": "int8"}, "dtype='int8'; choose one of float16, float32"),
+        ({"dtype": "int8"}, "dtype='int8'; choose one of 'float16', 'float32'"),
         ({"shard_tokens": 0}, "shard_tokens=0"),
         ({"encoder": "colmodern/tiny"}, "encoder is a str; pass the Encoder"),
         (

@@ -15,9 +15,10 @@ from colmodern.errors import ResourceError
 from colmodern.index.cuda.memory import budget, free_bytes, on, share_out, to_device
 from colmodern.index.cuda.queries import Found, Group, Started, by_lanes, collect, start_tiles
 from colmodern.index.cuda.replay import Replays
-from colmodern.index.finite import LARGEST_VALUE, expect_finite
+from colmodern.index.finite import expect_finite
 from colmodern.kernels.cuda.exact import quantize_tokens, score_documents
 from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.finite import LARGEST_VALUE
 from colmodern.ragged.store import EmbeddingStore
 
 _log = logging.getLogger(__name__)

@@ -16,7 +16,6 @@ from colmodern.index.cuda.memory import free_bytes, naming_memory, on, share_out
 from colmodern.index.cuda.queries import Found, Group, Started, by_lanes, collect, start_tiles
 from colmodern.index.cuda.replay import Replays
 from colmodern.index.cuda.stages import Plan, find
-from colmodern.index.finite import first_unusable_row, is_finite
 from colmodern.index.plaid.effort import Effort
 from colmodern.index.plaid.queries import unusable_score
 from colmodern.index.plaid.search import Addresses
@@ -24,6 +23,7 @@ from colmodern.index.plaid.view import Rows, View
 from colmodern.kernels.cuda.exact import score_documents
 from colmodern.kernels.cuda.runtime import cache_bytes
 from colmodern.ragged.embeddings import offsets_of
+from colmodern.ragged.finite import first_unusable_row, is_finite
 
 Floats = npt.NDArray[np.float32]
 _MOST_QUERIES = 64  # at a time

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import get_args
 
 import numpy as np
 
+from colmodern.arguments import checked_count, expect_choice
 from colmodern.codecs.centroids import POINTS_PER_CENTROID
 from colmodern.codecs.residuals import ResidualKind, default_kind
 from colmodern.errors import InputError, ResourceError
@@ -45,13 +46,13 @@ def settle(
 
     max_ram: bytes. Raises InputError for a wrong value, ResourceError for too little memory.
     """
+    nbits = checked_count("nbits", nbits, most=8)
     if nbits not in (1, 2, 4, 8):
-        raise InputError(f"nbits={nbits!r}; choose 1, 2, 4 or 8 bits a dimension")
-    if codec not in ("pq", "residual", None):
-        raise InputError(f"codec={codec!r}; choose 'pq' or 'residual', or None to have it chosen")
+        raise InputError(f"nbits={nbits}; choose 1, 2, 4 or 8 bits a dimension")
+    expect_choice("codec", codec, (*get_args(ResidualKind), None))
     if n_centroids is not None:
-        _expect_int("n_centroids", n_centroids, 1, 1 << 24, "or None to have it chosen")
-    _expect_int("seed", seed, 0, (1 << 31) - 2, "for instance 0")
+        n_centroids = checked_count("n_centroids", n_centroids, most=1 << 24)
+    seed = checked_count("seed", seed, least=0, most=(1 << 31) - 2)
     if embeddings.n_tokens == 0:
         raise InputError("embeddings hold no tokens; there is nothing to index")
     chosen = n_centroids or automatic_n_centroids(embeddings.n_tokens)
@@ -77,8 +78,3 @@ def automatic_n_centroids(n_tokens: int) -> int:
     """
     most = max(n_tokens // 80, min(n_tokens // 4, 2048))
     return int(np.clip(16 * np.sqrt(n_tokens), 1, max(1, most)))
-
-
-def _expect_int(name: str, value: Any, least: int, most: int, cure: str) -> None:
-    if not isinstance(value, int | np.integer) or not least <= value <= most:
-        raise InputError(f"{name}={value!r}; pass a whole number from {least} to {most}, {cure}")

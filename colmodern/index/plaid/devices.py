@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def cuda_devices(device: str) -> Sequence[torch.device]:
     """As kernels.cuda.runtime.find_cuda_devices, without loading torch for the CPU."""
-    if device == "cpu":
+    if isinstance(device, str) and device == "cpu":
         return ()
     from colmodern.kernels.cuda.runtime import find_cuda_devices
 

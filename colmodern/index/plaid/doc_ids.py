@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from colmodern.checks import shown
 from colmodern.errors import InputError
 from colmodern.files import naming_write_errors, write_bytes
 from colmodern.ragged.arrays import write_array
@@ -140,7 +141,7 @@ def _prepare(
     if (repeated := first_repeated(hashes[rows], rows, ids.__getitem__)) is not None:
         first, second = repeated
         raise InputError(
-            f"doc_ids[{first}] and doc_ids[{second}] are both {ids[first]!r}; make ids unique"
+            f"doc_ids[{first}] and doc_ids[{second}] are both {shown(ids[first])}; make ids unique"
         )
     return lengths, hashes, pieces
 
@@ -184,13 +185,13 @@ def _digest(encoded: bytes) -> bytes:
 
 def _listed(ids: Iterable[str]) -> Iterable[str]:
     if isinstance(ids, str):
-        raise InputError(f"ids={ids!r} is one string; pass a list of ids")
+        raise InputError(f"ids={shown(ids)} is one string; pass a list of ids")
     return ids
 
 
 def _encode(doc_id: Any) -> bytes:
     if not isinstance(doc_id, str):
-        raise InputError(f"doc id {doc_id!r} is {type(doc_id).__name__}; pass strings")
+        raise InputError(f"doc id {shown(doc_id)} is {type(doc_id).__name__}; pass strings")
     # half a surrogate pair has no UTF-8: such an id is asked for in vain, and may be
     return doc_id.encode("utf-8", "surrogatepass")
 
@@ -205,7 +206,7 @@ def _checked(doc_id: Any, row: int) -> bytes:
         raise InputError(f"doc_ids[{row}]: {error}") from error
     except UnicodeDecodeError as error:
         raise InputError(
-            f"doc_ids[{row}] is {doc_id!r}, which has half a surrogate pair and no UTF-8; mend it"
+            f"doc_ids[{row}] is {shown(doc_id)}, which has half a surrogate pair and no UTF-8; mend it"
         ) from error
     return encoded
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from colmodern.checks import shown
 from colmodern.codecs.codec import Encoded
 from colmodern.errors import InputError
-from colmodern.index.inputs import brief
 from colmodern.index.plaid.effort import Effort
 from colmodern.index.plaid.search import Trace, search_rows
 from colmodern.index.plaid.view import View
@@ -129,12 +129,12 @@ def _after_ties(
 
 def _row_of(doc_id: str, view: View) -> int:
     if not isinstance(doc_id, str):
-        raise InputError(f"doc_id={brief(doc_id)}; pass one id, which is a string")
+        raise InputError(f"doc_id={shown(doc_id)}; pass one id, which is a string")
     for segment, base, blocked in zip(view.segments, view.bases, view.blocked, strict=False):
         row = int(segment.ids.rows_of([doc_id])[0])
         if row >= 0 and not (blocked is not None and blocked[row]):
             return int(base) + row
-    raise InputError(f"doc_id={doc_id!r} is not in the index; check the id")
+    raise InputError(f"doc_id={shown(doc_id)} is not in the index; check the id")
 
 
 def _report(

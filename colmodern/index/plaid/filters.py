@@ -9,12 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from colmodern.checks import shown
 from colmodern.errors import InputError
-from colmodern.index.inputs import brief, id_list
 from colmodern.index.plaid.segment import Segment
 from colmodern.index.plaid.view import View
+from colmodern.ragged.doc_ids import id_list
 
 Blocked = list[npt.NDArray[np.bool_] | None]
+
+_CURE = "pass a list or set of doc_ids, or a function from a doc_id to True or False"
 
 _log = logging.getLogger(__name__)
 
@@ -55,8 +58,7 @@ def make_filter(
     """
     if isinstance(chosen, Mapping):
         raise InputError(
-            f"filter={brief(chosen)} is a mapping, and documents have no fields to compare; pass a "
-            "list or set of doc_ids, or a function from a doc_id to True or False"
+            f"filter={shown(chosen)} is a mapping, and documents have no fields to compare; {_CURE}"
         )
     if callable(chosen):
         allowed = [
@@ -64,7 +66,7 @@ def make_filter(
             for segment in view.segments
         ]
         return DocFilter(allowed, state)
-    ids = _filter_ids(chosen)
+    ids = id_list("filter", chosen, is_ordered=False, cure=_CURE)
     allowed, is_known = [], np.zeros(len(ids), np.bool_)
     for segment, blocked in zip(view.segments, view.blocked, strict=True):
         rows = segment.ids.rows_of(ids)
@@ -82,16 +84,6 @@ def make_filter(
     return DocFilter(allowed, state, n_unknown)
 
 
-def _filter_ids(chosen: object) -> list[str]:
-    if isinstance(chosen, Iterable) and not isinstance(chosen, str | bytes | bytearray):
-        return id_list("filter", chosen, is_ordered=False)
-    kind = " is one text" if isinstance(chosen, str | bytes | bytearray) else ""
-    raise InputError(
-        f"filter={brief(chosen)}{kind}; pass a list or set of doc_ids, or a function from a doc_id "
-        "to True or False"
-    )
-
-
 def _answer(chosen: Callable[[str], object], doc_id: str) -> bool:
     """What a caller's function says of a document."""
     try:
@@ -103,7 +95,7 @@ def _answer(chosen: Callable[[str], object], doc_id: str) -> bool:
         ) from error
     if not isinstance(answer, bool | np.bool_):
         raise InputError(
-            f"filter returned {brief(answer)} for doc_id={doc_id!r}; have it return True or False"
+            f"filter returned {shown(answer)} for doc_id={doc_id!r}; have it return True or False"
         )
     return bool(answer)
 
@@ -111,14 +103,14 @@ def _answer(chosen: Callable[[str], object], doc_id: str) -> bool:
 def _tell_unknown(example: str, n_unknown: int, n_ids: int, *, is_fault: bool) -> None:
     if is_fault:
         raise InputError(
-            f"filter has {n_ids} ids, and the index has none of them (the first is {example!r}), so "
+            f"filter has {n_ids} ids, and the index has none of them (the first is {shown(example)}), so "
             "that no document could be returned; check the ids"
         )
     _log.warning(
-        "filter has %d ids of which the index lacks %d, as %r: they match nothing",
+        "filter has %d ids of which the index lacks %d, as %s: they match nothing",
         n_ids,
         n_unknown,
-        example,
+        shown(example),
     )
 
 

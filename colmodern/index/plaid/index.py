@@ -8,11 +8,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from colmodern.arguments import checked_path, expect_counts, expect_flags
 from colmodern.codecs.residuals import ResidualKind
 from colmodern.config.units import parse_bytes
 from colmodern.errors import InputError
 from colmodern.index.finite import naming_documents
-from colmodern.index.inputs import expect_counts, expect_embeddings, id_list, query_batch
+from colmodern.index.inputs import expect_embeddings, query_batch
 from colmodern.index.plaid import update
 from colmodern.index.plaid.build import build_index
 from colmodern.index.plaid.build_settings import settle
@@ -92,6 +93,8 @@ class PlaidIndex:
         wrong values, ResourceError when ``max_ram`` is too little, StorageError when ``path``
         exists and not ``overwrite``, or is being written, or the disk is full.
         """
+        path = checked_path("path", path)
+        expect_flags(overwrite=overwrite, durable=durable)
         source, ids = open_source(embeddings, doc_ids)
         settings = settle(
             source,
@@ -105,7 +108,7 @@ class PlaidIndex:
         tell_if_compiling(progress.note)
         with naming_documents(ids):
             build_index(
-                Path(path), source, ids, settings, fingerprint_of(source), progress,
+                path, source, ids, settings, fingerprint_of(source), progress,
                 overwrite=overwrite, is_durable=durable, devices=cuda_devices(device),
             )  # fmt: skip
         return cls.load(path, device=device)
@@ -134,7 +137,9 @@ class PlaidIndex:
         for a GPU that is not there, MissingExtraError when Triton is not.
         """
         # absolute, for the process may go elsewhere before it changes the index
-        state = load_state(Path(os.path.abspath(path)), verify)
+        folder = Path(os.path.abspath(checked_path("path", path)))
+        expect_counts(n_threads=n_threads)
+        state = load_state(folder, verify)
         index = cls(state, n_threads=n_threads, cuda=lazy_cuda_search(device, device_memory))
         index._settings |= {"device": device, "device_memory": device_memory, "verify": verify}
         return index
@@ -145,8 +150,9 @@ class PlaidIndex:
     @staticmethod
     def check(path: Path | str, *, progress: Progress | bool | None = None) -> None:
         """Read a whole index; raises StorageError that names the first file that is not right."""
-        check_index(Path(path), progress)
-        load_state(Path(path))
+        folder = checked_path("path", path)
+        check_index(folder, progress)
+        load_state(folder)
 
     @property
     def n_docs(self) -> int:
@@ -289,16 +295,15 @@ class PlaidIndex:
 
         Raises InputError when an id is there already or repeats, or dim or encoder differ.
         """
-        self._add(embeddings, doc_ids, progress, False, Options(merge, durable))
+        self._add(embeddings, doc_ids, progress, False, _options(durable, merge=merge))
 
     def delete(self, doc_ids: Iterable[str], *, durable: bool = True) -> int:
         """Delete documents; returns how many. Raises InputError, deleting none, for unknown ids.
 
         durable: as in ``add``
         """
-        options = Options(is_durable=durable)
-        ids = id_list("doc_ids", doc_ids, is_ordered=False)
-        return update.delete(self._state.opened, ids, self._see, options=options)
+        options = _options(durable)
+        return update.delete(self._state.opened, doc_ids, self._see, options=options)
 
     def update(
         self,
@@ -310,14 +315,14 @@ class PlaidIndex:
         progress: Progress | bool | None = None,
     ) -> None:
         """Add documents, in place of those with the same ids, all at once; options as ``add``'s."""
-        self._add(embeddings, doc_ids, progress, True, Options(merge, durable))
+        self._add(embeddings, doc_ids, progress, True, _options(durable, merge=merge))
 
     def compact(self, *, durable: bool = True, progress: Progress | bool | None = None) -> None:
         """Merge all segments into one without the deleted documents; results stay the same.
 
         durable: as in ``add``
         """
-        state, options = self._state, Options(is_durable=durable)
+        state, options = self._state, _options(durable)
         update.compact(
             state.opened, state.codec, self._see, options=options, progress=as_progress(progress)
         )
@@ -364,6 +369,11 @@ class PlaidIndex:
     def _threads_of(self, n_threads: int | None) -> Threads:
         expect_counts(n_threads=n_threads)
         return self._threads if n_threads is None else Threads(n_threads)
+
+
+def _options(durable: bool, *, merge: bool = True) -> Options:
+    expect_flags(merge=merge, durable=durable)
+    return Options(bool(merge), bool(durable))
 
 
 def _load(kind: type[PlaidIndex], path: Path, settings: dict[str, Any]) -> PlaidIndex:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from colmodern.checks import shown
 from colmodern.errors import InputError
-from colmodern.index.inputs import brief, query_rows
+from colmodern.index.inputs import query_rows
 
 Floats = npt.NDArray[np.float32]
 
@@ -25,7 +26,7 @@ def checked_query(query: Any, dim: int) -> Floats:
 def expect_encoder(given: str | None, mine: str | None) -> None:
     """Raise InputError when both fingerprints are known and differ."""
     if given is not None and not isinstance(given, str):
-        raise InputError(f"fingerprint={brief(given)}; pass Encoder.fingerprint's text, or None")
+        raise InputError(f"fingerprint={shown(given)}; pass Encoder.fingerprint's text, or None")
     if given is not None and mine is not None and given != mine:
         raise InputError(
             f"fingerprint={given[:12]} is not the index's {mine[:12]}: it was built with "

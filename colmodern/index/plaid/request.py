@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from colmodern.arguments import checked_count, expect_counts, expect_flags
 from colmodern.errors import InputError
-from colmodern.index.inputs import brief, checked_k, expect_counts
 from colmodern.index.plaid.devices import LazyCudaSearch
 from colmodern.index.plaid.effort import Effort, choose_effort
 from colmodern.index.plaid.filters import DocFilter, Filter, join, make_filter
@@ -40,9 +40,8 @@ class SearchRequest:
         exact: bool = False,
     ) -> None:
         expect_counts(nprobe=nprobe, n_candidates=n_candidates)
-        if not isinstance(exact, bool | np.bool_):
-            raise InputError(f"exact={brief(exact)}; pass True or False")
-        self.k, self.stored, self.exact = checked_k(k), stored, bool(exact)
+        expect_flags(exact=exact)
+        self.k, self.stored, self.exact = checked_count("k", k), stored, bool(exact)
         state.verification()
         self.view = _view(state, chosen)
         manifest = state.opened.manifest

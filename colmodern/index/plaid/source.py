@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import numpy.typing as npt
 
 from colmodern.codecs.codec import Sample
 from colmodern.errors import InputError
-from colmodern.index.finite import is_finite, refuse_infinite
-from colmodern.index.inputs import expect_embeddings, one_id_a_document
+from colmodern.index.finite import refuse_infinite
+from colmodern.index.inputs import expect_embeddings
+from colmodern.ragged.doc_ids import one_id_a_document
 from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
+from colmodern.ragged.finite import is_finite
 from colmodern.ragged.mapping import let_go
 from colmodern.ragged.store import EmbeddingStore
 
@@ -28,7 +31,7 @@ def open_source(
 
     Raises InputError for a dim that is not a multiple of 8 or ids that are not one a document.
     """
-    if isinstance(embeddings, str | Path):
+    if isinstance(embeddings, str | os.PathLike):
         embeddings = EmbeddingStore(embeddings)
     embeddings = expect_embeddings("embeddings", embeddings)
     if doc_ids is None:

@@ -16,6 +16,7 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
+from colmodern.checks import shown
 from colmodern.codecs.codec import Codec
 from colmodern.disk import durability, mark, sync_tree
 from colmodern.errors import ColmodernError, InputError, StorageError
@@ -35,6 +36,7 @@ from colmodern.index.plaid.tiers import first_merged
 from colmodern.index.plaid.verify import verify_segments
 from colmodern.index.plaid.write_segment import encode_pieces, write_segment
 from colmodern.progress import Progress
+from colmodern.ragged.doc_ids import id_list
 from colmodern.ragged.embeddings import offsets_of
 from colmodern.threads import Threads
 from colmodern.writer_lock import writer_lock
@@ -76,7 +78,7 @@ def add(
         old = _doc_index_of(before, doc_ids)
         if not replaces and np.any(old >= 0):
             known = doc_ids[int(np.argmax(old >= 0))]
-            raise InputError(f"doc_ids has {known!r}, which the index has already; use update")
+            raise InputError(f"doc_ids has {shown(known)}, which the index has already; use update")
         if embeddings.n_docs == 0:
             see(before)
             return
@@ -103,14 +105,14 @@ def delete(opened: Opened, doc_ids: Iterable[str], see: See, *, options: Options
 
     Raises InputError, and deletes none, when an id is not in the index.
     """
-    if isinstance(doc_ids, str):
-        raise InputError(f"doc_ids={doc_ids!r} is one text; pass a list of ids")
-    ids = list(doc_ids)
+    ids = id_list("doc_ids", doc_ids, is_ordered=False)
     with _changing(opened, see, options) as before:
         rows = _doc_index_of(before, ids)
         if np.any(rows < 0):
             unknown = ids[int(np.argmax(rows < 0))]
-            raise InputError(f"doc_ids has {unknown!r}, which is not in the index; leave it out")
+            raise InputError(
+                f"doc_ids has {shown(unknown)}, which is not in the index; leave it out"
+            )
         rows = np.unique(rows)
         manifest = tombstones.delete(before.folder, before.manifest, rows, before.deleted)
         see(replace(before, manifest=manifest, deleted=np.union1d(before.deleted, rows)))

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, get_args
 
-from colmodern.errors import InputError
+from colmodern.arguments import expect_choice
 from colmodern.index.plaid.segment import SEGMENT_FILES, VALUES, Segment, expect_file
 from colmodern.index.plaid.structure import expect, expect_codes, expect_list_rows
 from colmodern.ragged.mapped import Map, sha256_of_mapped
@@ -34,8 +34,7 @@ class Verification:
     def __init__(
         self, folder: Path, segments: Sequence[Segment], n_centroids: int, verify: Verify
     ) -> None:
-        if verify not in get_args(Verify):
-            raise InputError(f"verify={verify!r}; choose {', '.join(get_args(Verify))}")
+        expect_choice("verify", verify, get_args(Verify))
         self.verify = verify
         self._folder, self._segments, self._n_centroids = folder, segments, n_centroids
         self._is_done = False

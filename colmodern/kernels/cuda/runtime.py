@@ -9,6 +9,7 @@ from importlib.util import find_spec
 
 import torch
 
+from colmodern.checks import shown
 from colmodern.errors import ConfigError, MissingExtraError
 from colmodern.kernels.device import pick_device
 from colmodern.optional import require
@@ -33,7 +34,7 @@ def find_cuda_devices(device: str, *, name: str = "device") -> tuple[torch.devic
     MissingExtraError when there is one but no Triton.
     """
     if not isinstance(device, str):
-        raise ConfigError(f"{name}={device!r}; give auto, cpu, cuda or cuda:N as text")
+        raise ConfigError(f"{name}={shown(device)}; give auto, cpu, cuda or cuda:N as text")
     if device == "cpu":
         return ()
     if device == "auto":
@@ -44,10 +45,10 @@ def find_cuda_devices(device: str, *, name: str = "device") -> tuple[torch.devic
     names = [part.strip() for part in device.split(",")]
     if not all(part.partition(":")[0] == "cuda" for part in names):
         raise ConfigError(
-            f"{name}={device!r}; give auto, cpu, cuda or cuda:N, or GPUs as cuda:0,cuda:1"
+            f"{name}={shown(device)}; give auto, cpu, cuda or cuda:N, or GPUs as cuda:0,cuda:1"
         )
     if len(set(names)) < len(names):
-        raise ConfigError(f"{name}={device!r} names a GPU twice; name each once")
+        raise ConfigError(f"{name}={shown(device)} names a GPU twice; name each once")
     if is_interpreted() and not torch.cuda.is_available():
         _require_triton(device, name)
         _say_interpreted()
@@ -64,7 +65,7 @@ def _require_triton(device: str, name: str) -> None:
     try:
         require("triton", extra="gpu")
     except MissingExtraError as error:
-        raise MissingExtraError(f"{name}={device!r} needs Triton: {error}") from error
+        raise MissingExtraError(f"{name}={shown(device)} needs Triton: {error}") from error
 
 
 @cache

@@ -45,16 +45,16 @@ def test_unusable_queries_are_refused(plaid: PlaidIndex) -> None:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"k": 0}, "k=0; ask for a whole number"),
-        ({"k": 2.0}, r"k=2\.0; ask for a whole number"),
-        ({"k": None}, "k=None; ask for"),
+        ({"k": 0}, "k=0; pass a whole number"),
+        ({"k": 2.0}, r"k=2\.0; pass a whole number"),
+        ({"k": None}, "k=None; pass a whole number"),
         ({"nprobe": 0}, "nprobe=0; "),
         ({"nprobe": 2.5}, r"nprobe=2\.5; "),
         ({"n_candidates": 0}, "n_candidates=0; "),
         ({"n_candidates": 9}, "n_candidates=9 is below k=10"),
         ({"n_threads": 0}, "n_threads=0; "),
         ({"filter": 5}, "filter=5; pass a list"),
-        ({"filter": "d1"}, "filter='d1' is one text"),
+        ({"filter": "d1"}, "filter='d1' is one string"),
     ],
 )
 def test_wrong_settings_are_refused(plaid: PlaidIndex, asked: dict, message: str) -> None:
@@ -87,7 +87,7 @@ def test_queries_of_another_encoder_are_refused(tmp_path: Path) -> None:
         ({"seed": -1}, "seed=-1; pass"),
         ({"seed": 1 << 40}, "seed=1099511627776; pass"),
         ({"max_ram": "much"}, "max_ram='much' is not a size"),
-        ({"doc_ids": "abc"}, "doc_ids='abc' is one text"),
+        ({"doc_ids": "abc"}, "doc_ids='abc' is one string"),
         ({"doc_ids": ["a"]}, "doc_ids has 1 entries for 3 documents"),
         ({"doc_ids": ["a", "b", "a"]}, r"doc_ids\[0\] and doc_ids\[2\] are both 'a'"),
         ({"doc_ids": ["a", "b", 3]}, r"doc_ids\[2\].*is int"),

@@ -114,7 +114,7 @@ def test_an_unknown_id_deletes_none(plaid: PlaidIndex) -> None:
     assert plaid.delete(["d1", "d1"]) == 1
     with pytest.raises(InputError, match="'d1', which is not in the index"):
         plaid.delete(["d1"])
-    with pytest.raises(InputError, match="is one text"):
+    with pytest.raises(InputError, match="is one string"):
         plaid.delete("d2")
     assert plaid.delete([]) == 0
     assert plaid.n_docs == 59

@@ -348,7 +348,9 @@ def test_a_manifest_of_something_else_is_refused(folder: Path, content: bytes) -
 
 
 def test_another_way_to_verify_is_refused(folder: Path) -> None:
-    with pytest.raises(InputError, match="verify='some'; choose lazy, full, addresses"):
+    with pytest.raises(
+        InputError, match="verify='some'; choose one of 'lazy', 'full', 'addresses'"
+    ):
         PlaidIndex.load(folder, verify="some")  # type: ignore[arg-type]
 
 

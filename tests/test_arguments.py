@@ -1,0 +1,102 @@
+"""The same rules for what callers pass, at every border."""
+
+from __future__ import annotations
+
+import pathlib
+from collections import UserList
+from typing import Any
+
+import numpy as np
+import pytest
+
+from colmodern.arguments import checked_count, checked_path, expect_choice, expect_flags, listed
+from colmodern.errors import InputError
+
+
+class Hostile:
+    """What raises an error of its own wherever it is looked at."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+    def __iter__(self) -> Any:
+        raise RuntimeError("no iter")
+
+    def __index__(self) -> int:
+        raise RuntimeError("no index")
+
+    def __fspath__(self) -> str:
+        raise TypeError("no path")
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        (None, "path is a NoneType; pass"),
+        (3, "path is a int"),
+        (b"folder", "path is a bytes"),
+        (["folder"], "path is a list"),
+        (Hostile(), "path is a Hostile"),
+        ("", "path='' is empty"),
+        ("a\0b", r"path='a\\x00b' is no path: it has a NUL"),
+        ("\ud800", "half a surrogate pair"),
+        ("folder/" + "x" * 300, "is too long for a file's name"),
+    ],
+)
+def test_what_is_no_path_is_refused(path: Any, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        checked_path("path", path)
+    assert checked_path("path", np.str_("a")) == pathlib.Path("a")
+
+
+@pytest.mark.parametrize(
+    "value", [None, 2.0, "3", True, np.bool_(True), [1], np.ones(1, int), 0, 9]
+)
+def test_a_count_is_a_whole_number_within_its_limits(value: Any) -> None:
+    with pytest.raises(InputError, match=r"n=.*; pass a whole number, from 1 to 8"):
+        checked_count("n", value, most=8)
+    assert type(checked_count("n", np.uint8(3), most=8)) is int
+
+
+def test_a_foreign_class_that_raises_is_named_by_its_type() -> None:
+    for check in (checked_count, listed):
+        with pytest.raises(InputError, match="Hostile"):
+            check("n", Hostile(), "pass a list") if check is listed else checked_count(
+                "n", Hostile()
+            )
+
+
+@pytest.mark.parametrize("value", [1, 0, None, "yes", "False", np.array([True]), Hostile()])
+def test_flags_and_choices_are_never_guessed(value: Any) -> None:
+    with pytest.raises(InputError, match=r"durable=.*; pass True or False"):
+        expect_flags(durable=value)
+    with pytest.raises(InputError, match=r"verify=.*; choose one of 'lazy', 'full'"):
+        expect_choice("verify", value, ("lazy", "full"))
+    expect_flags(durable=np.bool_(True))
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ("ab", "ids='ab' is one string; pass a list"),
+        (b"ab", "ids=b'ab' is bytes"),
+        ({"a": 1}, "ids is a dict, whose keys would be taken"),
+        ({"a"}, "ids is a set, which has no order"),
+        (5, "ids=5; pass a list"),
+        (np.array("a"), "pass a list"),
+    ],
+)
+def test_what_is_no_list_is_refused(values: Any, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        listed("ids", values, "pass a list")
+
+
+def test_lists_of_any_library_are_taken() -> None:
+    for values in (["a"], ("a",), np.array(["a"]), UserList(["a"]), iter("a"), {"a": 1}.keys()):
+        assert listed("ids", values, "pass a list") == ["a"]
+    assert listed("ids", {"a"}, "pass a list", is_ordered=False) == ["a"]
+
+
+def test_an_error_of_a_callers_generator_is_the_callers() -> None:
+    with pytest.raises(ZeroDivisionError):
+        listed("ids", (1 // i for i in [0]), "pass a list")
