@@ -31,8 +31,8 @@ from colmodern.disk import (
     synced_later,
     without_following,
 )
-from colmodern.errors import ColmodernError, ResourceError, StorageError
-from colmodern.reading import kind_of
+from colmodern.errors import ColmodernError, InputError, ResourceError, StorageError
+from colmodern.reading import kind_of, user_path
 from colmodern.reading import read_text as read_text  # bounded; also called through this module
 
 PIECE = 1 << 20  # bytes that sha256_of_file reads at once
@@ -188,7 +188,7 @@ def sha256_of_texts(texts: Iterable[str]) -> str:
 def user_cache() -> Path:
     """Where what can be made or fetched again is kept for this user; COLMODERN_CACHE moves it."""
     if chosen := os.environ.get("COLMODERN_CACHE"):
-        return Path(chosen).expanduser()
+        return user_path(chosen, InputError)
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "colmodern"
     if sys.platform == "darwin":
@@ -259,6 +259,11 @@ def naming_write_errors(path: Path) -> Iterator[None]:
     except StorageError:
         raise
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise StorageError(
+                f"cannot write {path}: a file may not be that large (ulimit -f, or the file system); "
+                "nothing was left half-written: raise the limit or choose another output folder"
+            ) from error
         if error.errno in _FULL:
             raise StorageError(
                 f"disk full while writing {path} ({_free(path)} free); nothing was left "

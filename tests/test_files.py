@@ -46,13 +46,21 @@ def test_a_finished_folder_appears_whole(tmp_path: Path) -> None:
     assert (tmp_path / "new" / "folder" / "part").read_text() == "all"
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_named_with_its_cure(tmp_path: Path, code: int) -> None:
     with (
         pytest.raises(StorageError, match=r"disk full while writing .*a\.txt .*free some space"),
         replacing(tmp_path / "deep" / "a.txt"),
     ):
         raise OSError(code, "no room")
+
+
+def test_a_limit_on_the_size_of_files_is_no_full_disk(tmp_path: Path) -> None:
+    with (
+        pytest.raises(StorageError, match=r"a file may not be that large \(ulimit -f"),
+        replacing(tmp_path / "a"),
+    ):
+        raise OSError(errno.EFBIG, "File too large")
 
 
 def test_an_unwritable_place_is_named(tmp_path: Path) -> None:

@@ -96,6 +96,11 @@ def main(arguments: list[str] | None = None) -> None:
     terminal.prepare_streams()
     terminal.prepare_logging()
     try:
+        os.getcwd()
+    except FileNotFoundError:  # where libraries end the process without a reason
+        terminal.say("error: the folder that this runs in was deleted; cd to another")
+        sys.exit(2)
+    try:
         status = _run(given)
     except MemoryError as error:  # a ResourceError among them, with --debug
         if isinstance(error, ColmodernError) or "--debug" in given:

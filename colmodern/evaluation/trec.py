@@ -94,12 +94,17 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
     return qrels
 
 
+def fields_of(line: str) -> list[str]:
+    """The columns of a line; what is white space in Unicode only belongs to them."""
+    return _WORD.findall(line)
+
+
 def _lines(
     path: Path, n_fields: int, form: str, *, may_be_empty: bool = False
 ) -> Iterator[tuple[int, list[str]]]:
     is_empty = True
     for number, line in read_lines(path, DataError):
-        fields = _WORD.findall(line)
+        fields = fields_of(line)
         if len(fields) != n_fields:
             raise DataError(f"{path}:{number}: {shown(line)} is not of the form {form!r}")
         for value in (fields[0], fields[2]):

@@ -23,6 +23,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from colmodern.disk import expect_own_folder, make_own_folder
 from colmodern.errors import InputError, StorageError
 from colmodern.files import (
     naming_write_errors,
@@ -39,6 +40,7 @@ _TAKEN = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK}
 _ENTRY = re.compile(
     r"\.?((documents|queries|index|search)-[0-9a-f]{16})(\.json|\.building|\.replaced)?"
 )
+_USE = re.compile(r".*\.\d+\.[0-9a-f]{8}")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
@@ -72,8 +74,9 @@ class CacheUse:
         with naming_write_errors(cache):
             cache.mkdir(parents=True, exist_ok=True)
         with _briefly_locked(cache), naming_write_errors(self._folder):
+            make_own_folder(cache / _USES)
             remove_leftovers(cache, is_locked=not _living(cache))
-            self._folder.mkdir(parents=True)
+            self._folder.mkdir()
             held.enter_context(writer_lock(self._folder))
         weakref.finalize(self, _release, held, self._folder)
 
@@ -231,10 +234,20 @@ def _runs_by_entry(output: Path) -> dict[str, list[str]]:
     return runs
 
 
+def _uses(cache: Path) -> list[Path]:
+    """Records of evaluations; a link, or what has another name, is none of ours.
+
+    Raises StorageError when the folder that holds them is a link: what it leads to is not ours.
+    """
+    expect_own_folder(cache / _USES)
+    folders = (cache / _USES).iterdir() if (cache / _USES).is_dir() else ()
+    return [path for path in folders if _USE.fullmatch(path.name) and not path.is_symlink()]
+
+
 def _living(cache: Path) -> list[Path]:
     """Records of evaluations at work; those of killed ones are deleted."""
     living = []
-    for folder in (cache / _USES).iterdir() if (cache / _USES).is_dir() else ():
+    for folder in _uses(cache):
         try:
             with writer_lock(folder):
                 shutil.rmtree(folder, ignore_errors=True)
@@ -245,7 +258,7 @@ def _living(cache: Path) -> list[Path]:
 
 def _held(cache: Path) -> set[str]:
     names: set[str] = set()
-    for folder in (cache / _USES).iterdir() if (cache / _USES).is_dir() else ():
+    for folder in _uses(cache):
         try:
             with writer_lock(folder):
                 continue  # its evaluation was killed

@@ -19,7 +19,7 @@ from colmodern.datasets.load import load_dataset
 from colmodern.datasets.records import find_file, read_records
 from colmodern.errors import DataError
 from colmodern.evaluation.measures import evaluate
-from colmodern.evaluation.trec import read_qrels, read_run
+from colmodern.evaluation.trec import fields_of, read_qrels, read_run
 from colmodern.reading import read_lines
 from colmodern.types import Document, Qrels
 
@@ -82,7 +82,7 @@ def describe_data_file(path: Path) -> dict[str, Any] | None:
     if not lines:
         raise DataError(f"{path} is empty; give a file with at least one line")
     cells = [line.split("\t") for line in lines]
-    words = [line.split() for line in lines]
+    words = [fields_of(line) for line in lines]
     if all(len(row) == 6 and _is_number(row[4]) for row in words):
         return _describe_results(path)
     if all(len(row) == 4 and _is_number(row[3]) for row in words):
@@ -116,7 +116,7 @@ def _describe_results(path: Path) -> dict[str, Any]:
         "results_of_a_query": _spread([len(results) for results in run.values()]),
         "documents": len({scored.doc_id for results in run.values() for scored in results}),
         "scores": {"lowest": min(scores), "highest": max(scores)},
-        "tag": _first_lines(path)[0].split()[5],
+        "tag": fields_of(_first_lines(path)[0])[5],
     }
     qrels = path.with_name("qrels.trec")
     if qrels.is_file():

@@ -35,6 +35,7 @@ _WORDS = {
         "too many open files in this process or machine; raise the limit (ulimit -n) or close some",
     ),
     **dict.fromkeys((errno.EACCES, errno.EPERM), "no permission; ask for it, or choose another"),
+    errno.EFBIG: "a file may not be that large (ulimit -f, or the file system); raise the limit",
     errno.EROFS: "the file system can only be read; choose another folder",
     errno.ENAMETOOLONG: "the name is too long for the file system; choose a shorter one",
     errno.ELOOP: "its links lead in a circle; mend them",
@@ -153,7 +154,7 @@ def _of_system_call(error: OSError) -> str | None:
     if isinstance(error, ColmodernError) or error.errno is None:
         return None
     name = f"{error.filename}: " if error.filename is not None else ""
-    if error.errno in _FULL:
+    if error.errno in _FULL - {errno.EFBIG}:
         where = error.filename or "the output, to stdout, a file or a temporary file (TMPDIR)"
         return f"disk full while writing {where}; free some space, then run again"
     if words := _WORDS.get(error.errno):

@@ -42,6 +42,7 @@ def check_publishable(folder: Path, *, config: str = CONFIG) -> None:
     config: CONFIG of a run, SWEEP_CONFIG of a sweep
     """
     with naming_write_errors(folder), suppress(FileNotFoundError):
+        _expect_no_link(_working(_target(folder)))
         _restore_quietly(folder)
         folder.stat()  # of what a link leads to
         if (folder / config).is_file() and (folder / ENVIRONMENT).is_file():
@@ -137,7 +138,7 @@ def _target(folder: Path) -> Path:
 
 
 def _working(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.publishing")
+    return folder.parent / f".{folder.name}.publishing"
 
 
 def _aside(folder: Path, number: int) -> Path:
@@ -148,11 +149,15 @@ def _aside(folder: Path, number: int) -> Path:
 def _lock(working: Path) -> Iterator[None]:
     """Be the only one that publishes a run."""
     with naming_write_errors(working):
-        if working.is_symlink():
-            raise StorageError(f"{working} is a link and would be followed; delete it")
+        _expect_no_link(working)
         working.mkdir(parents=True, exist_ok=True)
     with writer_lock(working):
         yield
+
+
+def _expect_no_link(working: Path) -> None:
+    if working.is_symlink():
+        raise StorageError(f"{working} is a link and would be followed; delete it")
 
 
 def _clear(folder: Path) -> None:

@@ -69,6 +69,16 @@ def test_a_reader_that_ends_first_is_no_fault() -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+def test_a_folder_that_was_deleted_is_said(run, tmp_path: Path, monkeypatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    code, _, err = run("info")
+    os.chdir(tmp_path)
+    assert (code, err) == (2, "error: the folder that this runs in was deleted; cd to another\n")
+
+
 def test_a_closed_stdout_is_no_fault() -> None:
     done = call(
         "import os, sys; os.close(1); sys.stdout = None\n"

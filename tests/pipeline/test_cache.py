@@ -111,6 +111,29 @@ def test_a_run_that_cannot_be_read_stops_pruning(output: Path) -> None:
     assert FREE in names(output)
 
 
+def test_a_link_in_the_place_of_the_records_is_not_followed(output: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    for name in ("photos", "host.5.0123abcd"):
+        (home / name).mkdir(parents=True)
+        (home / name / "precious").write_text("mine")
+    (output / ".cache" / ".uses").symlink_to(home)
+    for use in (
+        CacheUse,
+        lambda cache: prune(cache.parent),
+        lambda cache: list_entries(cache.parent),
+    ):
+        with pytest.raises(StorageError, match=r"\.uses is a link"):
+            use(output / ".cache")
+    (output / ".cache" / ".uses").unlink()
+    (output / ".cache" / ".uses").mkdir()
+    (output / ".cache" / ".uses" / "host.6.0123abcd").symlink_to(home / "photos")
+    (home / "photos").rename(output / ".cache" / ".uses" / "photos")
+    CacheUse(output / ".cache")
+    prune(output)
+    assert (output / ".cache" / ".uses" / "photos" / "precious").read_text() == "mine"
+    assert [path.name for path in home.rglob("*")] == ["host.5.0123abcd", "precious"]
+
+
 @pytest.mark.parametrize("place", ["\0", 5, None, "x" * 5000])
 def test_a_place_that_can_be_no_path_names_no_entry(output: Path, place: object) -> None:
     record = output / "one" / "environment.json"

@@ -85,6 +85,16 @@ def test_a_gzipped_collection_says_the_same(beir: Path) -> None:
     assert describe(str(beir)) == about
 
 
+@pytest.mark.parametrize("odd", ["\u00a0", "\u2028", "\x85", "\x1c", "\x1b[31m"])
+@pytest.mark.usefixtures("no_hub")
+def test_an_id_may_hold_what_is_white_space_in_unicode_only(odd: str, tmp_path: Path) -> None:
+    (tmp_path / "run.trec").write_text(f"q{odd}1 Q0 d{odd}1 1 2.0 t\n")
+    assert describe(str(tmp_path / "run.trec"))["results"] == 1
+    (tmp_path / "qrels.trec").write_text(f"q{odd}1 0 d{odd}1 1\n")
+    assert describe(str(tmp_path / "qrels.trec"))["judgments"] == 1
+    assert describe(str(tmp_path / "run.trec"))["measures"]["nDCG@10"] == 1
+
+
 @pytest.mark.parametrize("name", ["run.trec", "run.trec.gz", "run"])
 @pytest.mark.usefixtures("no_hub")
 def test_a_gzipped_file_is_known_by_its_content(name: str, tmp_path: Path) -> None:

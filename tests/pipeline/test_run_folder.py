@@ -127,6 +127,14 @@ def test_what_is_no_run_is_refused(tmp_path: Path, is_file: bool) -> None:
         check_publishable(place)
 
 
+def test_a_link_in_the_place_of_the_working_folder_is_refused_before_any_work(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / ".x.publishing").symlink_to(tmp_path)
+    with pytest.raises(StorageError, match="is a link and would be followed; delete it"):
+        check_publishable(tmp_path / "x")
+
+
 def test_a_run_whose_config_is_damaged_is_kept_aside(run: Path) -> None:
     (run / "config.yaml").write_bytes(b"\xff\0")
     publish(run)
