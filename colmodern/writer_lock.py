@@ -68,6 +68,11 @@ def writer_lock(folder: Path) -> Iterator[None]:
     """
     path, owner = folder / LOCK, os.getpid()
     with naming_write_errors(path), _forking:
+        if not folder.is_dir():
+            raise StorageError(
+                f"there is no folder {folder} any more: it was moved or deleted; load it again "
+                "from where it is now"
+            )
         descriptor = without_following(str(path), os.O_RDWR | os.O_CREAT)
         _held.add(descriptor)
     try:
@@ -98,7 +103,7 @@ def _take(descriptor: int, folder: Path) -> None:
     except OSError as error:
         if error.errno in _TAKEN:
             raise StorageError(
-                f"{folder} is being written by another process; wait for it to end, then run again"
+                f"{folder} is being written by another process or thread; wait for it to end, then run again"
             ) from error
         # some network file systems have no locks: then it is up to the user to write once
         _log.warning("%s cannot be locked (%s); let only one process write it", folder, error)

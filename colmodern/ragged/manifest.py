@@ -14,7 +14,6 @@ from pydantic import (
     ConfigDict,
     Field,
     StrictBool,
-    StrictInt,
     ValidationError,
     model_validator,
 )
@@ -32,7 +31,10 @@ _CHECKSUM = "checksum"
 
 _Count = Annotated[int, Field(ge=0, le=1 << 62, strict=True)]
 _Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-_Number = StrictInt | Annotated[float, Field(strict=True, allow_inf_nan=False)]
+_Number = (
+    Annotated[int, Field(ge=-(1 << 62), le=1 << 62, strict=True)]
+    | Annotated[float, Field(strict=True, allow_inf_nan=False)]
+)
 _Model = TypeVar("_Model", bound=BaseModel)
 
 

@@ -151,6 +151,7 @@ CHANGES: list[tuple[str, dict[str, Any], str]] = [
     ("manifest.json", {"encoder": {"settings": []}}, r"a wrong encoder\.settings"),
     ("manifest.json", {"encoder": "x"}, "a wrong encoder"),
     ("manifest.json", {"facts": {"seconds": "1"}}, r"a wrong facts\.seconds"),
+    ("manifest.json", {"facts": {"seconds": 10**400}}, r"a wrong facts\.seconds"),
     ("manifest.json", {"role": "title"}, "a wrong role"),
     ("manifest.json", {"environment": 3}, "a wrong environment"),
     ("manifest.json", {"fingerprint": None}, "a wrong fingerprint"),

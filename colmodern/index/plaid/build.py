@@ -41,6 +41,7 @@ from colmodern.index.plaid.manifest import (
 from colmodern.index.plaid.publish import expect_free, publish, restore
 from colmodern.index.plaid.segment import fast_checksums, record_segment, segment_name
 from colmodern.index.plaid.source import Embeddings, lengths_of, sample_documents
+from colmodern.index.plaid.state import load_state
 from colmodern.index.plaid.storage import CODEC
 from colmodern.index.plaid.write_segment import (
     Place,
@@ -186,6 +187,7 @@ def _expect_whole(index: Path) -> None:
     """Raise ResumeError when the files of a finished index are not what was written."""
     try:
         check_index(index)
+        load_state(index)
     except StorageError as error:
         raise ResumeError(str(error)) from error
 

@@ -190,7 +190,7 @@ class PlaidIndex:
         integer similarity lies too far below the best one's are passed over: now and then one of
         them is the best (in one to four of a thousand results that were measured). A score is then
         too low, for each such query token by less than the lengths of the two tokens' residuals
-        together (.09 at most was measured), and never too high. With ``exact=True`` all tokens
+        together (.14 at most was measured), and never too high. With ``exact=True`` all tokens
         of the last candidates count, so that scores equal MaxSim up to the rounding of float32;
         which documents are candidates does not change. GPUs always score so.
 

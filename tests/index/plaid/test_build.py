@@ -350,6 +350,7 @@ def test_links_in_an_unfinished_build_are_removed_and_the_build_begins_anew(
         ("build.record_segment", 0, "index/segment-00000/residuals.npy"),
         ("build.publish", 0, "index/segment-00000/residuals.npy"),
         ("build.publish", 0, "index/manifest.json"),
+        ("build.publish", 0, "index/codec/codebook.npy"),
     ],
 )
 @pytest.mark.parametrize("place", [0.3, 0.8])

@@ -16,7 +16,7 @@ from colmodern.index.plaid.storage import open_index
 def test_a_second_writer_is_refused_at_once_and_the_next_is_not(index: Path) -> None:
     with writer_lock.writer_lock(index):
         with (
-            pytest.raises(StorageError, match="being written by another process; wait"),
+            pytest.raises(StorageError, match="being written by another process or thread; wait"),
             writer_lock.writer_lock(index),
         ):
             pytest.fail("two writers")
@@ -52,7 +52,7 @@ def test_the_lock_travels_with_its_folder_and_is_not_found_where_it_was(
 
 def test_a_missing_folder_cannot_be_locked(tmp_path: Path) -> None:
     with (
-        pytest.raises(StorageError, match="cannot write"),
+        pytest.raises(StorageError, match="was moved or deleted; load it again"),
         writer_lock.writer_lock(tmp_path / "none"),
     ):
         pytest.fail("locked nothing")
