@@ -69,6 +69,18 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def discard(path: Path) -> None:
+    """Delete as ``remove`` does, as far as the system lets; what stays is no error.
+
+    Unlike ``shutil.rmtree(path, ignore_errors=True)`` it does not wait for a pipe there.
+    """
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def rename(old: Path, new: Path) -> None:
     """Put a file or folder in its place and wait until its name is on disk.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -91,14 +90,6 @@ def numbered(folder: Path) -> Iterator[Path]:
     while os.path.lexists(path := folder / shard_name(index)):
         yield path
         index += 1
-
-
-def delete(folder: Path) -> None:
-    """Delete the folder of a shard; where it is a link, the link."""
-    if folder.is_symlink():
-        folder.unlink()
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def unlink_lock(folder: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 
 from colmodern.arguments import checked_count, expect_choice, expect_flags
+from colmodern.disk import discard
 from colmodern.errors import InputError
 from colmodern.files import naming_write_errors, sha256_of_json, sha256_of_texts
 from colmodern.progress import Progress
@@ -29,7 +29,6 @@ from colmodern.ragged.shard import shard_name, write_shard
 from colmodern.ragged.store_folder import (
     AHEAD,
     clear,
-    delete,
     expect_free,
     manifest_fields,
     shard_folders,
@@ -104,14 +103,14 @@ def write_store(
             write_store_manifest(path, {**fields, **about, "shards": fields["shards"]})
         except BaseException:
             for folder in set(shard_folders(path)) - set(old):
-                delete(folder)
+                discard(folder)
             unlink_lock(path)
             if is_new:
                 with suppress(OSError):  # somebody put something there
                     path.rmdir()
             raise
         for folder in old:
-            delete(folder)
+            discard(folder)
         progress.finish()
         unlink_lock(path)
 
@@ -141,11 +140,11 @@ def _about(embeddings: TokenEmbeddings, encoder: DescribedEncoder | None) -> dic
 def _make_room(path: Path) -> int:
     """Delete what no manifest names; returns the number of the first shard that is free."""
     clear(path)
-    shutil.rmtree(path / AHEAD, ignore_errors=True)
+    discard(path / AHEAD)
     names: set[str] = set()
     if os.path.lexists(path / MANIFEST):
         names = {shard.name for shard in read_store_manifest(path)[0].shards}
     for folder in shard_folders(path):
         if folder.name not in names:
-            delete(folder)
+            discard(folder)
     return 1 + max((int(name.partition("-")[2]) for name in names), default=-1)

@@ -8,13 +8,13 @@ FOLDER/.ahead. The writer holds FOLDER/.lock, so whatever has a temporary name i
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from colmodern.disk import discard
 from colmodern.errors import InputError, StorageError
 from colmodern.files import naming_write_errors
 from colmodern.ragged.embeddings import TokenEmbeddings
@@ -30,7 +30,6 @@ from colmodern.ragged.shard import MappedShard, shard_name, write_shard
 from colmodern.ragged.store_folder import (
     AHEAD,
     clear,
-    delete,
     expect_ours,
     leftovers,
     manifest_fields,
@@ -145,7 +144,7 @@ class ShardWriter:
         Anything else under its name, as of another size of shards, is deleted.
         """
         folder = self.ahead / shard_name(index)
-        if not folder.exists():
+        if not os.path.lexists(folder):
             return False
         with suppress(DamageError):  # then it is written again
             record = read_shard_record(folder)
@@ -153,7 +152,7 @@ class ShardWriter:
                 shard = verified_shard(folder, record)
                 if shard.doc_ids() == list(doc_ids):
                     return True
-        delete(folder)
+        discard(folder)
         return False
 
     def adopt(self) -> None:
@@ -173,7 +172,7 @@ class ShardWriter:
         for shard in self.shards:
             for key, value in shard.facts.items():
                 facts[key] = facts.get(key, 0) + value
-        shutil.rmtree(self.ahead, ignore_errors=True)
+        discard(self.ahead)
         with naming_write_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         fields = manifest_fields(self.shards, self.fingerprint, self.dtype, facts)
@@ -191,7 +190,7 @@ class ShardWriter:
         if any(leftovers(self.folder)):  # of a writer that was killed just before its end
             with suppress(StorageError), writer_lock(self.folder):  # unless it cannot be written
                 clear(self.folder)
-                shutil.rmtree(self.ahead, ignore_errors=True)
+                discard(self.ahead)
                 unlink_lock(self.folder)
         return True
 
@@ -217,8 +216,8 @@ class ShardWriter:
             for folder in folders[:0:-1]:  # from the end, so that a kill leaves no gap
                 if not (self.ahead / folder.name).exists():
                     os.replace(folder, self.ahead / folder.name)
-                delete(folder)
-            delete(folders[0])
+                discard(folder)
+            discard(folders[0])
 
     def _expect_same(self, fingerprint: str, dtype: str) -> None:
         if (fingerprint, dtype) != (self.fingerprint, self.dtype):

@@ -188,6 +188,38 @@ def test_pickles_are_not_read(tmp_path: Path) -> None:
         EmbeddingStore(folder)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("kind", ["pipe", "link to nothing", "file"])
+@pytest.mark.parametrize("name", [".ahead", ".ahead/shard-00001", "shard-00001", "shard-00007"])
+def test_what_is_no_folder_of_a_shard_is_removed_without_waiting(
+    tmp_path: Path, name: str, kind: str
+) -> None:
+    folder = write(tmp_path / "store").folder
+    is_written_anew = name.startswith("shard")
+    if not is_written_anew:
+        (folder / "manifest.json").unlink()
+    if name in ("shard-00001", ".ahead/shard-00001"):
+        shutil.rmtree(folder / "shard-00001")
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    make = {"pipe": os.mkfifo, "file": Path.touch}
+    make.get(kind, lambda path: path.symlink_to(tmp_path / "nothing"))(path)
+    if is_written_anew:
+        EmbeddingStore.write(folder, WHOLE, IDS, overwrite=True)
+    elif (name, kind) == (".ahead", "link to nothing"):
+        with pytest.raises(StorageError, match="is a link; delete it"):
+            ShardWriter(folder, fingerprint="x", dtype="float32")
+        return
+    else:
+        with ShardWriter(folder, fingerprint="x", dtype="float32") as writer:
+            if name != ".ahead":
+                assert not writer.find_ahead(1, IDS[2:])
+                writer.add(WHOLE[2:], IDS[2:])
+            writer.finish()
+    assert EmbeddingStore(folder, verify="full").doc_ids == IDS
+    assert not os.path.lexists(path) or name == "shard-00001"
+
+
 def test_a_shard_of_empty_texts_is_read(tmp_path: Path) -> None:
     writer = ShardWriter(tmp_path / "store", fingerprint="x", dtype="float32")
     empty = TokenEmbeddings(np.zeros((0, 16), np.float32), offsets_of([0, 0]))
