@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -82,8 +81,6 @@ class ExactIndex:
         self.doc_ids = (
             [str(i) for i in range(n_docs)] if doc_ids is None else checked_doc_ids(doc_ids, n_docs)
         )
-        # absolute, for the process may go elsewhere before it pickles the index
-        self._folder = os.path.abspath(getattr(self.embeddings, "folder", ""))
         self._places = places_of(self.doc_ids)  # once: it takes longer than many a search
         # what is mapped from disk is looked at when the first search reads it
         self._is_checked = not is_mapped(self.embeddings)
@@ -122,7 +119,7 @@ class ExactIndex:
         source: TokenEmbeddings | StoreReference
         doc_ids: list[str] | None = self.doc_ids
         if isinstance(self.embeddings, EmbeddingStore):
-            source = reference_to(self.embeddings, self._folder)
+            source = reference_to(self.embeddings)
             doc_ids = None if self.embeddings.doc_ids == doc_ids else doc_ids
         else:
             source = self.embeddings

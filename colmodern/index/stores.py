@@ -29,9 +29,9 @@ class StoreReference(NamedTuple):
         return store
 
 
-def reference_to(store: EmbeddingStore, folder: str) -> StoreReference:
-    """What a pickle says of a store in place of its arrays; folder: its absolute path."""
-    return StoreReference(folder, sha256_of_json(store.manifest))
+def reference_to(store: EmbeddingStore) -> StoreReference:
+    """What a pickle says of a store in place of its arrays."""
+    return StoreReference(str(store.root), sha256_of_json(store.manifest))
 
 
 def is_mapped(embeddings: TokenEmbeddings | EmbeddingStore) -> bool:

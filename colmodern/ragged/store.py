@@ -61,7 +61,7 @@ class EmbeddingStore:
         self.folder = checked_path("folder", folder, "the path of a store")
         expect_choice("verify", verify, ("lazy", "full"))
         # absolute, for the process may go elsewhere before it reads more
-        self._root = Path(os.path.abspath(folder))
+        self.root = Path(os.path.abspath(folder))
         manifest, self.manifest = read_store_manifest(self.folder)
         self.manifest.setdefault("environment", {})
         self.n_docs = manifest.n_docs
@@ -70,7 +70,7 @@ class EmbeddingStore:
         self.encoder = manifest.encoder  # what made the embeddings, None when unknown
         self._entries = manifest.shards
         self._shards = [
-            MappedShard(self._root / entry.name, entry, dtype=manifest.dtype, dim=manifest.dim)
+            MappedShard(self.root / entry.name, entry, dtype=manifest.dtype, dim=manifest.dim)
             for entry in manifest.shards
         ]
         self._bounds = offsets_of([entry.n_docs for entry in manifest.shards])
@@ -79,7 +79,7 @@ class EmbeddingStore:
             self.verify()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return EmbeddingStore, (self._root,)  # by path: the values stay on disk
+        return EmbeddingStore, (self.root,)  # by path: the values stay on disk
 
     @classmethod
     def write(
@@ -159,10 +159,10 @@ class EmbeddingStore:
     @property
     def n_bytes(self) -> int:
         """Size of the manifest and all files that it names, in bytes."""
-        files = [self._root / MANIFEST]
+        files = [self.root / MANIFEST]
         for entry in self._entries:
             names = (*files_of(has_token_ids=entry.has_token_ids), RECORD)
-            files += [self._root / entry.name / name for name in names]
+            files += [self.root / entry.name / name for name in names]
         return sum(file.stat().st_size for file in files if file.is_file())
 
     def chunks(
@@ -236,7 +236,7 @@ class EmbeddingStore:
         """
         progress = as_progress(progress)
         progress.start("check embeddings", len(self._entries), unit="shards")
-        manifest, _ = read_store_manifest(self._root)
+        manifest, _ = read_store_manifest(self.root)
         if manifest.shards != self._entries:
             raise DamageError(f"{self.folder / MANIFEST} has changed since it was opened; {CURE}")
         for shard in self._shards:

@@ -13,7 +13,7 @@ from conftest import unit_rows
 
 from colmodern import ExactIndex
 from colmodern.errors import StorageError
-from colmodern.ragged.store import ShardWriter
+from colmodern.ragged.store import EmbeddingStore, ShardWriter
 
 DOCUMENTS = unit_rows([30] * 200, 64, seed=1)
 QUERIES = unit_rows([4, 9, 0], 64, seed=2)
@@ -50,6 +50,19 @@ def test_a_pickled_index_of_a_store_is_its_path_wherever_it_is_read(
     pickled = pickle.dumps(index)
     assert len(pickled) < 2_000  # neither values nor ids
     assert pickle.loads(pickled).search_batch(QUERIES, 5) == expected
+
+
+def test_a_store_opened_before_the_process_went_elsewhere_is_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "store")
+    monkeypatch.chdir(tmp_path)
+    store = EmbeddingStore("store")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    index = ExactIndex(store, store.doc_ids)
+    restored = pickle.loads(pickle.dumps(index))
+    assert restored.search_batch(QUERIES, 5) == index.search_batch(QUERIES, 5)
 
 
 def test_ids_of_ones_own_are_pickled_beside_the_path(tmp_path: Path) -> None:
