@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -71,3 +73,34 @@ def test_light_names_load_no_heavy_package(name: str) -> None:
 def test_searching_an_index_loads_no_torch() -> None:
     code = "import sys; from colmodern import PlaidIndex; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_a_person_prints_says_what_it_is(tmp_path: Path) -> None:
+    texts = colmodern.TokenEmbeddings.from_list([[[1.0] + [0.0] * 7]])
+    texts.save(tmp_path / "store")
+    store = colmodern.EmbeddingStore(tmp_path / "store")
+    index = colmodern.PlaidIndex.build(store, tmp_path / "index")
+    assert repr(store) == f"EmbeddingStore('{tmp_path}/store', n_docs=1, n_tokens=1, dim=8)"
+    assert repr(index) == f"PlaidIndex('{tmp_path}/index', n_docs=1, dim=8)"
+    assert repr(colmodern.ExactIndex(texts)).startswith("ExactIndex(TokenEmbeddings(n_docs=1, ")
+
+
+@pytest.mark.parametrize("name", ["build", "load", "search", "add"])
+def test_help_says_every_argument_of_an_index(name: str) -> None:
+    method = getattr(colmodern.PlaidIndex, name)
+    described = set(re.findall(r"^ {12}(\w+): ", method.__doc__ or "", flags=re.MULTILINE))
+    assert described == set(inspect.signature(method).parameters) - {"self", "cls"} | (
+        described
+        & {"InputError", "ConfigError", "StorageError", "ResourceError", "MissingExtraError"}
+    )
+
+
+def test_a_device_is_named_alike_everywhere() -> None:
+    import torch
+
+    from colmodern.kernels.cuda.runtime import find_cuda_devices
+    from colmodern.kernels.device import pick_device
+
+    for device in ("cpu", "cpu:0", torch.device("cpu")):
+        assert pick_device(device) == "cpu"
+        assert find_cuda_devices(device) == ()

@@ -114,6 +114,9 @@ class ExactIndex:
             precision=precision,
         )
 
+    def __repr__(self) -> str:
+        return f"ExactIndex({self.embeddings!r}, precision={self.precision!r})"
+
     def __reduce__(self) -> tuple[Any, ...]:
         """By settings, with the embeddings or the path of their store; nothing read is copied."""
         source: TokenEmbeddings | StoreReference

@@ -78,6 +78,10 @@ class EmbeddingStore:
         if verify == "full":
             self.verify()
 
+    def __repr__(self) -> str:
+        size = f"n_docs={self.n_docs}, n_tokens={self.n_tokens}, dim={self.dim}"
+        return f"EmbeddingStore({str(self.root)!r}, {size})"
+
     def __reduce__(self) -> tuple[Any, ...]:
         return EmbeddingStore, (self.root,)  # by path: the values stay on disk
 

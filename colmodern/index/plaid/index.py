@@ -13,7 +13,7 @@ from colmodern.codecs.residuals import ResidualKind
 from colmodern.config.units import parse_bytes
 from colmodern.errors import InputError
 from colmodern.index.finite import naming_documents
-from colmodern.index.inputs import expect_embeddings, query_batch
+from colmodern.index.inputs import query_batch
 from colmodern.index.plaid import update
 from colmodern.index.plaid.build import build_index
 from colmodern.index.plaid.build_settings import settle
@@ -27,8 +27,8 @@ from colmodern.index.plaid.request import Query, SearchRequest
 from colmodern.index.plaid.source import Embeddings, fingerprint_of, open_source
 from colmodern.index.plaid.state import State, load_state, make_state
 from colmodern.index.plaid.storage import Opened
-from colmodern.index.plaid.stored import StoredEmbeddings
-from colmodern.index.plaid.update import Options
+from colmodern.index.plaid.stored import StoredEmbeddings, stored_of
+from colmodern.index.plaid.update import Options, options_of
 from colmodern.index.plaid.verify import Verify
 from colmodern.kernels.jit import tell_if_compiling
 from colmodern.progress import Progress, as_progress
@@ -77,21 +77,27 @@ class PlaidIndex:
     ) -> PlaidIndex:
         """Compress embeddings into an index folder and open it.
 
-        embeddings: in memory, or a store, or the path of one: read in pieces, of any size
-        doc_ids: (n_docs,) unique strings; default the store's ids, or "0", "1", ...
-        nbits: 1, 2, 4 or 8 bits for each dimension of a token, beside 3 to 5 bytes; a document takes dim / 4
-        n_centroids: default 16 times the root of the number of tokens
-        max_ram: bytes, or text as "2G", that the build may use
-        codec: "pq" (product quantisation) or "residual" (each dimension alone); default the latter
-            at 4 bits, where it is as good and scored twice as fast
+        An interrupted build of the same input goes on where it stopped.
 
-        overwrite: an index at ``path``, which can be read until the new one is in its place
-        durable: as in ``add``
-        device: as in ``load``; centroids are assigned there, and the bytes are the same everywhere
+        Args:
+            embeddings: In memory, or a store, or the path of one: read in pieces, of any size.
+            path: Of the new index folder.
+            doc_ids: (n_docs,) unique strings; default the store's ids, or "0", "1", ...
+            nbits: 1, 2, 4 or 8 bits for each dimension of a token, beside 3 to 5 bytes.
+            n_centroids: Default 16 times the root of the number of tokens.
+            seed: Of the sample and the centroids: the same seed gives the same bytes.
+            max_ram: Bytes, or text as "2G", that the build may use.
+            codec: "pq" (product quantisation) or "residual" (each dimension alone); default the
+                latter at 4 bits, where it is as good and scored twice as fast.
+            overwrite: Replace an index at ``path``; it can be read until the new one is whole.
+            durable: As in ``add``.
+            device: As in ``load``; centroids are assigned there, with the same bytes everywhere.
+            progress: True for a bar on stderr, or an object that receives the steps.
 
-        An interrupted build of the same input goes on where it stopped. Raises InputError for
-        wrong values, ResourceError when ``max_ram`` is too little, StorageError when ``path``
-        exists and not ``overwrite``, or is being written, or the disk is full.
+        Raises:
+            InputError: An argument is wrong.
+            ResourceError: ``max_ram`` is too little.
+            StorageError: ``path`` exists without ``overwrite``, is being written, or no disk is left.
         """
         path = checked_path("path", path)
         expect_flags(overwrite=overwrite, durable=durable)
@@ -125,16 +131,24 @@ class PlaidIndex:
     ) -> PlaidIndex:
         """Map an index folder; a damaged file is refused by name and never searched.
 
-        Manifest, codec, offsets and ids are compared with their checksums here, all else, once in a
-        process, before the first search uses it: that search reads the whole index.
-        verify: "full" does all of it here; "addresses", for indexes larger than memory, only makes
-        sure that searches stay inside the arrays, and does not notice scores that damage changed
-        device: "cpu", "cuda", "cuda:N", GPUs that share the documents as "cuda:0,cuda:1", or
-        "auto"; a GPU scans all documents, so nprobe has no effect there
-        device_memory: bytes, or text as "20G", that may stay on a GPU; default most of what is free
+        Manifest, codec, offsets and ids are compared with their checksums here; all else before
+        the first search uses it, once in a process: that search reads the whole index.
 
-        Raises StorageError when it is missing, unfinished, damaged or of another format, ConfigError
-        for a GPU that is not there, MissingExtraError when Triton is not.
+        Args:
+            path: The index folder.
+            n_threads: Of one search or one batch; default all.
+            device: "cpu", "cuda", "cuda:N", GPUs that share the documents as "cuda:0,cuda:1", or
+                "auto". A GPU scans all documents, so that nprobe has no effect there.
+            device_memory: Bytes, or text as "20G", that may stay on a GPU; default most of what is
+                free.
+            verify: "full" compares everything here; "addresses", for indexes larger than memory,
+                only makes sure that searches stay inside the arrays, and does not notice scores
+                that damage changed.
+
+        Raises:
+            StorageError: It is missing, unfinished, damaged or of another format.
+            ConfigError: There is no such device.
+            MissingExtraError: Triton is missing.
         """
         # absolute, for the process may go elsewhere before it changes the index
         folder = Path(os.path.abspath(checked_path("path", path)))
@@ -144,15 +158,19 @@ class PlaidIndex:
         index._settings |= {"device": device, "device_memory": device_memory, "verify": verify}
         return index
 
+    def __repr__(self) -> str:
+        return (
+            f"PlaidIndex({str(self._state.opened.folder)!r}, n_docs={self.n_docs}, dim={self.dim})"
+        )
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _load, (type(self), self._state.opened.folder, self._settings)
 
     @staticmethod
     def check(path: Path | str, *, progress: Progress | bool | None = None) -> None:
         """Read a whole index; raises StorageError that names the first file that is not right."""
-        folder = checked_path("path", path)
-        check_index(folder, progress)
-        load_state(folder)
+        check_index(checked_path("path", path), progress)
+        load_state(Path(path))
 
     @property
     def n_docs(self) -> int:
@@ -179,23 +197,27 @@ class PlaidIndex:
     ) -> list[ScoredDoc]:
         """The best ``k`` documents for one (n_query_tokens, dim) query, best first.
 
-        nprobe: centroids probed for each query token; n_candidates: documents scored with their
-        compressed tokens; default for both: chosen from the index and k
-        filter: ids of allowed documents, or a function of an id, or a ``DocFilter``
-        rescore: embeddings that the index was built from; the last candidates get exact scores
-        fingerprint: of the query's encoder, refused when the index has another
-        exact: score the last candidates with all of their tokens
-
         Scores are MaxSim with the decoded tokens, or with ``rescore``'s. Tokens whose centroid or
         integer similarity lies too far below the best one's are passed over: now and then one of
         them is the best (in one to four of a thousand results that were measured). A score is then
         too low, for each such query token by less than the lengths of the two tokens' residuals
-        together (.14 at most was measured), and never too high. With ``exact=True`` all tokens
-        of the last candidates count, so that scores equal MaxSim up to the rounding of float32;
-        which documents are candidates does not change. GPUs always score so.
+        together (.14 at most was measured), and never too high. GPUs decode all tokens.
 
-        Ties go to the smaller doc_id. Raises InputError for a query of another dim or encoder, for
-        values that are not finite, or for wrong settings.
+        Args:
+            query: An array, tensor or nested lists of floats.
+            k: How many documents, at most. Ties go to the smaller doc_id.
+            nprobe: Centroids probed for each query token; default chosen from the index and k.
+            n_candidates: Documents scored with their compressed tokens; default chosen likewise.
+            filter: Ids of allowed documents, a function of an id, or what ``filter`` returns.
+            rescore: Embeddings that the index was built from: the last candidates' exact scores.
+            fingerprint: Of the query's encoder, refused when the index has another.
+            n_threads: Of this search; default as loaded.
+            exact: Score the last candidates with all of their tokens: scores equal MaxSim up to
+                the rounding of float32. Which documents are candidates does not change.
+
+        Raises:
+            InputError: A query of another dim or encoder, values that are not finite, or a wrong
+                setting.
         """
         state = self._state
         expect_encoder(fingerprint, state.opened.manifest.fingerprint)
@@ -220,7 +242,12 @@ class PlaidIndex:
         exact: bool = False,
         progress: Progress | bool | None = None,
     ) -> list[list[ScoredDoc]]:
-        """The best ``k`` documents of each query, in the order of the queries; as ``search``."""
+        """The best ``k`` documents of each query, in the order of the queries.
+
+        Args:
+            queries: As an encoder returns them; other arguments are those of ``search``.
+            progress: As in ``build``.
+        """
         state, progress = self._state, as_progress(progress)
         if isinstance(queries, EmbeddingStore) and queries.manifest.get("role") != "query":
             expect_encoder(fingerprint_of(queries), state.opened.manifest.fingerprint)
@@ -264,14 +291,8 @@ class PlaidIndex:
         Raises InputError when the index has no such document.
         """
         search = SearchRequest(self._state, k, None, nprobe, n_candidates, None)
-        return explain(
-            checked_query(query, self.dim),
-            doc_id,
-            search.k,
-            search.view,
-            search.effort,
-            self._threads,
-        )
+        rows = checked_query(query, self.dim)
+        return explain(rows, doc_id, search.k, search.view, search.effort, self._threads)
 
     def info(self) -> dict[str, Any]:
         """Counts, settings, and bytes on disk of each part and per token."""
@@ -289,20 +310,25 @@ class PlaidIndex:
     ) -> None:
         """Add documents as a new segment, compressed by the index's codec.
 
-        merge: small segments with the new one when there are many, so that searches stay fast
-        durable: wait until a power cut can no longer undo it. Without, it takes less time; after a
-            power cut the index may then be damaged, unless a later change was durable
+        Args:
+            embeddings: As in ``build``.
+            doc_ids: (n_docs,) unique strings; only a store's may be left out.
+            merge: Merge small segments with the new one when there are many, to stay fast.
+            durable: Wait until a power cut can no longer undo it. Without, it takes less time;
+                after a power cut the index may be damaged, unless a later change was durable.
+            progress: As in ``build``.
 
-        Raises InputError when an id is there already or repeats, or dim or encoder differ.
+        Raises:
+            InputError: An id is there already or repeats, or dim or encoder differ.
         """
-        self._add(embeddings, doc_ids, progress, False, _options(durable, merge=merge))
+        self._add(embeddings, doc_ids, progress, False, options_of(durable, merge=merge))
 
     def delete(self, doc_ids: Iterable[str], *, durable: bool = True) -> int:
         """Delete documents; returns how many. Raises InputError, deleting none, for unknown ids.
 
         durable: as in ``add``
         """
-        options = _options(durable)
+        options = options_of(durable)
         return update.delete(self._state.opened, doc_ids, self._see, options=options)
 
     def update(
@@ -315,14 +341,14 @@ class PlaidIndex:
         progress: Progress | bool | None = None,
     ) -> None:
         """Add documents, in place of those with the same ids, all at once; options as ``add``'s."""
-        self._add(embeddings, doc_ids, progress, True, _options(durable, merge=merge))
+        self._add(embeddings, doc_ids, progress, True, options_of(durable, merge=merge))
 
     def compact(self, *, durable: bool = True, progress: Progress | bool | None = None) -> None:
         """Merge all segments into one without the deleted documents; results stay the same.
 
         durable: as in ``add``
         """
-        state, options = self._state, _options(durable)
+        state, options = self._state, options_of(durable)
         update.compact(
             state.opened, state.codec, self._see, options=options, progress=as_progress(progress)
         )
@@ -356,24 +382,12 @@ class PlaidIndex:
         """Where ``rescore`` has its documents, found once for many searches with the same."""
         if embeddings is None:
             return None
-        embeddings = expect_embeddings("rescore", embeddings)
-        found = self._latest_stored
-        if (
-            found is None
-            or found.embeddings is not embeddings
-            or found.view is not state.everything
-        ):
-            found = self._latest_stored = StoredEmbeddings(embeddings, state.everything)
-        return found
+        self._latest_stored = stored_of(embeddings, state.everything, self._latest_stored)
+        return self._latest_stored
 
     def _threads_of(self, n_threads: int | None) -> Threads:
         expect_counts(n_threads=n_threads)
         return self._threads if n_threads is None else Threads(n_threads)
-
-
-def _options(durable: bool, *, merge: bool = True) -> Options:
-    expect_flags(merge=merge, durable=durable)
-    return Options(bool(merge), bool(durable))
 
 
 def _load(kind: type[PlaidIndex], path: Path, settings: dict[str, Any]) -> PlaidIndex:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from colmodern.errors import InputError
+from colmodern.index.inputs import expect_embeddings
 from colmodern.index.plaid.source import Embeddings
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
@@ -94,3 +95,11 @@ def _addresses(shard: TokenEmbeddings) -> npt.NDArray[np.uint64]:
     row = np.uint64(shard.values.dtype.itemsize * shard.dim)
     first = np.uint64(shard.values.ctypes.data)
     return np.asarray(first + shard.offsets[:-1].astype(np.uint64) * row, np.uint64)
+
+
+def stored_of(embeddings: object, view: View, latest: StoredEmbeddings | None) -> StoredEmbeddings:
+    """Where embeddings have the documents of a view: ``latest``, when it is for the same."""
+    checked = expect_embeddings("rescore", embeddings)
+    if latest is not None and latest.embeddings is checked and latest.view is view:
+        return latest
+    return StoredEmbeddings(checked, view)

@@ -16,6 +16,7 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
+from colmodern.arguments import expect_flags
 from colmodern.checks import shown
 from colmodern.codecs.codec import Codec
 from colmodern.disk import durability, mark, sync_tree
@@ -56,6 +57,12 @@ class Options:
 
     is_merging: bool = True
     is_durable: bool = True
+
+
+def options_of(durable: object, *, merge: object = True) -> Options:
+    """Of a caller's flags; raises InputError for what is neither True nor False."""
+    expect_flags(merge=merge, durable=durable)
+    return Options(bool(merge), bool(durable))
 
 
 def add(

@@ -24,7 +24,9 @@ def is_interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
-def find_cuda_devices(device: str, *, name: str = "device") -> tuple[torch.device, ...]:
+def find_cuda_devices(
+    device: str | torch.device, *, name: str = "device"
+) -> tuple[torch.device, ...]:
     """The GPUs that kernels in Triton run on; an empty tuple stands for the CPU.
 
     device: "auto", "cpu", "cuda", "cuda:N", or several as "cuda:0,cuda:1"
@@ -33,9 +35,11 @@ def find_cuda_devices(device: str, *, name: str = "device") -> tuple[torch.devic
     "auto" says once why it takes the CPU. Raises ConfigError for a GPU that is not there,
     MissingExtraError when there is one but no Triton.
     """
+    if isinstance(device, torch.device):
+        device = str(device)
     if not isinstance(device, str):
         raise ConfigError(f"{name}={shown(device)}; give auto, cpu, cuda or cuda:N as text")
-    if device == "cpu":
+    if device in ("cpu", "cpu:0"):
         return ()
     if device == "auto":
         if torch.cuda.is_available() and find_spec("triton") is not None:
