@@ -7,19 +7,18 @@ qrels/SPLIT.tsv and manifest.json. It is made under another name and renamed whe
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from colmodern.checks import shown
+from colmodern.checks import shown, storable
 from colmodern.datasets.corpus import FileCorpus
 from colmodern.datasets.hashed_ids import HashedIds
 from colmodern.datasets.hub import Part, Row, read_rows
 from colmodern.datasets.registry import NamedSet
+from colmodern.disk import remove, rename
 from colmodern.errors import DataError, StorageError
 from colmodern.files import (
     naming_write_errors,
@@ -93,7 +92,8 @@ def fetch(
         return folder
     origin = None if source is None else str(source.resolve())
     fresh = folder.with_name(f"{folder.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
+    with naming_write_errors(fresh):
+        remove(fresh)  # where it is a link, the link
     with staging(fresh) as staged:
         counts = _write(staged, found, split, origin, progress)
         manifest = {
@@ -104,14 +104,14 @@ def fetch(
             "repo": found.repo,
             "revision": found.revision,
             "license": found.license,
-            "source": origin or "hub",
+            "source": storable(origin or "hub"),
             **counts,
             "files": {name: _facts(staged / name) for name in _names(split)},
         }
         write_json(staged / MANIFEST, manifest)
     with naming_write_errors(folder):
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(fresh, folder)
+        remove(folder)
+        rename(fresh, folder)
     return folder
 
 

@@ -120,7 +120,13 @@ def _describe_results(path: Path) -> dict[str, Any]:
     }
     qrels = path.with_name("qrels.trec")
     if qrels.is_file():
-        about["measures"] = dict(evaluate(run, read_qrels(qrels)).mean)
+        judgments = read_qrels(qrels)
+        is_judged = not run.keys().isdisjoint(judgments)
+        about["measures"] = (
+            dict(evaluate(run, judgments).mean)
+            if is_judged
+            else f"none: {qrels.name} beside it judges none of its queries"
+        )
     return about
 
 

@@ -118,6 +118,20 @@ def test_what_was_left_out_is_in_the_manifest(tmp_path: Path) -> None:
     assert manifest["revision"] == named_sets()["beir/nq"].revision
 
 
+def test_links_in_the_place_of_a_set_are_replaced_and_their_targets_stay(tmp_path: Path) -> None:
+    source, home = write_repository(tmp_path / "repo", BEIR), tmp_path / "home"
+    home.mkdir()
+    (home / "precious").write_text("mine")
+    folder = set_folder(named_sets()["beir/scifact"], "test")
+    folder.parent.mkdir(parents=True)
+    for path in (folder, folder.with_name(f"{folder.name}.new")):
+        path.symlink_to(home)
+    fetch(named_sets()["beir/scifact"], source=source, again=True)
+    assert not folder.is_symlink()
+    assert len(load_corpus("beir/scifact")) == 5
+    assert [path.name for path in home.iterdir()] == ["precious"]
+
+
 def test_a_set_that_is_missing_says_which_command_fetches_it() -> None:
     with pytest.raises(DataError, match=r"not on this machine.*: colmodern fetch beir/fiqa$"):
         load_dataset("beir/fiqa")

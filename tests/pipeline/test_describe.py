@@ -95,6 +95,15 @@ def test_an_id_may_hold_what_is_white_space_in_unicode_only(odd: str, tmp_path: 
     assert describe(str(tmp_path / "run.trec"))["measures"]["nDCG@10"] == 1
 
 
+@pytest.mark.usefixtures("no_hub")
+def test_a_run_without_a_judged_query_says_so_and_the_rest(tmp_path: Path) -> None:
+    (tmp_path / "run.trec").write_text("q1 Q0 d1 1 2.0 t\n")
+    (tmp_path / "qrels.trec").write_text("other 0 d1 1\n")
+    about = describe(str(tmp_path / "run.trec"))
+    assert about["results"] == 1
+    assert about["measures"] == "none: qrels.trec beside it judges none of its queries"
+
+
 @pytest.mark.parametrize("name", ["run.trec", "run.trec.gz", "run"])
 @pytest.mark.usefixtures("no_hub")
 def test_a_gzipped_file_is_known_by_its_content(name: str, tmp_path: Path) -> None:
