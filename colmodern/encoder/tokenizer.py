@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from colmodern.checks import shown
 from colmodern.encoder.settings import PUNCTUATION, EncoderSettings, Role
 from colmodern.encoder.windows import Window, split_ids
 from colmodern.errors import CheckpointError, ConfigError
@@ -144,15 +145,21 @@ class TextTokenizer:
         return TokenizedTexts(ids, attended, kept, cut, offsets)
 
     def _ids_of(self, texts: list[str]) -> list[list[int]]:
-        ids: list[list[int]] = self._tokenizer(
-            texts,
-            add_special_tokens=True,
-            padding=False,
-            truncation=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,
-        )["input_ids"]
+        try:
+            ids: list[list[int]] = self._tokenizer(
+                texts,
+                add_special_tokens=True,
+                padding=False,
+                truncation=False,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+                verbose=False,
+            )["input_ids"]
+        except Exception as error:  # the library's own is of no closer class
+            raise CheckpointError(
+                f"the checkpoint's tokenizer cannot read a text ({shown(str(error))}); mend its "
+                "tokenizer.json, or use another checkpoint"
+            ) from error
         return ids
 
     def _prepare(self, text: str) -> str:

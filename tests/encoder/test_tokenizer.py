@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from colmodern.encoder.settings import EncoderSettings
 from colmodern.encoder.tokenizer import TextTokenizer
@@ -158,3 +161,12 @@ def test_an_overlap_that_fills_the_window_is_refused(tokenizer) -> None:
     with pytest.raises(ConfigError, match=r"overlap=8, but a window of document_length=10"):
         rules(tokenizer, overflow="split", overlap=8)
     rules(tokenizer, overflow="split", overlap=7)
+
+
+def test_a_word_that_a_tokenizer_without_unknown_words_lacks_is_a_checkpoint_error() -> None:
+    small = Tokenizer(WordLevel({"sort": 0, "list": 1}, unk_token="[UNK]"))
+    small.pre_tokenizer = Whitespace()
+    texts = rules(PreTrainedTokenizerFast(tokenizer_object=small))
+    assert texts.tokenize(["sort list"], "document").ids[0].tolist() == [0, 1]
+    with pytest.raises(CheckpointError, match=r"tokenizer cannot read a text .*Missing \[UNK\]"):
+        texts.tokenize(["sort dates"], "document")
