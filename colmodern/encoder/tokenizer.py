@@ -145,21 +145,16 @@ class TextTokenizer:
         return TokenizedTexts(ids, attended, kept, cut, offsets)
 
     def _ids_of(self, texts: list[str]) -> list[list[int]]:
-        try:
-            ids: list[list[int]] = self._tokenizer(
-                texts,
-                add_special_tokens=True,
-                padding=False,
-                truncation=False,
-                return_attention_mask=False,
-                return_token_type_ids=False,
-                verbose=False,
-            )["input_ids"]
-        except Exception as error:  # the library's own is of no closer class
-            raise CheckpointError(
-                f"the checkpoint's tokenizer cannot read a text ({shown(str(error))}); mend its "
-                "tokenizer.json, or use another checkpoint"
-            ) from error
+        ids: list[list[int]] = _read(
+            self._tokenizer,
+            texts,
+            add_special_tokens=True,
+            padding=False,
+            truncation=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )["input_ids"]
         return ids
 
     def _prepare(self, text: str) -> str:
@@ -262,7 +257,7 @@ class TextTokenizer:
         # colbert-ai 0.2.22, modeling/colbert.py: raw_tokenizer.encode(symbol)[0] of each mark; the
         # lone space piece, where SentencePiece puts one before the mark, and UNK where it is unknown
         if self._masks_first_piece and word in PUNCTUATION:
-            ids = self._tokenizer(word, add_special_tokens=False)["input_ids"]
+            ids = _read(self._tokenizer, word, add_special_tokens=False)["input_ids"]
             return int(ids[0]) if ids else None
         return _id_of_token(self._tokenizer, word)
 
@@ -276,6 +271,17 @@ class TextTokenizer:
         return np.array(sorted({id_ for id_ in found.values() if id_ is not None}), dtype=np.int32)
 
 
+def _read(tokenizer: Any, texts: str | list[str], **options: bool) -> Any:
+    """What the tokenizer returns; raises CheckpointError where it cannot read a text."""
+    try:
+        return tokenizer(texts, **options)
+    except Exception as error:  # the library's own is of no closer class
+        raise CheckpointError(
+            f"the checkpoint's tokenizer cannot read a text ({shown(str(error))}); mend its "
+            "tokenizer.json, or use another checkpoint"
+        ) from error
+
+
 def _id_of_token(tokenizer: Any, token: str) -> int | None:
     """Vocabulary id of a token, None when it is not in the vocabulary (never the id of UNK)."""
     id_ = tokenizer.convert_tokens_to_ids(token)
@@ -286,11 +292,11 @@ def _id_of_token(tokenizer: Any, token: str) -> int | None:
 
 def _trailing_specials(tokenizer: Any) -> int:
     """How many special tokens the tokenizer puts after a text."""
-    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
-    full = tokenizer("a", add_special_tokens=True)["input_ids"]
+    bare = _read(tokenizer, "a", add_special_tokens=False)["input_ids"]
+    full = _read(tokenizer, "a", add_special_tokens=True)["input_ids"]
     starts = (i for i in range(len(full) + 1) if full[i : i + len(bare)] == bare)
     if (leading := next(starts, None)) is not None:
         return len(full) - len(bare) - leading
     # the special tokens changed how the text itself is cut
-    mask = tokenizer("a", add_special_tokens=True, return_special_tokens_mask=True)
+    mask = _read(tokenizer, "a", add_special_tokens=True, return_special_tokens_mask=True)
     return sum(1 for _ in takewhile(bool, reversed(mask["special_tokens_mask"])))

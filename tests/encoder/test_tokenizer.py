@@ -164,7 +164,7 @@ def test_an_overlap_that_fills_the_window_is_refused(tokenizer) -> None:
 
 
 def test_a_word_that_a_tokenizer_without_unknown_words_lacks_is_a_checkpoint_error() -> None:
-    small = Tokenizer(WordLevel({"sort": 0, "list": 1}, unk_token="[UNK]"))
+    small = Tokenizer(WordLevel({"sort": 0, "list": 1, "a": 2}, unk_token="[UNK]"))
     small.pre_tokenizer = Whitespace()
     texts = rules(PreTrainedTokenizerFast(tokenizer_object=small))
     assert texts.tokenize(["sort list"], "document").ids[0].tolist() == [0, 1]
