@@ -9,7 +9,7 @@ import pytest
 from index.plaid.corpora import corpus, lengths_like_passages, names, write_store
 
 from colmodern import PlaidIndex, TokenEmbeddings
-from colmodern.errors import InputError, ResourceError
+from colmodern.errors import InputError, StorageError, ResourceError
 from colmodern.ragged.embeddings import offsets_of
 
 DOCUMENTS = corpus(lengths_like_passages(300))
@@ -127,3 +127,9 @@ def test_values_that_are_not_finite_are_refused_by_document(
     with pytest.raises(InputError, match=r"embeddings of document 2 .* not finite"):
         plaid.add(broken, names(4, "new"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_root_of_all_folders_is_no_index() -> None:
+    for path in ("/", "../" * 50):
+        with pytest.raises(StorageError, match="holds no PLAID index"):
+            PlaidIndex.check(path)
