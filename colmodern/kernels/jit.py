@@ -63,7 +63,11 @@ def tell_if_compiling(tell: Callable[[str], None] = _log.warning, *, kernel: str
 
     kernel: the name of one that this call needs; by default any that is kept will do
     """
-    folder = cache_folder()
     kept = f"*.{kernel}-*.nbc" if kernel else "*.nbc"
-    if not (folder.is_dir() and any(folder.rglob(kept))):
+    try:
+        folder = cache_folder()
+        is_compiled = folder.is_dir() and any(folder.rglob(kept))
+    except OSError:  # only a message: who needs the kernels says what is wrong
+        return
+    if not is_compiled:
         tell(f"compiling search kernels, once for this installation (seconds); kept in {folder}")

@@ -81,11 +81,11 @@ def write_store(
             about,
         ]
     )
-    expect_free(path, overwrite=overwrite)
-    is_new = not path.exists()
     with naming_write_errors(path):
+        expect_free(path, overwrite=overwrite)
+        is_new = not path.exists()
         path.mkdir(parents=True, exist_ok=True)
-    with writer_lock(path):
+    with naming_write_errors(path), writer_lock(path):
         expect_free(path, overwrite=overwrite)
         first = _make_room(path)
         old = list(shard_folders(path))

@@ -72,20 +72,8 @@ class ShardWriter:
         self.dtype = dtype
         self.shards: list[ShardRecord] = []
         self._lock, self._is_locked = ExitStack(), False
-        if self._is_finished():
-            return
-        expect_ours(folder)
         with naming_write_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        self._lock.enter_context(writer_lock(folder))
-        self._is_locked = True
-        try:
-            if not self._is_finished():  # by another writer, before the lock was free
-                clear(folder)
-                self._resume(note)
-        except BaseException:
-            self.close()
-            raise
+            self._open(note)
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -179,6 +167,22 @@ class ShardWriter:
         write_store_manifest(self.folder, {**fields, **about, "shards": fields["shards"]})
         self.close()
         return EmbeddingStore(self.folder)
+
+    def _open(self, note: Callable[[str], object]) -> None:
+        """Lock the folder, unless it is finished, and take what an earlier writer left."""
+        if self._is_finished():
+            return
+        expect_ours(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock.enter_context(writer_lock(self.folder))
+        self._is_locked = True
+        try:
+            if not self._is_finished():  # by another writer, before the lock was free
+                clear(self.folder)
+                self._resume(note)
+        except BaseException:
+            self.close()
+            raise
 
     def _is_finished(self) -> bool:
         """Whether there is a manifest; raises StorageError for that of other embeddings."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import resource
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ import pytest
 from conftest import unit_rows
 
 from colmodern import Encoder, ExactIndex, PlaidIndex, TokenEmbeddings
-from colmodern.errors import InputError, StorageError
+from colmodern.errors import InputError, ResourceError, StorageError
 from colmodern.ragged import write_store as write_store_module
 from colmodern.ragged.store import EmbeddingStore, ShardWriter
 
@@ -187,3 +190,37 @@ def test_an_encoders_embeddings_carry_its_fingerprint(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="another encoder or other encoder settings"):
         index.add(pooled.encode_documents(["other"]), ["other"])
     assert pooled.encode_documents(["other"]).fingerprint == pooled.fingerprint("document")
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize("kind", ["store", "shards", "index"])
+def test_too_many_open_files_are_one_message_wherever_they_are_met(
+    tmp_path: Path, kind: str
+) -> None:
+    make = {
+        "store": lambda: EmbeddingStore.write(tmp_path / "x", WHOLE, IDS),
+        "shards": lambda: ShardWriter(tmp_path / "x", fingerprint="x", dtype="float32").finish(),
+        "index": lambda: PlaidIndex.build(WHOLE, tmp_path / "x", IDS),
+    }
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 40, hard))
+    filled, messages = [], []
+    try:
+        for n_free in range(20):
+            with suppress(OSError):
+                while True:
+                    filled.append(os.open(os.devnull, os.O_RDONLY))
+            for _ in range(n_free):
+                os.close(filled.pop())
+            try:
+                make[kind]()
+                break
+            except (ResourceError, StorageError) as error:
+                messages.append(str(error))
+    finally:
+        for descriptor in filled:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert messages
+    assert all("too many open files" in message for message in messages)
+    assert os.listdir(tmp_path) == ["x"]

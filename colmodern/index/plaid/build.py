@@ -97,10 +97,10 @@ def build_index(
     """
     path = Path(os.path.realpath(path))  # what a link points to is replaced, not the link
     work = building_folder(path)
-    expect_free(path, overwrite=overwrite)
     with naming_write_errors(work), durability(is_durable):
+        expect_free(path, overwrite=overwrite)
         make_own_folder(work)
-    with durability(is_durable), writer_lock(work):
+    with naming_write_errors(work), durability(is_durable), writer_lock(work):
         restore(path)
         expect_free(path, overwrite=overwrite)
         with _as_only_writer(path):

@@ -144,7 +144,7 @@ def _changing(opened: Opened, see: See, options: Options) -> Iterator[Opened]:
     Raises StorageError when the index was built anew: its codec, and all else, is another.
     """
     folder = opened.folder
-    with writer_lock(folder), durability(options.is_durable):
+    with naming_write_errors(folder), writer_lock(folder), durability(options.is_durable):
         manifest = read_manifest(folder)
         if manifest.codec != opened.manifest.codec:
             raise StorageError(
