@@ -168,7 +168,9 @@ def test_a_disk_that_fills_at_any_file_is_one_message(
     # a file beyond this size fails as on a full disk, with the same handling
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     try:
-        with pytest.raises(StorageError, match=r"disk full while writing|a file may not be that large"):
+        with pytest.raises(
+            StorageError, match=r"disk full while writing|a file may not be that large"
+        ):
             PlaidIndex.build(DOCUMENTS, folder, IDS)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

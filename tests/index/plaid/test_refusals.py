@@ -9,7 +9,7 @@ import pytest
 from index.plaid.corpora import corpus, lengths_like_passages, names, write_store
 
 from colmodern import PlaidIndex, TokenEmbeddings
-from colmodern.errors import InputError, StorageError, ResourceError
+from colmodern.errors import InputError, ResourceError, StorageError
 from colmodern.ragged.embeddings import offsets_of
 
 DOCUMENTS = corpus(lengths_like_passages(300))
