@@ -2,49 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from numba import int64, uint64
 
 from colmodern.kernels import simd
 from colmodern.kernels.jit import compiled
 from colmodern.kernels.residual_query import similarities
+from colmodern.kernels.types import NearTokens
 
 GROUP = 16  # documents whose residuals are asked for together
 _LOWEST = np.int16(-32768)
 
 
-class Near(NamedTuple):
-    """The tokens of documents that are near the best of some lane, for float32 scores of them.
-
-    starts: (n_docs,) int64, where the part of a document begins in tokens and lanes: its blocks one
-        after another, each as long as the document has tokens
-    tokens: int64, rows of codes; lanes: uint16 or uint32, the masks of the lanes that they are near in
-    counts: (n_docs, n_blocks) int64 of them; best: (n_docs, n_blocks, n_lanes) int16
-    """
-
-    starts: npt.NDArray[np.int64]
-    tokens: npt.NDArray[np.int64]
-    lanes: npt.NDArray[np.unsignedinteger]
-    counts: npt.NDArray[np.int64]
-    best: npt.NDArray[np.int16]
-
-    def of(self, docs: slice) -> Near:
-        """The same for some of the documents."""
-        return Near(self.starts[docs], self.tokens, self.lanes, self.counts[docs], self.best[docs])
-
-
 @compiled
 def empty_near(lengths: Any, masks: Any) -> Any:
-    """A Near for documents of (n_docs,) such lengths and for blocks of such masks."""
+    """A NearTokens for documents of (n_docs,) such lengths and for blocks of such masks."""
     n_docs, n_blocks, total = len(lengths), len(masks), 0
     starts = np.empty(n_docs, np.int64)
     for i in range(n_docs):
         starts[i] = total
         total += lengths[i] * n_blocks
-    return Near(
+    return NearTokens(
         starts,
         np.empty(total, np.int64),
         np.empty(total, masks.dtype),
@@ -55,7 +35,7 @@ def empty_near(lengths: Any, masks: Any) -> Any:
 
 @compiled
 def keep_near(near: Any, kept: Any) -> Any:
-    """The same Near for some of its documents; kept: (n,) int64, ascending, overwrites the others."""
+    """The same NearTokens for some of its documents; kept: (n,) int64, ascending, overwrites the others."""
     for i in range(len(kept)):
         near.starts[i] = near.starts[kept[i]]
         for block in range(near.counts.shape[1]):
@@ -63,7 +43,7 @@ def keep_near(near: Any, kept: Any) -> Any:
             for lane in range(near.best.shape[2]):
                 near.best[i, block, lane] = near.best[kept[i], block, lane]
     n = len(kept)
-    return Near(near.starts[:n], near.tokens, near.lanes, near.counts[:n], near.best[:n])
+    return NearTokens(near.starts[:n], near.tokens, near.lanes, near.counts[:n], near.best[:n])
 
 
 @compiled
@@ -88,7 +68,7 @@ def score_compressed(
     slack: (256,) int16, what a residual of each gain can add, in units; 32767 decodes every token
     docs, empty, out: as in score_by_centroids
 
-    near: a Near, of which all but ``starts`` is written
+    near: NearTokens, of which all but ``starts`` is written
     margin: units that a token may be below the best of a lane and still be near it
     """
     n_bytes = residuals.shape[1]

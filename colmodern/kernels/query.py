@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from numba import int64
 from numba.extending import overload
 
@@ -15,14 +14,11 @@ from colmodern.kernels.cpu import CHUNK, score_centroids
 from colmodern.kernels.int8 import fill_query_bytes
 from colmodern.kernels.jit import compiled
 from colmodern.kernels.residual_query import (
-    ResidualQuery,
-    TableQuery,
     fill_doc_tables,
     fill_tables,
     make_weight_query,
 )
-
-Floats = npt.NDArray[np.float32]
+from colmodern.kernels.types import EntryForm, QueryTables, TableQuery
 
 _HEADROOM = 1.25  # of int16, for a centroid's similarity plus a residual's
 _LARGEST = 32_767  # of int16
@@ -31,88 +27,6 @@ _TIGHT = 0.5  # of the codec's reach: enough to choose the last candidates
 _ROUNDING_SIGMAS = 3.0  # integer scores are trusted up to this many deviations of their rounding
 _LOSS_SIGMAS = 4.0  # the same for what compression lost, when embeddings are at hand
 _STEP_DEVIATION = 0.29  # of what is rounded to whole steps
-
-
-class EntryForm(NamedTuple):
-    """Residuals whose bytes name entries of a codebook.
-
-    largest_entry: of a table, with which a sum over all bytes fits int16; shift: the bits left over
-    """
-
-    largest_entry: int
-    shift: int
-
-
-class WeightForm(NamedTuple):
-    """Residuals of four bits a dimension: (16,) int8 levels times (dim,) float32 scales."""
-
-    levels: npt.NDArray[np.int8]
-    scales: Floats
-
-
-class CodecArrays(NamedTuple):
-    """A codec as kernels take it; ``index.plaid.query_tables`` makes it when an index is opened.
-
-    mean: (dim,) float32 of the corpus
-    centroids: (n_centroids, dim) int8 rows, (n_centroids,) float32 centroid_scales, and
-        (n_centroids,) int32 centroid_sums, 128 times the sums of rows; longest: of the centroids
-    codebook: (n_bytes, 256, width) float32; gain_step: length for each step of a residual's gain
-    form: how residuals are scored
-    doc_codebook, doc_gain_step: the same two of document vectors
-    error, reach: of the codec
-    """
-
-    mean: Floats
-    centroids: npt.NDArray[np.int8]
-    centroid_scales: Floats
-    centroid_sums: npt.NDArray[np.int32]
-    longest: float
-    codebook: Floats
-    gain_step: float
-    form: EntryForm | WeightForm
-    doc_codebook: Floats
-    doc_gain_step: float
-    error: float
-    reach: float
-
-
-class QueryTables(NamedTuple):
-    """One query, as the search kernels take it.
-
-    unit: similarity of one step of the integer scores
-    constant: what the corpus mean adds to every document's score
-    empty: the integer score of a document without tokens, whose MaxSim is 0
-    padded: (n_blocks * n_lanes, dim up to a multiple of 32) float32, zeros in the rest
-    query_bytes, lane_scales: of each block, as score_centroids takes them
-    centroid_scores: (n_blocks, n_centroids, n_lanes) int16; maxima: (n_blocks, n_chunks, n_lanes)
-    lanes: (n_blocks,) uint16 or uint32 masks; n_lanes is 16 for at most 16 tokens, else 32
-    doc_products: (n_doc_bytes, 256) float32, of the query's summed tokens with the parts of document
-        vectors: what all tokens of a document share adds its product with that sum to the score
-    doc_table: (n_doc_bytes, 256) int16 and doc_factors: (256,) float32, by gain: the same, in units
-    residual_query: the form of the query that the codec's residuals are scored with
-    slack: (256,) int16, what a residual of each gain may add before its token is passed over when
-        the last candidates are chosen, and more_slack, the same for their final scores
-    rounding, loss: int16 steps that scores may be wrong by
-    """
-
-    n_tokens: int
-    unit: float
-    constant: float
-    empty: int
-    padded: Floats
-    query_bytes: npt.NDArray[np.uint8]
-    lane_scales: Floats
-    centroid_scores: npt.NDArray[np.int16]
-    maxima: npt.NDArray[np.int16]
-    lanes: npt.NDArray[np.unsignedinteger]
-    doc_products: Floats
-    doc_table: npt.NDArray[np.int16]
-    doc_factors: Floats
-    residual_query: ResidualQuery
-    slack: npt.NDArray[np.int16]
-    more_slack: npt.NDArray[np.int16]
-    rounding: int
-    loss: int
 
 
 @compiled
@@ -157,11 +71,11 @@ def prepare_query(query: Any, masks: Any, codec: Any) -> Any:
     table = np.empty((n_doc_bytes, 256), np.int16)
     step = fill_doc_tables(codec.doc_codebook, summed.astype(np.float32), products, table)
     doc_factors, reach = np.empty(256, np.float32), codec.gain_step * codec.reach * longest / unit
-    slack, more_slack = np.empty(256, np.int16), np.empty(256, np.int16)
+    refine_slack, score_slack = np.empty(256, np.int16), np.empty(256, np.int16)
     for gain in range(256):
         doc_factors[gain] = gain * codec.doc_gain_step * step / unit
-        slack[gain] = _step(np.rint(gain * reach * _TIGHT))
-        more_slack[gain] = _step(np.rint(gain * reach * _WIDE))
+        refine_slack[gain] = _step(np.rint(gain * reach * _TIGHT))
+        score_slack[gain] = _step(np.rint(gain * reach * _WIDE))
     n_centroids = len(codec.centroids)
     return QueryTables(
         n,
@@ -179,8 +93,8 @@ def prepare_query(query: Any, masks: Any, codec: Any) -> Any:
         table,
         doc_factors,
         residual_query,
-        slack,
-        more_slack,
+        refine_slack,
+        score_slack,
         _step(math.ceil(rounding)),
         _step(math.ceil(loss)),
     )

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from colmodern.kernels.compressed import Near
-from colmodern.kernels.residual_query import ResidualQuery, TableQuery
+from colmodern.kernels.types import NearTokens, ResidualQuery, TableQuery
 
 Floats = npt.NDArray[np.floating]
 Offsets = npt.NDArray[np.int64]
@@ -150,7 +149,7 @@ def score_compressed(
     slack: Array,
     empty: int,
     margin: int,
-    near: Near,
+    near: NearTokens,
     out: Array,
 ) -> None:
     """MaxSim with the compressed tokens, of those that could win going by slack; which are near."""

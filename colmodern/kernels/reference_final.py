@@ -6,9 +6,8 @@ import ctypes
 
 import numpy as np
 
-from colmodern.kernels.compressed import Near
 from colmodern.kernels.reference import Array, choose_more_tokens, is_filled, similarities
-from colmodern.kernels.residual_query import ResidualQuery
+from colmodern.kernels.types import NearTokens, ResidualQuery
 
 
 def score_decoded(
@@ -23,7 +22,7 @@ def score_decoded(
     slack: Array,
     more_slack: Array,
     margin: int,
-    near: Near,
+    near: NearTokens,
     queries: Array,
     centroids: Array,
     centroid_scales: Array,
@@ -36,7 +35,7 @@ def score_decoded(
         start, stop = int(doc_offsets[doc]), int(doc_offsets[doc + 1])
         contend = _contenders(
             start, stop, codes, gains, residuals, centroid_scores, lanes, query, slack, more_slack,
-            margin, near.of(slice(i, i + 1)),
+            margin, near.select(slice(i, i + 1)),
         )  # fmt: skip
         rows = codes[start:stop]
         parts = codebook[np.arange(len(codebook)), residuals[start:stop]]
@@ -75,7 +74,7 @@ def score_stored(
     slack: Array,
     more_slack: Array,
     margin: int,
-    near: Near,
+    near: NearTokens,
     queries: Array,
     addresses: Array,
     dim: int,
@@ -88,7 +87,7 @@ def score_stored(
         start, stop = int(doc_offsets[doc]), int(doc_offsets[doc + 1])
         contend = _contenders(
             start, stop, codes, gains, residuals, centroid_scores, lanes, query, slack, more_slack,
-            margin, near.of(slice(i, i + 1)),
+            margin, near.select(slice(i, i + 1)),
         )  # fmt: skip
         stored = np.zeros((stop - start, dim), dtype)
         ctypes.memmove(stored.ctypes.data, int(addresses[i]), stored.nbytes)
@@ -107,7 +106,7 @@ def _contenders(
     slack: Array,
     more_slack: Array,
     margin: int,
-    near: Near,
+    near: NearTokens,
 ) -> Array:
     """(n_doc_tokens, n_query_tokens) whether a token's integer similarity is near the best."""
     n_lanes = centroid_scores.shape[2]

@@ -8,46 +8,15 @@ of lanes is as in ``cpu.py``.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from numba import uint64
 from numba.extending import overload
 
 from colmodern.kernels import dots, simd
 from colmodern.kernels.jit import compiled
-
-
-class TableQuery(NamedTuple):
-    """Products of the query with every codebook entry.
-
-    tables: (n_blocks, n_bytes, 256, n_lanes) int8
-    factors: (256,) int16, by gain: from sums of entries, shifted left by ``shift``, to units of
-        similarity, times 2**16
-    """
-
-    tables: npt.NDArray[np.int8]
-    factors: npt.NDArray[np.int16]
-    shift: np.int16
-
-
-class WeightQuery(NamedTuple):
-    """The query itself, for residuals of four bits a dimension.
-
-    dims: (n_blocks, dim / 4, n_lanes, 4) int8, of each eight dimensions first 0, 2, 4, 6
-    starts: (n_blocks, n_lanes) int32, -128 times a lane's sum
-    weights: (16,) uint8, what a code stands for plus 128
-    factors: (256,) float32, by gain: from products to units of similarity
-    """
-
-    dims: npt.NDArray[np.int8]
-    starts: npt.NDArray[np.int32]
-    weights: npt.NDArray[np.uint8]
-    factors: npt.NDArray[np.float32]
-
-
-ResidualQuery = TableQuery | WeightQuery
+from colmodern.kernels.types import TableQuery, WeightQuery
 
 
 def similarities(

@@ -29,17 +29,19 @@ _BLOCKED = 0xFFFF  # in the state of a document that gather passes over
 
 @compiled
 def search_segment(
-    query: Any, masks: Any, codec: Any, segment: Any, blocked: Any, effort: Any
+    query: Any, masks: Any, codec: Any, segment: Any, blocked: Any, budget: Any
 ) -> Any:
     """All steps: rows of the n_scored best documents, ascending, and (n,) float32 scores.
 
     query, masks, codec: as prepare_query takes them
-    segment: SegmentArrays and effort: an Effort of ``index.plaid``
+    segment: SegmentArrays and budget: SearchBudget
     blocked: (n_docs,) bool of documents to be passed over, or (0,) for none
     """
     tables = prepare_query(query, masks, codec)
     fill_centroid_scores(tables, codec, 0, tables.maxima.shape[1])
-    rows, near = find_candidates(tables, segment, blocked, effort, tables.slack, tables.rounding)
+    rows, near = find_candidates(
+        tables, segment, blocked, budget, tables.refine_slack, tables.rounding
+    )
     out = np.empty(len(rows), np.float32)
     score_decoded(
         rows,
@@ -50,8 +52,8 @@ def search_segment(
         tables.centroid_scores,
         tables.lanes,
         tables.residual_query,
-        tables.slack,
-        tables.more_slack,
+        tables.refine_slack,
+        tables.score_slack,
         tables.rounding,
         near,
         tables.padded,
@@ -76,16 +78,16 @@ def search_segment(
 
 @compiled
 def find_candidates(
-    query: Any, segment: Any, blocked: Any, effort: Any, slack: Any, margin: int
+    query: Any, segment: Any, blocked: Any, budget: Any, slack: Any, margin: int
 ) -> Any:
-    """All steps but the last: the rows, and a Near of their tokens.
+    """All steps but the last: the rows, and NearTokens of their tokens.
 
     query: QueryTables; slack, margin: as score_compressed takes them; the rest as search_segment
     """
-    if effort.nprobe > 0:
-        rows, scores = _gather(query, segment, blocked, probe(query, effort.nprobe))
+    if budget.nprobe > 0:
+        rows, scores = _gather(query, segment, blocked, probe(query, budget.nprobe))
         shared = _add_shared(query, segment, rows, scores)
-        kept = keep_best(scores, effort.n_gathered)
+        kept = keep_best(scores, budget.n_gathered)
         rows, shared = _take(rows, kept), _take(shared, kept)
     else:
         rows, scores = _open_rows(segment, blocked)
@@ -101,7 +103,7 @@ def find_candidates(
         scores,
     )
     _add(scores, shared)
-    kept = keep_best(scores, effort.n_candidates)
+    kept = keep_best(scores, budget.n_candidates)
     rows, shared = _take(rows, kept), _take(shared, kept)
     lengths, scores = np.empty(len(rows), np.int64), np.empty(len(rows), np.int32)
     for i in range(len(rows)):
@@ -123,7 +125,7 @@ def find_candidates(
         scores,
     )
     _add(scores, shared)
-    kept = keep_best(scores, effort.n_scored)
+    kept = keep_best(scores, budget.n_scored)
     return _take(rows, kept), keep_near(near, kept)
 
 

@@ -23,7 +23,8 @@ from results import append_rows, machine_and_commit
 
 from colmodern.kernels.compressed import empty_near, score_compressed
 from colmodern.kernels.cpu import score_by_centroids, score_centroids
-from colmodern.kernels.residual_query import ResidualQuery, TableQuery, make_weight_query
+from colmodern.kernels.residual_query import make_weight_query
+from colmodern.kernels.types import ResidualQuery, TableQuery
 from colmodern.kernels.vectors import lanes_of, masks_of
 
 N_DOCS, N_DOC_TOKENS, DIM = 1000, 122, 128

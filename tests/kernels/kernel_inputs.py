@@ -22,8 +22,8 @@ from colmodern.kernels import (
     reference_final,
     residual_query,
 )
-from colmodern.kernels.compressed import Near, empty_near
-from colmodern.kernels.residual_query import ResidualQuery, TableQuery, WeightQuery
+from colmodern.kernels.compressed import empty_near
+from colmodern.kernels.types import NearTokens, ResidualQuery, TableQuery, WeightQuery
 from colmodern.kernels.vectors import lanes_of, masks_of
 
 # kernel -> the arguments that it writes
@@ -96,7 +96,11 @@ def run(kernel: Callable[..., Any], inputs: Inputs) -> dict[str, np.ndarray]:
 
 
 def _copied(value: Any) -> Any:
-    return Near(*(array.copy() for array in value)) if isinstance(value, Near) else value.copy()
+    return (
+        NearTokens(*(array.copy() for array in value))
+        if isinstance(value, NearTokens)
+        else value.copy()
+    )
 
 
 def assert_equal(name: str, inputs: Inputs, *, atol: float | None = None) -> None:

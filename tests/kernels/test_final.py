@@ -131,5 +131,5 @@ def test_a_score_does_not_depend_on_the_documents_beside_it(seed: int, data: st.
     for name in KERNELS:
         whole = run(fast(name), inputs)["out"]
         some = {key: inputs[key][chosen] for key in ("docs", "addresses", "out")}
-        some["near"] = inputs["near"].of(chosen)
+        some["near"] = inputs["near"].select(chosen)
         np.testing.assert_array_equal(run(fast(name), {**inputs, **some})["out"], whole[chosen])

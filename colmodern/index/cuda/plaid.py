@@ -16,12 +16,12 @@ from colmodern.index.cuda.memory import free_bytes, naming_memory, on, share_out
 from colmodern.index.cuda.queries import Found, Group, Started, by_lanes, collect, start_tiles
 from colmodern.index.cuda.replay import Replays
 from colmodern.index.cuda.stages import Plan, find
-from colmodern.index.plaid.effort import Effort
 from colmodern.index.plaid.queries import unusable_score
 from colmodern.index.plaid.search import Addresses
 from colmodern.index.plaid.view import Rows, View
 from colmodern.kernels.cuda.exact import score_documents
 from colmodern.kernels.cuda.runtime import cache_bytes
+from colmodern.kernels.types import SearchBudget
 from colmodern.ragged.embeddings import offsets_of
 from colmodern.ragged.finite import first_unusable_row, is_finite
 
@@ -54,7 +54,7 @@ class CudaSearch:
         self._n_views = 0
 
     def search(
-        self, queries: Sequence[Floats], view: View, effort: Effort, stored: Addresses | None
+        self, queries: Sequence[Floats], view: View, budget: SearchBudget, stored: Addresses | None
     ) -> list[Found]:
         """The n_scored best documents of each query from each GPU.
 
@@ -63,7 +63,7 @@ class CudaSearch:
         with self._lock:
             groups = by_lanes(queries)
             started = [
-                self._start(number, groups, listed, effort, is_single=len(queries) == 1)
+                self._start(number, groups, listed, budget, is_single=len(queries) == 1)
                 for number, listed in enumerate(self._open_docs(view))
             ]
             # only now does the host wait
@@ -104,14 +104,14 @@ class CudaSearch:
         number: int,
         groups: Sequence[Group],
         listed: torch.Tensor | None,
-        effort: Effort,
+        budget: SearchBudget,
         *,
         is_single: bool,
     ) -> Started:
         """Start all queries on a GPU; a single one is replayed where it can be."""
         corpus = self.corpora[number]
         n_open = corpus.n_docs if listed is None else len(listed)
-        plan = Plan(min(effort.n_candidates, n_open), min(effort.n_scored, n_open))
+        plan = Plan(min(budget.n_candidates, n_open), min(budget.n_scored, n_open))
         plan = plan._replace(n_candidates=max(plan))
         if n_open == 0:
             return []

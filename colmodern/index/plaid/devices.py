@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from colmodern.config.units import parse_bytes
-from colmodern.index.plaid.effort import Effort
 from colmodern.index.plaid.search import Addresses
 from colmodern.index.plaid.view import View
+from colmodern.kernels.types import SearchBudget
 
 if TYPE_CHECKING:
     import torch
@@ -56,13 +56,13 @@ class LazyCudaSearch:
         self,
         queries: Sequence[npt.NDArray[np.float32]],
         view: View,
-        effort: Effort,
+        budget: SearchBudget,
         stored: Addresses | None,
     ) -> list[Found]:
         """As CudaSearch.search, with what the view's segments are now."""
         if view.n_open == 0:
             return [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries)
-        return self._fill(view).search(queries, view, effort, stored)
+        return self._fill(view).search(queries, view, budget, stored)
 
     def _fill(self, view: View) -> CudaSearch:
         """The GPUs with the segments of a view; deletions and filters do not fill them anew."""

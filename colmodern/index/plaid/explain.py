@@ -11,9 +11,9 @@ import numpy.typing as npt
 from colmodern.checks import shown
 from colmodern.codecs.codec import Encoded
 from colmodern.errors import InputError
-from colmodern.index.plaid.effort import Effort
 from colmodern.index.plaid.search import Trace, search_rows
 from colmodern.index.plaid.view import View
+from colmodern.kernels.types import SearchBudget
 from colmodern.threads import Threads
 
 _CURES = {
@@ -66,7 +66,7 @@ def explain(
     doc_id: str,
     k: int,
     view: View,
-    effort: Effort,
+    budget: SearchBudget,
     threads: Threads,
 ) -> Explanation:
     """Search for ``k`` documents and follow one through the stages.
@@ -76,7 +76,7 @@ def explain(
     Raises InputError when the document is not in the index or deleted.
     """
     row, trace = _row_of(doc_id, view), Trace()
-    search_rows(query, view, effort, threads, trace=trace)
+    search_rows(query, view, budget, threads, trace=trace)
     stages = [_report(name, row, *kept) for name, kept in trace.stages.items()]
     lost_at = next((stage.stage for stage in stages if stage.rank is None), None)
     if lost_at is None:

@@ -292,7 +292,7 @@ class PlaidIndex:
         """
         search = SearchRequest(self._state, k, None, nprobe, n_candidates, None)
         rows = checked_query(query, self.dim)
-        return explain(rows, doc_id, search.k, search.view, search.effort, self._threads)
+        return explain(rows, doc_id, search.k, search.view, search.budget, self._threads)
 
     def info(self) -> dict[str, Any]:
         """Counts, settings, and bytes on disk of each part and per token."""

@@ -6,14 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from colmodern.codecs.codec import Codec
-from colmodern.kernels.query import (
-    CodecArrays,
-    EntryForm,
-    QueryTables,
-    WeightForm,
-    fill_centroid_scores,
-    prepare_query,
-)
+from colmodern.kernels.query import fill_centroid_scores, prepare_query
+from colmodern.kernels.types import CodecArrays, EntryForm, QueryTables, WeightForm
 from colmodern.kernels.vectors import masks_of
 from colmodern.threads import Threads
 

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from colmodern.arguments import checked_count, expect_counts, expect_flags
 from colmodern.errors import InputError
+from colmodern.index.plaid.budget import choose_budget
 from colmodern.index.plaid.devices import LazyCudaSearch
-from colmodern.index.plaid.effort import Effort, choose_effort
 from colmodern.index.plaid.filters import DocFilter, Filter, join, make_filter
 from colmodern.index.plaid.queries import unusable_score
 from colmodern.index.plaid.search import search_rows
@@ -26,7 +26,7 @@ _MOST = 1 << 40  # of anything asked for: more than any index holds, and exact i
 
 
 class SearchRequest:
-    """A checked search of one state of an index: its settings, view and effort."""
+    """A checked search of one state of an index: its settings, view and budget."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class SearchRequest:
         state.verification()
         self.view = _view(state, chosen)
         manifest = state.opened.manifest
-        self.effort: Effort = choose_effort(
+        self.budget = choose_budget(
             min(self.k, _MOST),
             n_open=self.view.n_open,
             n_docs=state.everything.n_open,
@@ -62,12 +62,12 @@ class SearchRequest:
         if view.n_open == 0:
             return []
         return self._ranked(
-            *search_rows(query, view, self.effort, threads, stored=self.stored, exact=self.exact)
+            *search_rows(query, view, self.budget, threads, stored=self.stored, exact=self.exact)
         )
 
     def on(self, cuda: LazyCudaSearch, queries: Sequence[Query]) -> list[list[ScoredDoc]]:
         """The same for many queries on GPUs, which always decode all tokens of what they score."""
-        found = cuda.search(queries, self.view, self.effort, self.stored)
+        found = cuda.search(queries, self.view, self.budget, self.stored)
         return [self._ranked(rows, scores) for rows, scores in found]
 
     def _ranked(self, rows: Rows, scores: npt.NDArray[np.float32]) -> list[ScoredDoc]:

@@ -22,19 +22,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from colmodern.index.plaid.effort import Effort
 from colmodern.index.plaid.query_tables import make_tables
 from colmodern.index.plaid.segment import Segment
 from colmodern.index.plaid.view import Rows, View
-from colmodern.kernels.compressed import Near, empty_near, keep_near, score_compressed
+from colmodern.kernels.compressed import empty_near, keep_near, score_compressed
 from colmodern.kernels.cpu import (
     keep_best,
     score_by_centroids,
     score_doc_vectors,
 )
 from colmodern.kernels.final import add_doc_vectors, score_decoded, score_stored
-from colmodern.kernels.query import QueryTables
 from colmodern.kernels.segment import find_candidates, gather_block, probe, search_segment
+from colmodern.kernels.types import NearTokens, QueryTables, SearchBudget
 from colmodern.kernels.vectors import masks_of
 from colmodern.threads import Threads
 
@@ -67,7 +66,7 @@ Addresses = Callable[[Rows], tuple[npt.NDArray[np.uint64], bool]]
 def search_rows(
     query: npt.NDArray[np.float32],
     view: View,
-    effort: Effort,
+    budget: SearchBudget,
     threads: Threads,
     *,
     stored: Addresses | None = None,
@@ -79,18 +78,18 @@ def search_rows(
     query: (n_query_tokens, dim) float32, at least one token
     exact: scores are of all tokens, also of those that the codec takes for unable to win
     """
-    is_small = effort.n_candidates < view.n_open and _fits_one_call(view, threads)
+    is_small = budget.n_candidates < view.n_open and _fits_one_call(view, threads)
     if trace is None and is_small and not exact:
-        return _search_at_once(query, view, effort, stored)
+        return _search_at_once(query, view, budget, stored)
     trace = trace or Trace()
     if sum(segment.n_tokens for segment in view.segments) <= _ALONE_TOKENS:
         threads = Threads(1)
     tables = make_tables(query, view.codec, threads)
-    slacks = (_ALL_SLACK,) * 2 if effort.exhaustive else (tables.slack, tables.more_slack)
+    slacks = (_ALL_SLACK,) * 2 if budget.exhaustive else (tables.refine_slack, tables.score_slack)
     margin = tables.rounding if stored is None else tables.loss
     if exact:
         slacks, margin = (slacks[0], _ALL_SLACK), _ALL_MARGIN
-    candidates, near = _find_by_steps(tables, view, effort, slacks[0], margin, threads, trace)
+    candidates, near = _find_by_steps(tables, view, budget, slacks[0], margin, threads, trace)
     final = _score(tables, view, candidates, slacks, margin, near, threads, stored)
     trace.keep("scored", candidates, final)
     return candidates, final
@@ -105,7 +104,7 @@ def _fits_one_call(view: View, threads: Threads) -> bool:
 def _search_at_once(
     query: npt.NDArray[np.float32],
     view: View,
-    effort: Effort,
+    budget: SearchBudget,
     stored: Addresses | None,
 ) -> tuple[Rows, npt.NDArray[np.float32]]:
     """The same from kernels/segment.py: a fifth less time, and the interpreter's lock left alone."""
@@ -113,12 +112,12 @@ def _search_at_once(
     segment, blocked = view.segments[0].arrays, _blocked(view, 0)
     if stored is not None:
         tables = make_tables(query, view.codec, threads)
-        slacks, margin = (tables.slack, tables.more_slack), tables.loss
-        rows, near = find_candidates(tables, segment, blocked, effort, slacks[0], margin)
+        slacks, margin = (tables.refine_slack, tables.score_slack), tables.loss
+        rows, near = find_candidates(tables, segment, blocked, budget, slacks[0], margin)
         return rows, _score(tables, view, rows, slacks, margin, near, threads, stored)
     masks, codec = masks_of(len(query)), view.codec.arrays
     found: tuple[Rows, npt.NDArray[np.float32]] = search_segment(
-        query, masks, codec, segment, blocked, effort
+        query, masks, codec, segment, blocked, budget
     )
     return found
 
@@ -132,37 +131,37 @@ def _blocked(view: View, number: int) -> npt.NDArray[np.bool_]:
 def _find_by_steps(
     tables: QueryTables,
     view: View,
-    effort: Effort,
+    budget: SearchBudget,
     slack: npt.NDArray[np.int16],
     margin: int,
     threads: Threads,
     trace: Trace,
-) -> tuple[Rows, Near]:
+) -> tuple[Rows, NearTokens]:
     """What find_candidates does, for several threads or segments, or with a trace."""
-    if effort.n_candidates >= view.n_open:
+    if budget.n_candidates >= view.n_open:
         candidates = view.open_rows()
         shared = _doc_scores(tables, view, candidates, threads)
     else:
-        if effort.nprobe:
-            probes = probe(tables, effort.nprobe)
+        if budget.nprobe:
+            probes = probe(tables, budget.nprobe)
             gathered, scores = _gather(tables, view, probes, threads)
             shared = _doc_scores(tables, view, gathered, threads)
             scores += shared
             trace.keep("gathered", gathered, scores)
-            kept = keep_best(scores, effort.n_gathered)
+            kept = keep_best(scores, budget.n_gathered)
             gathered, shared = gathered[kept], shared[kept]
         else:
             gathered = view.open_rows()
             shared = _doc_scores(tables, view, gathered, threads)
         scores = _prune(tables, view, gathered, threads) + shared
         trace.keep("pruned", gathered, scores)
-        kept = keep_best(scores, effort.n_candidates)
+        kept = keep_best(scores, budget.n_candidates)
         candidates, shared = gathered[kept], shared[kept]
     scores, near = _refine(tables, view, candidates, slack, margin, threads)
-    if effort.n_scored < len(candidates):
+    if budget.n_scored < len(candidates):
         scores += shared
         trace.keep("refined", candidates, scores)
-        kept = keep_best(scores, effort.n_scored)
+        kept = keep_best(scores, budget.n_scored)
         candidates, near = candidates[kept], keep_near(near, kept)
     return candidates, near
 
@@ -260,7 +259,7 @@ def _refine(
     slack: npt.NDArray[np.int16],
     margin: int,
     threads: Threads,
-) -> tuple[Scores, Near]:
+) -> tuple[Scores, NearTokens]:
     out = np.empty(len(rows), np.int32)
     near = empty_near(view.lengths(rows), tables.lanes)
 
@@ -272,7 +271,7 @@ def _refine(
             slack,
             tables.empty,
             margin,
-            near.of(places),
+            near.select(places),
             out[places],
         )
 
@@ -286,7 +285,7 @@ def _score(
     rows: Rows,
     slacks: tuple[npt.NDArray[np.int16], npt.NDArray[np.int16]],
     margin: int,
-    near: Near,
+    near: NearTokens,
     threads: Threads,
     stored: Addresses | None,
 ) -> npt.NDArray[np.float32]:
@@ -295,7 +294,7 @@ def _score(
     addresses, is_half = stored(rows) if stored else (None, False)
 
     def score(segment: Segment, places: slice, docs: Rows) -> None:
-        common = (docs, *_tokens(segment), *_integers(tables), *slacks, margin, near.of(places))
+        common = (docs, *_tokens(segment), *_integers(tables), *slacks, margin, near.select(places))
         if addresses is not None:
             score_stored(
                 *common, tables.padded, addresses[places], len(codec.mean), is_half, out[places]

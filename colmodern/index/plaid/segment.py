@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,35 +21,8 @@ from colmodern.files import read_error, sha256_of_file
 from colmodern.index.plaid.doc_ids import ID_FILES, DocIds
 from colmodern.index.plaid.manifest import CURE, SegmentRecord
 from colmodern.index.plaid.structure import expect_ids, expect_offsets
+from colmodern.kernels.types import SegmentArrays
 from colmodern.ragged.mapped import Map, expect_checksum, fast_checksum, map_file
-
-
-class SegmentArrays(NamedTuple):
-    """Arrays of documents and their tokens; a row is a place among the documents.
-
-    A block is a run of at most 65,536 documents with inverted lists of its own.
-
-    codes: (n_tokens,) the centroid of each token, uint16, or uint32 above 65,536 centroids
-    gains: (n_tokens,) uint8, length of each residual in steps of the codec
-    residuals: (n_tokens, n_bytes) uint8
-    doc_gains: (n_docs,) uint8 and doc_vectors: (n_docs, n_doc_bytes) uint8, lengths and directions
-    doc_offsets: (n_docs + 1,) int64; document i owns tokens doc_offsets[i] to doc_offsets[i + 1]
-    block_docs: (n_blocks + 1,) int64, the first row of each block
-    list_offsets: (n_blocks, n_centroids + 1) uint32, into the block's part of list_docs
-    block_starts: (n_blocks + 1,) int64, where each block's part of list_docs begins
-    list_docs: (n_postings,) uint16, rows within the block, rising in each list
-    """
-
-    codes: npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
-    gains: npt.NDArray[np.uint8]
-    residuals: npt.NDArray[np.uint8]
-    doc_gains: npt.NDArray[np.uint8]
-    doc_vectors: npt.NDArray[np.uint8]
-    doc_offsets: npt.NDArray[np.int64]
-    block_docs: npt.NDArray[np.int64]
-    list_offsets: npt.NDArray[np.uint32]
-    block_starts: npt.NDArray[np.int64]
-    list_docs: npt.NDArray[np.uint16]
 
 
 @dataclass(frozen=True, eq=False)

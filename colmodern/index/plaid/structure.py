@@ -15,7 +15,8 @@ from colmodern.index.plaid.doc_ids import DocIds
 from colmodern.index.plaid.manifest import CURE
 
 if TYPE_CHECKING:
-    from colmodern.index.plaid.segment import Segment, SegmentArrays
+    from colmodern.index.plaid.segment import Segment
+    from colmodern.kernels.types import SegmentArrays
 
 _AT_ONCE = 1 << 22  # entries of an array; bounds the memory of checking
 _MOST_DOCS = 1 << 16  # of a block: a row within it is a uint16

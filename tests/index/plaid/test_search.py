@@ -51,9 +51,9 @@ def test_one_call_does_what_the_steps_do(index: PlaidIndex, seed: int, **given: 
         index._state, given["k"], allowed, given["nprobe"], given["n_candidates"], stored
     )
     trace = Trace()
-    at_once = search_rows(query, search.view, search.effort, Threads(1), stored=stored)
+    at_once = search_rows(query, search.view, search.budget, Threads(1), stored=stored)
     threads = Threads(given["n_threads"])
-    steps = search_rows(query, search.view, search.effort, threads, stored=stored, trace=trace)
-    assert "pruned" in trace.stages or search.effort.n_candidates >= search.view.n_open
+    steps = search_rows(query, search.view, search.budget, threads, stored=stored, trace=trace)
+    assert "pruned" in trace.stages or search.budget.n_candidates >= search.view.n_open
     for found, expected in zip(at_once, steps, strict=True):
         np.testing.assert_array_equal(found, expected)

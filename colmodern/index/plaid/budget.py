@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from colmodern.errors import InputError
+from colmodern.kernels.types import SearchBudget
 
 _SCANNED_TOKENS = 400_000  # fewer are scored by all their centroids: as cheap as their lists
 _PROBED = 32
@@ -18,23 +17,7 @@ _FEW_TOKENS = 1 << 16  # of all that may be returned: decoding them all costs a 
 _NARROW = 0.01  # share of documents; a filter that lets fewer through is answered exactly
 
 
-class Effort(NamedTuple):
-    """How much a search looks at.
-
-    nprobe: centroids of each query token; 0: no lists, all documents are pruned by centroids
-    n_gathered: documents that step 3 scores; n_candidates: that step 4 scores
-    n_scored: that step 5 scores
-    exhaustive: decode every token of every candidate
-    """
-
-    nprobe: int
-    n_gathered: int
-    n_candidates: int
-    n_scored: int
-    exhaustive: bool = False
-
-
-def choose_effort(
+def choose_budget(
     k: int,
     *,
     n_open: int,
@@ -44,7 +27,7 @@ def choose_effort(
     nprobe: int | None,
     n_candidates: int | None,
     rescored: bool,
-) -> Effort:
+) -> SearchBudget:
     """Fill in what the caller left open.
 
     n_open: documents that may be returned, of n_docs; n_tokens: of the whole index
@@ -67,7 +50,7 @@ def choose_effort(
     is_exhaustive = is_complete and (is_wanted or n_tokens <= _FEW_TOKENS)
     scans = nprobe is None and n_tokens <= _SCANNED_TOKENS
     scored = k + k // 2 + 30 if rescored else k + k // 8 + 16
-    return Effort(
+    return SearchBudget(
         nprobe=0 if scans else min(nprobe or _PROBED, n_centroids),
         n_gathered=n_open if scans else round(2 * candidates + _GATHERED * growth),
         n_candidates=candidates,

@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from colmodern.index.plaid.effort import choose_effort
+from colmodern.index.plaid.budget import choose_budget
 
 
-def effort(**changes: Any) -> Any:
+def budget(**changes: Any) -> Any:
     asked = {"n_open": 80, "n_docs": 80, "n_tokens": 400_000, "n_centroids": 4000}
     options = {"nprobe": None, "n_candidates": None, "rescored": False}
-    return choose_effort(10, **{**asked, **options, **changes})
+    return choose_budget(10, **{**asked, **options, **changes})
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def effort(**changes: Any) -> Any:
 def test_all_tokens_are_decoded_where_that_is_asked_for_or_cheap(
     changes: dict[str, int], decodes_all: bool
 ) -> None:
-    found = effort(**changes)
+    found = budget(**changes)
     assert found.exhaustive == decodes_all
     assert found.n_candidates >= min(80, changes.get("n_open", 80))
     assert (found.n_scored >= changes.get("n_open", 80)) == decodes_all

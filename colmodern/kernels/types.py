@@ -1,0 +1,234 @@
+"""Records that the kernels, their reference and the index pass to each other: plain NumPy arrays.
+
+A block is up to 16 or 32 query tokens that are scored side by side, each in its own lane. A mask has a
+bit for every lane of a block that holds a query token; its dtype, uint16 or uint32, gives the number of
+lanes, ``n_lanes``.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Int8s = npt.NDArray[np.int8]
+Int16s = npt.NDArray[np.int16]
+Int32s = npt.NDArray[np.int32]
+Int64s = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
+Bools = npt.NDArray[np.bool_]
+Codes = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
+Masks = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
+Mask = np.uint16 | np.uint32
+
+
+class TableQuery(NamedTuple):
+    """A query as tables of its products with every codebook entry.
+
+    Attributes:
+        tables: (n_blocks, n_bytes, 256, n_lanes) int8.
+        factors: (256,) int16, by gain: a sum of table entries, shifted left by ``shift``, times its
+            factor and divided by 2**16 is a similarity in units.
+        shift: int16 number of bits.
+    """
+
+    tables: Int8s
+    factors: Int16s
+    shift: np.int16
+
+
+class WeightQuery(NamedTuple):
+    """The query itself, for residuals of four bits a dimension.
+
+    Attributes:
+        dims: (n_blocks, dim / 4, n_lanes, 4) int8; of each eight dimensions 0, 2, 4, 6 come first.
+        starts: (n_blocks, n_lanes) int32, -128 times a lane's sum.
+        weights: (16,) uint8, the weight of each code plus 128.
+        factors: (256,) float32, by gain: from integer products to units of similarity.
+    """
+
+    dims: Int8s
+    starts: Int32s
+    weights: Bytes
+    factors: Floats
+
+
+ResidualQuery = TableQuery | WeightQuery
+
+
+class EntryForm(NamedTuple):
+    """How residuals whose bytes name entries of a codebook are scored.
+
+    Attributes:
+        largest_entry: Largest table entry for which a sum over all bytes fits int16.
+        shift: Bits of int16 that such a sum leaves unused.
+    """
+
+    largest_entry: int
+    shift: int
+
+
+class WeightForm(NamedTuple):
+    """How residuals of four bits a dimension are scored: a weight is a level times a scale.
+
+    Attributes:
+        levels: (16,) int8.
+        scales: (dim,) float32.
+    """
+
+    levels: Int8s
+    scales: Floats
+
+
+class CodecArrays(NamedTuple):
+    """A codec as kernels take it; ``index.plaid.query_tables`` makes it when an index is opened.
+
+    Attributes:
+        mean: (dim,) float32, mean of the corpus.
+        centroids: (n_centroids, dim) int8 rows.
+        centroid_scales: (n_centroids,) float32; a row times its scale is the centroid.
+        centroid_sums: (n_centroids,) int32, 128 times the sum of each row.
+        longest: Length of the longest centroid.
+        codebook: (n_bytes, 256, width) float32.
+        gain_step: Length for each step of a residual's gain.
+        form: How residuals are scored.
+        doc_codebook: (n_doc_bytes, 256, width) float32, the codebook of document vectors.
+        doc_gain_step: Length for each step of a document vector's gain.
+        error: Mean squared distance of a token from its decoded self.
+        reach: How far a residual of length 1 moves a similarity to a unit query token, at most.
+    """
+
+    mean: Floats
+    centroids: Int8s
+    centroid_scales: Floats
+    centroid_sums: Int32s
+    longest: float
+    codebook: Floats
+    gain_step: float
+    form: EntryForm | WeightForm
+    doc_codebook: Floats
+    doc_gain_step: float
+    error: float
+    reach: float
+
+
+class SegmentArrays(NamedTuple):
+    """Arrays of a segment's documents and their tokens.
+
+    A block of documents is a run of at most 65,536 of them with inverted lists of its own.
+
+    Attributes:
+        codes: (n_tokens,) centroid of each token, uint16, or uint32 above 65,536 centroids.
+        gains: (n_tokens,) uint8, length of each residual in steps of the codec.
+        residuals: (n_tokens, n_bytes) uint8.
+        doc_gains: (n_docs,) uint8, length of each document vector in steps of the codec.
+        doc_vectors: (n_docs, n_doc_bytes) uint8, direction of each document vector.
+        doc_offsets: (n_docs + 1,) int64; document i owns tokens doc_offsets[i] to doc_offsets[i + 1].
+        block_docs: (n_blocks + 1,) int64, the first document of each block.
+        list_offsets: (n_blocks, n_centroids + 1) uint32, into the block's part of list_docs.
+        block_starts: (n_blocks + 1,) int64, where each block's part of list_docs begins.
+        list_docs: (n_postings,) uint16, documents counted from the block's first, rising in each list.
+    """
+
+    codes: Codes
+    gains: Bytes
+    residuals: Bytes
+    doc_gains: Bytes
+    doc_vectors: Bytes
+    doc_offsets: Int64s
+    block_docs: Int64s
+    list_offsets: npt.NDArray[np.uint32]
+    block_starts: Int64s
+    list_docs: npt.NDArray[np.uint16]
+
+
+class QueryTables(NamedTuple):
+    """One query, as the search kernels take it.
+
+    Attributes:
+        n_tokens: Query tokens.
+        unit: Similarity of one step of the integer scores.
+        constant: What the corpus mean adds to every document's score.
+        empty: Integer score of a document without tokens, whose MaxSim is 0.
+        padded: (n_blocks * n_lanes, dim up to a multiple of 32) float32, zeros in the rest.
+        query_bytes: (n_blocks, dim / 4, n_lanes, 4) uint8, the query quantised to int8, plus 128.
+        lane_scales: (n_blocks, n_lanes) float32, from integer products to units; 0 in lanes without a
+            query token.
+        centroid_scores: (n_blocks, n_centroids, n_lanes) int16.
+        maxima: (n_blocks, n_chunks, n_lanes) int16, the largest of each 64 centroid scores.
+        lanes: (n_blocks,) masks; n_lanes is 16 for at most 16 query tokens, else 32.
+        doc_products: (n_doc_bytes, 256) float32, products of the query's summed tokens with the parts
+            of document vectors.
+        doc_table: (n_doc_bytes, 256) int16, the same in steps.
+        doc_factors: (256,) float32, by gain: from sums of doc_table to units.
+        residual_query: The form of the query that the codec's residuals are scored with.
+        refine_slack: (256,) int16, by gain: units that a residual may add before its token is passed
+            over when the last candidates are chosen.
+        score_slack: (256,) int16, the same for their final scores; at least refine_slack.
+        rounding: int16 units by which rounding may change a score.
+        loss: int16 units by which rounding and compression may change a score.
+    """
+
+    n_tokens: int
+    unit: float
+    constant: float
+    empty: int
+    padded: Floats
+    query_bytes: Bytes
+    lane_scales: Floats
+    centroid_scores: Int16s
+    maxima: Int16s
+    lanes: Masks
+    doc_products: Floats
+    doc_table: Int16s
+    doc_factors: Floats
+    residual_query: ResidualQuery
+    refine_slack: Int16s
+    score_slack: Int16s
+    rounding: int
+    loss: int
+
+
+class NearTokens(NamedTuple):
+    """The tokens of documents that are near the best of some lane; their float32 scores decide.
+
+    Attributes:
+        starts: (n_docs,) int64, where a document begins in tokens and lanes: its blocks one after
+            another, each as long as the document has tokens.
+        tokens: int64 token indices in the segment.
+        lanes: uint16 or uint32 masks of the lanes that each token is near in.
+        counts: (n_docs, n_blocks) int64, how many tokens of a document's block are filled in.
+        best: (n_docs, n_blocks, n_lanes) int16, the best similarity of each lane.
+    """
+
+    starts: Int64s
+    tokens: Int64s
+    lanes: Masks
+    counts: Int64s
+    best: Int16s
+
+    def select(self, docs: slice | Int64s) -> NearTokens:
+        """The same record for some of its documents."""
+        return NearTokens(
+            self.starts[docs], self.tokens, self.lanes, self.counts[docs], self.best[docs]
+        )
+
+
+class SearchBudget(NamedTuple):
+    """How much a search looks at.
+
+    Attributes:
+        nprobe: Centroids of each query token; 0 uses no lists and prunes all documents by centroids.
+        n_gathered: Documents that are scored by centroids.
+        n_candidates: Documents that are scored with their compressed tokens.
+        n_scored: Documents that are scored in float32.
+        exhaustive: Whether every token of every candidate is decoded.
+    """
+
+    nprobe: int
+    n_gathered: int
+    n_candidates: int
+    n_scored: int
+    exhaustive: bool = False
