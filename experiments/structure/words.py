@@ -1,0 +1,61 @@
+"""Which words the names of a package are made of."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from source import Function, Module
+
+# nouns that say nothing of what they hold
+WORDS = {"rows", "found", "one", "place", "places", "part", "parts"}
+WORDS |= {"chosen", "given", "asked", "about", "told", "some"}
+_PARTICIPLE = re.compile(r"_?([A-Z][a-z]*ed|Told|Kept|Found|Left|Taken|Given|Chosen|Known|Made)")
+_CARD = re.compile(r"(?<![a-z])cards?(?![a-z])|Cards?(?![a-z])", re.ASCII)
+_MODEL_CARD = ("model card", "training.card")  # what a file that means it says somewhere
+
+
+def bound_names(module: Module) -> Iterator[str]:
+    """Every name that a module binds: variables, parameters, functions, classes, attributes."""
+    for node in module.nodes:
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, Function | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr
+        elif isinstance(node, ast.ExceptHandler) and node.name:
+            yield node.name
+
+
+def count_words(modules: Iterable[Module]) -> tuple[int, Counter[tuple[str, str]]]:
+    """Number of bound names, and how often each file binds each word of WORDS."""
+    n_names, counts = 0, Counter[tuple[str, str]]()
+    for module in modules:
+        names = [name.lstrip("_") for name in bound_names(module)]
+        n_names += len(names)
+        counts.update((str(module.path), name) for name in names if name in WORDS)
+    return n_names, counts
+
+
+def participle_classes(modules: Iterable[Module]) -> list[str]:
+    """Classes called by nothing but what happened to them, such as Kept."""
+    nodes = (node for module in modules for node in module.nodes)
+    names = [node.name for node in nodes if isinstance(node, ast.ClassDef)]
+    return sorted(name for name in names if _PARTICIPLE.fullmatch(name))
+
+
+def card_lines(modules: Iterable[Module]) -> list[str]:
+    """Lines with the word "card" in files that say nowhere that they mean the model card."""
+    lines = []
+    for module in modules:
+        if any(words in module.text.lower() for words in _MODEL_CARD):
+            continue
+        for number, line in enumerate(module.text.splitlines(), 1):
+            if _CARD.search(line):
+                lines.append(f"{module.path}:{number}: {line.strip()}")
+    return lines
