@@ -27,7 +27,7 @@ def command(config: Path, overrides: tuple[str, ...]) -> None:
     from colmodern.errors import StorageError
     from colmodern.files import read_json_object
     from colmodern.pipeline.run_folder import TRAIN_RESULT, TRAINED_MODEL
-    from colmodern.training.card import no_gain
+    from colmodern.training.model_card import no_gain
     from colmodern.training.run import is_first_process, run_train
 
     settings = load_train_config(find_config(config, "train"), overrides)

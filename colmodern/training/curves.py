@@ -18,7 +18,7 @@ Log = Sequence[dict[str, Any]]
 
 
 def write_curves(folder: Path, log: Log) -> None:
-    """Write the table of a trainer's log: a row a step, empty where nothing was measured."""
+    """Write the table of a trainer's log: one row a step, with empty cells where nothing was logged."""
     steps: dict[int, dict[str, Any]] = {}
     for entry in log:
         values = {name: entry[name] for name in _LOGGED if name in entry}
@@ -37,7 +37,7 @@ def write_curves(folder: Path, log: Log) -> None:
 
 
 def read_curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """(step, value) points of every column that has any."""
+    """(step, value) points of every column of the table that has any."""
     with (folder / TABLE).open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     curves: dict[str, list[tuple[int, float]]] = {}
@@ -51,7 +51,8 @@ def read_curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
 def draw_curves(folder: Path, title: str) -> None:
     """Draw the table's curves: loss, learning rate, and the measures where there are any.
 
-    Raises MissingExtraError without matplotlib.
+    Raises:
+        MissingExtraError: Matplotlib is not installed.
     """
     figures = require("matplotlib.figure", extra="plot")
     curves = read_curves(folder)

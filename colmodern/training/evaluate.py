@@ -1,4 +1,4 @@
-"""What weights are worth: our own encoder and exact search on judged collections."""
+"""Measures of a checkpoint during training: our own encoder and exact search on judged collections."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from colmodern.pipeline.encode import document_texts
 from colmodern.types import Dataset, ScoredDoc
 
 
-class Found(TypedDict):
-    """What an evaluation found; in a trainer's log beside its losses."""
+class EvaluationEntry(TypedDict):
+    """An evaluation's entry in a trainer's log, beside the entries of losses."""
 
     step: int
     epoch: float
@@ -25,20 +25,24 @@ class Found(TypedDict):
 
 
 def load_judged(config: TrainConfig) -> dict[str, Dataset]:
-    """The collections of a training's evaluation by name, and its measures tried.
+    """The collections of a training's evaluation by name; its measures are checked too.
 
-    Raises DataError for one that is not there, ConfigError for an unknown measure.
+    Raises:
+        DataError: A collection does not exist.
+        ConfigError: A measure is unknown.
     """
-    chosen = config.evaluation
-    for measure in chosen.measures:
+    evaluation = config.evaluation
+    for measure in evaluation.measures:
         parse_measure(measure)
-    return {name: load_dataset(name, max_queries=chosen.max_queries) for name in chosen.datasets}
+    return {
+        name: load_dataset(name, max_queries=evaluation.max_queries) for name in evaluation.datasets
+    }
 
 
 def measure_weights(
     checkpoint: Path, config: TrainConfig, datasets: dict[str, Dataset]
 ) -> dict[str, dict[str, float]]:
-    """Means of every measure on every collection, of a checkpoint with its own settings.
+    """The mean of every measure on every collection, for a checkpoint with its own settings.
 
     All embeddings of a collection are in memory.
     """
@@ -57,14 +61,14 @@ def _measure(encoder: Encoder, config: TrainConfig, dataset: Dataset) -> dict[st
     queries = encoder.encode_queries(dataset.queries.values())
     drop_self = usual(dataset.name).drop_self_matches
     k = config.evaluation.k
-    found = index.search_batch(queries, k + drop_self)
+    rankings = index.search_batch(queries, k + drop_self)
     run: dict[str, Sequence[ScoredDoc]] = {}
-    for query_id, results in zip(dataset.queries, found, strict=True):
+    for query_id, results in zip(dataset.queries, rankings, strict=True):
         run[query_id] = [x for x in results if not drop_self or x.doc_id != query_id][:k]
     return evaluate(run, dataset.qrels, config.evaluation.measures).mean
 
 
 def headline(measures: dict[str, dict[str, float]]) -> float:
-    """The number that chooses the best weights: the first measure, averaged over the collections."""
+    """The number that decides which weights are best: the first measure's mean over collections."""
     firsts = [next(iter(values.values())) for values in measures.values()]
     return sum(firsts) / len(firsts)

@@ -1,4 +1,4 @@
-"""What a training example is: rows of files, checked and brought into the columns of a batch."""
+"""Training examples: rows of files, checked and brought into the columns of a batch."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from colmodern.checks import shown, text_fault
 from colmodern.config.train import DistillationConfig, Kind
 from colmodern.datasets.records import read_jsonl
 from colmodern.errors import DataError
 
+if TYPE_CHECKING:
+    import hashlib
+
 Row = Mapping[str, Any]
 Example = dict[str, Any]  # columns of a batch: text, lists of text, lists of floats
-Placed = tuple[str, Row]  # "file:line" or "file, row n", and the row
+LocatedRow = tuple[str, Row]  # "file:line" or "file, row n", and the row
 
 _FORMS = {
     "pairs": '{"query": text, "positive": text}',
@@ -26,16 +29,19 @@ _LINES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".ndjson", ".ndjson.gz")
 
 
 def is_file_name(path: str) -> bool:
-    """Whether a path is of a file of examples, by its ending; else it is a hub set's."""
+    """Whether a path names a file of examples, by its ending, and not a set on the hub."""
     return path.endswith((*_LINES, ".parquet"))
 
 
-def read_rows(path: Path, digest: Any = None) -> Iterator[Placed]:
-    """Rows of a file of JSON lines or a .parquet file, each with where it stands.
+def read_rows(path: Path, digest: hashlib._Hash | None = None) -> Iterator[LocatedRow]:
+    """Rows of a file of JSON lines or a .parquet file, each with its location.
 
-    digest: is fed the bytes of a file of lines
+    Args:
+        path: The file.
+        digest: A hashlib object that is fed the bytes of a file of JSON lines.
 
-    Raises DataError for a file that cannot be read and for a line that is no JSON object.
+    Raises:
+        DataError: The file cannot be read, or a line is not a JSON object.
     """
     if path.suffix != ".parquet":
         for number, record in read_jsonl(path, digest):
@@ -54,31 +60,38 @@ def read_rows(path: Path, digest: Any = None) -> Iterator[Placed]:
         raise DataError(f"cannot read {path}: {error}; write it again as parquet") from error
 
 
-def checked(rows: Iterator[Placed], kind: Kind, n_ways: int | None) -> Iterator[Example]:
+def check_rows(rows: Iterator[LocatedRow], kind: Kind, n_ways: int | None) -> Iterator[Example]:
     """The columns that training takes, of every row.
 
-    n_ways: documents that a query keeps; None: all, and every row must have as many as the first
+    Rows of kind pairs give query and positive; triples give negative_0, negative_1, ... too; scores
+    give query, documents and scores.
 
-    Of pairs come query and positive; of triples negative_0, negative_1 ... too; of scores query,
-    documents and scores. Raises DataError that names the place of a row that is not so.
+    Args:
+        rows: Locations and rows.
+        kind: The kind of all rows.
+        n_ways: Documents that a query keeps; None keeps all, and every row must have as many as
+            the first one.
+
+    Raises:
+        DataError: A row is not of this kind; the message names its location.
     """
     read: dict[str, Callable[[Row, str], tuple[str, list[str], list[float]]]] = {
         "pairs": _pair,
         "triples": _triple,
         "scores": _scored,
     }
-    wanted, first = n_ways, ""
-    for place, row in rows:
-        query, documents, scores = read[kind](row, place)
-        if wanted is None:
-            wanted, first = len(documents), place
-        if len(documents) < wanted or (n_ways is None and len(documents) != wanted):
-            told = f"n_ways asks for {wanted}" if n_ways else f"{first} has {wanted}"
+    n_documents, first = n_ways, ""
+    for location, row in rows:
+        query, documents, scores = read[kind](row, location)
+        if n_documents is None:
+            n_documents, first = len(documents), location
+        if len(documents) < n_documents or (n_ways is None and len(documents) != n_documents):
+            reason = f"n_ways asks for {n_documents}" if n_ways else f"{first} has {n_documents}"
             raise DataError(
-                f"{place}: {len(documents)} documents, but {told}; set the source's n_ways to the "
-                "least number, or remove the row"
+                f"{location}: {len(documents)} documents, but {reason}; set the source's n_ways to "
+                "the least number, or remove the row"
             )
-        yield _columns(kind, query, documents[:wanted], scores[:wanted])
+        yield _columns(kind, query, documents[:n_documents], scores[:n_documents])
 
 
 def _columns(kind: Kind, query: str, documents: list[str], scores: list[float]) -> Example:
@@ -88,43 +101,43 @@ def _columns(kind: Kind, query: str, documents: list[str], scores: list[float]) 
     return {"query": query, "positive": documents[0], **negatives}
 
 
-def _pair(row: Row, place: str) -> tuple[str, list[str], list[float]]:
-    return _text(row, "query", place, "pairs"), [_text(row, "positive", place, "pairs")], []
+def _pair(row: Row, location: str) -> tuple[str, list[str], list[float]]:
+    return _text(row, "query", location, "pairs"), [_text(row, "positive", location, "pairs")], []
 
 
-def _triple(row: Row, place: str) -> tuple[str, list[str], list[float]]:
-    query = _text(row, "query", place, "triples")
-    positive = _text(row, "positive", place, "triples")
+def _triple(row: Row, location: str) -> tuple[str, list[str], list[float]]:
+    query = _text(row, "query", location, "triples")
+    positive = _text(row, "positive", location, "triples")
     name = "negatives" if row.get("negatives") is not None else "negative"
-    given = row.get(name)
-    negatives = given if isinstance(given, list) else [given]
+    value = row.get(name)
+    negatives = value if isinstance(value, list) else [value]
     if not negatives or not all(_is_text(text) and text.strip() for text in negatives):
-        raise _fault(place, name, given, "triples")
+        raise _fault(location, name, value, "triples")
     return query, [positive, *negatives], []
 
 
-def _scored(row: Row, place: str) -> tuple[str, list[str], list[float]]:
+def _scored(row: Row, location: str) -> tuple[str, list[str], list[float]]:
     query, documents, scores = (
-        _text(row, "query", place, "scores"),
+        _text(row, "query", location, "scores"),
         row.get("documents"),
         row.get("scores"),
     )
     if not isinstance(documents, list) or len(documents) < 2:
-        raise _fault(place, "documents", documents, "scores")
+        raise _fault(location, "documents", documents, "scores")
     if not all(_is_text(text) for text in documents):
-        raise _fault(place, "documents", documents, "scores")
+        raise _fault(location, "documents", documents, "scores")
     numbers = as_numbers(scores)
     if numbers is None:
-        raise _fault(place, "scores", scores, "scores")
+        raise _fault(location, "scores", scores, "scores")
     if len(numbers) != len(documents):
         raise DataError(
-            f"{place}: {len(documents)} documents and {len(numbers)} scores; give one score a document"
+            f"{location}: {len(documents)} documents and {len(numbers)} scores; give one score a document"
         )
     return query, documents, numbers
 
 
 def as_list(value: object) -> list[Any] | None:
-    """A list, also where it stands as text, as some hub sets have it; None for anything else."""
+    """A list, also one written as text, as in some sets of the hub; None for anything else."""
     if isinstance(value, str):
         try:
             value = json.loads(value.replace("'", '"'))
@@ -134,25 +147,25 @@ def as_list(value: object) -> list[Any] | None:
 
 
 def as_numbers(value: object) -> list[float] | None:
-    """A list of finite numbers as floats, also where it stands as text; None for anything else."""
+    """A list of finite numbers as floats, also one written as text; None for anything else."""
     numbers = as_list(value)
     if numbers is None or not all(isinstance(x, int | float) for x in numbers):
         return None
     return [float(x) for x in numbers] if all(map(math.isfinite, numbers)) else None
 
 
-def scaled(scores: Sequence[float], teacher: DistillationConfig) -> list[float]:
-    """A query's teacher scores as the loss takes them: from 0 to 1 and sharpened, if asked for."""
+def scale_scores(scores: Sequence[float], teacher: DistillationConfig) -> list[float]:
+    """A query's teacher scores as the loss takes them: normalized to [0, 1], over the temperature."""
     least, most = min(scores), max(scores)
-    if teacher.normalize_teacher:  # scores that are all the same teach nothing: all are 0
+    if teacher.normalize_teacher:  # equal scores teach nothing: they become 0
         scores = [(x - least) / (most - least) if most > least else 0.0 for x in scores]
     return [x / teacher.temperature for x in scores]
 
 
-def _text(row: Row, name: str, place: str, kind: Kind) -> str:
+def _text(row: Row, name: str, location: str, kind: Kind) -> str:
     value = row.get(name)
     if not _is_text(value) or not value.strip():
-        raise _fault(place, name, value, kind, row)
+        raise _fault(location, name, value, kind, row)
     return value
 
 
@@ -160,16 +173,18 @@ def _is_text(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and text_fault(value) is None
 
 
-def _fault(place: str, name: str, value: object, kind: Kind, row: Row | None = None) -> DataError:
+def _fault(
+    location: str, name: str, value: object, kind: Kind, row: Row | None = None
+) -> DataError:
     if kind != "scores" and row is not None and {"documents", "scores"} <= row.keys():
         return DataError(
-            f"{place}: a row of query, documents and scores, as colmodern mine writes them, is of kind "
+            f"{location}: a row of query, documents and scores, as colmodern mine writes them, is of kind "
             f"scores, not {kind}; set the source's kind to scores and the objective to distillation, "
             "as configs/train/mined.yaml does"
         )
     fault = text_fault(value) if isinstance(value, str) else None
     what = f"is {shown(value)}" if fault is None else fault
     return DataError(
-        f"{place}: field {name!r} {what}; a row of kind {kind} is {_FORMS[kind]}: mend or "
+        f"{location}: field {name!r} {what}; a row of kind {kind} is {_FORMS[kind]}: mend or "
         "remove it, or change the source's kind"
     )

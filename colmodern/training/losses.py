@@ -1,8 +1,8 @@
-"""Which of PyLate's losses an objective is."""
+"""PyLate's losses, by the objective of a config."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -14,41 +14,53 @@ from colmodern.config.train import (
 )
 from colmodern.optional import require
 
+if TYPE_CHECKING:
+    from pylate.models import ColBERT
 
-def make_loss(objective: Objective, model: Any) -> Any:
-    """The torch module that the trainer calls; model: pylate.models.ColBERT.
 
-    Raises MissingExtraError without PyLate.
+def make_loss(objective: Objective, model: ColBERT) -> torch.nn.Module:
+    """The loss that the trainer calls.
+
+    Raises:
+        MissingExtraError: PyLate is not installed.
     """
     losses = pylate("losses")
+    loss: torch.nn.Module
     if isinstance(objective, DistillationConfig):
         if objective.temperature == 1.0:
-            return losses.Distillation(model, normalize_scores=objective.normalize)
-        score = _Sharpened(objective.temperature, is_normalized=objective.normalize)
-        return losses.Distillation(model, score_metric=score, normalize_scores=False)
-    if isinstance(objective, CachedContrastiveConfig):
-        return losses.CachedContrastive(
+            loss = losses.Distillation(model, normalize_scores=objective.normalize)
+        else:
+            score = _TemperatureScores(objective.temperature, is_normalized=objective.normalize)
+            loss = losses.Distillation(model, score_metric=score, normalize_scores=False)
+    elif isinstance(objective, CachedContrastiveConfig):
+        loss = losses.CachedContrastive(
             model,
             mini_batch_size=objective.mini_batch,
             gather_across_devices=objective.gather,
             temperature=objective.temperature,
         )
-    assert isinstance(objective, ContrastiveConfig)
-    return losses.Contrastive(
-        model, gather_across_devices=objective.gather, temperature=objective.temperature
-    )
+    else:
+        assert isinstance(objective, ContrastiveConfig)
+        loss = losses.Contrastive(
+            model, gather_across_devices=objective.gather, temperature=objective.temperature
+        )
+    return loss
 
 
-def pylate(part: str) -> Any:
-    """A module of PyLate, as "models"; raises MissingExtraError without it."""
+def pylate(module: str) -> Any:
+    """A module of PyLate by its name, as "models".
+
+    Raises:
+        MissingExtraError: PyLate is not installed.
+    """
     require("pylate", extra="train")
-    return require(f"pylate.{part}", extra="train")
+    return require(f"pylate.{module}", extra="train")
 
 
-class _Sharpened:
-    """PyLate's scores of a query's documents, from 0 to 1 if asked for, divided by a temperature.
+class _TemperatureScores:
+    """PyLate's scores of a query's documents divided by a temperature, normalized to [0, 1] first.
 
-    PyLate normalises last, and would undo the division.
+    PyLate itself normalizes last, which would undo the division.
     """
 
     def __init__(self, temperature: float, *, is_normalized: bool) -> None:

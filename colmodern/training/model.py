@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from colmodern.config.train import TrainConfig, TrainedEncoderConfig
 from colmodern.encoder.checkpoint import read_checkpoint
 from colmodern.errors import ConfigError
 from colmodern.training.losses import pylate
+
+if TYPE_CHECKING:
+    from pylate.models import ColBERT
 
 # our names of settings -> PyLate's arguments
 _ARGUMENTS = {
@@ -25,68 +28,72 @@ _ARGUMENTS = {
 
 
 @dataclass(frozen=True)
-class Start:
-    """A checkpoint on disk to begin with, and what the model card says of it."""
+class InitialCheckpoint:
+    """The checkpoint on disk that a training begins with, and what the model card says about it."""
 
     folder: Path
     facts: dict[str, Any]
-    prompts: dict[str, str]  # of the checkpoint: query, document
+    prompts: dict[str, str]  # the checkpoint's text before a "query" and a "document"
 
 
-def find_start(config: TrainedEncoderConfig) -> Start:
-    """Find the backbone or checkpoint of a config, fetched if need be.
+def find_initial_checkpoint(config: TrainedEncoderConfig) -> InitialCheckpoint:
+    """Locate the backbone or checkpoint of a config, and fetch it from the hub if need be.
 
-    Raises CheckpointError when there is none, ConfigError when the config does not fit it.
+    Raises:
+        CheckpointError: There is no such checkpoint.
+        ConfigError: The config does not fit the checkpoint.
     """
-    found = read_checkpoint(
+    checkpoint = read_checkpoint(
         config.model, revision=config.revision, with_code=config.trust_remote_code
     )
-    if config.projection_dim is not None and found.kind != "plain":
+    if config.projection_dim is not None and checkpoint.kind != "plain":
         raise ConfigError(
-            f"encoder.projection_dim={config.projection_dim}, but {config.model} is a {found.kind} "
-            "checkpoint with its own projection; leave it out (encoder.projection_dim=null)"
+            f"encoder.projection_dim={config.projection_dim}, but {config.model} is a "
+            f"{checkpoint.kind} checkpoint with its own projection; leave it out "
+            "(encoder.projection_dim=null)"
         )
-    if found.kind == "sentence-transformers":
+    if checkpoint.kind == "sentence-transformers":
         raise ConfigError(
             f"encoder.model={config.model} is a sentence-transformers multi-vector checkpoint, "
             "which PyLate 1.6 cannot train; begin with a PyLate, Stanford or plain one"
         )
     facts = {
         "model": config.model,
-        "revision": found.revision,
-        "kind": found.kind,
-        "weights_sha256": found.weights_sha256,
+        "revision": checkpoint.revision,
+        "kind": checkpoint.kind,
+        "weights_sha256": checkpoint.weights_sha256,
     }
-    prompts = {"query": found.settings.query_prompt, "document": found.settings.document_prompt}
-    return Start(found.folder, facts, prompts)
+    settings = checkpoint.settings
+    prompts = {"query": settings.query_prompt, "document": settings.document_prompt}
+    return InitialCheckpoint(checkpoint.folder, facts, prompts)
 
 
-def make_model(config: TrainConfig, start: Start) -> Any:
-    """A pylate.models.ColBERT; a new projection is drawn by optimisation.seed.
+def make_model(config: TrainConfig, initial: InitialCheckpoint) -> ColBERT:
+    """The PyLate model of a checkpoint; optimisation.seed draws a new projection.
 
-    Its weights are float32 whatever the checkpoint stores: in float16 AdamW's squares of gradients
-    vanish, and a step divides by nothing. optimisation.dtype is that of activations.
+    Its weights are float32 whatever the checkpoint stores: in float16 the squared gradients of
+    AdamW underflow, and a step divides by zero. optimisation.dtype is the dtype of activations.
     """
     import transformers
 
     encoder = config.encoder
     transformers.set_seed(config.optimisation.seed)
-    given = {ours: getattr(encoder, ours) for ours in _ARGUMENTS}
+    settings = {ours: getattr(encoder, ours) for ours in _ARGUMENTS}
     if encoder.skiplist is not None:
-        given["skiplist"] = list(encoder.skiplist)
+        settings["skiplist"] = list(encoder.skiplist)
     model = pylate("models").ColBERT(
-        str(start.folder),
+        str(initial.folder),
         device="cpu" if config.optimisation.device == "cpu" else None,
-        prompts=prompts_of(config, start),
+        prompts=prompts_of(config, initial),
         trust_remote_code=encoder.trust_remote_code,
         local_files_only=True,
         model_kwargs={"attn_implementation": encoder.attention},
-        **{_ARGUMENTS[ours]: value for ours, value in given.items() if value is not None},
+        **{_ARGUMENTS[ours]: value for ours, value in settings.items() if value is not None},
     )
     return model.float()
 
 
-def prompts_of(config: TrainConfig, start: Start) -> dict[str, str]:
-    """Text before queries and documents: the config's, else the checkpoint's."""
-    given = {"query": config.encoder.query_prompt, "document": config.encoder.document_prompt}
-    return {role: start.prompts[role] if text is None else text for role, text in given.items()}
+def prompts_of(config: TrainConfig, initial: InitialCheckpoint) -> dict[str, str]:
+    """The text before queries and documents: the config's, else the checkpoint's."""
+    ours = {"query": config.encoder.query_prompt, "document": config.encoder.document_prompt}
+    return {role: initial.prompts[role] if text is None else text for role, text in ours.items()}

@@ -1,4 +1,4 @@
-"""One training, from a config to a run folder with a checkpoint, gone on with after any end."""
+"""A training from a config to a run folder with a checkpoint, resumed after any interruption."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from colmodern.pipeline.run_folder import ENVIRONMENT, TRAIN_CONFIG, TRAIN_RESUL
 from colmodern.progress import Progress, Silent, as_progress
 from colmodern.training.callbacks import (
     FACTS,
-    Evaluated,
-    Kept,
-    Told,
+    CheckpointCallback,
+    EvaluationCallback,
+    ProgressCallback,
     best_weights,
     last_checkpoint,
     remove_unfinished,
     save_weights,
 )
-from colmodern.training.card import write_card
 from colmodern.training.curves import draw_curves, write_curves
 from colmodern.training.data import load_sources
 from colmodern.training.evaluate import load_judged
 from colmodern.training.losses import make_loss, pylate
-from colmodern.training.model import find_start, make_model
+from colmodern.training.model import find_initial_checkpoint, make_model
+from colmodern.training.model_card import write_model_card
 from colmodern.training.trainer import make_trainer, quiet_libraries
 from colmodern.writer_lock import writer_lock
 
@@ -47,13 +47,22 @@ _PACKAGES = ("pylate", "sentence-transformers", "accelerate")
 
 
 def run_train(config: TrainConfig, *, progress: Progress | bool | None = None) -> Path:
-    """Train as a config says and return the run folder; its ``model`` is the checkpoint.
+    """Train as a config says.
 
-    Called again with the same config it goes on after the last checkpoint, and does nothing when
-    the model is there. Of several processes (accelerate launch) the first writes.
+    Called again with the same config it resumes after the last checkpoint, and does nothing when
+    the model exists already. With several processes (accelerate launch) the first one writes.
 
-    Raises MissingExtraError without PyLate, ConfigError when the folder is of another config,
-    DataError when data are malformed or changed since it began.
+    Args:
+        config: The training's config.
+        progress: True for a bar on stderr.
+
+    Returns:
+        The run folder; its subfolder ``model`` is the checkpoint.
+
+    Raises:
+        MissingExtraError: PyLate is not installed.
+        ConfigError: The folder belongs to another config.
+        DataError: Data are malformed, or changed since the training began.
     """
     progress = as_progress(progress)
     pylate("models")
@@ -80,15 +89,15 @@ def run_train(config: TrainConfig, *, progress: Progress | bool | None = None) -
 
 
 def is_first_process() -> bool:
-    """Whether this is the one of several processes, as accelerate starts them, that writes."""
+    """Whether this process is the one that writes, of those that accelerate has started."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def _check_folder(folder: Path, config: TrainConfig) -> None:
-    """Raise unless the folder is new, empty or of this very config."""
+    """Raise unless the folder is new, empty or belongs to this very config."""
     path = folder / TRAIN_CONFIG
     if not path.is_file():
-        if folder.exists() and any(_is_foreign(one) for one in folder.iterdir()):
+        if folder.exists() and any(_is_foreign(file) for file in folder.iterdir()):
             raise StorageError(
                 f"{folder} exists and is not a training of colmodern (it has no {TRAIN_CONFIG}); "
                 "choose another name or output"
@@ -98,17 +107,18 @@ def _check_folder(folder: Path, config: TrainConfig) -> None:
     now = flatten(config.model_dump(mode="json"))
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     if changed:
-        told = "; ".join(f"{x}: {before.get(x)!r}, now {now.get(x)!r}" for x in changed[:5])
+        changes = "; ".join(f"{x}: {before.get(x)!r}, now {now.get(x)!r}" for x in changed[:5])
         raise ConfigError(
-            f"{folder} was begun with another config ({told}); go on with that one, give this one "
-            "another name, or remove the folder"
+            f"{folder} was begun with another config ({changes}); resume with that config, give "
+            "this one another name, or remove the folder"
         )
 
 
 def _stored_config(path: Path) -> dict[str, Any]:
-    """The config that a training was begun with.
+    """The config that a training began with.
 
-    Raises StorageError when the file is damaged.
+    Raises:
+        StorageError: The file is damaged.
     """
     try:
         return read_values(path)
@@ -117,37 +127,37 @@ def _stored_config(path: Path) -> dict[str, Any]:
 
 
 def _is_foreign(path: Path) -> bool:
-    """Whether a file is none that a run leaves when it is killed before its config is written."""
+    """Whether a file is foreign to a run that was killed before it wrote its config."""
     return path.name != _WORK and not path.name.startswith(".")
 
 
 def _train(
     config: TrainConfig, folder: Path, progress: Progress, is_first: bool
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Everything up to the last step; returns the trainer's log and the facts of the run."""
+    """Train up to the last step; returns the trainer's log and the facts of the run."""
     work = folder / _WORK
     judged = load_judged(config)
-    start = find_start(config.encoder)
+    initial = find_initial_checkpoint(config.encoder)
     sources = load_sources(config, work, progress=progress)
-    facts = {"start": start.facts, "data": [source.facts for source in sources]}
+    facts = {"start": initial.facts, "data": [source.facts for source in sources]}
     if is_first:
-        # not before all input was read: a config that cannot be begun with does not take the folder
+        # only after all input was read, so that a config with a fault does not claim the folder
         write_text(folder / TRAIN_CONFIG, dump(config))
         _check_unchanged(folder, facts)
     checkpoint = last_checkpoint(work)
     if checkpoint is not None:
-        progress.note(f"going on after {checkpoint.name}")
-    model = make_model(config, start)
+        progress.note(f"resuming after {checkpoint.name}")
+    model = make_model(config, initial)
     callbacks = [
-        Told(progress),
-        Evaluated(config, judged, work, progress),
-        Kept(config, folder, work),
+        ProgressCallback(progress),
+        EvaluationCallback(config, judged, work, progress),
+        CheckpointCallback(config, folder, work),
     ]
     trainer = make_trainer(
         config,
         model,
         make_loss(config.objective, model),
-        {source.name: source.rows for source in sources},
+        {source.name: source.examples for source in sources},
         work=work,
         callbacks=callbacks,
     )
@@ -164,16 +174,16 @@ def _keeps_best(config: TrainConfig) -> bool:
 
 
 def _check_unchanged(folder: Path, facts: dict[str, Any]) -> None:
-    """Raise DataError when the data or the start are not those that the training began with."""
+    """Raise DataError when the data or the initial model changed since the training began."""
     path = folder / _FACTS
     if not path.is_file():
         write_json(path, facts)
         return
     before = read_json_object(path, StorageError, cure=f"remove {folder}")
     if before != facts:
-        which = "the data" if before.get("data") != facts["data"] else "the model to begin with"
+        changed = "the data" if before.get("data") != facts["data"] else "the initial model"
         raise DataError(
-            f"{which} changed since {folder} was begun; put the old files back, or remove the folder"
+            f"{changed} changed since {folder} was begun; put the old files back, or remove the folder"
         )
 
 
@@ -184,7 +194,7 @@ def _finish(
     facts: dict[str, Any],
     progress: Progress,
 ) -> None:
-    """Publish the chosen weights; the model comes last, and its presence means all is there."""
+    """Publish the best or last weights; the model's folder comes last, so that all else is there."""
     work = folder / _WORK
     step, weights = best_weights(work) if _keeps_best(config) else (facts["steps"], work / "last")
     assert weights is not None
@@ -202,4 +212,4 @@ def _finish(
     with staging(folder / TRAINED_MODEL) as staged:
         shutil.copytree(weights, staged, dirs_exist_ok=True)
         (staged / FACTS).unlink(missing_ok=True)
-        write_card(staged, config, result, environment)
+        write_model_card(staged, config, result, environment)

@@ -1,4 +1,4 @@
-"""The sentence-transformers trainer with PyLate's collator, as PyLate's documentation joins them."""
+"""The sentence-transformers trainer with PyLate's collator, joined as PyLate's documentation does."""
 
 from __future__ import annotations
 
@@ -6,29 +6,48 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 from transformers import TrainerCallback
 
 from colmodern.config.train import TrainConfig
 from colmodern.optional import require
 from colmodern.training.losses import pylate
 
+if TYPE_CHECKING:
+    import datasets
+    from pylate.models import ColBERT
+    from sentence_transformers import (
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+    )
+    from sentence_transformers.sampler import MultiDatasetDefaultBatchSampler
+    from torch.utils.data import DataLoader
+    from transformers import TrainerControl, TrainerState, TrainingArguments
+
 
 def make_trainer(
     config: TrainConfig,
-    model: Any,
-    loss: Any,
-    rows: Mapping[str, Any],
+    model: ColBERT,
+    loss: torch.nn.Module,
+    examples: Mapping[str, datasets.Dataset],
     *,
     work: Path,
-    callbacks: Sequence[Any],
-) -> Any:
-    """A trainer that writes its checkpoints into ``work``; a batch is of one of the sets.
+    callbacks: Sequence[TrainerCallback],
+) -> SentenceTransformerTrainer:
+    """A trainer whose batches each come from one set of examples.
 
-    rows: name -> datasets.Dataset
+    Args:
+        config: The training's config.
+        model: The model to train.
+        loss: The loss of ``make_loss``.
+        examples: The sets of examples by name.
+        work: Folder of the trainer's checkpoints.
+        callbacks: Callbacks beside the library's own.
 
-    Raises MissingExtraError without sentence-transformers or accelerate.
+    Raises:
+        MissingExtraError: Sentence-transformers or accelerate is not installed.
     """
     import datasets
     import transformers
@@ -37,29 +56,29 @@ def make_trainer(
     require("accelerate", extra="train")
 
     class Trainer(library.SentenceTransformerTrainer):  # type: ignore[misc, name-defined]
-        """The model card is ours, so nothing is collected for theirs; and epochs keep their order."""
+        """The library's trainer without its model card, and with a fixed order of every epoch."""
 
         def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
-            """Nothing."""
+            """Collect nothing: the model card is ours."""
 
-        def get_train_dataloader(self) -> Any:
-            """The library's, whose order of batches is told of every epoch."""
-            loader = super().get_train_dataloader()
-            self.add_callback(_Ordered(loader.batch_sampler))
+        def get_train_dataloader(self) -> DataLoader[Any]:
+            """The library's data loader, whose samplers are told the epoch."""
+            loader: DataLoader[Any] = super().get_train_dataloader()
+            self.add_callback(_EpochCallback(loader.batch_sampler))
             return loader
 
     prompts = model.prompts
     trainer = Trainer(
         model=model,
         args=_arguments(config, library, work),
-        # also of one set: then the order of an epoch depends on seed and epoch alone
-        train_dataset=datasets.DatasetDict(dict(rows)),
+        # a dict even for a single set: then the order of an epoch depends on seed and epoch alone
+        train_dataset=datasets.DatasetDict(dict(examples)),
         loss=loss,
         data_collator=pylate("utils").ColBERTCollator(
             model.tokenize,
             prompts={
                 name: prompts["query" if name == "query" else "document"]
-                for dataset in rows.values()
+                for dataset in examples.values()
                 for name in (*dataset.column_names, "query", "documents")
             },
         ),
@@ -70,20 +89,22 @@ def make_trainer(
     return trainer
 
 
-class _Ordered(TrainerCallback):  # type: ignore[misc]
-    """Tells samplers of the epoch, by which they shuffle.
+class _EpochCallback(TrainerCallback):  # type: ignore[misc]
+    """Passes the number of the epoch to the samplers, which shuffle by it.
 
-    What accelerate 1.15 puts around them, to share batches between processes or to skip those that
-    were trained on before, does not pass it on: a resumed epoch would have another order.
+    The wrappers of accelerate 1.15, which share batches between processes or skip batches of an
+    earlier run, do not pass it on: a resumed epoch would have another order.
     """
 
-    def __init__(self, sampler: Any) -> None:
+    def __init__(self, sampler: MultiDatasetDefaultBatchSampler) -> None:
         while hasattr(sampler, "batch_sampler"):
             sampler = sampler.batch_sampler
         self._samplers = [sampler, *sampler.batch_samplers]
 
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Before its first batch is drawn."""
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Set the epoch before its first batch is drawn."""
         for sampler in self._samplers:
             if hasattr(sampler, "set_epoch"):
                 sampler.set_epoch(int((state.epoch or 0.0) + 1e-6))
@@ -91,7 +112,7 @@ class _Ordered(TrainerCallback):  # type: ignore[misc]
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """No bars of other libraries among ours, and no warning that a backbone is but a backbone."""
+    """Silence the progress bars and warnings of other libraries within the block."""
     import datasets
     import transformers
 
@@ -112,30 +133,30 @@ def quiet_libraries() -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def _arguments(config: TrainConfig, library: Any, work: Path) -> Any:
-    import torch
-
-    chosen = config.optimisation
+def _arguments(
+    config: TrainConfig, library: Any, work: Path
+) -> SentenceTransformerTrainingArguments:
+    optimisation = config.optimisation
     arguments = require("sentence_transformers.training_args", extra="train")
     return library.SentenceTransformerTrainingArguments(
         output_dir=str(work),
-        per_device_train_batch_size=chosen.batch_size,
-        gradient_accumulation_steps=chosen.gradient_accumulation,
-        learning_rate=chosen.learning_rate,
-        warmup_steps=chosen.warmup,
-        lr_scheduler_type=chosen.scheduler,
-        num_train_epochs=chosen.epochs,
-        max_steps=chosen.max_steps or -1,
-        weight_decay=chosen.weight_decay,
-        max_grad_norm=chosen.max_grad_norm,
-        bf16=chosen.dtype == "bfloat16",
-        gradient_checkpointing=chosen.gradient_checkpointing,
-        seed=chosen.seed,
-        use_cpu=chosen.device == "cpu",
-        dataloader_pin_memory=chosen.device != "cpu" and torch.cuda.is_available(),
+        per_device_train_batch_size=optimisation.batch_size,
+        gradient_accumulation_steps=optimisation.gradient_accumulation,
+        learning_rate=optimisation.learning_rate,
+        warmup_steps=optimisation.warmup,
+        lr_scheduler_type=optimisation.scheduler,
+        num_train_epochs=optimisation.epochs,
+        max_steps=optimisation.max_steps or -1,
+        weight_decay=optimisation.weight_decay,
+        max_grad_norm=optimisation.max_grad_norm,
+        bf16=optimisation.dtype == "bfloat16",
+        gradient_checkpointing=optimisation.gradient_checkpointing,
+        seed=optimisation.seed,
+        use_cpu=optimisation.device == "cpu",
+        dataloader_pin_memory=optimisation.device != "cpu" and torch.cuda.is_available(),
         multi_dataset_batch_sampler=arguments.MultiDatasetBatchSamplers.PROPORTIONAL,
         batch_sampler=arguments.BatchSamplers.NO_DUPLICATES
-        if chosen.no_duplicates
+        if optimisation.no_duplicates
         else arguments.BatchSamplers.BATCH_SAMPLER,
         save_strategy="steps",
         save_steps=config.checkpoints.every,

@@ -76,4 +76,4 @@ def test_train_says_last_that_the_start_is_the_model(
     config.write_text(json.dumps(settings))
     status, out, err = run("train", config)
     assert (status, out.splitlines()[-1]) == (0, str(folder / "model"))
-    assert ("those that it started from (step 0 of 10)" in err) is is_said
+    assert ("weights that training started from (step 0 of 10)" in err) is is_said

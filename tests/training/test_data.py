@@ -35,12 +35,12 @@ def test_sources_are_mapped_cut_and_weighed(tmp_path: Path) -> None:
     )
     first, second = load_sources(chosen, tmp_path)
     assert (first.facts["rows"], first.facts["rows_in_an_epoch"]) == (2000, 500)
-    assert len(set(first.rows["query"])) == 500
-    assert first.rows[0]["positive"] == first.rows[0]["query"].replace("q", "p")
-    assert Counter(second.rows["query"]) == {f"q{i}": 3 for i in range(10)}
-    assert second.rows.column_names == ["query", "positive", "negative_0", "negative_1"]
+    assert len(set(first.examples["query"])) == 500
+    assert first.examples[0]["positive"] == first.examples[0]["query"].replace("q", "p")
+    assert Counter(second.examples["query"]) == {f"q{i}": 3 for i in range(10)}
+    assert second.examples.column_names == ["query", "positive", "negative_0", "negative_1"]
     again, _ = load_sources(chosen, tmp_path)
-    assert again.rows["query"] == first.rows["query"]
+    assert again.examples["query"] == first.examples["query"]
     assert len(first.facts["sha256"]) == 64
 
 
@@ -93,20 +93,20 @@ def of_ids(hub: Path, **more: object) -> dict:
 
 def test_rows_of_ids_are_joined_with_their_texts(hub: Path, tmp_path: Path) -> None:
     [source] = load_sources(config([of_ids(hub)]), tmp_path)
-    assert source.rows[0] == {
+    assert source.examples[0] == {
         "query": "one",
         "documents": ["text 2", "text 1"],
         "scores": [1.0, 0.0],
     }
-    assert source.rows[1]["documents"] == ["text 3", "text 1"]
+    assert source.examples[1]["documents"] == ["text 3", "text 1"]
     assert source.facts["rows"] == 2
 
 
 def test_rows_of_ids_without_texts_or_with_too_few_are_named(hub: Path, tmp_path: Path) -> None:
     [source] = load_sources(config([of_ids(hub, n_ways=3)]), tmp_path)
-    assert source.rows[0]["query"] == "one"
+    assert source.examples[0]["query"] == "one"
     with pytest.raises(DataError, match="query 2: no list of at least 3 document_ids"):
-        source.rows[1]
+        source.examples[1]
     swapped = of_ids(hub, queries="documents", documents="queries")
     with pytest.raises(DataError, match="no column 'query_id' among document_id, text"):
         load_sources(config([swapped]), tmp_path)
@@ -114,7 +114,7 @@ def test_rows_of_ids_without_texts_or_with_too_few_are_named(hub: Path, tmp_path
     pyarrow.parquet.write_table(pa.Table.from_pylist(rows), hub / "documents.parquet")
     [source] = load_sources(config([of_ids(hub)]), tmp_path)
     with pytest.raises(DataError, match="query 1: id 'd2' has no text"):
-        source.rows[0]
+        source.examples[0]
 
 
 def test_texts_of_a_hub_set_are_checked_like_a_file_s(hub: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from colmodern.config.train import DistillationConfig
 from colmodern.errors import DataError
-from colmodern.training.examples import checked, read_rows, scaled
+from colmodern.training.examples import check_rows, read_rows, scale_scores
 
 PAIR = {"query": "a", "positive": "b"}
 TRIPLE = {"query": "a", "positive": "b", "negative": "c"}
@@ -40,7 +40,7 @@ def test_the_three_kinds_are_read_from_every_form(
     write: Callable[[Path, list[dict]], Path], tmp_path: Path
 ) -> None:
     def read(kind: str, row: dict, n_ways: int | None = None) -> dict:
-        [example] = checked(read_rows(write(tmp_path / "rows.jsonl", [row])), kind, n_ways)
+        [example] = check_rows(read_rows(write(tmp_path / "rows.jsonl", [row])), kind, n_ways)
         return example
 
     assert read("pairs", TRIPLE) == PAIR
@@ -78,7 +78,7 @@ def test_a_broken_line_is_named_with_what_is_wrong(
     good = {"pairs": PAIR, "triples": TRIPLE, "scores": SCORES}[kind]
     path = as_lines(tmp_path / "rows.jsonl", [good, good, row])
     with pytest.raises(DataError, match=told) as raised:
-        list(checked(read_rows(path), kind, None))
+        list(check_rows(read_rows(path), kind, None))
     assert str(raised.value).startswith(f"{path}:3: ")
 
 
@@ -86,7 +86,7 @@ def test_what_is_no_json_is_named(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(PAIR) + "\n{broken\n")
     with pytest.raises(DataError, match=r"rows.jsonl:2: not valid JSON"):
-        list(checked(read_rows(path), "pairs", None))
+        list(check_rows(read_rows(path), "pairs", None))
     path = tmp_path / "rows.parquet"
     path.write_bytes(b"no parquet")
     with pytest.raises(DataError, match=r"cannot read .*rows.parquet"):
@@ -99,14 +99,14 @@ def test_uneven_rows_name_the_cure(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r":2: 2 documents, but .*:1 has 3; set the source's n_ways"
     ):
-        list(checked(read_rows(path), "scores", None))
+        list(check_rows(read_rows(path), "scores", None))
     with pytest.raises(DataError, match=r":2: 2 documents, but n_ways asks for 3"):
-        list(checked(read_rows(path), "scores", 3))
-    assert len(list(checked(read_rows(path), "scores", 2))) == 2
+        list(check_rows(read_rows(path), "scores", 3))
+    assert len(list(check_rows(read_rows(path), "scores", 2))) == 2
 
 
 def test_a_teacher_s_scores_go_from_0_to_1_and_are_sharpened() -> None:
-    assert scaled([4, 2, 3], DistillationConfig()) == [1, 0, 0.5]
-    assert scaled([4, 2, 3], DistillationConfig(temperature=0.5)) == [2, 0, 1]
-    assert scaled([4, 4], DistillationConfig()) == [0, 0]
-    assert scaled([4, 2], DistillationConfig(normalize_teacher=False)) == [4, 2]
+    assert scale_scores([4, 2, 3], DistillationConfig()) == [1, 0, 0.5]
+    assert scale_scores([4, 2, 3], DistillationConfig(temperature=0.5)) == [2, 0, 1]
+    assert scale_scores([4, 4], DistillationConfig()) == [0, 0]
+    assert scale_scores([4, 2], DistillationConfig(normalize_teacher=False)) == [4, 2]

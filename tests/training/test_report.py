@@ -13,9 +13,9 @@ from colmodern.config.load import build
 from colmodern.config.train import TrainConfig
 from colmodern.errors import ConfigError, MissingExtraError, StorageError
 from colmodern.files import write_json
-from colmodern.training.card import write_card
 from colmodern.training.curves import draw_curves, read_curves, write_curves
-from colmodern.training.model import find_start
+from colmodern.training.model import find_initial_checkpoint
+from colmodern.training.model_card import write_model_card
 from colmodern.training.run import run_train
 
 LOG = [
@@ -89,7 +89,7 @@ def test_a_card_tells_the_facts_of_the_run(pylate_bert: Path, tmp_path: Path) ->
     for file in pylate_bert.rglob("*"):
         target = tmp_path / file.relative_to(pylate_bert)
         target.mkdir() if file.is_dir() else target.write_bytes(file.read_bytes())
-    write_card(tmp_path, config(), RESULT, ENVIRONMENT)
+    write_model_card(tmp_path, config(), RESULT, ENVIRONMENT)
     card = (tmp_path / "README.md").read_text()
     front = yaml.safe_load(card.split("---")[1])
     assert front["license"] == "mit"
@@ -110,11 +110,11 @@ def test_a_card_tells_the_facts_of_the_run(pylate_bert: Path, tmp_path: Path) ->
 
 
 def test_a_card_claims_no_measures_that_were_not_taken(pylate_bert: Path, tmp_path: Path) -> None:
-    from colmodern.training.card import card
+    from colmodern.training.model_card import model_card
 
     unmeasured = {**RESULT, "measures": {}, "measures_at_start": {}}
     del tmp_path
-    text = card(pylate_bert, config(card={}), unmeasured, ENVIRONMENT)
+    text = model_card(pylate_bert, config(card={}), unmeasured, ENVIRONMENT)
     assert "Not measured during training." in text
     assert "license" not in text
 
@@ -145,9 +145,11 @@ def test_what_pylate_cannot_train_is_refused(tmp_path: Path, pylate_bert: Path) 
 
     folder = checkpoints.sentence_transformers(tmp_path, "bert", expansion=None)
     with pytest.raises(ConfigError, match=r"which PyLate 1\.6 cannot train"):
-        find_start(config(encoder={"model": str(folder)}).encoder)
+        find_initial_checkpoint(config(encoder={"model": str(folder)}).encoder)
     with pytest.raises(ConfigError, match="with its own projection"):
-        find_start(config(encoder={"model": str(pylate_bert), "projection_dim": 8}).encoder)
+        find_initial_checkpoint(
+            config(encoder={"model": str(pylate_bert), "projection_dim": 8}).encoder
+        )
 
 
 def test_the_latest_of_weights_that_measure_the_same_are_the_best(tmp_path: Path) -> None:
@@ -160,10 +162,10 @@ def test_the_latest_of_weights_that_measure_the_same_are_the_best(tmp_path: Path
 
 
 def test_a_card_says_when_training_gained_nothing(pylate_bert: Path) -> None:
-    from colmodern.training.card import card
+    from colmodern.training.model_card import model_card
 
     measures = {"a": {"nDCG@10": 0.25}}
     unchanged = {**RESULT, "step_of_the_model": 0, "measures": measures}
-    sentence = "those that it started from (step 0 of 10)"
-    assert sentence in card(pylate_bert, config(), unchanged, ENVIRONMENT)
-    assert sentence not in card(pylate_bert, config(), RESULT, ENVIRONMENT)
+    sentence = "weights that training started from (step 0 of 10)"
+    assert sentence in model_card(pylate_bert, config(), unchanged, ENVIRONMENT)
+    assert sentence not in model_card(pylate_bert, config(), RESULT, ENVIRONMENT)

@@ -202,7 +202,9 @@ def test_another_config_or_changed_data_are_refused(data: Path, tmp_path: Path, 
     folder = tmp_path / "runs" / "small"
     mark = folder / "checkpoints" / "checkpoint-3" / "colmodern.json"
     train_and_kill(tmp_path / "small.yaml", mark, *changes)
-    with pytest.raises(ConfigError, match=r"optimisation\.seed: 3, now 4\); go on with that one"):
+    with pytest.raises(
+        ConfigError, match=r"optimisation\.seed: 3, now 4\); resume with that config"
+    ):
         run_train(config(data, tmp_path, bert, *changes, "optimisation.seed=4"))
     lines = pairs.read_text().splitlines()
     pairs.write_text("\n".join(lines[1:]) + "\n")
@@ -218,7 +220,7 @@ def test_another_config_or_changed_data_are_refused(data: Path, tmp_path: Path, 
 def test_mixed_sets_keep_their_shares(data: Path, tmp_path: Path, bert: Path) -> None:
     from colmodern.training.data import load_sources
     from colmodern.training.losses import make_loss
-    from colmodern.training.model import find_start, make_model
+    from colmodern.training.model import find_initial_checkpoint, make_model
     from colmodern.training.trainer import make_trainer
 
     chosen = config(
@@ -228,9 +230,9 @@ def test_mixed_sets_keep_their_shares(data: Path, tmp_path: Path, bert: Path) ->
         f"data=[{{path: {data}/pairs.jsonl, kind: pairs, weight: 0.5}}, "
         f"{{path: {data}/triples.jsonl, kind: triples, weight: 2}}]",
     )
-    model = make_model(chosen, find_start(chosen.encoder))
+    model = make_model(chosen, find_initial_checkpoint(chosen.encoder))
     sources = load_sources(chosen, tmp_path)
-    rows = {source.name: source.rows for source in sources}
+    rows = {source.name: source.examples for source in sources}
     loss = make_loss(chosen.objective, model)
     trainer = make_trainer(chosen, model, loss, rows, work=tmp_path / "w", callbacks=[])
     batches = list(trainer.get_train_dataloader())

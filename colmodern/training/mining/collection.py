@@ -1,4 +1,4 @@
-"""What negatives are mined from: a judged collection, or the positives of pairs."""
+"""The collections that negatives are mined from: a judged data set, or the positives of pairs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from colmodern.errors import DataError
 from colmodern.files import sha256_of_texts
 from colmodern.pipeline.load_data import dataset_from_config
 from colmodern.reading import user_path
-from colmodern.training.examples import checked, read_rows
+from colmodern.training.examples import check_rows, read_rows
 from colmodern.types import Dataset, Document
 
 
-class Texts:
-    """Texts in memory as a corpus, with their places as ids."""
+class TextCorpus:
+    """A corpus of texts in memory, whose ids are the texts' positions."""
 
     def __init__(self, texts: list[str]) -> None:
         self._texts = texts
@@ -27,47 +27,48 @@ class Texts:
         return len(self._texts)
 
     def __iter__(self) -> Iterator[Document]:
-        return (Document(str(place), text) for place, text in enumerate(self._texts))
+        return (Document(str(position), text) for position, text in enumerate(self._texts))
 
 
 def open_collection(config: MineConfig) -> Dataset:
     """The collection of a config.
 
-    Raises DataError for malformed files, and where no query has a positive.
+    Raises:
+        DataError: A file is malformed, or no query has a positive.
     """
     if config.dataset is not None:
-        dataset = _with_found_documents(dataset_from_config(config.dataset))
+        dataset = _without_missing(dataset_from_config(config.dataset))
     else:
         assert config.pairs is not None
-        dataset = _of_pairs(user_path(config.pairs, DataError), config.max_rows)
+        dataset = _dataset_of_pairs(user_path(config.pairs, DataError), config.max_rows)
     if not any(grade > 0 for grades in dataset.qrels.values() for grade in grades.values()):
         raise DataError(f"{dataset.description}: no query has a positive; give judgments above 0")
     return dataset
 
 
-def _with_found_documents(dataset: Dataset) -> Dataset:
-    """The data set less judgments of documents that its corpus lacks: they have no text."""
+def _without_missing(dataset: Dataset) -> Dataset:
+    """The data set without the judgments of documents that its corpus lacks: they have no text."""
     if not dataset.missing:
         return dataset
     judged = {doc_id for grades in dataset.qrels.values() for doc_id in grades}
-    known = {document.doc_id for document in dataset.corpus if document.doc_id in judged}
+    present = {document.doc_id for document in dataset.corpus if document.doc_id in judged}
     qrels = {
-        query_id: {doc_id: grade for doc_id, grade in grades.items() if doc_id in known}
+        query_id: {doc_id: grade for doc_id, grade in grades.items() if doc_id in present}
         for query_id, grades in dataset.qrels.items()
     }
     return dataclasses.replace(dataset, qrels=qrels, missing={})
 
 
-def _of_pairs(path: Path, max_rows: int | None) -> Dataset:
-    """Each different positive is a document; a query that repeats has several positives."""
+def _dataset_of_pairs(path: Path, max_rows: int | None) -> Dataset:
+    """A data set of pairs: every distinct positive is a document; equal queries share positives."""
     documents: dict[str, int] = {}
     queries: dict[str, str] = {}
     qrels: dict[str, dict[str, int]] = {}
-    for row in checked(islice(read_rows(path), max_rows), "pairs", None):
+    for row in check_rows(islice(read_rows(path), max_rows), "pairs", None):
         query_id = queries.setdefault(row["query"], str(len(queries)))
-        place = documents.setdefault(row["positive"], len(documents))
-        qrels.setdefault(query_id, {})[str(place)] = 1
+        position = documents.setdefault(row["positive"], len(documents))
+        qrels.setdefault(query_id, {})[str(position)] = 1
     if not queries:
         raise DataError(f"{path} has no rows; give at least one")
     texts = {query_id: query for query, query_id in queries.items()}
-    return Dataset(path.name, f"pairs of {path}", Texts(list(documents)), texts, qrels)
+    return Dataset(path.name, f"pairs of {path}", TextCorpus(list(documents)), texts, qrels)

@@ -21,19 +21,29 @@ from colmodern.pipeline.load_encoder import encoder_from_config
 from colmodern.progress import Progress, as_progress
 from colmodern.training.mining.collection import open_collection
 from colmodern.training.mining.select import select_negatives
-from colmodern.training.mining.stages import Candidates, Stages
+from colmodern.training.mining.stages import Candidates, MiningStages
 from colmodern.writer_lock import writer_lock
 
 
 def run_mine(config: MineConfig, *, progress: Progress | bool | None = None) -> dict[str, Any]:
-    """Write a file of rows of query, documents (the positive first) and scores; return its facts.
+    """Mine hard negatives into a file of rows of query, documents (positive first) and scores.
 
-    There is a row for each positive of a query that has enough negatives. The facts, with all that
-    the rows depend on, are written beside the file, as OUTPUT.json. What is encoded, found and
-    scored is kept in OUTPUT.work until the file is whole, so a broken run goes on and another one
-    with other negatives only chooses again; config.work is another folder for it, and stays.
+    There is a row for each positive of a query that has enough negatives. The facts of the run,
+    with all that the rows depend on, are written beside the file, as OUTPUT.json. Embeddings,
+    candidates and scores are kept in OUTPUT.work until the file is complete, so an interrupted run
+    resumes, and a run with other rules for negatives repeats the selection alone. config.work names
+    another folder for them, which is kept.
 
-    Raises StorageError when the output is there already, DataError for malformed collections.
+    Args:
+        config: The config of the run.
+        progress: True for a bar on stderr.
+
+    Returns:
+        The facts of the run: counts, config, data set, encoder, teacher and environment.
+
+    Raises:
+        StorageError: The output exists already.
+        DataError: The collection is malformed.
     """
     progress = as_progress(progress)
     output = Path(config.output)
@@ -45,56 +55,62 @@ def run_mine(config: MineConfig, *, progress: Progress | bool | None = None) -> 
     work.mkdir(parents=True, exist_ok=True)
     with writer_lock(work):
         remove_leftovers(work, is_locked=True)
-        stages = Stages(config, dataset, encoder, work, progress)
+        stages = MiningStages(config, dataset, encoder, work, progress)
         documents = stages.encode_documents()
-        candidates = stages.find(documents)
+        candidates = stages.find_candidates(documents)
         teacher = stages.make_teacher(documents, candidates)
         scores = stages.score(teacher, candidates)
-        about = {
+        provenance = {
             "config": config.model_dump(mode="json"),
             "dataset": dataset.description,
             "encoder": encoder.describe(),
             "teacher": teacher.describe(),
             "environment": describe_environment(),
         }
-        facts = _write(stages, candidates, scores, about=about)
+        facts = _write(stages, candidates, scores, provenance=provenance)
     if not config.work:
         shutil.rmtree(work, ignore_errors=True)
     return facts
 
 
 def _write(
-    stages: Stages,
+    stages: MiningStages,
     candidates: Sequence[Candidates],
     scores: Sequence[Sequence[float]],
     *,
-    about: dict[str, Any],
+    provenance: dict[str, Any],
 ) -> dict[str, Any]:
-    """Choose negatives and write the rows, all or nothing, and beside them what they depend on."""
+    """Select negatives and write the rows, all or nothing, with the facts beside them."""
     config, dataset = stages.config, stages.dataset
     output = Path(config.output)
     texts = dict(stages.texts_of(candidates))
     dropped: Counter[str] = Counter()
     n_rows = n_short = 0
     with replacing(output) as temporary, _lines(temporary, output) as write:
-        for stream, (one, found) in enumerate(zip(candidates, scores, strict=True)):
-            same = {texts[doc_id] for doc_id in one.positives}
-            others = [place for place, doc_id in enumerate(one.others) if texts[doc_id] not in same]
-            dropped["same text as a positive"] += len(one.others) - len(others)
-            n = len(one.positives)
-            of_others = np.array([found[n + place] for place in others], np.float32)
-            for positive, score in zip(one.positives, found, strict=False):
-                chosen = select_negatives(
-                    score, of_others, config.negatives, stream=stream, dropped=dropped
+        for stream, (query, query_scores) in enumerate(zip(candidates, scores, strict=True)):
+            positive_texts = {texts[doc_id] for doc_id in query.positives}
+            ranks = [
+                rank
+                for rank, doc_id in enumerate(query.others)
+                if texts[doc_id] not in positive_texts
+            ]
+            dropped["same text as a positive"] += len(query.others) - len(ranks)
+            n_positives = len(query.positives)
+            other_scores = np.array(
+                [query_scores[n_positives + rank] for rank in ranks], np.float32
+            )
+            for positive, score in zip(query.positives, query_scores, strict=False):
+                negatives = select_negatives(
+                    score, other_scores, config.negatives, stream=stream, dropped=dropped
                 )
-                if chosen is None:
+                if negatives is None:
                     n_short += 1
                     continue
-                ids = [positive, *(one.others[others[place]] for place in chosen)]
+                ids = [positive, *(query.others[ranks[i]] for i in negatives)]
                 row = {
-                    "query": dataset.queries[one.query_id],
+                    "query": dataset.queries[query.query_id],
                     "documents": [texts[doc_id] for doc_id in ids],
-                    "scores": [score, *(float(of_others[place]) for place in chosen)],
+                    "scores": [score, *(float(other_scores[i]) for i in negatives)],
                 }
                 write(json.dumps(row, ensure_ascii=False) + "\n")
                 n_rows += 1
@@ -104,15 +120,15 @@ def _write(
                 "negatives.number or loosen margin, max_share and ranks"
             )
         counts = {"rows": n_rows, "without_enough_negatives": n_short, "dropped": dict(dropped)}
-        facts = {**counts, **about}
-        # before the rows get their name: where they are, the facts are
+        facts = {**counts, **provenance}
+        # written before the rows are renamed: where the rows are, their facts are too
         write_json(output.with_name(f"{output.name}.json"), facts)
     return facts
 
 
 @contextmanager
 def _lines(temporary: Path, output: Path) -> Iterator[Callable[[str], object]]:
-    """Writes text, compressed if the output's name says so; the same rows give the same bytes."""
+    """A function that writes text, gzipped for *.gz; the same rows give the same bytes."""
     with temporary.open("wb") as stream:
         if output.suffix != ".gz":
             yield lambda line: stream.write(line.encode())

@@ -1,4 +1,4 @@
-"""Which candidates become negatives: pure rules on scores."""
+"""Selection of negatives among candidates: pure rules on scores."""
 
 from __future__ import annotations
 
@@ -19,15 +19,18 @@ def select_negatives(
     stream: int,
     dropped: Counter[str],
 ) -> list[int] | None:
-    """Places of the negatives among a query's candidates, in their order; None where too few.
+    """Indices of the negatives among a query's candidates, ascending; None where too few are left.
 
-    positive: the teacher's score of the positive
-    scores: (n_candidates,) the teacher's, in the order of ranks
-    stream: of the random numbers, one a query, so that no query depends on another
-    dropped: counts candidates by the rule that they broke
+    Args:
+        positive: The teacher's score of the positive.
+        scores: (n_candidates,) the teacher's scores of the candidates, best rank first.
+        config: The rules.
+        stream: Number of the query's stream of random numbers, so that no query depends on another.
+        dropped: Counts the dropped candidates by the rule that they broke; updated in place.
 
-    Raises ConfigError for max_share where the positive's score is not above 0: shares of it mean
-    nothing.
+    Raises:
+        ConfigError: max_share is set and the positive's score is not above 0, so that a share of it
+            means nothing.
     """
     kept = np.ones(len(scores), bool)
     if config.margin is not None:
@@ -42,10 +45,10 @@ def select_negatives(
         below = scores <= positive * config.max_share
         dropped["max_share"] += int((kept & ~below).sum())
         kept &= below
-    left = np.flatnonzero(kept)
-    if len(left) < config.number:
+    remaining = np.flatnonzero(kept)
+    if len(remaining) < config.number:
         return None
     if config.choose == "random":
         generator = np.random.default_rng([config.seed, stream])
-        left = np.sort(generator.choice(left, config.number, replace=False))
-    return [int(place) for place in left[: config.number]]
+        remaining = np.sort(generator.choice(remaining, config.number, replace=False))
+    return [int(index) for index in remaining[: config.number]]

@@ -1,7 +1,7 @@
-"""The stages of mining, each kept under the digest of what it depends on, and of nothing else.
+"""The stages of mining, each cached under the digest of exactly what it depends on.
 
-A change of how negatives are chosen therefore leaves all of them as they are, another depth of
-search leaves embeddings and scores, and another teacher leaves the candidates.
+Other rules for negatives therefore reuse all of them, another depth of search reuses embeddings
+and scores, and another teacher reuses the candidates.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from colmodern.ragged.store import EmbeddingStore
 from colmodern.training.mining.teachers import CrossEncoder, EncoderTeacher, Teacher
 from colmodern.types import Dataset, ScoredDoc
 
-_QUERIES_AT_ONCE = 128  # whose scores are a file, so that a broken run goes on after it
+_CHUNK = 128  # queries whose scores share a file, after which an interrupted run resumes
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Of one query: its positives and what was found beside them, best first."""
+    """The positives of a query, and the other documents that a search returned, best first."""
 
     query_id: str
     positives: list[str]
@@ -40,12 +40,12 @@ class Candidates:
 
     @property
     def doc_ids(self) -> list[str]:
-        """Positives first."""
+        """Ids of the positives, then of the others."""
         return [*self.positives, *self.others]
 
 
-class Stages:
-    """Runs the stages of one mining in ``folder``, whose writer's lock the caller holds."""
+class MiningStages:
+    """Runs the stages of a mining run in ``folder``, whose writer's lock the caller holds."""
 
     def __init__(
         self,
@@ -74,40 +74,40 @@ class Stages:
         )
         return store
 
-    def find(self, documents: EmbeddingStore) -> list[Candidates]:
+    def find_candidates(self, documents: EmbeddingStore) -> list[Candidates]:
         """Candidates of every query that has a positive, in the order of the queries."""
-        dataset, chosen = self.dataset, self.config.negatives
+        dataset, negatives = self.dataset, self.config.negatives
         positives = {
             query_id: [doc_id for doc_id, grade in dataset.qrels[query_id].items() if grade > 0]
             for query_id in dataset.queries
         }
-        k = chosen.last_rank + max(len(doc_ids) for doc_ids in positives.values()) + 1
+        k = negatives.last_rank + max(len(doc_ids) for doc_ids in positives.values()) + 1
         queries = self._encode_queries([x for x, doc_ids in positives.items() if doc_ids])
         results = self._search(documents, queries, k)
         read = self.config.dataset
         drop_self = read is not None and resolve_dataset(read).drop_self_matches
         candidates = []
         for query_id, doc_ids in zip(queries.doc_ids, results, strict=True):
-            known = {*positives[query_id], *([query_id] if drop_self else [])}
-            others = [doc_id for doc_id in doc_ids if doc_id not in known]
-            ranked = others[chosen.first_rank - 1 : chosen.last_rank]
+            excluded = {*positives[query_id], *([query_id] if drop_self else [])}
+            others = [doc_id for doc_id in doc_ids if doc_id not in excluded]
+            ranked = others[negatives.first_rank - 1 : negatives.last_rank]
             candidates.append(Candidates(query_id, positives[query_id], ranked))
         return candidates
 
     def make_teacher(self, documents: EmbeddingStore, candidates: Sequence[Candidates]) -> Teacher:
-        """Who scores the candidates; an encoder other than the finding one encodes them first."""
-        chosen, storage = self.config.teacher, self.config.storage
-        if chosen is None:
+        """The teacher of the config; an encoder other than the searching one encodes them first."""
+        config, storage = self.config.teacher, self.config.storage
+        if config is None:
             return EncoderTeacher(self._encoder, documents)
-        if isinstance(chosen, CrossEncoderConfig):
-            return CrossEncoder(chosen, dict(self.texts_of(candidates)))
-        teacher = encoder_from_config(chosen)
-        wanted = sorted({doc_id for x in candidates for doc_id in x.doc_ids})
+        if isinstance(config, CrossEncoderConfig):
+            return CrossEncoder(config, dict(self.texts_of(candidates)))
+        teacher = encoder_from_config(config)
+        doc_ids = sorted({doc_id for x in candidates for doc_id in x.doc_ids})
         key = corpus_key(self.dataset.corpus, teacher, dtype=storage.dtype, **self._titles)
-        key = sha256_of_json([key, wanted])
+        key = sha256_of_json([key, doc_ids])
         store, _ = encode_to_store(
             self.texts_of(candidates),
-            len(wanted),
+            len(doc_ids),
             teacher,
             self._path("taught", key),
             role="document",
@@ -115,53 +115,53 @@ class Stages:
             dtype=storage.dtype,
             shard_tokens=storage.shard_tokens,
             progress=self._progress,
-            devices=chosen.devices or (),
+            devices=config.devices or (),
         )
         return EncoderTeacher(teacher, store)
 
     def score(self, teacher: Teacher, candidates: Sequence[Candidates]) -> list[list[float]]:
-        """The teacher's score of every candidate, positives first.
+        """The teacher's scores of every query's candidates, positives first.
 
-        A score depends on the query, the document and the teacher alone, so those that an earlier
-        search asked for are kept, whatever was found beside them.
+        A score depends on the query, the document and the teacher alone, so the scores of an
+        earlier search are reused, whatever its other results were.
         """
         scores: list[list[float]] = []
         texts = [self.dataset.corpus.fingerprint, self._titles]
         folder = self._path("scores", sha256_of_json([teacher.fingerprint, *texts]))
         folder.mkdir(exist_ok=True)
         self._progress.start("score", len(candidates), unit="queries")
-        for start in range(0, len(candidates), _QUERIES_AT_ONCE):
-            group = candidates[start : start + _QUERIES_AT_ONCE]
-            queries = [self.dataset.queries[x.query_id] for x in group]
+        for start in range(0, len(candidates), _CHUNK):
+            chunk = candidates[start : start + _CHUNK]
+            queries = [self.dataset.queries[x.query_id] for x in chunk]
             path = folder / f"{sha256_of_json(queries)[:16]}.json"
-            known: list[dict[str, float]] = [{} for _ in group]
+            cached: list[dict[str, float]] = [{} for _ in chunk]
             if path.is_file():
-                known = parse_json(path, StorageError, cure=f"remove {path} and run again")
+                cached = parse_json(path, StorageError, cure=f"remove {path} and run again")
             missing = [
                 [doc_id for doc_id in x.doc_ids if doc_id not in scored]
-                for x, scored in zip(group, known, strict=True)
+                for x, scored in zip(chunk, cached, strict=True)
             ]
             if any(missing):
                 new = teacher.scores(queries, missing)
-                for scored, doc_ids, values in zip(known, missing, new, strict=True):
+                for scored, doc_ids, values in zip(cached, missing, new, strict=True):
                     scored.update(zip(doc_ids, values.tolist(), strict=True))
-                write_json(path, known)
-            for x, scored in zip(group, known, strict=True):
+                write_json(path, cached)
+            for x, scored in zip(chunk, cached, strict=True):
                 scores.append([scored[doc_id] for doc_id in x.doc_ids])
-            self._progress.advance(len(group))
+            self._progress.advance(len(chunk))
         self._progress.finish()
         return scores
 
     def texts_of(self, candidates: Sequence[Candidates]) -> Iterator[tuple[str, str]]:
         """Ids and texts of the candidates, as they are encoded, in the order of the collection."""
-        wanted = {doc_id for x in candidates for doc_id in x.doc_ids}
+        doc_ids = {doc_id for x in candidates for doc_id in x.doc_ids}
         pairs = document_texts(self.dataset.corpus, **self._titles)
-        return ((doc_id, text) for doc_id, text in pairs if doc_id in wanted)
+        return ((doc_id, text) for doc_id, text in pairs if doc_id in doc_ids)
 
     @property
     def _titles(self) -> dict[str, Any]:
-        chosen = self.config.dataset or DatasetConfig()  # pairs have no titles
-        return {"join_titles": chosen.join_titles, "title_separator": chosen.title_separator}
+        dataset = self.config.dataset or DatasetConfig()  # pairs have no titles
+        return {"join_titles": dataset.join_titles, "title_separator": dataset.title_separator}
 
     def _path(self, stage: str, key: str) -> Path:
         return self._folder / f"{stage}-{key[:16]}"
@@ -185,7 +185,7 @@ class Stages:
     def _search(
         self, documents: EmbeddingStore, queries: EmbeddingStore, k: int
     ) -> list[list[str]]:
-        """Ids of the best ``k`` documents of every query, searched for or of an earlier search."""
+        """Ids of the best ``k`` documents of every query, from this search or a cached one."""
         config = self.config.index
         results: Sequence[Sequence[ScoredDoc]]
         if isinstance(config, PlaidIndexConfig):
@@ -195,8 +195,8 @@ class Stages:
         else:
             device = exact_device(config.device, self._encoder.device)
             rule = [config.precision, device]
-        searched = [documents.manifest["fingerprint"], queries.manifest["fingerprint"], k]
-        path = self._path("candidates", sha256_of_json([config.kind, *rule, *searched]))
+        inputs = [documents.manifest["fingerprint"], queries.manifest["fingerprint"], k]
+        path = self._path("candidates", sha256_of_json([config.kind, *rule, *inputs]))
         if path.is_file():
             ids: list[list[str]] = parse_json(path, StorageError, cure=f"remove {path}")
             return ids

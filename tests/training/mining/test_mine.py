@@ -18,7 +18,7 @@ from colmodern.config.mine import MineConfig, load_mine_config
 from colmodern.config.train import load_train_config
 from colmodern.errors import CheckpointError, DataError, StorageError
 from colmodern.progress import Silent
-from colmodern.training.examples import checked, read_rows
+from colmodern.training.examples import check_rows, read_rows
 from colmodern.training.mining.collection import open_collection
 from colmodern.training.mining.mine import run_mine
 from colmodern.training.mining.teachers import EncoderTeacher
@@ -167,7 +167,7 @@ def test_what_is_no_cross_encoder_is_refused(
         run_mine(chosen)
     for name in ("model.safetensors", "pytorch_model.bin"):
         (cross_encoder / name).write_bytes(b"junk")
-        with pytest.raises(CheckpointError, match="no cross-encoder that transformers reads"):
+        with pytest.raises(CheckpointError, match="as a cross-encoder"):
             run_mine(chosen)
         (cross_encoder / name).unlink()
 
@@ -175,7 +175,7 @@ def test_what_is_no_cross_encoder_is_refused(
 def test_a_broken_run_goes_on_and_writes_the_same_bytes(
     pairs: Path, tmp_path: Path, pylate_bert: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("colmodern.training.mining.stages._QUERIES_AT_ONCE", 2)
+    monkeypatch.setattr("colmodern.training.mining.stages._CHUNK", 2)
     whole, broken = tmp_path / "whole.jsonl.gz", tmp_path / "broken.jsonl.gz"
     run_mine(config(whole, pylate_bert, f"pairs={pairs}"))
     score, calls = EncoderTeacher.scores, []
@@ -323,7 +323,7 @@ def test_the_shipped_recipe_reads_what_mining_writes(
     [source] = load_sources(recipe, tmp_path)
     assert source.facts["rows"] == len(PAIRS)
     mined = rows_of(tmp_path / name)
-    for row, expected in zip(source.rows, mined, strict=True):
+    for row, expected in zip(source.examples, mined, strict=True):
         assert (row["query"], row["documents"]) == (expected["query"], expected["documents"])
         assert np.argsort(row["scores"]).tolist() == np.argsort(expected["scores"]).tolist()
         assert len(row["documents"]) == number + 1
@@ -334,7 +334,7 @@ def test_mined_rows_read_as_pairs_say_which_kind_they_are(
 ) -> None:
     output = tmp_path / "mined.jsonl.gz"
     run_mine(config(output, pylate_bert, f"pairs={pairs}", "max_rows=5"))
-    assert len(list(checked(read_rows(output), "scores", 3))) == 5
+    assert len(list(check_rows(read_rows(output), "scores", 3))) == 5
     for kind in ("pairs", "triples"):
         with pytest.raises(DataError, match=rf":1: .* is of kind scores, not {kind}; set the"):
-            list(checked(read_rows(output), kind, None))  # type: ignore[arg-type]
+            list(check_rows(read_rows(output), kind, None))  # type: ignore[arg-type]

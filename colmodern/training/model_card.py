@@ -17,31 +17,43 @@ from colmodern.training.examples import is_file_name
 _VERSIONS = ("pylate", "sentence-transformers", "transformers", "torch", "datasets")
 
 
-def write_card(
-    checkpoint: Path, config: TrainConfig, result: dict[str, Any], environment: dict[str, Any]
+def write_model_card(
+    folder: Path, config: TrainConfig, result: dict[str, Any], environment: dict[str, Any]
 ) -> None:
-    """Write README.md into a checkpoint.
+    """Write README.md into the folder of a checkpoint.
 
-    result: as the run's training.json; environment: as its environment.json
+    Args:
+        folder: The checkpoint's folder.
+        config: The training's config.
+        result: The content of the run's training.json.
+        environment: The content of the run's environment.json.
     """
-    write_text(checkpoint / "README.md", card(checkpoint, config, result, environment))
+    write_text(folder / "README.md", model_card(folder, config, result, environment))
 
 
-def card(
-    checkpoint: Path, config: TrainConfig, result: dict[str, Any], environment: dict[str, Any]
+def model_card(
+    folder: Path, config: TrainConfig, result: dict[str, Any], environment: dict[str, Any]
 ) -> str:
-    """The text: front matter as the hub reads it, then what the model is and how it came about."""
-    found = read_checkpoint(checkpoint)
-    settings = found.settings
-    dim = len(found.layers[-1].weight) if found.layers else found.config.get("hidden_size")
+    """Text of a model card: front matter for the hub, then what the model is and its training.
+
+    Args:
+        folder: The checkpoint's folder.
+        config: The training's config.
+        result: The content of the run's training.json.
+        environment: The content of the run's environment.json.
+    """
+    checkpoint = read_checkpoint(folder)
+    settings = checkpoint.settings
+    layers = checkpoint.layers
+    dim = len(layers[-1].weight) if layers else checkpoint.config.get("hidden_size")
     start = result["start"]
-    about = f"{config.card.about}\n\n" if config.card.about else ""
-    sharing = ", expanded with [MASK]" if settings.query_expansion else ""
-    parts = [
+    purpose = f"{config.card.about}\n\n" if config.card.about else ""
+    expansion = ", expanded with [MASK]" if settings.query_expansion else ""
+    sections = [
         f"---\n{yaml.safe_dump(_front_matter(config), sort_keys=False)}---\n",
         f"# {config.name}\n",
-        f"{about}A late-interaction model: {dim} dimensions for each token, compared by MaxSim. "
-        f"Queries take up to {settings.query_length} tokens{sharing}, documents up to "
+        f"{purpose}A late-interaction model: {dim} dimensions for each token, compared by MaxSim. "
+        f"Queries take up to {settings.query_length} tokens{expansion}, documents up to "
         f"{settings.document_length}. It was trained from {_name(start)} with colmodern "
         f"{environment['colmodern']} through PyLate.\n",
         "## Use\n",
@@ -61,38 +73,38 @@ def card(
         "## Training\n",
         _training(config, result, environment),
     ]
-    return "\n".join(parts)
+    return "\n".join(sections)
 
 
 def no_gain(result: dict[str, Any]) -> str | None:
-    """Say that the model is what training started from; None where it is not.
+    """A sentence for a model that is what its training started from; None for any other.
 
     Args:
-        result: As the run's training.json.
+        result: The content of the run's training.json.
     """
     if result["step_of_the_model"] != 0 or not result["steps"]:
         return None
     return (
-        "training gained nothing: all later weights measured worse, so the model's weights are "
-        f"those that it started from (step 0 of {result['steps']:,}); with weights=last the last "
-        "ones become the model"
+        "training gained nothing: all later weights measured worse, so the model has the weights "
+        f"that training started from (step 0 of {result['steps']:,}); set weights=last to keep the "
+        "last ones"
     )
 
 
 def _front_matter(config: TrainConfig) -> dict[str, Any]:
-    given: dict[str, Any] = {"library_name": "PyLate", "pipeline_tag": "sentence-similarity"}
-    given["tags"] = ["ColBERT", "PyLate", "sentence-transformers", "feature-extraction"]
+    fields: dict[str, Any] = {"library_name": "PyLate", "pipeline_tag": "sentence-similarity"}
+    fields["tags"] = ["ColBERT", "PyLate", "sentence-transformers", "feature-extraction"]
     if config.card.licence:
-        given["license"] = config.card.licence
+        fields["license"] = config.card.licence
     if config.card.language:
-        given["language"] = list(config.card.language)
+        fields["language"] = list(config.card.language)
     model = config.encoder.model
     if not model.startswith("package:") and not os.path.isdir(os.path.expanduser(model)):
-        given["base_model"] = model
+        fields["base_model"] = model
     hub = [source.path for source in config.data if not is_file_name(source.path)]
-    if sets := [path for path in dict.fromkeys(hub) if not Path(path).is_dir()]:
-        given["datasets"] = sets
-    return given
+    if datasets := [path for path in dict.fromkeys(hub) if not Path(path).is_dir()]:
+        fields["datasets"] = datasets
+    return fields
 
 
 def _name(start: dict[str, Any]) -> str:
@@ -111,18 +123,18 @@ def _measures(config: TrainConfig, result: dict[str, Any]) -> str:
     if not measures:
         return "Not measured during training.\n"
     limit = config.evaluation.max_queries
-    told = f", the first {limit} queries of each set" if limit else ""
+    sample = f", the first {limit} queries of each set" if limit else ""
     rows = [
         (name, measure, f"{before[name][measure]:.4f}" if name in before else "", f"{value:.4f}")
         for name, values in measures.items()
         for measure, value in values.items()
     ]
-    chosen = "These sets chose the step whose weights are kept, so they flatter it. "
+    bias = "These sets chose the step whose weights are kept, so they flatter it. "
     gain = no_gain(result)
     sentence = "" if gain is None else f"**{gain[0].upper()}{gain[1:]}.**\n\n"
     return sentence + (
-        f"Exact MaxSim{told}; at step {result['step_of_the_model']:,} of {result['steps']:,}. "
-        f"{chosen if config.weights == 'best' else ''}\n\n"
+        f"Exact MaxSim{sample}; at step {result['step_of_the_model']:,} of {result['steps']:,}. "
+        f"{bias if config.weights == 'best' else ''}\n\n"
         + _table(("set", "measure", "before training", "model"), rows)
     )
 
@@ -131,15 +143,15 @@ def _training(config: TrainConfig, result: dict[str, Any], environment: dict[str
     versions = {"colmodern": environment["colmodern"], **environment["packages"]}
     hardware = environment["hardware"]
     machine = ", ".join(hardware["gpus"]) or hardware["processor"]
-    rows = [("objective", _plain(config.objective.model_dump()))]
-    rows += [(name, str(value)) for name, value in config.optimisation.model_dump().items()]
-    rows += [("steps", f"{result['steps']:,}"), ("machine", machine)]
-    rows += [
+    settings = [("objective", _plain(config.objective.model_dump()))]
+    settings += [(name, str(value)) for name, value in config.optimisation.model_dump().items()]
+    settings += [("steps", f"{result['steps']:,}"), ("machine", machine)]
+    settings += [
         (name, str(versions[name])) for name in ("colmodern", *_VERSIONS) if versions.get(name)
     ]
     if environment["commit"]:
-        rows.append(("commit of colmodern", environment["commit"]))
-    return _table(("setting", "value"), rows)
+        settings.append(("commit of colmodern", environment["commit"]))
+    return _table(("setting", "value"), settings)
 
 
 def _plain(values: dict[str, Any]) -> str:
