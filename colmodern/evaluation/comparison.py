@@ -1,4 +1,4 @@
-"""Runs against a baseline, query by query: differences with their tests, and what changed most."""
+"""Runs against a baseline, query by query: differences, their tests, and the largest changes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from colmodern.evaluation.significance import (
     t_test,
 )
 
-MEAN = "mean of all"  # stands where a data set's name does
+MEAN = "mean of all"  # in place of a data set's name
 _SAME = 1e-9  # a smaller difference of one query is rounding
 
 # data set -> query_id -> measure -> value
@@ -28,10 +28,12 @@ PerQuery = Mapping[str, Mapping[str, Mapping[str, float]]]
 class Difference:
     """One run against the baseline, by one measure, on one data set or on the mean of all.
 
-    t_test, randomisation: two-sided p-values; t_test is None where it does not apply
-    holm: the randomisation's, adjusted over all runs and data sets (the means are adjusted over
-        all runs), within a measure
-    wins, ties, losses: queries on which the run is better, equal, worse
+    Attributes:
+        t_test: two-sided p-value; None where the test does not apply.
+        randomisation: two-sided p-value.
+        holm: the p-value of the randomisation test, adjusted within a measure over all runs and
+            data sets; for the mean of all, over all runs.
+        wins: number of queries on which the run is better; ties and losses likewise.
     """
 
     run: str
@@ -49,11 +51,11 @@ class Difference:
     losses: int
 
     def is_better(self, alpha: float) -> bool:
-        """Whether a test says so: the adjusted randomisation test at ``alpha``."""
+        """Whether the adjusted randomisation test finds the run better at ``alpha``."""
         return self.holm < alpha and self.difference.mean > 0
 
     def is_worse(self, alpha: float) -> bool:
-        """The same the other way."""
+        """Whether the adjusted randomisation test finds the run worse at ``alpha``."""
         return self.holm < alpha and self.difference.mean < 0
 
 
@@ -76,10 +78,11 @@ def differences(
 ) -> list[Difference]:
     """Judge every run against the baseline, by every measure, on every data set and on their mean.
 
-    All have the same data sets and queries. Same seed, same figures. The mean is of sets: the parts
-    of one, named as "beir/cqadupstack/tex", weigh together as much as another.
+    The baseline and the runs have the same data sets and queries. The same seed gives the same
+    figures. The mean weighs sets equally: the parts of a set, named as "beir/cqadupstack/tex", weigh
+    together as much as any other set.
     """
-    found: list[Difference] = []
+    results: list[Difference] = []
     for measure in measures:
         single: list[Difference] = []
         means: list[Difference] = []
@@ -88,15 +91,15 @@ def differences(
             single += [_judge(name, data, measure, {data: p}, seed) for data, p in pairs.items()]
             if len(pairs) > 1:
                 means.append(_judge(name, MEAN, measure, pairs, seed))
-        found += _adjusted(single) + _adjusted(means)
-    return found
+        results += _adjusted(single) + _adjusted(means)
+    return results
 
 
 def changes(
     baseline: PerQuery, runs: Mapping[str, PerQuery], measure: str, *, most: int
 ) -> list[Change]:
-    """Of each run the ``most`` queries whose value changed most, largest change first."""
-    found: list[Change] = []
+    """The ``most`` queries of each run whose value changed most, largest change first."""
+    largest: list[Change] = []
     for name, run in runs.items():
         changed = [
             Change(name, data, query_id, values[measure], run[data][query_id][measure])
@@ -104,9 +107,9 @@ def changes(
             for query_id, values in per_query.items()
             if abs(run[data][query_id][measure] - values[measure]) > _SAME
         ]
-        # sorted is stable: of equal changes the first in the collection's order
-        found += sorted(changed, key=lambda one: -abs(one.value - one.baseline))[:most]
-    return found
+        # sorted is stable: equal changes keep the order of the collection
+        largest += sorted(changed, key=lambda change: -abs(change.value - change.baseline))[:most]
+    return largest
 
 
 def _pair(
@@ -114,7 +117,7 @@ def _pair(
     run: Mapping[str, Mapping[str, float]],
     measure: str,
 ) -> tuple[Values, Values]:
-    """(n_queries,) values of both, in the baseline's order."""
+    """(n_queries,) values of the baseline and of the run, in the baseline's order."""
     return (
         np.array([values[measure] for values in baseline.values()]),
         np.array([run[query_id][measure] for query_id in baseline]),
@@ -124,7 +127,7 @@ def _pair(
 def _judge(
     run: str, data: str, measure: str, pairs: Mapping[str, tuple[Values, Values]], seed: int
 ) -> Difference:
-    """pairs: data set -> values of the baseline and of the run."""
+    """Judge one run against the baseline; pairs: data set -> values of the baseline and of the run."""
     groups = [np.where(np.abs(b - a) > _SAME, b - a, 0.0) for a, b in pairs.values()]
     weights = _weights(list(pairs))
     means = np.array([[a.mean(), b.mean()] for a, b in pairs.values()])
@@ -149,11 +152,13 @@ def _judge(
 
 
 def _weights(datasets: Sequence[str]) -> list[float]:
-    """Of each data set, so that all parts of a set together weigh 1."""
+    """Weight of each data set, such that all parts of a set together weigh 1."""
     sets = ["/".join(name.split("/")[:2]) for name in datasets]
     return [1 / sets.count(name) for name in sets]
 
 
-def _adjusted(found: Sequence[Difference]) -> list[Difference]:
-    p_values = holm([one.randomisation for one in found])
-    return [replace(one, holm=p) for one, p in zip(found, p_values, strict=True)]
+def _adjusted(differences: Sequence[Difference]) -> list[Difference]:
+    p_values = holm([difference.randomisation for difference in differences])
+    return [
+        replace(difference, holm=p) for difference, p in zip(differences, p_values, strict=True)
+    ]

@@ -1,4 +1,4 @@
-"""The page about a comparison."""
+"""The HTML page of a comparison."""
 
 from __future__ import annotations
 
@@ -31,42 +31,42 @@ class ComparisonPage:
     """What the page shows beside the comparison itself."""
 
     comparison: Comparison
-    documents: Sequence[Sequence[ChangedDoc]]  # of each of comparison.changes
+    documents: Sequence[Sequence[ChangedDoc]]  # one sequence for each of comparison.changes
     costs: Table  # time, size and memory
-    fidelity: Table  # of the runs that searched an index; no rows where none did
+    fidelity: Table  # for the runs that searched an index; no rows where none did
 
 
 def render_comparison(shown: ComparisonPage) -> str:
-    """The page as text."""
-    found = shown.comparison
-    sets, measure = ", ".join(found.datasets), found.measures[0]
+    """A comparison as the text of an HTML page."""
+    comparison = shown.comparison
+    sets, measure = ", ".join(comparison.datasets), comparison.measures[0]
     return page(
-        f"{', '.join(found.runs)} against {found.baseline}",
-        f"{sets}; {found.differences[0].queries:,} queries"
-        if len(found.datasets) == 1
-        else f"{len(found.datasets)} data sets: {sets}",
-        *map(remark, found.notes),
-        *(section(one.title, table(one)) for one in view.score_tables(found)),
-        section(f"Differences from {found.baseline}", table(view.test_table(found))),
+        f"{', '.join(comparison.runs)} against {comparison.baseline}",
+        f"{sets}; {comparison.differences[0].queries:,} queries"
+        if len(comparison.datasets) == 1
+        else f"{len(comparison.datasets)} data sets: {sets}",
+        *map(remark, comparison.notes),
+        *(section(scores.title, table(scores)) for scores in view.score_tables(comparison)),
+        section(f"Differences from {comparison.baseline}", table(view.test_table(comparison))),
         section(
             f"{measure} over queries",
-            *_curves(found),
+            *_curves(comparison),
             remark("Each query's difference from the baseline, from the best to the worst."),
         ),
         section(
             f"Queries whose {measure} changed most",
             remark("Green: judged relevant; red: relevant, but not among the run's results."),
             *_all_changed(shown),
-            remark(view.change_table(found).note),
+            remark(view.change_table(comparison).note),
         ),
         section("What the index loses", table(shown.fidelity)),
         section("Time, size and memory", table(shown.costs)),
-        section("Recipes", table(view.recipe_table(found))),
+        section("Recipes", table(view.recipe_table(comparison))),
     )
 
 
 def _curves(comparison: Comparison) -> list[str]:
-    """A curve of each run's differences by the first measure, all data sets together."""
+    """One curve a run: its differences by the first measure, all data sets together."""
     measure, baseline = comparison.measures[0], comparison.values[comparison.baseline]
     curves = []
     for run in comparison.runs:
@@ -81,21 +81,23 @@ def _curves(comparison: Comparison) -> list[str]:
 
 
 def _all_changed(shown: ComparisonPage) -> list[str]:
-    found = shown.comparison
-    pairs = list(zip(found.changes, shown.documents, strict=True))
-    parts = []
-    for run in found.runs:
-        parts += [f"<h3>{escape(run)}</h3>"] if len(found.runs) > 1 else []
-        parts += [_changed(found, change, docs) for change, docs in pairs if change.run == run]
-    return parts
+    comparison = shown.comparison
+    pairs = list(zip(comparison.changes, shown.documents, strict=True))
+    blocks = []
+    for run in comparison.runs:
+        blocks += [f"<h3>{escape(run)}</h3>"] if len(comparison.runs) > 1 else []
+        blocks += [
+            _changed(comparison, change, docs) for change, docs in pairs if change.run == run
+        ]
+    return blocks
 
 
 def _changed(comparison: Comparison, change: Change, documents: Sequence[ChangedDoc]) -> str:
     text = comparison.queries[change.dataset].get(change.query_id) or change.query_id
-    told = f"{escape(change.dataset)}, " if len(comparison.datasets) > 1 else ""
+    dataset = f"{escape(change.dataset)}, " if len(comparison.datasets) > 1 else ""
     return folded(
         text,
-        f"<p><small>{told}query <code>{escape(change.query_id)}</code>: "
+        f"<p><small>{dataset}query <code>{escape(change.query_id)}</code>: "
         f"{change.baseline:.4f}, then {change.value:.4f}</small></p>",
         *map(_document, documents),
         value=f"{change.value - change.baseline:+.3f}",

@@ -11,31 +11,31 @@ from colmodern.evaluation.recipe import FieldChange, shown
 from colmodern.evaluation.significance import LEVEL
 from colmodern.evaluation.tables import WORSE, Cell, Table
 
-_MAX_CHARS = 90  # of a query in a table
+_MAX_CHARS = 90  # shown of a query in a table
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs against a baseline, all that is said of them."""
+    """Runs against a baseline, and everything that is reported about them."""
 
     baseline: str
     runs: Sequence[str]
     datasets: Sequence[str]
     measures: Sequence[str]
-    alpha: float  # a difference is told when its adjusted p-value is below
-    seed: int  # of tests and intervals
+    alpha: float  # a difference is reported when its adjusted p-value is below
+    seed: int  # for tests and intervals
     differences: Sequence[Difference]
     changes: Sequence[Change]  # by the first measure
-    queries: Mapping[str, Mapping[str, str]]  # data set -> query_id -> text, of the changes
+    queries: Mapping[str, Mapping[str, str]]  # data set -> query_id -> text, for the changes
     recipe: Sequence[FieldChange]
-    values: Mapping[str, PerQuery]  # of the baseline and the runs
+    values: Mapping[str, PerQuery]  # by name, the baseline's among them
     notes: Sequence[str] = ()  # what was left out
 
     def as_json(self) -> dict[str, Any]:
         """Everything but the values of each query, as plain values."""
         changes = [
-            {**one._asdict(), "query": self.queries[one.dataset].get(one.query_id, "")}
-            for one in self.changes
+            {**entry._asdict(), "query": self.queries[entry.dataset].get(entry.query_id, "")}
+            for entry in self.changes
         ]
         return {
             "baseline": self.baseline,
@@ -46,16 +46,17 @@ class Comparison:
             "interval": LEVEL,
             "seed": self.seed,
             "differences": [
-                {**asdict(one), "difference": one.difference._asdict()} for one in self.differences
+                {**asdict(entry), "difference": entry.difference._asdict()}
+                for entry in self.differences
             ],
             "changes": changes,
-            "recipe": [one._asdict() for one in self.recipe],
+            "recipe": [entry._asdict() for entry in self.recipe],
             "notes": list(self.notes),
         }
 
 
 def score_tables(comparison: Comparison) -> list[Table]:
-    """Runs in rows: their measures, or of several data sets a table a measure."""
+    """Runs in rows, measures in columns; with several data sets, one table a measure."""
     if len(comparison.datasets) == 1:
         columns = [(measure, comparison.datasets[0], measure) for measure in comparison.measures]
         return [_scores(comparison, comparison.datasets[0], columns)]
@@ -75,18 +76,22 @@ def test_table(comparison: Comparison) -> Table:
     words = ["measure", *["data set"] * several_sets, *["run"] * several_runs]
     numbers = ["difference", f"{LEVEL:.0%} interval", "p (t-test)", "p (randomisation)", "p (Holm)"]
     rows = []
-    for one in comparison.differences:
-        mean, low, high = one.difference
-        names = [one.measure, *[one.dataset] * several_sets, *[one.run] * several_runs]
+    for difference in comparison.differences:
+        mean, low, high = difference.difference
+        names = [
+            difference.measure,
+            *[difference.dataset] * several_sets,
+            *[difference.run] * several_runs,
+        ]
         rows.append(
             [
                 *map(Cell, names),
-                _judged(f"{mean:+.4f}", one, comparison.alpha),
+                _judged(f"{mean:+.4f}", difference, comparison.alpha),
                 Cell(f"{low:+.4f} to {high:+.4f}"),
-                Cell(_p(one.t_test)),
-                Cell(_p(one.randomisation)),
-                Cell(_p(one.holm)),
-                Cell(f"{one.wins} / {one.ties} / {one.losses}"),
+                Cell(_p(difference.t_test)),
+                Cell(_p(difference.randomisation)),
+                Cell(_p(difference.holm)),
+                Cell(f"{difference.wins} / {difference.ties} / {difference.losses}"),
             ]
         )
     return Table(
@@ -105,13 +110,13 @@ def change_table(comparison: Comparison) -> Table:
     measure = comparison.measures[0]
     now = "now" if several_runs else comparison.runs[0]
     rows = []
-    for one in comparison.changes:
-        text = comparison.queries[one.dataset].get(one.query_id, "")
-        names = [*[one.run] * several_runs, *[one.dataset] * several_sets, one.query_id]
+    for change in comparison.changes:
+        text = comparison.queries[change.dataset].get(change.query_id, "")
+        names = [*[change.run] * several_runs, *[change.dataset] * several_sets, change.query_id]
         numbers = [
-            f"{one.baseline:.4f}",
-            f"{one.value:.4f}",
-            f"{one.value - one.baseline:+.4f}",
+            f"{change.baseline:.4f}",
+            f"{change.value:.4f}",
+            f"{change.value - change.baseline:+.4f}",
         ]
         rows.append([*map(Cell, names), *map(Cell, numbers), Cell(_cut(text))])
     return Table(
@@ -128,8 +133,12 @@ def recipe_table(comparison: Comparison) -> Table:
     """Every field in which the runs differ, those that can move a score first."""
     names = [comparison.baseline, *comparison.runs]
     rows = [
-        [Cell(one.effect.value), Cell(one.field), *(Cell(shown(value)) for value in one.values)]
-        for one in comparison.recipe
+        [
+            Cell(change.effect.value),
+            Cell(change.field),
+            *(Cell(shown(value)) for value in change.values),
+        ]
+        for change in comparison.recipe
     ]
     return Table(
         "Recipes",
@@ -141,7 +150,7 @@ def recipe_table(comparison: Comparison) -> Table:
 
 
 def all_tables(comparison: Comparison) -> list[Table]:
-    """All of them, in the order of reading."""
+    """All tables of a comparison, in the order of reading."""
     return [
         *score_tables(comparison),
         test_table(comparison),
@@ -151,28 +160,37 @@ def all_tables(comparison: Comparison) -> list[Table]:
 
 
 def _scores(comparison: Comparison, title: str, columns: Sequence[tuple[str, str, str]]) -> Table:
-    """columns: name, data set, measure."""
-    found = {(one.run, one.dataset, one.measure): one for one in comparison.differences}
+    """Table of values; columns: (name, data set, measure) of each."""
+    by_cell = {
+        (difference.run, difference.dataset, difference.measure): difference
+        for difference in comparison.differences
+    }
     first = comparison.runs[0]
     rows = [
         [
             Cell(comparison.baseline),
-            *(Cell(f"{found[first, data, measure].baseline:.4f}") for _, data, measure in columns),
+            *(
+                Cell(f"{by_cell[first, data, measure].baseline:.4f}")
+                for _, data, measure in columns
+            ),
         ]
     ]
     for run in comparison.runs:
-        judged = [found[run, data, measure] for _, data, measure in columns]
-        cells = [_judged(f"{one.value:.4f}", one, comparison.alpha) for one in judged]
+        judged = [by_cell[run, data, measure] for _, data, measure in columns]
+        cells = [
+            _judged(f"{difference.value:.4f}", difference, comparison.alpha)
+            for difference in judged
+        ]
         rows.append([Cell(run), *cells])
     return Table(title, ["run", *(name for name, _, _ in columns)], rows, note=_rule(comparison))
 
 
-def _judged(text: str, one: Difference, alpha: float) -> Cell:
-    return Cell(text, one.is_better(alpha), one.is_worse(alpha))
+def _judged(text: str, difference: Difference, alpha: float) -> Cell:
+    return Cell(text, difference.is_better(alpha), difference.is_worse(alpha))
 
 
 def _rule(comparison: Comparison) -> str:
-    """What bold and the mark mean, and that nothing else is said."""
+    """The note under a table: what bold and the mark mean."""
     n = len(comparison.runs) * len(comparison.datasets)
     family = f", Holm-adjusted over the {n} comparisons of a measure" if n > 1 else ""
     return (

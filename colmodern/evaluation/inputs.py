@@ -1,4 +1,4 @@
-"""Runs and judgments as callers have them, checked: what measures read is text, float and int."""
+"""Checks of runs and judgments as callers pass them, so that measures read str, float and int."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def checked_qrels(qrels: Qrels) -> dict[str, dict[str, int]]:
         qrels: query_id -> doc_id -> grade, which may be a NumPy number, 1.0 or True.
 
     Raises:
-        InputError: that names query and document of what is no id or no whole number.
+        InputError: an id is no id or a grade no whole number; names the query and the document.
     """
     _need_mapping("qrels", qrels, "query_id -> doc_id -> grade")
     checked: dict[str, dict[str, int]] = {}
@@ -42,13 +42,13 @@ def checked_run(run: Mapping[str, Any], qrels: Mapping[str, Any]) -> dict[str, l
     """The results of judged queries, in their order, with every id a str and every score a float.
 
     Args:
-        run: query_id -> results, as a list of ScoredDocs or pairs, or as doc_id -> score; of a
-            mapping, equal scores are in the order of their ids.
+        run: query_id -> results, as a list of ScoredDocs or pairs, or as doc_id -> score; equal
+            scores of a mapping are in the order of their ids.
         qrels: only the results of these queries are looked at.
 
     Raises:
-        InputError: that names query and document of what is no id or no score, of a document
-            that is there twice, and when the run has queries of which none is judged.
+        InputError: an id is no id, a score no score, or a document is there twice (names the query
+            and the document); or the run has queries and none of them is judged.
     """
     _need_mapping("run", run, "query_id -> results")
     for query_id in run:

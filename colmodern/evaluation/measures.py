@@ -22,7 +22,7 @@ Results = Sequence[ScoredDoc] | Mapping[str, float]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What ``evaluate`` found; measures are named as ir_measures prints them ("nDCG@10")."""
+    """Values of measures, which are named as ir_measures prints them ("nDCG@10")."""
 
     mean: dict[str, float]  # measure -> mean over all judged queries
     per_query: dict[str, dict[str, float]]  # query_id -> measure -> value
@@ -33,15 +33,18 @@ def evaluate(
 ) -> Evaluation:
     """Measure a run against judgments.
 
-    run: query_id -> results, as ScoredDocs best first or as doc_id -> score
-    qrels: query_id -> doc_id -> grade
-    measures: names that ir_measures knows
-
     A judged query without results gets each measure's default (0) and counts in the mean; a
     query without judgments is left out. Equal scores keep the order of the list; -inf ranks last.
 
-    Raises ConfigError for an unknown measure; InputError when nothing is judged, when no query of
-    the run is, and for an id, a grade or a score that is none, with its query and document.
+    Args:
+        run: query_id -> results, as ScoredDocs best first or as doc_id -> score.
+        qrels: query_id -> doc_id -> grade.
+        measures: names that ir_measures knows.
+
+    Raises:
+        ConfigError: a measure is unknown.
+        InputError: there are no judgments, no query of the run is judged, or an id, a grade or a
+            score is invalid; names the query and the document.
     """
     graded = checked_qrels(qrels)
     if not graded:
@@ -68,9 +71,10 @@ def evaluate(
 
 
 def parse_measure(name: str) -> ir_measures.Measure:
-    """The measure of that name, after trying it on one query.
+    """The measure of that name, tried on one query first.
 
-    Raises ConfigError when ir_measures does not know it or cannot compute it here.
+    Raises:
+        ConfigError: ir_measures does not know it or cannot compute it here.
     """
     try:
         if not isinstance(name, str):
@@ -90,7 +94,7 @@ def parse_measure(name: str) -> ir_measures.Measure:
 
 
 def cutoff_of(name: str) -> int | None:
-    """How far down a measure looks, as 10 of "nDCG@10"; None where it looks at all results."""
+    """Number of results that a measure reads, as 10 for "nDCG@10"; None where it reads all."""
     cutoff = parse_measure(name).params.get("cutoff")
     return None if cutoff is None else int(cutoff)
 
@@ -98,8 +102,8 @@ def cutoff_of(name: str) -> int | None:
 def untied(results: Results) -> list[ScoredDoc]:
     """Results with strictly falling float32 scores, so that every tool reads them in this order.
 
-    trec_eval sorts equal scores by falling doc_id, whatever the list says; here a score that
-    is not below the one before it moves to the next float32 down.
+    trec_eval sorts equal scores by falling doc_id, whatever the order of the list; here a score
+    that is not below the score before it moves to the next float32 down.
     """
     if isinstance(results, Mapping):
         results = sorted(
@@ -112,17 +116,17 @@ def untied(results: Results) -> list[ScoredDoc]:
         doc_id = results[int(np.isnan(scores).argmax())][0]
         raise InputError(f"document {shown(doc_id)} has the score nan, which cannot be ranked")
     if not (np.all(scores[1:] < scores[:-1]) and np.isfinite(scores).all()):
-        scores = _strictly_falling(scores)  # nearly all lists are, and looking is much faster
+        scores = _strictly_falling(scores)  # slow, and rare: nearly all lists fall already
     return [
         ScoredDoc(result[0], score) for result, score in zip(results, scores.tolist(), strict=True)
     ]
 
 
 def _strictly_falling(scores: Scores) -> Scores:
-    """The nearest finite scores of which each is below the one before."""
+    """The nearest finite scores such that each is below the score before it."""
     top = np.finfo(np.float32).max
     falling = np.clip(scores, -top, top)
-    with np.errstate(all="ignore"):  # the numbers next to the largest and to zero are no accident
+    with np.errstate(all="ignore"):  # overflow and underflow are expected at the ends of float32
         last = np.float32(np.inf)
         for i, score in enumerate(falling):
             last = falling[i] = min(score, np.nextafter(last, np.float32(-np.inf)))

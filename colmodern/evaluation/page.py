@@ -1,4 +1,4 @@
-"""The parts of a self-contained HTML page: no script, no network, light and dark, phone and print."""
+"""Building blocks of a self-contained HTML page: no script, no network; light, dark, phone, print."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ import numpy.typing as npt
 from colmodern.evaluation.tables import WORSE, Cell, Table
 
 _BINS = 10
-_MOST_STEPS = 500  # of a curve
-_WIDE = 1000  # units of a curve's own width
+_MOST_STEPS = 500  # a curve of more queries is drawn by its quantiles
+_WIDE = 1000  # width of a curve, in units of its view box
 
 
-def page(title: str, subtitle: str, *parts: str) -> str:
-    """A whole page; ``parts`` are HTML."""
+def page(title: str, subtitle: str, *blocks: str) -> str:
+    """A whole page; ``blocks`` are HTML."""
     template = Template((files("colmodern.evaluation") / "page.html").read_text("utf-8"))
     return template.substitute(
-        title=escape(title), subtitle=escape(subtitle), body="\n".join(filter(None, parts))
+        title=escape(title), subtitle=escape(subtitle), body="\n".join(filter(None, blocks))
     )
 
 
-def section(title: str, *parts: str) -> str:
-    """A heading and what is under it; nothing where there is nothing."""
-    inside = "\n".join(filter(None, parts))
+def section(title: str, *blocks: str) -> str:
+    """A heading with the blocks under it; empty where all blocks are empty."""
+    inside = "\n".join(filter(None, blocks))
     return f"<h2>{escape(title)}</h2>\n{inside}" if inside else ""
 
 
 def remark(text: str) -> str:
-    """A paragraph in the soft colour; nothing for an empty one."""
+    """A paragraph in the soft colour; empty for an empty text."""
     return f'<p class="soft">{escape(text)}</p>' if text else ""
 
 
 def table(shown: Table) -> str:
-    """A table with its note, without its title; nothing when it has no rows and no note."""
+    """A table with its note, without its title; empty when it has no rows and no note."""
     if not shown.rows:
         return remark(shown.note)
     kinds = [' class="n"' if shown.is_number(i) else "" for i in range(len(shown.header))]
@@ -58,7 +58,7 @@ def table(shown: Table) -> str:
 
 
 def key_values(values: Mapping[str, str]) -> str:
-    """Names and values, as a recipe has them."""
+    """Names and values in two columns, as a recipe has them."""
     rows = "".join(
         f'<tr><th>{_breakable(key)}</th><td class="mono">{escape(value)}</td></tr>\n'
         for key, value in values.items()
@@ -66,10 +66,10 @@ def key_values(values: Mapping[str, str]) -> str:
     return f'<table class="recipe"><tbody>{rows}</tbody></table>'
 
 
-def folded(summary: str, *parts: str, value: str = "", is_open: bool = False) -> str:
-    """What opens when its line is touched; value: at the end of the line."""
+def folded(summary: str, *blocks: str, value: str = "", is_open: bool = False) -> str:
+    """Blocks that unfold under a summary line; value: shown at the end of the line."""
     line = f'<span class="query"><span>{escape(summary)}</span>{_value(value)}</span>'
-    inside = "".join(parts)
+    inside = "".join(blocks)
     return f"<details{' open' if is_open else ''}><summary>{line}</summary>{inside}</details>\n"
 
 
@@ -126,7 +126,7 @@ def _cell(cell: Cell) -> str:
 
 
 def _breakable(text: str) -> str:
-    """Text with places where a long name may end a line: after a dot or an underscore."""
+    """Text in which a long name may be broken after a dot, an underscore or a slash."""
     return re.sub(r"(?<=[._/])(?=[A-Za-z])", "<wbr>", escape(text))
 
 

@@ -1,4 +1,4 @@
-"""Which points nobody beats in both of two figures."""
+"""The Pareto front of points with a cost and a quality."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ def pareto_front(
 ) -> list[bool]:
     """Whether each point is on the front: no other is as cheap and as good, and better in one.
 
-    costs: less is better; qualities: more is better
-    ties: of points that are equal in both, only those with the least of this are on it
+    Args:
+        costs: less is better.
+        qualities: more is better.
+        ties: among points of equal cost and quality, only those with the least of this are on it.
     """
     cost, quality, tie = (np.asarray(values, float) for values in (costs, qualities, ties))
     order = np.lexsort((tie, -quality, cost))  # cheapest first, then best first
     on_front = np.zeros(len(cost), bool)
-    last: tuple[float, float, float] | None = None  # on the front
+    last: tuple[float, float, float] | None = None  # the last point that is on the front
     for point in order:
         here = (cost[point], quality[point], tie[point])
         if last is None or here[1] > last[1] or here == last:
             on_front[point] = True
             last = here
-    return [bool(one) for one in on_front]
+    return [bool(is_on) for is_on in on_front]

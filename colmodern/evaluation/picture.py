@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Cost = Literal["latency", "bytes"]
 
-_INK, _LINE = "#010203", "#010204"  # stand for the page's own colours
+_INK, _LINE = "#010203", "#010204"  # placeholders for the page's own colours
 _LINE_ON_WHITE = "#dde2ea"
 _OF_PAGE = {_INK: "currentColor", _LINE: f"var(--line, {_LINE_ON_WHITE})"}
 _COLOURS = (
@@ -28,7 +28,7 @@ _COLOURS = (
     "#7a7a7a",
 )  # on white and on black
 _MARKERS = "osD^vPX*<>"
-_SIZE = (6.4, 4.4)  # inches; a page shows it as wide as there is room
+_SIZE = (6.4, 4.4)  # inches; a page scales it to its own width
 _X_LABEL = {
     "latency": "median latency of a query, ms",
     "bytes": "bytes on disk for each token of the text",
@@ -38,9 +38,10 @@ _X_LABEL = {
 def pareto_picture(sweep: Sweep, cost: Cost) -> Figure:
     """Quality against a cost: a colour for each number of bits, a mark for each state of embeddings.
 
-    Points on the front have their number of the table, and a line through them.
+    Points on the front are joined by a line and numbered as in the table.
 
-    Raises MissingExtraError without matplotlib.
+    Raises:
+        MissingExtraError: matplotlib is not installed.
     """
     figure, axes = _new()
     fronts = [pair[cost == "bytes"] for pair in sweep.fronts]
@@ -73,23 +74,24 @@ def pareto_picture(sweep: Sweep, cost: Cost) -> Figure:
 def length_picture(sweep: Sweep) -> Figure:
     """Quality of exact search against document length, with intervals; a line for each way of cutting.
 
-    Raises MissingExtraError without matplotlib.
+    Raises:
+        MissingExtraError: matplotlib is not installed.
     """
     figure, axes = _new()
-    lines, places = _lines(sweep.lengths), _places(sweep.lengths)
+    lines, positions = _lines(sweep.lengths), _positions(sweep.lengths)
     for number, ((cut, factor), points) in enumerate(lines.items()):
-        points = sorted(points, key=lambda one: places[one.length])
+        points = sorted(points, key=lambda point: positions[point.length])
         pooled = f", pool {factor}" if len({key[1] for key in lines}) > 1 else ""
-        told = {"encode": "encoded at each length", "stored": "cut from stored embeddings"}[cut]
-        means = [one.value.mean for one in points]
+        label = {"encode": "encoded at each length", "stored": "cut from stored embeddings"}[cut]
+        means = [point.value.mean for point in points]
         errors = [
-            [one.value.mean - one.value.low for one in points],
-            [one.value.high - one.value.mean for one in points],
+            [point.value.mean - point.value.low for point in points],
+            [point.value.high - point.value.mean for point in points],
         ]
         colour = _COLOURS[number % len(_COLOURS)]
         shift = 1 + 0.012 * number  # so that intervals do not hide each other
         axes.errorbar(
-            [places[one.length] * shift for one in points],
+            [positions[point.length] * shift for point in points],
             means,
             yerr=errors,
             color=colour,
@@ -98,10 +100,12 @@ def length_picture(sweep: Sweep) -> Figure:
             capsize=3,
             linewidth=1.4,
             elinewidth=1,
-            label=told + pooled,
+            label=label + pooled,
         )
     axes.set_xscale("log")
-    axes.set_xticks(list(places.values()), [shown("document_length", one) for one in places])
+    axes.set_xticks(
+        list(positions.values()), [shown("document_length", point) for point in positions]
+    )
     axes.minorticks_off()
     axes.set_xlabel("document length, tokens")
     axes.set_ylabel(f"{sweep.measure}, exact search")
@@ -111,7 +115,7 @@ def length_picture(sweep: Sweep) -> Figure:
 
 
 def as_svg(figure: Figure) -> str:
-    """An svg element in the colours of the page around it."""
+    """A picture as an svg element in the colours of the page around it."""
     stream = io.StringIO()
     matplotlib = require("matplotlib", extra="plot")
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "colmodern"}):
@@ -121,12 +125,12 @@ def as_svg(figure: Figure) -> str:
     for ours, theirs in _OF_PAGE.items():
         text = text.replace(ours, theirs)
     head, rest = text.split(">", 1)
-    head = re.sub(r' (width|height)="[^"]*"', "", head)  # the page says how large
+    head = re.sub(r' (width|height)="[^"]*"', "", head)  # the page sets the size
     return f"{head}>{rest}"
 
 
 def as_png(figure: Figure) -> bytes:
-    """Bytes of a picture on white, for a paper or a chat."""
+    """A picture as the bytes of a PNG file on white, for a paper or a chat."""
     stream = io.BytesIO()
     _color_grid(figure, _LINE_ON_WHITE)
     figure.savefig(stream, format="png", dpi=160, facecolor="white")
@@ -156,7 +160,7 @@ def _new() -> tuple[Figure, Axes]:
 
 
 def _draw_front(axes: Axes, sweep: Sweep, fronts: Sequence[bool], cost: Cost) -> None:
-    """A line of steps through the front, and numbers beside its points."""
+    """Draw a line of steps through the front, and numbers beside its points."""
     best = [
         (_cost(point, cost), point.quality, number)
         for number, (point, is_on) in enumerate(zip(sweep.points, fronts, strict=True), 1)
@@ -206,7 +210,7 @@ def _legend(figure: Figure, axes: Axes, colours: dict[str, str], markers: dict[s
 
 
 def _plain_ticks(axes: Axes) -> None:
-    """Numbers as people write them on a logarithmic axis."""
+    """Label a logarithmic axis with plain numbers."""
     ticker = require("matplotlib.ticker", extra="plot")
     axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
@@ -223,13 +227,13 @@ def _group(point: SweepPoint) -> str:
 
 
 def _variant(sweep: Sweep, point: SweepPoint) -> str:
-    """What the embeddings of a point are, where points differ in it."""
-    parts = [
+    """The state of a point's embeddings, in words, where points differ in it."""
+    variants = [
         f"{axis.heading} {shown(axis.name, point.settings[axis.name])}"
         for axis in axes_of(sweep)
         if axis.varies and axis.name in ("document_length", "cut", "pool_factor")
     ]
-    return ", ".join(parts)
+    return ", ".join(variants)
 
 
 def _assign(kinds: Sequence[str], labels: Sequence[str]) -> dict[str, str]:
@@ -239,20 +243,20 @@ def _assign(kinds: Sequence[str], labels: Sequence[str]) -> dict[str, str]:
 def _lines(points: Sequence[LengthPoint]) -> dict[tuple[str, float], list[LengthPoint]]:
     """Points by (cut, pool factor); what is cut from stored embeddings ends in the encoding itself."""
     lines: dict[tuple[str, float], list[LengthPoint]] = {}
-    for one in points:
-        lines.setdefault((one.cut, one.pool_factor), []).append(one)
+    for point in points:
+        lines.setdefault((point.cut, point.pool_factor), []).append(point)
     for (cut, factor), line in list(lines.items()):
         encoded = lines.get(("encode", factor), [])
         if cut == "stored" and encoded:
-            places = _places(points)
-            line.append(max(encoded, key=lambda one: places[one.length]))
-            if len(encoded) == 1:  # there is nothing else to its line
+            positions = _positions(points)
+            line.append(max(encoded, key=lambda point: positions[point.length]))
+            if len(encoded) == 1:  # its own line would be this point alone
                 del lines["encode", factor]
     return lines
 
 
-def _places(points: Sequence[LengthPoint]) -> dict[int | None, float]:
-    """Length -> where it is drawn: whole documents, whose length is open, after the longest."""
+def _positions(points: Sequence[LengthPoint]) -> dict[int | None, float]:
+    """Length -> position on the axis; whole documents, whose length is open, are after the longest."""
     known = sorted({one.length for one in points if one.length is not None})
     places: dict[int | None, float] = {length: float(length) for length in known}
     if any(one.length is None for one in points):

@@ -1,4 +1,4 @@
-"""In what two runs' recipes differ, and which of it can move a score."""
+"""Differences between the recipes of runs, and which of them can move a score."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Any, NamedTuple
 from colmodern.nested import flatten
 
 ABSENT = "—"
-_SHOWN = 12  # letters of a digest
+_SHOWN = 12  # letters of a digest in a table
 _STAGE = " in stage "
 
 Recipe = tuple[Mapping[str, Any], Mapping[str, Any]]  # config and environment of a run
 
 
 class Effect(str, Enum):
-    """What a different value can do to a score; in the order in which differences are listed."""
+    """Effect of a different value on scores; in the order in which differences are listed."""
 
     SCORE = "decides scores"
     PERHAPS = "may move scores"  # the same work by other software, hardware or in other pieces
     NONE = "cannot move scores"
 
 
-# field -> effect; patterns as of a shell, the first that fits counts. A test holds this table
-# against every field of the config. A field that is not here counts as one that decides scores.
+# field -> effect; shell patterns, and the first that matches counts. A test checks this table
+# against every field of the config. A field that is not here counts as deciding scores.
 EFFECTS: dict[str, Effect] = {
     "config.name": Effect.NONE,
     "config.output": Effect.NONE,
@@ -101,7 +101,7 @@ EFFECTS: dict[str, Effect] = {
     "hardware.*": Effect.PERHAPS,
 }
 
-# said elsewhere in the recipe, or only where something lies
+# fields that other fields imply, and paths
 _LEFT_OUT = (
     "command",
     "started",
@@ -134,7 +134,7 @@ class FieldChange(NamedTuple):
 
 
 def effect_of(field: str) -> Effect:
-    """What a different value of this field can do to a score."""
+    """Effect of a different value of this field on scores."""
     return next(
         (effect for pattern, effect in EFFECTS.items() if fnmatchcase(field, pattern)),
         Effect.SCORE,
@@ -144,10 +144,10 @@ def effect_of(field: str) -> Effect:
 def diff(recipes: Sequence[Recipe]) -> list[FieldChange]:
     """Every field in which runs differ, those that can move a score first.
 
-    A stage that an earlier run finished was made in that run's environment; where such stages
-    differ, the field names them: "packages.torch (encode documents, encode queries)".
+    A stage that an earlier run finished has that run's environment; where such stages differ, the
+    field names them: "packages.torch (encode documents, encode queries)".
     """
-    rows = [
+    recipe_fields = [
         {
             **flat({"config": config}),
             **{key: value for key, value in flat(environment).items() if not _is_left_out(key)},
@@ -155,28 +155,30 @@ def diff(recipes: Sequence[Recipe]) -> list[FieldChange]:
         }
         for config, environment in recipes
     ]
-    fields = dict.fromkeys(field for row in rows for field in row)
-    found = [
-        FieldChange(field, tuple(row.get(field, ABSENT) for row in rows), effect_of(field))
+    fields = dict.fromkeys(field for values in recipe_fields for field in values)
+    changes = [
+        FieldChange(
+            field, tuple(values.get(field, ABSENT) for values in recipe_fields), effect_of(field)
+        )
         for field in fields
-        if len({row.get(field, ABSENT) for row in rows}) > 1
+        if len({values.get(field, ABSENT) for values in recipe_fields}) > 1
     ]
-    return in_order(_joined(found))
+    return in_order(_joined(changes))
 
 
 def in_order(changes: Iterable[FieldChange]) -> list[FieldChange]:
-    """Those that can move a score first."""
+    """Changes in the order of their effects: those that can move a score first."""
     order = list(Effect)
     return sorted(changes, key=lambda change: order.index(change.effect))
 
 
 def flat(values: Mapping[str, Any]) -> dict[str, str]:
-    """Nested values as "search.k" -> text, in their order; without those that hold nothing."""
+    """Nested values as "search.k" -> text, in their order; empty mappings are left out."""
     return {path: _text(value) for path, value in flatten(values).items() if value != {}}
 
 
 def shown(value: str) -> str:
-    """A value as a table has room for it: the beginning of a digest."""
+    """A value as shown in a table: digests are cut."""
     is_digest = len(value) >= 40 and all(letter in "0123456789abcdef+" for letter in value)
     return value[:_SHOWN] + "…" if is_digest else value
 
@@ -204,10 +206,10 @@ def _of_stages(environment: Mapping[str, Any], recipes: Sequence[Recipe]) -> dic
     }
 
 
-def _joined(found: Sequence[FieldChange]) -> list[FieldChange]:
+def _joined(changes: Sequence[FieldChange]) -> list[FieldChange]:
     """Stages with the same values in one row; none where the run's own row says the same."""
     stages: dict[tuple[str, tuple[str, ...]], list[str]] = {}
-    for change in found:
+    for change in changes:
         field, _, stage = change.field.partition(_STAGE)
         stages.setdefault((field, change.values), []).append(stage)
     return [

@@ -1,4 +1,4 @@
-"""The page about one run."""
+"""The HTML page of one run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from colmodern.evaluation.recipe import flat
 from colmodern.evaluation.significance import LEVEL, Estimate
 from colmodern.evaluation.tables import Cell, Table
 
-_MAX_CHARS = 700  # of a document's text
+_MAX_CHARS = 700  # shown of a document's text
 _COMPARED = (
     "Exact: every document scored with the uncompressed embeddings. overlap@k: the share of its best "
     "k documents that are among the best k here."
@@ -28,11 +28,11 @@ _LOST = "Relevant documents that exact search has among its best k and this sear
 
 
 class Figure(NamedTuple):
-    """One of the numbers that stand for a run, as text."""
+    """A headline number of a run, as text."""
 
     label: str
     value: str
-    exact: str | None = None  # the same of exact search, where it ran beside an index
+    exact: str | None = None  # the number of exact search, where it ran beside an index
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class ShownDoc:
 
 @dataclass(frozen=True)
 class HardQuery:
-    """A query with a low value, what was found and what should have been."""
+    """A query with a low value, its first results and the relevant documents that it misses."""
 
     query_id: str
     text: str
@@ -69,7 +69,7 @@ class LostShown(NamedTuple):
 
 @dataclass(frozen=True)
 class ShownFidelity:
-    """What an index lost."""
+    """What an index loses against exact search."""
 
     estimates: Mapping[str, Estimate]
     by_stage: Mapping[int, Mapping[str, int]]  # cutoff -> stage -> relevant documents lost
@@ -78,13 +78,13 @@ class ShownFidelity:
 
 @dataclass(frozen=True)
 class Report:
-    """What the page shows."""
+    """The content of the page."""
 
     title: str
     subtitle: str
     tiles: Sequence[Figure]  # the first one is the headline
     measure: str
-    values: Sequence[float]  # of that measure, one a query
+    values: Sequence[float]  # the measure of each query
     hardest: Sequence[HardQuery]
     timings: Sequence[tuple[str, float, str, str]]  # stage, seconds, rate, remark
     recipe: Mapping[str, Any]  # nested
@@ -95,7 +95,7 @@ class Report:
 
 
 def render(report: Report) -> str:
-    """The page as text."""
+    """A report as the text of an HTML page."""
     quartiles = np.percentile(report.values, [25, 50, 75]) if report.values else [0.0] * 3
     spread = ", ".join(f"{value:.3f}" for value in quartiles)
     counted = (
@@ -170,7 +170,7 @@ def _fidelity(shown: ShownFidelity) -> str:
         [Cell(f"best {cutoff}"), *(Cell(f"{counts[stage]:,}") for stage in stages)]
         for cutoff, counts in shown.by_stage.items()
     ]
-    told = f"The first {len(shown.lost)} of them" if len(shown.lost) > 1 else "The document"
+    summary = f"The first {len(shown.lost)} of them" if len(shown.lost) > 1 else "The document"
     return section(
         "What the index loses",
         table(figures),
@@ -178,31 +178,31 @@ def _fidelity(shown: ShownFidelity) -> str:
         "<h3>Lost relevant documents</h3>",
         table(Table("", ["among", *stages], rows)) if rows else remark("There are none."),
         remark(_LOST) if rows else "",
-        folded(told, *map(_lost, shown.lost)) if shown.lost else "",
+        folded(summary, *map(_lost, shown.lost)) if shown.lost else "",
     )
 
 
 def _lost(lost: LostShown) -> str:
     now = "not among the results" if lost.rank is None else f"rank {lost.rank}"
-    told = f"exact rank {lost.exact_rank}, now {now}; {lost.stage}: {lost.reason}"
+    ranks = f"exact rank {lost.exact_rank}, now {now}; {lost.stage}: {lost.reason}"
     return (
-        f'<div class="doc miss"><code>{escape(lost.doc_id)}</code> <small>{escape(told)}</small>'
+        f'<div class="doc miss"><code>{escape(lost.doc_id)}</code> <small>{escape(ranks)}</small>'
         f"<p>{escape(lost.query)}</p></div>"
     )
 
 
-def _index(parts: Sequence[tuple[str, int, float]]) -> str:
+def _index(files: Sequence[tuple[str, int, float]]) -> str:
     rows = [
         [Cell(name), Cell(f"{n_bytes:,}"), Cell(f"{a_token:,.2f}")]
-        for name, n_bytes, a_token in parts
+        for name, n_bytes, a_token in files
     ]
     return section("Index", table(Table("", ["part", "bytes", "a token"], rows)))
 
 
 def _timings(timings: Sequence[tuple[str, float, str, str]]) -> Table:
     rows = [
-        [Cell(stage), Cell(f"{seconds:.2f}"), Cell(rate), Cell(told)]
-        for stage, seconds, rate, told in timings
+        [Cell(stage), Cell(f"{seconds:.2f}"), Cell(rate), Cell(note)]
+        for stage, seconds, rate, note in timings
     ]
     return Table("", ["stage", "seconds", "rate", ""], rows, words=(3,))
 

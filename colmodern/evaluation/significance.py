@@ -1,8 +1,8 @@
 """Is a difference between two runs more than chance? Tests and intervals that are paired by query.
 
-Each function takes groups, one of each data set: (n_queries,) values or differences. Of several
-groups the mean of their means is judged, so that every data set weighs the same; or as ``weights``
-say, one a group.
+Each function takes groups, one for each data set: (n_queries,) values or differences. With several
+groups the mean of their means is judged, so that every data set weighs the same, or as ``weights``
+(one a group) say.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from colmodern.errors import InputError
 
 Values = npt.NDArray[np.float64]
 
-LEVEL = 0.95  # of all intervals
+LEVEL = 0.95  # confidence level of all intervals
 _RESAMPLES = 9_999
-_DRAWN_AT_ONCE = 4_000_000  # values, which bounds memory
+_DRAWN_AT_ONCE = 4_000_000  # values drawn at once, which bounds memory
 
 
 class Estimate(NamedTuple):
@@ -34,9 +34,10 @@ class Estimate(NamedTuple):
 def estimate(
     groups: Sequence[Values], *, weights: Sequence[float] | None = None, seed: int = 0
 ) -> Estimate:
-    """The mean with its percentile bootstrap interval: queries are drawn anew, within each group.
+    """The mean with its percentile bootstrap interval; queries are resampled within each group.
 
-    Raises InputError when there is no value.
+    Raises:
+        InputError: a group has no value.
     """
     from scipy.stats import bootstrap  # takes a second to load
 
@@ -44,7 +45,7 @@ def estimate(
     mean = float(np.average([group.mean() for group in groups], weights=weights))
     if all(np.ptp(group) == 0 for group in groups):
         return Estimate(mean, mean, mean)
-    found = bootstrap(
+    result = bootstrap(
         # scipy takes no sample of one; two equal values have the same mean and spread
         [np.repeat(group, 2) if len(group) == 1 else group for group in groups],
         partial(_mean_of_means, weights=weights),
@@ -55,7 +56,7 @@ def estimate(
         method="percentile",
         random_state=np.random.default_rng(seed),
     )
-    low, high = found.confidence_interval
+    low, high = result.confidence_interval
     return Estimate(mean, float(low), float(high))
 
 
@@ -67,12 +68,15 @@ def randomisation_test(
     All signs are tried where there are few differences, else 9,999 random ones. Source: Smucker,
     Allan and Carterette, CIKM 2007, https://doi.org/10.1145/1321440.1321528.
 
-    Raises InputError when there is no value.
+    Raises:
+        InputError: a group has no value.
     """
     _expect_values(groups)
-    parts = np.ones(len(groups)) if weights is None else np.asarray(weights)
-    shares = [group * part / len(group) for group, part in zip(groups, parts, strict=True)]
-    return _sign_test(np.concatenate(shares) / parts.sum(), seed)
+    group_weights = np.ones(len(groups)) if weights is None else np.asarray(weights)
+    shares = [
+        group * weight / len(group) for group, weight in zip(groups, group_weights, strict=True)
+    ]
+    return _sign_test(np.concatenate(shares) / group_weights.sum(), seed)
 
 
 def t_test(differences: Values) -> float | None:
@@ -81,7 +85,7 @@ def t_test(differences: Values) -> float | None:
 
     if len(differences) < 2:
         return None
-    if np.ptp(differences) == 0:  # no variance: certain, whichever it is
+    if np.ptp(differences) == 0:  # no variance: equal for certain, or different for certain
         return 1.0 if differences[0] == 0 else 0.0
     return float(ttest_1samp(differences, 0.0).pvalue)
 
@@ -99,13 +103,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _sign_test(shares: Values, seed: int) -> float:
-    """The p-value of a sum of shares in a mean."""
+    """Two-sided p-value of the sum of the shares that queries have in a mean."""
     from scipy.stats import permutation_test
 
     shares = shares[shares != 0]  # no sign changes a zero
     if len(shares) < 2:  # both signs of one difference are as far from 0
         return 1.0
-    found = permutation_test(
+    result = permutation_test(
         (shares,),
         np.sum,
         permutation_type="samples",
@@ -114,7 +118,7 @@ def _sign_test(shares: Values, seed: int) -> float:
         vectorized=True,
         random_state=np.random.default_rng(seed),
     )
-    return float(found.pvalue)
+    return float(result.pvalue)
 
 
 def _mean_of_means(*groups: Values, axis: int, weights: Sequence[float] | None) -> Values:

@@ -25,7 +25,7 @@ class Line:
     label: str
     measure: str
     values: tuple[float | None, ...]
-    n_parts: int = 0  # that the values are the mean of; 0: it is no mean
+    n_parts: int = 0  # data sets that the values are the mean of; 0: they are no means
 
 
 @dataclass(frozen=True)
@@ -43,28 +43,28 @@ def tabulate(cells: Sequence[Cell]) -> SuiteTable:
     The average is over lines, so that a set of twelve parts counts as one.
     """
     columns = tuple(dict.fromkeys(cell.column for cell in cells))
-    rows: dict[str, dict[str, list[Cell]]] = {}
+    by_line: dict[str, dict[str, list[Cell]]] = {}
     for cell in cells:
-        rows.setdefault(set_of(cell.row), {}).setdefault(cell.column, []).append(cell)
+        by_line.setdefault(set_of(cell.row), {}).setdefault(cell.column, []).append(cell)
     lines = []
-    for row, by_column in rows.items():
-        parts = {cell.row for found in by_column.values() for cell in found}
-        is_mean = parts != {row}
-        values = tuple(_mean(by_column.get(column, []), len(parts)) for column in columns)
+    for label, by_column in by_line.items():
+        names = {cell.row for group in by_column.values() for cell in group}
+        is_mean = names != {label}
+        values = tuple(_mean(by_column.get(column, []), len(names)) for column in columns)
         measure = next(iter(by_column.values()))[0].measure
-        lines.append(Line(row, measure, values, len(parts) if is_mean else 0))
+        lines.append(Line(label, measure, values, len(names) if is_mean else 0))
     average = tuple(_average([line.values[i] for line in lines]) for i in range(len(columns)))
     return SuiteTable(columns, tuple(lines), average)
 
 
 def set_of(row: str) -> str:
-    """The set that a row is or is a part of: of three parts the first two."""
-    parts = row.split("/")
-    return "/".join(parts[:2]) if len(parts) == 3 and all(parts) else row
+    """The set that a row is, or is a part of: "suite/set" for "suite/set/part"."""
+    levels = row.split("/")
+    return "/".join(levels[:2]) if len(levels) == 3 and all(levels) else row
 
 
-def _mean(found: Sequence[Cell], n_parts: int) -> float | None:
-    return _average([cell.value for cell in found]) if len(found) == n_parts else None
+def _mean(cells: Sequence[Cell], n_parts: int) -> float | None:
+    return _average([cell.value for cell in cells]) if len(cells) == n_parts else None
 
 
 def _average(values: Sequence[float | None]) -> float | None:

@@ -1,4 +1,4 @@
-"""What a sweep found: its points, the best of them, and its tables."""
+"""Results of a sweep: its points, the best of them, and its tables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AXES = {
     "n_candidates": "candidates",
     "rescore": "rescored",
 }
-_OPEN = {"document_length": "all", "nprobe": "auto", "n_candidates": "auto"}  # of None
+_OPEN = {"document_length": "all", "nprobe": "auto", "n_candidates": "auto"}  # what None means
 _BEST_FOR = {(False, False): "", (True, False): "ms", (False, True): "bytes", (True, True): "both"}
 _DEFINITIONS = (
     "Exact: exact search on the same embeddings. Overlap: the share of its best documents found. "
@@ -32,13 +32,17 @@ _DEFINITIONS = (
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """One combination of settings and what it came to.
+    """One combination of settings with its results.
 
-    settings: by axis; cut_share: of the documents, those cut from a longer encoding, whose
-    embeddings are near to those of encoding again and not the same
-    measures: with intervals; exact: of exact search on the same embeddings
-    difference: of the first measure, from the sweep's reference, query by query
-    latency_ms: (median, 95th percentile) of a query; n_bytes: all that a search reads
+    Attributes:
+        settings: by axis.
+        cut_share: share of documents cut from a longer encoding; their embeddings are close to
+            those of a new encoding, and not the same.
+        measures: with intervals.
+        exact: measures of exact search on the same embeddings.
+        difference: query by query from the sweep's reference, in the first measure.
+        latency_ms: median and 95th percentile of a query.
+        n_bytes: bytes of all files that a search reads.
     """
 
     settings: Mapping[str, Any]
@@ -62,7 +66,7 @@ class SweepPoint:
 
 @dataclass(frozen=True)
 class LengthPoint:
-    """Exact search on documents of one length; fields as of SweepPoint."""
+    """Exact search on documents of one length; fields as in SweepPoint."""
 
     length: int | None
     cut: str
@@ -76,7 +80,9 @@ class LengthPoint:
 class Sweep:
     """A finished sweep.
 
-    reference: what differences are from, in words; lengths: empty where there is only one
+    Attributes:
+        reference: what differences are measured from, in words.
+        lengths: empty where there is only one length.
     """
 
     name: str
@@ -89,11 +95,11 @@ class Sweep:
 
     @property
     def fronts(self) -> list[tuple[bool, bool]]:
-        """Whether each point is on the front of latency, and on that of bytes per token."""
+        """Whether each point is on the front of latency, and on the front of bytes per token."""
         quality = [point.quality for point in self.points]
         latency = [point.latency_ms[0] for point in self.points]
         size = [point.bytes_per_token for point in self.points]
-        # a search changes no size: of those that are as small and as good, the fastest
+        # search settings change no size: among equally small and good points, the fastest counts
         fronts = pareto_front(latency, quality, size), pareto_front(size, quality, latency)
         return list(zip(*fronts, strict=True))
 
@@ -108,16 +114,16 @@ class Axis(NamedTuple):
 
 def axes_of(sweep: Sweep) -> list[Axis]:
     """The settings of a sweep's points, in the order of the table."""
-    found = []
+    axes = []
     for name, heading in AXES.items():
         values = {repr(p.settings[name]) for p in sweep.points if name in p.settings}
         if values:
-            found.append(Axis(name, heading, len(values) > 1))
-    return found
+            axes.append(Axis(name, heading, len(values) > 1))
+    return axes
 
 
 def shown(axis: str, value: object) -> str:
-    """A setting as the table has it."""
+    """A setting as shown in the table."""
     if value is None:
         return _OPEN.get(axis, "-")
     if isinstance(value, bool):
@@ -137,15 +143,15 @@ def fixed_settings(sweep: Sweep) -> str:
 
 
 def points_table(sweep: Sweep) -> Table:
-    """A row a point, numbered as in the pictures; what is read first stands first."""
-    rows = [cells for cells, _ in _rows(sweep)]
+    """One row a point, numbered as in the pictures; the most important columns come first."""
+    rows = [cells for cells, _ in _point_cells(sweep)]
     header = _header(sweep)
     return Table("Points", header, rows, n_words=0, note=_DEFINITIONS, words=(_best_column(sweep),))
 
 
 def best_table(sweep: Sweep) -> Table:
     """The rows of ``points_table`` that are on a front, best quality first."""
-    ordered = sorted(_rows(sweep), key=lambda row: -row[1].quality)
+    ordered = sorted(_point_cells(sweep), key=lambda row: -row[1].quality)
     column = _best_column(sweep)
     rows = [cells for cells, _ in ordered if cells[column].text]
     header = _header(sweep)
@@ -153,7 +159,7 @@ def best_table(sweep: Sweep) -> Table:
 
 
 def essentials(sweep: Sweep, points: Table) -> Table:
-    """The first columns of a table of points, as far as a terminal has room."""
+    """The first columns of a table of points, as many as fit a terminal."""
     n = _best_column(sweep) + 1
     return replace(points, header=points.header[:n], rows=[row[:n] for row in points.rows])
 
@@ -168,7 +174,7 @@ def _best_column(sweep: Sweep) -> int:
     return _header(sweep).index("best for")
 
 
-def _rows(sweep: Sweep) -> list[tuple[list[Cell], SweepPoint]]:
+def _point_cells(sweep: Sweep) -> list[tuple[list[Cell], SweepPoint]]:
     axes, rows = _of(sweep, True), []
     for number, (point, fronts) in enumerate(zip(sweep.points, sweep.fronts, strict=True), 1):
         low, high = point.measures[sweep.measure][1:]
@@ -195,16 +201,16 @@ def lengths_table(sweep: Sweep) -> Table:
     header += ["difference", f"{LEVEL:.0%} interval", "approximate"]
     rows = [
         [
-            Cell(shown("document_length", one.length)),
-            Cell(one.cut),
-            Cell(f"{one.pool_factor}"),
-            Cell(f"{one.value.mean:.4f}"),
-            Cell(f"{one.value.low:.4f} to {one.value.high:.4f}"),
-            Cell(f"{one.difference.mean:+.4f}"),
-            Cell(f"{one.difference.low:+.4f} to {one.difference.high:+.4f}"),
-            Cell(f"{one.cut_share:.1%}" if one.cut_share else "none"),
+            Cell(shown("document_length", point.length)),
+            Cell(point.cut),
+            Cell(f"{point.pool_factor}"),
+            Cell(f"{point.value.mean:.4f}"),
+            Cell(f"{point.value.low:.4f} to {point.value.high:.4f}"),
+            Cell(f"{point.difference.mean:+.4f}"),
+            Cell(f"{point.difference.low:+.4f} to {point.difference.high:+.4f}"),
+            Cell(f"{point.cut_share:.1%}" if point.cut_share else "none"),
         ]
-        for one in sweep.lengths
+        for point in sweep.lengths
     ]
     note = (
         f"Exact search. Differences, query by query, from {sweep.reference}. Approximate: the share of "

@@ -1,4 +1,4 @@
-"""The page about a sweep."""
+"""The HTML page of a sweep."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FRONT = (
 
 @dataclass(frozen=True)
 class SweepPage:
-    """What the page shows; pictures are svg elements by title, none without matplotlib."""
+    """The content of the page; pictures are svg elements by title, none without matplotlib."""
 
     sweep: Sweep
     recipe: Mapping[str, Any]  # nested
@@ -35,7 +35,7 @@ class SweepPage:
 
 
 def render_sweep(shown: SweepPage) -> str:
-    """The page as text."""
+    """A sweep as the text of an HTML page."""
     sweep = shown.sweep
     pictures = "".join(
         f"<figure>{svg}<figcaption>{escape(title)}</figcaption></figure>"
@@ -44,12 +44,12 @@ def render_sweep(shown: SweepPage) -> str:
     lengths = _lengths(sweep, shown.lengths)
     points = _points(sweep, pictures)
     # exact search has one cost: its lengths are what the sweep is about
-    parts = [lengths, *points] if _is_exact(sweep) else [*points, lengths]
+    sections = [lengths, *points] if _is_exact(sweep) else [*points, lengths]
     return page(
         f"{sweep.name}: {len(sweep.points)} points",
         sweep.description,
         *map(remark, shown.notes),
-        *parts,
+        *sections,
         section(
             "Recipe", folded("Every setting, version and machine", key_values(flat(shown.recipe)))
         ),

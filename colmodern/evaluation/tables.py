@@ -1,4 +1,4 @@
-"""A table once, for the terminal, Markdown, LaTeX and HTML."""
+"""Tables that are built once and shown on the terminal, in Markdown, LaTeX and HTML."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Runs and judgments as TREC files, which every evaluation tool reads.
 
-Columns are separated by white space of ASCII, as trec_eval has it; ids may hold any other
-character, U+00A0 and U+2028 among them.
+Columns are separated by ASCII white space, as in trec_eval; ids may hold any other character,
+U+00A0 and U+2028 among them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ def write_run(path: Path, run: Run, *, tag: str) -> None:
     """Write ``query_id Q0 doc_id rank score tag`` lines, ranks from 1.
 
     Scores are float32 and strictly falling within a query, so sorting by score gives the same
-    order everywhere. Raises DataError for an id that is empty or has white space or a NUL in it.
+    order everywhere.
+
+    Raises:
+        DataError: an id is empty or has white space or a NUL in it.
     """
     lines = []
     for query_id, results in run.items():
@@ -43,8 +46,8 @@ def read_run(path: Path, *, may_be_empty: bool = False) -> dict[str, list[Scored
         may_be_empty: whether a file without lines is a run without results.
 
     Raises:
-        DataError: that names a malformed line, a score that cannot be ranked (nan, inf), or a
-            document that a query has twice.
+        DataError: a line is malformed, a score cannot be ranked (nan, inf), or a query has a
+            document twice; names the line.
     """
     run: dict[str, dict[str, float]] = {}
     form = "query_id Q0 doc_id rank score tag"
@@ -75,9 +78,10 @@ def write_qrels(path: Path, qrels: Qrels) -> None:
 
 
 def read_qrels(path: Path) -> dict[str, dict[str, int]]:
-    """Grades by query and document, of a plain or gzipped file.
+    """Grades by query and document, from a plain or gzipped file.
 
-    Raises DataError that names a malformed line, or one that judges a document anew and otherwise.
+    Raises:
+        DataError: a line is malformed, or gives a document another grade than before; names it.
     """
     qrels: dict[str, dict[str, int]] = {}
     for number, (query_id, _, doc_id, word) in _lines(path, 4, "query_id 0 doc_id grade"):
@@ -95,7 +99,7 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
 
 
 def fields_of(line: str) -> list[str]:
-    """The columns of a line; what is white space in Unicode only belongs to them."""
+    """The columns of a line; white space outside ASCII belongs to them."""
     return _WORD.findall(line)
 
 
@@ -116,14 +120,14 @@ def _lines(
         raise DataError(f"{path} is empty; give at least one line of the form {form!r}")
 
 
-def _score(word: str, place: str) -> float:
+def _score(word: str, location: str) -> float:
     try:
-        if "_" in word:  # which Python's float takes
+        if "_" in word:  # Python's float accepts underscores
             raise ValueError("is not a number")
         return as_score(float(word))
     except ValueError as error:
         reason = str(error) if "rank" in str(error) else "is not a number"
-        raise DataError(f"{place}: score {shown(word)} {reason}") from error
+        raise DataError(f"{location}: score {shown(word)} {reason}") from error
 
 
 def _word(text: str) -> str:
