@@ -21,7 +21,7 @@ from colmodern.reading import read_text
 Settings = dict[str, Any]
 
 
-class Published(SettingsModel):
+class PublishedScores(SettingsModel):
     """What one source says of a model: its scores, and as much of its recipe as it states."""
 
     source: str = Field(description="where the figures stand")
@@ -43,16 +43,18 @@ class Published(SettingsModel):
         return {**flatten(self.recipe), **flatten(self.recipe_of_sets.get(row, {}))}
 
 
-def load_expected(path: Path) -> list[Published]:
-    """The sources of a file.
+def load_expected(path: Path) -> list[PublishedScores]:
+    """Read the published scores of a file.
 
     Raises ConfigError when it cannot be read or is not of the form.
     """
     text = read_text(path, ConfigError, max_bytes=4 * MAX_BYTES)
     values = parse_yaml(text, str(path), ConfigError)
-    if not isinstance(values, list) or not all(isinstance(one, dict) for one in values):
+    if not isinstance(values, list) or not all(isinstance(entry, dict) for entry in values):
         raise ConfigError(f"{path}: give a list of sources, each with source: and scores:")
-    sources = [build(Published, one, source=f"{path}: {i}") for i, one in enumerate(values, 1)]
+    sources = [
+        build(PublishedScores, entry, source=f"{path}: {i}") for i, entry in enumerate(values, 1)
+    ]
     for source in sources:
         for key, score in source.scores.items():
             if not 0 <= score <= 1:

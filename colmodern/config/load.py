@@ -16,9 +16,9 @@ from colmodern.config.read import read_values
 from colmodern.config.yaml_text import MAX_DEPTH, parse_yaml
 from colmodern.errors import ConfigError
 
-_MOST_FAULTS = 20  # that one message lists
+_MOST_FAULTS = 20  # faults that one message lists
 _LONGEST_KEY = 100
-SETS = "sets"  # of a file that is an evaluation for each of many data sets
+SETS = "sets"  # key of a file that describes an evaluation for each of many data sets
 Config = TypeVar("Config", bound=BaseModel)
 
 
@@ -84,32 +84,32 @@ def _apply(values: dict[str, Any], override: str) -> None:
         raise ConfigError(
             f"override {shown(override)} names a setting {len(parents)} levels deep; there is none"
         )
-    place: Any = values
+    node: Any = values
     for parent in parents:
-        place = _inner(place, parent, override)
-    if isinstance(place, list):
-        place[_index(place, last, override)] = value
+        node = _inner(node, parent, override)
+    if isinstance(node, list):
+        node[_index(node, last, override)] = value
     else:
-        place[last] = value
+        node[last] = value
 
 
-def _inner(place: Any, key: str, override: str) -> Any:
+def _inner(node: Any, key: str, override: str) -> Any:
     """The settings or the list at a key of settings, which is made, or at a number of a list."""
-    is_list = isinstance(place, list)
-    inner = place[_index(place, key, override)] if is_list else place.setdefault(key, {})
+    is_list = isinstance(node, list)
+    inner = node[_index(node, key, override)] if is_list else node.setdefault(key, {})
     if not isinstance(inner, dict | list):
         raise ConfigError(f"override {shown(override)}: {key} is a single value, it has no keys")
     return inner
 
 
-def _index(found: list[Any], key: str, override: str) -> int:
+def _index(entries: list[Any], key: str, override: str) -> int:
     if not key.isdecimal():
         raise ConfigError(
             f"override {shown(override)}: {key!r} is no number, where a list is; its entries are "
             "counted from 0"
         )
-    if int(key) >= len(found):
-        held = f"entries 0 to {len(found) - 1}" if found else "no entries"
+    if int(key) >= len(entries):
+        held = f"entries 0 to {len(entries) - 1}" if entries else "no entries"
         raise ConfigError(
             f"override {shown(override)}: there is no entry {key}, the list has {held}; give the whole "
             "list to add one"
@@ -119,24 +119,24 @@ def _index(found: list[Any], key: str, override: str) -> int:
 
 def _describe(model: type[BaseModel], fault: Any) -> str:
     keys, owner = _locate(model, fault["loc"])
-    place = ".".join(_key(key) for key in keys)
+    path = ".".join(_key(key) for key in keys)
     if fault["type"] == "extra_forbidden":
         known = list(owner.model_fields)
         close = difflib.get_close_matches(keys[-1], known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
         kind = f" of kind {fault['loc'][-2]}" if len(keys) < len(fault["loc"]) else ""
-        return f"{place}: unknown key{kind}; {hint}"
+        return f"{path}: unknown key{kind}; {hint}"
     if fault["type"] == "missing":
-        return f"{place}: missing; give it a value"
+        return f"{path}: missing; give it a value"
     if fault["type"] == "union_tag_invalid":
         tag = fault["ctx"]["discriminator"].strip("'")
-        known, given = fault["ctx"]["expected_tags"], fault["ctx"]["tag"]
-        return f"{place}.{tag}: choose one of {known} (given: {shown(given)})"
+        known, written = fault["ctx"]["expected_tags"], fault["ctx"]["tag"]
+        return f"{path}.{tag}: choose one of {known} (given: {shown(written)})"
     message = str(fault["msg"]).removeprefix("Value error, ")
-    given = (
+    written = (
         "" if isinstance(fault["input"], dict | BaseModel) else f" (given: {shown(fault['input'])})"
     )
-    return f"{place}: {message}{given}" if place else f"{message}{given}"
+    return f"{path}: {message}{written}" if path else f"{message}{written}"
 
 
 def _key(key: str) -> str:
@@ -150,13 +150,15 @@ def _locate(
     """The keys as a person wrote them, and the model that the last one belongs to."""
     keys: list[str] = []
     owner, models = model, [model]
-    for part in loc:
+    for key in loc:
         if len(models) > 1:  # pydantic names the kind between the keys, where it decides the model
-            models = [one for one in models if one.model_fields["kind"].default == part]
+            models = [
+                candidate for candidate in models if candidate.model_fields["kind"].default == key
+            ]
             continue
         owner = models[0] if models else owner
-        keys.append(str(part))
-        field = owner.model_fields.get(str(part))
+        keys.append(str(key))
+        field = owner.model_fields.get(str(key))
         inner = field.annotation if field else None
         options = get_args(inner) or (inner,)
         # Python 3.10 takes list[int] for a type

@@ -93,12 +93,12 @@ class DatasetConfig(SettingsModel):
 
     @model_validator(mode="after")
     def _files_come_together(self) -> DatasetConfig:
-        given = [name for name in ("corpus", "queries", "qrels") if getattr(self, name) is not None]
-        if given and len(given) < 3:
+        files = [name for name in ("corpus", "queries", "qrels") if getattr(self, name) is not None]
+        if files and len(files) < 3:
             raise ValueError(
-                f"{' and '.join(given)} need corpus, queries and qrels; give all three"
+                f"{' and '.join(files)} need corpus, queries and qrels; give all three"
             )
-        if given and "name" not in self.model_fields_set:
+        if files and "name" not in self.model_fields_set:
             raise ValueError("corpus, queries and qrels need a name: what results call them")
         return self
 

@@ -51,7 +51,7 @@ def _same_kind(earlier: dict[str, Any], over: dict[str, Any]) -> bool:
 
 def _read(path: Path, children: tuple[Path, ...], n_read: list[int]) -> dict[str, Any]:
     if _real(path) in [_real(child) for child in children]:
-        chain = " extends ".join(str(one) for one in (*children, path))
+        chain = " extends ".join(str(entry) for entry in (*children, path))
         raise ConfigError(f"{chain}: a circle; take one `{EXTENDS}` out")
     if children and not os.path.isfile(path):
         raise ConfigError(
@@ -67,7 +67,7 @@ def _read(path: Path, children: tuple[Path, ...], n_read: list[int]) -> dict[str
     values = _parse(path)
     parents = values.pop(EXTENDS, [])
     parents = [parents] if isinstance(parents, str) else parents
-    if not isinstance(parents, list) or not all(isinstance(one, str) for one in parents):
+    if not isinstance(parents, list) or not all(isinstance(entry, str) for entry in parents):
         raise ConfigError(
             f"{path}: {EXTENDS}: {shown(parents)} is neither a path nor a list of paths"
         )

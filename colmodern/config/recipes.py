@@ -20,7 +20,7 @@ class Recipe:
     """A config that comes along."""
 
     name: str  # "sweep/plaid"
-    path: Path  # of a file; of a folder, where it is a suite
+    path: Path  # a file, or a folder where it is a suite
     description: str  # a sentence
 
     @property
@@ -86,6 +86,6 @@ def _comment_lines(text: str) -> list[str]:
 
 
 def _sentence(text: str) -> str:
-    """The first sentence."""
+    """The first sentence of a text."""
     first, dot, _ = text.partition(". ")
     return first + dot.strip()

@@ -49,19 +49,19 @@ def load_suite(
     Raises ConfigError for a config that is wrong, and when nothing is left to run.
     """
     members = [member for path in paths for member in _load_path(path, overrides, model)]
-    kept = [m for m in members if not only or any(fnmatchcase(m.row, one) for one in only)]
+    kept = [m for m in members if not only or any(fnmatchcase(m.row, pattern) for pattern in only)]
     if not kept:
-        rows = ", ".join(dict.fromkeys(member.row for member in members))
-        raise ConfigError(f"no set is like {' or '.join(only)}; sets are {rows}")
+        datasets = ", ".join(dict.fromkeys(member.row for member in members))
+        raise ConfigError(f"no set is like {' or '.join(only)}; sets are {datasets}")
     names: dict[tuple[str, str], Member] = {}
     for member in kept:
-        place = (member.config.output, member.config.name)
-        if place in names:
+        key = (member.config.output, member.config.name)
+        if key in names:
             raise ConfigError(
-                f"{member.column} on {member.row} and {names[place].column} on {names[place].row} "
+                f"{member.column} on {member.row} and {names[key].column} on {names[key].row} "
                 f"are both called {member.config.name}; give one of their files a name of its own"
             )
-        names[place] = member
+        names[key] = member
     return kept
 
 
@@ -89,7 +89,7 @@ def _load_file(
     """Evaluations of one file; without a column, one of a single set is a row of its folder."""
     values = read_values(path)
     values.setdefault("name", path.stem)
-    parse_overrides([one for one in overrides if one.startswith(_OF_FILES)], values)
+    parse_overrides([override for override in overrides if override.startswith(_OF_FILES)], values)
     if SETS not in values:
         config = build(model, parse_overrides(overrides, values), source=str(path))
         row = config.dataset.name if column else config.name
@@ -98,11 +98,11 @@ def _load_file(
     if not isinstance(sets, dict) or not sets:
         raise ConfigError(f"{path}: {SETS}: give data sets, one a line, each ending in a colon")
     name = str(values["name"])
-    others = [one for one in overrides if not one.startswith(_OF_FILES)]
+    others = [override for override in overrides if not override.startswith(_OF_FILES)]
     members = []
     for row, changes in sets.items():
-        found = parse_overrides(others, _values(path, name, values, str(row), changes))
-        config = build(model, found, source=f"{path}: {SETS}.{row}")
+        settings = parse_overrides(others, _values(path, name, values, str(row), changes))
+        config = build(model, settings, source=f"{path}: {SETS}.{row}")
         members.append(Member(path.stem, str(row), config))
     return members
 

@@ -72,7 +72,7 @@ class GridConfig(SettingsModel):
         if value is not None and not value:
             raise ValueError("is empty; give at least one value, or leave it out")
         if value is not None and len(set(value)) < len(value):
-            twice = next(one for one, n in Counter(value).items() if n > 1)
+            twice = next(repeated for repeated, n in Counter(value).items() if n > 1)
             raise ValueError(f"{twice} stands twice; give each value once")
         return value
 
@@ -104,16 +104,16 @@ class SweepConfig(EvalConfig):
         }
         if isinstance(base.index, PlaidIndexConfig):
             axes |= {axis: self._values(axis, base.index) for axis in INDEX_AXES}
-        found = []
+        combinations = []
         for values in itertools.product(*axes.values()):
             settings = dict(zip(axes, values, strict=True))
             cut = settings.pop("cut")
-            found.append(Combination(settings, cut, _with(base, settings)))
-        return found
+            combinations.append(Combination(settings, cut, _with(base, settings)))
+        return combinations
 
     def _values(self, axis: str, own: object) -> Sequence[Any]:
-        given: Sequence[Any] | None = getattr(self.sweep, axis)
-        return (getattr(own, axis),) if given is None else given
+        values: Sequence[Any] | None = getattr(self.sweep, axis)
+        return (getattr(own, axis),) if values is None else values
 
     @model_validator(mode="after")
     def _all_combinations_are_possible(self) -> SweepConfig:
@@ -142,7 +142,7 @@ class SweepConfig(EvalConfig):
             self.combinations()
         except ValidationError as error:
             faults |= {
-                str(one["msg"]).removeprefix("Value error, "): None for one in error.errors()
+                str(fault["msg"]).removeprefix("Value error, "): None for fault in error.errors()
             }
         if faults:
             raise ValueError(f"sweep: {'; '.join(faults)}")

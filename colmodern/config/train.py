@@ -17,8 +17,8 @@ class TrainedEncoderConfig(SettingsModel):
     """Where training begins, and what PyLate is told of it; null: as the checkpoint says."""
 
     model: str = Field(
-        description="a backbone, which gets a new projection, or a late-interaction checkpoint to go "
-        "on from: folder, hub name or package:NAME/FOLDER"
+        description="a backbone, which gets a new projection, or a late-interaction checkpoint to "
+        "continue from: folder, hub name or package:NAME/FOLDER"
     )
     revision: str | None = Field(None, description="hub branch, tag or commit")
     trust_remote_code: bool = Field(False, description="run Python code that the checkpoint has")
@@ -56,7 +56,7 @@ class ContrastiveConfig(SettingsModel):
 
 
 class CachedContrastiveConfig(SettingsModel):
-    """The same by GradCache: batches that the memory could not hold at once."""
+    """Contrastive loss by GradCache, for batches that do not fit into memory at once."""
 
     kind: Literal["cached_contrastive"] = Field(
         "cached_contrastive", description="PyLate's CachedContrastive"
@@ -172,7 +172,7 @@ class TrainEvaluationConfig(SettingsModel):
 
 
 class CheckpointsConfig(SettingsModel):
-    """What is kept on disk, so that a training that was killed goes on.
+    """What is kept on disk, so that a killed training can be resumed.
 
     They hold pickled files of torch beside the weights, which only the same run folder reads again.
     """
@@ -217,11 +217,11 @@ class TrainConfig(SettingsModel):
     @model_validator(mode="after")
     def _data_fit_the_objective(self) -> TrainConfig:
         wants_scores = self.objective.kind == "distillation"
-        for place, source in enumerate(self.data):
+        for position, source in enumerate(self.data):
             if (source.kind == "scores") != wants_scores:
                 known = "scores" if wants_scores else "pairs or triples"
                 raise ValueError(
-                    f"data.{place} is of kind {source.kind}, but {self.objective.kind} learns from "
+                    f"data.{position} is of kind {source.kind}, but {self.objective.kind} learns from "
                     f"{known}; change the objective or the data"
                 )
         return self

@@ -9,7 +9,7 @@ import yaml
 from colmodern.checks import shown, text_fault
 from colmodern.errors import ColmodernError
 
-MAX_BYTES = 1 << 20  # of a config; the longest suite has some 10 KB
+MAX_BYTES = 1 << 20  # limit for a config; the longest suite has some 10 KB
 MAX_NODES = 10_000  # keys and values, those that aliases repeat counted each time
 MAX_DEPTH = 50  # settings inside settings
 
@@ -38,7 +38,9 @@ def parse_yaml(text: str, source: str, error: type[ColmodernError]) -> Any:
         raise error(f"{source} is not valid YAML: a value cannot be read ({reason})") from fault
 
 
-_MERGE = "tag:yaml.org,2002:merge"  # of the key "<<", which may stand with those it brings
+_MERGE = (
+    "tag:yaml.org,2002:merge"  # tag of the key "<<", which may stand with the keys that it merges
+)
 
 
 class _Loader(yaml.SafeLoader):
@@ -48,7 +50,7 @@ class _Loader(yaml.SafeLoader):
         super().__init__(stream)
         self._n_nodes = 0
         self._depth = 0
-        self._sizes: dict[int, int] = {}  # of each finished node, with all that is in it
+        self._sizes: dict[int, int] = {}  # id of a finished node -> number of nodes in it
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """The next node; an alias counts as much as what it stands for."""

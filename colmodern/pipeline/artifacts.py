@@ -28,17 +28,18 @@ def stores_of(run_folder: Path) -> dict[str, EmbeddingStore]:
     Raises StorageError when they are gone or damaged.
     """
     return {
-        role: EmbeddingStore(run_folder / place) for role, place in _places_of(run_folder).items()
+        role: EmbeddingStore(run_folder / path)
+        for role, path in _embedding_paths(run_folder).items()
     }
 
 
-def _places_of(run_folder: Path) -> dict[str, str]:
+def _embedding_paths(run_folder: Path) -> dict[str, str]:
     """Where a run's embeddings are, from its folder, by role."""
-    places: dict[str, str] = read_run_file(run_folder, ENVIRONMENT)["embeddings"]
+    paths: dict[str, str] = read_run_file(run_folder, ENVIRONMENT)["embeddings"]
     for role in ("documents", "queries"):
-        if role not in places:
+        if role not in paths:
             raise StorageError(f"{run_folder / ENVIRONMENT}: embeddings.{role}: missing; {CURE}")
-    return places
+    return paths
 
 
 def store_of(folder: Path) -> EmbeddingStore:
@@ -50,13 +51,13 @@ def store_of(folder: Path) -> EmbeddingStore:
         raise StorageError(f"no folder {folder}; give a run folder or a folder of embeddings")
     if not is_run(folder):
         return EmbeddingStore(folder)
-    return EmbeddingStore(folder / _places_of(folder)["documents"])
+    return EmbeddingStore(folder / _embedding_paths(folder)["documents"])
 
 
 def index_of(folder: Path) -> Path | None:
     """The compressed index that a run was searched with; None where there is none."""
-    place = read_run_file(folder, ENVIRONMENT).get("index") if is_run(folder) else None
-    return None if place is None else folder / place
+    path = read_run_file(folder, ENVIRONMENT).get("index") if is_run(folder) else None
+    return None if path is None else folder / path
 
 
 def precision_of(folder: Path) -> Precision:

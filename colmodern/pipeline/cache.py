@@ -56,7 +56,7 @@ class Entry:
     n_bytes: int
     used: float
     runs: tuple[str, ...]  # names of the runs that refer to it
-    is_held: bool  # by an evaluation that is at work
+    is_held: bool  # whether a running evaluation uses it
     paths: tuple[Path, ...]
 
 
@@ -86,7 +86,7 @@ class CacheUse:
         with _briefly_locked(self._cache), naming_write_errors(self._folder):
             with (self._folder / _ENTRIES).open("a") as stream:
                 stream.write(f"{name}\n")
-            with suppress(OSError):  # not there yet, or of another user
+            with suppress(OSError):  # not made yet, or another user's
                 os.utime(path)
         return path
 
@@ -104,7 +104,7 @@ def list_entries(output: Path) -> list[Entry]:
 
 
 def _entries(output: Path) -> list[Entry]:
-    """The same for the holder of the cache's lock."""
+    """All entries of the cache; for the holder of its lock."""
     cache = output / FOLDER
     held, runs = _held(cache), _runs_by_entry(output)
     paths: dict[str, list[Path]] = {}
@@ -115,13 +115,13 @@ def _entries(output: Path) -> list[Entry]:
         Entry(
             name=name,
             kind=name.split("-")[0],
-            n_bytes=sum(map(size_of, found)),
-            used=max(path.lstat().st_mtime for path in found),
+            n_bytes=sum(map(size_of, files)),
+            used=max(path.lstat().st_mtime for path in files),
             runs=tuple(runs.get(name, ())),
             is_held=name in held,
-            paths=tuple(found),
+            paths=tuple(files),
         )
-        for name, found in paths.items()
+        for name, files in paths.items()
     ]
     return sorted(entries, key=lambda entry: (-entry.n_bytes, entry.name))
 
@@ -160,7 +160,7 @@ def prune(
     with _briefly_locked(cache):
         if not dry_run:
             remove_leftovers(cache, is_locked=not _living(cache))
-        chosen = [
+        entries = [
             entry
             for entry in _entries(output)
             if not entry.is_held
@@ -169,13 +169,13 @@ def prune(
             and not any(_matches(entry, pattern) for pattern in keep)
         ]
         # renamed under the lock, deleted after it: whoever comes next makes them anew
-        doomed = [] if dry_run else [_set_aside(path) for one in chosen for path in one.paths]
+        doomed = [] if dry_run else [_set_aside(path) for entry in entries for path in entry.paths]
     for path in doomed:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-    return chosen
+    return entries
 
 
 def parse_age(text: str) -> float:
@@ -224,11 +224,11 @@ def _runs_by_entry(output: Path) -> dict[str, list[str]]:
         cure = "delete that run, or mend the file"
         environment = read_json_object(folder / ENVIRONMENT, StorageError, cure=cure)
         embeddings = environment.get("embeddings")
-        places = list(embeddings.values()) if isinstance(embeddings, dict) else []
-        for place in (*places, environment.get("index")):
-            if not isinstance(place, str) or "\0" in place:  # damaged: it names no entry
+        paths = list(embeddings.values()) if isinstance(embeddings, dict) else []
+        for relative in (*paths, environment.get("index")):
+            if not isinstance(relative, str) or "\0" in relative:  # damaged: it names no entry
                 continue
-            path = Path(os.path.realpath(folder / place))
+            path = Path(os.path.realpath(folder / relative))
             if path.parent == cache:
                 runs.setdefault(path.name, []).append(folder.name)
     return runs

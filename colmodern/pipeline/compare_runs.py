@@ -78,22 +78,22 @@ def _by_dataset(
         system.name: sorted({data for other in systems for data in other.runs} - set(system.runs))
         for system in systems
     }
-    told = "; ".join(f"{name} has no {', '.join(sets)}" for name, sets in missing.items() if sets)
+    lacks = "; ".join(f"{name} has no {', '.join(sets)}" for name, sets in missing.items() if sets)
     if not shared:
-        raise InputError(f"there is no data set that all have a run of: {told}")
-    if told and not common:
+        raise InputError(f"there is no data set that all have a run of: {lacks}")
+    if lacks and not common:
         raise InputError(
-            f"not all have the same data sets: {told}; compare the others with --common"
+            f"not all have the same data sets: {lacks}; compare the others with --common"
         )
-    if told:
-        notes.append(f"Left out, because not all have it: {told}.")
+    if lacks:
+        notes.append(f"Left out, because not all have it: {lacks}.")
     return {data: [system.runs[data] for system in systems] for data in shared}
 
 
-def _measures(runs: Mapping[str, Sequence[StoredRun]], asked: Sequence[str]) -> list[str]:
+def _measures(runs: Mapping[str, Sequence[StoredRun]], requested: Sequence[str]) -> list[str]:
     every = [run for same in runs.values() for run in same]
-    names = [str(parse_measure(name)) for name in asked]
-    if not asked:
+    names = [str(parse_measure(name)) for name in requested]
+    if not requested:
         names = [
             name
             for name in every[0].metrics["measures"]
@@ -138,7 +138,7 @@ def _judged_alike(same: Sequence[StoredRun], notes: list[str], *, common: bool) 
     if other is None:
         return shared
     if not common or not shared:
-        raise InputError(_told(first, other, shared))
+        raise InputError(_mismatch_message(first, other, shared))
     notes.append(
         f"{first.dataset}: compared on the {len(shared)} queries that all runs have with the same "
         f"text and judgments, of up to {max(len(run.qrels) for run in same)}."
@@ -158,7 +158,7 @@ def _differs(first: StoredRun, other: StoredRun) -> bool:
     )
 
 
-def _told(first: StoredRun, other: StoredRun, shared: Qrels) -> str:
+def _mismatch_message(first: StoredRun, other: StoredRun, shared: Qrels) -> str:
     ids = set(first.qrels) & set(other.qrels)
     cure = "compare those with --common" if shared else "there is nothing to compare"
     return (
@@ -179,24 +179,24 @@ def _values(run: StoredRun, qrels: Qrels, measures: Sequence[str]) -> dict[str, 
     except InputError as error:
         raise StorageError(f"{run.folder}: {error}; {CURE}") from error
     for name in known:
-        said, found = run.metrics["measures"][name], whole.mean[name]
-        if abs(said - found) > _ROUNDING:
+        recorded, computed = run.metrics["measures"][name], whole.mean[name]
+        if abs(recorded - computed) > _ROUNDING:
             raise StorageError(
-                f"{run.folder}: metrics.json says {name} = {said:.6f}, run.trec and qrels.trec come "
-                f"to {found:.6f}; they were changed since, run the evaluation again"
+                f"{run.folder}: metrics.json says {name} = {recorded:.6f}, run.trec and qrels.trec come "
+                f"to {computed:.6f}; they were changed since, run the evaluation again"
             )
     return {query_id: whole.per_query[query_id] for query_id in qrels}
 
 
 def _recipe(runs: Mapping[str, Sequence[StoredRun]]) -> list[FieldChange]:
     """Of several data sets, what is the same in all stands once; else the field names the sets."""
-    found: dict[FieldChange, list[str]] = {}
+    datasets_of: dict[FieldChange, list[str]] = {}
     for data, same in runs.items():
         for change in diff([(run.config, run.environment) for run in same]):
-            found.setdefault(change, []).append(data)
+            datasets_of.setdefault(change, []).append(data)
     return in_order(
         change
         if len(sets) == len(runs)
         else change._replace(field=f"{change.field} [{', '.join(sets)}]")
-        for change, sets in found.items()
+        for change, sets in datasets_of.items()
     )

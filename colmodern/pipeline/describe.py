@@ -50,9 +50,9 @@ def describe(what: str | None, *, verify: bool = False) -> dict[str, Any]:
     if what is None:
         return describe_environment()
     path = user_path(what, InputError)
-    found = _describe_artifact(path, verify=verify) if os.path.isdir(path) else None
-    if found is not None:
-        return found
+    facts = _describe_artifact(path, verify=verify) if os.path.isdir(path) else None
+    if facts is not None:
+        return facts
     if verify:
         raise InputError(f"{what} is neither embeddings nor an index; nothing to verify")
     if os.path.isdir(path):
@@ -82,7 +82,7 @@ def _describe_artifact(folder: Path, *, verify: bool) -> dict[str, Any] | None:
         return _describe_run(folder, verify=verify)
     if (folder / TRAIN_CONFIG).is_file():
         if not (folder / TRAINED_MODEL).is_dir():
-            cure = f"colmodern train {folder / TRAIN_CONFIG} goes on"
+            cure = f"colmodern train {folder / TRAIN_CONFIG} resumes it"
             return {"training": str(folder), "state": f"not finished; {cure}"}
         facts = read_run_file(folder, TRAIN_RESULT)
         return {"training": str(folder), "model": str(folder / TRAINED_MODEL), **facts}
@@ -92,11 +92,11 @@ def _describe_artifact(folder: Path, *, verify: bool) -> dict[str, Any] | None:
         store = EmbeddingStore(folder)
         if verify:
             store.verify()
-        about = {
+        record = {
             k: v for k, v in store.manifest.items() if k not in {"shards", "format", "environment"}
         }
         shards = len(store.manifest["shards"])
-        return {"embeddings": str(folder), "bytes": store.n_bytes, "shards": shards, **about}
+        return {"embeddings": str(folder), "bytes": store.n_bytes, "shards": shards, **record}
     return None
 
 
@@ -132,19 +132,19 @@ def _describe_folder(folder: Path) -> dict[str, Any]:
         return _describe_model(str(folder))
     if folder.name == FOLDER:
         raise InputError(f"{folder} is a cache; colmodern cache --output {folder.parent} lists it")
-    found = describe_runs(folder) or describe_configs(folder)
-    if found is None:
+    facts = describe_runs(folder) or describe_configs(folder)
+    if facts is None:
         raise InputError(f"{folder} holds nothing that colmodern knows; {_KNOWN}")
-    return found
+    return facts
 
 
 def _describe_file(path: Path) -> dict[str, Any]:
     if path.suffix in (".yaml", ".yml"):
         return describe_config(path)
-    found = describe_suite(path) if path.suffix == ".json" else describe_data_file(path)
-    if found is None:
+    facts = describe_suite(path) if path.suffix == ".json" else describe_data_file(path)
+    if facts is None:
         raise InputError(f"{path} is no file that colmodern knows; {_KNOWN}")
-    return found
+    return facts
 
 
 def _describe_model(name: str) -> dict[str, Any]:

@@ -46,18 +46,18 @@ def describe_collection(folder: Path) -> dict[str, Any]:
 
     Raises DataError for a malformed file.
     """
-    about: dict[str, Any] = {"collection": str(folder)}
+    facts: dict[str, Any] = {"collection": str(folder)}
     corpus, queries = find_file(folder / _CORPUS), find_file(folder / _QUERIES)
-    about |= _documents(read_documents(corpus)) if corpus.exists() else {"documents": "none"}
-    about |= _queries(read_queries(queries)) if queries.exists() else {"queries": "none"}
+    facts |= _documents(read_documents(corpus)) if corpus.exists() else {"documents": "none"}
+    facts |= _queries(read_queries(queries)) if queries.exists() else {"queries": "none"}
     files = {path.name.partition(".tsv")[0]: path for path in (folder / _QRELS).glob("*.tsv*")}
     splits = {name: judgments_file(folder, name) for name in sorted(files)}
-    about["splits"] = {name: _judgments(_grades(path)) for name, path in splits.items()}
-    return about
+    facts["splits"] = {name: _judgments(_grades(path)) for name, path in splits.items()}
+    return facts
 
 
 def describe_named(name: str) -> dict[str, Any]:
-    """The same of a collection that goes by a name.
+    """Counts, lengths and judgments of a named collection.
 
     Raises DataError when it was not fetched.
     """
@@ -99,8 +99,8 @@ def _describe_records(path: Path) -> dict[str, Any]:
     if "query_id" in first and "retrieved" in first:
         return {"values_of_a_run": str(path), "queries": sum(1 for _ in read_records(path))}
     if "query" in first and not {"_id", "id", "text"} & first.keys():
-        rows = sum(1 for _ in read_records(path))
-        return {"training_rows_file": str(path), "rows": rows, "fields": list(first)}
+        n_rows = sum(1 for _ in read_records(path))
+        return {"training_rows_file": str(path), "rows": n_rows, "fields": list(first)}
     if "quer" in path.name or "topic" in path.name:
         return {"queries_file": str(path), **_queries(read_queries(path))}
     return {"documents_file": str(path), **_documents(read_documents(path))}
@@ -109,7 +109,7 @@ def _describe_records(path: Path) -> dict[str, Any]:
 def _describe_results(path: Path) -> dict[str, Any]:
     run = read_run(path)
     scores = [scored.score for results in run.values() for scored in results]
-    about = {
+    facts = {
         "run_file": str(path),
         "queries": len(run),
         "results": len(scores),
@@ -122,12 +122,12 @@ def _describe_results(path: Path) -> dict[str, Any]:
     if qrels.is_file():
         judgments = read_qrels(qrels)
         is_judged = not run.keys().isdisjoint(judgments)
-        about["measures"] = (
+        facts["measures"] = (
             dict(evaluate(run, judgments).mean)
             if is_judged
             else f"none: {qrels.name} beside it judges none of its queries"
         )
-    return about
+    return facts
 
 
 def _documents(documents: Iterable[Document]) -> dict[str, Any]:

@@ -28,8 +28,8 @@ def describe_config(path: Path) -> dict[str, Any]:
 
         sweeps = load_sweeps([path])
         axes = sweeps[0].sweep.model_dump(mode="json", exclude_none=True)
-        about = [{**_evaluation(config), "sweep": axes} for config in sweeps]
-        return {"config": str(path), "of": "a sweep", **_one_or_many(about)}
+        evaluations = [{**_evaluation(config), "sweep": axes} for config in sweeps]
+        return {"config": str(path), "of": "a sweep", **_one_or_many(evaluations)}
     if "objective" in values or "data" in values:
         from colmodern.config.train import load_train_config
 
@@ -93,10 +93,10 @@ def describe_sweep(folder: Path) -> dict[str, Any]:
 
     Raises StorageError when it is damaged.
     """
-    found = read_run_file(folder, "sweep.json")
-    points = found.get("points")
+    record = read_run_file(folder, "sweep.json")
+    points = record.get("points")
     n_points = len(points) if isinstance(points, list) else 0
-    rest = {key: value for key, value in found.items() if not isinstance(value, (list, dict))}
+    rest = {key: value for key, value in record.items() if not isinstance(value, (list, dict))}
     return {"sweep": str(folder), "points": n_points, **rest}
 
 
@@ -105,15 +105,15 @@ def describe_suite(path: Path) -> dict[str, Any] | None:
 
     Raises DataError for one that is not JSON.
     """
-    rows = parse_json(path, DataError, cure="give a file that colmodern wrote, or a collection")
+    outcomes = parse_json(path, DataError, cure="give a file that colmodern wrote, or a collection")
     needed = {"row", "column", "measures", "error"}
-    if not isinstance(rows, list) or not all(
-        isinstance(row, dict) and row.keys() >= needed for row in rows
+    if not isinstance(outcomes, list) or not all(
+        isinstance(row, dict) and row.keys() >= needed for row in outcomes
     ):
         return None
-    results = {f"{row['column']} on {row['row']}": row["measures"] or "failed" for row in rows}
-    failed = sum(row["error"] is not None for row in rows)
-    return {"suite": str(path), "evaluations": len(rows), "failed": failed, "measures": results}
+    results = {f"{row['column']} on {row['row']}": row["measures"] or "failed" for row in outcomes}
+    failed = sum(row["error"] is not None for row in outcomes)
+    return {"suite": str(path), "evaluations": len(outcomes), "failed": failed, "measures": results}
 
 
 def _run(folder: Path) -> dict[str, Any]:
@@ -141,5 +141,9 @@ def _evaluation(config: EvalConfig) -> dict[str, Any]:
     }
 
 
-def _one_or_many(about: list[dict[str, Any]]) -> Mapping[str, Any]:
-    return about[0] if len(about) == 1 else {"evaluations": len(about), "each": about}
+def _one_or_many(evaluations: list[dict[str, Any]]) -> Mapping[str, Any]:
+    return (
+        evaluations[0]
+        if len(evaluations) == 1
+        else {"evaluations": len(evaluations), "each": evaluations}
+    )

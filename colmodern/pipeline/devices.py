@@ -66,14 +66,14 @@ def encode_on_devices(
         while busy := {worker.connection: worker for worker in workers if worker.is_busy}:
             for line in wait(list(busy)):
                 worker = busy[line]  # type: ignore[index]  # wait gives back what it was given
-                kind, about = worker.receive()
+                kind, content = worker.receive()
                 if kind == "advance":
-                    progress.advance(about)
+                    progress.advance(content)
                 elif kind == "written":
                     worker.n_shards -= 1
-                    order.finish(about)
+                    order.finish(content)
                 elif kind == "failed":
-                    error, where = about
+                    error, where = content
                     raise error from WorkerError(f"in the worker on {worker.device}:\n{where}")
                 else:
                     worker.is_ready = True
@@ -89,7 +89,7 @@ class _Worker:
         self.device = device
         self.is_ready = False  # its model is loaded
         self.is_done = False  # there is nothing left to give it
-        self.n_shards = 0  # that it has and has not finished
+        self.n_shards = 0  # shards sent and not yet finished
 
     @property
     def is_busy(self) -> bool:
@@ -126,7 +126,7 @@ class _Worker:
             cause += 'a script that encodes on devices needs if __name__ == "__main__": around it; '
         return WorkerError(
             f"the worker on {self.device} died ({how}); {cause}finished shards are kept: "
-            "run again to go on"
+            "run again to resume"
         )
 
 
@@ -142,7 +142,7 @@ def _working(task: WorkerTask, devices: Sequence[str]) -> Iterator[list[_Worker]
                 own = replace(task, encoder={**task.encoder, "device": device})
                 process = context.Process(target=run_worker, args=(theirs, own), daemon=True)
                 process.start()
-                theirs.close()  # so that the line ends with the process
+                theirs.close()  # then the pipe closes when the process ends
                 workers.append(_Worker(process, ours, device))
         yield workers
     except BaseException:
@@ -153,7 +153,9 @@ def _working(task: WorkerTask, devices: Sequence[str]) -> Iterator[list[_Worker]
         for worker in workers:
             worker.process.join()
             worker.connection.close()
-        remove_leftovers(task.folder, is_locked=True)  # by this process, and workers are gone
+        remove_leftovers(
+            task.folder, is_locked=True
+        )  # this process holds the lock, and the workers are gone
 
 
 @contextmanager

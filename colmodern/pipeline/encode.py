@@ -25,8 +25,8 @@ def document_texts(
 ) -> Iterator[Text]:
     """The text that is encoded for each document."""
     for document in corpus:
-        parts = (document.title, document.text) if join_titles else (document.text,)
-        yield document.doc_id, title_separator.join(filter(None, parts)).strip()
+        fields = (document.title, document.text) if join_titles else (document.text,)
+        yield document.doc_id, title_separator.join(filter(None, fields)).strip()
 
 
 def corpus_key(
@@ -79,7 +79,7 @@ def encode_to_store(
     progress: Progress,
     devices: Sequence[str] = (),
 ) -> tuple[EmbeddingStore, bool]:
-    """Encode texts into a store, going on after the last finished shard of an earlier call.
+    """Encode texts into a store, resuming after the last finished shard of an earlier call.
 
     fingerprint: of everything the embeddings depend on
     shard_tokens: a shard ends when its texts reach this many tokens, by a guess from their size
@@ -96,7 +96,7 @@ def encode_to_store(
         if (folder / "manifest.json").is_file():
             return reuse_store(folder, progress), True
         if writer.n_docs:
-            progress.note(f"{task}: going on after {writer.n_docs:,} of {n_texts:,}")
+            progress.note(f"{task}: resuming after {writer.n_docs:,} of {n_texts:,}")
         progress.start(task, n_texts, unit="texts", done=writer.n_docs)
         shards = cut_shards(
             itertools.islice(texts, writer.n_docs, None),
@@ -110,8 +110,12 @@ def encode_to_store(
             order = ShardOrder(writer, progress)
             encode_shards(order.unfinished(shards), encoder, role, order.write, progress=progress)
         progress.finish()
-        about = {"encoder": encoder.describe(), "role": role, "environment": describe_environment()}
-        return writer.finish(**about), False
+        record = {
+            "encoder": encoder.describe(),
+            "role": role,
+            "environment": describe_environment(),
+        }
+        return writer.finish(**record), False
 
 
 def reuse_store(folder: Path, progress: Progress) -> EmbeddingStore:

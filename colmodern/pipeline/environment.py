@@ -66,8 +66,8 @@ def describe_hardware() -> dict[str, Any]:
 def peak_memory_mb() -> int | None:
     """The most memory that this process had resident so far; None where the system does not say."""
     status = Path("/proc/self/status")  # getrusage would count what the parent process had
-    if status.is_file() and (found := re.search(r"VmHWM:\s*(\d+) kB", status.read_text())):
-        return int(found[1]) * 1024 // 1_000_000
+    if status.is_file() and (match := re.search(r"VmHWM:\s*(\d+) kB", status.read_text())):
+        return int(match[1]) * 1024 // 1_000_000
     try:
         import resource
     except ImportError:
@@ -91,8 +91,8 @@ def _memory_gb() -> float | None:
 
 def _cpu_model() -> str:
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file() and (found := re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text())):
-        return found[1]
+    if cpuinfo.is_file() and (match := re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text())):
+        return match[1]
     return platform.processor() or platform.machine()
 
 

@@ -41,18 +41,18 @@ from colmodern.types import Dataset, Run, ScoredDoc
 
 
 @dataclass(frozen=True)
-class Prepared:
+class EvalJob:
     """An evaluation with all that it needs to start."""
 
-    config: EvalConfig  # as resolved
+    config: EvalConfig  # resolved
     dataset: Dataset
     encoder: Encoder
-    started: float  # of time.perf_counter, before collection and model were loaded
+    started: float  # time.perf_counter() before collection and model were loaded
     loading: Mapping[str, Timing]  # what these took
 
     @property
     def folder(self) -> Path:
-        """Of the run."""
+        """Folder of the run."""
         return Path(self.config.output) / self.config.name
 
     def inputs(self) -> dict[str, str]:
@@ -99,7 +99,7 @@ def run_eval(
     return run_prepared(prepare(settings, LoadedEncoders(), progress=progress), progress=progress)
 
 
-def prepare(config: EvalConfig, encoders: LoadedEncoders, *, progress: Progress) -> Prepared:
+def prepare(config: EvalConfig, encoders: LoadedEncoders, *, progress: Progress) -> EvalJob:
     """Check a config, then load its collection and its model.
 
     Raises as ``run_eval`` does.
@@ -113,8 +113,8 @@ def prepare(config: EvalConfig, encoders: LoadedEncoders, *, progress: Progress)
     return prepared
 
 
-def load(config: EvalConfig, encoders: LoadedEncoders, *, progress: Progress) -> Prepared:
-    """As ``prepare``, without looking at the run's folder."""
+def load(config: EvalConfig, encoders: LoadedEncoders, *, progress: Progress) -> EvalJob:
+    """Check a config and load collection and model, without looking at the run's folder."""
     started = time.perf_counter()
     for measure in config.measures:
         parse_measure(measure)
@@ -128,11 +128,11 @@ def load(config: EvalConfig, encoders: LoadedEncoders, *, progress: Progress) ->
         "load data": Timing(read - started, len(dataset.corpus), "documents", False),
         "load model": Timing(time.perf_counter() - read, 1, "models", False),
     }
-    return Prepared(resolve(config, encoder), dataset, encoder, started, loading)
+    return EvalJob(resolve(config, encoder), dataset, encoder, started, loading)
 
 
-def run_prepared(prepared: Prepared, *, progress: Progress) -> EvalResult:
-    """The work of ``run_eval``."""
+def run_prepared(prepared: EvalJob, *, progress: Progress) -> EvalResult:
+    """Run a prepared evaluation: encode, search, measure and publish."""
     config, dataset, encoder = prepared.config, prepared.dataset, prepared.encoder
     folder = prepared.folder
     started = datetime.now(timezone.utc)
@@ -161,7 +161,7 @@ def run_prepared(prepared: Prepared, *, progress: Progress) -> EvalResult:
             "revision": dataset.revision,
             "fingerprint": dataset.corpus.fingerprint,
         },
-        # beside the run folder, so that both can move together
+        # relative to the run folder, so that both can move together
         "embeddings": {
             "documents": _from(folder, documents.folder),
             "queries": _from(folder, queries.folder),
@@ -185,13 +185,13 @@ def resolve(config: EvalConfig, encoder: Encoder) -> EvalConfig:
 
     Raises ConfigError when what they decide does not fit the rest.
     """
-    found: dict[str, Any] = {
+    resolved: dict[str, Any] = {
         **encoder.settings.as_overrides(),
         "device": encoder.device,
         "revision": encoder.checkpoint.revision or config.encoder.revision,
     }
     values = config.model_dump()
-    values["encoder"] |= found
+    values["encoder"] |= resolved
     values["dataset"] = resolve_dataset(config.dataset).model_dump(exclude_none=True)
     return build(EvalConfig, values, source=config.name)
 
@@ -232,7 +232,7 @@ def _facts(
 
 def _publish(
     result: EvalResult,
-    prepared: Prepared,
+    prepared: EvalJob,
     run: dict[str, list[ScoredDoc]],
     environment: dict[str, Any],
     progress: Progress,
@@ -245,7 +245,8 @@ def _publish(
         write_qrels(folder / "qrels.trec", dataset.qrels)
         write_json(folder / "metrics.json", _metrics(result))
         write_text(
-            folder / "per_query.jsonl", "".join(map(_json_line, _rows(result, dataset, run)))
+            folder / "per_query.jsonl",
+            "".join(map(_json_line, _query_records(result, dataset, run))),
         )
         if result.fidelity is not None:
             write_json(folder / FIDELITY, fidelity_as_json(result.fidelity, result.losses))
@@ -263,11 +264,11 @@ def _publish(
         progress.note(f"{result.folder} held the run of another config; it is kept as {kept}")
 
 
-def _rest(timings: Mapping[str, Timing], prepared: Prepared) -> Timing:
-    """What this call took beside all that: checking and writing, the report among it."""
+def _rest(timings: Mapping[str, Timing], prepared: EvalJob) -> Timing:
+    """Time of this call outside its stages: checking and writing, the report included."""
     took = time.perf_counter() - prepared.started
     stages = sum(timing.seconds for timing in timings.values() if not timing.reused)
-    # a stage that was gone on with took some of its time in an earlier call
+    # a resumed stage took some of its time in an earlier call
     return Timing(max(0.0, took - stages), len(prepared.dataset.queries), "queries", False)
 
 
@@ -278,15 +279,15 @@ def _metrics(result: EvalResult) -> dict[str, Any]:
     return {**metrics, **result.facts}
 
 
-def _rows(result: EvalResult, dataset: Dataset, run: Run) -> Iterator[dict[str, Any]]:
-    """What each judged query came to."""
+def _query_records(result: EvalResult, dataset: Dataset, run: Run) -> Iterator[dict[str, Any]]:
+    """Values of each judged query."""
     for query_id, values in result.evaluation.per_query.items():
-        row: dict[str, Any] = {"query_id": query_id, "query": dataset.queries[query_id]}
-        row |= {**values, "retrieved": len(run[query_id])}
+        record: dict[str, Any] = {"query_id": query_id, "query": dataset.queries[query_id]}
+        record |= {**values, "retrieved": len(run[query_id])}
         if result.fidelity is not None:
-            row |= result.fidelity.per_query[query_id]
-            row["exact"] = result.fidelity.exact.per_query[query_id]
-        yield row
+            record |= result.fidelity.per_query[query_id]
+            record["exact"] = result.fidelity.exact.per_query[query_id]
+        yield record
 
 
 def _json_line(value: dict[str, Any]) -> str:

@@ -56,24 +56,26 @@ def explain_losses(
     searched, embeddings = PlaidIndex.load(index), queries.to_memory()
     is_cuda = config.device.startswith("cuda")
     nprobe = searched.info()["centroids"] if is_cuda else config.nprobe
-    rows = {query_id: row for row, query_id in enumerate(queries.doc_ids)}
+    positions = {query_id: position for position, query_id in enumerate(queries.doc_ids)}
     progress.start("explain losses", len(lost), unit="documents")
     losses = []
-    for one in lost:
-        if one.rank is not None:
-            loss = Loss(one, QUANTISED, f"result {one.rank}, by the scores of compressed tokens")
+    for document in lost:
+        if document.rank is not None:
+            loss = Loss(
+                document, QUANTISED, f"result {document.rank}, by the scores of compressed tokens"
+            )
         else:
-            query = embeddings[rows[one.query_id]]
+            query = embeddings[positions[document.query_id]]
             effort = {"nprobe": nprobe, "n_candidates": config.n_candidates}
-            told = searched.explain(query, one.doc_id, k, **effort)
-            loss = Loss(one, *_told(told))
+            explanation = searched.explain(query, document.doc_id, k, **effort)
+            loss = Loss(document, *_stage_and_reason(explanation))
         losses.append(loss)
         progress.advance(1)
     progress.finish()
     return losses
 
 
-def _told(explanation: Explanation) -> tuple[str, str]:
+def _stage_and_reason(explanation: Explanation) -> tuple[str, str]:
     """The stage that lost a document, and why."""
     lost_at, seen = explanation.lost_at, {stage.stage for stage in explanation.stages}
     if lost_at == "scored" and "refined" not in seen:  # few candidates are scored at once
@@ -84,7 +86,9 @@ def _told(explanation: Explanation) -> tuple[str, str]:
 def losses_by_stage(losses: Sequence[Loss]) -> dict[int, dict[str, int]]:
     """Cutoff -> stage -> relevant documents lost there."""
     cutoffs = sorted({n for loss in losses for n in loss.document.cutoffs})
-    counts = {n: Counter(one.stage for one in losses if n in one.document.cutoffs) for n in cutoffs}
+    counts = {
+        n: Counter(loss.stage for loss in losses if n in loss.document.cutoffs) for n in cutoffs
+    }
     return {n: {stage: counts[n][stage] for stage in STAGES} for n in cutoffs}
 
 
@@ -93,7 +97,7 @@ def fidelity_as_json(fidelity: Fidelity, losses: Sequence[Loss]) -> dict[str, An
     return {
         "queries": len(fidelity.per_query),
         "interval": LEVEL,
-        "estimates": {name: one._asdict() for name, one in fidelity.estimates.items()},
+        "estimates": {name: estimate._asdict() for name, estimate in fidelity.estimates.items()},
         "lost": {
             "relevant_documents": len(losses),
             "by_stage": {f"@{n}": counts for n, counts in losses_by_stage(losses).items()},

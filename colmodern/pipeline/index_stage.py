@@ -1,4 +1,4 @@
-"""The index of an evaluation: built once, gone on with after an interruption, checked when reused."""
+"""The index of an evaluation: built once, resumed after an interruption, checked when reused."""
 
 from __future__ import annotations
 
@@ -36,10 +36,14 @@ def build_once(
     Returns "seconds" and "environment" of its making, and whether it was there already.
     Raises StorageError when it is damaged, or was changed since.
     """
-    about = folder.with_name(f"{folder.name}.json")  # FOLDER itself is the index's own
+    record_file = folder.with_name(f"{folder.name}.json")  # FOLDER itself is the index's own
     cure = f"delete {folder} and run again"
     begun = folder.is_dir() or building_folder(folder).is_dir()
-    earlier = read_json_object(about, StorageError, cure=cure) if about.is_file() and begun else {}
+    earlier = (
+        read_json_object(record_file, StorageError, cure=cure)
+        if record_file.is_file() and begun
+        else {}
+    )
     if folder.is_dir() and "manifest_sha256" in earlier:
         if sha256_of_file(folder / NAME) != earlier["manifest_sha256"]:
             raise StorageError(f"{folder} was changed since it was built; {cure}")
@@ -61,10 +65,12 @@ def build_once(
             progress=progress,
         )
     except KeyboardInterrupt:
-        write_json(about, made())  # the build goes on later: what it has cost so far counts
+        write_json(
+            record_file, made()
+        )  # the build is resumed later, and what it has cost so far counts
         raise
     finished = {**made(), "manifest_sha256": sha256_of_file(folder / NAME)}
-    write_json(about, finished)
+    write_json(record_file, finished)
     return finished, False
 
 
@@ -89,11 +95,11 @@ def search_index(
 
     Opening the index and compiling, which happen once, are not in them.
     """
-    index, in_memory, asked = _opened(folder, documents, queries, config, k)
+    index, in_memory, options = _opened(folder, documents, queries, config, k)
     start = time.perf_counter()
-    # not the store: it names the settings that documents had when the queries were encoded
-    found = index.search_batch(in_memory, k, **asked, progress=progress)
-    return found, time.perf_counter() - start
+    # not the store, which names the settings of the documents when the queries were encoded
+    results = index.search_batch(in_memory, k, **options, progress=progress)
+    return results, time.perf_counter() - start
 
 
 def search_index_each(
@@ -105,16 +111,16 @@ def search_index_each(
     progress: Progress,
 ) -> tuple[list[list[ScoredDoc]], list[float]]:
     """As ``search_index``, one query after another, and the seconds of each."""
-    index, in_memory, asked = _opened(folder, documents, queries, config, k)
-    found, seconds = [], []
+    index, in_memory, options = _opened(folder, documents, queries, config, k)
+    results, seconds = [], []
     progress.start("search", len(in_memory), unit="queries")
     for query in in_memory:
         start = time.perf_counter()
-        found.append(index.search(query, k, **asked))
+        results.append(index.search(query, k, **options))
         seconds.append(time.perf_counter() - start)
         progress.advance(1)
     progress.finish()
-    return found, seconds
+    return results, seconds
 
 
 def _opened(
@@ -126,26 +132,26 @@ def _opened(
 ) -> tuple[PlaidIndex, TokenEmbeddings, dict[str, Any]]:
     """The index after a search of each width, which compiles; queries in memory; options of a search."""
     index = PlaidIndex.load(folder, device=config.device, device_memory=config.device_memory)
-    asked: dict[str, Any] = {
+    options: dict[str, Any] = {
         "nprobe": config.nprobe,
         "n_candidates": config.n_candidates,
         "rescore": documents if config.rescore else None,
     }
     in_memory = queries.to_memory()
-    compile_searches(index, in_memory, k, **asked)
-    return index, in_memory, asked
+    compile_searches(index, in_memory, k, **options)
+    return index, in_memory, options
 
 
-def compile_searches(index: PlaidIndex, queries: TokenEmbeddings, k: int, **asked: Any) -> None:
+def compile_searches(index: PlaidIndex, queries: TokenEmbeddings, k: int, **options: Any) -> None:
     """Search for one query of each width that kernels are compiled for, before time is taken."""
     is_short = queries.lengths <= FEW_LANES
-    for rows in (np.flatnonzero(is_short), np.flatnonzero(~is_short)):
-        if len(rows):
-            index.search(queries[int(rows[0])], k, **asked)
+    for indices in (np.flatnonzero(is_short), np.flatnonzero(~is_short)):
+        if len(indices):
+            index.search(queries[int(indices[0])], k, **options)
 
 
 def _settings(config: PlaidIndexConfig) -> dict[str, Any]:
-    """What ``PlaidIndex.build`` takes."""
+    """Settings for ``PlaidIndex.build``."""
     return {
         name: getattr(config, name) for name in ("nbits", "codec", "n_centroids", "seed", "max_ram")
     }

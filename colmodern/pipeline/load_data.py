@@ -30,17 +30,17 @@ def dataset_from_config(config: DatasetConfig) -> Dataset:
 def resolve_dataset(config: DatasetConfig) -> DatasetConfig:
     """The config with everything filled in that the collection's suite decides."""
     # files of one's own are not the suite's, whatever they are called
-    found = usual("" if _files(config) else config.name)
-    chosen = {
-        "split": found.split if config.split is None else config.split,
-        "drop_empty_documents": found.drop_empty_documents
+    usual_settings = usual("" if _files(config) else config.name)
+    settings = {
+        "split": usual_settings.split if config.split is None else config.split,
+        "drop_empty_documents": usual_settings.drop_empty_documents
         if config.drop_empty_documents is None
         else config.drop_empty_documents,
-        "drop_self_matches": found.drop_self_matches
+        "drop_self_matches": usual_settings.drop_self_matches
         if config.drop_self_matches is None
         else config.drop_self_matches,
     }
-    return config.model_copy(update=chosen)
+    return config.model_copy(update=settings)
 
 
 def source_of(config: DatasetConfig) -> str:
@@ -57,13 +57,13 @@ def fetch_commands(configs: Iterable[DatasetConfig]) -> list[str]:
     """The commands, one a split, that fetch the collections which are not on this machine."""
     missing: dict[str, dict[str, None]] = {}
     for config in configs:
-        found = named_sets().get(config.name)
-        if found is None or _files(config) or os.path.isdir(config.name):
+        named_set = named_sets().get(config.name)
+        if named_set is None or _files(config) or os.path.isdir(config.name):
             continue
-        split = checked_split(found, config.split)
-        if not set_folder(found, split).is_dir():
-            option = "" if split == found.splits[0] else f" --split {split}"
-            missing.setdefault(option, {})[found.name] = None
+        split = checked_split(named_set, config.split)
+        if not set_folder(named_set, split).is_dir():
+            option = "" if split == named_set.splits[0] else f" --split {split}"
+            missing.setdefault(option, {})[named_set.name] = None
     return [f"colmodern fetch {' '.join(names)}{option}" for option, names in missing.items()]
 
 

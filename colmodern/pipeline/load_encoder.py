@@ -52,7 +52,7 @@ class LoadedEncoders:
         model = config.model_copy(update=dict.fromkeys(config.settings()))
         if self._last is not None and self._last[0] == model:
             return self._last[1].with_settings(**config.settings())
-        self._last = None  # so that two models never are in memory
+        self._last = None  # two models are never in memory at once
         if self._failure is not None and self._failure[0] == model:
             raise self._failure[1]
         try:
@@ -114,7 +114,7 @@ def encoder_of_store(
 def _recorded(encoder: EncoderRecord, where: str) -> dict[str, Any]:
     """Fields of EncoderConfig; raises StorageError for settings that are none of an encoder."""
     known = {field.name for field in fields(EncoderSettings)}
-    if unknown := sorted(encoder.settings.keys() - known):  # as trust_remote_code would be
+    if unknown := sorted(encoder.settings.keys() - known):  # trust_remote_code, for example
         raise StorageError(
             f"{where} has the unknown encoder.settings.{unknown[0]}; delete the folder and encode again"
         )

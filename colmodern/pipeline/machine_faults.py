@@ -11,7 +11,7 @@ from pathlib import Path
 from colmodern.errors import ColmodernError, MissingExtraError, ResourceError
 
 PYTORCH = 920_000_000  # bytes of address space that loading it takes
-ENCODING = 300_000_000  # beside a loaded model: texts, tokens and a batch
+ENCODING = 300_000_000  # bytes for texts, tokens and a batch, beside a loaded model
 COMPILED_SEARCH = 400_000_000  # bytes of address space: compiler, kernels and their threads
 
 _NO_MEMORY = re.compile(
@@ -25,7 +25,7 @@ _NO_SHARED_MEMORY = re.compile(
 )
 _NO_NUMBA_CACHE = re.compile(r"cannot cache function|no locator available", re.IGNORECASE)
 _MEMORY = (
-    "out of memory; finished parts are kept: free memory, raise the limit (ulimit -v, the "
+    "out of memory; finished work is kept: free memory, raise the limit (ulimit -v, the "
     "container's), or lower max_ram, encoder.max_memory or --max-ram"
 )
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -130,7 +130,7 @@ def is_disk_full(error: BaseException) -> bool:
     return any(getattr(cause, "errno", None) in _FULL for cause in _causes(error))
 
 
-# of huggingface_hub, requests and httpx, which need not be loaded to be known
+# exceptions of huggingface_hub, requests and httpx, by name: none of these need be loaded
 _HUB_AWAY = {
     "LocalEntryNotFoundError",
     "OfflineModeIsEnabled",

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 
 class Table(Protocol):
-    """A ``datasets.Dataset``, as far as it is needed here."""
+    """The parts of ``datasets.Dataset`` that are used here."""
 
     @property
     def column_names(self) -> list[str]:
-        """Names of its columns."""
+        """Names of the table's columns."""
 
     def __len__(self) -> int: ...
 
@@ -71,29 +71,29 @@ class MtebModel:
 
         Raises MissingExtraError without mteb.
         """
-        about = self._encoder.describe()
+        facts = self._encoder.describe()
         settings = {
-            # not where it is searched, which moves no score
+            # the device of the search moves no score
             "index": self._index.model_dump(mode="json", exclude={"device", "device_memory"}),
             "storage": self._storage.model_dump(mode="json"),
             "join_titles": self._join_titles,
         }
         roles = [self._encoder.fingerprint("query"), self._encoder.fingerprint("document")]
-        name = Path(str(about["model"])).name
+        name = Path(str(facts["model"])).name
         return require("mteb.models", extra="mteb").ModelMeta.create_empty(
             {
                 "name": f"colmodern/{name}",
                 "revision": sha256_of_json([*roles, settings])[:16],
-                "embed_dim": about["dim"],
+                "embed_dim": facts["dim"],
                 "max_tokens": self._encoder.settings.document_length,
                 "model_type": ["late-interaction"],
             }
         )
 
-    def index(self, corpus: Table, **about: Any) -> None:
+    def index(self, corpus: Table, **task_facts: Any) -> None:
         """Encode and index a corpus, unless ``folder`` has it; the searches that follow use it.
 
-        corpus: columns id, text and perhaps title; about: what mteb says of the task, not needed
+        corpus: columns id, text and perhaps title; task_facts: what mteb says of the task, not needed
 
         Raises InputError when it has no texts.
         """
@@ -123,7 +123,7 @@ class MtebModel:
         *,
         top_k: int,
         top_ranked: Mapping[str, Sequence[str]] | None = None,
-        **about: Any,
+        **task_facts: Any,
     ) -> dict[str, dict[str, float]]:
         """The best documents of every query, as query_id -> doc_id -> score.
 
@@ -137,22 +137,22 @@ class MtebModel:
         index, store = self._searched
         texts = _query_texts(queries)
         embeddings = self._encoder.encode_queries(list(texts.values()))
-        wanted: dict[str, Any] = {
+        options: dict[str, Any] = {
             "nprobe": self._index.nprobe,
             "n_candidates": self._index.n_candidates,
             "rescore": store if self._index.rescore else None,
         }
         k = min(top_k, max(1, index.n_docs))
         if top_ranked is None:
-            found = index.search_batch(embeddings, k, **wanted, progress=self._progress)
+            results = index.search_batch(embeddings, k, **options, progress=self._progress)
         else:
-            found = [
-                index.search(embeddings[row], k, filter=top_ranked[query_id], **wanted)
+            results = [
+                index.search(embeddings[row], k, filter=top_ranked[query_id], **options)
                 if top_ranked.get(query_id)
                 else []
                 for row, query_id in enumerate(texts)
             ]
-        return {query_id: _scores(best) for query_id, best in zip(texts, found, strict=True)}
+        return {query_id: _scores(best) for query_id, best in zip(texts, results, strict=True)}
 
 
 class _Corpus:
@@ -164,7 +164,7 @@ class _Corpus:
 
     @cached_property
     def fingerprint(self) -> str:
-        return sha256_of_texts(part for document in self for part in document)
+        return sha256_of_texts(field for document in self for field in document)
 
     def __len__(self) -> int:
         return len(self._table)

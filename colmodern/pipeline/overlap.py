@@ -1,4 +1,4 @@
-"""Two neighbours of a loop in threads of their own: what it waits for, and what waits for it."""
+"""Threads around a loop: one prefetches its input, the other writes its output behind it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _End:
 _END = _End()
 
 
-class Ahead(Generic[Item]):
+class Prefetcher(Generic[Item]):
     """Makes the next item of an iterable while the caller works on one; use it in a with block.
 
     cancel: called when the block is left early, to wake the iterable where it waits for something
@@ -79,7 +79,7 @@ class Ahead(Generic[Item]):
             yield item
 
 
-class Behind(Generic[Item]):
+class WriteBehind(Generic[Item]):
     """Finishes an item while the caller makes the next one; use it in a with block.
 
     At most one item is in the making at a time. What ``finish`` raises is raised by the next
@@ -93,7 +93,7 @@ class Behind(Generic[Item]):
         self._error: BaseException | None = None
         self._thread = Thread(target=self._work, name="colmodern-behind")
 
-    def __enter__(self) -> Behind[Item]:
+    def __enter__(self) -> WriteBehind[Item]:
         self._thread.start()
         return self
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from colmodern.checks import shown
-from colmodern.config.expected import Published, load_expected
+from colmodern.config.expected import PublishedScores, load_expected
 from colmodern.config.load import load_eval_config
 from colmodern.config.shipped import EXPECTED, recipes_folder
 from colmodern.config.suite import Member, load_suite
@@ -21,7 +21,7 @@ from colmodern.pipeline.run_folder import CONFIG
 from colmodern.pipeline.suite import Outcome, cells, run_suite
 from colmodern.progress import Progress
 
-# where results are put and what they run on: no part of a recipe
+# settings that say where results are put and what they run on are not part of a recipe
 _NOT_RECIPE = {
     "name", "output", "dataset.name", "encoder.device", "encoder.trust_remote_code", "index.device",
     "index.device_memory",
@@ -32,8 +32,8 @@ _NOT_RECIPE = {
 class Target:
     """A published score and the evaluations that should reach it."""
 
-    key: str  # of the score
-    sources: tuple[Published, ...]  # those that have the score
+    key: str  # key of the published score
+    sources: tuple[PublishedScores, ...]  # those that have the score
     members: tuple[Member, ...]
     committed: tuple[Member, ...]  # the same before overrides
 
@@ -44,14 +44,14 @@ class Difference(NamedTuple):
     setting: str
     theirs: Any
     here: Any
-    rows: tuple[str, ...]  # the sets where it differs
+    datasets: tuple[str, ...]  # those where it differs
 
 
 @dataclass(frozen=True)
 class Verdict:
     """One source's score of a target beside the one obtained here."""
 
-    published: Published
+    published: PublishedScores
     key: str
     measure: str
     expected: float
@@ -60,7 +60,7 @@ class Verdict:
 
     @property
     def difference(self) -> float | None:
-        """Obtained less expected."""
+        """Difference of the obtained and the expected score."""
         return None if self.obtained is None else self.obtained - self.expected
 
     @property
@@ -69,22 +69,22 @@ class Verdict:
         return self.difference is not None and abs(self.difference) <= self.published.tolerance
 
 
-def config_folder(given: Path | None) -> Path:
-    """The folder of suites: the one given, configs/eval here, or the recipes that come along.
+def config_folder(folder: Path | None) -> Path:
+    """The folder of suites: ``folder``, configs/eval here, or the recipes that come along.
 
     A configs/eval without published scores is somebody else's, and left alone.
 
     Raises ConfigError when there is none.
     """
     shipped, here = recipes_folder() / "eval", Path("configs/eval")
-    if given is None:
+    if folder is None:
         return here if any(here.glob(f"*/*{EXPECTED}")) else shipped
-    if not given.is_dir():
+    if not folder.is_dir():
         raise ConfigError(
-            f"no folder {given} with suites; give another, or leave --configs out for the recipes "
+            f"no folder {folder} with suites; give another, or leave --configs out for the recipes "
             "that come along"
         )
-    return given
+    return folder
 
 
 def find_target(name: str, configs: Path, overrides: Sequence[str] = ()) -> Target:
@@ -103,18 +103,18 @@ def find_target(name: str, configs: Path, overrides: Sequence[str] = ()) -> Targ
         raise ConfigError(
             f"no published scores of {shown(model)} in {configs}; {hint}there are {', '.join(known)}"
         )
-    by_key: dict[str, tuple[Path, list[Published]]] = {}
+    by_key: dict[str, tuple[Path, list[PublishedScores]]] = {}
     for file in files:
         for source in load_expected(file):
             for key in source.scores:
                 by_key.setdefault(key, (file, []))[1].append(source)
-    found = [key for key in by_key if key == wanted] or [
+    keys = [key for key in by_key if key == wanted] or [
         key for key in by_key if wanted and key.endswith(f"/{wanted}")
     ]
-    if len(found) != 1:
-        fault = f"{wanted!r} may be {' or '.join(found)}" if found else f"no score of {wanted!r}"
+    if len(keys) != 1:
+        fault = f"{wanted!r} may be {' or '.join(keys)}" if keys else f"no score of {wanted!r}"
         raise ConfigError(f"{name}: {fault}; {model} has scores of {', '.join(by_key)}")
-    key = found[0]
+    key = keys[0]
     file, sources = by_key[key]
     suite = [file.with_name(f"{model}.yaml")]
     members, committed = (
@@ -160,10 +160,10 @@ def _score(key: str, outcomes: Sequence[Outcome]) -> float | None:
 
 
 def _differences(
-    source: Published, target: Target, outcomes: Sequence[Outcome]
+    source: PublishedScores, target: Target, outcomes: Sequence[Outcome]
 ) -> tuple[Difference, ...]:
     """Settings that differ from what the source states; then those changed by overrides."""
-    found: dict[tuple[str, str, str], tuple[Any, Any, list[str]]] = {}
+    differences: dict[tuple[str, str, str], tuple[Any, Any, list[str]]] = {}
     for outcome, committed in zip(outcomes, target.committed, strict=True):
         row = outcome.member.row
         here = _settings_of(outcome)
@@ -171,11 +171,11 @@ def _differences(
         for setting, value in theirs.items():
             mine = here.get(setting)
             if mine != value:
-                place = (setting, repr(value), repr(mine))
-                found.setdefault(place, (value, mine, []))[2].append(row)
+                key = (setting, repr(value), repr(mine))
+                differences.setdefault(key, (value, mine, []))[2].append(row)
     return tuple(
-        Difference(setting, theirs, mine, tuple(rows))
-        for (setting, _, _), (theirs, mine, rows) in found.items()
+        Difference(setting, theirs, mine, tuple(datasets))
+        for (setting, _, _), (theirs, mine, datasets) in differences.items()
     )
 
 

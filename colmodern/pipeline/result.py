@@ -1,4 +1,4 @@
-"""What an evaluation comes to."""
+"""Results of an evaluation."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from colmodern.evaluation.fidelity import Fidelity
 from colmodern.evaluation.measures import Evaluation
 from colmodern.pipeline.fidelity_stage import Loss
 
-EVERYTHING_ELSE = "everything else"  # of a run's timings: what is none of its stages
+EVERYTHING_ELSE = "everything else"  # name in a run's timings of the time outside its stages
 
 
 @dataclass(frozen=True)
 class Timing:
-    """What one stage cost when it ran, which may have been in an earlier call."""
+    """Cost of one stage when it ran, which may have been in an earlier call."""
 
     seconds: float
     items: int
@@ -32,12 +32,12 @@ class Timing:
 
 @dataclass(frozen=True)
 class EvalResult:
-    """What a finished evaluation says; the same is in the files of its folder."""
+    """Results of a finished evaluation; the files of its folder hold the same."""
 
     folder: Path
-    config: EvalConfig  # as resolved
+    config: EvalConfig  # resolved
     evaluation: Evaluation
     timings: Mapping[str, Timing]
     facts: Mapping[str, Any]  # counts and sizes
-    fidelity: Fidelity | None = None  # where exact search ran beside a compressed index
-    losses: Sequence[Loss] = ()  # the relevant documents that the index lost
+    fidelity: Fidelity | None = None  # None without an exact search beside the index
+    losses: Sequence[Loss] = ()  # relevant documents that the index lost

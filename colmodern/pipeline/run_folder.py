@@ -5,8 +5,8 @@
     PARENT/.NAME.publishing/new/        what is being written
     PARENT/.NAME.publishing/replaced/   the older run, between the renames that swap it for the new one
 
-Whoever holds the lock finishes or undoes what a killed process was at, on whatever host it ran. Where
-the run is a link, NAME is what it leads to.
+Whoever holds the lock finishes or undoes what a killed process began, on whatever host it ran. Where
+the run is a link, NAME is its target.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from colmodern.files import naming_write_errors, read_text, remove_leftovers
 from colmodern.writer_lock import writer_lock
 
 CONFIG = "config.yaml"
-SWEEP_CONFIG = "sweep.yaml"  # of a sweep, in place of CONFIG
-TRAIN_CONFIG, TRAINED_MODEL, TRAIN_RESULT = "train.yaml", "model", "training.json"  # of a training
+SWEEP_CONFIG = "sweep.yaml"  # a sweep has it in place of CONFIG
+# files of a training
+TRAIN_CONFIG, TRAINED_MODEL, TRAIN_RESULT = "train.yaml", "model", "training.json"
 ENVIRONMENT = "environment.json"
 FIDELITY = "fidelity.json"  # only beside an index that was compared with exact search
 _NEW, _REPLACED = "new", "replaced"
@@ -44,7 +45,7 @@ def check_publishable(folder: Path, *, config: str = CONFIG) -> None:
     with naming_write_errors(folder), suppress(FileNotFoundError):
         _expect_no_link(_working(_target(folder)))
         _restore_quietly(folder)
-        folder.stat()  # of what a link leads to
+        folder.stat()  # a link is followed
         if (folder / config).is_file() and (folder / ENVIRONMENT).is_file():
             return
         kind = "run" if config == CONFIG else "sweep"
@@ -67,7 +68,7 @@ def publishing(
     when it is replaced. A failure leaves ``folder`` as it was.
     """
     folder = _target(folder)
-    remove_leftovers(folder.parent)  # of versions that had no lock
+    remove_leftovers(folder.parent)  # left by versions that had no lock
     working = _working(folder)
     with _lock(working):
         staged, replaced = working / _NEW, working / _REPLACED
@@ -108,7 +109,7 @@ def _swap(staged: Path, folder: Path, old: Path) -> None:
 
 
 def restore(folder: Path) -> None:
-    """Undo, or finish, what a killed publishing was at; for the holder of its lock."""
+    """Undo or finish a killed publishing; for the holder of its lock."""
     replaced = _working(folder) / _REPLACED
     if not replaced.is_dir():
         return
@@ -120,7 +121,7 @@ def restore(folder: Path) -> None:
 
 
 def _restore_quietly(folder: Path) -> None:
-    """The same where it can be done: nobody is at it, and the place can be written."""
+    """Restore a run that nobody else is publishing, where the folder can be written."""
     with suppress(OSError, ValueError):  # a StorageError is one; "/" has no name
         target = _target(folder)
         working = _working(target)

@@ -40,7 +40,7 @@ def exact_device(device: str, encoder_device: str, *, name: str = _FIELD) -> str
     except MissingExtraError:
         if "," in device:
             raise
-        # on one GPU torch scores then, and ExactIndex says so
+        # without Triton torch scores on one GPU, and ExactIndex says so
     return device
 
 

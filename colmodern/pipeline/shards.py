@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from colmodern.encoder.encoder import Encoder
 from colmodern.encoder.settings import Role
 from colmodern.encoder.tokenizer import TokenizedTexts
-from colmodern.pipeline.overlap import Ahead, Behind
+from colmodern.pipeline.overlap import Prefetcher, WriteBehind
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings
 
@@ -25,7 +25,7 @@ class Shard:
 
     @property
     def doc_ids(self) -> list[str]:
-        """Ids of the texts."""
+        """Ids of the shard's texts."""
         return [text_id for text_id, _ in self.texts]
 
 
@@ -91,7 +91,7 @@ def encode_shards(
         write(shard)
 
     before = time.perf_counter()
-    with Ahead(tokenize(), cancel=cancel) as tokenized, Behind(finish) as behind:
+    with Prefetcher(tokenize(), cancel=cancel) as tokenized, WriteBehind(finish) as behind:
         for shard, tokens in tokenized:
             ready = time.perf_counter()
             embeddings = encoder.encode_tokens(tokens, progress=progress)

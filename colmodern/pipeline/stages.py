@@ -40,10 +40,10 @@ _SEARCH = "search.json"
 _CURE = "delete the folder and run again"
 _QUERY_SHARD_TOKENS = 1 << 20  # queries are few: one shard
 
-FoundRun = dict[str, list[ScoredDoc]]
+RunResults = dict[str, list[ScoredDoc]]
 
 
-class Searched(NamedTuple):
+class SearchResults(NamedTuple):
     """Results in the order of the queries, and the time they took.
 
     latencies: of each query, in seconds; None where all were searched together
@@ -74,7 +74,7 @@ class Stages:
         self._encoder = encoder
         self._progress = progress
         self.use = use or CacheUse(Path(config.output) / FOLDER)
-        self.device = search_device(config.index, encoder.device)  # that searches
+        self.device = search_device(config.index, encoder.device)
         self._index = config.index.model_copy(update={"device": self.device})
 
     def encode_documents(self) -> EmbeddingStore:
@@ -128,16 +128,18 @@ class Stages:
         from colmodern.pipeline.index_stage import build_once, index_key  # loads numba
 
         folder = self.folder("index", index_key(documents, self._index))
-        about, reused = build_once(folder, documents, self._index, self._progress)
-        self.timings["build index"] = Timing(about["seconds"], documents.n_tokens, "tokens", reused)
-        self.made_in["build index"] = about["environment"]
+        record, reused = build_once(folder, documents, self._index, self._progress)
+        self.timings["build index"] = Timing(
+            record["seconds"], documents.n_tokens, "tokens", reused
+        )
+        self.made_in["build index"] = record["environment"]
         if reused:
             self._progress.note(f"build index: reused {folder}")
         return folder
 
     def search(
         self, documents: EmbeddingStore, queries: EmbeddingStore, index: Path | None
-    ) -> FoundRun:
+    ) -> RunResults:
         """The best documents of every query: of all documents where there is no index."""
         config, k = self._index, self._n_wanted
         if index is None or not isinstance(config, PlaidIndexConfig):
@@ -146,42 +148,50 @@ class Stages:
 
         return self._search(
             "search",
-            ["plaid", k, _asked(index, config)],
+            ["plaid", k, _index_settings(index, config)],
+            "plaid",
             documents,
             queries,
-            lambda: Searched(*search_index(index, documents, queries, config, k, self._progress)),
+            lambda: SearchResults(
+                *search_index(index, documents, queries, config, k, self._progress)
+            ),
         )[0]
 
     def search_each(
         self, documents: EmbeddingStore, queries: EmbeddingStore, index: Path
-    ) -> tuple[FoundRun, list[float]]:
+    ) -> tuple[RunResults, list[float]]:
         """As ``search``, one query after another, and the seconds that each of them took."""
         from colmodern.pipeline.index_stage import search_index_each
 
         config, k = self._index, self._n_wanted
         assert isinstance(config, PlaidIndexConfig)
 
-        def find() -> Searched:
-            found, latencies = search_index_each(
+        def find() -> SearchResults:
+            results, latencies = search_index_each(
                 index, documents, queries, config, k, self._progress
             )
-            return Searched(found, sum(latencies), latencies)
+            return SearchResults(results, sum(latencies), latencies)
 
-        run, about = self._search(
-            "search", ["plaid each", k, _asked(index, config)], documents, queries, find
+        run, record = self._search(
+            "search",
+            ["plaid each", k, _index_settings(index, config)],
+            "plaid",
+            documents,
+            queries,
+            find,
         )
-        return run, about["latencies"]
+        return run, record["latencies"]
 
     def search_exactly(
         self, documents: EmbeddingStore, queries: EmbeddingStore, *, stage: str = "exact search"
-    ) -> FoundRun:
+    ) -> RunResults:
         """The truth: the best documents of every query by exact MaxSim."""
         config, k = self._config.index, self._n_wanted
         device = exact_device(config.device, self._encoder.device)
-        # beside a compressed index it is the truth
+        # the truth beside a compressed index is in full precision
         precision = config.precision if isinstance(config, ExactIndexConfig) else "float32"
 
-        def find() -> Searched:
+        def find() -> SearchResults:
             if stage != "search":
                 self._progress.note(f"{stage}, to see what the index loses")
             index = ExactIndex(
@@ -194,10 +204,15 @@ class Stages:
             )
             start = time.perf_counter()
             results = index.search_batch(queries.to_memory(), k, progress=self._progress)
-            return Searched(results, time.perf_counter() - start)
+            return SearchResults(results, time.perf_counter() - start)
 
-        asked = ["exact", k, *_elsewhere(device), *([precision] if precision != "float32" else [])]
-        return self._search(stage, asked, documents, queries, find)[0]
+        settings = [
+            "exact",
+            k,
+            *_elsewhere(device),
+            *([precision] if precision != "float32" else []),
+        ]
+        return self._search(stage, settings, "exact", documents, queries, find)[0]
 
     @property
     def _n_wanted(self) -> int:
@@ -205,19 +220,21 @@ class Stages:
         return self._config.search.k + bool(self._config.dataset.drop_self_matches)
 
     def compare(
-        self, run: FoundRun, exact: FoundRun, index: Path, queries: EmbeddingStore
+        self, run: RunResults, exact: RunResults, index: Path, queries: EmbeddingStore
     ) -> tuple[Fidelity, list[Loss]]:
         """What the index loses against exact search, and where; always computed."""
         config, k = self._index, self._config.search.k
         assert isinstance(config, PlaidIndexConfig)
         start = time.perf_counter()
-        found = compare(run, exact, self._dataset.qrels, measures=self._config.measures, k=k)
-        losses = explain_losses(found.lost, index, queries, config, self._n_wanted, self._progress)
+        fidelity = compare(run, exact, self._dataset.qrels, measures=self._config.measures, k=k)
+        losses = explain_losses(
+            fidelity.lost, index, queries, config, self._n_wanted, self._progress
+        )
         seconds = time.perf_counter() - start
         self.timings["compare"] = Timing(seconds, queries.n_docs, "queries", False)
-        return found, losses
+        return fidelity, losses
 
-    def measure(self, run: FoundRun) -> Evaluation:
+    def measure(self, run: RunResults) -> Evaluation:
         """Measures of a run; cheap, so always computed."""
         start = time.perf_counter()
         evaluation = evaluate(run, self._dataset.qrels, self._config.measures)
@@ -228,18 +245,20 @@ class Stages:
     def _search(
         self,
         stage: str,
-        asked: list[Any],
+        settings: list[Any],
+        kind: str,
         documents: EmbeddingStore,
         queries: EmbeddingStore,
-        find: Callable[[], Searched],
-    ) -> tuple[FoundRun, dict[str, Any]]:
+        find: Callable[[], SearchResults],
+    ) -> tuple[RunResults, dict[str, Any]]:
         """Search, or read what an earlier call found; with what is recorded of it.
 
-        asked: the kind of index, then all that its results depend on
+        settings: all that the results depend on; the first names the way of searching
+        kind: of the index, which the TREC run names
         """
         searched = [documents.manifest["fingerprint"], queries.manifest["fingerprint"]]
         rule = ["no self-matches"] if self._config.dataset.drop_self_matches else []
-        folder = self.folder("search", sha256_of_json([_FORMAT, *searched, *asked, *rule]))
+        folder = self.folder("search", sha256_of_json([_FORMAT, *searched, *settings, *rule]))
         if reused := folder.is_dir():
             self._progress.note(f"{stage}: reused {folder}")
         else:
@@ -248,7 +267,7 @@ class Stages:
             if self._config.dataset.drop_self_matches:
                 run = without_self_matches(run, self._config.search.k)
             with staging(folder) as staged:
-                write_run(staged / "run.trec", run, tag=f"colmodern-{asked[0].split()[0]}")
+                write_run(staged / "run.trec", run, tag=f"colmodern-{kind}")
                 made = {
                     "seconds": result.seconds,
                     "latencies": result.latencies,
@@ -256,11 +275,11 @@ class Stages:
                     "environment": describe_environment(),
                 }
                 write_json(staged / _SEARCH, made)
-        about = _read_search(folder)
-        self.timings[stage] = Timing(about["seconds"], queries.n_docs, "queries", reused)
-        self.made_in[stage] = about["environment"]
-        found = read_run(folder / "run.trec")
-        return {query_id: found.get(query_id, []) for query_id in queries.doc_ids}, about
+        record = _read_search(folder)
+        self.timings[stage] = Timing(record["seconds"], queries.n_docs, "queries", reused)
+        self.made_in[stage] = record["environment"]
+        stored = read_run(folder / "run.trec")
+        return {query_id: stored.get(query_id, []) for query_id in queries.doc_ids}, record
 
     def folder(self, stage: str, key: str) -> Path:
         """Where a stage's result is kept; key: digest of all it depends on."""
@@ -274,7 +293,7 @@ class Stages:
             self._progress.note(f"{stage}: reused {store.folder}")
 
 
-def without_self_matches(run: FoundRun, k: int) -> FoundRun:
+def without_self_matches(run: RunResults, k: int) -> RunResults:
     """The best ``k`` results of every query, without the document that has the query's own id."""
     return {
         query_id: [result for result in results if result.doc_id != query_id][:k]
@@ -282,10 +301,10 @@ def without_self_matches(run: FoundRun, k: int) -> FoundRun:
     }
 
 
-def _asked(index: Path, config: PlaidIndexConfig) -> list[Any]:
+def _index_settings(index: Path, config: PlaidIndexConfig) -> list[Any]:
     """What the results of an index depend on, beside the queries and k."""
-    chosen = [config.nprobe, config.n_candidates, config.rescore]
-    return [index.name, *chosen, *_elsewhere(config.device)]
+    settings = [config.nprobe, config.n_candidates, config.rescore]
+    return [index.name, *settings, *_elsewhere(config.device)]
 
 
 def _elsewhere(device: str) -> list[str]:
@@ -298,11 +317,11 @@ def _read_search(folder: Path) -> dict[str, Any]:
 
     Raises StorageError when its files are not what was written.
     """
-    about = read_json_object(folder / _SEARCH, StorageError, cure=_CURE)
+    record = read_json_object(folder / _SEARCH, StorageError, cure=_CURE)
     run = folder / "run.trec"
     # searches of earlier versions have no latencies
-    if not about.keys() >= {"seconds", "sha256", "environment"} or not run.is_file():
+    if not record.keys() >= {"seconds", "sha256", "environment"} or not run.is_file():
         raise StorageError(f"{folder} is damaged; {_CURE}")
-    if sha256_of_file(run) != about["sha256"]:
+    if sha256_of_file(run) != record["sha256"]:
         raise StorageError(f"{run} differs from its checksum; {_CURE}")
-    return about
+    return record

@@ -57,7 +57,7 @@ class _IndexSetting(_File):
 
 
 class ConfigFile(_File):
-    """config.yaml."""
+    """Fields of config.yaml."""
 
     dataset: _DatasetSetting
     search: _SearchSetting
@@ -75,7 +75,7 @@ class _ModelFacts(_File):
 
 
 class EnvironmentFile(_File):
-    """environment.json."""
+    """Fields of environment.json."""
 
     dataset: _DatasetFacts
     model: _ModelFacts
@@ -94,7 +94,7 @@ class _IndexFacts(_File):
 
 
 class MetricsFile(_File):
-    """metrics.json."""
+    """Fields of metrics.json."""
 
     measures: dict[str, Number] = Field(min_length=1)
     bytes: Count
@@ -113,7 +113,7 @@ class _Estimate(_File):
 
 
 class FidelityFile(_File):
-    """fidelity.json."""
+    """Fields of fidelity.json."""
 
     estimates: dict[str, _Estimate]
 
@@ -179,7 +179,7 @@ def check(model: type[BaseModel], values: Mapping[str, Any], location: str) -> N
         model.model_validate(values)
     except ValidationError as error:
         fault = error.errors()[0]
-        field = ".".join(str(part) for part in fault["loc"])
+        field = ".".join(str(key) for key in fault["loc"])
         field = field if field.isprintable() and len(field) <= 100 else shown(field)
         reason = re.sub(r" or instance of \w+", "", str(fault["msg"]).removeprefix("Value error, "))
         value = "" if fault["type"] == "missing" else f" (it is {shown(fault['input'])})"

@@ -98,18 +98,18 @@ def _texts(path: Path, qrels: Qrels) -> dict[str, str]:
     """Query texts by id; none, or those of all judged queries."""
     texts: dict[str, str] = {}
     for number, line in read_lines(path, StorageError):
-        place = f"{path}:{number}"
+        location = f"{path}:{number}"
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise StorageError(f"{place}: not JSON ({error}); {CURE}") from error
+            raise StorageError(f"{location}: not JSON ({error}); {CURE}") from error
         if not isinstance(row, dict):
-            raise StorageError(f"{place}: not a JSON object; {CURE}")
-        check(QueryRow, row, place)
+            raise StorageError(f"{location}: not a JSON object; {CURE}")
+        check(QueryRow, row, location)
         if row.get("query") is None:
             continue
         if fault := text_fault(row["query"]):
-            raise StorageError(f"{place}: query: {fault}; {CURE}")
+            raise StorageError(f"{location}: query: {fault}; {CURE}")
         texts[row["query_id"]] = row["query"]
     if texts and (lacking := [query_id for query_id in qrels if query_id not in texts]):
         raise StorageError(
@@ -118,28 +118,28 @@ def _texts(path: Path, qrels: Qrels) -> dict[str, str]:
     return texts
 
 
-def read_systems(places: Sequence[str]) -> list[System]:
-    """A system of each place: a run folder, a folder of run folders, or a pattern of run folders.
+def read_systems(paths: Sequence[str]) -> list[System]:
+    """A system of each path: a run folder, a folder of run folders, or a pattern of run folders.
 
-    Raises InputError when a place holds no run or two of one data set.
+    Raises InputError when a path holds no run or two of one data set.
     """
     systems = []
-    for place in places:
+    for path in paths:
         runs: dict[str, StoredRun] = {}
-        for folder in _run_folders(place):
+        for folder in _run_folders(path):
             run = read_stored_run(folder)
             if run.dataset in runs:
                 raise InputError(
-                    f"{place} has two runs of {run.dataset}: {runs[run.dataset].folder} and "
+                    f"{path} has two runs of {run.dataset}: {runs[run.dataset].folder} and "
                     f"{folder}; give one of them, or a pattern as 'runs/NAME-*'"
                 )
             runs[run.dataset] = run
-        systems.append(System(place, runs))
-    return [System(name, one.runs) for name, one in zip(_names(places), systems, strict=True)]
+        systems.append(System(path, runs))
+    return [System(name, system.runs) for name, system in zip(_names(paths), systems, strict=True)]
 
 
-def _run_folders(place: str) -> list[Path]:
-    folder = user_path(place, InputError)
+def _run_folders(path_or_pattern: str) -> list[Path]:
+    folder = user_path(path_or_pattern, InputError)
     if os.path.isdir(folder):
         if is_run(folder):
             return [folder]
@@ -149,12 +149,13 @@ def _run_folders(place: str) -> list[Path]:
             raise InputError(f"cannot read {folder}: {error.strerror}") from error
     else:
         inside = [Path(path) for path in glob.glob(str(folder)) if os.path.isdir(path)]
-    found = sorted(path for path in inside if is_run(path) and not _is_kept_aside(path))
-    if not found:
+    runs = sorted(path for path in inside if is_run(path) and not _is_kept_aside(path))
+    if not runs:
         raise InputError(
-            f"{place} holds no run; give a run folder, a folder of run folders, or a pattern of them"
+            f"{path_or_pattern} holds no run; give a run folder, a folder of run folders, or a pattern "
+            "of them"
         )
-    return found
+    return runs
 
 
 def _is_kept_aside(path: Path) -> bool:
@@ -163,11 +164,11 @@ def _is_kept_aside(path: Path) -> bool:
     return earlier is not None and is_run(path.with_name(earlier[1]))
 
 
-def _names(places: Sequence[str]) -> list[str]:
-    """The last part of each place, or the whole where that is not enough to tell them apart."""
-    short = [os.path.basename(os.path.realpath(user_path(place, InputError))) for place in places]
+def _names(paths: Sequence[str]) -> list[str]:
+    """The last name of each path, or the whole where that is not enough to tell them apart."""
+    short = [os.path.basename(os.path.realpath(user_path(path, InputError))) for path in paths]
     if len(set(short)) == len(short):
         return short
-    if len(set(places)) < len(places):
-        raise InputError(f"{max(places, key=places.count)} is given twice; compare it with another")
-    return list(places)
+    if len(set(paths)) < len(paths):
+        raise InputError(f"{max(paths, key=paths.count)} is given twice; compare it with another")
+    return list(paths)

@@ -13,7 +13,7 @@ from colmodern.config.suite import Member
 from colmodern.errors import CheckpointError, ColmodernError, StorageError
 from colmodern.evaluation.suite_table import Cell
 from colmodern.files import read_text, write_json
-from colmodern.pipeline.evaluate import Prepared, prepare, run_prepared
+from colmodern.pipeline.evaluate import EvalJob, prepare, run_prepared
 from colmodern.pipeline.load_data import fetch_commands
 from colmodern.pipeline.load_encoder import LoadedEncoders
 from colmodern.pipeline.machine_faults import explain_fault, is_disk_full, is_of_environment
@@ -58,14 +58,14 @@ def run_suite(
             f"fetch them first: {commands}"
         )
     outcomes: list[Outcome] = []
-    reasons = _Reasons()
+    reasons = _KnownFailures()
     for number, member in enumerate(members, start=1):
         progress.note(f"{number} of {len(members)}: {member.column} on {member.row}")
         outcomes.append(_run_member(member, encoders, progress, reasons))
     return outcomes
 
 
-class _Reasons:
+class _KnownFailures:
     """Why evaluations of a suite cannot succeed, so that none is tried again for the same reason."""
 
     def __init__(self) -> None:
@@ -116,7 +116,7 @@ def describe_failures(outcomes: Sequence[Outcome]) -> list[str]:
             is_missing = fetch_commands([outcome.member.config.dataset])
             reason = "no data sets, as said at the beginning" if is_missing else outcome.error
             stopped.setdefault(reason, []).append(outcome)
-    return [f"{_names(found)}: {error}" for error, found in stopped.items()]
+    return [f"{_names(outcomes_of)}: {error}" for error, outcomes_of in stopped.items()]
 
 
 def _names(outcomes: Sequence[Outcome]) -> str:
@@ -146,7 +146,7 @@ def write_outcomes(path: Path, outcomes: Sequence[Outcome]) -> None:
 
 
 def _run_member(
-    member: Member, encoders: LoadedEncoders, progress: Progress, reasons: _Reasons
+    member: Member, encoders: LoadedEncoders, progress: Progress, reasons: _KnownFailures
 ) -> Outcome:
     folder = Path(member.config.output) / member.config.name
     if commands := fetch_commands([member.config.dataset]):
@@ -174,7 +174,7 @@ def _run_member(
     return Outcome(member, folder, result.evaluation.mean)
 
 
-def _finished(prepared: Prepared) -> dict[str, float] | None:
+def _finished(prepared: EvalJob) -> dict[str, float] | None:
     """The measures of an earlier run of the same config, data and model; None where there is none."""
     folder = prepared.folder
     if not is_run(folder):

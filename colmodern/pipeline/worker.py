@@ -1,6 +1,6 @@
 """What a process does that encodes shards for another one, on a device of its own.
 
-It hears Shards and a closing None, and says what ``Report`` lists. It ends at once when the other
+It receives Shards and a closing None, and sends what ``Report`` lists. It exits at once when the main
 process is gone.
 """
 
@@ -36,12 +36,12 @@ class WorkerTask:
     """All that a worker needs to know before its first shard."""
 
     encoder: dict[str, Any]  # arguments of Encoder.from_pretrained
-    encoder_fingerprint: str  # of the encoder in the other process, for this role
+    encoder_fingerprint: str  # fingerprint for this role of the encoder in the main process
     role: Role
     folder: Path  # shards are written here
     fingerprint: str
     dtype: str
-    n_threads: int  # of torch
+    n_threads: int  # torch threads of each worker
     n_workers: int
 
 
@@ -93,14 +93,14 @@ def run_worker(connection: Connection, task: WorkerTask) -> None:
             encoder,
             task.role,
             write,
-            progress=_Forwarding(say),
+            progress=_ForwardingProgress(say),
             cancel=lambda: inbox.put(None),
         )
     except BaseException as error:  # raised again by the other process
         say(("failed", (_sendable(error), traceback.format_exc())))
 
 
-class _Forwarding(Silent):
+class _ForwardingProgress(Silent):
     """Passes on how many texts are done."""
 
     def __init__(self, say: Callable[[Report], None]) -> None:

@@ -31,11 +31,13 @@ def comparison_page(comparison: Comparison, systems: Sequence[System]) -> str:
     texts: dict[str, dict[str, str]] = {}
     for data, run in zip(comparison.datasets, runs[comparison.baseline], strict=True):
         shown = zip(comparison.changes, ids, strict=True)
-        wanted = {doc_id for change, some in shown if change.dataset == data for doc_id in some}
+        wanted = {
+            doc_id for change, doc_ids in shown if change.dataset == data for doc_id in doc_ids
+        }
         texts[data] = snippets(run.folder, wanted) if wanted else {}
     documents = [
-        _documents(change, some, *pair, texts[change.dataset])
-        for change, some, pair in zip(comparison.changes, ids, pairs, strict=True)
+        _documents(change, doc_ids, *pair, texts[change.dataset])
+        for change, doc_ids, pair in zip(comparison.changes, ids, pairs, strict=True)
     ]
     return render_comparison(ComparisonPage(comparison, documents, _costs(runs), _fidelity(runs)))
 
@@ -56,12 +58,12 @@ def _shown_ids(query_id: str, baseline: StoredRun, run: StoredRun) -> list[str]:
     """Relevant documents, then the first results of both."""
     grades = baseline.qrels[query_id]
     relevant = [doc_id for doc_id, grade in grades.items() if grade > 0][:_RELEVANT_SHOWN]
-    found = [
+    retrieved = [
         doc_id
-        for one in (baseline, run)
-        for doc_id, _ in one.run.get(query_id, ())[:_RESULTS_SHOWN]
+        for stored_run in (baseline, run)
+        for doc_id, _ in stored_run.run.get(query_id, ())[:_RESULTS_SHOWN]
     ]
-    return list(dict.fromkeys([*relevant, *found]))
+    return list(dict.fromkeys([*relevant, *retrieved]))
 
 
 def _documents(
@@ -72,8 +74,11 @@ def _documents(
     texts: Mapping[str, str],
 ) -> list[ChangedDoc]:
     before, after = (
-        {doc_id: rank for rank, (doc_id, _) in enumerate(one.run.get(change.query_id, ()), 1)}
-        for one in (baseline, run)
+        {
+            doc_id: rank
+            for rank, (doc_id, _) in enumerate(stored_run.run.get(change.query_id, ()), 1)
+        }
+        for stored_run in (baseline, run)
     )
     grades = baseline.qrels[change.query_id]
     documents = [
@@ -123,13 +128,13 @@ def _searched_bytes(run: StoredRun) -> int:
 
 def _fidelity(runs: Mapping[str, Sequence[StoredRun]]) -> Table:
     """Means with their intervals, of runs of one data set that were compared with exact search."""
-    found = {
+    estimates_of = {
         name: of[0].fidelity["estimates"] if len(of) == 1 and of[0].fidelity else {}
         for name, of in runs.items()
     }
-    names = dict.fromkeys(name for estimates in found.values() for name in estimates)
+    names = dict.fromkeys(name for estimates in estimates_of.values() for name in estimates)
     rows = [
-        [Cell(name), *(Cell(_estimate(estimates.get(name))) for estimates in found.values())]
+        [Cell(name), *(Cell(_estimate(estimates.get(name))) for estimates in estimates_of.values())]
         for name in names
     ]
     return Table("", ["against exact search", *runs], rows)

@@ -193,10 +193,10 @@ def _documents(
     grades: Mapping[str, int],
     texts: Mapping[str, str],
 ) -> list[ShownDoc]:
-    places = {result.doc_id: (rank, result.score) for rank, result in enumerate(results, 1)}
+    ranked = {result.doc_id: (rank, result.score) for rank, result in enumerate(results, 1)}
     documents = []
     for doc_id in doc_ids:
-        rank, score = places.get(doc_id, (None, None))
+        rank, score = ranked.get(doc_id, (None, None))
         documents.append(
             ShownDoc(doc_id, texts.get(doc_id, _NO_DOCUMENT), rank, score, grades.get(doc_id))
         )

@@ -252,7 +252,7 @@ def test_an_interrupted_encoding_goes_on_at_its_last_shard(eval_config, tmp_path
     stamps = {name: (folder / name / "shard.json").stat().st_mtime_ns for name in finished}
     notes = Notes()
     result = run_eval(config, progress=notes)
-    assert any("encode documents: going on after" in note for note in notes.said)
+    assert any("encode documents: resuming after" in note for note in notes.said)
     assert {n: (folder / n / "shard.json").stat().st_mtime_ns for n in finished} == stamps
     shutil.rmtree(tmp_path / "runs")
     fresh = run_eval(config)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from colmodern.pipeline.overlap import Ahead, Behind
+from colmodern.pipeline.overlap import Prefetcher, WriteBehind
 
 
 class Wrong(Exception):
@@ -23,7 +23,7 @@ def test_ahead_gives_every_item_in_order_from_another_thread() -> None:
         for i in range(50):
             yield i, threading.current_thread().name
 
-    with Ahead(items()) as ahead:
+    with Prefetcher(items()) as ahead:
         taken = list(ahead)
     assert taken == [(i, "colmodern-ahead") for i in range(50)]
 
@@ -38,7 +38,7 @@ def test_ahead_makes_one_item_while_another_is_worked_on_and_waits_with_a_third(
                 third.set()
             yield i
 
-    with Ahead(items()) as ahead:
+    with Prefetcher(items()) as ahead:
         assert next(ahead) == 0
         assert third.wait(10)  # 1 is in the queue, 2 in its maker's hands
         assert made == [0, 1, 2]
@@ -52,7 +52,7 @@ def test_what_the_items_raise_is_raised_after_those_before_it() -> None:
         raise wrong
 
     seen: list[int] = []
-    with pytest.raises(Wrong) as caught, Ahead(items()) as ahead:
+    with pytest.raises(Wrong) as caught, Prefetcher(items()) as ahead:
         seen.extend(ahead)
     assert seen == [1]
     assert caught.value is wrong
@@ -61,7 +61,7 @@ def test_what_the_items_raise_is_raised_after_those_before_it() -> None:
 
 def test_ahead_left_early_leaves_no_thread() -> None:
     def leave() -> None:
-        with Ahead(iter(range(1000))) as ahead:
+        with Prefetcher(iter(range(1000))) as ahead:
             next(ahead)
             raise KeyboardInterrupt
 
@@ -77,14 +77,14 @@ def test_cancel_wakes_items_that_wait() -> None:
         yield 1
         woken.wait()
 
-    with Ahead(items(), cancel=woken.set) as ahead:
+    with Prefetcher(items(), cancel=woken.set) as ahead:
         assert next(ahead) == 1
     assert not threads()
 
 
 def test_behind_finishes_all_in_order_and_one_at_a_time() -> None:
     done: list[int] = []
-    with Behind(done.append) as behind:
+    with WriteBehind(done.append) as behind:
         for i in range(50):
             behind.put(i)
             assert done[:i] == list(range(i))  # all before the last one put
@@ -100,7 +100,7 @@ def test_what_finish_raises_is_raised_and_nothing_is_finished_after_it() -> None
         done.append(item)
 
     def put_all() -> None:
-        with Behind(finish) as behind:
+        with WriteBehind(finish) as behind:
             for item in range(10):
                 behind.put(item)
 
@@ -108,7 +108,7 @@ def test_what_finish_raises_is_raised_and_nothing_is_finished_after_it() -> None
         put_all()
     assert caught.value is wrong
     assert done == [0, 1]
-    with pytest.raises(Wrong), Behind(finish) as behind:
+    with pytest.raises(Wrong), WriteBehind(finish) as behind:
         behind.put(2)
     assert not threads()
 
@@ -117,7 +117,7 @@ def test_a_failing_block_finishes_what_it_put_and_keeps_its_own_error() -> None:
     done: list[int] = []
 
     def fail(finish: Callable[[int], object]) -> None:
-        with Behind(finish) as behind:
+        with WriteBehind(finish) as behind:
             behind.put(1)
             raise KeyboardInterrupt
 

@@ -17,7 +17,7 @@ from colmodern.config.models import EvalConfig
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import ResourceError
 from colmodern.index.plaid.index import PlaidIndex
-from colmodern.pipeline.evaluate import Prepared, load, run_eval
+from colmodern.pipeline.evaluate import EvalJob, load, run_eval
 from colmodern.pipeline.load_encoder import LoadedEncoders
 from colmodern.pipeline.plan.memory import check_memory, memory_by_stage, resident_bytes
 from colmodern.pipeline.plan.plan import make_plan
@@ -73,7 +73,7 @@ class SimpleWidth:
         self.batch_bytes = encoder.batch_bytes
 
 
-def prepared(path: Path, *overrides: str) -> Prepared:
+def prepared(path: Path, *overrides: str) -> EvalJob:
     return load(load_eval_config(path, overrides), LoadedEncoders(), progress=Silent())
 
 
@@ -172,14 +172,14 @@ def test_settings_that_would_fit_do(many) -> None:
     large = Sample(
         n_docs=1_000_000,
         texts=["read the list of names " * 20] * 100,
-        rows=np.full(100, 90.0),
+        token_counts=np.full(100, 90.0),
         inputs=np.full(100, 100.0),
         guesses=np.full(100, 117.0),
         guessed=117e6,
         id_bytes=10,
         n_queries=1000,
-        query_rows=20_000,
-        query_inputs=20_000,
+        n_query_tokens=20_000,
+        n_query_inputs=20_000,
     )
     wide = replace(ready, encoder=SimpleWidth(ready.encoder))
     needed = memory_by_stage(wide.config, wide.encoder, large)

@@ -11,7 +11,6 @@ from colmodern.arguments import checked_count, expect_choice
 from colmodern.codecs.centroids import POINTS_PER_CENTROID
 from colmodern.codecs.residuals import ResidualKind, default_kind
 from colmodern.errors import InputError, ResourceError
-from colmodern.index.plaid.source import Embeddings
 
 _FEWEST_SAMPLED = 1 << 16  # unless there are fewer tokens: the codebook wants them
 _LARGEST_SAMPLE = 1 << 21
@@ -34,7 +33,8 @@ class BuildSettings:
 
 
 def settle(
-    embeddings: Embeddings,
+    n_tokens: int,
+    dim: int,
     *,
     nbits: int,
     codec: ResidualKind | None,
@@ -42,9 +42,11 @@ def settle(
     seed: int,
     max_ram: int,
 ) -> BuildSettings:
-    """Check what was asked for, and fill in what follows from the input.
+    """Check the settings of a build, and fill in what follows from its input.
 
-    max_ram: bytes. Raises InputError for a wrong value, ResourceError for too little memory.
+    n_tokens, dim: of the embeddings; max_ram: bytes
+
+    Raises InputError for a wrong value, ResourceError for too little memory.
     """
     nbits = checked_count("nbits", nbits, most=8)
     if nbits not in (1, 2, 4, 8):
@@ -53,16 +55,16 @@ def settle(
     if n_centroids is not None:
         n_centroids = checked_count("n_centroids", n_centroids, most=1 << 24)
     seed = checked_count("seed", seed, least=0, most=(1 << 31) - 2)
-    if embeddings.n_tokens == 0:
+    if n_tokens == 0:
         raise InputError("embeddings hold no tokens; there is nothing to index")
-    chosen = n_centroids or automatic_n_centroids(embeddings.n_tokens)
+    chosen = n_centroids or automatic_n_centroids(n_tokens)
     wanted = min(_LARGEST_SAMPLE, max(_FEWEST_SAMPLED, chosen * POINTS_PER_CENTROID))
     # how many float32 rows, and 8-byte numbers beside, one token takes at the most in each stage
-    row = embeddings.dim * 4
+    row = dim * 4
     n_sampled = min(wanted, int(max_ram * 0.5) // (3 * row + 64))
     n_fitted = min(1 << 16, int(max_ram * 0.3) // (7 * row + 64))
     piece = min(_LARGEST_PIECE, int(max_ram * 0.25) // (4 * row))
-    fewest = min(embeddings.n_tokens, _SMALLEST_SAMPLE)
+    fewest = min(n_tokens, _SMALLEST_SAMPLE)
     if piece < _SMALLEST_PIECE or n_sampled < fewest or n_fitted < min(fewest, 4096):
         needed = max(16 * row * _SMALLEST_PIECE, 2 * (3 * row + 64) * fewest, 4096 * 25 * row)
         raise ResourceError(f"max_ram={max_ram} bytes is too little; give at least {needed}")

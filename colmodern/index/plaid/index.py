@@ -103,13 +103,9 @@ class PlaidIndex:
         expect_flags(overwrite=overwrite, durable=durable)
         source, ids = open_source(embeddings, doc_ids)
         settings = settle(
-            source,
-            nbits=nbits,
-            codec=codec,
-            n_centroids=n_centroids,
-            seed=seed,
-            max_ram=parse_bytes(max_ram, name="max_ram"),
-        )
+            source.n_tokens, source.dim, nbits=nbits, codec=codec, n_centroids=n_centroids,
+            seed=seed, max_ram=parse_bytes(max_ram, name="max_ram"),
+        )  # fmt: skip
         progress = as_progress(progress)
         tell_if_compiling(progress.note)
         with naming_documents(ids):

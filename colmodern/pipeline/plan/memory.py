@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from colmodern.config.load import build
 from colmodern.config.models import EvalConfig, PlaidIndexConfig
@@ -14,21 +13,12 @@ from colmodern.errors import ResourceError
 from colmodern.index.plaid.build_settings import settle
 from colmodern.pipeline.environment import peak_memory_mb
 from colmodern.pipeline.plan.sample import Sample
-from colmodern.ragged.store import EmbeddingStore
 
 _FLOAT32 = 4
-_OF_RESULT = 120  # bytes of a (doc_id, score) in a list
+_RESULT_BYTES = 120  # bytes of a (doc_id, score) in a list
 _LIBRARIES = 120_000_000  # numba and faiss, which an index loads
 _SMALLEST_SHARD = 4096
-_HEADROOM = 0.9  # of what is free: that a suggestion takes
-
-
-@dataclass(frozen=True)
-class Sized:
-    """What of embeddings the memory of a build depends on."""
-
-    n_tokens: int
-    dim: int
+_HEADROOM = 0.9  # share of the free memory that a suggestion uses
 
 
 def memory_by_stage(config: EvalConfig, encoder: Encoder, sample: Sample) -> dict[str, int]:
@@ -39,19 +29,19 @@ def memory_by_stage(config: EvalConfig, encoder: Encoder, sample: Sample) -> dic
     """
     base, dim = resident_bytes(), encoder.dim
     row, item = dim * _FLOAT32, 2 if config.storage.dtype == "float16" else _FLOAT32
-    rows = sample.rows.sum() / max(1.0, sample.guesses.sum())
-    shard = min(config.storage.shard_tokens * max(rows, 0.1), sample.tokens.high)
+    ratio = sample.token_counts.sum() / max(1.0, sample.guesses.sum())
+    shard = min(config.storage.shard_tokens * max(ratio, 0.1), sample.tokens.high)
     # one is computed while the one before is written in its stored form
     encoding = encoder.batch_bytes() + shard * (2 * row + item * (item != _FLOAT32))
-    results = sample.n_queries * (config.search.k + 1) * _OF_RESULT
-    queries = sample.query_rows * row
+    results = sample.n_queries * (config.search.k + 1) * _RESULT_BYTES
+    queries = sample.n_query_tokens * row
     stages = {"encode": base + encoding}
     if isinstance(config.index, PlaidIndexConfig):
         stages["build index"] = base + _LIBRARIES + _build_bytes(config.index, sample, dim)
         stages["search"] = base + _LIBRARIES + results + queries
     if getattr(config.index, "compare_with_exact", True):
         budget = parse_bytes(config.index.memory_budget, name="index.memory_budget")
-        needed = sample.tokens.high * (row + item + 16 + 12 * min(1024, sample.query_rows)) * 2
+        needed = sample.tokens.high * (row + item + 16 + 12 * min(1024, sample.n_query_tokens)) * 2
         name = "exact search" if isinstance(config.index, PlaidIndexConfig) else "search"
         stages[name] = int(base + min(budget, needed) + 2 * results + queries)
     return {name: int(size) for name, size in stages.items()}
@@ -70,17 +60,17 @@ def check_memory(config: EvalConfig, encoder: Encoder, sample: Sample) -> None:
     over = {name: size for name, size in needed.items() if size > limit}
     if not over:
         return
-    told = ", ".join(f"{name} takes about {_shown(size)}" for name, size in over.items())
-    found = find_fitting(config, encoder, sample, limit)
-    if found:
-        cure = f"it fits with {' '.join(f'{key}={value}' for key, value in found.items())}"
+    excess = ", ".join(f"{name} takes about {_shown(size)}" for name, size in over.items())
+    settings = find_fitting(config, encoder, sample, limit)
+    if settings:
+        cure = f"it fits with {' '.join(f'{key}={value}' for key, value in settings.items())}"
     else:
         least = max(memory_by_stage(_smallest(config), encoder, sample).values())
         cure = (
             f"no setting of storage and index makes it fit; give at least {_shown(least / _HEADROOM)}, "
             "or lower encoder.max_memory or encoder.document_length"
         )
-    raise ResourceError(f"max_ram={config.max_ram} is too little: {told}; {cure}")
+    raise ResourceError(f"max_ram={config.max_ram} is too little: {excess}; {cure}")
 
 
 def find_fitting(
@@ -91,8 +81,8 @@ def find_fitting(
     changes: dict[str, str] = {}
     if free <= 0:
         return changes
-    results = sample.n_queries * (config.search.k + 1) * _OF_RESULT
-    queries = int(sample.query_rows * encoder.dim * _FLOAT32)
+    results = sample.n_queries * (config.search.k + 1) * _RESULT_BYTES
+    queries = int(sample.n_query_tokens * encoder.dim * _FLOAT32)
     shard = config.storage.shard_tokens
     while shard > _SMALLEST_SHARD and _stage(config, encoder, sample, "encode") > limit:
         shard = max(_SMALLEST_SHARD, shard // 2)
@@ -132,7 +122,8 @@ def _build_bytes(config: PlaidIndexConfig, sample: Sample, dim: int) -> int:
     """The largest step of a build: its sample, its fitting, or a piece that is compressed."""
     tokens = max(1, int(sample.tokens.high))
     settings = settle(
-        cast("EmbeddingStore", Sized(tokens, dim)),  # of which it looks at these two only
+        tokens,
+        dim,
         nbits=config.nbits,
         codec=config.codec,
         n_centroids=config.n_centroids,

@@ -10,7 +10,7 @@ from typing import Any
 
 from colmodern.config.models import EvalConfig, PlaidIndexConfig
 from colmodern.config.units import parse_bytes
-from colmodern.pipeline.evaluate import Prepared
+from colmodern.pipeline.evaluate import EvalJob
 from colmodern.pipeline.plan.memory import find_fitting, memory_by_stage
 from colmodern.pipeline.plan.sample import Sample, Total, take_sample
 from colmodern.pipeline.plan.sizes import embedding_bytes, index_bytes
@@ -40,7 +40,7 @@ class Plan:
     dim: int
     search_device: str
     tokens: Total
-    nbits: int | None  # of the config's index; None for exact search
+    nbits: int | None  # bits of the config's index; None for exact search
     disk: Mapping[str, Total]
     disk_free: int
     memory: Mapping[str, int]
@@ -68,7 +68,7 @@ class Plan:
 
 
 def make_plan(
-    prepared: Prepared, *, size: int = SAMPLE, seed: int = 0, timed: bool, progress: Progress
+    prepared: EvalJob, *, size: int = SAMPLE, seed: int = 0, timed: bool, progress: Progress
 ) -> Plan:
     """Count a sample of the corpus and work out the rest; with ``timed``, do a little of each stage."""
     config, dataset, encoder = prepared.config, prepared.dataset, prepared.encoder
@@ -87,7 +87,7 @@ def make_plan(
         config.name,
         dataset.description,
         sample.n_docs,
-        len(sample.rows),
+        len(sample.token_counts),
         sample.n_queries,
         encoder.dim,
         search_device(config.index, encoder.device),
@@ -104,7 +104,7 @@ def make_plan(
 
 def _disk(config: EvalConfig, sample: Sample, dim: int, vocabulary: int) -> dict[str, Total]:
     item = 2 if config.storage.dtype == "float16" else 4
-    asked = {"dim": dim, "id_bytes": sample.id_bytes}
+    layout = {"dim": dim, "id_bytes": sample.id_bytes}
     n_docs, n_centroids = sample.n_docs, getattr(config.index, "n_centroids", None)
 
     def index(tokens: float, nbits: int) -> float:
@@ -120,7 +120,7 @@ def _disk(config: EvalConfig, sample: Sample, dim: int, vocabulary: int) -> dict
 
     sizes = {
         "embeddings": Total(
-            *(embedding_bytes(n, n_docs, item=item, **asked) for n in sample.tokens)  # type: ignore[arg-type]
+            *(embedding_bytes(n, n_docs, item=item, **layout) for n in sample.tokens)  # type: ignore[arg-type]
         )
     }
     for nbits in BITS:

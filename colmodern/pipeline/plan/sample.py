@@ -32,26 +32,26 @@ class Total(NamedTuple):
 class Sample:
     """Documents drawn at random, and what the encoder's tokenizer makes of them.
 
-    rows: (n_sampled,) token embeddings that each document keeps; inputs: tokens the model reads
+    token_counts: (n_sampled,) token embeddings that each document keeps; inputs: tokens the model reads
     guesses: (n_sampled,) tokens guessed from letters, and guessed, their sum over the whole corpus
-    query_rows and query_inputs: the same of all queries together
+    n_query_tokens and n_query_inputs: the same of all queries together
     """
 
-    n_docs: int  # of the corpus
+    n_docs: int  # documents of the corpus
     texts: Sequence[str]
-    rows: Counts
+    token_counts: Counts
     inputs: Counts
     guesses: Counts
     guessed: float
-    id_bytes: float  # of a document's id, on average
+    id_bytes: float  # mean bytes of a document's id
     n_queries: int
-    query_rows: float
-    query_inputs: float
+    n_query_tokens: float
+    n_query_inputs: float
 
     @property
     def tokens(self) -> Total:
         """Token embeddings of the corpus."""
-        return self._total(self.rows)
+        return self._total(self.token_counts)
 
     @property
     def input_tokens(self) -> Total:
@@ -80,8 +80,8 @@ def take_sample(
     Reads the corpus once.
     """
     n_docs = len(dataset.corpus)
-    chosen = np.random.default_rng(seed).permutation(n_docs)[:size]
-    wanted, ids, texts, guessed = set(chosen.tolist()), [], [], 0.0
+    positions = np.random.default_rng(seed).permutation(n_docs)[:size]
+    wanted, ids, texts, guessed = set(positions.tolist()), [], [], 0.0
     settings = encoder.settings
     limit = None if settings.overflow == "split" else settings.document_length
     read = document_texts(
@@ -93,19 +93,19 @@ def take_sample(
             ids.append(doc_id)
             texts.append(text)
     tokenized = encoder.tokenize(texts, "document")
-    rows = _of_texts(tokenized, [float(scored.sum()) for scored in tokenized.scored])
-    asked = encoder.tokenize(dataset.queries.values(), "query")
+    token_counts = _of_texts(tokenized, [float(scored.sum()) for scored in tokenized.scored])
+    queries = encoder.tokenize(dataset.queries.values(), "query")
     return Sample(
         n_docs,
         texts,
-        _pooled(rows, encoder),
+        _pooled(token_counts, encoder),
         _of_texts(tokenized, [float(count) for count in tokenized.attended]),
         np.array([guess_tokens(text, limit) for text in texts], np.float64),
         guessed,
         float(np.mean([len(doc_id.encode("utf-8", "replace")) for doc_id in ids])) if ids else 0.0,
         len(dataset.queries),
-        float(sum(scored.sum() for scored in asked.scored)),
-        float(sum(map(len, asked.ids))),
+        float(sum(scored.sum() for scored in queries.scored)),
+        float(sum(map(len, queries.ids))),
     )
 
 
@@ -115,11 +115,11 @@ def _of_texts(tokenized: TokenizedTexts, of_windows: Sequence[float]) -> Counts:
     return np.asarray(np.diff(ends[tokenized.offsets]), np.float64)
 
 
-def _pooled(rows: Counts, encoder: Encoder) -> Counts:
+def _pooled(counts: Counts, encoder: Encoder) -> Counts:
     """Rows that pooling keeps of so many."""
     factor, protected = encoder.settings.pool_factor, encoder.settings.protected_tokens
     if factor == 1:
-        return rows
-    kept = np.minimum(rows, protected)
-    left = rows - kept
+        return counts
+    kept = np.minimum(counts, protected)
+    left = counts - kept
     return kept + np.where(left > 0, np.maximum(left // factor, 1), 0)

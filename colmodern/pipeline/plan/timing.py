@@ -19,13 +19,16 @@ from colmodern.pipeline.search_device import exact_device, plaid_on
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
 
-_ENCODED_TOKENS = 12_000  # that the model reads for a try
+_ENCODED_TOKENS = 12_000  # tokens that the model reads in a timed try
 _TRIED_QUERIES = 16
-_BUILT_TOKENS = (40_000, 120_000)  # of two small builds: past the fixed part, and the slope
+_BUILT_TOKENS = (
+    40_000,
+    120_000,
+)  # tokens of two small builds: beyond the fixed cost, and enough for the slope
 
 
 @dataclass(frozen=True)
-class Tries:
+class StageCosts:
     """What doing a little cost.
 
     encode: seconds for each token that the model reads; exact: for each pair of a query token and
@@ -41,7 +44,7 @@ class Tries:
 
 def try_stages(
     config: EvalConfig, encoder: Encoder, sample: Sample, queries: list[str], progress: Progress
-) -> Tries:
+) -> StageCosts:
     """Encode some of the sample, search it exactly, and build and search small indexes of it."""
     n_texts = int(np.searchsorted(np.cumsum(sample.inputs), _ENCODED_TOKENS)) + 1
     texts = list(sample.texts[:n_texts])
@@ -50,31 +53,31 @@ def try_stages(
     start = time.perf_counter()
     documents = encoder.encode_documents(texts)
     encode = (time.perf_counter() - start) / max(1.0, float(sample.inputs[:n_texts].sum()))
-    asked = encoder.encode_queries(queries[:_TRIED_QUERIES])
-    if not documents.n_tokens or not asked.n_tokens:
-        return Tries(encode, 0.0, None, None)
+    embeddings = encoder.encode_queries(queries[:_TRIED_QUERIES])
+    if not documents.n_tokens or not embeddings.n_tokens:
+        return StageCosts(encode, 0.0, None, None)
     index = ExactIndex(
         documents,
         device=exact_device(config.index.device, encoder.device),
         precision=getattr(config.index, "precision", "float32"),
     )
-    index.search_batch(asked, 1)
+    index.search_batch(embeddings, 1)
     start = time.perf_counter()
-    index.search_batch(asked, 1)
-    exact = (time.perf_counter() - start) / (asked.n_tokens * documents.n_tokens)
+    index.search_batch(embeddings, 1)
+    exact = (time.perf_counter() - start) / (embeddings.n_tokens * documents.n_tokens)
     if not isinstance(config.index, PlaidIndexConfig):
-        return Tries(encode, exact, None, None)
+        return StageCosts(encode, exact, None, None)
     check_address_space(COMPILED_SEARCH, "a compressed index")
     progress.note("building two small indexes, for the time that they take")
     settled = plaid_on(config.index, encoder.device)
-    built = [_build(settled, documents, n, asked, config.search.k) for n in _BUILT_TOKENS]
+    built = [_build(settled, documents, n, embeddings, config.search.k) for n in _BUILT_TOKENS]
     (small, _), (large, searched) = built
-    return Tries(encode, exact, (small, large), (searched, large[1]))
+    return StageCosts(encode, exact, (small, large), (searched, large[1]))
 
 
-def seconds_by_stage(config: EvalConfig, sample: Sample, tries: Tries) -> dict[str, Total]:
+def seconds_by_stage(config: EvalConfig, sample: Sample, tries: StageCosts) -> dict[str, Total]:
     """Stage -> seconds; intervals are those of the number of tokens alone."""
-    tokens, read = sample.tokens, sample.query_inputs
+    tokens, read = sample.tokens, sample.n_query_inputs
     stages = {
         "encode": Total(*((n + read) * tries.encode for n in sample.input_tokens)),
     }
@@ -88,7 +91,7 @@ def seconds_by_stage(config: EvalConfig, sample: Sample, tries: Tries) -> dict[s
         stages["search"] = Total(*(seconds * sample.n_queries * growth,) * 3)
     if getattr(config.index, "compare_with_exact", True):
         name = "search" if tries.build is None else "exact search"
-        stages[name] = Total(*(n * sample.query_rows * tries.exact for n in tokens))
+        stages[name] = Total(*(n * sample.n_query_tokens * tries.exact for n in tokens))
     return stages
 
 

@@ -84,31 +84,31 @@ def _note(plans: Sequence[Plan]) -> str:
 
 def verdict(plan: Plan) -> str:
     """What to do where it does not fit; empty where it does."""
-    told = []
+    faults = []
     if plan.disk_needed > plan.disk_free:
-        told.append(
+        faults.append(
             f"{plan.name} needs {_size(plan.disk_needed)} on disk and {_size(plan.disk_free)} are free: "
             "choose another output"
         )
     if plan.fits:
-        found = " ".join(f"{key}={value}" for key, value in plan.fits.items())
-        told.append(
-            f"{plan.name} does not fit max_ram={_size(plan.max_ram or 0)}; it fits with {found}"
+        settings = " ".join(f"{key}={value}" for key, value in plan.fits.items())
+        faults.append(
+            f"{plan.name} does not fit max_ram={_size(plan.max_ram or 0)}; it fits with {settings}"
         )
     elif plan.fits is not None:
-        told.append(
+        faults.append(
             f"{plan.name} does not fit max_ram={_size(plan.max_ram or 0)}, whatever is set of storage "
             "and index; lower encoder.max_memory or encoder.document_length, or give more"
         )
-    return "\n".join(told)
+    return "\n".join(faults)
 
 
 def total_duration(plans: Sequence[Plan]) -> str:
     """The time of all stages; "-" where nothing was timed."""
     if not all(plan.seconds for plan in plans):
         return "-"
-    every = [one for plan in plans for one in plan.seconds.values()]
-    return duration(Total(*(sum(parts) for parts in zip(*every, strict=True))))
+    every = [seconds for plan in plans for seconds in plan.seconds.values()]
+    return duration(Total(*(sum(values) for values in zip(*every, strict=True))))
 
 
 def duration(seconds: Total) -> str:

@@ -110,22 +110,22 @@ def cut_documents(
     if documents.token_ids is None:
         raise StorageError("stored embeddings without token ids cannot be cut; encode again")
     wanted = tokenizer.tokenize(texts, "document")
-    rows = []
+    kept_rows = []
     for position, (ids, scored) in enumerate(zip(wanted.ids, wanted.scored, strict=True)):
         first, last = documents.offsets[position : position + 2]
         stored, kept = documents.token_ids[first:last], ids[scored]
-        chosen = _rows_of(np.asarray(stored), kept)
-        if not np.array_equal(stored[chosen], kept):
+        own_rows = _rows_of(np.asarray(stored), kept)
+        if not np.array_equal(stored[own_rows], kept):
             raise StorageError(
                 f"stored tokens of document {position} of a shard are not those of its text; the "
                 "tokenizer or the text has changed: encode again"
             )
-        rows.append(first + chosen)
-    chosen = np.concatenate(rows) if rows else np.empty(0, np.int64)
+        kept_rows.append(first + own_rows)
+    all_rows = np.concatenate(kept_rows) if kept_rows else np.empty(0, np.int64)
     return TokenEmbeddings(
-        documents.values[chosen],
-        offsets_of([len(one) for one in rows]),
-        documents.token_ids[chosen],
+        documents.values[all_rows],
+        offsets_of([len(rows) for rows in kept_rows]),
+        documents.token_ids[all_rows],
     )
 
 

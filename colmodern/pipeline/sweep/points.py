@@ -72,8 +72,8 @@ def find_points(config: SweepConfig, encoder: Encoder) -> list[Point]:
 
 
 def _variant(combination: Combination, config: SweepConfig, encoder: Encoder) -> Variant:
-    own, given = encoder.settings, combination.settings["document_length"]
-    wanted = None if config.sweep.document_length is None else given
+    own, length_setting = encoder.settings, combination.settings["document_length"]
+    wanted = None if config.sweep.document_length is None else length_setting
     factor = combination.settings["pool_factor"] or own.pool_factor
     if own.overflow == "split":
         if wanted is not None and combination.cut == "encode":

@@ -17,8 +17,8 @@ from colmodern.evaluation.measures import evaluate
 from colmodern.evaluation.significance import Estimate, estimate
 from colmodern.evaluation.sweep import LengthPoint, Sweep, SweepPoint, shown
 from colmodern.pipeline.cache import FOLDER, CacheUse
-from colmodern.pipeline.evaluate import Prepared
-from colmodern.pipeline.stages import FoundRun, Stages
+from colmodern.pipeline.evaluate import EvalJob
+from colmodern.pipeline.stages import RunResults, Stages
 from colmodern.pipeline.sweep.derive import CUT_DOCUMENTS, derive, derive_key
 from colmodern.pipeline.sweep.points import Point, Variant
 from colmodern.progress import Progress
@@ -31,33 +31,37 @@ _OVERLAP_AT = 10
 class _Exact:
     """Exact search on one variant: the truth for all indexes of it."""
 
-    run: FoundRun
+    run: RunResults
     per_query: Mapping[str, Mapping[str, float]]
     mean: Mapping[str, float]
     seconds_per_query: float
 
 
 def run_points(
-    config: SweepConfig, prepared: Prepared, points: list[Point], progress: Progress
+    config: SweepConfig, prepared: EvalJob, points: list[Point], progress: Progress
 ) -> Sweep:
     """Measure every point; what an earlier call finished is not done again.
 
     prepared: the evaluation with its own values; points: of ``find_points``
     """
-    bench = _Bench(prepared, progress)
+    runner = _SweepRunner(prepared, progress)
     variants = list(dict.fromkeys(point.variant for point in points))
     # the embeddings first: the most work, and all that a later failure would be about
     for variant in variants:
-        bench.store(variant)
-    reference = max(variants, key=lambda one: (bench.store(one).n_tokens, one.cut == "encode"))
-    longest = max(bench.encoded(one).n_tokens for one in variants)
-    found = []
+        runner.store(variant)
+    reference = max(
+        variants, key=lambda variant: (runner.store(variant).n_tokens, variant.cut == "encode")
+    )
+    longest = max(runner.encoded(variant).n_tokens for variant in variants)
+    measured_points = []
     for number, point in enumerate(points, start=1):
-        told = ", ".join(f"{axis} {shown(axis, value)}" for axis, value in point.settings.items())
-        progress.note(f"point {number} of {len(points)}: {told}")
-        found.append(bench.measure(point, reference, longest))
-    lengths = [bench.length_point(one, reference) for one in variants]
-    several = len({one.kept_length for one in variants}) > 1
+        settings = ", ".join(
+            f"{axis} {shown(axis, value)}" for axis, value in point.settings.items()
+        )
+        progress.note(f"point {number} of {len(points)}: {settings}")
+        measured_points.append(runner.measure(point, reference, longest))
+    lengths = [runner.length_point(variant, reference) for variant in variants]
+    several = len({variant.kept_length for variant in variants}) > 1
     described = (
         f"exact search with all tokens of length {shown('document_length', reference.kept_length)}"
     )
@@ -65,17 +69,17 @@ def run_points(
         config.name,
         prepared.dataset.description,
         config.measures[0],
-        found,
+        measured_points,
         lengths if several else [],
         described,
-        bench.values(reference),
+        runner.values(reference),
     )
 
 
-class _Bench:
+class _SweepRunner:
     """Keeps what points share: embeddings, exact results, indexes."""
 
-    def __init__(self, prepared: Prepared, progress: Progress) -> None:
+    def __init__(self, prepared: EvalJob, progress: Progress) -> None:
         self._prepared = prepared
         self._progress = progress
         self._use = CacheUse(Path(prepared.config.output) / FOLDER)
@@ -120,10 +124,10 @@ class _Bench:
         if variant not in self._exact:
             stages = self._stages
             run = stages.search_exactly(self.store(variant), self._queries)
-            found = evaluate(run, self._prepared.dataset.qrels, self._prepared.config.measures)
+            evaluation = evaluate(run, self._prepared.dataset.qrels, self._prepared.config.measures)
             timing = stages.timings["exact search"]
             seconds = timing.seconds / max(1, timing.items)
-            self._exact[variant] = _Exact(run, found.per_query, found.mean, seconds)
+            self._exact[variant] = _Exact(run, evaluation.per_query, evaluation.mean, seconds)
         return self._exact[variant]
 
     def values(self, variant: Variant) -> Estimate:
@@ -158,10 +162,10 @@ class _Bench:
             run, latencies = stages.search_each(store, self._queries, index)
             median, most = np.percentile(latencies, [50, 95]) * 1e3
             latency = (float(median), float(most))
-        found = evaluate(run, self._prepared.dataset.qrels, config.measures)
+        evaluation = evaluate(run, self._prepared.dataset.qrels, config.measures)
         estimates = {
-            name: estimate([np.array([row[name] for row in found.per_query.values()])])
-            for name in found.mean
+            name: estimate([np.array([row[name] for row in evaluation.per_query.values()])])
+            for name in evaluation.mean
         }
         cutoffs = sorted({min(_OVERLAP_AT, config.search.k), config.search.k})
         return SweepPoint(
@@ -176,7 +180,7 @@ class _Bench:
                 )
                 for n in cutoffs
             },
-            difference=self._difference(self._first(found.per_query), reference),
+            difference=self._difference(self._first(evaluation.per_query), reference),
             latency_ms=latency,
             n_tokens=store.n_tokens,
             n_bytes=n_bytes,
@@ -194,8 +198,8 @@ class _Bench:
             assert folder is not None
             size = describe_index(folder)["bytes"]["total"]
             self._indexes[key] = folder, stages.timings["build index"].seconds, size
-        found: tuple[Any, float, int] = self._indexes[key]
-        return found
+        index: tuple[Any, float, int] = self._indexes[key]
+        return index
 
     def _difference(self, values: list[float], reference: Variant) -> Estimate:
         truth = self._first(self.exact(reference).per_query)
@@ -219,7 +223,7 @@ class _Bench:
 
     def _stages_of(self, index: IndexConfig, encoder: Encoder) -> Stages:
         config = self._prepared.config.model_copy(update={"index": index})
-        use = self._use  # so that nothing of a sweep is pruned while it goes on
+        use = self._use  # one use for the whole sweep: nothing of it is pruned while it runs
         return Stages(config, self._prepared.dataset, encoder, self._progress, use=use)
 
 

@@ -38,7 +38,9 @@ def write_sweep(
         write_json(staged / "sweep.json", _as_json(sweep, rows))
         write_text(staged / "sweep.csv", as_csv(rows))
         if sweep.lengths:
-            write_text(staged / "lengths.csv", as_csv([_length_row(one) for one in sweep.lengths]))
+            write_text(
+                staged / "lengths.csv", as_csv([_length_row(point) for point in sweep.lengths])
+            )
         pareto, lengths = _draw(staged, sweep, progress)
         recipe = {"config": config.model_dump(mode="json"), "environment": environment}
         page = SweepPage(sweep, recipe, pareto, lengths)
@@ -81,9 +83,9 @@ def _point_row(number: int, point: SweepPoint, fronts: tuple[bool, bool]) -> dic
     return row | {"best_for_latency": fronts[0], "best_for_bytes": fronts[1]}
 
 
-def _length_row(one: LengthPoint) -> dict[str, Any]:
+def _length_row(point: LengthPoint) -> dict[str, Any]:
     return flatten(
-        {**asdict(one), "value": one.value._asdict(), "difference": one.difference._asdict()}
+        {**asdict(point), "value": point.value._asdict(), "difference": point.difference._asdict()}
     )
 
 
@@ -94,7 +96,7 @@ def _as_json(sweep: Sweep, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "measure": sweep.measure,
         "reference": {"what": sweep.reference, **sweep.reference_value._asdict()},
         "points": rows,
-        "lengths": [_length_row(one) for one in sweep.lengths],
+        "lengths": [_length_row(point) for point in sweep.lengths],
     }
 
 
