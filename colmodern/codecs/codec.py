@@ -26,11 +26,11 @@ TokenIds = npt.NDArray[np.int32]
 Bytes = npt.NDArray[np.uint8]
 CodeDtype = np.dtype[np.uint16] | np.dtype[np.uint32]
 
-# tokens of a document of which one could tell its subject from what they say themselves
+# a document with this many tokens has half of its mean counted as its subject, a longer one more
 _UNSURE_TOKENS = 2
-_DOC_BITS = 2  # of a document vector, for each dimension: six percent of it are lost
+_DOC_BITS = 2  # bits for each dimension of a document vector: six percent of it are lost
 _MEASURED = 1 << 13  # tokens that the error is measured with
-_AT_ONCE = 1 << 11  # sampled tokens of which differences are worked out together, in the cache
+_CHUNK = 1 << 11  # sampled tokens whose differences are worked out together, in the cache
 
 
 def code_dtype(n_centroids: int) -> CodeDtype:
@@ -41,9 +41,12 @@ def code_dtype(n_centroids: int) -> CodeDtype:
 class Encoded(NamedTuple):
     """Compressed documents.
 
-    codes: (n_tokens,) uint16 or uint32; gains: (n_tokens,) uint8
-    residuals: (n_tokens, n_bytes) uint8
-    doc_gains: (n_docs,) uint8; doc_vectors: (n_docs, n_doc_bytes) uint8
+    Attributes:
+        codes: (n_tokens,) uint16 or uint32.
+        gains: (n_tokens,) uint8.
+        residuals: (n_tokens, n_bytes) uint8.
+        doc_gains: (n_docs,) uint8.
+        doc_vectors: (n_docs, n_doc_bytes) uint8.
     """
 
     codes: npt.NDArray[np.unsignedinteger]
@@ -54,11 +57,14 @@ class Encoded(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """What a codec is learnt from: some tokens of some documents.
+    """Tokens of some documents, from which a codec is learnt.
 
-    values: (n_sampled, dim) float32, document after document; token_ids: (n_sampled,) or None
-    sampled: (n_docs,) int64, how many of them each document has, at least one
-    lengths: (n_docs,) int64, tokens that it has in all; means: (n_docs, dim) float32 of all those
+    Attributes:
+        values: (n_sampled, dim) float32, document after document.
+        token_ids: (n_sampled,) int32, or None.
+        sampled: (n_docs,) int64, sampled tokens of each document, at least one.
+        lengths: (n_docs,) int64, all tokens of each document.
+        means: (n_docs, dim) float32, means of all tokens of each document.
     """
 
     values: Floats
@@ -72,11 +78,15 @@ class Sample(NamedTuple):
 class Codec:
     """decoded token = mean + document vector + centroid + residual.
 
-    mean: (dim,) float32 of the corpus; taking it off changes every score of a query by one number
-    residuals, documents: what residuals and document vectors are quantised by
-    error: mean squared distance of a sampled token from its decoded self
-    reach: how far a residual of length 1 moves a similarity to a unit query token, at most, in
-        all but one of a thousand sampled pairs
+    Attributes:
+        mean: (dim,) float32, mean of the corpus; without it every score of a query changes by the
+            same number.
+        centroids: Centroids of tokens.
+        residuals: Quantizer of residuals.
+        documents: Quantizer of document vectors.
+        error: Mean squared distance of a sampled token from its decoded self.
+        reach: How far a residual of length 1 moves a similarity to a unit query token, at most, in
+            all but one of a thousand sampled pairs.
     """
 
     mean: Floats
@@ -94,16 +104,17 @@ class Codec:
     @property
     def code_dtype(self) -> CodeDtype:
         """The smallest dtype that names every centroid."""
-        return code_dtype(len(self.centroids.rows))
+        return code_dtype(len(self.centroids.values))
 
-    def encode(self, texts: TokenEmbeddings) -> Encoded:
-        """Compress documents, each for itself, so that pieces of a corpus do not matter."""
-        rest = np.ascontiguousarray(texts.values, np.float32) - self.mean
-        doc_of = np.repeat(np.arange(texts.n_docs), texts.lengths)
-        means = _doc_means(rest, texts.lengths)
-        codes = self._assign(rest, doc_of, means, texts.lengths, texts.token_ids)
+    def encode(self, documents: TokenEmbeddings) -> Encoded:
+        """Compress documents, each for itself: how a corpus is cut into chunks does not matter."""
+        lengths = documents.lengths
+        rest = np.ascontiguousarray(documents.values, np.float32) - self.mean
+        doc_of = np.repeat(np.arange(documents.n_docs), lengths)
+        means = _doc_means(rest, lengths)
+        codes = self._assign(rest, doc_of, means, lengths, documents.token_ids)
         rest -= self.centroids.decode(codes)
-        doc_gains, doc_vectors = self.documents.encode(_doc_means(rest, texts.lengths))
+        doc_gains, doc_vectors = self.documents.encode(_doc_means(rest, lengths))
         rest -= self.documents.decode(doc_gains, doc_vectors)[doc_of]
         gains, residuals = self.residuals.encode(rest)
         return Encoded(codes.astype(self.code_dtype), gains, residuals, doc_gains, doc_vectors)
@@ -135,17 +146,24 @@ def train_codec(
 ) -> Codec:
     """Fit a codec to a sample of at least one token, whose values are overwritten.
 
-    n_fitted: tokens, of those, that quantisers are learnt from, at most; bounds memory
+    Args:
+        sample: Tokens to learn from.
+        n_centroids: At most so many centroids.
+        n_fitted: At most so many sampled tokens are used to learn the quantisers; bounds memory.
+        nbits: Bits for each dimension of a residual: 1, 2, 4 or 8.
+        kind: How residuals are quantised.
+        seed: Same seed, same codec.
+        progress: Shows the clustering of centroids.
     """
     values = sample.values
     mean = values.mean(axis=0, dtype=np.float64).astype(np.float32)
     doc_of = np.repeat(np.arange(len(sample.sampled)), sample.sampled)
     subjects = _subjects(sample.means - mean, sample.lengths)
-    for start in range(0, len(values), _AT_ONCE):
-        some = slice(start, start + _AT_ONCE)
-        values[some] -= mean + subjects[doc_of[some]]
+    for start in range(0, len(values), _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        values[chunk] -= mean + subjects[doc_of[chunk]]
     centroids = train_centroids(values, sample.token_ids, n_centroids, seed=seed, progress=progress)
-    fitted = _some_documents(sample.sampled, n_fitted, seed)
+    fitted = _tokens_to_fit(sample.sampled, n_fitted, seed)
     values, doc_of = values[fitted], doc_of[fitted]
     ids = None if sample.token_ids is None else sample.token_ids[fitted]
     rest = values - centroids.decode(centroids.assign(values, ids))
@@ -157,37 +175,37 @@ def train_codec(
     rest -= np.repeat(documents.decode(*documents.encode(means)), lengths, axis=0)
     residuals = train_quantizer(rest, nbits, kind, seed=seed)
     reach = float(np.quantile(np.abs(_against_queries(values, rest, mean)), 0.999))
-    tried = rest[:: max(1, len(rest) // _MEASURED)]
-    lost = residuals.decode(*residuals.encode(tried)) - tried
+    measured = rest[:: max(1, len(rest) // _MEASURED)]
+    lost = residuals.decode(*residuals.encode(measured)) - measured
     error = float(np.square(lost).sum(axis=1).mean())
     return Codec(mean, centroids, residuals, documents, error, reach)
 
 
-def _doc_means(rows: Floats, lengths: Ints) -> Floats:
-    """(n_docs, dim) float32; zero for a document without rows."""
-    means = np.empty((len(lengths), rows.shape[1]), np.float32)
-    mean_by_document(rows, offsets_of(lengths), means)
+def _doc_means(values: Floats, lengths: Ints) -> Floats:
+    """(n_docs, dim) float32 means of documents' tokens; zero for a document without tokens."""
+    means = np.empty((len(lengths), values.shape[1]), np.float32)
+    mean_by_document(values, offsets_of(lengths), means)
     return means
 
 
 def _subjects(means: Floats, lengths: Ints) -> Floats:
-    """Means of documents, less of those of few tokens, whose mean is what these tokens say."""
+    """Means of documents, shortened for few tokens, whose mean says more of them than of a subject."""
     return np.asarray(means * (lengths / (lengths + _UNSURE_TOKENS))[:, None], np.float32)
 
 
-def _some_documents(sampled: Ints, n_fitted: int, seed: int) -> Ints:
-    """Ascending rows of the tokens of random documents, at most ``n_fitted``."""
+def _tokens_to_fit(sampled: Ints, n_fitted: int, seed: int) -> Ints:
+    """At most ``n_fitted`` ascending indices of sampled tokens, all of random documents."""
     if sampled.sum() <= n_fitted:
         return np.arange(sampled.sum())
     order = np.random.default_rng(seed + 1).permutation(len(sampled))
-    chosen = order[: max(1, int(np.searchsorted(np.cumsum(sampled[order]), n_fitted, "right")))]
-    starts, counts = offsets_of(sampled)[:-1][chosen], np.minimum(sampled[chosen], n_fitted)
-    rows = np.repeat(starts - offsets_of(counts)[:-1], counts) + np.arange(counts.sum())
-    return np.sort(rows)
+    docs = order[: max(1, int(np.searchsorted(np.cumsum(sampled[order]), n_fitted, "right")))]
+    starts, counts = offsets_of(sampled)[:-1][docs], np.minimum(sampled[docs], n_fitted)
+    tokens = np.repeat(starts - offsets_of(counts)[:-1], counts) + np.arange(counts.sum())
+    return np.sort(tokens)
 
 
 def _against_queries(values: Floats, residuals: Floats, mean: Floats) -> Floats:
-    """Products of unit residuals with tokens that stand for a query's."""
+    """Products of unit residuals with sampled tokens in the role of query tokens."""
     queries = values[:: max(1, len(values) // 256)] + mean
     queries /= np.maximum(np.linalg.norm(queries, axis=1, keepdims=True), 1e-12)
     units = residuals[:: max(1, len(residuals) // 4096)]

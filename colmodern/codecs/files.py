@@ -25,19 +25,19 @@ _DTYPES: dict[str, npt.DTypeLike] = {
     "cells": np.int64,
     "codebook": np.float32,
     "doc_codebook": np.float32,
-    "numbers": np.float64,  # steps of the two codebooks' gains, error, reach
+    "numbers": np.float64,  # gain steps of the two codebooks, error, reach
     "token_cells": np.int32,
     "coarse": np.float32,
 }
-_EITHER = ("token_cells", "coarse")  # one of them is there
+_EITHER = ("token_cells", "coarse")  # a codec has one of these files
 
 
 def save_codec(folder: Path, codec: Codec) -> None:
-    """Write every part as NAME.npy into an existing folder; raises StorageError for a full disk."""
+    """Write every array as NAME.npy into an existing folder; raises StorageError for a full disk."""
     centroids = codec.centroids
-    parts: dict[str, npt.NDArray[Any] | None] = {
+    arrays: dict[str, npt.NDArray[Any] | None] = {
         "mean": codec.mean,
-        "centroid_rows": centroids.rows,
+        "centroid_rows": centroids.values,
         "centroid_scales": centroids.scales,
         "cells": centroids.cells,
         "token_cells": centroids.token_cells,
@@ -49,7 +49,7 @@ def save_codec(folder: Path, codec: Codec) -> None:
         ),
     }
     with naming_write_errors(folder):
-        for name, array in parts.items():
+        for name, array in arrays.items():
             if array is not None:
                 write_array(folder / f"{name}.npy", array.astype(_DTYPES[name], copy=False))
 
@@ -60,43 +60,43 @@ def load_codec(
     """Map a codec that save_codec wrote.
 
     Args:
-        folder: that it was written to.
-        expect_file: called with the path and the values of each part, to compare them with a
+        folder: The folder that it was written to.
+        expect_file: Called with the path and the values of each file, to compare them with a
             checksum; None when the files have just been written.
 
     Raises:
-        StorageError: when parts are missing, are no files of arrays or do not fit each other.
+        StorageError: Files are missing, are no files of arrays or do not fit each other.
     """
-    parts: dict[str, npt.NDArray[Any]] = {}
+    arrays: dict[str, npt.NDArray[Any]] = {}
     for name, dtype in _DTYPES.items():
         path = folder / f"{name}.npy"
         try:
             if name in _EITHER and not path.exists():
                 continue
-            parts[name] = map_file(path)
+            arrays[name] = map_file(path)
         except (OSError, ValueError, MemoryError) as error:
             raise read_error(path, error, cure=_CURE) from error
-        if parts[name].dtype != dtype:
+        if arrays[name].dtype != dtype:
             raise StorageError(
-                f"{path} has dtype {parts[name].dtype}, not {np.dtype(dtype)}; {_CURE}"
+                f"{path} has dtype {arrays[name].dtype}, not {np.dtype(dtype)}; {_CURE}"
             )
         if expect_file is not None:
-            expect_file(path, parts[name])
-    if not _fit(**parts):
-        raise StorageError(f"{folder} has parts that do not fit each other; {_CURE}")
-    gain_step, doc_gain_step, error_, reach = (float(number) for number in parts["numbers"])
+            expect_file(path, arrays[name])
+    if not _fit(**arrays):
+        raise StorageError(f"{folder} has files that do not fit each other; {_CURE}")
+    gain_step, doc_gain_step, error_, reach = (float(number) for number in arrays["numbers"])
     centroids = Centroids(
-        parts["centroid_rows"],
-        parts["centroid_scales"],
-        parts["cells"],
-        parts.get("token_cells"),
-        parts.get("coarse"),
+        arrays["centroid_rows"],
+        arrays["centroid_scales"],
+        arrays["cells"],
+        arrays.get("token_cells"),
+        arrays.get("coarse"),
     )
     return Codec(
-        parts["mean"],
+        arrays["mean"],
         centroids,
-        Quantizer(parts["codebook"], gain_step),
-        Quantizer(parts["doc_codebook"], doc_gain_step),
+        Quantizer(arrays["codebook"], gain_step),
+        Quantizer(arrays["doc_codebook"], doc_gain_step),
         error_,
         reach,
     )
@@ -115,7 +115,7 @@ def _fit(
 ) -> bool:
     """Whether shapes agree and no number leads out of an array."""
     dim, n_centroids, n_cells = mean.size, centroid_scales.size, cells.size - 1
-    by_ids, by_middles = token_cells is not None, coarse is not None
+    by_ids, by_means = token_cells is not None, coarse is not None
     return bool(
         mean.shape == (dim,)
         and dim % 8 == 0 < dim
@@ -129,7 +129,7 @@ def _fit(
         and n_cells > 0
         and (cells[0], cells[-1]) == (0, n_centroids)
         and np.all(np.diff(cells) > 0)
-        and by_ids != by_middles
+        and by_ids != by_means
         and (token_cells is None or _within(token_cells, -1, n_cells))
         and (coarse is None or coarse.shape == (n_cells, dim))
     )

@@ -1,4 +1,4 @@
-"""Vectors as a length and a direction: one byte, and one for every 8 / nbits dimensions.
+"""Vectors as a length of one byte and a direction of one byte for every 8 / nbits dimensions.
 
 Both kinds are stored and scored alike: a table of 256 small vectors for each byte.
 "pq" learns the vectors together (product quantisation); "residual" learns 2**nbits weights for
@@ -25,23 +25,26 @@ ResidualKind = Literal["pq", "residual"]
 
 _ITERATIONS = 16
 _SORTED = 1 << 20  # values that weights shared by all dimensions are learnt from
-_SHARED_BITS = 4  # a dimension; with so many, scalar weights are shared
-# of a direction, when its weights are chosen; a fifth of the error is gone (experiments/LOG.md)
+_SHARED_BITS = 4  # bits a dimension with which scalar weights are shared
+# lengths that are tried when a direction's weights are chosen; a fifth of the error is gone
+# (experiments/LOG.md)
 _TRIED_LENGTHS = np.array([0.76, 0.82, 0.88, 0.94, 1, 1.07, 1.14, 1.22, 1.3], np.float32)
 
 
 @dataclass(frozen=True, eq=False)
 class Quantizer:
-    """A vector is gain * gain_step * direction, and a direction's parts are entries of a codebook.
+    """A vector is gain * gain_step * direction; a direction consists of entries of a codebook.
 
-    codebook: (n_bytes, 256, width) float32; gain_step: length for each step of a gain
+    Attributes:
+        codebook: (n_bytes, 256, width) float32.
+        gain_step: Length for each step of a gain.
     """
 
     codebook: Floats
     gain_step: float
 
     def encode(self, vectors: Floats) -> tuple[Bytes, Bytes]:
-        """(n,) gains and (n, n_bytes) entries of (n, dim) vectors, each for itself."""
+        """Compress (n, dim) vectors, each for itself, to (n,) gains and (n, n_bytes) entries."""
         gains = np.empty(len(vectors), np.uint8)
         entries = np.empty((len(vectors), len(self.codebook)), np.uint8)
         out = np.float32(self.gain_step), gains, entries
@@ -56,11 +59,11 @@ class Quantizer:
 
     @cached_property
     def shared(self) -> tuple[npt.NDArray[np.int8], Floats] | None:
-        """The weights and scales that the codebook is made of; see shared_weights."""
+        """Levels and scales of the codebook, as shared_weights returns them."""
         return shared_weights(self.codebook)
 
     def decode(self, gains: Bytes, entries: Bytes) -> Floats:
-        """(n, dim) float32."""
+        """(n, dim) float32 vectors of gains and entries."""
         n_bytes, _, width = self.codebook.shape
         directions = self.codebook[np.arange(n_bytes), entries].reshape(-1, n_bytes * width)
         lengths = gains.astype(np.float32) * np.float32(self.gain_step)
@@ -73,19 +76,23 @@ def train_quantizer(vectors: Floats, nbits: int, kind: ResidualKind, *, seed: in
     units = vectors / np.maximum(lengths, 1e-12)[:, None]
     longest = np.quantile(lengths, 0.9999) if len(lengths) else 0.0
     codebook = train_codebook(units, nbits, kind, seed=seed)
-    shortest = 1.0 if shared_weights(codebook) is None else _TRIED_LENGTHS[0]  # of a direction
+    shortest = 1.0 if shared_weights(codebook) is None else _TRIED_LENGTHS[0]
     return Quantizer(codebook, float(max(1e-12, longest * 1.05 / shortest / 255)))
 
 
 def default_kind(nbits: int) -> ResidualKind:
-    """The better one at this size (experiments/LOG.md): at 4 bits equal, and scored twice as fast."""
+    """The better kind at this size (experiments/LOG.md); at 4 bits equal, and scored twice as fast."""
     return "residual" if nbits == _SHARED_BITS else "pq"
 
 
 def train_codebook(units: Floats, nbits: int, kind: ResidualKind, *, seed: int) -> Floats:
-    """(dim * nbits / 8, 256, 8 / nbits) float32 parts of unit residuals.
+    """Learn a (dim * nbits / 8, 256, 8 / nbits) float32 codebook for unit residuals.
 
-    units: (n_sampled, dim) float32 residuals of length 1; nbits: 1, 2, 4 or 8
+    Args:
+        units: (n_sampled, dim) float32 residuals of length 1.
+        nbits: Bits for each dimension: 1, 2, 4 or 8.
+        kind: "pq" or "residual".
+        seed: Same seed, same codebook.
     """
     train = _train_products if kind == "pq" else _train_scalars
     return train(np.ascontiguousarray(units), nbits, seed)
@@ -102,12 +109,12 @@ def _train_products(units: Floats, nbits: int, seed: int) -> Floats:
         return np.zeros((n_bytes, 256, dim // n_bytes), np.float32)
     rng = np.random.default_rng(seed)
     first = rng.choice(len(units), 256, replace=len(units) < 256)
-    parts = units[first].reshape(256, n_bytes, dim // n_bytes)
-    codebook = np.ascontiguousarray(parts.transpose(1, 0, 2))
+    entries = units[first].reshape(256, n_bytes, dim // n_bytes)
+    codebook = np.ascontiguousarray(entries.transpose(1, 0, 2))
     for _ in range(_ITERATIONS):
         sums, counts = _sums_by_entry(units, codebook)
         means = (sums / np.maximum(counts, 1)[..., None]).astype(np.float32)
-        # an entry that nothing is nearest to takes the place of a random token
+        # an entry that nothing is nearest to becomes that of a random token
         others = rng.integers(0, len(units), codebook.shape[:2])
         spare = units.reshape(len(units), n_bytes, -1)[others, np.arange(n_bytes)[:, None]]
         codebook = np.ascontiguousarray(np.where(counts[..., None] > 0, means, spare))
@@ -124,8 +131,10 @@ def _sums_by_entry(units: Floats, codebook: Floats) -> tuple[npt.NDArray[np.floa
 
     def add(first: int, last: int) -> None:
         columns = np.ascontiguousarray(units[:, first * width : last * width])
-        parts = (part[first:last] for part in (codebook, norms))
-        sum_by_entry(columns, *parts, 0, len(units), sums[first:last], counts[first:last])
+        bytes_ = slice(first, last)
+        sum_by_entry(
+            columns, codebook[bytes_], norms[bytes_], 0, len(units), sums[bytes_], counts[bytes_]
+        )
 
     Threads().split(add, len(codebook))
     return sums, counts
@@ -141,8 +150,8 @@ def _train_scalars(units: Floats, nbits: int, seed: int) -> Floats:
     if nbits == _SHARED_BITS:
         squares = np.einsum("nd,nd->d", units, units) / len(units)
         scales = np.maximum(np.sqrt(squares, dtype=np.float64), 1e-12)
-        some = units[:: max(1, units.size // _SORTED)]
-        shared = _lloyd_max(np.sort((some / scales).ravel()), _quantiles(nbits))
+        sample = units[:: max(1, units.size // _SORTED)]
+        shared = _lloyd_max(np.sort((sample / scales).ravel()), _quantiles(nbits))
         levels = np.rint(shared * (127 / max(np.abs(shared).max(), 1e-12)))
         weights = _products(levels, scales * (np.abs(shared).max() / 127))
     else:
@@ -152,9 +161,11 @@ def _train_scalars(units: Floats, nbits: int, seed: int) -> Floats:
 
 
 def shared_weights(codebook: Floats) -> tuple[npt.NDArray[np.int8], Floats] | None:
-    """What a codebook of four bits a dimension is made of, where its dimensions share weights.
+    """Levels and scales of a codebook of four bits a dimension whose dimensions share weights.
 
-    Returns (16,) int8 levels and (dim,) float32 scales, whose products its entries are, or None.
+    Returns:
+        (16,) int8 levels and (dim,) float32 scales; the products of the two are the codebook's
+        values. None for any other codebook.
     """
     if codebook.shape[2] != 8 // _SHARED_BITS:
         return None
@@ -163,8 +174,8 @@ def shared_weights(codebook: Floats) -> tuple[npt.NDArray[np.int8], Floats] | No
     weights = np.stack([low, high], axis=1).reshape(-1, 16)  # (dim, 16)
     most = np.abs(weights).max(axis=1)
     levels = np.rint(weights[most.argmax()] * (127 / max(float(most.max()), 1e-12)))
-    made = _combine(_products(levels, most / 127), _SHARED_BITS)
-    if not np.allclose(made, codebook, rtol=1e-5, atol=1e-12):
+    rebuilt = _combine(_products(levels, most / 127), _SHARED_BITS)
+    if not np.allclose(rebuilt, codebook, rtol=1e-5, atol=1e-12):
         return None
     return levels.astype(np.int8), np.asarray(most / 127, np.float32)
 
@@ -177,8 +188,8 @@ def _combine(weights: npt.NDArray[np.floating], nbits: int) -> Floats:
     """(n_bytes, 256, 8 / nbits) from (dim, 2**nbits): the lowest bits name the first dimension."""
     n_weights, width = 1 << nbits, 8 // nbits
     entries = np.arange(256)[:, None] >> (nbits * np.arange(width)) & (n_weights - 1)
-    parts = weights.reshape(-1, width, n_weights)
-    table = np.stack([parts[:, j, :][:, entries[:, j]] for j in range(width)], axis=-1)
+    by_byte = weights.reshape(-1, width, n_weights)
+    table = np.stack([by_byte[:, j, :][:, entries[:, j]] for j in range(width)], axis=-1)
     return np.ascontiguousarray(table, np.float32)
 
 
@@ -187,7 +198,7 @@ def _quantiles(nbits: int) -> npt.NDArray[np.float64]:
 
 
 def _lloyd_max(ordered: Floats, quantiles: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Weights that lose least on sorted values, by https://doi.org/10.1109/TIT.1982.1056489."""
+    """Weights that lose least on sorted values, after https://doi.org/10.1109/TIT.1982.1056489."""
     weights = np.quantile(ordered, quantiles)
     sums = np.concatenate([[0.0], np.cumsum(ordered, dtype=np.float64)])
     for _ in range(_ITERATIONS):

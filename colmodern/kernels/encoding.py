@@ -13,37 +13,31 @@ from numba import int64, uint64
 
 from colmodern.kernels import dots, simd
 from colmodern.kernels.jit import compiled
+from colmodern.kernels.types import CentroidArrays, Floats, Int64s, TokenGroups
 from colmodern.kernels.vectors import ALL
 
 
 @compiled
 def assign_centroids(
-    values: Any,
-    order: Any,
-    group_offsets: Any,
-    firsts: Any,
-    lasts: Any,
-    centroids: Any,
-    centroid_sums: Any,
-    centroid_scales: Any,
-    half_norms: Any,
-    codes: Any,
+    values: Floats, groups: TokenGroups, centroids: CentroidArrays, codes: Int64s
 ) -> None:
-    """The nearest centroid of every token, among those that its group may have.
+    """Find the nearest centroid of every token, among those of its group.
 
-    values: (n_tokens, dim) float32; order: (n_tokens,) int64, tokens group by group
-    group_offsets: (n_groups + 1,) int64 into order; firsts, lasts: (n_groups,) int64, a group's
-    centroids; centroids, centroid_sums, centroid_scales: as in score_centroids
-    half_norms: (n_centroids,) float32, half the squared length; codes: (n_tokens,) int64, written
+    Args:
+        values: (n_tokens, dim) float32.
+        groups: The tokens in groups.
+        centroids: All centroids.
+        codes: (n_tokens,) int64, written.
     """
-    dim = centroids.shape[1]
+    dim, order = centroids.values.shape[1], groups.order
     lanes = np.empty((dim // 4, 32, 4), np.uint8)
-    scales, chosen = np.empty(32, np.float32), np.empty(32, np.int32)
-    rows, bytes_ = uint64(centroids.ctypes.data), uint64(lanes.ctypes.data)
-    for group in range(len(firsts)):
-        first, last = firsts[group], lasts[group]
-        for start in range(group_offsets[group], group_offsets[group + 1], 32):
-            n = min(32, group_offsets[group + 1] - start)
+    scales, nearest = np.empty(32, np.float32), np.empty(32, np.int32)
+    rows, bytes_ = uint64(centroids.values.ctypes.data), uint64(lanes.ctypes.data)
+    for group in range(len(groups.firsts)):
+        first, last = groups.firsts[group], groups.lasts[group]
+        stop = groups.offsets[group + 1]
+        for start in range(groups.offsets[group], stop, 32):
+            n = min(32, stop - start)
             if last - first == 1:
                 for lane in range(n):
                     codes[order[start + lane]] = first
@@ -53,18 +47,19 @@ def assign_centroids(
             best = simd.splat_f32(np.float32(-np.inf), ALL)
             where = simd.splat_i32(np.int32(first), ALL)
             for centroid in range(first, last):
-                total = simd.splat_i32(-centroid_sums[centroid], ALL)
+                total = simd.splat_i32(-centroids.sums[centroid], ALL)
                 row = rows + uint64(centroid * dim)
                 for at in range(0, dim, 4):
                     total = dots.add_dots_of_4(total, bytes_ + uint64(at * 32), row + uint64(at))
-                by = simd.splat_f32(centroid_scales[centroid], ALL)
+                by = simd.splat_f32(centroids.scales[centroid], ALL)
                 product = simd.multiply_f32(simd.multiply_f32(simd.to_f32(total), by), scale)
-                near = simd.subtract_f32(product, simd.splat_f32(half_norms[centroid], ALL))
+                half_norm = simd.splat_f32(centroids.half_norms[centroid], ALL)
+                near = simd.subtract_f32(product, half_norm)
                 where = simd.choose(near, best, simd.splat_i32(np.int32(centroid), ALL), where)
                 best = simd.maximum_f32(near, best)
-            simd.store_i32(uint64(chosen.ctypes.data), where)
+            simd.store_i32(uint64(nearest.ctypes.data), where)
             for lane in range(n):
-                codes[order[start + lane]] = chosen[lane]
+                codes[order[start + lane]] = nearest[lane]
 
 
 @compiled

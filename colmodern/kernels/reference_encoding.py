@@ -7,34 +7,28 @@ from itertools import pairwise
 import numpy as np
 
 from colmodern.kernels.reference import Array, fused
+from colmodern.kernels.types import CentroidArrays, TokenGroups
 
 
 def assign_centroids(
-    values: Array,
-    order: Array,
-    group_offsets: Array,
-    firsts: Array,
-    lasts: Array,
-    centroids: Array,
-    centroid_sums: Array,
-    centroid_scales: Array,
-    half_norms: Array,
-    codes: Array,
+    values: Array, groups: TokenGroups, centroids: CentroidArrays, codes: Array
 ) -> None:
-    """The nearest centroid of each token, of its group's, ties to the smaller one.
+    """Find the nearest centroid of each token among its group's; of equal ones the smallest.
 
     Tokens are quantised to int8 first, so that the product is one of integers.
     """
     most = np.maximum(np.abs(values).max(axis=1), np.float32(1e-30))
     scales, by = most / np.float32(127), np.float32(127) / most
     rounded = np.rint(values * by[:, None]).astype(np.int64)
-    for group in range(len(firsts)):
-        tokens = order[group_offsets[group] : group_offsets[group + 1]]
-        own = slice(firsts[group], lasts[group])
+    for group in range(len(groups.firsts)):
+        tokens = groups.order[groups.offsets[group] : groups.offsets[group + 1]]
+        own = slice(groups.firsts[group], groups.lasts[group])
         # encoding.py adds 128 to a token's bytes and takes 128 times a centroid's sum off again
-        totals = (rounded[tokens] + 128) @ centroids[own].astype(np.int64).T - centroid_sums[own]
-        products = totals.astype(np.float32) * centroid_scales[own] * scales[tokens, None]
-        codes[tokens] = firsts[group] + np.argmax(products - half_norms[own], axis=1)
+        own_values, own_scales = centroids.values[own].astype(np.int64), centroids.scales[own]
+        totals = (rounded[tokens] + 128) @ own_values.T - centroids.sums[own]
+        products = totals.astype(np.float32) * own_scales * scales[tokens, None]
+        nearest = np.argmax(products - centroids.half_norms[own], axis=1)
+        codes[tokens] = groups.firsts[group] + nearest
 
 
 def encode_residuals(

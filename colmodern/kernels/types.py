@@ -58,6 +58,38 @@ class WeightQuery(NamedTuple):
 ResidualQuery = TableQuery | WeightQuery
 
 
+class CentroidArrays(NamedTuple):
+    """Centroids as int8 rows with a scale each.
+
+    Attributes:
+        values: (n_centroids, dim) int8; a row times its scale is the centroid.
+        sums: (n_centroids,) int32, 128 times the sum of each row.
+        scales: (n_centroids,) float32.
+        half_norms: (n_centroids,) float32, half the squared length of each centroid.
+    """
+
+    values: Int8s
+    sums: Int32s
+    scales: Floats
+    half_norms: Floats
+
+
+class TokenGroups(NamedTuple):
+    """Tokens in groups that choose among the same run of centroids.
+
+    Attributes:
+        order: (n_tokens,) int64, tokens group by group.
+        offsets: (n_groups + 1,) int64 into order.
+        firsts: (n_groups,) int64, the first centroid of each group.
+        lasts: (n_groups,) int64, the centroid behind each group's last.
+    """
+
+    order: Int64s
+    offsets: Int64s
+    firsts: Int64s
+    lasts: Int64s
+
+
 class EntryForm(NamedTuple):
     """How residuals whose bytes name entries of a codebook are scored.
 

@@ -15,8 +15,9 @@ from gpu_work import DIM, QUERY_TOKENS, TINY, Sizes, Work, ragged, unit
 
 from colmodern.index.cuda.replay import Replays
 from colmodern.kernels.cuda import launches
-from colmodern.kernels.cuda.assign import assign_centroids
+from colmodern.kernels.cuda.assign import DeviceCentroids, assign_centroids
 from colmodern.kernels.cuda.exact import score_documents
+from colmodern.kernels.types import TokenGroups
 
 Row = dict[str, Any]
 
@@ -195,10 +196,11 @@ def _assign(device: torch.device, sizes: Sizes) -> Iterator[Work]:
     scales = torch.full((len(rows),), 0.01, device=device)
     half_norms = (centroids.float() * scales[:, None]).square().sum(dim=1) / 2
     codes = np.empty(n, np.int64)
-    groups = (np.array([0, n]), np.array([0]), np.array([len(rows)]))
+    groups = TokenGroups(np.arange(n), np.array([0, n]), np.array([0]), np.array([len(rows)]))
+    on_device = DeviceCentroids(centroids, scales, half_norms)
 
     def call() -> torch.Tensor:
-        assign_centroids(values, np.arange(n), *groups, centroids, None, scales, half_norms, codes)
+        assign_centroids(values, groups, on_device, codes)
         return torch.from_numpy(codes)
 
     def truth() -> torch.Tensor:

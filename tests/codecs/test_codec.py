@@ -123,23 +123,22 @@ def test_a_token_gets_the_nearest_centroid_of_its_cell() -> None:
     centred = TEXTS.values[:300].astype(np.float32) - codec.mean
     ids = TEXTS.token_ids[:300]
     codes = codec.centroids.assign(centred, ids)
-    middles = codec.centroids.decode(np.arange(len(codec.centroids.rows)))
+    centroids = codec.centroids.decode(np.arange(len(codec.centroids.values)))
     for token, code in enumerate(codes.tolist()):
         cell = codec.centroids.token_cells[ids[token]]
         first, last = codec.centroids.cells[cell : cell + 2]
         assert first <= code < last
-        away = np.square(middles[first:last] - centred[token]).sum(axis=1)
+        away = np.square(centroids[first:last] - centred[token]).sum(axis=1)
         assert away[code - first] <= away.min() * 1.02 + 1e-3  # chosen with int8 tokens
 
 
 @pytest.mark.parametrize("ids", [None, np.full(9, -1), np.full(9, 2**31 - 1), np.full(9, 4_000)])
 def test_tokens_of_ids_never_seen_choose_among_all_centroids(ids: np.ndarray | None) -> None:
     codec = learn()
-    rows = np.array([3, 17, 40, 0, 63, 2, 8, 30, 51])[: len(codec.centroids.rows)]
-    rows %= len(codec.centroids.rows)
-    exactly = codec.centroids.decode(rows)
-    again = codec.centroids.decode(codec.centroids.assign(exactly, ids))
-    assert np.allclose(again, exactly, atol=0.02)
+    codes = np.array([3, 17, 40, 0, 63, 2, 8, 30, 51]) % len(codec.centroids.values)
+    centroids = codec.centroids.decode(codes)
+    again = codec.centroids.decode(codec.centroids.assign(centroids, ids))
+    assert np.allclose(again, centroids, atol=0.02)
 
 
 @pytest.mark.parametrize("with_ids", [False, True])
@@ -147,11 +146,11 @@ def test_tokens_of_ids_never_seen_choose_among_all_centroids(ids: np.ndarray | N
 @pytest.mark.parametrize("n", [1, 2, 3, 50, 2_000])
 def test_n_centroids_is_an_upper_bound(n: int, n_centroids: int, with_ids: bool) -> None:
     codec = learn(1, texts=corpus([n], 16), n_centroids=n_centroids, with_ids=with_ids)
-    found = len(codec.centroids.rows)
-    assert 1 <= found <= min(n_centroids, n)
-    assert codec.centroids.cells[-1] == found
+    n_trained = len(codec.centroids.values)
+    assert 1 <= n_trained <= min(n_centroids, n)
+    assert codec.centroids.cells[-1] == n_trained
     encoded = codec.encode(corpus([5], 16, with_ids=False))
-    assert encoded.codes.max() < found
+    assert encoded.codes.max() < n_trained
 
 
 def test_the_mean_of_the_corpus_is_taken_off() -> None:

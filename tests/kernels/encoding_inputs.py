@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from kernels.kernel_inputs import Inputs, run, slow
 
+from colmodern.kernels.types import CentroidArrays, TokenGroups
+
 
 def assign_inputs(
     group_sizes: list[int], n_centroids: int, dim: int, seed: int, *, kind: str = "random"
@@ -25,16 +27,13 @@ def assign_inputs(
     lasts[::3] = firsts[::3] + 1
     scales = np.full(n_centroids, 0.3 / 127, np.float32)
     squares = np.square(centroids.astype(np.int32)).sum(axis=1).astype(np.float32)
+    offsets = np.cumsum([0, *group_sizes])
+    sums = (128 * centroids.sum(axis=1, dtype=np.int32)).astype(np.int32)
+    half_norms = squares * scales * scales / np.float32(2)
     return {
         "values": values,
-        "order": rng.permutation(n_tokens),
-        "group_offsets": np.cumsum([0, *group_sizes]),
-        "firsts": firsts,
-        "lasts": lasts,
-        "centroids": centroids,
-        "centroid_sums": (128 * centroids.sum(axis=1, dtype=np.int32)).astype(np.int32),
-        "centroid_scales": scales,
-        "half_norms": squares * scales * scales / np.float32(2),
+        "groups": TokenGroups(rng.permutation(n_tokens), offsets, firsts, lasts),
+        "centroids": CentroidArrays(centroids, sums, scales, half_norms),
         "codes": np.full(n_tokens, -1, np.int64),
     }
 

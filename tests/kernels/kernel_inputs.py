@@ -86,7 +86,8 @@ def run(kernel: Callable[..., Any], inputs: Inputs) -> dict[str, np.ndarray]:
     given = {name: inputs[name] for name in parameters(kernel)}
     written = {name: _copied(given[name]) for name in WRITTEN[kernel.__name__]}
     for name in given.keys() & _MAPPED - written.keys():
-        given[name].flags.writeable = False
+        if isinstance(given[name], np.ndarray):
+            given[name].flags.writeable = False
     returned = kernel(*{**given, **written}.values())
     if kernel.__name__ == "collect":  # what is behind the end is scratch
         written = {name: array[:returned] for name, array in written.items()}

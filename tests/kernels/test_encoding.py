@@ -79,10 +79,12 @@ def test_pieces_of_a_corpus_are_encoded_as_the_whole(seed: int, cut: int) -> Non
 @settings(max_examples=20)
 def test_tokens_in_any_order_get_the_same_centroids(seed: int) -> None:
     inputs = assign_inputs([40, 33, 70], 30, 48, seed)
-    order, offsets = inputs["order"].copy(), inputs["group_offsets"]
-    for start, stop in pairwise(offsets):
+    groups = inputs["groups"]
+    order = groups.order.copy()
+    for start, stop in pairwise(groups.offsets):
         np.random.default_rng(seed).shuffle(order[start:stop])
-    again = run(fast("assign_centroids"), {**inputs, "order": order})["codes"]
+    shuffled = {**inputs, "groups": groups._replace(order=order)}
+    again = run(fast("assign_centroids"), shuffled)["codes"]
     np.testing.assert_array_equal(again, run(fast("assign_centroids"), inputs)["codes"])
 
 

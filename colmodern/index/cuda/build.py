@@ -13,8 +13,9 @@ import torch
 from colmodern.codecs.centroids import Centroids, Floats, Ints, quantize
 from colmodern.codecs.codec import Codec
 from colmodern.index.cuda.memory import in_tiles, naming_memory, on
-from colmodern.kernels.cuda.assign import assign_centroids
+from colmodern.kernels.cuda.assign import DeviceCentroids, assign_centroids
 from colmodern.kernels.cuda.runtime import is_interpreted
+from colmodern.kernels.types import TokenGroups
 
 _interpreter = Lock()  # Triton's changes its own module while a kernel runs
 _FEWEST_TOKENS = 1024  # at a time: where these do not fit, fewer hardly would
@@ -26,8 +27,8 @@ def codec_on_device(codec: Codec, device: torch.device) -> Codec:
 
 
 def _centroids_on_device(centroids: Centroids, device: torch.device) -> CudaCentroids:
-    parts = {one.name: getattr(centroids, one.name) for one in fields(Centroids)}
-    return CudaCentroids(**parts, device=device)
+    values = {field_.name: getattr(centroids, field_.name) for field_ in fields(Centroids)}
+    return CudaCentroids(**values, device=device)
 
 
 @dataclass
@@ -44,9 +45,7 @@ class CudaCentroids(Centroids):
     device: torch.device
     tile: _Tile = field(default_factory=_Tile)
 
-    def _assign_groups(
-        self, values: Floats, order: Ints, offsets: Ints, firsts: Ints, lasts: Ints, codes: Ints
-    ) -> None:
+    def _assign_groups(self, values: Floats, groups: TokenGroups, codes: Ints) -> None:
         """Assign tokens on the GPU, fewer at a time where its memory runs out.
 
         Raises ResourceError when even the fewest are too many.
@@ -56,32 +55,33 @@ class CudaCentroids(Centroids):
             on(self.device),
             _interpreter if is_interpreted() else nullcontext(),
         ):
-            rows, scales, half_norms = self._tensors
-            parts = (rows, self.sums, scales, half_norms)
+            n_tokens = len(groups.order)
 
             def assign(start: int, stop: int) -> None:
-                if stop - start == len(order):  # no copies
-                    assign_centroids(values, order, offsets, firsts, lasts, *parts, codes)
+                if stop - start == n_tokens:  # no copies
+                    assign_centroids(values, groups, self._tensors, codes)
                     return
-                tokens = order[start:stop]
-                places, ends = np.arange(len(tokens)), np.clip(offsets, start, stop) - start
-                some = np.empty(len(tokens), codes.dtype)
-                assign_centroids(values[tokens], places, ends, firsts, lasts, *parts, some)
-                codes[tokens] = some
+                tokens = groups.order[start:stop]
+                offsets = np.clip(groups.offsets, start, stop) - start
+                chunk = groups._replace(order=np.arange(len(tokens)), offsets=offsets)
+                chunk_codes = np.empty(len(tokens), codes.dtype)
+                assign_centroids(values[tokens], chunk, self._tensors, chunk_codes)
+                codes[tokens] = chunk_codes
 
-            asked = self.tile.n_tokens
-            held = in_tiles(len(order), asked, assign, what="tokens", least=_FEWEST_TOKENS)
-            if held < asked:
+            wanted = self.tile.n_tokens
+            held = in_tiles(n_tokens, wanted, assign, what="tokens", least=_FEWEST_TOKENS)
+            if held < wanted:
                 self.tile.n_tokens = held
 
     @cached_property
-    def _tensors(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        arrays = (self.rows, self.scales, self.half_norms)
-        rows, scales, half_norms = (torch.from_numpy(np.array(one)) for one in arrays)
-        return rows.to(self.device), scales.to(self.device), half_norms.to(self.device)
+    def _tensors(self) -> DeviceCentroids:
+        arrays = (self.values, self.scales, self.half_norms)
+        return DeviceCentroids(
+            *(torch.from_numpy(np.array(array)).to(self.device) for array in arrays)
+        )
 
     @cached_property
-    def _middles(self) -> Centroids:
+    def _cell_means(self) -> Centroids:
         assert self.coarse is not None
         ends = np.array([0, len(self.coarse)])
         return _centroids_on_device(quantize(self.coarse, ends, None, None), self.device)

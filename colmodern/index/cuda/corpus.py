@@ -72,7 +72,7 @@ def upload(
             device=device,
             first=first,
             tokens=tokens,
-            distinct=distinct_codes(tokens, len(codec.centroids.rows)),
+            distinct=distinct_codes(tokens, len(codec.centroids.values)),
             vectors=_vectors(view, first, last, device),
             **_codec(codec, device),
         )
@@ -90,7 +90,7 @@ def _tokens(view: View, first: int, last: int, device: torch.device, memory: int
     room = budget(device, memory)
     per_doc = 2 * 8 + 4 * codec.dim  # offsets and a vector
     needed = (
-        n_tokens * (2 * code_bytes + 1) + (last - first) * per_doc + codec.centroids.rows.nbytes
+        n_tokens * (2 * code_bytes + 1) + (last - first) * per_doc + codec.centroids.values.nbytes
     )
     if needed > room:
         raise ResourceError(
@@ -184,7 +184,7 @@ def _codec(codec: Codec, device: torch.device) -> dict[str, Any]:
 
     scales = codec.centroids.scales
     return {
-        "centroids": on_device(codec.centroids.rows, torch.int8),
+        "centroids": on_device(codec.centroids.values, torch.int8),
         "scales": on_device(scales),
         "mean": on_device(codec.mean),
         "gain_step": on_device(np.array([codec.residuals.gain_step])),

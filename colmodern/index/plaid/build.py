@@ -209,7 +209,7 @@ def _make(
     write_documents(index / name, doc_ids, lengths_of(embeddings))
     codec = _codec(work, embeddings, settings, progress)
     _compress(work, embeddings, settings, _codec_on_device(codec, devices), progress)
-    write_inverted_lists(index / name, len(codec.centroids.rows), progress)
+    write_inverted_lists(index / name, len(codec.centroids.values), progress)
     record = record_segment(
         index / name, name, n_docs=embeddings.n_docs, n_tokens=embeddings.n_tokens
     )
@@ -218,7 +218,7 @@ def _make(
         settings=asdict(settings),
         dim=embeddings.dim,
         fingerprint=fingerprint,
-        n_centroids=len(codec.centroids.rows),
+        n_centroids=len(codec.centroids.values),
         codec=CodecRecord(files=files, fast=fast_checksums(index / CODEC, files)),
         segments=(record,),
         next_segment=1,

@@ -27,7 +27,7 @@ class SearchCodec:
         shared = residuals.shared
         self.arrays = CodecArrays(
             mean=codec.mean,
-            centroids=centroids.rows,
+            centroids=centroids.values,
             centroid_scales=centroids.scales,
             centroid_sums=centroids.sums,
             longest=float(np.sqrt(2 * centroids.half_norms).max(initial=0.0)),

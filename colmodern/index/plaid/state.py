@@ -110,9 +110,9 @@ def _was_replaced(opened: Opened) -> bool:
 
 def _expect_fit(opened: Opened, codec: Codec) -> None:
     manifest, path = opened.manifest, opened.codec_folder
-    if (codec.dim, len(codec.centroids.rows)) != (manifest.dim, manifest.n_centroids):
+    if (codec.dim, len(codec.centroids.values)) != (manifest.dim, manifest.n_centroids):
         raise StorageError(
-            f"{path} has {len(codec.centroids.rows)} centroids of dim {codec.dim}, the manifest "
+            f"{path} has {len(codec.centroids.values)} centroids of dim {codec.dim}, the manifest "
             f"says {manifest.n_centroids} of {manifest.dim}; {CURE}"
         )
     for segment in opened.segments:

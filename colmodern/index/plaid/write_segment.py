@@ -92,7 +92,7 @@ def write_segment(
     """
     write_documents(folder, doc_ids, lengths)
     write_tokens(folder, source, Place(len(lengths), int(lengths.sum())), codec, progress)
-    write_inverted_lists(folder, len(codec.centroids.rows), progress)
+    write_inverted_lists(folder, len(codec.centroids.values), progress)
 
 
 def write_documents(folder: Path, doc_ids: Sequence[str], lengths: npt.NDArray[np.int64]) -> None:

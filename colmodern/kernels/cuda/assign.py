@@ -2,52 +2,54 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from colmodern.kernels.cuda.exact import quantize_tokens
 from colmodern.kernels.cuda.launches import launch_of
 from colmodern.kernels.cuda.runtime import power_of_two
-from colmodern.kernels.reference import Array
+from colmodern.kernels.types import Floats, Int32s, Int64s, TokenGroups
+
+
+class DeviceCentroids(NamedTuple):
+    """Centroids on a GPU: CentroidArrays without the sums.
+
+    Attributes:
+        values: (n_centroids, dim) int8.
+        scales: (n_centroids,) float32.
+        half_norms: (n_centroids,) float32.
+    """
+
+    values: torch.Tensor
+    scales: torch.Tensor
+    half_norms: torch.Tensor
 
 
 def assign_centroids(
-    values: Array,
-    order: Array,
-    group_offsets: Array,
-    firsts: Array,
-    lasts: Array,
-    centroids: torch.Tensor,
-    centroid_sums: object,
-    centroid_scales: torch.Tensor,
-    half_norms: torch.Tensor,
-    codes: Array,
+    values: Floats, groups: TokenGroups, centroids: DeviceCentroids, codes: Int64s
 ) -> None:
-    """The nearest centroid of every token, among those that its group may have.
+    """Find the nearest centroid of every token, among those of its group.
 
-    Arguments as kernels/encoding.py describes them: those of tokens on the host, those of centroids on
-    the GPU; centroid_sums is not needed. The codes are written on the host when it has waited.
+    Tokens, groups and codes are on the host, centroids on the GPU. Waits for the GPU.
     """
     from colmodern.kernels.cuda.programs.assign import assign_tiles
 
     if len(values) == 0:
         return
-    device = centroids.device
+    device = centroids.values.device
     launch = launch_of("assign_tiles", device)
-    given = torch.from_numpy(np.ascontiguousarray(values)).to(device)
-    bytes_, scales = quantize_tokens(given)
-    tiles = _tiles(group_offsets, firsts, lasts, launch.rows)
-    found = torch.empty(len(values), dtype=torch.int32, device=device)
+    bytes_, scales = quantize_tokens(torch.from_numpy(np.ascontiguousarray(values)).to(device))
+    tiles = _tiles(groups, launch.rows)
+    nearest = torch.empty(len(values), dtype=torch.int32, device=device)
     assign_tiles[(len(tiles),)](
         bytes_,
         scales,
-        torch.from_numpy(order.astype(np.int32)).to(device),
+        torch.from_numpy(groups.order.astype(np.int32)).to(device),
         torch.from_numpy(tiles).to(device),
-        centroids,
-        centroid_scales,
-        half_norms,
-        found,
+        *centroids,
+        nearest,
         DIM=values.shape[1],
         WIDTH=power_of_two(values.shape[1], least=32),
         TOKENS=launch.rows,
@@ -55,18 +57,18 @@ def assign_centroids(
         enable_fp_fusion=False,  # each step rounded, as on the CPU
         **launch.options,
     )
-    codes[:] = found.cpu().numpy()
+    codes[:] = nearest.cpu().numpy()
 
 
-def _tiles(group_offsets: Array, firsts: Array, lasts: Array, rows: int) -> npt.NDArray[np.int32]:
-    """(n_tiles, 4) int32, as assign_tiles takes them: each a part of one group's tokens."""
-    sizes = np.diff(group_offsets)
-    counts = -(-sizes // rows)
+def _tiles(groups: TokenGroups, n_tokens: int) -> Int32s:
+    """(n_tiles, 4) int32, as assign_tiles takes them: each at most so many tokens of a group."""
+    sizes = np.diff(groups.offsets)
+    counts = -(-sizes // n_tokens)
     group = np.repeat(np.arange(len(sizes)), counts)
-    part = np.arange(len(group)) - np.repeat(np.cumsum(counts) - counts, counts)
-    begin = group_offsets[:-1][group] + part * rows
-    stop = np.minimum(begin + rows, group_offsets[1:][group])
-    tiles = np.stack([begin, stop, firsts[group], lasts[group]], axis=1)
+    number = np.arange(len(group)) - np.repeat(np.cumsum(counts) - counts, counts)
+    begin = groups.offsets[:-1][group] + number * n_tokens
+    stop = np.minimum(begin + n_tokens, groups.offsets[1:][group])
+    tiles = np.stack([begin, stop, groups.firsts[group], groups.lasts[group]], axis=1)
     # the longest first: the others fill the GPU while they run
     return np.ascontiguousarray(
         tiles[np.argsort(tiles[:, 2] - tiles[:, 3], kind="stable")], np.int32

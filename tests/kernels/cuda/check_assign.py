@@ -4,11 +4,17 @@ import numpy as np
 import pytest
 from kernels.cuda.device_inputs import SLOW_IN_PART, to_device
 from kernels.encoding_inputs import assign_inputs
+from kernels.kernel_inputs import Inputs
 
 from colmodern.kernels import encoding, reference_encoding
 from colmodern.kernels.cuda import assign
 
-ON_DEVICE = ("centroids", "centroid_scales", "half_norms")
+
+def on_device(inputs: Inputs) -> Inputs:
+    """The same with the centroids where kernels in Triton run."""
+    centroids = inputs["centroids"]
+    arrays = (centroids.values, centroids.scales, centroids.half_norms)
+    return {**inputs, "centroids": assign.DeviceCentroids(*map(to_device, arrays))}
 
 
 @pytest.mark.parametrize("dim", SLOW_IN_PART)
@@ -18,18 +24,12 @@ def test_the_same_codes_as_the_cpu(dim: int, kind: str) -> None:
     expected, fast = inputs["codes"].copy(), inputs["codes"].copy()
     reference_encoding.assign_centroids(*{**inputs, "codes": expected}.values())
     encoding.assign_centroids(*{**inputs, "codes": fast}.values())
-    given = {
-        name: to_device(value) if name in ON_DEVICE else value for name, value in inputs.items()
-    }
-    assign.assign_centroids(**given)
-    np.testing.assert_array_equal(given["codes"], expected)
-    np.testing.assert_array_equal(given["codes"], fast)
+    assign.assign_centroids(**on_device(inputs))
+    np.testing.assert_array_equal(inputs["codes"], expected)
+    np.testing.assert_array_equal(inputs["codes"], fast)
 
 
 def test_no_tokens() -> None:
     inputs = assign_inputs([0], 5, 48, 0)
-    given = {
-        name: to_device(value) if name in ON_DEVICE else value for name, value in inputs.items()
-    }
-    assign.assign_centroids(**given)
-    assert len(given["codes"]) == 0
+    assign.assign_centroids(**on_device(inputs))
+    assert len(inputs["codes"]) == 0
