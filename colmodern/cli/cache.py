@@ -32,9 +32,9 @@ _OUTPUT = click.option(
 @json_option
 @click.pass_context
 def command(context: click.Context, output: Path, as_json: bool) -> None:
-    """List what finished stages of evaluations and this user's cache take on disk.
+    """List the disk space of finished evaluation stages and of this user's cache.
 
-    `colmodern cache prune` deletes what is no longer needed of the first.
+    `colmodern cache prune` deletes the stages that are no longer needed.
     """
     context.obj = output
     if context.invoked_subcommand is not None:
@@ -43,23 +43,23 @@ def command(context: click.Context, output: Path, as_json: bool) -> None:
     from colmodern.files import user_cache
     from colmodern.pipeline.cache import FOLDER, list_entries
 
-    entries, parts = list_entries(output), _user_parts(user_cache())
+    entries, user_sizes = list_entries(output), _user_sizes(user_cache())
     if as_json:
         terminal.put_json(
             {
                 "cache": str(output / FOLDER),
                 "entries": list(map(_as_json, entries)),
                 "user_cache": str(user_cache()),
-                "parts": [{"name": name, "bytes": size} for name, size in parts],
+                "parts": [{"name": name, "bytes": size} for name, size in user_sizes],
             }
         )
         return
-    show(_summary(output / FOLDER, entries), _table(entries), _user_table(user_cache(), parts))
+    show(_summary(output / FOLDER, entries), _table(entries), _user_table(user_cache(), user_sizes))
 
 
 @command.command("prune")
 @click.option("--output", "-o", type=PATH, help="Folder of runs.")
-@click.option("--older-than", metavar="AGE", help="Only what was not used for AGE, as 30d or 12h.")
+@click.option("--older-than", metavar="AGE", help="Only entries unused for AGE, as 30d or 12h.")
 @click.option(
     "--keep",
     multiple=True,
@@ -70,7 +70,7 @@ def command(context: click.Context, output: Path, as_json: bool) -> None:
     "--all",
     "with_runs",
     is_flag=True,
-    help="Also what finished runs are searched with; evaluating them again makes it anew.",
+    help="Also what searches of finished runs read; evaluating these runs again makes it anew.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be deleted.")
 @json_option
@@ -84,10 +84,10 @@ def prune(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Delete finished stages that no run of the folder needs, and what killed evaluations left.
+    """Delete finished stages that no run of the folder needs, and leftovers of killed evaluations.
 
-    Results are never touched, nor what an evaluation at work holds. An interrupted evaluation whose
-    stages are pruned begins anew.
+    Results, and stages that a running evaluation uses, are never touched. An interrupted evaluation
+    whose stages are pruned starts over.
     """
     from colmodern.cli.tables import show
     from colmodern.pipeline import cache
@@ -132,23 +132,23 @@ def _table(entries: Sequence[Entry]) -> Table:
     return table("", ["entry", "MB", "days since use", "runs"], rows, words=(0, 3))
 
 
-def _user_parts(cache: Path) -> list[tuple[str, int]]:
+def _user_sizes(cache: Path) -> list[tuple[str, int]]:
     from colmodern.pipeline.cache import size_of
 
-    parts = []
+    sizes = []
     for folder in sorted(cache.iterdir()) if cache.is_dir() else ():
         inside = sorted(folder.iterdir()) if folder.is_dir() and folder.name == "datasets" else []
-        parts += [(f"{folder.name}/{one.name}", size_of(one)) for one in inside] or [
+        sizes += [(f"{folder.name}/{path.name}", size_of(path)) for path in inside] or [
             (folder.name, size_of(folder))
         ]
-    return parts
+    return sizes
 
 
-def _user_table(cache: Path, parts: Sequence[tuple[str, int]]) -> Table:
+def _user_table(cache: Path, sizes: Sequence[tuple[str, int]]) -> Table:
     from colmodern.cli.tables import table
 
-    rows = [[name, f"{size / 1e6:,.1f}"] for name, size in parts]
-    rows.append(["all", f"{sum(size for _, size in parts) / 1e6:,.1f}"])
+    rows = [[name, f"{size / 1e6:,.1f}"] for name, size in sizes]
+    rows.append(["all", f"{sum(size for _, size in sizes) / 1e6:,.1f}"])
     return table(str(cache), ["fetched and compiled", "MB"], rows)
 
 

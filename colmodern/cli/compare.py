@@ -23,15 +23,15 @@ FORMATS = ("terminal", "markdown", "latex", "json", "html")
 @click.argument("baseline")
 @click.argument("runs", nargs=-1, required=True)
 @click.option(
-    "--measure", "-m", "measures", multiple=True, help="As nDCG@10; default: those of the runs."
+    "--measure", "-m", "measures", multiple=True, help="As nDCG@10; default: the runs' measures."
 )
 @click.option(
-    "--common", is_flag=True, help="Where data sets or queries differ, compare the same ones."
+    "--common", is_flag=True, help="Compare only the data sets and queries that all runs have."
 )
 @click.option(
-    "--alpha", default=0.05, show_default=True, help="Adjusted p-value below which to tell."
+    "--alpha", default=0.05, show_default=True, help="Adjusted p-value below which to mark."
 )
-@click.option("--seed", default=0, show_default=True, help="Of the tests and intervals.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the tests and intervals.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="terminal", show_default=True)
 @click.option("--output", "-o", type=OUTPUT_FILE, help="File to write.")
 @json_option
@@ -61,14 +61,14 @@ def command(
     if form == "html" and output is None:
         raise click.UsageError("--format html needs --output, the page to write")
     systems = read_systems([baseline, *runs])
-    found = compare_runs(systems, measures=measures, common=common, alpha=alpha, seed=seed)
+    comparison = compare_runs(systems, measures=measures, common=common, alpha=alpha, seed=seed)
     if form == "terminal" and output is None:
-        _print(found)
+        _print(comparison)
         return
     if form == "json" and output is None:
-        terminal.put_json(found.as_json())
+        terminal.put_json(comparison.as_json())
         return
-    text = _text(found, systems, form)
+    text = _text(comparison, systems, form)
     if output is None:
         terminal.put(text)
         return

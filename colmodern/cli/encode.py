@@ -19,7 +19,7 @@ from colmodern.cli.overflow import overflow
     type=click.Choice(["float16", "float32"]),
     default="float16",
     show_default=True,
-    help="Of the stored values.",
+    help="Type of the stored values.",
 )
 @click.option("--shard-tokens", default=262_144, show_default=True, help="Tokens in a shard.")
 @click.option("--titles/--no-titles", default=True, show_default=True, help="Join titles to texts.")
@@ -40,7 +40,7 @@ def command(
 ) -> None:
     """Encode the documents of DATASET (a BEIR folder, a corpus.jsonl, or stdlib).
 
-    An interrupted run goes on after its last finished shard. The last line printed is the folder.
+    An interrupted run resumes after its last finished shard. The last line printed is the folder.
     """
     from colmodern.cli.progress import TerminalProgress
     from colmodern.datasets.load import load_corpus

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from colmodern.evaluation.suite_table import SuiteTable
     from colmodern.evaluation.tables import Table
 
-INCOMPLETE = 3  # exit status: the work ended, but not all of it is well
+INCOMPLETE = 3  # exit status: the work ended and some of it failed
 
 
 @click.command("eval")
@@ -29,9 +29,9 @@ def command(arguments: tuple[str, ...], only: tuple[str, ...], as_json: bool) ->
 
     CONFIG is a file, a folder of files, or a recipe's name, as demo or nanobeir (`colmodern recipes`
     lists them). KEY=VALUE replaces a setting of all, as search.k=50.
-    Finished stages of earlier runs are reused. The last line printed is the run folder; of many
-    evaluations the file with what each came to, after a table of them: sets that fail do not
-    stop the others, and make the exit status 3.
+    Finished stages of earlier runs are reused. The last line printed is the run folder. Several
+    evaluations end with a table and the file of their results; a set that fails does not stop the
+    others, and makes the exit status 3.
     """
     from colmodern.config.load import load_eval_config
     from colmodern.config.suite import is_suite
@@ -44,16 +44,18 @@ def command(arguments: tuple[str, ...], only: tuple[str, ...], as_json: bool) ->
 
 
 def paths_and_overrides(arguments: tuple[str, ...], kind: Kind) -> tuple[list[Path], list[str]]:
-    """Configs, of paths or of recipes' names, and KEY=VALUE settings.
+    """Split arguments into configs (paths or recipes' names) and KEY=VALUE settings.
 
-    Raises UsageError where there is no config, ConfigError where there is none of that name.
+    Raises:
+        click.UsageError: no config is given.
+        ConfigError: there is no config of that name.
     """
     from colmodern.config.shipped import find_config
 
     paths: list[str] = []
     overrides: list[str] = []
     for argument in arguments:
-        is_path = "=" not in argument or os.path.exists(argument)  # False for what can be no path
+        is_path = "=" not in argument or os.path.exists(argument)  # False for an impossible path
         (paths if is_path else overrides).append(argument)
     if not paths:
         raise click.UsageError("give a config: a file, a folder or a recipe")

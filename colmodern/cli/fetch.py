@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command("fetch")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--split", help="Judgments; default: those that results are reported on.")
+@click.option("--split", help="Split of judgments; default: the one that results are reported on.")
 @click.option(
     "--from",
     "source",
@@ -31,7 +31,7 @@ def command(names: tuple[str, ...], split: str | None, source: Path | None, agai
     """Fetch the data sets NAME, to be used offline from then on.
 
     NAME is a set ("beir/scifact", "mldr/en") or a whole suite ("beir", "nanobeir", "mldr",
-    "longembed"). Without one, the sets that there are. One that fails does not stop the others.
+    "longembed"). Without NAME, list all sets. A set that fails does not stop the others.
     """
     from huggingface_hub.utils.logging import set_verbosity
 
@@ -45,25 +45,25 @@ def command(names: tuple[str, ...], split: str | None, source: Path | None, agai
         show(_overview(list(named_sets().values())), prose=(1, 2, 3, 4))
         return
     if source is not None and not os.path.isdir(source):
-        raise click.UsageError(f"--from={source}: there is no such folder; mend the path")
-    # the hub tells of every attempt; the error at the end says it once
+        raise click.UsageError(f"--from={source}: there is no such folder; correct the path")
+    # the hub logs every attempt; the error at the end says it once
     set_verbosity(logging.ERROR)
-    wanted = [found for name in names for found in sets_under(name)]
+    wanted = [dataset for name in names for dataset in sets_under(name)]
     failed = []
-    for found in wanted:
+    for dataset in wanted:
         with TerminalProgress() as progress:
             try:
                 folder = fetch(
-                    found,
+                    dataset,
                     split=split,
-                    source=_copy_of(found, source),
+                    source=_copy_of(dataset, source),
                     again=again,
                     progress=progress,
                 )
             except DataError as error:
                 if len(wanted) == 1 or isinstance(error.__cause__, ConnectionError):
-                    raise  # without a connection none of the others comes either
-                failed.append(found.name)
+                    raise  # without a connection the others fail too
+                failed.append(dataset.name)
                 progress.note(f"error: {error}")
                 continue
         terminal.put(folder)
@@ -71,9 +71,9 @@ def command(names: tuple[str, ...], split: str | None, source: Path | None, agai
         raise DataError(f"{len(failed)} of {len(wanted)} sets were not fetched: {' '.join(failed)}")
 
 
-def _copy_of(found: NamedSet, source: Path | None) -> Path | None:
-    """The set's repository in a folder of repositories, where it is one."""
-    inside = None if source is None else source / found.repo
+def _copy_of(dataset: NamedSet, source: Path | None) -> Path | None:
+    """The set's copy in a folder of repositories; else the folder is itself the copy."""
+    inside = None if source is None else source / dataset.repo
     return inside if inside is not None and inside.is_dir() else source
 
 
@@ -82,9 +82,9 @@ def _overview(sets: list[NamedSet]) -> Table:
     from colmodern.datasets.fetch import set_folder
 
     rows = []
-    for one in sets:
-        there = [split for split in one.splits if set_folder(one, split).is_dir()]
-        splits, licence = ", ".join(one.splits), one.license or "see there"
-        rows.append([one.name, splits, one.repo, licence, ", ".join(there)])
+    for dataset in sets:
+        there = [split for split in dataset.splits if set_folder(dataset, split).is_dir()]
+        splits, licence = ", ".join(dataset.splits), dataset.license or "see there"
+        rows.append([dataset.name, splits, dataset.repo, licence, ", ".join(there)])
     header = ["data set", "splits", "repository", "licence", "fetched"]
     return table("", header, rows, words=(0, 1, 2, 3, 4))

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def command() -> None:
     """Build, change and inspect a compressed index.
 
-    EMBEDDINGS is a run folder or a folder that `colmodern encode` wrote. The last line that a
-    change prints is the index.
+    EMBEDDINGS is a run folder or a folder that `colmodern encode` wrote. Commands that change an
+    index print its path last.
     """
 
 
@@ -30,7 +30,7 @@ command.add_command(index_view.explain)
 @command.command("build")
 @click.argument("embeddings", type=PATH)
 @click.argument("index", type=PATH)
-@click.option("--nbits", default=4, show_default=True, help="Bits a dimension: 1, 2, 4 or 8.")
+@click.option("--nbits", default=4, show_default=True, help="Bits per dimension: 1, 2, 4 or 8.")
 @click.option(
     "--codec",
     type=click.Choice(["pq", "residual"]),
@@ -43,7 +43,7 @@ command.add_command(index_view.explain)
     "--device",
     default="auto",
     show_default=True,
-    help="That assigns centroids: auto, cpu, cuda, cuda:N; the index is the same.",
+    help="Device that assigns centroids: auto, cpu, cuda, cuda:N; the index is the same.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the index that is there.")
 def build(
@@ -59,7 +59,7 @@ def build(
 ) -> None:
     """Compress EMBEDDINGS into a new folder INDEX.
 
-    An interrupted build goes on where it stopped when the same command runs again.
+    An interrupted build resumes where it stopped when the same command runs again.
     """
     from colmodern.cli.progress import TerminalProgress
     from colmodern.errors import StorageError
@@ -89,7 +89,7 @@ _merge = click.option(
     "--merge/--no-merge",
     default=True,
     show_default=True,
-    help="Merge small segments with what is added when there are many, so that searches stay fast.",
+    help="Merge small segments when there are many, so that searches stay fast.",
 )
 _durable = click.option(
     "--durable/--no-durable",
@@ -124,7 +124,7 @@ def update(index: Path, embeddings: Path, merge: bool, durable: bool) -> None:
 @click.argument("doc_ids", metavar="[ID]...", nargs=-1)
 @click.option("--from-file", type=PATH, help="Ids, one a line, instead of ID.")
 def delete(index: Path, doc_ids: tuple[str, ...], from_file: Path | None) -> None:
-    """Delete documents of INDEX by ID; none when one of them is not there."""
+    """Delete documents of INDEX by ID; if one of them is not there, none is deleted."""
     from colmodern.errors import DataError
     from colmodern.index.plaid.index import PlaidIndex
     from colmodern.reading import read_lines
@@ -142,7 +142,7 @@ def delete(index: Path, doc_ids: tuple[str, ...], from_file: Path | None) -> Non
 @command.command("compact")
 @click.argument("index", type=PATH)
 def compact(index: Path) -> None:
-    """Merge what was added to INDEX and give back the room of deleted documents."""
+    """Merge the segments of INDEX and free the space of deleted documents."""
     from colmodern.cli.progress import TerminalProgress
     from colmodern.index.plaid.index import PlaidIndex
 

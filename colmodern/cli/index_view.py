@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 @click.argument("index", type=PATH)
 @json_option
 def info(index: Path, as_json: bool) -> None:
-    """Counts, settings and sizes of INDEX."""
+    """Print counts, settings and sizes of INDEX."""
     from colmodern.cli.tables import figures, show, table
     from colmodern.evaluation.report import Figure
     from colmodern.index.plaid.index import PlaidIndex
 
-    found = PlaidIndex.load(index).info()
+    facts = PlaidIndex.load(index).info()
     if as_json:
-        terminal.put_json(found)
+        terminal.put_json(facts)
         return
-    counts = [Figure(name, f"{value:,}") for name, value in found.items() if isinstance(value, int)]
-    settings = [Figure(name, str(value)) for name, value in found["settings"].items()]
-    encoder = Figure("encoder", (found["fingerprint"] or "unknown")[:12])
-    parts = [
-        [name, f"{size:,}", f"{found['bytes_per_token'][name]:,.2f}"]
-        for name, size in found["bytes"].items()
+    counts = [Figure(name, f"{value:,}") for name, value in facts.items() if isinstance(value, int)]
+    settings = [Figure(name, str(value)) for name, value in facts["settings"].items()]
+    encoder = Figure("encoder", (facts["fingerprint"] or "unknown")[:12])
+    rows = [
+        [name, f"{size:,}", f"{facts['bytes_per_token'][name]:,.2f}"]
+        for name, size in facts["bytes"].items()
     ]
-    sizes = table("", ["part", "bytes", "a token"], parts)
+    sizes = table("", ["part", "bytes", "a token"], rows)
     show(figures(str(index), [*counts, *settings, encoder]), sizes)
 
 
@@ -44,7 +44,7 @@ def info(index: Path, as_json: bool) -> None:
 @click.argument("embeddings", type=PATH)
 @click.argument("doc_id")
 @click.argument("query")
-@click.option("-k", default=10, show_default=True, help="Documents that the search is for.")
+@click.option("-k", default=10, show_default=True, help="Documents that the search returns.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code that the checkpoint has.")
 @json_option
@@ -69,42 +69,42 @@ def explain(
     store = store_of(embeddings)
     opened = open_index(index, store)
     encoder = encoder_of_store(store, device=device, trust_remote_code=trust_remote_code)
-    found = opened.explain(encoder.encode_queries([query])[0], doc_id, k)
+    explanation = opened.explain(encoder.encode_queries([query])[0], doc_id, k)
     if as_json:
-        terminal.put_json(_as_json(doc_id, found))
+        terminal.put_json(_as_json(doc_id, explanation))
         return
-    show(_stages(found), _alignment(found))
-    terminal.put(f"{doc_id}: {found.reason}")
+    show(_stages(explanation), _alignment(explanation))
+    terminal.put(f"{doc_id}: {explanation.reason}")
 
 
-def _stages(found: Explanation) -> Table:
+def _stages(explanation: Explanation) -> Table:
     from colmodern.cli.tables import table
 
     rows = []
-    for name, n_seen, rank, score in found.stages:
-        place = ("-", "-") if rank is None or score is None else (f"{rank:,}", f"{score:,.2f}")
-        rows.append([name, f"{n_seen:,}", *place])
+    for name, n_seen, rank, score in explanation.stages:
+        standing = ("-", "-") if rank is None or score is None else (f"{rank:,}", f"{score:,.2f}")
+        rows.append([name, f"{n_seen:,}", *standing])
     return table("", ["stage", "documents", "rank", "score"], rows)
 
 
-def _alignment(found: Explanation) -> Table:
+def _alignment(explanation: Explanation) -> Table:
     from colmodern.cli.tables import table
 
     rows = [
         [str(query_token), str(doc_token), f"{similarity:.4f}"]
-        for query_token, doc_token, similarity in found.alignment
+        for query_token, doc_token, similarity in explanation.alignment
     ]
     return table("", ["query token", "document token", "similarity"], rows, words=())
 
 
-def _as_json(doc_id: str, found: Explanation) -> dict[str, Any]:
+def _as_json(doc_id: str, explanation: Explanation) -> dict[str, Any]:
     stages = [
         {"stage": name, "documents": n_seen, "rank": rank, "score": score}
-        for name, n_seen, rank, score in found.stages
+        for name, n_seen, rank, score in explanation.stages
     ]
     alignment = [
         {"query_token": query_token, "document_token": doc_token, "similarity": similarity}
-        for query_token, doc_token, similarity in found.alignment
+        for query_token, doc_token, similarity in explanation.alignment
     ]
-    about = {"doc_id": doc_id, "reason": found.reason}
-    return {**about, "stages": stages, "alignment": alignment}
+    summary = {"doc_id": doc_id, "reason": explanation.reason}
+    return {**summary, "stages": stages, "alignment": alignment}

@@ -1,4 +1,4 @@
-"""The ``colmodern`` command: thin, and quick to start because each command loads its own."""
+"""The ``colmodern`` command: thin, and quick to start because each command loads its own modules."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ import click
 from colmodern.cli import terminal
 from colmodern.errors import ColmodernError
 
-# command -> its module, which has a click command of the same name, and its help in one line
+# name -> the module whose ``command`` it is, and its help in one line
 _COMMANDS = {
     "eval": ("colmodern.cli.eval", "Run an evaluation from a config file."),
-    "plan": ("colmodern.cli.plan", "What an evaluation takes: tokens, disk, memory, time."),
+    "plan": (
+        "colmodern.cli.plan",
+        "Estimate what an evaluation takes: tokens, disk, memory, time.",
+    ),
     "reproduce": (
         "colmodern.cli.reproduce",
         "Compare a published score with the one obtained here.",
@@ -44,9 +47,9 @@ _COMMANDS = {
         "Describe this machine, a model, embeddings, an index or a run.",
     ),
 }
-_READER_GONE = 141  # as a shell says of a program that SIGPIPE ended
+_READER_GONE = 141  # exit status that shells give a program ended by SIGPIPE
 _WITH_MODEL = ("eval", "plan", "reproduce", "sweep", "encode", "search", "rerank", "train", "mine")
-# commands that keep what they finished and go on with it
+# commands that keep what they finished and resume from it
 _RESUMED = ("eval", "reproduce", "fetch", "sweep", "encode", "train", "mine")
 
 
@@ -71,7 +74,7 @@ class _LazyGroup(click.Group):
 
 
 def _offer_debug(command: click.Command) -> None:
-    """Let --debug stand behind the command too, and behind those of a group."""
+    """Accept --debug after the command too, and after the commands of a group."""
     for inner in command.commands.values() if isinstance(command, click.Group) else ():
         _offer_debug(inner)
     if not any(option.name == "debug" for option in command.params):
@@ -87,23 +90,23 @@ def cli(debug: bool) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 a fault of ours, 2 the caller can mend it.
+    """Run the command line and exit with a status.
 
-    With 3 the work ended and not all of it is well; with 130, as shells expect, it was interrupted;
-    with 141 whatever read the output ended first.
+    0: done. 1: a bug of colmodern. 2: an error that the caller can fix. 3: the work ended and some of
+    it failed. 130: interrupted, as shells expect. 141: the reader of the output ended first.
     """
-    given = sys.argv[1:] if arguments is None else arguments
+    words = sys.argv[1:] if arguments is None else arguments
     terminal.prepare_streams()
     terminal.prepare_logging()
     try:
         os.getcwd()
-    except FileNotFoundError:  # where libraries end the process without a reason
-        terminal.say("error: the folder that this runs in was deleted; cd to another")
+    except FileNotFoundError:  # libraries would end the process without a reason
+        terminal.say("error: the current folder was deleted; cd to another")
         sys.exit(2)
     try:
-        status = _run(given)
-    except MemoryError as error:  # a ResourceError among them, with --debug
-        if isinstance(error, ColmodernError) or "--debug" in given:
+        status = _run(words)
+    except MemoryError as error:  # also a ResourceError, with --debug
+        if isinstance(error, ColmodernError) or "--debug" in words:
             raise
         status = _no_memory()
     try:
@@ -114,12 +117,12 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(status)
 
 
-def _run(given: list[str]) -> int:
+def _run(words: list[str]) -> int:
     """Exit status of a command; messages are printed."""
     try:
-        status: Any = cli.main(given, standalone_mode=False)
+        status: Any = cli.main(words, standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):
-        terminal.say(f"interrupted; {_how_to_go_on(given)}")
+        terminal.say(f"interrupted; {_how_to_resume(words)}")
         return 130
     except click.ClickException as error:
         message = io.StringIO()
@@ -127,20 +130,20 @@ def _run(given: list[str]) -> int:
         terminal.say(message.getvalue().rstrip("\n"))
         return 2
     except ColmodernError as error:
-        if "--debug" in given:
+        if "--debug" in words:
             raise
         terminal.say(f"error: {error}")
         return 2
     except SystemExit as ended:
-        # click ends so where the reader of its output has gone
+        # click ends like this when the reader of its output has gone
         return _READER_GONE if terminal.is_reader_gone() else _status(ended.code)
     except Exception as error:
-        return _other(error, is_debugging="--debug" in given)
+        return _other(error, is_debugging="--debug" in words)
     return _status(status)
 
 
 def _other(error: Exception, *, is_debugging: bool) -> int:
-    """Say what the machine lacks, or that the fault is ours."""
+    """Report an unexpected error: a fault of the machine where it is known, else a bug."""
     if isinstance(error, BrokenPipeError) and terminal.is_reader_gone():
         return _READER_GONE
     if is_debugging:
@@ -151,20 +154,20 @@ def _other(error: Exception, *, is_debugging: bool) -> int:
         terminal.say(f"error: {reason}")
         return 2
     terminal.say(f"internal error: {type(error).__name__}: {error}")
-    terminal.say("this is a fault of colmodern; run again with --debug and report the traceback")
+    terminal.say("this is a bug of colmodern; run again with --debug and report the traceback")
     return 1
 
 
 def _no_memory() -> int:
-    """Say so where there is not enough memory even for the usual way."""
+    """Report that memory ran out, without allocating any."""
     with suppress(OSError):
-        os.write(2, b"error: out of memory; finished parts are kept: free memory or raise the ")
+        os.write(2, b"error: out of memory; finished work is kept: free memory or raise the ")
         os.write(2, b"limit (ulimit -v, the container's), then run again\n")
     return 2
 
 
 def _output_failed(error: OSError) -> int:
-    """Exit status where stdout or stderr take nothing more; a reader that ended is no error."""
+    """Exit status when stdout or stderr cannot be written; a reader that ended is no error."""
     if terminal.is_reader_gone():
         return _READER_GONE
     with suppress(OSError):
@@ -172,12 +175,13 @@ def _output_failed(error: OSError) -> int:
     return 2
 
 
-def _how_to_go_on(given: list[str]) -> str:
-    words = [word for word in given if not word.startswith("-")]
-    if words[:2] == ["index", "build"] or words[:1] in [[name] for name in _RESUMED]:
-        return "finished parts are kept: run the same command again to go on"
-    if words[:1] == ["index"]:
-        return "the index is as before, or the change is complete: colmodern index info says which"
+def _how_to_resume(words: list[str]) -> str:
+    """What an interrupted command left behind, and what to do next."""
+    names = [name for name in words if not name.startswith("-")]
+    if names[:2] == ["index", "build"] or names[:1] in [[name] for name in _RESUMED]:
+        return "finished work is kept: run the same command again to resume"
+    if names[:1] == ["index"]:
+        return "the index is unchanged or the change is complete: colmodern index info says which"
     return "nothing is left half-written: run the same command again to start over"
 
 

@@ -13,9 +13,9 @@ def command(arguments: tuple[str, ...]) -> None:
     """Find hard negatives and write rows of query, documents and teacher's scores.
 
     Settings come from CONFIG, a file or a recipe's name, and from KEY=VALUE, which replaces them.
-    CONFIG is not needed: pairs=FILE encoder.model=MODEL output=NEW.jsonl, or dataset.name=FOLDER in
-    the place of pairs. The same command resumes after an interruption; with work=FOLDER another one
-    repeats only what its settings change. The last line printed is the file, which the recipe
+    CONFIG is optional: pairs=FILE encoder.model=MODEL output=NEW.jsonl, or dataset.name=FOLDER
+    instead of pairs. The same command resumes after an interruption; with work=FOLDER, a command with
+    other settings repeats only what they change. The last line printed is the file, which the recipe
     mined reads: colmodern train mined data.0.path=NEW.jsonl
     """
     from colmodern.cli.progress import TerminalProgress
@@ -29,9 +29,9 @@ def command(arguments: tuple[str, ...]) -> None:
     config = load_mine_config(paths[0] if paths else None, overrides)
     with TerminalProgress() as progress:
         facts = run_mine(config, progress=progress)
-    told = ", ".join(f"{n:,} {rule}" for rule, n in facts["dropped"].items() if n)
+    dropped = ", ".join(f"{n:,} {rule}" for rule, n in facts["dropped"].items() if n)
     click.echo(
         f"{facts['rows']:,} rows; {facts['without_enough_negatives']:,} positives left out for want of "
-        f"negatives; candidates dropped: {told or 'none'}"
+        f"negatives; candidates dropped: {dropped or 'none'}"
     )
     click.echo(config.output)

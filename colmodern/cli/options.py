@@ -19,7 +19,7 @@ Decorated = Callable[..., Any]
 
 
 class _Path(click.Path):
-    """A path as a person wrote it; ~ is replaced, also where a shell leaves it ("--output=~/x")."""
+    """A path of the command line; ~ is replaced, also where a shell leaves it ("--output=~/x")."""
 
     def __init__(self, *, is_output: bool = False) -> None:
         super().__init__(path_type=Path)
@@ -33,25 +33,25 @@ class _Path(click.Path):
 
 
 PATH = _Path()
-OUTPUT_FILE = _Path(is_output=True)  # refused before any work where no file can be put
+OUTPUT_FILE = _Path(is_output=True)  # refused before any work if no file can be written there
 
 
 def json_option(function: Decorated) -> Decorated:
-    """Whether results are printed as JSON, passed on as ``as_json``."""
+    """Add --json, passed on as ``as_json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(
         function
     )
 
 
 def encoder_options(function: Decorated) -> Decorated:
-    """Which model and how it runs; further settings as key=value."""
+    """Add the options that choose a model and how it runs."""
     options = [
         click.option("--model", "-m", help="Checkpoint: folder, hub name or package:NAME/FOLDER."),
         click.option("--revision", help="Hub branch, tag or commit."),
         click.option(
             "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N."
         ),
-        click.option("--dtype", default="float32", show_default=True, help="Of weights."),
+        click.option("--dtype", default="float32", show_default=True, help="Type of the weights."),
         click.option(
             "--set",
             "settings",
@@ -69,9 +69,10 @@ def encoder_options(function: Decorated) -> Decorated:
 def encoder_config(
     model: str, revision: str | None, device: str, dtype: str, settings: tuple[str, ...]
 ) -> EncoderConfig:
-    """The encoder that the shared options ask for.
+    """The encoder config of the shared options.
 
-    Raises ConfigError for a setting that is unknown or has a wrong value.
+    Raises:
+        ConfigError: a setting is unknown or has a wrong value.
     """
     from colmodern.config.load import build, parse_overrides
     from colmodern.config.models import EncoderConfig

@@ -1,4 +1,4 @@
-"""What became of long documents, in a line."""
+"""One line on how long documents were cut or split."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 
 def overflow(facts: Mapping[str, float]) -> str:
-    """How many documents were cut, or split, and what share of the tokens is lost.
+    """How many documents were cut or split, and what share of the tokens is lost.
 
-    facts: as TokenizedTexts.facts, summed up
+    Args:
+        facts: sums of TokenizedTexts.facts.
     """
     if facts.get("n_split"):
         return f"{facts['n_split']:,} documents split into windows, 0 truncated"

@@ -13,7 +13,7 @@ from colmodern.cli.options import json_option
 @click.argument("arguments", nargs=-1, required=True, metavar="CONFIG... [KEY=VALUE]...")
 @click.option("--only", multiple=True, metavar="PATTERN", help="Sets to plan, as 'beir/cqa*'.")
 @click.option("--sample", default=1000, show_default=True, help="Documents to count tokens in.")
-@click.option("--seed", default=0, show_default=True, help="Of that sample.")
+@click.option("--seed", default=0, show_default=True, help="Seed of that sample.")
 @click.option("--no-timing", is_flag=True, help="Do not encode, build and search a little.")
 @json_option
 def command(
@@ -24,12 +24,12 @@ def command(
     no_timing: bool,
     as_json: bool,
 ) -> int:
-    """Say what the evaluations that CONFIG defines will take, before anything is spent.
+    """Estimate what the evaluations that CONFIG defines will take, before they run.
 
-    Tokens (counted in a sample, with an interval), bytes on disk of embeddings and of an index at
-    every number of bits, memory and time of each stage. CONFIG and KEY=VALUE as of `colmodern eval`.
-    With max_ram=8G, or in the config, it says whether that is enough and which settings fit; the
-    exit status is 3 where something does not fit.
+    Prints tokens (counted in a sample, with an interval), bytes on disk of embeddings and of an index
+    at every number of bits, memory and time of each stage. CONFIG and KEY=VALUE are those of
+    `colmodern eval`. With max_ram=8G, here or in the config, it says whether that is enough and which
+    settings fit; the exit status is 3 if something does not fit.
     """
     from colmodern.cli.progress import TerminalProgress
     from colmodern.cli.tables import show
@@ -57,10 +57,10 @@ def command(
     if as_json:
         terminal.put_json([plan.as_json() for plan in plans])
     else:
-        one = len(plans) == 1
-        tables = [view.counts_table(plans[0]), view.stages_table(plans[0])] if one else []
+        is_single = len(plans) == 1
+        tables = [view.counts_table(plans[0]), view.stages_table(plans[0])] if is_single else []
         show(*(tables or [view.suite_table(plans)]))
-    told = [text for plan in plans if (text := view.verdict(plan))]
-    for text in told:
+    verdicts = [text for plan in plans if (text := view.verdict(plan))]
+    for text in verdicts:
         terminal.say(text)
-    return INCOMPLETE if told else 0
+    return INCOMPLETE if verdicts else 0

@@ -1,4 +1,4 @@
-"""Progress of a command on stderr: every bar of it on a terminal, a line now and then elsewhere."""
+"""Progress of a command on stderr: bars on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TerminalProgress(ProgressBar):
         self._bars.stop()
 
     def start(self, task: str, total: int, *, unit: str, done: int = 0) -> None:
-        """Show one more bar; a total of 0 is one that nobody knows."""
+        """Show one more bar; a total of 0 means unknown."""
         self._begin(visible(task), total, visible(unit), done)
 
     def finish(self) -> None:

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def command(context: click.Context, with_members: bool, as_json: bool) -> None:
-    """List the configs that come along, under the commands that run them.
+    """List the built-in configs, under the commands that run them.
 
-    Their names stand for files wherever a command takes a CONFIG; a file or folder of the same name
-    wins. `colmodern recipes show NAME` prints one to start a config of your own from.
+    Every command that takes a CONFIG also takes their names; a file or folder of the same name wins.
+    `colmodern recipes show NAME` prints one to start a config of your own from.
     """
     if context.invoked_subcommand is not None:
         return
@@ -29,7 +29,7 @@ def command(context: click.Context, with_members: bool, as_json: bool) -> None:
 
     recipes = list_recipes()
     if as_json:
-        rows = [
+        facts = [
             {
                 "name": recipe.name,
                 "command": f"colmodern {recipe.command}",
@@ -38,7 +38,7 @@ def command(context: click.Context, with_members: bool, as_json: bool) -> None:
             }
             for recipe in recipes
         ]
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
         return
     shown = [recipe for recipe in recipes if with_members or not recipe.is_in_suite]
     click.echo("\n".join(_lines(shown)))
@@ -51,9 +51,10 @@ def command(context: click.Context, with_members: bool, as_json: bool) -> None:
 @command.command("show")
 @click.argument("name")
 def show(name: str) -> None:
-    """Print the recipe NAME, as demo or sweep/plaid, in one file that can be changed and run.
+    """Print the recipe NAME, as demo or sweep/plaid, as one file that can be changed and run.
 
-    One that extends others has their settings in it: colmodern recipes show sweep/plaid > mine.yaml
+    A recipe that extends others has their settings in it, as in
+    colmodern recipes show sweep/plaid > mine.yaml
     """
     from colmodern.config.recipes import recipe_text
     from colmodern.config.shipped import find_recipe
@@ -73,11 +74,11 @@ def _lines(recipes: Sequence[Recipe]) -> list[str]:
     for kind in KINDS:
         if kind not in by_kind:
             continue
-        rows = by_kind[kind]
-        width = max(len(name) for name, _ in rows)
+        entries = by_kind[kind]
+        width = max(len(name) for name, _ in entries)
         also = " (or plan)" if kind == "eval" else ""
         lines.append(f"colmodern {kind} NAME{also}")
-        lines += [f"  {name:{width}}  {description}".rstrip() for name, description in rows]
+        lines += [f"  {name:{width}}  {description}".rstrip() for name, description in entries]
         lines.append("")
     lines.append("colmodern reproduce MODEL/SET, with published scores of")
     models = published_models()

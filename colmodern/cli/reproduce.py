@@ -38,9 +38,9 @@ def command(target: str, overrides: tuple[str, ...], configs: Path | None, as_js
     from colmodern.pipeline.reproduce import config_folder, find_target, reproduce
     from colmodern.pipeline.suite import describe_failures
 
-    found = find_target(target, config_folder(configs), overrides)
+    published = find_target(target, config_folder(configs), overrides)
     with TerminalProgress() as progress:
-        verdicts, outcomes = reproduce(found, progress=progress)
+        verdicts, outcomes = reproduce(published, progress=progress)
     if as_json:
         terminal.put_json(list(map(_as_json, verdicts)))
     for verdict in () if as_json else verdicts:
@@ -76,8 +76,8 @@ def _differences(verdict: Verdict) -> list[Table]:
     from colmodern.cli.tables import table
 
     rows = [
-        [setting, str(theirs), str(here), rows[0] if len(rows) == 1 else f"{len(rows)} sets"]
-        for setting, theirs, here, rows in verdict.differences
+        [setting, str(theirs), str(here), sets[0] if len(sets) == 1 else f"{len(sets)} sets"]
+        for setting, theirs, here, sets in verdict.differences
     ]
     header = ["setting", "published recipe", "here", "sets"]
     return [table("", header, rows, words=(0, 1, 2, 3))] if rows else []
@@ -85,8 +85,8 @@ def _differences(verdict: Verdict) -> list[Table]:
 
 def _as_json(verdict: Verdict) -> dict[str, Any]:
     differences = [
-        {"setting": setting, "published": theirs, "here": here, "sets": list(rows)}
-        for setting, theirs, here, rows in verdict.differences
+        {"setting": setting, "published": theirs, "here": here, "sets": list(sets)}
+        for setting, theirs, here, sets in verdict.differences
     ]
     return {
         "source": verdict.published.source,

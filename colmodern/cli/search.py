@@ -34,7 +34,7 @@ _DEVICE = "--index-device"
 @click.option(
     "--precision",
     type=click.Choice(get_args(Precision)),
-    help="Of documents in exact search; default: what the run was evaluated with, else float32.",
+    help="Precision of documents in exact search; default: the run's, else float32.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
 @click.option(
@@ -44,7 +44,7 @@ _DEVICE = "--index-device"
     help="Where to search: as --device, or GPUs as cuda:0,cuda:1; auto: where the encoder is.",
 )
 @click.option("--device-memory", help="Bytes that may stay on a GPU, as 20G.")
-@click.option("--model", "-m", help="Of embeddings that do not name theirs.")
+@click.option("--model", "-m", help="Checkpoint of embeddings that do not name theirs.")
 @click.option(
     "--set",
     "settings",
@@ -93,19 +93,19 @@ def command(
     _expect_options(query, queries, output, k, model, settings)
     texts = {"query": query or ""} if queries is None else read_queries(queries)
     store = store_of(folder)
-    chosen = index or index_of(folder)
-    if precision is not None and chosen is not None:
+    index_folder = index or index_of(folder)
+    if precision is not None and index_folder is not None:
         raise click.UsageError(
-            f"--precision is of exact search, but {chosen} is searched; leave it out"
+            f"--precision applies to exact search only; drop it when searching {index_folder}"
         )
     chosen_model: Any = {"model": model, "settings": parse_overrides(settings)}
     encoder = encoder_of_store(
         store, device=device, trust_remote_code=trust_remote_code, **chosen_model
     )
-    pick = exact_device if chosen is None else plaid_device
+    pick = exact_device if index_folder is None else plaid_device
     searching = pick(index_device, encoder.device, name=_DEVICE)
     searched: ExactIndex | PlaidIndex
-    if chosen is None:
+    if index_folder is None:
         searched = ExactIndex.load(
             store.folder,
             device=searching,
@@ -113,12 +113,12 @@ def command(
             precision=precision or precision_of(folder),
         )
     else:
-        searched = open_index(chosen, store, device=searching, device_memory=device_memory)
+        searched = open_index(index_folder, store, device=searching, device_memory=device_memory)
     embeddings = encoder.encode_queries(list(texts.values()))
     with TerminalProgress() as progress:
         results = searched.search_batch(embeddings, k, progress=progress)
     if output is not None:
-        kind = "exact" if chosen is None else "plaid"
+        kind = "exact" if index_folder is None else "plaid"
         write_run(output, dict(zip(texts, results, strict=True)), tag=f"colmodern-{kind}")
         terminal.put_json({"run": str(output)}) if as_json else terminal.put(output)
         return

@@ -13,7 +13,7 @@ from colmodern.cli.options import json_option
 if TYPE_CHECKING:
     from colmodern.evaluation.sweep import Sweep
 
-_MOST_ROWS = 24  # of a terminal
+_MOST_ROWS = 24  # rows of a table that a terminal shows at once
 
 
 @click.command("sweep")
@@ -26,7 +26,7 @@ def command(arguments: tuple[str, ...], only: tuple[str, ...], as_json: bool) ->
     CONFIG is a file, a folder of files, or a recipe's name, as plaid (`colmodern recipes` lists them).
     Axes: nbits, nprobe, n_candidates, rescore, pool_factor, document_length. KEY=VALUE replaces a
     setting, as sweep.nbits='[1, 2]' or search.k=50. Each encoding, index and search is made once;
-    an interrupted sweep goes on where it stopped. The last line printed is the folder with the
+    an interrupted sweep resumes where it stopped. The last line printed is the folder with the
     table (CSV, JSON), the page and the pictures (these need the extra plot).
     """
     from colmodern.cli.progress import TerminalProgress
@@ -73,7 +73,8 @@ def _print(sweep: Sweep) -> None:
 
     is_short = len(sweep.points) <= _MOST_ROWS
     points = points_table(sweep) if is_short else best_table(sweep)
-    show(*(one for one in (essentials(sweep, points), lengths_table(sweep)) if one.rows))
+    tables = essentials(sweep, points), lengths_table(sweep)
+    show(*(table for table in tables if table.rows))
     left = "" if is_short else f"All {len(sweep.points)} points are in sweep.csv. "
-    about = f"{sweep.name}, {sweep.description}. {left}{fixed_settings(sweep)}"
-    terminal.put(f"# {about}" if terminal.is_piped() else about)
+    summary = f"{sweep.name}, {sweep.description}. {left}{fixed_settings(sweep)}"
+    terminal.put(f"# {summary}" if terminal.is_piped() else summary)

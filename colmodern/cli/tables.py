@@ -1,4 +1,4 @@
-"""Tables: drawn on a terminal so that nothing is cut, lines of tab-separated cells elsewhere."""
+"""Tables on stdout: drawn on a terminal so that nothing is cut, tab-separated lines elsewhere."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from colmodern.evaluation.report import Figure
 from colmodern.evaluation.tables import Cell, plain
 from colmodern.evaluation.tables import Table as Evaluated
 
-_LEAST_PROSE = 24  # columns of a terminal that a text needs beside others
+_LEAST_PROSE = 24  # columns of a terminal that a text needs beside other columns
 _LEAST_NAME = 12
 
 
-def figures(title: str, rows: Sequence[Figure]) -> Evaluated:
-    """Figures, one a line; with those of exact search beside them where there are any."""
-    is_compared = any(row.exact is not None for row in rows)
+def figures(title: str, shown: Sequence[Figure]) -> Evaluated:
+    """A table of figures, one a line, with those of exact search beside them where there are any."""
+    is_compared = any(figure.exact is not None for figure in shown)
     if is_compared:
-        cells = [(label, value, exact or "") for label, value, exact in rows]
+        cells = [(label, value, exact or "") for label, value, exact in shown]
         return table(title, ("", "index", "exact"), cells)
-    return table(title, ("", ""), [(label, value) for label, value, _ in rows])
+    return table(title, ("", ""), [(label, value) for label, value, _ in shown])
 
 
 def table(
@@ -47,21 +47,21 @@ def table(
 def show(*tables: Evaluated, prose: Sequence[int] = (), console: Console | None = None) -> None:
     """Print tables whole on stdout.
 
-    On a terminal they are drawn, and where it is too narrow texts are folded, then columns go on in
-    a further table that names its rows again; no name and no number is cut. Elsewhere a line is a
+    On a terminal they are drawn; where it is too narrow, texts are folded, then further columns move
+    to a second table that names its rows again; no name and no number is cut. Elsewhere a line is a
     row, its cells are separated by tabs, and titles and notes begin with "# ".
 
     Args:
-        *tables: with "" as every name in the header of one that needs none.
-        prose: columns of running text, which matter least where there is little room.
+        *tables: a table whose header is all "" is drawn without one.
+        prose: columns of running text, which are folded first.
         console: where to print; default: stdout.
     """
     out = console or Console()
-    for number, one in enumerate(tables):
+    for number, shown in enumerate(tables):
         if out.is_terminal:
-            _draw(out, one, prose)
+            _draw(out, shown, prose)
         else:
-            terminal.put("\n".join(([""] if number else []) + _lines(one)))
+            terminal.put("\n".join(([""] if number else []) + _lines(shown)))
 
 
 def _lines(table: Evaluated) -> list[str]:
@@ -77,7 +77,7 @@ def _draw(out: Console, table: Evaluated, prose: Sequence[int]) -> None:
     whole = [_widest(out, table, column) for column in columns]
     least = [_least(out, table, column, prose) for column in columns]
     if not table.rows:
-        pass  # its note says why
+        pass  # the note says why
     elif _total(whole) <= out.width:
         out.print(_drawn(out, table, columns, whole))
     elif _total(least) <= out.width:
@@ -85,8 +85,8 @@ def _draw(out: Console, table: Evaluated, prose: Sequence[int]) -> None:
     elif prose:
         _stack(out, table, whole, prose)
     else:
-        for chosen, widths in _parts(table, least, out.width):
-            out.print(_drawn(out, table, chosen, widths))
+        for shown, widths in _divide(table, least, out.width):
+            out.print(_drawn(out, table, shown, widths))
     if table.note:
         out.print(Text(f"{_encodable(out, table.note)}\n", style="dim"))
 
@@ -107,24 +107,26 @@ def _drawn(out: Console, table: Evaluated, columns: Sequence[int], widths: Seque
     return drawn
 
 
-def _parts(table: Evaluated, least: Sequence[int], width: int) -> list[tuple[list[int], list[int]]]:
-    """Columns, and their widths, of the tables that one is divided into; the names are in each."""
+def _divide(
+    table: Evaluated, least: Sequence[int], width: int
+) -> list[tuple[list[int], list[int]]]:
+    """Columns and widths of the tables that a wide table is divided into; each repeats the names."""
     names = list(range(table.n_words))
     others = list(range(table.n_words, len(least)))
     room = width - 1 - 3 * len(names) - max((least[i] + 3 for i in others), default=0)
     shares = {i: min(least[i], max(_LEAST_NAME, room // max(1, len(names)))) for i in names}
-    parts: list[tuple[list[int], list[int]]] = []
+    slices: list[tuple[list[int], list[int]]] = []
     for column in others:
-        before = parts[-1] if parts else ([], [])
-        if not parts or _total([*before[1], least[column]]) > width:
-            parts.append((list(names), [shares[i] for i in names]))
-        parts[-1][0].append(column)
-        parts[-1][1].append(least[column])
-    return parts or [(names, [shares[i] for i in names])]
+        before = slices[-1] if slices else ([], [])
+        if not slices or _total([*before[1], least[column]]) > width:
+            slices.append((list(names), [shares[i] for i in names]))
+        slices[-1][0].append(column)
+        slices[-1][1].append(least[column])
+    return slices or [(names, [shares[i] for i in names])]
 
 
 def _stack(out: Console, table: Evaluated, widths: Sequence[int], prose: Sequence[int]) -> None:
-    """A line a row, and its texts below it: where they do not fit beside names and numbers."""
+    """Print each row as a line with its texts below it, where they do not fit beside numbers."""
     columns = [i for i in range(len(table.header)) if i not in prose]
     if table.title:
         out.print(Text(_encodable(out, table.title), style="italic"))
@@ -145,7 +147,7 @@ def _stack(out: Console, table: Evaluated, widths: Sequence[int], prose: Sequenc
 def _spread(
     least: Sequence[int], whole: Sequence[int], width: int, prose: Sequence[int]
 ) -> list[int]:
-    """Widths between the least and the whole that fill a terminal; texts are given room last."""
+    """Widths between the least and the whole that fill a terminal; texts get room last."""
     widths, left = list(least), width - _total(least)
     for column in sorted(range(len(least)), key=lambda i: i in prose):
         more = min(left, whole[column] - widths[column])
@@ -161,7 +163,7 @@ def _widest(out: Console, table: Evaluated, column: int) -> int:
 
 
 def _least(out: Console, table: Evaluated, column: int, prose: Sequence[int]) -> int:
-    """Columns of the terminal below which something of it would have to be cut or folded."""
+    """Least width of a column at which nothing in it is cut or folded."""
     if column in prose:
         return min(_LEAST_PROSE, _widest(out, table, column))
     words = re.split(r"\s+", table.header[column])

@@ -1,4 +1,4 @@
-"""What a person sees of any text: nothing that a terminal would act upon, on streams that take it."""
+"""Text for people, without control characters that a terminal would act upon."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ def put(line: object = "") -> None:
 
 
 def put_json(value: Any) -> None:
-    """Print JSON on stdout; what a terminal would act upon is escaped, as JSON has it."""
+    """Print JSON on stdout; control characters are escaped as JSON escapes them."""
     text = json.dumps(value, indent=2, ensure_ascii=not _is_unicode(sys.stdout))
     click.echo(visible_json(text))
 
 
 def is_piped() -> bool:
-    """Whether stdout goes to a program or a file: then a line is a row or a remark ("# ")."""
+    """Whether stdout goes to a program or a file; a line is then a row or a remark ("# ")."""
     from rich.console import Console
 
     return not Console().is_terminal
 
 
 def prepare_streams() -> None:
-    """Make stdout and stderr take any character, and keep their numbers from files where closed."""
+    """Make stdout and stderr take any character, and keep closed descriptors from being reused."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
-        except OSError:  # else the next file that is opened would get what libraries print
+        except OSError:  # the next file to be opened would receive what libraries print
             with contextlib.suppress(OSError):
                 os.open(os.devnull, os.O_RDWR)
     for stream in (sys.stdout, sys.stderr):
@@ -52,26 +52,30 @@ def prepare_streams() -> None:
 
 
 def prepare_logging() -> None:
-    """Show warnings on stderr, as all messages for a person."""
+    """Show warnings on stderr, like all messages for a person."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter("%(levelname)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
 def flush() -> None:
-    """Write what is buffered; raises OSError where nobody or nothing takes it."""
+    """Write what is buffered.
+
+    Raises:
+        OSError: the stream cannot be written, or its reader has ended.
+    """
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
 
 
 def is_reader_gone() -> bool:
-    """Whether what reads stdout or stderr, as ``head``, has ended."""
+    """Whether the program that reads stdout or stderr, such as ``head``, has ended."""
     return any(_is_broken(stream) for stream in (sys.stdout, sys.stderr) if stream is not None)
 
 
 def give_up_output() -> None:
-    """Send what is still buffered nowhere, so that the end of the process says nothing of it."""
+    """Discard what is still buffered, so that the process ends without complaining about it."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -236,7 +236,7 @@ def test_an_interrupted_build_says_so_and_goes_on(
         code, _, err = run("index", "build", embeddings, tmp_path / "i")
     assert code == 130
     assert "learning the codec" in err
-    assert "run the same command again to go on" in err
+    assert "run the same command again to resume" in err
     code, _, err = run("index", "info", tmp_path / "i")
     assert code == 2
     assert "is unfinished; run the same build again" in err

@@ -100,7 +100,7 @@ def test_precision_is_of_exact_search_alone(run: Run, eval_config, tmp_path: Pat
     assert run("eval", eval_config(), "index.kind=plaid")[0] == 0
     code, _, err = run("search", tmp_path / "runs" / "small", "sort", "--precision", "int8")
     assert code == 2
-    assert "--precision is of exact search" in err
+    assert "--precision applies to exact search only" in err
 
 
 def test_search_in_a_run_shows_texts(run: Run, eval_config, tmp_path: Path) -> None:

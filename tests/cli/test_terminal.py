@@ -76,7 +76,7 @@ def test_a_folder_that_was_deleted_is_said(run, tmp_path: Path, monkeypatch) -> 
     gone.rmdir()
     code, _, err = run("info")
     os.chdir(tmp_path)
-    assert (code, err) == (2, "error: the folder that this runs in was deleted; cd to another\n")
+    assert (code, err) == (2, "error: the current folder was deleted; cd to another\n")
 
 
 def test_a_closed_stdout_is_no_fault() -> None:

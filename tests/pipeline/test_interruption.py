@@ -148,7 +148,7 @@ def test_ctrl_c_is_one_message_and_leaves_nothing_running_or_half_done(
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
     _, said = process.communicate()
     assert process.returncode == 130, said
-    assert said.rstrip().endswith("run the same command again to go on")
+    assert said.rstrip().endswith("run the same command again to resume")
     assert "Traceback" not in said
     assert not any(worker.exists() for worker in workers)
     assert not [path for path in output.rglob("*") if path.name.endswith(".tmp")]

@@ -112,7 +112,7 @@ def test_ctrl_c_is_one_message(config: Path, tmp_path: Path) -> None:
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate()
     assert process.returncode == 130, said
-    assert said.rstrip().endswith("run the same command again to go on")
+    assert said.rstrip().endswith("run the same command again to resume")
     assert "Traceback" not in said
     kept = finished(output)
     assert len(finish(config, output)) == 32
