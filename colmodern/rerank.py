@@ -19,7 +19,7 @@ Candidate = str | tuple[str, str]
 # texts or (id, text) pairs in an order, or texts by id
 Candidates = Iterable[Candidate] | Mapping[str, str]
 
-_TAKEN = 'pass a list of texts or (id, text) pairs, or a mapping {"id": "text"}'
+_CURE = 'pass a list of texts or (id, text) pairs, or a mapping {"id": "text"}'
 
 
 class Reranker:
@@ -105,7 +105,7 @@ class Reranker:
             )
         candidates = [_pairs(texts) for texts in documents]
         texts = list(dict.fromkeys(text for pairs in candidates for _, text in pairs))
-        places = {text: place for place, text in enumerate(texts)}
+        positions = {text: position for position, text in enumerate(texts)}
         query_embeddings = self.encoder.encode_queries(queries)
         tokenized = self.encoder.tokenize(texts, "document")
         self.facts.update(tokenized.facts())
@@ -115,22 +115,22 @@ class Reranker:
         progress.finish()
         ranked = []
         for query, pairs in enumerate(candidates):
-            chosen = embeddings.select([places[text] for _, text in pairs])
+            candidate_embeddings = embeddings.select([positions[text] for _, text in pairs])
             index = ExactIndex(
-                chosen,
+                candidate_embeddings,
                 [doc_id for doc_id, _ in pairs],
                 device=self.encoder.device,
                 precision=self.precision,
             )
-            found = index.search(query_embeddings[query], len(pairs) or 1 if k is None else k)
+            results = index.search(query_embeddings[query], len(pairs) or 1 if k is None else k)
             ranked.append(
-                [RankedDoc(doc_id, score, rank) for rank, (doc_id, score) in enumerate(found, 1)]
+                [RankedDoc(doc_id, score, rank) for rank, (doc_id, score) in enumerate(results, 1)]
             )
         return ranked
 
 
 def _queries(queries: object) -> list[str]:
-    """Texts in a list; raises InputError for what is no text, and names its place."""
+    """Texts in a list; raises InputError that names the position of what is no text."""
     texts = listed("queries", queries, "pass a list of texts")
     for position, text in enumerate(texts):
         if not isinstance(text, str):
@@ -141,18 +141,18 @@ def _queries(queries: object) -> list[str]:
 
 
 def _pairs(documents: Candidates) -> list[tuple[str, str]]:
-    """(id, text) of each document; raises InputError that names the place of what is neither."""
+    """(id, text) of each document; raises InputError that names the position of anything else."""
     if isinstance(documents, Mapping):
         items: list[Any] = list(documents.items())
     else:
         items = [
             (str(position), document) if isinstance(document, str) else document
-            for position, document in enumerate(listed("documents", documents, _TAKEN))
+            for position, document in enumerate(listed("documents", documents, _CURE))
         ]
     pairs = []
     for position, pair in enumerate(items):
         is_pair = isinstance(pair, tuple | list) and len(pair) == 2
-        if not is_pair or not all(isinstance(part, str) for part in pair):
+        if not is_pair or not all(isinstance(text, str) for text in pair):
             raise InputError(
                 f"documents[{position}] is {shown(pair)}; pass a text or an (id, text) pair of strings"
             )

@@ -16,8 +16,8 @@ from colmodern.arguments import checked_count, expect_choice
 from colmodern.config.units import parse_bytes
 from colmodern.errors import InputError, MissingExtraError, ResourceError
 from colmodern.index.finite import expect_finite, naming_documents
-from colmodern.index.inputs import expect_embeddings, query_batch, query_rows
-from colmodern.index.ranking import Found, TopK, places_of
+from colmodern.index.inputs import expect_embeddings, query_batch, query_values
+from colmodern.index.ranking import Matches, TopK, id_ranks
 from colmodern.index.stores import StoreReference, is_mapped, reference_to
 from colmodern.kernels.cuda.runtime import find_cuda_devices
 from colmodern.kernels.device import pick_device
@@ -39,7 +39,7 @@ _BYTES_PER_SCORE = 8  # a float32 score of a query and a document, and its copy 
 
 
 class ExactIndex:
-    """Scores every document with every query, in pieces that keep to a memory budget.
+    """Scores every document with every query, in chunks that keep to a memory budget.
 
     embeddings: TokenEmbeddings in memory, or an EmbeddingStore that is mapped from disk
     doc_ids: (n_docs,) unique strings; default "0", "1", ...
@@ -75,19 +75,25 @@ class ExactIndex:
         self.precision = precision
         devices, self.device = _cuda_devices(device, precision)
         self._memory = parse_bytes(memory_budget, name="memory_budget")
-        room = None if device_memory is None else parse_bytes(device_memory, name="device_memory")
-        self._options = {"memory_budget": self._memory, "device": device, "device_memory": room}
+        device_bytes = (
+            None if device_memory is None else parse_bytes(device_memory, name="device_memory")
+        )
+        self._options = {
+            "memory_budget": self._memory,
+            "device": device,
+            "device_memory": device_bytes,
+        }
         n_docs = self.embeddings.n_docs
         self.doc_ids = (
             [str(i) for i in range(n_docs)] if doc_ids is None else checked_doc_ids(doc_ids, n_docs)
         )
-        self._places = places_of(self.doc_ids)  # once: it takes longer than many a search
+        self._id_ranks = id_ranks(self.doc_ids)  # once: it takes longer than many a search
         # what is mapped from disk is looked at when the first search reads it
         self._is_checked = not is_mapped(self.embeddings)
         if isinstance(self.embeddings, TokenEmbeddings) and self._is_checked:
             with naming_documents(self.doc_ids):
                 expect_finite(self.embeddings)
-        self._cuda = self._cuda_exact(devices, room) if devices else None
+        self._cuda = self._cuda_exact(devices, device_bytes) if devices else None
         self._int8: Int8Search | None = None
 
     @classmethod
@@ -135,8 +141,8 @@ class ExactIndex:
 
         Raises InputError as ``search_batch`` does.
         """
-        rows = query_rows(query, self.embeddings.dim)
-        queries = TokenEmbeddings(rows, np.array([0, len(rows)]))
+        values = query_values(query, self.embeddings.dim)
+        queries = TokenEmbeddings(values, np.array([0, len(values)]))
         return self._search(queries, checked_count("k", k), as_progress(None))[0]
 
     def search_batch(
@@ -157,43 +163,43 @@ class ExactIndex:
     def _search(
         self, queries: TokenEmbeddings, k: int, progress: Progress
     ) -> list[list[ScoredDoc]]:
-        best = TopK(queries.n_docs, k, self.doc_ids, self._places)
+        best = TopK(queries.n_docs, k, self.doc_ids, self._id_ranks)
         progress.start("search", self.embeddings.n_docs, unit="documents")
         if queries.n_docs:
             with naming_documents(self.doc_ids):
-                for n_docs, found in self._pieces(queries, k, progress):
-                    self._expect_numbers(found)
-                    best.add(found)
+                for n_docs, matches in self._chunks(queries, k, progress):
+                    self._expect_numbers(matches)
+                    best.add(matches)
                     progress.advance(n_docs)
             self._is_checked = True
         progress.finish()
         return best.results()
 
-    def _expect_numbers(self, found: list[Found]) -> None:
+    def _expect_numbers(self, matches: list[Matches]) -> None:
         """Raise InputError for a score that is NaN or infinite: values changed after the check."""
-        for number, (rows, scores) in enumerate(found):
+        for number, (doc_index, scores) in enumerate(matches):
             finite = np.isfinite(scores)
             if not finite.all():
-                doc_id = self.doc_ids[int(rows[np.argmin(finite)])]
+                doc_id = self.doc_ids[int(doc_index[np.argmin(finite)])]
                 raise InputError(
                     f"the score of queries[{number}] with document {doc_id!r} is no finite number: "
-                    "the embeddings were changed since the index was made; make it again"
+                    "the embeddings were changed since the index was made; make the index again"
                 )
 
-    def _pieces(
+    def _chunks(
         self, queries: TokenEmbeddings, k: int, progress: Progress
-    ) -> Iterator[tuple[int, list[Found]]]:
-        """How many documents were scored, and rows and scores of each query, the best k among them."""
+    ) -> Iterator[tuple[int, list[Matches]]]:
+        """The number of documents of each chunk, and matches of each query with the best k of them."""
         if self._cuda is not None:
             yield from self._cuda.search(queries, k)
             return
         scored = self._scores if self.precision == "float32" else self._with_int8(progress).search
         for first, scores in scored(queries):
-            rows = np.arange(first, first + scores.shape[1])
-            yield len(rows), [(rows, some) for some in scores]
+            doc_index = np.arange(first, first + scores.shape[1])
+            yield len(doc_index), [(doc_index, query_scores) for query_scores in scores]
 
     def _scores(self, queries: TokenEmbeddings) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
-        """The first document of each piece, and (n_queries, n_docs) scores of its documents."""
+        """The first document of each chunk, and (n_queries, n_docs) scores of its documents."""
         tile = max(1, min(_QUERY_TOKENS_AT_ONCE, queries.n_tokens))
         n_tokens = max(1, self._for_tokens // (self._bytes_per_token + 12 * tile))
         n_docs = max(1, self._memory // 8 // (_BYTES_PER_SCORE * queries.n_docs + 16))
@@ -216,7 +222,7 @@ class ExactIndex:
         from colmodern.index.cuda.exact import CudaExact
 
         is_int8 = self.precision == "int8"
-        return CudaExact(self.embeddings, self._places, devices, memory, is_int8=is_int8)
+        return CudaExact(self.embeddings, self._id_ranks, devices, memory, is_int8=is_int8)
 
     def _with_int8(self, progress: Progress | bool | None = None) -> Int8Search:
         from colmodern.index.exact_int8 import Int8Search

@@ -20,21 +20,21 @@ from colmodern.ragged.store import EmbeddingStore
 from colmodern.threads import Threads
 
 _log = logging.getLogger(__name__)
-_CACHED_TOKENS = 8192  # read once from memory for all queries
-_PIECE_TOKENS = 1 << 18  # rounded to int8 at a time
-_FEW_QUERIES = 8  # for which documents are only split among threads
+_CACHED_TOKENS = 8192  # tokens that are read once from memory for all queries
+_CHUNK_TOKENS = 1 << 18  # tokens that are rounded to int8 at a time
+_FEW_QUERIES = 8  # below this, documents are only split among threads
 
 
 class _Query(NamedTuple):
-    """As kernels/int8.py takes it: a block of lanes after another."""
+    """A query as kernels/int8.py takes it: one block of lanes after another."""
 
-    rows: npt.NDArray[np.uint8]
+    values: npt.NDArray[np.uint8]
     scales: npt.NDArray[np.float32]
     masks: npt.NDArray[np.unsignedinteger]
 
 
 class Int8Search:
-    """Documents that are rounded to int8 once, or anew for every search where they do not fit.
+    """Documents that are rounded to int8 once, or for every search again if they do not fit.
 
     memory: bytes that they, their float32 copies and scores may take
     """
@@ -42,50 +42,50 @@ class Int8Search:
     def __init__(self, embeddings: TokenEmbeddings | EmbeddingStore, memory: int) -> None:
         self._embeddings = embeddings
         self._memory = memory
-        self._dim = -(-embeddings.dim // 4) * 4  # zeros behind a row change no product
-        self._kept: list[tuple[int, Int8Documents]] | None = None
+        self._dim = -(-embeddings.dim // 4) * 4  # zeros behind a token's values change no product
+        self._documents: list[tuple[int, Int8Documents]] | None = None
 
     def search(self, queries: TokenEmbeddings) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
-        """The first document of each piece, and (n_queries, n_docs) scores of its documents.
+        """Scores of each chunk: its first document, and (n_queries, n_docs) float32.
 
         Raises ResourceError when a document is too long for the memory, InputError for one whose
         values are not finite.
         """
-        asked = [self._as_bytes(query) for query in queries]
+        rounded = [self._as_bytes(query) for query in queries]
         threads = Threads(torch.get_num_threads())
-        n_docs = max(1, self._memory // 4 // (8 * len(asked) + 16))
-        for first, documents in self._pieces():
+        n_docs = max(1, self._memory // 4 // (8 * len(rounded) + 16))
+        for first, documents in self._chunks():
             for start in range(0, len(documents.offsets) - 1, n_docs):
-                yield first + start, _score(asked, documents, start, start + n_docs, threads)
+                yield first + start, _score(rounded, documents, start, start + n_docs, threads)
 
-    def _pieces(self) -> Iterator[tuple[int, Int8Documents]]:
-        if self._kept is None and self._fits():
-            self._kept = list(self._rounded())
-        yield from self._rounded() if self._kept is None else self._kept
+    def _chunks(self) -> Iterator[tuple[int, Int8Documents]]:
+        if self._documents is None and self._fits():
+            self._documents = list(self._rounded())
+        yield from self._rounded() if self._documents is None else self._documents
 
     def _fits(self) -> bool:
-        rows = self._embeddings.n_tokens * (self._dim + 8) + 8 * self._embeddings.n_docs
-        if rows > self._memory // 2:
+        n_bytes = self._embeddings.n_tokens * (self._dim + 8) + 8 * self._embeddings.n_docs
+        if n_bytes > self._memory // 2:
             _log.warning(
-                "memory_budget=%d bytes is too small to keep %d: every search rounds documents anew",
+                "memory_budget=%d bytes is too small to keep %d: every search rounds the documents again",
                 self._memory,
-                2 * rows,
+                2 * n_bytes,
             )
-        return rows <= self._memory // 2
+        return n_bytes <= self._memory // 2
 
     def _rounded(self) -> Iterator[tuple[int, Int8Documents]]:
         each = 5 * self._dim + 8  # int8 and float32 of a token
-        n_tokens = max(1, min(_PIECE_TOKENS, self._memory // 4 // each))
-        for first, part in self._embeddings.chunks(n_tokens):
-            if part.n_tokens > max(n_tokens, _CACHED_TOKENS):
+        n_tokens = max(1, min(_CHUNK_TOKENS, self._memory // 4 // each))
+        for first, chunk in self._embeddings.chunks(n_tokens):
+            if chunk.n_tokens > max(n_tokens, _CACHED_TOKENS):
                 raise ResourceError(
                     f"memory_budget={self._memory} bytes is too small for a document of "
-                    f"{part.n_tokens} tokens; give at least {4 * each * part.n_tokens}"
+                    f"{chunk.n_tokens} tokens; give at least {4 * each * chunk.n_tokens}"
                 )
-            values = np.ascontiguousarray(self._padded(part.values), np.float32)
+            values = np.ascontiguousarray(self._padded(chunk.values), np.float32)
             if not is_finite(values):  # rounding would make numbers of NaN and infinity
-                refuse_infinite(part, first)
-            yield first, Int8Documents(values, part.offsets)
+                refuse_infinite(chunk, first)
+            yield first, Int8Documents(values, chunk.offsets)
 
     def _as_bytes(self, query: npt.NDArray[np.floating]) -> _Query:
         return _Query(*query_to_bytes(self._padded(query)), masks_of(len(query)))
@@ -104,19 +104,19 @@ def _score(
     """(n_queries, n) scores of documents first to last, if there are so many."""
     offsets = documents.offsets[first : last + 1]
     scores = np.zeros((len(queries), len(offsets) - 1), np.float32)
-    given = documents.rows, documents.scales, documents.sums
+    arrays = documents.rows, documents.scales, documents.sums
     n_tokens = int(offsets[-1] - offsets[0])
-    parts = threads.n if len(queries) < _FEW_QUERIES else -(-n_tokens // _CACHED_TOKENS)
-    wanted = offsets[0] + np.arange(1, parts) * n_tokens // max(1, parts)
+    n_shares = threads.n if len(queries) < _FEW_QUERIES else -(-n_tokens // _CACHED_TOKENS)
+    wanted = offsets[0] + np.arange(1, n_shares) * n_tokens // max(1, n_shares)
     ends = np.searchsorted(offsets, wanted)
     edges = [0, *ends.tolist(), len(offsets) - 1]
 
-    def work(part: int) -> None:
-        start, stop = edges[part], edges[part + 1]
+    def work(share: int) -> None:
+        start, stop = edges[share], edges[share + 1]
         for number, query in enumerate(queries):
-            for rows, scales, mask in zip(*query, strict=True):
+            for values, scales, mask in zip(*query, strict=True):
                 own = offsets[start : stop + 1]
-                maxsim_int8(rows, scales, mask, own, *given, scores[number, start:stop])
+                maxsim_int8(values, scales, mask, own, *arrays, scores[number, start:stop])
 
     threads.map(work, range(len(edges) - 1))
     return scores

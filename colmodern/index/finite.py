@@ -13,26 +13,26 @@ from colmodern.ragged.finite import fault_of, first_unusable_row, is_finite
 
 
 class _UnusableDocument(InputError):
-    """A document's embeddings cannot be scored; doc_index: its place, counted from 0."""
+    """A document's embeddings cannot be scored; doc_index: its number, counted from 0."""
 
     doc_index = 0
     fault = ""
 
 
-def expect_finite(texts: TokenEmbeddings, first: int = 0) -> None:
+def expect_finite(documents: TokenEmbeddings, first: int = 0) -> None:
     """Raise InputError that names the first document that cannot be scored.
 
-    texts: documents from index ``first`` on
+    documents: those from index ``first`` on
     """
-    if not is_finite(texts.values):
-        refuse_infinite(texts, first)
+    if not is_finite(documents.values):
+        refuse_infinite(documents, first)
 
 
-def refuse_infinite(texts: TokenEmbeddings, first: int) -> None:
-    """Raise InputError that names the document; texts: documents from ``first``, not all finite."""
-    token = first_unusable_row(texts.values)
-    doc = first + int(np.searchsorted(texts.offsets, token, side="right")) - 1
-    fault = fault_of(texts.values[token])
+def refuse_infinite(documents: TokenEmbeddings, first: int) -> None:
+    """Raise InputError that names the document; documents: from ``first`` on, not all finite."""
+    token = first_unusable_row(documents.values)
+    doc = first + int(np.searchsorted(documents.offsets, token, side="right")) - 1
+    fault = fault_of(documents.values[token])
     error = _UnusableDocument(
         f"embeddings of document {doc} (counted from 0) have {fault}; encode it again"
     )

@@ -1,4 +1,4 @@
-"""What callers hand to an index, checked at the border: embeddings of queries and documents."""
+"""Checks of the embeddings of queries and documents that callers hand to an index."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _as_query(value: object, name: str) -> npt.NDArray[Any]:
     return as_array(value, name)
 
 
-def query_rows(query: object, dim: int, name: str = "query") -> Floats:
+def query_values(query: object, dim: int, name: str = "query") -> Floats:
     """A query's embeddings as contiguous float32 rows.
 
     Args:
@@ -53,11 +53,11 @@ def query_rows(query: object, dim: int, name: str = "query") -> Floats:
         )
     expect_dim(name, array.shape[1], dim)
     with np.errstate(over="ignore"):
-        rows = np.ascontiguousarray(array, np.float32)
-    if not is_finite(rows):
-        row = first_unusable_row(rows)
-        raise InputError(f"{name} has {fault_of(rows[row])} in row {row}; encode it again")
-    return rows
+        values = np.ascontiguousarray(array, np.float32)
+    if not is_finite(values):
+        row = first_unusable_row(values)
+        raise InputError(f"{name} has {fault_of(values[row])} in row {row}; encode it again")
+    return values
 
 
 def query_batch(queries: object, dim: int) -> TokenEmbeddings:
@@ -102,11 +102,11 @@ def expect_embeddings(name: str, embeddings: object) -> TokenEmbeddings | Embedd
     )
 
 
-def expect_dim(name: str, given: int, dim: int) -> None:
+def expect_dim(name: str, dim: int, index_dim: int) -> None:
     """Raise InputError for another dim than the index's."""
-    if given != dim:
+    if dim != index_dim:
         raise InputError(
-            f"{name} has dim={given}, the index has dim={dim}; encode both with the same encoder"
+            f"{name} has dim={dim}, the index has dim={index_dim}; encode both with the same encoder"
         )
 
 

@@ -1,4 +1,4 @@
-"""Embeddings on disk, as indexes keep them: known to be mapped, and named by path in a pickle."""
+"""Embeddings on disk: whether they are mapped, and how a pickle names their store."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class StoreReference(NamedTuple):
         store = EmbeddingStore(Path(self.folder))
         if sha256_of_json(store.manifest) != self.digest:
             raise StorageError(
-                f"{self.folder} was written anew since an index of it was pickled; make the index "
+                f"{self.folder} was written again since an index of it was pickled; make the index "
                 "again"
             )
         return store
 
 
 def reference_to(store: EmbeddingStore) -> StoreReference:
-    """What a pickle says of a store in place of its arrays."""
+    """The reference that a pickle holds in place of a store's arrays."""
     return StoreReference(str(store.root), sha256_of_json(store.manifest))
 
 

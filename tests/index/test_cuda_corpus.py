@@ -26,7 +26,7 @@ def test_distinct_codes_are_those_of_each_document_once(
     given_codes = torch.from_numpy(codes.view(np.int16) if dtype == "uint16" else codes)
     empty = torch.empty(0, dtype=torch.uint8)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus, "_PIECE", piece)
+        patch.setattr(corpus, "_CHUNK_TOKENS", piece)
         tokens = Tokens(torch.from_numpy(ends), given_codes, empty, empty)
         found = corpus.distinct_codes(tokens, n_centroids)
     numbers = found.codes.numpy().view(dtype)

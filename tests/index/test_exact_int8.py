@@ -72,7 +72,7 @@ def test_what_does_not_fit_is_rounded_anew_with_the_same_result(
             caplog.clear()
             assert index.search_batch(queries, 12) == expected
             assert index.search(queries[4], 12) == expected[4]
-        assert ("rounds documents anew" in caplog.text) == (budget == "300K")
+        assert ("rounds the documents again" in caplog.text) == (budget == "300K")
 
 
 def test_many_short_documents_and_queries_keep_to_the_budget() -> None:

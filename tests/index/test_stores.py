@@ -78,7 +78,7 @@ def test_a_store_that_was_written_anew_or_is_gone_is_refused(tmp_path: Path) -> 
     with pytest.raises(StorageError, match="store"):
         pickle.loads(pickled)
     write(folder, seed=3)
-    with pytest.raises(StorageError, match="was written anew since"):
+    with pytest.raises(StorageError, match="was written again since"):
         pickle.loads(pickled)
 
 

@@ -1,4 +1,4 @@
-"""A codec that assigns tokens to centroids on a GPU: the same codes, and so the same index."""
+"""A codec that assigns tokens to centroids on a GPU, with the same codes as the CPU's."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from colmodern.kernels.cuda.assign import DeviceCentroids, assign_centroids
 from colmodern.kernels.cuda.runtime import is_interpreted
 from colmodern.kernels.types import TokenGroups
 
-_interpreter = Lock()  # Triton's changes its own module while a kernel runs
-_FEWEST_TOKENS = 1024  # at a time: where these do not fit, fewer hardly would
+_interpreter = Lock()  # Triton's interpreter changes its own module while a kernel runs
+_FEWEST_TOKENS = 1024  # tokens at a time; where these do not fit, fewer hardly would
 
 
 def codec_on_device(codec: Codec, device: torch.device) -> Codec:
@@ -33,7 +33,7 @@ def _centroids_on_device(centroids: Centroids, device: torch.device) -> CudaCent
 
 @dataclass
 class _Tile:
-    """Tokens that may go to the GPU at a time: fewer once it had no memory for more."""
+    """The number of tokens at a time; lower once the GPU had no memory for more."""
 
     n_tokens: int = 1 << 22
 

@@ -19,8 +19,8 @@ from colmodern.index.plaid.view import View
 from colmodern.kernels.cuda.compressed import Codebook, Tokens
 
 _log = logging.getLogger(__name__)
-_PIECE = 1 << 22  # tokens that are copied at a time
-_PIECE_DOCS = 1 << 17  # documents whose vectors are
+_CHUNK_TOKENS = 1 << 22  # tokens that are copied at a time
+_CHUNK_DOCS = 1 << 17  # documents whose vectors are decoded at a time
 _LEVELS = 128.0  # a power of two: int8 levels over it are exact in float16
 
 
@@ -28,10 +28,10 @@ _LEVELS = 128.0  # a power of two: int8 levels over it are exact in float16
 class Corpus:
     """Documents first to first + n_docs of a view.
 
-    tokens: of these documents; residuals maybe in pinned memory of the host
+    tokens: tokens of these documents; residuals may lie in pinned memory of the host
     distinct: each document's codes once, ascending, for scans: the same maxima from fewer of them
     centroids: (n_centroids, dim) int8; scales: (n_centroids,) float32
-    longest: of all centroids and residuals; near_*: divided by it, so that float16 holds them
+    longest: largest length of centroids and residuals; near_*: divided by it, to fit float16
     vectors: (n_docs, dim) float32, whose product with a query's sum is added to every score
     """
 
@@ -52,7 +52,7 @@ class Corpus:
 
     @property
     def n_docs(self) -> int:
-        """How many documents."""
+        """Number of documents."""
         return len(self.tokens.doc_offsets) - 1
 
 
@@ -84,7 +84,7 @@ def _tokens(view: View, first: int, last: int, device: torch.device, memory: int
     codec = view.codec.codec
     n_bytes, code_bytes = len(codec.residuals.codebook), codec.code_dtype.itemsize
     offsets = np.zeros(last - first + 1, np.int64)
-    lengths = [np.diff(segment.arrays.doc_offsets[rows]) for segment, _, _, rows in runs]
+    lengths = [np.diff(segment.arrays.doc_offsets[docs]) for segment, _, _, docs in runs]
     if lengths:
         np.cumsum(np.concatenate(lengths), out=offsets[1:])
     room = budget(device, memory)
@@ -116,14 +116,14 @@ def _tokens(view: View, first: int, last: int, device: torch.device, memory: int
     )
     at = 0
     for segment, start, stop, _ in runs:
-        for begin in range(start, stop, _PIECE):
-            end = min(begin + _PIECE, stop)
-            place = slice(at, at + end - begin)
+        for begin in range(start, stop, _CHUNK_TOKENS):
+            end = min(begin + _CHUNK_TOKENS, stop)
+            target = slice(at, at + end - begin)
             signed = segment.arrays.codes[begin:end].view(np.int16 if code_bytes == 2 else np.int32)
-            codes[place] = _tensor(signed).to(device)
-            gains[place] = _tensor(segment.arrays.gains[begin:end]).to(device)
-            residuals[place] = _tensor(segment.arrays.residuals[begin:end]).to(residuals.device)
-            at = place.stop
+            codes[target] = _tensor(signed).to(device)
+            gains[target] = _tensor(segment.arrays.gains[begin:end]).to(device)
+            residuals[target] = _tensor(segment.arrays.residuals[begin:end]).to(residuals.device)
+            at = target.stop
     return Tokens(torch.from_numpy(offsets).to(device), codes, gains, residuals)
 
 
@@ -132,10 +132,10 @@ def distinct_codes(tokens: Tokens, n_centroids: int) -> Tokens:
     ends = tokens.doc_offsets.cpu()
     device, n_docs = tokens.codes.device, len(ends) - 1
     counts = torch.zeros(n_docs, dtype=torch.int64, device=device)
-    parts = [tokens.codes[:0]]
+    chunks = [tokens.codes[:0]]
     first = 0
     while first < n_docs:
-        within = int(torch.searchsorted(ends, ends[first] + _PIECE, right=True)) - 1
+        within = int(torch.searchsorted(ends, ends[first] + _CHUNK_TOKENS, right=True)) - 1
         last = min(max(within, first + 1), n_docs)
         codes = tokens.codes[int(ends[first]) : int(ends[last])].long() & tokens.mask
         lengths = torch.diff(tokens.doc_offsets[first : last + 1])
@@ -143,15 +143,15 @@ def distinct_codes(tokens: Tokens, n_centroids: int) -> Tokens:
         pairs = torch.unique(owners * n_centroids + codes)  # ascending
         owners = pairs // n_centroids
         counts[first:last] = torch.bincount(owners, minlength=last - first)
-        parts.append((pairs - owners * n_centroids).to(tokens.codes.dtype))
+        chunks.append((pairs - owners * n_centroids).to(tokens.codes.dtype))
         first = last
     offsets = torch.zeros(n_docs + 1, dtype=torch.int64, device=device)
     torch.cumsum(counts, 0, out=offsets[1:])
-    return Tokens(offsets, torch.cat(parts), tokens.gains[:0], tokens.residuals[:0])
+    return Tokens(offsets, torch.cat(chunks), tokens.gains[:0], tokens.residuals[:0])
 
 
 def _runs(view: View, first: int, last: int) -> Iterator[tuple[Segment, int, int, slice]]:
-    """Segments with the tokens, and the offsets of the documents, that lie between two rows."""
+    """Segments with the tokens, and the offsets, of documents ``first`` to ``last``."""
     for segment, base in zip(view.segments, view.bases.tolist(), strict=False):
         start, stop = max(first - base, 0), min(last - base, segment.n_docs)
         if stop > start:
@@ -164,11 +164,11 @@ def _vectors(view: View, first: int, last: int, device: torch.device) -> torch.T
     quantizer = view.codec.codec.documents
     vectors = torch.empty((last - first, view.codec.codec.dim), device=device)
     at = 0
-    for segment, _, _, rows in _runs(view, first, last):
-        for begin in range(rows.start, rows.stop - 1, _PIECE_DOCS):
-            some = slice(begin, min(begin + _PIECE_DOCS, rows.stop - 1))
+    for segment, _, _, docs in _runs(view, first, last):
+        for begin in range(docs.start, docs.stop - 1, _CHUNK_DOCS):
+            chunk = slice(begin, min(begin + _CHUNK_DOCS, docs.stop - 1))
             decoded = quantizer.decode(
-                segment.arrays.doc_gains[some], segment.arrays.doc_vectors[some]
+                segment.arrays.doc_gains[chunk], segment.arrays.doc_vectors[chunk]
             )
             vectors[at : at + len(decoded)] = _tensor(decoded).to(device)
             at += len(decoded)
@@ -197,7 +197,7 @@ def _codec(codec: Codec, device: torch.device) -> dict[str, Any]:
 
 
 def _near_codebook(codec: Codec, on_device: Any) -> Codebook:
-    """In float16; where all dimensions share 16 levels, one small table serves all bytes."""
+    """The codebook in float16; where all dimensions share 16 levels, one small table for all bytes."""
     shared = codec.residuals.shared
     if shared is None:
         return Codebook(on_device(codec.residuals.codebook, torch.float16), None)

@@ -32,9 +32,9 @@ def free_bytes(device: torch.device) -> int:
     return int(torch.cuda.mem_get_info(device)[0]) + cached
 
 
-def budget(device: torch.device, asked: int | None) -> int:
-    """Bytes that may stay on the GPU: ``asked``, or most of what is free."""
-    return int(_SHARE * free_bytes(device)) if asked is None else asked
+def budget(device: torch.device, max_bytes: int | None) -> int:
+    """Bytes that may stay on the GPU: ``max_bytes``, or most of what is free."""
+    return int(_SHARE * free_bytes(device)) if max_bytes is None else max_bytes
 
 
 @contextmanager
@@ -56,11 +56,17 @@ def in_tiles(
     what: str = "queries",
     least: int = 1,
 ) -> int:
-    """Call work(start, stop) for parts of range(n) of ``tile``, halved when memory runs out.
+    """Call work(start, stop) for tiles of range(n), halved when memory runs out.
 
-    what: the parts are of, for the log; least: tile that is not halved
+    Args:
+        n: How many items there are.
+        tile: Items at a time.
+        work: Called with the first item of a tile, and the one after its last.
+        what: Name of the items, for the log.
+        least: A tile of so many items is not halved.
 
-    Returns the tile that held. Raises torch's error when even ``least`` at a time are too many.
+    Returns:
+        The size of tile that fitted. Raises torch's error when even ``least`` items do not fit.
     """
     start = 0
     while start < n:
@@ -71,7 +77,7 @@ def in_tiles(
             if stop - start <= least:
                 raise
             tile = max(least, (stop - start) // 2)
-            _log.warning("the GPU is out of memory: going on with %d %s at a time", tile, what)
+            _log.warning("the GPU is out of memory: continuing with %d %s at a time", tile, what)
         else:
             start = stop
             continue
@@ -86,7 +92,7 @@ def to_device(
 ) -> torch.Tensor:
     """A copy on the GPU that the host does not wait for.
 
-    stream: that copies, while others go on; whoever launches on the current one is held back
+    stream: does the copy, while other streams work; later launches on the current stream wait for it
     """
     if device.type != "cuda":
         return torch.from_numpy(np.array(array)).to(device)
@@ -103,11 +109,11 @@ def to_device(
     return copy
 
 
-def share_out(ends: torch.Tensor, parts: int) -> list[tuple[int, int]]:
-    """Cut documents into runs of about equally many tokens, some of them maybe empty.
+def share_out(ends: torch.Tensor, n_shares: int) -> list[tuple[int, int]]:
+    """Cut documents into runs of about equally many tokens; a run may be empty.
 
     ends: (n_docs + 1,) int64 offsets
     """
-    wanted = torch.arange(1, parts) * int(ends[-1]) // parts
+    wanted = torch.arange(1, n_shares) * int(ends[-1]) // n_shares
     edges = [0, *torch.searchsorted(ends, wanted).tolist(), len(ends) - 1]
     return list(pairwise(edges))

@@ -13,12 +13,19 @@ import torch
 from colmodern.errors import InputError
 from colmodern.index.cuda.corpus import Corpus, upload
 from colmodern.index.cuda.memory import free_bytes, naming_memory, on, share_out, to_device
-from colmodern.index.cuda.queries import Found, Group, Started, by_lanes, collect, start_tiles
+from colmodern.index.cuda.queries import (
+    Group,
+    Matches,
+    StartedTiles,
+    by_lanes,
+    collect,
+    start_tiles,
+)
 from colmodern.index.cuda.replay import Replays
 from colmodern.index.cuda.stages import Plan, find
 from colmodern.index.plaid.queries import unusable_score
 from colmodern.index.plaid.search import Addresses
-from colmodern.index.plaid.view import Rows, View
+from colmodern.index.plaid.view import DocIndex, View
 from colmodern.kernels.cuda.exact import score_documents
 from colmodern.kernels.cuda.runtime import cache_bytes
 from colmodern.kernels.types import SearchBudget
@@ -40,12 +47,12 @@ class CudaSearch:
     def __init__(
         self, view: View, devices: Sequence[torch.device], memory: int | None = None
     ) -> None:
-        parts = share_out(_token_ends(view), len(devices))
+        shares = share_out(_token_ends(view), len(devices))
         cure = "free some, lower device_memory, so that residuals stay with the host"
         with naming_memory("the index", cure):
             self.corpora = [
                 upload(view, first, last, device, memory)
-                for device, (first, last) in zip(devices, parts, strict=True)
+                for device, (first, last) in zip(devices, shares, strict=True)
             ]
         self._replays = [Replays(corpus.device) for corpus in self.corpora]
         self._room = [max(1, free_bytes(device) // 2) for device in devices]
@@ -55,7 +62,7 @@ class CudaSearch:
 
     def search(
         self, queries: Sequence[Floats], view: View, budget: SearchBudget, stored: Addresses | None
-    ) -> list[Found]:
+    ) -> list[Matches]:
         """The n_scored best documents of each query from each GPU.
 
         queries: (n_query_tokens, dim) float32 each; stored: for scores of stored embeddings
@@ -63,70 +70,72 @@ class CudaSearch:
         with self._lock:
             groups = by_lanes(queries)
             started = [
-                self._start(number, groups, listed, budget, is_single=len(queries) == 1)
-                for number, listed in enumerate(self._open_docs(view))
+                self._start(number, groups, open_docs, budget, is_single=len(queries) == 1)
+                for number, open_docs in enumerate(self._open_docs(view))
             ]
             # only now does the host wait
-            found = [
-                collect(part, len(queries), corpus.first)
-                for part, corpus in zip(started, self.corpora, strict=True)
+            by_device = [
+                collect(tiles, len(queries), corpus.first)
+                for tiles, corpus in zip(started, self.corpora, strict=True)
             ]
             joined = [
-                (np.concatenate(rows), np.concatenate(scores))
-                for rows, scores in (zip(*one, strict=True) for one in zip(*found, strict=True))
+                (np.concatenate(doc_index), np.concatenate(scores))
+                for doc_index, scores in (
+                    zip(*matches, strict=True) for matches in zip(*by_device, strict=True)
+                )
             ]
             if stored is None:
                 return joined
             device = self.corpora[0].device
             rescored = [
-                _start_rescoring(query, rows, view, stored, device)
-                for query, (rows, _) in zip(queries, joined, strict=True)
+                _start_rescoring(query, doc_index, view, stored, device)
+                for query, (doc_index, _) in zip(queries, joined, strict=True)
             ]
-            return [(rows, scores[0].cpu().numpy()) for rows, scores in rescored]
+            return [(doc_index, scores[0].cpu().numpy()) for doc_index, scores in rescored]
 
     def _open_docs(self, view: View) -> list[torch.Tensor | None]:
-        """For each GPU None, or the rows of its documents that a view lets through.
+        """For each GPU its documents that a view lets through, or None for all.
 
-        Kept for the next search of the same view, as one of an index with deletions.
+        Kept for the next search of the same view, which an index with deletions has.
         """
         if self._open is None or self._open[0] is not view:
             self._n_views += 1
-            listed: list[torch.Tensor | None] = []
+            open_docs: list[torch.Tensor | None] = []
             for corpus in self.corpora:
-                docs = _open_rows(view, corpus)
+                docs = _open_docs(view, corpus)
                 with on(corpus.device):
-                    listed.append(None if docs is None else to_device(docs, corpus.device))
-            self._open = view, listed
+                    open_docs.append(None if docs is None else to_device(docs, corpus.device))
+            self._open = view, open_docs
         return self._open[1]
 
     def _start(
         self,
         number: int,
         groups: Sequence[Group],
-        listed: torch.Tensor | None,
+        open_docs: torch.Tensor | None,
         budget: SearchBudget,
         *,
         is_single: bool,
-    ) -> Started:
+    ) -> StartedTiles:
         """Start all queries on a GPU; a single one is replayed where it can be."""
         corpus = self.corpora[number]
-        n_open = corpus.n_docs if listed is None else len(listed)
+        n_open = corpus.n_docs if open_docs is None else len(open_docs)
         plan = Plan(min(budget.n_candidates, n_open), min(budget.n_scored, n_open))
         plan = plan._replace(n_candidates=max(plan))
         if n_open == 0:
             return []
-        view = 0 if listed is None else self._n_views
+        view = 0 if open_docs is None else self._n_views
 
-        def found_by(given: torch.Tensor) -> torch.Tensor:
+        def matches_of(tile: torch.Tensor) -> torch.Tensor:
             if is_single:
-                key = (given.shape[1], plan, view)
+                key = (tile.shape[1], plan, view)
                 return self._replays[number].run(
-                    key, given, lambda asked: find(corpus, asked, listed, plan)
+                    key, tile, lambda queries: find(corpus, queries, open_docs, plan)
                 )
-            return find(corpus, to_device(given.numpy(), corpus.device), listed, plan)
+            return find(corpus, to_device(tile.numpy(), corpus.device), open_docs, plan)
 
         with on(corpus.device):
-            return start_tiles(groups, lambda lanes: self._tile(number, n_open, lanes), found_by)
+            return start_tiles(groups, lambda lanes: self._tile(number, n_open, lanes), matches_of)
 
     def _tile(self, number: int, n_open: int, lanes: int) -> int:
         """Queries at a time: their scores fit the GPU, their tables half of its cache."""
@@ -145,24 +154,24 @@ def _token_ends(view: View) -> torch.Tensor:
     return torch.from_numpy(offsets_of(np.concatenate([np.empty(0, np.int64), *lengths])))
 
 
-def _open_rows(view: View, corpus: Corpus) -> npt.NDArray[np.int32] | None:
-    """Rows of a GPU's documents that may be found, None for all."""
+def _open_docs(view: View, corpus: Corpus) -> npt.NDArray[np.int32] | None:
+    """Documents of a GPU that may be returned, None for all."""
     if view.n_open == int(view.bases[-1]):
         return None
-    rows = view.open_rows()
-    start, stop = np.searchsorted(rows, [corpus.first, corpus.first + corpus.n_docs])
+    doc_index = view.open_docs()
+    start, stop = np.searchsorted(doc_index, [corpus.first, corpus.first + corpus.n_docs])
     if stop - start == corpus.n_docs:
         return None
-    return (rows[start:stop] - corpus.first).astype(np.int32)
+    return (doc_index[start:stop] - corpus.first).astype(np.int32)
 
 
 def _start_rescoring(
-    query: Floats, rows: Rows, view: View, stored: Addresses, device: torch.device
-) -> tuple[Rows, torch.Tensor]:
+    query: Floats, doc_index: DocIndex, view: View, stored: Addresses, device: torch.device
+) -> tuple[DocIndex, torch.Tensor]:
     """The same documents in order, and on the GPU (1, n) scores of their stored embeddings."""
-    rows = np.sort(rows)
-    addresses, is_half = stored(rows)
-    lengths = view.lengths(rows)
+    doc_index = np.sort(doc_index)
+    addresses, is_half = stored(doc_index)
+    lengths = view.lengths(doc_index)
     offsets = offsets_of(lengths)
     values = np.empty((int(offsets[-1]), query.shape[1]), np.float16 if is_half else np.float32)
     for address, start, length in zip(
@@ -171,8 +180,9 @@ def _start_rescoring(
         if length:
             ctypes.memmove(values[start:].ctypes.data, address, length * values.strides[0])
     if not is_finite(values):  # a maximum on the GPU would hide minus infinity
-        place = int(np.searchsorted(offsets, first_unusable_row(values), side="right")) - 1
-        raise InputError(unusable_score("rescore", view.doc_ids(rows[place : place + 1])[0]))
+        position = int(np.searchsorted(offsets, first_unusable_row(values), side="right")) - 1
+        doc_id = view.doc_ids(doc_index[position : position + 1])[0]
+        raise InputError(unusable_score("rescore", doc_id))
     with on(device):
         scores = score_documents(
             to_device(by_lanes([query])[0][1], device),
@@ -180,4 +190,4 @@ def _start_rescoring(
             to_device(values, device),
             to_device(offsets, device),
         )
-        return rows, scores
+        return doc_index, scores

@@ -1,4 +1,4 @@
-"""One query again and again: the launches of a search, recorded once as a CUDA graph."""
+"""Launches of a search, recorded once as a CUDA graph and replayed for each query."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from dataclasses import dataclass
 import torch
 
 _log = logging.getLogger(__name__)
-_MOST = 16  # graphs that are kept; each keeps the memory of its search
+_MOST_GRAPHS = 16  # graphs that are kept; each keeps the memory of its search
 
 
 @dataclass
-class _Recorded:
+class _Recording:
+    """A CUDA graph with the tensors that it reads and writes."""
+
     graph: torch.cuda.CUDAGraph
-    given: torch.Tensor
-    found: torch.Tensor
+    inputs: torch.Tensor
+    outputs: torch.Tensor
 
 
 class Replays:
@@ -29,45 +31,48 @@ class Replays:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._is_usable = device.type == "cuda"
-        self._seen: dict[Hashable, _Recorded | None] = {}
+        self._seen: dict[Hashable, _Recording | None] = {}
 
     def run(
-        self, key: Hashable, given: torch.Tensor, work: Callable[[torch.Tensor], torch.Tensor]
+        self, key: Hashable, inputs: torch.Tensor, work: Callable[[torch.Tensor], torch.Tensor]
     ) -> torch.Tensor:
-        """work(given) on the GPU; the result is overwritten by the next call with this key.
+        """work(inputs) on the GPU; the next call with this key overwrites the result.
 
-        given: on the host; key: everything but its values that the work depends on
+        Args:
+            key: Everything that the work depends on, but the values of ``inputs``.
+            inputs: A tensor on the host.
+            work: A function of the tensor on the GPU.
         """
         if not self._is_usable:
-            return work(given.to(self._device))
+            return work(inputs.to(self._device))
         if key not in self._seen:
-            while len(self._seen) >= _MOST:
+            while len(self._seen) >= _MOST_GRAPHS:
                 del self._seen[next(iter(self._seen))]
             self._seen[key] = None
-            return work(given.to(self._device))
-        recorded = self._seen[key] = self._seen.pop(key)  # the last used is the last to go
-        if recorded is None:
-            recorded = self._record(given, work)
-            if recorded is None:
-                return work(given.to(self._device))
-            self._seen[key] = recorded
-        recorded.given.copy_(given, non_blocking=True)
-        recorded.graph.replay()
-        return recorded.found
+            return work(inputs.to(self._device))
+        recording = self._seen[key] = self._seen.pop(key)  # the last used is the last to go
+        if recording is None:
+            recording = self._record(inputs, work)
+            if recording is None:
+                return work(inputs.to(self._device))
+            self._seen[key] = recording
+        recording.inputs.copy_(inputs, non_blocking=True)
+        recording.graph.replay()
+        return recording.outputs
 
     def _record(
-        self, given: torch.Tensor, work: Callable[[torch.Tensor], torch.Tensor]
-    ) -> _Recorded | None:
-        on_device = given.to(self._device)
+        self, inputs: torch.Tensor, work: Callable[[torch.Tensor], torch.Tensor]
+    ) -> _Recording | None:
+        on_device = inputs.to(self._device)
         try:
             graph = torch.cuda.CUDAGraph()
-            # other threads may go on using the GPU meanwhile
+            # other threads may use the GPU meanwhile
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-                found = work(on_device)
+                outputs = work(on_device)
         except RuntimeError as error:
             self._is_usable = False
             self._seen.clear()
             torch.cuda.synchronize(self._device)
             _log.warning("no CUDA graph on %s (%s): searches are launched", self._device, error)
             return None
-        return _Recorded(graph, on_device, found)
+        return _Recording(graph, on_device, outputs)

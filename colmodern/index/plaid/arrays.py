@@ -1,4 +1,4 @@
-"""An .npy file that grows by rows up to a size known beforehand."""
+"""An .npy file that grows by rows, up to a size known beforehand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from colmodern.ragged.arrays import header_of
 
 
 class ResumeError(StorageError):
-    """What an earlier writer left is not what it wrote; it has to be written again."""
+    """Files of an interrupted writer are not what it wrote; they have to be written again."""
 
 
 class ArrayWriter:
@@ -27,13 +27,18 @@ class ArrayWriter:
 
     Rows go through plain writes: through a mapping a full disk would kill the process (SIGBUS).
 
-    row_shape: of one row; () for numbers
-    n_rows: that the finished file has
-    resume_at: rows of an earlier writer to keep; later ones are cut off. None: a new file
-    checksum: what ``checksum()`` was at ``resume_at``, to compare with the rows that are kept
+    Args:
+        path: The file.
+        dtype: Dtype of its numbers.
+        row_shape: Shape of one row; () for numbers.
+        n_rows: Rows of the finished file.
+        resume_at: Rows of an earlier writer to keep; later ones are cut off. None makes a new file.
+        checksum: The value of ``checksum()`` at ``resume_at``, to compare with the rows kept.
 
-    Raises StorageError when the file cannot be written, ResumeError when it cannot be resumed
-    because it has another dtype or shape, fewer rows, or rows that differ from ``checksum``.
+    Raises:
+        StorageError: The file cannot be written.
+        ResumeError: It cannot be resumed: it has another dtype or shape, fewer rows, or rows that
+            differ from ``checksum``.
     """
 
     def __init__(
@@ -68,12 +73,15 @@ class ArrayWriter:
                 raise
 
     def append(self, rows: npt.NDArray[Any]) -> None:
-        """Write more rows, of the file's dtype; they are on disk after ``sync`` or ``close``, in a
-        ``staging`` folder when that is finished.
+        """Write more rows.
 
-        rows: (n, ...) with rows of ``row_shape``
+        They are on disk after ``sync`` or ``close``, in a ``staging`` folder when that is finished.
 
-        Raises StorageError when the disk is full.
+        Args:
+            rows: (n, *row_shape) numbers of the file's dtype.
+
+        Raises:
+            StorageError: The disk is full.
         """
         assert rows.dtype == self.dtype, (self.path, rows.dtype)
         assert rows.shape[1:] == self.row_shape, (self.path, rows.shape)
@@ -129,7 +137,7 @@ class ArrayWriter:
         is_ours = n_rows <= self.n_rows and self._stream.read(len(header)) == header
         if not is_ours or os.fstat(self._stream.fileno()).st_size < n_bytes:
             raise ResumeError(
-                f"{self.path} does not hold the {n_rows} rows to go on from; delete it, then "
+                f"{self.path} does not hold the {n_rows} rows to resume from; delete it, then "
                 "start again"
             )
         self._digest.update(header)

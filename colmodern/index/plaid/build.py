@@ -1,4 +1,4 @@
-"""Building an index: sample, learn a codec, compress, invert; resumed at the last finished step."""
+"""Builds an index: sample, learn a codec, compress, invert; resumes at the last finished step."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ from colmodern.index.plaid.source import Embeddings, lengths_of, sample_document
 from colmodern.index.plaid.state import load_state
 from colmodern.index.plaid.storage import CODEC
 from colmodern.index.plaid.write_segment import (
-    Place,
-    encode_pieces,
+    SegmentProgress,
+    encode_chunks,
     write_documents,
     write_tokens,
 )
@@ -59,12 +59,12 @@ if TYPE_CHECKING:
     import torch
 
 _Count = Annotated[int, Field(ge=0, strict=True)]
-_FORMAT = 3  # raised when the same input begins to give other bytes
-_KEY, _PLACE, _INDEX = "build.json", "compressed.json", "index"
+_FORMAT = 3  # bump when the same input gives other bytes
+_KEY, _PROGRESS, _INDEX = "build.json", "compressed.json", "index"
 
 
-class _Left(BaseModel):
-    """What compressed.json says: how far the arrays are, and their checksums."""
+class _ProgressRecord(BaseModel):
+    """Contents of compressed.json: how far the arrays are, and their checksums."""
 
     n_docs: _Count
     n_tokens: _Count
@@ -85,11 +85,10 @@ def build_index(
 ) -> None:
     """Write the index folder ``path``; until it is finished, work is in ``.NAME.building``.
 
-    A build of the same input and settings that was interrupted is gone on with, with
-    ``is_durable`` after a power cut too; what it left is compared with checksums first, and when
-    it differs the build begins anew. An older index that is overwritten can be read, but not
-    changed, until the new one is in its place. The first of ``devices``, if any, finds the centroids
-    of tokens; the bytes are the same.
+    An interrupted build of the same input and settings is resumed, with ``is_durable`` after a
+    power cut too; its files are compared with checksums first, and the build starts over when they
+    differ. An older index that is overwritten can be read, but not changed, until the new one is in
+    its place. The first of ``devices``, if any, assigns tokens to centroids; the bytes are the same.
 
     Raises InputError for bad ids or values that are not finite; StorageError when there is
     something at ``path`` already, when another process writes it, when the disk is full, or when
@@ -109,7 +108,7 @@ def build_index(
                 make = partial(
                     _make, work, embeddings, doc_ids, settings, fingerprint, progress, devices
                 )
-                _go_on(work, key, make, progress)
+                _resume(work, key, make, progress)
             except InputError:
                 shutil.rmtree(work, ignore_errors=True)  # running it again would not help
                 raise
@@ -136,19 +135,19 @@ def _key(
     if isinstance(embeddings, EmbeddingStore):
         source: Any = [shard["sha256"] for shard in embeddings.manifest["shards"]]
     else:
-        parts = (embeddings.values, embeddings.offsets, embeddings.token_ids)
-        source = [None if part is None else sha256_of_array(part) for part in parts]
+        arrays = (embeddings.values, embeddings.offsets, embeddings.token_ids)
+        source = [None if array is None else sha256_of_array(array) for array in arrays]
     ids = sha256_of_texts(str(doc_id) for doc_id in doc_ids)
     return sha256_of_json([_FORMAT, source, ids, asdict(settings), fingerprint])
 
 
-def _go_on(work: Path, key: str, make: Callable[[], None], progress: Progress) -> None:
-    """Finish work/index from where an earlier build of the same key stopped, or begin it."""
+def _resume(work: Path, key: str, make: Callable[[], None], progress: Progress) -> None:
+    """Finish work/index from where an earlier build of the same key stopped, or start it."""
     if not _is_begun(work, key):
         _begin(work, key)
         make()
         return
-    progress.note(f"going on with the unfinished build in {work}")
+    progress.note(f"resuming the unfinished build in {work}")
     try:
         with naming_write_errors(work):
             for path in list(work.rglob(".*.tmp")):  # nobody else writes here
@@ -158,7 +157,7 @@ def _go_on(work: Path, key: str, make: Callable[[], None], progress: Progress) -
         else:
             make()
     except ResumeError as error:
-        progress.note(f"{str(error).partition(';')[0]}: the build begins anew")
+        progress.note(f"{str(error).partition(';')[0]}: the build starts over")
         _begin(work, key)
         make()
 
@@ -205,7 +204,7 @@ def _make(
     index, name = work / _INDEX, segment_name(0)
     with naming_write_errors(work):
         make_own_folder(index / name)
-    # first, because bad ids should not be found after all the work
+    # first, so that bad ids are refused before all the work
     write_documents(index / name, doc_ids, lengths_of(embeddings))
     codec = _codec(work, embeddings, settings, progress)
     _compress(work, embeddings, settings, _codec_on_device(codec, devices), progress)
@@ -229,7 +228,7 @@ def _make(
 def _codec(
     work: Path, embeddings: Embeddings, settings: BuildSettings, progress: Progress
 ) -> Codec:
-    """The codec of an earlier build, compared with its checksums, or one that is learnt now."""
+    """The codec of an earlier build, compared with its checksums, or a new one."""
     folder, state = work / _INDEX / CODEC, _read(work / _KEY)
     if folder.is_dir() and "codec" in state:
         if state["codec"] != _checksums(folder):
@@ -237,7 +236,7 @@ def _codec(
     else:
         with naming_write_errors(work):
             remove(folder)  # its checksums were not written yet
-            remove(work / _PLACE)
+            remove(work / _PROGRESS)
         progress.note("learning the codec from a sample of tokens")
         sample = sample_documents(
             embeddings, settings.n_sampled, settings.piece_tokens, settings.seed
@@ -277,30 +276,30 @@ def _compress(
     codec: Codec,
     progress: Progress,
 ) -> None:
-    state, done = work / _PLACE, None
+    state, done = work / _PROGRESS, None
     if state.is_file():
-        done = _place(state, embeddings)
+        done = _read_progress(state, embeddings)
     after = done.n_docs if done else 0
     write_tokens(
         work / _INDEX / segment_name(0),
-        encode_pieces(embeddings, codec, settings.piece_tokens, Threads(), after=after),
-        Place(embeddings.n_docs, embeddings.n_tokens),
+        encode_chunks(embeddings, codec, settings.piece_tokens, Threads(), after=after),
+        SegmentProgress(embeddings.n_docs, embeddings.n_tokens),
         codec,
         progress,
         done=done,
-        after_piece=lambda place: write_json(state, place._asdict()),
+        after_chunk=lambda written: write_json(state, written._asdict()),
     )
 
 
-def _place(state: Path, embeddings: Embeddings) -> Place:
-    """How far an earlier build came; raises ResumeError for what no build wrote."""
+def _read_progress(state: Path, embeddings: Embeddings) -> SegmentProgress:
+    """Progress of an earlier build; raises ResumeError for what no build wrote."""
     try:
-        left = _Left.model_validate(_read(state))
+        record = _ProgressRecord.model_validate(_read(state))
     except ValidationError as error:
         raise ResumeError(f"{state} does not say how far the build came; delete it") from error
-    if left.n_docs > embeddings.n_docs or left.n_tokens > embeddings.n_tokens:
+    if record.n_docs > embeddings.n_docs or record.n_tokens > embeddings.n_tokens:
         raise ResumeError(f"{state} says more than there is to build; delete it")
-    return Place(left.n_docs, left.n_tokens, left.checksums)
+    return SegmentProgress(record.n_docs, record.n_tokens, record.checksums)
 
 
 def _read(state: Path) -> dict[str, Any]:

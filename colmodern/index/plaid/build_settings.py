@@ -13,23 +13,23 @@ from colmodern.codecs.residuals import ResidualKind, default_kind
 from colmodern.errors import InputError, ResourceError
 
 _FEWEST_SAMPLED = 1 << 16  # unless there are fewer tokens: the codebook wants them
-_LARGEST_SAMPLE = 1 << 21
-_LARGEST_PIECE = 1 << 18  # tokens compressed at a time
-_SMALLEST_PIECE = 1 << 10
-_SMALLEST_SAMPLE = 1 << 14
+_LARGEST_SAMPLE = 1 << 21  # tokens
+_LARGEST_CHUNK = 1 << 18  # tokens compressed at a time
+_SMALLEST_CHUNK = 1 << 10  # tokens
+_SMALLEST_SAMPLE = 1 << 14  # tokens
 
 
 @dataclass(frozen=True)
 class BuildSettings:
-    """All that an index depends on, beside its input."""
+    """All that an index depends on besides its input; the manifest records it by these names."""
 
     nbits: int
     codec: ResidualKind
     n_centroids: int
     seed: int
     n_sampled: int  # tokens that the codec is learnt from, at most
-    n_fitted: int  # of those, that residuals are learnt from, at most
-    piece_tokens: int  # compressed at a time
+    n_fitted: int  # sampled tokens that residuals are learnt from, at most
+    piece_tokens: int  # tokens compressed at a time
 
 
 def settle(
@@ -57,19 +57,27 @@ def settle(
     seed = checked_count("seed", seed, least=0, most=(1 << 31) - 2)
     if n_tokens == 0:
         raise InputError("embeddings hold no tokens; there is nothing to index")
-    chosen = n_centroids or automatic_n_centroids(n_tokens)
-    wanted = min(_LARGEST_SAMPLE, max(_FEWEST_SAMPLED, chosen * POINTS_PER_CENTROID))
-    # how many float32 rows, and 8-byte numbers beside, one token takes at the most in each stage
-    row = dim * 4
-    n_sampled = min(wanted, int(max_ram * 0.5) // (3 * row + 64))
-    n_fitted = min(1 << 16, int(max_ram * 0.3) // (7 * row + 64))
-    piece = min(_LARGEST_PIECE, int(max_ram * 0.25) // (4 * row))
+    n_centroids = n_centroids or automatic_n_centroids(n_tokens)
+    wanted = min(_LARGEST_SAMPLE, max(_FEWEST_SAMPLED, n_centroids * POINTS_PER_CENTROID))
+    # a token takes at most 3, 7 and 4 float32 vectors in the three steps, and 64 bytes of numbers
+    vector = dim * 4  # bytes
+    n_sampled = min(wanted, int(max_ram * 0.5) // (3 * vector + 64))
+    n_fitted = min(1 << 16, int(max_ram * 0.3) // (7 * vector + 64))
+    chunk_tokens = min(_LARGEST_CHUNK, int(max_ram * 0.25) // (4 * vector))
     fewest = min(n_tokens, _SMALLEST_SAMPLE)
-    if piece < _SMALLEST_PIECE or n_sampled < fewest or n_fitted < min(fewest, 4096):
-        needed = max(16 * row * _SMALLEST_PIECE, 2 * (3 * row + 64) * fewest, 4096 * 25 * row)
+    if chunk_tokens < _SMALLEST_CHUNK or n_sampled < fewest or n_fitted < min(fewest, 4096):
+        needed = max(
+            16 * vector * _SMALLEST_CHUNK, 2 * (3 * vector + 64) * fewest, 4096 * 25 * vector
+        )
         raise ResourceError(f"max_ram={max_ram} bytes is too little; give at least {needed}")
     return BuildSettings(
-        nbits, codec or default_kind(nbits), chosen, seed, n_sampled, n_fitted, piece
+        nbits=nbits,
+        codec=codec or default_kind(nbits),
+        n_centroids=n_centroids,
+        seed=seed,
+        n_sampled=n_sampled,
+        n_fitted=n_fitted,
+        piece_tokens=chunk_tokens,
     )
 
 

@@ -1,4 +1,4 @@
-"""Reading a whole index to find what is wrong with it, if anything is."""
+"""A complete check of an index folder, which reads every file."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from colmodern.files import PIECE, read_error, sha256_of_file
 from colmodern.index.plaid.doc_ids import first_repeated, hashes_of
 from colmodern.index.plaid.manifest import CURE, Manifest
 from colmodern.index.plaid.segment import Segment
-from colmodern.index.plaid.storage import CODEC, Opened, open_index
-from colmodern.index.plaid.structure import expect, expect_codes, expect_list_rows
+from colmodern.index.plaid.storage import CODEC, IndexSnapshot, open_index
+from colmodern.index.plaid.structure import expect, expect_codes, expect_list_docs
 from colmodern.index.plaid.verify import expect_values
 from colmodern.progress import Progress, as_progress
 
@@ -24,18 +24,18 @@ def check_index(folder: Path, progress: Progress | bool | None = None) -> None:
     Raises StorageError that names the first file with a fault and what to do.
     """
     progress = as_progress(progress)
-    opened = open_index(folder)
-    _check_sums(folder, opened.manifest, progress)
-    progress.start("check index", opened.manifest.n_docs, unit="documents")
+    snapshot = open_index(folder)
+    _check_sums(folder, snapshot.manifest, progress)
+    progress.start("check index", snapshot.manifest.n_docs, unit="documents")
     hashes = []
-    for segment in opened.segments:
+    for segment in snapshot.segments:
         path = folder / segment.name
         expect_values(folder, segment)
-        expect_codes(path, segment.arrays.codes, opened.manifest.n_centroids)
+        expect_codes(path, segment.arrays.codes, snapshot.manifest.n_centroids)
         _check_lists(path, segment)
         hashes.append(_check_ids(path, segment))
         progress.advance(segment.n_docs)
-    _check_unique(opened, hashes)
+    _check_unique(snapshot, hashes)
     progress.finish()
 
 
@@ -59,42 +59,42 @@ def _check_sums(folder: Path, manifest: Manifest, progress: Progress) -> None:
 
 
 def _check_lists(path: Path, segment: Segment) -> None:
-    """Every list names rows of its block, in order."""
-    expect_list_rows(path, segment)
+    """Every list names documents of its block, in order."""
+    expect_list_docs(path, segment)
     starts = segment.arrays.block_starts.tolist()
     for block, offsets in enumerate(segment.arrays.list_offsets):
-        rows = segment.arrays.list_docs[starts[block] : starts[block + 1]]
-        # a row may be at most its predecessor only where a list begins
-        falls = np.flatnonzero(rows[1:] <= rows[:-1]) + 1
+        docs = segment.arrays.list_docs[starts[block] : starts[block + 1]]
+        # only where a list begins may a document not be larger than its predecessor
+        falls = np.flatnonzero(docs[1:] <= docs[:-1]) + 1
         in_order = bool(np.isin(falls, offsets).all())
         expect(in_order, path / "list_docs.npy", f"has a list out of order in block {block}")
 
 
 def _check_ids(path: Path, segment: Segment) -> npt.NDArray[np.uint64]:
-    """(n_docs,) the hashes of the ids, in row order."""
+    """(n_docs,) hashes of the ids, in the order of the documents."""
     ids = segment.ids
     hashes = hashes_of(ids)
     order = np.argsort(hashes, kind="stable")
     expect(np.array_equal(ids.hashes, hashes[order]), path / "id_hashes.npy", "is not of its ids")
-    expect(np.array_equal(ids.rows, order), path / "id_rows.npy", "does not fit its hashes")
+    expect(np.array_equal(ids.docs, order), path / "id_rows.npy", "does not fit its hashes")
     if (repeated := first_repeated(ids.hashes, order, ids.__getitem__)) is not None:
         raise StorageError(f"{path / 'ids.bin'} has {ids[repeated[0]]!r} twice; {CURE}")
     return hashes
 
 
-def _check_unique(opened: Opened, hashes: list[npt.NDArray[np.uint64]]) -> None:
-    """No two documents that can be found share an id; a deleted one may have a successor."""
-    bases = np.cumsum([0, *(segment.n_docs for segment in opened.segments)])
+def _check_unique(snapshot: IndexSnapshot, hashes: list[npt.NDArray[np.uint64]]) -> None:
+    """No two documents share an id, unless one of them is deleted."""
+    bases = np.cumsum([0, *(segment.n_docs for segment in snapshot.segments)])
     every = np.concatenate([np.empty(0, np.uint64), *hashes])
-    alive = np.delete(np.arange(len(every)), opened.deleted)
+    alive = np.delete(np.arange(len(every)), snapshot.deleted)
     order = alive[np.argsort(every[alive], kind="stable")]
 
     def id_of(doc_index: int) -> str:
-        place = int(np.searchsorted(bases, doc_index, side="right")) - 1
-        return opened.segments[place].ids[doc_index - int(bases[place])]
+        number = int(np.searchsorted(bases, doc_index, side="right")) - 1
+        return snapshot.segments[number].ids[doc_index - int(bases[number])]
 
     if (repeated := first_repeated(every[order], order, id_of)) is not None:
         raise StorageError(
-            f"{opened.folder} has two documents with the id {id_of(repeated[0])!r}, doc_index "
+            f"{snapshot.folder} has two documents with the id {id_of(repeated[0])!r}, doc_index "
             f"{repeated[0]} and {repeated[1]}; {CURE}"
         )

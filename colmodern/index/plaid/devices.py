@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from colmodern.index.cuda.plaid import CudaSearch
-    from colmodern.index.cuda.queries import Found
+    from colmodern.index.cuda.queries import Matches
 
 
 def cuda_devices(device: str) -> Sequence[torch.device]:
@@ -58,7 +58,7 @@ class LazyCudaSearch:
         view: View,
         budget: SearchBudget,
         stored: Addresses | None,
-    ) -> list[Found]:
+    ) -> list[Matches]:
         """As CudaSearch.search, with what the view's segments are now."""
         if view.n_open == 0:
             return [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries)

@@ -1,9 +1,9 @@
-"""Document ids on disk: found by row and by id without reading them all.
+"""Document ids on disk, looked up in both directions without reading them all.
 
 ids.bin          the ids in UTF-8, one after another
 id_offsets.npy   (n_docs + 1,) int64; id i is the bytes from offsets[i] to offsets[i + 1]
 id_hashes.npy    (n_docs,) uint64, ascending
-id_rows.npy      (n_docs,) int32, the row behind each hash; ascending where hashes are equal
+id_rows.npy      (n_docs,) int32, the document behind each hash; ascending where hashes are equal
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from colmodern.ragged.embeddings import offsets_of
 from colmodern.ragged.mapped import map_file
 
 ID_FILES = ("ids.bin", "id_offsets.npy", "id_hashes.npy", "id_rows.npy")
-_AT_ONCE = 65536  # ids; bounds the memory of what goes over all of them
+_CHUNK = 65536  # ids that are handled at a time; bounds the memory
 
 
 class DocIds:
     """The ids of ``n`` documents, mapped from the folder that ``write_doc_ids`` wrote to.
 
-    Whether the files hold what was written is for the caller to find out: ``open_segment`` does.
+    The caller checks that the files hold what was written, as ``open_segment`` does.
     Raises OSError or ValueError when a file is missing or does not fit the others.
     """
 
@@ -38,11 +38,11 @@ class DocIds:
         self.text = map_file(folder / "ids.bin")
         self.offsets = map_file(folder / "id_offsets.npy")
         self.hashes = map_file(folder / "id_hashes.npy")
-        self.rows = map_file(folder / "id_rows.npy")
-        n_docs = len(self.rows) if self.rows.ndim else 0
+        self.docs = map_file(folder / "id_rows.npy")
+        n_docs = len(self.docs) if self.docs.ndim else 0
         _expect("id_offsets.npy", self.offsets, np.int64, n_docs + 1)
         _expect("id_hashes.npy", self.hashes, np.uint64, n_docs)
-        _expect("id_rows.npy", self.rows, np.int32, n_docs)
+        _expect("id_rows.npy", self.docs, np.int32, n_docs)
         n_bytes = len(self.text)
         if self.offsets[-1] != n_bytes:
             raise ValueError(f"id_offsets.npy ends at {self.offsets[-1]}, ids.bin at {n_bytes}")
@@ -50,73 +50,73 @@ class DocIds:
 
     @property
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """What is mapped of each of ID_FILES."""
-        return dict(zip(ID_FILES, (self.text, self.offsets, self.hashes, self.rows), strict=True))
+        """The mapped array of each of ID_FILES."""
+        return dict(zip(ID_FILES, (self.text, self.offsets, self.hashes, self.docs), strict=True))
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.docs)
 
-    def __getitem__(self, row: int) -> str:
-        return str(self._encoded(range(len(self))[row]), "utf-8")
+    def __getitem__(self, doc: int) -> str:
+        return str(self._encoded(range(len(self))[doc]), "utf-8")
 
     def __iter__(self) -> Iterator[str]:
-        for start in range(0, len(self), _AT_ONCE):
-            yield from self.get(np.arange(start, min(start + _AT_ONCE, len(self))))
+        for start in range(0, len(self), _CHUNK):
+            yield from self.get(np.arange(start, min(start + _CHUNK, len(self))))
 
-    def get(self, rows: npt.ArrayLike) -> list[str]:
-        """The ids of these rows, in that order; rows: (n,) integers from 0."""
-        rows = np.asarray(rows, dtype=np.int64)
-        starts, stops = self.offsets[rows].tolist(), self.offsets[rows + 1].tolist()
+    def get(self, docs: npt.ArrayLike) -> list[str]:
+        """The ids of documents, in that order; docs: (n,) integers from 0."""
+        docs = np.asarray(docs, dtype=np.int64)
+        starts, stops = self.offsets[docs].tolist(), self.offsets[docs + 1].tolist()
         return [
             str(self._bytes[start:stop], "utf-8") for start, stop in zip(starts, stops, strict=True)
         ]
 
-    def rows_of(self, ids: Iterable[str]) -> npt.NDArray[np.int64]:
-        """(n,) int64, the row of each id, -1 where no document has it.
+    def docs_of(self, ids: Iterable[str]) -> npt.NDArray[np.int64]:
+        """(n,) int64 number of the document that has each id, -1 where there is none.
 
         Raises InputError for anything that is not a string.
         """
         encoded = [_encode(doc_id) for doc_id in _listed(ids)]
         hashes = _hashes_of(encoded)
-        places = np.searchsorted(self.hashes, hashes)
-        found = np.full(len(encoded), -1, np.int64)
-        hits = places < len(self)
-        hits[hits] = self.hashes[places[hits]] == hashes[hits]
+        positions = np.searchsorted(self.hashes, hashes)
+        docs = np.full(len(encoded), -1, np.int64)
+        hits = positions < len(self)
+        hits[hits] = self.hashes[positions[hits]] == hashes[hits]
         for i in np.flatnonzero(hits).tolist():
-            found[i] = self._row_at(int(places[i]), encoded[i])
-        return found
+            docs[i] = self._doc_at(int(positions[i]), encoded[i])
+        return docs
 
-    def _row_at(self, place: int, encoded: bytes) -> int:
-        """The row of an id among those whose hash is the one at ``place``, or -1."""
-        expected = self.hashes[place]
-        while place < len(self) and self.hashes[place] == expected:
-            row = int(self.rows[place])
-            if self._encoded(row) == encoded:
-                return row
-            place += 1
+    def _doc_at(self, position: int, encoded: bytes) -> int:
+        """The document with an id, among those whose hash is that at ``position``, or -1."""
+        expected = self.hashes[position]
+        while position < len(self) and self.hashes[position] == expected:
+            doc = int(self.docs[position])
+            if self._encoded(doc) == encoded:
+                return doc
+            position += 1
         return -1
 
-    def _encoded(self, row: int) -> memoryview:
-        return self._bytes[int(self.offsets[row]) : int(self.offsets[row + 1])]
+    def _encoded(self, doc: int) -> memoryview:
+        return self._bytes[int(self.offsets[doc]) : int(self.offsets[doc + 1])]
 
 
 def write_doc_ids(folder: Path, ids: Sequence[str]) -> None:
-    """Write the files of ``DocIds`` to an existing folder; ids: one a document, in row order.
+    """Write the files of ``DocIds`` to an existing folder; ids: one a document, in order.
 
     Raises InputError as ``expect_ids`` does, before anything is written; StorageError when the
     folder cannot be written.
     """
-    lengths, hashes, pieces = _prepare(ids)
-    rows = np.argsort(hashes, kind="stable")
+    lengths, hashes, chunks = _prepare(ids)
+    docs = np.argsort(hashes, kind="stable")
     with naming_write_errors(folder):
-        write_bytes(folder / "ids.bin", *pieces)
+        write_bytes(folder / "ids.bin", *chunks)
         write_array(folder / "id_offsets.npy", offsets_of(lengths))
-        write_array(folder / "id_hashes.npy", hashes[rows])
-        write_array(folder / "id_rows.npy", rows.astype(np.int32))
+        write_array(folder / "id_hashes.npy", hashes[docs])
+        write_array(folder / "id_rows.npy", docs.astype(np.int32))
 
 
 def expect_ids(ids: Sequence[str]) -> None:
-    """Raise InputError, with its place, for an id that no index may have.
+    """Raise InputError, with its position, for an id that no index may have.
 
     It is not a string, is empty, cannot be written as UTF-8 or repeats.
     """
@@ -129,42 +129,42 @@ def _prepare(
     """Bytes and hash of each id, and the ids joined; raises as ``expect_ids``."""
     lengths = np.empty(len(ids), np.int64)
     hashes = np.empty(len(ids), np.uint64)
-    pieces = []
-    for start in range(0, len(ids), _AT_ONCE):
+    chunks = []
+    for start in range(0, len(ids), _CHUNK):
         encoded = [
-            _checked(doc_id, start + i) for i, doc_id in enumerate(ids[start : start + _AT_ONCE])
+            _checked(doc_id, start + i) for i, doc_id in enumerate(ids[start : start + _CHUNK])
         ]
-        lengths[start : start + len(encoded)] = [len(one) for one in encoded]
+        lengths[start : start + len(encoded)] = [len(encoded_id) for encoded_id in encoded]
         hashes[start : start + len(encoded)] = _hashes_of(encoded)
-        pieces.append(b"".join(encoded))
-    rows = np.argsort(hashes, kind="stable")
-    if (repeated := first_repeated(hashes[rows], rows, ids.__getitem__)) is not None:
+        chunks.append(b"".join(encoded))
+    docs = np.argsort(hashes, kind="stable")
+    if (repeated := first_repeated(hashes[docs], docs, ids.__getitem__)) is not None:
         first, second = repeated
         raise InputError(
             f"doc_ids[{first}] and doc_ids[{second}] are both {shown(ids[first])}; make ids unique"
         )
-    return lengths, hashes, pieces
+    return lengths, hashes, chunks
 
 
 def first_repeated(
     hashes: npt.NDArray[np.uint64],
-    rows: npt.NDArray[np.int64],
+    docs: npt.NDArray[np.int64],
     id_of: Callable[[int], str],
 ) -> tuple[int, int] | None:
-    """Two rows with the same id, or None.
+    """Two documents with the same id, or None.
 
     hashes: (n,) uint64 ascending
-    rows: (n,) the row behind each hash, ascending where hashes are equal
+    docs: (n,) the document behind each hash, ascending where hashes are equal
     """
     seen: dict[str, int] = {}
-    last = -2  # place of the pair before; pairs that touch are of one hash
-    for place in np.flatnonzero(hashes[1:] == hashes[:-1]).tolist():
-        if place != last + 1:
-            seen = {id_of(int(rows[place])): int(rows[place])}
-        row = int(rows[place + 1])
-        if (first := seen.setdefault(id_of(row), row)) != row:
-            return first, row
-        last = place
+    last = -2  # position of the pair before; adjacent pairs have one hash
+    for position in np.flatnonzero(hashes[1:] == hashes[:-1]).tolist():
+        if position != last + 1:
+            seen = {id_of(int(docs[position])): int(docs[position])}
+        doc = int(docs[position + 1])
+        if (first := seen.setdefault(id_of(doc), doc)) != doc:
+            return first, doc
+        last = position
     return None
 
 
@@ -174,12 +174,12 @@ def hashes_of(ids: Iterable[str]) -> npt.NDArray[np.uint64]:
 
 
 def _hashes_of(encoded: Sequence[bytes]) -> npt.NDArray[np.uint64]:
-    digests = b"".join([_digest(one) for one in encoded])
+    digests = b"".join([_digest(encoded_id) for encoded_id in encoded])
     return np.frombuffer(digests, "<u8").astype(np.uint64, copy=False)
 
 
 def _digest(encoded: bytes) -> bytes:
-    """8 bytes."""
+    """Hash of an id, 8 bytes."""
     return hashlib.blake2b(encoded, digest_size=8).digest()
 
 
@@ -192,21 +192,21 @@ def _listed(ids: Iterable[str]) -> Iterable[str]:
 def _encode(doc_id: Any) -> bytes:
     if not isinstance(doc_id, str):
         raise InputError(f"doc id {shown(doc_id)} is {type(doc_id).__name__}; pass strings")
-    # half a surrogate pair has no UTF-8: such an id is asked for in vain, and may be
+    # half a surrogate pair has no UTF-8: no document has such an id, and a caller may ask for it
     return doc_id.encode("utf-8", "surrogatepass")
 
 
-def _checked(doc_id: Any, row: int) -> bytes:
+def _checked(doc_id: Any, doc: int) -> bytes:
     if doc_id == "":
-        raise InputError(f"doc_ids[{row}] is empty; give every document an id")
+        raise InputError(f"doc_ids[{doc}] is empty; give every document an id")
     try:
         encoded = _encode(doc_id)
         encoded.decode()
     except InputError as error:
-        raise InputError(f"doc_ids[{row}]: {error}") from error
+        raise InputError(f"doc_ids[{doc}]: {error}") from error
     except UnicodeDecodeError as error:
         raise InputError(
-            f"doc_ids[{row}] is {shown(doc_id)}, which has half a surrogate pair and no UTF-8; mend it"
+            f"doc_ids[{doc}] is {shown(doc_id)}, which has half a surrogate pair and no UTF-8; mend it"
         ) from error
     return encoded
 

@@ -75,12 +75,14 @@ def explain(
 
     Raises InputError when the document is not in the index or deleted.
     """
-    row, trace = _row_of(doc_id, view), Trace()
+    doc_index, trace = _doc_index_of(doc_id, view), Trace()
     search_rows(query, view, budget, threads, trace=trace)
-    stages = [_report(name, row, *kept) for name, kept in trace.stages.items()]
+    stages = [_report(name, doc_index, *kept) for name, kept in trace.stages.items()]
     lost_at = next((stage.stage for stage in stages if stage.rank is None), None)
     if lost_at is None:
-        stages[-1] = _after_ties(stages[-1], doc_id, row, view, *trace.stages[stages[-1].stage])
+        stages[-1] = _after_ties(
+            stages[-1], doc_id, doc_index, view, *trace.stages[stages[-1].stage]
+        )
     rank = stages[-1].rank
     if lost_at is not None:
         reason = f"lost before {lost_at!r}: {_CURES[lost_at]}"
@@ -88,7 +90,7 @@ def explain(
         reason = f"result {rank} of {k}"
     else:
         reason = f"ranked {rank}, below the {k} results"
-    alignment = _align(query, _decoded(row, view))
+    alignment = _align(query, _decoded(doc_index, view))
     return Explanation(
         doc_id=doc_id,
         is_result=lost_at is None and rank is not None and rank <= k,
@@ -116,39 +118,39 @@ def _align(
 def _after_ties(
     report: StageReport,
     doc_id: str,
-    row: int,
+    doc_index: int,
     view: View,
-    rows: npt.NDArray[np.int64],
+    docs: npt.NDArray[np.int64],
     scores: npt.NDArray[np.number],
 ) -> StageReport:
     """The rank that results have, where of equal scores the smaller id comes first."""
-    equal = rows[scores == scores[int(np.searchsorted(rows, row))]]
+    equal = docs[scores == scores[int(np.searchsorted(docs, doc_index))]]
     before = sum(other < doc_id for other in view.doc_ids(equal))
     return report._replace(rank=(report.rank or 1) + before)
 
 
-def _row_of(doc_id: str, view: View) -> int:
+def _doc_index_of(doc_id: str, view: View) -> int:
     if not isinstance(doc_id, str):
         raise InputError(f"doc_id={shown(doc_id)}; pass one id, which is a string")
     for segment, base, blocked in zip(view.segments, view.bases, view.blocked, strict=False):
-        row = int(segment.ids.rows_of([doc_id])[0])
-        if row >= 0 and not (blocked is not None and blocked[row]):
-            return int(base) + row
+        doc = int(segment.ids.docs_of([doc_id])[0])
+        if doc >= 0 and not (blocked is not None and blocked[doc]):
+            return int(base) + doc
     raise InputError(f"doc_id={shown(doc_id)} is not in the index; check the id")
 
 
 def _report(
-    name: str, row: int, rows: npt.NDArray[np.int64], scores: npt.NDArray[np.number]
+    name: str, doc_index: int, docs: npt.NDArray[np.int64], scores: npt.NDArray[np.number]
 ) -> StageReport:
-    place = int(np.searchsorted(rows, row))
-    if place == len(rows) or rows[place] != row:
-        return StageReport(name, len(rows), None, None)
-    rank = int((scores > scores[place]).sum()) + 1
-    return StageReport(name, len(rows), rank, float(scores[place]))
+    position = int(np.searchsorted(docs, doc_index))
+    if position == len(docs) or docs[position] != doc_index:
+        return StageReport(name, len(docs), None, None)
+    rank = int((scores > scores[position]).sum()) + 1
+    return StageReport(name, len(docs), rank, float(scores[position]))
 
 
-def _decoded(row: int, view: View) -> npt.NDArray[np.float32]:
-    ((segment, _, (doc,)),) = view.by_segment(np.array([row]))
+def _decoded(doc_index: int, view: View) -> npt.NDArray[np.float32]:
+    ((segment, _, (doc,)),) = view.by_segment(np.array([doc_index]))
     start, stop = segment.arrays.doc_offsets[doc : doc + 2].tolist()
     encoded = Encoded(
         segment.arrays.codes[start:stop],

@@ -24,9 +24,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class DocFilter:
-    """A filter worked out for one state of an index, to be used in many searches.
+    """A filter for one state of an index, to be used in many searches.
 
-    allowed: for each segment (n_docs,) bool; state: of the index it was made for
+    allowed: for each segment (n_docs,) bool
+    state: identifies the state of the index that the filter was made for
     n_unknown: ids among those passed that the index did not have, or had deleted
     """
 
@@ -39,14 +40,14 @@ Filter = DocFilter | Iterable[str] | Callable[[str], bool]
 
 
 def make_filter(
-    view: View, state: object, chosen: Iterable[str] | Callable[[str], bool]
+    view: View, state: object, allowed: Iterable[str] | Callable[[str], bool]
 ) -> DocFilter:
     """A filter from the ids of allowed documents, or from a function that is called with every id.
 
     Args:
         view: Of all documents of the index that are not deleted.
         state: What identifies the index's segments; kept in the filter.
-        chosen: An iterable of doc_ids, or a function from a doc_id to True or False.
+        allowed: An iterable of doc_ids, or a function from a doc_id to True or False.
 
     Returns:
         The filter. Unknown ids are counted in ``n_unknown`` and logged as a warning: they may have
@@ -56,38 +57,40 @@ def make_filter(
         InputError: One text, a mapping, ids that are no strings, a list of which the index has no
             id at all, or a function that raises or returns something else than True or False.
     """
-    if isinstance(chosen, Mapping):
+    if isinstance(allowed, Mapping):
         raise InputError(
-            f"filter={shown(chosen)} is a mapping, and documents have no fields to compare; {_CURE}"
+            f"filter={shown(allowed)} is a mapping, and documents have no fields to compare; {_CURE}"
         )
-    if callable(chosen):
-        allowed = [
-            np.fromiter((_answer(chosen, one) for one in segment.ids), np.bool_, segment.n_docs)
+    if callable(allowed):
+        masks = [
+            np.fromiter(
+                (_answer(allowed, doc_id) for doc_id in segment.ids), np.bool_, segment.n_docs
+            )
             for segment in view.segments
         ]
-        return DocFilter(allowed, state)
-    ids = id_list("filter", chosen, is_ordered=False, cure=_CURE)
-    allowed, is_known = [], np.zeros(len(ids), np.bool_)
+        return DocFilter(masks, state)
+    ids = id_list("filter", allowed, is_ordered=False, cure=_CURE)
+    masks, is_known = [], np.zeros(len(ids), np.bool_)
     for segment, blocked in zip(view.segments, view.blocked, strict=True):
-        rows = segment.ids.rows_of(ids)
+        docs = segment.ids.docs_of(ids)
         inside = np.zeros(segment.n_docs, np.bool_)
-        inside[rows[rows >= 0]] = True
-        allowed.append(inside)
-        here = rows >= 0
+        inside[docs[docs >= 0]] = True
+        masks.append(inside)
+        is_here = docs >= 0
         if blocked is not None:
-            here[here] = ~blocked[rows[here]]
-        is_known |= here
+            is_here[is_here] = ~blocked[docs[is_here]]
+        is_known |= is_here
     n_unknown = len(ids) - int(is_known.sum())
     if n_unknown:
         is_fault = n_unknown == len(ids) and view.n_open > 0  # an empty index has no id of any list
-        _tell_unknown(ids[int(np.argmin(is_known))], n_unknown, len(ids), is_fault=is_fault)
-    return DocFilter(allowed, state, n_unknown)
+        _report_unknown(ids[int(np.argmin(is_known))], n_unknown, len(ids), is_fault=is_fault)
+    return DocFilter(masks, state, n_unknown)
 
 
-def _answer(chosen: Callable[[str], object], doc_id: str) -> bool:
-    """What a caller's function says of a document."""
+def _answer(predicate: Callable[[str], object], doc_id: str) -> bool:
+    """The answer of a caller's function for a document."""
     try:
-        answer = chosen(doc_id)
+        answer = predicate(doc_id)
     except Exception as error:
         raise InputError(
             f"filter raised {type(error).__name__} for doc_id={doc_id!r}: {error}; pass a function "
@@ -100,7 +103,7 @@ def _answer(chosen: Callable[[str], object], doc_id: str) -> bool:
     return bool(answer)
 
 
-def _tell_unknown(example: str, n_unknown: int, n_ids: int, *, is_fault: bool) -> None:
+def _report_unknown(example: str, n_unknown: int, n_ids: int, *, is_fault: bool) -> None:
     if is_fault:
         raise InputError(
             f"filter has {n_ids} ids, and the index has none of them (the first is {shown(example)}), so "
@@ -121,11 +124,11 @@ def join(
     blocked = deleted
     if allowed is not None:
         blocked = [
-            ~inside if gone is None else ~inside | gone
-            for inside, gone in zip(allowed.allowed, deleted, strict=True)
+            ~inside if mask is None else ~inside | mask
+            for inside, mask in zip(allowed.allowed, deleted, strict=True)
         ]
     n_open = sum(
-        segment.n_docs - (0 if some is None else int(some.sum()))
-        for segment, some in zip(segments, blocked, strict=True)
+        segment.n_docs - (0 if mask is None else int(mask.sum()))
+        for segment, mask in zip(segments, blocked, strict=True)
     )
     return blocked, n_open

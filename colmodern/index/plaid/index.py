@@ -26,9 +26,9 @@ from colmodern.index.plaid.queries import checked_query, expect_encoder
 from colmodern.index.plaid.request import Query, SearchRequest
 from colmodern.index.plaid.source import Embeddings, fingerprint_of, open_source
 from colmodern.index.plaid.state import State, load_state, make_state
-from colmodern.index.plaid.storage import Opened
+from colmodern.index.plaid.storage import IndexSnapshot
 from colmodern.index.plaid.stored import StoredEmbeddings, stored_of
-from colmodern.index.plaid.update import Options, options_of
+from colmodern.index.plaid.update import ChangeOptions, change_options
 from colmodern.index.plaid.verify import Verify
 from colmodern.kernels.jit import tell_if_compiling
 from colmodern.progress import Progress, as_progress
@@ -155,12 +155,10 @@ class PlaidIndex:
         return index
 
     def __repr__(self) -> str:
-        return (
-            f"PlaidIndex({str(self._state.opened.folder)!r}, n_docs={self.n_docs}, dim={self.dim})"
-        )
+        return f"PlaidIndex({str(self._state.snapshot.folder)!r}, n_docs={self.n_docs}, dim={self.dim})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _load, (type(self), self._state.opened.folder, self._settings)
+        return _load, (type(self), self._state.snapshot.folder, self._settings)
 
     @staticmethod
     def check(path: Path | str, *, progress: Progress | bool | None = None) -> None:
@@ -171,12 +169,12 @@ class PlaidIndex:
     @property
     def n_docs(self) -> int:
         """Documents that can be found."""
-        return self._state.everything.n_open
+        return self._state.view.n_open
 
     @property
     def dim(self) -> int:
         """Width of a token embedding."""
-        return self._state.opened.manifest.dim
+        return self._state.snapshot.manifest.dim
 
     def search(
         self,
@@ -216,14 +214,14 @@ class PlaidIndex:
                 setting.
         """
         state = self._state
-        expect_encoder(fingerprint, state.opened.manifest.fingerprint)
-        rows = checked_query(query, self.dim)
+        expect_encoder(fingerprint, state.snapshot.manifest.fingerprint)
+        values = checked_query(query, self.dim)
         _tell_once()
         threads = self._threads_of(n_threads)
         search = SearchRequest(
             state, k, filter, nprobe, n_candidates, self._stored(state, rescore), exact=exact
         )
-        return search.on(self._cuda, [rows])[0] if self._cuda else search(rows, threads)
+        return search.on(self._cuda, [values])[0] if self._cuda else search(values, threads)
 
     def search_batch(
         self,
@@ -246,7 +244,7 @@ class PlaidIndex:
         """
         state, progress = self._state, as_progress(progress)
         if isinstance(queries, EmbeddingStore) and queries.manifest.get("role") != "query":
-            expect_encoder(fingerprint_of(queries), state.opened.manifest.fingerprint)
+            expect_encoder(fingerprint_of(queries), state.snapshot.manifest.fingerprint)
         queries = query_batch(queries, self.dim)
         threads, alone = self._threads_of(n_threads), Threads(1)
         search = SearchRequest(
@@ -255,23 +253,23 @@ class PlaidIndex:
         tell_if_compiling(progress.note, kernel=_OF_A_SEARCH)
         progress.start("search", len(queries), unit="queries")
 
-        def one(query: Query) -> list[ScoredDoc]:
-            found = search(checked_query(query, self.dim), alone)
+        def search_one(query: Query) -> list[ScoredDoc]:
+            ranking = search(checked_query(query, self.dim), alone)
             progress.advance(1)
-            return found
+            return ranking
 
         if self._cuda:
             results = search.on(self._cuda, [checked_query(query, self.dim) for query in queries])
             progress.advance(len(queries))
         else:
-            results = threads.map(one, queries)
+            results = threads.map(search_one, queries)
         progress.finish()
         return results
 
-    def filter(self, chosen: Iterable[str] | Callable[[str], bool]) -> DocFilter:
+    def filter(self, allowed: Iterable[str] | Callable[[str], bool]) -> DocFilter:
         """A filter worked out once, for many searches of this index as it is now."""
         state = self._state
-        return make_filter(state.everything, state.opened.manifest.segments, chosen)
+        return make_filter(state.view, state.snapshot.manifest.segments, allowed)
 
     def explain(
         self,
@@ -287,13 +285,13 @@ class PlaidIndex:
         Raises InputError when the index has no such document.
         """
         search = SearchRequest(self._state, k, None, nprobe, n_candidates, None)
-        rows = checked_query(query, self.dim)
-        return explain(rows, doc_id, search.k, search.view, search.budget, self._threads)
+        values = checked_query(query, self.dim)
+        return explain(values, doc_id, search.k, search.view, search.budget, self._threads)
 
     def info(self) -> dict[str, Any]:
         """Counts, settings, and bytes on disk of each part and per token."""
         state = self._state
-        return describe(state.opened, state.everything.n_open)
+        return describe(state.snapshot, state.view.n_open)
 
     def add(
         self,
@@ -317,15 +315,15 @@ class PlaidIndex:
         Raises:
             InputError: An id is there already or repeats, or dim or encoder differ.
         """
-        self._add(embeddings, doc_ids, progress, False, options_of(durable, merge=merge))
+        self._add(embeddings, doc_ids, progress, False, change_options(durable, merge=merge))
 
     def delete(self, doc_ids: Iterable[str], *, durable: bool = True) -> int:
         """Delete documents; returns how many. Raises InputError, deleting none, for unknown ids.
 
         durable: as in ``add``
         """
-        options = options_of(durable)
-        return update.delete(self._state.opened, doc_ids, self._see, options=options)
+        options = change_options(durable)
+        return update.delete(self._state.snapshot, doc_ids, self._adopt, options=options)
 
     def update(
         self,
@@ -337,16 +335,20 @@ class PlaidIndex:
         progress: Progress | bool | None = None,
     ) -> None:
         """Add documents, in place of those with the same ids, all at once; options as ``add``'s."""
-        self._add(embeddings, doc_ids, progress, True, options_of(durable, merge=merge))
+        self._add(embeddings, doc_ids, progress, True, change_options(durable, merge=merge))
 
     def compact(self, *, durable: bool = True, progress: Progress | bool | None = None) -> None:
         """Merge all segments into one without the deleted documents; results stay the same.
 
         durable: as in ``add``
         """
-        state, options = self._state, options_of(durable)
+        state, options = self._state, change_options(durable)
         update.compact(
-            state.opened, state.codec, self._see, options=options, progress=as_progress(progress)
+            state.snapshot,
+            state.codec,
+            self._adopt,
+            options=options,
+            progress=as_progress(progress),
         )
 
     def _add(
@@ -355,7 +357,7 @@ class PlaidIndex:
         doc_ids: Sequence[str] | None,
         progress: Progress | bool | None,
         replaces: bool,
-        options: Options,
+        options: ChangeOptions,
     ) -> None:
         source, ids = open_source(embeddings, doc_ids)
         if doc_ids is None and isinstance(source, TokenEmbeddings):
@@ -363,22 +365,22 @@ class PlaidIndex:
         state = self._state
         if source.n_docs and source.dim != self.dim:
             raise InputError(f"embeddings have dim={source.dim}, the index has dim={self.dim}")
-        expect_encoder(fingerprint_of(source), state.opened.manifest.fingerprint)
+        expect_encoder(fingerprint_of(source), state.snapshot.manifest.fingerprint)
         with naming_documents(ids):
             update.add(
-                state.opened, state.codec, source, ids, self._threads, self._see,
+                state.snapshot, state.codec, source, ids, self._threads, self._adopt,
                 replaces=replaces, options=options, progress=as_progress(progress),
             )  # fmt: skip
 
-    def _see(self, opened: Opened) -> None:
+    def _adopt(self, snapshot: IndexSnapshot) -> None:
         state = self._state
-        self._state = make_state(opened, state.everything.codec, state.verification.verify)
+        self._state = make_state(snapshot, state.view.codec, state.verification.verify)
 
     def _stored(self, state: State, embeddings: Embeddings | None) -> StoredEmbeddings | None:
         """Where ``rescore`` has its documents, found once for many searches with the same."""
         if embeddings is None:
             return None
-        self._latest_stored = stored_of(embeddings, state.everything, self._latest_stored)
+        self._latest_stored = stored_of(embeddings, state.view, self._latest_stored)
         return self._latest_stored
 
     def _threads_of(self, n_threads: int | None) -> Threads:

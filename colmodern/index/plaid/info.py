@@ -1,4 +1,4 @@
-"""What an index is made of."""
+"""Counts and sizes of an index."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from colmodern.index.plaid.manifest import NAME
-from colmodern.index.plaid.storage import CODEC, Opened
+from colmodern.index.plaid.storage import CODEC, IndexSnapshot
 
-_PART_OF = {  # the others are ids
+_KIND_OF = {  # files of a segment that are not ids
     "codes.npy": "codes",
     "gains.npy": "gains",
     "residuals.npy": "residuals",
@@ -23,22 +23,22 @@ _PART_OF = {  # the others are ids
 }
 
 
-def describe(opened: Opened, n_open: int) -> dict[str, Any]:
-    """Counts, settings, and bytes on disk of each part and per token.
+def describe(snapshot: IndexSnapshot, n_open: int) -> dict[str, Any]:
+    """Counts, settings, and bytes on disk of each kind of file and per token.
 
     Files that a later writer has removed count as nothing.
     """
-    manifest = opened.manifest
-    parts = ("codec", *dict.fromkeys(_PART_OF.values()), "ids", "deletions", "manifest")
-    sizes = dict.fromkeys(parts, 0)
-    for part, path in _files(opened):
-        sizes[part] += path.stat().st_size if path.is_file() else 0
+    manifest = snapshot.manifest
+    kinds = ("codec", *dict.fromkeys(_KIND_OF.values()), "ids", "deletions", "manifest")
+    sizes = dict.fromkeys(kinds, 0)
+    for kind, path in _files(snapshot):
+        sizes[kind] += path.stat().st_size if path.is_file() else 0
     sizes["total"] = sum(sizes.values())
     n_tokens = max(1, manifest.n_tokens)
     return {
-        "path": str(opened.folder),
+        "path": str(snapshot.folder),
         "documents": n_open,
-        "deleted": len(opened.deleted),
+        "deleted": len(snapshot.deleted),
         "tokens": manifest.n_tokens,
         "dim": manifest.dim,
         "centroids": manifest.n_centroids,
@@ -46,13 +46,13 @@ def describe(opened: Opened, n_open: int) -> dict[str, Any]:
         "fingerprint": manifest.fingerprint,
         "settings": manifest.settings,
         "bytes": sizes,
-        "bytes_per_token": {part: round(size / n_tokens, 2) for part, size in sizes.items()},
+        "bytes_per_token": {kind: round(size / n_tokens, 2) for kind, size in sizes.items()},
     }
 
 
-def _files(opened: Opened) -> Iterator[tuple[str, Path]]:
+def _files(snapshot: IndexSnapshot) -> Iterator[tuple[str, Path]]:
     """Every file that the manifest names, and the manifest."""
-    folder, manifest = opened.folder, opened.manifest
+    folder, manifest = snapshot.folder, snapshot.manifest
     yield "manifest", folder / NAME
     for name in manifest.codec.files:
         yield "codec", folder / CODEC / name
@@ -60,4 +60,4 @@ def _files(opened: Opened) -> Iterator[tuple[str, Path]]:
         yield "deletions", folder / record.name
     for segment in manifest.segments:
         for name in segment.files:
-            yield _PART_OF.get(name, "ids"), folder / segment.name / name
+            yield _KIND_OF.get(name, "ids"), folder / segment.name / name

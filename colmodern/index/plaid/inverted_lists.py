@@ -14,8 +14,8 @@ from colmodern.progress import Progress
 from colmodern.ragged.arrays import map_array, write_array
 from colmodern.ragged.mapping import let_go
 
-_MOST_DOCS = 1 << 16  # of a block: a document's place in it fits uint16
-_MOST_TOKENS = 1 << 24  # of a block, unless it is one document
+_MOST_DOCS = 1 << 16  # documents of a block: their numbers in it fit uint16
+_MOST_TOKENS = 1 << 24  # tokens of a block, unless it is one document
 
 
 def write_inverted_lists(folder: Path, n_centroids: int, progress: Progress) -> None:

@@ -1,4 +1,4 @@
-"""What an index consists of: the only file of it that ever changes, and always all at once."""
+"""The manifest of an index: its only file that ever changes, and always as a whole."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from colmodern.files import read_error, sha256_of_json, write_json
 from colmodern.ragged.mapped import expect_regular
 
 FORMAT = "colmodern-plaid"
-VERSION = 3  # that is written; version 2 is the same without fast checksums
+VERSION = 3  # the version that is written; version 2 is the same without fast checksums
 _READ = (2, 3)
-_LARGEST = 1 << 30  # bytes; a segment takes some 2,000
+_LARGEST = 1 << 30  # bytes; a segment takes about 2,000
 NAME = "manifest.json"
 UNSYNCED = ".unsynced"  # an empty file, there when a change did not wait for the disk
 CURE = "build the index again, or bring a copy of it back"
@@ -48,7 +48,7 @@ class SegmentRecord(_Record):
 
 
 class DeletionRecord(_Record):
-    """A file of doc_index values that are no longer found."""
+    """A file of doc_index values of deleted documents."""
 
     name: str = Field(pattern=r"^deleted-\d{5,}\.npy$")
     sha256: _Sha256
@@ -111,8 +111,8 @@ def read_manifest(folder: Path) -> Manifest:
         return Manifest.model_validate(fields)
     except ValidationError as error:
         fault = error.errors()[0]
-        place = ".".join(str(part) for part in fault["loc"])
-        raise StorageError(f"{path} has a wrong {place} ({fault['msg']}); {CURE}") from error
+        location = ".".join(str(key) for key in fault["loc"])
+        raise StorageError(f"{path} has a wrong {location} ({fault['msg']}); {CURE}") from error
 
 
 def _read_object(folder: Path, path: Path) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def building_folder(folder: Path) -> Path:
 
 def _why_there_is_none(folder: Path) -> str:
     if building_folder(folder).is_dir():
-        return f"{folder} is unfinished; run the same build again and it goes on where it stopped"
+        return f"{folder} is unfinished; run the same build again to resume it"
     if not folder.exists():
         return f"there is no index {folder}; build it first, or mend the path"
     if not folder.is_dir():

@@ -1,4 +1,4 @@
-"""Copying documents of segments into a new one, tokens as they are, without the deleted documents."""
+"""Copies documents of segments to a new one, without the deleted; tokens stay as they are."""
 
 from __future__ import annotations
 
@@ -10,65 +10,67 @@ import numpy.typing as npt
 
 from colmodern.codecs.codec import Encoded
 from colmodern.index.plaid.segment import Segment
-from colmodern.index.plaid.write_segment import Piece
+from colmodern.index.plaid.write_segment import EncodedChunk
 from colmodern.ragged.embeddings import offsets_of
 
-PIECE_TOKENS = 1 << 16  # that are copied at a time; bounds the memory of it
+CHUNK_TOKENS = 1 << 16  # tokens that are copied at a time; bounds the memory
 
 
-class Part(NamedTuple):
-    """Documents of one segment that are not deleted; rows: (n,) ascending, inside the segment."""
+class LiveDocuments(NamedTuple):
+    """Documents of one segment that are not deleted; docs: (n,) ascending numbers in the segment."""
 
     segment: Segment
-    rows: npt.NDArray[np.int64]
+    docs: npt.NDArray[np.int64]
 
 
-def parts_of(segments: Sequence[Segment], deleted: npt.NDArray[np.int64]) -> list[Part]:
-    """What is left of each segment; deleted: (n,) int64 doc_index, ascending."""
-    parts, base = [], 0
+def live_documents(
+    segments: Sequence[Segment], deleted: npt.NDArray[np.int64]
+) -> list[LiveDocuments]:
+    """The live documents of each segment; deleted: (n,) int64 doc_index, ascending."""
+    live, base = [], 0
     for segment in segments:
         start, stop = np.searchsorted(deleted, [base, base + segment.n_docs])
         is_left = np.ones(segment.n_docs, np.bool_)
         is_left[deleted[start:stop] - base] = False
-        parts.append(Part(segment, np.flatnonzero(is_left)))
+        live.append(LiveDocuments(segment, np.flatnonzero(is_left)))
         base += segment.n_docs
-    return parts
+    return live
 
 
-def ids_of(parts: Sequence[Part]) -> list[str]:
-    """The ids of the documents, in order."""
-    return [doc_id for part in parts for doc_id in part.segment.ids.get(part.rows)]
+def ids_of(live: Sequence[LiveDocuments]) -> list[str]:
+    """Ids of live documents, in order."""
+    return [doc_id for documents in live for doc_id in documents.segment.ids.get(documents.docs)]
 
 
-def lengths_of(parts: Sequence[Part]) -> npt.NDArray[np.int64]:
+def lengths_of(live: Sequence[LiveDocuments]) -> npt.NDArray[np.int64]:
     """(n_docs,) tokens of each document."""
-    lengths = [part.segment.lengths[part.rows] for part in parts]
+    lengths = [documents.segment.lengths[documents.docs] for documents in live]
     return np.concatenate([np.empty(0, np.int64), *lengths])
 
 
-def copies(parts: Sequence[Part]) -> Iterator[Piece]:
-    """Their compressed tokens, some documents at a time."""
-    for segment, rows in parts:
-        lengths = segment.lengths[rows]
+def copied_chunks(live: Sequence[LiveDocuments]) -> Iterator[EncodedChunk]:
+    """The compressed tokens of live documents, in chunks of about CHUNK_TOKENS."""
+    for segment, docs in live:
+        lengths = segment.lengths[docs]
         ends = np.cumsum(lengths)
         start = 0
-        while start < len(rows):
+        while start < len(docs):
             before = ends[start] - lengths[start]
-            stop = int(np.searchsorted(ends, before + PIECE_TOKENS, side="right"))
-            some = slice(start, max(stop, start + 1))
-            yield Piece(lengths[some], _tokens_of(segment, rows[some], lengths[some]))
-            start = some.stop
+            stop = int(np.searchsorted(ends, before + CHUNK_TOKENS, side="right"))
+            chunk = slice(start, max(stop, start + 1))
+            yield EncodedChunk(lengths[chunk], _tokens_of(segment, docs[chunk], lengths[chunk]))
+            start = chunk.stop
 
 
 def _tokens_of(
-    segment: Segment, rows: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
+    segment: Segment, docs: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
 ) -> Encoded:
-    firsts = segment.arrays.doc_offsets[rows] - offsets_of(lengths)[:-1]
+    firsts = segment.arrays.doc_offsets[docs] - offsets_of(lengths)[:-1]
     tokens = np.arange(lengths.sum()) + np.repeat(firsts, lengths)
     return Encoded(
         segment.arrays.codes[tokens],
         segment.arrays.gains[tokens],
         segment.arrays.residuals[tokens],
-        segment.arrays.doc_gains[rows],
-        segment.arrays.doc_vectors[rows],
+        segment.arrays.doc_gains[docs],
+        segment.arrays.doc_vectors[docs],
     )

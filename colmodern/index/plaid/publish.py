@@ -1,4 +1,4 @@
-"""Putting a finished index in its place; an older one stays until then, or comes back.
+"""Moves a finished index to its path; an older one stays until then, or comes back.
 
 PARENT/.NAME.building/    the lock and the state of an unfinished build
 PARENT/.NAME.building/index/   what it has made so far
@@ -29,7 +29,7 @@ def expect_free(path: Path, *, overwrite: bool) -> None:
     if not path.is_dir():
         raise StorageError(f"{path} is a file; choose a folder to write to")
     is_index = (path / NAME).is_file() and FORMAT.encode() in (path / NAME).read_bytes()[:256]
-    if not is_index and any(not is_ours(one.name) for one in path.iterdir()):
+    if not is_index and any(not is_ours(entry.name) for entry in path.iterdir()):
         raise StorageError(f"{path} is not empty and holds no PLAID index; choose another folder")
 
 
@@ -79,8 +79,8 @@ def _replaced(path: Path) -> Path:
 
 def _drop(old: Path, path: Path) -> None:
     """Delete an older index that the one at ``path`` has replaced, without what is not ours."""
-    for one in sorted(old.iterdir()):
-        if not is_ours(one.name) and not os.path.lexists(path / one.name):
-            os.rename(one, path / one.name)
+    for entry in sorted(old.iterdir()):
+        if not is_ours(entry.name) and not os.path.lexists(path / entry.name):
+            os.rename(entry, path / entry.name)
     sync_folder(path)
     shutil.rmtree(old, ignore_errors=True)  # readers of it on some systems; the next build tries

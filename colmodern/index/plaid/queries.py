@@ -1,4 +1,4 @@
-"""What a search is asked, checked at the border."""
+"""Checks of queries, fingerprints and scores at the border of a PLAID index."""
 
 from __future__ import annotations
 
@@ -9,27 +9,31 @@ import numpy.typing as npt
 
 from colmodern.checks import shown
 from colmodern.errors import InputError
-from colmodern.index.inputs import query_rows
+from colmodern.index.inputs import query_values
 
 Floats = npt.NDArray[np.float32]
 
 
 def checked_query(query: Any, dim: int) -> Floats:
-    """The query as float32 rows, one of zeros for none: MaxSim of no token is 0 for all.
+    """A query as (n_query_tokens, dim) float32; a row of zeros where it has no tokens.
 
-    Raises InputError as ``query_rows`` does.
+    MaxSim without query tokens is 0 for all documents, as with one token of zeros.
+
+    Raises InputError as ``query_values`` does.
     """
-    rows = query_rows(query, dim)
-    return rows if len(rows) else np.zeros((1, dim), np.float32)
+    values = query_values(query, dim)
+    return values if len(values) else np.zeros((1, dim), np.float32)
 
 
-def expect_encoder(given: str | None, mine: str | None) -> None:
+def expect_encoder(fingerprint: str | None, own: str | None) -> None:
     """Raise InputError when both fingerprints are known and differ."""
-    if given is not None and not isinstance(given, str):
-        raise InputError(f"fingerprint={shown(given)}; pass Encoder.fingerprint's text, or None")
-    if given is not None and mine is not None and given != mine:
+    if fingerprint is not None and not isinstance(fingerprint, str):
         raise InputError(
-            f"fingerprint={given[:12]} is not the index's {mine[:12]}: it was built with "
+            f"fingerprint={shown(fingerprint)}; pass Encoder.fingerprint's text, or None"
+        )
+    if fingerprint is not None and own is not None and fingerprint != own:
+        raise InputError(
+            f"fingerprint={fingerprint[:12]} is not the index's {own[:12]}: it was built with "
             "another encoder or other encoder settings; encode with the same, or build again"
         )
 

@@ -1,4 +1,4 @@
-"""One search of a PLAID index, ready to be given queries."""
+"""A checked search of a PLAID index, ready for queries."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from colmodern.index.plaid.queries import unusable_score
 from colmodern.index.plaid.search import search_rows
 from colmodern.index.plaid.state import State
 from colmodern.index.plaid.stored import StoredEmbeddings
-from colmodern.index.plaid.view import Rows, View
+from colmodern.index.plaid.view import DocIndex, View
 from colmodern.threads import Threads
 from colmodern.types import ScoredDoc
 
 Query = npt.NDArray[np.floating]
 
-_MOST = 1 << 40  # of anything asked for: more than any index holds, and exact in float64
+_LARGEST_COUNT = 1 << 40  # a larger k, nprobe or n_candidates is as good as this; exact in float64
 
 
 class SearchRequest:
@@ -32,7 +32,7 @@ class SearchRequest:
         self,
         state: State,
         k: int,
-        chosen: Filter | None,
+        allowed: Filter | None,
         nprobe: int | None,
         n_candidates: int | None,
         stored: StoredEmbeddings | None,
@@ -43,16 +43,16 @@ class SearchRequest:
         expect_flags(exact=exact)
         self.k, self.stored, self.exact = checked_count("k", k), stored, bool(exact)
         state.verification()
-        self.view = _view(state, chosen)
-        manifest = state.opened.manifest
+        self.view = _view(state, allowed)
+        manifest = state.snapshot.manifest
         self.budget = choose_budget(
-            min(self.k, _MOST),
+            min(self.k, _LARGEST_COUNT),
             n_open=self.view.n_open,
-            n_docs=state.everything.n_open,
+            n_docs=state.view.n_open,
             n_tokens=state.n_tokens,
             n_centroids=manifest.n_centroids,
-            nprobe=None if nprobe is None else min(int(nprobe), _MOST),
-            n_candidates=None if n_candidates is None else min(int(n_candidates), _MOST),
+            nprobe=None if nprobe is None else min(int(nprobe), _LARGEST_COUNT),
+            n_candidates=None if n_candidates is None else min(int(n_candidates), _LARGEST_COUNT),
             rescored=stored is not None,
         )
 
@@ -67,13 +67,13 @@ class SearchRequest:
 
     def on(self, cuda: LazyCudaSearch, queries: Sequence[Query]) -> list[list[ScoredDoc]]:
         """The same for many queries on GPUs, which always decode all tokens of what they score."""
-        found = cuda.search(queries, self.view, self.budget, self.stored)
-        return [self._ranked(rows, scores) for rows, scores in found]
+        matches = cuda.search(queries, self.view, self.budget, self.stored)
+        return [self._ranked(doc_index, scores) for doc_index, scores in matches]
 
-    def _ranked(self, rows: Rows, scores: npt.NDArray[np.float32]) -> list[ScoredDoc]:
+    def _ranked(self, doc_index: DocIndex, scores: npt.NDArray[np.float32]) -> list[ScoredDoc]:
         view, k = self.view, self.k
         if not (finite := np.isfinite(scores)).all():
-            doc_id = view.doc_ids(rows[np.argmin(finite)][None])[0]
+            doc_id = view.doc_ids(doc_index[np.argmin(finite)][None])[0]
             name = "the index" if self.stored is None else "rescore"
             raise InputError(unusable_score(name, doc_id))
         # all ties of the k-th, so that ids can decide
@@ -81,19 +81,19 @@ class SearchRequest:
         if len(best) > k:
             best = best[: int(np.searchsorted(-scores[best], -scores[best[k - 1]], side="right"))]
         ranked = scores[best]
-        found = list(map(ScoredDoc, view.doc_ids(rows[best]), ranked.tolist()))
+        results = list(map(ScoredDoc, view.doc_ids(doc_index[best]), ranked.tolist()))
         if np.any(ranked[1:] == ranked[:-1]):
-            found.sort(key=lambda doc: (-doc.score, doc.doc_id))
-        return found[:k]
+            results.sort(key=lambda doc: (-doc.score, doc.doc_id))
+        return results[:k]
 
 
-def _view(state: State, chosen: Filter | None) -> View:
-    everything, opened = state.everything, state.opened
-    if chosen is None:
-        return everything
-    if not isinstance(chosen, DocFilter):
-        chosen = make_filter(everything, opened.manifest.segments, chosen)
-    if chosen.state != opened.manifest.segments:
+def _view(state: State, allowed: Filter | None) -> View:
+    live, snapshot = state.view, state.snapshot
+    if allowed is None:
+        return live
+    if not isinstance(allowed, DocFilter):
+        allowed = make_filter(live, snapshot.manifest.segments, allowed)
+    if allowed.state != snapshot.manifest.segments:
         raise InputError("filter was made before the index changed; make it again")
-    blocked, n_open = join(list(everything.blocked), everything.segments, chosen)
-    return View(everything.codec, everything.segments, everything.bases, blocked, n_open)
+    blocked, n_open = join(list(live.blocked), live.segments, allowed)
+    return View(live.codec, live.segments, live.bases, blocked, n_open)

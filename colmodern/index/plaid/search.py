@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from colmodern.index.plaid.query_tables import make_tables
 from colmodern.index.plaid.segment import Segment
-from colmodern.index.plaid.view import Rows, View
+from colmodern.index.plaid.view import DocIndex, View
 from colmodern.kernels.compressed import empty_near, keep_near, score_compressed
 from colmodern.kernels.cpu import (
     keep_best,
@@ -52,15 +52,15 @@ _FEWEST_DOCS = 8  # of a thread's share
 class Trace:
     """Which documents each stage kept, best or not, and its scores."""
 
-    stages: dict[str, tuple[Rows, npt.NDArray[np.number]]] = field(default_factory=dict)
+    stages: dict[str, tuple[DocIndex, npt.NDArray[np.number]]] = field(default_factory=dict)
 
-    def keep(self, stage: str, rows: Rows, scores: npt.NDArray[np.number]) -> None:
+    def keep(self, stage: str, rows: DocIndex, scores: npt.NDArray[np.number]) -> None:
         """Remember what a stage let through."""
         self.stages[stage] = rows, scores
 
 
 # stored embeddings of documents: (segment rows as doc_index) -> addresses, and is_half
-Addresses = Callable[[Rows], tuple[npt.NDArray[np.uint64], bool]]
+Addresses = Callable[[DocIndex], tuple[npt.NDArray[np.uint64], bool]]
 
 
 def search_rows(
@@ -72,7 +72,7 @@ def search_rows(
     stored: Addresses | None = None,
     trace: Trace | None = None,
     exact: bool = False,
-) -> tuple[Rows, npt.NDArray[np.float32]]:
+) -> tuple[DocIndex, npt.NDArray[np.float32]]:
     """The n_scored best documents, ascending by doc_index, and their scores.
 
     query: (n_query_tokens, dim) float32, at least one token
@@ -106,7 +106,7 @@ def _search_at_once(
     view: View,
     budget: SearchBudget,
     stored: Addresses | None,
-) -> tuple[Rows, npt.NDArray[np.float32]]:
+) -> tuple[DocIndex, npt.NDArray[np.float32]]:
     """The same from kernels/segment.py: a fifth less time, and the interpreter's lock left alone."""
     threads = Threads(1)
     segment, blocked = view.segments[0].arrays, _blocked(view, 0)
@@ -116,7 +116,7 @@ def _search_at_once(
         rows, near = find_candidates(tables, segment, blocked, budget, slacks[0], margin)
         return rows, _score(tables, view, rows, slacks, margin, near, threads, stored)
     masks, codec = masks_of(len(query)), view.codec.arrays
-    found: tuple[Rows, npt.NDArray[np.float32]] = search_segment(
+    found: tuple[DocIndex, npt.NDArray[np.float32]] = search_segment(
         query, masks, codec, segment, blocked, budget
     )
     return found
@@ -136,10 +136,10 @@ def _find_by_steps(
     margin: int,
     threads: Threads,
     trace: Trace,
-) -> tuple[Rows, NearTokens]:
+) -> tuple[DocIndex, NearTokens]:
     """What find_candidates does, for several threads or segments, or with a trace."""
     if budget.n_candidates >= view.n_open:
-        candidates = view.open_rows()
+        candidates = view.open_docs()
         shared = _doc_scores(tables, view, candidates, threads)
     else:
         if budget.nprobe:
@@ -151,7 +151,7 @@ def _find_by_steps(
             kept = keep_best(scores, budget.n_gathered)
             gathered, shared = gathered[kept], shared[kept]
         else:
-            gathered = view.open_rows()
+            gathered = view.open_docs()
             shared = _doc_scores(tables, view, gathered, threads)
         scores = _prune(tables, view, gathered, threads) + shared
         trace.keep("pruned", gathered, scores)
@@ -168,10 +168,10 @@ def _find_by_steps(
 
 def _gather(
     tables: QueryTables, view: View, probes: npt.NDArray[np.int32], threads: Threads
-) -> tuple[Rows, Scores]:
+) -> tuple[DocIndex, Scores]:
     """Documents in the probed lists and their sums."""
 
-    def in_block(at: tuple[int, int]) -> tuple[Rows, Scores]:
+    def in_block(at: tuple[int, int]) -> tuple[DocIndex, Scores]:
         number, block = at
         segment, blocked = view.segments[number].arrays, _blocked(view, number)
         n = segment.block_docs[block + 1] - segment.block_docs[block]
@@ -195,9 +195,9 @@ def _gather(
 
 def _score_docs(
     view: View,
-    rows: Rows,
+    rows: DocIndex,
     threads: Threads,
-    score: Callable[[Segment, slice, Rows], None],
+    score: Callable[[Segment, slice, DocIndex], None],
     *,
     least: int = _FEWEST_DOCS,
 ) -> None:
@@ -209,18 +209,18 @@ def _score_docs(
             stop: int,
             segment: Segment = segment,
             first: int = places.start,
-            inside: Rows = inside,
+            inside: DocIndex = inside,
         ) -> None:
             score(segment, slice(first + start, first + stop), inside[start:stop])
 
         threads.split(part, len(inside), least=least)
 
 
-def _doc_scores(tables: QueryTables, view: View, rows: Rows, threads: Threads) -> Scores:
+def _doc_scores(tables: QueryTables, view: View, rows: DocIndex, threads: Threads) -> Scores:
     """What the documents' vectors add, in units."""
     out = np.empty(len(rows), np.int32)
 
-    def score(segment: Segment, places: slice, docs: Rows) -> None:
+    def score(segment: Segment, places: slice, docs: DocIndex) -> None:
         score_doc_vectors(
             docs,
             segment.arrays.doc_gains,
@@ -234,10 +234,10 @@ def _doc_scores(tables: QueryTables, view: View, rows: Rows, threads: Threads) -
     return out
 
 
-def _prune(tables: QueryTables, view: View, rows: Rows, threads: Threads) -> Scores:
+def _prune(tables: QueryTables, view: View, rows: DocIndex, threads: Threads) -> Scores:
     out = np.empty(len(rows), np.int32)
 
-    def score(segment: Segment, places: slice, docs: Rows) -> None:
+    def score(segment: Segment, places: slice, docs: DocIndex) -> None:
         score_by_centroids(
             docs,
             segment.arrays.doc_offsets,
@@ -255,7 +255,7 @@ def _prune(tables: QueryTables, view: View, rows: Rows, threads: Threads) -> Sco
 def _refine(
     tables: QueryTables,
     view: View,
-    rows: Rows,
+    rows: DocIndex,
     slack: npt.NDArray[np.int16],
     margin: int,
     threads: Threads,
@@ -263,7 +263,7 @@ def _refine(
     out = np.empty(len(rows), np.int32)
     near = empty_near(view.lengths(rows), tables.lanes)
 
-    def score(segment: Segment, places: slice, docs: Rows) -> None:
+    def score(segment: Segment, places: slice, docs: DocIndex) -> None:
         score_compressed(
             docs,
             *_tokens(segment),
@@ -282,7 +282,7 @@ def _refine(
 def _score(
     tables: QueryTables,
     view: View,
-    rows: Rows,
+    rows: DocIndex,
     slacks: tuple[npt.NDArray[np.int16], npt.NDArray[np.int16]],
     margin: int,
     near: NearTokens,
@@ -293,7 +293,7 @@ def _score(
     codec = view.codec.arrays
     addresses, is_half = stored(rows) if stored else (None, False)
 
-    def score(segment: Segment, places: slice, docs: Rows) -> None:
+    def score(segment: Segment, places: slice, docs: DocIndex) -> None:
         common = (docs, *_tokens(segment), *_integers(tables), *slacks, margin, near.select(places))
         if addresses is not None:
             score_stored(

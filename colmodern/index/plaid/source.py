@@ -1,4 +1,4 @@
-"""Documents to index, read piece by piece in bounded memory."""
+"""Documents to index, read in chunks of bounded memory."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from colmodern.ragged.store import EmbeddingStore
 
 Embeddings = TokenEmbeddings | EmbeddingStore
 
-_MOST_OF_A_DOC = 256  # sampled tokens: a document's are much alike, and other documents differ
+_MOST_OF_A_DOC = 256  # tokens sampled from a document: they are much alike, other documents differ
 
 
 def open_source(
     embeddings: Embeddings | Path | str, doc_ids: Sequence[str] | None
 ) -> tuple[Embeddings, Sequence[str]]:
-    """Embeddings, of a shard folder if a path is given, and one id a document.
+    """Open embeddings, a shard folder where they are a path, with one id a document.
 
     Raises InputError for a dim that is not a multiple of 8 or ids that are not one a document.
     """
@@ -50,7 +50,7 @@ def open_source(
 
 
 def fingerprint_of(embeddings: Embeddings) -> str | None:
-    """Of the encoder that made the embeddings, None when unknown."""
+    """Fingerprint of the encoder that made the embeddings, None when unknown."""
     return embeddings.fingerprint
 
 
@@ -59,64 +59,65 @@ def lengths_of(embeddings: Embeddings) -> npt.NDArray[np.int64]:
     return embeddings.lengths
 
 
-def pieces(embeddings: Embeddings, max_tokens: int) -> Iterator[tuple[int, TokenEmbeddings]]:
+def chunks(embeddings: Embeddings, max_tokens: int) -> Iterator[tuple[int, TokenEmbeddings]]:
     """Consecutive documents of at most ``max_tokens`` tokens together, a longer one alone.
 
-    Yields (index of the first document, documents). What a store maps from disk is let go of
-    when the next piece is asked for.
+    Yields (index of the first document, documents). Pages that a store maps from disk are
+    released before the next chunk.
     """
-    for first, piece in embeddings.chunks(max_tokens):
-        yield first, piece
+    for first, chunk in embeddings.chunks(max_tokens):
+        yield first, chunk
         if isinstance(embeddings, EmbeddingStore):
-            let_go(piece.values)
-            if piece.token_ids is not None:
-                let_go(piece.token_ids)
+            let_go(chunk.values)
+            if chunk.token_ids is not None:
+                let_go(chunk.token_ids)
 
 
 def sample_documents(embeddings: Embeddings, n_sampled: int, max_tokens: int, seed: int) -> Sample:
     """At most ``n_sampled`` tokens of random documents, and the means of these documents.
 
-    Of a document no more than 256 tokens, at random, unless all tokens are taken. The same for
-    the same seed, however the documents are cut into shards. Raises InputError for a document
-    among them whose values are not finite.
+    A document gives at most 256 random tokens, unless all tokens are taken. The same seed gives
+    the same sample, however the documents are cut into shards. Raises InputError for a sampled
+    document whose values are not finite.
     """
     lengths = lengths_of(embeddings)
     is_whole = int(lengths.sum()) <= n_sampled
     taken = np.minimum(lengths, n_sampled if is_whole else min(_MOST_OF_A_DOC, n_sampled))
-    chosen = _choose(taken, n_sampled, seed)
-    sampled, lengths = taken[chosen], lengths[chosen]
+    docs = _sampled_docs(taken, n_sampled, seed)
+    sampled, lengths = taken[docs], lengths[docs]
     starts = offsets_of(sampled)
     values = np.empty((starts[-1], embeddings.dim), np.float32)
-    means = np.empty((len(chosen), embeddings.dim), np.float32)
+    means = np.empty((len(docs), embeddings.dim), np.float32)
     ids: npt.NDArray[np.int32] | None = np.empty(starts[-1], np.int32)
-    for first, piece in pieces(embeddings, max_tokens):
-        begin, end = np.searchsorted(chosen, [first, first + piece.n_docs])
-        if piece.token_ids is None:
+    for first, chunk in chunks(embeddings, max_tokens):
+        begin, end = np.searchsorted(docs, [first, first + chunk.n_docs])
+        if chunk.token_ids is None:
             ids = None
-        for place in range(begin, end):
-            doc = int(chosen[place]) - first
+        for position in range(begin, end):
+            doc = int(docs[position]) - first
             with np.errstate(over="ignore"):
-                tokens = np.asarray(piece[doc], np.float32)
+                tokens = np.asarray(chunk[doc], np.float32)
             if not is_finite(tokens):
-                refuse_infinite(piece, first)
-            means[place] = tokens.mean(axis=0)
-            rows = _rows_of(len(tokens), int(sampled[place]), [seed, first + doc])
-            into = slice(starts[place], starts[place + 1])
-            values[into] = tokens[rows]
-            if ids is not None and piece.token_ids is not None:
-                ids[into] = piece.token_ids[piece.offsets[doc] : piece.offsets[doc + 1]][rows]
+                refuse_infinite(chunk, first)
+            means[position] = tokens.mean(axis=0)
+            kept = _sampled_tokens(len(tokens), int(sampled[position]), [seed, first + doc])
+            into = slice(starts[position], starts[position + 1])
+            values[into] = tokens[kept]
+            if ids is not None and chunk.token_ids is not None:
+                ids[into] = chunk.token_ids[chunk.offsets[doc] : chunk.offsets[doc + 1]][kept]
     return Sample(values, ids, sampled, lengths, means)
 
 
-def _choose(taken: npt.NDArray[np.int64], n_sampled: int, seed: int) -> npt.NDArray[np.int64]:
-    """Ascending random documents that have at most ``n_sampled`` tokens together, at least one."""
+def _sampled_docs(taken: npt.NDArray[np.int64], n_sampled: int, seed: int) -> npt.NDArray[np.int64]:
+    """Ascending random documents of at most ``n_sampled`` tokens together, at least one document."""
     filled = np.flatnonzero(taken)
     order = np.random.default_rng(seed).permutation(filled)
     n = int(np.searchsorted(np.cumsum(taken[order]), n_sampled, side="right"))
     return np.sort(order[: max(1, n)])
 
 
-def _rows_of(n: int, n_taken: int, seed: list[int]) -> npt.NDArray[np.int64] | slice:
+def _sampled_tokens(n: int, n_taken: int, seed: list[int]) -> npt.NDArray[np.int64] | slice:
+    """Ascending random tokens of a document of ``n`` tokens."""
     if n_taken == n:
         return slice(None)
     return np.sort(np.random.default_rng(seed).choice(n, n_taken, replace=False))

@@ -3,11 +3,11 @@
     INDEX/manifest.json          written last; what it does not name is not part of the index
     INDEX/codec/*.npy            how tokens are coded; owned by colmodern.codecs
     INDEX/segment-00000/         documents (see segment.py)
-    INDEX/deleted-00000.npy      (n,) int64 doc_index values that are no longer found
+    INDEX/deleted-00000.npy      (n,) int64 doc_index values of deleted documents
     INDEX/.lock                  held by the one writer
     INDEX/.unsynced              there when the last change did not wait for the disk
 
-A doc_index is a document's row in its segment plus the documents of all earlier segments.
+A doc_index is a document's number in its segment plus the documents of all earlier segments.
 
 A damaged file is never searched. Opening compares the manifest, the codec, all offsets, the ids and the
 deletions with their checksums and refuses offsets that do not rise or lead out of an array. Codes, gains,
@@ -37,13 +37,13 @@ from colmodern.ragged.mapped import map_file
 from colmodern.writer_lock import LOCK
 
 CODEC = "codec"
-_PART = r"(segment-\d{5,}|deleted-\d{5,}\.npy)"
-_OURS = re.compile(rf"{_PART}|\.({_PART}|manifest\.json)\..+\.tmp")
+_PARTS = r"(segment-\d{5,}|deleted-\d{5,}\.npy)"
+_OURS = re.compile(rf"{_PARTS}|\.({_PARTS}|manifest\.json)\..+\.tmp")
 
 
 @dataclass(frozen=True, eq=False)
-class Opened:
-    """One state of an index; it stays whole in memory whatever a writer does to the folder.
+class IndexSnapshot:
+    """An index folder as one manifest describes it; later writers do not change it.
 
     deleted: (n_deleted,) int64 doc_index, ascending
     """
@@ -55,7 +55,7 @@ class Opened:
     deleted: npt.NDArray[np.int64]
 
 
-def open_index(folder: Path, known: Iterable[Segment] = ()) -> Opened:
+def open_index(folder: Path, known: Iterable[Segment] = ()) -> IndexSnapshot:
     """Map every file of an index and read its offsets, ids and deletions, but no tokens.
 
     Args:
@@ -74,7 +74,7 @@ def open_index(folder: Path, known: Iterable[Segment] = ()) -> Opened:
     while True:
         fault = None
         try:
-            opened = _open(folder, manifest, by_name)
+            snapshot = _open(folder, manifest, by_name)
         except StorageError as error:
             fault = error
         # a writer may have removed files meanwhile, that only the manifest before it names
@@ -84,7 +84,7 @@ def open_index(folder: Path, known: Iterable[Segment] = ()) -> Opened:
         elif fault is not None:
             raise fault
         else:
-            return opened
+            return snapshot
 
 
 def remove_leftovers(folder: Path, manifest: Manifest) -> None:
@@ -92,7 +92,9 @@ def remove_leftovers(folder: Path, manifest: Manifest) -> None:
 
     Only for the holder of the writer lock. Files that are not ours stay.
     """
-    named = {part.name for part in manifest.segments} | {part.name for part in manifest.deletions}
+    named = {record.name for record in manifest.segments} | {
+        record.name for record in manifest.deletions
+    }
     for path in sorted(folder.iterdir()):
         if path.name in named or not _OURS.fullmatch(path.name):
             continue
@@ -105,7 +107,7 @@ def is_ours(name: str) -> bool:
     return name in {NAME, CODEC, LOCK, UNSYNCED} or bool(_OURS.fullmatch(name))
 
 
-def _open(folder: Path, manifest: Manifest, known: Mapping[str, Segment]) -> Opened:
+def _open(folder: Path, manifest: Manifest, known: Mapping[str, Segment]) -> IndexSnapshot:
     _expect_codec(folder / CODEC, manifest)
     segments = []
     for record in manifest.segments:
@@ -119,11 +121,11 @@ def _open(folder: Path, manifest: Manifest, known: Mapping[str, Segment]) -> Ope
             segments[0].arrays.residuals.shape[1],
         ):
             raise StorageError(
-                f"{folder / segment.name}/residuals.npy has other rows than that of "
-                f"{segments[0].name}; {CURE}"
+                f"{folder / segment.name}/residuals.npy has rows of another width than "
+                f"that of {segments[0].name}; {CURE}"
             )
     deleted = read_deleted(folder, manifest)
-    return Opened(folder, manifest, folder / CODEC, segments, deleted)
+    return IndexSnapshot(folder, manifest, folder / CODEC, segments, deleted)
 
 
 def _expect_codec(folder: Path, manifest: Manifest) -> None:

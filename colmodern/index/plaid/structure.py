@@ -1,4 +1,4 @@
-"""What the arrays of a segment must say so that no kernel leaves them, whatever else they hold."""
+"""Checks of a segment's arrays that keep kernels inside of them, whatever else the arrays hold."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from colmodern.index.plaid.segment import Segment
     from colmodern.kernels.types import SegmentArrays
 
-_AT_ONCE = 1 << 22  # entries of an array; bounds the memory of checking
-_MOST_DOCS = 1 << 16  # of a block: a row within it is a uint16
+_CHUNK = 1 << 22  # entries of an array that are checked at a time; bounds the memory
+_MOST_DOCS = 1 << 16  # documents of a block: their numbers in it are uint16
 
 
 def expect_offsets(path: Path, arrays: SegmentArrays) -> None:
     """Offsets begin with 0 and rise, and blocks fit; raises StorageError that names the file.
 
     Args:
-        path: the segment's folder.
-        arrays: of the right shapes, whose last offsets are right.
+        path: The segment's folder.
+        arrays: Arrays of the right shapes, whose last offsets are right.
     """
     expect(arrays.doc_offsets[0] == 0, path / "doc_offsets.npy", "does not begin with 0")
     expect(rises(arrays.doc_offsets), path / "doc_offsets.npy", "falls")
@@ -43,24 +43,24 @@ def expect_offsets(path: Path, arrays: SegmentArrays) -> None:
 
 
 def expect_ids(path: Path, ids: DocIds) -> None:
-    """Ids are separate UTF-8 texts with rising hashes and rows among the documents.
+    """Ids are separate UTF-8 texts, with rising hashes that belong to documents of the segment.
 
     Args:
-        path: the segment's folder.
-        ids: whose files have the right shapes.
+        path: The segment's folder.
+        ids: Ids whose files have the right shapes.
 
     Raises:
-        StorageError: that names the file.
+        StorageError: They are not; names the file.
     """
     offsets_fit = ids.offsets[0] == 0 and rises(ids.offsets, strictly=True)
     expect(offsets_fit, path / "id_offsets.npy", "has ids that are empty or overlap")
     expect(rises(ids.hashes), path / "id_hashes.npy", "falls")
-    in_range = len(ids.rows) == 0 or bool(ids.rows.min() >= 0 and ids.rows.max() < len(ids.rows))
-    expect(in_range, path / "id_rows.npy", "names rows outside of the segment")
+    in_range = len(ids.docs) == 0 or bool(ids.docs.min() >= 0 and ids.docs.max() < len(ids.docs))
+    expect(in_range, path / "id_rows.npy", "names documents outside of the segment")
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        for piece in pieces(ids.text):
-            decoder.decode(piece.tobytes())
+        for chunk in chunks(ids.text):
+            decoder.decode(chunk.tobytes())
         decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
         raise StorageError(f"{path / 'ids.bin'} is not UTF-8 ({error}); {CURE}") from error
@@ -73,30 +73,30 @@ def expect_codes(path: Path, codes: npt.NDArray[Any], n_centroids: int) -> None:
     """Every code is the number of a centroid; raises StorageError.
 
     Args:
-        path: the segment's folder.
-        codes: (n,) some or all codes of the segment.
-        n_centroids: of the index.
+        path: The segment's folder.
+        codes: (n,) codes of the segment, all or a run of them.
+        n_centroids: Number of centroids of the index.
     """
-    for piece in pieces(codes):
-        if (largest := int(piece.max())) >= n_centroids:
+    for chunk in chunks(codes):
+        if (largest := int(chunk.max())) >= n_centroids:
             raise StorageError(
                 f"{path / 'codes.npy'} names centroid {largest} of {n_centroids}; {CURE}"
             )
 
 
-def expect_list_rows(path: Path, segment: Segment) -> None:
-    """Every row in a list is one of its block; raises StorageError.
+def expect_list_docs(path: Path, segment: Segment) -> None:
+    """Every document in a list is one of its block; raises StorageError.
 
     Args:
-        path: the segment's folder.
-        segment: with offsets that are right.
+        path: The segment's folder.
+        segment: A segment whose offsets are right.
     """
     sizes = np.diff(segment.arrays.block_docs).tolist()
     starts = segment.arrays.block_starts.tolist()
     for block, n_docs in enumerate(sizes):
-        rows = segment.arrays.list_docs[starts[block] : starts[block + 1]]
-        in_block = len(rows) == 0 or int(rows.max()) < n_docs
-        expect(in_block, path / "list_docs.npy", f"names rows outside of block {block}")
+        docs = segment.arrays.list_docs[starts[block] : starts[block + 1]]
+        in_block = len(docs) == 0 or int(docs.max()) < n_docs
+        expect(in_block, path / "list_docs.npy", f"names documents outside of block {block}")
 
 
 def expect(is_right: bool, path: Path, fault: str) -> None:
@@ -107,14 +107,14 @@ def expect(is_right: bool, path: Path, fault: str) -> None:
 
 def rises(array: npt.NDArray[Any], *, strictly: bool = False) -> bool:
     """Whether no entry (strictly: nor its equal) comes after a larger one."""
-    for start in range(0, len(array), _AT_ONCE):
-        some = array[start : start + _AT_ONCE + 1]
-        before, after = some[:-1], some[1:]
+    for start in range(0, len(array), _CHUNK):
+        chunk = array[start : start + _CHUNK + 1]
+        before, after = chunk[:-1], chunk[1:]
         if not np.all(before < after if strictly else before <= after):
             return False
     return True
 
 
-def pieces(array: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
-    """The array in parts of bounded size."""
-    return (array[start : start + _AT_ONCE] for start in range(0, len(array), _AT_ONCE))
+def chunks(array: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
+    """The array in chunks of bounded size."""
+    return (array[start : start + _CHUNK] for start in range(0, len(array), _CHUNK))

@@ -14,7 +14,7 @@ from colmodern.index.plaid.manifest import CURE, DeletionRecord, Manifest, commi
 from colmodern.ragged.arrays import write_array
 from colmodern.ragged.mapped import expect_checksum, map_file
 
-MOST_FILES = 64  # of deletions; one more, and they become one
+MOST_FILES = 64  # files of deletions; one more, and they become one
 
 
 def delete(
@@ -68,11 +68,11 @@ def record_deleted(
     if end is not None and len(known) and known[-1] >= end:
         staying = []
         for record in manifest.deletions:
-            rows = _verified_rows(folder, record)
-            if len(rows) == 0 or rows[-1] < end:
+            doc_index = _verified_doc_index(folder, record)
+            if len(doc_index) == 0 or doc_index[-1] < end:
                 staying.append(record)
             else:
-                changed.append(rows[rows < end])
+                changed.append(doc_index[doc_index < end])
         known = known[known < end]
     merged = np.unique(np.concatenate(changed))
     if len(merged) == 0:
@@ -101,30 +101,30 @@ def write_deleted(
 
 
 def read_deleted(folder: Path, manifest: Manifest) -> npt.NDArray[np.int64]:
-    """(n_deleted,) int64 doc_index, ascending: what all files of the manifest say.
+    """(n_deleted,) int64 doc_index of all files of the manifest, ascending.
 
     Raises StorageError when a file is missing, has another size, differs from its checksum or
     names what is not there. Merged deletions are therefore as good as those they are made of.
     """
-    parts = [np.empty(0, np.int64)]
+    deletions = [np.empty(0, np.int64)]
     for record in manifest.deletions:
-        part = _verified_rows(folder, record)
-        if len(part) and (part.min() < 0 or part.max() >= manifest.n_docs):
+        doc_index = _verified_doc_index(folder, record)
+        if len(doc_index) and (doc_index.min() < 0 or doc_index.max() >= manifest.n_docs):
             raise StorageError(
                 f"{folder / record.name} names documents that are not in the index; {CURE}"
             )
-        parts.append(part)
-    return np.unique(np.concatenate(parts))
+        deletions.append(doc_index)
+    return np.unique(np.concatenate(deletions))
 
 
-def _verified_rows(folder: Path, record: DeletionRecord) -> npt.NDArray[np.int64]:
-    """(n,) what one file says, compared with its checksum."""
+def _verified_doc_index(folder: Path, record: DeletionRecord) -> npt.NDArray[np.int64]:
+    """(n,) int64 doc_index of one file, compared with its checksum."""
     path = folder / record.name
     try:
-        rows = map_file(path)
+        doc_index = map_file(path)
     except (OSError, ValueError, MemoryError) as error:
         raise read_error(path, error, cure=CURE) from error
-    if rows.dtype != np.int64 or rows.shape != (record.n,):
+    if doc_index.dtype != np.int64 or doc_index.shape != (record.n,):
         raise StorageError(f"{path} does not hold the {record.n} deletions it should; {CURE}")
-    expect_checksum(path, rows, sha256=record.sha256, fast=None, cure=CURE)
-    return rows
+    expect_checksum(path, doc_index, sha256=record.sha256, fast=None, cure=CURE)
+    return doc_index

@@ -1,7 +1,7 @@
-"""Changing an index: new segments, tombstones, and merging; each change is one new manifest.
+"""Changes of an index: new segments, tombstones and merges; each is one new manifest.
 
-A change that fails or is killed leaves the index as it was. All that can fail comes before the new
-manifest, so that the object that made a change sees it as soon as others can.
+A change that fails or is killed leaves the index as it was. Everything that can fail comes before
+the new manifest, so that the object that made a change sees it as soon as others can.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ from colmodern.index.plaid.manifest import (
 )
 from colmodern.index.plaid.segment import open_segment, record_segment, segment_name
 from colmodern.index.plaid.source import Embeddings
-from colmodern.index.plaid.storage import Opened, open_index, remove_leftovers
+from colmodern.index.plaid.storage import IndexSnapshot, open_index, remove_leftovers
 from colmodern.index.plaid.tiers import first_merged
 from colmodern.index.plaid.verify import verify_segments
-from colmodern.index.plaid.write_segment import encode_pieces, write_segment
+from colmodern.index.plaid.write_segment import encode_chunks, write_segment
 from colmodern.progress import Progress
 from colmodern.ragged.doc_ids import id_list
 from colmodern.ragged.embeddings import offsets_of
 from colmodern.threads import Threads
 from colmodern.writer_lock import writer_lock
 
-See = Callable[[Opened], None]  # told of the state that a change made
+OnChange = Callable[[IndexSnapshot], None]  # called with the snapshot that a change made
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Options:
+class ChangeOptions:
     """How a change is made.
 
     is_merging: whether small segments are merged with what is added
@@ -59,101 +59,110 @@ class Options:
     is_durable: bool = True
 
 
-def options_of(durable: object, *, merge: object = True) -> Options:
-    """Of a caller's flags; raises InputError for what is neither True nor False."""
+def change_options(durable: object, *, merge: object = True) -> ChangeOptions:
+    """Options from a caller's flags; raises InputError for what is neither True nor False."""
     expect_flags(merge=merge, durable=durable)
-    return Options(bool(merge), bool(durable))
+    return ChangeOptions(bool(merge), bool(durable))
 
 
 def add(
-    opened: Opened,
+    snapshot: IndexSnapshot,
     codec: Codec,
     embeddings: Embeddings,
     doc_ids: Sequence[str],
     threads: Threads,
-    see: See,
+    on_change: OnChange,
     *,
     replaces: bool,
-    options: Options,
+    options: ChangeOptions,
     progress: Progress,
 ) -> None:
     """Compress documents into a new segment; with ``replaces``, delete older ones of the same ids.
 
     Raises InputError for an id that is in the index already (without ``replaces``) or repeats.
     """
-    with _changing(opened, see, options) as before:
+    with _changing(snapshot, on_change, options) as before:
         old = _doc_index_of(before, doc_ids)
         if not replaces and np.any(old >= 0):
             known = doc_ids[int(np.argmax(old >= 0))]
-            raise InputError(f"doc_ids has {shown(known)}, which the index has already; use update")
+            raise InputError(f"document {shown(known)} is in the index already; use update()")
         if embeddings.n_docs == 0:
-            see(before)
+            on_change(before)
             return
         expect_ids(doc_ids)  # before they stand behind those of other segments
-        added = _Added(embeddings, doc_ids, source.lengths_of(embeddings), threads)
+        new_documents = _NewDocuments(embeddings, doc_ids, source.lengths_of(embeddings), threads)
         deleted = np.union1d(before.deleted, old[old >= 0])
         n_segments = len(before.segments)
         first = n_segments
         if options.is_merging:
-            sizes = [one.n_docs + one.n_tokens for one in before.segments]
-            first = first_merged(sizes, embeddings.n_docs + int(added.lengths.sum()))
+            sizes = [segment.n_docs + segment.n_tokens for segment in before.segments]
+            first = first_merged(sizes, embeddings.n_docs + int(new_documents.lengths.sum()))
         try:
-            after = _merged(before, codec, first, deleted, progress, added)
+            after = _merged(before, codec, first, deleted, progress, new_documents)
         except StorageError as error:
             if first == n_segments or not is_full(error):
                 raise
             _log.warning("the disk has no room to merge segments of %s", before.folder)
-            after = _merged(before, codec, n_segments, deleted, progress, added)
-        _commit(after, see)
+            after = _merged(before, codec, n_segments, deleted, progress, new_documents)
+        _commit(after, on_change)
 
 
-def delete(opened: Opened, doc_ids: Iterable[str], see: See, *, options: Options) -> int:
+def delete(
+    snapshot: IndexSnapshot, doc_ids: Iterable[str], on_change: OnChange, *, options: ChangeOptions
+) -> int:
     """Delete documents by id, whatever the size of the index; returns how many.
 
     Raises InputError, and deletes none, when an id is not in the index.
     """
     ids = id_list("doc_ids", doc_ids, is_ordered=False)
-    with _changing(opened, see, options) as before:
-        rows = _doc_index_of(before, ids)
-        if np.any(rows < 0):
-            unknown = ids[int(np.argmax(rows < 0))]
-            raise InputError(
-                f"doc_ids has {shown(unknown)}, which is not in the index; leave it out"
-            )
-        rows = np.unique(rows)
-        manifest = tombstones.delete(before.folder, before.manifest, rows, before.deleted)
-        see(replace(before, manifest=manifest, deleted=np.union1d(before.deleted, rows)))
-        return len(rows)
+    with _changing(snapshot, on_change, options) as before:
+        doc_index = _doc_index_of(before, ids)
+        if np.any(doc_index < 0):
+            unknown = ids[int(np.argmax(doc_index < 0))]
+            raise InputError(f"document {shown(unknown)} is not in the index; leave its id out")
+        doc_index = np.unique(doc_index)
+        manifest = tombstones.delete(before.folder, before.manifest, doc_index, before.deleted)
+        on_change(replace(before, manifest=manifest, deleted=np.union1d(before.deleted, doc_index)))
+        return len(doc_index)
 
 
 def compact(
-    opened: Opened, codec: Codec, see: See, *, options: Options, progress: Progress
+    snapshot: IndexSnapshot,
+    codec: Codec,
+    on_change: OnChange,
+    *,
+    options: ChangeOptions,
+    progress: Progress,
 ) -> None:
     """Merge segments and leave deleted documents out; tokens are copied as they are."""
-    with _changing(opened, see, options) as before:
+    with _changing(snapshot, on_change, options) as before:
         if len(before.segments) < 2 and not before.manifest.deletions:
-            see(before)
+            on_change(before)
             return
-        _commit(_merged(before, codec, 0, before.deleted, progress), see)
+        _commit(_merged(before, codec, 0, before.deleted, progress), on_change)
 
 
 @contextmanager
-def _changing(opened: Opened, see: See, options: Options) -> Iterator[Opened]:
-    """Be the only writer of what the folder holds now.
+def _changing(
+    snapshot: IndexSnapshot, on_change: OnChange, options: ChangeOptions
+) -> Iterator[IndexSnapshot]:
+    """Lock the folder and yield the snapshot that it holds now.
 
     Raises StorageError when the index was built anew: its codec, and all else, is another.
     """
-    folder = opened.folder
+    folder = snapshot.folder
     with naming_write_errors(folder), writer_lock(folder), durability(options.is_durable):
         manifest = read_manifest(folder)
-        if manifest.codec != opened.manifest.codec:
+        if manifest.codec != snapshot.manifest.codec:
             raise StorageError(
-                f"{folder} was built anew since it was loaded; load it again, then change it"
+                f"{folder} was built again since it was loaded; load it again, then change it"
             )
         with naming_write_errors(folder):
             remove_leftovers(folder, manifest)  # of killed writers
-            _settle(opened, options)
-        before = opened if manifest == opened.manifest else open_index(folder, opened.segments)
+            _settle(snapshot, options)
+        before = snapshot
+        if manifest != snapshot.manifest:
+            before = open_index(folder, snapshot.segments)
         try:
             yield before
         except BaseException:
@@ -162,44 +171,46 @@ def _changing(opened: Opened, see: See, options: Options) -> Iterator[Opened]:
                 if latest == manifest:
                     remove_leftovers(folder, manifest)
                 else:  # no other writes: the change is made, and what failed came after it
-                    see(open_index(folder, opened.segments))
+                    on_change(open_index(folder, snapshot.segments))
             raise
 
 
-def _settle(opened: Opened, options: Options) -> None:
-    """Wait for what earlier changes did not wait for, or note that this one does not."""
-    note = opened.folder / UNSYNCED
+def _settle(snapshot: IndexSnapshot, options: ChangeOptions) -> None:
+    """Sync what earlier changes did not wait for, or note that this change does not wait either."""
+    note = snapshot.folder / UNSYNCED
     if not options.is_durable:
         with naming_write_errors(note):
             mark(note)
     elif os.path.lexists(note):
         with naming_write_errors(note):
-            sync_tree(opened.folder)
+            sync_tree(snapshot.folder)
             note.unlink()
 
 
-def _doc_index_of(opened: Opened, doc_ids: Sequence[str]) -> npt.NDArray[np.int64]:
+def _doc_index_of(snapshot: IndexSnapshot, doc_ids: Sequence[str]) -> npt.NDArray[np.int64]:
     """(n,) doc_index of each id, -1 where there is none or it is deleted."""
-    found = np.full(len(doc_ids), -1, np.int64)
+    doc_index = np.full(len(doc_ids), -1, np.int64)
     hashes = hashes_of(doc_ids)
     base = 0
-    for segment in opened.segments:
+    for segment in snapshot.segments:
         if segment.n_docs == 0:
             continue
-        # most ids are in one segment or none, and only their hashes are looked at in the others
-        places = np.searchsorted(segment.ids.hashes, hashes)
-        places[places == segment.n_docs] = 0
-        likely = np.flatnonzero(segment.ids.hashes[places] == hashes)
+        # most ids are in one segment or in none; in the others only hashes are compared
+        positions = np.searchsorted(segment.ids.hashes, hashes)
+        positions[positions == segment.n_docs] = 0
+        likely = np.flatnonzero(segment.ids.hashes[positions] == hashes)
         if len(likely):
-            rows = segment.ids.rows_of([doc_ids[i] for i in likely.tolist()]) + base
-            is_here = (rows >= base) & ~np.isin(rows, opened.deleted)
-            found[likely[is_here]] = rows[is_here]
+            candidates = segment.ids.docs_of([doc_ids[i] for i in likely.tolist()]) + base
+            is_here = (candidates >= base) & ~np.isin(candidates, snapshot.deleted)
+            doc_index[likely[is_here]] = candidates[is_here]
         base += segment.n_docs
-    return found
+    return doc_index
 
 
 @dataclass(frozen=True)
-class _Added:
+class _NewDocuments:
+    """Documents to add, and the threads that compress them."""
+
     embeddings: Embeddings
     doc_ids: Sequence[str]
     lengths: npt.NDArray[np.int64]
@@ -207,35 +218,38 @@ class _Added:
 
 
 def _merged(
-    before: Opened,
+    before: IndexSnapshot,
     codec: Codec,
     first: int,
     deleted: npt.NDArray[np.int64],
     progress: Progress,
-    added: _Added | None = None,
-) -> Opened:
-    """The index with one new segment in place of those from ``first`` on, ready to be committed.
+    new_documents: _NewDocuments | None = None,
+) -> IndexSnapshot:
+    """The index with one new segment in place of those from ``first`` on, not committed yet.
 
-    deleted: (n,) int64 doc_index, ascending, of which the new segment has none. When segments are
-    merged, earlier ones that have no other documents are left out.
+    deleted: (n,) int64 doc_index, ascending; the new segment has none of them. When segments are
+    merged, earlier ones without live documents are left out.
     """
     folder, manifest = before.folder, before.manifest
-    parts = merge.parts_of(before.segments, deleted)
+    live = merge.live_documents(before.segments, deleted)
     verify_segments(folder, before.segments[first:])
-    ids, lengths = merge.ids_of(parts[first:]), merge.lengths_of(parts[first:])
-    pieces = merge.copies(parts[first:])
-    if added is not None:
-        ids, lengths = [*ids, *added.doc_ids], np.concatenate([lengths, added.lengths])
-        more = encode_pieces(added.embeddings, codec, merge.PIECE_TOKENS, added.threads)
-        pieces = chain(pieces, more)
-    staying = [i for i in range(first) if len(parts[i].rows) or first == len(parts)]
+    ids, lengths = merge.ids_of(live[first:]), merge.lengths_of(live[first:])
+    chunks = merge.copied_chunks(live[first:])
+    if new_documents is not None:
+        ids = [*ids, *new_documents.doc_ids]
+        lengths = np.concatenate([lengths, new_documents.lengths])
+        new_chunks = encode_chunks(
+            new_documents.embeddings, codec, merge.CHUNK_TOKENS, new_documents.threads
+        )
+        chunks = chain(chunks, new_chunks)
+    staying = [i for i in range(first) if len(live[i].docs) or first == len(live)]
     records = [manifest.segments[i] for i in staying]
     segments = [before.segments[i] for i in staying]
     deletions, deleted = _deletions(before, staying, deleted)
     if ids:
         name = segment_name(manifest.next_segment)
         with staging(folder / name) as staged:
-            write_segment(staged, pieces, ids, lengths, codec, progress)
+            write_segment(staged, chunks, ids, lengths, codec, progress)
             record = record_segment(staged, name, n_docs=len(lengths), n_tokens=int(lengths.sum()))
         records.append(record)
         segments.append(open_segment(folder, record, n_centroids=manifest.n_centroids))
@@ -249,9 +263,9 @@ def _merged(
 
 
 def _deletions(
-    before: Opened, staying: Sequence[int], deleted: npt.NDArray[np.int64]
+    before: IndexSnapshot, staying: Sequence[int], deleted: npt.NDArray[np.int64]
 ) -> tuple[tuple[DeletionRecord, ...], npt.NDArray[np.int64]]:
-    """The deletions in segments that stay, with their files: doc_index values as they are then."""
+    """Deletions in segments that stay: their files, and doc_index values in the new index."""
     bases = offsets_of([segment.n_docs for segment in before.segments])
     left, n_docs = [np.empty(0, np.int64)], 0
     for i in staying:
@@ -266,8 +280,8 @@ def _deletions(
     return tombstones.record_deleted(folder, manifest, new, before.deleted, end=n_docs), after
 
 
-def _commit(after: Opened, see: See) -> None:
+def _commit(after: IndexSnapshot, on_change: OnChange) -> None:
     commit(after.folder, after.manifest)
-    see(after)
+    on_change(after)
     with suppress(OSError):  # what stays now, the next writer removes
         remove_leftovers(after.folder, after.manifest)

@@ -1,9 +1,9 @@
-"""Comparing tokens and lists with their checksums before they are used, once in a process.
+"""Comparison of tokens and lists with their checksums before they are used, once in a process.
 
 "lazy"        before the first search; reads the whole index once, a few GB a second from memory
 "full"        the same when the index is loaded
-"addresses"   never: only that codes and list rows are in range, a twentieth of the index, before
-              the first search; a damaged residual then changes scores without a word
+"addresses"   never; only the ranges of codes and lists are checked, a twentieth of the index,
+              before the first search; a damaged residual then changes scores unnoticed
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from typing import Literal, get_args
 
 from colmodern.arguments import expect_choice
 from colmodern.index.plaid.segment import SEGMENT_FILES, VALUES, Segment, expect_file
-from colmodern.index.plaid.structure import expect, expect_codes, expect_list_rows
+from colmodern.index.plaid.structure import expect, expect_codes, expect_list_docs
 from colmodern.ragged.mapped import Map, sha256_of_mapped
 from colmodern.threads import ForkSafeLock, cpu_count
 
 Verify = Literal["lazy", "full", "addresses"]
 
-_ALONE_BYTES = 32 << 20  # of tokens and lists: two thousandths of a second
-_VALUES, _RANGES = "values", "ranges"  # of Segment.verified
+_ALONE_BYTES = 32 << 20  # bytes of tokens and lists that one thread reads in two milliseconds
+_VALUES, _RANGES = "values", "ranges"  # entries of Segment.verified
 
 
 class Verification:
-    """What has to be right of segments before a search of them, and whether it is known to be.
+    """The checks that segments must pass before they are searched, each made once.
 
-    One of an open index; any number of threads may call it at once, and one of them reads.
+    An open index has one; any number of threads may call it at once, and one of them reads.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Verification:
         self._lock = ForkSafeLock()
 
     def __call__(self) -> None:
-        """Read what has not been read yet.
+        """Make the checks that have not been made yet.
 
         Raises StorageError that names the first file that is not right, at every call.
         """
@@ -55,7 +55,7 @@ class Verification:
                 if _RANGES not in segment.verified:
                     path = self._folder / segment.name
                     expect_codes(path, segment.arrays.codes, self._n_centroids)
-                    expect_list_rows(path, segment)
+                    expect_list_docs(path, segment)
                     segment.verified.add(_RANGES)
             self._is_done = True
 
@@ -64,16 +64,16 @@ def expect_values(folder: Path, segment: Segment, map_pieces: Map = map) -> None
     """Compare the tokens and lists of a segment with their checksums; raises StorageError.
 
     Args:
-        folder: of the index.
-        segment: one of it.
-        map_pieces: as the built-in ``map``, or that of several threads.
+        folder: The index folder.
+        segment: One of its segments.
+        map_pieces: The built-in ``map``, or that of several threads.
     """
     for name in VALUES:
         expect_file(folder, segment, f"{name}.npy", map_pieces)
 
 
 def _expect_values_by_threads(folder: Path, segment: Segment) -> None:
-    """The same with all processors, where it is worth their start."""
+    """The same with all CPU cores, where it is worth starting threads."""
     if sum(segment.files[f"{name}.npy"].nbytes for name in VALUES) < _ALONE_BYTES:
         expect_values(folder, segment)
         return
@@ -85,14 +85,14 @@ def _expect_values_by_threads(folder: Path, segment: Segment) -> None:
 def verify_segments(folder: Path, segments: Iterable[Segment]) -> None:
     """Compare every byte of segments with its SHA-256, before it is copied to another file.
 
-    Without this a damaged byte would get a new checksum, and could never be found again.
+    Without this a damaged byte would get a new checksum, and could never be detected again.
 
     Args:
-        folder: of the index.
-        segments: those that are read.
+        folder: The index folder.
+        segments: The segments to read.
 
     Raises:
-        StorageError: that names the first file that is not what was written.
+        StorageError: A file is not what was written; names the first one.
     """
     for segment in segments:
         for name in SEGMENT_FILES:

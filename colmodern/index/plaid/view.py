@@ -1,4 +1,4 @@
-"""An index as a search sees it."""
+"""The documents of an index that a search may return."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy.typing as npt
 from colmodern.index.plaid.query_tables import SearchCodec
 from colmodern.index.plaid.segment import Segment
 
-Rows = npt.NDArray[np.int64]  # doc_index values, ascending
+DocIndex = npt.NDArray[np.int64]  # doc_index values, ascending
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """Segments as a search sees them, with the documents that it may return.
+    """Segments, and the documents of them that a search may return.
 
     bases: (n_segments + 1,) int64, where each segment's doc_index values begin
     blocked: for each segment, None or (n_docs,) bool of deleted or filtered documents
@@ -25,49 +25,48 @@ class View:
 
     codec: SearchCodec
     segments: Sequence[Segment]
-    bases: Rows
+    bases: DocIndex
     blocked: Sequence[npt.NDArray[np.bool_] | None]
     n_open: int
 
-    def by_segment(self, rows: Rows) -> list[tuple[Segment, slice, Rows]]:
-        """Ascending doc_index values as (segment, their places, rows inside the segment)."""
+    def by_segment(self, doc_index: DocIndex) -> list[tuple[Segment, slice, DocIndex]]:
+        """Ascending doc_index values as (segment, their positions, documents of the segment)."""
         if len(self.segments) == 1:
-            return [(self.segments[0], slice(0, len(rows)), rows)] if len(rows) else []
-        edges = np.searchsorted(rows, self.bases)
+            everything = (self.segments[0], slice(0, len(doc_index)), doc_index)
+            return [everything] if len(doc_index) else []
+        edges = np.searchsorted(doc_index, self.bases)
         return [
-            (segment, slice(start, stop), rows[start:stop] - base)
+            (segment, slice(start, stop), doc_index[start:stop] - base)
             for segment, base, start, stop in zip(
                 self.segments, self.bases, edges, edges[1:], strict=False
             )
             if stop > start
         ]
 
-    def open_rows(self) -> Rows:
+    def open_docs(self) -> DocIndex:
         """Every document that may be returned."""
-        parts = [
+        by_segment = [
             base + (np.arange(segment.n_docs) if blocked is None else np.flatnonzero(~blocked))
             for segment, base, blocked in zip(self.segments, self.bases, self.blocked, strict=False)
         ]
-        return np.concatenate(parts) if parts else np.empty(0, np.int64)
+        return np.concatenate(by_segment) if by_segment else np.empty(0, np.int64)
 
-    def doc_ids(self, rows: Rows) -> list[str]:
+    def doc_ids(self, doc_index: DocIndex) -> list[str]:
         """The ids behind doc_index values, in any order."""
         if len(self.segments) == 1:
-            return self.segments[0].ids.get(rows)
-        order = np.argsort(rows)
+            return self.segments[0].ids.get(doc_index)
+        order = np.argsort(doc_index)
         sorted_ids: list[str] = []
-        for segment, _, inside in self.by_segment(rows[order]):
-            sorted_ids += segment.ids.get(inside)
-        ids = np.empty(len(rows), object)
+        for segment, _, docs in self.by_segment(doc_index[order]):
+            sorted_ids += segment.ids.get(docs)
+        ids = np.empty(len(doc_index), object)
         ids[order] = sorted_ids
-        found: list[str] = ids.tolist()
-        return found
+        doc_ids: list[str] = ids.tolist()
+        return doc_ids
 
-    def lengths(self, rows: Rows) -> Rows:
-        """Tokens of documents; rows ascending."""
-        out = np.empty(len(rows), np.int64)
-        for segment, places, inside in self.by_segment(rows):
-            out[places] = (
-                segment.arrays.doc_offsets[inside + 1] - segment.arrays.doc_offsets[inside]
-            )
+    def lengths(self, doc_index: DocIndex) -> DocIndex:
+        """(n,) numbers of tokens of documents; doc_index: ascending."""
+        out = np.empty(len(doc_index), np.int64)
+        for segment, positions, docs in self.by_segment(doc_index):
+            out[positions] = segment.arrays.doc_offsets[docs + 1] - segment.arrays.doc_offsets[docs]
         return out

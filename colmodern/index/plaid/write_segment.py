@@ -1,4 +1,4 @@
-"""Making a segment: ids and lengths, tokens encoded piece by piece, then their lists."""
+"""Writes a segment: ids and lengths, tokens encoded chunk by chunk, then their lists."""
 
 from __future__ import annotations
 
@@ -16,69 +16,69 @@ from colmodern.index.finite import expect_finite
 from colmodern.index.plaid.arrays import ArrayWriter
 from colmodern.index.plaid.doc_ids import write_doc_ids
 from colmodern.index.plaid.inverted_lists import write_inverted_lists
-from colmodern.index.plaid.source import Embeddings, pieces
+from colmodern.index.plaid.source import Embeddings, chunks
 from colmodern.progress import Progress
 from colmodern.ragged.arrays import write_array
 from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
 from colmodern.threads import Threads
 
-_AT_ONCE = 8192  # tokens that a thread encodes at a time
+_BATCH_TOKENS = 8192  # tokens that a thread encodes at a time
 
 
-class Piece(NamedTuple):
+class EncodedChunk(NamedTuple):
     """Consecutive documents, compressed; lengths: (n_docs,) tokens of each."""
 
     lengths: npt.NDArray[np.int64]
     encoded: Encoded
 
 
-class Place(NamedTuple):
-    """How far a segment is: whole documents, their tokens, and checksums of the files so far."""
+class SegmentProgress(NamedTuple):
+    """Progress of a segment: whole documents, their tokens, and checksums of the files so far."""
 
     n_docs: int
     n_tokens: int
     checksums: Mapping[str, str] = {}
 
 
-def encode_pieces(
+def encode_chunks(
     embeddings: Embeddings, codec: Codec, max_tokens: int, threads: Threads, *, after: int = 0
-) -> Iterator[Piece]:
-    """Compress documents, those after the first ``after``, which end a piece.
+) -> Iterator[EncodedChunk]:
+    """Compress documents from number ``after`` on, where a chunk must begin.
 
-    A piece is given when it has ``max_tokens`` tokens; threads do not wait for its end.
+    A chunk is yielded when it has ``max_tokens`` tokens; threads do not wait for its end.
     Raises InputError that names a document with values that are not finite.
     """
 
-    def work(part: tuple[int, TokenEmbeddings]) -> Piece:
-        first, texts = part
-        expect_finite(texts, first)
-        return Piece(texts.lengths, codec.encode(texts))
+    def work(batch: tuple[int, TokenEmbeddings]) -> EncodedChunk:
+        first, documents = batch
+        expect_finite(documents, first)
+        return EncodedChunk(documents.lengths, codec.encode(documents))
 
-    parts = (
-        (first + start, part)
-        for first, piece in pieces(embeddings, max_tokens)
-        for start, part in piece.chunks(_AT_ONCE)
+    batches = (
+        (first + start, batch)
+        for first, chunk in chunks(embeddings, max_tokens)
+        for start, batch in chunk.chunks(_BATCH_TOKENS)
         if first + start >= after
     )
-    done: list[Piece] = []
-    for part in threads.stream(work, parts):
-        done.append(part)
-        if sum(len(one.encoded.codes) for one in done) >= max_tokens:
+    done: list[EncodedChunk] = []
+    for batch in threads.stream(work, batches):
+        done.append(batch)
+        if sum(len(batch.encoded.codes) for batch in done) >= max_tokens:
             yield _joined(done)
             done = []
     if done:
         yield _joined(done)
 
 
-def _joined(parts: list[Piece]) -> Piece:
-    lengths, encoded = zip(*parts, strict=True)
+def _joined(batches: list[EncodedChunk]) -> EncodedChunk:
+    lengths, encoded = zip(*batches, strict=True)
     arrays = (np.concatenate(same) for same in zip(*encoded, strict=True))
-    return Piece(np.concatenate(lengths), Encoded(*arrays))
+    return EncodedChunk(np.concatenate(lengths), Encoded(*arrays))
 
 
 def write_segment(
     folder: Path,
-    source: Iterator[Piece],
+    source: Iterator[EncodedChunk],
     doc_ids: Sequence[str],
     lengths: npt.NDArray[np.int64],
     codec: Codec,
@@ -91,7 +91,7 @@ def write_segment(
     Raises InputError for bad ids, before anything is written; StorageError for a full disk.
     """
     write_documents(folder, doc_ids, lengths)
-    write_tokens(folder, source, Place(len(lengths), int(lengths.sum())), codec, progress)
+    write_tokens(folder, source, SegmentProgress(len(lengths), int(lengths.sum())), codec, progress)
     write_inverted_lists(folder, len(codec.centroids.values), progress)
 
 
@@ -104,26 +104,26 @@ def write_documents(folder: Path, doc_ids: Sequence[str], lengths: npt.NDArray[n
 
 def write_tokens(
     folder: Path,
-    source: Iterator[Piece],
-    whole: Place,
+    source: Iterator[EncodedChunk],
+    whole: SegmentProgress,
     codec: Codec,
     progress: Progress,
     *,
-    done: Place | None = None,
-    after_piece: Callable[[Place], None] = lambda place: None,
+    done: SegmentProgress | None = None,
+    after_chunk: Callable[[SegmentProgress], None] = lambda written: None,
 ) -> None:
     """Write the compressed tokens and document vectors.
 
-    whole: how much the segment will have
-    done: what an earlier call wrote and ``source`` does not bring again
-    after_piece: told how far the files are, all on disk
+    whole: documents and tokens of the finished segment
+    done: progress of an earlier call, whose documents ``source`` does not bring again
+    after_chunk: called with the progress so far, when all of it is on disk
 
     Raises StorageError for a full disk, ResumeError when the files are not what ``done`` says.
     """
-    place = done or Place(0, 0)
-    progress.start("compress", whole.n_tokens, unit="tokens", done=place.n_tokens)
+    written = done or SegmentProgress(0, 0)
+    progress.start("compress", whole.n_tokens, unit="tokens", done=written.n_tokens)
     n_bytes, n_doc_bytes = len(codec.residuals.codebook), len(codec.documents.codebook)
-    parts: tuple[tuple[str, npt.DTypeLike, tuple[int, ...], str], ...] = (  # as in Encoded
+    columns: tuple[tuple[str, npt.DTypeLike, tuple[int, ...], str], ...] = (  # as in Encoded
         ("codes", codec.code_dtype, (), "n_tokens"),
         ("gains", np.uint8, (), "n_tokens"),
         ("residuals", np.uint8, (n_bytes,), "n_tokens"),
@@ -132,22 +132,24 @@ def write_tokens(
     )
     with ExitStack() as stack:
         writers = []
-        for name, dtype, row_shape, rows in parts:
-            resume_at = None if done is None else getattr(done, rows)
-            path, n_rows = folder / f"{name}.npy", getattr(whole, rows)
+        for name, dtype, row_shape, unit in columns:
+            resume_at = None if done is None else getattr(done, unit)
+            path, n_rows = folder / f"{name}.npy", getattr(whole, unit)
             checksum = done.checksums.get(name, "") if done else None
             writer = ArrayWriter(
                 path, dtype, row_shape, n_rows, resume_at=resume_at, checksum=checksum
             )
             writers.append(stack.enter_context(writer))
-        for piece in source:
-            for writer, part in zip(writers, piece.encoded, strict=True):
-                writer.append(part)
+        for chunk in source:
+            for writer, column in zip(writers, chunk.encoded, strict=True):
+                writer.append(column)
             for writer in writers:
                 writer.sync()
-            n = len(piece.encoded.codes)
+            n = len(chunk.encoded.codes)
             sums = {writer.path.stem: writer.checksum() for writer in writers}
-            place = Place(place.n_docs + len(piece.lengths), place.n_tokens + n, sums)
-            after_piece(place)
+            written = SegmentProgress(
+                written.n_docs + len(chunk.lengths), written.n_tokens + n, sums
+            )
+            after_chunk(written)
             progress.advance(n)
     progress.finish()

@@ -114,7 +114,7 @@ def test_a_gpu_with_less_room_than_it_said_lets_documents_pass_through(
         calls.append(1)
         raise torch.cuda.OutOfMemoryError("injected")
 
-    monkeypatch.setattr(cuda_exact.CudaExact, "_stay", stay)
+    monkeypatch.setattr(cuda_exact.CudaExact, "_resident_chunks", stay)
     expected = ExactIndex(given).search(QUERIES[3], 3)
     with caplog.at_level(logging.WARNING):
         for _ in range(2):

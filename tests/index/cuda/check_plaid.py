@@ -226,7 +226,7 @@ def test_a_build_that_runs_out_of_memory_halves_the_tile_and_goes_on(
         PlaidIndex.build(documents, tmp_path / "cuda", names(40), device="cuda")
     assert_same_bytes(tmp_path / "cuda", tmp_path / "cpu")
     assert tried[:5] == [600, 300, 150, 150, 150]
-    assert "out of memory: going on with 150 tokens at a time" in caplog.text
+    assert "out of memory: continuing with 150 tokens at a time" in caplog.text
 
 
 def assert_same_bytes(folder: Path, other: Path) -> None:

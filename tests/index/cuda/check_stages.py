@@ -87,14 +87,14 @@ def test_a_compressed_search_does_not_wait(
 @pytest.mark.parametrize("n_queries", [1, 9])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.int8])
 def test_an_exact_search_does_not_wait(n_queries: int, dtype: torch.dtype) -> None:
-    piece = cuda_exact._Piece(
+    chunk = cuda_exact._Chunk(
         0,
         empty(N_TOKENS, DIM, dtype=dtype),
         empty(N_DOCS + 1, dtype=torch.int64),
         empty(N_DOCS, dtype=torch.int32),
         empty(N_TOKENS) if dtype == torch.int8 else None,
     )
-    found = cuda_exact._find(piece, empty(n_queries, 32, DIM), 7)
+    found = cuda_exact._find(chunk, empty(n_queries, 32, DIM), 7)
     assert found.shape == (n_queries, 2, 7)
 
 

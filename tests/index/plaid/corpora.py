@@ -75,7 +75,7 @@ def write_store(
 
 def decoded(index: PlaidIndex) -> dict[str, np.ndarray]:
     """The decoded tokens of every document that can be found, by id."""
-    opened, codec = index._state.opened, index._state.codec
+    opened, codec = index._state.snapshot, index._state.codec
     found, row = {}, 0
     for segment in opened.segments:
         encoded = Encoded(*(getattr(segment.arrays, name) for name in Encoded._fields))

@@ -84,7 +84,7 @@ def test_a_file_that_cannot_be_resumed_is_refused(
 ) -> None:
     path = tmp_path / "rows.npy"
     write_and_die(path, (), 4, np.ones(3, np.uint8))
-    with pytest.raises(StorageError, match=f"does not hold the {resume_at} rows to go on"):
+    with pytest.raises(StorageError, match=f"does not hold the {resume_at} rows to resume from"):
         ArrayWriter(path, dtype, (), n_rows, resume_at=resume_at)
     with pytest.raises(StorageError, match="cannot write"):
         ArrayWriter(tmp_path / "none.npy", "uint8", (), 4, resume_at=0)

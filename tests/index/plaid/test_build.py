@@ -29,8 +29,8 @@ QUERIES = corpus([3, 32], seed=1)
 def small_pieces() -> Iterator[None]:
     """Several pieces in a small collection."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build_settings, "_LARGEST_PIECE", 300)
-        patch.setattr(build_settings, "_SMALLEST_PIECE", 1)
+        patch.setattr(build_settings, "_LARGEST_CHUNK", 300)
+        patch.setattr(build_settings, "_SMALLEST_CHUNK", 1)
         yield
 
 
@@ -148,7 +148,7 @@ def test_an_interrupted_build_goes_on_and_gives_the_same_bytes(
         PlaidIndex.load(folder)
     told = Told()
     PlaidIndex.build(DOCUMENTS, folder, IDS, progress=told)
-    assert any("going on with the unfinished build" in note for note in told.notes)
+    assert any("resuming the unfinished build" in note for note in told.notes)
     tasks = {task: done for task, _, done in told.steps}
     if point == "build.write_json" and at > 1:
         assert 0 < tasks["compress"] < DOCUMENTS.n_tokens

@@ -34,7 +34,7 @@ def round_trip(ids: list[str], others: list[str]) -> None:
         rows = np.arange(len(ids))[::-1]
         assert found.get(rows) == ids[::-1]
         expected = [ids.index(one) if one in ids else -1 for one in ids + others]
-        got = found.rows_of(ids + others)
+        got = found.docs_of(ids + others)
         assert got.dtype == np.int64
         assert got.tolist() == expected
 
@@ -77,19 +77,19 @@ def test_unusable_ids_are_named(tmp_path: Path, wrong: Any, message: str) -> Non
 def test_asking_for_what_cannot_be_there(tmp_path: Path) -> None:
     write_doc_ids(tmp_path, ["a", "b"])
     ids = DocIds(tmp_path)
-    assert ids.rows_of(["\ud800", ""]).tolist() == [-1, -1]
-    assert ids.rows_of(iter(["b"])).tolist() == [1]
+    assert ids.docs_of(["\ud800", ""]).tolist() == [-1, -1]
+    assert ids.docs_of(iter(["b"])).tolist() == [1]
     assert ids[-1] == "b"
     with pytest.raises(IndexError):
         ids[2]
     with pytest.raises(InputError, match="doc id 3 is int; pass strings"):
-        ids.rows_of([3])  # type: ignore[list-item]
+        ids.docs_of([3])  # type: ignore[list-item]
     with pytest.raises(InputError, match="'ab' is one string; pass a list"):
-        ids.rows_of("ab")
+        ids.docs_of("ab")
 
 
 def test_more_ids_than_are_handled_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doc_ids, "_AT_ONCE", 7)
+    monkeypatch.setattr(doc_ids, "_CHUNK", 7)
     round_trip([f"{i:x}" for i in range(40)], [])
 
 

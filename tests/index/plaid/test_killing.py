@@ -22,7 +22,7 @@ SCRIPT = """
 import os, sys, threading, time
 from colmodern import PlaidIndex
 from colmodern.index.plaid import build_settings
-build_settings._LARGEST_PIECE, build_settings._SMALLEST_PIECE = 300, 1
+build_settings._LARGEST_CHUNK, build_settings._SMALLEST_CHUNK = 300, 1
 store, folder, delay = sys.argv[1], sys.argv[2], float(sys.argv[3])
 if delay >= 0:
     def kill():
@@ -108,7 +108,7 @@ def test_killed_while_changing_the_index_is_whole(tmp_path: Path) -> None:
             index.delete(names(50, "m"))
         index.compact()
         assert sorted(path.name for path in folder.iterdir()) == sorted(
-            [".lock", "codec", "manifest.json", index._state.opened.segments[0].name]
+            [".lock", "codec", "manifest.json", index._state.snapshot.segments[0].name]
         )
     assert len(counts) > 2
 

@@ -82,14 +82,14 @@ def test_merging_changes_no_result_and_no_order_whatever_comes_and_goes(
 
 
 def segment_of(index: PlaidIndex) -> Path:
-    return folder_of(index) / index._state.opened.manifest.segments[0].name
+    return folder_of(index) / index._state.snapshot.manifest.segments[0].name
 
 
 def test_an_object_that_changed_holds_what_a_loaded_one_holds(plaid: PlaidIndex) -> None:
     for i in range(0, 90, 9):
         plaid.add(MORE[i : i + 9], names(90, "m")[i : i + 9])
         plaid.delete([f"m{i}", f"d{i // 2}"])
-        mine, loaded = plaid._state.opened, PlaidIndex.load(folder_of(plaid))._state.opened
+        mine, loaded = plaid._state.snapshot, PlaidIndex.load(folder_of(plaid))._state.snapshot
         assert mine.manifest == loaded.manifest
         assert mine.deleted.tolist() == loaded.deleted.tolist()
         for one, other in zip(mine.segments, loaded.segments, strict=True):
@@ -130,7 +130,7 @@ def test_many_single_documents_keep_few_descriptors_segments_and_files(plaid: Pl
 def test_damaged_segments_and_deletions_are_not_copied(plaid: PlaidIndex, name: str) -> None:
     plaid.add(MORE[:2], ["a", "b"], merge=False)
     plaid.delete(["a"])
-    path = folder_of(plaid) / plaid._state.opened.manifest.segments[1].name / name
+    path = folder_of(plaid) / plaid._state.snapshot.manifest.segments[1].name / name
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
@@ -167,7 +167,7 @@ def test_only_files_of_deletions_that_changed_are_written_anew(plaid: PlaidIndex
         *((one.name, one.n) for one in read_manifest(folder_of(plaid)).deletions), strict=True
     )
     assert (names_, counts) == (("deleted-00000.npy", "deleted-00002.npy"), (2, 1))
-    assert plaid._state.opened.deleted.tolist() == [1, 2, 5]
+    assert plaid._state.snapshot.deleted.tolist() == [1, 2, 5]
 
 
 def test_a_disk_too_full_to_merge_is_added_to(

@@ -28,7 +28,7 @@ def index(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         patch.setattr(inverted_lists, "_MOST_DOCS", 117)
         folder = tmp_path_factory.mktemp("plaid") / "i"
         index = PlaidIndex.build(DOCUMENTS, folder, IDS, nbits=request.param)
-    assert len(index._state.everything.segments[0].arrays.list_offsets) == 4
+    assert len(index._state.view.segments[0].arrays.list_offsets) == 4
     return index
 
 

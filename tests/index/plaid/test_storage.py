@@ -88,7 +88,7 @@ def test_a_missing_folder_a_file_and_a_foreign_folder_each_get_their_message(
 def test_an_unfinished_build_is_named(tmp_path: Path, spelling: str) -> None:
     building_folder(tmp_path / spelling).mkdir()
     assert (tmp_path / ".index.building").is_dir()
-    message = "is unfinished; run the same build again and it goes on where it stopped"
+    message = "is unfinished; run the same build again to resume it"
     with pytest.raises(StorageError, match=message):
         open_index(tmp_path / spelling)
     (tmp_path / "index").mkdir()
@@ -205,7 +205,7 @@ def test_what_was_opened_outlives_its_files(index: Path) -> None:
     opened = open_index(index)
     shutil.rmtree(index)
     assert opened.segments[1].arrays.codes.max() < N_CENTROIDS
-    assert opened.segments[1].ids.rows_of(["doc 5"]).tolist() == [1]
+    assert opened.segments[1].ids.docs_of(["doc 5"]).tolist() == [1]
 
 
 def test_a_reader_that_meets_a_commit_opens_the_new_state(
@@ -214,7 +214,7 @@ def test_a_reader_that_meets_a_commit_opens_the_new_state(
     manifest = read_manifest(index)
     opens = []
 
-    def commit_meanwhile(folder: Path, read: Manifest, known: Any) -> storage.Opened:
+    def commit_meanwhile(folder: Path, read: Manifest, known: Any) -> storage.IndexSnapshot:
         opens.append(read)
         if len(opens) == 1:
             commit(folder, manifest.model_copy(update={"segments": manifest.segments[:1]}))

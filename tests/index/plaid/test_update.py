@@ -69,8 +69,8 @@ def test_adding_in_parts_equals_adding_at_once(
     plaid.compact()
     other.compact()
     assert answers(other) == answers(plaid)
-    assert other._state.opened.manifest.segments[0].files == (
-        plaid._state.opened.manifest.segments[0].files
+    assert other._state.snapshot.manifest.segments[0].files == (
+        plaid._state.snapshot.manifest.segments[0].files
     )
 
 
@@ -78,7 +78,7 @@ def test_a_store_is_added_with_its_own_ids(plaid: PlaidIndex, tmp_path: Path) ->
     store = write_store(tmp_path / "more", MORE, MORE_NAMES, 20)
     plaid.add(tmp_path / "more")
     assert plaid.n_docs == 110
-    with pytest.raises(InputError, match="doc_ids has 'm0', which the index has already"):
+    with pytest.raises(InputError, match="document 'm0' is in the index already"):
         plaid.add(store)
 
 
@@ -96,7 +96,7 @@ def test_deleted_then_compacted_equals_an_index_that_never_had_them(
     never.compact()
     assert answers(plaid) == answers(never)
     mine, other = (
-        digests(Path(index.info()["path"]) / index._state.opened.manifest.segments[0].name)
+        digests(Path(index.info()["path"]) / index._state.snapshot.manifest.segments[0].name)
         for index in (plaid, never)
     )
     assert mine == other
@@ -108,11 +108,11 @@ def test_deleted_then_compacted_equals_an_index_that_never_had_them(
 
 def test_an_unknown_id_deletes_none(plaid: PlaidIndex) -> None:
     before = answers(plaid)
-    with pytest.raises(InputError, match="'nobody', which is not in the index"):
+    with pytest.raises(InputError, match="document 'nobody' is not in the index"):
         plaid.delete(["d1", "nobody", "d2"])
     assert answers(plaid) == before
     assert plaid.delete(["d1", "d1"]) == 1
-    with pytest.raises(InputError, match="'d1', which is not in the index"):
+    with pytest.raises(InputError, match="document 'd1' is not in the index"):
         plaid.delete(["d1"])
     with pytest.raises(InputError, match="is one string"):
         plaid.delete("d2")
@@ -188,7 +188,7 @@ def test_wrong_additions_change_nothing(plaid: PlaidIndex) -> None:
         plaid.add(MORE)
     with pytest.raises(InputError, match="2 entries for 50 documents"):
         plaid.add(MORE, ["a", "b"])
-    with pytest.raises(InputError, match="doc_ids has 'd7', which the index has already"):
+    with pytest.raises(InputError, match="document 'd7' is in the index already"):
         plaid.add(MORE[:2], ["x", "d7"])
     with pytest.raises(InputError, match="are both 'x'"):
         plaid.add(MORE[:2], ["x", "x"])
@@ -229,9 +229,9 @@ def test_an_object_loaded_earlier_changes_what_the_index_is_now(plaid: PlaidInde
     other = PlaidIndex.load(plaid.info()["path"])
     plaid.add(MORE[:10], MORE_NAMES[:10])
     plaid.delete(["d0"])
-    with pytest.raises(InputError, match="'d0', which is not in the index"):
+    with pytest.raises(InputError, match="document 'd0' is not in the index"):
         other.delete(["d0"])
-    with pytest.raises(InputError, match="'m0', which the index has already"):
+    with pytest.raises(InputError, match="'m0' is in the index already"):
         other.add(MORE[:1], ["m0"])
     other.add(MORE[10:], MORE_NAMES[10:])
     other.delete(["m3"])
@@ -248,7 +248,7 @@ def test_an_index_built_anew_is_not_changed_by_an_object_of_the_old_one(plaid: P
         lambda: plaid.delete(["d1"]),
         lambda: plaid.compact(),
     ):
-        with pytest.raises(StorageError, match="was built anew since it was loaded"):
+        with pytest.raises(StorageError, match="was built again since it was loaded"):
             change()
     assert PlaidIndex.load(folder).n_docs == 50
 
@@ -293,7 +293,7 @@ def test_compacting_long_documents_goes_in_pieces(
         sizes.append((len(rows), int(lengths.sum())))
         return tokens_of(segment, rows, lengths)
 
-    monkeypatch.setattr(merge, "PIECE_TOKENS", 100)
+    monkeypatch.setattr(merge, "CHUNK_TOKENS", 100)
     monkeypatch.setattr(merge, "_tokens_of", watched)
     plaid.compact()
     assert all(n_docs == 1 or n_tokens <= 100 for n_docs, n_tokens in sizes)

@@ -106,7 +106,10 @@ def test_addresses_are_enough_when_asked_for_but_codes_and_lists_stay_in_range(
     whole = residuals.read_bytes()
     residuals.write_bytes(whole[:128] + bytes(len(whole) - 128))
     assert search(PlaidIndex.load(folder, verify="addresses")) != truth
-    for file, message in (("codes.npy", "names centroid"), ("list_docs.npy", "names rows outside")):
+    for file, message in (
+        ("codes.npy", "names centroid"),
+        ("list_docs.npy", "names documents outside"),
+    ):
         path = folder / "segment-00000" / file
         data = path.read_bytes()
         path.write_bytes(data[:-2] + b"\xff\xff")
@@ -118,7 +121,10 @@ def test_addresses_are_enough_when_asked_for_but_codes_and_lists_stay_in_range(
 
 def test_arrays_with_right_checksums_that_lead_out_are_refused(folder: Path) -> None:
     again = sealing(folder)
-    for file, message in (("codes.npy", "names centroid"), ("list_docs.npy", "names rows outside")):
+    for file, message in (
+        ("codes.npy", "names centroid"),
+        ("list_docs.npy", "names documents outside"),
+    ):
         path = folder / "segment-00000" / file
         whole = path.read_bytes()
         array = np.array(map_array(path))
