@@ -10,21 +10,23 @@ import torch.nn.functional as F
 
 from colmodern.encoder.packing import Packing
 
-# queries that share their keys: small ones waste least of a window, GPUs want larger products
+# queries that share their keys: small blocks waste least of a window, GPUs want larger products
 _BLOCK = {"cpu": 32, "cuda": 128}
-# queries at a time: what they find takes room of its own until it is in their place
-_STEP = {"cpu": 2048, "cuda": 65_536}
-_PIECE = 1 << 21  # scores in memory at a time: a CPU's cache holds them
+# queries that attend at a time: their output takes memory until it overwrites them
+_CHUNK = {"cpu": 2048, "cuda": 65_536}
+_CHUNK_SCORES = 1 << 21  # scores in memory at a time: a CPU's cache holds them
 
 
 @dataclass(frozen=True)
 class Band:
-    """What the rows of long texts see in a layer with a window.
+    """The attention mask of long texts in a layer with a window.
 
-    half: tokens seen to either side
-    n_rows: rows of the texts it is for, the first ones
-    mask: (n_blocks, 1, block, block + 2 * half) 0 where a key is seen, else -inf
-    blind: (n,) rows that see no key at all: expansion tokens, not attended to, far from the text
+    Attributes:
+        half: Tokens seen to either side.
+        n_rows: Rows of the long texts, which come first.
+        mask: (n_blocks, 1, block, block + 2 * half), 0 where a key is seen, else -inf.
+        blind: (n,) rows that see no key at all: expansion tokens that nothing attends to, far from
+            the text.
     """
 
     half: int
@@ -34,28 +36,37 @@ class Band:
 
     @property
     def block(self) -> int:
-        """Queries that share their keys."""
+        """Number of queries that share their keys."""
         return self.mask.shape[2]
 
 
-class Rows:
-    """Queries, keys and values of every row, with a margin so that all windows lie inside.
+class AttentionBuffers:
+    """Queries, keys and values of all tokens, with a margin so that every window lies inside.
 
-    queries: (n_tokens, n_heads, head_dim), as products take what attention finds in their place
-    keys_values: (2, n_heads, n_tokens, head_dim) a view without the margin
+    Attributes:
+        queries: (n_tokens, n_heads, head_dim), the layout of the products before and after;
+            attention overwrites them with its output.
+        keys_values: (2, n_heads, n_tokens, head_dim) view without the margin.
     """
 
     def __init__(
         self, n_tokens: int, like: torch.Tensor, *, shape: tuple[int, int], half: int
     ) -> None:
-        """like: of the device and dtype wanted; shape: (n_heads, head_dim)."""
+        """Allocate buffers, with zeros in the margins.
+
+        Args:
+            n_tokens: Tokens of the batch.
+            like: A tensor on the device and of the dtype of the buffers.
+            shape: (n_heads, head_dim).
+            half: Tokens of the margin to either side, half a window.
+        """
         n_heads, head_dim = shape
         self.margin = half
         # the last block may reach past the last row
         n_rows = round_up(n_tokens) + block_of(like.device)
         self._queries = like.new_empty((n_rows, n_heads, head_dim))
         self._keys_values = like.new_empty((2, n_heads, half + n_rows + half, head_dim))
-        self._queries[n_tokens:] = 0  # masked, but 0 times what malloc left there may be nan
+        self._queries[n_tokens:] = 0  # masked, but 0 times uninitialized memory may be nan
         self._keys_values[:, :, :half] = 0
         self._keys_values[:, :, half + n_tokens :] = 0
         self.queries = self._queries[:n_tokens]
@@ -63,42 +74,49 @@ class Rows:
 
     def blocks(self, first: int, n_blocks: int, block: int) -> torch.Tensor:
         """(n_blocks, n_heads, block, head_dim) view of the queries from row ``first``."""
-        rows = self._queries[first : first + n_blocks * block]
-        return rows.view(n_blocks, block, *rows.shape[1:]).transpose(1, 2)
+        queries = self._queries[first : first + n_blocks * block]
+        return queries.view(n_blocks, block, *queries.shape[1:]).transpose(1, 2)
 
     def windows(self, first: int, n_blocks: int, block: int, size: int) -> torch.Tensor:
         """(2, n_blocks, n_heads, size, head_dim) view: ``size`` rows from every ``block``-th row.
 
-        first: row of the first window, from -margin
+        Args:
+            first: Row of the first window, at least -margin.
+            n_blocks: Number of windows.
+            block: Rows from one window to the next.
+            size: Rows of a window.
         """
-        rows = self._keys_values
-        part, head, row, column = rows.stride()
-        return rows.as_strided(
-            (2, n_blocks, rows.shape[1], size, rows.shape[3]),
-            (part, block * row, head, row, column),
-            rows.storage_offset() + (self.margin + first) * row,
+        stored = self._keys_values
+        kind, head, row, column = stored.stride()
+        return stored.as_strided(
+            (2, n_blocks, stored.shape[1], size, stored.shape[3]),
+            (kind, block * row, head, row, column),
+            stored.storage_offset() + (self.margin + first) * row,
         )
 
 
 def round_up(n_rows: int) -> int:
-    """Rows to allocate: batches of nearly one size leave the same holes, and memory stays whole."""
+    """Rows to allocate: batches of similar size then reuse the same memory."""
     return -(-n_rows // 512) * 512
 
 
 def block_of(device: torch.device) -> int:
-    """Queries that share their keys on this device."""
+    """Number of queries that share their keys on this device."""
     return _BLOCK.get(device.type, _BLOCK["cuda"])
 
 
-def step_rows(device_type: str) -> int:
-    """Queries that attend at a time on this kind of device."""
-    return _STEP.get(device_type, _STEP["cuda"])
+def chunk_of_queries(device_type: str) -> int:
+    """Number of queries that attend at a time on this type of device."""
+    return _CHUNK.get(device_type, _CHUNK["cuda"])
 
 
 def make_band(packing: Packing, half: int, like: torch.Tensor) -> Band | None:
-    """The band of the texts with more than ``half`` + 1 tokens; shorter ones see all of theirs.
+    """The band of the texts with more than ``half`` + 1 tokens; shorter texts need no mask.
 
-    like: of the device and dtype of the activations
+    Args:
+        packing: The batch.
+        half: Tokens seen to either side.
+        like: A tensor on the device and of the dtype of the activations.
     """
     n_rows = packing.n_longer_than(half + 1)
     if n_rows == 0:
@@ -126,19 +144,23 @@ def make_band(packing: Packing, half: int, like: torch.Tensor) -> Band | None:
     return Band(half, n_rows, mask[:, None], blind)
 
 
-def attend_to_texts(rows: Rows, packing: Packing, *, start: int = 0) -> None:
-    """Every row sees the attended rows of its text; what it finds takes its query's place.
+def attend_to_texts(buffers: AttentionBuffers, packing: Packing, *, start: int = 0) -> None:
+    """Let every row attend to the attended rows of its text; the output overwrites the queries.
 
-    start: first row, where a group begins
+    Args:
+        buffers: Queries, keys and values.
+        packing: The batch.
+        start: First row, where a group begins.
     """
-    step = step_rows(rows.queries.device.type)
+    step = chunk_of_queries(buffers.queries.device.type)
     for group in packing.groups:
         if group.start < start:
             continue
-        each, kv = (group.n_texts, group.length), rows.keys_values[:, :, group.start : group.stop]
-        q = rows.queries[group.start : group.stop]
+        each = (group.n_texts, group.length)
+        kv = buffers.keys_values[:, :, group.start : group.stop]
+        q = buffers.queries[group.start : group.stop]
         q = q.view(*each, *q.shape[1:]).transpose(1, 2)
-        if group.attended == 0:  # nothing to see adds nothing
+        if group.attended == 0:  # without keys the output is 0
             q.zero_()
             continue
         k, v = kv.view(*kv.shape[:2], *each, kv.shape[3]).transpose(1, 2)[..., : group.attended, :]
@@ -146,19 +168,19 @@ def attend_to_texts(rows: Rows, packing: Packing, *, start: int = 0) -> None:
         for text in range(0, group.n_texts, n_texts):
             texts = slice(text, text + n_texts)
             for row in range(0, group.length, step):
-                part = q[texts, :, row : row + step]
-                part.copy_(_attend(part, k[texts], v[texts]))
+                queries = q[texts, :, row : row + step]
+                queries.copy_(_attend(queries, k[texts], v[texts]))
 
 
 def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """(n_texts, n_heads, length, head_dim) all; keys and values may be fewer than queries."""
+    """Attention of (n_texts, n_heads, length, head_dim) arrays; keys may be fewer than queries."""
     if q.device.type == "cpu" and q.dtype == torch.bfloat16:
-        return _attend_in_pieces(q, k, v)
+        return _attend_in_chunks(q, k, v)
     return F.scaled_dot_product_attention(q, k, v)
 
 
-def _attend_in_pieces(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """The same by two products with bf16 scores between, as the eager implementation has them.
+def _attend_in_chunks(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """Attention as two products with bf16 scores between them, as the eager implementation does.
 
     On CPUs torch's fused attention multiplies bf16 no faster than float32; oneDNN does.
     """
@@ -166,35 +188,35 @@ def _attend_in_pieces(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torc
     out = torch.empty_like(q, memory_format=torch.contiguous_format)
     scaled = q * q.shape[3] ** -0.5
     flat_q, flat_k, flat_v, flat_out = (x.reshape(-1, *x.shape[2:]) for x in (scaled, k, v, out))
-    n_rows = min(n_queries, max(1, _PIECE // n_keys))
-    n_pairs = max(1, _PIECE // (n_rows * n_keys))  # of a text and a head
+    n_rows = min(n_queries, max(1, _CHUNK_SCORES // n_keys))
+    n_pairs = max(1, _CHUNK_SCORES // (n_rows * n_keys))  # pairs of a text and a head
     for pair in range(0, len(flat_q), n_pairs):
         pairs = slice(pair, pair + n_pairs)
         keys = flat_k[pairs].transpose(1, 2)
         for row in range(0, n_queries, n_rows):
-            part = (pairs, slice(row, row + n_rows))
-            scores = torch.bmm(flat_q[part], keys)
-            torch.bmm(scores.softmax(-1), flat_v[pairs], out=flat_out[part])
+            chunk = (pairs, slice(row, row + n_rows))
+            scores = torch.bmm(flat_q[chunk], keys)
+            torch.bmm(scores.softmax(-1), flat_v[pairs], out=flat_out[chunk])
     return out
 
 
-def attend_in_band(rows: Rows, packing: Packing, band: Band | None) -> None:
-    """Every row sees the attended rows of its text that are at most ``band.half`` away.
+def attend_in_band(buffers: AttentionBuffers, packing: Packing, band: Band | None) -> None:
+    """Let every row attend to the attended rows of its text at most ``band.half`` away.
 
-    What it finds takes its query's place.
+    The output overwrites the queries.
     """
     if band is None:
-        attend_to_texts(rows, packing)
+        attend_to_texts(buffers, packing)
         return
-    queries, block, size = rows.queries, band.block, band.mask.shape[3]
-    n_blocks = step_rows(queries.device.type) // block
+    queries, block, size = buffers.queries, band.block, band.mask.shape[3]
+    n_blocks = chunk_of_queries(queries.device.type) // block
     for first in range(0, len(band.mask), n_blocks):
         mask, start = band.mask[first : first + n_blocks], first * block
-        q = rows.blocks(start, len(mask), block)
-        k, v = rows.windows(start - band.half, len(mask), block, size)
-        found = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        # the last block may reach into shorter texts, whose queries are still wanted
-        part = queries[start : min(start + len(mask) * block, band.n_rows)]
-        part.copy_(found.transpose(1, 2).flatten(0, 1)[: len(part)])
+        q = buffers.blocks(start, len(mask), block)
+        k, v = buffers.windows(start - band.half, len(mask), block, size)
+        output = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        # the last block may reach into shorter texts, whose queries are still needed
+        long_queries = queries[start : min(start + len(mask) * block, band.n_rows)]
+        long_queries.copy_(output.transpose(1, 2).flatten(0, 1)[: len(long_queries)])
     queries[band.blind] = 0
-    attend_to_texts(rows, packing, start=band.n_rows)
+    attend_to_texts(buffers, packing, start=band.n_rows)

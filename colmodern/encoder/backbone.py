@@ -1,11 +1,11 @@
-"""Loading a transformers backbone, quietly and whole."""
+"""Loads a transformers backbone, without missing weights and without progress bars."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -16,6 +16,9 @@ from colmodern.encoder.padded import PaddedBackbone
 from colmodern.encoder.weights import Weights, read_weights, weights_of
 from colmodern.errors import CheckpointError, ConfigError
 
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
 ATTENTIONS = ("auto", "packed", "sdpa", "eager")
 _TOKENIZERS = ("tokenizer.json", "vocab.*", "*.model")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -23,14 +26,17 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 def load_backbone(
     folder: Path, *, dtype: str, attention: str, trust_remote_code: bool
-) -> tuple[torch.nn.Module, Any]:
-    """The model without its head, in evaluation mode, and its tokenizer.
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load the model without its head, in evaluation mode, and its tokenizer.
 
-    dtype: one of DTYPES; transformers keeps rotary frequencies in float32 whatever it is
-    attention: "sdpa" or "eager"
+    Args:
+        folder: The backbone's folder.
+        dtype: One of DTYPES; transformers keeps rotary frequencies in float32 in any case.
+        attention: "sdpa" or "eager".
+        trust_remote_code: Whether to run the checkpoint's own code.
 
-    Raises CheckpointError when the files do not make a model, lack some of its weights or have
-    no tokenizer.
+    Raises:
+        CheckpointError: The files are not a model, lack weights or have no tokenizer.
     """
     from transformers import AutoConfig, AutoModel, AutoTokenizer, __version__
 
@@ -60,7 +66,7 @@ def load_backbone(
         raise CheckpointError(
             f"{folder} does not load as a transformers model: {error}{cure}"
         ) from error
-    # poolers make one vector of a text; a multi-vector encoder has no use for them
+    # poolers make one vector of a text; a multi-vector encoder does not need them
     prefix = f"{model.base_model_prefix}."  # transformers 4 names keys as the file does
     keys = (key.removeprefix(prefix) for key in report["missing_keys"])
     missing = sorted(key for key in keys if not key.startswith("pooler."))
@@ -74,10 +80,18 @@ def load_backbone(
 
 def open_backbone(
     folder: Path, *, device: torch.device, dtype: str, attention: str, trust_remote_code: bool
-) -> tuple[PackedModernBert | PaddedBackbone, Any, Any]:
-    """The backbone on its device, the tokenizer of transformers and the configuration of a folder.
+) -> tuple[PackedModernBert | PaddedBackbone, PreTrainedTokenizerBase, PretrainedConfig]:
+    """Load the backbone on its device, its tokenizer and its configuration.
 
-    attention: "packed", "sdpa" or "eager"; the rest and errors as of ``load_backbone``
+    Args:
+        folder: The backbone's folder.
+        device: Where the backbone runs.
+        dtype: One of DTYPES.
+        attention: "packed", "sdpa" or "eager".
+        trust_remote_code: Whether to run the checkpoint's own code.
+
+    Raises:
+        CheckpointError: The files are not a model, lack weights or have no tokenizer.
     """
     if attention == "packed":
         config, weights, tokenizer = load_packed(folder, dtype=dtype)
@@ -90,10 +104,13 @@ def open_backbone(
     return padded, tokenizer, model.config
 
 
-def load_packed(folder: Path, *, dtype: str) -> tuple[Any, Weights, Any]:
+def load_packed(
+    folder: Path, *, dtype: str
+) -> tuple[PretrainedConfig, Weights, PreTrainedTokenizerBase]:
     """Configuration, weights and tokenizer of a ModernBERT, for packed attention.
 
-    Arguments and errors as of ``load_backbone``.
+    Raises:
+        CheckpointError: The files are not a model, lack weights or have no tokenizer.
     """
     from transformers import AutoConfig, AutoTokenizer
 
@@ -103,7 +120,7 @@ def load_packed(folder: Path, *, dtype: str) -> tuple[Any, Weights, Any]:
             weights = read_weights(folder, config)
             if weights is not None:
                 return config, weights, AutoTokenizer.from_pretrained(folder)
-    # transformers' model may be what these files are, or says what is wrong with them
+    # transformers may read these files all the same, or says what is wrong with them
     model, tokenizer = load_backbone(folder, dtype=dtype, attention="sdpa", trust_remote_code=False)
     return model.config, weights_of(model), tokenizer
 
@@ -113,24 +130,31 @@ def _has_tokenizer(folder: Path) -> bool:
 
 
 def pick_dtype(dtype: str) -> torch.dtype:
-    """The torch dtype of that name; raises ConfigError for others than DTYPES."""
+    """The torch dtype of a name in DTYPES.
+
+    Raises:
+        ConfigError: There is no such name.
+    """
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise ConfigError(f"dtype={shown(dtype)} is not one of {', '.join(DTYPES)}")
     return DTYPES[dtype]
 
 
 def resolve_attention(attention: str, config: Mapping[str, Any]) -> str:
-    """The implementation of that name, for "auto" packed where the backbone has it, else sdpa.
+    """The name of an implementation; "auto" is packed where the backbone has it, else sdpa.
 
-    config: the backbone's config.json
+    Args:
+        attention: One of ATTENTIONS.
+        config: The backbone's config.json.
 
-    Raises ConfigError for others than ATTENTIONS, and for packed where it does not fit.
+    Raises:
+        ConfigError: There is no such name, or packed does not fit the backbone.
     """
     if not isinstance(attention, str) or attention not in ATTENTIONS:
         raise ConfigError(f"attention={shown(attention)} is not one of {', '.join(ATTENTIONS)}")
     fits = config.get("model_type") == "modernbert" and "auto_map" not in config
-    angles = [part for part in (config.get("rope_parameters") or {}).values() if part]
-    fits &= all(part.get("rope_type", "default") == "default" for part in angles)
+    angles = [rope for rope in (config.get("rope_parameters") or {}).values() if rope]
+    fits &= all(rope.get("rope_type", "default") == "default" for rope in angles)
     if attention == "packed" and not fits:
         raise ConfigError(
             f"attention='packed' is for ModernBERT, and this is {config.get('model_type')!r}, scales "

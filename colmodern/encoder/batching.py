@@ -1,4 +1,4 @@
-"""Cutting work into batches by tokens, not by texts, and into smaller ones when memory ends."""
+"""Batches bounded by tokens, not by texts, which shrink when memory runs out."""
 
 from __future__ import annotations
 
@@ -19,10 +19,15 @@ Indices = npt.NDArray[np.int64]
 def token_batches(
     lengths: npt.NDArray[np.int64], max_tokens: int, *, is_packed: bool = False
 ) -> Iterator[Indices]:
-    """Indices of texts, longest first, at most ``max_tokens`` a batch.
+    """Batches of texts, longest first, of at most ``max_tokens`` each.
 
-    lengths: (n_texts,) tokens of each text; one longer than ``max_tokens`` comes alone
-    is_packed: count the texts' own tokens; else cells, as many for each as the longest has
+    Args:
+        lengths: (n_texts,) tokens of each text; a text longer than ``max_tokens`` comes alone.
+        max_tokens: Tokens of a batch.
+        is_packed: Whether to count the texts' own tokens, and not the padding to the longest.
+
+    Yields:
+        (n,) indices of a batch's texts.
     """
     order = np.argsort(-lengths, kind="stable")
     ends = np.cumsum(lengths[order])
@@ -45,11 +50,19 @@ def run_in_budget(
     *,
     is_packed: bool = False,
 ) -> int:
-    """Call ``run`` on every batch; when memory ends, halve the budget and go on.
+    """Call ``run`` on every batch; when memory runs out, halve the limit and continue.
 
-    Arguments as of ``token_batches``. Returns the budget that the last batch ran under, a good
-    one to begin the next call with.
-    Raises ResourceError when a single text does not fit.
+    Args:
+        lengths: (n_texts,) tokens of each text.
+        max_tokens: Tokens of a batch.
+        run: Computes a batch of text indices.
+        is_packed: As in ``token_batches``.
+
+    Returns:
+        The limit of the last batch, a good one to begin the next call with.
+
+    Raises:
+        ResourceError: A single text does not fit into memory.
     """
     waiting = list(token_batches(lengths, max_tokens, is_packed=is_packed))[::-1]
     while waiting:
@@ -65,7 +78,7 @@ def run_in_budget(
                     "document_length or query_length, or use a device with more memory"
                 ) from error
             max_tokens = max(int(lengths[batch].max()), max_tokens // 2)
-            logger.warning("out of memory; batches go on with %d tokens", max_tokens)
+            logger.warning("out of memory; continuing with batches of %d tokens", max_tokens)
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             rest = np.concatenate([batch, *waiting[::-1]])

@@ -1,4 +1,4 @@
-"""Telling which of the four kinds a checkpoint is, and reading all but its backbone."""
+"""Detects a checkpoint's kind, one of four, and reads all of it but its backbone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from colmodern.encoder import formats
 from colmodern.encoder.checkpoint_files import CheckpointFiles, Digests
-from colmodern.encoder.completeness import check_complete, is_about_pylate
+from colmodern.encoder.completeness import check_complete, is_pylate_config
 from colmodern.encoder.locate import TINY, locate, read_json
 from colmodern.encoder.modules import backbone_folder, folders_of, read_modules
 from colmodern.encoder.projection import Layer
@@ -23,9 +23,9 @@ Kind = Literal["pylate", "stanford", "sentence-transformers", "plain"]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Files of a model, read but not loaded."""
+    """A model's projection, settings and files; its backbone is not loaded."""
 
-    name: str  # as the caller gave it
+    name: str  # the name or path that the caller passed
     revision: str | None  # the hub's commit, None for a local folder
     kind: Kind
     folder: Path
@@ -34,29 +34,33 @@ class Checkpoint:
     settings: EncoderSettings
     config: dict[str, Any]  # the backbone's config.json
 
-    files: CheckpointFiles  # all that embeddings depend on, as they were before they were read
+    files: CheckpointFiles  # every file that embeddings depend on, in its state before reading
 
     @property
     def lasting_name(self) -> str:
-        """A name that finds the checkpoint in any process: absolute where it is a local folder."""
+        """A name that finds the checkpoint from any process: absolute for a local folder."""
         is_packaged = self.name == TINY or self.name.startswith("package:")
         return self.name if is_packaged or self.revision else str(self.folder)
 
     @cached_property
     def digests(self) -> Digests:
-        """Digests of the files; raises CheckpointError when one was written since it was read."""
+        """Digests of the files.
+
+        Raises:
+            CheckpointError: A file was written since it was read.
+        """
         digests = self.files.digests()
         self.files.check_unchanged()
         return digests
 
     @property
     def weights_sha256(self) -> str:
-        """Digest over the bytes of all weight files that are read."""
+        """SHA-256 over the bytes of all weight files, in hexadecimal."""
         return self.digests.weights
 
     @property
     def rules_sha256(self) -> str:
-        """Digest over what else decides an embedding: tokenizer, config, layers, code."""
+        """SHA-256 over all else that embeddings depend on: tokenizer, config, layers, code."""
         layers = [[x.activation, x.is_residual, list(x.weight.shape)] for x in self.layers]
         return sha256_of_json([self.kind, layers, self.digests.rules])
 
@@ -66,18 +70,21 @@ def read_checkpoint(
 ) -> Checkpoint:
     """Locate a checkpoint and read its settings and projection.
 
-    name_or_path: a folder; a hub name; "package:NAME/FOLDER", a folder inside an
-    installed Python package; or "colmodern/tiny", the model that colmodern brings along
-    with_code: fetch the Python files of a hub checkpoint too
+    Args:
+        name_or_path: A folder; a hub name; "package:NAME/FOLDER", a folder in an installed Python
+            package; or "colmodern/tiny", the model inside colmodern.
+        revision: Branch, tag or commit on the hub.
+        with_code: Whether to fetch the Python files of a hub checkpoint too.
 
-    Raises CheckpointError when it is not found or is of no known kind.
+    Raises:
+        CheckpointError: There is no such checkpoint, or its kind is unknown.
     """
     if not isinstance(name_or_path, str | Path):
         raise InputError(
             f"the model is a {type(name_or_path).__name__}; pass a folder or a hub name as text"
         )
     folder, commit = locate(str(name_or_path), revision, with_code=with_code)
-    folder = folder.resolve()  # a later chdir, or a link that is moved, must not change the model
+    folder = folder.resolve()  # a later chdir, or a moved link, must not change the model
     readers: dict[Kind, Callable[[Path, dict[str, Any]], formats.Reading]] = {
         "pylate": formats.read_pylate,
         "stanford": formats.read_stanford,
@@ -91,7 +98,7 @@ def read_checkpoint(
     config = read_json(backbone / "config.json")
     try:
         layers, settings = readers[kind](folder, config)
-    except ConfigError as error:  # a setting in the checkpoint's own files
+    except ConfigError as error:  # for a setting in the checkpoint's own files
         raise CheckpointError(f"{folder}: {error}") from error
     return Checkpoint(
         str(name_or_path), commit, kind, folder, backbone, layers, settings, config, files
@@ -99,17 +106,18 @@ def read_checkpoint(
 
 
 def detect_kind(folder: Path) -> Kind:
-    """Tell the kind of a checkpoint by the files in its folder.
+    """The kind of a checkpoint, by the files in its folder.
 
-    Raises CheckpointError when it is none of them.
+    Raises:
+        CheckpointError: The checkpoint is of no known kind.
     """
     if (folder / "modules.json").is_file():
         modules = read_modules(folder)
-        about = read_json(folder / "config_sentence_transformers.json", missing={})
-        model_type = about.get("model_type")
+        config = read_json(folder / "config_sentence_transformers.json", missing={})
+        model_type = config.get("model_type")
         if model_type == "MultiVectorEncoder" or any(m.kind == "MultiVectorMask" for m in modules):
             return "sentence-transformers"
-        if is_about_pylate(about) or any(m.type.startswith("pylate.") for m in modules):
+        if is_pylate_config(config) or any(m.type.startswith("pylate.") for m in modules):
             return "pylate"
         return "plain"
     if (folder / "artifact.metadata").is_file():
@@ -120,9 +128,9 @@ def detect_kind(folder: Path) -> Kind:
             return "stanford"
         if "model_type" in config:
             return "plain"
-    found = ", ".join(sorted(f.name for f in folder.iterdir())[:8]) or "nothing"
+    names = ", ".join(sorted(f.name for f in folder.iterdir())[:8]) or "nothing"
     raise CheckpointError(
-        f"{folder} is a checkpoint of an unknown kind (found {found}); colmodern reads PyLate and "
+        f"{folder} is a checkpoint of an unknown kind (found {names}); colmodern reads PyLate and "
         "sentence-transformers multi-vector (modules.json), Stanford ColBERT (artifact.metadata) and "
         "plain transformers backbones (config.json with model_type)"
     )

@@ -1,4 +1,4 @@
-"""Which files a checkpoint's embeddings depend on, their digests, and whether they changed since."""
+"""The files that a checkpoint's embeddings depend on: their digests, and changes to them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from colmodern.errors import CheckpointError
 from colmodern.files import sha256_of_file, sha256_of_json
 
-# files of the backbone's folder that change what it computes
+# files of the backbone's folder that change its output
 _RULES = (
     *("config.json", "tokenizer*.json", "vocab.*", "merges.txt", "*.model", "*.py"),
     *("special_tokens_map.json", "added_tokens.json", "adapter_config.json", "bpe.codes"),
@@ -24,7 +24,7 @@ _WEIGHTS = (
     *("model.safetensors", "model.safetensors.index.json"),
     *("pytorch_model.bin", "pytorch_model.bin.index.json"),
 )
-# what transformers, safetensors and torch's reader of pickles raise for damaged or foreign files
+# errors of transformers, safetensors and torch's unpickler for damaged or foreign files
 DAMAGED = (
     *(OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, AssertionError),
     *(ArithmeticError, EOFError, ImportError, struct.error, UnpicklingError, SafetensorError),
@@ -32,7 +32,7 @@ DAMAGED = (
 
 
 class FileState(NamedTuple):
-    """What the file system says of a file; links are followed."""
+    """State of a file in the file system; links are followed."""
 
     device: int
     inode: int
@@ -41,10 +41,11 @@ class FileState(NamedTuple):
 
 
 class Digests(NamedTuple):
-    """SHA-256 digests, in hexadecimal, of the files that a checkpoint is loaded from.
+    """SHA-256 digests, in hexadecimal, of the files of a checkpoint.
 
-    weights: over the bytes of all weight files
-    rules: over names and bytes of tokenizer, configuration and code
+    Attributes:
+        weights: Digest over the bytes of all weight files.
+        rules: Name and digest of each file of the tokenizer, the configuration and code.
     """
 
     weights: str
@@ -52,13 +53,13 @@ class Digests(NamedTuple):
 
 
 class CheckpointFiles:
-    """The files that embeddings depend on, as they were when this object was made."""
+    """The files that embeddings depend on, in their state when this object was made."""
 
     def __init__(self, backbone: Path, dense: Sequence[Path]) -> None:
-        """Look at the files, before they are loaded.
+        """Record the state of the files, before they are loaded.
 
         Args:
-            backbone: Folder of the backbone.
+            backbone: The backbone's folder.
             dense: Folders of the projection's layers, in order.
 
         Raises:
@@ -71,20 +72,20 @@ class CheckpointFiles:
                 f"{backbone} has no weights ({', '.join(_WEIGHTS)}); fetch the checkpoint again"
             )
         self._rules = sorted({file for name in _RULES for file in _files(backbone, name)})
-        self._sums: dict[Path, str] = {}  # of weight files, once they are read
+        self._sums: dict[Path, str] = {}  # weight file -> its digest, once it is read
         self._states = {file: _state_of(file) for file in (*self._weights, *self._rules)}
 
     def digests(self) -> Digests:
-        """Read every file and compute its digest."""
+        """Read every file and compute the digests."""
         self._sums = {file: _sha256(file) for file in self._weights}
         weights = sha256_of_json([self._sums[file] for file in self._weights])
         return Digests(weights, [[file.name, _sha256(file)] for file in self._rules])
 
     def check_unchanged(self) -> None:
-        """Check, after loading, that files and digests are of the same state.
+        """Check, after loading, that no file has changed.
 
         Raises:
-            CheckpointError: A file was written or replaced meanwhile.
+            CheckpointError: A file was written or replaced since this object was made.
         """
         for file, before in self._states.items():
             if _state_of(file) != before:
@@ -93,10 +94,10 @@ class CheckpointFiles:
                 )
 
     def check_not_overwritten(self) -> None:
-        """Check that no weight file was written in place, which changes weights that are mapped.
+        """Check that no weight file was written in place, which would change mapped weights.
 
-        A file that was replaced or removed is fine: the mapping holds on to the old one. So is one
-        that has the same bytes as before.
+        A file that was replaced or removed is fine: the mapping keeps the old one. So is a file
+        with the same bytes as before.
 
         Raises:
             CheckpointError: A weight file has the same inode and another size or time.
@@ -119,11 +120,11 @@ class CheckpointFiles:
 
 
 def _weights_of(folder: Path) -> list[Path]:
-    """Weight files of a folder; a pickled copy is not read where safetensors are there."""
+    """Weight files of a folder; pickled copies are left out where there are safetensors."""
     files = set(_files(folder, "*.safetensors")) or set(_files(folder, "*.bin"))
-    chosen = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
-    if chosen is not None:
-        files |= _shards(chosen) if chosen.suffix == ".json" else {chosen}
+    first = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
+    if first is not None:
+        files |= _shards(first) if first.suffix == ".json" else {first}
     return sorted(files)
 
 

@@ -26,7 +26,7 @@ from colmodern.encoder.backbone import open_backbone, pick_dtype, resolve_attent
 from colmodern.encoder.batching import Indices, run_in_budget
 from colmodern.encoder.checkpoint import Checkpoint, read_checkpoint
 from colmodern.encoder.formats import longest_input
-from colmodern.encoder.memory import bytes_of, give_back, tokens_within
+from colmodern.encoder.memory import bytes_of, release_free_memory, tokens_within
 from colmodern.encoder.pickling import reduce_encoder
 from colmodern.encoder.precision import resolve_dtype
 from colmodern.encoder.projection import Projection, seeded_layer
@@ -41,7 +41,7 @@ from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 1  # raised when the same checkpoint and settings begin to give other embeddings
+_FORMAT = 1  # bump when the same checkpoint and settings give other embeddings
 
 
 class Encoder:
@@ -62,7 +62,7 @@ class Encoder:
         """Use ``from_pretrained``; projection is (dim, seed) of a new layer, or None."""
         self.checkpoint = checkpoint
         self.settings = settings
-        self._wanted_device = device  # "auto" is chosen anew where an encoder is unpickled
+        self._device_setting = device  # "auto" is resolved again where an encoder is unpickled
         self.device = pick_device(device)
         self.dtype = resolve_dtype(dtype, self.device)
         self.attention = resolve_attention(attention, checkpoint.config)
@@ -92,7 +92,7 @@ class Encoder:
         self._has_warned = False
         self._model_config = config
         self._max_tokens = self._tokens_at_once()
-        give_back()
+        release_free_memory()
 
     @classmethod
     def from_pretrained(
@@ -141,13 +141,13 @@ class Encoder:
                 "checkpoint with its own projection; leave it out"
             )
         longest = longest_input(checkpoint.config)
-        chosen = checkpoint.settings.clipped(longest=longest).override(settings)
-        chosen.check(longest=longest)
+        merged = checkpoint.settings.clipped(longest=longest).override(settings)
+        merged.check(longest=longest)
         if not isinstance(dtype, str) or dtype != "auto":
             pick_dtype(dtype)
         return cls(
             checkpoint,
-            chosen,
+            merged,
             device=device,
             dtype=dtype,
             attention=attention,
@@ -164,12 +164,12 @@ class Encoder:
         Raises ConfigError as ``from_pretrained`` does.
         """
         longest = longest_input(self.checkpoint.config)
-        chosen = self.checkpoint.settings.clipped(longest=longest).override(settings)
-        chosen.check(longest=longest)
+        merged = self.checkpoint.settings.clipped(longest=longest).override(settings)
+        merged.check(longest=longest)
         other = copy.copy(self)
         other._has_warned = False
-        other.settings = chosen
-        other.tokenizer = self.tokenizer.with_settings(chosen)
+        other.settings = merged
+        other.tokenizer = self.tokenizer.with_settings(merged)
         other._max_tokens = other._tokens_at_once()
         return other
 
@@ -184,7 +184,7 @@ class Encoder:
 
         Unpickling raises CheckpointError when the checkpoint is not there or was saved anew.
         """
-        return reduce_encoder(self, device=self._wanted_device)
+        return reduce_encoder(self, device=self._device_setting)
 
     def encode_queries(
         self, texts: Iterable[str], *, progress: Progress | bool | None = None
@@ -266,14 +266,14 @@ class Encoder:
         begins_text = tokenized.begins_text
 
         def run(batch: Indices) -> None:
-            rows = self._forward(tokenized, batch)
-            if not np.isfinite(rows).all():
+            unit = self._forward(tokenized, batch)
+            if not np.isfinite(unit).all():
                 raise ConfigError(
                     f"dtype={self.dtype!r}: the model gives embeddings that are not finite; "
                     "use float32 or bfloat16, or check its weights"
                 )
             ends = np.cumsum(tokenized.lengths[batch])
-            for text, embedded in zip(batch, np.split(rows, ends[:-1]), strict=True):
+            for text, embedded in zip(batch, np.split(unit, ends[:-1]), strict=True):
                 values[offsets[text] : offsets[text + 1]] = embedded[tokenized.scored[text]]
             progress.advance(int(begins_text[batch].sum()))
 
@@ -320,7 +320,7 @@ class Encoder:
         if self.max_memory is None:
             return most
         longest = max(self.settings.document_length, self.settings.query_length)
-        found = tokens_within(
+        limit = tokens_within(
             self.max_memory,
             self._model_config,
             device=self.device,
@@ -328,12 +328,12 @@ class Encoder:
             attention=self.attention,
             longest=longest,
         )
-        if found < longest:
+        if limit < longest:
             raise ConfigError(
-                f"max_memory={self.max_memory} holds {found} tokens, but a text may have {longest}; raise "
+                f"max_memory={self.max_memory} holds {limit} tokens, but a text may have {longest}; raise "
                 "it, or lower document_length and query_length"
             )
-        return min(most, found)
+        return min(most, limit)
 
     def batch_bytes(self) -> int:
         """Memory that the activations of a full batch of the longest documents take."""

@@ -1,4 +1,4 @@
-"""The four kinds of checkpoint: where each keeps its projection and its settings.
+"""Readers of the four kinds of checkpoint, each with its own files of projection and settings.
 
 Sources: PyLate 1.6 ``ColBERT.__init__``, colbert-ai 0.2.22 ``ColBERTConfig``, and
 sentence-transformers 6.2 ``MultiVectorEncoder``, whose defaults are repeated here.
@@ -21,26 +21,26 @@ logger = logging.getLogger(__name__)
 Reading = tuple[tuple[Layer, ...], EncoderSettings]
 
 _APPLIED = {"Transformer", "Dense", "MultiVectorMask", "Normalize"}
-_PYLATE_READS = {"Transformer", "Dense", "Normalize"}  # it makes unit rows by itself
-_ENDLESS = 8192  # taken as the length limit where nothing sets one
+_PYLATE_READS = {"Transformer", "Dense", "Normalize"}  # PyLate normalizes rows by itself
+_DEFAULT_LENGTH = 8192  # length limit where the checkpoint sets none
 
 
 def read_pylate(folder: Path, config: dict[str, Any]) -> Reading:
-    """modules.json with Dense folders; settings in config_sentence_transformers.json."""
-    about = read_json(folder / "config_sentence_transformers.json", missing={})
-    prompts = _prompts(about)
-    default_prompt = prompts.get(about.get("default_prompt_name") or "") or ""
-    expands = _given(about, "do_query_expansion", True)
-    skiplist = _given(about, "skiplist_words", PUNCTUATION)
+    """Read modules.json with Dense folders, and settings in config_sentence_transformers.json."""
+    stored = read_json(folder / "config_sentence_transformers.json", missing={})
+    prompts = _prompts(stored)
+    default_prompt = prompts.get(stored.get("default_prompt_name") or "") or ""
+    expands = _get(stored, "do_query_expansion", True)
+    skiplist = _get(stored, "skiplist_words", PUNCTUATION)
     settings = EncoderSettings(
-        query_length=_given(about, "query_length", 32),
-        document_length=_given(about, "document_length", 180),
-        query_marker=_given(about, "query_prefix", "[Q] ") or None,
-        document_marker=_given(about, "document_prefix", "[D] ") or None,
+        query_length=_get(stored, "query_length", 32),
+        document_length=_get(stored, "document_length", 180),
+        query_marker=_get(stored, "query_prefix", "[Q] ") or None,
+        document_marker=_get(stored, "document_prefix", "[D] ") or None,
         query_prompt=prompts.get("query") or default_prompt,
         document_prompt=_document_prompt(prompts) or default_prompt,
         query_expansion=expands,
-        attend_to_expansion=expands and bool(about.get("attend_to_expansion_tokens")),
+        attend_to_expansion=expands and bool(stored.get("attend_to_expansion_tokens")),
         skiplist=tuple(skiplist),
         lowercase=_lowercases(folder),
     )
@@ -53,28 +53,28 @@ def read_pylate(folder: Path, config: dict[str, Any]) -> Reading:
 
 
 def read_stanford(folder: Path, config: dict[str, Any]) -> Reading:
-    """linear.weight beside the backbone's weights; settings in artifact.metadata."""
-    about = read_json(folder / "artifact.metadata", missing={})
+    """Read linear.weight beside the backbone's weights, and settings in artifact.metadata."""
+    stored = read_json(folder / "artifact.metadata", missing={})
     weights = read_weights(folder)
     if "linear.weight" not in weights:
         raise CheckpointError(f"{folder} has no tensor linear.weight; it is no ColBERT checkpoint")
     settings = EncoderSettings(
-        query_length=_given(about, "query_maxlen", 32),
-        document_length=_given(about, "doc_maxlen", 220),
-        query_marker=_given(about, "query_token_id", "[unused0]"),
-        document_marker=_given(about, "doc_token_id", "[unused1]"),
+        query_length=_get(stored, "query_maxlen", 32),
+        document_length=_get(stored, "doc_maxlen", 220),
+        query_marker=_get(stored, "query_token_id", "[unused0]"),
+        document_marker=_get(stored, "doc_token_id", "[unused1]"),
         query_expansion=True,
-        attend_to_expansion=bool(about.get("attend_to_mask_tokens")),
-        skiplist=PUNCTUATION if _given(about, "mask_punctuation", True) else (),
+        attend_to_expansion=bool(stored.get("attend_to_mask_tokens")),
+        skiplist=PUNCTUATION if _get(stored, "mask_punctuation", True) else (),
         strip_text=False,
     )
     return (Layer(weights["linear.weight"]),), settings
 
 
 def read_sentence_transformers(folder: Path, config: dict[str, Any]) -> Reading:
-    """modules.json of a MultiVectorEncoder: lengths beside the backbone, skiplist in its mask."""
-    about = read_json(folder / "config_sentence_transformers.json", missing={})
-    prompts = _prompts(about)
+    """Read modules.json of a MultiVectorEncoder, with lengths beside the backbone and a mask."""
+    stored = read_json(folder / "config_sentence_transformers.json", missing={})
+    prompts = _prompts(stored)
     if unknown := {module.kind for module in read_modules(folder)} - _APPLIED:
         raise CheckpointError(
             f"{folder} has modules that colmodern does not know: {', '.join(sorted(unknown))}; "
@@ -86,8 +86,8 @@ def read_sentence_transformers(folder: Path, config: dict[str, Any]) -> Reading:
     if mask.get("keep_only_token_ids"):
         raise CheckpointError(f"{folder} keeps only image tokens; colmodern encodes text")
     tokenizer = read_json(backbone_folder(folder) / "tokenizer_config.json", missing={})
-    longest = text.get("max_seq_length") or tokenizer.get("model_max_length") or _ENDLESS
-    longest = min(int(longest), longest_input(config) or _ENDLESS)
+    longest = text.get("max_seq_length") or tokenizer.get("model_max_length") or _DEFAULT_LENGTH
+    longest = min(int(longest), longest_input(config) or _DEFAULT_LENGTH)
     expansion = text.get("query_expansion") or {}
     is_fixed = expansion.get("strategy") == "fixed"
     ceiling = text.get("query_length") or longest
@@ -115,15 +115,15 @@ def read_sentence_transformers(folder: Path, config: dict[str, Any]) -> Reading:
 
 
 def read_plain(folder: Path, config: dict[str, Any]) -> Reading:
-    """A backbone alone: no markers, no expansion, no skiplist, as long as it can go."""
-    longest = longest_input(config) or _ENDLESS
+    """Read a plain backbone: no markers, expansion or skiplist, and its own length limit."""
+    longest = longest_input(config) or _DEFAULT_LENGTH
     return (), EncoderSettings(
         query_length=min(512, longest), document_length=longest, lowercase=_lowercases(folder)
     )
 
 
 def longest_input(config: dict[str, Any]) -> int | None:
-    """How many tokens the backbone takes, None when its positions have no end."""
+    """The number of tokens that the backbone takes, None where its positions are unlimited."""
     longest = config.get("max_position_embeddings")
     if longest is None:
         return None
@@ -134,8 +134,8 @@ def longest_input(config: dict[str, Any]) -> int | None:
     return int(longest) - (int(config.get("pad_token_id") or 0) + 1 if is_roberta else 0)
 
 
-def _prompts(about: dict[str, Any]) -> dict[str, str]:
-    prompts = about.get("prompts") or {}
+def _prompts(stored: dict[str, Any]) -> dict[str, str]:
+    prompts = stored.get("prompts") or {}
     if not isinstance(prompts, dict):
         raise CheckpointError(
             f"prompts is {prompts!r} in the checkpoint; it must map names to text"
@@ -153,7 +153,7 @@ def _lowercases(folder: Path) -> bool:
     return bool(text.get("do_lower_case"))
 
 
-def _given(about: dict[str, Any], key: str, default: Any) -> Any:
-    """The value under key, where null means that the file does not say."""
-    value = about.get(key)
+def _get(stored: dict[str, Any], key: str, default: Any) -> Any:
+    """The value under a key; null stands for the default."""
+    value = stored.get(key)
     return default if value is None else value

@@ -1,4 +1,4 @@
-"""Linear layers with what follows them: in one pass over the output where oneDNN can."""
+"""Linear layers fused with the operation after them, in one pass where oneDNN can."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import torch.nn.functional as F
 
 
 class Linear(Protocol):
-    """x @ weight.T + bias for (n, in) x, contiguous."""
+    """x @ weight.T + bias for contiguous (n, in) x."""
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """(n, out)."""
+        """The (n, out) output."""
 
     def gelu(self, x: torch.Tensor) -> torch.Tensor:
-        """Gelu of the output, the exact one."""
+        """The exact gelu of the output."""
 
     def times(self, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         """The output times (n, out) ``other``, which may be overwritten."""
@@ -25,17 +25,17 @@ class Linear(Protocol):
 
 
 class TorchLinear:
-    """On any device, in any dtype."""
+    """A linear layer on any device, in any dtype."""
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
         self._weight, self._bias = weight, bias
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """(n, out)."""
+        """The (n, out) output."""
         return F.linear(x, self._weight, self._bias)
 
     def gelu(self, x: torch.Tensor) -> torch.Tensor:
-        """Gelu of the output, the exact one."""
+        """The exact gelu of the output."""
         return F.gelu(self(x))
 
     def times(self, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -48,10 +48,10 @@ class TorchLinear:
 
 
 class OneDnnLinear:
-    """On a CPU: weights in oneDNN's own layout, and the second operation in the same pass.
+    """A linear layer on a CPU: weights in oneDNN's layout, the second operation in the same pass.
 
     In float32 its products are faster than those of the MKL that torch takes by itself, on AMD
-    above all. The operators are the ones that torch.compile emits.
+    above all. torch.compile emits the same operators.
     """
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
@@ -60,30 +60,30 @@ class OneDnnLinear:
         self._run = torch.ops.mkldnn._linear_pointwise
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """(n, out)."""
-        found: torch.Tensor = self._run(x, self._weight, self._bias, "none", [], "")
-        return found
+        """The (n, out) output."""
+        output: torch.Tensor = self._run(x, self._weight, self._bias, "none", [], "")
+        return output
 
     def gelu(self, x: torch.Tensor) -> torch.Tensor:
-        """Gelu of the output, the exact one."""
-        found: torch.Tensor = self._run(x, self._weight, self._bias, "gelu", [], "none")
-        return found
+        """The exact gelu of the output."""
+        output: torch.Tensor = self._run(x, self._weight, self._bias, "gelu", [], "none")
+        return output
 
     def times(self, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         """The output times ``other``."""
-        found: torch.Tensor = self._run.binary(x, other, self._weight, self._bias, "mul")
-        return found
+        output: torch.Tensor = self._run.binary(x, other, self._weight, self._bias, "mul")
+        return output
 
     def plus(self, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         """The output plus ``other``."""
         if x.dtype != other.dtype:
             return other.add_(self(x))
-        found: torch.Tensor = self._run.binary(x, other, self._weight, self._bias, "add")
-        return found
+        output: torch.Tensor = self._run.binary(x, other, self._weight, self._bias, "add")
+        return output
 
 
 def make_linear(weight: torch.Tensor, bias: torch.Tensor | None) -> Linear:
-    """The fastest one for these weights, (out, in), and their device."""
+    """The fastest linear layer for (out, in) weights on their device."""
     return (OneDnnLinear if has_onednn(weight) else TorchLinear)(weight, bias)
 
 

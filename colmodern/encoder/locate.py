@@ -1,4 +1,4 @@
-"""Finding a checkpoint's folder, on disk, in a package or on the hub."""
+"""Locates a checkpoint's folder on disk, in a package or on the hub."""
 
 from __future__ import annotations
 
@@ -11,19 +11,24 @@ from colmodern.files import read_json_object
 from colmodern.optional import package_folder
 from colmodern.reading import user_path
 
-# every file that any kind needs; ONNX and OpenVINO copies of the weights stay on the hub
-_WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "artifact.metadata"]
-# in every repository of the hub and fetched with the rest of it, by no library on its own: where a
-# cache has it, nothing that we read is missing
+# files that any kind needs; ONNX and OpenVINO copies of the weights stay on the hub
+_PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "artifact.metadata"]
+# a file of every hub repository that no library fetches on its own: where a cache has it, all of
+# the checkpoint was fetched
 WHOLE = ".gitattributes"
-_UNWANTED = ["onnx/*", "openvino/*"]
+_IGNORED = ["onnx/*", "openvino/*"]
 TINY = "colmodern/tiny"  # the model inside this package
 
 
 def read_json(path: Path, *, missing: dict[str, Any] | None = None) -> dict[str, Any]:
-    """A checkpoint's JSON object; ``missing``, if given, stands in for an absent file.
+    """Read a JSON object of a checkpoint.
 
-    Raises CheckpointError that names the file.
+    Args:
+        path: The file.
+        missing: The result where there is no such file; None makes that an error.
+
+    Raises:
+        CheckpointError: The file is missing or damaged; the message names it.
     """
     if missing is not None and not path.is_file():
         return missing
@@ -31,13 +36,19 @@ def read_json(path: Path, *, missing: dict[str, Any] | None = None) -> dict[str,
 
 
 def locate(name: str, revision: str | None, *, with_code: bool) -> tuple[Path, str | None]:
-    """Folder of a checkpoint, fetched from the hub if need be, and the hub's commit.
+    """Locate a checkpoint, and fetch it from the hub if need be.
 
-    name: a folder, a hub name, "package:NAME/FOLDER", or TINY, which is in this package wherever
-    it is called from
-    with_code: fetch Python files too
+    Args:
+        name: A folder, a hub name, "package:NAME/FOLDER", or TINY, the model in this package.
+        revision: Branch, tag or commit on the hub.
+        with_code: Whether to fetch Python files too.
 
-    Raises CheckpointError when there is none, MissingExtraError for a package not installed.
+    Returns:
+        The folder, and the hub's commit or None.
+
+    Raises:
+        CheckpointError: There is no such checkpoint.
+        MissingExtraError: The package is not installed.
     """
     if not name.strip():
         raise CheckpointError(f"the model's name is {name!r}; give a folder or a hub name")
@@ -54,17 +65,17 @@ def locate(name: str, revision: str | None, *, with_code: bool) -> tuple[Path, s
         return folder, None
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise CheckpointError(f"no folder {name}; give a checkpoint's folder or a hub name")
-    return _download(name, revision, [*_WANTED, WHOLE, *(["*.py"] if with_code else [])])
+    return _download(name, revision, [*_PATTERNS, WHOLE, *(["*.py"] if with_code else [])])
 
 
-def _download(name: str, revision: str | None, wanted: list[str]) -> tuple[Path, str | None]:
+def _download(name: str, revision: str | None, patterns: list[str]) -> tuple[Path, str | None]:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
     try:
         folder = Path(
             snapshot_download(
-                name, revision=revision, allow_patterns=wanted, ignore_patterns=_UNWANTED
+                name, revision=revision, allow_patterns=patterns, ignore_patterns=_IGNORED
             )
         )
         pickled = [f"{d.name}/*.bin" for d in folder.glob("*_Dense") if not _is_safe(d)]
@@ -72,7 +83,7 @@ def _download(name: str, revision: str | None, wanted: list[str]) -> tuple[Path,
             pickled = ["*.bin"]
         if pickled:
             snapshot_download(
-                name, revision=revision, allow_patterns=pickled, ignore_patterns=_UNWANTED
+                name, revision=revision, allow_patterns=pickled, ignore_patterns=_IGNORED
             )
     except (OSError, ValueError, HFValidationError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

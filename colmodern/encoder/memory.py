@@ -1,95 +1,119 @@
-"""How many tokens fit into a batch when memory is limited."""
+"""Memory of a batch's activations, and how many tokens fit into a ceiling of memory."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from colmodern.encoder.attention import step_rows
-from colmodern.encoder.modernbert import chunk_rows, compute_dtype
+from colmodern.encoder.attention import chunk_of_queries
+from colmodern.encoder.modernbert import compute_dtype, rows_per_chunk
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 _FLOAT32 = 4
-_MARGIN = 1.05  # what the allocator leaves between blocks
+_MARGIN = 1.05  # room that the allocator leaves between blocks
 
 
-def give_back() -> None:
-    """Let the system have what is free; the GNU allocator keeps it, 70 MB after loading a base model."""
+def release_free_memory() -> None:
+    """Return freed memory to the system.
+
+    The GNU allocator would keep it: 70 MB after a base model was loaded.
+    """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)
 
 
 def tokens_within(
-    max_memory: int, config: Any, *, device: str, dtype: torch.dtype, attention: str, longest: int
+    max_memory: int,
+    config: PretrainedConfig,
+    *,
+    device: str,
+    dtype: torch.dtype,
+    attention: str,
+    longest: int,
 ) -> int:
-    """Tokens of a batch whose activations take at most ``max_memory`` bytes.
+    """Number of tokens in a batch whose activations take at most ``max_memory`` bytes.
 
-    config: of the transformers backbone
-    attention: how it runs, "packed" or a transformers implementation
-    longest: tokens of the longest text, which padded batches pay for
+    Args:
+        max_memory: Bytes.
+        config: The configuration of the transformers backbone.
+        device: "cpu" or "cuda:N".
+        dtype: Dtype of the weights.
+        attention: "packed" or an implementation of transformers.
+        longest: Tokens of the longest text, to which batches are padded.
     """
     fixed, per_token = _costs(config, device, dtype, attention, longest)
     return max(0, int((max_memory / _MARGIN - fixed) / per_token))
 
 
 def bytes_of(
-    n_tokens: int, config: Any, *, device: str, dtype: torch.dtype, attention: str, longest: int
+    n_tokens: int,
+    config: PretrainedConfig,
+    *,
+    device: str,
+    dtype: torch.dtype,
+    attention: str,
+    longest: int,
 ) -> int:
-    """Bytes that the activations of a batch of so many tokens take; arguments of ``tokens_within``."""
+    """Bytes of the activations of a batch of ``n_tokens``; other arguments as in ``tokens_within``."""
     fixed, per_token = _costs(config, device, dtype, attention, longest)
     return int((fixed + n_tokens * per_token) * _MARGIN)
 
 
 def _costs(
-    config: Any, device: str, dtype: torch.dtype, attention: str, longest: int
+    config: PretrainedConfig, device: str, dtype: torch.dtype, attention: str, longest: int
 ) -> tuple[int, int]:
-    """Bytes of any batch, and those of each of its tokens."""
+    """Bytes of a batch whatever its size, and bytes of each of its tokens."""
     if attention != "packed":
         return 0, padded_bytes(config, dtype.itemsize, attention=attention, longest=longest)
     kind = torch.device(device).type
     wide = compute_dtype(dtype, torch.device(device))
     item, fixed = wide.itemsize, 0
-    if wide != dtype:  # a layer's weights, and the same as oneDNN lays them out
+    if wide != dtype:  # a layer's weights, and their copy in oneDNN's layout
         fixed = 2 * layer_bytes(config, item)
-    fixed += chunk_bytes(config, item, n_rows=chunk_rows(kind))
-    fixed += step_bytes(config, item, n_rows=step_rows(kind))
+    fixed += chunk_bytes(config, item, n_rows=rows_per_chunk(kind))
+    fixed += attention_bytes(config, item, n_queries=chunk_of_queries(kind))
     return fixed, packed_bytes(config, item)
 
 
-def packed_bytes(config: Any, item: int) -> int:
+def packed_bytes(config: PretrainedConfig, item: int) -> int:
     """Bytes that each token of a packed batch keeps while a layer's attention runs.
 
-    item: bytes of an activation
+    Args:
+        config: The configuration of the backbone.
+        item: Bytes of an activation.
     """
     hidden = config.hidden_size
     kept = hidden * _FLOAT32  # the sum over layers
-    kept += 3 * hidden * item  # queries, which what they find replaces, keys and values
+    kept += 3 * hidden * item  # keys, values, and queries, which the output overwrites
     return int(kept + (32 + config.local_attention) * (item + 2) + 1024)  # mask, rotary tables
 
 
-def layer_bytes(config: Any, item: int) -> int:
+def layer_bytes(config: PretrainedConfig, item: int) -> int:
     """Bytes of the weights of a layer."""
     return int((4 * config.hidden_size + 3 * config.intermediate_size) * config.hidden_size * item)
 
 
-def chunk_bytes(config: Any, item: int, *, n_rows: int) -> int:
+def chunk_bytes(config: PretrainedConfig, item: int, *, n_rows: int) -> int:
     """Bytes of a chunk of rows between two attentions, whatever the batch."""
     widths = 12 * config.hidden_size + 4 * config.intermediate_size
     return int(n_rows * widths * max(item, _FLOAT32) + (16 << 20))
 
 
-def step_bytes(config: Any, item: int, *, n_rows: int) -> int:
-    """Bytes of the queries that attend at a time and of what they find, whatever the batch."""
-    return int(3 * n_rows * config.hidden_size * item)
+def attention_bytes(config: PretrainedConfig, item: int, *, n_queries: int) -> int:
+    """Bytes of the queries that attend at a time and of their output, whatever the batch."""
+    return int(3 * n_queries * config.hidden_size * item)
 
 
-def padded_bytes(config: Any, item: int, *, attention: str, longest: int) -> int:
-    """Bytes that each cell of a padded batch takes at the widest place of a layer."""
+def padded_bytes(config: PretrainedConfig, item: int, *, attention: str, longest: int) -> int:
+    """Bytes that each cell of a padded batch takes where a layer is widest."""
     hidden = config.hidden_size
     widest = 10 * hidden + 3 * getattr(config, "intermediate_size", 4 * hidden)
-    # scores and their softmax in float32, or the masks that sdpa is given
+    # scores and their softmax in float32, or the masks that sdpa takes
     pairs = config.num_attention_heads * (2 * _FLOAT32 + item) if attention == "eager" else 16
     return int(widest * item + pairs * longest)

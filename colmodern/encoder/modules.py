@@ -1,4 +1,4 @@
-"""modules.json, the list of parts that PyLate and sentence-transformers save."""
+"""Reads modules.json, the list of modules that PyLate and sentence-transformers save."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ _CURE = "fetch the checkpoint again"
 
 
 class Module(NamedTuple):
-    """One part of a checkpoint."""
+    """A module of a checkpoint."""
 
-    type: str  # its class, with the Python module it comes from
+    type: str  # dotted name of its class
     folder: Path
 
     @property
     def kind(self) -> str:
-        """Name of its class."""
+        """Name of the module's class, without its package."""
         return self.type.rpartition(".")[2]
 
 
 def read_modules(folder: Path) -> list[Module]:
-    """The parts of a checkpoint, in the order they are applied; none without modules.json.
+    """The modules of a checkpoint, in the order they are applied; none without modules.json.
 
-    Raises CheckpointError when the file is not a list of parts with a backbone among them.
+    Raises:
+        CheckpointError: The file is not a list of modules with a backbone among them.
     """
     path = folder / "modules.json"
     if not path.is_file():
@@ -45,10 +46,10 @@ def read_modules(folder: Path) -> list[Module]:
 
 
 def folders_of(folder: Path, kind: str) -> list[Path]:
-    """Folders of the parts whose class has this name, in order."""
+    """Folders of the modules whose class has this name, in order."""
     return [module.folder for module in read_modules(folder) if module.kind == kind]
 
 
 def backbone_folder(folder: Path) -> Path:
-    """Where config.json, the tokenizer and the backbone's weights are."""
+    """The folder of config.json, the tokenizer and the backbone's weights."""
     return next(iter(folders_of(folder, "Transformer")), folder)

@@ -1,4 +1,4 @@
-"""How texts lie end to end, without padding, and which of them attention takes together."""
+"""Packing of texts end to end, without padding, in groups that attention takes together."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ Indices = npt.NDArray[np.int64]
 class Group:
     """Neighbouring texts of one length and one number of attended tokens.
 
-    start: first row of the group; its rows are n_texts * length
-    attended: how many of each text's first tokens are attended to
+    Attributes:
+        start: First row of the group, which has n_texts * length rows.
+        n_texts: Texts in the group.
+        length: Tokens of each text.
+        attended: How many of each text's first tokens are attended to.
     """
 
     start: int
@@ -25,7 +28,7 @@ class Group:
 
     @property
     def stop(self) -> int:
-        """Row after the last."""
+        """The row after the group's last."""
         return self.start + self.n_texts * self.length
 
 
@@ -33,8 +36,9 @@ class Group:
 class Packing:
     """Texts end to end, longest first.
 
-    order: (n_texts,) the caller's number of each text, in the order they lie
-    groups: those of at least one token
+    Attributes:
+        order: (n_texts,) the caller's index of each text, in packed order.
+        groups: Groups of texts with at least one token.
     """
 
     order: Indices
@@ -42,37 +46,38 @@ class Packing:
 
     @property
     def n_tokens(self) -> int:
-        """Rows of all texts."""
+        """Number of tokens of all texts, one row each."""
         return self.groups[-1].stop if self.groups else 0
 
     def n_longer_than(self, length: int) -> int:
-        """Rows of texts with more than ``length`` tokens; they come first."""
+        """Number of rows of the texts with more than ``length`` tokens, which come first."""
         return max((group.stop for group in self.groups if group.length > length), default=0)
 
     def positions(self) -> Indices:
         """(n_tokens,) the position of each row in its text."""
-        parts = [np.tile(np.arange(group.length), group.n_texts) for group in self.groups]
-        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+        positions = [np.tile(np.arange(group.length), group.n_texts) for group in self.groups]
+        return np.concatenate(positions) if positions else np.zeros(0, np.int64)
 
     def texts(self) -> Indices:
-        """(n_tokens,) the number of each row's text, counted in the order they lie."""
+        """(n_tokens,) the index of each row's text, in packed order."""
         lengths = [group.length for group in self.groups for _ in range(group.n_texts)]
         return np.repeat(np.arange(len(lengths)), lengths)
 
     def is_attended(self) -> npt.NDArray[np.bool_]:
         """(n_tokens,) whether other tokens of its text attend to a row."""
-        parts = [
+        is_attended = [
             np.tile(np.arange(group.length) < group.attended, group.n_texts)
             for group in self.groups
         ]
-        return np.concatenate(parts) if parts else np.zeros(0, np.bool_)
+        return np.concatenate(is_attended) if is_attended else np.zeros(0, np.bool_)
 
 
 def pack(lengths: Indices, attended: Indices) -> Packing:
     """Lay texts end to end.
 
-    lengths: (n_texts,) tokens of each text
-    attended: (n_texts,) how many of each text's first tokens are attended to
+    Args:
+        lengths: (n_texts,) tokens of each text.
+        attended: (n_texts,) how many of each text's first tokens are attended to.
     """
     order = np.lexsort((-attended, -lengths))
     groups: list[Group] = []
@@ -85,10 +90,10 @@ def pack(lengths: Indices, attended: Indices) -> Packing:
     return Packing(order, tuple(groups))
 
 
-def _runs(rows: Indices) -> tuple[list[list[int]], list[int]]:
-    """Equal neighbours once each, and how many there were."""
-    if len(rows) == 0:
+def _runs(kinds: Indices) -> tuple[list[list[int]], list[int]]:
+    """The rows of an array without repetitions of their neighbours, and the length of each run."""
+    if len(kinds) == 0:
         return [], []
-    is_first = np.append(True, (rows[1:] != rows[:-1]).any(axis=1))
+    is_first = np.append(True, (kinds[1:] != kinds[:-1]).any(axis=1))
     starts = np.flatnonzero(is_first)
-    return rows[starts].tolist(), np.diff(np.append(starts, len(rows))).tolist()
+    return kinds[starts].tolist(), np.diff(np.append(starts, len(kinds))).tolist()

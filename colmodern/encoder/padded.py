@@ -1,9 +1,9 @@
-"""Any transformers backbone, with batches padded to their longest text."""
+"""Transformers backbones with batches padded to their longest text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +12,15 @@ import torch
 from colmodern.encoder.packing import Indices
 from colmodern.errors import ConfigError
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 
 class PaddedBackbone:
     """The backbone of an encoder: token ids in, hidden states out, real tokens only."""
 
-    def __init__(self, model: Any, *, pad_id: int) -> None:
-        """model: of transformers, without its head, on its device."""
+    def __init__(self, model: PreTrainedModel, *, pad_id: int) -> None:
+        """Wrap a model of transformers, without its head, on its device."""
         self.model = model
         self._pad_id = pad_id
         config = model.config
@@ -25,13 +28,18 @@ class PaddedBackbone:
         self._reach = config.local_attention // 2 if is_windowed else None
 
     def __call__(self, ids: Sequence[npt.NDArray[np.int32]], attended: Indices) -> torch.Tensor:
-        """(n_tokens, hidden_size) last hidden states, texts one after another.
+        """Compute the last hidden states.
 
-        ids: one (n_tokens,) array per text
-        attended: (n_texts,) how many of each text's first tokens are attended to
+        Args:
+            ids: One (n_tokens,) array of token ids per text.
+            attended: (n_texts,) how many of each text's first tokens are attended to.
 
-        Raises ConfigError when an expansion token has nothing to attend to inside a local window:
-        transformers' implementations then attend to padding or to nothing, as the version goes.
+        Returns:
+            (n_tokens, hidden_size) hidden states, texts one after another.
+
+        Raises:
+            ConfigError: An expansion token has nothing to attend to inside a local window;
+                transformers then attends to padding or to nothing, depending on its version.
         """
         lengths = np.array([len(text) for text in ids], np.int64)
         if self._reach is not None and (lengths - attended).max(initial=0) > self._reach:
@@ -42,7 +50,7 @@ class PaddedBackbone:
             )
         longest = int(lengths.max(initial=0))
         device = self.model.device
-        if longest == 0:  # a tokenizer without special tokens, and nothing but empty texts
+        if longest == 0:  # a tokenizer without special tokens, and only empty texts
             return torch.zeros((0, int(self.model.config.hidden_size)), device=device)
         padded = np.full((len(ids), longest), self._pad_id, np.int64)
         for row, text in enumerate(ids):
@@ -54,5 +62,5 @@ class PaddedBackbone:
             attention_mask=torch.from_numpy(mask).to(device),
         )
         is_real = torch.from_numpy(positions < lengths[:, None]).to(device)
-        rows: torch.Tensor = output.last_hidden_state[is_real]
-        return rows
+        states: torch.Tensor = output.last_hidden_state[is_real]
+        return states

@@ -1,4 +1,4 @@
-"""Encoders in other processes: pickled by name and settings, loaded again where they arrive."""
+"""Pickles encoders by name and settings; other processes load the checkpoint again."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from colmodern.encoder.settings import ROLES, Role
 from colmodern.errors import CheckpointError
 
 if TYPE_CHECKING:
+    import torch
+
     from colmodern.encoder.encoder import Encoder
 
 
-def reduce_encoder(encoder: Encoder, *, device: Any) -> tuple[Any, ...]:
-    """Build what ``__reduce__`` returns: name, settings and fingerprints, but no weights.
+def reduce_encoder(encoder: Encoder, *, device: str | torch.device) -> tuple[Any, ...]:
+    """The result of ``__reduce__``: name, settings and fingerprints, but no weights.
 
     Args:
         encoder: The encoder to pickle.
-        device: As it was asked for; "auto" is chosen anew where the encoder is unpickled.
+        device: The device setting; "auto" is resolved again where the encoder is unpickled.
     """
     dim, seed = encoder.new_projection or (None, 0)
     options = {
@@ -43,10 +45,10 @@ def load_again(
         kind: The encoder's class.
         name: The checkpoint's lasting name.
         options: Arguments of ``from_pretrained``.
-        fingerprints: Those of the encoder that was pickled.
+        fingerprints: Fingerprints of the encoder that was pickled, by role.
 
     Raises:
-        CheckpointError: The checkpoint is not there, or in another state than it was.
+        CheckpointError: The checkpoint is missing or has changed.
     """
     encoder = kind.from_pretrained(name, **options)
     if any(encoder.fingerprint(role) != before for role, before in fingerprints.items()):

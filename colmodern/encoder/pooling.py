@@ -1,4 +1,4 @@
-"""Fewer tokens a document: similar ones are clustered and their mean stands for them.
+"""Token pooling: similar tokens of a document are clustered and replaced by their mean.
 
 Source: Clavié, Chaffin and Adams 2024, "Reducing the Footprint of Multi-Vector Retrieval with
 Minimal Performance Impact via Token Pooling", with Ward's clustering of the unit rows.
@@ -16,19 +16,27 @@ from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
 
 
 def pool_tokens(embeddings: TokenEmbeddings, factor: float, *, protected: int) -> TokenEmbeddings:
-    """Each document's rows after its first ``protected`` ones, in a ``factor``-th of their number.
+    """Pool each document's tokens into ``1 / factor`` of their number.
 
-    That number is rounded down, but is at least one where there was one. Pooled rows are unit
-    means of their clusters, in the order of the clusters' first tokens, and carry the token id of
-    the member nearest to the mean. Memory grows with a document's tokens, not with their pairs.
+    Pooled tokens are the unit means of their clusters, in the order of the clusters' first tokens,
+    and carry the token id of the member nearest to the mean. Memory grows with a document's tokens,
+    not with their pairs.
+
+    Args:
+        embeddings: Embeddings of documents.
+        factor: Tokens for each pooled one. Their number is rounded down, to at least 1.
+        protected: First tokens of each document that are not pooled.
+
+    Returns:
+        New float32 embeddings of the same documents.
     """
     lengths = embeddings.lengths
     kept = np.minimum(lengths, protected)
-    left = lengths - kept
-    rows = np.where(left > 0, np.maximum(left // factor, 1), 0)
-    offsets = offsets_of(kept + rows.astype(np.int64))
+    rest_lengths = lengths - kept
+    n_pooled = np.where(rest_lengths > 0, np.maximum(rest_lengths // factor, 1), 0)
+    offsets = offsets_of(kept + n_pooled.astype(np.int64))
     values = np.empty((offsets[-1], embeddings.dim), np.float32)
-    sources = np.empty(offsets[-1], np.int64)  # the row whose token id a pooled row carries
+    sources = np.empty(offsets[-1], np.int64)  # row whose token id a pooled row carries
 
     def pool(document: int) -> None:
         rows, head = embeddings[document], int(kept[document])
@@ -43,7 +51,7 @@ def pool_tokens(embeddings: TokenEmbeddings, factor: float, *, protected: int) -
         pool_clusters(rest, labels, values[out][head:], sources[out][head:])
         sources[out][head:] += start + head
 
-    # the kernels run without the interpreter's lock
+    # the kernels release the interpreter's lock
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
         for _ in threads.map(pool, range(embeddings.n_docs)):
             pass

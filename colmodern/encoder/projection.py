@@ -1,4 +1,4 @@
-"""The layers between a backbone's hidden states and the token embeddings."""
+"""The projection: layers between a backbone's hidden states and the token embeddings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Layer:
 
 
 class Projection(torch.nn.Module):
-    """Layers one after another; none of them leaves hidden states as they are."""
+    """Layers in sequence; without layers, hidden states pass unchanged."""
 
     def __init__(self, layers: tuple[Layer, ...]) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Projection(torch.nn.Module):
         self._is_residual = [layer.is_residual for layer in layers]
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """(..., hidden_size) to (..., dim)."""
+        """Project (..., hidden_size) hidden states to (..., dim)."""
         for linear, activation, residual, is_residual in zip(
             self._linears, self._activations, self._residuals, self._is_residual, strict=True
         ):
@@ -55,7 +55,15 @@ def seeded_layer(hidden_size: int, dim: int, *, seed: int) -> Layer:
 
 
 def read_dense(folder: Path, config: dict[str, Any]) -> Layer:
-    """A Dense folder as PyLate and sentence-transformers save it; ``config`` is its config.json."""
+    """Read a Dense folder as PyLate and sentence-transformers save it.
+
+    Args:
+        folder: The module's folder.
+        config: The content of its config.json.
+
+    Raises:
+        CheckpointError: The weights are damaged or the activation is not a class of torch.nn.
+    """
     weights = read_weights(folder)
     if "linear.weight" not in weights:
         raise CheckpointError(f"{folder} has no tensor linear.weight; the checkpoint is damaged")
@@ -75,7 +83,11 @@ def read_dense(folder: Path, config: dict[str, Any]) -> Layer:
 
 
 def read_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """Tensors of model.safetensors, else of pytorch_model.bin (weights only, no code)."""
+    """Tensors of model.safetensors, else of pytorch_model.bin (weights only, no code).
+
+    Raises:
+        CheckpointError: A file is damaged, or there is none.
+    """
     try:
         if (path := folder / "model.safetensors").is_file():
             return load_file(path)

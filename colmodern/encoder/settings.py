@@ -1,4 +1,4 @@
-"""How text becomes token ids, and which tokens score: what a checkpoint says, or a caller."""
+"""Settings of how text becomes token ids and which tokens score, by checkpoint or caller."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ logger = logging.getLogger(__name__)
 Role = Literal["query", "document"]
 ROLES: tuple[Role, ...] = ("query", "document")
 PUNCTUATION = tuple(string.punctuation)
-_LARGEST = 1_000_000_000  # of any number here: tokens are counted in 32 bits below
-OVERFLOWS = ("truncate", "split")  # cut off, or encoded in windows as one document
+_LARGEST = 1_000_000_000  # limit of every number here: the tokenizer counts in 32 bits
+OVERFLOWS = ("truncate", "split")  # cut a long document, or encode it in windows
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class EncoderSettings:
 
     query_length: int  # longer queries are cut
     document_length: int  # longer documents are cut or split
-    query_marker: str | None = None  # token put after the leading special token, as "[Q] "
+    query_marker: str | None = None  # token after the leading special token, such as "[Q] "
     document_marker: str | None = None
-    query_prompt: str = ""  # text put before every query
+    query_prompt: str = ""  # text before every query
     document_prompt: str = ""
     query_expansion: bool = False  # fill short queries up with expansion tokens, which score
     expansion_length: int | None = None  # tokens to fill up to; None: query_length
@@ -42,20 +42,20 @@ class EncoderSettings:
     skiplist: tuple[str, ...] = ()  # tokens of documents that are encoded but do not score
     skip_in_queries: bool = False  # apply the skiplist to queries too
     strip_text: bool = True  # remove white space around a text
-    lowercase: bool = False  # lower a text before its tokenizer sees it
-    overflow: str = "truncate"  # what happens to longer documents: one of OVERFLOWS
+    lowercase: bool = False  # lowercase a text before it is tokenized
+    overflow: str = "truncate"  # treatment of longer documents, one of OVERFLOWS
     overlap: int | None = None  # tokens that windows share; None: an eighth of document_length
-    pool_factor: float = 1  # documents keep one row for about this many tokens
+    pool_factor: float = 1  # tokens of a document for each row that pooling keeps
     protected_tokens: int = 1  # first rows of a document that are not pooled
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for a value of the wrong type, which JSON and callers can bring."""
+        """Raise ConfigError for a value of the wrong type, from JSON or a caller."""
         for name, kinds in _KINDS.items():
             value = getattr(self, name)
             is_right = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
             if not is_right:
-                wanted = " or ".join("null" if k is type(None) else k.__name__ for k in kinds)
-                raise ConfigError(f"{name}={shown(value)} is not of type {wanted}")
+                expected = " or ".join("null" if k is type(None) else k.__name__ for k in kinds)
+                raise ConfigError(f"{name}={shown(value)} is not of type {expected}")
             if isinstance(value, str) and (fault := text_fault(value)):
                 raise ConfigError(f"{name}={shown(value)} {fault}; take it out")
             if isinstance(value, int | float) and abs(value) > _LARGEST:
@@ -65,34 +65,42 @@ class EncoderSettings:
         object.__setattr__(self, "pool_factor", as_whole(self.pool_factor))
 
     def override(self, changes: Mapping[str, Any]) -> EncoderSettings:
-        """Copy with the fields that ``changes`` names and does not set to None.
+        """A copy with other values in the fields that ``changes`` names and does not set to None.
 
-        Raises ConfigError for an unknown field or a value out of range.
+        Args:
+            changes: Field -> value. An empty marker stands for no marker.
+
+        Raises:
+            ConfigError: A field is unknown or a value is of the wrong type.
         """
-        known = {field.name for field in fields(self)}
-        if unknown := sorted(set(changes) - known):
+        names = {field.name for field in fields(self)}
+        if unknown := sorted(set(changes) - names):
             raise ConfigError(
-                f"unknown encoder setting {unknown[0]!r}; known are {', '.join(sorted(known))}"
+                f"unknown encoder setting {unknown[0]!r}; known are {', '.join(sorted(names))}"
             )
-        chosen = {key: value for key, value in changes.items() if value is not None}
+        values = {key: value for key, value in changes.items() if value is not None}
         for marker in ("query_marker", "document_marker"):
-            if (
-                isinstance(chosen.get(marker), str) and not chosen[marker]
-            ):  # null means the checkpoint's, so "" means none
-                chosen[marker] = None
-        if isinstance(chosen.get("skiplist"), list):
-            chosen["skiplist"] = tuple(chosen["skiplist"])
-        return replace(self, **chosen)
+            if isinstance(values.get(marker), str) and not values[marker]:
+                values[marker] = None  # null keeps the checkpoint's marker, "" removes it
+        if isinstance(values.get("skiplist"), list):
+            values["skiplist"] = tuple(values["skiplist"])
+        return replace(self, **values)
 
     def as_overrides(self) -> dict[str, Any]:
-        """Plain values that, given to ``override``, make these settings again."""
+        """Plain values that reproduce these settings when passed to ``override``."""
         values = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self).items()}
         for marker in ("query_marker", "document_marker"):
             values[marker] = values[marker] or ""
         return values
 
     def clipped(self, *, longest: int | None) -> EncoderSettings:
-        """Lengths lowered to what the backbone takes, with a warning; for a checkpoint's own."""
+        """A copy whose lengths are at most the backbone's limit, with a warning for each change.
+
+        For the settings of a checkpoint: a caller's own settings raise instead, in ``check``.
+
+        Args:
+            longest: Tokens that the backbone takes, None for no limit.
+        """
         names = ("query_length", "document_length", "expansion_length")
         lengths: dict[str, int | None] = {name: getattr(self, name) for name in names}
         high = {k: v for k, v in lengths.items() if longest and v is not None and v > longest}
@@ -103,7 +111,14 @@ class EncoderSettings:
         return replace(self, **dict.fromkeys(high, longest))
 
     def check(self, *, longest: int | None) -> None:
-        """Raise ConfigError for values out of range: lengths of the backbone's ``longest`` input."""
+        """Check that every value is in range.
+
+        Args:
+            longest: Tokens that the backbone takes, None for no limit.
+
+        Raises:
+            ConfigError: A value is out of range.
+        """
         self._check_documents()
         expansion = self.expansion_length or self.query_length
         lengths = {
@@ -136,7 +151,7 @@ class EncoderSettings:
                 raise ConfigError(f"{name}={value}; give at least {least}")
 
     def of(self, role: Role) -> dict[str, Any]:
-        """The fields that change how texts of this role are encoded."""
+        """Names and values of the fields that change how texts of this role are encoded."""
         other = "document_" if role == "query" else "query_"
         settings = {k: v for k, v in asdict(self).items() if not k.startswith(other)}
         if role == "document":

@@ -1,4 +1,4 @@
-"""What callers pass as texts, checked before anything is encoded."""
+"""Checks of the texts that callers pass, before anything is encoded."""
 
 from __future__ import annotations
 

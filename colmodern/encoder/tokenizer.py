@@ -1,4 +1,4 @@
-"""From texts to token ids: markers, prompts, cutting, expansion and the skiplist."""
+"""Turns texts into token ids: markers, prompts, cutting, expansion and the skiplist."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,9 @@ from colmodern.encoder.windows import Window, split_ids
 from colmodern.errors import CheckpointError, ConfigError
 from colmodern.ragged.embeddings import offsets_of
 
+if TYPE_CHECKING:
+    from transformers import BatchEncoding, PreTrainedTokenizerBase
+
 logger = logging.getLogger(__name__)
 
 Ids = npt.NDArray[np.int32]
@@ -24,13 +27,14 @@ Ids = npt.NDArray[np.int32]
 
 @dataclass(frozen=True)
 class TokenizedTexts:
-    """Token ids of texts in windows, ready for the backbone; a text is one window, or more if split.
+    """Token ids of texts, ready for the backbone; a text is one window, or several if it is split.
 
-    ids: one (n_tokens,) array per window, expansion tokens last
-    attended: (n_windows,) how many of each window's first tokens are attended to
-    scored: one (n_tokens,) bool array per window, True where the embedding takes part in MaxSim
-    cut: (n_texts,) tokens that a length limit removed
-    offsets: (n_texts + 1,) int64; text i owns windows offsets[i] to offsets[i + 1]
+    Attributes:
+        ids: One (n_tokens,) int32 array per window, expansion tokens last.
+        attended: (n_windows,) how many of each window's first tokens are attended to.
+        scored: One (n_tokens,) bool array per window, True where the embedding takes part in MaxSim.
+        cut: (n_texts,) tokens that a length limit removed.
+        offsets: (n_texts + 1,) int64; text i owns windows offsets[i] to offsets[i + 1].
     """
 
     ids: list[Ids]
@@ -41,18 +45,18 @@ class TokenizedTexts:
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """(n_windows,) tokens of each window, expansion included."""
+        """(n_windows,) number of tokens in each window, including expansion tokens."""
         return np.array([len(ids) for ids in self.ids], dtype=np.int64)
 
     @property
     def begins_text(self) -> npt.NDArray[np.bool_]:
-        """(n_windows,) whether a window is the first of its text."""
+        """(n_windows,) whether each window is the first of its text."""
         begins = np.zeros(len(self.ids), np.bool_)
         begins[self.offsets[:-1]] = True
         return begins
 
     def facts(self) -> dict[str, int]:
-        """What the length limit did: texts and tokens that it cut, texts and windows it made."""
+        """Counts of the texts that were cut or split, of their tokens and of windows."""
         n_windows = np.diff(self.offsets)
         return {
             "n_truncated": int((self.cut > 0).sum()),
@@ -63,7 +67,7 @@ class TokenizedTexts:
         }
 
     def describe_cut(self, query_length: int) -> str | None:
-        """Say how many queries were cut at this many tokens; None where none was."""
+        """A sentence on the queries that were cut at ``query_length``; None where none was."""
         facts = self.facts()
         if not facts["n_truncated"]:
             return None
@@ -74,22 +78,26 @@ class TokenizedTexts:
 
 
 class TextTokenizer:
-    """A transformers tokenizer plus the rules of EncoderSettings.
-
-    Raises CheckpointError when a marker is not a token of the vocabulary, and ConfigError when
-    expansion is asked for and there is no token for it.
-    """
+    """A transformers tokenizer plus the rules of EncoderSettings."""
 
     def __init__(
-        self, tokenizer: Any, settings: EncoderSettings, *, masks_first_piece: bool = False
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: EncoderSettings,
+        *,
+        masks_first_piece: bool = False,
     ) -> None:
-        """Prepare what every text needs.
+        """Look up markers, expansion token and skiplist.
 
         Args:
             tokenizer: A tokenizer of transformers.
             settings: The rules.
             masks_first_piece: Whether the skiplist holds, for a punctuation mark, the first id of
                 the mark encoded alone, as in colbert-ai, rather than the mark's own id.
+
+        Raises:
+            CheckpointError: A marker is not a token of the vocabulary.
+            ConfigError: There is no expansion token, or a length leaves no room for text.
         """
         self._tokenizer = tokenizer
         self.settings = settings
@@ -111,13 +119,18 @@ class TextTokenizer:
         return TextTokenizer(self._tokenizer, settings, masks_first_piece=self._masks_first_piece)
 
     def tokenize(self, texts: Sequence[str], role: Role) -> TokenizedTexts:
-        """Token ids of every text, cut or split at the length limit of its role."""
+        """Tokenize texts, and cut or split them at the length limit of their role.
+
+        Args:
+            texts: (n_texts,) strings.
+            role: "query" or "document".
+        """
         settings = self.settings
         prompt = settings.query_prompt if role == "query" else settings.document_prompt
         limit = settings.query_length if role == "query" else settings.document_length
         if len(texts) == 0:  # transformers' tokenizers do not take an empty list
-            none = np.zeros(0, np.int64)
-            return TokenizedTexts([], none, [], none, offsets_of([]))
+            empty = np.zeros(0, np.int64)
+            return TokenizedTexts([], empty, [], empty, offsets_of([]))
         full = self._ids_of([self._prepare(prompt + text) for text in texts])
         marker = self._markers[role]
         room = limit - (marker is not None)
@@ -128,10 +141,10 @@ class TextTokenizer:
             split = [[self._cut(text, room)] for text in full]
             cut = np.array([max(0, len(text) - room) for text in full], dtype=np.int64)
         offsets = offsets_of([len(windows) for windows in split])
-        pieces = [self._mark(window, marker) for windows in split for window in windows]
-        ids = [np.array(window.ids, dtype=np.int32) for window in pieces]
+        marked = [self._mark(window, marker) for windows in split for window in windows]
+        ids = [np.array(window.ids, dtype=np.int32) for window in marked]
         attended = np.array([len(window) for window in ids], dtype=np.int64)
-        kept = [window.is_kept for window in pieces]
+        kept = [window.is_kept for window in marked]
         if role == "query" and settings.query_expansion:
             ids = [self._expand(text) for text in ids]
             kept = [np.ones(len(text), np.bool_) for text in ids]
@@ -169,7 +182,7 @@ class TextTokenizer:
         return Window(text, np.ones(len(text), np.bool_))
 
     def _split(self, text: list[int], room: int) -> list[Window]:
-        # letters of a prompt can be in one token with the text's first ones
+        # a prompt's last letters can share a token with the text's first letters
         pairs = zip(self._prompt_ids, text, strict=False)
         head = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
         return split_ids(text, head=head, tail=self._n_trailing, length=room, overlap=self._overlap)
@@ -178,7 +191,7 @@ class TextTokenizer:
         if marker is None:
             return window
         ids, is_kept = window  # the marker goes where PyLate and colbert-ai put it
-        second = min(1, len(ids))  # an empty text has no token where there are no special ones
+        second = min(1, len(ids))  # an empty text has no token if there are no special tokens
         return Window([*ids[:1], marker, *ids[1:]], np.insert(is_kept, second, is_kept[:1].all()))
 
     def _expand(self, text: Ids) -> Ids:
@@ -187,7 +200,7 @@ class TextTokenizer:
         return np.concatenate([text, np.full(missing, self._expansion_id, np.int32)])
 
     def _leading_ids(self, prompt: str) -> list[int]:
-        """What stands before every document: special tokens and the prompt."""
+        """Ids before every text: special tokens and the prompt."""
         [ids] = self._ids_of([self._prepare(prompt)])
         return ids[: len(ids) - self._n_trailing]
 
@@ -206,14 +219,15 @@ class TextTokenizer:
             )
 
     def _find_overlap(self) -> int:
-        """Tokens that windows of documents share.
+        """Number of tokens that windows of documents share.
 
-        Raises ConfigError when a window has no room for more than those.
+        Raises:
+            ConfigError: The overlap fills a window.
         """
         settings = self.settings
         overlap = settings.document_length // 8 if settings.overlap is None else settings.overlap
-        marked = self._markers["document"] is not None
-        room = settings.document_length - marked - len(self._prompt_ids) - self._n_trailing
+        has_marker = self._markers["document"] is not None
+        room = settings.document_length - has_marker - len(self._prompt_ids) - self._n_trailing
         if settings.overflow == "split" and overlap >= room:
             raise ConfigError(
                 f"overlap={overlap}, but a window of document_length={settings.document_length} has "
@@ -236,53 +250,59 @@ class TextTokenizer:
     def _find_expansion_id(self) -> int | None:
         if not self.settings.query_expansion:
             return None
-        tokenizer, wanted = self._tokenizer, self.settings.expansion_token
-        id_ = tokenizer.mask_token_id if wanted is None else _id_of_token(tokenizer, wanted)
-        if id_ is None and wanted is None:
-            id_ = tokenizer.eos_token_id  # decoders have no mask token; PyLate takes this too
+        tokenizer, token = self._tokenizer, self.settings.expansion_token
+        id_ = tokenizer.mask_token_id if token is None else _id_of_token(tokenizer, token)
+        if id_ is None and token is None:
+            id_ = tokenizer.eos_token_id  # decoders have no mask token; PyLate uses this one too
         if id_ is None:
             raise ConfigError(
-                f"query_expansion is on, but expansion_token={wanted!r} is no token of this "
-                "vocabulary; name one, or set query_expansion to false"
+                f"query_expansion is on, but expansion_token={token!r} is not a token of this "
+                "vocabulary; name another, or set query_expansion to false"
             )
         return int(id_)
 
     @property
     def masks_other_ids(self) -> bool:
-        """Whether the first pieces of the marks are not the marks' own ids, as with SentencePiece."""
+        """Whether the skiplist has ids other than the marks' own, as with SentencePiece."""
         own = {_id_of_token(self._tokenizer, word) for word in self.settings.skiplist}
         return set(self.skiplist_ids.tolist()) != own - {None}
 
     def _skipped_id(self, word: str) -> int | None:
-        # colbert-ai 0.2.22, modeling/colbert.py: raw_tokenizer.encode(symbol)[0] of each mark; the
-        # lone space piece, where SentencePiece puts one before the mark, and UNK where it is unknown
+        # colbert-ai 0.2.22, modeling/colbert.py takes raw_tokenizer.encode(symbol)[0] of each mark:
+        # the lone space piece if SentencePiece puts one before the mark, UNK if it is unknown
         if self._masks_first_piece and word in PUNCTUATION:
             ids = _read(self._tokenizer, word, add_special_tokens=False)["input_ids"]
             return int(ids[0]) if ids else None
         return _id_of_token(self._tokenizer, word)
 
     def _find_skiplist_ids(self) -> Ids:
-        found = {word: self._skipped_id(word) for word in self.settings.skiplist}
-        if ignored := [word for word, id_ in found.items() if id_ is None]:
+        ids = {word: self._skipped_id(word) for word in self.settings.skiplist}
+        if ignored := [word for word, id_ in ids.items() if id_ is None]:
             logger.warning(
                 "skiplist words that are not one token of this vocabulary are ignored: %s",
                 " ".join(map(repr, ignored)),
             )
-        return np.array(sorted({id_ for id_ in found.values() if id_ is not None}), dtype=np.int32)
+        return np.array(sorted({id_ for id_ in ids.values() if id_ is not None}), dtype=np.int32)
 
 
-def _read(tokenizer: Any, texts: str | list[str], **options: bool) -> Any:
-    """What the tokenizer returns; raises CheckpointError where it cannot read a text."""
+def _read(
+    tokenizer: PreTrainedTokenizerBase, texts: str | list[str], **options: bool
+) -> BatchEncoding:
+    """Call the tokenizer.
+
+    Raises:
+        CheckpointError: The tokenizer cannot read a text.
+    """
     try:
         return tokenizer(texts, **options)
-    except Exception as error:  # the library's own is of no closer class
+    except Exception as error:  # the library raises plain Exception
         raise CheckpointError(
             f"the checkpoint's tokenizer cannot read a text ({shown(str(error))}); mend its "
             "tokenizer.json, or use another checkpoint"
         ) from error
 
 
-def _id_of_token(tokenizer: Any, token: str) -> int | None:
+def _id_of_token(tokenizer: PreTrainedTokenizerBase, token: str) -> int | None:
     """Vocabulary id of a token, None when it is not in the vocabulary (never the id of UNK)."""
     id_ = tokenizer.convert_tokens_to_ids(token)
     if id_ is None or (id_ == tokenizer.unk_token_id and token != tokenizer.unk_token):
@@ -290,8 +310,8 @@ def _id_of_token(tokenizer: Any, token: str) -> int | None:
     return int(id_)
 
 
-def _trailing_specials(tokenizer: Any) -> int:
-    """How many special tokens the tokenizer puts after a text."""
+def _trailing_specials(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Number of special tokens that the tokenizer puts after a text."""
     bare = _read(tokenizer, "a", add_special_tokens=False)["input_ids"]
     full = _read(tokenizer, "a", add_special_tokens=True)["input_ids"]
     starts = (i for i in range(len(full) + 1) if full[i : i + len(bare)] == bare)

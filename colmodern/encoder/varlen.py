@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import torch
 
-from colmodern.encoder.attention import Rows
+from colmodern.encoder.attention import AttentionBuffers
 from colmodern.encoder.packing import Packing
 
 
 class VarlenAttention:
-    """torch.nn.attention.varlen over one packing.
+    """Attention of torch.nn.attention.varlen over one packing.
 
-    Its window is aligned to the last key, so every token of a text has to be attended to.
+    Its window is aligned to the last key, so every token of a text must be attended to.
     """
 
     def __init__(self, packing: Packing, device: torch.device) -> None:
@@ -26,7 +27,7 @@ class VarlenAttention:
 
     @classmethod
     def of(cls, packing: Packing, like: torch.Tensor) -> VarlenAttention | None:
-        """For a packing, None where torch, the device, the dtype or the texts do not allow it."""
+        """An instance for a packing; None where torch, device, dtype or texts do not allow it."""
         is_attended = all(group.attended == group.length for group in packing.groups)
         is_half = like.dtype in (torch.float16, torch.bfloat16)
         if not (is_attended and is_half and like.device.type == "cuda" and _varlen()):
@@ -35,18 +36,25 @@ class VarlenAttention:
             return None
         return cls(packing, like.device)
 
-    def __call__(self, rows: Rows, *, half: int) -> None:
-        """What a row finds takes its query's place; half: tokens seen to either side, -1 all."""
+    def __call__(self, buffers: AttentionBuffers, *, half: int) -> None:
+        """Attend; the output overwrites the queries.
+
+        Args:
+            buffers: Queries, keys and values.
+            half: Tokens seen to either side, -1 for all.
+        """
+        attend = _varlen()
+        assert attend is not None
         # each (n_tokens, n_heads, head_dim)
-        q = rows.queries[: self._n_tokens]
-        k, v = rows.keys_values[:, :, : self._n_tokens].transpose(1, 2).unbind(0)
+        q = buffers.queries[: self._n_tokens]
+        k, v = buffers.keys_values[:, :, : self._n_tokens].transpose(1, 2).unbind(0)
         ends, longest = self._ends, self._longest
-        q.copy_(_varlen()(q, k, v, ends, ends, longest, longest, window_size=(half, half)))
+        q.copy_(attend(q, k, v, ends, ends, longest, longest, window_size=(half, half)))
 
 
 @cache
-def _varlen() -> Any:
-    """The function, None before torch could give it a window."""
+def _varlen() -> Callable[..., Any] | None:
+    """torch's function, None in versions where it takes no window."""
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:

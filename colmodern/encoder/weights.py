@@ -1,7 +1,6 @@
 """A ModernBERT's weights straight from its files.
 
-transformers' model of it is of no use to packed attention, and importing that takes 150 MB and
-three seconds.
+Packed attention does not use transformers' model, whose import takes 150 MB and three seconds.
 """
 
 from __future__ import annotations
@@ -10,26 +9,29 @@ import json
 import mmap
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 TOKEN_TABLE = "embeddings.tok_embeddings.weight"
 Weights = Mapping[str, torch.Tensor]
 
 
 class MappedTensor(torch.Tensor):
-    """A tensor of a file that is mapped for it alone, as ``mapping``."""
+    """A tensor of a file with a mapping of its own, ``mapping``."""
 
     mapping: mmap.mmap
 
 
 class TokenTable:
-    """The embeddings of tokens, in memory or, while nobody looks, in their file alone."""
+    """The token embeddings of a backbone, in memory or mapped from their file."""
 
     def __init__(self, weight: torch.Tensor, device: torch.device, dtype: torch.dtype) -> None:
-        """weight: (n_vocabulary, hidden_size); copied, unless it is mapped and right as it is."""
+        """Copy a (n_vocabulary, hidden_size) weight, unless it is mapped and fits as it is."""
         self._mapping = weight.mapping if isinstance(weight, MappedTensor) else None
         plain = weight.detach().as_subclass(torch.Tensor)
         if self._mapping is None or plain.dtype != dtype or device.type != "cpu":
@@ -37,38 +39,42 @@ class TokenTable:
         self._weight = plain
 
     def __call__(self, ids: torch.Tensor) -> torch.Tensor:
-        """(n, hidden_size) rows of (n,) int64 ids."""
+        """The (n, hidden_size) embeddings of (n,) int64 ids."""
         return F.embedding(ids, self._weight)
 
-    def let_go(self) -> None:
-        """Give back the memory that rows of a file took; the system maps rows around each, too."""
+    def release_pages(self) -> None:
+        """Release the mapped pages that lookups brought into memory; they stay on disk."""
         if self._mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
             self._mapping.madvise(mmap.MADV_DONTNEED)
 
 
-def read_weights(folder: Path, config: Any) -> Weights | None:
-    """Weights by the names that transformers gives them, views of mapped files.
+def read_weights(folder: Path, config: PretrainedConfig) -> Weights | None:
+    """Read a ModernBERT's weights as views of mapped files.
 
-    The table of token embeddings is a MappedTensor, which keeps no other weight in memory.
+    Args:
+        folder: The backbone's folder.
+        config: The configuration of transformers.
 
-    config: of transformers
-    Returns None when the files are not whole safetensors of this model; transformers says what is wrong.
+    Returns:
+        Weights by the names that transformers gives them; the table of token embeddings is a
+        MappedTensor, which keeps no other weight in memory. None when the files are not complete
+        safetensors of this model; transformers then says what is wrong.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    found: dict[str, torch.Tensor] = {}
+    weights: dict[str, torch.Tensor] = {}
     try:
         for file in _files(folder):
             for name, weight in load_file(file).items():
-                known = name.removeprefix("model.")
-                found[known] = _map(file, name, weight) if known == TOKEN_TABLE else weight
+                key = name.removeprefix("model.")
+                weights[key] = _map(file, name, weight) if key == TOKEN_TABLE else weight
     except (OSError, ValueError, KeyError, SafetensorError):
         return None
     shapes = _shapes(config)
-    if any(name not in found or found[name].shape != shape for name, shape in shapes.items()):
+    if any(name not in weights or weights[name].shape != shape for name, shape in shapes.items()):
         return None
-    return {name: found[name] for name in shapes}
+    return {name: weights[name] for name in shapes}
 
 
 def weights_of(model: torch.nn.Module) -> Weights:
@@ -76,10 +82,11 @@ def weights_of(model: torch.nn.Module) -> Weights:
     return {name: weight.clone() for name, weight in model.state_dict().items()}
 
 
-def rotary_bases(config: Any) -> dict[bool, float]:
-    """The base of the angles in local (True) and in global layers.
+def rotary_bases(config: PretrainedConfig) -> dict[bool, float]:
+    """The base of the rotary angles in local (True) and in global (False) layers.
 
-    config: of transformers, which names them otherwise from version 5 on
+    Args:
+        config: The configuration of transformers, which renames the bases in version 5.
     """
     named = getattr(config, "rope_parameters", None)
     if named:
@@ -91,11 +98,11 @@ def rotary_bases(config: Any) -> dict[bool, float]:
 
 
 def _map(file: Path, name: str, weight: torch.Tensor) -> MappedTensor:
-    """The same tensor from a mapping of its own; the format's header says where it is."""
+    """The same tensor from a mapping of its own; the file's header says where it begins."""
     with file.open("rb") as opened:
         n_header = int.from_bytes(opened.read(8), "little")
         start = json.loads(opened.read(n_header))[name]["data_offsets"][0]
-        # a private copy of what is written, which nothing is
+        # a private mapping is writable, as frombuffer requires, and nothing writes to it
         mapping = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY)
     flat = torch.frombuffer(
         mapping, dtype=weight.dtype, count=weight.numel(), offset=8 + n_header + start
@@ -117,22 +124,22 @@ def _files(folder: Path) -> list[Path]:
     return []
 
 
-def _shapes(config: Any) -> dict[str, tuple[int, ...]]:
-    """What a ModernBertModel of this configuration has."""
+def _shapes(config: PretrainedConfig) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the weights of a ModernBertModel of this configuration."""
     hidden, between = config.hidden_size, config.intermediate_size
     norm = ((hidden,), config.norm_bias)  # shape of the weight, and whether there is a bias
-    parts: dict[str, tuple[tuple[int, ...], bool]] = {"embeddings.norm": norm, "final_norm": norm}
+    modules: dict[str, tuple[tuple[int, ...], bool]] = {"embeddings.norm": norm, "final_norm": norm}
     for number in range(config.num_hidden_layers):
         layer = f"layers.{number}."
         if number > 0:
-            parts[layer + "attn_norm"] = norm
-        parts[layer + "mlp_norm"] = norm
-        parts[layer + "attn.Wqkv"] = ((3 * hidden, hidden), config.attention_bias)
-        parts[layer + "attn.Wo"] = ((hidden, hidden), config.attention_bias)
-        parts[layer + "mlp.Wi"] = ((2 * between, hidden), config.mlp_bias)
-        parts[layer + "mlp.Wo"] = ((hidden, between), config.mlp_bias)
+            modules[layer + "attn_norm"] = norm
+        modules[layer + "mlp_norm"] = norm
+        modules[layer + "attn.Wqkv"] = ((3 * hidden, hidden), config.attention_bias)
+        modules[layer + "attn.Wo"] = ((hidden, hidden), config.attention_bias)
+        modules[layer + "mlp.Wi"] = ((2 * between, hidden), config.mlp_bias)
+        modules[layer + "mlp.Wo"] = ((hidden, between), config.mlp_bias)
     shapes: dict[str, tuple[int, ...]] = {TOKEN_TABLE: (config.vocab_size, hidden)}
-    for name, (shape, has_bias) in parts.items():
+    for name, (shape, has_bias) in modules.items():
         shapes[f"{name}.weight"] = shape
         if has_bias:
             shapes[f"{name}.bias"] = shape[:1]

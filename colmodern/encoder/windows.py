@@ -1,4 +1,4 @@
-"""Long documents in windows that a backbone takes, scored together as one document."""
+"""Windows of long documents, encoded one by one and scored together as one document."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 
 class Window(NamedTuple):
-    """A piece of a text with what stands before and after every text.
+    """A window of a text, with the head and the tail that every window has.
 
-    ids: token ids
-    is_kept: (n_tokens,) bool; over all windows of a text, True once for each of its tokens
+    Attributes:
+        ids: Token ids.
+        is_kept: (n_tokens,) bool; over all windows of a text, True once for each of its tokens.
     """
 
     ids: list[int]
@@ -24,14 +25,18 @@ class Window(NamedTuple):
 def split_ids(
     ids: Sequence[int], *, head: int, tail: int, length: int, overlap: int
 ) -> list[Window]:
-    """Windows of ``length`` tokens over a text, or one window when it is not longer than that.
-
-    ids: of the whole text; its first ``head`` and last ``tail`` ids are in every window
-    overlap: at least so many of the other tokens are shared by neighbours; below
-    ``length - head - tail``
+    """Split a text into windows of ``length`` tokens, or one window when it is not longer.
 
     Windows are spread evenly, so each is full. A shared token is kept in the window where it
-    stands further from the edge; the head is kept in the first window and the tail in the last.
+    is further from the edge; the head is kept in the first window and the tail in the last.
+
+    Args:
+        ids: Token ids of the whole text.
+        head: First tokens of the text, repeated in every window.
+        tail: Last tokens of the text, repeated in every window.
+        length: Tokens of a window.
+        overlap: Least number of other tokens that neighbours share, below
+            ``length - head - tail``.
     """
     if len(ids) <= length:
         return [Window(list(ids), np.ones(len(ids), np.bool_))]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colmodern.encoder import attention
-from colmodern.encoder.attention import Rows, attend_in_band, attend_to_texts, make_band
+from colmodern.encoder.attention import AttentionBuffers, attend_in_band, attend_to_texts, make_band
 from colmodern.encoder.packing import Packing, pack
 
 N_HEADS, HEAD_DIM = 2, 8
@@ -27,9 +27,9 @@ def naive_attention(
     return torch.from_numpy(shares) @ v.double()
 
 
-def filled_rows(packing: Packing, half: int, dtype: torch.dtype) -> Rows:
+def filled_rows(packing: Packing, half: int, dtype: torch.dtype) -> AttentionBuffers:
     like = torch.empty(0, dtype=dtype)
-    rows = Rows(packing.n_tokens, like, shape=(N_HEADS, HEAD_DIM), half=half)
+    rows = AttentionBuffers(packing.n_tokens, like, shape=(N_HEADS, HEAD_DIM), half=half)
     for part in (rows.queries, rows.keys_values):
         part[:] = torch.randn(part.shape, generator=torch.Generator().manual_seed(part.dim()))
     return rows
@@ -66,20 +66,20 @@ def test_attention_is_that_of_a_loop_over_tokens(dtype, half, drawn) -> None:
 
 @pytest.mark.parametrize("half", [None, 7])
 def test_pieces_of_scores_join_without_a_seam(half, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("colmodern.encoder.attention._PIECE", 50)
+    monkeypatch.setattr("colmodern.encoder.attention._CHUNK_SCORES", 50)
     check([(23, 23), (23, 23), (23, 11), (60, 60), (3, 3)], half, torch.bfloat16)
 
 
 @pytest.mark.parametrize("half", [None, 7])
 def test_steps_of_queries_join_without_a_seam(half, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(attention._STEP, "cpu", 32)
+    monkeypatch.setitem(attention._CHUNK, "cpu", 32)
     check([(150, 150), (23, 23), (23, 23), (23, 11), (60, 40), (3, 3)], half, torch.float32)
 
 
 @pytest.mark.parametrize("dtype", list(TOLERANCE))
 def test_blocks_as_gpus_take_them_give_the_same(dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(attention._BLOCK, "cpu", attention._BLOCK["cuda"])
-    monkeypatch.setitem(attention._STEP, "cpu", attention._STEP["cuda"])
+    monkeypatch.setitem(attention._CHUNK, "cpu", attention._CHUNK["cuda"])
     check([(150, 150), (131, 131), (60, 40), (23, 11), (3, 3)], 20, dtype)
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from colmodern.encoder import varlen
-from colmodern.encoder.attention import Rows, attend_in_band, attend_to_texts, make_band
+from colmodern.encoder.attention import AttentionBuffers, attend_in_band, attend_to_texts, make_band
 from colmodern.encoder.packing import pack
 from colmodern.encoder.varlen import VarlenAttention
 
@@ -52,8 +52,8 @@ def test_torch_is_given_the_texts_that_bands_are_made_of(
     packing = pack(np.array(LENGTHS), np.array(LENGTHS))
     filled = torch.randn((3, 2, sum(LENGTHS) + 3, 8), generator=torch.Generator().manual_seed(0))
 
-    def rows() -> Rows:  # with rows to spare, as chunks leave them
-        made = Rows(sum(LENGTHS) + 3, torch.empty(0), shape=(2, 8), half=HALF)
+    def rows() -> AttentionBuffers:  # with rows to spare, as chunks leave them
+        made = AttentionBuffers(sum(LENGTHS) + 3, torch.empty(0), shape=(2, 8), half=HALF)
         made.queries[:], made.keys_values[:] = filled[0].transpose(0, 1), filled[1:]
         return made
 

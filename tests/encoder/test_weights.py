@@ -110,7 +110,7 @@ def test_a_table_in_its_file_takes_memory_only_while_it_is_read(tmp_path: Path) 
     for _ in range(2):
         assert torch.equal(table(ids), expected[ids])
         assert resident() > 0
-        table.let_go()
+        table.release_pages()
         assert resident() == 0
 
 
@@ -119,7 +119,7 @@ def test_a_table_that_is_not_mapped_is_a_copy(dtype: torch.dtype) -> None:
     weight = torch.randn(5, 4)
     table, expected = TokenTable(weight, torch.device("cpu"), dtype), weight.to(dtype, copy=True)
     weight.zero_()
-    table.let_go()
+    table.release_pages()
     assert torch.equal(table(torch.arange(5)), expected)
 
 
