@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from colmodern.cli import index_view, terminal
-from colmodern.cli.options import PATH
+from colmodern.cli.options import PATH, renamed_option
 
 if TYPE_CHECKING:
     from colmodern.index.plaid.index import PlaidIndex
@@ -38,7 +38,7 @@ command.add_command(index_view.explain)
 )
 @click.option("--n-centroids", type=int, help="Default: chosen from the number of tokens.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 2), default=0, show_default=True)
-@click.option("--max-ram", default="4G", show_default=True, help="Memory that it may use, as 2G.")
+@renamed_option("--max-memory", "--max-ram", default="4G", help="Memory that it may use, as 2G.")
 @click.option(
     "--device",
     default="auto",
@@ -53,7 +53,7 @@ def build(
     codec: Literal["pq", "residual"] | None,
     n_centroids: int | None,
     seed: int,
-    max_ram: str,
+    max_memory: str,
     device: str,
     overwrite: bool,
 ) -> None:
@@ -76,7 +76,7 @@ def build(
             nbits=nbits,
             n_centroids=n_centroids,
             seed=seed,
-            max_ram=max_ram,
+            max_ram=max_memory,
             codec=codec,
             overwrite=overwrite,
             device=device,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from colmodern.cli import terminal
 from colmodern.errors import InputError
 from colmodern.files import expect_replaceable
 from colmodern.reading import user_path
@@ -34,6 +36,34 @@ class _Path(click.Path):
 
 PATH = _Path()
 OUTPUT_FILE = _Path(is_output=True)  # refused before any work if no file can be written there
+
+
+def renamed_option(
+    new: str, old: str, *, default: str | None = None, help: str
+) -> Callable[[Decorated], Decorated]:
+    """An option under its new name, whose old name works for one more version, with a note.
+
+    The command takes it by the new name. UsageError where both are given.
+    """
+    name, old_name = (option.removeprefix("--").replace("-", "_") for option in (new, old))
+
+    def decorate(function: Decorated) -> Decorated:
+        @wraps(function)
+        def command(**values: Any) -> Any:
+            old_value = values.pop(old_name)
+            if old_value is not None:
+                if values[name] is not None:
+                    raise click.UsageError(f"{old} is the old name of {new}; give {new} alone")
+                terminal.say(f"{old} is now called {new}; the old name goes with version 0.2")
+                values[name] = old_value
+            if values[name] is None:
+                values[name] = default
+            return function(**values)
+
+        shown = help if default is None else f"{help}  [default: {default}]"
+        return click.option(new, help=shown)(click.option(old, hidden=True)(command))
+
+    return decorate
 
 
 def json_option(function: Decorated) -> Decorated:

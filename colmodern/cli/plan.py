@@ -28,7 +28,7 @@ def command(
 
     Prints tokens (counted in a sample, with an interval), bytes on disk of embeddings and of an index
     at every number of bits, memory and time of each stage. CONFIG and KEY=VALUE are those of
-    `colmodern eval`. With max_ram=8G, here or in the config, it says whether that is enough and which
+    `colmodern eval`. With max_memory=8G, here or in the config, it says whether that is enough and which
     settings fit; the exit status is 3 if something does not fit.
     """
     from colmodern.cli.progress import TerminalProgress

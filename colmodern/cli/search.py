@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from colmodern.cli import terminal
-from colmodern.cli.options import OUTPUT_FILE, PATH, json_option
+from colmodern.cli.options import OUTPUT_FILE, PATH, json_option, renamed_option
 from colmodern.types import Precision
 
 if TYPE_CHECKING:
@@ -43,7 +43,9 @@ _DEVICE = "--index-device"
     show_default=True,
     help="Where to search: as --device, or GPUs as cuda:0,cuda:1; auto: where the encoder is.",
 )
-@click.option("--device-memory", help="Bytes that may stay on a GPU, as 20G.")
+@renamed_option(
+    "--device-max-memory", "--device-memory", help="Bytes that may stay on a GPU, as 20G."
+)
 @click.option("--model", "-m", help="Checkpoint of embeddings that do not name theirs.")
 @click.option(
     "--set",
@@ -64,7 +66,7 @@ def command(
     precision: Precision | None,
     device: str,
     index_device: str,
-    device_memory: str | None,
+    device_max_memory: str | None,
     model: str | None,
     settings: tuple[str, ...],
     trust_remote_code: bool,
@@ -109,11 +111,13 @@ def command(
         searched = ExactIndex.load(
             store.folder,
             device=searching,
-            device_memory=device_memory,
+            device_memory=device_max_memory,
             precision=precision or precision_of(folder),
         )
     else:
-        searched = open_index(index_folder, store, device=searching, device_memory=device_memory)
+        searched = open_index(
+            index_folder, store, device=searching, device_memory=device_max_memory
+        )
     embeddings = encoder.encode_queries(list(texts.values()))
     with TerminalProgress() as progress:
         results = searched.search_batch(embeddings, k, progress=progress)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from colmodern.checks import shown
 from colmodern.config.models import EvalConfig
 from colmodern.config.read import read_values
+from colmodern.config.renamed import current_key, expect_one_name
 from colmodern.config.yaml_text import MAX_DEPTH, parse_yaml
 from colmodern.errors import ConfigError
 
@@ -49,6 +50,7 @@ def parse_overrides(
     Raises ConfigError for an override of another form, and for an entry that a list does not have.
     """
     values = {} if values is None else values
+    expect_one_name(override.partition("=")[0] for override in overrides)
     for override in overrides:
         _apply(values, override)
     return values
@@ -79,7 +81,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise ConfigError(f"override {shown(override)} is not of the form key.path=value")
     value = parse_yaml(text, f"override {shown(override)}: the value", ConfigError)
-    *parents, last = key.split(".")
+    *parents, last = current_key(key).split(".")
     if len(parents) >= MAX_DEPTH:
         raise ConfigError(
             f"override {shown(override)} names a setting {len(parents)} levels deep; there is none"

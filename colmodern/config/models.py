@@ -17,8 +17,9 @@ from pydantic import (
 )
 
 from colmodern.checks import shown
+from colmodern.config.renamed import renamed_fields, replace_names
 from colmodern.config.units import as_whole, parse_bytes
-from colmodern.errors import InputError
+from colmodern.errors import ConfigError, InputError
 from colmodern.reading import user_path
 from colmodern.types import Precision
 
@@ -52,11 +53,20 @@ def _is_device(value: str) -> str:
     return value
 
 
+def _with_new_names(values: object, section: str) -> object:
+    if not isinstance(values, dict):
+        return values
+    try:
+        return replace_names(values, renamed_fields(section))
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
 Size = Annotated[str, BeforeValidator(_is_size)]  # bytes, as 512M or 2G
 PoolFactor = Annotated[float, Field(ge=1, allow_inf_nan=False), AfterValidator(as_whole)]
 HomePath = Annotated[str, AfterValidator(_expand_home)]  # a path, ~ replaced
 FolderName = Annotated[str, AfterValidator(_is_folder_name)]
-DeviceMemory = Annotated[
+DeviceMaxMemory = Annotated[
     Size | None,
     Field(description="bytes that may stay on a GPU, as 20G; null: most of what is free"),
 ]
@@ -180,7 +190,16 @@ class StorageConfig(SettingsModel):
     )
 
 
-class ExactIndexConfig(SettingsModel):
+class _IndexSettings(SettingsModel):
+    """Settings of a kind of index; their old names are taken, too."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _takes_old_names(cls, values: object) -> object:
+        return _with_new_names(values, "index")
+
+
+class ExactIndexConfig(_IndexSettings):
     """Every document is scored with its uncompressed embeddings."""
 
     kind: Literal["exact"] = Field("exact", description="MaxSim with every document")
@@ -189,7 +208,7 @@ class ExactIndexConfig(SettingsModel):
         description="of the documents that are scored; int8: each token rounded to 255 steps of its "
         "largest value, several times as fast on the CPU",
     )
-    memory_budget: Size = Field(
+    exact_max_memory: Size = Field(
         "1G", description="bytes in use at a time, as 512M or 2G; not used where GPU kernels search"
     )
     device: SearchDevice = Field(
@@ -197,10 +216,10 @@ class ExactIndexConfig(SettingsModel):
         description="where to search: auto, cpu, cuda, cuda:N, or GPUs that share the documents, as "
         "cuda:0,cuda:1; auto: where the encoder is",
     )
-    device_memory: DeviceMemory = None
+    device_max_memory: DeviceMaxMemory = None
 
 
-class PlaidIndexConfig(SettingsModel):
+class PlaidIndexConfig(_IndexSettings):
     """A compressed index; null: chosen from the collection and search.k."""
 
     kind: Literal["plaid"] = Field("plaid", description="a compressed index")
@@ -210,7 +229,7 @@ class PlaidIndexConfig(SettingsModel):
     )
     n_centroids: int | None = Field(None, ge=1, description="that tokens are assigned to")
     seed: int = Field(0, ge=0, lt=2**31 - 1, description="of the sample and of clustering")
-    max_ram: Size = Field("4G", description="bytes that the build may use, as 2G")
+    build_max_memory: Size = Field("4G", description="bytes that the build may use, as 2G")
     nprobe: int | None = Field(None, ge=1, description="centroids probed for each query token")
     n_candidates: int | None = Field(
         None, ge=1, description="documents scored with their compressed tokens"
@@ -219,13 +238,15 @@ class PlaidIndexConfig(SettingsModel):
     compare_with_exact: bool = Field(
         True, description="search exactly as well and show what the index loses"
     )
-    memory_budget: Size = Field("1G", description="of that exact search, as 512M or 2G")
+    exact_max_memory: Size = Field(
+        "1G", description="bytes in use at a time by that exact search, as 512M or 2G"
+    )
     device: SearchDevice = Field(
         "auto",
         description="where to build and search: auto, cpu, cuda, cuda:N, or GPUs that share the "
         "documents, as cuda:0,cuda:1; auto: where the encoder is, if its kernels are there too",
     )
-    device_memory: DeviceMemory = None
+    device_max_memory: DeviceMaxMemory = None
 
 
 IndexConfig = ExactIndexConfig | PlaidIndexConfig
@@ -254,11 +275,16 @@ class EvalConfig(SettingsModel):
     output: HomePath = Field(
         "runs", description="folder of all runs and of their shared embeddings"
     )
-    max_ram: Size | None = Field(
+    max_memory: Size | None = Field(
         None,
         description="bytes that the whole run may take, as 8G; what cannot fit is refused before "
         "anything is spent, with the settings that fit (see `colmodern plan`); null: not looked at",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _takes_old_names(cls, values: object) -> object:
+        return _with_new_names(values, "")
 
     @field_validator("index", mode="before")
     @classmethod

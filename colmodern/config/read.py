@@ -6,7 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from colmodern.checks import shown
+from colmodern.config.renamed import with_new_names
 from colmodern.config.shipped import shipped_recipes
 from colmodern.config.yaml_text import MAX_BYTES, parse_yaml
 from colmodern.errors import ConfigError
@@ -16,16 +19,30 @@ EXTENDS = "extends"
 _MOST_FILES = 200  # each counted as often as it is extended
 
 
-def read_values(path: Path) -> dict[str, Any]:
+def read_values(path: Path, *, is_stored: bool = False) -> dict[str, Any]:
     """The settings of a file over those of the files that its ``extends`` names.
 
     ``extends`` is a path or a list of paths, each relative to the file that it stands in, or a
     recipe's whole name ("eval/tiny"); a later one wins over an earlier one, and the file over all.
     Settings are merged key by key; lists and single values are replaced whole.
 
+    is_stored: whether colmodern wrote the file, so that nobody is told of old names in it
+
     Raises ConfigError for a file that cannot be read, is not YAML or extends itself.
     """
-    return _read(path, (), [0])
+    return _read(path, (), [0], is_stored)
+
+
+def is_same_config(path: Path, text: str) -> bool:
+    """Whether a file that colmodern wrote has the settings of a text, by whichever names.
+
+    A damaged file has others.
+    """
+    try:
+        stored = read_text(path, ConfigError)
+        return stored == text or read_values(path, is_stored=True) == yaml.safe_load(text)
+    except ConfigError:
+        return False
 
 
 def merge(values: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -49,7 +66,9 @@ def _same_kind(earlier: dict[str, Any], over: dict[str, Any]) -> bool:
     return "kind" not in over or over["kind"] == earlier.get("kind")
 
 
-def _read(path: Path, children: tuple[Path, ...], n_read: list[int]) -> dict[str, Any]:
+def _read(
+    path: Path, children: tuple[Path, ...], n_read: list[int], is_stored: bool
+) -> dict[str, Any]:
     if _real(path) in [_real(child) for child in children]:
         chain = " extends ".join(str(entry) for entry in (*children, path))
         raise ConfigError(f"{chain}: a circle; take one `{EXTENDS}` out")
@@ -64,7 +83,7 @@ def _read(path: Path, children: tuple[Path, ...], n_read: list[int]) -> dict[str
         raise ConfigError(
             f"{first}: {EXTENDS} leads to more than {_MOST_FILES} files; take some out"
         )
-    values = _parse(path)
+    values = with_new_names(_parse(path), str(path), is_quiet=is_stored)
     parents = values.pop(EXTENDS, [])
     parents = [parents] if isinstance(parents, str) else parents
     if not isinstance(parents, list) or not all(isinstance(entry, str) for entry in parents):
@@ -73,7 +92,9 @@ def _read(path: Path, children: tuple[Path, ...], n_read: list[int]) -> dict[str
         )
     inherited: dict[str, Any] = {}
     for parent in parents:
-        inherited = merge(inherited, _read(_parent(path, parent), (*children, path), n_read))
+        inherited = merge(
+            inherited, _read(_parent(path, parent), (*children, path), n_read, is_stored)
+        )
     return merge(inherited, values)
 
 

@@ -29,7 +29,7 @@ class Effect(str, Enum):
 EFFECTS: dict[str, Effect] = {
     "config.name": Effect.NONE,
     "config.output": Effect.NONE,
-    "config.max_ram": Effect.NONE,  # it only refuses
+    "config.max_memory": Effect.NONE,  # it only refuses
     "config.measures": Effect.NONE,  # each is what it is, whichever others are computed
     "config.dataset.name": Effect.NONE,  # dataset.fingerprint says whether it is another one
     "config.dataset.corpus": Effect.NONE,
@@ -78,14 +78,14 @@ EFFECTS: dict[str, Effect] = {
     "config.index.codec": Effect.SCORE,
     "config.index.n_centroids": Effect.SCORE,
     "config.index.seed": Effect.SCORE,
-    "config.index.max_ram": Effect.SCORE,  # bounds the sample that the codec learns from
+    "config.index.build_max_memory": Effect.SCORE,  # bounds the sample that the codec learns from
     "config.index.nprobe": Effect.SCORE,
     "config.index.n_candidates": Effect.SCORE,
     "config.index.rescore": Effect.SCORE,
     "config.index.compare_with_exact": Effect.NONE,
-    "config.index.memory_budget": Effect.NONE,
+    "config.index.exact_max_memory": Effect.NONE,
     "config.index.device": Effect.PERHAPS,  # a GPU scans all documents and rounds differently
-    "config.index.device_memory": Effect.NONE,
+    "config.index.device_max_memory": Effect.NONE,
     "config.search.k": Effect.SCORE,
     "dataset.fingerprint": Effect.SCORE,
     "model.weights_sha256": Effect.SCORE,

@@ -106,7 +106,7 @@ def prepare(config: EvalConfig, encoders: LoadedEncoders, *, progress: Progress)
     """
     check_publishable(Path(config.output) / config.name)
     prepared = load(config, encoders, progress=progress)
-    if prepared.config.max_ram is not None:
+    if prepared.config.max_memory is not None:
         from colmodern.pipeline.plan.check import check_fits  # loads numba
 
         check_fits(prepared.config, prepared.dataset, prepared.encoder)

@@ -131,7 +131,7 @@ def _opened(
     k: int,
 ) -> tuple[PlaidIndex, TokenEmbeddings, dict[str, Any]]:
     """The index after a search of each width, which compiles; queries in memory; options of a search."""
-    index = PlaidIndex.load(folder, device=config.device, device_memory=config.device_memory)
+    index = PlaidIndex.load(folder, device=config.device, device_memory=config.device_max_memory)
     options: dict[str, Any] = {
         "nprobe": config.nprobe,
         "n_candidates": config.n_candidates,
@@ -152,6 +152,5 @@ def compile_searches(index: PlaidIndex, queries: TokenEmbeddings, k: int, **opti
 
 def _settings(config: PlaidIndexConfig) -> dict[str, Any]:
     """Settings for ``PlaidIndex.build``."""
-    return {
-        name: getattr(config, name) for name in ("nbits", "codec", "n_centroids", "seed", "max_ram")
-    }
+    names = ("nbits", "codec", "n_centroids", "seed")
+    return {**{name: getattr(config, name) for name in names}, "max_ram": config.build_max_memory}

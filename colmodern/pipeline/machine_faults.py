@@ -26,7 +26,7 @@ _NO_SHARED_MEMORY = re.compile(
 _NO_NUMBA_CACHE = re.compile(r"cannot cache function|no locator available", re.IGNORECASE)
 _MEMORY = (
     "out of memory; finished work is kept: free memory, raise the limit (ulimit -v, the "
-    "container's), or lower max_ram, encoder.max_memory or --max-ram"
+    "container's), or lower max_memory, encoder.max_memory or --max-memory"
 )
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _WORDS = {

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from colmodern.config.models import PlaidIndexConfig, StorageConfig
+from colmodern.config.renamed import with_old_names
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import InputError
 from colmodern.evaluation.measures import untied
@@ -72,9 +73,10 @@ class MtebModel:
         Raises MissingExtraError without mteb.
         """
         facts = self._encoder.describe()
+        # the device of the search moves no score
+        index = self._index.model_dump(mode="json", exclude={"device", "device_max_memory"})
         settings = {
-            # the device of the search moves no score
-            "index": self._index.model_dump(mode="json", exclude={"device", "device_memory"}),
+            "index": with_old_names(index, "index"),
             "storage": self._storage.model_dump(mode="json"),
             "join_titles": self._join_titles,
         }
@@ -114,7 +116,9 @@ class MtebModel:
         config = plaid_on(self._index, self._encoder.device)
         folder = self._folder / f"index-{index_key(store, config)[:16]}"
         build_once(folder, store, config, self._progress)
-        opened = PlaidIndex.load(folder, device=config.device, device_memory=config.device_memory)
+        opened = PlaidIndex.load(
+            folder, device=config.device, device_memory=config.device_max_memory
+        )
         self._searched = opened, store
 
     def search(

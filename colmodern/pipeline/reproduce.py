@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from colmodern.checks import shown
 from colmodern.config.expected import PublishedScores, load_expected
-from colmodern.config.load import load_eval_config
+from colmodern.config.load import build
+from colmodern.config.models import EvalConfig
 from colmodern.config.shipped import EXPECTED, recipes_folder
 from colmodern.config.suite import Member, load_suite
 from colmodern.errors import ConfigError, DataError
@@ -18,13 +19,14 @@ from colmodern.evaluation.suite_table import set_of, tabulate
 from colmodern.nested import flatten
 from colmodern.pipeline.load_data import fetch_commands
 from colmodern.pipeline.run_folder import CONFIG
+from colmodern.pipeline.stored_files import read_run_config
 from colmodern.pipeline.suite import Outcome, cells, run_suite
 from colmodern.progress import Progress
 
 # settings that say where results are put and what they run on are not part of a recipe
 _NOT_RECIPE = {
     "name", "output", "dataset.name", "encoder.device", "encoder.trust_remote_code", "index.device",
-    "index.device_memory",
+    "index.device_max_memory",
 }  # fmt: skip
 
 
@@ -183,7 +185,11 @@ def _settings_of(outcome: Outcome) -> dict[str, Any]:
     """The settings of a run as resolved; of one that failed, as configured."""
     if outcome.measures is None:
         return flatten(outcome.member.config.model_dump(mode="json"))
-    return flatten(load_eval_config(outcome.folder / CONFIG).model_dump(mode="json"))
+    return flatten(_config_of(outcome.folder).model_dump(mode="json"))
+
+
+def _config_of(folder: Path) -> EvalConfig:
+    return build(EvalConfig, read_run_config(folder), source=str(folder / CONFIG))
 
 
 def _changed(member: Member, committed: Member) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from colmodern.config.read import is_same_config
 from colmodern.errors import StorageError
-from colmodern.files import naming_write_errors, read_text, remove_leftovers
+from colmodern.files import naming_write_errors, remove_leftovers
 from colmodern.writer_lock import writer_lock
 
 CONFIG = "config.yaml"
@@ -75,7 +76,7 @@ def publishing(
         try:
             restore(folder)
             earlier = None
-            if folder.exists() and not _holds(folder / config, config_text):
+            if folder.exists() and not is_same_config(folder / config, config_text):
                 names = (_aside(folder, number) for number in range(1, 10**6))
                 earlier = next(name for name in names if not os.path.lexists(name))
             with naming_write_errors(folder):
@@ -87,14 +88,6 @@ def publishing(
         finally:
             if not replaced.exists():
                 shutil.rmtree(working, ignore_errors=True)
-
-
-def _holds(path: Path, text: str) -> bool:
-    """Whether a file has this text; one that is damaged has another."""
-    try:
-        return read_text(path, StorageError) == text
-    except StorageError:
-        return False
 
 
 def _swap(staged: Path, folder: Path, old: Path) -> None:

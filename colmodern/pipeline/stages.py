@@ -197,9 +197,9 @@ class Stages:
             index = ExactIndex(
                 documents,
                 documents.doc_ids,
-                memory_budget=config.memory_budget,
+                memory_budget=config.exact_max_memory,
                 device=device,
-                device_memory=config.device_memory,
+                device_memory=config.device_max_memory,
                 precision=precision,
             )
             start = time.perf_counter()

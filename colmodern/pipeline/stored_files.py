@@ -151,14 +151,14 @@ def read_run_file(run_folder: Path, name: str) -> dict[str, Any]:
 
 
 def read_run_config(run_folder: Path) -> dict[str, Any]:
-    """A run's config as it was resolved, of whatever version of colmodern.
+    """A run's config as it was resolved, of whatever version of colmodern, by today's names.
 
     Raises:
         StorageError: that names the field, when it is missing or damaged.
     """
     path = run_folder / CONFIG
     try:
-        values = read_values(path)
+        values = read_values(path, is_stored=True)
     except ColmodernError as error:
         raise StorageError(f"{error}; {CURE}") from error
     check(ConfigFile, values, str(path))

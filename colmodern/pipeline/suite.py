@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from colmodern.config.load import dump
+from colmodern.config.read import is_same_config
 from colmodern.config.suite import Member
 from colmodern.errors import CheckpointError, ColmodernError, StorageError
 from colmodern.evaluation.suite_table import Cell
-from colmodern.files import read_text, write_json
+from colmodern.files import write_json
 from colmodern.pipeline.evaluate import EvalJob, prepare, run_prepared
 from colmodern.pipeline.load_data import fetch_commands
 from colmodern.pipeline.load_encoder import LoadedEncoders
@@ -180,7 +181,7 @@ def _finished(prepared: EvalJob) -> dict[str, float] | None:
     if not is_run(folder):
         return None
     try:
-        if read_text(folder / CONFIG, StorageError) != dump(prepared.config):
+        if not is_same_config(folder / CONFIG, dump(prepared.config)):
             return None
         if read_run_file(folder, ENVIRONMENT).get("inputs") != prepared.inputs():
             return None

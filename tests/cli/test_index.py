@@ -79,10 +79,22 @@ def test_build_makes_the_index_of_the_library_and_says_where(
 
 def test_build_takes_its_settings(run: Run, embeddings: Path, tmp_path: Path) -> None:
     options = ("--nbits", 2, "--codec", "residual", "--n-centroids", 3, "--seed", 7)
-    assert run("index", "build", embeddings, tmp_path / "i", *options, "--max-ram", "1G")[0] == 0
+    assert run("index", "build", embeddings, tmp_path / "i", *options, "--max-memory", "1G")[0] == 0
     settings = info(run, tmp_path / "i")["settings"]
     wanted = {"nbits": 2, "codec": "residual", "n_centroids": 3, "seed": 7}
     assert {name: settings[name] for name in wanted} == wanted
+
+
+def test_the_old_name_of_an_option_is_taken_with_a_note(
+    run: Run, embeddings: Path, tmp_path: Path
+) -> None:
+    options = ("index", "build", embeddings, tmp_path / "i", "--max-ram", "1G")
+    code, _, err = run(*options)
+    assert code == 0
+    assert "--max-ram is now called --max-memory" in err
+    code, _, err = run(*options, "--max-memory", "1G")
+    assert code == 2
+    assert "--max-ram is the old name of --max-memory; give --max-memory alone" in err
 
 
 def test_add_delete_update_and_compact_change_what_is_found(
@@ -150,8 +162,8 @@ BAD = {
     "unknown codec": ("build", "{embeddings}", "{tmp}/x", "--codec", "opq", "'pq'"),
     "no centroids": ("build", "{embeddings}", "{tmp}/x", "--n-centroids", "0", "n_centroids=0"),
     "bad seed": ("build", "{embeddings}", "{tmp}/x", "--seed", "-1", "-1 is not in the range"),
-    "bad memory": ("build", "{embeddings}", "{tmp}/x", "--max-ram", "lots", "is not a size"),
-    "little memory": ("build", "{embeddings}", "{tmp}/x", "--max-ram", "1K", "too little"),
+    "bad memory": ("build", "{embeddings}", "{tmp}/x", "--max-memory", "lots", "is not a size"),
+    "little memory": ("build", "{embeddings}", "{tmp}/x", "--max-memory", "1K", "too little"),
     "odd dim": ("build", "{odd}", "{tmp}/x", "a multiple of 8"),
     "add another dim": ("add", "{index}", "{wide}", "dim=24, the index has dim=16"),
     "add another encoder": ("add", "{index}", "{foreign}", "another encoder"),

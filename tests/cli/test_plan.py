@@ -29,9 +29,9 @@ def test_json_is_the_whole_of_it(run, eval_config) -> None:
 
 
 def test_what_does_not_fit_is_status_3(run, eval_config) -> None:
-    status, _, said = run("plan", eval_config(), "--no-timing", "max_ram=10M")
+    status, _, said = run("plan", eval_config(), "--no-timing", "max_memory=10M")
     assert status == 3
-    assert "does not fit max_ram=10.0 MB" in said
+    assert "does not fit max_memory=10.0 MB" in said
 
 
 def test_an_empty_sample_is_refused(run, eval_config) -> None:

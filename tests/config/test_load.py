@@ -29,11 +29,13 @@ def test_defaults_name_and_overrides(tmp_path: Path) -> None:
 
 
 def test_the_index_is_exact_unless_said_and_can_be_replaced(tmp_path: Path) -> None:
-    path = write(tmp_path, "encoder: {model: m}\nindex: {memory_budget: 2G}\n")
-    assert load_eval_config(path).index == ExactIndexConfig(memory_budget="2G")
+    path = write(tmp_path, "encoder: {model: m}\nindex: {exact_max_memory: 2G}\n")
+    assert load_eval_config(path).index == ExactIndexConfig(exact_max_memory="2G")
     path = write(tmp_path, f"{PLAID}\n")
-    overrides = ["index.nbits=2", "index.max_ram=500M"]
-    assert load_eval_config(path, overrides).index == PlaidIndexConfig(nbits=2, max_ram="500M")
+    overrides = ["index.nbits=2", "index.build_max_memory=500M"]
+    assert load_eval_config(path, overrides).index == PlaidIndexConfig(
+        nbits=2, build_max_memory="500M"
+    )
     assert load_eval_config(path, ["index={kind: exact}"]).index == ExactIndexConfig()
 
 
@@ -44,8 +46,10 @@ def test_devices_of_an_index_are_checked(tmp_path: Path, device: str) -> None:
         ConfigError, match=r"index\.device: .*(choose auto, cpu, cuda|valid string)"
     ):
         load_eval_config(path, [f"index.device={device}"])
-    chosen = load_eval_config(path, ["index.device=cuda:0,cuda:1", "index.device_memory=20G"]).index
-    assert (chosen.device, chosen.device_memory) == ("cuda:0,cuda:1", "20G")
+    chosen = load_eval_config(
+        path, ["index.device=cuda:0,cuda:1", "index.device_max_memory=20G"]
+    ).index
+    assert (chosen.device, chosen.device_max_memory) == ("cuda:0,cuda:1", "20G")
 
 
 @pytest.mark.parametrize("index", ["{kind: exact}", "{kind: plaid, nprobe: 4}"])
@@ -80,14 +84,14 @@ def test_all_faults_are_told_at_once_with_their_cure(tmp_path: Path) -> None:
         ("encoder: {model: m}", ["search.k=5"], "nDCG@10 needs 10 documents"),
         ("encoder: {model: m}", ["name=../up"], "cannot name a folder"),
         ("encoder: {model: m}", [f"name={'x' * 101}"], "cannot name a folder"),
-        ("encoder: {model: m}", ["index.memory_budget=lots"], "'lots' is not a size"),
+        ("encoder: {model: m}", ["index.exact_max_memory=lots"], "'lots' is not a size"),
         ("encoder: {model: m}", ["index.kind=[a]"], "index.kind"),
         ("encoder: {model: m}", ["index.kind=hnsw"], "index.kind: choose one of 'exact', 'plaid'"),
         ("encoder: {model: m}", ["index=plaid"], "index: Input should be a valid dict"),
         ("encoder: {model: m}", ["index.nbits=2"], "index.nbits: unknown key of kind exact"),
         (PLAID, ["index.nbit=2"], "index.nbit: unknown key of kind plaid; did you mean 'nbits'"),
         (PLAID, ["index.nbits=3"], "index.nbits: Input should be 1, 2, 4 or 8"),
-        (PLAID, ["index.max_ram=lots"], "'lots' is not a size"),
+        (PLAID, ["index.build_max_memory=lots"], "'lots' is not a size"),
         (PLAID, ["index.n_candidates=99"], "index.n_candidates=99 is below search.k=100"),
         (PLAID, ["index.nprobe=0"], "index.nprobe"),
         (PLAID, ["index.codec=opq"], "index.codec"),

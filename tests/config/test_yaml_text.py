@@ -115,7 +115,7 @@ def test_a_message_lists_the_first_faults_and_counts_the_others(tmp_path: Path) 
     ("setting", "words"),
     [
         ("output: ~nosuchuser/x", "output: .*there is no such user"),
-        (f"max_ram: {'9' * 400}G", "max_ram=.* is not a size"),
+        (f"max_memory: {'9' * 400}G", "max_memory=.* is not a size"),
         ("sweep: {nprobe: [%s], n_candidates: [%s]}", "sweep: 1,000,000 combinations, above"),
     ],
 )

@@ -170,3 +170,11 @@ def test_a_run_that_was_changed_since_is_refused(evaluated: Evaluate) -> None:
     (b / "run.trec").write_text("\n".join(line for line in lines if " d1 " not in line) + "\n")
     with pytest.raises(StorageError, match=r"metrics.json says nDCG@10 = .*changed since"):
         compare(a, b)
+
+
+def test_a_setting_by_its_old_name_is_no_difference(evaluated: Evaluate) -> None:
+    a, b = evaluated("a"), evaluated("b")
+    config = b / "config.yaml"
+    config.write_text(config.read_text().replace("exact_max_memory", "memory_budget"))
+    fields = [change.field for change in compare(a, b).recipe]
+    assert not any("memory" in field for field in fields)

@@ -177,10 +177,10 @@ def test_finished_stages_are_reused_and_said_so(eval_config) -> None:
         ("dataset.max_queries=2", {"encode queries", "search"}),
         ("storage.dtype=float32", {"encode documents", "search"}),
         ("measures=[AP]", set()),
-        ("index.memory_budget=100M", set()),
+        ("index.exact_max_memory=100M", set()),
         ("index.device=cpu", set()),
         ("index.precision=int8", {"search"}),
-        ("index.device_memory=1G", set()),
+        ("index.device_max_memory=1G", set()),
     ],
 )
 def test_a_changed_setting_recomputes_what_depends_on_it(

@@ -100,12 +100,12 @@ RECOMPUTED = {
     "index.codec=pq": {"build index", "search"},
     "index.n_centroids=4": {"build index", "search"},
     "index.seed=1": {"build index", "search"},
-    "index.max_ram=2G": {"build index", "search"},
+    "index.build_max_memory=2G": {"build index", "search"},
     "encoder.query_length=12": {"encode queries", "search", "exact search"},
     "encoder.document_length=12": set(STAGES) - {"encode queries"},
-    "index.memory_budget=100M": set(),
+    "index.exact_max_memory=100M": set(),
     "index.device=cpu": set(),
-    "index.device_memory=1G": set(),
+    "index.device_max_memory=1G": set(),
     "measures=[AP]": set(),
 }
 
@@ -222,7 +222,7 @@ def test_a_run_is_searched_with_its_own_index(config: Path, tmp_path: Path) -> N
 
 def test_embeddings_that_cannot_be_indexed_are_kept(config: Path) -> None:
     notes = Notes()
-    settings = load_eval_config(config, ["index.max_ram=1K"])
+    settings = load_eval_config(config, ["index.build_max_memory=1K"])
     with pytest.raises(MemoryError, match="too little"):
         run_eval(settings, progress=notes)
     result, _ = run(config)

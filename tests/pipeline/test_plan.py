@@ -185,9 +185,9 @@ def test_settings_that_would_fit_do(many) -> None:
     needed = memory_by_stage(wide.config, wide.encoder, large)
     for share in (0.8, 0.5):
         limit = int(resident_bytes() + share * (max(needed.values()) - resident_bytes()))
-        config = wide.config.model_copy(update={"max_ram": str(limit)})
+        config = wide.config.model_copy(update={"max_memory": str(limit)})
         with pytest.raises(
-            ResourceError, match=rf"max_ram={limit} is too little: .* it fits with "
+            ResourceError, match=rf"max_memory={limit} is too little: .* it fits with "
         ) as error:
             check_memory(config, wide.encoder, large)
         cure = re.search(r"it fits with (.*)$", str(error.value))
@@ -197,8 +197,8 @@ def test_settings_that_would_fit_do(many) -> None:
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_spent(many, tmp_path: Path) -> None:
-    with pytest.raises(ResourceError, match="max_ram=10M is too little: encode takes about"):
-        run_eval(load_eval_config(many(), ["max_ram=10M"]))
+    with pytest.raises(ResourceError, match="max_memory=10M is too little: encode takes about"):
+        run_eval(load_eval_config(many(), ["max_memory=10M"]))
     assert not (tmp_path / "runs").exists()
 
 
@@ -206,20 +206,20 @@ def test_where_no_setting_is_enough_the_least_is_said(many) -> None:
     with pytest.raises(
         ResourceError, match="no setting of storage and index makes it fit; give at least"
     ):
-        run_eval(load_eval_config(many(), ["max_ram=10M"]))
+        run_eval(load_eval_config(many(), ["max_memory=10M"]))
 
 
 def test_enough_memory_changes_nothing(many) -> None:
     path = many()
     free = run_eval(load_eval_config(path, ["name=free"]))
-    bounded = run_eval(load_eval_config(path, ["name=bounded", "max_ram=100G"]))
+    bounded = run_eval(load_eval_config(path, ["name=bounded", "max_memory=100G"]))
     assert free.evaluation == bounded.evaluation
     assert (free.folder / "run.trec").read_bytes() == (bounded.folder / "run.trec").read_bytes()
 
 
 def test_a_plan_says_that_it_does_not_fit(many) -> None:
-    plan = make_plan(prepared(many(), "max_ram=10M"), timed=False, progress=Silent())
+    plan = make_plan(prepared(many(), "max_memory=10M"), timed=False, progress=Silent())
     assert plan.fits == {}
     assert "whatever is set" in verdict(plan)
-    curable = replace(plan, fits={"index.max_ram": "1G"})
-    assert "it fits with index.max_ram=1G" in verdict(curable)
+    curable = replace(plan, fits={"index.build_max_memory": "1G"})
+    assert "it fits with index.build_max_memory=1G" in verdict(curable)

@@ -9,10 +9,12 @@ import ir_measures
 import pytest
 from conftest import CORPUS, QUERIES, write_beir, write_jsonl
 
+from colmodern.config.load import load_eval_config
 from colmodern.config.suite import Member, load_suite
 from colmodern.encoder.encoder import Encoder
 from colmodern.evaluation.suite_table import tabulate
 from colmodern.evaluation.trec import read_qrels
+from colmodern.pipeline.evaluate import run_eval
 from colmodern.pipeline.suite import (
     Outcome,
     cells,
@@ -253,3 +255,29 @@ def test_an_earlier_run_that_is_damaged_is_evaluated_anew(
     assert [outcome.reused for outcome in second] == [False, True]
     assert [outcome.measures for outcome in second] == [outcome.measures for outcome in first]
     assert (folder / name).read_text() != text
+
+
+def test_runs_stored_under_old_names_of_settings_are_finished(suite) -> None:
+    path = suite("max_memory: 100G\nindex: {kind: plaid, exact_max_memory: 100M}")
+    first = run(path)
+    for outcome in first:
+        config = outcome.folder / "config.yaml"
+        text = config.read_text().replace("build_max_memory", "max_ram")
+        text = text.replace("exact_max_memory", "memory_budget").replace(
+            "max_memory: 100G", "max_ram: 100G"
+        )
+        config.write_text(text)
+    again = run(path)
+    assert [outcome.reused for outcome in again] == [True, True]
+    assert [outcome.measures for outcome in again] == [outcome.measures for outcome in first]
+
+
+def test_a_run_of_the_same_config_by_old_names_is_replaced(eval_config) -> None:
+    config = load_eval_config(eval_config(), ["index.exact_max_memory=100M"])
+    folder = run_eval(config).folder
+    file = folder / "config.yaml"
+    new = file.read_text()
+    file.write_text(new.replace("exact_max_memory", "memory_budget"))
+    run_eval(config)
+    assert file.read_text() == new
+    assert not folder.with_name(f"{folder.name}.1").exists()

@@ -40,7 +40,7 @@ def memory_by_stage(config: EvalConfig, encoder: Encoder, sample: Sample) -> dic
         stages["build index"] = base + _LIBRARIES + _build_bytes(config.index, sample, dim)
         stages["search"] = base + _LIBRARIES + results + queries
     if getattr(config.index, "compare_with_exact", True):
-        budget = parse_bytes(config.index.memory_budget, name="index.memory_budget")
+        budget = parse_bytes(config.index.exact_max_memory, name="index.exact_max_memory")
         needed = sample.tokens.high * (row + item + 16 + 12 * min(1024, sample.n_query_tokens)) * 2
         name = "exact search" if isinstance(config.index, PlaidIndexConfig) else "search"
         stages[name] = int(base + min(budget, needed) + 2 * results + queries)
@@ -48,14 +48,14 @@ def memory_by_stage(config: EvalConfig, encoder: Encoder, sample: Sample) -> dic
 
 
 def check_memory(config: EvalConfig, encoder: Encoder, sample: Sample) -> None:
-    """Refuse an evaluation that does not fit ``max_ram``.
+    """Refuse an evaluation that does not fit ``max_memory``.
 
     Raises ResourceError that says which stages take too much, and the settings with which it fits,
     or how much it takes at the least.
     """
-    if config.max_ram is None:
+    if config.max_memory is None:
         return
-    limit = parse_bytes(config.max_ram, name="max_ram")
+    limit = parse_bytes(config.max_memory, name="max_memory")
     needed = memory_by_stage(config, encoder, sample)
     over = {name: size for name, size in needed.items() if size > limit}
     if not over:
@@ -70,7 +70,7 @@ def check_memory(config: EvalConfig, encoder: Encoder, sample: Sample) -> None:
             f"no setting of storage and index makes it fit; give at least {_shown(least / _HEADROOM)}, "
             "or lower encoder.max_memory or encoder.document_length"
         )
-    raise ResourceError(f"max_ram={config.max_ram} is too little: {excess}; {cure}")
+    raise ResourceError(f"max_memory={config.max_memory} is too little: {excess}; {cure}")
 
 
 def find_fitting(
@@ -89,8 +89,8 @@ def find_fitting(
         changes["storage.shard_tokens"] = str(shard)
         config = _with(config, changes)
     for key, is_there, taken in (
-        ("index.max_ram", isinstance(config.index, PlaidIndexConfig), _LIBRARIES),
-        ("index.memory_budget", True, 2 * results + queries),
+        ("index.build_max_memory", isinstance(config.index, PlaidIndexConfig), _LIBRARIES),
+        ("index.exact_max_memory", True, 2 * results + queries),
     ):
         name = key.removeprefix("index.")
         own = parse_bytes(getattr(config.index, name), name=key) if is_there else 0
@@ -128,7 +128,7 @@ def _build_bytes(config: PlaidIndexConfig, sample: Sample, dim: int) -> int:
         codec=config.codec,
         n_centroids=config.n_centroids,
         seed=config.seed,
-        max_ram=parse_bytes(config.max_ram, name="index.max_ram"),
+        max_ram=parse_bytes(config.build_max_memory, name="index.build_max_memory"),
     )
     row = dim * _FLOAT32
     return max(
@@ -140,9 +140,9 @@ def _build_bytes(config: PlaidIndexConfig, sample: Sample, dim: int) -> int:
 
 def _smallest(config: EvalConfig) -> EvalConfig:
     """With the smallest pieces of work that make sense."""
-    changes = {"storage.shard_tokens": str(_SMALLEST_SHARD), "index.memory_budget": "64M"}
+    changes = {"storage.shard_tokens": str(_SMALLEST_SHARD), "index.exact_max_memory": "64M"}
     if isinstance(config.index, PlaidIndexConfig):
-        changes["index.max_ram"] = "256M"
+        changes["index.build_max_memory"] = "256M"
     return _with(config, changes)
 
 

@@ -29,7 +29,7 @@ class Plan:
     disk: "embeddings" and "index, N bits" -> bytes; memory: stage -> the most bytes
     seconds: stage -> seconds, empty where nothing was timed
     search_device: where the index is built and searched; memory is counted as for the CPU
-    fits: settings with which it stays below ``max_ram``; None where it does as it is
+    fits: settings with which it stays below ``max_memory``; None where it does as it is
     """
 
     name: str
@@ -44,7 +44,7 @@ class Plan:
     disk: Mapping[str, Total]
     disk_free: int
     memory: Mapping[str, int]
-    max_ram: int | None
+    max_memory: int | None
     fits: Mapping[str, str] | None
     seconds: Mapping[str, Total]
 
@@ -62,6 +62,7 @@ class Plan:
     def as_json(self) -> dict[str, Any]:
         """All of it as plain values."""
         values = {**vars(self), "tokens": self.tokens._asdict(), "peak_memory": self.peak}
+        values["max_ram"] = self.max_memory  # the name until version 0.2
         values["disk"] = {name: size._asdict() for name, size in self.disk.items()}
         values["seconds"] = {name: time._asdict() for name, time in self.seconds.items()}
         return values
@@ -74,7 +75,7 @@ def make_plan(
     config, dataset, encoder = prepared.config, prepared.dataset, prepared.encoder
     sample = take_sample(dataset, encoder, config.dataset, size=size, seed=seed)
     memory = memory_by_stage(config, encoder, sample)
-    limit = None if config.max_ram is None else parse_bytes(config.max_ram, name="max_ram")
+    limit = None if config.max_memory is None else parse_bytes(config.max_memory, name="max_memory")
     fits = None
     if limit is not None and max(memory.values()) > limit:
         fits = find_fitting(config, encoder, sample, limit)

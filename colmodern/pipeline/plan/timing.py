@@ -115,7 +115,7 @@ def _build(
                 nbits=config.nbits,
                 codec=config.codec,
                 seed=config.seed,
-                max_ram=config.max_ram,
+                max_ram=config.build_max_memory,
                 device=config.device,
             )
         )

@@ -93,11 +93,11 @@ def verdict(plan: Plan) -> str:
     if plan.fits:
         settings = " ".join(f"{key}={value}" for key, value in plan.fits.items())
         faults.append(
-            f"{plan.name} does not fit max_ram={_size(plan.max_ram or 0)}; it fits with {settings}"
+            f"{plan.name} does not fit max_memory={_size(plan.max_memory or 0)}; it fits with {settings}"
         )
     elif plan.fits is not None:
         faults.append(
-            f"{plan.name} does not fit max_ram={_size(plan.max_ram or 0)}, whatever is set of storage "
+            f"{plan.name} does not fit max_memory={_size(plan.max_memory or 0)}, whatever is set of storage "
             "and index; lower encoder.max_memory or encoder.document_length, or give more"
         )
     return "\n".join(faults)

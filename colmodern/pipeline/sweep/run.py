@@ -227,4 +227,4 @@ class _SweepRunner:
         return Stages(config, self._prepared.dataset, encoder, self._progress, use=use)
 
 
-_BUILT_WITH = {"kind", "nbits", "codec", "n_centroids", "seed", "max_ram"}
+_BUILT_WITH = {"kind", "nbits", "codec", "n_centroids", "seed", "build_max_memory"}

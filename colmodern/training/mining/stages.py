@@ -208,9 +208,9 @@ class MiningStages:
             index = ExactIndex(
                 documents,
                 documents.doc_ids,
-                memory_budget=config.memory_budget,
+                memory_budget=config.exact_max_memory,
                 device=device,
-                device_memory=config.device_memory,
+                device_memory=config.device_max_memory,
                 precision=config.precision,
             )
             results = index.search_batch(queries.to_memory(), k, progress=self._progress)

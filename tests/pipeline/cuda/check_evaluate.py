@@ -27,7 +27,7 @@ def test_an_evaluation_on_a_gpu_is_that_of_the_cpu(
 ) -> None:
     path = eval_config(extra=f"index: {{kind: {kind}}}\n")
     on_cpu, _ = run(path, "name=cpu", "index.device=cpu")
-    on_gpu, _ = run(path, "name=gpu", "index.device=cuda", "index.device_memory=1G")
+    on_gpu, _ = run(path, "name=gpu", "index.device=cuda", "index.device_max_memory=1G")
     # the same bytes of an index, searched elsewhere
     searches = {"search", "exact search"} & on_gpu.timings.keys()
     assert {stage for stage, was in reused(on_gpu).items() if not was} == searches
@@ -36,7 +36,7 @@ def test_an_evaluation_on_a_gpu_is_that_of_the_cpu(
         metrics = json.loads((result.folder / "metrics.json").read_text())
         environment = json.loads((result.folder / "environment.json").read_text())
         assert metrics["search_device"] == environment["search"]["device"] == device
-    again, _ = run(path, "name=gpu", "index.device=cuda", "index.device_memory=2G")
+    again, _ = run(path, "name=gpu", "index.device=cuda", "index.device_max_memory=2G")
     assert all(reused(again).values())
 
 
@@ -52,6 +52,6 @@ def test_commands_build_and_search_on_a_gpu(
     PlaidIndex.check(tmp_path / "cuda")
     for index in ((), ("--index", tmp_path / "cuda")):
         asked = ("search", result.folder, "read the file", "-k", 3, *index)
-        on_gpu = run_cli(*asked, "--index-device", "cuda", "--device-memory", "1G")
+        on_gpu = run_cli(*asked, "--index-device", "cuda", "--device-max-memory", "1G")
         assert on_gpu[0] == 0
         assert on_gpu[1].count("d") >= 3
