@@ -1,4 +1,4 @@
-"""What callers pass to public functions, checked the same way at every border."""
+"""Checks of the arguments of public functions, the same at every border."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 from colmodern.checks import shown, text_fault
 from colmodern.errors import InputError
 
-_LONGEST_NAME = 255  # bytes of a file's name that systems take
+_LONGEST_NAME = 255  # bytes; file systems take no longer name
 
 
 def checked_path(name: str, path: object, cure: str = "a path as text or a Path") -> Path:
-    """A path that the system can be asked for.
+    """A path that the operating system accepts.
 
     Args:
-        name: Of the argument in messages.
+        name: Name of the argument in messages.
         path: Text or an ``os.PathLike`` of text; it need not exist.
         cure: What to pass, for messages.
 
@@ -36,20 +36,20 @@ def checked_path(name: str, path: object, cure: str = "a path as text or a Path"
     if "\0" in text or text_fault(text):
         what = "a NUL character" if "\0" in text else str(text_fault(text)).removeprefix("has ")
         raise InputError(f"{name}={shown(text)} is no path: it has {what}; pass {cure}")
-    if max(len(os.fsencode(part)) for part in text.split(os.sep)) > _LONGEST_NAME:
+    if max(len(os.fsencode(level)) for level in text.split(os.sep)) > _LONGEST_NAME:
         raise InputError(f"{name}={shown(text)} is too long for a file's name; pass {cure}")
     return Path(text)
 
 
 def expect_flags(**flags: object) -> None:
-    """Raise InputError for a flag that is neither True nor False; NumPy's bools are."""
+    """Raise InputError for a flag that is neither True nor False; NumPy's bools are accepted."""
     for name, value in flags.items():
         if not isinstance(value, bool) and type(value).__name__ not in ("bool_", "bool"):
             raise InputError(f"{name}={shown(value)}; pass True or False")
 
 
 def expect_choice(name: str, value: object, choices: Iterable[str | None]) -> None:
-    """Raise InputError for a value that is none of the texts (or None) to choose from."""
+    """Raise InputError for a value that is not among the choices, which are texts or None."""
     choices = list(choices)
     if not (isinstance(value, str | None) and value in choices):
         raise InputError(f"{name}={shown(value)}; choose one of {', '.join(map(repr, choices))}")
@@ -76,15 +76,15 @@ def expect_counts(**counts: object) -> None:
 
 
 def listed(name: str, values: Any, cure: str, *, is_ordered: bool = True) -> list[Any]:
-    """The items of what a caller passes as a list.
+    """The items of an argument that stands for a list.
 
     An error that a caller's own generator raises is not caught.
 
     Args:
-        name: Of the argument in messages.
+        name: Name of the argument in messages.
         values: A list, tuple, array, generator, column of a table, or other iterable.
         cure: What to pass, for messages.
-        is_ordered: Whether the order counts, so that a set says nothing.
+        is_ordered: Whether the order counts, so that a set is refused.
 
     Raises:
         InputError: One string, a mapping, a table, what cannot be iterated, or an unordered set.
@@ -114,5 +114,5 @@ def _whole(value: object) -> int | None:
         return None
     try:
         return operator.index(value)  # type: ignore[arg-type]
-    except Exception:  # what a foreign class raises there is its own affair
+    except Exception:  # a foreign class may raise anything there
         return None

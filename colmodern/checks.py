@@ -1,4 +1,4 @@
-"""What may stand in an id, a text, a grade and a score: the same rules at every border."""
+"""Rules for ids, texts, grades and scores, the same at every border."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_GRADE = 1_000_000  # trec_eval reserves memory for every grade up to the hig
 _SHOWN = 100  # characters of a value in a message
 
 _GRADE = re.compile(r"[+-]?\d{1,19}(\.0*)?", re.ASCII)
-_BREAKS_A_LINE = re.compile(r"[\t\n\v\f\r ]")  # what separates columns for trec_eval
+_BREAKS_A_LINE = re.compile(r"[\t\n\v\f\r ]")  # separates columns for trec_eval
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NO_ID = re.compile("[\0\t\n\v\f\r \ud800-\udfff]")
 
@@ -26,9 +26,9 @@ _SHORT = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 
 
 def shown(value: object, most: int = _SHOWN) -> str:
-    """A value in one line that a message has room for, whatever its class does in ``repr``."""
+    """A value as one short line for a message, whatever its class does in ``repr``."""
     short = reprlib.Repr()
-    # one more than fits, so that what is cut here is cut once more below, where that is marked
+    # longer than fits, so that what is cut here is cut again below, where the cut is marked
     short.maxstring = short.maxother = short.maxlong = 3 * most
     short.maxlist = short.maxtuple = short.maxset = short.maxfrozenset = short.maxdict = most // 4
     try:
@@ -40,11 +40,11 @@ def shown(value: object, most: int = _SHOWN) -> str:
 
 
 def visible(text: object, *, lines: bool = False) -> str:
-    r"""Show control characters, as ``\x1b``, in the place of sending them to a terminal.
+    r"""Text with control characters escaped (``\x1b``), so that a terminal does not act on them.
 
     Args:
         text: anything that is printed; paths and errors too.
-        lines: whether the text may have several lines and tabs, as a message has; a cell may not.
+        lines: whether the text may have several lines and tabs, as a message may; a cell may not.
 
     Returns:
         The text without controls, direction marks and halves of surrogates.
@@ -53,16 +53,16 @@ def visible(text: object, *, lines: bool = False) -> str:
 
 
 def visible_json(text: str) -> str:
-    """JSON in which the same characters are escaped as JSON has it."""
-    return _IN_TEXT.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    """JSON with the same characters escaped the way JSON escapes them."""
+    return _IN_TEXT.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def id_fault(value: object) -> str | None:
-    """Why a value can be no id of a query or document; None where it can.
+    """Why a value cannot be the id of a query or document; None if it can.
 
     Args:
-        value: text, if it is one. It may hold any characters but NUL, white space of ASCII and
-            halves of surrogate pairs, so that TREC files and trec_eval read it back as it is.
+        value: an id is text of any characters but NUL, ASCII white space and halves of surrogate
+            pairs, so that TREC files and trec_eval read it back unchanged.
     """
     if not isinstance(value, str):
         return f"is of type {type(value).__name__}; ids are text"
@@ -76,7 +76,7 @@ def id_fault(value: object) -> str | None:
 
 
 def text_fault(value: str) -> str | None:
-    """Why a text cannot be stored or shown; None where it can."""
+    """Why a text cannot be stored or shown; None if it can."""
     half = None if value.isascii() else _SURROGATE.search(value)
     if half is None:
         return None
@@ -84,12 +84,12 @@ def text_fault(value: str) -> str | None:
 
 
 def storable(path: str) -> str:
-    """A path, or a word of a command, as UTF-8 has it; bytes that are none stand as an escape."""
+    """A path, or a word of a command, as valid UTF-8; other bytes are escaped."""
     return path.encode("utf-8", "backslashreplace").decode()
 
 
 def parse_grade(text: str) -> int:
-    """The whole number that a judgment's last column says: "2", "+1", "-1" or "1.0".
+    """The whole number in a judgment's last column: "2", "+1", "-1" or "1.0".
 
     Raises:
         ValueError: with a reason that follows the value in a message.
@@ -101,7 +101,7 @@ def parse_grade(text: str) -> int:
 
 
 def as_grade(value: Any) -> int:
-    """The grade that a number stands for, also one of NumPy, also 1.0 and True.
+    """The grade of a number, which may be NumPy's, 1.0 or True.
 
     Raises:
         ValueError: with a reason that follows the value in a message.
@@ -115,7 +115,7 @@ def as_grade(value: Any) -> int:
 
 
 def as_score(value: Any) -> float:
-    """The score that a number stands for; minus infinity is one, and ranks last.
+    """The score of a number; minus infinity is a score and ranks last.
 
     Raises:
         ValueError: with a reason that follows the value in a message.
@@ -126,16 +126,16 @@ def as_score(value: Any) -> float:
         score = float(value)
     except OverflowError:
         raise ValueError("is beyond what a float holds") from None
-    except Exception:  # what a foreign class raises there is its own affair
+    except Exception:  # a foreign class may raise anything there
         raise ValueError("is not a number") from None
     if math.isnan(score) or score == math.inf:
         raise ValueError("cannot be ranked; give a finite score")
     return score
 
 
-def _escape(found: re.Match[str]) -> str:
-    number = ord(found[0])
-    return _SHORT.get(found[0]) or (f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}")
+def _escape(match: re.Match[str]) -> str:
+    number = ord(match[0])
+    return _SHORT.get(match[0]) or (f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}")
 
 
 def _within_limit(grade: int) -> int:

@@ -1,7 +1,7 @@
-"""What the disk has: files and folders made without following links, and waited for.
+"""Files and folders made durably and without following links.
 
-A call that waits for the disk returns when a power cut can no longer undo what it did. A file needs
-that for its content, the folder for the file's name.
+A call that waits for the disk returns when a power cut can no longer undo what it did. The content of
+a file is synced through the file, its name through the folder.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import BinaryIO
 from colmodern.errors import StorageError
 
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF}
-_NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # opening a pipe would wait for its other end
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # without it, opening a pipe waits for its other end
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | _NO_WAIT
 _BINARY = getattr(os, "O_BINARY", 0)
 
@@ -29,14 +29,15 @@ _staged: set[Path] = set()  # files and folders that are synced whole before the
 
 
 def create(path: Path) -> None:
-    """Make an empty file where there is nothing, not even a link; OSError when there is."""
+    """Make an empty file; OSError if anything, even a link, is there."""
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o666))
 
 
 def mark(path: Path) -> None:
-    """See to it that there is an empty file of our own; a link or a pipe in its place is removed.
+    """Make sure that an empty file of our own is there; a link or a pipe in its place is removed.
 
-    Raises OSError when it cannot be made, and for a folder there.
+    Raises:
+        OSError: it cannot be made, or a folder is there.
     """
     with suppress(FileExistsError):
         create(path)
@@ -53,7 +54,7 @@ def without_following(path: str, flags: int) -> int:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """A file opened to be read; ValueError for a pipe, a device or a folder, which may have no end."""
+    """Open a file for reading; ValueError for a pipe, a device or a folder, which may have no end."""
     descriptor = os.open(path, os.O_RDONLY | _NO_WAIT | _BINARY)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -62,7 +63,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def remove(path: Path) -> None:
-    """Delete a file, a folder with what is in it, or a link but not what it points to."""
+    """Delete a file, a folder with its content, or a link (but not its target)."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -70,7 +71,7 @@ def remove(path: Path) -> None:
 
 
 def discard(path: Path) -> None:
-    """Delete as ``remove`` does, as far as the system lets; what stays is no error.
+    """Delete like ``remove``, as far as the system allows; leftovers are no error.
 
     Unlike ``shutil.rmtree(path, ignore_errors=True)`` it does not wait for a pipe there.
     """
@@ -82,11 +83,13 @@ def discard(path: Path) -> None:
 
 
 def rename(old: Path, new: Path) -> None:
-    """Put a file or folder in its place and wait until its name is on disk.
+    """Rename a file or folder and wait until its new name is on disk.
 
-    Raises OSError when it is not in its place, StorageError when it is and the disk then failed.
+    Raises:
+        OSError: it was not renamed.
+        StorageError: it was renamed and the disk then failed.
     """
-    # opened first: what is renamed must not fail for want of a descriptor
+    # opened first: after the rename, nothing may fail for want of a descriptor
     descriptor = _open_folder(new.parent)
     try:
         os.replace(old, new)
@@ -95,7 +98,7 @@ def rename(old: Path, new: Path) -> None:
         except OSError as error:
             raise StorageError(
                 f"{new} was written, but the disk failed before it was safe ({error.strerror}): "
-                "a power cut may undo it; look after the disk"
+                "a power cut may undo it; check the disk"
             ) from error
     finally:
         if descriptor is not None:
@@ -103,7 +106,7 @@ def rename(old: Path, new: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, where they are missing; their names are on disk then."""
+    """Make a folder and its missing parents, and wait until their names are on disk."""
     missing = []
     while not os.path.isdir(folder):
         missing.append(folder)
@@ -114,9 +117,10 @@ def make_folder(folder: Path) -> None:
 
 
 def make_own_folder(folder: Path) -> None:
-    """Make a folder to work in, or take the one that an earlier call made.
+    """Make a folder to work in, or use the one that an earlier call made.
 
-    Raises StorageError for a link or a file there: what a link points to is not ours.
+    Raises:
+        StorageError: a link or a file is there; the target of a link is not ours.
     """
     make_folder(folder.parent)
     try:
@@ -128,7 +132,7 @@ def make_own_folder(folder: Path) -> None:
 
 
 def expect_own_folder(folder: Path) -> None:
-    """Raise StorageError when something is there that is no folder; a link to one is none."""
+    """Raise StorageError if something other than a folder is there, such as a link to a folder."""
     if os.path.lexists(folder) and not stat.S_ISDIR(folder.lstat().st_mode):
         kind = "a link" if folder.is_symlink() else "a file"
         raise StorageError(
@@ -138,9 +142,9 @@ def expect_own_folder(folder: Path) -> None:
 
 
 def is_plain(folder: Path, *, but: str) -> bool:
-    """Whether a folder holds nothing but folders and files of one name each; ``but``: no matter.
+    """Whether a folder holds only folders and files without links to them; ``but`` is ignored.
 
-    What is written to a file of several names, or through a link, changes somebody else's.
+    Writing to a file with several names, or through a link, changes somebody else's file.
     """
     for parent, folders, names in os.walk(folder):
         for name in (*folders, *names):
@@ -153,9 +157,9 @@ def is_plain(folder: Path, *, but: str) -> bool:
 
 @contextmanager
 def durability(is_durable: bool) -> Iterator[None]:
-    """Choose whether writes in the block wait for the disk; those that do not are far faster.
+    """Choose whether writes in the block wait for the disk; without waiting they are far faster.
 
-    After a power cut, what nobody waited for may be missing, empty or half there.
+    After a power cut, files that were not waited for may be missing, empty or incomplete.
     """
     token = _is_durable.set(is_durable)
     try:
@@ -167,10 +171,10 @@ def durability(is_durable: bool) -> Iterator[None]:
 def sync(descriptor: int, path: Path) -> None:
     """Wait until the content of an open file is on disk.
 
-    Nothing is waited for when nobody wants durability, or ``path`` lies in a ``staging`` folder
-    or is a ``replacing`` file: these are synced once, at their end.
+    Returns at once if durability is off, or if ``path`` is in a ``staging`` folder or is a
+    ``replacing`` file: these are synced once, at their end.
     """
-    if _is_durable.get() and not any(part in _staged for part in (path, *path.parents)):
+    if _is_durable.get() and not any(level in _staged for level in (path, *path.parents)):
         os.fsync(descriptor)
 
 
@@ -196,7 +200,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Wait until a folder is on disk with all that is in it; links are passed over."""
+    """Wait until a folder and its content are on disk; links are skipped."""
     if not _is_durable.get():
         return
     for parent, _, names in os.walk(folder):
@@ -208,7 +212,7 @@ def sync_tree(folder: Path) -> None:
 
 @contextmanager
 def synced_later(path: Path) -> Iterator[None]:
-    """Say that the caller syncs a file or folder whole when the block has ended."""
+    """Skip the syncs of a file or folder in the block; the caller syncs it whole afterwards."""
     _staged.add(path)
     try:
         yield
@@ -217,12 +221,12 @@ def synced_later(path: Path) -> Iterator[None]:
 
 
 def _open_folder(folder: Path) -> int | None:
-    """A descriptor for ``_sync_names``; None where nobody waits or a folder cannot be synced."""
+    """A descriptor for ``_sync_names``; None if durability is off or folders cannot be synced."""
     if not _is_durable.get() or sys.platform == "win32":
         return None
     try:
         return os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except PermissionError:  # a folder that one may write to, but not list
+    except PermissionError:  # a folder that may be written to, but not listed
         return None
 
 

@@ -1,9 +1,9 @@
-"""Everything colmodern raises on purpose; one class per way a caller may react.
+"""The exceptions of colmodern: one class for each way a caller may react.
 
 ColmodernError
 ├── InputError (ValueError)          an argument is unusable: pass another
 │   ├── ConfigError                  a configuration key or value is wrong: edit the config
-│   └── DataError                    a collection, run or qrels file is wrong: mend the file
+│   └── DataError                    a collection, run or qrels file is wrong: fix the file
 ├── CheckpointError                  a model cannot be read: choose another, or fetch it
 ├── StorageError (OSError)           files of ours are damaged, unfinished, foreign or unwritable
 ├── ResourceError (MemoryError)      memory or open files do not suffice: free some, or raise the limit
@@ -17,10 +17,10 @@ from colmodern.checks import visible
 
 
 class ColmodernError(Exception):
-    """Base of all errors that a caller can mend; the command line exits with status 2."""
+    """Base of all errors that a caller can fix; the command line exits with status 2."""
 
     def __str__(self) -> str:
-        """The message, without what a terminal would act upon: names and values may hold it."""
+        """The message without control characters, which names and values in it may hold."""
         return visible(super().__str__(), lines=True)
 
 
@@ -49,7 +49,7 @@ class ResourceError(ColmodernError, MemoryError):
 
 
 class WorkerError(ColmodernError, RuntimeError):
-    """A process that did a part of the work ended before it was done; finished parts are kept."""
+    """A worker process ended before its work was done; finished work is kept."""
 
 
 class MissingExtraError(ColmodernError, ImportError):

@@ -1,8 +1,8 @@
-"""Reading with an error that says what to do; writing all or nothing.
+"""Reading with errors that name a cure; writing all or nothing.
 
-A reader sees the old content of a file or folder or the new, never a half. What was written is on
-disk when the call returns, its name too (see disk.py). Temporary files and folders are always made
-anew: a link in their place is removed, never followed.
+A reader sees the old content of a file or folder or the new, never a half. When a call returns, what
+it wrote is on disk, its name too (see disk.py). Temporary files and folders are always made anew: a
+link in their place is removed, never followed.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ _UNWRITABLE = {
 def read_json_object(path: Path, error: type[ColmodernError], *, cure: str) -> dict[str, Any]:
     """The object in a JSON file.
 
-    Raises ``error``, with ``cure`` in its message, for a missing file or anything else in it.
+    Raises:
+        ColmodernError: an ``error``, with ``cure`` in its message; the file is missing or holds
+            anything else.
     """
     value = parse_json(path, error, cure=cure)
     if not isinstance(value, dict):
@@ -69,7 +71,7 @@ def parse_json(path: Path, error: type[ColmodernError], *, cure: str) -> Any:
     try:
         text = read_text(path, error)
         value = json.loads(text)
-        if _ESCAPED_SURROGATE.search(text):  # pairs are text, halves could not be written again
+        if _ESCAPED_SURROGATE.search(text):  # pairs are text; halves cannot be encoded
             json.dumps(value, ensure_ascii=False).encode()
     except ColmodernError as fault:
         raise error(f"{fault}; {cure}") from fault
@@ -79,17 +81,17 @@ def parse_json(path: Path, error: type[ColmodernError], *, cure: str) -> Any:
 
 
 def expect_replaceable(path: Path) -> None:
-    """Raise StorageError for a path of a folder, device or pipe, in whose place no file belongs.
+    """Raise StorageError if the path is a folder, device or pipe, which no file should replace.
 
-    A link to one is refused too. Who may write to /dev would else lose /dev/null.
+    A link to one is refused too. A user who may write to /dev would otherwise lose /dev/null.
     """
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError):
-        return  # nothing is there, or the write itself says what is wrong
+        return  # nothing is there, or the write itself reports what is wrong
     kind = kind_of(mode)
     if kind is None and path.is_symlink() and os.readlink(path).startswith(("/proc/", "/dev/")):
-        kind = "a link to what a process has open"  # as /dev/stdout
+        kind = "a link to a file that a process has open"  # as /dev/stdout
     if kind is not None:
         raise StorageError(
             f"cannot write {path}: it is {kind}, and would be replaced by a file; choose another "
@@ -99,10 +101,11 @@ def expect_replaceable(path: Path) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a new, empty temporary file beside ``path``; rename it into place on success.
+    """Give a new, empty temporary file beside ``path``; rename it to ``path`` on success.
 
-    Raises StorageError when the disk is full or the folder cannot be written; then the
-    temporary file is removed and ``path`` is what it was.
+    Raises:
+        StorageError: the disk is full or the folder cannot be written; the temporary file is then
+            removed and ``path`` is unchanged.
     """
     temporary = temporary_beside(path)
     with naming_write_errors(path):
@@ -121,9 +124,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def staging(folder: Path) -> Iterator[Path]:
-    """Give a new, empty temporary folder beside ``folder``; rename it into place on success.
+    """Give a new, empty temporary folder beside ``folder``; rename it to ``folder`` on success.
 
-    ``folder`` must not exist. Raises StorageError as ``replacing`` does.
+    ``folder`` must not exist.
+
+    Raises:
+        StorageError: as in ``replacing``.
     """
     temporary = temporary_beside(folder)
     with naming_write_errors(folder):
@@ -150,11 +156,11 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def write_bytes(path: Path, *parts: bytes | memoryview) -> None:
-    """Write the parts one after another and wait until they are on disk; follows no link."""
+def write_bytes(path: Path, *chunks: bytes | memoryview) -> None:
+    """Write the chunks one after another and wait until they are on disk; follows no link."""
     with open(path, "wb", opener=without_following) as stream:
-        for part in parts:
-            stream.write(part)
+        for chunk in chunks:
+            stream.write(chunk)
         stream.flush()
         sync(stream.fileno(), path)
 
@@ -177,7 +183,7 @@ def sha256_of_json(value: Any) -> str:
 
 
 def sha256_of_texts(texts: Iterable[str]) -> str:
-    """Hex digest of texts in order; any text, also one that has no UTF-8."""
+    """Hex digest of texts in order; a text may hold characters that UTF-8 lacks."""
     digest = hashlib.sha256()
     for text in texts:
         encoded = text.encode("utf-8", "surrogatepass")
@@ -186,9 +192,9 @@ def sha256_of_texts(texts: Iterable[str]) -> str:
 
 
 def user_cache() -> Path:
-    """Where what can be made or fetched again is kept for this user; COLMODERN_CACHE moves it."""
-    if chosen := os.environ.get("COLMODERN_CACHE"):
-        return user_path(chosen, InputError)
+    """The user's folder of what can be made or fetched again; COLMODERN_CACHE moves it."""
+    if folder := os.environ.get("COLMODERN_CACHE"):
+        return user_path(folder, InputError)
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "colmodern"
     if sys.platform == "darwin":
@@ -197,14 +203,14 @@ def user_cache() -> Path:
 
 
 def temporary_beside(path: Path, kind: str = "tmp") -> Path:
-    """A hidden name beside ``path`` that says which process of which machine it belongs to."""
+    """A hidden name beside ``path`` with the machine and process that it belongs to."""
     return path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.{kind}")
 
 
 def remove_leftovers(folder: Path, *, is_locked: bool = False) -> None:
-    """Delete the temporary files that writers, now gone, left in ``folder``.
+    """Delete the temporary files that ended writers left in ``folder``.
 
-    What was moved aside (".old") may be the only copy of somebody's results; it stays.
+    Files that were moved aside (".old") may be the only copy of somebody's results; they stay.
 
     Args:
         folder: where to look; subfolders are not searched.
@@ -219,15 +225,15 @@ def remove_leftovers(folder: Path, *, is_locked: bool = False) -> None:
             continue
         is_ours = match["name"].endswith(f".{platform.node()}")
         if is_locked or (is_ours and not _is_running(int(match["pid"]))):
-            with suppress(OSError):  # what stays now, the next writer removes
+            with suppress(OSError):  # the next writer removes what is left
                 remove(path)
 
 
 def read_error(path: Path, error: Exception, *, cure: str) -> ColmodernError:
     """The error to raise from ``error`` when ``path`` of an index or a store cannot be read.
 
-    A limit of the machine or a missing permission is no damage: its message says so and nobody is
-    told to build or encode again.
+    A limit of the machine or a missing permission is no damage: the message says so and does not ask
+    to build or encode again.
 
     Args:
         path: the file or folder that was read.
@@ -246,14 +252,14 @@ def read_error(path: Path, error: Exception, *, cure: str) -> ColmodernError:
         )
     if code in _NOT_ALLOWED:
         return StorageError(
-            f"cannot read {path}: {os.strerror(code or 0)}; ask for the right to read it"
+            f"cannot read {path}: {os.strerror(code or 0)}; get permission to read it"
         )
     return StorageError(f"{path} cannot be read ({error}); {cure}")
 
 
 @contextmanager
 def naming_write_errors(path: Path) -> Iterator[None]:
-    """Turn the system's words for an unwritable place into a StorageError that has a cure."""
+    """Turn the system's error for an unwritable path into a StorageError with a cure."""
     try:
         yield
     except StorageError:
@@ -306,7 +312,7 @@ def _is_running(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except OSError:
-        return True  # someone else's
+        return True  # another user's process
     return True
 
 

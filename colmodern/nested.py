@@ -1,4 +1,4 @@
-"""Settings inside settings, by their path."""
+"""Nested settings as flat ones by their path."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any
 
 
 def flatten(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """Single values by their path, as {"search.k": 10}; an empty mapping stays a value."""
+    """Values by their path, as {"search.k": 10}; an empty mapping stays a value."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        place = f"{path}.{key}" if path else str(key)
-        flat |= flatten(value, place) if isinstance(value, Mapping) and value else {place: value}
+        key_path = f"{path}.{key}" if path else str(key)
+        flat |= (
+            flatten(value, key_path) if isinstance(value, Mapping) and value else {key_path: value}
+        )
     return flat

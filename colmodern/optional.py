@@ -1,4 +1,4 @@
-"""The one place that imports packages which the base install does not have."""
+"""Imports of packages that the base install does not have."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from colmodern.errors import MissingExtraError
 def require(module: str, *, extra: str) -> ModuleType:
     """Import an optional module.
 
-    Raises MissingExtraError with the command that installs it.
+    Raises:
+        MissingExtraError: it is not installed; the message has the command that installs it.
     """
     try:
         return import_module(module)
@@ -22,9 +23,10 @@ def require(module: str, *, extra: str) -> ModuleType:
 
 
 def package_folder(package: str) -> Path:
-    """Folder of an installed package, found without importing it.
+    """Folder of an installed package, located without importing it.
 
-    Raises MissingExtraError when the package is not installed.
+    Raises:
+        MissingExtraError: the package is not installed.
     """
     spec = find_spec(package) if package.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:

@@ -1,4 +1,4 @@
-"""How long work tells whoever started it how far it is."""
+"""Progress reports of long work."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ _METHODS = ("start", "advance", "finish", "note")
 
 
 class Progress(Protocol):
-    """Receives the steps of long work; the command line draws them, a library call may not."""
+    """A receiver of the steps of long work; the command line draws them."""
 
     def start(self, task: str, total: int, *, unit: str, done: int = 0) -> None:
-        """A task begins; ``done`` of its ``total`` units were finished by an earlier run."""
+        """Begin a task; an earlier run finished ``done`` of its ``total`` units."""
 
     def advance(self, n: int) -> None:
-        """``n`` more units of the current task are finished."""
+        """Count ``n`` more units of the current task as finished."""
 
     def finish(self) -> None:
-        """The current task is complete."""
+        """End the current task."""
 
     def note(self, message: str) -> None:
-        """Something worth a line: what was reused, or what the user should know."""
+        """Report something worth a line: what was reused, or what the user should know."""
 
 
 class Silent:

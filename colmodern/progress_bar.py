@@ -1,4 +1,4 @@
-"""A bar on stderr for ``progress=True``: live on a terminal, a line now and then elsewhere."""
+"""The progress bar on stderr of ``progress=True``; without a terminal, a line now and then."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _LINE_EVERY = 10.0  # seconds between lines where there is no terminal
 
 
 class ProgressBar:
-    """A Progress that draws one task after another; between tasks the terminal is as it was.
+    """A Progress that draws one task after another; between tasks the terminal is free.
 
-    A bar whose work failed is taken away with this object, or when the process ends.
+    A bar whose work failed disappears with this object, or when the process ends.
 
     Args:
         redirects_stdout: whether lines that are printed meanwhile go above the bar.
@@ -51,8 +51,8 @@ class ProgressBar:
         self._start = self._last_line = 0.0
 
     def start(self, task: str, total: int, *, unit: str, done: int = 0) -> None:
-        """Show a new bar; a total of 0 is one that nobody knows."""
-        for task_id in self._bars.task_ids:  # drawn when it was finished
+        """Show a new bar; a total of 0 means unknown."""
+        for task_id in self._bars.task_ids:  # finished tasks, whose bars stay on the screen
             self._bars.remove_task(task_id)
         self._begin(task, total, unit, done)
         self._bars.start()

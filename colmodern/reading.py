@@ -1,4 +1,4 @@
-"""Reading files that people bring: regular files only, bounded, and checked to be UTF-8."""
+"""Reading of users' files: regular files only, bounded, and checked to be UTF-8."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from colmodern.errors import ColmodernError
 
 MAX_TEXT = 1 << 30  # bytes of a file that is read whole
 MAX_LINE = 64 << 20  # bytes of a line of a file that is read line by line
-MAX_BLANK = 1_000_000  # lines in a row; a small gzip may hold no end of them
+MAX_BLANK = 1_000_000  # blank lines in a row; a small gzip may hold endless ones
 
 _PIECE = 1 << 20
 _GZIP = b"\x1f\x8b"
@@ -33,18 +33,18 @@ ErrorType = type[ColmodernError]
 
 
 def user_path(path: str | Path, error: ErrorType) -> Path:
-    """A path as a person wrote it, with ``~`` replaced.
+    """A path as a user wrote it, with ``~`` replaced.
 
     Args:
         path: absolute or relative, of a file or folder that need not exist.
         error: the class to raise.
 
     Raises:
-        ColmodernError: an ``error``, for the home of a user that does not exist, a NUL, and no text at all.
+        ColmodernError: an ``error``; the path is empty, has a NUL, or names an unknown user's home.
     """
     text = os.fspath(path)
     if not text:
-        raise error("a path is empty; give a file or folder, . for the one that you are in")
+        raise error("a path is empty; give a file or folder, . for the current one")
     if "\0" in text:
         raise error(f"{text!a} is no path: it has a NUL character; take it out")
     try:
@@ -54,7 +54,7 @@ def user_path(path: str | Path, error: ErrorType) -> Path:
 
 
 def kind_of(mode: int) -> str | None:
-    """What has the mode of ``os.stat``, as messages call it; None for a regular file."""
+    """The kind of file with a mode of ``os.stat``, for messages; None for a regular file."""
     kind = stat.S_IFMT(mode)
     return None if kind == stat.S_IFREG else _KINDS.get(kind, "of another kind")
 
@@ -63,7 +63,7 @@ def open_file(path: Path, error: ErrorType) -> BinaryIO:
     """Open a regular file for reading, never waiting for a pipe or a device.
 
     Raises:
-        ColmodernError: an ``error``, when the file is missing, unreadable or no regular file.
+        ColmodernError: an ``error``; the file is missing, unreadable or no regular file.
     """
     try:
         descriptor = os.open(path, _FLAGS)
@@ -80,8 +80,8 @@ def read_text(path: Path, error: ErrorType, *, max_bytes: int = MAX_TEXT) -> str
     """UTF-8 text of a file, with or without a byte order mark.
 
     Raises:
-        ColmodernError: an ``error``, when the file cannot be read, is longer than ``max_bytes``
-            or is not UTF-8.
+        ColmodernError: an ``error``; the file cannot be read, is longer than ``max_bytes`` or is
+            not UTF-8.
     """
     pieces, n_bytes = [], 0
     with open_file(path, error) as stream:
@@ -102,9 +102,9 @@ def read_text(path: Path, error: ErrorType, *, max_bytes: int = MAX_TEXT) -> str
 def read_lines(path: Path, error: ErrorType, *, digest: Any = None) -> Iterator[tuple[int, str]]:
     r"""Number and text of every line that is not blank, of a plain or gzipped file.
 
-    Lines end with "\n" or "\r\n" and with nothing else: a text may hold U+2028, U+0085 and other
-    characters that ``str.splitlines`` splits at. Whether a file is gzipped is seen from its
-    first bytes. At most one line is in memory.
+    Lines end with "\n" or "\r\n" and nothing else: a text may hold U+2028, U+0085 and other
+    characters that ``str.splitlines`` splits at. The first bytes tell whether a file is gzipped. At
+    most one line is in memory.
 
     Args:
         path: a regular file.
@@ -112,8 +112,8 @@ def read_lines(path: Path, error: ErrorType, *, digest: Any = None) -> Iterator[
         digest: a hashlib object that is fed the unpacked bytes of all lines.
 
     Raises:
-        ColmodernError: an ``error`` that names file and line, for a missing or damaged file, a
-            line longer than MAX_LINE, or one that is not UTF-8.
+        ColmodernError: an ``error`` that names file and line; the file is missing or damaged, or a
+            line is longer than MAX_LINE or not UTF-8.
     """
     with open_file(path, error) as stream:
         number, n_blank, lines = 0, 0, stream

@@ -1,4 +1,4 @@
-"""Work split over threads: the kernels run without the interpreter's lock."""
+"""Work split over threads, for kernels that run without the interpreter's lock."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 
 def cpu_count() -> int:
-    """CPUs that this process may use."""
+    """Number of CPUs that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -28,7 +28,7 @@ def _pool(n: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(n, thread_name_prefix="colmodern")
 
 
-if hasattr(os, "register_at_fork"):  # a pool's threads do not come along
+if hasattr(os, "register_at_fork"):  # a forked process has none of the pool's threads
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
@@ -45,9 +45,9 @@ if hasattr(os, "register_at_fork"):
 
 
 class ForkSafeLock:
-    """A lock that a forked process has free, whichever thread of its parent held it.
+    """A lock that is free in a forked process, whichever thread of its parent held it.
 
-    What it guards must be right at any moment that a fork may come: written last, all at once.
+    The guarded state must be valid whenever a fork may happen: written last, in one step.
     """
 
     def __init__(self) -> None:
@@ -57,24 +57,24 @@ class ForkSafeLock:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the lock in a block."""
-        with self._lock:  # the same when the block is left, also in a process forked in it
+        with self._lock:  # releases the same lock, also in a process forked in the block
             yield
 
 
 class Threads:
-    """``n`` threads; with one, work runs where it is called."""
+    """``n`` threads; with one, work runs in the calling thread."""
 
     def __init__(self, n: int | None = None) -> None:
         self.n = cpu_count() if n is None else int(n)
 
     def split(self, work: Callable[[int, int], object], total: int, *, least: int = 1) -> None:
-        """Call work(start, stop) for equal parts of range(total), none smaller than ``least``."""
-        parts = max(1, min(self.n, total // max(1, least)))
-        edges = [total * i // parts for i in range(parts + 1)]
-        if parts == 1:
+        """Call work(start, stop) for equal slices of range(total), none smaller than ``least``."""
+        n_shares = max(1, min(self.n, total // max(1, least)))
+        edges = [total * i // n_shares for i in range(n_shares + 1)]
+        if n_shares == 1:
             work(0, total)
             return
-        others = [_pool(self.n).submit(work, edges[i], edges[i + 1]) for i in range(1, parts)]
+        others = [_pool(self.n).submit(work, edges[i], edges[i + 1]) for i in range(1, n_shares)]
         work(edges[0], edges[1])
         for other in others:
             other.result()
@@ -86,7 +86,7 @@ class Threads:
         return list(_pool(self.n).map(work, items))
 
     def stream(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """The same one by one, with at most two items a thread under way."""
+        """Results one by one in the order of the items, with at most two items a thread under way."""
         if self.n == 1:
             yield from map(work, items)
             return

@@ -1,4 +1,4 @@
-"""The records that travel between packages."""
+"""The records that packages exchange."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Document(NamedTuple):
     title: str = ""
 
 
-Precision = Literal["float32", "int8"]  # of documents that exact search scores
+Precision = Literal["float32", "int8"]  # precision of documents in exact search
 # query_id -> results, best first
 Run = Mapping[str, Sequence[ScoredDoc]]
 # query_id -> doc_id -> relevance grade (0: judged and not relevant)
@@ -42,7 +42,7 @@ class Corpus(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Changes with any document's id, title or text."""
+        """A digest that changes with any document's id, title or text."""
 
     def __len__(self) -> int: ...
 
@@ -59,6 +59,6 @@ class Dataset:
     queries: Mapping[str, str]  # query_id -> text; only judged queries
     qrels: Qrels
     revision: str | None = None  # commit of the hub repository that it was fetched from
-    # query_id -> how many of its judged documents the corpus lacks, where it lacks some
+    # query_id -> number of its judged documents that the corpus lacks, where positive
     missing: Mapping[str, int] = field(default_factory=dict)
-    n_queries_left_out: int = 0  # judged, but without text
+    n_queries_left_out: int = 0  # judged queries without text

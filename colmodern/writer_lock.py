@@ -1,4 +1,4 @@
-"""One writer at a time."""
+"""A lock that lets one writer at a time write a folder."""
 
 from __future__ import annotations
 
@@ -58,20 +58,20 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def writer_lock(folder: Path) -> Iterator[None]:
-    """Be the only writer of an existing folder; the system lets go when the process ends.
+    """Be the only writer of an existing folder; the system releases the lock when the process ends.
 
-    The folder may be renamed meanwhile. A process forked meanwhile has no part in the lock: it
-    neither keeps it nor releases it.
+    The folder may be renamed meanwhile. A process forked meanwhile neither keeps the lock nor
+    releases it.
 
-    Raises StorageError at once when another process or thread is writing the folder, or the lock
-    file cannot be written or is a link.
+    Raises:
+        StorageError: another process or thread is writing the folder, or the lock file cannot be
+            written or is a link. Raised at once.
     """
     path, owner = folder / LOCK, os.getpid()
     with naming_write_errors(path), _forking:
         if not folder.is_dir():
             raise StorageError(
-                f"there is no folder {folder} any more: it was moved or deleted; load it again "
-                "from where it is now"
+                f"folder {folder} was moved or deleted; load it again from its new path"
             )
         descriptor = without_following(str(path), os.O_RDWR | os.O_CREAT)
         _held.add(descriptor)
@@ -79,7 +79,7 @@ def writer_lock(folder: Path) -> Iterator[None]:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise StorageError(f"{path} is not a regular file; remove it, then run again")
         _take(descriptor, folder)
-        # between opening and locking, the writer before may have renamed or replaced the folder
+        # between opening and locking, an earlier writer may have renamed or replaced the folder
         if not path.exists() or not os.path.samestat(os.fstat(descriptor), path.stat()):
             raise StorageError(f"{folder} was replaced by another writer just now; run again")
         yield
@@ -91,7 +91,7 @@ def writer_lock(folder: Path) -> Iterator[None]:
 def _release(descriptor: int) -> None:
     with _forking:
         _held.discard(descriptor)
-        # not by closing alone: a child forked by other means than Python's shares the lock
+        # closing is not enough: a child that was not forked by Python shares the lock
         with suppress(OSError):
             _unlock(descriptor)
         os.close(descriptor)
@@ -105,5 +105,5 @@ def _take(descriptor: int, folder: Path) -> None:
             raise StorageError(
                 f"{folder} is being written by another process or thread; wait for it to end, then run again"
             ) from error
-        # some network file systems have no locks: then it is up to the user to write once
+        # some network file systems have no locks; the user has to see to it
         _log.warning("%s cannot be locked (%s); let only one process write it", folder, error)

@@ -90,7 +90,7 @@ def test_digests(tmp_path: Path) -> None:
         (OSError(errno.EMFILE, "Too many open files"), ResourceError, "ulimit -n"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), ResourceError, "free memory"),
         (MemoryError(), ResourceError, "free memory"),
-        (OSError(errno.EACCES, "Permission denied"), StorageError, "right to read"),
+        (OSError(errno.EACCES, "Permission denied"), StorageError, "permission to read"),
         (ValueError("a.npy has 3 bytes"), StorageError, "3 bytes.*build again"),
         (OSError(errno.ENOENT, "No such file"), StorageError, "build again"),
     ],

@@ -60,6 +60,7 @@ EXTRAS = {
     "matplotlib": "plot",
     "triton": "gpu",
     "pylate": "train",
+    "sentence_transformers": "train",  # comes with pylate
     "accelerate": "train",
     "mteb": "mteb",
 }

@@ -17,12 +17,15 @@ from colmodern.types import Corpus, Dataset
 def load_beir(folder: Path | str, *, split: str = "test", name: str | None = None) -> Dataset:
     """Read and check a folder with corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv.
 
-    Each may be gzipped, and then end in ".gz".
+    Each file may be gzipped, with a name that ends in ".gz".
 
-    split: which file of qrels/ has the judgments; queries it does not judge are left out
-    name: what results call the collection; default the folder's name
+    Args:
+        folder: the collection's folder.
+        split: the file of qrels/ with the judgments; queries without judgments are left out.
+        name: the collection's name in results; default: the folder's name.
 
-    Raises DataError that names the file, the line and the fault.
+    Raises:
+        DataError: a file is missing or malformed; names the file, the line and the fault.
     """
     folder = Path(folder)
     if not os.path.isdir(folder):
@@ -44,13 +47,16 @@ def load_beir(folder: Path | str, *, split: str = "test", name: str | None = Non
 
 
 def load_files(name: str, corpus: Path, queries: Path, qrels: Path) -> Dataset:
-    """Read and check a collection from three files of any source.
+    """Read and check a collection from three files.
 
-    name: what results call the collection
-    corpus, queries: JSON lines or tab-separated, as ``read_records`` reads
-    qrels: TREC (query_id 0 doc_id grade) or BEIR (query-id, corpus-id, score between tabs)
+    Args:
+        name: the collection's name in results.
+        corpus: JSON lines or tab-separated, as ``read_records`` reads.
+        queries: JSON lines or tab-separated, as ``read_records`` reads.
+        qrels: TREC (query_id 0 doc_id grade) or BEIR (query-id, corpus-id, score between tabs).
 
-    Raises DataError that names the file, the line and the fault.
+    Raises:
+        DataError: a file is missing or malformed; names the file, the line and the fault.
     """
     documents = FileCorpus(corpus)
     texts = read_queries(queries)
@@ -59,8 +65,8 @@ def load_files(name: str, corpus: Path, queries: Path, qrels: Path) -> Dataset:
 
 
 def judgments_file(folder: Path, split: str) -> Path:
-    """Where a folder in the BEIR layout has the judgments of a split, if it has them."""
-    if not split or Path(split).name != split:  # a split is a name, and no path elsewhere
+    """Path of the judgments of a split in a folder of the BEIR layout; it may not exist."""
+    if not split or Path(split).name != split:  # a path could point anywhere
         raise DataError(f"split {shown(split)} is no name; give one as test, dev or train")
     return find_file(folder / "qrels" / f"{split}.tsv")
 
@@ -72,7 +78,7 @@ def judged(
     queries: Mapping[str, str],
     judgments: Judgments,
 ) -> Dataset:
-    """A data set with those of the queries that are judged."""
+    """A data set with the judged ones among the queries."""
     qrels = judgments.qrels
     kept = {query_id: text for query_id, text in queries.items() if query_id in qrels}
     return Dataset(

@@ -1,4 +1,4 @@
-"""Corpora that are read from disk at each iteration, never held."""
+"""Corpora that are read from disk at each iteration and never held in memory."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from colmodern.types import Corpus, Document
 class FileCorpus:
     """Documents of a corpus.jsonl, or of any file that ``read_records`` reads.
 
-    The file is checked once, when opened; of its ids eight bytes each stay in memory. Raises
-    DataError that names the line of a document without an id, with an id that was there before,
-    or that is not of the file's form.
+    The file is checked once, when opened; eight bytes for each id stay in memory.
+
+    Raises:
+        DataError: a document is malformed, has no id or a repeated one; names the line.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,7 +44,7 @@ class FileCorpus:
 
 
 class FetchedCorpus:
-    """Documents of a file that was checked when it was written, and whose checksum still holds."""
+    """Documents of a file that was checked when it was written and still has its checksum."""
 
     def __init__(self, path: Path, *, n_docs: int, fingerprint: str) -> None:
         self._path = path
@@ -58,7 +59,7 @@ class FetchedCorpus:
 
 
 class DocumentsWithText:
-    """A corpus less the documents whose text, title aside, is empty or white space."""
+    """A corpus without the documents whose text, title aside, is empty or white space."""
 
     def __init__(self, corpus: Corpus) -> None:
         self._corpus = corpus
@@ -83,7 +84,7 @@ def read_documents(path: Path) -> Iterator[Document]:
 
 
 def _find_repetition(path: Path, suspects: set[int]) -> None:
-    """Raise DataError for the first id that stands twice; its digest may be another id's too."""
+    """Raise DataError for the first repeated id; an equal digest may belong to another id."""
     lines: dict[str, int] = {}
     for number, record in read_records(path):
         doc_id = id_field(record, path, number)

@@ -1,4 +1,4 @@
-"""Fetching a set once, into the layout of local collections, under a checksummed manifest.
+"""Fetching of data sets into the layout of local collections, with a checksummed manifest.
 
 A fetched set is the folder CACHE/datasets/NAME-SPLIT-REVISION with corpus.jsonl, queries.jsonl,
 qrels/SPLIT.tsv and manifest.json. It is made under another name and renamed when it is complete.
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from colmodern.checks import shown, storable
 from colmodern.datasets.corpus import FileCorpus
 from colmodern.datasets.hashed_ids import HashedIds
-from colmodern.datasets.hub import Part, Row, read_rows
+from colmodern.datasets.hub import Row, Subset, read_rows
 from colmodern.datasets.registry import NamedSet
 from colmodern.disk import remove, rename
 from colmodern.errors import DataError, StorageError
@@ -42,7 +42,7 @@ class _FileFacts(BaseModel):
 
 
 class _Manifest(BaseModel):
-    """What is read of a fetched set's manifest."""
+    """The fields of a fetched set's manifest that are read."""
 
     model_config = ConfigDict(strict=True)
 
@@ -53,21 +53,21 @@ class _Manifest(BaseModel):
     files: dict[str, _FileFacts]
 
 
-def set_folder(found: NamedSet, split: str) -> Path:
-    """Where a set lies once it is fetched."""
-    name = found.name.replace("/", "--")
-    return user_cache() / "datasets" / f"{name}-{split}-{found.revision[:12]}"
+def set_folder(named_set: NamedSet, split: str) -> Path:
+    """The folder of a set once it is fetched."""
+    name = named_set.name.replace("/", "--")
+    return user_cache() / "datasets" / f"{name}-{split}-{named_set.revision[:12]}"
 
 
-def fetch_command(found: NamedSet, split: str) -> str:
+def fetch_command(named_set: NamedSet, split: str) -> str:
     """The command that fetches a set."""
-    return f"colmodern fetch {found.name}" + (
-        f" --split {split}" if split != found.splits[0] else ""
+    return f"colmodern fetch {named_set.name}" + (
+        f" --split {split}" if split != named_set.splits[0] else ""
     )
 
 
 def fetch(
-    found: NamedSet,
+    named_set: NamedSet,
     *,
     split: str | None = None,
     source: Path | None = None,
@@ -76,34 +76,40 @@ def fetch(
 ) -> Path:
     """Fetch a set unless it is there, and return its folder.
 
-    split: which judgments; default the set's usual ones
-    source: a folder with the files of the set's repository, instead of the hub
-    again: replace what is there
-
     The rows are streamed: neither the corpus nor a copy of the repository is kept elsewhere. An
-    interrupted set starts anew, and leaves nothing. Raises DataError when it cannot be read,
-    StorageError when it cannot be written, or when what is there is damaged.
+    interrupted fetch leaves nothing and starts over.
+
+    Args:
+        named_set: the set.
+        split: split of judgments; default: the set's usual one.
+        source: a folder with the files of the set's repository, instead of the hub.
+        again: replace a set that was fetched before.
+        progress: as for ``as_progress``.
+
+    Raises:
+        DataError: the source cannot be read.
+        StorageError: the set cannot be written, or the one that is there is damaged.
     """
     progress = as_progress(progress)
-    split = checked_split(found, split)
-    folder = set_folder(found, split)
+    split = checked_split(named_set, split)
+    folder = set_folder(named_set, split)
     if folder.is_dir() and not again:
-        verify(found, split)
+        verify(named_set, split)
         return folder
     origin = None if source is None else str(source.resolve())
     fresh = folder.with_name(f"{folder.name}.new")
     with naming_write_errors(fresh):
-        remove(fresh)  # where it is a link, the link
+        remove(fresh)  # removes a link, not what it points to
     with staging(fresh) as staged:
-        counts = _write(staged, found, split, origin, progress)
+        counts = _write(staged, named_set, split, origin, progress)
         manifest = {
             "format": "colmodern-dataset",
             "version": _VERSION,
-            "name": found.name,
+            "name": named_set.name,
             "split": split,
-            "repo": found.repo,
-            "revision": found.revision,
-            "license": found.license,
+            "repo": named_set.repo,
+            "revision": named_set.revision,
+            "license": named_set.license,
             "source": storable(origin or "hub"),
             **counts,
             "files": {name: _facts(staged / name) for name in _names(split)},
@@ -115,17 +121,18 @@ def fetch(
     return folder
 
 
-def verify(found: NamedSet, split: str) -> dict[str, Any]:
+def verify(named_set: NamedSet, split: str) -> dict[str, Any]:
     """The manifest of a fetched set, after comparing every file with its checksum.
 
-    Raises DataError that names the command to fetch a set that is missing, StorageError for one
-    that is damaged.
+    Raises:
+        DataError: the set is missing; names the command that fetches it.
+        StorageError: the set is damaged.
     """
-    folder = set_folder(found, split)
-    command = fetch_command(found, split)
+    folder = set_folder(named_set, split)
+    command = fetch_command(named_set, split)
     if not folder.is_dir():
         raise DataError(
-            f"data set {found.name} (split {split}) is not on this machine; fetch it once, then it "
+            f"data set {named_set.name} (split {split}) is not on this machine; fetch it once, then it "
             f"is used offline: {command}"
         )
     cure = f"fetch it again with: {command} --again"
@@ -151,15 +158,18 @@ def verify(found: NamedSet, split: str) -> dict[str, Any]:
     return manifest
 
 
-def checked_split(found: NamedSet, split: str | None) -> str:
-    """The split, or the set's usual one.
+def checked_split(named_set: NamedSet, split: str | None) -> str:
+    """The split, or the set's usual one for None.
 
-    Raises DataError for one that the set does not have.
+    Raises:
+        DataError: the set has no such split.
     """
     if split is None:
-        return found.splits[0]
-    if split not in found.splits:
-        raise DataError(f"{found.name} has no split {split!r}; it has {', '.join(found.splits)}")
+        return named_set.splits[0]
+    if split not in named_set.splits:
+        raise DataError(
+            f"{named_set.name} has no split {split!r}; it has {', '.join(named_set.splits)}"
+        )
     return split
 
 
@@ -172,30 +182,32 @@ def _facts(path: Path) -> dict[str, Any]:
 
 
 def _write(
-    folder: Path, found: NamedSet, split: str, origin: str | None, progress: Progress
+    folder: Path, named_set: NamedSet, split: str, origin: str | None, progress: Progress
 ) -> dict[str, int]:
-    """Write the three files and return what they hold; a fault in the small ones is seen first."""
+    """Write the three files and return their counts; the small files are checked first."""
 
-    def rows(part: Part) -> Iterator[Row]:
-        return _counted(read_rows(found, part, split, origin), f"{found.name} {part}", progress)
+    def read(subset: Subset) -> Iterator[Row]:
+        return _counted(
+            read_rows(named_set, subset, split, origin), f"{named_set.name} {subset}", progress
+        )
 
-    judged = list(rows("qrels"))
+    judged = list(read("qrels"))
     wanted = {row["query-id"] for row in judged}
-    queries = {row["_id"]: row for row in rows("queries") if row["_id"] in wanted}
+    queries = {row["_id"]: row for row in read("queries") if row["_id"] in wanted}
     queries = {query_id: row for query_id, row in queries.items() if row["text"].strip()}
     kept = [row for row in judged if row["query-id"] in queries]
     if not kept:
-        raise DataError(f"{found.name}: none of the judgments of split {split} is of a query")
+        raise DataError(f"{named_set.name}: no judgment of split {split} belongs to a query")
     corpus, topics, qrels = (folder / name for name in _names(split))
     write_text(topics, "".join(_line(row) for row in queries.values()))
     grades = [f"{row['query-id']}\t{row['corpus-id']}\t{row['score']}\n" for row in kept]
     write_text(qrels, "query-id\tcorpus-id\tscore\n" + "".join(grades))
-    doc_ids, n_empty = _write_corpus(corpus, rows("corpus"))
+    doc_ids, n_empty = _write_corpus(corpus, read("corpus"))
     n_unknown = sum(row["corpus-id"] not in doc_ids for row in kept)
     if 2 * n_unknown > len(kept):
         raise DataError(
-            f"{found.name}: the corpus lacks {n_unknown} of {len(kept)} judged documents of split "
-            f"{split}; judgments and corpus are not of each other"
+            f"{named_set.name}: the corpus lacks {n_unknown} of {len(kept)} judged documents of split "
+            f"{split}; judgments and corpus do not belong together"
         )
     return {
         "documents": len(doc_ids),
@@ -207,14 +219,14 @@ def _write(
     }
 
 
-def _write_corpus(path: Path, rows: Iterator[Row]) -> tuple[HashedIds, int]:
+def _write_corpus(path: Path, records: Iterator[Row]) -> tuple[HashedIds, int]:
     doc_ids, n_empty = HashedIds(), 0
     with path.open("w", encoding="utf-8") as stream:
-        for row in rows:
+        for row in records:
             doc_ids.add(row["_id"])
             n_empty += not row["text"].strip()
             stream.write(_line(row))
-    FileCorpus(path)  # the one place that knows what a corpus must be
+    FileCorpus(path)  # checks the file
     return doc_ids, n_empty
 
 
@@ -222,10 +234,10 @@ def _line(row: Row) -> str:
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
-def _counted(rows: Iterator[Row], task: str, progress: Progress) -> Iterator[Row]:
-    progress.start(task, 0, unit="rows")  # nobody knows how many
+def _counted(records: Iterator[Row], task: str, progress: Progress) -> Iterator[Row]:
+    progress.start(task, 0, unit="rows")  # 0: their number is unknown
     n_rows = 0
-    for row in rows:
+    for row in records:
         yield row
         n_rows += 1
         if n_rows % _ROWS_A_STEP == 0:

@@ -1,4 +1,4 @@
-"""Which ids a big corpus has, without keeping the ids."""
+"""A set of ids that keeps digests instead of the ids."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 class HashedIds:
     """A set of ids as 64-bit digests: eight bytes an id, whatever its length.
 
-    An id that is not there is taken for one that is with a chance of one in 2**64 / len.
+    A missing id is mistaken for a present one with probability len / 2**64.
     """
 
     def __init__(self, ids: Iterable[str] = ()) -> None:
@@ -22,7 +22,7 @@ class HashedIds:
             self.add(text)
 
     def add(self, text: str) -> None:
-        """Take in one id, also one that is there already."""
+        """Add an id, also one that is there already."""
         self._digests.append(_digest(text))
         self._sorted = None
 
@@ -33,17 +33,17 @@ class HashedIds:
         if not isinstance(text, str):
             return False
         digests = self._in_order()
-        place = int(np.searchsorted(digests, np.uint64(_digest(text))))
-        return place < len(digests) and int(digests[place]) == _digest(text)
+        position = int(np.searchsorted(digests, np.uint64(_digest(text))))
+        return position < len(digests) and int(digests[position]) == _digest(text)
 
     @property
     def n_bytes(self) -> int:
-        """Bytes that the set takes."""
+        """Bytes of memory that the set takes."""
         n_sorted = 0 if self._sorted is None else self._sorted.nbytes
         return len(self._digests) * self._digests.itemsize + n_sorted
 
     def repeated(self) -> set[int]:
-        """Digests that were added more than once, to be given to ``is_one_of``."""
+        """Digests that were added more than once, for ``is_one_of``."""
         digests = self._in_order()
         return {int(digest) for digest in digests[1:][digests[1:] == digests[:-1]]}
 

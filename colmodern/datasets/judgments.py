@@ -23,18 +23,19 @@ _DOCUMENT = (
 _GRADE = ("score", "relevance", "rel", "grade", "label", "relevancy", "judgment", "judgement")
 _FORM = "query-id, corpus-id and a whole score between tabs"
 _TREC_FORM = "query_id 0 doc_id grade"
-_SPACE = " \t\v\f\r"  # not what is white space in Unicode only: ids may hold it
+_SPACE = " \t\v\f\r"  # ids may hold the white space outside ASCII
 _warned: set[str] = set()
 
 
 @dataclass(frozen=True)
 class Judgments:
-    """Grades of the queries that have text, and what else a file judges.
+    """Grades of the queries that have text, and counts of what else a file judges.
 
-    qrels: query_id -> doc_id -> grade, also of documents that the corpus lacks: they count in the
-        ideal ranking, and nothing can find them, as trec_eval has it
-    missing: query_id -> how many of its judged documents the corpus lacks, where it lacks some
-    n_queries_left_out: judged queries without text, which cannot be searched
+    Attributes:
+        qrels: query_id -> doc_id -> grade, also for documents that the corpus lacks: as in
+            trec_eval they count in the ideal ranking, and no search can find them.
+        missing: query_id -> number of its judged documents that the corpus lacks, where positive.
+        n_queries_left_out: number of judged queries without text, which cannot be searched.
     """
 
     qrels: dict[str, dict[str, int]]
@@ -43,7 +44,7 @@ class Judgments:
 
 
 class _Judgment(NamedTuple):
-    number: int  # of the line
+    number: int  # of its line, from 1
     query_id: str
     doc_id: str
     grade: int
@@ -52,7 +53,8 @@ class _Judgment(NamedTuple):
 def read_queries(path: Path) -> dict[str, str]:
     """Query texts by id, in the order of a file that ``read_records`` reads.
 
-    Raises DataError for a query without text, without id, or with an id that was there before.
+    Raises:
+        DataError: a query has no text, no id, or a repeated id.
     """
     queries: dict[str, str] = {}
     for number, record in read_records(path):
@@ -78,21 +80,20 @@ def read_judgments(
 ) -> Judgments:
     """Grades by query and document of a BEIR file: query-id, corpus-id and score between tabs.
 
-    A first line is a header where its first field is a name of that column ("query-id", "qid")
-    and its last is no number; its names then say in which columns the values stand. A judgment
-    of a document that the corpus lacks is kept, one of a query without text is left out; both
-    are counted and logged.
+    A first line is a header if its first field is a name of that column ("query-id", "qid") and its
+    last is no number; its names then give the order of the columns. A judgment of a document that
+    the corpus lacks is kept, a judgment of a query without text is left out; both are counted and
+    logged.
 
     Args:
         path: plain or gzipped.
         queries: query_id -> text.
-        doc_ids: of the corpus; None where they are not at hand: then nothing is missing.
+        doc_ids: ids of the corpus; None if they are unknown: then no document counts as missing.
         is_trec: whether lines of four words, query_id 0 doc_id grade, are read as well.
 
     Raises:
-        DataError: that names the line of a fault, and where most judged documents are not in the
-            corpus or most judged queries have no text: then file and collection are not of
-            each other.
+        DataError: a line is malformed (names it), or most judged documents are not in the corpus
+            or most judged queries have no text, so that file and collection do not belong together.
     """
     qrels: dict[str, dict[str, int]] = {}
     unknown: dict[str, _Judgment] = {}
@@ -117,7 +118,7 @@ def read_judgments(
         raise DataError(
             f"{path}:{first.number}: judges query {shown(first.query_id)}, which the queries lack, "
             f"as they lack {len(unknown)} of {len(unknown) + len(qrels)} judged queries; give the "
-            "queries that these judgments are of"
+            "queries that these judgments belong to"
         )
     _check_documents(lacking, sum(map(len, qrels.values())), str(path))
     missing: dict[str, int] = {}
@@ -135,12 +136,12 @@ def _check_documents(lacking: Sequence[_Judgment], n_judgments: int, location: s
     """Warn of judgments of documents that the corpus lacks.
 
     Args:
-        lacking: those judgments.
-        n_judgments: how many there are of all documents.
-        location: the file, as messages call it.
+        lacking: judgments of these documents.
+        n_judgments: number of judgments of all documents.
+        location: the file, for messages.
 
     Raises:
-        DataError: when they are most: then the corpus is another one.
+        DataError: they are the majority, so that the corpus must be the wrong one.
     """
     if not lacking:
         return
@@ -149,7 +150,7 @@ def _check_documents(lacking: Sequence[_Judgment], n_judgments: int, location: s
         raise DataError(
             f"{location}:{first.number}: judges document {shown(first.doc_id)}, which the corpus lacks, "
             f"as it lacks {len(lacking)} of {n_judgments} judged documents; give the corpus that "
-            "these judgments are of"
+            "these judgments belong to"
         )
     _warn_once(
         f"{location}: the corpus lacks {len(lacking)} of {n_judgments} judged documents, the first is "
@@ -158,14 +159,14 @@ def _check_documents(lacking: Sequence[_Judgment], n_judgments: int, location: s
 
 
 def _warn_once(message: str) -> None:
-    """Log a warning unless this process has logged the same."""
+    """Log a warning unless this process has logged it before."""
     if message not in _warned:
         _warned.add(message)
         logger.warning("%s", message)
 
 
 def _judgments(path: Path, *, is_trec: bool) -> list[_Judgment]:
-    """Every line of a file; the grades of a line with other columns are where its header says."""
+    """Judgments of a file, line by line, with the columns in the order of its header."""
     columns: tuple[int, int, int] | None = None
     judgments = []
     is_first = True
@@ -186,7 +187,7 @@ def _judgments(path: Path, *, is_trec: bool) -> list[_Judgment]:
 
 
 def _is_header(fields: list[str]) -> bool:
-    """Whether a first line names columns; "query" may be a query's id, where a grade follows."""
+    """Whether a first line names columns; with a grade in it, "query" is the id of a query."""
     if len(fields) < 3 or fields[0].lower() not in _QUERY:
         return False
     try:
@@ -197,7 +198,7 @@ def _is_header(fields: list[str]) -> bool:
 
 
 def _columns(fields: list[str], location: str) -> tuple[int, int, int]:
-    """Where query, document and grade stand."""
+    """Positions of the columns of query, document and grade."""
     names = [name.lower() for name in fields]
     document, grade = (
         next((i for i, name in enumerate(names) if i and name in known), None)
@@ -206,7 +207,7 @@ def _columns(fields: list[str], location: str) -> tuple[int, int, int]:
     if document is not None and grade is not None:
         return 0, document, grade
     if len(names) == 3 and document != 2 and grade != 1:
-        return 0, 1, 2  # a name that nobody knows stands where it should
+        return 0, 1, 2  # an unknown name in its usual position
     raise DataError(
         f"{location}: the columns are called {', '.join(map(shown, fields[:6]))}; name them "
         "query-id, corpus-id and score"
@@ -227,7 +228,7 @@ def _judgment(number: int, fields: list[str], line: str, path: Path, *, is_trec:
     for name, value in (("query", query_id), ("document", doc_id)):
         if fault := id_fault(value):
             raise DataError(
-                f"{location}: the id of the {name}, {shown(value)}, {fault}; mend the line"
+                f"{location}: the id of the {name}, {shown(value)}, {fault}; fix the line"
             )
     try:
         return _Judgment(number, query_id, doc_id, parse_grade(grade))

@@ -1,4 +1,4 @@
-"""One door to every collection."""
+"""Loading of collections by name, by folder or from files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from colmodern.datasets.fetch import checked_split, set_folder, verify
 from colmodern.datasets.hashed_ids import HashedIds
 from colmodern.datasets.judgments import read_judgments, read_queries
 from colmodern.datasets.records import find_file
-from colmodern.datasets.registry import BUILT_IN, NamedSet, named_sets, suggestion, usual
+from colmodern.datasets.registry import BUILT_IN, NamedSet, named_sets, set_defaults, suggestion
 from colmodern.datasets.stdlib import load_stdlib
 from colmodern.errors import DataError, InputError
 from colmodern.reading import user_path
@@ -40,20 +40,24 @@ def load_dataset(
     sample_seed: int | None = None,
     drop_empty_documents: bool | None = None,
 ) -> Dataset:
-    """A test collection.
+    """Load a test collection.
 
-    name_or_folder: the name of a set that was fetched ("beir/scifact", "mldr/en"), "stdlib",
-        which is built in, or a local folder in the BEIR layout
-    split: which judgments; default those that results on the set are reported on, else "test"
-    files: corpus, queries and judgments of any names, instead of those of a folder; then
-        ``name_or_folder`` is what results call them
-    max_queries: keep at most this many judged queries: the first ones in the file's order,
-        or a random sample of them when ``sample_seed`` is given
-    sample_seed: seed of that sample
-    drop_empty_documents: leave out documents whose text is empty; default as the set's suite does
+    Args:
+        name_or_folder: the name of a set that was fetched ("beir/scifact", "mldr/en"), "stdlib",
+            which is built in, or a local folder in the BEIR layout.
+        split: split of judgments; default: the one that results on the set are reported on, else
+            "test".
+        files: paths of corpus, queries and judgments, instead of a folder; ``name_or_folder`` is
+            then their name in results.
+        max_queries: keep at most this many judged queries: the first ones in the file's order,
+            or a random sample of them when ``sample_seed`` is given.
+        sample_seed: seed of that sample.
+        drop_empty_documents: leave out documents whose text is empty; default: as the set's suite
+            does.
 
-    Raises DataError when there is no such collection, or it was not fetched, or one of its files
-    is malformed; StorageError when a fetched one is damaged.
+    Raises:
+        DataError: there is no such collection, it was not fetched, or a file is malformed.
+        StorageError: a fetched collection is damaged.
     """
     name = str(checked_path("name_or_folder", name_or_folder, "a collection's name or folder"))
     expect_counts(max_queries=max_queries)
@@ -77,12 +81,14 @@ def load_dataset(
         dataset = load_stdlib()
     elif os.path.isdir(folder := user_path(name, DataError)):
         dataset = load_beir(folder, split=split or "test")
-    elif found := named_sets().get(name):
-        dataset = _load_fetched(found, checked_split(found, split))
+    elif named_set := named_sets().get(name):
+        dataset = _load_fetched(named_set, checked_split(named_set, split))
     else:
         raise _unknown(name)
     drop = (
-        usual(name).drop_empty_documents if drop_empty_documents is None else drop_empty_documents
+        set_defaults(name).drop_empty_documents
+        if drop_empty_documents is None
+        else drop_empty_documents
     )
     if drop:
         dataset = dataclasses.replace(dataset, corpus=DocumentsWithText(dataset.corpus))
@@ -90,11 +96,14 @@ def load_dataset(
 
 
 def load_corpus(name_or_path: str | Path, split: str | None = None) -> Corpus:
-    """The documents alone: of a named collection, a BEIR folder or a file of documents.
+    """The documents alone of a named collection, a BEIR folder or a file of documents.
 
-    split: of a named collection, whose splits may have documents of their own
+    Args:
+        name_or_path: name, folder or file.
+        split: split of a named collection, whose splits may differ in their documents.
 
-    Raises DataError when there is no such collection or its documents are malformed.
+    Raises:
+        DataError: there is no such collection, or its documents are malformed.
     """
     path = user_path(name_or_path, DataError)
     if str(name_or_path) == BUILT_IN:
@@ -107,9 +116,10 @@ def load_corpus(name_or_path: str | Path, split: str | None = None) -> Corpus:
 
 
 def load_queries(name_or_folder: str | Path, split: str | None = None) -> Mapping[str, str]:
-    """All queries by id: of a BEIR folder judged or not, of a named collection the judged ones.
+    """Queries by id: all queries of a BEIR folder, the judged queries of a named collection.
 
-    Raises DataError when there is no such collection or its queries are malformed.
+    Raises:
+        DataError: there is no such collection, or its queries are malformed.
     """
     path = user_path(name_or_folder, DataError)
     if str(name_or_folder) != BUILT_IN and os.path.isdir(path):
@@ -118,9 +128,10 @@ def load_queries(name_or_folder: str | Path, split: str | None = None) -> Mappin
 
 
 def load_judgments(name_or_folder: str | Path, split: str | None = None) -> Qrels:
-    """Judgments of a collection, empty where a BEIR folder has none of this split.
+    """Judgments of a collection; empty if a BEIR folder has none for this split.
 
-    Raises DataError when they are malformed.
+    Raises:
+        DataError: they are malformed.
     """
     path = user_path(name_or_folder, DataError)
     if os.path.isdir(path) and not os.path.isfile(judgments_file(path, split or "test")):
@@ -128,36 +139,36 @@ def load_judgments(name_or_folder: str | Path, split: str | None = None) -> Qrel
     return load_dataset(name_or_folder, split=split).qrels
 
 
-def _load_fetched(found: NamedSet, split: str) -> Dataset:
-    manifest = verify(found, split)
-    folder = set_folder(found, split)
+def _load_fetched(named_set: NamedSet, split: str) -> Dataset:
+    manifest = verify(named_set, split)
+    folder = set_folder(named_set, split)
     corpus = FetchedCorpus(
         folder / "corpus.jsonl",
         n_docs=manifest["documents"],
         fingerprint=manifest["files"]["corpus.jsonl"]["sha256"],
     )
     queries = read_queries(folder / "queries.jsonl")
-    # only where some are missing is it worth reading the corpus for its ids
-    some_missing = manifest["judgments_of_unknown_documents"] > 0
-    doc_ids = HashedIds(document.doc_id for document in corpus) if some_missing else None
+    # the corpus is read for its ids only if some of them are missing
+    has_missing = manifest["judgments_of_unknown_documents"] > 0
+    doc_ids = HashedIds(document.doc_id for document in corpus) if has_missing else None
     judgments = read_judgments(folder / "qrels" / f"{split}.tsv", queries, doc_ids)
     judgments = dataclasses.replace(
         judgments, n_queries_left_out=manifest["judged_queries_left_out"]
     )
     where = "hub" if manifest["source"] == "hub" else f"copy {manifest['source']}"
     description = (
-        f"{found.name}: {found.repo} at revision {found.revision[:12]} from the {where}, "
+        f"{named_set.name}: {named_set.repo} at revision {named_set.revision[:12]} from the {where}, "
         f"judgments of {split}"
     )
-    dataset = judged(found.name, description, corpus, queries, judgments)
+    dataset = judged(named_set.name, description, corpus, queries, judgments)
     # a copy may be of any revision
-    return dataclasses.replace(dataset, revision=found.revision if where == "hub" else None)
+    return dataclasses.replace(dataset, revision=named_set.revision if where == "hub" else None)
 
 
 def _unknown(name: str) -> DataError:
     return DataError(
-        f"no data set {name!r}: it is neither on disk nor built in ({BUILT_IN}), and goes by no "
-        f"name; {suggestion(name)} Or give a folder with corpus.jsonl, queries.jsonl and qrels/"
+        f"no data set {name!r}: it is no known name, not on disk and not built in ({BUILT_IN}); "
+        f"{suggestion(name)} Or give a folder with corpus.jsonl, queries.jsonl and qrels/"
     )
 
 
@@ -168,10 +179,10 @@ def _keep_queries(dataset: Dataset, n: int, seed: int | None) -> Dataset:
     elif n < len(ids):
         sample = set(random.Random(seed).sample(ids, n))
         ids = [query_id for query_id in ids if query_id in sample]
-    chosen = set(ids)
+    kept = set(ids)
     return dataclasses.replace(
         dataset,
         queries={query_id: dataset.queries[query_id] for query_id in ids},
         qrels={query_id: dataset.qrels[query_id] for query_id in ids},
-        missing={query_id: n for query_id, n in dataset.missing.items() if query_id in chosen},
+        missing={query_id: n for query_id, n in dataset.missing.items() if query_id in kept},
     )

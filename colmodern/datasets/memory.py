@@ -1,4 +1,4 @@
-"""Documents that are in memory already."""
+"""A corpus of documents in memory."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from colmodern.types import Document
 class MemoryCorpus:
     """A Corpus over a sequence of documents.
 
-    Raises InputError that names the position of a document whose id is no id or is there twice,
-    or whose text or title is no text that can be stored.
+    Raises:
+        InputError: the id of a document is invalid or there twice, or its text or title cannot be
+            stored; names the document's position.
     """
 
     def __init__(self, documents: Sequence[Document]) -> None:
@@ -34,7 +35,7 @@ class MemoryCorpus:
                         f"document {position}: {name} {shown(value)} is no text; give a str"
                     )
                 if fault := text_fault(value):
-                    raise InputError(f"document {position}: {name} {fault}; mend the text")
+                    raise InputError(f"document {position}: {name} {fault}; fix the text")
         self._documents = documents
         self.fingerprint = sha256_of_json(documents)
 

@@ -19,31 +19,34 @@ Numbered = tuple[int, dict[str, Any]]
 
 
 def find_file(path: Path) -> Path:
-    """The file, or where there is none the one of the same name with ".gz" behind it."""
+    """The file; if it does not exist, the file of that name with ".gz" appended, if that does."""
     packed = path.with_name(f"{path.name}.gz")
     return packed if not os.path.exists(path) and os.path.exists(packed) else path
 
 
 def read_records(path: Path, digest: Any = None) -> Iterator[Numbered]:
-    """Line number and fields of every line that is not blank; ``digest`` is fed the bytes.
+    """Line number and fields of every line that is not blank.
 
-    path: .jsonl, or .tsv or .txt with id and text (or a first line that names the columns, as
-        "id", "title", "text"); either may be gzipped, and end in .gz
+    Args:
+        path: .jsonl, or .tsv or .txt with id and text (or a first line that names the columns, as
+            "id", "title", "text"); may be gzipped, with a name that ends in .gz.
+        digest: a hashlib object that is fed the bytes of all lines.
 
-    Raises DataError for a missing file or a line of another form.
+    Raises:
+        DataError: the file is missing or a line is malformed.
     """
     suffix = Path(path.stem if path.suffix == ".gz" else path.name).suffix
     return (read_table if suffix in _TABLES else read_jsonl)(path, digest)
 
 
 def read_jsonl(path: Path, digest: Any = None) -> Iterator[Numbered]:
-    """Records of a file with a JSON object on every line, as ``read_records``."""
+    """Records of a file with a JSON object on every line, as ``read_records`` gives them."""
     for number, line in read_lines(path, DataError, digest=digest):
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise DataError(
-                f"{path}:{number}: not valid JSON ({error}); mend or remove the line"
+                f"{path}:{number}: not valid JSON ({error}); fix or remove the line"
             ) from error
         if not isinstance(record, dict):
             raise DataError(f"{path}:{number}: not a JSON object; write {{...}} on every line")
@@ -51,7 +54,7 @@ def read_jsonl(path: Path, digest: Any = None) -> Iterator[Numbered]:
 
 
 def read_table(path: Path, digest: Any = None) -> Iterator[Numbered]:
-    """Records of a tab-separated file without quoting, as ``read_records``."""
+    """Records of a tab-separated file without quoting, as ``read_records`` gives them."""
     columns: list[str] = []
     for number, line in read_lines(path, DataError, digest=digest):
         fields = line.split("\t")
@@ -63,7 +66,7 @@ def read_table(path: Path, digest: Any = None) -> Iterator[Numbered]:
         if len(fields) != len(columns):
             raise DataError(
                 f"{path}:{number}: {len(fields)} fields between tabs, not {len(columns)} "
-                f"({', '.join(map(shown, columns[:5]))}); mend the line, or name the columns in a "
+                f"({', '.join(map(shown, columns[:5]))}); fix the line, or name the columns in a "
                 'first line that begins with "id"'
             )
         yield number, dict(zip(columns, fields, strict=True))
@@ -72,7 +75,8 @@ def read_table(path: Path, digest: Any = None) -> Iterator[Numbered]:
 def id_field(record: dict[str, Any], path: Path, number: int) -> str:
     """The id of a record, under any of the names that collections give it.
 
-    Raises DataError for a missing id or one that TREC files cannot hold.
+    Raises:
+        DataError: the id is missing, or TREC files cannot hold it.
     """
     value = next((record[name] for name in _IDS if record.get(name) is not None), None)
     if isinstance(value, int) and not isinstance(value, bool):
@@ -89,7 +93,8 @@ def id_field(record: dict[str, Any], path: Path, number: int) -> str:
 def text_field(record: dict[str, Any], path: Path, number: int, name: str = "text") -> str:
     """The text of a record, or its title, which may be missing, null or a number.
 
-    Raises DataError when it is missing, no text, or none that can be stored.
+    Raises:
+        DataError: it is missing, no text, or cannot be stored.
     """
     value = record.get(name)
     if name == "title" and (value is None or isinstance(value, int | float)):
@@ -97,5 +102,5 @@ def text_field(record: dict[str, Any], path: Path, number: int, name: str = "tex
     if not isinstance(value, str):
         raise DataError(f"{path}:{number}: field {name!r} is {shown(value)}; it must be text")
     if fault := text_fault(value):
-        raise DataError(f"{path}:{number}: field {name!r} {fault}; mend the text")
+        raise DataError(f"{path}:{number}: field {name!r} {fault}; fix the text")
     return value

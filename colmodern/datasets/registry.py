@@ -1,4 +1,4 @@
-"""The collections that go by name: where each lies on the hub, and how its suite reads it."""
+"""The named collections: the repository of each on the hub, and how its suite reads it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BUILT_IN = "stdlib"
 class NamedSet:
     """A collection of a suite, as "beir/scifact"; one row of sets.json.
 
-    A name of three parts, as "beir/cqadupstack/android", is a part of a set: the set's score is
+    A name like "beir/cqadupstack/android" is a part of the set "beir/cqadupstack", whose score is
     the mean over its parts.
     """
 
@@ -25,8 +25,8 @@ class NamedSet:
     repo: str  # on the hub
     revision: str  # the commit of the repository
     splits: tuple[str, ...]  # with judgments; the first is the one that results are reported on
-    license: str | None = None  # as the hub says it
-    prefix: str | None = None  # a language: before the names of the repository's configs
+    license: str | None = None  # as stated on the hub
+    prefix: str | None = None  # a language, before the names of the repository's configs
     config: str | None = None  # corpus, queries and qrels are splits of this one config
     context_length: int | None = None  # keep the rows with this value only
     drop_self_matches: bool = False
@@ -34,8 +34,8 @@ class NamedSet:
 
 
 @dataclass(frozen=True)
-class Usual:
-    """How results on a collection are usually computed."""
+class SetDefaults:
+    """Settings with which results on a collection are usually computed."""
 
     split: str = "test"
     drop_self_matches: bool = False
@@ -44,7 +44,7 @@ class Usual:
 
 @cache
 def named_sets() -> dict[str, NamedSet]:
-    """Every collection that goes by name, suite after suite."""
+    """Every named collection by its name, suite after suite."""
     text = resources.files("colmodern.datasets").joinpath("sets.json").read_text("utf-8")
     return {
         name: NamedSet(name, **{**facts, "splits": tuple(facts["splits"])})
@@ -53,30 +53,35 @@ def named_sets() -> dict[str, NamedSet]:
 
 
 def sets_under(name: str) -> list[NamedSet]:
-    """The set of that name, or all of a suite ("beir") or of a set of parts.
+    """The set of that name, or all sets of a suite ("beir") or parts of a set.
 
-    Raises DataError when there is none, with the names that are close to it.
+    Raises:
+        DataError: there is none; the message lists close names.
     """
     known = named_sets()
-    found = [known[one] for one in known if one == name or one.startswith(f"{name}/")]
-    if not found:
-        raise DataError(f"no data set {name!r} goes by that name; {suggestion(name)}")
-    return found
+    matches = [
+        named_set for key, named_set in known.items() if key == name or key.startswith(f"{name}/")
+    ]
+    if not matches:
+        raise DataError(f"no data set is called {name!r}; {suggestion(name)}")
+    return matches
 
 
 def suggestion(name: str) -> str:
-    """What a person who wrote a name that nobody knows may have meant."""
+    """Known names close to an unknown one, as the end of a message."""
     known = named_sets()
-    tails = [one for one in known if one.rpartition("/")[2] == name.lower()]
+    tails = [key for key in known if key.rpartition("/")[2] == name.lower()]
     close = tails or difflib.get_close_matches(name.lower(), known, n=3)
     if close:
         return f"did you mean {' or '.join(close)}?"
-    return f"suites are {', '.join(dict.fromkeys(one.partition('/')[0] for one in known))}"
+    return f"suites are {', '.join(dict.fromkeys(key.partition('/')[0] for key in known))}"
 
 
-def usual(name: str) -> Usual:
-    """What null settings of a collection stand for; of a local one, the plain values."""
-    found = named_sets().get(name)
-    if found is None:
-        return Usual()
-    return Usual(found.splits[0], found.drop_self_matches, found.drop_empty_documents)
+def set_defaults(name: str) -> SetDefaults:
+    """Defaults of a collection's settings; a local collection has the plain ones."""
+    named_set = named_sets().get(name)
+    if named_set is None:
+        return SetDefaults()
+    return SetDefaults(
+        named_set.splits[0], named_set.drop_self_matches, named_set.drop_empty_documents
+    )

@@ -1,8 +1,8 @@
-"""The built-in collection: Python's own standard library, as it is installed here.
+"""The built-in collection: the standard library of the running Python.
 
 Known-item search, not human judgments: the query is the first sentence of a docstring, and the
-one relevant document is the function, class or method that the sentence was taken from. Sources
-are parsed, never imported, so nothing of the library runs.
+only relevant document is the function, class or method that the sentence was taken from. Sources
+are parsed, never imported, so no code of the library runs.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from typing import NamedTuple
 from colmodern.datasets.memory import MemoryCorpus
 from colmodern.types import Dataset, Document
 
-# third-party code, tests and programs that only live beside the library
+# third-party code, tests and programs that are only installed beside the library
 _NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3"}
 _NOT_LIBRARY |= {"turtledemo", "ensurepip", "__pycache__", "pydoc_data", "__phello__"}
 _MIN_QUERY_WORDS = 4
-_MIN_REST_CHARS = 80  # a docstring with less than this beyond its first sentence: source instead
+_MIN_REST_CHARS = 80  # a docstring with less beyond its first sentence is joined by the source
 _MAX_SOURCE_LINES = 60
 
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
@@ -71,8 +71,8 @@ def _items() -> Iterator[_Item]:
     root = Path(sysconfig.get_paths()["stdlib"])
     seen: set[str] = set()
     for path in sorted(root.rglob("*.py")):
-        parts = path.relative_to(root).with_suffix("").parts
-        if _NOT_LIBRARY & set(parts) or any(_is_private(part) for part in parts):
+        levels = path.relative_to(root).with_suffix("").parts
+        if _NOT_LIBRARY & set(levels) or any(_is_private(level) for level in levels):
             continue
         try:
             source = path.read_text("utf-8")
@@ -81,7 +81,7 @@ def _items() -> Iterator[_Item]:
                 tree = ast.parse(source)
         except (OSError, SyntaxError, UnicodeDecodeError):
             continue  # templates and deliberately broken files
-        module = ".".join(part for part in parts if part != "__init__")
+        module = ".".join(level for level in levels if level != "__init__")
         lines = source.splitlines()
         for name, node in _definitions(tree, module):
             if name not in seen and (item := _item(name, node, lines)):
@@ -104,7 +104,7 @@ def _item(name: str, node: _Definition, lines: list[str]) -> _Item | None:
         return None
     sentence, rest = split_first_sentence(docstring)
     if len(rest) < _MIN_REST_CHARS:
-        rest = "\n".join(part for part in (rest, _code(node, lines)) if part)
+        rest = "\n".join(block for block in (rest, _code(node, lines)) if block)
     return _Item(name, sentence, f"{name}{_signature(node)}\n{_without(sentence, rest)}")
 
 
@@ -118,7 +118,7 @@ def split_first_sentence(docstring: str) -> tuple[str, str]:
 
 
 def _without(sentence: str, text: str) -> str:
-    """The text less every repetition of the sentence, which would give the answer away."""
+    """The text without any repetition of the sentence, which would give the answer away."""
     words = r"\s+".join(map(re.escape, sentence.split()))
     return re.sub(words, "", text)
 

@@ -9,7 +9,7 @@ from colmodern.checks import storable
 from colmodern.config.models import DatasetConfig
 from colmodern.datasets.fetch import checked_split, set_folder
 from colmodern.datasets.load import Files, load_dataset
-from colmodern.datasets.registry import BUILT_IN, named_sets, usual
+from colmodern.datasets.registry import BUILT_IN, named_sets, set_defaults
 from colmodern.errors import DataError
 from colmodern.reading import user_path
 from colmodern.types import Dataset
@@ -30,13 +30,13 @@ def dataset_from_config(config: DatasetConfig) -> Dataset:
 def resolve_dataset(config: DatasetConfig) -> DatasetConfig:
     """The config with everything filled in that the collection's suite decides."""
     # files of one's own are not the suite's, whatever they are called
-    usual_settings = usual("" if _files(config) else config.name)
+    defaults = set_defaults("" if _files(config) else config.name)
     settings = {
-        "split": usual_settings.split if config.split is None else config.split,
-        "drop_empty_documents": usual_settings.drop_empty_documents
+        "split": defaults.split if config.split is None else config.split,
+        "drop_empty_documents": defaults.drop_empty_documents
         if config.drop_empty_documents is None
         else config.drop_empty_documents,
-        "drop_self_matches": usual_settings.drop_self_matches
+        "drop_self_matches": defaults.drop_self_matches
         if config.drop_self_matches is None
         else config.drop_self_matches,
     }

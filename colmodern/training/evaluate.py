@@ -8,7 +8,7 @@ from typing import TypedDict
 
 from colmodern.config.train import TrainConfig
 from colmodern.datasets.load import load_dataset
-from colmodern.datasets.registry import usual
+from colmodern.datasets.registry import set_defaults
 from colmodern.encoder.encoder import Encoder
 from colmodern.evaluation.measures import evaluate, parse_measure
 from colmodern.index.exact import ExactIndex
@@ -59,7 +59,7 @@ def _measure(encoder: Encoder, config: TrainConfig, dataset: Dataset) -> dict[st
     doc_ids, texts = zip(*document_texts(dataset.corpus, join_titles=True), strict=True)
     index = ExactIndex(encoder.encode_documents(texts), doc_ids, device=encoder.device)
     queries = encoder.encode_queries(dataset.queries.values())
-    drop_self = usual(dataset.name).drop_self_matches
+    drop_self = set_defaults(dataset.name).drop_self_matches
     k = config.evaluation.k
     rankings = index.search_batch(queries, k + drop_self)
     run: dict[str, Sequence[ScoredDoc]] = {}

@@ -209,7 +209,7 @@ def test_an_interrupted_fetch_leaves_nothing_and_keeps_the_earlier_one(
         ({"default": {"dev": JUDGMENTS, "train": JUDGMENTS}}, "has the splits dev, train, and not"),
         (
             {"queries": {"queries": QUERIES[3:]}},
-            "none of the judgments of split test is of a query",
+            "no judgment of split test belongs to a query",
         ),
         (
             {"corpus": {"corpus": [{"key": "d1", "text": "x"}]}},

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from colmodern.datasets.registry import named_sets, sets_under, usual
+from colmodern.datasets.registry import named_sets, set_defaults, sets_under
 from colmodern.errors import DataError
 
 
@@ -25,13 +25,17 @@ def test_every_set_is_pinned_to_a_commit() -> None:
 
 
 def test_what_suites_usually_do() -> None:
-    dropping = {name for name in named_sets() if usual(name).drop_self_matches}
+    dropping = {name for name in named_sets() if set_defaults(name).drop_self_matches}
     assert dropping == {"beir/arguana", "beir/quora"}
-    assert {n.split("/")[0] for n in named_sets() if usual(n).drop_empty_documents} == {"nanobeir"}
-    assert usual("beir/msmarco").split == "dev"
-    assert usual("my/folder").split == "test"
+    assert {n.split("/")[0] for n in named_sets() if set_defaults(n).drop_empty_documents} == {
+        "nanobeir"
+    }
+    assert set_defaults("beir/msmarco").split == "dev"
+    assert set_defaults("my/folder").split == "test"
 
 
-def test_a_suite_that_nobody_knows_is_named() -> None:
-    with pytest.raises(DataError, match=r"no data set 'trec' .*suites are beir, nanobeir, mldr"):
+def test_an_unknown_suite_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(
+        DataError, match=r"no data set is called 'trec' .*suites are beir, nanobeir, mldr"
+    ):
         sets_under("trec")
