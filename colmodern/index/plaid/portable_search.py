@@ -1,0 +1,135 @@
+"""A search by the stages of ``search.py`` in NumPy, for use while the compiled kernels are not ready.
+
+Integers of the stages equal those of the kernels, so the documents are the same; only the sums of
+the last, float32 scores may differ, by ``TOLERANCE`` times the score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from colmodern.index.plaid.effort import Effort
+from colmodern.index.plaid.segment import Segment
+from colmodern.index.plaid.view import Rows, View
+from colmodern.kernels.portable import stages
+from colmodern.kernels.portable.query import PreparedQuery, prepare_query
+
+TOLERANCE = 1e-5  # of a score: sums of float32 in another order
+
+Floats = npt.NDArray[np.float32]
+Addresses = Callable[[Rows], tuple[npt.NDArray[np.uint64], bool]]
+
+_ALL_SLACK = np.full(256, 32_767, np.int32)
+
+
+def search_portably(
+    query: Floats, view: View, effort: Effort, *, stored: Addresses | None = None
+) -> tuple[Rows, Floats]:
+    """The n_scored best documents, ascending by doc_index, and their scores.
+
+    Args:
+        query: (n_tokens, dim) float32, at least one token.
+        view: The documents that may be returned.
+        effort: How much is looked at.
+        stored: From doc_index values to the addresses of their embeddings, to be scored with those.
+    """
+    prepared = prepare_query(query, view.codec.arrays)
+    slacks = (_ALL_SLACK,) * 2 if effort.exhaustive else (prepared.slack, prepared.more_slack)
+    candidates, shared = _candidates(prepared, view, effort)
+    if effort.n_scored < len(candidates):
+        scores = _on_segments(
+            view,
+            candidates,
+            np.int32,
+            lambda segment, inside, _: stages.score_compressed(
+                prepared, segment.arrays, inside, slacks[0]
+            ),
+        )
+        candidates = candidates[stages.keep_best(scores + shared, effort.n_scored)]
+    return candidates, _score(prepared, view, candidates, slacks, stored)
+
+
+def _candidates(query: PreparedQuery, view: View, effort: Effort) -> tuple[Rows, Any]:
+    """Documents to be scored with their compressed tokens, and what their vectors add."""
+
+    def shared_of(docs: Rows) -> Any:
+        return _on_segments(
+            view,
+            docs,
+            np.int32,
+            lambda segment, inside, _: stages.score_doc_vectors(query, segment.arrays, inside),
+        )
+
+    if effort.n_candidates >= view.n_open:
+        docs = view.open_rows()
+        return docs, shared_of(docs)
+    if effort.nprobe:
+        docs, scores = _gather(query, view, effort.nprobe)
+        shared = shared_of(docs)
+        kept = stages.keep_best(scores + shared, effort.n_gathered)
+        docs, shared = docs[kept], shared[kept]
+    else:
+        docs = view.open_rows()
+        shared = shared_of(docs)
+    scores = _on_segments(
+        view,
+        docs,
+        np.int32,
+        lambda segment, inside, _: stages.score_by_centroids(query, segment.arrays, inside),
+    )
+    kept = stages.keep_best(scores + shared, effort.n_candidates)
+    return docs[kept], shared[kept]
+
+
+def _gather(query: PreparedQuery, view: View, nprobe: int) -> tuple[Rows, Any]:
+    """Documents in the probed lists of every segment, and their sums."""
+    probes = stages.probe(query, nprobe)
+    docs, sums = [np.empty(0, np.int64)], [np.empty(0, np.int32)]
+    for segment, base, blocked in zip(view.segments, view.bases, view.blocked, strict=False):
+        inside, scores = stages.gather(query, segment.arrays, blocked, probes)
+        docs.append(inside + base)
+        sums.append(scores)
+    return np.concatenate(docs), np.concatenate(sums)
+
+
+def _score(
+    query: PreparedQuery, view: View, docs: Rows, slacks: Any, stored: Addresses | None
+) -> Floats:
+    """Float32 scores of the last candidates, from decoded tokens or stored embeddings."""
+    codec = view.codec.arrays
+    addresses, is_half = stored(docs) if stored else (None, False)
+
+    def score(segment: Segment, inside: Rows, positions: slice) -> Floats:
+        arrays = segment.arrays
+        if addresses is not None:
+            here = addresses[positions]
+            begins = arrays.doc_offsets[inside]
+            return stages.score_decoded(
+                query, arrays, inside, *slacks, query.loss,
+                lambda tokens, at: stages.read_tokens(
+                    here[at], tokens - begins[at], len(codec.mean), is_half=is_half
+                ),
+            )  # fmt: skip
+        scores = stages.score_decoded(
+            query, arrays, inside, *slacks, query.rounding,
+            lambda tokens, _: stages.decode_tokens(codec, arrays, tokens),
+        )  # fmt: skip
+        stages.add_doc_vectors(query, arrays, inside, codec.doc_gain_step, scores)
+        return scores
+
+    scores: Floats = _on_segments(view, docs, np.float32, score)
+    return scores
+
+
+def _on_segments(
+    view: View, docs: Rows, dtype: npt.DTypeLike, score: Callable[[Segment, Rows, slice], Any]
+) -> Any:
+    """Scores of documents, worked out segment by segment."""
+    out = np.empty(len(docs), dtype)
+    for segment, positions, inside in view.by_segment(docs):
+        out[positions] = score(segment, inside, positions)
+    return out

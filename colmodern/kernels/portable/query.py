@@ -1,0 +1,197 @@
+"""A query prepared in NumPy: the arithmetic of ``kernels/query.py``, without lanes that hold nothing."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Scores = npt.NDArray[np.int16]
+
+FEW_LANES, LANES = 16, 32  # query tokens of a block: up to 16 make one, more make blocks of 32
+_LOWEST, _LARGEST = -32_768, 32_767
+_CHUNK = 1 << 13  # centroids whose products are made at a time
+_EXACT_DIM = 1024  # products of so many int8 pairs are whole numbers in float32
+
+# constants of kernels/query.py
+_HEADROOM = 1.25
+_WIDE, _TIGHT = 1.0, 0.5
+_ROUNDING_SIGMAS, _LOSS_SIGMAS = 3.0, 4.0
+_STEP_DEVIATION = 0.29
+
+
+class EntryTables(NamedTuple):
+    """Products of the query with every codebook entry, for residuals whose bytes name entries.
+
+    tables: (n_bytes, 256, n_tokens) int8; factors: (256,) int64, by gain; shift: of sums, in bits
+    """
+
+    tables: npt.NDArray[np.int8]
+    factors: npt.NDArray[np.int64]
+    shift: int
+
+
+class Weights(NamedTuple):
+    """The query in int8, for residuals of four bits a dimension.
+
+    dims: (dim, n_tokens) whole numbers; levels: (16,) whole numbers; both in a dtype whose products
+        are exact. factors: (256,) float32, by gain
+    """
+
+    dims: npt.NDArray[np.floating]
+    levels: npt.NDArray[np.floating]
+    factors: Floats
+
+
+class PreparedQuery(NamedTuple):
+    """A query and its scores with all centroids.
+
+    tokens: (n_tokens, dim) float32; centroid_scores: (n_centroids, n_tokens) int16, in units
+    unit: similarity of one step of the integer scores
+    constant: what the corpus mean adds to every document's score, and empty, the integer score of a
+        document without tokens
+    blocks: columns of the query tokens whose lanes one compiled vector holds
+    doc_products: (n_doc_bytes, 256) float32; doc_table: (n_doc_bytes, 256) int16
+    doc_factors: (256,) float32, by gain
+    residuals: the form of the query that compressed residuals are scored with
+    slack, more_slack: (256,) int32, by gain; rounding, loss: in units
+    """
+
+    tokens: Floats
+    centroid_scores: Scores
+    unit: float
+    constant: float
+    empty: int
+    blocks: tuple[slice, ...]
+    doc_products: Floats
+    doc_table: npt.NDArray[np.int16]
+    doc_factors: Floats
+    residuals: EntryTables | Weights
+    slack: npt.NDArray[np.int32]
+    more_slack: npt.NDArray[np.int32]
+    rounding: int
+    loss: int
+
+
+def prepare_query(query: Floats, codec: Any) -> PreparedQuery:
+    """Prepare a query of at least one token.
+
+    Args:
+        query: (n_tokens, dim) float32.
+        codec: ``CodecArrays``.
+    """
+    n, dim = query.shape
+    squares = np.add.accumulate(query * query, axis=1, dtype=np.float64)[:, -1]
+    longest = math.sqrt(squares.max())
+    summed = np.add.accumulate(query, axis=0, dtype=np.float64)[-1]
+    unit = max(longest * codec.longest * _HEADROOM / _LARGEST, 1e-12)
+    prepare = _entry_tables if hasattr(codec.form, "largest_entry") else _weights
+    unit, residuals, residual_error = prepare(query, codec, longest, unit)
+
+    largest = np.maximum(np.float32(1e-12), np.abs(query).max(axis=1))
+    scales = largest / np.float32(127)
+    rows = np.rint(query * (np.float32(127) / largest)[:, None])
+    query_error = _STEP_DEVIATION * float(scales.max()) * codec.longest
+    rounding = _ROUNDING_SIGMAS * (residual_error + query_error) / unit + 3
+    loss = rounding + _LOSS_SIGMAS * longest * math.sqrt(codec.error / dim) / unit
+
+    products = _entry_products(codec.doc_codebook, summed.astype(np.float32))
+    step = float(np.maximum(np.float32(1e-12), np.abs(products).max(initial=0))) / _LARGEST
+    gains = np.arange(256)
+    reach = codec.gain_step * codec.reach * longest / unit
+    constant = float(np.add.accumulate(summed * codec.mean.astype(np.float64))[-1])
+    width = FEW_LANES if n <= FEW_LANES else LANES
+    return PreparedQuery(
+        tokens=query,
+        centroid_scores=_score_centroids(rows, (scales / unit).astype(np.float32), codec),
+        unit=unit,
+        constant=constant,
+        empty=int(np.rint(min(max(-constant / unit, -float(1 << 30)), float(1 << 30)))),
+        blocks=tuple(slice(start, min(start + width, n)) for start in range(0, n, width)),
+        doc_products=products,
+        doc_table=np.rint(products * np.float32(1 / step)).astype(np.int16),
+        doc_factors=(gains * codec.doc_gain_step * step / unit).astype(np.float32),
+        residuals=residuals,
+        slack=_steps(gains * reach * _TIGHT),
+        more_slack=_steps(gains * reach * _WIDE),
+        rounding=int(_steps(np.array(math.ceil(rounding)))),
+        loss=int(_steps(np.array(math.ceil(loss)))),
+    )
+
+
+def to_int16(values: npt.NDArray[Any]) -> Scores:
+    """int16, staying at its ends."""
+    return np.clip(values, _LOWEST, _LARGEST).astype(np.int16)
+
+
+def exact_dtype(dim: int) -> type[np.floating]:
+    """The float in which a product of ``dim`` pairs of int8 is exact."""
+    return np.float32 if dim <= _EXACT_DIM else np.float64
+
+
+def _score_centroids(rows: Floats, scales: Floats, codec: Any) -> Scores:
+    """(n_centroids, n_tokens) int16 scores; rows: the query in whole numbers, scales: to units."""
+    centroids, dtype = codec.centroids, exact_dtype(rows.shape[1])
+    out = np.empty((len(centroids), len(rows)), np.int16)
+    columns = np.ascontiguousarray(rows.T, dtype)
+    for start in range(0, len(out), _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        products = (centroids[chunk].astype(dtype) @ columns).astype(np.float32)
+        out[chunk] = to_int16(np.rint(products * codec.centroid_scales[chunk, None] * scales))
+    return out
+
+
+def _entry_products(codebook: Floats, summed: Floats) -> Floats:
+    """(n_bytes, 256) float32 products of a vector with every codebook entry, summed in order."""
+    n_bytes, n_entries, width = codebook.shape
+    parts = summed.reshape(n_bytes, width)
+    products = np.zeros((n_bytes, n_entries), np.float32)
+    for j in range(width):
+        products += codebook[:, :, j] * parts[:, None, j]
+    return products
+
+
+def _entry_tables(
+    query: Floats, codec: Any, longest: float, unit: float
+) -> tuple[float, EntryTables, float]:
+    """A coarser unit where residuals need it, the tables, and the deviation of their rounding."""
+    n_bytes, _, width = codec.codebook.shape
+    parts = np.ascontiguousarray(query.T).reshape(n_bytes, width, len(query))
+    products = np.zeros((n_bytes, 256, len(query)), np.float32)
+    for j in range(width):  # fused: one rounding, after the product and the sum
+        exact = codec.codebook[:, :, j, None].astype(np.float64) * parts[:, None, j]
+        products = (exact + products).astype(np.float32)
+    largest = max(1e-12, float(np.abs(products).max(initial=0)))
+    entry_unit = largest / codec.form.largest_entry
+    of_sums = codec.gain_step * entry_unit * 2.0 ** (16 - codec.form.shift)
+    unit = max(unit, 255 * of_sums / _LARGEST)
+    tables = np.rint(products * np.float32(1 / entry_unit)).astype(np.int8)
+    factors = _steps(np.arange(256) * of_sums / unit).astype(np.int64)
+    error = _STEP_DEVIATION * entry_unit * math.sqrt(n_bytes) * 255 * codec.gain_step
+    return unit, EntryTables(tables, factors, int(codec.form.shift)), error
+
+
+def _weights(
+    query: Floats, codec: Any, longest: float, unit: float
+) -> tuple[float, Weights, float]:
+    """The same for residuals of four bits a dimension."""
+    levels, scales = codec.form.levels, codec.form.scales
+    dim = query.shape[1]
+    unit = max(unit, 255 * codec.gain_step * longest * _HEADROOM / _LARGEST)
+    weighted = query * scales
+    largest = np.maximum(np.float32(1e-12), np.abs(weighted).max())
+    step = float(largest) / 127
+    dims = np.rint(weighted * np.float32(1 / step))
+    factors = (np.arange(256) * (codec.gain_step / unit) * step).astype(np.float32)
+    spread = math.sqrt(float(np.square(levels, dtype=np.float64).sum()) / 16 * dim)
+    dtype = exact_dtype(dim)
+    made = Weights(np.ascontiguousarray(dims.T, dtype), levels.astype(dtype), factors)
+    return unit, made, _STEP_DEVIATION * step * spread * 255 * codec.gain_step
+
+
+def _steps(values: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+    """Whole numbers as far as int16 holds them."""
+    return np.clip(np.rint(values), 0, _LARGEST).astype(np.int32)

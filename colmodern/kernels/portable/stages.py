@@ -1,0 +1,299 @@
+"""The stages of a search of one segment, from probe to score, in NumPy.
+
+``doc_index`` names rows of the segment, ascending. Every function works on a few documents at a
+time, so that its memory does not grow with the index.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from colmodern.kernels.portable.query import (
+    EntryTables,
+    PreparedQuery,
+    Weights,
+    exact_dtype,
+    to_int16,
+)
+
+DocIndex = npt.NDArray[np.int64]
+Ints = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float32]
+Decode = Callable[[DocIndex, DocIndex], Floats]
+
+_BLOCK_DOCS = 1 << 16  # documents that a uint16 of an inverted list can name
+_LOWEST = -32_768
+_CHUNK_TOKENS = 1 << 14
+_CHUNK_DOCS = 1 << 14
+
+
+def probe(query: PreparedQuery, nprobe: int) -> npt.NDArray[np.int64]:
+    """(n_tokens, nprobe) centroids of each query token, best first, ties to the smaller one."""
+    scores = query.centroid_scores.T.astype(np.int64)
+    keys = (-scores << 32) + np.arange(scores.shape[1])
+    best = np.sort(np.partition(keys, nprobe - 1, axis=1)[:, :nprobe], axis=1)
+    return best & 0xFFFFFFFF
+
+
+def gather(
+    query: PreparedQuery, segment: Any, blocked: npt.NDArray[np.bool_] | None, probes: DocIndex
+) -> tuple[DocIndex, Ints]:
+    """Documents in the probed lists, and their sums of best probed centroids.
+
+    Args:
+        query: The prepared query.
+        segment: ``SegmentArrays``.
+        blocked: (n_docs,) documents to pass over, or None.
+        probes: As ``probe`` gives them.
+    """
+    docs, sums = [np.empty(0, np.int64)], [np.empty(0, np.int32)]
+    for block in range(len(segment.list_offsets)):
+        first, last = segment.block_docs[block : block + 2].tolist()
+        lists = segment.list_docs[segment.block_starts[block] : segment.block_starts[block + 1]]
+        found, total = _gather_block(query, segment.list_offsets[block], lists, probes)
+        found[last - first :] = False
+        if blocked is not None:
+            found[: last - first] &= ~blocked[first:last]
+        inside = np.flatnonzero(found)
+        docs.append(inside + first)
+        sums.append(total[inside])
+    return np.concatenate(docs), np.concatenate(sums)
+
+
+def _gather_block(
+    query: PreparedQuery,
+    offsets: npt.NDArray[np.uint32],
+    lists: npt.NDArray[np.uint16],
+    probes: DocIndex,
+) -> tuple[npt.NDArray[np.bool_], Ints]:
+    """Which documents of a block are in a probed list, and every document's sum."""
+    found, total = np.zeros(_BLOCK_DOCS, bool), np.zeros(_BLOCK_DOCS, np.int32)
+    for token, centroids in enumerate(probes):
+        scores = query.centroid_scores[centroids, token].astype(np.int32)
+        postings = [lists[offsets[c] : offsets[c + 1]] for c in centroids[::-1].tolist()]
+        listed = np.concatenate(postings)
+        gained = np.zeros(_BLOCK_DOCS, np.int32)
+        # of a document in several lists the last assignment stays, that of the best centroid
+        gained[listed] = np.repeat((scores - scores[-1])[::-1], [len(p) for p in postings])
+        total += gained
+        found[listed] = True
+    return found, total
+
+
+def keep_best(scores: npt.NDArray[Any], n: int) -> DocIndex:
+    """Positions, ascending, of scores that are at least the n-th largest."""
+    if n >= len(scores):
+        return np.arange(len(scores))
+    least = np.partition(scores, len(scores) - n)[len(scores) - n]
+    return np.flatnonzero(scores >= least)
+
+
+def score_doc_vectors(query: PreparedQuery, segment: Any, docs: DocIndex) -> Ints:
+    """What the vector of each document adds, in units."""
+    out = np.empty(len(docs), np.int32)
+    for start in range(0, len(docs), _CHUNK_DOCS):
+        chunk = docs[start : start + _CHUNK_DOCS]
+        vectors = segment.doc_vectors[chunk]
+        sums = np.zeros(len(chunk), np.int32)
+        for part, entries in enumerate(query.doc_table):
+            sums += entries[vectors[:, part]]
+        factors = query.doc_factors[segment.doc_gains[chunk]]
+        out[start : start + len(chunk)] = np.rint(sums.astype(np.float32) * factors)
+    return out
+
+
+def score_by_centroids(query: PreparedQuery, segment: Any, docs: DocIndex) -> Ints:
+    """MaxSim with every token replaced by its centroid, in units."""
+    out = np.full(len(docs), query.empty, np.int32)
+    for at, tokens, starts in _chunks(segment, docs):
+        best = np.maximum.reduceat(query.centroid_scores[segment.codes[tokens]], starts)
+        out[at] = best.sum(axis=1, dtype=np.int32)
+    return out
+
+
+def score_compressed(
+    query: PreparedQuery, segment: Any, docs: DocIndex, slack: npt.NDArray[np.int32]
+) -> Ints:
+    """MaxSim with the compressed tokens that slack, by gain, lets through, in units."""
+    out = np.full(len(docs), query.empty, np.int32)
+    for at, tokens, starts in _chunks(segment, docs):
+        out[at] = 0
+        for block in query.blocks:
+            reaches = _choose(query, segment, block, tokens, starts, slack)
+            similar = _similarities(query, segment, block, tokens[reaches])
+            tops = np.maximum.reduceat(similar, _starts_of(reaches, starts))
+            out[at] += tops.sum(axis=1, dtype=np.int32)
+    return out
+
+
+def score_decoded(
+    query: PreparedQuery,
+    segment: Any,
+    docs: DocIndex,
+    slack: npt.NDArray[np.int32],
+    more_slack: npt.NDArray[np.int32],
+    margin: int,
+    decode: Decode,
+) -> Floats:
+    """MaxSim in float32 of the tokens within ``margin`` units of the best.
+
+    Args:
+        query: The prepared query.
+        segment: ``SegmentArrays``.
+        docs: Rows of documents; one without tokens scores 0.
+        slack: (256,) by gain, as the documents were chosen with.
+        more_slack: (256,) by gain, at least slack.
+        margin: In units.
+        decode: From tokens, and the position in ``docs`` of each, to (n, dim) float32 vectors.
+    """
+    out = np.zeros(len(docs), np.float32)
+    for at, tokens, starts in _chunks(segment, docs):
+        lengths = np.diff(np.append(starts, len(tokens)))
+        of_doc = np.repeat(np.arange(len(starts)), lengths)
+        for block in query.blocks:
+            first = _choose(query, segment, block, tokens, starts, slack)
+            wider = _choose(query, segment, block, tokens, starts, more_slack)
+            seen = first | wider
+            similar = np.full((len(tokens), block.stop - block.start), _LOWEST, np.int32)
+            similar[seen] = _similarities(query, segment, block, tokens[seen])
+            tops = np.maximum.reduceat(np.where(first[:, None], similar, _LOWEST), starts)
+            all_tops = np.maximum.reduceat(similar, starts)
+            near = first[:, None] & (similar >= _below(tops, margin)[of_doc])
+            near |= (wider & ~first)[:, None] & (similar >= _below(all_tops, margin)[of_doc])
+            rows = np.flatnonzero(near.any(axis=1))
+            values = decode(tokens[rows], at[of_doc[rows]])
+            with np.errstate(invalid="ignore", over="ignore"):
+                products = values @ query.tokens[block].T
+            products[~np.isfinite(products)] = np.nan  # so that no maximum hides it
+            products[~near[rows]] = -np.inf
+            kept = np.zeros(len(tokens), bool)
+            kept[rows] = True
+            best = np.maximum.reduceat(products, _starts_of(kept, starts))
+            out[at] += np.where(best == -np.inf, 0, best).sum(axis=1, dtype=np.float32)
+    return out
+
+
+def add_doc_vectors(
+    query: PreparedQuery, segment: Any, docs: DocIndex, gain_step: float, scores: Floats
+) -> None:
+    """Add to scores what all tokens of a document share; documents without tokens keep theirs."""
+    vectors = segment.doc_vectors[docs]
+    totals = np.zeros(len(docs), np.float32)
+    for part, products in enumerate(query.doc_products):
+        totals += products[vectors[:, part]]
+    lengths = segment.doc_gains[docs].astype(np.float32) * np.float32(gain_step)
+    filled = segment.doc_offsets[docs + 1] > segment.doc_offsets[docs]
+    scores[filled] += (lengths * totals + np.float32(query.constant))[filled]
+
+
+def decode_tokens(codec: Any, segment: Any, tokens: DocIndex) -> Floats:
+    """(n, dim) float32 tokens, without what their document and the corpus share."""
+    codes, residuals = segment.codes[tokens], segment.residuals[tokens]
+    entries = codec.codebook[np.arange(len(codec.codebook)), residuals].reshape(len(tokens), -1)
+    lengths = segment.gains[tokens].astype(np.float32) * np.float32(codec.gain_step)
+    decoded = codec.centroids[codes].astype(np.float32) * codec.centroid_scales[codes, None]
+    return np.asarray(decoded + lengths[:, None] * entries, np.float32)
+
+
+def read_tokens(
+    addresses: npt.NDArray[np.uint64], tokens: DocIndex, dim: int, *, is_half: bool
+) -> Floats:
+    """(n, dim) float32 tokens from where they are stored.
+
+    Args:
+        addresses: (n,) where the embeddings of each token's document begin.
+        tokens: (n,) which token of its document each is.
+        dim: Values of a token.
+        is_half: Whether values are float16; else they are float32.
+    """
+    dtype = np.dtype(np.float16 if is_half else np.float32)
+    rows = np.empty((len(tokens), dim), dtype)
+    for row, address, token in zip(rows, addresses.tolist(), tokens.tolist(), strict=True):
+        ctypes.memmove(row.ctypes.data, address + token * row.nbytes, row.nbytes)
+    return rows.astype(np.float32)
+
+
+def _chunks(segment: Any, docs: DocIndex) -> Iterator[tuple[DocIndex, DocIndex, DocIndex]]:
+    """Positions of documents that have tokens, those tokens, and where each document's begin."""
+    begins = segment.doc_offsets[docs]
+    lengths = segment.doc_offsets[docs + 1] - begins
+    filled = np.flatnonzero(lengths)
+    ends = np.cumsum(lengths[filled])
+    start = 0
+    while start < len(filled):
+        done = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, done + _CHUNK_TOKENS, side="right")))
+        at = filled[start:stop]
+        starts = np.cumsum(lengths[at]) - lengths[at]
+        tokens = np.repeat(begins[at] - starts, lengths[at]) + np.arange(int(lengths[at].sum()))
+        yield at, tokens, starts
+        start = stop
+
+
+def _choose(
+    query: PreparedQuery,
+    segment: Any,
+    block: slice,
+    tokens: DocIndex,
+    starts: DocIndex,
+    slack: npt.NDArray[np.int32],
+) -> npt.NDArray[np.bool_]:
+    """Tokens whose centroid plus slack reaches, for some query token, the document's best centroid."""
+    rows = query.centroid_scores[segment.codes[tokens], block]
+    bars = np.maximum.reduceat(rows, starts)
+    lengths = np.diff(np.append(starts, len(tokens)))
+    most = to_int16(rows + slack[segment.gains[tokens], None])
+    reaches: npt.NDArray[np.bool_] = (most >= np.repeat(bars, lengths, axis=0)).any(axis=1)
+    return reaches
+
+
+def _starts_of(kept: npt.NDArray[np.bool_], starts: DocIndex) -> DocIndex:
+    """Where each document's tokens begin among the kept ones; every document keeps at least one."""
+    before = np.cumsum(kept) - kept
+    return np.asarray(before[starts], np.int64)
+
+
+def _below(tops: npt.NDArray[Any], margin: int) -> npt.NDArray[np.int32]:
+    """``margin`` below the best, staying inside int16."""
+    return np.maximum(tops.astype(np.int32) - margin, _LOWEST)
+
+
+def _similarities(
+    query: PreparedQuery, segment: Any, block: slice, tokens: DocIndex
+) -> npt.NDArray[np.int16]:
+    """(n, lanes) int16 similarities to a block of query tokens: centroid plus residual."""
+    form, gains, residuals = query.residuals, segment.gains[tokens], segment.residuals[tokens]
+    of_residuals = (
+        _by_entries(form, block, residuals, gains)
+        if isinstance(form, EntryTables)
+        else _by_weights(form, block, residuals, gains)
+    )
+    rows = query.centroid_scores[segment.codes[tokens], block]
+    return to_int16(rows + of_residuals)
+
+
+def _by_entries(
+    form: EntryTables, block: slice, residuals: npt.NDArray[np.uint8], gains: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.int64]:
+    """Sums of table entries."""
+    sums = np.zeros((len(residuals), block.stop - block.start), np.int16)
+    for part, table in enumerate(form.tables):
+        sums += table[residuals[:, part], block]
+    shifted = sums.astype(np.int64) << form.shift
+    return shifted * form.factors[gains, None] >> 16  # towards minus infinity
+
+
+def _by_weights(
+    form: Weights, block: slice, residuals: npt.NDArray[np.uint8], gains: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.int32]:
+    """Products with the weights that each four bits name: even dimensions in the low bits."""
+    n, n_bytes = residuals.shape
+    weights = np.empty((n, n_bytes, 2), exact_dtype(2 * n_bytes))
+    weights[:, :, 0], weights[:, :, 1] = form.levels[residuals & 15], form.levels[residuals >> 4]
+    products = (weights.reshape(n, -1) @ form.dims[:, block]).astype(np.float32)
+    return to_int16(np.rint(products * form.factors[gains, None])).astype(np.int32)
