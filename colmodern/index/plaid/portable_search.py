@@ -12,35 +12,38 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from colmodern.index.plaid.effort import Effort
 from colmodern.index.plaid.segment import Segment
 from colmodern.index.plaid.view import Rows, View
 from colmodern.kernels.portable import stages
 from colmodern.kernels.portable.query import PreparedQuery, prepare_query
+from colmodern.kernels.types import SearchBudget
 
 TOLERANCE = 1e-5  # of a score: sums of float32 in another order
 
 Floats = npt.NDArray[np.float32]
+Slack = npt.NDArray[np.int32]
 Addresses = Callable[[Rows], tuple[npt.NDArray[np.uint64], bool]]
 
 _ALL_SLACK = np.full(256, 32_767, np.int32)
 
 
 def search_portably(
-    query: Floats, view: View, effort: Effort, *, stored: Addresses | None = None
+    query: Floats, view: View, budget: SearchBudget, *, stored: Addresses | None = None
 ) -> tuple[Rows, Floats]:
     """The n_scored best documents, ascending by doc_index, and their scores.
 
     Args:
         query: (n_tokens, dim) float32, at least one token.
         view: The documents that may be returned.
-        effort: How much is looked at.
+        budget: How much is looked at.
         stored: From doc_index values to the addresses of their embeddings, to be scored with those.
     """
     prepared = prepare_query(query, view.codec.arrays)
-    slacks = (_ALL_SLACK,) * 2 if effort.exhaustive else (prepared.slack, prepared.more_slack)
-    candidates, shared = _candidates(prepared, view, effort)
-    if effort.n_scored < len(candidates):
+    slacks = (
+        (_ALL_SLACK,) * 2 if budget.exhaustive else (prepared.refine_slack, prepared.score_slack)
+    )
+    candidates, shared = _candidates(prepared, view, budget)
+    if budget.n_scored < len(candidates):
         scores = _on_segments(
             view,
             candidates,
@@ -49,11 +52,11 @@ def search_portably(
                 prepared, segment.arrays, inside, slacks[0]
             ),
         )
-        candidates = candidates[stages.keep_best(scores + shared, effort.n_scored)]
+        candidates = candidates[stages.keep_best(scores + shared, budget.n_scored)]
     return candidates, _score(prepared, view, candidates, slacks, stored)
 
 
-def _candidates(query: PreparedQuery, view: View, effort: Effort) -> tuple[Rows, Any]:
+def _candidates(query: PreparedQuery, view: View, budget: SearchBudget) -> tuple[Rows, Any]:
     """Documents to be scored with their compressed tokens, and what their vectors add."""
 
     def shared_of(docs: Rows) -> Any:
@@ -64,13 +67,13 @@ def _candidates(query: PreparedQuery, view: View, effort: Effort) -> tuple[Rows,
             lambda segment, inside, _: stages.score_doc_vectors(query, segment.arrays, inside),
         )
 
-    if effort.n_candidates >= view.n_open:
+    if budget.n_candidates >= view.n_open:
         docs = view.open_rows()
         return docs, shared_of(docs)
-    if effort.nprobe:
-        docs, scores = _gather(query, view, effort.nprobe)
+    if budget.nprobe:
+        docs, scores = _gather(query, view, budget.nprobe)
         shared = shared_of(docs)
-        kept = stages.keep_best(scores + shared, effort.n_gathered)
+        kept = stages.keep_best(scores + shared, budget.n_gathered)
         docs, shared = docs[kept], shared[kept]
     else:
         docs = view.open_rows()
@@ -81,7 +84,7 @@ def _candidates(query: PreparedQuery, view: View, effort: Effort) -> tuple[Rows,
         np.int32,
         lambda segment, inside, _: stages.score_by_centroids(query, segment.arrays, inside),
     )
-    kept = stages.keep_best(scores + shared, effort.n_candidates)
+    kept = stages.keep_best(scores + shared, budget.n_candidates)
     return docs[kept], shared[kept]
 
 
@@ -97,7 +100,11 @@ def _gather(query: PreparedQuery, view: View, nprobe: int) -> tuple[Rows, Any]:
 
 
 def _score(
-    query: PreparedQuery, view: View, docs: Rows, slacks: Any, stored: Addresses | None
+    query: PreparedQuery,
+    view: View,
+    docs: Rows,
+    slacks: tuple[Slack, Slack],
+    stored: Addresses | None,
 ) -> Floats:
     """Float32 scores of the last candidates, from decoded tokens or stored embeddings."""
     codec = view.codec.arrays

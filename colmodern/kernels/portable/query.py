@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from colmodern.kernels.types import CodecArrays, EntryForm, WeightForm
+
 Floats = npt.NDArray[np.float32]
 Scores = npt.NDArray[np.int16]
 
@@ -57,7 +59,7 @@ class PreparedQuery(NamedTuple):
     doc_products: (n_doc_bytes, 256) float32; doc_table: (n_doc_bytes, 256) int16
     doc_factors: (256,) float32, by gain
     residuals: the form of the query that compressed residuals are scored with
-    slack, more_slack: (256,) int32, by gain; rounding, loss: in units
+    refine_slack, score_slack: (256,) int32, by gain; rounding, loss: in units
     """
 
     tokens: Floats
@@ -70,26 +72,29 @@ class PreparedQuery(NamedTuple):
     doc_table: npt.NDArray[np.int16]
     doc_factors: Floats
     residuals: EntryTables | Weights
-    slack: npt.NDArray[np.int32]
-    more_slack: npt.NDArray[np.int32]
+    refine_slack: npt.NDArray[np.int32]
+    score_slack: npt.NDArray[np.int32]
     rounding: int
     loss: int
 
 
-def prepare_query(query: Floats, codec: Any) -> PreparedQuery:
+def prepare_query(query: Floats, codec: CodecArrays) -> PreparedQuery:
     """Prepare a query of at least one token.
 
     Args:
         query: (n_tokens, dim) float32.
-        codec: ``CodecArrays``.
+        codec: Of the index.
     """
     n, dim = query.shape
     squares = np.add.accumulate(query * query, axis=1, dtype=np.float64)[:, -1]
     longest = math.sqrt(squares.max())
     summed = np.add.accumulate(query, axis=0, dtype=np.float64)[-1]
     unit = max(longest * codec.longest * _HEADROOM / _LARGEST, 1e-12)
-    prepare = _entry_tables if hasattr(codec.form, "largest_entry") else _weights
-    unit, residuals, residual_error = prepare(query, codec, longest, unit)
+    residuals: EntryTables | Weights
+    if isinstance(codec.form, EntryForm):
+        unit, residuals, residual_error = _entry_tables(query, codec, codec.form, unit)
+    else:
+        unit, residuals, residual_error = _weights(query, codec, codec.form, longest, unit)
 
     largest = np.maximum(np.float32(1e-12), np.abs(query).max(axis=1))
     scales = largest / np.float32(127)
@@ -115,8 +120,8 @@ def prepare_query(query: Floats, codec: Any) -> PreparedQuery:
         doc_table=np.rint(products * np.float32(1 / step)).astype(np.int16),
         doc_factors=(gains * codec.doc_gain_step * step / unit).astype(np.float32),
         residuals=residuals,
-        slack=_steps(gains * reach * _TIGHT),
-        more_slack=_steps(gains * reach * _WIDE),
+        refine_slack=_steps(gains * reach * _TIGHT),
+        score_slack=_steps(gains * reach * _WIDE),
         rounding=int(_steps(np.array(math.ceil(rounding)))),
         loss=int(_steps(np.array(math.ceil(loss)))),
     )
@@ -124,7 +129,8 @@ def prepare_query(query: Floats, codec: Any) -> PreparedQuery:
 
 def to_int16(values: npt.NDArray[Any]) -> Scores:
     """int16, staying at its ends."""
-    return np.clip(values, _LOWEST, _LARGEST).astype(np.int16)
+    rounded: Scores = np.clip(values, _LOWEST, _LARGEST).astype(np.int16)
+    return rounded
 
 
 def exact_dtype(dim: int) -> type[np.floating]:
@@ -132,7 +138,7 @@ def exact_dtype(dim: int) -> type[np.floating]:
     return np.float32 if dim <= _EXACT_DIM else np.float64
 
 
-def _score_centroids(rows: Floats, scales: Floats, codec: Any) -> Scores:
+def _score_centroids(rows: Floats, scales: Floats, codec: CodecArrays) -> Scores:
     """(n_centroids, n_tokens) int16 scores; rows: the query in whole numbers, scales: to units."""
     centroids, dtype = codec.centroids, exact_dtype(rows.shape[1])
     out = np.empty((len(centroids), len(rows)), np.int16)
@@ -155,7 +161,7 @@ def _entry_products(codebook: Floats, summed: Floats) -> Floats:
 
 
 def _entry_tables(
-    query: Floats, codec: Any, longest: float, unit: float
+    query: Floats, codec: CodecArrays, form: EntryForm, unit: float
 ) -> tuple[float, EntryTables, float]:
     """A coarser unit where residuals need it, the tables, and the deviation of their rounding."""
     n_bytes, _, width = codec.codebook.shape
@@ -165,20 +171,20 @@ def _entry_tables(
         exact = codec.codebook[:, :, j, None].astype(np.float64) * parts[:, None, j]
         products = (exact + products).astype(np.float32)
     largest = max(1e-12, float(np.abs(products).max(initial=0)))
-    entry_unit = largest / codec.form.largest_entry
-    of_sums = codec.gain_step * entry_unit * 2.0 ** (16 - codec.form.shift)
+    entry_unit = largest / form.largest_entry
+    of_sums = codec.gain_step * entry_unit * 2.0 ** (16 - form.shift)
     unit = max(unit, 255 * of_sums / _LARGEST)
     tables = np.rint(products * np.float32(1 / entry_unit)).astype(np.int8)
     factors = _steps(np.arange(256) * of_sums / unit).astype(np.int64)
     error = _STEP_DEVIATION * entry_unit * math.sqrt(n_bytes) * 255 * codec.gain_step
-    return unit, EntryTables(tables, factors, int(codec.form.shift)), error
+    return unit, EntryTables(tables, factors, int(form.shift)), error
 
 
 def _weights(
-    query: Floats, codec: Any, longest: float, unit: float
+    query: Floats, codec: CodecArrays, form: WeightForm, longest: float, unit: float
 ) -> tuple[float, Weights, float]:
     """The same for residuals of four bits a dimension."""
-    levels, scales = codec.form.levels, codec.form.scales
+    levels, scales = form
     dim = query.shape[1]
     unit = max(unit, 255 * codec.gain_step * longest * _HEADROOM / _LARGEST)
     weighted = query * scales
@@ -194,4 +200,5 @@ def _weights(
 
 def _steps(values: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
     """Whole numbers as far as int16 holds them."""
-    return np.clip(np.rint(values), 0, _LARGEST).astype(np.int32)
+    steps: npt.NDArray[np.int32] = np.clip(np.rint(values), 0, _LARGEST).astype(np.int32)
+    return steps

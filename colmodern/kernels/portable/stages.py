@@ -20,6 +20,7 @@ from colmodern.kernels.portable.query import (
     exact_dtype,
     to_int16,
 )
+from colmodern.kernels.types import CodecArrays, SegmentArrays
 
 DocIndex = npt.NDArray[np.int64]
 Ints = npt.NDArray[np.int32]
@@ -41,13 +42,16 @@ def probe(query: PreparedQuery, nprobe: int) -> npt.NDArray[np.int64]:
 
 
 def gather(
-    query: PreparedQuery, segment: Any, blocked: npt.NDArray[np.bool_] | None, probes: DocIndex
+    query: PreparedQuery,
+    segment: SegmentArrays,
+    blocked: npt.NDArray[np.bool_] | None,
+    probes: DocIndex,
 ) -> tuple[DocIndex, Ints]:
     """Documents in the probed lists, and their sums of best probed centroids.
 
     Args:
         query: The prepared query.
-        segment: ``SegmentArrays``.
+        segment: Arrays of its documents and tokens.
         blocked: (n_docs,) documents to pass over, or None.
         probes: As ``probe`` gives them.
     """
@@ -93,7 +97,7 @@ def keep_best(scores: npt.NDArray[Any], n: int) -> DocIndex:
     return np.flatnonzero(scores >= least)
 
 
-def score_doc_vectors(query: PreparedQuery, segment: Any, docs: DocIndex) -> Ints:
+def score_doc_vectors(query: PreparedQuery, segment: SegmentArrays, docs: DocIndex) -> Ints:
     """What the vector of each document adds, in units."""
     out = np.empty(len(docs), np.int32)
     for start in range(0, len(docs), _CHUNK_DOCS):
@@ -107,7 +111,7 @@ def score_doc_vectors(query: PreparedQuery, segment: Any, docs: DocIndex) -> Int
     return out
 
 
-def score_by_centroids(query: PreparedQuery, segment: Any, docs: DocIndex) -> Ints:
+def score_by_centroids(query: PreparedQuery, segment: SegmentArrays, docs: DocIndex) -> Ints:
     """MaxSim with every token replaced by its centroid, in units."""
     out = np.full(len(docs), query.empty, np.int32)
     for at, tokens, starts in _chunks(segment, docs):
@@ -117,7 +121,7 @@ def score_by_centroids(query: PreparedQuery, segment: Any, docs: DocIndex) -> In
 
 
 def score_compressed(
-    query: PreparedQuery, segment: Any, docs: DocIndex, slack: npt.NDArray[np.int32]
+    query: PreparedQuery, segment: SegmentArrays, docs: DocIndex, slack: npt.NDArray[np.int32]
 ) -> Ints:
     """MaxSim with the compressed tokens that slack, by gain, lets through, in units."""
     out = np.full(len(docs), query.empty, np.int32)
@@ -133,10 +137,10 @@ def score_compressed(
 
 def score_decoded(
     query: PreparedQuery,
-    segment: Any,
+    segment: SegmentArrays,
     docs: DocIndex,
-    slack: npt.NDArray[np.int32],
-    more_slack: npt.NDArray[np.int32],
+    refine_slack: npt.NDArray[np.int32],
+    score_slack: npt.NDArray[np.int32],
     margin: int,
     decode: Decode,
 ) -> Floats:
@@ -144,10 +148,10 @@ def score_decoded(
 
     Args:
         query: The prepared query.
-        segment: ``SegmentArrays``.
+        segment: Arrays of its documents and tokens.
         docs: Rows of documents; one without tokens scores 0.
-        slack: (256,) by gain, as the documents were chosen with.
-        more_slack: (256,) by gain, at least slack.
+        refine_slack: (256,) by gain, as the documents were chosen with.
+        score_slack: (256,) by gain, at least refine_slack.
         margin: In units.
         decode: From tokens, and the position in ``docs`` of each, to (n, dim) float32 vectors.
     """
@@ -156,8 +160,8 @@ def score_decoded(
         lengths = np.diff(np.append(starts, len(tokens)))
         of_doc = np.repeat(np.arange(len(starts)), lengths)
         for block in query.blocks:
-            first = _choose(query, segment, block, tokens, starts, slack)
-            wider = _choose(query, segment, block, tokens, starts, more_slack)
+            first = _choose(query, segment, block, tokens, starts, refine_slack)
+            wider = _choose(query, segment, block, tokens, starts, score_slack)
             seen = first | wider
             similar = np.full((len(tokens), block.stop - block.start), _LOWEST, np.int32)
             similar[seen] = _similarities(query, segment, block, tokens[seen])
@@ -179,7 +183,7 @@ def score_decoded(
 
 
 def add_doc_vectors(
-    query: PreparedQuery, segment: Any, docs: DocIndex, gain_step: float, scores: Floats
+    query: PreparedQuery, segment: SegmentArrays, docs: DocIndex, gain_step: float, scores: Floats
 ) -> None:
     """Add to scores what all tokens of a document share; documents without tokens keep theirs."""
     vectors = segment.doc_vectors[docs]
@@ -191,7 +195,7 @@ def add_doc_vectors(
     scores[filled] += (lengths * totals + np.float32(query.constant))[filled]
 
 
-def decode_tokens(codec: Any, segment: Any, tokens: DocIndex) -> Floats:
+def decode_tokens(codec: CodecArrays, segment: SegmentArrays, tokens: DocIndex) -> Floats:
     """(n, dim) float32 tokens, without what their document and the corpus share."""
     codes, residuals = segment.codes[tokens], segment.residuals[tokens]
     entries = codec.codebook[np.arange(len(codec.codebook)), residuals].reshape(len(tokens), -1)
@@ -218,7 +222,9 @@ def read_tokens(
     return rows.astype(np.float32)
 
 
-def _chunks(segment: Any, docs: DocIndex) -> Iterator[tuple[DocIndex, DocIndex, DocIndex]]:
+def _chunks(
+    segment: SegmentArrays, docs: DocIndex
+) -> Iterator[tuple[DocIndex, DocIndex, DocIndex]]:
     """Positions of documents that have tokens, those tokens, and where each document's begin."""
     begins = segment.doc_offsets[docs]
     lengths = segment.doc_offsets[docs + 1] - begins
@@ -237,7 +243,7 @@ def _chunks(segment: Any, docs: DocIndex) -> Iterator[tuple[DocIndex, DocIndex, 
 
 def _choose(
     query: PreparedQuery,
-    segment: Any,
+    segment: SegmentArrays,
     block: slice,
     tokens: DocIndex,
     starts: DocIndex,
@@ -248,13 +254,13 @@ def _choose(
     bars = np.maximum.reduceat(rows, starts)
     lengths = np.diff(np.append(starts, len(tokens)))
     most = to_int16(rows + slack[segment.gains[tokens], None])
-    reaches: npt.NDArray[np.bool_] = (most >= np.repeat(bars, lengths, axis=0)).any(axis=1)
-    return reaches
+    reaches = most >= np.repeat(bars, lengths, axis=0)
+    return np.asarray(reaches.any(axis=1))
 
 
 def _starts_of(kept: npt.NDArray[np.bool_], starts: DocIndex) -> DocIndex:
     """Where each document's tokens begin among the kept ones; every document keeps at least one."""
-    before = np.cumsum(kept) - kept
+    before: DocIndex = np.cumsum(kept) - kept
     return np.asarray(before[starts], np.int64)
 
 
@@ -264,7 +270,7 @@ def _below(tops: npt.NDArray[Any], margin: int) -> npt.NDArray[np.int32]:
 
 
 def _similarities(
-    query: PreparedQuery, segment: Any, block: slice, tokens: DocIndex
+    query: PreparedQuery, segment: SegmentArrays, block: slice, tokens: DocIndex
 ) -> npt.NDArray[np.int16]:
     """(n, lanes) int16 similarities to a block of query tokens: centroid plus residual."""
     form, gains, residuals = query.residuals, segment.gains[tokens], segment.residuals[tokens]
