@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from colmodern.index.plaid.segment import Segment
-from colmodern.index.plaid.view import Rows, View
+from colmodern.index.plaid.view import DocIndex, View
 from colmodern.kernels.portable import stages
 from colmodern.kernels.portable.query import PreparedQuery, prepare_query
 from colmodern.kernels.types import SearchBudget
@@ -22,14 +22,14 @@ TOLERANCE = 1e-5  # of a score: sums of float32 in another order
 
 Floats = npt.NDArray[np.float32]
 Slack = npt.NDArray[np.int32]
-Addresses = Callable[[Rows], tuple[npt.NDArray[np.uint64], bool]]
+Addresses = Callable[[DocIndex], tuple[npt.NDArray[np.uint64], bool]]
 
 _ALL_SLACK = np.full(256, 32_767, np.int32)
 
 
 def search_portably(
     query: Floats, view: View, budget: SearchBudget, *, stored: Addresses | None = None
-) -> tuple[Rows, Floats]:
+) -> tuple[DocIndex, Floats]:
     """The n_scored best documents, ascending by doc_index, and their scores.
 
     Args:
@@ -56,10 +56,10 @@ def search_portably(
     return candidates, _score(prepared, view, candidates, slacks, stored)
 
 
-def _candidates(query: PreparedQuery, view: View, budget: SearchBudget) -> tuple[Rows, Any]:
+def _candidates(query: PreparedQuery, view: View, budget: SearchBudget) -> tuple[DocIndex, Any]:
     """Documents to be scored with their compressed tokens, and what their vectors add."""
 
-    def shared_of(docs: Rows) -> Any:
+    def shared_of(docs: DocIndex) -> Any:
         return _on_segments(
             view,
             docs,
@@ -68,7 +68,7 @@ def _candidates(query: PreparedQuery, view: View, budget: SearchBudget) -> tuple
         )
 
     if budget.n_candidates >= view.n_open:
-        docs = view.open_rows()
+        docs = view.open_docs()
         return docs, shared_of(docs)
     if budget.nprobe:
         docs, scores = _gather(query, view, budget.nprobe)
@@ -76,7 +76,7 @@ def _candidates(query: PreparedQuery, view: View, budget: SearchBudget) -> tuple
         kept = stages.keep_best(scores + shared, budget.n_gathered)
         docs, shared = docs[kept], shared[kept]
     else:
-        docs = view.open_rows()
+        docs = view.open_docs()
         shared = shared_of(docs)
     scores = _on_segments(
         view,
@@ -88,7 +88,7 @@ def _candidates(query: PreparedQuery, view: View, budget: SearchBudget) -> tuple
     return docs[kept], shared[kept]
 
 
-def _gather(query: PreparedQuery, view: View, nprobe: int) -> tuple[Rows, Any]:
+def _gather(query: PreparedQuery, view: View, nprobe: int) -> tuple[DocIndex, Any]:
     """Documents in the probed lists of every segment, and their sums."""
     probes = stages.probe(query, nprobe)
     docs, sums = [np.empty(0, np.int64)], [np.empty(0, np.int32)]
@@ -102,7 +102,7 @@ def _gather(query: PreparedQuery, view: View, nprobe: int) -> tuple[Rows, Any]:
 def _score(
     query: PreparedQuery,
     view: View,
-    docs: Rows,
+    docs: DocIndex,
     slacks: tuple[Slack, Slack],
     stored: Addresses | None,
 ) -> Floats:
@@ -110,7 +110,7 @@ def _score(
     codec = view.codec.arrays
     addresses, is_half = stored(docs) if stored else (None, False)
 
-    def score(segment: Segment, inside: Rows, positions: slice) -> Floats:
+    def score(segment: Segment, inside: DocIndex, positions: slice) -> Floats:
         arrays = segment.arrays
         if addresses is not None:
             here = addresses[positions]
@@ -133,7 +133,10 @@ def _score(
 
 
 def _on_segments(
-    view: View, docs: Rows, dtype: npt.DTypeLike, score: Callable[[Segment, Rows, slice], Any]
+    view: View,
+    docs: DocIndex,
+    dtype: npt.DTypeLike,
+    score: Callable[[Segment, DocIndex, slice], Any],
 ) -> Any:
     """Scores of documents, worked out segment by segment."""
     out = np.empty(len(docs), dtype)

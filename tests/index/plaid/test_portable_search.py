@@ -59,7 +59,7 @@ def expect_equal(
     index: PlaidIndex, query: np.ndarray, *, rescore: Any = None, k: int = 10, **budget: Any
 ) -> None:
     state = index._state
-    stored = None if rescore is None else stored_of(rescore, state.everything, None)
+    stored = None if rescore is None else stored_of(rescore, state.view, None)
     request = SearchRequest(
         state, k, None, budget.get("nprobe"), budget.get("n_candidates"), stored
     )
@@ -118,7 +118,7 @@ def test_a_query_of_zeros_and_one_of_equal_tokens_are_answered_alike(plaid: Plai
 
 
 def test_candidates_are_those_of_the_reference(compact: PlaidIndex) -> None:
-    view = compact._state.everything
+    view = compact._state.view
     segment, codec = view.segments[0].arrays, view.codec.arrays
     query = prepare_query(random_query(12, 32, 5), codec)
     docs = np.arange(0, N, 3)
@@ -145,7 +145,7 @@ def test_candidates_are_those_of_the_reference(compact: PlaidIndex) -> None:
 
 
 def test_a_filter_and_an_empty_index_are_followed(compact: PlaidIndex, tmp_path: Path) -> None:
-    view = compact._state.everything
+    view = compact._state.view
     blocked = np.zeros(N, bool)
     blocked[::2] = True
     query = prepare_query(random_query(12, 32, 5), view.codec.arrays)
