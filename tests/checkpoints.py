@@ -87,7 +87,7 @@ def stanford(folder: Path, backbone: str, **metadata: object) -> Path:
     prefix = {"bert": "bert.", "modernbert": "model."}[backbone]
     linear = _draw("linear.weight", (DIM, HIDDEN))
     _write_backbone(folder, backbone, prefix, {"linear.weight": linear}, ["HF_ColBERT"])
-    about = {
+    fields = {
         "query_maxlen": QUERY_LENGTH,
         "doc_maxlen": DOCUMENT_LENGTH,
         "query_token_id": "[unused0]",
@@ -100,11 +100,11 @@ def stanford(folder: Path, backbone: str, **metadata: object) -> Path:
         "similarity": "cosine",
         **metadata,
     }
-    _write_json(folder / "artifact.metadata", about)
+    _write_json(folder / "artifact.metadata", fields)
     return folder
 
 
-def pylate(folder: Path, backbone: str, *, n_dense: int = 1, **about: object) -> Path:
+def pylate(folder: Path, backbone: str, *, n_dense: int = 1, **fields: object) -> Path:
     """A checkpoint as PyLate saves it; two Dense layers make an activated, residual projection."""
     _write_backbone(folder, backbone, "", {}, None)
     modules = [_module(0, "", "sentence_transformers.models.Transformer")]
@@ -142,7 +142,7 @@ def pylate(folder: Path, backbone: str, *, n_dense: int = 1, **about: object) ->
             "attend_to_expansion_tokens": False,
             "skiplist_words": list(string.punctuation),
             "do_query_expansion": True,
-            **about,
+            **fields,
         },
     )
     _write_json(

@@ -74,14 +74,14 @@ def longembed(*lengths: int) -> Repository:
         "queries": [{"qid": row["_id"], "text": row["text"]} for row in QUERIES[:2]],
         "qrels": [{"qid": "q1", "doc_id": "d1"}, {"qid": "q2", "doc_id": "d2"}],
     }
-    of_lengths: dict[str, Rows] = {part: [] for part in plain}
-    for part, rows in plain.items():
+    of_lengths: dict[str, Rows] = {subset: [] for subset in plain}
+    for subset, records in plain.items():
         for length in lengths:
             named = [
                 {k: f"{v}-{length}" if k in ("qid", "doc_id") else v for k, v in row.items()}
-                for row in rows
+                for row in records
             ]
-            of_lengths[part] += [{**row, "context_length": length} for row in named]
+            of_lengths[subset] += [{**row, "context_length": length} for row in named]
     return {"qmsum": plain, "needle": of_lengths}
 
 
@@ -93,16 +93,16 @@ def write_repository(folder: Path, configs: Repository, form: str = "jsonl") -> 
     entries = []
     for config, splits in configs.items():
         files = []
-        for split, rows in splits.items():
+        for split, records in splits.items():
             path = folder / config / f"{split}.{form}"
             path.parent.mkdir(parents=True, exist_ok=True)
             if form == "jsonl":
-                write_jsonl(path, rows)
+                write_jsonl(path, records)
             else:
                 import pyarrow
                 from pyarrow import parquet
 
-                parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+                parquet.write_table(pyarrow.Table.from_pylist(records), path)
             files.append({"split": split, "path": f"{config}/{split}.{form}"})
         entries.append({"config_name": config, "data_files": files})
     (folder / "README.md").write_text(f"---\n{yaml.safe_dump({'configs': entries})}---\n")

@@ -58,7 +58,7 @@ def blocks(readme: str, language: str) -> list[str]:
 
 def shell_commands(readme: str) -> list[list[str]]:
     """The words of each command in the README's blocks for the shell, in order."""
-    lines = [part for block in blocks(readme, "sh") for part in re.split(r"\n| && ", block)]
+    lines = [command for block in blocks(readme, "sh") for command in re.split(r"\n| && ", block)]
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 

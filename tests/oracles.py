@@ -30,7 +30,7 @@ def ndcg(ranked: list[str], grades: dict[str, int], k: int) -> float:
     """nDCG with linear gain, as trec_eval computes it."""
 
     def dcg(gains: list[int]) -> float:
-        return sum(gain / math.log2(place + 2) for place, gain in enumerate(gains[:k]))
+        return sum(gain / math.log2(rank + 2) for rank, gain in enumerate(gains[:k]))
 
     ideal = dcg(sorted((g for g in grades.values() if g > 0), reverse=True))
     return dcg([max(0, grades.get(doc_id, 0)) for doc_id in ranked]) / ideal if ideal else 0.0
@@ -61,20 +61,20 @@ def holm_rejects(p_values: list[float], alpha: float) -> list[bool]:
     return rejected
 
 
-def ward(rows: np.ndarray, n_clusters: int) -> list[int]:
+def ward(tokens: np.ndarray, n_clusters: int) -> list[int]:
     """scipy's clusters of at least two rows, numbered in the order of their first rows."""
-    tree = linkage(rows.astype(np.float64), "ward")
+    tree = linkage(tokens.astype(np.float64), "ward")
     names: dict[int, int] = {}
-    found = fcluster(tree, n_clusters, "maxclust").tolist()
-    return [names.setdefault(name, len(names)) for name in found]
+    labels = fcluster(tree, n_clusters, "maxclust").tolist()
+    return [names.setdefault(name, len(names)) for name in labels]
 
 
 def pool(
-    rows: np.ndarray, ids: np.ndarray, factor: int, protected: int
+    tokens: np.ndarray, ids: np.ndarray, factor: int, protected: int
 ) -> tuple[np.ndarray, list[int]]:
     """One document's pooled rows and their token ids."""
-    pooled, pooled_ids = list(rows[:protected]), ids[:protected].tolist()
-    rest, rest_ids = rows[protected:], ids[protected:].tolist()
+    pooled, pooled_ids = list(tokens[:protected]), ids[:protected].tolist()
+    rest, rest_ids = tokens[protected:], ids[protected:].tolist()
     if len(rest):
         n_clusters = max(1, len(rest) // factor)
         labels = ward(rest, n_clusters) if len(rest) > 1 else [0]
@@ -86,4 +86,4 @@ def pool(
             near = {i: float(rest[i] @ mean) for i in members}
             first = min(i for i in members if near[i] >= max(near.values()) - 1e-5)
             pooled_ids.append(rest_ids[first])
-    return np.array(pooled).reshape(-1, rows.shape[1]), pooled_ids
+    return np.array(pooled).reshape(-1, tokens.shape[1]), pooled_ids

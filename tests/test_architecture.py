@@ -47,19 +47,19 @@ NO_TORCH = ("config", "datasets", "evaluation", "ragged", *BASE)
 
 
 def imports(path: Path) -> set[str]:
-    found = set()
+    modules = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            found.add(node.module or "")
-    return found
+            modules.add(node.module or "")
+    return modules
 
 
 def package_of(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return parts[0]
+    levels = path.relative_to(ROOT).with_suffix("").parts
+    return levels[0]
 
 
 FILES = [path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py"]

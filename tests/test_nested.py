@@ -7,9 +7,9 @@ SETTINGS = {"a": {"b": {"c": 1}, "d": [2, 3]}, "e": {}, "f": None, "g": ()}
 
 
 def test_settings_are_named_by_their_path() -> None:
-    found = flatten(SETTINGS)
-    assert found == {"a.b.c": 1, "a.d": [2, 3], "e": {}, "f": None, "g": ()}
-    assert list(found) == ["a.b.c", "a.d", "e", "f", "g"]
+    flat = flatten(SETTINGS)
+    assert flat == {"a.b.c": 1, "a.d": [2, 3], "e": {}, "f": None, "g": ()}
+    assert list(flat) == ["a.b.c", "a.d", "e", "f", "g"]
 
 
 def test_as_text_what_holds_nothing_is_left_out() -> None:

@@ -90,7 +90,7 @@ def test_bytes_that_are_not_utf8_are_named_by_line(tmp_path: Path) -> None:
 def test_only_regular_files_are_read(tmp_path: Path, read: Callable[..., object]) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
-    places = {
+    paths = {
         tmp_path / "pipe": "a named pipe",
         tmp_path / "folder": "a folder",
         Path("/dev/zero"): "a device",
@@ -98,7 +98,7 @@ def test_only_regular_files_are_read(tmp_path: Path, read: Callable[..., object]
         tmp_path / ("x" * 300): "name too long",
         tmp_path / "a\0b": "null byte",
     }
-    for path, words in places.items():
+    for path, words in paths.items():
         with pytest.raises(ConfigError, match=f"cannot read .*{words}"):
             read(path, ConfigError)
 

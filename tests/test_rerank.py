@@ -21,9 +21,9 @@ def ranker(pylate_bert: Path) -> Reranker:
 
 
 def scores(encoder: Encoder, query: str, texts: list[str]) -> dict[str, float]:
-    rows = encoder.encode_queries([query])[0].tolist()
+    tokens = encoder.encode_queries([query])[0].tolist()
     documents = encoder.encode_documents(texts)
-    return {str(i): oracles.maxsim(rows, text.tolist()) for i, text in enumerate(documents)}
+    return {str(i): oracles.maxsim(tokens, text.tolist()) for i, text in enumerate(documents)}
 
 
 def test_texts_are_ranked_by_maxsim_with_positions_as_ids(ranker: Reranker) -> None:

@@ -33,8 +33,8 @@ def test_a_folder_is_one_table_and_the_file_of_its_results(
         assert label in out
     assert out.splitlines()[-1] == str(tmp_path / "runs" / "suite.suite.json")
     assert "3 of 3: tiny on my/qa/gis" in err
-    rows = json.loads((tmp_path / "runs" / "suite.suite.json").read_text())
-    assert [row["row"] for row in rows] == ["my/one", "my/qa/tex", "my/qa/gis"]
+    records = json.loads((tmp_path / "runs" / "suite.suite.json").read_text())
+    assert [row["row"] for row in records] == ["my/one", "my/qa/tex", "my/qa/gis"]
     assert (
         "finished by an earlier run" in run("eval", suite, "search.k=50", "measures=[nDCG@10]")[2]
     )

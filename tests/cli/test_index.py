@@ -127,9 +127,9 @@ def test_info_shows_counts_settings_and_parts(run: Run, built: Path) -> None:
     assert code == 0
     for text in ("documents", "tokens", "67", "nbits", "residuals", "total", "minemine"):
         assert text in out
-    found = info(run, built)
-    assert (found["documents"], found["tokens"], found["dim"]) == (8, 67, 16)
-    assert found["bytes"]["residuals"] > 0
+    facts = info(run, built)
+    assert (facts["documents"], facts["tokens"], facts["dim"]) == (8, 67, 16)
+    assert facts["bytes"]["residuals"] > 0
     code, out, _ = run("info", built, "--verify")  # the general command knows an index too
     assert code == 0
     assert "bytes_per_token" in out
@@ -187,7 +187,7 @@ def test_bad_input_is_one_message_status_2_and_no_change(
     run: Run, case: str, index: Path, embeddings: Path, tmp_path: Path
 ) -> None:
     *arguments, message = BAD[case]
-    places = {
+    paths = {
         "tmp": tmp_path,
         "index": index,
         "embeddings": embeddings,
@@ -196,7 +196,7 @@ def test_bad_input_is_one_message_status_2_and_no_change(
         "foreign": write_store(tmp_path / "foreign", ids=["z"], encoder="other"),
     }
     before = files(tmp_path)
-    code, out, err = run("index", *(part.format(**places) for part in arguments))
+    code, out, err = run("index", *(argument.format(**paths) for argument in arguments))
     assert code == 2
     assert out == ""
     assert message in " ".join(err.split())
@@ -270,15 +270,17 @@ def encoded(run: Run, beir: Path, pylate_bert: Path, tmp_path: Path) -> Path:
 def test_search_takes_an_index_of_the_same_encoder(
     run: Run, encoded: Path, beir: Path, tmp_path: Path
 ) -> None:
-    index, exact, found = tmp_path / "i", tmp_path / "exact.trec", tmp_path / "found.trec"
+    index, exact, facts = tmp_path / "i", tmp_path / "exact.trec", tmp_path / "found.trec"
     assert run("index", "build", encoded, index)[0] == 0
     queries = ("--queries", beir / "queries.jsonl", "-k", "6")
     assert run("search", encoded, *queries, "-o", exact)[0] == 0
-    assert run("search", encoded, *queries, "-o", found, "--index", index)[0] == 0
-    rows = [[line.split() for line in p.read_text().splitlines()] for p in (exact, found)]
-    assert {row[-1] for row in rows[0]} == {"colmodern-exact"}
-    assert {row[-1] for row in rows[1]} == {"colmodern-plaid"}
-    assert [{row[2] for row in some} for some in rows] == [{"d1", "d2", "d3", "d4", "d5", "d6"}] * 2
+    assert run("search", encoded, *queries, "-o", facts, "--index", index)[0] == 0
+    lines = [[line.split() for line in p.read_text().splitlines()] for p in (exact, facts)]
+    assert {row[-1] for row in lines[0]} == {"colmodern-exact"}
+    assert {row[-1] for row in lines[1]} == {"colmodern-plaid"}
+    assert [{row[2] for row in run_lines} for run_lines in lines] == [
+        {"d1", "d2", "d3", "d4", "d5", "d6"}
+    ] * 2
     assert run("index", "delete", index, "d4")[0] == 0
     code, out, _ = run("search", encoded, "sort names", "-k", "6", "--index", index)
     assert code == 0

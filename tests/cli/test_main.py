@@ -87,9 +87,9 @@ def test_a_run_is_searched_with_the_precision_it_was_evaluated_with(
 ) -> None:
     assert run("eval", eval_config(), "index.precision=int8")[0] == 0
     folder, plain = tmp_path / "runs" / "small", tmp_path / "float32.trec"
-    asked = ("search", folder, "--queries", beir / "queries.jsonl", "-k", "6", "-o")
-    assert run(*asked, tmp_path / "int8.trec")[0] == 0
-    assert run(*asked, plain, "--precision", "float32")[0] == 0
+    search = ("search", folder, "--queries", beir / "queries.jsonl", "-k", "6", "-o")
+    assert run(*search, tmp_path / "int8.trec")[0] == 0
+    assert run(*search, plain, "--precision", "float32")[0] == 0
     scores = [read_run(path) for path in (folder / "run.trec", tmp_path / "int8.trec", plain)]
     for query_id, ranking in scores[0].items():
         assert ranking == scores[1][query_id][: len(ranking)]
@@ -122,8 +122,8 @@ def test_rerank_a_run(run: Run, beir: Path, pylate_bert: Path, tmp_path: Path) -
     assert (code, out.splitlines()[-1]) == (0, str(out_path))
     assert "before" in out
     assert "documents: 0 documents truncated, 0.0% of all tokens cut" in err
-    rows = [line.split() for line in out_path.read_text().splitlines()]
-    assert {(row[0], row[2]) for row in rows} == {("q1", "d1"), ("q1", "d2"), ("q3", "d3")}
+    lines = [line.split() for line in out_path.read_text().splitlines()]
+    assert {(row[0], row[2]) for row in lines} == {("q1", "d1"), ("q1", "d2"), ("q3", "d3")}
     code, _, _ = run("rerank", beir, "--run", first, "-o", out_path, "-m", pylate_bert, "-k", "1")
     assert code == 0
     assert len(out_path.read_text().splitlines()) == 2
@@ -208,9 +208,9 @@ BAD = {
 def test_bad_input_is_one_message_and_status_2(
     run: Run, case: str, eval_config, beir: Path, pylate_bert: Path, tmp_path: Path
 ) -> None:
-    places = {"config": eval_config(), "tmp": tmp_path, "beir": beir, "model": pylate_bert}
+    paths = {"config": eval_config(), "tmp": tmp_path, "beir": beir, "model": pylate_bert}
     before = sorted(tmp_path.rglob("*"))
-    code, out, err = run(*(part.format(**places) for part in BAD[case]))
+    code, out, err = run(*(argument.format(**paths) for argument in BAD[case]))
     assert code == 2
     assert out == ""
     assert "rror" in err
@@ -312,8 +312,8 @@ def test_a_run_of_ours_with_unjudged_queries_is_reranked(
     assert run("search", tmp_path / "e", "--queries", beir / "queries.jsonl", "-o", first)[0] == 0
     assert run("rerank", beir, "--run", first, "-o", second, "-m", pylate_bert)[0] == 0
     lines = [path.read_text().splitlines() for path in (first, second)]
-    places = [[line.split()[:3] for line in run_lines] for run_lines in lines]
-    assert places[0] == places[1]
+    paths = [[line.split()[:3] for line in run_lines] for run_lines in lines]
+    assert paths[0] == paths[1]
 
 
 def test_a_collection_without_judgments_is_reranked_without_measures(

@@ -20,8 +20,8 @@ def test_recipes_are_listed_under_their_commands(run) -> None:
     assert {"demo", "nanobeir", "plaid", "local", "modernbert-base"} <= set(lines)
     assert "nanobeir/colbertv2" not in lines
     assert "  nanobeir/colbertv2 " in run("recipes", "--all")[1]
-    rows = json.loads(run("recipes", "--json")[1])
-    [plaid] = [row for row in rows if row["name"] == "sweep/plaid"]
+    records = json.loads(run("recipes", "--json")[1])
+    [plaid] = [row for row in records if row["name"] == "sweep/plaid"]
     assert plaid["command"] == "colmodern sweep plaid"
     assert Path(plaid["path"]).is_file()
 

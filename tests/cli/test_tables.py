@@ -34,7 +34,7 @@ def test_names_and_numbers_are_whole_at_every_width(width: int) -> None:
     assert out.count("0.1234") == 18
     assert "…" not in out
     for model in MODELS[:4]:
-        assert all(part in out for part in re.split(r"\s+", model))
+        assert all(word in out for word in re.split(r"\s+", model))
     assert max(map(len, out.splitlines())) <= width
 
 

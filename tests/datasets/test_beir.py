@@ -124,9 +124,9 @@ def test_marks_and_line_ends_of_other_systems_are_read(beir: Path) -> None:
     for name in ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv"):
         content = (beir / name).read_bytes().replace(b"\n", b"\r\n")
         (beir / name).write_bytes(b"\xef\xbb\xbf" + content)
-    found = load_dataset(beir)
-    assert (found.queries, found.qrels) == (expected.queries, expected.qrels)
-    assert list(found.corpus) == list(expected.corpus)
+    dataset = load_dataset(beir)
+    assert (dataset.queries, dataset.qrels) == (expected.queries, expected.qrels)
+    assert list(dataset.corpus) == list(expected.corpus)
 
 
 def test_judgments_that_are_not_utf8_are_named(beir: Path) -> None:

@@ -188,13 +188,13 @@ def test_an_interrupted_fetch_leaves_nothing_and_keeps_the_earlier_one(
                 raise KeyboardInterrupt
 
     repo = write_repository(tmp_path / "repo", BEIR)
-    found = named_sets()["beir/scifact"]
+    named_set = named_sets()["beir/scifact"]
     with pytest.raises(KeyboardInterrupt):
-        fetch(found, source=repo, progress=Stop())
+        fetch(named_set, source=repo, progress=Stop())
     assert not [path for path in cache.rglob("*") if path.is_file()]
-    fetch(found, source=repo)
+    fetch(named_set, source=repo)
     with pytest.raises(KeyboardInterrupt):
-        fetch(found, source=repo, again=True, progress=Stop())
+        fetch(named_set, source=repo, again=True, progress=Stop())
     assert len(load_dataset("beir/scifact").qrels) == 3
 
 

@@ -73,15 +73,15 @@ def test_ids_that_are_none_are_named(tmp_path: Path, line: str, words: str) -> N
 def test_trec_lines_keep_white_space_of_unicode_in_ids(tmp_path: Path) -> None:
     path = tmp_path / "qrels.txt"
     path.write_text("q1 0 d\u00a01 1\nq2\t0\td\u30002\t2\n")
-    found = read_judgments(path, QUERIES, None, is_trec=True).qrels
-    assert found == {"q1": {"d\u00a01": 1}, "q2": {"d\u30002": 2}}
+    qrels = read_judgments(path, QUERIES, None, is_trec=True).qrels
+    assert qrels == {"q1": {"d\u00a01": 1}, "q2": {"d\u30002": 2}}
 
 
 def test_judgments_of_missing_documents_and_queries_are_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rows = ["q1\td1\t2", "q1\tgone\t1", "q2\td2\t1", "q3\td3\t1", "q9\td1\t1"]
-    folder = write_beir(tmp_path / "a", qrels=rows)
+    lines = ["q1\td1\t2", "q1\tgone\t1", "q2\td2\t1", "q3\td3\t1", "q9\td1\t1"]
+    folder = write_beir(tmp_path / "a", qrels=lines)
     with caplog.at_level(logging.WARNING):
         dataset = load_dataset(folder)
         load_dataset(folder)
@@ -89,24 +89,24 @@ def test_judgments_of_missing_documents_and_queries_are_counted(
     assert (dataset.missing, dataset.n_queries_left_out) == ({"q1": 1}, 1)
     assert load_dataset(folder, max_queries=1).missing == {"q1": 1}
     assert load_dataset(folder, max_queries=1, sample_seed=0).missing.keys() <= {"q1"}
-    told = [record.getMessage() for record in caplog.records]
-    assert len(told) == 2  # each once
-    assert "lacks 1 of 4 judged documents, the first is 'gone'" in told[0]
-    assert "1 of 4 judged queries have no text" in told[1]
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 2  # each once
+    assert "lacks 1 of 4 judged documents, the first is 'gone'" in messages[0]
+    assert "1 of 4 judged queries have no text" in messages[1]
 
 
 @pytest.mark.parametrize(
-    ("rows", "words"),
+    ("lines", "words"),
     [
         (["q1\tx\t1", "q2\ty\t1", "q3\td3\t1"], r"tsv:1: .*document 'x'.*lacks 2 of 3"),
         (["q1\td1\t1", "x\td1\t1", "y\td1\t1"], r"tsv:2: .*query 'x'.*lack 2 of 3"),
     ],
 )
 def test_judgments_of_another_collection_are_refused(
-    tmp_path: Path, rows: list[str], words: str
+    tmp_path: Path, lines: list[str], words: str
 ) -> None:
     with pytest.raises(DataError, match=words):
-        load_dataset(write_beir(tmp_path / "a", qrels=rows))
+        load_dataset(write_beir(tmp_path / "a", qrels=lines))
 
 
 def test_a_folder_may_be_gzipped(beir: Path) -> None:
@@ -115,9 +115,9 @@ def test_a_folder_may_be_gzipped(beir: Path) -> None:
         path = beir / name
         path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
         path.unlink()
-    found = load_dataset(beir)
-    assert (found.queries, found.qrels) == (expected.queries, expected.qrels)
-    assert found.corpus.fingerprint == expected.corpus.fingerprint
+    qrels = load_dataset(beir)
+    assert (qrels.queries, qrels.qrels) == (expected.queries, expected.qrels)
+    assert qrels.corpus.fingerprint == expected.corpus.fingerprint
     assert len(load_queries(beir)) == 4
     assert load_judgments(beir) == expected.qrels
     with pytest.raises(DataError, match=r"splits in .*: test$"):

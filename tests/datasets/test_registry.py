@@ -10,18 +10,18 @@ from colmodern.errors import DataError
 
 def test_the_suites_are_whole() -> None:
     assert len(sets_under("beir/cqadupstack")) == 12
-    beir = {one.name.split("/")[1] for one in sets_under("beir")}
+    beir = {named_set.name.split("/")[1] for named_set in sets_under("beir")}
     assert len(beir) == 15
     assert len(sets_under("nanobeir")) == 13
     assert len(sets_under("mldr")) == 13
-    assert len({one.name.split("/")[1] for one in sets_under("longembed")}) == 6
+    assert len({named_set.name.split("/")[1] for named_set in sets_under("longembed")}) == 6
 
 
 def test_every_set_is_pinned_to_a_commit() -> None:
-    for one in named_sets().values():
-        assert re.fullmatch("[0-9a-f]{40}", one.revision), one.name
-        assert re.fullmatch(r"[\w.-]+/[\w.-]+", one.repo), one.name
-        assert one.splits
+    for named_set in named_sets().values():
+        assert re.fullmatch("[0-9a-f]{40}", named_set.revision), named_set.name
+        assert re.fullmatch(r"[\w.-]+/[\w.-]+", named_set.repo), named_set.name
+        assert named_set.splits
 
 
 def test_what_suites_usually_do() -> None:

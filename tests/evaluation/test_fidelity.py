@@ -23,7 +23,7 @@ EXACT = results(a=9, b=8, c=7, d=6)
 
 
 @pytest.mark.parametrize(
-    ("found", "cutoff", "share"),
+    ("ranked", "cutoff", "share"),
     [
         (results(a=1, b=1), 2, 1.0),
         (results(b=2, a=1), 2, 1.0),  # the order within the cutoff does not count
@@ -34,8 +34,8 @@ EXACT = results(a=9, b=8, c=7, d=6)
         (results(d=4, c=3, b=2, a=1), 10, 1.0),  # a collection of four
     ],
 )
-def test_overlap_is_the_share_of_exacts_best(found, cutoff: int, share: float) -> None:
-    assert overlap(found, EXACT, cutoff) == share
+def test_overlap_is_the_share_of_exacts_best(ranked, cutoff: int, share: float) -> None:
+    assert overlap(ranked, EXACT, cutoff) == share
 
 
 def test_any_document_of_a_tie_at_the_cutoff_is_as_good() -> None:
@@ -64,10 +64,10 @@ def test_compare_means_over_queries_and_measures_exact_search() -> None:
     exact = {"q1": EXACT, "q2": EXACT}
     run = {"q1": EXACT, "q2": results(a=2, x=1, y=0)}
     qrels = {"q1": {"a": 1}, "q2": {"b": 1}}
-    found = compare(run, exact, qrels, measures=["RR@10"], k=2)
-    assert found.overlap == {"overlap@2": 0.75}
-    assert found.per_query["q2"] == {"overlap@2": 0.5, "tau@2": 1.0, "score error": 7.0}
-    assert found.exact.mean == {"RR@10": 0.75}
+    fidelity = compare(run, exact, qrels, measures=["RR@10"], k=2)
+    assert fidelity.overlap == {"overlap@2": 0.75}
+    assert fidelity.per_query["q2"] == {"overlap@2": 0.5, "tau@2": 1.0, "score error": 7.0}
+    assert fidelity.exact.mean == {"RR@10": 0.75}
     assert list(compare(run, exact, qrels, measures=["RR@10"], k=20).overlap) == [
         "overlap@10",
         "overlap@20",
@@ -81,7 +81,7 @@ def test_compare_means_over_queries_and_measures_exact_search() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "cutoff", "tau"),
+    ("ranked", "cutoff", "tau"),
     [
         (results(a=4, b=3, c=2, d=1), 4, 1.0),
         (results(d=4, c=3, b=2, a=1), 4, -1.0),
@@ -94,8 +94,8 @@ def test_compare_means_over_queries_and_measures_exact_search() -> None:
         (results(a=2), 4, 3 / (6 * 3) ** 0.5),  # three share the last place: tau-b
     ],
 )
-def test_rank_correlation_by_hand(found, cutoff: int, tau: float) -> None:
-    assert rank_correlation(found, EXACT, cutoff) == pytest.approx(tau)
+def test_rank_correlation_by_hand(ranked, cutoff: int, tau: float) -> None:
+    assert rank_correlation(ranked, EXACT, cutoff) == pytest.approx(tau)
 
 
 def test_score_error_is_of_what_both_found() -> None:
@@ -106,14 +106,16 @@ def test_score_error_is_of_what_both_found() -> None:
 
 def test_what_is_lost_has_intervals() -> None:
     exact = {f"q{i}": results(a=2, b=1) for i in range(40)}
-    run = {q: results(b=2, a=1) if int(q[1:]) % 4 == 0 else found for q, found in exact.items()}
-    found = compare(run, exact, {q: {"a": 1} for q in exact}, measures=["RR@2"], k=2)
-    lost, tau = found.estimates["RR@2 lost"], found.estimates["tau@2"]
+    run = {
+        q: results(b=2, a=1) if int(q[1:]) % 4 == 0 else fidelity for q, fidelity in exact.items()
+    }
+    fidelity = compare(run, exact, {q: {"a": 1} for q in exact}, measures=["RR@2"], k=2)
+    lost, tau = fidelity.estimates["RR@2 lost"], fidelity.estimates["tau@2"]
     assert lost.mean == pytest.approx(0.125)
     assert 0.05 < lost.low < 0.125 < lost.high < 0.21
     assert tau.mean == pytest.approx(0.5)
-    assert found.estimates["score error"].mean == pytest.approx(0.25)
-    assert set(found.estimates) == {"overlap@2", "tau@2", "score error", "RR@2 lost"}
+    assert fidelity.estimates["score error"].mean == pytest.approx(0.25)
+    assert set(fidelity.estimates) == {"overlap@2", "tau@2", "score error", "RR@2 lost"}
 
 
 def test_lost_documents_are_relevant_and_within_exacts_cutoff() -> None:
@@ -125,8 +127,8 @@ def test_lost_documents_are_relevant_and_within_exacts_cutoff() -> None:
     order.insert(11, "d2")
     run = {"q": [ScoredDoc(name, 20.0 - i) for i, name in enumerate(order)]}
     grades = {"d2": 2, "d3": 1, "d4": 0, "d11": 1, "d12": 1, "elsewhere": 1}
-    found = compare(run, exact, {"q": grades}, measures=["RR@10"], k=15)
-    assert list(found.lost) == [
+    fidelity = compare(run, exact, {"q": grades}, measures=["RR@10"], k=15)
+    assert list(fidelity.lost) == [
         LostDoc("q", "d2", 2, 3, 12, (10,)),
         LostDoc("q", "d3", 1, 4, None, (10, 15)),
         LostDoc("q", "d11", 1, 12, None, (15,)),

@@ -90,13 +90,13 @@ def test_every_query_has_the_value_of_trec_eval() -> None:
     # two decimals: scores repeat
     run = {q: {d: round(rng.random(), 2) for d in rng.sample(names, 30)} for q in qrels}
     measures = ["nDCG@10", "R@100", "AP", "P@10", "RR", "nDCG"]
-    found = evaluate(run, qrels, measures).per_query
+    per_query = evaluate(run, qrels, measures).per_query
     parsed = [ir_measures.parse_measure(name) for name in measures]
     scored = {query: dict(untied(results)) for query, results in run.items()}
-    told = list(ir_measures.pytrec_eval.iter_calc(parsed, qrels, scored))
-    assert len(told) == len(qrels) * len(measures)
-    for metric in told:
-        value = found[metric.query_id][str(metric.measure)]
+    reported = list(ir_measures.pytrec_eval.iter_calc(parsed, qrels, scored))
+    assert len(reported) == len(qrels) * len(measures)
+    for metric in reported:
+        value = per_query[metric.query_id][str(metric.measure)]
         assert value == pytest.approx(metric.value, abs=1e-6)
 
 
@@ -108,7 +108,7 @@ def test_numbers_of_any_library_and_records_are_taken() -> None:
         {np.str_("q"): [RankedDoc("b", 3.0, 1), RankedDoc("a", 2.0, 2), ScoredDoc("x", 1.0)]},
         {"q": (ir_measures.ScoredDoc("q", d, s) for d, s in (("b", 3.0), ("a", 2.0), ("x", 1.0)))},
     ]
-    values = [evaluate(one, qrels, ["nDCG@10", "R@100"]).mean for one in runs]
+    values = [evaluate(variant, qrels, ["nDCG@10", "R@100"]).mean for variant in runs]
     assert values[1:] == values[:-1]
     assert values[0]["R@100"] == pytest.approx(2 / 3)
 
@@ -158,5 +158,5 @@ def test_minus_infinity_ranks_last() -> None:
     run = {"q": {"a": -math.inf, "b": -math.inf, "c": -1e38, "d": 0.0}}
     assert evaluate(run, {"q": {"c": 1}}, ["RR@10"]).mean["RR@10"] == 0.5
     falling = untied([ScoredDoc(d, s) for d, s in (("d", 1e300), ("c", -1e300), ("a", -math.inf))])
-    assert np.isfinite([one.score for one in falling]).all()
+    assert np.isfinite([variant.score for variant in falling]).all()
     assert all(a.score > b.score for a, b in itertools.pairwise(falling))

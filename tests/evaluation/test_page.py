@@ -18,12 +18,12 @@ def read(html: str) -> Reader:
 
 
 def test_a_table_escapes_its_cells_and_marks_only_what_a_test_says() -> None:
-    rows = [[Cell(NASTY), Cell("1", is_better=True)], [Cell("b"), Cell("2", is_worse=True)]]
-    found = read(table(Table("title", ["name", NASTY], rows, note=NASTY)))
-    assert found.text.count(NASTY) == 3
-    assert [tag for tag, _ in found.tags].count("strong") == 1
-    assert "2†" in found.text
-    assert "1†" not in found.text
+    cells = [[Cell(NASTY), Cell("1", is_better=True)], [Cell("b"), Cell("2", is_worse=True)]]
+    page = read(table(Table("title", ["name", NASTY], cells, note=NASTY)))
+    assert page.text.count(NASTY) == 3
+    assert [tag for tag, _ in page.tags].count("strong") == 1
+    assert "2†" in page.text
+    assert "1†" not in page.text
 
 
 def test_a_table_without_rows_is_its_note() -> None:

@@ -9,11 +9,11 @@ from colmodern.evaluation.pareto import pareto_front
 POINTS = st.lists(st.tuples(*[st.integers(0, 4)] * 3), max_size=12)
 
 
-def beats(one: tuple[int, int, int], other: tuple[int, int, int]) -> bool:
+def beats(point: tuple[int, int, int], other: tuple[int, int, int]) -> bool:
     """Whether the first is nowhere worse and somewhere better; equal in both, by its tie."""
-    if one[:2] == other[:2]:
-        return one[2] < other[2]
-    return one[0] <= other[0] and one[1] >= other[1]
+    if point[:2] == other[:2]:
+        return point[2] < other[2]
+    return point[0] <= other[0] and point[1] >= other[1]
 
 
 @given(POINTS)

@@ -11,18 +11,20 @@ from colmodern.evaluation.recipe import ABSENT, EFFECTS, Effect, diff, effect_of
 
 def fields_of(model: type[BaseModel], prefix: str) -> set[str]:
     """Every key that a person can write, of every kind of a union."""
-    found = set()
+    names = set()
     for name, field in model.model_fields.items():
         inner = [
-            part
-            for part in (field.annotation, *get_args(field.annotation))
-            if isinstance(part, type) and get_origin(part) is None and issubclass(part, BaseModel)
+            inner_type
+            for inner_type in (field.annotation, *get_args(field.annotation))
+            if isinstance(inner_type, type)
+            and get_origin(inner_type) is None
+            and issubclass(inner_type, BaseModel)
         ]
-        for part in inner:
-            found |= fields_of(part, f"{prefix}{name}.")
+        for inner_type in inner:
+            names |= fields_of(inner_type, f"{prefix}{name}.")
         if not inner:
-            found.add(prefix + name)
-    return found
+            names.add(prefix + name)
+    return names
 
 
 def test_every_field_of_the_config_is_classified_and_no_other() -> None:
@@ -42,7 +44,7 @@ def test_every_difference_is_listed_those_that_move_scores_first() -> None:
     second = recipe(
         {"name": "b", "search": {"k": 10}}, python="3.12", hardware={"memory_gb": 4, "cores": 1}
     )
-    assert [(one.field, one.values, one.effect) for one in diff([first, second])] == [
+    assert [(change.field, change.values, change.effect) for change in diff([first, second])] == [
         ("config.search.k", ("100", "10"), Effect.SCORE),
         ("python", ("3.11", "3.12"), Effect.PERHAPS),
         ("hardware.cores", ("2", "1"), Effect.PERHAPS),
@@ -52,8 +54,8 @@ def test_every_difference_is_listed_those_that_move_scores_first() -> None:
 
 
 def test_of_three_runs_every_value_stands() -> None:
-    [found] = diff([recipe(python="1"), recipe(python="2"), recipe()])
-    assert found.values == ("1", "2", ABSENT)
+    [names] = diff([recipe(python="1"), recipe(python="2"), recipe()])
+    assert names.values == ("1", "2", ABSENT)
 
 
 def test_an_unknown_field_counts_as_one_that_decides_scores() -> None:
@@ -71,12 +73,12 @@ def test_a_stage_made_elsewhere_is_told_once_with_the_stages() -> None:
     stages = {"encode documents": then, "encode queries": then, "search": now}
     first = recipe(packages=now["packages"], stages=stages)
     second = recipe(packages=now["packages"], stages=dict.fromkeys(stages, now))
-    [found] = diff([first, second])
-    assert found.field == "packages.torch (encode documents, encode queries)"
-    assert found.values == ("1", "2")
+    [names] = diff([first, second])
+    assert names.field == "packages.torch (encode documents, encode queries)"
+    assert names.values == ("1", "2")
     # the run's own row says it for its stages
     third = recipe(packages=then["packages"], stages=dict.fromkeys(stages, then))
-    assert [one.field for one in diff([third, second])] == ["packages.torch"]
+    assert [change.field for change in diff([third, second])] == ["packages.torch"]
 
 
 def test_a_stage_that_only_one_run_has_is_no_difference_of_its_environment() -> None:

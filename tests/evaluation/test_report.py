@@ -73,7 +73,7 @@ def page(
 
 
 def test_the_page_shows_everything_and_runs_nothing() -> None:
-    found = page([0.0, 0.05, 0.95, 1.0])
+    html = page([0.0, 0.05, 0.95, 1.0])
     for text in (
         "0.5000",
         "12.0",
@@ -83,9 +83,9 @@ def test_the_page_shows_everything_and_runs_nothing() -> None:
         "q1",
         "123 MB",
     ):
-        assert text in found.text
-    assert NASTY in found.text  # as text, not as a tag
-    assert "script" not in {tag for tag, _ in found.tags}
+        assert text in html.text
+    assert NASTY in html.text  # as text, not as a tag
+    assert "script" not in {tag for tag, _ in html.tags}
 
 
 def test_the_page_needs_no_network() -> None:
@@ -94,8 +94,8 @@ def test_the_page_needs_no_network() -> None:
 
 
 def test_the_histogram_counts_every_query() -> None:
-    found = page([0.0, 0.05, 0.95, 1.0])
-    bars = [a["title"] for tag, a in found.tags if tag == "div" and "queries" in a.get("title", "")]
+    html = page([0.0, 0.05, 0.95, 1.0])
+    bars = [a["title"] for tag, a in html.tags if tag == "div" and "queries" in a.get("title", "")]
     assert bars == ["2 queries"] + ["0 queries"] * 8 + ["2 queries"]
 
 
@@ -104,11 +104,11 @@ def test_a_run_without_queries_still_renders() -> None:
 
 
 def test_exact_search_stands_beside_an_index() -> None:
-    found = page(
+    html = page(
         [0.5], [Figure("nDCG@10", "0.4", "0.5"), Figure(NASTY, "1")], [("codes", 1_234_567, 2.5)]
     )
     for text in ("exact 0.5", "overlap@k", "Index", "codes", "1,234,567", "2.50", NASTY):
-        assert text in found.text
+        assert text in html.text
 
 
 def test_a_run_of_exact_search_says_nothing_of_an_index() -> None:
@@ -125,14 +125,14 @@ def test_what_an_index_lost_stands_with_its_stage_and_intervals() -> None:
         [LostShown(NASTY, "d7", 2, None, "not probed", "raise nprobe")],
     )
     text = page([0.5], fidelity=shown).text
-    for told in ("0.8500 to 0.9500", "best 10", "1,234", NASTY, "not probed: raise nprobe"):
-        assert told in text
+    for words in ("0.8500 to 0.9500", "best 10", "1,234", NASTY, "not probed: raise nprobe"):
+        assert words in text
     assert "0.0000" in text
     assert "-0.0000" not in text
     assert "There are none." in page([], fidelity=ShownFidelity({}, {}, [])).text
 
 
 def test_measures_stand_with_their_intervals_and_nothing_is_bold() -> None:
-    found = page([0.5], [Figure("nDCG@10", "0.4", "0.5")])
-    assert "0.2500 to 0.7500" in found.text
-    assert not {tag for tag, _ in found.tags} & {"b", "strong"}
+    html = page([0.5], [Figure("nDCG@10", "0.4", "0.5")])
+    assert "0.2500 to 0.7500" in html.text
+    assert not {tag for tag, _ in html.tags} & {"b", "strong"}

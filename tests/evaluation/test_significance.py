@@ -22,17 +22,17 @@ values = st.lists(st.integers(-8, 8).map(lambda n: n / 8), min_size=1, max_size=
 
 @given(st.lists(values, min_size=1, max_size=2))
 def test_the_randomisation_test_tries_all_signs_of_few_differences(groups) -> None:
-    found = randomisation_test([np.array(group) for group in groups])
-    assert found == pytest.approx(oracles.sign_test(groups))
+    result = randomisation_test([np.array(group) for group in groups])
+    assert result == pytest.approx(oracles.sign_test(groups))
 
 
 def test_many_differences_give_nearly_the_p_value_of_the_t_test() -> None:
     differences = np.random.default_rng(1).normal(0.05, 0.3, 200)
-    found = randomisation_test([differences])
-    assert found == pytest.approx(t_test(differences), abs=0.01)
-    assert 0.01 < found < 0.5
-    assert randomisation_test([differences]) == found  # the same seed
-    assert randomisation_test([differences], seed=1) != found
+    result = randomisation_test([differences])
+    assert result == pytest.approx(t_test(differences), abs=0.01)
+    assert 0.01 < result < 0.5
+    assert randomisation_test([differences]) == result  # the same seed
+    assert randomisation_test([differences], seed=1) != result
 
 
 def test_the_t_test_by_hand() -> None:
@@ -80,9 +80,9 @@ def test_an_interval_is_that_of_a_normal_mean() -> None:
 
 def test_data_sets_weigh_the_same_whatever_their_size() -> None:
     small, large = np.array([1.0, 0.0]), np.zeros(100)
-    found = estimate([small, large])
-    assert found.mean == 0.25
-    assert (found.low, found.high) == (0.0, 0.5)
+    result = estimate([small, large])
+    assert result.mean == 0.25
+    assert (result.low, result.high) == (0.0, 0.5)
 
 
 def test_weights_say_what_a_group_counts() -> None:

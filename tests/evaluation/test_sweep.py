@@ -92,8 +92,8 @@ def test_what_is_the_same_everywhere_is_said_once() -> None:
 
 
 def test_the_table_of_lengths_says_what_is_approximate() -> None:
-    rows = [[cell.text for cell in row] for row in lengths_table(sweep_of()).rows]
-    assert rows[0] == [
+    texts = [[cell.text for cell in row] for row in lengths_table(sweep_of()).rows]
+    assert texts[0] == [
         "32",
         "stored",
         "1",

@@ -94,13 +94,13 @@ def test_ids_with_white_space_of_unicode_come_back(tmp_path: Path) -> None:
 def test_minus_infinity_ranks_last_and_is_written_as_a_number(tmp_path: Path) -> None:
     path = tmp_path / "run.trec"
     path.write_text("q Q0 a 1 -inf t\nq Q0 b 2 -3 t\nq Q0 c 3 -inf t\nq Q0 d 4 5 t\n")
-    found = read_run(path)
-    assert [doc_id for doc_id, _ in found["q"]] == ["d", "b", "a", "c"]
-    write_run(path, found, tag="test")
+    run = read_run(path)
+    assert [doc_id for doc_id, _ in run["q"]] == ["d", "b", "a", "c"]
+    write_run(path, run, tag="test")
     assert "inf" not in path.read_text()
     assert [doc_id for doc_id, _ in read_run(path)["q"]] == ["d", "b", "a", "c"]
-    scored = {one.doc_id: one.score for one in ir_measures.read_trec_run(str(path))}
-    assert sorted(scored, key=lambda one: -scored[one]) == ["d", "b", "a", "c"]
+    scored = {doc.doc_id: doc.score for doc in ir_measures.read_trec_run(str(path))}
+    assert sorted(scored, key=lambda doc: -scored[doc]) == ["d", "b", "a", "c"]
 
 
 def test_gzipped_runs_and_judgments_are_read(tmp_path: Path) -> None:
