@@ -98,9 +98,7 @@ def test_help_says_every_argument_of_an_index(name: str) -> None:
 def test_a_device_is_named_alike_everywhere() -> None:
     import torch
 
-    from colmodern.kernels.cuda.runtime import find_cuda_devices
-    from colmodern.kernels.device import pick_device
+    from colmodern.kernels.device import CPU, resolve_device
 
     for device in ("cpu", "cpu:0", torch.device("cpu")):
-        assert pick_device(device) == "cpu"
-        assert find_cuda_devices(device) == ()
+        assert resolve_device(device) == resolve_device(device, kernels="torch") == CPU

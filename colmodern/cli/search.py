@@ -82,6 +82,7 @@ def command(
     from colmodern.datasets.judgments import read_queries
     from colmodern.evaluation.trec import write_run
     from colmodern.index.exact import ExactIndex
+    from colmodern.kernels.device import resolve_device
     from colmodern.pipeline.artifacts import (
         index_of,
         open_index,
@@ -90,7 +91,6 @@ def command(
         store_of,
     )
     from colmodern.pipeline.load_encoder import encoder_of_store
-    from colmodern.pipeline.search_device import exact_device, plaid_device
 
     _expect_options(query, queries, output, k, model, settings)
     texts = {"query": query or ""} if queries is None else read_queries(queries)
@@ -104,20 +104,22 @@ def command(
     encoder = encoder_of_store(
         store, device=device, trust_remote_code=trust_remote_code, **chosen_model
     )
-    pick = exact_device if index_folder is None else plaid_device
-    searching = pick(index_device, encoder.device, name=_DEVICE)
+    devices = resolve_device(
+        index_device,
+        kernels="triton or torch" if index_folder is None else "triton",
+        auto=encoder.device,
+        name=_DEVICE,
+    )
     searched: ExactIndex | PlaidIndex
     if index_folder is None:
         searched = ExactIndex.load(
             store.folder,
-            device=searching,
+            device=devices,
             device_memory=device_max_memory,
             precision=precision or precision_of(folder),
         )
     else:
-        searched = open_index(
-            index_folder, store, device=searching, device_memory=device_max_memory
-        )
+        searched = open_index(index_folder, store, device=devices, device_memory=device_max_memory)
     embeddings = encoder.encode_queries(list(texts.values()))
     with TerminalProgress() as progress:
         results = searched.search_batch(embeddings, k, progress=progress)

@@ -35,7 +35,7 @@ from colmodern.encoder.texts import check_texts
 from colmodern.encoder.tokenizer import TextTokenizer, TokenizedTexts
 from colmodern.errors import ConfigError, InputError
 from colmodern.files import sha256_of_json
-from colmodern.kernels.device import pick_device
+from colmodern.kernels.device import resolve_device
 from colmodern.progress import Progress, as_progress
 from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
 
@@ -63,7 +63,7 @@ class Encoder:
         self.checkpoint = checkpoint
         self.settings = settings
         self._device_setting = device  # "auto" is resolved again where an encoder is unpickled
-        self.device = pick_device(device)
+        self.device = resolve_device(device, kernels="torch").setting
         self.dtype = resolve_dtype(dtype, self.device)
         self.attention = resolve_attention(attention, checkpoint.config)
         self.trust_remote_code = trust_remote_code

@@ -14,13 +14,12 @@ import torch
 
 from colmodern.arguments import checked_count, expect_choice
 from colmodern.config.units import parse_bytes
-from colmodern.errors import InputError, MissingExtraError, ResourceError
+from colmodern.errors import InputError, ResourceError
 from colmodern.index.finite import expect_finite, naming_documents
 from colmodern.index.inputs import expect_embeddings, query_batch, query_values
 from colmodern.index.ranking import Matches, TopK, id_ranks
 from colmodern.index.stores import StoreReference, is_mapped, reference_to
-from colmodern.kernels.cuda.runtime import find_cuda_devices
-from colmodern.kernels.device import pick_device
+from colmodern.kernels.device import Devices, resolve_device
 from colmodern.kernels.exact import maxsim_scores
 from colmodern.progress import Progress, as_progress
 from colmodern.ragged.doc_ids import checked_doc_ids
@@ -46,7 +45,7 @@ class ExactIndex:
     memory_budget: bytes, or text as "512M" or "2G", for copies and similarities at one time
     device_memory: bytes, or text as "20G", that may stay on a GPU; default most of what is free
     device: "auto", "cpu", "cuda", "cuda:N", or GPUs that share the documents as "cuda:0,cuda:1";
-    a GPU without Triton is used through torch, which is slower; several need it
+    a GPU without Triton is used through torch, which is slower; several need Triton
     precision: "float32" computes with the values as they are; "int8" with each token rounded to 255
     steps of its largest value, which moves a score by about a thousandth a query token and is
     two to five times as fast on the CPU
@@ -66,21 +65,26 @@ class ExactIndex:
         doc_ids: Sequence[str] | None = None,
         *,
         memory_budget: int | str = "1G",
-        device: str = "cpu",
+        device: str | Devices = "cpu",
         device_memory: int | str | None = None,
         precision: Precision = "float32",
     ) -> None:
         self.embeddings = _in_known_floats(expect_embeddings("embeddings", embeddings))
         expect_choice("precision", precision, get_args(Precision))
         self.precision = precision
-        devices, self.device = _cuda_devices(device, precision)
+        devices = resolve_device(device, kernels="triton or torch")
+        is_on_cpu = precision == "int8" and not devices.gpus  # torch has no products of int8
+        self.device = "cpu" if is_on_cpu else devices.setting
+        if devices.missing:
+            where = "on the CPU" if is_on_cpu else "through torch, which is slower"
+            _log.warning("exact search runs %s: %s", where, devices.missing)
         self._memory = parse_bytes(memory_budget, name="memory_budget")
         device_bytes = (
             None if device_memory is None else parse_bytes(device_memory, name="device_memory")
         )
         self._options = {
             "memory_budget": self._memory,
-            "device": device,
+            "device": device.setting if isinstance(device, Devices) else device,
             "device_memory": device_bytes,
         }
         n_docs = self.embeddings.n_docs
@@ -93,7 +97,7 @@ class ExactIndex:
         if isinstance(self.embeddings, TokenEmbeddings) and self._is_checked:
             with naming_documents(self.doc_ids):
                 expect_finite(self.embeddings)
-        self._cuda = self._cuda_exact(devices, device_bytes) if devices else None
+        self._cuda = self._cuda_exact(devices.gpus, device_bytes) if devices.gpus else None
         self._int8: Int8Search | None = None
 
     @classmethod
@@ -102,7 +106,7 @@ class ExactIndex:
         shard_folder: Path | str,
         *,
         memory_budget: int | str = "1G",
-        device: str = "cpu",
+        device: str | Devices = "cpu",
         device_memory: int | str | None = None,
         precision: Precision = "float32",
     ) -> ExactIndex:
@@ -277,19 +281,3 @@ def _restored(
     if doc_ids is None and isinstance(embeddings, EmbeddingStore):
         doc_ids = embeddings.doc_ids
     return kind(embeddings, doc_ids, precision=precision, **options)
-
-
-def _cuda_devices(device: str, precision: Precision) -> tuple[tuple[torch.device, ...], str]:
-    """GPUs for the kernels in Triton, and the device that is used where there are none."""
-    is_int8 = precision == "int8"
-    if isinstance(device, str) and (device == "auto" or device.startswith("cuda")):
-        try:
-            if devices := find_cuda_devices(device):
-                return devices, device
-        except MissingExtraError as error:
-            if "," in device:  # torch alone scores all documents on one GPU
-                raise
-            where = "on the CPU" if is_int8 else "through torch, which is slower"
-            _log.warning("exact search goes %s: %s", where, error)
-    picked = pick_device(device)
-    return (), "cpu" if is_int8 else picked

@@ -10,6 +10,7 @@ from colmodern.checks import shown
 from colmodern.datasets.load import load_corpus
 from colmodern.errors import DataError, InputError, StorageError
 from colmodern.files import read_json_object
+from colmodern.kernels.device import Devices
 from colmodern.pipeline.run_folder import CONFIG, ENVIRONMENT, is_run
 from colmodern.pipeline.stored_files import CURE, read_run_config
 from colmodern.pipeline.stored_files import read_run_file as read_run_file  # also called from here
@@ -90,7 +91,7 @@ def open_index(
     path: Path,
     store: EmbeddingStore,
     *,
-    device: str = "cpu",
+    device: str | Devices = "cpu",
     device_memory: str | None = None,
 ) -> PlaidIndex:
     """An index, to be searched with queries of the encoder that made a store.

@@ -19,7 +19,7 @@ from colmodern.encoder.encoder import Encoder
 from colmodern.encoder.settings import Role
 from colmodern.errors import WorkerError
 from colmodern.files import remove_leftovers
-from colmodern.kernels.device import pick_device
+from colmodern.kernels.device import resolve_device
 from colmodern.pipeline.shard_order import ShardOrder
 from colmodern.pipeline.shards import Shard
 from colmodern.pipeline.worker import WorkerTask, recipe_of, run_worker
@@ -44,7 +44,7 @@ def encode_on_devices(
 
     Raises what a worker raised, or WorkerError when one died; finished shards stay.
     """
-    picked = [pick_device(device) for device in devices]
+    picked = [resolve_device(device, kernels="torch").setting for device in devices]
     order = ShardOrder(writer, progress)
     waiting = order.unfinished(shards)
     first = list(itertools.islice(waiting, len(picked)))

@@ -32,7 +32,7 @@ from colmodern.pipeline.run_folder import (
     check_publishable,
     publishing,
 )
-from colmodern.pipeline.search_device import search_device
+from colmodern.pipeline.search_device import search_devices
 from colmodern.pipeline.stages import Stages
 from colmodern.pipeline.write_report import write_report
 from colmodern.progress import Progress, as_progress
@@ -123,7 +123,7 @@ def load(config: EvalConfig, encoders: LoadedEncoders, *, progress: Progress) ->
     read = time.perf_counter()
     encoder = encoders.get(config.encoder)
     check_address_space(ENCODING, "encoding")
-    search_device(config.index, encoder.device)  # one that is not there is refused now
+    search_devices(config.index, encoder.device)  # one that is not there is refused now
     loading = {
         "load data": Timing(read - started, len(dataset.corpus), "documents", False),
         "load model": Timing(time.perf_counter() - read, 1, "models", False),

@@ -31,7 +31,7 @@ def build_once(
 ) -> tuple[dict[str, Any], bool]:
     """Build the index into ``folder``, unless an earlier call did.
 
-    config: with its device settled, as plaid_on does it; in the functions below too
+    config: with its device settled, as with_device does it; in the functions below too
 
     Returns "seconds" and "environment" of its making, and whether it was there already.
     Raises StorageError when it is damaged, or was changed since.

@@ -16,7 +16,7 @@ from colmodern.files import sha256_of_json, sha256_of_texts
 from colmodern.optional import require
 from colmodern.pipeline.encode import corpus_key, encode_corpus
 from colmodern.pipeline.index_stage import build_once, index_key
-from colmodern.pipeline.search_device import plaid_on
+from colmodern.pipeline.search_device import with_device
 from colmodern.progress import Progress, as_progress
 from colmodern.types import Document, ScoredDoc
 
@@ -113,7 +113,7 @@ class MtebModel:
         )
         from colmodern.index.plaid.index import PlaidIndex  # loads numba
 
-        config = plaid_on(self._index, self._encoder.device)
+        config = with_device(self._index, self._encoder.device)
         folder = self._folder / f"index-{index_key(store, config)[:16]}"
         build_once(folder, store, config, self._progress)
         opened = PlaidIndex.load(

@@ -30,7 +30,7 @@ from colmodern.pipeline.environment import describe_environment
 from colmodern.pipeline.fidelity_stage import Loss, explain_losses
 from colmodern.pipeline.machine_faults import COMPILED_SEARCH, check_address_space
 from colmodern.pipeline.result import Timing
-from colmodern.pipeline.search_device import exact_device, search_device
+from colmodern.pipeline.search_device import exact_devices, search_devices
 from colmodern.progress import Progress
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import Dataset, ScoredDoc
@@ -74,7 +74,7 @@ class Stages:
         self._encoder = encoder
         self._progress = progress
         self.use = use or CacheUse(Path(config.output) / FOLDER)
-        self.device = search_device(config.index, encoder.device)
+        self.device = search_devices(config.index, encoder.device).setting
         self._index = config.index.model_copy(update={"device": self.device})
 
     def encode_documents(self) -> EmbeddingStore:
@@ -187,7 +187,7 @@ class Stages:
     ) -> RunResults:
         """The truth: the best documents of every query by exact MaxSim."""
         config, k = self._config.index, self._n_wanted
-        device = exact_device(config.device, self._encoder.device)
+        devices = exact_devices(config, self._encoder.device)
         # the truth beside a compressed index is in full precision
         precision = config.precision if isinstance(config, ExactIndexConfig) else "float32"
 
@@ -198,7 +198,7 @@ class Stages:
                 documents,
                 documents.doc_ids,
                 memory_budget=config.exact_max_memory,
-                device=device,
+                device=devices,
                 device_memory=config.device_max_memory,
                 precision=precision,
             )
@@ -209,7 +209,7 @@ class Stages:
         settings = [
             "exact",
             k,
-            *_elsewhere(device),
+            *_elsewhere(devices.setting),
             *([precision] if precision != "float32" else []),
         ]
         return self._search(stage, settings, "exact", documents, queries, find)[0]

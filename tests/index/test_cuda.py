@@ -14,9 +14,9 @@ from colmodern import ExactIndex, PlaidIndex
 from colmodern.config.models import ExactIndexConfig
 from colmodern.errors import ConfigError, MissingExtraError
 from colmodern.index.exact import Precision
-from colmodern.index.plaid.devices import lazy_cuda_search
-from colmodern.kernels.cuda import runtime
-from colmodern.pipeline.search_device import search_device
+from colmodern.kernels import device as device_module
+from colmodern.kernels.device import resolve_device
+from colmodern.pipeline.search_device import search_devices
 
 CHECKS = checks_in(Path(__file__).parent / "cuda")
 BY_NAME = {"argvalues": CHECKS, "ids": lambda path: path.stem}
@@ -43,7 +43,7 @@ def test_search_on_a_gpu(path: Path) -> None:
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    runtime._say_why_cpu.cache_clear()
+    device_module._log_why_cpu.cache_clear()
 
 
 @pytest.mark.usefixtures("no_gpu")
@@ -77,26 +77,26 @@ def test_without_a_gpu_asking_for_one_is_an_error(tmp_path: Path, device: str) -
 @pytest.mark.parametrize("device", ["gpu", "cuda:0,cpu", "", "cuda:0,cuda:0", 3])
 def test_devices_are_checked(device: object) -> None:
     with pytest.raises(ConfigError, match=r"device=.*(cuda:N|name each once)"):
-        lazy_cuda_search(device, None)
+        resolve_device(device)
 
 
 @pytest.fixture
 def no_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr("colmodern.kernels.cuda.runtime.pick_device", lambda device, name: device)
+    monkeypatch.setattr(device_module, "_expect_usable", lambda gpu, name, setting: None)
     monkeypatch.setitem(sys.modules, "triton", None)  # what a missing package looks like
 
 
 @pytest.mark.usefixtures("no_triton")
 def test_a_gpu_without_triton_is_used_through_torch_for_exact_search_alone(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("colmodern.index.exact.pick_device", lambda name: "cpu")
     with pytest.raises(MissingExtraError, match=r"pip install 'colmodern\[gpu\]'"):
-        lazy_cuda_search("cuda:0", None)
+        resolve_device("cuda:0")
     documents = unit_rows([4, 5], 16, 0)
-    assert len(ExactIndex(documents, device="cuda:0").search(documents[0], 2)) == 2
-    assert "through torch" in caplog.text
+    index = ExactIndex(documents, device="cuda:0")
+    assert index.device == "cuda:0"
+    assert "exact search runs through torch, which is slower" in caplog.text
 
 
 @pytest.mark.usefixtures("no_triton")
@@ -111,8 +111,8 @@ def test_several_gpus_without_triton_are_refused_in_one_message(
     with pytest.raises(MissingExtraError, match=f"^{message}"):
         ExactIndex(unit_rows([4, 5], 16, 0), device="cuda:0,cuda:1", precision=precision)
     with pytest.raises(MissingExtraError, match=rf"^index\.{message}"):
-        search_device(ExactIndexConfig(device="cuda:0,cuda:1"), "cpu")
-    assert search_device(ExactIndexConfig(device="cuda:1"), "cpu") == "cuda:1"
+        search_devices(ExactIndexConfig(device="cuda:0,cuda:1"), "cpu")
+    assert search_devices(ExactIndexConfig(device="cuda:1"), "cpu").setting == "cuda:1"
     assert not caplog.records
 
 

@@ -13,6 +13,7 @@ from conftest import unit_rows
 
 from colmodern import ExactIndex, TokenEmbeddings
 from colmodern.errors import InputError, ResourceError
+from colmodern.kernels import device as device_module
 from colmodern.kernels import exact, reference
 from colmodern.kernels.int8 import Int8Documents
 from colmodern.ragged.store import ShardWriter
@@ -104,13 +105,12 @@ def test_a_gpu_without_triton_leaves_int8_to_the_cpu(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr("colmodern.kernels.cuda.runtime.pick_device", lambda device, name: device)
-    monkeypatch.setattr("colmodern.index.exact.pick_device", lambda name: name)
+    monkeypatch.setattr(device_module, "_expect_usable", lambda gpu, name, setting: None)
     monkeypatch.setitem(sys.modules, "triton", None)
     documents = unit_rows(LENGTHS, 16, 0)
     index = ExactIndex(documents, device="cuda:0", precision="int8")
     assert index.device == "cpu"
-    assert "exact search goes on the CPU" in caplog.text
+    assert "exact search runs on the CPU" in caplog.text
     assert len(index.search(documents[2], 2)) == 2
 
 

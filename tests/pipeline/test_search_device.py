@@ -11,8 +11,8 @@ from pipeline.test_evaluate import run
 
 from colmodern.config.models import ExactIndexConfig, PlaidIndexConfig
 from colmodern.errors import ConfigError
-from colmodern.pipeline import search_device as module
-from colmodern.pipeline.search_device import plaid_on, search_device
+from colmodern.kernels import device as device_module
+from colmodern.pipeline.search_device import search_devices, with_device
 
 CHECKS = checks_in(Path(__file__).parent / "cuda")
 
@@ -35,21 +35,23 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
 
 
-def test_auto_is_where_the_encoder_is() -> None:
-    assert search_device(ExactIndexConfig(), "cpu") == "cpu"
-    assert search_device(PlaidIndexConfig(), "cpu") == "cpu"
-    assert search_device(ExactIndexConfig(), "cuda:1") == "cuda:1"
+def test_auto_is_where_the_encoder_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_module, "_expect_usable", lambda gpu, name, setting: None)
+    assert search_devices(ExactIndexConfig(), "cpu").setting == "cpu"
+    assert search_devices(PlaidIndexConfig(), "cpu").setting == "cpu"
+    assert search_devices(ExactIndexConfig(), "cuda:1").setting == "cuda:1"
 
 
 def test_auto_takes_the_gpu_for_an_index_only_with_its_kernels(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "find_spec", lambda name: object())
-    assert plaid_on(PlaidIndexConfig(), "cuda:1").device == "cuda:1"
-    monkeypatch.setattr(module, "find_spec", lambda name: None)
-    module._say_why_cpu.cache_clear()
+    monkeypatch.setattr(device_module, "_triton_gpus", lambda device, name: (torch.device(device),))
+    monkeypatch.setattr(device_module, "find_spec", lambda name: object())
+    assert with_device(PlaidIndexConfig(), "cuda:1").device == "cuda:1"
+    monkeypatch.setattr(device_module, "find_spec", lambda name: None)
+    device_module._warn_of_missing_triton.cache_clear()
     with caplog.at_level(logging.WARNING):
-        assert plaid_on(PlaidIndexConfig(nbits=2), "cuda:1") == PlaidIndexConfig(
+        assert with_device(PlaidIndexConfig(nbits=2), "cuda:1") == PlaidIndexConfig(
             nbits=2, device="cpu"
         )
     assert "index.device=auto: Triton is not installed" in caplog.text

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from colmodern.config.units import parse_bytes
 from colmodern.index.plaid.search import Addresses
 from colmodern.index.plaid.view import View
 from colmodern.kernels.types import SearchBudget
@@ -19,25 +18,6 @@ if TYPE_CHECKING:
 
     from colmodern.index.cuda.plaid import CudaSearch
     from colmodern.index.cuda.queries import Matches
-
-
-def cuda_devices(device: str) -> Sequence[torch.device]:
-    """As kernels.cuda.runtime.find_cuda_devices, without loading torch for the CPU."""
-    if isinstance(device, str) and device == "cpu":
-        return ()
-    from colmodern.kernels.cuda.runtime import find_cuda_devices
-
-    return find_cuda_devices(device)
-
-
-def lazy_cuda_search(device: str, memory: int | str | None) -> LazyCudaSearch | None:
-    """Search on the GPUs of a device, as PlaidIndex.load takes it; None for the CPU.
-
-    Raises ConfigError for a GPU that is not there, MissingExtraError for one without Triton.
-    """
-    room = None if memory is None else parse_bytes(memory, name="device_memory")
-    devices = cuda_devices(device)
-    return LazyCudaSearch(devices, room) if devices else None
 
 
 class LazyCudaSearch:

@@ -15,7 +15,7 @@ from colmodern.pipeline.plan.memory import find_fitting, memory_by_stage
 from colmodern.pipeline.plan.sample import Sample, Total, take_sample
 from colmodern.pipeline.plan.sizes import embedding_bytes, index_bytes
 from colmodern.pipeline.plan.timing import seconds_by_stage, try_stages
-from colmodern.pipeline.search_device import search_device
+from colmodern.pipeline.search_device import search_devices
 from colmodern.progress import Progress
 
 SAMPLE = 1000  # documents
@@ -91,7 +91,7 @@ def make_plan(
         len(sample.token_counts),
         sample.n_queries,
         encoder.dim,
-        search_device(config.index, encoder.device),
+        search_devices(config.index, encoder.device).setting,
         sample.tokens,
         config.index.nbits if isinstance(config.index, PlaidIndexConfig) else None,
         _disk(config, sample, encoder.dim, encoder.n_vocabulary),

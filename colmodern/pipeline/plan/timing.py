@@ -15,7 +15,7 @@ from colmodern.encoder.encoder import Encoder
 from colmodern.index.exact import ExactIndex
 from colmodern.pipeline.machine_faults import COMPILED_SEARCH, check_address_space
 from colmodern.pipeline.plan.sample import Sample, Total
-from colmodern.pipeline.search_device import exact_device, plaid_on
+from colmodern.pipeline.search_device import exact_devices, with_device
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
 
@@ -58,7 +58,7 @@ def try_stages(
         return StageCosts(encode, 0.0, None, None)
     index = ExactIndex(
         documents,
-        device=exact_device(config.index.device, encoder.device),
+        device=exact_devices(config.index, encoder.device),
         precision=getattr(config.index, "precision", "float32"),
     )
     index.search_batch(embeddings, 1)
@@ -69,7 +69,7 @@ def try_stages(
         return StageCosts(encode, exact, None, None)
     check_address_space(COMPILED_SEARCH, "a compressed index")
     progress.note("building two small indexes, for the time that they take")
-    settled = plaid_on(config.index, encoder.device)
+    settled = with_device(config.index, encoder.device)
     built = [_build(settled, documents, n, embeddings, config.search.k) for n in _BUILT_TOKENS]
     (small, _), (large, searched) = built
     return StageCosts(encode, exact, (small, large), (searched, large[1]))

@@ -21,7 +21,7 @@ from colmodern.pipeline.encode import corpus_key, document_texts, encode_corpus,
 from colmodern.pipeline.index_stage import build_once, index_key, search_index
 from colmodern.pipeline.load_data import resolve_dataset
 from colmodern.pipeline.load_encoder import encoder_from_config
-from colmodern.pipeline.search_device import exact_device, plaid_on
+from colmodern.pipeline.search_device import exact_devices, with_device
 from colmodern.progress import Progress
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.training.mining.teachers import CrossEncoder, EncoderTeacher, Teacher
@@ -189,11 +189,11 @@ class MiningStages:
         config = self.config.index
         results: Sequence[Sequence[ScoredDoc]]
         if isinstance(config, PlaidIndexConfig):
-            settled = plaid_on(config, self._encoder.device)
+            settled = with_device(config, self._encoder.device)
             built = index_key(documents, settled)
             rule = [built, settled.nprobe, settled.n_candidates, settled.rescore, settled.device]
         else:
-            device = exact_device(config.device, self._encoder.device)
+            device = exact_devices(config, self._encoder.device).setting
             rule = [config.precision, device]
         inputs = [documents.manifest["fingerprint"], queries.manifest["fingerprint"], k]
         path = self._path("candidates", sha256_of_json([config.kind, *rule, *inputs]))

@@ -18,7 +18,7 @@ from colmodern.encoder.locate import locate
 from colmodern.encoder.settings import ROLES
 from colmodern.errors import CheckpointError
 from colmodern.files import sha256_of_json
-from colmodern.kernels.device import pick_device
+from colmodern.kernels.device import resolve_device
 from colmodern.kernels.exact import maxsim_scores
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
@@ -102,7 +102,7 @@ class CrossEncoder:
             config.model, config.revision, with_code=config.trust_remote_code
         )
         files = CheckpointFiles(folder, ())
-        self._device = pick_device(config.device)
+        self._device = resolve_device(config.device, kernels="torch").setting
         model, tokenizer = _load(
             folder,
             config,

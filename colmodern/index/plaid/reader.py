@@ -1,0 +1,286 @@
+"""An open PLAID index as its readers use it: load, search, filter, explain."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from colmodern.arguments import checked_path, expect_counts
+from colmodern.config.units import parse_bytes
+from colmodern.index.inputs import query_batch
+from colmodern.index.plaid.devices import LazyCudaSearch
+from colmodern.index.plaid.explain import Explanation, explain
+from colmodern.index.plaid.filters import DocFilter, Filter, make_filter
+from colmodern.index.plaid.info import describe
+from colmodern.index.plaid.queries import checked_query, expect_encoder
+from colmodern.index.plaid.request import Query, SearchRequest
+from colmodern.index.plaid.source import Embeddings, fingerprint_of
+from colmodern.index.plaid.state import State, load_state
+from colmodern.index.plaid.stored import StoredEmbeddings, stored_of
+from colmodern.index.plaid.verify import Verify
+from colmodern.kernels.device import CPU, Devices, resolve_device
+from colmodern.kernels.jit import tell_if_compiling
+from colmodern.progress import Progress, as_progress
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.store import EmbeddingStore
+from colmodern.threads import Threads
+from colmodern.types import ScoredDoc
+
+_Reader = TypeVar("_Reader", bound="PlaidReader")
+
+_SEARCH_KERNEL = "prepare_query"  # a kernel that every search needs
+
+
+class PlaidReader:
+    """An index folder, mapped; safe to search from many threads at once.
+
+    Searches see the documents that were there when it was loaded. See ``load`` for damaged files. A
+    pickle holds the path and the settings, and loads the index as it is then.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        *,
+        n_threads: int | None = None,
+        devices: Devices = CPU,
+        device_memory: int | str | None = None,
+    ) -> None:
+        """Use ``load``, or ``PlaidIndex.build``."""
+        expect_counts(n_threads=n_threads)
+        self._threads = Threads(n_threads)
+        self._devices = devices
+        device_bytes = (
+            None if device_memory is None else parse_bytes(device_memory, name="device_memory")
+        )
+        self._cuda = LazyCudaSearch(devices.gpus, device_bytes) if devices.gpus else None
+        self._state = state
+        self._settings: dict[str, Any] = {"n_threads": n_threads}
+        self._latest_stored: StoredEmbeddings | None = None
+
+    @classmethod
+    def load(
+        cls: type[_Reader],
+        path: Path | str,
+        *,
+        n_threads: int | None = None,
+        device: str | Devices = "cpu",
+        device_memory: int | str | None = None,
+        verify: Verify = "lazy",
+    ) -> _Reader:
+        """Map an index folder; a damaged file is refused by name and never searched.
+
+        Manifest, codec, offsets and ids are compared with their checksums here; all else before
+        the first search uses it, once in a process: that search reads the whole index.
+
+        Args:
+            path: The index folder.
+            n_threads: Threads of one search or one batch; default all.
+            device: "cpu", "cuda", "cuda:N", GPUs that share the documents as "cuda:0,cuda:1", or
+                "auto". A GPU scans all documents, so that nprobe has no effect there.
+            device_memory: Bytes, or text as "20G", that may stay on a GPU; default most of what is
+                free.
+            verify: "full" compares everything here; "addresses", for indexes larger than memory,
+                only makes sure that searches stay inside the arrays, and misses damage that
+                changes scores.
+
+        Returns:
+            The open index.
+
+        Raises:
+            StorageError: It is missing, unfinished, damaged or of another format.
+            ConfigError: There is no such device.
+            MissingExtraError: Triton is missing.
+        """
+        # absolute, for the process may go elsewhere before it changes the index
+        folder = Path(os.path.abspath(checked_path("path", path)))
+        expect_counts(n_threads=n_threads)
+        state = load_state(folder, verify)
+        devices = resolve_device(device)
+        index = cls(state, n_threads=n_threads, devices=devices, device_memory=device_memory)
+        setting = device.setting if isinstance(device, Devices) else device
+        index._settings |= {"device": setting, "device_memory": device_memory, "verify": verify}
+        return index
+
+    def __repr__(self) -> str:
+        return f"PlaidIndex({str(self._state.snapshot.folder)!r}, n_docs={self.n_docs}, dim={self.dim})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _load, (type(self), self._state.snapshot.folder, self._settings)
+
+    @property
+    def n_docs(self) -> int:
+        """Number of documents, without the deleted ones."""
+        return self._state.view.n_open
+
+    @property
+    def dim(self) -> int:
+        """Width of a token embedding."""
+        return self._state.snapshot.manifest.dim
+
+    def search(
+        self,
+        query: Query,
+        k: int = 10,
+        *,
+        nprobe: int | None = None,
+        n_candidates: int | None = None,
+        filter: Filter | None = None,
+        rescore: Embeddings | None = None,
+        fingerprint: str | None = None,
+        n_threads: int | None = None,
+        exact: bool = False,
+    ) -> list[ScoredDoc]:
+        """The best ``k`` documents for one (n_query_tokens, dim) query, best first.
+
+        Scores are MaxSim with the decoded tokens, or with ``rescore``'s. Tokens whose centroid or
+        integer similarity lies too far below the best one's are skipped: rarely is one of them the
+        best (in one to four of a thousand results that were measured). A score is then too low, for
+        each such query token by less than the lengths of the two tokens' residuals together (.14 at
+        most was measured), and never too high. GPUs decode all tokens.
+
+        Args:
+            query: An array, tensor or nested lists of floats.
+            k: Number of documents, at most. Ties go to the smaller doc_id.
+            nprobe: Centroids probed for each query token; by default it follows from the index and k.
+            n_candidates: Documents scored with their compressed tokens; the default likewise.
+            filter: Ids of allowed documents, a function of an id, or a filter made by ``filter``.
+            rescore: Embeddings that the index was built from, for exact scores of the last
+                candidates.
+            fingerprint: Fingerprint of the query's encoder; refused when the index has another.
+            n_threads: Threads of this search; default as loaded.
+            exact: Score the last candidates with all of their tokens: scores equal MaxSim up to
+                the rounding of float32. The candidates are the same.
+
+        Returns:
+            The best documents with their scores.
+
+        Raises:
+            InputError: A query of another dim or encoder, values that are not finite, or a wrong
+                setting.
+        """
+        state = self._state
+        expect_encoder(fingerprint, state.snapshot.manifest.fingerprint)
+        values = checked_query(query, self.dim)
+        _log_compilation()
+        threads = self._threads_of(n_threads)
+        search = SearchRequest(
+            state, k, filter, nprobe, n_candidates, self._stored(state, rescore), exact=exact
+        )
+        return search.on(self._cuda, [values])[0] if self._cuda else search(values, threads)
+
+    def search_batch(
+        self,
+        queries: TokenEmbeddings | EmbeddingStore,
+        k: int = 100,
+        *,
+        nprobe: int | None = None,
+        n_candidates: int | None = None,
+        filter: Filter | None = None,
+        rescore: Embeddings | None = None,
+        n_threads: int | None = None,
+        exact: bool = False,
+        progress: Progress | bool | None = None,
+    ) -> list[list[ScoredDoc]]:
+        """The best ``k`` documents of each query, in the order of the queries.
+
+        Args:
+            queries: Embeddings as an encoder returns them; other arguments are those of ``search``.
+            progress: True for a bar on stderr, or an object that receives the steps.
+
+        Returns:
+            One list a query, best first.
+
+        Raises:
+            InputError: As from ``search``.
+        """
+        state, progress = self._state, as_progress(progress)
+        if isinstance(queries, EmbeddingStore) and queries.manifest.get("role") != "query":
+            expect_encoder(fingerprint_of(queries), state.snapshot.manifest.fingerprint)
+        queries = query_batch(queries, self.dim)
+        threads, alone = self._threads_of(n_threads), Threads(1)
+        search = SearchRequest(
+            state, k, filter, nprobe, n_candidates, self._stored(state, rescore), exact=exact
+        )
+        tell_if_compiling(progress.note, kernel=_SEARCH_KERNEL)
+        progress.start("search", len(queries), unit="queries")
+
+        def search_one(query: Query) -> list[ScoredDoc]:
+            ranking = search(checked_query(query, self.dim), alone)
+            progress.advance(1)
+            return ranking
+
+        if self._cuda:
+            results = search.on(self._cuda, [checked_query(query, self.dim) for query in queries])
+            progress.advance(len(queries))
+        else:
+            results = threads.map(search_one, queries)
+        progress.finish()
+        return results
+
+    def filter(self, allowed: Iterable[str] | Callable[[str], bool]) -> DocFilter:
+        """A filter for many searches of this index as it is now.
+
+        Args:
+            allowed: Ids of the documents that may be returned, or a function from an id to True or
+                False, which is called once for each document.
+        """
+        state = self._state
+        return make_filter(state.view, state.snapshot.manifest.segments, allowed)
+
+    def explain(
+        self,
+        query: Query,
+        doc_id: str,
+        k: int = 10,
+        *,
+        nprobe: int | None = None,
+        n_candidates: int | None = None,
+    ) -> Explanation:
+        """Follow a document through the stages of a search, and align its tokens with the query's.
+
+        Args:
+            query: As in ``search``.
+            doc_id: The document.
+            k: Number of documents that the search looks for.
+            nprobe: As in ``search``.
+            n_candidates: As in ``search``.
+
+        Returns:
+            The rank of the document in each stage, the stage that lost it, and its alignment.
+
+        Raises:
+            InputError: The index has no such document.
+        """
+        search = SearchRequest(self._state, k, None, nprobe, n_candidates, None)
+        values = checked_query(query, self.dim)
+        return explain(values, doc_id, search.k, search.view, search.budget, self._threads)
+
+    def info(self) -> dict[str, Any]:
+        """Counts, settings, and bytes on disk, in total and per token, of each kind of file."""
+        state = self._state
+        return describe(state.snapshot, state.view.n_open)
+
+    def _stored(self, state: State, embeddings: Embeddings | None) -> StoredEmbeddings | None:
+        """The documents of ``rescore``, looked up once for many searches with the same embeddings."""
+        if embeddings is None:
+            return None
+        self._latest_stored = stored_of(embeddings, state.view, self._latest_stored)
+        return self._latest_stored
+
+    def _threads_of(self, n_threads: int | None) -> Threads:
+        expect_counts(n_threads=n_threads)
+        return self._threads if n_threads is None else Threads(n_threads)
+
+
+def _load(kind: type[_Reader], path: Path, settings: dict[str, Any]) -> _Reader:
+    return kind.load(path, **settings)
+
+
+@cache
+def _log_compilation() -> None:
+    """Log once that the first search after installation compiles, also after a build."""
+    tell_if_compiling(kernel=_SEARCH_KERNEL)
