@@ -17,6 +17,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from colmodern.reading import read_text as read_text  # bounded; also called thr
 
 PIECE = 1 << 20  # bytes that sha256_of_file reads at once
 
+_MOST_NESTED = 100  # levels of lists and objects in a JSON file
 _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _OUT_OF_FILES = {errno.EMFILE, errno.ENFILE}
 _NOT_ALLOWED = {errno.EACCES, errno.EPERM}
@@ -70,7 +72,7 @@ def parse_json(path: Path, error: type[ColmodernError], *, cure: str) -> Any:
     """The value in a JSON file; raises as ``read_json_object`` does."""
     try:
         text = read_text(path, error)
-        value = json.loads(text)
+        value = load_json(text)
         if _ESCAPED_SURROGATE.search(text):  # pairs are text; halves cannot be encoded
             json.dumps(value, ensure_ascii=False).encode()
     except ColmodernError as fault:
@@ -78,6 +80,22 @@ def parse_json(path: Path, error: type[ColmodernError], *, cure: str) -> Any:
     except (ValueError, RecursionError) as fault:
         raise error(f"{path} is not JSON ({fault}); {cure}") from fault
     return value
+
+
+def load_json(text: str | bytes) -> Any:
+    """The value in a JSON text.
+
+    Raises:
+        ValueError: The text is no JSON, or nested too deep to be printed or validated.
+    """
+    value = json.loads(text)
+    level = [value]
+    for _ in range(_MOST_NESTED + 1):
+        level = [item for item in level if isinstance(item, dict | list)]
+        if not level:
+            return value
+        level = [*chain.from_iterable(x.values() if isinstance(x, dict) else x for x in level)]
+    raise ValueError(f"nested more than {_MOST_NESTED} levels deep")
 
 
 def expect_replaceable(path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from colmodern.errors import ResourceError, StorageError
 from colmodern.files import (
+    parse_json,
     read_error,
     remove_leftovers,
     replacing,
@@ -127,3 +128,14 @@ def test_what_is_no_file_is_not_replaced(tmp_path: Path, kind: str) -> None:
         write_text(path, "text")
     assert [one.name for one in tmp_path.iterdir()] == ["a"]
     assert not path.is_file() or path.is_symlink()
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a": '])
+def test_json_that_is_nested_too_deep_to_be_shown_is_refused(tmp_path: Path, opening: str) -> None:
+    closing = "]" if opening == "[" else "}"
+    deep = tmp_path / "deep.json"
+    deep.write_text(opening * 101 + "1" + closing * 101)
+    with pytest.raises(StorageError, match=r"deep.json is not JSON \(nested more than 100 levels"):
+        parse_json(deep, StorageError, cure="write it again")
+    deep.write_text(opening * 100 + "1" + closing * 100)
+    assert parse_json(deep, StorageError, cure="write it again")

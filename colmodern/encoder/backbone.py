@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from colmodern.checks import shown
-from colmodern.encoder.checkpoint_files import DAMAGED
 from colmodern.encoder.modernbert import PackedModernBert
 from colmodern.encoder.padded import PaddedBackbone
 from colmodern.encoder.weights import Weights, read_weights, weights_of
-from colmodern.errors import CheckpointError, ConfigError
+from colmodern.errors import CheckpointError, ColmodernError, ConfigError
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -61,7 +60,9 @@ def load_backbone(
                 output_loading_info=True,
             )
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    except DAMAGED as error:
+    except (MemoryError, ColmodernError):
+        raise
+    except Exception as error:  # tokenizers raises no other class than Exception itself
         cure = "" if trust_remote_code else _remote_code_cure(str(error))
         raise CheckpointError(
             f"{folder} does not load as a transformers model: {error}{cure}"
@@ -115,7 +116,7 @@ def load_packed(
     from transformers import AutoConfig, AutoTokenizer
 
     if _has_tokenizer(folder):
-        with suppress(*DAMAGED), _quiet():
+        with suppress(Exception), _quiet():
             config = AutoConfig.from_pretrained(folder)
             weights = read_weights(folder, config)
             if weights is not None:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from colmodern.encoder import formats
 from colmodern.encoder.checkpoint_files import CheckpointFiles, Digests
 from colmodern.encoder.completeness import check_complete, is_pylate_config
-from colmodern.encoder.locate import TINY, locate, read_json
+from colmodern.encoder.locate import TINY, locate, read_fields, read_json
 from colmodern.encoder.modules import backbone_folder, folders_of, read_modules
 from colmodern.encoder.projection import Layer
 from colmodern.encoder.settings import EncoderSettings
@@ -95,7 +95,7 @@ def read_checkpoint(
     check_complete(folder, kind, name=str(name_or_path), commit=commit)
     backbone = backbone_folder(folder)
     files = CheckpointFiles(backbone, folders_of(folder, "Dense"))
-    config = read_json(backbone / "config.json")
+    config = read_fields(backbone / "config.json", formats.CONFIG)
     try:
         layers, settings = readers[kind](folder, config)
     except ConfigError as error:  # for a setting in the checkpoint's own files
@@ -123,7 +123,7 @@ def detect_kind(folder: Path) -> Kind:
     if (folder / "artifact.metadata").is_file():
         return "stanford"
     if (folder / "config.json").is_file():
-        config = read_json(folder / "config.json")
+        config = read_fields(folder / "config.json", formats.CONFIG)
         if "HF_ColBERT" in (config.get("architectures") or []):
             return "stanford"
         if "model_type" in config:

@@ -49,13 +49,13 @@ def check_complete(folder: Path, kind: str, *, name: str, commit: str | None) ->
         message = (
             f"{name} looks like a plain backbone in the hub's cache ({folder}), but the cache lacks "
             f"{lacks}, as when transformers alone filled it; a late-interaction checkpoint would be "
-            f"read without its projection and settings. {_cure(name, commit)}; if it is a plain "
+            f"read without its projection and settings; {_cure(name, commit)}; if it is a plain "
             "backbone, pass that folder instead of the name"
         )
     else:
         message = (
             f"{name} lacks {lacks} ({folder}), so its settings have their defaults: lengths, "
-            f"markers, skiplist. {_cure(name, commit)}"
+            f"markers, skiplist; {_cure(name, commit)}"
         )
     if commit is not None and _is_offline():
         raise CheckpointError(f"{message} (HF_HUB_OFFLINE is set, so nothing is fetched)")
@@ -105,4 +105,4 @@ def _is_offline() -> bool:
 def _cure(name: str, commit: str | None) -> str:
     if commit is None:
         return "Fetch the checkpoint again"
-    return f"Fetch all of it with: hf download {name} --revision {commit}"
+    return f"fetch all of it with: hf download {name} --revision {commit}"

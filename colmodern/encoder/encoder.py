@@ -87,7 +87,7 @@ class Encoder:
         if projection is not None:
             layers = (*layers, seeded_layer(hidden_size, projection[0], seed=projection[1]))
         self.dim = len(layers[-1].weight) if layers else hidden_size
-        self._projection = Projection(layers).to(self.device, pick_dtype(self.dtype))
+        self._projection = Projection(layers, hidden_size).to(self.device, pick_dtype(self.dtype))
         self.max_memory = max_memory
         self._has_warned = False
         self._model_config = config
@@ -304,7 +304,7 @@ class Encoder:
     @torch.inference_mode()
     def _forward(self, tokenized: TokenizedTexts, batch: Indices) -> npt.NDArray[np.float32]:
         """(n_tokens, dim) unit rows, texts of the batch one after another."""
-        ids = [tokenized.ids[text] for text in batch]
+        ids = tokenized.ids_of(batch, self.n_vocabulary)
         # the dtype is ours to say, also inside a caller's autocast
         with torch.autocast(torch.device(self.device).type, enabled=False):
             hidden = self._backbone(ids, tokenized.attended[batch])

@@ -10,7 +10,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from colmodern.encoder.locate import read_json
+from colmodern.encoder.locate import read_fields, read_json
 from colmodern.encoder.modules import backbone_folder, folders_of, read_modules
 from colmodern.encoder.projection import Layer, read_dense, read_weights
 from colmodern.encoder.settings import PUNCTUATION, EncoderSettings
@@ -22,13 +22,22 @@ Reading = tuple[tuple[Layer, ...], EncoderSettings]
 
 _APPLIED = {"Transformer", "Dense", "MultiVectorMask", "Normalize"}
 _PYLATE_READS = {"Transformer", "Dense", "Normalize"}  # PyLate normalizes rows by itself
+# types of the fields that are used before EncoderSettings checks what comes of them
+_STORED: dict[str, type] = {"prompts": dict, "default_prompt_name": str, "skiplist_words": list}
+_TEXT: dict[str, type] = {"query_expansion": dict, "max_seq_length": int}
+_MASK: dict[str, type] = {"skiplist_words": list, "skiplist_tasks": list}
+CONFIG: dict[str, type] = {
+    "max_position_embeddings": int,
+    "pad_token_id": int,
+    "architectures": list,
+}
 _DEFAULT_LENGTH = 8192  # length limit where the checkpoint sets none
 
 
 def read_pylate(folder: Path, config: dict[str, Any]) -> Reading:
     """Read modules.json with Dense folders, and settings in config_sentence_transformers.json."""
-    stored = read_json(folder / "config_sentence_transformers.json", missing={})
-    prompts = _prompts(stored)
+    stored = read_fields(folder / "config_sentence_transformers.json", _STORED, missing={})
+    prompts: dict[str, Any] = stored.get("prompts") or {}
     default_prompt = prompts.get(stored.get("default_prompt_name") or "") or ""
     expands = _get(stored, "do_query_expansion", True)
     skiplist = _get(stored, "skiplist_words", PUNCTUATION)
@@ -73,19 +82,21 @@ def read_stanford(folder: Path, config: dict[str, Any]) -> Reading:
 
 def read_sentence_transformers(folder: Path, config: dict[str, Any]) -> Reading:
     """Read modules.json of a MultiVectorEncoder, with lengths beside the backbone and a mask."""
-    stored = read_json(folder / "config_sentence_transformers.json", missing={})
-    prompts = _prompts(stored)
+    stored = read_fields(folder / "config_sentence_transformers.json", _STORED, missing={})
+    prompts: dict[str, Any] = stored.get("prompts") or {}
     if unknown := {module.kind for module in read_modules(folder)} - _APPLIED:
         raise CheckpointError(
             f"{folder} has modules that colmodern does not know: {', '.join(sorted(unknown))}; "
             "its embeddings would differ without them"
         )
-    text = read_json(backbone_folder(folder) / "sentence_bert_config.json", missing={})
+    backbone = backbone_folder(folder)
+    text = read_fields(backbone / "sentence_bert_config.json", _TEXT, missing={})
     masks = folders_of(folder, "MultiVectorMask")
-    mask = read_json(masks[0] / "config.json", missing={}) if masks else {}
+    mask = read_fields(masks[0] / "config.json", _MASK, missing={}) if masks else {}
     if mask.get("keep_only_token_ids"):
         raise CheckpointError(f"{folder} keeps only image tokens; colmodern encodes text")
-    tokenizer = read_json(backbone_folder(folder) / "tokenizer_config.json", missing={})
+    lengths: dict[str, type] = {"model_max_length": float}
+    tokenizer = read_fields(backbone / "tokenizer_config.json", lengths, missing={})
     longest = text.get("max_seq_length") or tokenizer.get("model_max_length") or _DEFAULT_LENGTH
     longest = min(int(longest), longest_input(config) or _DEFAULT_LENGTH)
     expansion = text.get("query_expansion") or {}
@@ -93,7 +104,7 @@ def read_sentence_transformers(folder: Path, config: dict[str, Any]) -> Reading:
     ceiling = text.get("query_length") or longest
     tasks = mask.get("skiplist_tasks") or ["document"]
     settings = EncoderSettings(
-        query_length=expansion["length"] if is_fixed else ceiling,
+        query_length=expansion.get("length", 0) if is_fixed else ceiling,
         document_length=text.get("document_length") or longest,
         query_prompt=prompts.get("query") or "",
         document_prompt=_document_prompt(prompts),
@@ -132,15 +143,6 @@ def longest_input(config: dict[str, Any]) -> int | None:
         "roberta" in str(config.get("model_type")) or config.get("model_type") == "camembert"
     )
     return int(longest) - (int(config.get("pad_token_id") or 0) + 1 if is_roberta else 0)
-
-
-def _prompts(stored: dict[str, Any]) -> dict[str, str]:
-    prompts = stored.get("prompts") or {}
-    if not isinstance(prompts, dict):
-        raise CheckpointError(
-            f"prompts is {prompts!r} in the checkpoint; it must map names to text"
-        )
-    return prompts
 
 
 def _document_prompt(prompts: dict[str, str]) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from colmodern.checks import shown
 from colmodern.errors import CheckpointError
 from colmodern.files import read_json_object
 from colmodern.optional import package_folder
@@ -17,6 +20,13 @@ _PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "artifact
 # the checkpoint was fetched
 WHOLE = ".gitattributes"
 _IGNORED = ["onnx/*", "openvino/*"]
+_KINDS = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    list: "a list",
+    dict: "an object",
+}
 TINY = "colmodern/tiny"  # the model inside this package
 
 
@@ -33,6 +43,32 @@ def read_json(path: Path, *, missing: dict[str, Any] | None = None) -> dict[str,
     if missing is not None and not path.is_file():
         return missing
     return read_json_object(path, CheckpointError, cure="fetch the checkpoint again")
+
+
+def read_fields(
+    path: Path, kinds: Mapping[str, type], *, missing: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Read a JSON object of a checkpoint whose fields have these types, or are null or absent.
+
+    Args:
+        path: The file.
+        kinds: A type by field, float for any finite number; other fields are not checked.
+        missing: The result where there is no such file; None makes that an error.
+
+    Raises:
+        CheckpointError: The file is missing or damaged; the message names it and the field.
+    """
+    fields = read_json(path, missing=missing)
+    for name, kind in kinds.items():
+        value = fields.get(name)
+        is_right = isinstance(value, int | float if kind is float else kind)
+        if isinstance(value, bool) or (isinstance(value, float) and not isfinite(value)):
+            is_right = False
+        if value is not None and not is_right:
+            raise CheckpointError(
+                f"{path}: {name} is {shown(value)}, not {_KINDS[kind]}; fetch the checkpoint again"
+            )
+    return fields
 
 
 def locate(name: str, revision: str | None, *, with_code: bool) -> tuple[Path, str | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from colmodern.checks import shown
 from colmodern.errors import CheckpointError
 from colmodern.files import parse_json
 
@@ -36,10 +37,16 @@ def read_modules(folder: Path) -> list[Module]:
     try:
         ordered = sorted(entries, key=lambda entry: int(entry["idx"]))
         modules = [Module(str(entry["type"]), folder / str(entry["path"])) for entry in ordered]
-    except (TypeError, KeyError, ValueError) as error:
+    except (TypeError, KeyError, ValueError, OverflowError) as error:
         raise CheckpointError(
             f"{path} is not a list of modules with idx, type and path; {_CURE}"
         ) from error
+    for entry in ordered:
+        inside = Path(str(entry["path"]))
+        if inside.is_absolute() or ".." in inside.parts:
+            raise CheckpointError(
+                f"{path} names {shown(str(inside))}, which leads out of the checkpoint; {_CURE}"
+            )
     if not any(module.kind == "Transformer" for module in modules):
         raise CheckpointError(f"{path} names no Transformer; colmodern needs a text backbone")
     return modules

@@ -27,8 +27,10 @@ class Layer:
 class Projection(torch.nn.Module):
     """Layers in sequence; without layers, hidden states pass unchanged."""
 
-    def __init__(self, layers: tuple[Layer, ...]) -> None:
+    def __init__(self, layers: tuple[Layer, ...], hidden_size: int) -> None:
+        """Check that layers fit each other and hidden states of ``hidden_size``."""
         super().__init__()
+        _check_widths(layers, hidden_size)
         self._linears = torch.nn.ModuleList(_linear(layer.weight, layer.bias) for layer in layers)
         self._activations = torch.nn.ModuleList(_activation(layer.activation) for layer in layers)
         self._residuals = torch.nn.ModuleList(
@@ -99,6 +101,30 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
     except DAMAGED as error:
         raise CheckpointError(f"{path} is damaged ({error}); fetch the checkpoint again") from error
     raise CheckpointError(f"{folder} has neither model.safetensors nor pytorch_model.bin")
+
+
+def _check_widths(layers: tuple[Layer, ...], width: int) -> None:
+    """Raise CheckpointError where a layer does not take what the one before it gives."""
+    for number, layer in enumerate(layers):
+        n_out = len(layer.weight) if layer.weight.ndim == 2 else 0
+        shapes: dict[str, tuple[int, ...]] = {"weight": (n_out, width)}
+        if layer.bias is not None:
+            shapes["bias"] = (n_out,)
+        if layer.residual is not None:
+            shapes["residual"] = (n_out, width)
+        elif layer.is_residual and n_out != width:
+            raise CheckpointError(
+                f"layer {number} of the projection is residual, but takes {width} dimensions and "
+                f"gives {n_out}; fetch the checkpoint again"
+            )
+        for name, shape in shapes.items():
+            actual = tuple(getattr(layer, name).shape)
+            if actual != shape or not n_out:
+                raise CheckpointError(
+                    f"layer {number} of the projection has a {name} of shape {actual} for hidden "
+                    f"states of {width} dimensions; fetch the checkpoint again"
+                )
+        width = n_out
 
 
 def _linear(weight: torch.Tensor, bias: torch.Tensor | None) -> torch.nn.Linear:

@@ -55,6 +55,20 @@ class TokenizedTexts:
         begins[self.offsets[:-1]] = True
         return begins
 
+    def ids_of(self, windows: npt.NDArray[np.int64], n_vocab: int) -> list[Ids]:
+        """The ids of some windows.
+
+        Raises:
+            CheckpointError: An id has no row in a backbone's table of ``n_vocab`` tokens.
+        """
+        ids = [self.ids[window] for window in windows]
+        if (last := max((int(one.max()) for one in ids if len(one)), default=0)) >= n_vocab:
+            raise CheckpointError(
+                f"the tokenizer gives token {last}, and the backbone knows tokens 0 to {n_vocab - 1}: "
+                "they are not of one checkpoint; fetch the checkpoint again"
+            )
+        return ids
+
     def facts(self) -> dict[str, int]:
         """Counts of the texts that were cut or split, of their tokens and of windows."""
         n_windows = np.diff(self.offsets)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import stat
 from pathlib import Path
@@ -19,7 +18,7 @@ from pydantic import (
 )
 
 from colmodern.errors import ColmodernError, StorageError
-from colmodern.files import read_error, sha256_of_json, write_json
+from colmodern.files import load_json, read_error, sha256_of_json, write_json
 
 FORMAT = "colmodern-embeddings"
 VERSION = 2  # of what is written
@@ -206,7 +205,7 @@ def read_value(path: Path) -> Any:
     """
     try:
         expect_file(path)
-        return json.loads(path.read_bytes().decode("utf-8-sig"))
+        return load_json(path.read_bytes().decode("utf-8-sig"))
     except RecursionError as error:
         raise DamageError(f"{path} is not JSON ({error}); {CURE}") from error
     except ValueError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from colmodern.errors import InputError, StorageError
-from colmodern.files import read_error, sha256_of_json, write_json
+from colmodern.files import load_json, read_error, sha256_of_json, write_json
 from colmodern.ragged.mapped import expect_regular
 
 FORMAT = "colmodern-plaid"
@@ -121,7 +120,7 @@ def _read_object(folder: Path, path: Path) -> dict[str, Any]:
         expect_regular(path)
         if (size := path.stat().st_size) > _LARGEST:
             raise ValueError(f"it has {size} bytes")
-        fields = json.loads(path.read_bytes())
+        fields = load_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StorageError(_why_there_is_none(folder)) from error
     except (OSError, MemoryError, ValueError, RecursionError) as error:
