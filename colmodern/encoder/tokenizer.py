@@ -309,7 +309,9 @@ def _read(
     """
     try:
         return tokenizer(texts, **options)
-    except Exception as error:  # the library raises plain Exception
+    except BaseException as error:  # the library raises plain Exception, and panics
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         raise CheckpointError(
             f"the checkpoint's tokenizer cannot read a text ({shown(str(error))}); mend its "
             "tokenizer.json, or use another checkpoint"

@@ -101,3 +101,12 @@ def test_a_token_that_the_backbone_does_not_know_is_refused() -> None:
     assert len(tokenized.ids_of(np.array([0, 2]), 7)) == 2
     with pytest.raises(CheckpointError, match="token 7, and the backbone knows tokens 0 to 6"):
         tokenized.ids_of(np.arange(3), 7)
+
+
+def test_a_tokenizer_that_panics_is_refused(tmp_path: Path) -> None:
+    folder = checkpoints.write("stanford", "bert", tmp_path)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["post_processor"]["special_tokens"] = {}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(CheckpointError, match=r"mend its tokenizer\.json|does not load"):
+        Encoder.from_pretrained(folder, device="cpu")
