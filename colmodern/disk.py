@@ -24,8 +24,24 @@ _NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # without it, opening a pipe waits for 
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | _NO_WAIT
 _BINARY = getattr(os, "O_BINARY", 0)
 
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+
 _is_durable: ContextVar[bool] = ContextVar("_is_durable", default=True)
 _staged: set[Path] = set()  # files and folders that are synced whole before they get their name
+
+
+class IrregularFileError(ValueError):
+    """A folder, a pipe or a device where a regular file is expected."""
+
+    def __init__(self, path: Path, kind: str) -> None:
+        super().__init__(f"{path.name} is not a regular file")
+        self.kind = kind
 
 
 def create(path: Path) -> None:
@@ -53,13 +69,40 @@ def without_following(path: str, flags: int) -> int:
     return os.open(path, flags | _NO_FOLLOW, 0o666)
 
 
-def open_regular(path: Path) -> BinaryIO:
-    """Open a file for reading; ValueError for a pipe, a device or a folder, which may have no end."""
+def kind_of(mode: int) -> str | None:
+    """The kind of file with this mode, as messages call it; None for a regular file."""
+    kind = stat.S_IFMT(mode)
+    return None if kind == stat.S_IFREG else _KINDS.get(kind, "of another kind")
+
+
+def open_regular(path: Path, *, buffering: int = 0) -> BinaryIO:
+    """Open a regular file for reading, without waiting for a pipe or a device.
+
+    Args:
+        path: The file.
+        buffering: As in the built-in ``open``; 0 for an unbuffered stream.
+
+    Raises:
+        IrregularFileError: There is a pipe, a device or a folder.
+        OSError: The file is missing or cannot be opened.
+    """
     descriptor = os.open(path, os.O_RDONLY | _NO_WAIT | _BINARY)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    kind = kind_of(os.fstat(descriptor).st_mode)
+    if kind is not None:
         os.close(descriptor)
-        raise ValueError(f"{path.name} is not a regular file")
-    return os.fdopen(descriptor, "rb", buffering=0)
+        raise IrregularFileError(path, kind)
+    return os.fdopen(descriptor, "rb", buffering=buffering)
+
+
+def expect_regular(path: Path) -> None:
+    """Check that a file is a regular one, without opening it.
+
+    Raises:
+        IrregularFileError: There is a pipe, a device or a folder.
+        OSError: There is nothing at ``path``.
+    """
+    if (kind := kind_of(path.stat().st_mode)) is not None:
+        raise IrregularFileError(path, kind)
 
 
 def remove(path: Path) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 
 from colmodern.disk import (
     create,
+    kind_of,
     make_folder,
     remove,
     rename,
@@ -33,8 +34,8 @@ from colmodern.disk import (
     without_following,
 )
 from colmodern.errors import ColmodernError, InputError, ResourceError, StorageError
-from colmodern.reading import kind_of, user_path
 from colmodern.reading import read_text as read_text  # bounded; also called through this module
+from colmodern.reading import user_path
 
 PIECE = 1 << 20  # bytes that sha256_of_file reads at once
 

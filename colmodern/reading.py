@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gzip
 import os
-import stat
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from colmodern.disk import IrregularFileError, open_regular
 from colmodern.errors import ColmodernError
 
 MAX_TEXT = 1 << 30  # bytes of a file that is read whole
@@ -19,15 +19,6 @@ MAX_BLANK = 1_000_000  # blank lines in a row; a small gzip may hold endless one
 _PIECE = 1 << 20
 _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
-# a named pipe without a writer is opened at once, so that it can be refused
-_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-_KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a named pipe",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-    stat.S_IFSOCK: "a socket",
-}
 
 ErrorType = type[ColmodernError]
 
@@ -53,12 +44,6 @@ def user_path(path: str | Path, error: ErrorType) -> Path:
         raise error(f"{text}: there is no such user; write the path without ~") from fault
 
 
-def kind_of(mode: int) -> str | None:
-    """The kind of file with a mode of ``os.stat``, for messages; None for a regular file."""
-    kind = stat.S_IFMT(mode)
-    return None if kind == stat.S_IFREG else _KINDS.get(kind, "of another kind")
-
-
 def open_file(path: Path, error: ErrorType) -> BinaryIO:
     """Open a regular file for reading, never waiting for a pipe or a device.
 
@@ -66,14 +51,11 @@ def open_file(path: Path, error: ErrorType) -> BinaryIO:
         ColmodernError: an ``error``; the file is missing, unreadable or no regular file.
     """
     try:
-        descriptor = os.open(path, _FLAGS)
+        return open_regular(path, buffering=-1)
+    except IrregularFileError as fault:
+        raise error(f"cannot read {path}: it is {fault.kind}, not a file; give a file") from fault
     except (OSError, ValueError) as fault:  # ValueError: a NUL in the path
         raise _unreadable(path, error, fault) from fault
-    kind = kind_of(os.fstat(descriptor).st_mode)
-    if kind is not None:
-        os.close(descriptor)
-        raise error(f"cannot read {path}: it is {kind}, not a file; give a file")
-    return os.fdopen(descriptor, "rb")
 
 
 def read_text(path: Path, error: ErrorType, *, max_bytes: int = MAX_TEXT) -> str:

@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "arguments": {"checks", "errors"},
     "errors": {"checks"},
     "files": {"disk", "errors", "reading", "types"},
+    "reading": {"disk", "errors", "types"},
     "writer_lock": {"disk", "errors", "files", "types"},
     "progress": {"errors", "progress_bar", "types"},
     "config": BASE,

@@ -80,7 +80,8 @@ def test_what_a_person_prints_says_what_it_is(tmp_path: Path) -> None:
     texts.save(tmp_path / "store")
     store = colmodern.EmbeddingStore(tmp_path / "store")
     index = colmodern.PlaidIndex.build(store, tmp_path / "index")
-    assert repr(store) == f"EmbeddingStore('{tmp_path}/store', n_docs=1, n_tokens=1, dim=8)"
+    size = "n_docs=1, n_tokens=1, dim=8, dtype=float32"
+    assert repr(store) == f"EmbeddingStore('{tmp_path}/store', {size})"
     assert repr(index) == f"PlaidIndex('{tmp_path}/index', n_docs=1, dim=8)"
     assert repr(colmodern.ExactIndex(texts)).startswith("ExactIndex(TokenEmbeddings(n_docs=1, ")
 

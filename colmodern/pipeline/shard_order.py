@@ -22,7 +22,7 @@ class ShardOrder:
     def unfinished(self, shards: Iterator[Shard]) -> Iterator[Shard]:
         """The shards that have to be encoded; those that an earlier call finished are taken over."""
         for shard in shards:
-            if self._writer.find_ahead(shard.index, shard.doc_ids):
+            if self._writer.has_ahead(shard.index, shard.doc_ids):
                 self._progress.advance(len(shard.texts))
                 self.finish(shard.index)
             else:

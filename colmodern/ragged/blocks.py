@@ -1,7 +1,7 @@
 """Checksums of the blocks of an array, verified when a block is first used.
 
-A search that touches a few documents reads and verifies their blocks only, so the size of a store
-costs nothing; what reads all of an array verifies it on the way, at some GB a second.
+A search that touches a few documents reads and verifies their blocks only, so its cost does not
+grow with the store; reading all of an array verifies it on the way, at some GB a second.
 """
 
 from __future__ import annotations
@@ -17,30 +17,37 @@ from colmodern.files import sha256_of_file
 from colmodern.ragged.manifest import CURE, DamageError, unreadable
 from colmodern.threads import ForkSafeLock
 
-BLOCK = 1 << 16  # bytes: some documents, and small beside what a checksum's call costs
-_DIGITS = 16  # of a checksum
+BLOCK = 1 << 16  # bytes: a few documents, and enough to outweigh the cost of a call
+_DIGITS = 16  # hex digits of a checksum
 
 
 def block_checksums(array: npt.NDArray[Any]) -> str:
-    """XXH3 of 64 bits of each block of an array's bytes, as 16 hex digits after another."""
+    """64-bit XXH3 of each block of an array's bytes, as 16 hex digits each, joined."""
     data = _bytes_of(array)
     starts = range(0, len(data), BLOCK)
     return "".join(xxhash.xxh3_64_hexdigest(data[start : start + BLOCK]) for start in starts)
 
 
 class BlockVerifier:
-    """Compares the rows of a mapped array with their checksums, each block once.
-
-    path: of the .npy file, for messages, and for the checksum of the whole
-    checksums: as ``block_checksums`` makes them; None verifies the whole file by ``sha256``
-    """
+    """Compares the rows of a mapped array with their checksums, each block once."""
 
     def __init__(
         self, path: Path, array: npt.NDArray[Any], checksums: str | None, sha256: str
     ) -> None:
+        """Prepare to verify; nothing is read yet.
+
+        Args:
+            path: The .npy file, for messages and for the checksum of the whole file.
+            array: The mapped array.
+            checksums: Result of ``block_checksums``; None verifies the whole file by ``sha256``.
+            sha256: Hex digest of the file.
+
+        Raises:
+            DamageError: The number of checksums does not fit the array.
+        """
         self._path = path
         self._data = _bytes_of(array)
-        self._row = array.itemsize * int(np.prod(array.shape[1:]))
+        self._row_bytes = array.itemsize * int(np.prod(array.shape[1:]))
         self._checksums = checksums
         self._sha256 = sha256
         n_blocks = -(-len(self._data) // BLOCK)
@@ -56,7 +63,7 @@ class BlockVerifier:
         if self._checksums is None:
             self._verify_file()
             return
-        first, last = start * self._row // BLOCK, -(-stop * self._row // BLOCK)
+        first, last = start * self._row_bytes // BLOCK, -(-stop * self._row_bytes // BLOCK)
         for block in (first + np.flatnonzero(~self._is_verified[first:last])).tolist():
             begin = block * BLOCK
             checksum = xxhash.xxh3_64_hexdigest(self._data[begin : begin + BLOCK])
@@ -69,11 +76,11 @@ class BlockVerifier:
             self._is_verified[block] = True
 
     def trust(self) -> None:
-        """Take all rows for verified, by somebody who has read the whole file."""
+        """Mark all rows as verified, for a caller that has verified the whole file."""
         self._is_verified[:] = True
 
     def _verify_file(self) -> None:
-        with self._lock.held():  # one of many threads reads it
+        with self._lock.held():  # so that only one of several threads reads the file
             if self._is_verified[0]:
                 return
             try:

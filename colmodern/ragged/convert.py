@@ -1,4 +1,4 @@
-"""What callers pass as arrays, as the arrays that embeddings are made of; anything else is refused."""
+"""Converts what callers pass into the arrays that embeddings consist of, or refuses it."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def as_array(value: Any, name: str) -> npt.NDArray[Any]:
     """A NumPy array of an array, a tensor on any device, or nested lists.
 
     Args:
-        value: a tensor is known by its methods, so that torch need not be loaded; bfloat16 becomes
-            float32, which holds all of its values.
-        name: of the argument, for messages.
+        value: Tensors are recognized by their methods, so that torch need not be loaded. bfloat16
+            becomes float32, which holds all of its values.
+        name: Name of the argument, for messages.
 
     Raises:
         InputError: ``value`` cannot be read as one array.
@@ -34,9 +34,9 @@ def as_array(value: Any, name: str) -> npt.NDArray[Any]:
         raise InputError(f"{name} is a {type(value).__name__}; pass a NumPy array or a tensor")
     try:
         array = np.asarray(_on_host(value))
-        # computing with these needs ml_dtypes, which JAX uses, and most of NumPy lacks
+        # these dtypes come from ml_dtypes, as in JAX, and most of NumPy does not support them
         return array.astype(np.float32) if array.dtype.name.startswith(_NARROW) else array
-    except Exception as error:  # libraries of arrays raise what they like
+    except Exception as error:  # array libraries raise many types
         raise InputError(
             f"{name} is {type(value).__name__}, which cannot be read as one array "
             f"({shown(str(error))}); pass a NumPy array or a tensor"
@@ -44,7 +44,7 @@ def as_array(value: Any, name: str) -> npt.NDArray[Any]:
 
 
 def _on_host(value: Any) -> Any:
-    """A tensor as an array on the host, anything else as it is."""
+    """A NumPy array of a tensor; any other value is returned as it is."""
     if not (type(value).__module__.startswith("torch") and hasattr(value, "detach")):
         return value
     tensor = value.detach().cpu().resolve_conj().resolve_neg()
@@ -54,10 +54,10 @@ def _on_host(value: Any) -> Any:
 
 
 def as_values(value: Any, name: str = "values") -> npt.NDArray[np.floating]:
-    """(n_tokens, dim) float16 or float32 rows; wider floats become float32.
+    """A (n_tokens, dim) float16 or float32 array; wider floats become float32.
 
     Raises:
-        InputError: another shape, or numbers that are not floats.
+        InputError: The shape differs, or the numbers are not floats.
     """
     array = as_array(value, name)
     if array.ndim != 2:
@@ -71,7 +71,7 @@ def as_values(value: Any, name: str = "values") -> npt.NDArray[np.floating]:
             cure += f", as {name}.astype('float32')"
         raise InputError(f"{name} has dtype {array.dtype}; pass {cure}")
     size, is_native = array.dtype.itemsize, array.dtype.isnative
-    with np.errstate(over="ignore"):  # infinity is refused where values are checked
+    with np.errstate(over="ignore"):  # the check of values refuses infinity
         return array if size <= 4 and is_native else array.astype("f2" if size == 2 else "f4")
 
 
@@ -79,7 +79,7 @@ def as_offsets(value: Any, n_tokens: int) -> npt.NDArray[np.int64]:
     """(n_docs + 1,) int64 offsets into ``n_tokens`` rows.
 
     Raises:
-        InputError: they are not whole numbers that rise from 0 to ``n_tokens``.
+        InputError: The value is not whole numbers that rise from 0 to ``n_tokens``.
     """
     array = as_array(value, "offsets")
     if array.ndim != 1 or array.dtype.kind not in "iu" or len(array) == 0 or array[0] != 0:
@@ -95,7 +95,7 @@ def as_token_ids(value: Any, n_tokens: int) -> npt.NDArray[np.int32]:
     """(n_tokens,) int32 vocabulary ids.
 
     Raises:
-        InputError: another shape, or numbers that int32 does not hold.
+        InputError: The shape differs, or a number does not fit into int32.
     """
     array = as_array(value, "token_ids")
     if array.shape != (n_tokens,):
@@ -110,13 +110,14 @@ def as_token_ids(value: Any, n_tokens: int) -> npt.NDArray[np.int32]:
     return array.astype(np.int32, copy=False)
 
 
-def as_places(value: Any, n_docs: int) -> npt.NDArray[np.int64]:
-    """(n,) int64 places from 0 to ``n_docs`` - 1, of indices or of a mask.
+def as_indices(value: Any, n_docs: int) -> npt.NDArray[np.int64]:
+    """(n,) int64 indices from 0 to ``n_docs`` - 1, from indices or a mask.
 
     A mask has one bool a text. A negative index counts from the end, as in Python.
 
     Raises:
-        InputError: a mask of another length, an index out of range, or no whole numbers.
+        InputError: A mask has another length, an index is out of range, or the value is not whole
+            numbers.
     """
     cure = "pass a list of indices, or a mask of one bool a text"
     if isinstance(value, str | bytes | Mapping | set | frozenset):
@@ -143,15 +144,15 @@ def as_places(value: Any, n_docs: int) -> npt.NDArray[np.int64]:
             f"indices[{position}]={array[position]} is out of range for {n_docs} texts; "
             f"pass indices from 0 to {n_docs - 1}"
         )
-    places = array.astype(np.int64)
-    return np.where(places < 0, places + n_docs, places)
+    indices = array.astype(np.int64)
+    return np.where(indices < 0, indices + n_docs, indices)
 
 
 def as_texts(texts: Any, dim: int | None) -> tuple[list[npt.NDArray[np.floating]], int]:
     """One (n_tokens, dim) array a text, and their dim; a text without tokens may be ``[]``.
 
     Raises:
-        InputError: it names the text that is no such array or has another dim.
+        InputError: A text is not such an array or has another dim; the message names it.
     """
     cure = "pass a list with one (n_tokens, dim) array a text"
     dim = None if dim is None else checked_count("dim", dim, least=0, most=_LARGEST_ID)
@@ -166,7 +167,7 @@ def as_texts(texts: Any, dim: int | None) -> tuple[list[npt.NDArray[np.floating]
     arrays, first = [], None
     for position, text in enumerate(texts):
         array = as_array(text, f"texts[{position}]")
-        if array.shape == (0,):  # has no dim of its own
+        if array.shape == (0,):  # [] has no dim
             arrays.append(np.empty((0, 0), np.float32))
             continue
         values = as_values(array, f"texts[{position}]")
@@ -186,7 +187,11 @@ def as_texts(texts: Any, dim: int | None) -> tuple[list[npt.NDArray[np.floating]
 def refuse_infinite(
     values: npt.NDArray[np.floating], offsets: npt.NDArray[np.int64], name: str = "values"
 ) -> None:
-    """Raise InputError that names the first text with a value that cannot be scored, if any."""
+    """Check that every value can be scored.
+
+    Raises:
+        InputError: A value cannot be scored; the message names its text.
+    """
     if is_finite(values):
         return
     row = first_unusable_row(values)

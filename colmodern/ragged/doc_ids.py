@@ -1,4 +1,4 @@
-"""One id a document: what callers pass as document ids, checked the same way at every border."""
+"""Checks of the document ids that callers pass, the same at every border."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from colmodern.arguments import listed
 from colmodern.checks import shown, text_fault
 from colmodern.errors import InputError
 
-_JOINED = 65536  # ids whose characters are looked at together
+_CHUNK = 65536  # ids whose characters are checked together
 
 
 def id_list(
@@ -15,35 +15,41 @@ def id_list(
     """Document ids as a list of plain strings.
 
     Args:
-        name: Of the argument in messages.
+        name: Name of the argument, for messages.
         ids: A list, tuple, array, generator or other iterable of strings.
-        cure: What to pass, for messages.
-        is_ordered: One id stands for one document, so that a set says nothing.
+        is_ordered: Whether the order matters, so that a set is refused.
+        cure: What to pass instead, for messages.
 
     Raises:
-        InputError: One string, a mapping, an unordered set, or an id that is no string.
+        InputError: The value is one string, a mapping or a refused set, or an id is not a string.
     """
     items = listed(name, ids, cure, is_ordered=is_ordered)
     kinds = set(map(type, items))
     if kinds <= {str}:
         return items
-    for position, one in enumerate(items):
-        if not isinstance(one, str):
+    for position, item in enumerate(items):
+        if not isinstance(item, str):
             raise InputError(
                 f"{name} has ids that are not strings: {name}[{position}] is "
-                f"{type(one).__name__} {shown(one)}; pass strings, as str(id)"
+                f"{type(item).__name__} {shown(item)}; pass strings, as str(id)"
             )
-    return [str(one) for one in items]
+    return [str(item) for item in items]
 
 
-def checked_doc_ids(doc_ids: object, n_docs: int) -> list[str]:
-    """One unique id a document, as a list.
+def checked_doc_ids(doc_ids: object, n_docs: int, *, is_unique: bool = True) -> list[str]:
+    """A list with one id for each document.
 
-    Raises InputError for what id_list refuses, another number of ids than of documents, and an id
-    that repeats, is empty, or holds NUL or half a surrogate pair.
+    Args:
+        doc_ids: What the caller passed.
+        n_docs: Number of documents.
+        is_unique: Whether to refuse ids that repeat; writing ids to disk refuses them too.
+
+    Raises:
+        InputError: ``id_list`` refuses the value, the number of ids differs from that of documents,
+            or an id repeats, is empty, or holds NUL or half a surrogate pair.
     """
-    ids = one_id_a_document(doc_ids, n_docs)
-    if len(set(ids)) != len(ids):
+    ids = _one_id_per_document(doc_ids, n_docs)
+    if is_unique and len(set(ids)) != len(ids):
         first: dict[str, int] = {}
         for position, doc_id in enumerate(ids):
             if (before := first.setdefault(doc_id, position)) != position:
@@ -54,17 +60,16 @@ def checked_doc_ids(doc_ids: object, n_docs: int) -> list[str]:
     return ids
 
 
-def one_id_a_document(doc_ids: object, n_docs: int) -> list[str]:
-    """As checked_doc_ids, but for ids that repeat: writing them to disk finds those."""
+def _one_id_per_document(doc_ids: object, n_docs: int) -> list[str]:
     ids = id_list("doc_ids", doc_ids, is_ordered=True)
     if len(ids) != n_docs:
         raise InputError(
             f"doc_ids has {len(ids)} entries for {n_docs} documents; pass one id a document"
         )
-    for start in range(0, len(ids), _JOINED):
-        some = ids[start : start + _JOINED]
-        if not (all(some) and _is_plain("".join(some))):
-            position = next(i for i, one in enumerate(some) if not (one and _is_plain(one)))
+    for start in range(0, len(ids), _CHUNK):
+        chunk = ids[start : start + _CHUNK]
+        if not (all(chunk) and _is_plain("".join(chunk))):
+            position = next(i for i, id_ in enumerate(chunk) if not (id_ and _is_plain(id_)))
             raise InputError(_fault_of_id(ids[start + position], start + position))
     return ids
 

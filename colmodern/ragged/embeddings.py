@@ -15,8 +15,8 @@ from colmodern.arguments import checked_count
 from colmodern.checks import shown, text_fault
 from colmodern.errors import InputError
 from colmodern.ragged.convert import (
+    as_indices,
     as_offsets,
-    as_places,
     as_texts,
     as_token_ids,
     as_values,
@@ -27,22 +27,25 @@ if TYPE_CHECKING:
     from colmodern.ragged.write_store import DescribedEncoder
 
 
-_LARGEST = (1 << 63) - 1  # what an offset may be
+_LARGEST = (1 << 63) - 1  # limit of an offset
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TokenEmbeddings:
-    """The token embeddings of ``n_docs`` texts, one after another.
+    """The token embeddings of ``n_docs`` texts in one array, one text after another.
 
-    values: (n_tokens, dim) float32 or float16, unit rows; other floats become float32, tensors
-        arrays
-    offsets: (n_docs + 1,) int64; text i owns rows offsets[i] to offsets[i + 1]
-    token_ids: (n_tokens,) int32, the vocabulary id behind each row, or None when unknown
-    fingerprint: of the encoder that made them, ``Encoder.fingerprint("document")`` for queries
-        too; None when unknown. An index refuses embeddings of another one
+    Arrays, tensors and lists are converted and checked; views and selections are not checked
+    again.
 
-    Raises InputError when the shapes do not fit each other or a value is not finite. Views and
-    selections are not checked again.
+    Attributes:
+        values: (n_tokens, dim) float32 or float16 unit rows; other floats become float32.
+        offsets: (n_docs + 1,) int64; text i owns rows offsets[i] to offsets[i + 1].
+        token_ids: (n_tokens,) int32 vocabulary id of each row, None when unknown.
+        fingerprint: Fingerprint of the encoder, ``Encoder.fingerprint("document")`` for queries
+            too, None when unknown. An index refuses embeddings of another encoder.
+
+    Raises:
+        InputError: The shapes do not fit each other, or a value is not finite.
     """
 
     values: npt.NDArray[np.floating]
@@ -82,13 +85,16 @@ class TokenEmbeddings:
         token_ids: npt.NDArray[np.int32] | None = None,
         fingerprint: str | None = None,
     ) -> TokenEmbeddings:
-        """Embeddings of arrays that are right already: views of checked ones, or mapped files.
+        """Wrap arrays without checks: views of checked arrays, or mapped files.
 
         Args:
             values: (n_tokens, dim) float32 or float16, finite.
             offsets: (n_docs + 1,) int64, rising from 0 to n_tokens.
             token_ids: (n_tokens,) int32, or None.
-            fingerprint: of the encoder, or None.
+            fingerprint: Fingerprint of the encoder, or None.
+
+        Returns:
+            Embeddings that share the arrays.
         """
         embeddings = object.__new__(cls)
         embeddings._set(values, offsets, token_ids, fingerprint)
@@ -101,12 +107,16 @@ class TokenEmbeddings:
         """Join one (n_tokens, dim) array, tensor or list of rows per text.
 
         Args:
-            texts: also one (n_docs, n_tokens, dim) array; ``[]`` is a text without tokens.
-            dim: needed only when no text has a token.
+            texts: The arrays, or one (n_docs, n_tokens, dim) array; ``[]`` is a text without
+                tokens.
+            dim: Width of a row; needed only when no text has a token.
+
+        Returns:
+            Embeddings of the texts, in a new array.
 
         Raises:
-            InputError: it names the text that is no such array, has another dim, or a value that
-                is not finite.
+            InputError: A text is not such an array, has another dim, or a value that is not
+                finite; the message names it.
         """
         arrays, width = as_texts(texts, dim)
         if not arrays:
@@ -115,12 +125,18 @@ class TokenEmbeddings:
 
     @classmethod
     def load(cls, path: Path | str) -> TokenEmbeddings:
-        """Everything that ``save`` or ``colmodern encode`` wrote, in memory.
+        """Read a store of ``save`` or ``colmodern encode`` into memory.
 
-        ``EmbeddingStore(path)`` has the document ids, and leaves the values on disk.
+        ``EmbeddingStore(path)`` has the document ids too, and leaves the values on disk.
+
+        Args:
+            path: The store's folder.
+
+        Returns:
+            Embeddings of all documents, in their stored dtype.
 
         Raises:
-            StorageError: the folder is damaged, unfinished or no embeddings.
+            StorageError: The folder is damaged, unfinished or not a store.
         """
         from colmodern.ragged.store import EmbeddingStore  # that module needs this one
 
@@ -134,10 +150,17 @@ class TokenEmbeddings:
         encoder: DescribedEncoder | None = None,
         overwrite: bool = False,
     ) -> None:
-        """Write an embedding store, all or nothing; arguments as of ``EmbeddingStore.write``.
+        """Write an embedding store, all or nothing.
+
+        Args:
+            path: A folder that does not exist, or is empty.
+            doc_ids: (n_docs,) unique texts; default "0", "1", ...
+            encoder: The Encoder that made the embeddings; with it ``colmodern search`` can encode
+                queries without ``--model``.
+            overwrite: Whether to replace a store at ``path``.
 
         Raises:
-            InputError: the ids are not one unique text a document.
+            InputError: The ids are not one unique text a document.
             StorageError: ``path`` exists, or cannot be written.
         """
         from colmodern.ragged.store import EmbeddingStore  # that module needs this one
@@ -146,22 +169,22 @@ class TokenEmbeddings:
 
     @property
     def n_docs(self) -> int:
-        """How many texts."""
+        """Number of texts."""
         return len(self.offsets) - 1
 
     @property
     def n_tokens(self) -> int:
-        """How many rows."""
+        """Number of token embeddings, one row each."""
         return len(self.values)
 
     @property
     def dim(self) -> int:
-        """Width of a row."""
+        """Width of a token embedding."""
         return int(self.values.shape[1])
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """(n_docs,) tokens of each text."""
+        """(n_docs,) int64 number of tokens of each text."""
         return np.diff(self.offsets)
 
     def __repr__(self) -> str:
@@ -176,7 +199,7 @@ class TokenEmbeddings:
     @overload
     def __getitem__(self, key: slice) -> TokenEmbeddings: ...
     def __getitem__(self, key: int | slice) -> npt.NDArray[np.floating] | TokenEmbeddings:
-        """Rows of one text, or a run of consecutive texts; both are views."""
+        """View of one text's rows, or of consecutive texts."""
         if isinstance(key, slice):
             return self._slice(key)
         index = self._index(key)
@@ -192,18 +215,18 @@ class TokenEmbeddings:
         if step != 1:
             raise InputError(f"slice step is {step}; only consecutive texts can be sliced")
         offsets = self.offsets[start : max(start, stop) + 1]
-        rows = slice(offsets[0], offsets[-1])
-        ids = None if self.token_ids is None else self.token_ids[rows]
-        return self.unchecked(self.values[rows], offsets - offsets[0], ids, self.fingerprint)
+        tokens = slice(offsets[0], offsets[-1])
+        ids = None if self.token_ids is None else self.token_ids[tokens]
+        return self.unchecked(self.values[tokens], offsets - offsets[0], ids, self.fingerprint)
 
     def _index(self, key: Any) -> int:
         if isinstance(key, bool | np.bool_) or not hasattr(key, "__index__"):
             raise InputError(
-                f"a text cannot be chosen by {shown(key)}; pass a whole number or a slice, or use select"
+                f"{shown(key)} is not an index of texts; pass a whole number or a slice, or use select"
             )
         try:
             return range(self.n_docs)[operator.index(key)]
-        except (TypeError, ValueError, RuntimeError) as error:  # as arrays of several numbers
+        except (TypeError, ValueError, RuntimeError) as error:  # for an array of several numbers
             raise InputError(f"{shown(key)} is not one text; use select for several") from error
         except IndexError as error:
             raise InputError(
@@ -214,28 +237,41 @@ class TokenEmbeddings:
         return (self[index] for index in range(self.n_docs))
 
     def select(self, indices: npt.ArrayLike) -> TokenEmbeddings:
-        """Copy of the texts at ``indices``, in that order; an index may repeat.
+        """Copy texts.
 
         Args:
-            indices: (n,) whole numbers, where -1 is the last text; or a mask of (n_docs,) bools.
+            indices: (n,) whole numbers, where -1 is the last text and numbers may repeat; or a
+                mask of (n_docs,) bools.
+
+        Returns:
+            Embeddings of the n texts, in the order of ``indices``.
 
         Raises:
-            InputError: an index out of range, a mask of another length, or other numbers.
+            InputError: An index is out of range, a mask has another length, or the value is not
+                whole numbers.
         """
-        places = as_places(indices, self.n_docs)
-        lengths = self.lengths[places]
+        texts = as_indices(indices, self.n_docs)
+        lengths = self.lengths[texts]
         offsets = offsets_of(lengths)
-        rows = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][places] - offsets[:-1], lengths)
-        ids = None if self.token_ids is None else self.token_ids[rows]
-        return self.unchecked(self.values[rows], offsets, ids, self.fingerprint)
+        shifts = self.offsets[:-1][texts] - offsets[:-1]
+        tokens = np.arange(offsets[-1]) + np.repeat(shifts, lengths)
+        ids = None if self.token_ids is None else self.token_ids[tokens]
+        return self.unchecked(self.values[tokens], offsets, ids, self.fingerprint)
 
     def chunks(
         self, max_tokens: int, max_docs: int = 1 << 62
     ) -> Iterator[tuple[int, TokenEmbeddings]]:
-        """At most ``max_docs`` consecutive texts with at most ``max_tokens`` rows, as views.
+        """Views of consecutive texts, in chunks.
 
-        Yields (index of the first text, texts); a text longer than that comes alone. Raises
-        InputError for limits that are no whole numbers of at least 1.
+        Args:
+            max_tokens: Most tokens in a chunk; a longer text comes alone.
+            max_docs: Most texts in a chunk.
+
+        Yields:
+            Index of a chunk's first text, and the chunk's embeddings.
+
+        Raises:
+            InputError: A limit is not a whole number of at least 1.
         """
         return self._chunks(
             checked_count("max_tokens", max_tokens), checked_count("max_docs", max_docs)
@@ -252,7 +288,7 @@ class TokenEmbeddings:
 
 
 def offsets_of(lengths: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """(n + 1,) int64 running sum of (n,) lengths, beginning with 0."""
+    """(n + 1,) int64 running sum of (n,) lengths, starting with 0."""
     lengths = np.asarray(lengths, dtype=np.int64)
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])

@@ -7,47 +7,47 @@ import numpy.typing as npt
 
 # products of two such values, summed over any dim and any number of query tokens, fit float32
 LARGEST_VALUE = 1e15
-_AT_ONCE = 1 << 19  # values looked at together: they stay in the cache
-_HALF_EXPONENT = np.uint16(0x7C00)  # all ones in a float16 that is NaN or infinite
+_CHUNK = 1 << 19  # values checked together: they stay in the cache
+_HALF_EXPONENT = np.uint16(0x7C00)  # exponent bits, all set in a float16 that is NaN or infinite
 
 
 def is_finite(values: npt.NDArray[np.floating]) -> bool:
     """Whether every value of (n_tokens, dim) rows can be scored in float32.
 
-    Reads the values once, in pieces that stay in the cache.
+    Reads the values once, in chunks that stay in the cache.
     """
-    step = max(1, _AT_ONCE // max(1, values.shape[1]))
+    step = max(1, _CHUNK // max(1, values.shape[1]))
     with np.errstate(all="ignore"):
         return all(
             _are_usable(values[start : start + step]) for start in range(0, len(values), step)
         )
 
 
-def _are_usable(rows: npt.NDArray[np.floating]) -> bool:
-    if rows.size == 0:
+def _are_usable(values: npt.NDArray[np.floating]) -> bool:
+    if values.size == 0:
         return True
-    if rows.dtype == np.float16:
-        bits = np.ascontiguousarray(rows).view(np.uint16)
+    if values.dtype == np.float16:
+        bits = np.ascontiguousarray(values).view(np.uint16)
         return bool((bits & _HALF_EXPONENT).max() < _HALF_EXPONENT)
-    flat = np.ascontiguousarray(rows, np.float32).ravel()
-    # a sum of squares is small only if all values are; a large one may be of many
+    flat = np.ascontiguousarray(values, np.float32).ravel()
+    # a sum of squares is small only if all values are; a large sum may come from many values
     return bool(flat @ flat <= LARGEST_VALUE) or bool(np.abs(flat).max() <= LARGEST_VALUE)
 
 
 def first_unusable_row(values: npt.NDArray[np.floating]) -> int:
-    """The first row with a value that cannot be scored; values: rows that are not all finite."""
-    step = max(1, _AT_ONCE // max(1, values.shape[1]))
+    """Index of the first row with a value that cannot be scored; there must be one."""
+    step = max(1, _CHUNK // max(1, values.shape[1]))
     with np.errstate(all="ignore"):
         for start in range(0, len(values), step):
-            rows = np.asarray(values[start : start + step], np.float32)
-            usable = (np.abs(rows) <= LARGEST_VALUE).all(axis=1)
+            chunk = np.asarray(values[start : start + step], np.float32)
+            usable = (np.abs(chunk) <= LARGEST_VALUE).all(axis=1)
             if not usable.all():
                 return start + int(np.argmin(usable))
     raise AssertionError("all values can be scored")
 
 
 def fault_of(row: npt.NDArray[np.floating]) -> str:
-    """What is wrong with a row that cannot be scored."""
+    """The fault of a row that cannot be scored, for messages."""
     with np.errstate(over="ignore"):
         if not np.isfinite(np.asarray(row, np.float32)).all():
             return "values that are not finite"

@@ -1,10 +1,9 @@
-"""What an embedding store consists of: its JSON files, checked field by field when they are read."""
+"""The JSON files of an embedding store, checked field by field when they are read."""
 
 from __future__ import annotations
 
 import errno
 import os
-import stat
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -17,12 +16,13 @@ from pydantic import (
     model_validator,
 )
 
+from colmodern.disk import open_regular
 from colmodern.errors import ColmodernError, StorageError
 from colmodern.files import load_json, read_error, sha256_of_json, write_json
 
 FORMAT = "colmodern-embeddings"
-VERSION = 2  # of what is written
-_VERSIONS = (1, 2)  # of what is read; 1 has no checksum of its own and none of blocks
+VERSION = 2  # the version that is written
+_VERSIONS = (1, 2)  # versions that are read; 1 has no checksum of its own and none of blocks
 MANIFEST = "manifest.json"
 RECORD = "shard.json"
 CURE = "delete the folder and encode again"
@@ -38,23 +38,23 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 class DamageError(StorageError):
-    """Files of a store are missing or are not what was written; writing them again helps."""
+    """Files of a store are missing or differ from what was written; writing them again helps."""
 
 
 class _Record(BaseModel):
-    """Frozen, and unknown keys are refused."""
+    """A frozen record that refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ShardEntry(_Record):
-    """What the manifest says of a shard."""
+    """A shard's entry in the manifest."""
 
     name: str = Field(pattern=r"^shard-\d{5,12}$", description="a folder beside the manifest")
     n_docs: _Count
     n_tokens: _Count
     has_token_ids: StrictBool
-    sha256: dict[str, _Sha256] = Field(description="of each file but shard.json")
+    sha256: dict[str, _Sha256] = Field(description="hex digest of each file but shard.json")
 
     @model_validator(mode="after")
     def _names_its_files(self) -> ShardEntry:
@@ -66,7 +66,7 @@ class ShardEntry(_Record):
 class ShardRecord(ShardEntry):
     """shard.json, which is written last in a shard."""
 
-    fingerprint: str = Field(description="of all that the embeddings depend on")
+    fingerprint: str = Field(description="digest of all that the embeddings depend on")
     dtype: Literal["float16", "float32"]
     dim: _Count
     facts: dict[str, _Number]
@@ -75,12 +75,12 @@ class ShardRecord(ShardEntry):
     )
 
     def entry(self) -> dict[str, Any]:
-        """The part of it that the manifest repeats."""
+        """The fields that the manifest repeats."""
         return self.model_dump(include=set(ShardEntry.model_fields))
 
 
 class EncoderRecord(BaseModel):
-    """What made the embeddings, as ``Encoder.describe`` says it."""
+    """The encoder that made the embeddings, as described by ``Encoder.describe``."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
@@ -100,7 +100,7 @@ class StoreManifest(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    fingerprint: str = Field(description="of all that the embeddings depend on")
+    fingerprint: str = Field(description="digest of all that the embeddings depend on")
     dtype: Literal["float16", "float32"]
     dim: _Count = Field(description="width of a token embedding")
     n_docs: _Count
@@ -122,27 +122,29 @@ class StoreManifest(BaseModel):
 
 
 def files_of(*, has_token_ids: bool) -> tuple[str, ...]:
-    """The files of a shard, without shard.json."""
+    """Names of a shard's files, without shard.json."""
     ids = ("token_ids.npy",) if has_token_ids else ()
     return ("values.npy", "offsets.npy", *ids, "doc_ids.json")
 
 
 def read_store_manifest(folder: Path) -> tuple[StoreManifest, dict[str, Any]]:
-    """The manifest of a store, and the fields that it was read from.
+    """The manifest of a store, and the JSON object that it was read from.
 
-    Raises StorageError for an unfinished or foreign folder, DamageError for a damaged file.
+    Raises:
+        StorageError: The folder is unfinished or foreign.
+        DamageError: The file is damaged.
     """
     path = folder / MANIFEST
     if not os.path.lexists(path):
         if os.path.isfile(folder / "shard-00000" / RECORD):
             raise StorageError(
-                f"{folder} is unfinished (no {MANIFEST}); run the command that encodes it again "
-                "and it goes on after the last finished shard"
+                f"{folder} is unfinished (no {MANIFEST}); run the command that encodes it again to "
+                "resume after the last finished shard"
             )
         if os.path.isdir(folder):
             raise StorageError(f"{folder} holds no embeddings: there is no {MANIFEST} in it")
-        what = "is a file" if os.path.lexists(folder) else "does not exist"
-        raise StorageError(f"{folder} {what}; choose a folder of embeddings")
+        fault = "is a file" if os.path.lexists(folder) else "does not exist"
+        raise StorageError(f"{folder} {fault}; choose a folder of embeddings")
     fields = read_object(path)
     if fields.get("format") != FORMAT:
         raise StorageError(
@@ -159,10 +161,15 @@ def read_store_manifest(folder: Path) -> tuple[StoreManifest, dict[str, Any]]:
 
 
 def read_shard_record(folder: Path) -> ShardRecord:
-    """The record of a shard's folder; raises DamageError when it is missing or damaged."""
+    """The record of a shard's folder.
+
+    Raises:
+        DamageError: The record is missing or damaged.
+        StorageError: Another version of colmodern wrote it.
+    """
     path = folder / RECORD
     fields = read_object(path)
-    version = fields.pop("version", 1)  # which the first version did not write
+    version = fields.pop("version", 1)  # version 1 did not write its number
     if isinstance(version, bool) or version not in _VERSIONS:
         raise StorageError(
             f"{path} has version={version!r}; this colmodern reads versions up to {VERSION}: "
@@ -179,7 +186,7 @@ def read_shard_record(folder: Path) -> ShardRecord:
 
 
 def write_store_manifest(folder: Path, fields: dict[str, Any]) -> None:
-    """Make a store of the shards that ``fields`` names: readers see all of it or nothing."""
+    """Write the manifest, which makes the shards that ``fields`` names a store, all or nothing."""
     sealed = {"format": FORMAT, "version": VERSION, **fields}
     write_json(folder / MANIFEST, {**sealed, _CHECKSUM: sha256_of_json(sealed)})
 
@@ -191,7 +198,12 @@ def write_shard_record(folder: Path, record: ShardRecord) -> None:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; raises as ``read_value`` does, and for another value."""
+    """The object in a JSON file.
+
+    Raises:
+        DamageError: The file is missing or damaged, or holds another value.
+        ResourceError: A limit of the machine was reached.
+    """
     value = read_value(path)
     if not isinstance(value, dict):
         raise DamageError(f"{path} holds {type(value).__name__}, not an object; {CURE}")
@@ -201,27 +213,27 @@ def read_object(path: Path) -> dict[str, Any]:
 def read_value(path: Path) -> Any:
     """The value in a JSON file.
 
-    Raises DamageError when it is missing, no file or no JSON, else what ``unreadable`` says.
+    Raises:
+        DamageError: The file is missing or not a regular file, or does not hold JSON.
+        ResourceError: A limit of the machine was reached.
     """
     try:
-        expect_file(path)
-        return load_json(path.read_bytes().decode("utf-8-sig"))
+        with open_regular(path) as stream:
+            content = stream.read()
+    except (OSError, ValueError, MemoryError) as error:
+        raise unreadable(path, error) from error
+    try:
+        return load_json(content.decode("utf-8-sig"))
     except RecursionError as error:
         raise DamageError(f"{path} is not JSON ({error}); {CURE}") from error
     except ValueError as error:
         raise DamageError(f"{path} is not JSON in UTF-8 ({error}); {CURE}") from error
-    except (OSError, MemoryError) as error:
+    except MemoryError as error:
         raise unreadable(path, error) from error
 
 
-def expect_file(path: Path) -> None:
-    """Raise OSError for what is not there, and for a folder, a pipe or a device."""
-    if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for, without end
-        raise OSError(errno.EISDIR, "it is no file")
-
-
 def unreadable(path: Path, error: Exception) -> ColmodernError:
-    """The error to raise from ``error``: DamageError only where the machine is not the cause."""
+    """The error to raise from ``error``: a DamageError unless the machine is the cause."""
     code = error.errno if isinstance(error, OSError) else None
     if isinstance(error, ValueError) or code in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
         return DamageError(f"{path} cannot be read ({error}); {CURE}")
@@ -229,24 +241,24 @@ def unreadable(path: Path, error: Exception) -> ColmodernError:
 
 
 def _unseal(fields: dict[str, Any], path: Path, *, is_sealed: bool) -> None:
-    """Take the checksum out of ``fields``; raise DamageError when it is not theirs."""
+    """Remove the checksum from ``fields``; raise DamageError when the fields differ from it."""
     checksum = fields.pop(_CHECKSUM, None)
     try:
         is_right = checksum == sha256_of_json(fields) or not (is_sealed or checksum is not None)
-    except (UnicodeEncodeError, RecursionError):  # half a surrogate, which is never written
+    except (UnicodeEncodeError, RecursionError):  # half a surrogate pair is never written
         is_right = False
     if not is_right:
         raise DamageError(f"{path} differs from its checksum; {CURE}")
 
 
 def _validated(model: type[_Model], fields: dict[str, Any], path: Path) -> _Model:
-    known = {name: value for name, value in fields.items() if name not in ("format", "version")}
+    content = {name: value for name, value in fields.items() if name not in ("format", "version")}
     try:
-        return model.model_validate(known)
+        return model.model_validate(content)
     except (ValidationError, RecursionError) as error:
-        place, message = "", str(error)
+        location, message = "", str(error)
         if isinstance(error, ValidationError):
             fault = error.errors(include_input=False, include_url=False)[0]
-            place, message = ".".join(str(part) for part in fault["loc"]), fault["msg"]
-        wrong = f"a wrong {place}" if place else "fields that do not fit each other"
+            location, message = ".".join(str(key) for key in fault["loc"]), fault["msg"]
+        wrong = f"a wrong {location}" if location else "fields that do not fit each other"
         raise DamageError(f"{path} has {wrong} ({message}); {CURE}") from error

@@ -1,4 +1,4 @@
-"""Files mapped into memory without a descriptor, of which a process has few.
+"""Files mapped into memory without keeping a descriptor, of which a process has few.
 
 Python's mmap keeps a copy of the descriptor for as long as the mapping lives (until Python 3.13 and
 its ``trackfd=False``), and an index has fourteen files a segment.
@@ -21,12 +21,14 @@ _FAILED = ctypes.c_void_p(-1).value
 
 
 class Mapping:
-    """A whole file, mapped to be read for as long as an array of it lives.
-
-    Raises OSError when the system refuses.
-    """
+    """A whole file, mapped for reading as long as an array of it lives."""
 
     def __init__(self, descriptor: int, n_bytes: int) -> None:
+        """Map the file of an open descriptor.
+
+        Raises:
+            OSError: The system refuses.
+        """
         system = _system()
         address = system.mmap(None, n_bytes, mmap.PROT_READ, mmap.MAP_SHARED, descriptor, 0)
         if address in (None, _FAILED):
@@ -38,45 +40,52 @@ class Mapping:
 
     @property
     def __array_interface__(self) -> dict[str, Any]:
-        """What makes ``np.asarray(self)`` a read-only array of bytes that keeps the mapping alive."""
+        """Lets ``np.asarray(self)`` make a read-only array of bytes that keeps the mapping alive."""
         data = (self._address, True)
         return {"version": 3, "shape": (self._n_bytes,), "typestr": "|u1", "data": data}
 
-    def let_go(self) -> None:
-        """Take the pages out of this process's memory; they stay on disk."""
+    def release_pages(self) -> None:
+        """Release the mapping's pages from this process's memory; they stay on disk."""
         _system().madvise(self._address, self._n_bytes, mmap.MADV_DONTNEED)
 
 
 def map_file(
     stream: BinaryIO, dtype: npt.DTypeLike, shape: tuple[int, ...], start: int
 ) -> npt.NDArray[Any]:
-    """A read-only array of an open file from byte ``start`` to its end, at least one entry.
+    """A read-only array of an open file, which may be closed, renamed or deleted afterwards.
 
-    The file may be closed, renamed or deleted meanwhile. Raises OSError when it cannot be mapped.
+    Args:
+        stream: The open file.
+        dtype: Dtype of the array.
+        shape: Shape of the array, with at least one entry.
+        start: Byte where the array begins; it ends with the file.
+
+    Raises:
+        OSError: The file cannot be mapped.
     """
     if not _is_supported():
-        # a plain array: every slice of a np.memmap pays for being one
+        # a plain array, because slicing a np.memmap is slow
         return np.memmap(stream, dtype, "r", start, shape).view(np.ndarray)
     content = np.asarray(Mapping(stream.fileno(), os.fstat(stream.fileno()).st_size))
     return content[start:].view(dtype).reshape(shape)
 
 
-def let_go(array: npt.NDArray[Any]) -> None:
-    """Take the pages of a mapped file out of this process's memory; they stay on disk.
+def release_pages(array: npt.NDArray[Any]) -> None:
+    """Release the pages of a mapped file from this process's memory; they stay on disk.
 
-    Only for files mapped to be read: what was written to a private mapping would be lost.
+    Only for files mapped for reading: data written to a private mapping would be lost.
     """
     mapping = mapping_of(array)
     if mapping is None or not hasattr(mmap, "MADV_DONTNEED"):
         return
     if isinstance(mapping, Mapping):
-        mapping.let_go()
+        mapping.release_pages()
     else:
         mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def mapping_of(array: npt.NDArray[Any]) -> Mapping | mmap.mmap | None:
-    """The mapped file that an array is a view of."""
+    """The mapped file that an array is a view of, None for an array in memory."""
     base: Any = array
     while base is not None and not isinstance(base, Mapping | mmap.mmap):
         base = getattr(base, "base", None)
@@ -84,7 +93,7 @@ def mapping_of(array: npt.NDArray[Any]) -> Mapping | mmap.mmap | None:
 
 
 def _is_supported() -> bool:
-    """Whether addresses and offsets have the 64 bits that the calls below take for granted."""
+    """Whether addresses and offsets have 64 bits, as the calls below assume."""
     return sys.platform != "win32" and sys.maxsize > 2**32
 
 

@@ -1,4 +1,4 @@
-"""A folder of consecutive documents' embeddings: written at once, mapped, verified when used."""
+"""Shards: folders of consecutive documents' embeddings, mapped, and verified when used."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from colmodern.disk import expect_regular
 from colmodern.files import sha256_of_file, staging, write_json
 from colmodern.ragged.arrays import map_array, write_array
 from colmodern.ragged.blocks import BlockVerifier, block_checksums
 from colmodern.ragged.convert import refuse_infinite
-from colmodern.ragged.doc_ids import one_id_a_document
+from colmodern.ragged.doc_ids import checked_doc_ids
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.manifest import (
     CURE,
@@ -23,7 +24,6 @@ from colmodern.ragged.manifest import (
     DamageError,
     ShardEntry,
     ShardRecord,
-    expect_file,
     files_of,
     read_shard_record,
     unreadable,
@@ -32,7 +32,7 @@ from colmodern.ragged.manifest import (
 
 
 def shard_name(index: int) -> str:
-    """Folder of the shard with this index, from 0."""
+    """Name of the folder of the shard with this index, from 0."""
     return f"shard-{index:05d}"
 
 
@@ -45,21 +45,21 @@ def write_shard(
     dtype: str,
     facts: Mapping[str, float] | None = None,
 ) -> ShardRecord:
-    """Write a folder that must not be there yet.
+    """Write a shard into a folder that must not exist yet.
 
     Args:
-        folder: SOMEWHERE/shard-00000.
-        embeddings: finite values.
+        folder: STORE/shard-00000.
+        embeddings: Embeddings with finite values.
         doc_ids: (n_docs,) texts.
-        fingerprint: of all that the embeddings depend on.
-        dtype: "float16" or "float32", how values are stored.
-        facts: numbers that the manifest sums up, as seconds.
+        fingerprint: Digest of all that the embeddings depend on.
+        dtype: "float16" or "float32", the dtype of stored values.
+        facts: Numbers that the manifest sums up, such as seconds.
 
     Raises:
-        InputError: ids that are not one text a document, or values that ``dtype`` does not hold.
-        StorageError: the folder exists or cannot be written.
+        InputError: The ids are not one text a document, or ``dtype`` cannot hold the values.
+        StorageError: The folder exists or cannot be written.
     """
-    ids = one_id_a_document(doc_ids, embeddings.n_docs)
+    ids = checked_doc_ids(doc_ids, embeddings.n_docs, is_unique=False)
     with np.errstate(over="ignore"):
         values = np.ascontiguousarray(embeddings.values, dtype=dtype)
     if values.dtype.itemsize < embeddings.values.dtype.itemsize:
@@ -68,8 +68,8 @@ def write_shard(
     if embeddings.token_ids is not None:
         arrays["token_ids"] = np.ascontiguousarray(embeddings.token_ids)
     with staging(folder) as staged:
-        for part, array in arrays.items():
-            write_array(staged / f"{part}.npy", array)
+        for name, array in arrays.items():
+            write_array(staged / f"{name}.npy", array)
         write_json(staged / "doc_ids.json", ids)
         names = files_of(has_token_ids=embeddings.token_ids is not None)
         record = ShardRecord(
@@ -83,9 +83,9 @@ def write_shard(
             dim=embeddings.dim,
             facts=dict(facts or {}),
             blocks={
-                f"{part}.npy": block_checksums(array)
-                for part, array in arrays.items()
-                if part != "offsets"
+                f"{name}.npy": block_checksums(array)
+                for name, array in arrays.items()
+                if name != "offsets"
             },
         )
         write_shard_record(staged, record)
@@ -93,16 +93,21 @@ def write_shard(
 
 
 class MappedShard:
-    """A shard whose values stay on disk; addresses and counts are verified when it is opened.
-
-    folder: absolute, since files are read again later
-    entry: what the manifest says of it, or its own record
-
-    Raises DamageError when a file is missing or differs, and for a machine's limits what
-    ``files.read_error`` says.
-    """
+    """A shard whose values stay on disk; offsets and counts are verified when it is opened."""
 
     def __init__(self, folder: Path, entry: ShardEntry, *, dtype: str, dim: int) -> None:
+        """Open a shard.
+
+        Args:
+            folder: Absolute path, since files are read again later.
+            entry: The shard's entry in the manifest, or its own record.
+            dtype: Dtype of its values, as the manifest has it.
+            dim: Width of its values, as the manifest has it.
+
+        Raises:
+            DamageError: A file is missing or differs.
+            ResourceError: A limit of the machine was reached.
+        """
         self.folder = folder
         self.record = read_shard_record(folder)
         self._expect_agreement(entry, dtype, dim)
@@ -110,7 +115,7 @@ class MappedShard:
             self._verify_file(name)
         names = ("values.npy", "offsets.npy", "token_ids.npy")[: 2 + entry.has_token_ids]
         arrays = [self._map(name) for name in names]
-        offsets = np.array(arrays[1])  # in memory, so that nothing changes them after the check
+        offsets = np.array(arrays[1])  # a copy, so that nothing changes them after the check
         self.embeddings = self._embeddings(arrays[0], offsets, *arrays[2:])
         blocks: Mapping[str, str] = self.record.blocks or {}  # type: ignore[assignment]
         self._verifiers = [
@@ -132,23 +137,23 @@ class MappedShard:
             ids = json.loads(content)
         except (ValueError, RecursionError) as error:
             raise DamageError(f"{path} is not JSON ({error}); {CURE}") from error
-        if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
+        if not isinstance(ids, list) or not all(isinstance(doc_id, str) for doc_id in ids):
             raise DamageError(f"{path} is not a list of texts; {CURE}")
         if len(ids) != self.record.n_docs:
             raise DamageError(f"{path} names {len(ids)} documents for {self.record.n_docs}; {CURE}")
         return ids
 
-    def verify_rows(self, start: int, stop: int) -> None:
+    def verify_tokens(self, start: int, stop: int) -> None:
         """Raise DamageError when tokens ``start`` to ``stop`` are not what was written."""
         for verifier in self._verifiers:
             verifier.verify(start, stop)
 
     def verify_blocks(self) -> None:
-        """Verify what was not verified yet of the arrays, by the fast checksums."""
-        self.verify_rows(0, self.record.n_tokens)
+        """Verify the blocks that were not verified yet, by their fast checksums."""
+        self.verify_tokens(0, self.record.n_tokens)
 
     def verify(self) -> None:
-        """Read every file and compare it with its sha256, in addition to what opening does."""
+        """Read every file and compare it with its sha256, in addition to the checks at opening."""
         for name in self.record.sha256:
             self._verify_file(name)
         for verifier in self._verifiers:
@@ -169,9 +174,9 @@ class MappedShard:
     def _verify_file(self, name: str) -> None:
         path = self.folder / name
         try:
-            expect_file(path)
+            expect_regular(path)
             sha256 = sha256_of_file(path)
-        except (OSError, MemoryError) as error:
+        except (OSError, ValueError, MemoryError) as error:
             raise unreadable(path, error) from error
         if sha256 != self.record.sha256[name]:
             raise DamageError(f"{path} differs from its checksum; {CURE}")
@@ -179,7 +184,6 @@ class MappedShard:
     def _map(self, name: str) -> npt.NDArray[Any]:
         path = self.folder / name
         try:
-            expect_file(path)
             return map_array(path)
         except (OSError, ValueError, MemoryError) as error:
             raise unreadable(path, error) from error

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from colmodern.arguments import checked_count, checked_path, expect_choice
 from colmodern.progress import Progress, as_progress
-from colmodern.ragged.convert import as_places
+from colmodern.ragged.convert import as_indices
 from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
 from colmodern.ragged.manifest import (
     CURE,
@@ -41,49 +41,63 @@ __all__ = ["DescribedEncoder", "EmbeddingStore", "ShardWriter"]
 
 
 class EmbeddingStore:
-    """A finished folder of shards, opened without reading its values.
+    """Token embeddings on disk, opened without reading their values.
 
-    folder: what ``colmodern encode``, ``write`` or ``TokenEmbeddings.save`` wrote
-    verify: "lazy", or "full" to read and compare everything at once
+    Every value that it returns was compared with its checksum: counts, offsets and ids when the
+    store is opened; values and token ids when they are first used, in blocks of 64 KB, once for
+    each object. Damage to a block after that, while the store is open, is not detected. Stores of
+    colmodern's first format have no checksums of blocks (a shard is then read completely at its
+    first use) and none of the manifest. Methods that use values raise StorageError for damaged
+    ones.
 
-    What it gives is what was written. Counts, offsets and ids are compared with their checksums
-    when it is opened; values and token ids when they are first used, in blocks of 64 KB, once for
-    each object. Damage that the disk does to a block later, while it is open, is not seen. Stores
-    of colmodern's first format have no checksums of blocks (a shard is then read whole when it is
-    first used) and none of the manifest.
-
-    Raises StorageError when the folder is no store, is unfinished, or a file is missing or
-    differs; ResourceError when the machine cannot open or hold the files. Methods that use values
-    raise StorageError for damaged ones.
+    Attributes:
+        folder: The path that was opened.
+        root: The same path, absolute.
+        manifest: The content of manifest.json.
+        n_docs: Number of documents.
+        n_tokens: Number of token embeddings.
+        dim: Width of a token embedding.
+        encoder: The encoder that made the embeddings, None when unknown.
     """
 
     def __init__(self, folder: Path | str, *, verify: Literal["lazy", "full"] = "lazy") -> None:
+        """Open a store.
+
+        Args:
+            folder: A folder written by ``colmodern encode``, ``EmbeddingStore.write`` or
+                ``TokenEmbeddings.save``.
+            verify: "lazy", or "full" to read and compare everything at once.
+
+        Raises:
+            StorageError: The folder is not a store, is unfinished, or a file is missing or differs.
+            ResourceError: The machine cannot open or hold the files.
+        """
         self.folder = checked_path("folder", folder, "the path of a store")
         expect_choice("verify", verify, ("lazy", "full"))
-        # absolute, for the process may go elsewhere before it reads more
+        # absolute, because the process may change its folder before it reads more
         self.root = Path(os.path.abspath(folder))
         manifest, self.manifest = read_store_manifest(self.folder)
         self.manifest.setdefault("environment", {})
         self.n_docs = manifest.n_docs
         self.n_tokens = manifest.n_tokens
         self.dim = manifest.dim
-        self.encoder = manifest.encoder  # what made the embeddings, None when unknown
+        self.encoder = manifest.encoder
         self._entries = manifest.shards
         self._shards = [
             MappedShard(self.root / entry.name, entry, dtype=manifest.dtype, dim=manifest.dim)
             for entry in manifest.shards
         ]
         self._bounds = offsets_of([entry.n_docs for entry in manifest.shards])
-        self._is_verified = np.zeros(self.n_docs, bool)  # documents whose blocks were compared
+        self._is_verified = np.zeros(self.n_docs, bool)  # whether a document's blocks were compared
         if verify == "full":
             self.verify()
 
     def __repr__(self) -> str:
         size = f"n_docs={self.n_docs}, n_tokens={self.n_tokens}, dim={self.dim}"
-        return f"EmbeddingStore({str(self.root)!r}, {size})"
+        return f"EmbeddingStore({str(self.root)!r}, {size}, dtype={self.manifest['dtype']})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return EmbeddingStore, (self.root,)  # by path: the values stay on disk
+        return EmbeddingStore, (self.root,)  # pickled by path: the values stay on disk
 
     @classmethod
     def write(
@@ -101,24 +115,25 @@ class EmbeddingStore:
         """Write embeddings into a new folder, all or nothing, and open it.
 
         Args:
-            path: a folder that is not there, or is empty.
-            embeddings: of documents, in memory.
+            path: A folder that does not exist, or is empty.
+            embeddings: Embeddings of documents, in memory.
             doc_ids: (n_docs,) unique texts; default "0", "1", ...
-            encoder: the Encoder that made them; then ``colmodern search`` can encode queries
-                for them without ``--model``.
-            dtype: how values are stored; default as they are.
-            shard_tokens: tokens in a shard, at most, unless a document has more.
-            overwrite: replace a store at ``path``; it can be read until the new one is whole.
+            encoder: The Encoder that made the embeddings; with it ``colmodern search`` can encode
+                queries without ``--model``.
+            dtype: Dtype of stored values; default that of the embeddings.
+            shard_tokens: Most tokens in a shard, unless a single document has more.
+            overwrite: Whether to replace a store at ``path``, which stays readable until the new
+                one is complete.
             progress: True for a bar on stderr.
 
         Returns:
-            The store.
+            The new store.
 
         Raises:
-            InputError: ids that are not one unique text a document, an encoder with another
-                fingerprint than the embeddings, values that ``dtype`` does not hold.
-            StorageError: ``path`` exists (without ``overwrite``) or holds something else, is
-                being written by another process, or the disk is full.
+            InputError: The ids are not one unique text a document, the encoder's fingerprint is
+                not that of the embeddings, or ``dtype`` cannot hold the values.
+            StorageError: ``path`` exists (without ``overwrite``) or holds anything else, another
+                process is writing it, or the disk is full.
         """
         write_store(
             checked_path("path", path),
@@ -134,35 +149,35 @@ class EmbeddingStore:
 
     @cached_property
     def doc_ids(self) -> list[str]:
-        """(n_docs,) the document ids, in order."""
+        """(n_docs,) ids of the documents, in order."""
         return [doc_id for shard in self._shards for doc_id in shard.doc_ids()]
 
     @property
     def fingerprint(self) -> str | None:
-        """Of the encoder that made the embeddings, where the store says."""
+        """Fingerprint of the encoder that made the embeddings, None when unknown."""
         return None if self.encoder is None else self.encoder.fingerprint
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """(n_docs,) tokens of each document."""
-        parts = [shard.embeddings.lengths for shard in self._shards]
-        return np.concatenate([np.empty(0, np.int64), *parts])
+        """(n_docs,) int64 number of tokens of each document."""
+        lengths = [shard.embeddings.lengths for shard in self._shards]
+        return np.concatenate([np.empty(0, np.int64), *lengths])
 
     @property
     def shards(self) -> list[TokenEmbeddings]:
-        """The shards, mapped from disk and verified: this reads all that was not read yet."""
+        """The shards, mapped from disk and verified: this reads every block not yet verified."""
         for shard in self._shards:
             shard.verify_blocks()
         return self.unverified_shards
 
     @property
     def unverified_shards(self) -> list[TokenEmbeddings]:
-        """The shards, mapped from disk, for who calls ``verify_documents`` before using values."""
+        """The shards, mapped from disk; call ``verify_documents`` before using their values."""
         return [self._with_fingerprint(shard.embeddings) for shard in self._shards]
 
     @property
     def n_bytes(self) -> int:
-        """Size of the manifest and all files that it names, in bytes."""
+        """Bytes of the manifest and of all files that it names."""
         files = [self.root / MANIFEST]
         for entry in self._entries:
             names = (*files_of(has_token_ids=entry.has_token_ids), RECORD)
@@ -172,7 +187,18 @@ class EmbeddingStore:
     def chunks(
         self, max_tokens: int, max_docs: int = 1 << 62
     ) -> Iterator[tuple[int, TokenEmbeddings]]:
-        """As TokenEmbeddings.chunks, over all shards; values are read when a chunk is asked for."""
+        """Views of consecutive documents, in chunks; values are read when a chunk is reached.
+
+        Args:
+            max_tokens: Most tokens in a chunk; a longer document comes alone.
+            max_docs: Most documents in a chunk.
+
+        Yields:
+            Index of a chunk's first document, and the chunk's embeddings.
+
+        Raises:
+            InputError: A limit is not a whole number of at least 1.
+        """
         return self._chunks(
             checked_count("max_tokens", max_tokens), checked_count("max_docs", max_docs)
         )
@@ -181,34 +207,45 @@ class EmbeddingStore:
         for first, shard in zip(self._bounds.tolist(), self._shards, strict=False):
             offsets = shard.embeddings.offsets
             for start, texts in shard.embeddings.chunks(max_tokens, max_docs):
-                shard.verify_rows(int(offsets[start]), int(offsets[start + texts.n_docs]))
+                shard.verify_tokens(int(offsets[start]), int(offsets[start + texts.n_docs]))
                 yield first + start, self._with_fingerprint(texts)
 
     def select(self, indices: npt.ArrayLike) -> TokenEmbeddings:
-        """Copy of the documents at ``indices``, as ``TokenEmbeddings.select``; others stay on disk.
+        """Copy documents into memory; all others stay on disk.
+
+        Args:
+            indices: (n,) whole numbers, where -1 is the last document and numbers may repeat; or a
+                mask of (n_docs,) bools.
+
+        Returns:
+            Embeddings of the n documents, in the order of ``indices``.
 
         Raises:
-            InputError: an index out of range, a mask of another length, or other numbers.
+            InputError: An index is out of range, a mask has another length, or the value is not
+                whole numbers.
         """
-        places = as_places(indices, self.n_docs)
-        self.verify_documents(places)
-        owners = np.searchsorted(self._bounds, places, side="right") - 1
+        doc_indices = as_indices(indices, self.n_docs)
+        self.verify_documents(doc_indices)
+        owners = np.searchsorted(self._bounds, doc_indices, side="right") - 1
         order = np.argsort(owners, kind="stable")
-        parts = [
+        selections = [
             self._shards[owner].embeddings.select(
-                places[order][owners[order] == owner] - self._bounds[owner]
+                doc_indices[order][owners[order] == owner] - self._bounds[owner]
             )
             for owner in np.unique(owners).tolist()
         ]
-        back = np.empty(len(places), np.int64)
-        back[order] = np.arange(len(places))
-        return self._with_fingerprint(self._joined(parts).select(back))
+        back = np.empty(len(doc_indices), np.int64)
+        back[order] = np.arange(len(doc_indices))
+        return self._with_fingerprint(self._joined(selections).select(back))
 
     def to_memory(self, *, dtype: str | None = "float32") -> TokenEmbeddings:
-        """Everything as one TokenEmbeddings: for queries and small collections.
+        """Copy everything into memory: for queries and small collections.
 
         Args:
-            dtype: "float32" or "float16" of its values; None leaves them as they are stored.
+            dtype: "float32" or "float16" for the values; None keeps the stored dtype.
+
+        Returns:
+            Embeddings of all documents.
         """
         expect_choice("dtype", dtype, ("float32", "float16", None))
         for shard in self._shards:
@@ -216,27 +253,31 @@ class EmbeddingStore:
         whole = self._joined([shard.embeddings for shard in self._shards], dtype)
         return self._with_fingerprint(whole)
 
-    def verify_documents(self, places: npt.NDArray[np.int64]) -> None:
-        """Compare the values of some documents with their checksums, once for each object.
+    def verify_documents(self, indices: npt.NDArray[np.int64]) -> None:
+        """Compare the values of documents with their checksums, once for each object.
 
         Args:
-            places: (n,) of documents, from 0.
+            indices: (n,) indices of documents, from 0.
 
         Raises:
-            InputError: places that are none of its documents.
-            StorageError: they are not what was written.
+            InputError: An index is out of range.
+            StorageError: The values are not what was written.
         """
-        places = as_places(places, self.n_docs)
-        for place in places[~self._is_verified[places]].tolist():
-            owner = int(np.searchsorted(self._bounds, place, side="right")) - 1
-            shard, document = self._shards[owner], place - int(self._bounds[owner])
-            shard.verify_rows(*shard.embeddings.offsets[document : document + 2].tolist())
-            self._is_verified[place] = True
+        indices = as_indices(indices, self.n_docs)
+        for index in indices[~self._is_verified[indices]].tolist():
+            owner = int(np.searchsorted(self._bounds, index, side="right")) - 1
+            shard, document = self._shards[owner], index - int(self._bounds[owner])
+            shard.verify_tokens(*shard.embeddings.offsets[document : document + 2].tolist())
+            self._is_verified[index] = True
 
     def verify(self, *, progress: Progress | bool | None = None) -> None:
-        """Read every file, the manifest too, and compare it with its checksum.
+        """Read every file, including the manifest, and compare it with its checksum.
 
-        Raises StorageError that names the first file that differs.
+        Args:
+            progress: True for a bar on stderr.
+
+        Raises:
+            StorageError: A file differs; the message names the first one.
         """
         progress = as_progress(progress)
         progress.start("check embeddings", len(self._entries), unit="shards")
@@ -253,22 +294,22 @@ class EmbeddingStore:
         progress.finish()
 
     def _with_fingerprint(self, embeddings: TokenEmbeddings) -> TokenEmbeddings:
-        # queries are stored by what they depend on themselves: which settings for documents the
-        # encoder had, that made them first, says nothing of a later one that uses them
+        # stored queries do not depend on the encoder's settings for documents, so a later encoder
+        # with other such settings may use them too
         fingerprint = None if self.manifest.get("role") == "query" else self.fingerprint
         return TokenEmbeddings.unchecked(
             embeddings.values, embeddings.offsets, embeddings.token_ids, fingerprint
         )
 
-    def _joined(self, parts: list[TokenEmbeddings], dtype: str | None = None) -> TokenEmbeddings:
+    def _joined(self, chunks: list[TokenEmbeddings], dtype: str | None = None) -> TokenEmbeddings:
         stored = self.manifest["dtype"]
-        if not parts:
+        if not chunks:
             return TokenEmbeddings.unchecked(
                 np.empty((0, self.dim), dtype or stored), np.zeros(1, np.int64)
             )
-        ids = [part.token_ids for part in parts if part.token_ids is not None]
+        ids = [chunk.token_ids for chunk in chunks if chunk.token_ids is not None]
         return TokenEmbeddings.unchecked(
-            np.concatenate([np.asarray(part.values, dtype=dtype) for part in parts]),
-            offsets_of(np.concatenate([part.lengths for part in parts])),
-            np.concatenate(ids) if len(ids) == len(parts) else None,
+            np.concatenate([np.asarray(chunk.values, dtype=dtype) for chunk in chunks]),
+            offsets_of(np.concatenate([chunk.lengths for chunk in chunks])),
+            np.concatenate(ids) if len(ids) == len(chunks) else None,
         )

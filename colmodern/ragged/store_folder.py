@@ -1,4 +1,4 @@
-"""What belongs to an embedding store's folder, and what does not; leftovers of dead writers."""
+"""The content of an embedding store's folder: shards, foreign files, leftovers of dead writers."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ from colmodern.ragged.manifest import MANIFEST, RECORD, ShardRecord, read_store_
 from colmodern.ragged.shard import shard_name
 from colmodern.writer_lock import LOCK
 
-AHEAD = ".ahead"  # where shards wait that are finished before their turn
+AHEAD = ".ahead"  # folder of shards that are finished before their turn
 _SHARD = re.compile(r"shard-\d{5,12}")
 _LEFTOVER = re.compile(r"\.(shard-\d{5,12}|manifest\.json)\..*\d+\.tmp")
 
 
 def expect_ours(folder: Path) -> None:
-    """Raise StorageError for a file, or a folder that holds other things than an unfinished store."""
+    """Check that a folder is free, or holds nothing but an unfinished store.
+
+    Raises:
+        StorageError: It is a file, or holds anything else.
+    """
     if os.path.lexists(folder) and not folder.is_dir():
         raise StorageError(f"{folder} is a file; choose a folder to write to")
     if (folder / AHEAD).is_symlink():
@@ -34,9 +38,13 @@ def expect_ours(folder: Path) -> None:
 
 
 def expect_free(path: Path, *, overwrite: bool) -> None:
-    """Raise StorageError unless a store may be written at ``path``."""
+    """Check that a store may be written at ``path``.
+
+    Raises:
+        StorageError: There is a store, and not ``overwrite``, or anything else.
+    """
     if os.path.lexists(path / MANIFEST):
-        read_store_manifest(path)  # another kind of folder has a manifest too
+        read_store_manifest(path)  # raises for the manifest of anything but a store
         if not overwrite:
             raise StorageError(f"{path} exists; choose another folder, or pass overwrite=True")
         return
@@ -55,7 +63,7 @@ def manifest_fields(
     *,
     dim: int = 0,
 ) -> dict[str, Any]:
-    """Of a manifest, without what made the embeddings."""
+    """Fields of a manifest, without the description of the encoder."""
     return {
         "fingerprint": fingerprint,
         "dtype": dtype,
@@ -80,12 +88,12 @@ def leftovers(folder: Path) -> Iterator[Path]:
 
 
 def shard_folders(folder: Path) -> Iterator[Path]:
-    """All shards in a folder, also those that no manifest names."""
+    """Folders of all shards, including those that no manifest names."""
     return (path for path in folder.iterdir() if _SHARD.fullmatch(path.name))
 
 
 def numbered(folder: Path) -> Iterator[Path]:
-    """shard-00000, shard-00001, ... up to the first that is missing."""
+    """Folders shard-00000, shard-00001, ... up to the first missing one."""
     index = 0
     while os.path.lexists(path := folder / shard_name(index)):
         yield path
@@ -93,6 +101,6 @@ def numbered(folder: Path) -> Iterator[Path]:
 
 
 def unlink_lock(folder: Path) -> None:
-    """Take the lock's file away while it is held, so that a finished store has none."""
-    with suppress(PermissionError):  # of Windows, which does not delete an open file
+    """Delete the lock's file while it is held, so that a finished store has none."""
+    with suppress(PermissionError):  # Windows does not delete an open file
         (folder / LOCK).unlink(missing_ok=True)

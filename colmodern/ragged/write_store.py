@@ -40,10 +40,10 @@ DTYPES = ("float16", "float32")
 
 
 class DescribedEncoder(Protocol):
-    """What an ``Encoder`` says of itself."""
+    """An encoder that describes itself, such as ``Encoder``."""
 
     def describe(self) -> dict[str, Any]:
-        """Its model, settings and fingerprint."""
+        """The encoder's model, settings and fingerprint."""
 
 
 def write_store(
@@ -57,11 +57,11 @@ def write_store(
     overwrite: bool,
     progress: Progress,
 ) -> None:
-    """Write a store, all or nothing; arguments and errors as of ``EmbeddingStore.write``."""
+    """Write a store, all or nothing; arguments and errors are those of ``EmbeddingStore.write``."""
     if not isinstance(embeddings, TokenEmbeddings):
         raise InputError(
-            f"embeddings is a {type(embeddings).__name__}; pass TokenEmbeddings, as "
-            "TokenEmbeddings.from_list(arrays) makes them"
+            f"embeddings is a {type(embeddings).__name__}; pass TokenEmbeddings, for example "
+            "TokenEmbeddings.from_list(arrays)"
         )
     if dtype is None:
         dtype = str(embeddings.values.dtype)
@@ -70,7 +70,7 @@ def write_store(
     expect_flags(overwrite=overwrite)
     names = [str(i) for i in range(embeddings.n_docs)] if doc_ids is None else doc_ids
     ids = checked_doc_ids(names, embeddings.n_docs)
-    about = _about(embeddings, encoder)
+    provenance = _provenance(embeddings, encoder)
     fingerprint = sha256_of_json(
         [
             sha256_of_array(embeddings.values),
@@ -78,7 +78,7 @@ def write_store(
             None if embeddings.token_ids is None else sha256_of_array(embeddings.token_ids),
             sha256_of_texts(ids),
             dtype,
-            about,
+            provenance,
         ]
     )
     with naming_write_errors(path):
@@ -92,21 +92,21 @@ def write_store(
         records: list[ShardRecord] = []
         progress.start("write embeddings", embeddings.n_docs, unit="texts")
         try:
-            for start, part in embeddings.chunks(shard_tokens):
+            for start, shard in embeddings.chunks(shard_tokens):
                 folder = path / shard_name(first + len(records))
-                part_ids = ids[start : start + part.n_docs]
+                shard_ids = ids[start : start + shard.n_docs]
                 records.append(
-                    write_shard(folder, part, part_ids, fingerprint=fingerprint, dtype=dtype)
+                    write_shard(folder, shard, shard_ids, fingerprint=fingerprint, dtype=dtype)
                 )
-                progress.advance(part.n_docs)
+                progress.advance(shard.n_docs)
             fields = manifest_fields(records, fingerprint, dtype, {}, dim=embeddings.dim)
-            write_store_manifest(path, {**fields, **about, "shards": fields["shards"]})
+            write_store_manifest(path, {**fields, **provenance, "shards": fields["shards"]})
         except BaseException:
             for folder in set(shard_folders(path)) - set(old):
                 discard(folder)
             unlink_lock(path)
             if is_new:
-                with suppress(OSError):  # somebody put something there
+                with suppress(OSError):  # somebody else has put files there
                     path.rmdir()
             raise
         for folder in old:
@@ -115,8 +115,8 @@ def write_store(
         unlink_lock(path)
 
 
-def _about(embeddings: TokenEmbeddings, encoder: DescribedEncoder | None) -> dict[str, Any]:
-    """What made the embeddings, as far as it is known."""
+def _provenance(embeddings: TokenEmbeddings, encoder: DescribedEncoder | None) -> dict[str, Any]:
+    """The manifest's description of the encoder, as far as it is known."""
     if encoder is None:
         mine = embeddings.fingerprint
         return {} if mine is None else {"encoder": {"fingerprint": mine}}
@@ -128,7 +128,7 @@ def _about(embeddings: TokenEmbeddings, encoder: DescribedEncoder | None) -> dic
     try:
         fingerprint = EncoderRecord.model_validate(described).fingerprint
     except ValidationError as error:
-        raise InputError(f"encoder describes itself otherwise than an Encoder: {error}") from error
+        raise InputError(f"encoder.describe() is not that of an Encoder: {error}") from error
     if embeddings.fingerprint not in (None, fingerprint):
         raise InputError(
             f"embeddings have fingerprint={embeddings.fingerprint[:12]}, the encoder has "
@@ -138,7 +138,7 @@ def _about(embeddings: TokenEmbeddings, encoder: DescribedEncoder | None) -> dic
 
 
 def _make_room(path: Path) -> int:
-    """Delete what no manifest names; returns the number of the first shard that is free."""
+    """Delete the shards that no manifest names; returns the first free number of a shard."""
     clear(path)
     discard(path / AHEAD)
     names: set[str] = set()

@@ -1,8 +1,8 @@
-"""Writing embedding stores: resumable shard by shard, or all of it at once.
+"""Writes embedding stores shard by shard, and resumes after an interruption.
 
-A shard is written to a temporary folder and renamed, so a shard that is there is whole; an
-interrupted writer goes on after the last one. Shards that are finished before their turn wait in
-FOLDER/.ahead. The writer holds FOLDER/.lock, so whatever has a temporary name is a leftover.
+A shard is written to a temporary folder and renamed, so an existing shard is complete; an
+interrupted writer resumes after the last one. Shards that are finished before their turn wait in
+FOLDER/.ahead. The writer holds FOLDER/.lock, so any temporary name is a leftover.
 """
 
 from __future__ import annotations
@@ -44,17 +44,10 @@ if TYPE_CHECKING:
 
 
 class ShardWriter:
-    """Appends shards to a folder; opening an unfinished one again goes on where it stopped.
-
-    fingerprint: what the embeddings depend on; a folder begun with another one is refused
-    dtype: "float16" or "float32", how values are stored
-    note: told of finished shards that are damaged, and therefore written again
+    """Appends shards to a folder; opening an unfinished folder resumes after its last shard.
 
     It is the only writer until it is closed: use it in a with block. Finished shards of an
-    earlier writer are read and compared with their checksums. A finished store is only looked at.
-
-    Raises StorageError for a folder with another fingerprint or with files of someone else, or
-    when another process writes it.
+    earlier writer are read and compared with their checksums. A finished store is not changed.
     """
 
     def __init__(
@@ -65,6 +58,18 @@ class ShardWriter:
         dtype: str = "float16",
         note: Callable[[str], object] = lambda message: None,
     ) -> None:
+        """Lock the folder and verify the shards of an earlier writer.
+
+        Args:
+            folder: The store's folder, new or unfinished.
+            fingerprint: Digest of all that the embeddings depend on.
+            dtype: "float16" or "float32", the dtype of stored values.
+            note: Called with a sentence for each damaged shard, which is then written again.
+
+        Raises:
+            StorageError: The folder has another fingerprint or foreign files, or another process
+                writes it.
+        """
         if dtype not in DTYPES:
             raise InputError(f"dtype={dtype!r}; choose one of {', '.join(DTYPES)}")
         self.folder = folder
@@ -87,7 +92,7 @@ class ShardWriter:
         self.close()
 
     def close(self) -> None:
-        """Let others write; what is not finished is gone on with by the next writer."""
+        """Release the lock; the next writer resumes an unfinished store."""
         if self._is_locked:
             unlink_lock(self.folder)
             self._is_locked = False
@@ -95,7 +100,7 @@ class ShardWriter:
 
     @property
     def n_docs(self) -> int:
-        """Documents in finished shards; the next shard begins with this one."""
+        """Number of documents in finished shards, the index of the next shard's first document."""
         return sum(shard.n_docs for shard in self.shards)
 
     def add(
@@ -105,10 +110,16 @@ class ShardWriter:
         *,
         facts: dict[str, float] | None = None,
     ) -> None:
-        """Write one shard; ``facts`` are numbers to sum up in the manifest (seconds, cut tokens).
+        """Write the next shard.
 
-        Raises InputError for ids that are not one text a document, or another dim than the shards
-        before have.
+        Args:
+            embeddings: Embeddings of its documents.
+            doc_ids: (n_docs,) texts.
+            facts: Numbers that the manifest sums up, such as seconds or cut tokens.
+
+        Raises:
+            InputError: The ids are not one text a document, or the dim is not that of the shards
+                before.
         """
         self._expect_dim(embeddings.dim)
         record = write_shard(
@@ -123,18 +134,18 @@ class ShardWriter:
 
     @property
     def ahead(self) -> Path:
-        """Where shards are written, by name, before their turn."""
+        """Folder of shards that are written before their turn."""
         return self.folder / AHEAD
 
-    def find_ahead(self, index: int, doc_ids: Sequence[str]) -> bool:
-        """Whether shard ``index`` waits in ``ahead``, whole, and holds these documents' embeddings.
+    def has_ahead(self, index: int, doc_ids: Sequence[str]) -> bool:
+        """Whether shard ``index`` waits in ``ahead``, complete and with exactly these documents.
 
-        Anything else under its name, as of another size of shards, is deleted.
+        Anything else under its name, such as a shard of another size, is deleted.
         """
         folder = self.ahead / shard_name(index)
         if not os.path.lexists(folder):
             return False
-        with suppress(DamageError):  # then it is written again
+        with suppress(DamageError):  # a damaged shard is written again
             record = read_shard_record(folder)
             if (record.fingerprint, record.dtype) == (self.fingerprint, self.dtype):
                 shard = verified_shard(folder, record)
@@ -144,7 +155,7 @@ class ShardWriter:
         return False
 
     def adopt(self) -> None:
-        """Move the next shard here from ``ahead``."""
+        """Move the next shard from ``ahead`` to its place in the store."""
         name = shard_name(len(self.shards))
         record = read_shard_record(self.ahead / name)
         self._expect_dim(record.dim)
@@ -152,8 +163,8 @@ class ShardWriter:
             os.replace(self.ahead / name, self.folder / name)
         self.shards.append(record)
 
-    def finish(self, **about: Any) -> EmbeddingStore:
-        """Write the manifest, with ``about`` in it, and open the store."""
+    def finish(self, **provenance: Any) -> EmbeddingStore:
+        """Write the manifest, with more fields of ``provenance``, and open the store."""
         from colmodern.ragged.store import EmbeddingStore  # that module needs this one
 
         facts: dict[str, float] = {}
@@ -164,12 +175,12 @@ class ShardWriter:
         with naming_write_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         fields = manifest_fields(self.shards, self.fingerprint, self.dtype, facts)
-        write_store_manifest(self.folder, {**fields, **about, "shards": fields["shards"]})
+        write_store_manifest(self.folder, {**fields, **provenance, "shards": fields["shards"]})
         self.close()
         return EmbeddingStore(self.folder)
 
     def _open(self, note: Callable[[str], object]) -> None:
-        """Lock the folder, unless it is finished, and take what an earlier writer left."""
+        """Lock the folder, unless it is finished, and take over the shards of an earlier writer."""
         if self._is_finished():
             return
         expect_ours(self.folder)
@@ -177,7 +188,7 @@ class ShardWriter:
         self._lock.enter_context(writer_lock(self.folder))
         self._is_locked = True
         try:
-            if not self._is_finished():  # by another writer, before the lock was free
+            if not self._is_finished():  # another writer may have finished it in between
                 clear(self.folder)
                 self._resume(note)
         except BaseException:
@@ -185,24 +196,24 @@ class ShardWriter:
             raise
 
     def _is_finished(self) -> bool:
-        """Whether there is a manifest; raises StorageError for that of other embeddings."""
+        """Whether there is a manifest; raises StorageError for one of other embeddings."""
         if not os.path.lexists(self.folder / MANIFEST):
             return False
         manifest, _ = read_store_manifest(self.folder)
         self._expect_same(manifest.fingerprint, manifest.dtype)
         self.shards = [read_shard_record(self.folder / shard.name) for shard in manifest.shards]
-        if any(leftovers(self.folder)):  # of a writer that was killed just before its end
-            with suppress(StorageError), writer_lock(self.folder):  # unless it cannot be written
+        if any(leftovers(self.folder)):  # a writer was killed just before its end
+            with suppress(StorageError), writer_lock(self.folder):  # a read-only store keeps them
                 clear(self.folder)
                 discard(self.ahead)
                 unlink_lock(self.folder)
         return True
 
     def _resume(self, note: Callable[[str], object]) -> None:
-        """Take the shards of an earlier writer, as far as they are whole."""
+        """Take over the shards of an earlier writer, up to the first damaged one."""
         folders = list(numbered(self.folder))
         records = [read_shard_record(folder) for folder in folders]
-        for record in records:  # before anything is changed
+        for record in records:  # checked before anything is changed
             self._expect_same(record.fingerprint, record.dtype)
         for folder, record in zip(folders, records, strict=True):
             try:
@@ -214,7 +225,7 @@ class ShardWriter:
             self.shards.append(record)
 
     def _set_aside(self, folders: list[Path]) -> None:
-        """Delete the first shard, which is damaged; those behind it wait in ``ahead``."""
+        """Delete the first shard, which is damaged, and move the ones after it to ``ahead``."""
         with naming_write_errors(self.folder):
             self.ahead.mkdir(exist_ok=True)
             for folder in folders[:0:-1]:  # from the end, so that a kill leaves no gap
@@ -239,7 +250,11 @@ class ShardWriter:
 
 
 def verified_shard(folder: Path, record: ShardRecord) -> MappedShard:
-    """A shard whose files were all compared; raises DamageError when one differs."""
+    """A shard whose files were all compared with their checksums.
+
+    Raises:
+        DamageError: A file differs.
+    """
     absolute = Path(os.path.abspath(folder))
     shard = MappedShard(absolute, record, dtype=record.dtype, dim=record.dim)
     shard.doc_ids()

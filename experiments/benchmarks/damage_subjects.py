@@ -208,7 +208,7 @@ def _encode_rest(writer: ShardWriter, dtype: str, n_docs: int = 150) -> None:
         whole = TokenEmbeddings(whole.values, whole.offsets, ids)
     for start in range(writer.n_docs, n_docs, _SHARD_DOCS):
         stop = start + _SHARD_DOCS
-        if writer.find_ahead(len(writer.shards), _IDS[start:stop]):
+        if writer.has_ahead(len(writer.shards), _IDS[start:stop]):
             writer.adopt()
         else:
             writer.add(whole[start:stop], _IDS[start:stop], facts={"seconds": 1.0})

@@ -43,7 +43,7 @@ def test_an_array_through_a_link_is_mapped(tmp_path: Path) -> None:
 def test_a_fast_checksum_tells_values_shape_and_dtype_and_needs_no_order_of_threads(
     monkeypatch: pytest.MonkeyPatch, n: int
 ) -> None:
-    monkeypatch.setattr(mapped, "PIECE", 4 * 8)
+    monkeypatch.setattr(mapped, "CHUNK", 4 * 8)
     array = np.arange(n)
     known = fast_checksum(array)
     assert fast_checksum(array.copy(), Threads(3).map) == known

@@ -10,7 +10,7 @@ import pytest
 
 from colmodern.ragged import arrays, mapping
 from colmodern.ragged.arrays import map_array, map_bytes, write_array
-from colmodern.ragged.mapping import let_go
+from colmodern.ragged.mapping import release_pages
 
 ROWS = np.arange(120_000, dtype=np.float32).reshape(-1, 3)  # a file that is mapped, not read
 needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux's /proc")
@@ -69,9 +69,9 @@ def test_read_and_mapped_arrays_are_the_same_and_read_only(
 def test_pages_that_were_let_go_are_read_again(tmp_path: Path) -> None:
     write_array(tmp_path / "a.npy", ROWS)
     array = map_array(tmp_path / "a.npy")
-    let_go(array[5:])
+    release_pages(array[5:])
     assert np.array_equal(array, ROWS)
-    let_go(np.zeros(3))
+    release_pages(np.zeros(3))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs mmap of the C library")
@@ -82,7 +82,7 @@ def test_where_addresses_are_short_numpy_maps(
     write_array(tmp_path / "a.npy", ROWS)
     array = map_array(tmp_path / "a.npy")
     assert type(array) is np.ndarray
-    let_go(array)
+    release_pages(array)
     assert np.array_equal(array, ROWS)
     with pytest.raises(ValueError, match="read-only"):
         array[0] = 1

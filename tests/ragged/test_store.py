@@ -213,7 +213,7 @@ def test_what_is_no_folder_of_a_shard_is_removed_without_waiting(
     else:
         with ShardWriter(folder, fingerprint="x", dtype="float32") as writer:
             if name != ".ahead":
-                assert not writer.find_ahead(1, IDS[2:])
+                assert not writer.has_ahead(1, IDS[2:])
                 writer.add(WHOLE[2:], IDS[2:])
             writer.finish()
     assert EmbeddingStore(folder, verify="full").doc_ids == IDS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ import pytest
 from conftest import unit_rows
 
 from colmodern import ExactIndex
+from colmodern.disk import expect_regular, open_regular
 from colmodern.errors import ColmodernError, ResourceError, StorageError
 from colmodern.files import sha256_of_json
-from colmodern.ragged import shard as shard_module
 from colmodern.ragged.blocks import BLOCK
 from colmodern.ragged.manifest import DamageError
 from colmodern.ragged.store import EmbeddingStore, ShardWriter
@@ -220,12 +221,17 @@ def test_what_is_no_file_is_refused_at_once(folder: Path, name: str, kind: str) 
 def test_limits_of_the_machine_are_not_called_damage(
     folder: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(path: Path) -> None:
-        if path.name == name:
-            raise OSError(24, "Too many open files")
+    def refusing(function: Callable[[Path], object]) -> Callable[[Path], object]:
+        def refuse(path: Path) -> object:
+            if path.name == name:
+                raise OSError(24, "Too many open files")
+            return function(path)
 
-    monkeypatch.setattr(shard_module, "expect_file", refuse)
-    monkeypatch.setattr("colmodern.ragged.manifest.expect_file", refuse)
+        return refuse
+
+    monkeypatch.setattr("colmodern.ragged.shard.expect_regular", refusing(expect_regular))
+    for module in ("manifest", "arrays"):
+        monkeypatch.setattr(f"colmodern.ragged.{module}.open_regular", refusing(open_regular))
     with pytest.raises(ResourceError, match="nothing is damaged"):
         EmbeddingStore(folder)
     (folder / "manifest.json").unlink()
@@ -240,7 +246,7 @@ def test_a_damaged_finished_shard_is_written_again_and_those_behind_it_wait(fold
     notes: list[str] = []
     with ShardWriter(folder, fingerprint="x", note=notes.append) as writer:
         assert writer.shards == []
-        assert writer.find_ahead(1, IDS[2:])
+        assert writer.has_ahead(1, IDS[2:])
         writer.add(WHOLE[:2], IDS[:2])
         writer.adopt()
         writer.finish()
@@ -256,7 +262,7 @@ def test_a_damaged_shard_ahead_is_not_taken(folder: Path, name: str) -> None:
     (folder / "shard-00001").rename(folder / ".ahead" / "shard-00001")
     flip(folder / ".ahead" / "shard-00001" / name, 30)
     with ShardWriter(folder, fingerprint="x") as writer:
-        assert not writer.find_ahead(1, IDS[2:])
+        assert not writer.has_ahead(1, IDS[2:])
     assert not (folder / ".ahead" / "shard-00001").exists()
 
 

@@ -12,7 +12,7 @@ from colmodern.index.plaid.arrays import ArrayWriter
 from colmodern.kernels.encoding import count_postings, fill_postings
 from colmodern.progress import Progress
 from colmodern.ragged.arrays import map_array, write_array
-from colmodern.ragged.mapping import let_go
+from colmodern.ragged.mapping import release_pages
 
 _MOST_DOCS = 1 << 16  # documents of a block: their numbers in it fit uint16
 _MOST_TOKENS = 1 << 24  # tokens of a block, unless it is one document
@@ -34,14 +34,14 @@ def write_inverted_lists(folder: Path, n_centroids: int, progress: Progress) -> 
         count_postings(codes, doc_offsets, block_docs[block], block_docs[block + 1], ends)
         offsets[block] = ends
         block_starts[block + 1] = block_starts[block] + ends[-1]
-        let_go(codes)
+        release_pages(codes)
     with ArrayWriter(folder / "list_docs.npy", np.uint16, (), int(block_starts[-1])) as writer:
         for block in range(n_blocks):
             docs = np.empty(int(np.diff(block_starts)[block]), np.uint16)
             ends = offsets[block].astype(np.int64)
             fill_postings(codes, doc_offsets, block_docs[block], block_docs[block + 1], ends, docs)
             writer.append(docs)
-            let_go(codes)
+            release_pages(codes)
             progress.advance(int(block_docs[block + 1] - block_docs[block]))
     with naming_write_errors(folder):
         write_array(folder / "list_offsets.npy", offsets)

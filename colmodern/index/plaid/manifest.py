@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from colmodern.disk import expect_regular
 from colmodern.errors import InputError, StorageError
 from colmodern.files import load_json, read_error, sha256_of_json, write_json
-from colmodern.ragged.mapped import expect_regular
 
 FORMAT = "colmodern-plaid"
 VERSION = 3  # the version that is written; version 2 is the same without fast checksums

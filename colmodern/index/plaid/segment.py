@@ -88,14 +88,14 @@ def fast_checksums(folder: Path, names: Iterable[str]) -> dict[str, str]:
     return {name: fast_checksum(map_file(folder / name)) for name in names}
 
 
-def expect_file(folder: Path, segment: Segment, name: str, map_pieces: Map = map) -> None:
+def expect_file(folder: Path, segment: Segment, name: str, map_chunks: Map = map) -> None:
     """Compare one file of a segment, as it is mapped, with the manifest; raises StorageError.
 
     Args:
         folder: of the index.
         segment: one of it.
         name: one of SEGMENT_FILES.
-        map_pieces: as the built-in ``map``, or that of several threads.
+        map_chunks: as the built-in ``map``, or that of several threads.
     """
     expect_checksum(
         folder / segment.name / name,
@@ -103,7 +103,7 @@ def expect_file(folder: Path, segment: Segment, name: str, map_pieces: Map = map
         sha256=segment.record.files[name],
         fast=segment.record.fast.get(name),
         cure=CURE,
-        map_pieces=map_pieces,
+        map_chunks=map_chunks,
     )
 
 

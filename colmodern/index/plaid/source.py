@@ -13,10 +13,10 @@ from colmodern.codecs.codec import Sample
 from colmodern.errors import InputError
 from colmodern.index.finite import refuse_infinite
 from colmodern.index.inputs import expect_embeddings
-from colmodern.ragged.doc_ids import one_id_a_document
+from colmodern.ragged.doc_ids import checked_doc_ids
 from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
 from colmodern.ragged.finite import is_finite
-from colmodern.ragged.mapping import let_go
+from colmodern.ragged.mapping import release_pages
 from colmodern.ragged.store import EmbeddingStore
 
 Embeddings = TokenEmbeddings | EmbeddingStore
@@ -40,7 +40,7 @@ def open_source(
             if isinstance(embeddings, EmbeddingStore)
             else [str(i) for i in range(embeddings.n_docs)]
         )
-    doc_ids = one_id_a_document(doc_ids, embeddings.n_docs)
+    doc_ids = checked_doc_ids(doc_ids, embeddings.n_docs, is_unique=False)
     if embeddings.n_docs and (embeddings.dim % 8 or embeddings.dim == 0):
         raise InputError(
             f"embeddings have dim={embeddings.dim}; an index needs a multiple of 8: "
@@ -68,9 +68,9 @@ def chunks(embeddings: Embeddings, max_tokens: int) -> Iterator[tuple[int, Token
     for first, chunk in embeddings.chunks(max_tokens):
         yield first, chunk
         if isinstance(embeddings, EmbeddingStore):
-            let_go(chunk.values)
+            release_pages(chunk.values)
             if chunk.token_ids is not None:
-                let_go(chunk.token_ids)
+                release_pages(chunk.token_ids)
 
 
 def sample_documents(embeddings: Embeddings, n_sampled: int, max_tokens: int, seed: int) -> Sample:

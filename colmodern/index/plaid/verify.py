@@ -60,16 +60,16 @@ class Verification:
             self._is_done = True
 
 
-def expect_values(folder: Path, segment: Segment, map_pieces: Map = map) -> None:
+def expect_values(folder: Path, segment: Segment, map_chunks: Map = map) -> None:
     """Compare the tokens and lists of a segment with their checksums; raises StorageError.
 
     Args:
         folder: The index folder.
         segment: One of its segments.
-        map_pieces: The built-in ``map``, or that of several threads.
+        map_chunks: The built-in ``map``, or that of several threads.
     """
     for name in VALUES:
-        expect_file(folder, segment, f"{name}.npy", map_pieces)
+        expect_file(folder, segment, f"{name}.npy", map_chunks)
 
 
 def _expect_values_by_threads(folder: Path, segment: Segment) -> None:
