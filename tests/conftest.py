@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test that reaches for the hub should fail, not wait
+# and one that searches should test the compiled kernels, also in processes that it starts
+os.environ["COLMODERN_WHILE_COMPILING"] = "wait"
 
 import checkpoints
 from hypothesis import settings

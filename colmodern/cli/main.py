@@ -42,6 +42,7 @@ _COMMANDS = {
     "train": ("colmodern.cli.train", "Train a model through PyLate from a config file."),
     "mine": ("colmodern.cli.mine", "Find hard negatives for training, with a teacher's scores."),
     "cache": ("colmodern.cli.cache", "List and prune what earlier evaluations left to be reused."),
+    "warmup": ("colmodern.cli.warmup", "Compile the kernels of searches and builds ahead of time."),
     "info": (
         "colmodern.cli.info",
         "Describe this machine, a model, embeddings, an index or a run.",

@@ -82,6 +82,7 @@ def command(
     from colmodern.datasets.judgments import read_queries
     from colmodern.evaluation.trec import write_run
     from colmodern.index.exact import ExactIndex
+    from colmodern.index.plaid.index import PlaidIndex
     from colmodern.kernels.device import resolve_device
     from colmodern.pipeline.artifacts import (
         index_of,
@@ -121,8 +122,11 @@ def command(
     else:
         searched = open_index(index_folder, store, device=devices, device_memory=device_max_memory)
     embeddings = encoder.encode_queries(list(texts.values()))
-    with TerminalProgress() as progress:
-        results = searched.search_batch(embeddings, k, progress=progress)
+    if query is not None and isinstance(searched, PlaidIndex):
+        results = [searched.search(embeddings[0], k)]  # does not wait for the compiler
+    else:
+        with TerminalProgress() as progress:
+            results = searched.search_batch(embeddings, k, progress=progress)
     if output is not None:
         kind = "exact" if index_folder is None else "plaid"
         write_run(output, dict(zip(texts, results, strict=True)), tag=f"colmodern-{kind}")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import logging
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -22,52 +25,90 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     # numba reads the folder when it decorates; its own key knows the CPU and the argument
     # types but not the functions that are called, so the folder's name stands for all sources
     before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(cache_folder())
+    folder = kept_in()
+    numba.config.CACHE_DIR = str(folder or "")
     try:
-        made: Callable[..., Any] = numba.njit(
-            nogil=True, cache=_can_cache(), boundscheck=False, error_model="numpy"
+        dispatcher: Callable[..., Any] = numba.njit(
+            nogil=True, cache=folder is not None, boundscheck=False, error_model="numpy"
         )(function)
-        return made
+        return dispatcher
     finally:
         numba.config.CACHE_DIR = before
 
 
 @cache
-def _can_cache() -> bool:
-    """Whether the folder can be written; else every process compiles for itself."""
-    folder = cache_folder()
+def kept_in() -> Path | None:
+    """The folder that compiled kernels are written to; None where none can be written.
+
+    A home that cannot be written, or that there is none of, is replaced by a folder of this process,
+    which is deleted at its end.
+    """
     try:
+        folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True)
+        reason = "" if os.access(folder, os.W_OK) else "it cannot be written"
     except OSError as error:
-        _log.warning(
-            "compiled kernels cannot be kept in %s (%s): every process will compile them again, "
-            "for some seconds; set COLMODERN_CACHE to a folder that you may write",
-            folder,
-            error.strerror,
-        )
-        return False
-    return os.access(folder, os.W_OK)
+        reason = error.strerror or str(error)
+    except RuntimeError as error:  # of pathlib, for a user without a home
+        folder, reason = Path("~"), str(error)
+    if not reason:
+        return folder
+    _log.warning(
+        "compiled kernels cannot be kept in %s (%s): every process will compile them again, "
+        "for some seconds; set COLMODERN_CACHE to a folder that you may write",
+        folder,
+        reason,
+    )
+    try:
+        root = tempfile.mkdtemp(prefix="colmodern-kernels-")
+    except OSError:
+        return None
+    atexit.register(_remove, root, os.getpid())
+    return Path(root) / "kernels" / _digest()
+
+
+def is_temporary() -> bool:
+    """Whether compiled kernels are deleted at the end of this process."""
+    kept = kept_in()
+    return kept is not None and Path(tempfile.gettempdir()) == kept.parents[2]
 
 
 @cache
 def cache_folder() -> Path:
     """Where compiled kernels of this version are kept; COLMODERN_CACHE moves it."""
-    digest = hashlib.sha256(numba.__version__.encode())
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.read_bytes())
-    return user_cache() / "kernels" / digest.hexdigest()[:16]
+    return user_cache() / "kernels" / _digest()
 
 
 def tell_if_compiling(tell: Callable[[str], None] = _log.warning, *, kernel: str = "") -> None:
     """Say so before the one call that will wait for the compiler.
 
-    kernel: the name of one that this call needs; by default any that is kept will do
+    Args:
+        tell: Receives the message.
+        kernel: Name of a kernel that this call needs; by default any that is kept will do.
     """
     kept = f"*.{kernel}-*.nbc" if kernel else "*.nbc"
+    folder = kept_in()
     try:
-        folder = cache_folder()
-        is_compiled = folder.is_dir() and any(folder.rglob(kept))
+        is_compiled = folder is not None and folder.is_dir() and any(folder.rglob(kept))
     except OSError:  # only a message: who needs the kernels says what is wrong
         return
     if not is_compiled:
-        tell(f"compiling search kernels, once for this installation (seconds); kept in {folder}")
+        where = "once for this process (seconds)"
+        if folder is not None:
+            where = f"once for this installation (seconds); kept in {folder}"
+        tell(f"compiling search kernels, {where}")
+
+
+@cache
+def _digest() -> str:
+    """Stands for numba's version and for all sources of kernels."""
+    digest = hashlib.sha256(numba.__version__.encode())
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _remove(folder: str, owner: int) -> None:
+    """Delete a temporary folder; not in a process that was forked from its owner."""
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -131,7 +131,12 @@ def _opened(
     k: int,
 ) -> tuple[PlaidIndex, TokenEmbeddings, dict[str, Any]]:
     """The index after a search of each width, which compiles; queries in memory; options of a search."""
-    index = PlaidIndex.load(folder, device=config.device, device_memory=config.device_max_memory)
+    index = PlaidIndex.load(
+        folder,
+        device=config.device,
+        device_memory=config.device_max_memory,
+        while_compiling="wait",
+    )
     options: dict[str, Any] = {
         "nprobe": config.nprobe,
         "n_candidates": config.n_candidates,

@@ -117,7 +117,10 @@ class MtebModel:
         folder = self._folder / f"index-{index_key(store, config)[:16]}"
         build_once(folder, store, config, self._progress)
         opened = PlaidIndex.load(
-            folder, device=config.device, device_memory=config.device_max_memory
+            folder,
+            device=config.device,
+            device_memory=config.device_max_memory,
+            while_compiling="wait",
         )
         self._searched = opened, store
 

@@ -73,7 +73,7 @@ def test_the_cache_is_where_the_environment_says(
 def test_it_is_told_which_kernel_is_not_kept_yet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jit, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(jit, "kept_in", lambda: tmp_path)
     (tmp_path / "cpu.collect-7.py311.1.nbc").touch()
     told: list[str] = []
     jit.tell_if_compiling(told.append)
@@ -81,3 +81,30 @@ def test_it_is_told_which_kernel_is_not_kept_yet(
     assert told == []
     jit.tell_if_compiling(told.append, kernel="prepare_query")
     assert len(told) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_replaced_with_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(jit, "cache_folder", lambda: tmp_path / "file" / "kernels")
+    kept = jit.kept_in.__wrapped__()
+    assert kept is not None
+    kept.mkdir(parents=True)
+    assert caplog.text.count("cannot be kept") == 1
+    jit._remove(str(kept.parents[1]), os.getpid() + 1)  # of a forked process
+    assert kept.is_dir()
+    jit._remove(str(kept.parents[1]), os.getpid())
+    assert not kept.exists()
+
+
+def test_a_user_without_a_home_is_told_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(jit, "cache_folder", no_home)
+    monkeypatch.setattr("tempfile.mkdtemp", lambda **_: (_ for _ in ()).throw(OSError("full")))
+    assert jit.kept_in.__wrapped__() is None
+    assert "home directory" in caplog.text

@@ -15,16 +15,29 @@ import numpy.typing as npt
 from colmodern.index.plaid.segment import Segment
 from colmodern.index.plaid.view import DocIndex, View
 from colmodern.kernels.portable import stages
-from colmodern.kernels.portable.query import PreparedQuery, prepare_query
+from colmodern.kernels.portable.query import LANES, PreparedQuery, prepare_query
 from colmodern.kernels.types import SearchBudget
 
 TOLERANCE = 1e-5  # of a score: sums of float32 in another order
+
+_PRUNED_TOKENS, _REFINED_TOKENS = 2_000_000, 200_000
 
 Floats = npt.NDArray[np.float32]
 Slack = npt.NDArray[np.int32]
 Addresses = Callable[[DocIndex], tuple[npt.NDArray[np.uint64], bool]]
 
 _ALL_SLACK = np.full(256, 32_767, np.int32)
+
+
+def is_quick(view: View, budget: SearchBudget, n_query_tokens: int) -> bool:
+    """Whether a search in NumPy takes less than a second, going by the tokens that it looks at."""
+    n_docs = sum(segment.n_docs for segment in view.segments)
+    n_tokens = sum(segment.n_tokens for segment in view.segments)
+    per_doc = n_tokens / max(1, n_docs) * -(-n_query_tokens // LANES)
+    n_gathered = budget.n_gathered if budget.nprobe else view.n_open
+    n_pruned = n_gathered if budget.n_candidates < view.n_open else 0
+    n_refined = min(budget.n_candidates, view.n_open)
+    return n_pruned * per_doc <= _PRUNED_TOKENS and n_refined * per_doc <= _REFINED_TOKENS
 
 
 def search_portably(

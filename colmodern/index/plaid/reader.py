@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from colmodern.index.inputs import query_batch
 from colmodern.index.plaid.devices import LazyCudaSearch
 from colmodern.index.plaid.explain import Explanation, explain
 from colmodern.index.plaid.filters import DocFilter, Filter, make_filter
+from colmodern.index.plaid.first_answer import SearchKernels, WhileCompiling
 from colmodern.index.plaid.info import describe
 from colmodern.index.plaid.queries import checked_query, expect_encoder
 from colmodern.index.plaid.request import Query, SearchRequest
@@ -22,7 +23,6 @@ from colmodern.index.plaid.state import State, load_state
 from colmodern.index.plaid.stored import StoredEmbeddings, stored_of
 from colmodern.index.plaid.verify import Verify
 from colmodern.kernels.device import CPU, Devices, resolve_device
-from colmodern.kernels.jit import tell_if_compiling
 from colmodern.progress import Progress, as_progress
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
@@ -31,7 +31,7 @@ from colmodern.types import ScoredDoc
 
 _Reader = TypeVar("_Reader", bound="PlaidReader")
 
-_SEARCH_KERNEL = "prepare_query"  # a kernel that every search needs
+_log = logging.getLogger(__name__)
 
 
 class PlaidReader:
@@ -51,6 +51,7 @@ class PlaidReader:
     ) -> None:
         """Use ``load``, or ``PlaidIndex.build``."""
         expect_counts(n_threads=n_threads)
+        self._kernels = SearchKernels(state.snapshot.folder)
         self._threads = Threads(n_threads)
         self._devices = devices
         device_bytes = (
@@ -70,6 +71,7 @@ class PlaidReader:
         device: str | Devices = "cpu",
         device_memory: int | str | None = None,
         verify: Verify = "lazy",
+        while_compiling: WhileCompiling | None = None,
     ) -> _Reader:
         """Map an index folder; a damaged file is refused by name and never searched.
 
@@ -86,13 +88,16 @@ class PlaidReader:
             verify: "full" compares everything here; "addresses", for indexes larger than memory,
                 only makes sure that searches stay inside the arrays, and misses damage that
                 changes scores.
+            while_compiling: What a single search does while kernels are compiled, once for an
+                installation: "answer" in NumPy, with the same documents, or "wait"; default as
+                COLMODERN_WHILE_COMPILING says, else "answer". Batches and ``exact`` always wait.
 
         Returns:
             The open index.
 
         Raises:
             StorageError: It is missing, unfinished, damaged or of another format.
-            ConfigError: There is no such device.
+            ConfigError: There is no such device, or ``while_compiling`` is another word.
             MissingExtraError: Triton is missing.
         """
         # absolute, for the process may go elsewhere before it changes the index
@@ -103,6 +108,8 @@ class PlaidReader:
         index = cls(state, n_threads=n_threads, devices=devices, device_memory=device_memory)
         setting = device.setting if isinstance(device, Devices) else device
         index._settings |= {"device": setting, "device_memory": device_memory, "verify": verify}
+        index._settings["while_compiling"] = while_compiling
+        index._kernels = SearchKernels(folder, while_compiling)
         return index
 
     def __repr__(self) -> str:
@@ -165,12 +172,13 @@ class PlaidReader:
         state = self._state
         expect_encoder(fingerprint, state.snapshot.manifest.fingerprint)
         values = checked_query(query, self.dim)
-        _log_compilation()
         threads = self._threads_of(n_threads)
         search = SearchRequest(
             state, k, filter, nprobe, n_candidates, self._stored(state, rescore), exact=exact
         )
-        return search.on(self._cuda, [values])[0] if self._cuda else search(values, threads)
+        if self._cuda:
+            return search.on(self._cuda, [values])[0]
+        return self._kernels.answer(search, values, threads)
 
     def search_batch(
         self,
@@ -197,6 +205,7 @@ class PlaidReader:
         Raises:
             InputError: As from ``search``.
         """
+        tell = as_progress(progress).note if progress else _log.warning
         state, progress = self._state, as_progress(progress)
         if isinstance(queries, EmbeddingStore) and queries.manifest.get("role") != "query":
             expect_encoder(fingerprint_of(queries), state.snapshot.manifest.fingerprint)
@@ -205,7 +214,6 @@ class PlaidReader:
         search = SearchRequest(
             state, k, filter, nprobe, n_candidates, self._stored(state, rescore), exact=exact
         )
-        tell_if_compiling(progress.note, kernel=_SEARCH_KERNEL)
         progress.start("search", len(queries), unit="queries")
 
         def search_one(query: Query) -> list[ScoredDoc]:
@@ -217,7 +225,8 @@ class PlaidReader:
             results = search.on(self._cuda, [checked_query(query, self.dim) for query in queries])
             progress.advance(len(queries))
         else:
-            results = threads.map(search_one, queries)
+            with self._kernels.awaited(search, queries.lengths, alone, tell):
+                results = threads.map(search_one, queries)
         progress.finish()
         return results
 
@@ -278,9 +287,3 @@ class PlaidReader:
 
 def _load(kind: type[_Reader], path: Path, settings: dict[str, Any]) -> _Reader:
     return kind.load(path, **settings)
-
-
-@cache
-def _log_compilation() -> None:
-    """Log once that the first search after installation compiles, also after a build."""
-    tell_if_compiling(kernel=_SEARCH_KERNEL)

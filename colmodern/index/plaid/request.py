@@ -12,6 +12,7 @@ from colmodern.errors import InputError
 from colmodern.index.plaid.budget import choose_budget
 from colmodern.index.plaid.devices import LazyCudaSearch
 from colmodern.index.plaid.filters import DocFilter, Filter, join, make_filter
+from colmodern.index.plaid.portable_search import search_portably
 from colmodern.index.plaid.queries import unusable_score
 from colmodern.index.plaid.search import search_rows
 from colmodern.index.plaid.state import State
@@ -64,6 +65,12 @@ class SearchRequest:
         return self._ranked(
             *search_rows(query, view, self.budget, threads, stored=self.stored, exact=self.exact)
         )
+
+    def portably(self, query: npt.NDArray[np.float32]) -> list[ScoredDoc]:
+        """The same without compiled kernels; see portable_search.py."""
+        if self.view.n_open == 0:
+            return []
+        return self._ranked(*search_portably(query, self.view, self.budget, stored=self.stored))
 
     def on(self, cuda: LazyCudaSearch, queries: Sequence[Query]) -> list[list[ScoredDoc]]:
         """The same for many queries on GPUs, which always decode all tokens of what they score."""

@@ -78,8 +78,7 @@ def search_rows(
     query: (n_query_tokens, dim) float32, at least one token
     exact: scores are of all tokens, also of those that the codec takes for unable to win
     """
-    is_small = budget.n_candidates < view.n_open and _fits_one_call(view, threads)
-    if trace is None and is_small and not exact:
+    if trace is None and not exact and fits_one_call(view, budget, threads):
         return _search_at_once(query, view, budget, stored)
     trace = trace or Trace()
     if sum(segment.n_tokens for segment in view.segments) <= _ALONE_TOKENS:
@@ -95,10 +94,38 @@ def search_rows(
     return candidates, final
 
 
-def _fits_one_call(view: View, threads: Threads) -> bool:
-    """Whether there is one segment, and no thread that would make a difference."""
-    one = len(view.segments) == 1
-    return one and (threads.n == 1 or view.segments[0].n_tokens <= _ALONE_TOKENS)
+def fits_one_call(view: View, budget: SearchBudget, threads: Threads) -> bool:
+    """Whether one call into compiled code can search: one segment, not all documents candidates,
+    and no thread that would make a difference.
+    """
+    if len(view.segments) != 1 or budget.n_candidates >= view.n_open:
+        return False
+    return threads.n == 1 or view.segments[0].n_tokens <= _ALONE_TOKENS
+
+
+def compile_search(view: View, n_tokens: int, *, is_one_call: bool, is_rescored: bool) -> None:
+    """Search once as briefly as possible, with what other searches call in the same way.
+
+    Args:
+        view: Documents of an index that is searched later.
+        n_tokens: Of the query.
+        is_one_call: Whether later searches are made in one call.
+        is_rescored: Whether they score stored embeddings.
+    """
+    dim = len(view.codec.arrays.mean)
+    query, stored = np.zeros((n_tokens, dim), np.float32), None
+    if is_rescored:
+        longest = max((int(segment.lengths.max(initial=0)) for segment in view.segments), default=0)
+        values = np.zeros((max(longest, 1), dim), np.float32)
+
+        def stored(docs: DocIndex) -> tuple[npt.NDArray[np.uint64], bool]:
+            return np.full(len(docs), values.ctypes.data, np.uint64), False
+
+    budget = SearchBudget(nprobe=1, n_gathered=2, n_candidates=2, n_scored=1)
+    if is_one_call:
+        _search_at_once(query, view, budget, stored)
+    else:
+        search_rows(query, view, budget, Threads(1), stored=stored, trace=Trace())
 
 
 def _search_at_once(
