@@ -54,6 +54,8 @@ def eval_config(
     except InputError as error:
         raise ConfigError(str(error)) from None
     path = find_config(config, "eval")
+    if path.is_dir() and not any(path.glob("*.yaml")):
+        raise ConfigError(f"{config} is a folder; give a config file's path or a recipe's name")
     if path.is_dir():
         raise ConfigError(
             f"{config} is a suite of configs, and run_eval takes one; `colmodern eval {config}` runs "

@@ -64,7 +64,14 @@ def build(model: type[Config], values: dict[str, Any], *, source: str) -> Config
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        errors = error.errors()
+        # a list is also called too short when none of its entries is right
+        wrong = [fault["loc"] for fault in error.errors() if fault["type"] != "too_short"]
+        errors = [
+            fault
+            for fault in error.errors()
+            if fault["type"] != "too_short"
+            or not any(loc[: len(fault["loc"])] == fault["loc"] for loc in wrong)
+        ]
         faults = [f"{source}: {_describe(model, fault)}" for fault in errors[:_MOST_FAULTS]]
         if len(errors) > _MOST_FAULTS:
             faults.append(f"{source}: {len(errors) - _MOST_FAULTS} more faults of this kind")

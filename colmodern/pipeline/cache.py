@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import fnmatch
+import logging
 import os
 import platform
 import re
@@ -32,6 +33,8 @@ from colmodern.files import (
     temporary_beside,
 )
 from colmodern.writer_lock import writer_lock
+
+logger = logging.getLogger(__name__)
 
 FOLDER = ".cache"
 _USES, _ENTRIES = ".uses", "entries"
@@ -94,19 +97,19 @@ class CacheUse:
 def list_entries(output: Path) -> list[Entry]:
     """What OUTPUT/.cache holds, the largest first.
 
-    Raises StorageError when a run's record cannot be read.
+    A warning names each run whose record cannot be read; what it needs counts as of no run.
     """
     with ExitStack() as lock:
         with suppress(StorageError):  # one that can only be read has nobody at work
             if (output / FOLDER).is_dir():
                 lock.enter_context(_briefly_locked(output / FOLDER))
-        return _entries(output)
+        return _entries(output, skips_damaged=True)
 
 
-def _entries(output: Path) -> list[Entry]:
+def _entries(output: Path, *, skips_damaged: bool = False) -> list[Entry]:
     """All entries of the cache; for the holder of its lock."""
     cache = output / FOLDER
-    held, runs = _held(cache), _runs_by_entry(output)
+    held, runs = _held(cache), _runs_by_entry(output, skips_damaged=skips_damaged)
     paths: dict[str, list[Path]] = {}
     for path in sorted(cache.iterdir()) if cache.is_dir() else ():
         if match := _ENTRY.fullmatch(path.name):
@@ -213,7 +216,7 @@ def _matches(entry: Entry, pattern: str) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for name in names)
 
 
-def _runs_by_entry(output: Path) -> dict[str, list[str]]:
+def _runs_by_entry(output: Path, *, skips_damaged: bool) -> dict[str, list[str]]:
     from colmodern.pipeline.run_folder import ENVIRONMENT, is_run
 
     runs: dict[str, list[str]] = {}
@@ -222,7 +225,13 @@ def _runs_by_entry(output: Path) -> dict[str, list[str]]:
         if not is_run(folder):
             continue
         cure = "delete that run, or mend the file"
-        environment = read_json_object(folder / ENVIRONMENT, StorageError, cure=cure)
+        try:
+            environment = read_json_object(folder / ENVIRONMENT, StorageError, cure=cure)
+        except StorageError as error:
+            if not skips_damaged:
+                raise
+            logger.warning("%s", error)
+            continue
         embeddings = environment.get("embeddings")
         paths = list(embeddings.values()) if isinstance(embeddings, dict) else []
         for relative in (*paths, environment.get("index")):

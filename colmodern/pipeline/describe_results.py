@@ -78,10 +78,16 @@ def describe_configs(folder: Path) -> dict[str, Any] | None:
 def describe_runs(folder: Path) -> dict[str, Any] | None:
     """The runs and sweeps in a folder, and what they came to; None where it has none.
 
-    Raises StorageError for a damaged one.
+    What is wrong with a damaged run stands in the place of its results.
     """
     inside = sorted(path for path in folder.iterdir() if path.is_dir())
-    runs = {path.name: _run(path) for path in inside if is_run(path)}
+    runs: dict[str, dict[str, Any]] = {}
+    for path in inside:
+        if is_run(path):
+            try:
+                runs[path.name] = _run(path)
+            except StorageError as error:
+                runs[path.name] = {"error": str(error)}
     sweeps = [path.name for path in inside if (path / SWEEP_CONFIG).is_file()]
     if not runs and not sweeps:
         return None

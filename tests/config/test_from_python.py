@@ -58,3 +58,8 @@ def test_arguments_of_another_type_are_input_errors(
 ) -> None:
     with pytest.raises(InputError, match=message):
         eval_config(config, overrides)
+
+
+def test_a_folder_without_configs_is_called_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is a folder; give a config file's path"):
+        eval_config(tmp_path)

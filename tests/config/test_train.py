@@ -37,6 +37,13 @@ def test_an_override_reaches_an_entry_of_a_list(tmp_path: Path) -> None:
     assert (first.path, second.path, second.max_rows) == ("a.jsonl", "c.jsonl", None)
 
 
+def test_a_wrong_entry_is_not_called_a_list_without_entries(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_train_config(write(tmp_path), ["data=[{path: a.jsonl, kind: no}]"])
+    assert "data.0.kind" in str(raised.value)
+    assert "at least 1 item" not in str(raised.value)
+
+
 @pytest.mark.parametrize(
     ("override", "told"),
     [

@@ -52,13 +52,24 @@ def test_an_infinite_position_of_a_module_is_refused(tmp_path: Path) -> None:
         read_checkpoint(folder)
 
 
-@pytest.mark.parametrize("module", ["/", "../other", "1_Dense/../../other"])
-def test_a_module_outside_of_the_checkpoint_is_refused(tmp_path: Path, module: str) -> None:
+@pytest.mark.parametrize(
+    ("module", "fault"),
+    [
+        ("/", "leads out of the checkpoint"),
+        ("../other", "leads out of the checkpoint"),
+        ("1_Dense/../../other", "leads out of the checkpoint"),
+        ("x" * 300, "is no folder"),
+        ("a\0", "is no folder"),
+    ],
+)
+def test_a_module_that_is_no_folder_of_the_checkpoint_is_refused(
+    tmp_path: Path, module: str, fault: str
+) -> None:
     folder = checkpoints.write("sentence_transformers", "bert-min", tmp_path / "a")
     modules = json.loads((folder / "modules.json").read_text())
     modules[-1]["path"] = module
     (folder / "modules.json").write_text(json.dumps(modules))
-    with pytest.raises(CheckpointError, match="leads out of the checkpoint"):
+    with pytest.raises(CheckpointError, match=fault):
         read_checkpoint(folder)
 
 

@@ -139,3 +139,17 @@ def test_a_place_that_can_be_no_path_names_no_entry(output: Path, place: object)
     record = output / "one" / "environment.json"
     record.write_text(json.dumps({"embeddings": {"documents": place}, "index": place}))
     assert {entry.runs for entry in list_entries(output)} == {()}
+
+
+def test_a_damaged_run_is_named_and_the_rest_listed(
+    output: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    damaged = output / "two"
+    damaged.mkdir()
+    (damaged / "config.yaml").write_text("")
+    (damaged / "environment.json").write_text("{")
+    entries = {entry.name: entry.runs for entry in list_entries(output)}
+    assert entries[KEPT] == ("one",)
+    assert "two/environment.json is not JSON" in caplog.text
+    with pytest.raises(StorageError, match=r"two/environment\.json is not JSON"):
+        prune(output)

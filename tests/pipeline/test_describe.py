@@ -118,3 +118,15 @@ def test_a_gzipped_file_is_known_by_its_content(name: str, tmp_path: Path) -> No
     (tmp_path / name).write_bytes(gzip.compress(lines)[:-9])
     with pytest.raises(DataError, match="gzipped and damaged at line"):
         describe(str(tmp_path / name))
+
+
+def test_a_damaged_run_is_named_among_others(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text("")
+        about = {"model": {"model": "m"}, "dataset": {"name": "d"}}
+        (tmp_path / name / "environment.json").write_text(json.dumps(about))
+    (tmp_path / "two" / "environment.json").write_text("{")
+    runs = describe(str(tmp_path))["runs"]
+    assert "environment.json is not JSON" in runs["two"]["error"]
+    assert set(runs) == {"one", "two"}
