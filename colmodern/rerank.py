@@ -25,13 +25,16 @@ _CURE = 'pass a list of texts or (id, text) pairs, or a mapping {"id": "text"}'
 class Reranker:
     """Orders documents by MaxSim with a query.
 
-    model: an Encoder, or what Encoder.from_pretrained takes
-    precision: of the documents that are scored, as ExactIndex takes it
-    options: further arguments of Encoder.from_pretrained, as ``document_length=8192`` or
-    ``device="cuda"``, where documents are then also scored
+    A reranker pickles as its encoder does.
 
-    A reranker pickles as its encoder does. Raises InputError for an unknown precision, or options
-    beside an Encoder.
+    Args:
+        model: An Encoder, or what Encoder.from_pretrained takes.
+        precision: Precision of the documents that are scored, as in ExactIndex.
+        options: Further arguments of Encoder.from_pretrained, as ``document_length=8192`` or
+            ``device="cuda"``, where documents are then also scored.
+
+    Raises:
+        InputError: The precision is unknown, or there are options besides an Encoder.
     """
 
     def __init__(
@@ -50,7 +53,14 @@ class Reranker:
             model if isinstance(model, Encoder) else Encoder.from_pretrained(model, **options)
         )
         self.precision: Precision = precision
-        self.facts: Counter[str] = Counter()  # of all documents so far, as TokenizedTexts.facts
+        self.facts: Counter[str] = Counter()  # TokenizedTexts.facts of all documents so far
+
+    def __repr__(self) -> str:
+        checkpoint = self.encoder.checkpoint.name
+        return (
+            f"Reranker({checkpoint!r}, dim={self.encoder.dim}, precision={self.precision!r}, "
+            f"device={self.encoder.device!r})"
+        )
 
     def rank(self, query: str, documents: Candidates, k: int | None = None) -> list[RankedDoc]:
         """The best ``k`` documents, best first, ties by the smaller id.
@@ -58,15 +68,15 @@ class Reranker:
         Args:
             query: One text.
             documents: Texts, whose ids are then "0", "1", ...; or (id, text) pairs; or a mapping
-                of ids to texts.
-            k: How many to return; by default all.
+                from ids to texts.
+            k: Number of documents to return; default all.
 
         Returns:
             At most ``k`` documents with their scores and ranks, from 1.
 
         Raises:
-            InputError: A query without text, k below 1, an id that repeats, or anything that is
-                not documents in an order: a set, one string, None.
+            InputError: The query has no text, k is below 1, an id repeats, or the documents have no
+                order, as a set, one string or None.
         """
         if not isinstance(query, str):
             raise InputError(f"query={shown(query)}; pass one text")
@@ -80,21 +90,21 @@ class Reranker:
         *,
         progress: Progress | bool | None = None,
     ) -> list[list[RankedDoc]]:
-        """As ``rank`` for many queries, each with candidates of its own.
+        """The best ``k`` documents of each of many queries, which have candidates of their own.
 
         A text that several queries share is encoded once. All embeddings are in memory.
 
         Args:
             queries: Texts.
-            documents: For each query what ``rank`` takes.
-            k: How many to return of each query; by default all.
-            progress: Is shown the documents that are encoded.
+            documents: For each query its documents, as in ``rank``.
+            k: Number of documents to return for each query; default all.
+            progress: True for a bar on stderr, or an object that receives the steps.
 
         Returns:
             One list a query, in the order of the queries.
 
         Raises:
-            InputError: As ``rank``, or when there are not as many lists of documents as queries.
+            InputError: As from ``rank``; or there are not as many lists of documents as queries.
         """
         expect_counts(k=k)
         queries = _queries(queries)

@@ -170,3 +170,10 @@ def test_long_candidates_are_split_and_what_is_cut_is_counted(pylate_bert: Path)
     assert cut.facts["n_truncated"] == 1
     assert cut.facts["n_cut_tokens"] > 0
     assert (split.facts["n_truncated"], split.facts["n_split"]) == (0, 1)
+
+
+def test_a_reranker_prints_its_model_and_where_it_runs(ranker: Reranker, pylate_bert: Path) -> None:
+    expected = (
+        f"Reranker({str(pylate_bert)!r}, dim={ranker.encoder.dim}, precision='float32', device="
+    )
+    assert repr(ranker) == f"{expected}{ranker.encoder.device!r})"

@@ -82,8 +82,17 @@ def test_what_a_person_prints_says_what_it_is(tmp_path: Path) -> None:
     index = colmodern.PlaidIndex.build(store, tmp_path / "index")
     size = "n_docs=1, n_tokens=1, dim=8, dtype=float32"
     assert repr(store) == f"EmbeddingStore('{tmp_path}/store', {size})"
-    assert repr(index) == f"PlaidIndex('{tmp_path}/index', n_docs=1, dim=8)"
-    assert repr(colmodern.ExactIndex(texts)).startswith("ExactIndex(TokenEmbeddings(n_docs=1, ")
+    per_token = index.info()["bytes_per_token"]["total"]
+    assert repr(index) == (
+        f"PlaidIndex('{tmp_path}/index', n_docs=1, dim=8, nbits=4, bytes_per_token={per_token}, "
+        "device='cpu')"
+    )
+    assert repr(colmodern.ExactIndex(texts, precision="int8")) == (
+        "ExactIndex(TokenEmbeddings(n_docs=1, n_tokens=1, dim=8, dtype=float32), precision='int8', "
+        "bytes_per_token=32.0, device='cpu')"
+    )
+    index.close()
+    assert repr(index) == "PlaidIndex(closed)"
 
 
 @pytest.mark.parametrize("name", ["build", "load", "search", "add"])

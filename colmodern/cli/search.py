@@ -14,7 +14,7 @@ from colmodern.types import Precision
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from colmodern.index.plaid.index import PlaidIndex
+    from colmodern.index.base import Index
     from colmodern.types import ScoredDoc
 
 _DEVICE = "--index-device"
@@ -111,7 +111,7 @@ def command(
         auto=encoder.device,
         name=_DEVICE,
     )
-    searched: ExactIndex | PlaidIndex
+    searched: Index
     if index_folder is None:
         searched = ExactIndex.load(
             store.folder,

@@ -15,6 +15,7 @@ import torch
 from colmodern.arguments import checked_count, expect_choice
 from colmodern.config.units import parse_bytes
 from colmodern.errors import InputError, ResourceError
+from colmodern.index.base import closed_error
 from colmodern.index.finite import expect_finite, naming_documents
 from colmodern.index.inputs import expect_embeddings, query_batch, query_values
 from colmodern.index.ranking import Matches, TopK, id_ranks
@@ -38,25 +39,29 @@ _BYTES_PER_SCORE = 8  # a float32 score of a query and a document, and its copy 
 
 
 class ExactIndex:
-    """Scores every document with every query, in chunks that keep to a memory budget.
+    """An exact index: scores every document with every query, within a memory budget.
 
-    embeddings: TokenEmbeddings in memory, or an EmbeddingStore that is mapped from disk
-    doc_ids: (n_docs,) unique strings; default "0", "1", ...
-    memory_budget: bytes, or text as "512M" or "2G", for copies and similarities at one time
-    device_memory: bytes, or text as "20G", that may stay on a GPU; default most of what is free
-    device: "auto", "cpu", "cuda", "cuda:N", or GPUs that share the documents as "cuda:0,cuda:1";
-    a GPU without Triton is used through torch, which is slower; several need Triton
-    precision: "float32" computes with the values as they are; "int8" with each token rounded to 255
-    steps of its largest value, which moves a score by about a thousandth a query token and is
-    two to five times as fast on the CPU
+    Scores are MaxSim in float32. Ties go to the smaller doc_id. A pickle holds the settings and the
+    embeddings, or the path of their store.
 
-    Scores are MaxSim in float32. Ties go to the smaller doc_id. An index pickles: by its settings and
-    its embeddings, or the path of their store.
+    Args:
+        embeddings: TokenEmbeddings in memory, or an EmbeddingStore that is mapped from disk.
+        doc_ids: (n_docs,) unique strings; default "0", "1", ...
+        memory_budget: Bytes, or text as "512M" or "2G", for copies and similarities at one time.
+        device: "auto", "cpu", "cuda", "cuda:N", or GPUs that share the documents as
+            "cuda:0,cuda:1". A GPU without Triton is used through torch, which is slower; several
+            need Triton.
+        device_memory: Bytes, or text as "20G", that may stay on a GPU; default most of what is free.
+        precision: "float32" computes with the values as they are; "int8" with each token rounded
+            to 255 steps of its largest value, which changes a score by about a thousandth a query
+            token and is two to five times as fast on the CPU.
 
-    Raises InputError when ids are missing or repeat, precision is unknown or a document has values
-    that are not finite (a store's are looked at when a search reads them), ResourceError when the
-    budget is too small for the longest document, ConfigError for a GPU that is not there,
-    MissingExtraError for several GPUs without Triton.
+    Raises:
+        InputError: Ids are missing or repeat, precision is unknown, or a document has values that
+            are not finite; those of a store are checked when a search reads them.
+        ResourceError: The budget is too small for the longest document.
+        ConfigError: A GPU is not there.
+        MissingExtraError: Several GPUs, but no Triton.
     """
 
     def __init__(
@@ -69,7 +74,8 @@ class ExactIndex:
         device_memory: int | str | None = None,
         precision: Precision = "float32",
     ) -> None:
-        self.embeddings = _in_known_floats(expect_embeddings("embeddings", embeddings))
+        embeddings = _in_known_floats(expect_embeddings("embeddings", embeddings))
+        self._embeddings: TokenEmbeddings | EmbeddingStore | None = embeddings
         expect_choice("precision", precision, get_args(Precision))
         self.precision = precision
         devices = resolve_device(device, kernels="triton or torch")
@@ -87,7 +93,7 @@ class ExactIndex:
             "device": device.setting if isinstance(device, Devices) else device,
             "device_memory": device_bytes,
         }
-        n_docs = self.embeddings.n_docs
+        n_docs, self._dim = embeddings.n_docs, embeddings.dim
         self.doc_ids = (
             [str(i) for i in range(n_docs)] if doc_ids is None else checked_doc_ids(doc_ids, n_docs)
         )
@@ -112,7 +118,15 @@ class ExactIndex:
     ) -> ExactIndex:
         """Open a folder of encoded shards without reading it.
 
-        Raises StorageError when the folder is damaged, unfinished or foreign.
+        Args:
+            shard_folder: The folder of an EmbeddingStore; its ids are those of the index.
+            memory_budget: As in the class; so are the other arguments.
+            device: See there.
+            device_memory: See there.
+            precision: See there.
+
+        Raises:
+            StorageError: The folder is damaged, unfinished or foreign.
         """
         store = EmbeddingStore(shard_folder)
         return cls(
@@ -125,7 +139,13 @@ class ExactIndex:
         )
 
     def __repr__(self) -> str:
-        return f"ExactIndex({self.embeddings!r}, precision={self.precision!r})"
+        if self._embeddings is None:
+            return "ExactIndex(closed)"
+        info = self.info()
+        return (
+            f"ExactIndex({self._embeddings!r}, precision={self.precision!r}, "
+            f"bytes_per_token={info['bytes_per_token']['total']}, device={self.device!r})"
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         """By settings, with the embeddings or the path of their store; nothing read is copied."""
@@ -138,31 +158,86 @@ class ExactIndex:
             source = self.embeddings
         return _restored, (type(self), source, doc_ids, self._options, self.precision)
 
+    @property
+    def embeddings(self) -> TokenEmbeddings | EmbeddingStore:
+        """The documents' embeddings, as they are stored."""
+        if self._embeddings is None:
+            raise closed_error()
+        return self._embeddings
+
+    @property
+    def n_docs(self) -> int:
+        """Number of documents."""
+        return self.embeddings.n_docs
+
+    @property
+    def dim(self) -> int:
+        """Width of a token embedding."""
+        return self.embeddings.dim
+
     def search(self, query: npt.ArrayLike, k: int = 10) -> list[ScoredDoc]:
-        """The best ``k`` documents for one (n_query_tokens, dim) query, best first.
+        """The best ``k`` documents for one query, best first.
 
-        query: an array, tensor or nested lists of floats
+        Args:
+            query: (n_query_tokens, dim) array, tensor or nested lists of floats.
+            k: Number of documents, at most. Ties go to the smaller doc_id.
 
-        Raises InputError as ``search_batch`` does.
+        Returns:
+            The best documents with their scores.
+
+        Raises:
+            InputError: As from ``search_batch``.
         """
-        values = query_values(query, self.embeddings.dim)
+        values = query_values(query, self.dim)
         queries = TokenEmbeddings(values, np.array([0, len(values)]))
         return self._search(queries, checked_count("k", k), as_progress(None))[0]
 
     def search_batch(
         self,
         queries: TokenEmbeddings | EmbeddingStore,
-        k: int = 100,
+        k: int = 10,
         *,
         progress: Progress | bool | None = None,
     ) -> list[list[ScoredDoc]]:
         """The best ``k`` documents of each query, in the order of the queries.
 
-        Raises InputError when k is below 1, the queries' dim is not the index's, or a query or a
-        document has values that are not finite.
+        Args:
+            queries: Embeddings as an encoder returns them.
+            k: Number of documents of each query, at most.
+            progress: True for a bar on stderr, or an object that receives the steps.
+
+        Returns:
+            One list a query, best first.
+
+        Raises:
+            InputError: k is below 1, the queries' dim is not the index's, or a query or a document
+                has values that are not finite.
         """
-        queries = query_batch(queries, self.embeddings.dim)
+        queries = query_batch(queries, self.dim)
         return self._search(queries, checked_count("k", k), as_progress(progress))
+
+    def info(self) -> dict[str, Any]:
+        """Counts, settings, and bytes of the embeddings, in total and per token."""
+        embeddings, path = self.embeddings, None
+        if isinstance(embeddings, EmbeddingStore):
+            n_bytes, path = embeddings.n_bytes, str(embeddings.root)
+        else:
+            n_bytes = embeddings.values.nbytes
+        per_token = round(n_bytes / max(1, embeddings.n_tokens), 2)
+        return {
+            "path": path,
+            "documents": embeddings.n_docs,
+            "tokens": embeddings.n_tokens,
+            "dim": embeddings.dim,
+            "fingerprint": embeddings.fingerprint,
+            "settings": {"precision": self.precision},
+            "bytes": {"embeddings": n_bytes, "total": n_bytes},
+            "bytes_per_token": {"embeddings": per_token, "total": per_token},
+        }
+
+    def close(self) -> None:
+        """Release embeddings and GPUs; later searches raise InputError."""
+        self._embeddings = self._cuda = self._int8 = None
 
     def _search(
         self, queries: TokenEmbeddings, k: int, progress: Progress
@@ -256,7 +331,7 @@ class ExactIndex:
 
     @property
     def _bytes_per_token(self) -> int:
-        return self.embeddings.dim * (4 + 2) + 16  # float32 copy, stored form, bookkeeping
+        return self._dim * (4 + 2) + 16  # float32 copy, stored form, bookkeeping
 
 
 def _in_known_floats(

@@ -212,4 +212,4 @@ class PlaidIndex(PlaidReader):
 
     def _adopt(self, snapshot: IndexSnapshot) -> None:
         state = self._state
-        self._state = make_state(snapshot, state.view.codec, state.verification.verify)
+        self._current = make_state(snapshot, state.view.codec, state.verification.verify)

@@ -8,8 +8,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy.typing as npt
+
 from colmodern.arguments import checked_path, expect_counts
 from colmodern.config.units import parse_bytes
+from colmodern.index.base import closed_error
 from colmodern.index.inputs import query_batch
 from colmodern.index.plaid.devices import LazyCudaSearch
 from colmodern.index.plaid.explain import Explanation, explain
@@ -58,7 +61,7 @@ class PlaidReader:
             None if device_memory is None else parse_bytes(device_memory, name="device_memory")
         )
         self._cuda = LazyCudaSearch(devices.gpus, device_bytes) if devices.gpus else None
-        self._state = state
+        self._current: State | None = state
         self._settings: dict[str, Any] = {"n_threads": n_threads}
         self._latest_stored: StoredEmbeddings | None = None
 
@@ -113,7 +116,16 @@ class PlaidReader:
         return index
 
     def __repr__(self) -> str:
-        return f"PlaidIndex({str(self._state.snapshot.folder)!r}, n_docs={self.n_docs}, dim={self.dim})"
+        name = type(self).__name__
+        if self._current is None:
+            return f"{name}(closed)"
+        info = self.info()
+        return (
+            f"{name}({info['path']!r}, n_docs={self.n_docs}, dim={self.dim}, "
+            f"nbits={info['settings']['nbits']}, "
+            f"bytes_per_token={info['bytes_per_token']['total']}, "
+            f"device={self._devices.setting!r})"
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _load, (type(self), self._state.snapshot.folder, self._settings)
@@ -128,9 +140,15 @@ class PlaidReader:
         """Width of a token embedding."""
         return self._state.snapshot.manifest.dim
 
+    @property
+    def _state(self) -> State:
+        if self._current is None:
+            raise closed_error()
+        return self._current
+
     def search(
         self,
-        query: Query,
+        query: npt.ArrayLike,
         k: int = 10,
         *,
         nprobe: int | None = None,
@@ -183,7 +201,7 @@ class PlaidReader:
     def search_batch(
         self,
         queries: TokenEmbeddings | EmbeddingStore,
-        k: int = 100,
+        k: int = 10,
         *,
         nprobe: int | None = None,
         n_candidates: int | None = None,
@@ -242,7 +260,7 @@ class PlaidReader:
 
     def explain(
         self,
-        query: Query,
+        query: npt.ArrayLike,
         doc_id: str,
         k: int = 10,
         *,
@@ -272,6 +290,10 @@ class PlaidReader:
         """Counts, settings, and bytes on disk, in total and per token, of each kind of file."""
         state = self._state
         return describe(state.snapshot, state.view.n_open)
+
+    def close(self) -> None:
+        """Release mapped files and GPUs once running searches end; later ones raise InputError."""
+        self._current = self._cuda = self._latest_stored = None
 
     def _stored(self, state: State, embeddings: Embeddings | None) -> StoredEmbeddings | None:
         """The documents of ``rescore``, looked up once for many searches with the same embeddings."""
