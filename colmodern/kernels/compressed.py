@@ -1,4 +1,4 @@
-"""Candidates scored with their compressed tokens, in integers; arguments are those of ``cpu.py``."""
+"""Candidates scored with their compressed tokens, in integers."""
 
 from __future__ import annotations
 
@@ -10,15 +10,29 @@ from numba import int64, uint64
 from colmodern.kernels import simd
 from colmodern.kernels.jit import compiled
 from colmodern.kernels.residual_query import similarities
-from colmodern.kernels.types import NearTokens
+from colmodern.kernels.types import (
+    Address,
+    Int32s,
+    Int64s,
+    Mask,
+    Masks,
+    NearTokens,
+    QueryTables,
+    SegmentArrays,
+)
 
-GROUP = 16  # documents whose residuals are asked for together
+GROUP = 16  # documents whose residuals are prefetched together
 _LOWEST = np.int16(-32768)
 
 
 @compiled
-def empty_near(lengths: Any, masks: Any) -> Any:
-    """A NearTokens for documents of (n_docs,) such lengths and for blocks of such masks."""
+def empty_near(lengths: Int64s, masks: Masks) -> NearTokens:
+    """NearTokens without a token, with room for documents of such lengths and blocks of such masks.
+
+    Args:
+        lengths: (n_docs,) int64, tokens of each document.
+        masks: (n_blocks,) masks of the query's blocks.
+    """
     n_docs, n_blocks, total = len(lengths), len(masks), 0
     starts = np.empty(n_docs, np.int64)
     for i in range(n_docs):
@@ -34,8 +48,13 @@ def empty_near(lengths: Any, masks: Any) -> Any:
 
 
 @compiled
-def keep_near(near: Any, kept: Any) -> Any:
-    """The same NearTokens for some of its documents; kept: (n,) int64, ascending, overwrites the others."""
+def keep_near(near: NearTokens, kept: Int64s) -> NearTokens:
+    """NearTokens of some of its documents; the arrays of ``near`` are overwritten.
+
+    Args:
+        near: NearTokens of all documents.
+        kept: (n,) int64 positions of documents, ascending.
+    """
     for i in range(len(kept)):
         near.starts[i] = near.starts[kept[i]]
         for block in range(near.counts.shape[1]):
@@ -48,77 +67,67 @@ def keep_near(near: Any, kept: Any) -> Any:
 
 @compiled
 def score_compressed(
-    docs: Any,
-    doc_offsets: Any,
-    codes: Any,
-    gains: Any,
-    residuals: Any,
-    centroid_scores: Any,
-    lanes: Any,
-    query: Any,
-    slack: Any,
-    empty: int,
+    docs: Int64s,
+    segment: SegmentArrays,
+    query: QueryTables,
     margin: int,
-    near: Any,
-    out: Any,
+    near: NearTokens,
+    out: Int32s,
 ) -> None:
     """MaxSim with the compressed tokens, in units; tokens that cannot win are not decoded.
 
-    query: a TableQuery or a WeightQuery
-    slack: (256,) int16, what a residual of each gain can add, in units; 32767 decodes every token
-    docs, empty, out: as in score_by_centroids
-
-    near: NearTokens, of which all but ``starts`` is written
-    margin: units that a token may be below the best of a lane and still be near it
+    Args:
+        docs: (n,) int64 documents of the segment.
+        segment: Holds the documents' tokens.
+        query: Its refine_slack says which tokens can win; 32767 decodes every token.
+        margin: Units that a token may be below the best of a lane and still be near it.
+        near: NearTokens of the documents; all but ``starts`` is written.
+        out: (n,) int32, written; query.empty for a document without tokens.
     """
-    n_bytes = residuals.shape[1]
-    start_of, longest = uint64(residuals.ctypes.data), longest_group(docs, doc_offsets)
-    chosen, ends = np.empty(longest + 1, np.int64), np.empty(GROUP, np.int64)
-    values = np.empty((longest, centroid_scores.shape[2]), np.int16)
-    first_value = uint64(values.ctypes.data)
+    doc_offsets, n_bytes = segment.doc_offsets, segment.residuals.shape[1]
+    residuals, longest = uint64(segment.residuals.ctypes.data), longest_group(docs, doc_offsets)
+    tokens, ends = np.empty(longest + 1, np.int64), np.empty(GROUP, np.int64)
+    values = np.empty((longest, query.centroid_scores.shape[2]), np.int16)
+    values_address = uint64(values.ctypes.data)
     out[:] = 0
-    for block in range(centroid_scores.shape[0]):
-        rows, mask = uint64(centroid_scores[block].ctypes.data), lanes[block]
+    for block in range(len(query.lanes)):
+        scores, mask = uint64(query.centroid_scores[block].ctypes.data), query.lanes[block]
         row_size = uint64(2) * simd.n_lanes(mask)
         below = simd.splat_i16(np.int16(margin), mask)
         for group in range(0, len(docs), GROUP):
             last = min(group + GROUP, len(docs))
-            n = int64(0)  # a literal would be compiled for apart
+            n = int64(0)  # numba would compile once more for a literal
             for i in range(group, last):
-                start, stop = doc_offsets[docs[i]], doc_offsets[docs[i] + 1]
-                before, n = (
-                    n,
-                    choose_tokens(start, stop, codes, gains, rows, mask, slack, chosen, n),
-                )
+                before, n = n, choose_tokens(docs[i], segment, query, scores, mask, tokens, n)
                 ends[i - group] = n
-                for at in range(before, n):  # they are far apart: ask for all before using one
-                    place = start_of + uint64(chosen[at] * n_bytes)
-                    simd.prefetch(place)
-                    simd.prefetch(place + uint64(n_bytes - 1))
-            similarities(query, block, mask, rows, chosen, 0, n, codes, gains, residuals, values)
+                for at in range(before, n):  # they are far apart: prefetch all before using one
+                    residual = residuals + uint64(tokens[at] * n_bytes)
+                    simd.prefetch(residual)
+                    simd.prefetch(residual + uint64(n_bytes - 1))
+            similarities(query.residual_query, block, mask, scores, tokens[:n], segment, values)
             at = 0
             for i in range(group, last):
                 first, top = at, simd.splat_i16(_LOWEST, mask)
                 while at < ends[i - group]:
-                    value = simd.load_i16(first_value + uint64(at) * row_size, mask)
+                    value = simd.load_i16(values_address + uint64(at) * row_size, mask)
                     top = simd.maximum_i16(top, value)
                     at += 1
                 simd.store_i16(uint64(near.best[i, block].ctypes.data), top)
-                out[i] = out[i] + simd.total(top) if at > first else np.int32(empty)
+                out[i] = out[i] + simd.total(top) if at > first else np.int32(query.empty)
                 least = simd.subtract_saturated(top, below)
                 begin = near.starts[i] + block * (doc_offsets[docs[i] + 1] - doc_offsets[docs[i]])
                 n_near = 0
                 for j in range(first, at):
-                    value = simd.load_i16(first_value + uint64(j) * row_size, mask)
+                    value = simd.load_i16(values_address + uint64(j) * row_size, mask)
                     within = ~simd.lanes_above(least, value) & mask
                     if within != 0:
-                        near.tokens[begin + n_near], near.lanes[begin + n_near] = chosen[j], within
+                        near.tokens[begin + n_near], near.lanes[begin + n_near] = tokens[j], within
                         n_near += 1
                 near.counts[i, block] = n_near
 
 
 @compiled
-def longest_group(docs: Any, doc_offsets: Any) -> int:
+def longest_group(docs: Int64s, doc_offsets: Int64s) -> int:
     """Tokens of the longest group of documents that are scored together."""
     longest = 0
     for group in range(0, len(docs), GROUP):
@@ -130,65 +139,75 @@ def longest_group(docs: Any, doc_offsets: Any) -> int:
 
 
 @compiled
-def _best_centroids(start: int, stop: int, codes: Any, rows: Any, mask: Any) -> Any:
+def _best_centroids(doc: int, segment: SegmentArrays, scores: Address, mask: Mask) -> Any:
     """The highest of the tokens' centroid scores in each lane."""
     row_size, best = uint64(2) * simd.n_lanes(mask), simd.splat_i16(_LOWEST, mask)
-    for token in range(start, stop):
-        best = simd.maximum_i16(best, simd.load_i16(rows + uint64(codes[token]) * row_size, mask))
+    for token in range(segment.doc_offsets[doc], segment.doc_offsets[doc + 1]):
+        row = simd.load_i16(scores + uint64(segment.codes[token]) * row_size, mask)
+        best = simd.maximum_i16(best, row)
     return best
 
 
 @compiled
-def _reaches(bar: Any, row: Any, slack: Any, mask: Any) -> Any:
+def _reaches(bar: Any, row: Any, slack: np.int16, mask: Mask) -> bool:
     """Whether some lane of a row is, with slack, not below the bar.
 
     Not below: a token without residual still equals its centroid.
     """
     most = simd.add_saturated(row, simd.splat_i16(slack, mask))
-    return ~simd.lanes_above(bar, most) & mask != 0
+    return bool(~simd.lanes_above(bar, most) & mask != 0)
 
 
 @compiled
 def choose_tokens(
-    start: int,
-    stop: int,
-    codes: Any,
-    gains: Any,
-    rows: Any,
-    mask: Any,
-    slack: Any,
-    chosen: Any,
+    doc: int,
+    segment: SegmentArrays,
+    query: QueryTables,
+    scores: Address,
+    mask: Mask,
+    tokens: Int64s,
     n: int,
 ) -> int:
-    """Append the tokens that can win some lane; returns the new length of ``chosen``."""
-    row_size = uint64(2) * simd.n_lanes(mask)
-    bar = _best_centroids(start, stop, codes, rows, mask)
-    for token in range(start, stop):
-        row = simd.load_i16(rows + uint64(codes[token]) * row_size, mask)
-        chosen[n] = token
-        n += 1 if _reaches(bar, row, slack[gains[token]], mask) else 0
+    """Append a document's tokens that can win some lane; returns the new length of ``tokens``.
+
+    Args:
+        doc: A document of the segment.
+        segment: Holds the document's tokens.
+        query: Its refine_slack is read.
+        scores: Address of the block's centroid scores.
+        mask: Mask of the block.
+        tokens: int64, written behind the first n.
+        n: Length of ``tokens`` so far.
+    """
+    row_size, slack = uint64(2) * simd.n_lanes(mask), query.refine_slack
+    bar = _best_centroids(doc, segment, scores, mask)
+    for token in range(segment.doc_offsets[doc], segment.doc_offsets[doc + 1]):
+        row = simd.load_i16(scores + uint64(segment.codes[token]) * row_size, mask)
+        tokens[n] = token
+        n += 1 if _reaches(bar, row, slack[segment.gains[token]], mask) else 0
     return n
 
 
 @compiled
 def choose_more_tokens(
-    start: int,
-    stop: int,
-    codes: Any,
-    gains: Any,
-    rows: Any,
-    mask: Any,
-    slack: Any,
-    more_slack: Any,
-    chosen: Any,
+    doc: int,
+    segment: SegmentArrays,
+    query: QueryTables,
+    scores: Address,
+    mask: Mask,
+    tokens: Int64s,
     n: int,
 ) -> int:
-    """Append the tokens that more slack lets through; returns the new length of ``chosen``."""
+    """Append a document's tokens that score_slack lets through and refine_slack does not.
+
+    Arguments and result are those of choose_tokens.
+    """
     row_size = uint64(2) * simd.n_lanes(mask)
-    bar = _best_centroids(start, stop, codes, rows, mask)
-    for token in range(start, stop):
-        row, gain = simd.load_i16(rows + uint64(codes[token]) * row_size, mask), gains[token]
-        more = _reaches(bar, row, more_slack[gain], mask)
-        chosen[n] = token
-        n += 1 if more and not _reaches(bar, row, slack[gain], mask) else 0
+    bar = _best_centroids(doc, segment, scores, mask)
+    for token in range(segment.doc_offsets[doc], segment.doc_offsets[doc + 1]):
+        row = simd.load_i16(scores + uint64(segment.codes[token]) * row_size, mask)
+        gain = segment.gains[token]
+        more = _reaches(bar, row, query.score_slack[gain], mask)
+        tokens[n] = token
+        n += 1 if more and not _reaches(bar, row, query.refine_slack[gain], mask) else 0
     return n

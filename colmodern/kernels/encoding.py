@@ -1,19 +1,26 @@
 """Kernels that build an index: nearest centroids, residual codes, inverted lists.
 
 Lanes hold 32 document tokens. Each token's result depends on that token alone, so a corpus gives
-the same bytes however it was cut into pieces.
+the same bytes however it was cut into chunks.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+import numpy.typing as npt
 from numba import int64, uint64
 
 from colmodern.kernels import dots, simd
 from colmodern.kernels.jit import compiled
-from colmodern.kernels.types import CentroidArrays, Floats, Int64s, TokenGroups
+from colmodern.kernels.types import (
+    Address,
+    Bytes,
+    CentroidArrays,
+    Codes,
+    Floats,
+    Int64s,
+    TokenGroups,
+)
 from colmodern.kernels.vectors import ALL
 
 
@@ -63,8 +70,8 @@ def assign_centroids(
 
 
 @compiled
-def _fill_lanes(values: Any, tokens: Any, lanes: Any, scales: Any) -> None:
-    """Quantise up to 32 tokens to int8, plus 128; lanes: (dim / 4, 32, 4) uint8, scales: (32,)."""
+def _fill_lanes(values: Floats, tokens: Int64s, lanes: Bytes, scales: Floats) -> None:
+    """Quantise up to 32 tokens to int8, plus 128, as (dim / 4, 32, 4) uint8 and (32,) scales."""
     dim = values.shape[1]
     for lane in range(32):
         token = tokens[min(lane, len(tokens) - 1)]
@@ -79,18 +86,27 @@ def _fill_lanes(values: Any, tokens: Any, lanes: Any, scales: Any) -> None:
 
 @compiled
 def encode_residuals(
-    values: Any, codebook: Any, half_norms: Any, gain_step: Any, gains: Any, residuals: Any
+    values: Floats,
+    codebook: Floats,
+    half_norms: Floats,
+    gain_step: np.float32,
+    gains: Bytes,
+    residuals: Bytes,
 ) -> None:
-    """Length and direction code of vectors: what a token's, or a document's, other codes leave over.
+    """Encode vectors, residuals of tokens or of documents, as a length and a direction.
 
-    values: (n, dim) float32
-    codebook: (n_bytes, 256, dims) float32, parts of unit vectors; half_norms: (n_bytes, 256)
-    gains: (n,) uint8 and residuals: (n, n_bytes) uint8, written
+    Args:
+        values: (n, dim) float32.
+        codebook: (n_bytes, 256, width) float32 pieces of unit vectors.
+        half_norms: (n_bytes, 256) float32, half the squared length of each entry.
+        gain_step: Length for each step of a gain.
+        gains: (n,) uint8, written.
+        residuals: (n, n_bytes) uint8, written.
     """
     dim, n_bytes, width = values.shape[1], codebook.shape[0], codebook.shape[2]
     unit, norms = np.empty((dim, 32), np.float32), np.empty(32, np.float32)
-    chosen = np.empty((n_bytes, 32), np.uint8)
-    places = uint64(unit.ctypes.data)
+    nearest = np.empty((n_bytes, 32), np.uint8)
+    unit_address, nearest_address = uint64(unit.ctypes.data), uint64(nearest.ctypes.data)
     for start in range(0, len(values), 32):
         n = min(32, len(values) - start)
         for lane in range(32):
@@ -104,15 +120,15 @@ def encode_residuals(
             by = np.float32(1) / max(norms[lane], np.float32(1e-12))
             for d in range(dim):
                 unit[d, lane] *= by
-        _choose_entries(places, codebook, half_norms, uint64(chosen.ctypes.data))
+        _find_entries(unit_address, codebook, half_norms, nearest_address)
         for lane in range(n):
             along, length = np.float32(0), np.float32(1e-12)
-            for part in range(n_bytes):
-                entry = chosen[part, lane]
-                residuals[start + lane, part] = entry
+            for byte in range(n_bytes):
+                entry = nearest[byte, lane]
+                residuals[start + lane, byte] = entry
                 for j in range(width):
-                    weight = codebook[part, entry, j]
-                    along += unit[part * width + j, lane] * weight
+                    weight = codebook[byte, entry, j]
+                    along += unit[byte * width + j, lane] * weight
                     length += weight * weight
             gain = norms[lane] * along / length / gain_step
             gains[start + lane] = np.uint8(min(max(np.rint(gain), np.float32(0)), np.float32(255)))
@@ -120,30 +136,35 @@ def encode_residuals(
 
 @compiled
 def encode_by_weights(
-    values: Any,
-    cutoffs: Any,
-    levels: Any,
-    scales: Any,
-    tries: Any,
-    gain_step: Any,
-    gains: Any,
-    residuals: Any,
+    values: Floats,
+    cutoffs: Floats,
+    levels: Floats,
+    scales: Floats,
+    tries: Floats,
+    gain_step: np.float32,
+    gains: Bytes,
+    residuals: Bytes,
 ) -> None:
-    """As encode_residuals, for four bits a dimension with weights that all dimensions share.
+    """Encode vectors with four bits a dimension and weights that all dimensions share.
 
-    Which weights are nearest depends on the length that a direction is taken to have: of some
-    lengths the one is kept whose weights point nearest to where the vector does, as in
+    The nearest weights depend on the length that a direction is taken to have. Of several lengths
+    the one is kept whose weights point nearest to where the vector does, as in
     https://arxiv.org/abs/2409.09913.
 
-    values: (n, dim) float32
-    levels: (16,) float32, rising, and scales: (dim,) float32: a weight is their product
-    cutoffs: (15,) float32, between the levels; tries: (n_tries,) float32 lengths
-    gains: (n,) uint8 and residuals: (n, dim / 2) uint8, written
+    Args:
+        values: (n, dim) float32.
+        cutoffs: (15,) float32, between the levels.
+        levels: (16,) float32, rising; a weight is a level times a scale.
+        scales: (dim,) float32.
+        tries: (n_tries,) float32 lengths.
+        gain_step: Length for each step of a gain.
+        gains: (n,) uint8, written.
+        residuals: (n, dim / 2) uint8, written.
     """
     dim = values.shape[1]
     rest, norms = np.empty((dim, 32), np.float32), np.empty(32, np.float32)
     codes = np.empty((dim, 32), np.uint8)
-    places, zero = uint64(rest.ctypes.data), simd.splat_f32(np.float32(0), ALL)
+    rest_address, zero = uint64(rest.ctypes.data), simd.splat_f32(np.float32(0), ALL)
     for start in range(0, len(values), 32):
         n = min(32, len(values) - start)
         for lane in range(32):
@@ -155,25 +176,27 @@ def encode_by_weights(
             for d in range(dim):
                 rest[d, lane] = values[row, d] * by / scales[d]
         best = simd.splat_f32(np.float32(-1), ALL)
-        chosen = zero
+        best_size = zero
         for i in range(len(tries)):
             size = simd.splat_f32(tries[i], ALL)
             along, length = zero, simd.splat_f32(np.float32(1e-12), ALL)
             for d in range(dim):
-                x = simd.load_f32(places + uint64(d * 128), ALL)
+                x = simd.load_f32(rest_address + uint64(d * 128), ALL)
                 scaled = simd.multiply_f32(x, size)
                 weight = simd.splat_f32(levels[0], ALL)
                 for j in range(15):
                     above = simd.splat_f32(levels[j + 1], ALL)
                     weight = simd.choose_f32(scaled, simd.splat_f32(cutoffs[j], ALL), above, weight)
-                part = simd.multiply_f32(weight, simd.splat_f32(scales[d] * scales[d], ALL))
-                along = simd.multiply_add(x, part, along)
-                length = simd.multiply_add(weight, part, length)
+                product = simd.multiply_f32(weight, simd.splat_f32(scales[d] * scales[d], ALL))
+                along = simd.multiply_add(x, product, along)
+                length = simd.multiply_add(weight, product, length)
             near = simd.divide_f32(simd.multiply_f32(along, along), length)
-            chosen = simd.choose_f32(near, best, size, chosen)
+            best_size = simd.choose_f32(near, best, size, best_size)
             best = simd.maximum_f32(near, best)
         for d in range(dim):
-            scaled = simd.multiply_f32(simd.load_f32(places + uint64(d * 128), ALL), chosen)
+            scaled = simd.multiply_f32(
+                simd.load_f32(rest_address + uint64(d * 128), ALL), best_size
+            )
             code = simd.splat_i32(np.int32(0), ALL)
             for j in range(15):
                 cutoff = simd.splat_f32(cutoffs[j], ALL)
@@ -193,75 +216,100 @@ def encode_by_weights(
 
 
 @compiled
-def _choose_entries(unit: Any, codebook: Any, half_norms: Any, chosen: Any) -> None:
-    """The nearest codebook entry of each part of 32 tokens.
+def _find_entries(unit: Address, codebook: Floats, half_norms: Floats, nearest: Address) -> None:
+    """Find the codebook entry nearest to 32 vectors, byte by byte.
 
-    unit: address of (dim, 32) float32; chosen: address of (n_bytes, 32) uint8, written
+    Args:
+        unit: Address of (dim, 32) float32.
+        codebook: (n_bytes, 256, width) float32.
+        half_norms: (n_bytes, 256) float32, half the squared length of each entry.
+        nearest: Address of (n_bytes, 32) uint8, written.
     """
     width = codebook.shape[2]
-    for part in range(codebook.shape[0]):
+    for byte in range(codebook.shape[0]):
         best = simd.splat_f32(np.float32(-np.inf), ALL)
         where = simd.splat_i32(np.int32(0), ALL)
         for entry in range(256):
-            near = simd.splat_f32(-half_norms[part, entry], ALL)
+            near = simd.splat_f32(-half_norms[byte, entry], ALL)
             for j in range(width):
-                lanes = simd.load_f32(unit + uint64((part * width + j) * 128), ALL)
-                near = simd.multiply_add(lanes, simd.splat_f32(codebook[part, entry, j], ALL), near)
+                lanes = simd.load_f32(unit + uint64((byte * width + j) * 128), ALL)
+                near = simd.multiply_add(lanes, simd.splat_f32(codebook[byte, entry, j], ALL), near)
             where = simd.choose(near, best, simd.splat_i32(np.int32(entry), ALL), where)
             best = simd.maximum_f32(near, best)
-        simd.store_low_bytes(chosen + uint64(part * 32), where)
+        simd.store_low_bytes(nearest + uint64(byte * 32), where)
 
 
 @compiled
-def mean_by_document(rows: Any, doc_offsets: Any, means: Any) -> None:
-    """The mean of each document's rows; zero for a document without rows.
+def mean_by_document(values: Floats, doc_offsets: Int64s, means: Floats) -> None:
+    """Write the mean of each document's tokens; zero for a document without tokens.
 
-    rows: (n_tokens, dim) float32; doc_offsets: (n_docs + 1,) int64
-    means: (n_docs, dim) float32, written
+    Args:
+        values: (n_tokens, dim) float32.
+        doc_offsets: (n_docs + 1,) int64.
+        means: (n_docs, dim) float32, written.
     """
     for doc in range(means.shape[0]):
         start, stop = doc_offsets[doc], doc_offsets[doc + 1]
         mean = means[doc]
         mean[:] = 0
         for token in range(start, stop):
-            for d in range(rows.shape[1]):
-                mean[d] += rows[token, d]
+            for d in range(values.shape[1]):
+                mean[d] += values[token, d]
         if stop > start:
             mean /= np.float32(stop - start)
 
 
 @compiled
 def sum_by_entry(
-    units: Any, codebook: Any, half_norms: Any, start: int, stop: int, sums: Any, counts: Any
+    units: Floats,
+    codebook: Floats,
+    half_norms: Floats,
+    start: int,
+    stop: int,
+    sums: npt.NDArray[np.float64],
+    counts: Int64s,
 ) -> None:
-    """One step of k-means for all parts of a codebook: what is nearest to each entry.
+    """One step of k-means for all bytes of a codebook: sums of what is nearest to each entry.
 
-    units: (n_tokens, dim) float32, of which start to stop are taken
-    codebook, half_norms: as in encode_residuals
-    sums: (n_bytes, 256, width) float64 and counts: (n_bytes, 256) int64, added to
+    Args:
+        units: (n_tokens, dim) float32.
+        codebook: (n_bytes, 256, width) float32.
+        half_norms: (n_bytes, 256) float32, half the squared length of each entry.
+        start: First token to be added.
+        stop: The token behind the last to be added.
+        sums: (n_bytes, 256, width) float64, added to.
+        counts: (n_bytes, 256) int64, added to.
     """
     n_bytes, width = codebook.shape[0], codebook.shape[2]
     unit = np.empty((units.shape[1], 32), np.float32)
-    chosen = np.empty((n_bytes, 32), np.uint8)
+    nearest = np.empty((n_bytes, 32), np.uint8)
     for first in range(start, stop, 32):
         n = min(32, stop - first)
         for lane in range(32):
             for d in range(units.shape[1]):
                 unit[d, lane] = units[first + min(lane, n - 1), d]
-        _choose_entries(uint64(unit.ctypes.data), codebook, half_norms, uint64(chosen.ctypes.data))
-        for part in range(n_bytes):
+        unit_address, nearest_address = uint64(unit.ctypes.data), uint64(nearest.ctypes.data)
+        _find_entries(unit_address, codebook, half_norms, nearest_address)
+        for byte in range(n_bytes):
             for lane in range(n):
-                entry = chosen[part, lane]
-                counts[part, entry] += 1
+                entry = nearest[byte, lane]
+                counts[byte, entry] += 1
                 for j in range(width):
-                    sums[part, entry, j] += unit[part * width + j, lane]
+                    sums[byte, entry, j] += unit[byte * width + j, lane]
 
 
 @compiled
-def count_postings(codes: Any, doc_offsets: Any, first_doc: int, last_doc: int, ends: Any) -> None:
-    """Documents under each centroid, each once; ends: (n_centroids + 1,) int64, written.
+def count_postings(
+    codes: Codes, doc_offsets: Int64s, first_doc: int, last_doc: int, ends: Int64s
+) -> None:
+    """Count documents under each centroid, each once.
 
-    After it, ends[c + 1] is the number of postings of centroids 0 to c.
+    Args:
+        codes: (n_tokens,) centroid of each token.
+        doc_offsets: (n_docs + 1,) int64.
+        first_doc: First document of the block.
+        last_doc: The document behind the block's last.
+        ends: (n_centroids + 1,) int64, written: ends[c + 1] postings have centroids 0 to c.
     """
     latest = np.full(len(ends) - 1, -1, np.int64)
     ends[:] = 0
@@ -277,18 +325,29 @@ def count_postings(codes: Any, doc_offsets: Any, first_doc: int, last_doc: int, 
 
 @compiled
 def fill_postings(
-    codes: Any, doc_offsets: Any, first_doc: int, last_doc: int, ends: Any, docs: Any
+    codes: Codes,
+    doc_offsets: Int64s,
+    first_doc: int,
+    last_doc: int,
+    ends: Int64s,
+    docs: npt.NDArray[np.uint16],
 ) -> None:
-    """Write each centroid's documents, ascending, from ends as count_postings made it.
+    """Write each centroid's documents, ascending, from ends as count_postings made them.
 
-    docs: (n_postings,) uint16, rows counted from first_doc, written
+    Args:
+        codes: (n_tokens,) centroid of each token.
+        doc_offsets: (n_docs + 1,) int64.
+        first_doc: First document of the block.
+        last_doc: The document behind the block's last.
+        ends: (n_centroids + 1,) int64, ends of the lists.
+        docs: (n_postings,) uint16, documents counted from first_doc, written.
     """
     latest = np.full(len(ends) - 1, -1, np.int64)
-    place = ends[:-1].copy()
+    next_posting = ends[:-1].copy()
     for doc in range(first_doc, last_doc):
         for token in range(doc_offsets[doc], doc_offsets[doc + 1]):
             code = int64(codes[token])
             if latest[code] != doc:
                 latest[code] = doc
-                docs[place[code]] = np.uint16(doc - first_doc)
-                place[code] += 1
+                docs[next_posting[code]] = np.uint16(doc - first_doc)
+                next_posting[code] += 1

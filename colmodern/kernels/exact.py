@@ -8,14 +8,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from colmodern.kernels.reference import Floats, Offsets
+from colmodern.kernels.types import Int64s, Values
 
 
 def maxsim_scores(
-    query_values: Floats,
-    query_offsets: Offsets,
-    doc_values: Floats,
-    doc_offsets: Offsets,
+    query_values: Values,
+    query_offsets: Int64s,
+    doc_values: Values,
+    doc_offsets: Int64s,
     *,
     device: str = "cpu",
     max_similarities: int = 1 << 26,
@@ -66,7 +66,7 @@ def _segment_maxima(
         return best.index_reduce_(0, owners, documents @ query.T, "amax")
 
 
-def _to_device(values: Floats, device: str) -> torch.Tensor:
+def _to_device(values: Values, device: str) -> torch.Tensor:
     with warnings.catch_warnings():
         # memory-mapped arrays are read-only; torch warns, and nothing here writes to them
         warnings.filterwarnings("ignore", message="The given NumPy array is not writ")

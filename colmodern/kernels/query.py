@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,28 +14,38 @@ from colmodern.kernels import simd
 from colmodern.kernels.cpu import CHUNK, score_centroids
 from colmodern.kernels.int8 import fill_query_bytes
 from colmodern.kernels.jit import compiled
-from colmodern.kernels.residual_query import (
-    fill_doc_tables,
-    fill_tables,
-    make_weight_query,
+from colmodern.kernels.residual_query import fill_doc_tables, fill_tables, make_weight_query
+from colmodern.kernels.types import (
+    CodecArrays,
+    EntryForm,
+    Floats,
+    Masks,
+    QueryTables,
+    ResidualQuery,
+    TableQuery,
+    WeightForm,
+    WeightQuery,
 )
-from colmodern.kernels.types import EntryForm, QueryTables, TableQuery
 
-_HEADROOM = 1.25  # of int16, for a centroid's similarity plus a residual's
-_LARGEST = 32_767  # of int16
-_WIDE = 1.0  # reaches: rarely does the best token by centroid lose one while another gains one
-_TIGHT = 0.5  # of the codec's reach: enough to choose the last candidates
+_HEADROOM = 1.25  # int16 holds a centroid's similarity this many times, to add a residual's
+_LARGEST = 32_767  # the largest int16
+# slack in reaches of the codec: half of one is enough to choose the last candidates; for final
+# scores a whole one, since the best token by centroid rarely loses a reach while another gains one
+_REFINE_REACHES = 0.5
+_SCORE_REACHES = 1.0
 _ROUNDING_SIGMAS = 3.0  # integer scores are trusted up to this many deviations of their rounding
 _LOSS_SIGMAS = 4.0  # the same for what compression lost, when embeddings are at hand
-_STEP_DEVIATION = 0.29  # of what is rounded to whole steps
+_STEP_DEVIATION = 0.29  # standard deviation of a rounding to whole steps
 
 
 @compiled
-def prepare_query(query: Any, masks: Any, codec: Any) -> Any:
+def prepare_query(query: Floats, masks: Masks, codec: CodecArrays) -> QueryTables:
     """The QueryTables of a query, whose centroid_scores and maxima fill_centroid_scores writes.
 
-    query: (n_query_tokens, dim) float32, at least one token; codec: CodecArrays
-    masks: masks_of so many tokens
+    Args:
+        query: (n_query_tokens, dim) float32, at least one token.
+        masks: masks_of so many tokens.
+        codec: The index's codec.
     """
     (n, dim), n_blocks, n_lanes = query.shape, len(masks), int64(simd.n_lanes(masks[0]))
     padded = np.zeros((n_blocks * n_lanes, -(-dim // 32) * 32), np.float32)
@@ -74,8 +85,8 @@ def prepare_query(query: Any, masks: Any, codec: Any) -> Any:
     refine_slack, score_slack = np.empty(256, np.int16), np.empty(256, np.int16)
     for gain in range(256):
         doc_factors[gain] = gain * codec.doc_gain_step * step / unit
-        refine_slack[gain] = _step(np.rint(gain * reach * _TIGHT))
-        score_slack[gain] = _step(np.rint(gain * reach * _WIDE))
+        refine_slack[gain] = _step(np.rint(gain * reach * _REFINE_REACHES))
+        score_slack[gain] = _step(np.rint(gain * reach * _SCORE_REACHES))
     n_centroids = len(codec.centroids)
     return QueryTables(
         n,
@@ -101,47 +112,52 @@ def prepare_query(query: Any, masks: Any, codec: Any) -> Any:
 
 
 @compiled
-def fill_centroid_scores(tables: Any, codec: Any, start: int, stop: int) -> None:
+def fill_centroid_scores(query: QueryTables, codec: CodecArrays, start: int, stop: int) -> None:
     """Write the scores and maxima of chunks start to stop of the centroids."""
     last = min(stop * CHUNK, len(codec.centroids))
-    for block in range(len(tables.lanes)):
-        score_centroids(
-            codec.centroids,
-            codec.centroid_sums,
-            codec.centroid_scales,
-            tables.query_bytes[block],
-            tables.lane_scales[block],
-            tables.lanes[block],
-            start * CHUNK,
-            last,
-            tables.centroid_scores[block],
-            tables.maxima[block],
-        )
+    for block in range(len(query.lanes)):
+        score_centroids(codec, query, block, start * CHUNK, last)
 
 
 @compiled
 def _step(value: float) -> int:
-    """A whole number as far as int16 holds it."""
+    """A number as a whole one within int16, at least 0."""
     return int(min(max(value, 0.0), float(_LARGEST)))
 
 
 def _residual_query(
-    form: Any, codec: Any, padded: Any, masks: Any, n_lanes: int, longest: float, unit: float
-) -> Any:
-    """A coarser unit where residuals need it, a ResidualQuery, and the deviation of its rounding."""
+    form: EntryForm | WeightForm,
+    codec: CodecArrays,
+    padded: Floats,
+    masks: Masks,
+    n_lanes: int,
+    longest: float,
+    unit: float,
+) -> tuple[float, ResidualQuery, float]:
+    """The query for residuals of a form.
+
+    Returns:
+        The unit, coarser where residuals need it; a ResidualQuery; the deviation of its rounding.
+    """
     raise NotImplementedError("for compiled code")
 
 
-@overload(_residual_query)  # type: ignore[untyped-decorator]
+@overload(_residual_query, strict=False)  # type: ignore[untyped-decorator]
 def _residual_query_of(
-    form: Any, codec: Any, padded: Any, masks: Any, n_lanes: int, longest: float, unit: float
-) -> Any:
+    form: Any, codec: Any, padded: Any, masks: Any, n_lanes: Any, longest: Any, unit: Any
+) -> Callable[..., tuple[float, ResidualQuery, float]]:
     return _table_query if form.instance_class is EntryForm else _weight_query
 
 
 def _table_query(
-    form: Any, codec: Any, padded: Any, masks: Any, n_lanes: int, longest: float, unit: float
-) -> Any:
+    form: EntryForm,
+    codec: CodecArrays,
+    padded: Floats,
+    masks: Masks,
+    n_lanes: int,
+    longest: float,
+    unit: float,
+) -> tuple[float, TableQuery, float]:
     n_blocks, dim, n_bytes = len(masks), len(codec.mean), len(codec.codebook)
     by_dim = np.empty((n_blocks, dim, n_lanes), np.float32)
     for block in range(n_blocks):
@@ -154,27 +170,32 @@ def _table_query(
         tops = fill_tables(codec.codebook, by_dim[block], masks[0], np.float32(0), tables[block])
         largest = max(largest, tops.max())
     entry_unit = largest / form.largest_entry
-    of_sums = codec.gain_step * entry_unit * 2.0 ** (16 - form.shift)  # a step of gains
-    unit = max(unit, 255 * of_sums / _LARGEST)
+    sum_step = codec.gain_step * entry_unit * 2.0 ** (16 - form.shift)  # similarity, per gain
+    unit = max(unit, 255 * sum_step / _LARGEST)
     for block in range(n_blocks):
         scale = np.float32(1 / entry_unit)
         fill_tables(codec.codebook, by_dim[block], masks[0], scale, tables[block])
     factors = np.empty(256, np.int16)
     for gain in range(256):
-        factors[gain] = _step(np.rint(gain * of_sums / unit))
+        factors[gain] = _step(np.rint(gain * sum_step / unit))
     error = _STEP_DEVIATION * entry_unit * math.sqrt(n_bytes) * 255 * codec.gain_step
     return unit, TableQuery(tables, factors, np.int16(form.shift)), error
 
 
 def _weight_query(
-    form: Any, codec: Any, padded: Any, masks: Any, n_lanes: int, longest: float, unit: float
-) -> Any:
+    form: WeightForm,
+    codec: CodecArrays,
+    padded: Floats,
+    masks: Masks,
+    n_lanes: int,
+    longest: float,
+    unit: float,
+) -> tuple[float, WeightQuery, float]:
     unit = max(unit, 255 * codec.gain_step * longest * _HEADROOM / _LARGEST)
-    made, step = make_weight_query(
-        padded, n_lanes, form.levels, form.scales, codec.gain_step / unit
-    )
+    gain_units = codec.gain_step / unit
+    query, step = make_weight_query(padded, n_lanes, form.levels, form.scales, gain_units)
     square = 0.0
     for level in form.levels:
         square += float(level) * float(level)
     spread = math.sqrt(square / 16 * len(codec.mean))
-    return unit, made, _STEP_DEVIATION * step * spread * 255 * codec.gain_step
+    return unit, query, _STEP_DEVIATION * step * spread * 255 * codec.gain_step

@@ -2,12 +2,12 @@
 
 A residual whose bytes name entries of a codebook is looked up in tables, byte by byte. One whose
 four bits a dimension name weights that all dimensions share is multiplied out: shuffles and byte
-products are about twice as fast as 64 rows of a table that no first-level cache holds. One block
-of lanes is as in ``cpu.py``.
+products are about twice as fast as 64 rows of a table that no first-level cache holds.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,91 +16,88 @@ from numba.extending import overload
 
 from colmodern.kernels import dots, simd
 from colmodern.kernels.jit import compiled
-from colmodern.kernels.types import TableQuery, WeightQuery
+from colmodern.kernels.types import (
+    Address,
+    Bytes,
+    Floats,
+    Int8s,
+    Int16s,
+    Int64s,
+    Mask,
+    ResidualQuery,
+    SegmentArrays,
+    TableQuery,
+    WeightQuery,
+)
 
 
 def similarities(
-    query: Any,
+    query: ResidualQuery,
     block: int,
-    mask: Any,
-    rows: Any,
-    tokens: Any,
-    first: int,
-    last: int,
-    codes: Any,
-    gains: Any,
-    residuals: Any,
-    out: Any,
-) -> Any:
-    """Tokens against one block of lanes, in units: centroid plus residual. For compiled code.
+    mask: Mask,
+    scores: Address,
+    tokens: Int64s,
+    segment: SegmentArrays,
+    out: Int16s,
+) -> None:
+    """Similarities of tokens to one block of lanes, centroid plus residual, in units.
 
-    mask: of the lanes; rows: address of the block's centroid scores
-    tokens: int64 rows of codes, gains and residuals, of which first to last are looked at
-    out: (last - first, n_lanes) int16 or more, written
+    For compiled code.
+
+    Args:
+        query: A TableQuery or a WeightQuery.
+        block: Number of the block of lanes.
+        mask: Mask of the block.
+        scores: Address of the block's centroid scores.
+        tokens: (n,) int64 tokens of the segment.
+        segment: Holds the tokens.
+        out: (n or more, n_lanes) int16, written.
     """
     raise NotImplementedError("for compiled code")
 
 
-@overload(similarities)  # type: ignore[untyped-decorator]
+@overload(similarities, strict=False)  # type: ignore[untyped-decorator]
 def _similarities(
-    query: Any,
-    block: int,
-    mask: Any,
-    rows: Any,
-    tokens: Any,
-    first: int,
-    last: int,
-    codes: Any,
-    gains: Any,
-    residuals: Any,
-    out: Any,
-) -> Any:
+    query: Any, block: Any, mask: Any, scores: Any, tokens: Any, segment: Any, out: Any
+) -> Callable[..., None]:
     return _by_table if query.instance_class is TableQuery else _by_weights
 
 
 def _by_table(
-    query: Any,
+    query: TableQuery,
     block: int,
-    mask: Any,
-    rows: Any,
-    tokens: Any,
-    first: int,
-    last: int,
-    codes: Any,
-    gains: Any,
-    residuals: Any,
-    out: Any,
-) -> Any:
-    n_lanes, n_bytes = simd.n_lanes(mask), residuals.shape[1]
-    row_size = uint64(2) * n_lanes
+    mask: Mask,
+    scores: Address,
+    tokens: Int64s,
+    segment: SegmentArrays,
+    out: Int16s,
+) -> None:
+    n_lanes, n_bytes = simd.n_lanes(mask), segment.residuals.shape[1]
+    row_size, residuals = uint64(2) * n_lanes, uint64(segment.residuals.ctypes.data)
     tables, to = uint64(query.tables[block].ctypes.data), uint64(out.ctypes.data)
-    for at in range(first, last):
+    for at in range(len(tokens)):
         token = tokens[at]
-        residual = uint64(residuals.ctypes.data) + uint64(token * n_bytes)
+        residual = residuals + uint64(token * n_bytes)
         total = simd.load_i8(tables + simd.scalar_u8(residual) * n_lanes, mask)
-        for part in range(1, n_bytes):
-            entry = uint64(part * 256) + simd.scalar_u8(residual + uint64(part))
+        for byte in range(1, n_bytes):
+            entry = uint64(byte * 256) + simd.scalar_u8(residual + uint64(byte))
             total = simd.add_i16(total, simd.load_i8(tables + entry * n_lanes, mask))
-        factor = simd.splat_i16(query.factors[gains[token]], mask)
+        factor = simd.splat_i16(query.factors[segment.gains[token]], mask)
         scaled = simd.multiply_high(simd.shift_left(total, query.shift), factor)
-        row = simd.load_i16(rows + uint64(codes[token]) * row_size, mask)
-        simd.store_i16(to + uint64(at - first) * row_size, simd.add_saturated(row, scaled))
+        row = simd.load_i16(scores + uint64(segment.codes[token]) * row_size, mask)
+        simd.store_i16(to + uint64(at) * row_size, simd.add_saturated(row, scaled))
 
 
 def _by_weights(
-    query: Any,
+    query: WeightQuery,
     block: int,
-    mask: Any,
-    rows: Any,
-    tokens: Any,
-    first: int,
-    last: int,
-    codes: Any,
-    gains: Any,
-    residuals: Any,
-    out: Any,
-) -> Any:
-    n_lanes, n_bytes = simd.n_lanes(mask), residuals.shape[1]
+    mask: Mask,
+    scores: Address,
+    tokens: Int64s,
+    segment: SegmentArrays,
+    out: Int16s,
+) -> None:
+    n_lanes, n_bytes, n = simd.n_lanes(mask), segment.residuals.shape[1], len(tokens)
     row_size, to = uint64(2) * n_lanes, uint64(out.ctypes.data)
     dims, weights = uint64(query.dims[block].ctypes.data), uint64(query.weights.ctypes.data)
     start = simd.load_i32(uint64(query.starts[block].ctypes.data), mask)
@@ -108,14 +105,12 @@ def _by_weights(
     unpacked = np.empty(8 * n_bytes, np.uint8)
     a_at, size = uint64(unpacked.ctypes.data), uint64(2 * n_bytes)
     b_at, c_at, d_at = a_at + size, a_at + size + size, a_at + size + size + size
-    for at in range(first, last, 4):
+    for at in range(0, n, 4):
         # four tokens share what is loaded of the query, and eight sums hide each other's latency
-        b_next, c_next = min(at + 1, last - 1), min(at + 2, last - 1)
-        d_next = min(at + 3, last - 1)
-        _unpack(residuals, tokens[at], weights, a_at)
-        _unpack(residuals, tokens[b_next], weights, b_at)
-        _unpack(residuals, tokens[c_next], weights, c_at)
-        _unpack(residuals, tokens[d_next], weights, d_at)
+        _unpack(segment.residuals, tokens[at], weights, a_at)
+        _unpack(segment.residuals, tokens[min(at + 1, n - 1)], weights, b_at)
+        _unpack(segment.residuals, tokens[min(at + 2, n - 1)], weights, c_at)
+        _unpack(segment.residuals, tokens[min(at + 3, n - 1)], weights, d_at)
         a, b, c, d, e, f, g, h = start, start, start, start, zero, zero, zero, zero
         for group in range(0, n_bytes, 4):
             low, high = uint64(group), uint64(n_bytes + group)
@@ -130,101 +125,121 @@ def _by_weights(
             g = dots.add_weighted_4(g, others, c_at + high)
             h = dots.add_weighted_4(h, others, d_at + high)
         a, b, c, d = simd.add_i32(a, e), simd.add_i32(b, f), simd.add_i32(c, g), simd.add_i32(d, h)
-        for j in range(min(4, last - at)):
+        for j in range(min(4, n - at)):
             token = tokens[at + j]
             total = a if j == 0 else (b if j == 1 else (c if j == 2 else d))
-            factor = simd.splat_f32(query.factors[gains[token]], mask)
+            factor = simd.splat_f32(query.factors[segment.gains[token]], mask)
             units = simd.narrow(simd.round_f32(simd.multiply_f32(simd.to_f32(total), factor)))
-            row = simd.load_i16(rows + uint64(codes[token]) * row_size, mask)
-            simd.store_i16(to + uint64(at - first + j) * row_size, simd.add_saturated(row, units))
+            row = simd.load_i16(scores + uint64(segment.codes[token]) * row_size, mask)
+            simd.store_i16(to + uint64(at + j) * row_size, simd.add_saturated(row, units))
 
 
 @compiled
-def _unpack(residuals: Any, token: int, weights: Any, to: Any) -> None:
+def _unpack(residuals: Bytes, token: int, weights: Address, to: Address) -> None:
     """Write the weights of a token's dimensions: those in the low bits of its bytes, then the others.
 
-    weights, to: addresses of (16,) and (2 * n_bytes,) uint8; n_bytes is a multiple of 4
+    Args:
+        residuals: (n_tokens, n_bytes) uint8; n_bytes is a multiple of 4.
+        token: Row of the token.
+        weights: Address of (16,) uint8.
+        to: Address of (2 * n_bytes,) uint8, written.
     """
     n_bytes = residuals.shape[1]
-    place, half = uint64(residuals.ctypes.data) + uint64(token * n_bytes), uint64(n_bytes)
+    residual, half = uint64(residuals.ctypes.data) + uint64(token * n_bytes), uint64(n_bytes)
     whole = n_bytes // 64 * 64
     for at in range(0, whole, 64):
         here = to + uint64(at)
-        dots.unpack_64(place + uint64(at), weights, here, here + half)
+        dots.unpack_64(residual + uint64(at), weights, here, here + half)
     if n_bytes < 16:
         for at in range(0, n_bytes, 4):
             here = to + uint64(at)
-            dots.unpack_4(place + uint64(at), weights, here, here + half)
+            dots.unpack_4(residual + uint64(at), weights, here, here + half)
         return
-    for some in range(whole, n_bytes, 16):
-        at = uint64(min(some, n_bytes - 16))  # some bytes twice
-        dots.unpack_16(place + at, weights, to + at, to + at + half)
+    for first in range(whole, n_bytes, 16):
+        begin = uint64(min(first, n_bytes - 16))  # the last bytes are unpacked twice
+        dots.unpack_16(residual + begin, weights, to + begin, to + begin + half)
 
 
 @compiled
-def fill_tables(codebook: Any, queries: Any, mask: Any, scale: Any, tables: Any) -> Any:
+def fill_tables(
+    codebook: Floats, queries: Floats, mask: Mask, scale: np.float32, tables: Int8s
+) -> Floats:
     """Products of one block of lanes with every codebook entry, times ``scale``, as int8.
 
-    codebook: (n_bytes, 256, width) float32; queries: (dim, n_lanes) float32; mask: of the lanes
-    tables: (n_bytes, 256, n_lanes) int8, written unless scale is 0
-    Returns (n_lanes,) float32, the largest magnitude in each lane before scaling.
+    Args:
+        codebook: (n_bytes, 256, width) float32.
+        queries: (dim, n_lanes) float32.
+        mask: Mask of the block.
+        scale: Factor from products to int8; 0 to write nothing.
+        tables: (n_bytes, 256, n_lanes) int8, written.
+
+    Returns:
+        (n_lanes,) float32, with scale 0 the largest magnitude in each lane.
     """
     width, most = codebook.shape[2], np.empty(queries.shape[1], np.float32)
-    places, out = uint64(queries.ctypes.data), uint64(tables.ctypes.data)
+    first, out = uint64(queries.ctypes.data), uint64(tables.ctypes.data)
     n_lanes = simd.n_lanes(mask)
     zero = simd.splat_f32(np.float32(0), mask)
     largest, by = zero, simd.splat_f32(np.float32(scale), mask)
-    for part in range(codebook.shape[0]):
+    for byte in range(codebook.shape[0]):
         for entry in range(256):
             product = zero
             for j in range(width):
-                lanes = simd.load_f32(places + uint64((part * width + j) * 4) * n_lanes, mask)
-                weight = simd.splat_f32(codebook[part, entry, j], mask)
+                lanes = simd.load_f32(first + uint64((byte * width + j) * 4) * n_lanes, mask)
+                weight = simd.splat_f32(codebook[byte, entry, j], mask)
                 product = simd.multiply_add(lanes, weight, product)
             if scale == 0:
                 largest = simd.maximum_f32(largest, product)
                 largest = simd.maximum_f32(largest, simd.subtract_f32(zero, product))
             else:
                 row = simd.narrow(simd.round_f32(simd.multiply_f32(product, by)))
-                simd.store_i16_as_i8(out + uint64(part * 256 + entry) * n_lanes, row)
+                simd.store_i16_as_i8(out + uint64(byte * 256 + entry) * n_lanes, row)
     simd.store_f32(uint64(most.ctypes.data), largest)
     return most
 
 
 @compiled
-def fill_doc_tables(codebook: Any, summed: Any, products: Any, table: Any) -> float:
-    """Products of a vector with every codebook entry, and the same in steps of int16.
+def fill_doc_tables(codebook: Floats, summed: Floats, products: Floats, table: Int16s) -> float:
+    """Write the products of a vector with every codebook entry, and the same in steps of int16.
 
-    codebook: (n_bytes, 256, width) float32; summed: (n_bytes * width,) float32
-    products: (n_bytes, 256) float32 and table: (n_bytes, 256) int16, written
-    Returns what a step is worth.
+    Args:
+        codebook: (n_bytes, 256, width) float32.
+        summed: (n_bytes * width,) float32 vector.
+        products: (n_bytes, 256) float32, written.
+        table: (n_bytes, 256) int16, written.
+
+    Returns:
+        The product that a step stands for.
     """
     n_bytes, _, width = codebook.shape
     largest = np.float32(1e-12)
-    for part in range(n_bytes):
+    for byte in range(n_bytes):
         for entry in range(256):
             product = np.float32(0)
             for j in range(width):
-                product += codebook[part, entry, j] * summed[part * width + j]
-            products[part, entry] = product
+                product += codebook[byte, entry, j] * summed[byte * width + j]
+            products[byte, entry] = product
             largest = max(largest, abs(product))
     step = float(largest) / 32_767
     by = np.float32(1 / step)
-    for part in range(n_bytes):
+    for byte in range(n_bytes):
         for entry in range(256):
-            table[part, entry] = np.int16(np.rint(products[part, entry] * by))
+            table[byte, entry] = np.int16(np.rint(products[byte, entry] * by))
     return step
 
 
 @compiled
 def make_weight_query(
-    padded: Any, n_lanes: int, levels: Any, scales: Any, gain_units: float
+    padded: Floats, n_lanes: int, levels: Int8s, scales: Floats, gain_units: float
 ) -> tuple[WeightQuery, float]:
-    """A WeightQuery, and what a step of its bytes is worth.
+    """A WeightQuery, and the length that a step of its bytes stands for.
 
-    padded: (n_blocks * n_lanes, dim or more) float32 query tokens
-    levels: (16,) int8 and scales: (dim,) float32, a weight is their product
-    gain_units: units of similarity for each step of a residual's gain
+    Args:
+        padded: (n_blocks * n_lanes, dim or more) float32 query tokens.
+        n_lanes: Lanes of a block.
+        levels: (16,) int8; a weight is a level times a scale.
+        scales: (dim,) float32.
+        gain_units: Units of similarity for each step of a residual's gain.
     """
     n_blocks, dim = len(padded) // n_lanes, len(scales)
     largest = np.float32(1e-12)

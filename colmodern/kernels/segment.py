@@ -1,18 +1,19 @@
-"""A search of one segment in one call, so that the interpreter and its lock have no part in it.
+"""A search of one segment in one call, so that the interpreter and its lock have no share in it.
 
 ``colmodern.index.plaid.search`` makes the same steps one by one where several threads share them,
-where there are several segments, and where somebody wants to know what each step kept.
+where there are several segments, and where a caller wants to know which documents each step kept.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from colmodern.kernels.compressed import empty_near, keep_near, score_compressed
 from colmodern.kernels.cpu import (
-    ROWS,
+    BLOCK_DOCS,
     collect,
     find_probes,
     gather,
@@ -23,175 +24,163 @@ from colmodern.kernels.cpu import (
 from colmodern.kernels.final import add_doc_vectors, score_decoded
 from colmodern.kernels.jit import compiled
 from colmodern.kernels.query import fill_centroid_scores, prepare_query
+from colmodern.kernels.types import (
+    Bools,
+    CodecArrays,
+    Floats,
+    Int32s,
+    Int64s,
+    Masks,
+    NearTokens,
+    QueryTables,
+    SearchBudget,
+    SegmentArrays,
+)
 
-_BLOCKED = 0xFFFF  # in the state of a document that gather passes over
+Number = TypeVar("Number", bound=np.generic)
+
+_BLOCKED = 0xFFFF  # state of a document that gather passes over
 
 
 @compiled
 def search_segment(
-    query: Any, masks: Any, codec: Any, segment: Any, blocked: Any, budget: Any
-) -> Any:
-    """All steps: rows of the n_scored best documents, ascending, and (n,) float32 scores.
+    query: Floats,
+    masks: Masks,
+    codec: CodecArrays,
+    segment: SegmentArrays,
+    blocked: Bools,
+    budget: SearchBudget,
+) -> tuple[Int64s, Floats]:
+    """All steps: the n_scored best documents, ascending, and their (n,) float32 scores.
 
-    query, masks, codec: as prepare_query takes them
-    segment: SegmentArrays and budget: SearchBudget
-    blocked: (n_docs,) bool of documents to be passed over, or (0,) for none
+    Args:
+        query: (n_query_tokens, dim) float32, at least one token.
+        masks: masks_of so many tokens.
+        codec: The index's codec.
+        segment: The documents.
+        blocked: (n_docs,) bool, documents to be passed over; (0,) for none.
+        budget: How much to look at.
     """
     tables = prepare_query(query, masks, codec)
     fill_centroid_scores(tables, codec, 0, tables.maxima.shape[1])
-    rows, near = find_candidates(
-        tables, segment, blocked, budget, tables.refine_slack, tables.rounding
-    )
-    out = np.empty(len(rows), np.float32)
-    score_decoded(
-        rows,
-        segment.doc_offsets,
-        segment.codes,
-        segment.gains,
-        segment.residuals,
-        tables.centroid_scores,
-        tables.lanes,
-        tables.residual_query,
-        tables.refine_slack,
-        tables.score_slack,
-        tables.rounding,
-        near,
-        tables.padded,
-        codec.centroids,
-        codec.centroid_scales,
-        codec.codebook,
-        np.float32(codec.gain_step),
-        out,
-    )
-    add_doc_vectors(
-        rows,
-        segment.doc_offsets,
-        segment.doc_gains,
-        segment.doc_vectors,
-        tables.doc_products,
-        np.float32(codec.doc_gain_step),
-        np.float32(tables.constant),
-        out,
-    )
-    return rows, out
+    docs, near = find_candidates(tables, segment, blocked, budget, tables.rounding)
+    out = np.empty(len(docs), np.float32)
+    score_decoded(docs, segment, tables, codec, tables.rounding, near, out)
+    add_doc_vectors(docs, segment, tables, codec, out)
+    return docs, out
 
 
 @compiled
 def find_candidates(
-    query: Any, segment: Any, blocked: Any, budget: Any, slack: Any, margin: int
-) -> Any:
-    """All steps but the last: the rows, and NearTokens of their tokens.
+    query: QueryTables, segment: SegmentArrays, blocked: Bools, budget: SearchBudget, margin: int
+) -> tuple[Int64s, NearTokens]:
+    """All steps but the last: the documents and their NearTokens.
 
-    query: QueryTables; slack, margin: as score_compressed takes them; the rest as search_segment
+    Args:
+        query: With its centroid_scores.
+        segment: The documents.
+        blocked: As search_segment takes it.
+        budget: How much to look at.
+        margin: As score_compressed takes it.
     """
     if budget.nprobe > 0:
-        rows, scores = _gather(query, segment, blocked, probe(query, budget.nprobe))
-        shared = _add_shared(query, segment, rows, scores)
+        docs, scores = _gather(query, segment, blocked, probe(query, budget.nprobe))
+        shared = _add_shared(docs, segment, query, scores)
         kept = keep_best(scores, budget.n_gathered)
-        rows, shared = _take(rows, kept), _take(shared, kept)
+        docs, shared = _take(docs, kept), _take(shared, kept)
     else:
-        rows, scores = _open_rows(segment, blocked)
-        shared = _add_shared(query, segment, rows, scores)
-    scores = np.empty(len(rows), np.int32)
-    score_by_centroids(
-        rows,
-        segment.doc_offsets,
-        segment.codes,
-        query.centroid_scores,
-        query.lanes,
-        query.empty,
-        scores,
-    )
+        docs, scores = _open_docs(segment, blocked)
+        shared = _add_shared(docs, segment, query, scores)
+    scores = np.empty(len(docs), np.int32)
+    score_by_centroids(docs, segment, query, scores)
     _add(scores, shared)
     kept = keep_best(scores, budget.n_candidates)
-    rows, shared = _take(rows, kept), _take(shared, kept)
-    lengths, scores = np.empty(len(rows), np.int64), np.empty(len(rows), np.int32)
-    for i in range(len(rows)):
-        lengths[i] = segment.doc_offsets[rows[i] + 1] - segment.doc_offsets[rows[i]]
+    docs, shared = _take(docs, kept), _take(shared, kept)
+    lengths, scores = np.empty(len(docs), np.int64), np.empty(len(docs), np.int32)
+    for i in range(len(docs)):
+        lengths[i] = segment.doc_offsets[docs[i] + 1] - segment.doc_offsets[docs[i]]
     near = empty_near(lengths, query.lanes)
-    score_compressed(
-        rows,
-        segment.doc_offsets,
-        segment.codes,
-        segment.gains,
-        segment.residuals,
-        query.centroid_scores,
-        query.lanes,
-        query.residual_query,
-        slack,
-        query.empty,
-        margin,
-        near,
-        scores,
-    )
+    score_compressed(docs, segment, query, margin, near, scores)
     _add(scores, shared)
     kept = keep_best(scores, budget.n_scored)
-    return _take(rows, kept), keep_near(near, kept)
+    return _take(docs, kept), keep_near(near, kept)
 
 
 @compiled
-def probe(query: Any, nprobe: int) -> Any:
-    """(n_query_tokens, nprobe) int32, the best centroids of each query token; query: QueryTables."""
+def probe(query: QueryTables, nprobe: int) -> Int32s:
+    """(n_query_tokens, nprobe) int32, the best centroids of each query token."""
     n_lanes = query.centroid_scores.shape[2]
     probes = np.empty((query.n_tokens, nprobe), np.int32)
     for block in range(len(query.lanes)):
-        part = probes[block * n_lanes : (block + 1) * n_lanes]
-        find_probes(query.centroid_scores[block], query.maxima[block], query.lanes[block], part)
+        of_block = probes[block * n_lanes : (block + 1) * n_lanes]
+        find_probes(query.centroid_scores[block], query.maxima[block], query.lanes[block], of_block)
     return probes
 
 
 @compiled
 def gather_block(
-    query: Any, segment: Any, blocked: Any, probes: Any, block: int, rows: Any, sums: Any
-) -> Any:
-    """Documents that one block of lists has in probed ones; returns how many.
+    query: QueryTables,
+    segment: SegmentArrays,
+    blocked: Bools,
+    probes: Int32s,
+    block: int,
+    docs: Int64s,
+    sums: Int32s,
+) -> int:
+    """Write the documents in probed lists of one block of documents; returns how many.
 
-    query, segment, blocked: as find_candidates takes them; probes: as probe gives them
-    rows: int64, ascending, and sums: int32, written, with room for all of the block and one more
+    Args:
+        query: With its centroid_scores.
+        segment: The documents.
+        blocked: As search_segment takes it.
+        probes: As probe returns them.
+        block: Number of the block of documents.
+        docs: int64, written, ascending, with room for all of the block and one more.
+        sums: int32 of the same length, written.
     """
     first, last = segment.block_docs[block], segment.block_docs[block + 1]
-    room = np.empty(max(last - first, ROWS), np.int64)  # of which no page beyond state is touched
-    state = room[: last - first]
+    padded = np.empty(max(last - first, BLOCK_DOCS), np.int64)  # no page beyond state is touched
+    state = padded[: last - first]
     state[:] = 0
     for doc in range(first if len(blocked) else last, last):
         state[doc - first] = _BLOCKED if blocked[doc] else 0
     start, stop = segment.block_starts[block], segment.block_starts[block + 1]
     lists = segment.list_docs[start:stop]
-    gather(probes, query.centroid_scores, segment.list_offsets[block], lists, room)
-    n = collect(state, rows, sums)
+    gather(probes, query.centroid_scores, segment.list_offsets[block], lists, padded)
+    n: int = collect(state, docs, sums)
     for i in range(n):
-        rows[i] += first
+        docs[i] += first
     return n
 
 
 @compiled
-def _gather(query: Any, segment: Any, blocked: Any, probes: Any) -> Any:
-    """Rows of the documents in probed lists, ascending, and their sums."""
+def _gather(
+    query: QueryTables, segment: SegmentArrays, blocked: Bools, probes: Int32s
+) -> tuple[Int64s, Int32s]:
+    """Documents in probed lists, ascending, and their sums."""
     n_docs, n = len(segment.doc_offsets) - 1, 0
-    rows, sums = np.empty(n_docs + 1, np.int64), np.empty(n_docs + 1, np.int32)
+    docs, sums = np.empty(n_docs + 1, np.int64), np.empty(n_docs + 1, np.int32)
     for block in range(len(segment.list_offsets)):
-        n += gather_block(query, segment, blocked, probes, block, rows[n:], sums[n:])
-    return rows[:n], sums[:n]
+        n += gather_block(query, segment, blocked, probes, block, docs[n:], sums[n:])
+    return docs[:n], sums[:n]
 
 
 @compiled
-def _open_rows(segment: Any, blocked: Any) -> Any:
-    """Rows of all documents that are not blocked, and zeros."""
+def _open_docs(segment: SegmentArrays, blocked: Bools) -> tuple[Int64s, Int32s]:
+    """All documents that are not blocked, and zeros."""
     n_docs, n = len(segment.doc_offsets) - 1, 0
-    rows, sums = np.empty(n_docs, np.int64), np.zeros(n_docs, np.int32)
-    for row in range(n_docs):
-        rows[n] = row
-        n += 1 if len(blocked) == 0 or not blocked[row] else 0
-    return rows[:n], sums[:n]
+    docs, sums = np.empty(n_docs, np.int64), np.zeros(n_docs, np.int32)
+    for doc in range(n_docs):
+        docs[n] = doc
+        n += 1 if len(blocked) == 0 or not blocked[doc] else 0
+    return docs[:n], sums[:n]
 
 
 @compiled
-def _add_shared(query: Any, segment: Any, rows: Any, scores: Any) -> Any:
+def _add_shared(docs: Int64s, segment: SegmentArrays, query: QueryTables, scores: Int32s) -> Int32s:
     """(n,) int32, what the vectors of documents add, in units; added to scores."""
-    shared = np.empty(len(rows), np.int32)
-    score_doc_vectors(
-        rows, segment.doc_gains, segment.doc_vectors, query.doc_table, query.doc_factors, shared
-    )
+    shared = np.empty(len(docs), np.int32)
+    score_doc_vectors(docs, segment, query, shared)
     _add(scores, shared)
     return shared
 
@@ -200,14 +189,14 @@ def _add_shared(query: Any, segment: Any, rows: Any, scores: Any) -> Any:
 
 
 @compiled
-def _add(scores: Any, more: Any) -> None:
+def _add(scores: Int32s, more: Int32s) -> None:
     for i in range(len(scores)):
         scores[i] += more[i]
 
 
 @compiled
-def _take(values: Any, places: Any) -> Any:
-    taken = np.empty(len(places), values.dtype)
-    for i in range(len(places)):
-        taken[i] = values[places[i]]
+def _take(values: npt.NDArray[Number], positions: Int64s) -> npt.NDArray[Number]:
+    taken = np.empty(len(positions), values.dtype)
+    for i in range(len(positions)):
+        taken[i] = values[positions[i]]
     return taken

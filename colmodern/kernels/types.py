@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
+Values = npt.NDArray[np.floating]  # embeddings of any floating dtype
 Int8s = npt.NDArray[np.int8]
 Int16s = npt.NDArray[np.int16]
 Int32s = npt.NDArray[np.int32]
@@ -22,6 +23,7 @@ Bools = npt.NDArray[np.bool_]
 Codes = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 Masks = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 Mask = np.uint16 | np.uint32
+Address = np.uint64  # where an array's values begin in memory
 
 
 class TableQuery(NamedTuple):
@@ -246,6 +248,20 @@ class NearTokens(NamedTuple):
         return NearTokens(
             self.starts[docs], self.tokens, self.lanes, self.counts[docs], self.best[docs]
         )
+
+
+class StoredDocs(NamedTuple):
+    """Stored embeddings of documents, in memory or mapped from disk.
+
+    Attributes:
+        addresses: (n,) uint64, where each document's (n_tokens, dim) values begin.
+        dim: Width of a token embedding.
+        is_half: Whether values are float16; they are float32 otherwise.
+    """
+
+    addresses: npt.NDArray[np.uint64]
+    dim: int
+    is_half: bool
 
 
 class SearchBudget(NamedTuple):

@@ -14,8 +14,9 @@ from conftest import unit_rows
 from colmodern import ExactIndex, TokenEmbeddings
 from colmodern.errors import InputError, ResourceError
 from colmodern.kernels import device as device_module
-from colmodern.kernels import exact, reference
+from colmodern.kernels import exact
 from colmodern.kernels.int8 import Int8Documents
+from colmodern.kernels.reference import maxsim
 from colmodern.ragged.store import ShardWriter
 
 LENGTHS = [4, 1, 9, 0, 30, 2, 7, 31, 33, 127]
@@ -37,7 +38,7 @@ def test_scores_are_those_of_the_rounded_documents(dim: int, n_queries: int, bud
     index = ExactIndex(documents, memory_budget=budget, precision="int8")
     truth = rounded(documents)
     parts = (queries.values, queries.offsets, truth.values, truth.offsets)
-    expected = reference.maxsim_scores(*parts)
+    expected = maxsim.maxsim_scores(*parts)
     for _ in range(2):  # rounded first, then kept
         found = index.search_batch(queries, len(documents))
         for results, scores, length in zip(found, expected, queries.lengths, strict=True):

@@ -1,6 +1,7 @@
-"""Inputs of every search kernel by the names of its arguments, and a call that returns what it wrote.
+"""Inputs of every search kernel by name, and a call that returns what the kernel wrote.
 
-A kernel that gains an argument needs one more name in the function below that makes its inputs.
+Arrays of records are inputs by the names of their fields. A kernel that gains an argument or reads
+another field needs one more name in the function below that makes its inputs.
 """
 
 from __future__ import annotations
@@ -11,27 +12,21 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from kernels.records import argument, copied
 
-from colmodern.kernels import (
-    compressed,
-    cpu,
-    encoding,
-    final,
-    reference,
-    reference_encoding,
-    reference_final,
-    residual_query,
-)
+from colmodern.kernels import compressed, cpu, encoding, final, residual_query
 from colmodern.kernels.compressed import empty_near
-from colmodern.kernels.types import NearTokens, ResidualQuery, TableQuery, WeightQuery
+from colmodern.kernels.reference import encoding as reference_encoding
+from colmodern.kernels.reference import score, search
+from colmodern.kernels.types import ResidualQuery, TableQuery, WeightQuery
 from colmodern.kernels.vectors import lanes_of, masks_of
 
 # kernel -> the arguments that it writes
 WRITTEN = {
-    "score_centroids": ("scores", "maxima"),
+    "score_centroids": ("query",),
     "find_probes": ("probes",),
     "gather": ("state",),
-    "collect": ("rows", "sums"),
+    "collect": ("docs", "sums"),
     "keep_best": (),
     "score_doc_vectors": ("out",),
     "score_by_centroids": ("out",),
@@ -49,11 +44,8 @@ WRITTEN = {
     "count_postings": ("ends",),
     "fill_postings": ("docs",),
 }
-# arguments that searches read from mapped files; numba compiles for read-only arrays anew
-_MAPPED = {
-    "doc_offsets", "codes", "gains", "residuals", "centroids", "centroid_scales", "codebook",
-    "list_docs", "list_offsets", "doc_gains", "doc_vectors",
-}  # fmt: skip
+# arguments that builds and searches read from mapped files; numba compiles for read-only arrays anew
+_MAPPED = {"doc_offsets", "codes", "codebook", "list_docs", "list_offsets"}
 
 Inputs = dict[str, Any]
 DIMS = [8, 48, 64, 96, 128, 384]
@@ -74,7 +66,7 @@ def fast(name: str) -> Callable[..., Any]:
 
 
 def slow(name: str) -> Callable[..., Any]:
-    return of(name, reference, reference_final, reference_encoding)
+    return of(name, search, score, reference_encoding)
 
 
 def parameters(kernel: Callable[..., Any]) -> list[str]:
@@ -82,38 +74,34 @@ def parameters(kernel: Callable[..., Any]) -> list[str]:
 
 
 def run(kernel: Callable[..., Any], inputs: Inputs) -> dict[str, np.ndarray]:
-    """Call with copies of what is written; returns those and, as "returned", the result."""
-    given = {name: inputs[name] for name in parameters(kernel)}
-    written = {name: _copied(given[name]) for name in WRITTEN[kernel.__name__]}
-    for name in given.keys() & _MAPPED - written.keys():
-        if isinstance(given[name], np.ndarray):
-            given[name].flags.writeable = False
-    returned = kernel(*{**given, **written}.values())
+    """Call with copies of what is written; returns those and, as "returned", the result.
+
+    A record that was written is returned, and so are its fields by their names.
+    """
+    arguments = {name: argument(name, inputs) for name in parameters(kernel)}
+    written = {name: copied(arguments[name]) for name in WRITTEN[kernel.__name__]}
+    for name in arguments.keys() & _MAPPED - written.keys():
+        arguments[name].flags.writeable = False
+    returned = kernel(*{**arguments, **written}.values())
     if kernel.__name__ == "collect":  # what is behind the end is scratch
         written = {name: array[:returned] for name, array in written.items()}
+    for record in [value for value in written.values() if isinstance(value, tuple)]:
+        written |= record._asdict()
     if returned is not None:
         written["returned"] = np.asarray(returned)
     return written
 
 
-def _copied(value: Any) -> Any:
-    return (
-        NearTokens(*(array.copy() for array in value))
-        if isinstance(value, NearTokens)
-        else value.copy()
-    )
-
-
 def assert_equal(name: str, inputs: Inputs, *, atol: float | None = None) -> None:
     """The fast kernel writes and returns what the reference does."""
-    expected, found_by_name = run(slow(name), inputs), run(fast(name), inputs)
-    for written in (expected, found_by_name):
-        written |= written.pop("near")._asdict() if "near" in written else {}
-    for key, found in found_by_name.items():
+    expected = run(slow(name), inputs)
+    for key, value in run(fast(name), inputs).items():
+        if isinstance(value, tuple):  # its fields are looked at
+            continue
         if atol is None:
-            np.testing.assert_array_equal(found, expected[key], f"{name}: {key}")
+            np.testing.assert_array_equal(value, expected[key], f"{name}: {key}")
         else:
-            np.testing.assert_allclose(found, expected[key], 0, atol, err_msg=f"{name}: {key}")
+            np.testing.assert_allclose(value, expected[key], 0, atol, err_msg=f"{name}: {key}")
 
 
 def centroid_inputs(n_centroids: int, dim: int, seed: int, *, kind: str = "random") -> Inputs:
@@ -135,13 +123,14 @@ def centroid_inputs(n_centroids: int, dim: int, seed: int, *, kind: str = "rando
         "centroids": centroids,
         "centroid_sums": (128 * centroids.sum(axis=1, dtype=np.int32)).astype(np.int32),
         "centroid_scales": rng.uniform(0.5, 1.0, n_centroids).astype(np.float32),
-        "query_bytes": query_bytes,
-        "lane_scales": lane_scales,
-        "mask": mask,
+        "query_bytes": query_bytes[None],
+        "lane_scales": lane_scales[None],
+        "lanes": np.array([mask]),
+        "block": 0,
         "start": 0,
         "stop": n_centroids,
-        "scores": np.zeros((n_centroids, n_lanes), np.int16),
-        "maxima": np.zeros((-(-n_centroids // 64), n_lanes), np.int16),
+        "centroid_scores": np.zeros((1, n_centroids, n_lanes), np.int16),
+        "maxima": np.zeros((1, -(-n_centroids // 64), n_lanes), np.int16),
     }
 
 
@@ -198,7 +187,7 @@ def collect_inputs(gathered: Inputs) -> Inputs:
     state = run(slow("gather"), gathered)["state"]
     return {
         "state": state,
-        "rows": np.zeros(len(state), np.int64),
+        "docs": np.zeros(len(state), np.int64),
         "sums": np.zeros(len(state), np.int32),
     }
 
@@ -217,7 +206,7 @@ def token_inputs(
     margin: int = 500,
     is_half: bool = True,
 ) -> Inputs:
-    """score_by_centroids, score_compressed, score_decoded and score_stored; slack: for all gains."""
+    """score_by_centroids, score_compressed, score_decoded and score_stored; slack: of all gains."""
     rng = np.random.default_rng(seed)
     lanes = masks_of(n_query_tokens)
     n_lanes, n_blocks = lanes_of(lanes), len(lanes)
@@ -228,13 +217,13 @@ def token_inputs(
         tables = np.where(tables < 0, -entry, entry)
     factors = np.sort(rng.integers(0, 32_768, 256)).astype(np.int16)
     shift = np.int16(np.log2(32_767 / (entry * n_bytes)))
-    query: ResidualQuery = TableQuery(tables.astype(np.int8), factors, shift)
+    residual_query: ResidualQuery = TableQuery(tables.astype(np.int8), factors, shift)
     if is_shared:
-        query = _weights(n_blocks, n_lanes, dim, rng, kind)
+        residual_query = _weights(n_blocks, n_lanes, dim, rng, kind)
     queries = np.zeros((n_blocks * n_lanes, -(-dim // 32) * 32), np.float32)
     queries[:n_query_tokens, :dim] = rng.normal(size=(n_query_tokens, dim)) / np.sqrt(dim)
-    stored = rng.normal(size=(n_tokens, dim)).astype(np.float32) / np.float32(np.sqrt(dim))
-    stored = stored.astype(np.float16 if is_half else np.float32)
+    values = rng.normal(size=(n_tokens, dim)).astype(np.float32) / np.float32(np.sqrt(dim))
+    values = values.astype(np.float16 if is_half else np.float32)
     docs = np.concatenate([rng.permutation(len(LENGTHS)), [0, 3, 3, 1]])
     offsets = np.cumsum([0, *LENGTHS])
     slacks = np.sort(rng.integers(0, 8_000, 256)) if slack is None else np.full(256, slack)
@@ -246,20 +235,20 @@ def token_inputs(
         "residuals": rng.integers(0, 256, (n_tokens, n_bytes)).astype(np.uint8),
         "centroid_scores": scores_of((n_blocks, n_centroids, n_lanes), kind, rng),
         "lanes": lanes,
-        "query": query,
-        "slack": slacks.astype(np.int16),
-        "more_slack": np.minimum(slacks * 2 + 100, 32_767).astype(np.int16),
+        "residual_query": residual_query,
+        "refine_slack": slacks.astype(np.int16),
+        "score_slack": np.minimum(slacks * 2 + 100, 32_767).astype(np.int16),
         "empty": -1234,
         "margin": margin,
-        "queries": queries,
+        "padded": queries,
         "centroids": rng.integers(-127, 128, (n_centroids, dim)).astype(np.int8),
         "centroid_scales": rng.uniform(0.5, 1, n_centroids).astype(np.float32)
         / np.float32(127 * np.sqrt(dim)),
         "codebook": rng.normal(size=(n_bytes, 256, dim // n_bytes)).astype(np.float32)
         / np.float32(np.sqrt(dim)),
-        "gain_step": np.float32(0.002),
-        "addresses": (stored.ctypes.data + offsets[docs] * stored.strides[0]).astype(np.uint64),
-        "stored": stored,  # keeps the addresses valid
+        "gain_step": 0.002,
+        "addresses": (values.ctypes.data + offsets[docs] * values.strides[0]).astype(np.uint64),
+        "values": values,  # keeps the addresses valid
         "dim": dim,
         "is_half": is_half,
     }
@@ -333,7 +322,7 @@ def doc_vector_inputs(n_docs: int, n_bytes: int, seed: int, *, kind: str = "rand
         "docs": docs,
         "doc_gains": rng.integers(0, 256, n_docs).astype(np.uint8),
         "doc_vectors": rng.integers(0, 256, (n_docs, n_bytes)).astype(np.uint8),
-        "table": table,
-        "factors": (np.arange(256) * rng.uniform(1e-5, 1e-3)).astype(np.float32),
+        "doc_table": table,
+        "doc_factors": (np.arange(256) * rng.uniform(1e-5, 1e-3)).astype(np.float32),
         "out": np.full(len(docs), 99, np.int32),
     }

@@ -43,7 +43,7 @@ def test_score_centroids(n_centroids: int, dim: int, kind: str) -> None:
 
 def test_scores_stay_at_the_ends_of_int16() -> None:
     inputs = centroid_inputs(64, 384, seed=2, kind="ends")
-    scores = run(fast("score_centroids"), inputs)["scores"]
+    scores = run(fast("score_centroids"), inputs)["centroid_scores"]
     assert scores.min() == -32_768
     assert scores.max() == 32_767
 
@@ -57,11 +57,11 @@ def test_halves_are_rounded_to_even() -> None:
         "centroids": centroids,
         "centroid_sums": 128 * centroids.sum(axis=1, dtype=np.int32),
         "centroid_scales": np.full(6, 0.5, np.float32),
-        "query_bytes": query_bytes,
-        "lane_scales": np.ones(32, np.float32),
+        "query_bytes": query_bytes[None],
+        "lane_scales": np.ones((1, 32), np.float32),
     }
-    scores = run(fast("score_centroids"), inputs)["scores"]
-    assert scores[:, 0].tolist() == [0, 2, 2, 0, -2, -2]
+    scores = run(fast("score_centroids"), inputs)["centroid_scores"]
+    assert scores[0, :, 0].tolist() == [0, 2, 2, 0, -2, -2]
 
 
 @pytest.mark.parametrize("cut", [64, 128, 448])
@@ -69,9 +69,9 @@ def test_scoring_in_two_parts_equals_one(cut: int) -> None:
     inputs = centroid_inputs(500, 48, seed=3)
     whole = run(fast("score_centroids"), inputs)
     first = run(fast("score_centroids"), {**inputs, "stop": cut})
-    both = run(fast("score_centroids"), {**inputs, **first, "start": cut})
-    for name, array in whole.items():
-        np.testing.assert_array_equal(both[name], array)
+    both = run(fast("score_centroids"), {**inputs, "query": first["query"], "start": cut})
+    for name in ("centroid_scores", "maxima"):
+        np.testing.assert_array_equal(both[name], whole[name])
     assert_equal("score_centroids", {**inputs, "start": cut})
 
 
@@ -99,8 +99,8 @@ def test_the_last_row_that_uint16_can_name_is_gathered() -> None:
     inputs["list_offsets"] = np.array([0, 1, 2, 3], np.uint32)
     inputs["state"] = np.zeros(1 << 16, np.int64)
     assert_equal("gather", inputs)
-    found = run(fast("collect"), collect_inputs(inputs))
-    assert found["rows"].tolist() == [0, 65_534, 65_535]
+    collected = run(fast("collect"), collect_inputs(inputs))
+    assert collected["docs"].tolist() == [0, 65_534, 65_535]
 
 
 def test_lists_that_lead_out_of_arrays_write_and_read_nothing_there() -> None:
@@ -197,9 +197,9 @@ def test_no_documents_and_documents_without_tokens() -> None:
     inputs = token_inputs(33, 48, 4, 65, seed=1)
     empty_docs = np.flatnonzero(np.array(LENGTHS) == 0)
     for docs in (np.empty(0, np.int64), empty_docs):
-        some = with_docs(inputs, docs)
+        of_docs = with_docs(inputs, docs)
         for name in ("score_by_centroids", "score_compressed"):
-            assert run(fast(name), some)["out"].tolist() == [inputs["empty"]] * len(docs)
+            assert run(fast(name), of_docs)["out"].tolist() == [inputs["empty"]] * len(docs)
 
 
 def decode_everything(inputs: dict[str, Any]) -> np.ndarray:
@@ -208,15 +208,15 @@ def decode_everything(inputs: dict[str, Any]) -> np.ndarray:
     for doc in inputs["docs"]:
         start, stop = inputs["doc_offsets"][doc : doc + 2]
         total = 0
-        query = inputs["query"]
-        for rows, table in zip(inputs["centroid_scores"], query.tables, strict=True):
-            best = [-32_768] * rows.shape[1]
+        query = inputs["residual_query"]
+        for scores, table in zip(inputs["centroid_scores"], query.tables, strict=True):
+            best = [-32_768] * scores.shape[1]
             for token in range(start, stop):
                 entries = table[np.arange(table.shape[0]), inputs["residuals"][token]]
                 sums = entries.astype(int).sum(axis=0) << int(query.shift)
                 factor = int(query.factors[inputs["gains"][token]])
-                for lane in range(rows.shape[1]):
-                    score = int(rows[inputs["codes"][token], lane]) + (sums[lane] * factor >> 16)
+                for lane in range(scores.shape[1]):
+                    score = int(scores[inputs["codes"][token], lane]) + (sums[lane] * factor >> 16)
                     best[lane] = max(best[lane], min(max(score, -32_768), 32_767))
             total += sum(best)
         out.append(total if stop > start else inputs["empty"])
@@ -229,15 +229,15 @@ def test_slack_without_end_decodes_everything(seed: int, kind: str, n_query_toke
     inputs = token_inputs(n_query_tokens, 8, 4, 20, seed, kind=kind, slack=32_767)
     inputs["lanes"][:] = np.iinfo(inputs["lanes"].dtype).max
     inputs = with_docs(inputs, np.arange(1, len(LENGTHS)))
-    found = run(fast("score_compressed"), inputs)["out"]
-    np.testing.assert_array_equal(found, decode_everything(inputs))
+    scores = run(fast("score_compressed"), inputs)["out"]
+    np.testing.assert_array_equal(scores, decode_everything(inputs))
 
 
 @given(seed=seeds, kind=st.sampled_from(KINDS), slack=st.integers(0, 32_767))
 @settings(max_examples=40)
 def test_skipping_tokens_never_gives_more(seed: int, kind: str, slack: int) -> None:
     inputs = token_inputs(33, 8, 4, 20, seed, kind=kind, slack=slack)
-    everything = {**inputs, "slack": np.full(256, 32_767, np.int16)}
+    everything = {**inputs, "refine_slack": np.full(256, 32_767, np.int16)}
     some, full = (run(fast("score_compressed"), x)["out"] for x in (inputs, everything))
     assert np.all(some <= full)
 
@@ -247,11 +247,9 @@ def test_skipping_tokens_never_gives_more(seed: int, kind: str, slack: int) -> N
 def test_slack_that_no_residual_exceeds_twice_over_loses_nothing(seed: int, kind: str) -> None:
     inputs = token_inputs(32, 8, 4, 20, seed, kind=kind)
     # the best centroid's token may lose as much as another gains
-    inputs["slack"] = np.minimum(2 * inputs["query"].factors.astype(int) + 2, 32_767).astype(
-        np.int16
-    )
-    inputs["slack"][:] = inputs["slack"].max()
-    everything = {**inputs, "slack": np.full(256, 32_767, np.int16)}
+    slack = np.minimum(2 * inputs["residual_query"].factors.astype(int) + 2, 32_767)
+    inputs["refine_slack"] = np.full(256, slack.max(), np.int16)
+    everything = {**inputs, "refine_slack": np.full(256, 32_767, np.int16)}
     some, full = (run(fast("score_compressed"), x)["out"] for x in (inputs, everything))
     np.testing.assert_array_equal(some, full)
 
@@ -319,7 +317,7 @@ def test_weight_query_is_the_query_rounded(dim: int, n_query_tokens: int) -> Non
 def test_an_argument_of_every_kernel_has_its_inputs() -> None:
     inputs = token_inputs(1, 8, 4, 3, seed=1)
     for name in ("score_by_centroids", "score_compressed", "score_decoded", "score_stored"):
-        assert set(parameters(fast(name))) <= set(inputs), name
+        assert set(parameters(fast(name))) <= {*inputs, "segment", "query", "codec", "stored"}, name
 
 
 @pytest.mark.parametrize("kind", ["random", "ends"])

@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 from checks import INTERPRETED, ON_GPU, checks_in, run_checks
 
-from colmodern.kernels import reference, reference_cuda, reference_encoding
 from colmodern.kernels.cuda import assign, compressed, exact
+from colmodern.kernels.reference import cuda as reference_cuda
+from colmodern.kernels.reference import encoding as reference_encoding
+from colmodern.kernels.reference import maxsim as reference_maxsim
 
 CHECKS = checks_in(Path(__file__).parent / "cuda")
 BY_NAME = {"argvalues": CHECKS, "ids": lambda path: path.stem}
 # kernel -> the modules of the fast and of the slow one
 KERNELS = {
-    "maxsim_scores": (exact, reference),
-    "maxsim_scores_int8": (exact, reference_cuda),
+    "maxsim_scores": (exact, reference_maxsim),
     "quantize_tokens": (exact, reference_cuda),
     "score_documents": (exact, reference_cuda),
     "centroid_table": (compressed, reference_cuda),

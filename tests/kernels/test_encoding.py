@@ -117,7 +117,7 @@ def test_a_gain_between_two_steps_becomes_the_even_one() -> None:
 @pytest.mark.parametrize("dim", DIMS)
 def test_mean_by_document(dim: int, lengths: list[int]) -> None:
     inputs = {
-        "rows": np.random.default_rng(dim).normal(size=(sum(lengths), dim)).astype(np.float32),
+        "values": np.random.default_rng(dim).normal(size=(sum(lengths), dim)).astype(np.float32),
         "doc_offsets": np.cumsum([0, *lengths]),
         "means": np.full((len(lengths), dim), 9, np.float32),
     }

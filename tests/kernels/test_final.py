@@ -64,26 +64,26 @@ def test_scores_for_any_margin_and_slack(slack: int, margin: int) -> None:
 def look_at_everything(**options: int) -> Inputs:
     """No token is passed over: equal integers, and slack and margin without end."""
     inputs = float_inputs(33, 96, 4, 65, seed=3, kind="equal", slack=32_767, margin=32_767)
-    inputs["query"].tables[:] = 0
+    inputs["residual_query"].tables[:] = 0
     return with_near({**inputs, **options})
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_stored_embeddings_of_all_tokens_give_exact_maxsim(dtype: type) -> None:
     inputs = look_at_everything(is_half=dtype is np.float16)
-    stored = inputs["stored"].astype(dtype)
+    values = inputs["values"].astype(dtype)
     offsets = inputs["doc_offsets"]
-    starts = offsets[inputs["docs"]] * stored.strides[0]
-    inputs["addresses"] = (stored.ctypes.data + starts).astype(np.uint64)
-    queries = inputs["queries"][:33, :96]
+    starts = offsets[inputs["docs"]] * values.strides[0]
+    inputs["addresses"] = (values.ctypes.data + starts).astype(np.uint64)
+    queries = inputs["padded"][:33, :96]
     expected = [
-        (stored[offsets[doc] : offsets[doc + 1]].astype(np.float32) @ queries.T).max(axis=0).sum()
+        (values[offsets[doc] : offsets[doc + 1]].astype(np.float32) @ queries.T).max(axis=0).sum()
         if LENGTHS[doc]
         else 0.0
         for doc in inputs["docs"]
     ]
-    found = run(fast("score_stored"), inputs)["out"]
-    np.testing.assert_allclose(found, expected, 0, tolerance(33))
+    scores = run(fast("score_stored"), inputs)["out"]
+    np.testing.assert_allclose(scores, expected, 0, tolerance(33))
 
 
 @pytest.mark.parametrize("n_bytes", [2, 12, 32, 96])
@@ -93,14 +93,14 @@ def test_add_doc_vectors(n_docs: int, n_bytes: int) -> None:
     rng = np.random.default_rng(n_bytes)
     inputs |= {
         "doc_offsets": np.cumsum([0, *rng.integers(0, 3, n_docs)]),  # a third is without tokens
-        "products": rng.normal(size=(n_bytes, 256)).astype(np.float32),
-        "gain_step": np.float32(0.01),
-        "constant": np.float32(-2),
+        "doc_products": rng.normal(size=(n_bytes, 256)).astype(np.float32),
+        "doc_gain_step": 0.01,
+        "constant": -2.0,
         "out": rng.normal(size=len(inputs["docs"])).astype(np.float32),
     }
     expected = run(slow("add_doc_vectors"), inputs)["out"]
-    found = run(fast("add_doc_vectors"), inputs)["out"]
-    np.testing.assert_allclose(found, expected, 1e-5, 1e-5)
+    scores = run(fast("add_doc_vectors"), inputs)["out"]
+    np.testing.assert_allclose(scores, expected, 1e-5, 1e-5)
 
 
 @pytest.mark.parametrize("name", KERNELS)
@@ -108,28 +108,29 @@ def test_no_documents_and_documents_without_tokens(name: str) -> None:
     inputs = float_inputs(33, 48, 4, 65, 1)
     empty_docs = np.flatnonzero(np.array(LENGTHS) == 0)
     for docs in (np.empty(0, np.int64), empty_docs):
-        some = with_near({**inputs, "docs": docs})
-        some["addresses"] = np.zeros(len(docs), np.uint64)
-        assert run(fast(name), some)["out"].tolist() == [0.0] * len(docs)
+        of_docs = with_near({**inputs, "docs": docs})
+        of_docs["addresses"] = np.zeros(len(docs), np.uint64)
+        assert run(fast(name), of_docs)["out"].tolist() == [0.0] * len(docs)
 
 
-def test_tokens_that_only_more_slack_lets_through_count() -> None:
+def test_tokens_that_only_score_slack_lets_through_count() -> None:
     inputs = float_inputs(33, 48, 4, 65, 1, slack=0)
-    without = {**inputs, "more_slack": inputs["slack"]}
+    without = {**inputs, "score_slack": inputs["refine_slack"]}
     for name in KERNELS:
-        some, more = (run(fast(name), given)["out"] for given in (without, inputs))
-        assert np.all(more >= some - tolerance(33))
-        assert np.any(more > some + tolerance(33))
+        fewer, all_ = (run(fast(name), each)["out"] for each in (without, inputs))
+        assert np.all(all_ >= fewer - tolerance(33))
+        assert np.any(all_ > fewer + tolerance(33))
 
 
 @given(seed=st.integers(0, 1 << 20), data=st.data())
 @settings(max_examples=15)
 def test_a_score_does_not_depend_on_the_documents_beside_it(seed: int, data: st.DataObject) -> None:
     inputs = float_inputs(33, 48, 4, 20, seed)
-    places = data.draw(st.lists(st.integers(0, len(inputs["docs"]) - 1), max_size=40))
-    chosen = np.array(places, np.int64)
+    drawn = data.draw(st.lists(st.integers(0, len(inputs["docs"]) - 1), max_size=40))
+    positions = np.array(drawn, np.int64)
     for name in KERNELS:
         whole = run(fast(name), inputs)["out"]
-        some = {key: inputs[key][chosen] for key in ("docs", "addresses", "out")}
-        some["near"] = inputs["near"].select(chosen)
-        np.testing.assert_array_equal(run(fast(name), {**inputs, **some})["out"], whole[chosen])
+        subset = {key: inputs[key][positions] for key in ("docs", "addresses", "out")}
+        subset["near"] = inputs["near"].select(positions)
+        out = run(fast(name), {**inputs, **subset})["out"]
+        np.testing.assert_array_equal(out, whole[positions])

@@ -8,20 +8,21 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from kernels.kernel_inputs import WRITTEN, fast, parameters, slow
 
-from colmodern.kernels import compressed, cpu, encoding, final, reference, residual_query
+from colmodern.kernels import compressed, cpu, encoding, final, residual_query
+from colmodern.kernels.reference.arithmetic import fused
 
 floats = st.floats(-(2.0**60), 2.0**60, width=32)
 
 
 def kernels_in_python() -> set[str]:
     """Public functions of the modules; the last ones are parts of kernels."""
-    found = {
+    names = {
         name
         for module in (cpu, compressed, final, encoding, residual_query)
         for name, value in vars(module).items()
         if hasattr(value, "py_func") and value.__module__ == module.__name__ and name[0] != "_"
     }
-    return found - {
+    return names - {
         "longest_group",
         "choose_tokens",
         "choose_more_tokens",
@@ -45,10 +46,10 @@ def test_names_and_arguments_are_those_of_the_reference(name: str) -> None:
 @example(1 + 2**-12, 1 + 2**-12, -(2.0**-60))
 @example(1 + 2**-23, 1 + 2**-23, 2.0**26)
 def test_fused_is_rounded_once(a: float, b: float, c: float) -> None:
-    found = reference.fused(*(np.array([x], np.float32) for x in (a, b, c)))[0]
+    value = fused(*(np.array([x], np.float32) for x in (a, b, c)))[0]
     exact = Fraction(a) * Fraction(b) + Fraction(c)
-    away = abs(Fraction(float(found)) - exact)
+    away = abs(Fraction(float(value)) - exact)
     for side in (np.float32(-np.inf), np.float32(np.inf)):
-        beside = np.nextafter(found, side)
+        beside = np.nextafter(value, side)
         if np.isfinite(beside):
             assert away <= abs(Fraction(float(beside)) - exact)

@@ -12,7 +12,8 @@ from llvmlite import binding, ir
 from numba import int16, types, uint64
 from numba.core.registry import cpu_target
 
-from colmodern.kernels import dots, reference, simd, vectors
+from colmodern.kernels import dots, simd, vectors
+from colmodern.kernels.reference.arithmetic import fused
 from colmodern.kernels.vectors import ALL, lanes_of, masks_of
 
 ENDS = [-32_768, -32_767, -1, 0, 1, 32_767]
@@ -132,7 +133,7 @@ def test_float32_operations(
     shorts = np.zeros((2, n), np.int16)
     total = float_operations(a, b, c, mask, floats, integers, shorts)
     whole = np.rint(a).astype(np.int32)
-    expected = [a * b, a - b, reference.fused(a, b, c), np.maximum(a, b), np.rint(a)]
+    expected = [a * b, a - b, fused(a, b, c), np.maximum(a, b), np.rint(a)]
     np.testing.assert_array_equal(floats, expected)
     np.testing.assert_array_equal(integers, [whole, np.where(a > b, whole, 7)])
     np.testing.assert_array_equal(shorts[0], np.clip(whole, -32_768, 32_767))

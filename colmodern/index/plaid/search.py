@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +32,7 @@ from colmodern.kernels.cpu import (
 )
 from colmodern.kernels.final import add_doc_vectors, score_decoded, score_stored
 from colmodern.kernels.segment import find_candidates, gather_block, probe, search_segment
-from colmodern.kernels.types import NearTokens, QueryTables, SearchBudget
+from colmodern.kernels.types import NearTokens, QueryTables, SearchBudget, StoredDocs
 from colmodern.kernels.vectors import masks_of
 from colmodern.threads import Threads
 
@@ -84,12 +83,14 @@ def search_rows(
     if sum(segment.n_tokens for segment in view.segments) <= _ALONE_TOKENS:
         threads = Threads(1)
     tables = make_tables(query, view.codec, threads)
-    slacks = (_ALL_SLACK,) * 2 if budget.exhaustive else (tables.refine_slack, tables.score_slack)
+    if budget.exhaustive:
+        tables = tables._replace(refine_slack=_ALL_SLACK)
+    if budget.exhaustive or exact:
+        tables = tables._replace(score_slack=_ALL_SLACK)
     margin = tables.rounding if stored is None else tables.loss
-    if exact:
-        slacks, margin = (slacks[0], _ALL_SLACK), _ALL_MARGIN
-    candidates, near = _find_by_steps(tables, view, budget, slacks[0], margin, threads, trace)
-    final = _score(tables, view, candidates, slacks, margin, near, threads, stored)
+    margin = _ALL_MARGIN if exact else margin
+    candidates, near = _find_by_steps(tables, view, budget, margin, threads, trace)
+    final = _score(tables, view, candidates, margin, near, threads, stored)
     trace.keep("scored", candidates, final)
     return candidates, final
 
@@ -139,9 +140,8 @@ def _search_at_once(
     segment, blocked = view.segments[0].arrays, _blocked(view, 0)
     if stored is not None:
         tables = make_tables(query, view.codec, threads)
-        slacks, margin = (tables.refine_slack, tables.score_slack), tables.loss
-        rows, near = find_candidates(tables, segment, blocked, budget, slacks[0], margin)
-        return rows, _score(tables, view, rows, slacks, margin, near, threads, stored)
+        rows, near = find_candidates(tables, segment, blocked, budget, tables.loss)
+        return rows, _score(tables, view, rows, tables.loss, near, threads, stored)
     masks, codec = masks_of(len(query)), view.codec.arrays
     found: tuple[DocIndex, npt.NDArray[np.float32]] = search_segment(
         query, masks, codec, segment, blocked, budget
@@ -159,7 +159,6 @@ def _find_by_steps(
     tables: QueryTables,
     view: View,
     budget: SearchBudget,
-    slack: npt.NDArray[np.int16],
     margin: int,
     threads: Threads,
     trace: Trace,
@@ -184,7 +183,7 @@ def _find_by_steps(
         trace.keep("pruned", gathered, scores)
         kept = keep_best(scores, budget.n_candidates)
         candidates, shared = gathered[kept], shared[kept]
-    scores, near = _refine(tables, view, candidates, slack, margin, threads)
+    scores, near = _refine(tables, view, candidates, margin, threads)
     if budget.n_scored < len(candidates):
         scores += shared
         trace.keep("refined", candidates, scores)
@@ -248,14 +247,7 @@ def _doc_scores(tables: QueryTables, view: View, rows: DocIndex, threads: Thread
     out = np.empty(len(rows), np.int32)
 
     def score(segment: Segment, places: slice, docs: DocIndex) -> None:
-        score_doc_vectors(
-            docs,
-            segment.arrays.doc_gains,
-            segment.arrays.doc_vectors,
-            tables.doc_table,
-            tables.doc_factors,
-            out[places],
-        )
+        score_doc_vectors(docs, segment.arrays, tables, out[places])
 
     _score_docs(view, rows, threads, score, least=_FEWEST_DOCS * 256)
     return out
@@ -265,15 +257,7 @@ def _prune(tables: QueryTables, view: View, rows: DocIndex, threads: Threads) ->
     out = np.empty(len(rows), np.int32)
 
     def score(segment: Segment, places: slice, docs: DocIndex) -> None:
-        score_by_centroids(
-            docs,
-            segment.arrays.doc_offsets,
-            segment.arrays.codes,
-            tables.centroid_scores,
-            tables.lanes,
-            tables.empty,
-            out[places],
-        )
+        score_by_centroids(docs, segment.arrays, tables, out[places])
 
     _score_docs(view, rows, threads, score, least=_FEWEST_DOCS * 8)
     return out
@@ -283,7 +267,6 @@ def _refine(
     tables: QueryTables,
     view: View,
     rows: DocIndex,
-    slack: npt.NDArray[np.int16],
     margin: int,
     threads: Threads,
 ) -> tuple[Scores, NearTokens]:
@@ -291,16 +274,8 @@ def _refine(
     near = empty_near(view.lengths(rows), tables.lanes)
 
     def score(segment: Segment, places: slice, docs: DocIndex) -> None:
-        score_compressed(
-            docs,
-            *_tokens(segment),
-            *_integers(tables),
-            slack,
-            tables.empty,
-            margin,
-            near.select(places),
-            out[places],
-        )
+        near_tokens = near.select(places)
+        score_compressed(docs, segment.arrays, tables, margin, near_tokens, out[places])
 
     _score_docs(view, rows, threads, score)
     return out, near
@@ -310,7 +285,6 @@ def _score(
     tables: QueryTables,
     view: View,
     rows: DocIndex,
-    slacks: tuple[npt.NDArray[np.int16], npt.NDArray[np.int16]],
     margin: int,
     near: NearTokens,
     threads: Threads,
@@ -321,44 +295,13 @@ def _score(
     addresses, is_half = stored(rows) if stored else (None, False)
 
     def score(segment: Segment, places: slice, docs: DocIndex) -> None:
-        common = (docs, *_tokens(segment), *_integers(tables), *slacks, margin, near.select(places))
+        arrays, near_tokens, scores = segment.arrays, near.select(places), out[places]
         if addresses is not None:
-            score_stored(
-                *common, tables.padded, addresses[places], len(codec.mean), is_half, out[places]
-            )
+            documents = StoredDocs(addresses[places], len(codec.mean), is_half)
+            score_stored(docs, arrays, tables, documents, margin, near_tokens, scores)
             return
-        score_decoded(
-            *common,
-            tables.padded,
-            codec.centroids,
-            codec.centroid_scales,
-            codec.codebook,
-            np.float32(codec.gain_step),
-            out[places],
-        )
-        add_doc_vectors(
-            docs,
-            segment.arrays.doc_offsets,
-            segment.arrays.doc_gains,
-            segment.arrays.doc_vectors,
-            tables.doc_products,
-            np.float32(codec.doc_gain_step),
-            np.float32(tables.constant),
-            out[places],
-        )
+        score_decoded(docs, arrays, tables, codec, margin, near_tokens, scores)
+        add_doc_vectors(docs, arrays, tables, codec, scores)
 
     _score_docs(view, rows, threads, score)
     return out
-
-
-def _tokens(segment: Segment) -> tuple[npt.NDArray[np.generic], ...]:
-    return (
-        segment.arrays.doc_offsets,
-        segment.arrays.codes,
-        segment.arrays.gains,
-        segment.arrays.residuals,
-    )
-
-
-def _integers(tables: QueryTables) -> tuple[Any, ...]:
-    return tables.centroid_scores, tables.lanes, tables.residual_query

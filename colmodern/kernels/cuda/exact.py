@@ -18,7 +18,7 @@ from colmodern.kernels.cuda.lanes import (
 )
 from colmodern.kernels.cuda.launches import launch_of, per_program
 from colmodern.kernels.cuda.runtime import power_of_two
-from colmodern.kernels.reference import Floats, Offsets
+from colmodern.kernels.types import Int64s, Values
 
 # of a program, about: the more queries it loads first, the more documents it should read
 _TOKENS_OF_FEW, _TOKENS_OF_MANY = 256, 1024
@@ -27,8 +27,8 @@ _MANY_ROWS = 128  # query tokens from which they are the rows of the matrix unit
 
 
 def maxsim_scores(
-    query_values: Floats,
-    query_offsets: Offsets,
+    query_values: Values,
+    query_offsets: Int64s,
     doc_values: torch.Tensor,
     doc_offsets: torch.Tensor,
 ) -> torch.Tensor:
@@ -41,27 +41,19 @@ def maxsim_scores(
     return score_documents(queries.to(doc_values.dtype), None, doc_values, doc_offsets)
 
 
-def maxsim_scores_int8(
-    query_values: Floats,
-    query_offsets: Offsets,
-    doc_values: torch.Tensor,
-    doc_scales: torch.Tensor,
-    doc_offsets: torch.Tensor,
-) -> torch.Tensor:
-    """The same with (n_tokens, dim) int8 documents times (n_tokens,) float32 scales."""
-    queries = _on_device(query_values, query_offsets, doc_values).half()
-    return score_documents(queries, None, doc_values, doc_offsets, doc_scales=doc_scales)
-
-
 def quantize_tokens(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tokens rounded to (n_tokens, dim) int8, and what to multiply them by, (n_tokens,) float32.
+    """Tokens rounded to int8.
 
-    values: (n_tokens, dim) floats
+    Args:
+        values: (n_tokens, dim) floats.
+
+    Returns:
+        (n_tokens, dim) int8 and (n_tokens,) float32 scales; a row times its scale is the token.
     """
-    given = values.float()
-    largest = given.abs().amax(dim=1).clamp_min(1e-30)
+    floats = values.float()
+    largest = floats.abs().amax(dim=1).clamp_min(1e-30)
     by = torch.full_like(largest, 127.0) / largest
-    return torch.round(given * by[:, None]).to(torch.int8), largest / 127.0
+    return torch.round(floats * by[:, None]).to(torch.int8), largest / 127.0
 
 
 def score_documents(
@@ -122,7 +114,7 @@ def score_documents(
     return blocks.join(out)
 
 
-def _on_device(values: Floats, offsets: Offsets, like: torch.Tensor) -> torch.Tensor:
+def _on_device(values: Values, offsets: Int64s, like: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(pad_queries(np.asarray(values), np.asarray(offsets))).to(like.device)
 
 

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 
 from colmodern.kernels.cuda.runtime import power_of_two
-from colmodern.kernels.reference import Floats, Offsets
+from colmodern.kernels.types import Int64s, Values
 
 FEWEST_LANES = 16  # the matrix unit takes no fewer columns
 MOST_LANES = 64  # of a block; longer queries are several
 MOST_FLOAT32_LANES = 32  # where products are float32: with more, registers spill
 
 
-def pad_queries(values: Floats, offsets: Offsets) -> np.ndarray:
+def pad_queries(values: Values, offsets: Int64s) -> np.ndarray:
     """(n_queries, n_lanes, dim) float32, rows of zeros behind a query's tokens.
 
     A row of zeros is similar to nothing: it adds 0 to every score. n_lanes is 16, 32, 64, or a

@@ -12,7 +12,7 @@ import oracles
 
 from colmodern import PlaidIndex, TokenEmbeddings
 from colmodern.codecs.codec import Encoded, Sample
-from colmodern.kernels import reference
+from colmodern.kernels.reference.maxsim import maxsim
 from colmodern.ragged.embeddings import offsets_of
 from colmodern.ragged.store import EmbeddingStore, ShardWriter
 from colmodern.types import ScoredDoc
@@ -90,7 +90,7 @@ def decoded(index: PlaidIndex) -> dict[str, np.ndarray]:
 
 def truth(query: np.ndarray, documents: dict[str, np.ndarray]) -> dict[str, float]:
     """MaxSim with each document."""
-    return {doc_id: reference.maxsim(query, tokens) for doc_id, tokens in documents.items()}
+    return {doc_id: maxsim(query, tokens) for doc_id, tokens in documents.items()}
 
 
 def expect_best(results: list[ScoredDoc], scores: dict[str, float], k: int, within: float) -> None:

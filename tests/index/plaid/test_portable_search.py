@@ -10,15 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from index.plaid.corpora import corpus, lengths_like_passages, names
+from kernels.records import EMPTY_QUERY
 
 from colmodern import PlaidIndex, TokenEmbeddings
 from colmodern.index.plaid.portable_search import TOLERANCE, search_portably
 from colmodern.index.plaid.request import SearchRequest
 from colmodern.index.plaid.search import search_rows
 from colmodern.index.plaid.stored import stored_of
-from colmodern.kernels import reference
 from colmodern.kernels.portable import stages
 from colmodern.kernels.portable.query import prepare_query
+from colmodern.kernels.reference import search as reference
 from colmodern.ragged.embeddings import offsets_of
 from colmodern.threads import Threads
 
@@ -126,9 +127,8 @@ def test_candidates_are_those_of_the_reference(compact: PlaidIndex) -> None:
     scores = np.zeros((1, len(codec.centroids), 16), np.int16)
     scores[0, :, :12] = query.centroid_scores
     expected = np.empty(len(docs), np.int32)
-    reference.score_by_centroids(
-        docs, segment.doc_offsets, segment.codes, scores, lanes, query.empty, expected
-    )
+    tables = EMPTY_QUERY._replace(centroid_scores=scores, lanes=lanes, empty=query.empty)
+    reference.score_by_centroids(docs, segment, tables, expected)
     np.testing.assert_array_equal(stages.score_by_centroids(query, segment, docs), expected)
 
     probes = stages.probe(query, 6)

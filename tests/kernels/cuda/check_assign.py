@@ -6,8 +6,9 @@ from kernels.cuda.device_inputs import SLOW_IN_PART, to_device
 from kernels.encoding_inputs import assign_inputs
 from kernels.kernel_inputs import Inputs
 
-from colmodern.kernels import encoding, reference_encoding
+from colmodern.kernels import encoding
 from colmodern.kernels.cuda import assign
+from colmodern.kernels.reference import encoding as reference_encoding
 
 
 def on_device(inputs: Inputs) -> Inputs:

@@ -13,8 +13,8 @@ from kernels.cuda.device_inputs import (
     tokens_on_device,
 )
 
-from colmodern.kernels import reference_cuda
 from colmodern.kernels.cuda import compressed, launches
+from colmodern.kernels.reference import cuda as reference_cuda
 
 ROUNDED = 5e-3  # of float16 products and tables, for up to 128 query tokens of length 1
 DOCS = {

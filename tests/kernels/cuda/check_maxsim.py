@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from kernels.cuda.device_inputs import DEVICE, LENGTHS, SLOW_IN_PART, padded, to_device, unit
 
-from colmodern.kernels import reference, reference_cuda
 from colmodern.kernels.cuda import exact
+from colmodern.kernels.cuda.lanes import pad_queries
 from colmodern.kernels.int8 import Int8Documents
+from colmodern.kernels.reference import cuda as reference_cuda
+from colmodern.kernels.reference import maxsim
 from colmodern.ragged.embeddings import offsets_of
 
 # float16 queries beside float32 ones, for up to 70 query tokens of length 1
@@ -18,7 +20,7 @@ def assert_scores(queries: list[int], documents: list[int], dim: int, dtype: str
     query_values, query_offsets = unit(rng, sum(queries), dim), offsets_of(queries)
     values, offsets = unit(rng, sum(documents), dim).astype(dtype), offsets_of(documents)
     found = exact.maxsim_scores(query_values, query_offsets, to_device(values), to_device(offsets))
-    expected = reference.maxsim_scores(query_values, query_offsets, values, offsets)
+    expected = maxsim.maxsim_scores(query_values, query_offsets, values, offsets)
     assert found.shape == expected.shape
     np.testing.assert_allclose(found.cpu(), expected, 0, TOLERANCE[dtype])
 
@@ -78,10 +80,17 @@ def test_int8_documents(dim: int, queries: list[int]) -> None:
     query_values, query_offsets = unit(rng, sum(queries), dim), offsets_of(queries)
     values = rng.integers(-127, 128, (sum(LENGTHS), dim)).astype(np.int8)
     scales = rng.uniform(0.5, 1, len(values)).astype(np.float32) / np.float32(73 * np.sqrt(dim))
-    inputs = (values, scales, offsets_of(LENGTHS))
-    found = exact.maxsim_scores_int8(query_values, query_offsets, *map(to_device, inputs))
-    expected = reference_cuda.maxsim_scores_int8(query_values, query_offsets, *inputs)
-    np.testing.assert_allclose(found.cpu(), expected, 0, TOLERANCE["float16"])
+    offsets = offsets_of(LENGTHS)
+    scores = exact.score_documents(
+        to_device(pad_queries(query_values, query_offsets)).half(),
+        None,
+        to_device(values),
+        to_device(offsets),
+        doc_scales=to_device(scales),
+    )
+    decoded = values.astype(np.float32) * scales[:, None]
+    expected = maxsim.maxsim_scores(query_values, query_offsets, decoded, offsets)
+    np.testing.assert_allclose(scores.cpu(), expected, 0, TOLERANCE["float16"])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
@@ -104,5 +113,5 @@ def test_bfloat16_documents() -> None:
     offsets = offsets_of(LENGTHS)
     found = exact.maxsim_scores(query_values, query_offsets, values, to_device(offsets))
     inputs = (values.float().cpu().numpy(), offsets)
-    expected = reference.maxsim_scores(query_values, query_offsets, *inputs)
+    expected = maxsim.maxsim_scores(query_values, query_offsets, *inputs)
     np.testing.assert_allclose(found.cpu(), expected, 0, 3e-2)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from colmodern.kernels import reference_cuda
 from colmodern.kernels.cuda import compressed
+from colmodern.kernels.reference import cuda as reference_cuda
 from colmodern.ragged.embeddings import offsets_of
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

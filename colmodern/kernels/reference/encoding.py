@@ -5,13 +5,14 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
-from colmodern.kernels.reference import Array, fused
-from colmodern.kernels.types import CentroidArrays, TokenGroups
+from colmodern.kernels.reference.arithmetic import fused
+from colmodern.kernels.types import Bytes, CentroidArrays, Codes, Floats, Int64s, TokenGroups
 
 
 def assign_centroids(
-    values: Array, groups: TokenGroups, centroids: CentroidArrays, codes: Array
+    values: Floats, groups: TokenGroups, centroids: CentroidArrays, codes: Int64s
 ) -> None:
     """Find the nearest centroid of each token among its group's; of equal ones the smallest.
 
@@ -32,12 +33,12 @@ def assign_centroids(
 
 
 def encode_residuals(
-    values: Array,
-    codebook: Array,
-    half_norms: Array,
+    values: Floats,
+    codebook: Floats,
+    half_norms: Floats,
     gain_step: float,
-    gains: Array,
-    residuals: Array,
+    gains: Bytes,
+    residuals: Bytes,
 ) -> None:
     """Length and direction code of each vector.
 
@@ -50,46 +51,48 @@ def encode_residuals(
     norms = np.sqrt(squares)
     unit = values * (np.float32(1) / np.maximum(norms, np.float32(1e-12)))[:, None]
     along, length = np.zeros_like(norms), np.full_like(norms, 1e-12)
-    for part in range(n_bytes):
-        residuals[:, part] = _nearest_entries(unit, codebook, half_norms, part)
+    for byte in range(n_bytes):
+        residuals[:, byte] = _nearest_entries(unit, codebook, half_norms, byte)
         for j in range(width):
-            weights = codebook[part, residuals[:, part], j]
-            along += unit[:, part * width + j] * weights
+            weights = codebook[byte, residuals[:, byte], j]
+            along += unit[:, byte * width + j] * weights
             length += weights * weights
     steps = norms * along / length / np.float32(gain_step)
     gains[:] = np.clip(np.rint(steps), 0, 255).astype(np.uint8)
 
 
 def encode_by_weights(
-    values: Array,
-    cutoffs: Array,
-    levels: Array,
-    scales: Array,
-    tries: Array,
+    values: Floats,
+    cutoffs: Floats,
+    levels: Floats,
+    scales: Floats,
+    tries: Floats,
     gain_step: float,
-    gains: Array,
-    residuals: Array,
+    gains: Bytes,
+    residuals: Bytes,
 ) -> None:
     """Length and direction code of each vector, its direction taken at the best of some lengths."""
     n, dim = values.shape
-    one, tiny = np.float32(1), np.float32(1e-12)
+    tiny = np.float32(1e-12)
     squares = np.zeros(n, np.float32)
     for d in range(dim):
         squares += values[:, d] * values[:, d]
     norms = np.sqrt(squares)
-    rest = values * (one / np.maximum(norms, tiny))[:, None] / scales
-    best, chosen = np.full(n, -1, np.float32), np.zeros(n, np.float32)
+    rest = values * (np.float32(1) / np.maximum(norms, tiny))[:, None] / scales
+    best, length_of_best = np.full(n, -1, np.float32), np.zeros(n, np.float32)
     for size in tries:
         weights = levels[(rest[:, :, None] * size > cutoffs).sum(axis=2)]
         along, length = np.zeros(n, np.float32), np.full(n, tiny)
         for d in range(dim):
-            part = weights[:, d] * (scales[d] * scales[d])
-            along = fused(rest[:, d], part, along)
-            length = fused(weights[:, d], part, length)
+            scaled = weights[:, d] * (scales[d] * scales[d])
+            along = fused(rest[:, d], scaled, along)
+            length = fused(weights[:, d], scaled, length)
         near = along * along / length
-        chosen = np.where(near > best, size, chosen)
+        length_of_best = np.where(near > best, size, length_of_best)
         best = np.maximum(near, best)
-    codes = (rest[:, :, None] * chosen[:, None, None] > cutoffs).sum(axis=2).astype(np.uint8)
+    codes = (
+        (rest[:, :, None] * length_of_best[:, None, None] > cutoffs).sum(axis=2).astype(np.uint8)
+    )
     residuals[:] = codes[:, ::2] | codes[:, 1::2] << 4
     along, length = np.zeros(n, np.float32), np.full(n, tiny)
     for d in range(dim):
@@ -100,42 +103,42 @@ def encode_by_weights(
     gains[:] = np.clip(np.rint(steps), 0, 255).astype(np.uint8)
 
 
-def _nearest_entries(unit: Array, codebook: Array, half_norms: Array, part: int) -> Array:
-    """(n_tokens,) the first of the nearest codebook entries of one part."""
+def _nearest_entries(unit: Floats, codebook: Floats, half_norms: Floats, byte: int) -> Int64s:
+    """(n_tokens,) the first of the nearest codebook entries for one byte."""
     width = codebook.shape[2]
-    near = np.tile(-half_norms[part], (len(unit), 1))
+    near = np.tile(-half_norms[byte], (len(unit), 1))
     for j in range(width):
-        near = fused(unit[:, part * width + j, None], codebook[part, :, j], near)
+        near = fused(unit[:, byte * width + j, None], codebook[byte, :, j], near)
     return np.asarray(np.argmax(near, axis=1))
 
 
-def mean_by_document(rows: Array, doc_offsets: Array, means: Array) -> None:
-    """The mean of each document's rows; zero for a document without rows."""
+def mean_by_document(values: Floats, doc_offsets: Int64s, means: Floats) -> None:
+    """The mean of each document's tokens; zero for a document without tokens."""
     for doc, (start, stop) in enumerate(pairwise(doc_offsets)):
-        means[doc] = rows[start:stop].mean(axis=0) if stop > start else 0
+        means[doc] = values[start:stop].mean(axis=0) if stop > start else 0
 
 
 def sum_by_entry(
-    units: Array,
-    codebook: Array,
-    half_norms: Array,
+    units: Floats,
+    codebook: Floats,
+    half_norms: Floats,
     start: int,
     stop: int,
-    sums: Array,
-    counts: Array,
+    sums: npt.NDArray[np.float64],
+    counts: Int64s,
 ) -> None:
-    """One step of k-means for all parts of a codebook: what is nearest to each entry."""
+    """One step of k-means for all bytes of a codebook: sums of what is nearest to each entry."""
     n_bytes, _, width = codebook.shape
-    some = units[start:stop]
-    for part in range(n_bytes):
-        entries = _nearest_entries(some, codebook, half_norms, part)
-        for row, entry in zip(some, entries, strict=True):
-            counts[part, entry] += 1
-            sums[part, entry] += row[part * width : (part + 1) * width]
+    chunk = units[start:stop]
+    for byte in range(n_bytes):
+        entries = _nearest_entries(chunk, codebook, half_norms, byte)
+        for unit, entry in zip(chunk, entries, strict=True):
+            counts[byte, entry] += 1
+            sums[byte, entry] += unit[byte * width : (byte + 1) * width]
 
 
 def count_postings(
-    codes: Array, doc_offsets: Array, first_doc: int, last_doc: int, ends: Array
+    codes: Codes, doc_offsets: Int64s, first_doc: int, last_doc: int, ends: Int64s
 ) -> None:
     """Documents under each centroid, each once, as ends[c + 1] of centroids 0 to c."""
     ends[:] = 0
@@ -146,7 +149,12 @@ def count_postings(
 
 
 def fill_postings(
-    codes: Array, doc_offsets: Array, first_doc: int, last_doc: int, ends: Array, docs: Array
+    codes: Codes,
+    doc_offsets: Int64s,
+    first_doc: int,
+    last_doc: int,
+    ends: Int64s,
+    docs: npt.NDArray[np.uint16],
 ) -> None:
     """Write each centroid's documents, ascending, counted from first_doc."""
     lists: list[list[int]] = [[] for _ in range(len(ends) - 1)]

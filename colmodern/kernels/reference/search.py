@@ -1,0 +1,262 @@
+"""Search in plain NumPy, in integers: kernels must return the same ones.
+
+``cpu.py``, ``compressed.py`` and ``residual_query.py`` describe arguments and shapes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from colmodern.kernels.reference.arithmetic import fused, is_filled, to_int16
+from colmodern.kernels.types import (
+    Bytes,
+    CodecArrays,
+    Floats,
+    Int8s,
+    Int16s,
+    Int32s,
+    Int64s,
+    Mask,
+    NearTokens,
+    QueryTables,
+    ResidualQuery,
+    SegmentArrays,
+    TableQuery,
+    WeightQuery,
+)
+
+LOWEST = -32_768
+
+
+class Tokens(NamedTuple):
+    """Compressed tokens.
+
+    Attributes:
+        indices: (n,) int64 tokens of the segment.
+        codes: (n,) centroid of each.
+        gains: (n,) uint8 gain of each.
+        residuals: (n, n_bytes) uint8.
+    """
+
+    indices: Int64s
+    codes: npt.NDArray[np.unsignedinteger]
+    gains: Bytes
+    residuals: Bytes
+
+    def select(self, is_wanted: npt.NDArray[np.bool_]) -> Tokens:
+        """The tokens where ``is_wanted`` is true."""
+        return Tokens(
+            self.indices[is_wanted],
+            self.codes[is_wanted],
+            self.gains[is_wanted],
+            self.residuals[is_wanted],
+        )
+
+
+def tokens_of(doc: int, segment: SegmentArrays) -> Tokens:
+    """All tokens of a document."""
+    start, stop = segment.doc_offsets[doc : doc + 2]
+    tokens = slice(start, stop)
+    return Tokens(
+        np.arange(start, stop),
+        segment.codes[tokens],
+        segment.gains[tokens],
+        segment.residuals[tokens],
+    )
+
+
+def score_centroids(
+    codec: CodecArrays, query: QueryTables, block: int, start: int, stop: int
+) -> None:
+    """Similarity of centroids start to stop to a block's lanes, and its maximum by chunk of 64."""
+    scores, lane_scales = query.centroid_scores[block], query.lane_scales[block]
+    by_dim = query.query_bytes[block].transpose(1, 0, 2)
+    query_bytes = by_dim.reshape(len(lane_scales), -1).astype(np.int64)
+    products = codec.centroids[start:stop].astype(np.int64) @ query_bytes.T
+    totals = (products - codec.centroid_sums[start:stop, None]).astype(np.float32)
+    # rounded after each product
+    units = totals * codec.centroid_scales[start:stop, None] * lane_scales
+    scores[start:stop] = to_int16(np.rint(units))
+    for first in range(start, stop, 64):
+        chunk = scores[first : min(first + 64, stop)]
+        query.maxima[block, first // 64] = chunk.max(axis=0)
+
+
+def find_probes(scores: Int16s, maxima: Int16s, mask: Mask, probes: Int32s) -> None:
+    """The best centroids of each lane, best first; of equal ones the smallest first."""
+    for lane in range(int(mask).bit_count()):
+        order = sorted(range(len(scores)), key=lambda c: (-int(scores[c, lane]), c))
+        probes[lane] = order[: probes.shape[1]]
+
+
+def gather(
+    probes: Int32s,
+    scores: Int16s,
+    list_offsets: npt.NDArray[np.uint32],
+    list_docs: npt.NDArray[np.uint16],
+    state: Int64s,
+) -> None:
+    """Sum over query tokens of each document's best probed centroid, above the token's last one."""
+    for token, centroids in enumerate(probes):
+        block, lane = divmod(token, scores.shape[2])
+        by_centroid = scores[block, :, lane].astype(int)
+        floor = by_centroid[centroids[-1]]
+        best: dict[int, int] = {}
+        for centroid in centroids:
+            for doc in list_docs[list_offsets[centroid] : list_offsets[centroid + 1]].tolist():
+                best[doc] = max(best.get(doc, floor), by_centroid[centroid])
+        for doc, score in best.items():
+            if state[doc] != 65535:
+                total = (state[doc] >> 16) + score - floor
+                state[doc] = total * 65536 + token + 1
+
+
+def collect(state: Int64s, docs: Int64s, sums: Int32s) -> int:
+    """Documents that gather reached, ascending, and their sums; returns how many."""
+    reached = [doc for doc in range(len(state)) if state[doc] % 65536 not in (0, 65535)]
+    docs[: len(reached)], sums[: len(reached)] = reached, state[reached] // 65536
+    return len(reached)
+
+
+def keep_best(scores: Int32s, n: int) -> Int64s:
+    """Positions, ascending, of scores that are at least the n-th largest; n is at least 1."""
+    if n >= len(scores):
+        return np.arange(len(scores))
+    return np.flatnonzero(scores >= np.sort(scores)[len(scores) - n])
+
+
+def score_doc_vectors(
+    docs: Int64s, segment: SegmentArrays, query: QueryTables, out: Int32s
+) -> None:
+    """What the vector of each document adds to its score, in units; sums of entries are exact."""
+    table = query.doc_table
+    entries = table[np.arange(len(table)), segment.doc_vectors[docs]]  # (n, n_doc_bytes)
+    sums = entries.sum(axis=1, dtype=np.int32).astype(np.float32)
+    out[:] = np.rint(sums * query.doc_factors[segment.doc_gains[docs]]).astype(np.int32)
+
+
+def score_by_centroids(
+    docs: Int64s, segment: SegmentArrays, query: QueryTables, out: Int32s
+) -> None:
+    """MaxSim with every token replaced by its centroid; also lanes without a query token count."""
+    for i, doc in enumerate(docs):
+        codes = tokens_of(doc, segment).codes
+        # (n_blocks, n_doc_tokens, n_lanes)
+        similarities = query.centroid_scores[:, codes].astype(np.int32)
+        out[i] = similarities.max(axis=1).sum() if len(codes) else query.empty
+
+
+def score_compressed(
+    docs: Int64s,
+    segment: SegmentArrays,
+    query: QueryTables,
+    margin: int,
+    near: NearTokens,
+    out: Int32s,
+) -> None:
+    """MaxSim with the compressed tokens that could win going by refine_slack; which are near."""
+    for i, doc in enumerate(docs):
+        n_tokens = len(tokens_of(doc, segment).codes)
+        score = 0 if n_tokens else query.empty
+        for block, mask in enumerate(query.lanes):
+            tokens = choose_tokens(doc, segment, query, block)
+            similar = similarities(tokens, query, block)
+            best = similar.max(axis=0, initial=LOWEST)
+            score += best.sum() if len(tokens.codes) else 0
+            within = similar >= np.maximum(best - margin, LOWEST)
+            bits = (within & is_filled(mask, len(best))) @ (1 << np.arange(len(best)))
+            listed = np.flatnonzero(bits)
+            first = near.starts[i] + block * n_tokens
+            near.tokens[first : first + len(listed)] = tokens.indices[listed]
+            near.lanes[first : first + len(listed)] = bits[listed]
+            near.counts[i, block], near.best[i, block] = len(listed), best
+        out[i] = score
+
+
+def choose_tokens(doc: int, segment: SegmentArrays, query: QueryTables, block: int) -> Tokens:
+    """A document's tokens that can win some lane going by refine_slack."""
+    tokens = tokens_of(doc, segment)
+    return tokens.select(_can_win(tokens, query, block, query.refine_slack))
+
+
+def choose_more_tokens(doc: int, segment: SegmentArrays, query: QueryTables, block: int) -> Tokens:
+    """A document's tokens that score_slack lets through and refine_slack does not."""
+    tokens = tokens_of(doc, segment)
+    more = _can_win(tokens, query, block, query.score_slack)
+    return tokens.select(more & ~_can_win(tokens, query, block, query.refine_slack))
+
+
+def _can_win(
+    tokens: Tokens, query: QueryTables, block: int, slack: Int16s
+) -> npt.NDArray[np.bool_]:
+    """(n_tokens,) whether a token's centroid plus slack reaches, in some lane, the best centroid."""
+    scores, mask = query.centroid_scores[block], query.lanes[block]
+    by_token = scores[tokens.codes].astype(np.int64)  # (n_doc_tokens, n_lanes)
+    most = np.minimum(by_token + slack[tokens.gains, None], 32_767)
+    reaches = most >= by_token.max(axis=0, initial=LOWEST)
+    return np.asarray((reaches & is_filled(mask, scores.shape[1])).any(axis=1))
+
+
+def similarities(tokens: Tokens, query: QueryTables, block: int) -> Int64s:
+    """(n_tokens, n_lanes) int64 similarities to one block of lanes: centroid plus residual."""
+    scaled = _residual_similarities(tokens, query.residual_query, block)
+    return to_int16(query.centroid_scores[block][tokens.codes] + scaled).astype(np.int64)
+
+
+def _residual_similarities(tokens: Tokens, query: ResidualQuery, block: int) -> Int64s:
+    if isinstance(query, TableQuery):
+        return _by_table(tokens, query, block)
+    return _by_weights(tokens, query, block)
+
+
+def _by_table(tokens: Tokens, query: TableQuery, block: int) -> Int64s:
+    """Sums of table entries; a sum, shifted left, fits int16."""
+    table = query.tables[block]
+    entries = table[np.arange(len(table)), tokens.residuals]  # (n_tokens, n_bytes, n_lanes)
+    sums = entries.sum(axis=1, dtype=np.int64) << int(query.shift)
+    scaled: Int64s = sums * query.factors[tokens.gains, None] >> 16  # towards minus infinity
+    return scaled
+
+
+def _by_weights(tokens: Tokens, query: WeightQuery, block: int) -> Int64s:
+    """Products of the query with the weights that each four bits name."""
+    n_tokens, n_bytes = tokens.residuals.shape
+    words = tokens.residuals.reshape(n_tokens, n_bytes // 4, 4)  # each of eight dimensions
+    codes = np.stack([words & 15, words >> 4], axis=2).reshape(n_tokens, 2 * n_bytes)
+    weights = query.weights[codes].astype(np.int64) - 128  # (n_tokens, dim)
+    lanes = query.dims[block].astype(np.int64).transpose(1, 0, 2)  # (n_lanes, dim / 4, 4)
+    products = weights @ lanes.reshape(len(lanes), -1).T
+    units = np.rint(products.astype(np.float32) * query.factors[tokens.gains, None])
+    return to_int16(units).astype(np.int64)
+
+
+def fill_tables(
+    codebook: Floats, queries: Floats, mask: Mask, scale: np.float32, tables: Int8s
+) -> Floats:
+    """Products of a block's lanes with every codebook entry, times scale, as int8.
+
+    With scale 0 it returns the largest magnitude in each lane and writes nothing.
+    """
+    n_bytes, _, width = codebook.shape
+    n_lanes = queries.shape[1]
+    products = np.zeros((n_bytes, 256, n_lanes), np.float32)
+    for j in range(width):
+        values = queries.reshape(n_bytes, width, n_lanes)[:, j]
+        products = fused(codebook[:, :, j, None], values[:, None], products)
+    if scale == 0:
+        most: Floats = np.abs(products).max(axis=(0, 1))
+        return most
+    tables[:] = np.rint(products * np.float32(scale)).astype(np.int8)
+    return np.zeros(n_lanes, np.float32)
+
+
+def fill_doc_tables(codebook: Floats, summed: Floats, products: Floats, table: Int16s) -> float:
+    """Products of a vector with every codebook entry, and the same in steps of int16."""
+    vectors = summed.reshape(len(codebook), -1, 1)
+    products[:] = (codebook @ vectors)[..., 0]
+    step = max(float(np.abs(products).max()), 1e-12) / 32_767
+    table[:] = np.rint(products / np.float32(step)).astype(np.int16)
+    return step
