@@ -20,12 +20,13 @@ BASE = {
     "progress",
     "reading",
 }
-BASE |= {"progress_bar", "threads", "types", "writer_lock"}
+BASE |= {"progress_bar", "threads", "types", "units", "writer_lock"}
 # package -> the packages it may import; itself is always allowed
 MAY_IMPORT = {
     **{name: {"errors", "types"} for name in BASE},
     "arguments": {"checks", "errors"},
     "errors": {"checks"},
+    "units": {"checks", "errors"},
     "files": {"disk", "errors", "reading", "types"},
     "reading": {"disk", "errors", "types"},
     "writer_lock": {"disk", "errors", "files", "types"},
@@ -34,17 +35,18 @@ MAY_IMPORT = {
     "ragged": BASE,
     "kernels": BASE | {"ragged"},
     "codecs": BASE | {"ragged", "kernels"},
-    "encoder": BASE | {"config", "ragged", "kernels"},
+    "encoder": BASE | {"ragged", "kernels"},
     "datasets": BASE,
     "evaluation": BASE,
-    "index": BASE | {"config", "ragged", "kernels", "codecs"},
+    "report": BASE | {"evaluation"},
+    "index": BASE | {"ragged", "kernels", "codecs"},
     "rerank": BASE | {"ragged", "encoder", "kernels", "index"},
 }
 MAY_IMPORT["pipeline"] = set(MAY_IMPORT)
 MAY_IMPORT["training"] = set(MAY_IMPORT)
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 MAY_IMPORT["__main__"] = {"cli"}
-NO_TORCH = ("config", "datasets", "evaluation", "ragged", *BASE)
+NO_TORCH = ("config", "datasets", "evaluation", "ragged", "report", *BASE)
 
 
 def imports(path: Path) -> set[str]:

@@ -14,8 +14,8 @@ from colmodern.cli.options import PATH, json_option
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from colmodern.evaluation.tables import Table
     from colmodern.pipeline.cache import Entry
+    from colmodern.report.tables import Table
 
 _OUTPUT = click.option(
     "--output",
@@ -105,7 +105,7 @@ def prune(
 
 
 def _summary(cache: Path, entries: Sequence[Entry]) -> Table:
-    from colmodern.cli.tables import table
+    from colmodern.report.tables import text_table
 
     rows = []
     for kind in ("documents", "queries", "index", "search"):
@@ -114,11 +114,11 @@ def _summary(cache: Path, entries: Sequence[Entry]) -> Table:
             free = sum(entry.n_bytes for entry in of_kind if not entry.runs and not entry.is_held)
             rows.append([kind, f"{len(of_kind):,}", _size(of_kind), f"{free / 1e6:,.1f}"])
     rows.append(["all", f"{len(entries):,}", _size(entries), ""])
-    return table(str(cache), ["use", "entries", "MB", "MB of no run"], rows)
+    return text_table(str(cache), ["use", "entries", "MB", "MB of no run"], rows)
 
 
 def _table(entries: Sequence[Entry]) -> Table:
-    from colmodern.cli.tables import table
+    from colmodern.report.tables import text_table
 
     rows = [
         [
@@ -129,7 +129,7 @@ def _table(entries: Sequence[Entry]) -> Table:
         ]
         for entry in entries
     ]
-    return table("", ["entry", "MB", "days since use", "runs"], rows, words=(0, 3))
+    return text_table("", ["entry", "MB", "days since use", "runs"], rows, words=(0, 3))
 
 
 def _user_sizes(cache: Path) -> list[tuple[str, int]]:
@@ -145,11 +145,11 @@ def _user_sizes(cache: Path) -> list[tuple[str, int]]:
 
 
 def _user_table(cache: Path, sizes: Sequence[tuple[str, int]]) -> Table:
-    from colmodern.cli.tables import table
+    from colmodern.report.tables import text_table
 
     rows = [[name, f"{size / 1e6:,.1f}"] for name, size in sizes]
     rows.append(["all", f"{sum(size for _, size in sizes) / 1e6:,.1f}"])
-    return table(str(cache), ["fetched and compiled", "MB"], rows)
+    return text_table(str(cache), ["fetched and compiled", "MB"], rows)
 
 
 def _size(entries: Sequence[Entry]) -> str:

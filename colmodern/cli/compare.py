@@ -13,7 +13,7 @@ from colmodern.cli.options import OUTPUT_FILE, json_option
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from colmodern.evaluation.comparison_view import Comparison
+    from colmodern.evaluation.comparison import Comparison
     from colmodern.pipeline.stored_run import System
 
 FORMATS = ("terminal", "markdown", "latex", "json", "html")
@@ -77,8 +77,8 @@ def command(
 
 
 def _text(comparison: Comparison, systems: Sequence[System], form: str) -> str:
-    from colmodern.evaluation import comparison_view as view
-    from colmodern.evaluation import tables
+    from colmodern.report import comparison_tables as view
+    from colmodern.report import tables
 
     if form == "json":
         import json
@@ -98,7 +98,7 @@ def _text(comparison: Comparison, systems: Sequence[System], form: str) -> str:
 
 def _print(comparison: Comparison) -> None:
     from colmodern.cli.tables import show
-    from colmodern.evaluation.comparison_view import all_tables
+    from colmodern.report.comparison_tables import all_tables
 
     show(*all_tables(comparison))
     for note in comparison.notes:

@@ -14,8 +14,6 @@ from colmodern.cli.options import json_option
 if TYPE_CHECKING:
     from colmodern.config.models import EvalConfig
     from colmodern.config.shipped import Kind
-    from colmodern.evaluation.suite_table import SuiteTable
-    from colmodern.evaluation.tables import Table
 
 INCOMPLETE = 3  # exit status: the work ended and some of it failed
 
@@ -64,10 +62,11 @@ def paths_and_overrides(arguments: tuple[str, ...], kind: Kind) -> tuple[list[Pa
 
 def _run_one(settings: EvalConfig, *, as_json: bool) -> None:
     from colmodern.cli.progress import TerminalProgress
-    from colmodern.cli.tables import figures, show
+    from colmodern.cli.tables import show
     from colmodern.pipeline.artifacts import read_run_file
     from colmodern.pipeline.evaluate import run_eval
     from colmodern.pipeline.write_report import headline
+    from colmodern.report.run_page import figures_table
 
     with TerminalProgress() as progress:
         result = run_eval(settings, progress=progress)
@@ -75,7 +74,7 @@ def _run_one(settings: EvalConfig, *, as_json: bool) -> None:
         metrics = read_run_file(result.folder, "metrics.json")
         terminal.put_json({"run": str(result.folder), **metrics})
         return
-    show(figures(f"{settings.name} on {Path(settings.dataset.name).name}", headline(result)))
+    show(figures_table(f"{settings.name} on {Path(settings.dataset.name).name}", headline(result)))
     terminal.put(result.folder)
 
 
@@ -85,7 +84,7 @@ def _run_suite(
     from colmodern.cli.progress import TerminalProgress
     from colmodern.cli.tables import show
     from colmodern.config.suite import load_suite
-    from colmodern.evaluation.suite_table import tabulate
+    from colmodern.evaluation.suite import tabulate
     from colmodern.pipeline.suite import (
         cells,
         describe_failures,
@@ -93,6 +92,7 @@ def _run_suite(
         run_suite,
         write_outcomes,
     )
+    from colmodern.report.suite_table import suite_table
 
     members = load_suite(paths, overrides, only=only)
     with TerminalProgress() as progress:
@@ -104,7 +104,7 @@ def _run_suite(
     if as_json:
         terminal.put_json({"results": str(results), "runs": outcomes_as_json(outcomes)})
     else:
-        show(_table(tabulate(cells(outcomes))))
+        show(suite_table(tabulate(cells(outcomes))))
     failures = describe_failures(outcomes)
     for message in failures:
         terminal.say(f"failed: {message}")
@@ -117,22 +117,3 @@ def _run_suite(
     if not as_json:
         terminal.put(results)
     return INCOMPLETE if n_failed else 0
-
-
-def _table(suite: SuiteTable) -> Table:
-    from colmodern.cli.tables import table
-
-    measures = {line.measure for line in suite.lines}
-    several = len(measures) > 1
-    rows = []
-    for line in suite.lines:
-        label = line.label + (f" (mean of {line.n_parts})" if line.n_parts else "")
-        label += f" {line.measure}" if several else ""
-        rows.append([label, *map(_value, line.values)])
-    if len(suite.lines) > 1:
-        rows.append([f"average of {len(suite.lines)}", *map(_value, suite.average)])
-    return table("", ["data set" if several else measures.pop(), *suite.columns], rows)
-
-
-def _value(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"

@@ -14,7 +14,7 @@ from colmodern.cli.options import PATH
 
 if TYPE_CHECKING:
     from colmodern.datasets.registry import NamedSet
-    from colmodern.evaluation.tables import Table
+    from colmodern.report.tables import Table
 
 
 @click.command("fetch")
@@ -78,8 +78,8 @@ def _copy_of(dataset: NamedSet, source: Path | None) -> Path | None:
 
 
 def _overview(sets: list[NamedSet]) -> Table:
-    from colmodern.cli.tables import table
     from colmodern.datasets.fetch import set_folder
+    from colmodern.report.tables import text_table
 
     rows = []
     for dataset in sets:
@@ -87,4 +87,4 @@ def _overview(sets: list[NamedSet]) -> Table:
         splits, licence = ", ".join(dataset.splits), dataset.license or "see there"
         rows.append([dataset.name, splits, dataset.repo, licence, ", ".join(there)])
     header = ["data set", "splits", "repository", "licence", "fetched"]
-    return table("", header, rows, words=(0, 1, 2, 3, 4))
+    return text_table("", header, rows, words=(0, 1, 2, 3, 4))

@@ -11,8 +11,8 @@ from colmodern.cli import terminal
 from colmodern.cli.options import PATH, json_option
 
 if TYPE_CHECKING:
-    from colmodern.evaluation.tables import Table
     from colmodern.index.plaid.explain import Explanation
+    from colmodern.report.tables import Table
 
 
 @click.command("info")
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 @json_option
 def info(index: Path, as_json: bool) -> None:
     """Print counts, settings and sizes of INDEX."""
-    from colmodern.cli.tables import figures, show, table
-    from colmodern.evaluation.report import Figure
+    from colmodern.cli.tables import show
     from colmodern.index.plaid.index import PlaidIndex
+    from colmodern.report.run_page import Figure, figures_table
+    from colmodern.report.tables import text_table
 
     facts = PlaidIndex.load(index).info()
     if as_json:
@@ -35,8 +36,8 @@ def info(index: Path, as_json: bool) -> None:
         [name, f"{size:,}", f"{facts['bytes_per_token'][name]:,.2f}"]
         for name, size in facts["bytes"].items()
     ]
-    sizes = table("", ["part", "bytes", "a token"], rows)
-    show(figures(str(index), [*counts, *settings, encoder]), sizes)
+    sizes = text_table("", ["part", "bytes", "a token"], rows)
+    show(figures_table(str(index), [*counts, *settings, encoder]), sizes)
 
 
 @click.command("explain")
@@ -78,23 +79,23 @@ def explain(
 
 
 def _stages(explanation: Explanation) -> Table:
-    from colmodern.cli.tables import table
+    from colmodern.report.tables import text_table
 
     rows = []
     for name, n_seen, rank, score in explanation.stages:
         standing = ("-", "-") if rank is None or score is None else (f"{rank:,}", f"{score:,.2f}")
         rows.append([name, f"{n_seen:,}", *standing])
-    return table("", ["stage", "documents", "rank", "score"], rows)
+    return text_table("", ["stage", "documents", "rank", "score"], rows)
 
 
 def _alignment(explanation: Explanation) -> Table:
-    from colmodern.cli.tables import table
+    from colmodern.report.tables import text_table
 
     rows = [
         [str(query_token), str(doc_token), f"{similarity:.4f}"]
         for query_token, doc_token, similarity in explanation.alignment
     ]
-    return table("", ["query token", "document token", "similarity"], rows, words=())
+    return text_table("", ["query token", "document token", "similarity"], rows, words=())
 
 
 def _as_json(doc_id: str, explanation: Explanation) -> dict[str, Any]:

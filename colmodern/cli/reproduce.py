@@ -12,8 +12,8 @@ from colmodern.cli.eval import INCOMPLETE
 from colmodern.cli.options import PATH, json_option
 
 if TYPE_CHECKING:
-    from colmodern.evaluation.tables import Table
     from colmodern.pipeline.reproduce import Verdict
+    from colmodern.report.tables import Table
 
 
 @click.command("reproduce")
@@ -57,7 +57,7 @@ def command(target: str, overrides: tuple[str, ...], configs: Path | None, as_js
 
 
 def _score(verdict: Verdict) -> Table:
-    from colmodern.cli.tables import table
+    from colmodern.report.tables import text_table
 
     header = [verdict.measure, "expected", "obtained", "difference", "tolerance", "verdict"]
     obtained, difference = verdict.obtained, verdict.difference
@@ -69,18 +69,18 @@ def _score(verdict: Verdict) -> Table:
         f"{verdict.published.tolerance:.4f}",
         "within" if verdict.is_within else "outside",
     ]
-    return table(verdict.published.source, header, [row])
+    return text_table(verdict.published.source, header, [row])
 
 
 def _differences(verdict: Verdict) -> list[Table]:
-    from colmodern.cli.tables import table
+    from colmodern.report.tables import text_table
 
     rows = [
         [setting, str(theirs), str(here), sets[0] if len(sets) == 1 else f"{len(sets)} sets"]
         for setting, theirs, here, sets in verdict.differences
     ]
     header = ["setting", "published recipe", "here", "sets"]
-    return [table("", header, rows, words=(0, 1, 2, 3))] if rows else []
+    return [text_table("", header, rows, words=(0, 1, 2, 3))] if rows else []
 
 
 def _as_json(verdict: Verdict) -> dict[str, Any]:

@@ -37,13 +37,14 @@ def command(
     Prints the measures before and after, where there are judgments, then the path of the new run.
     """
     from colmodern.cli.progress import TerminalProgress
-    from colmodern.cli.tables import show, table
+    from colmodern.cli.tables import show
     from colmodern.datasets.load import load_corpus, load_judgments, load_queries
     from colmodern.evaluation.measures import evaluate
     from colmodern.evaluation.trec import read_run, write_run
     from colmodern.pipeline.load_encoder import encoder_from_config
     from colmodern.pipeline.machine_faults import ENCODING, check_address_space
     from colmodern.pipeline.rerank_run import rerank_run
+    from colmodern.report.tables import text_table
     from colmodern.rerank import Reranker
 
     if model is None:
@@ -73,5 +74,5 @@ def command(
         return
     if before:
         rows = [[name, f"{value:.4f}", f"{after[name]:.4f}"] for name, value in before.items()]
-        show(table("", ["measure", "before", "after"], rows))
+        show(text_table("", ["measure", "before", "after"], rows))
     terminal.put(output)

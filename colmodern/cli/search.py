@@ -137,7 +137,8 @@ def command(
 
 def _print(results: Sequence[ScoredDoc], texts: Mapping[str, str], as_json: bool) -> None:
     """Print the best first; texts: doc_id -> its beginning, empty where no text is at hand."""
-    from colmodern.cli.tables import show, table
+    from colmodern.cli.tables import show
+    from colmodern.report.tables import text_table
 
     ranked = list(enumerate(results, start=1))
     if as_json:
@@ -154,7 +155,7 @@ def _print(results: Sequence[ScoredDoc], texts: Mapping[str, str], as_json: bool
         for rank, (doc_id, score) in ranked
     ]
     header = ["rank", "score", "document", *(["text"] if texts else [])]
-    show(table("", header, rows, words=(2, 3)), prose=(3,) if texts else ())
+    show(text_table("", header, rows, words=(2, 3)), prose=(3,) if texts else ())
 
 
 def _expect_options(

@@ -63,7 +63,7 @@ def command(arguments: tuple[str, ...], only: tuple[str, ...], as_json: bool) ->
 
 def _print(sweep: Sweep) -> None:
     from colmodern.cli.tables import show
-    from colmodern.evaluation.sweep import (
+    from colmodern.report.sweep_tables import (
         best_table,
         essentials,
         fixed_settings,

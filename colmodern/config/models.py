@@ -18,10 +18,10 @@ from pydantic import (
 
 from colmodern.checks import shown
 from colmodern.config.renamed import renamed_fields, replace_names
-from colmodern.config.units import as_whole, parse_bytes
 from colmodern.errors import ConfigError, InputError
 from colmodern.reading import user_path
 from colmodern.types import Precision
+from colmodern.units import as_whole, parse_bytes
 
 
 class SettingsModel(BaseModel):

@@ -21,7 +21,6 @@ from colmodern.arguments import (
     expect_flags,
 )
 from colmodern.checks import shown
-from colmodern.config.units import parse_bytes
 from colmodern.encoder.backbone import open_backbone, pick_dtype, resolve_attention
 from colmodern.encoder.batching import Indices, run_in_budget
 from colmodern.encoder.checkpoint import Checkpoint, read_checkpoint
@@ -38,6 +37,7 @@ from colmodern.files import sha256_of_json
 from colmodern.kernels.device import resolve_device
 from colmodern.progress import Progress, as_progress
 from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
+from colmodern.units import parse_bytes
 
 logger = logging.getLogger(__name__)
 

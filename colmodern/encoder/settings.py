@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from colmodern.checks import shown, text_fault
-from colmodern.config.units import as_whole
 from colmodern.errors import ConfigError
+from colmodern.units import as_whole
 
 logger = logging.getLogger(__name__)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from colmodern.evaluation.recipe import FieldChange
 from colmodern.evaluation.significance import (
+    LEVEL,
     Estimate,
     Values,
     estimate,
@@ -67,6 +69,47 @@ class Change(NamedTuple):
     query_id: str
     baseline: float
     value: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs against a baseline, and everything that is reported about them."""
+
+    baseline: str
+    runs: Sequence[str]
+    datasets: Sequence[str]
+    measures: Sequence[str]
+    alpha: float  # a difference is reported when its adjusted p-value is below
+    seed: int  # for tests and intervals
+    differences: Sequence[Difference]
+    changes: Sequence[Change]  # by the first measure
+    queries: Mapping[str, Mapping[str, str]]  # data set -> query_id -> text, for the changes
+    recipe: Sequence[FieldChange]
+    values: Mapping[str, PerQuery]  # by name, the baseline's among them
+    notes: Sequence[str] = ()  # what was left out
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything but the values of each query, as plain values."""
+        changes = [
+            {**entry._asdict(), "query": self.queries[entry.dataset].get(entry.query_id, "")}
+            for entry in self.changes
+        ]
+        return {
+            "baseline": self.baseline,
+            "runs": list(self.runs),
+            "datasets": list(self.datasets),
+            "measures": list(self.measures),
+            "alpha": self.alpha,
+            "interval": LEVEL,
+            "seed": self.seed,
+            "differences": [
+                {**asdict(entry), "difference": entry.difference._asdict()}
+                for entry in self.differences
+            ],
+            "changes": changes,
+            "recipe": [entry._asdict() for entry in self.recipe],
+            "notes": list(self.notes),
+        }
 
 
 def differences(

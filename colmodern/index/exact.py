@@ -13,7 +13,6 @@ import numpy.typing as npt
 import torch
 
 from colmodern.arguments import checked_count, expect_choice
-from colmodern.config.units import parse_bytes
 from colmodern.errors import InputError, ResourceError
 from colmodern.index.base import closed_error
 from colmodern.index.finite import expect_finite, naming_documents
@@ -27,6 +26,7 @@ from colmodern.ragged.doc_ids import checked_doc_ids
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import Precision, ScoredDoc
+from colmodern.units import parse_bytes
 
 if TYPE_CHECKING:
     from colmodern.index.cuda.exact import CudaExact

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from colmodern.checks import shown
 from colmodern.errors import ConfigError, InputError, StorageError
-from colmodern.evaluation.comparison import changes, differences
-from colmodern.evaluation.comparison_view import Comparison
+from colmodern.evaluation.comparison import Comparison, changes, differences
 from colmodern.evaluation.measures import cutoff_of, evaluate, parse_measure
 from colmodern.evaluation.recipe import FieldChange, diff, in_order
 from colmodern.pipeline.stored_files import CURE, METRICS

@@ -15,7 +15,7 @@ from colmodern.config.models import EvalConfig
 from colmodern.config.shipped import EXPECTED, recipes_folder
 from colmodern.config.suite import Member, load_suite
 from colmodern.errors import ConfigError, DataError
-from colmodern.evaluation.suite_table import set_of, tabulate
+from colmodern.evaluation.suite import set_of, tabulate
 from colmodern.nested import flatten
 from colmodern.pipeline.load_data import fetch_commands
 from colmodern.pipeline.run_folder import CONFIG

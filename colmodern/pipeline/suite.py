@@ -12,7 +12,7 @@ from colmodern.config.load import dump
 from colmodern.config.read import is_same_config
 from colmodern.config.suite import Member
 from colmodern.errors import CheckpointError, ColmodernError, StorageError
-from colmodern.evaluation.suite_table import Cell
+from colmodern.evaluation.suite import SuiteScore
 from colmodern.files import write_json
 from colmodern.pipeline.evaluate import EvalJob, prepare, run_prepared
 from colmodern.pipeline.load_data import fetch_commands
@@ -92,10 +92,10 @@ def _model_of(member: Member) -> str:
     return config.model_copy(update=dict.fromkeys(config.settings())).model_dump_json()
 
 
-def cells(outcomes: Sequence[Outcome]) -> list[Cell]:
+def cells(outcomes: Sequence[Outcome]) -> list[SuiteScore]:
     """What a suite's table shows of its outcomes."""
     return [
-        Cell(
+        SuiteScore(
             outcome.member.row,
             outcome.member.column,
             outcome.measure,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from colmodern.evaluation.comparison import Change
-from colmodern.evaluation.comparison_page import ChangedDoc, ComparisonPage, render_comparison
-from colmodern.evaluation.comparison_view import Comparison
-from colmodern.evaluation.tables import Cell, Table
+from colmodern.evaluation.comparison import Change, Comparison
 from colmodern.pipeline.artifacts import snippets
 from colmodern.pipeline.stored_run import StoredRun, System
+from colmodern.report.comparison_page import ChangedDoc, ComparisonPage, render_comparison
+from colmodern.report.tables import Cell, Table
 
 _RESULTS_SHOWN = 3
 _RELEVANT_SHOWN = 3

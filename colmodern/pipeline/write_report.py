@@ -9,7 +9,11 @@ from typing import Any
 import numpy as np
 
 from colmodern.evaluation.measures import Evaluation
-from colmodern.evaluation.report import (
+from colmodern.evaluation.significance import Estimate, estimate
+from colmodern.files import write_text
+from colmodern.pipeline.fidelity_stage import losses_by_stage
+from colmodern.pipeline.result import EvalResult
+from colmodern.report.run_page import (
     Figure,
     HardQuery,
     LostShown,
@@ -18,10 +22,6 @@ from colmodern.evaluation.report import (
     ShownFidelity,
     render,
 )
-from colmodern.evaluation.significance import Estimate, estimate
-from colmodern.files import write_text
-from colmodern.pipeline.fidelity_stage import losses_by_stage
-from colmodern.pipeline.result import EvalResult
 from colmodern.types import Dataset, ScoredDoc
 
 _HARD_QUERIES = 10

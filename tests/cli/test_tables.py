@@ -6,13 +6,14 @@ import re
 import pytest
 from rich.console import Console
 
-from colmodern.cli.tables import show, table
+from colmodern.cli.tables import show
+from colmodern.report.tables import text_table
 
 SETS = [f"nanobeir/nano-{name}" for name in ("climate-fever", "dbpedia", "touche2020")]
 MODELS = ["modernbert-base", "modernbert-large", "gte-modern-colbert", "answerai-small", "a", "b"]
-SUITE = table("", ["nDCG@10", *MODELS], [[name, *["0.1234"] * 6] for name in SETS])
+SUITE = text_table("", ["nDCG@10", *MODELS], [[name, *["0.1234"] * 6] for name in SETS])
 DOCUMENT = "document-with-a-long-name-0003-of-the-collection"
-RESULTS = table(
+RESULTS = text_table(
     "",
     ["rank", "score", "document", "text"],
     [["1", "4.69", DOCUMENT, "words " * 30]],
@@ -47,14 +48,14 @@ def test_an_id_is_whole_and_a_text_gives_way(width: int) -> None:
 
 
 def test_a_table_without_rows_is_its_note() -> None:
-    empty = table("Changes", ["query", "x"], [], note="No query changed.")
+    empty = text_table("Changes", ["query", "x"], [], note="No query changed.")
     assert drawn(empty, width=80).split("\n")[0] == "No query changed."
 
 
 def test_a_pipe_gets_a_row_a_line_and_tabs_between_cells(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    odd = table("Scores", ["", "x"], [["a\tb\n", "1"]], note="of one")
+    odd = text_table("Scores", ["", "x"], [["a\tb\n", "1"]], note="of one")
     show(odd, SUITE)
     assert capsys.readouterr().out.splitlines()[:6] == [
         "# Scores",

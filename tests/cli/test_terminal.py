@@ -12,10 +12,11 @@ ODD = "d\x1b]0;title\x07\x1b[31m\x9b1m\u202e\u2028\r\x7f"
 PRINTING = f"""
 import os, sys
 from colmodern.cli import terminal
-from colmodern.cli.tables import show, table
+from colmodern.cli.tables import show
+from colmodern.report.tables import text_table
 terminal.prepare_streams()
 odd, greek = {ODD!a}, {"Ελ"!a}
-show(table(greek, [greek, odd], [[odd, "1"]]))
+show(text_table(greek, [greek, odd], [[odd, "1"]]))
 terminal.put(odd)
 terminal.say(odd)
 terminal.put_json([odd, greek])

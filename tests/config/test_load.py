@@ -7,9 +7,9 @@ import yaml
 
 from colmodern.config.load import dump, load_eval_config
 from colmodern.config.models import EvalConfig, ExactIndexConfig, PlaidIndexConfig
-from colmodern.config.units import parse_bytes
 from colmodern.encoder.settings import EncoderSettings
 from colmodern.errors import ConfigError, InputError
+from colmodern.units import parse_bytes
 
 PLAID = "encoder: {model: m}\nindex: {kind: plaid}"
 

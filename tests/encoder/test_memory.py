@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from colmodern.config.units import parse_bytes
+from colmodern.units import parse_bytes
 
 # the width of ModernBERT-base, whose activations are what counts, with few layers and words
 WIDE = """

@@ -12,7 +12,7 @@ from conftest import CORPUS, QUERIES, write_beir, write_jsonl
 from colmodern.config.load import load_eval_config
 from colmodern.config.suite import Member, load_suite
 from colmodern.encoder.encoder import Encoder
-from colmodern.evaluation.suite_table import tabulate
+from colmodern.evaluation.suite import tabulate
 from colmodern.evaluation.trec import read_qrels
 from colmodern.pipeline.evaluate import run_eval
 from colmodern.pipeline.suite import (

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from conftest import CORPUS, QUERIES, write_beir
-from evaluation.test_report import Reader
 from pipeline.test_evaluate import run
+from report.test_run_page import Reader
 
 from colmodern.pipeline.compare_runs import compare_runs
 from colmodern.pipeline.stored_run import read_systems

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from colmodern.arguments import checked_path, expect_flags
 from colmodern.codecs.residuals import ResidualKind
-from colmodern.config.units import parse_bytes
 from colmodern.errors import InputError
 from colmodern.index.finite import naming_documents
 from colmodern.index.plaid import update
@@ -24,6 +23,7 @@ from colmodern.kernels.device import Devices, resolve_device
 from colmodern.kernels.jit import tell_if_compiling
 from colmodern.progress import Progress, as_progress
 from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.units import parse_bytes
 
 
 class PlaidIndex(PlaidReader):

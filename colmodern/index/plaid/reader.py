@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import numpy.typing as npt
 
 from colmodern.arguments import checked_path, expect_counts
-from colmodern.config.units import parse_bytes
 from colmodern.index.base import closed_error
 from colmodern.index.inputs import query_batch
 from colmodern.index.plaid.devices import LazyCudaSearch
@@ -31,6 +30,7 @@ from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.threads import Threads
 from colmodern.types import ScoredDoc
+from colmodern.units import parse_bytes
 
 _Reader = TypeVar("_Reader", bound="PlaidReader")
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from colmodern.config.load import build
 from colmodern.config.models import EvalConfig, PlaidIndexConfig
-from colmodern.config.units import parse_bytes
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import ResourceError
 from colmodern.index.plaid.build_settings import settle
 from colmodern.pipeline.environment import peak_memory_mb
 from colmodern.pipeline.plan.sample import Sample
+from colmodern.units import parse_bytes
 
 _FLOAT32 = 4
 _RESULT_BYTES = 120  # bytes of a (doc_id, score) in a list

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from colmodern.config.models import EvalConfig, PlaidIndexConfig
-from colmodern.config.units import parse_bytes
 from colmodern.pipeline.evaluate import EvalJob
 from colmodern.pipeline.plan.memory import find_fitting, memory_by_stage
 from colmodern.pipeline.plan.sample import Sample, Total, take_sample
@@ -17,6 +16,7 @@ from colmodern.pipeline.plan.sizes import embedding_bytes, index_bytes
 from colmodern.pipeline.plan.timing import seconds_by_stage, try_stages
 from colmodern.pipeline.search_device import search_devices
 from colmodern.progress import Progress
+from colmodern.units import parse_bytes
 
 SAMPLE = 1000  # documents
 BITS = (1, 2, 4, 8)

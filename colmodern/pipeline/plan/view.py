@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from colmodern.evaluation.significance import LEVEL
-from colmodern.evaluation.tables import Cell, Table
 from colmodern.pipeline.plan.plan import Plan
 from colmodern.pipeline.plan.sample import Total
+from colmodern.report.tables import Cell, Table
 
 _MEMORY = (
     "Memory: of the process in that stage, at most; files that are mapped are not in it. Times are "

@@ -13,11 +13,11 @@ import pytest
 from colmodern.config.sweep import SweepConfig, load_sweeps
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import ConfigError, StorageError
-from colmodern.evaluation.sweep import lengths_table, points_table
 from colmodern.index.plaid.index import PlaidIndex
 from colmodern.pipeline.evaluate import run_eval
 from colmodern.pipeline.sweep.sweep import run_sweep
 from colmodern.progress import Silent
+from colmodern.report.sweep_tables import lengths_table, points_table
 
 GRID = """
 index: {kind: plaid}

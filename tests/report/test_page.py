@@ -4,10 +4,10 @@ import re
 
 import numpy as np
 import pytest
-from evaluation.test_report import NASTY, Reader
+from report.test_run_page import NASTY, Reader
 
-from colmodern.evaluation.page import difference_curve, folded, key_values, page, table
-from colmodern.evaluation.tables import Cell, Table
+from colmodern.report.page import difference_curve, folded, key_values, page, table
+from colmodern.report.tables import Cell, Table
 
 
 def read(html: str) -> Reader:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from colmodern.evaluation.tables import Cell, Table, latex, markdown
+from colmodern.report.tables import Cell, Table, latex, markdown
 
 TABLE = Table(
     "100% of_it",

@@ -6,7 +6,9 @@ from dataclasses import replace
 import pytest
 
 from colmodern.evaluation.comparison import MEAN, Change, Difference
-from colmodern.evaluation.comparison_view import (
+from colmodern.evaluation.recipe import Effect, FieldChange
+from colmodern.evaluation.significance import Estimate
+from colmodern.report.comparison_tables import (
     Comparison,
     all_tables,
     change_table,
@@ -14,9 +16,7 @@ from colmodern.evaluation.comparison_view import (
     score_tables,
     test_table,
 )
-from colmodern.evaluation.recipe import Effect, FieldChange
-from colmodern.evaluation.significance import Estimate
-from colmodern.evaluation.tables import Table, latex, markdown
+from colmodern.report.tables import Table, latex, markdown
 
 test_table.__test__ = False  # the name of a function, not of a test
 

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from colmodern.evaluation.page import folded, histogram, key_values, page, remark, section, table
 from colmodern.evaluation.recipe import flat
 from colmodern.evaluation.significance import LEVEL, Estimate
-from colmodern.evaluation.tables import Cell, Table
+from colmodern.report.page import folded, histogram, key_values, page, remark, section, table
+from colmodern.report.tables import Cell, Table, text_table
 
 _MAX_CHARS = 700  # shown of a document's text
 _COMPARED = (
@@ -33,6 +33,15 @@ class Figure(NamedTuple):
     label: str
     value: str
     exact: str | None = None  # the number of exact search, where it ran beside an index
+
+
+def figures_table(title: str, shown: Sequence[Figure]) -> Table:
+    """A table of figures, one a line, with those of exact search beside them where there are any."""
+    is_compared = any(figure.exact is not None for figure in shown)
+    if is_compared:
+        cells = [(label, value, exact or "") for label, value, exact in shown]
+        return text_table(title, ("", "index", "exact"), cells)
+    return text_table(title, ("", ""), [(label, value) for label, value, _ in shown])
 
 
 @dataclass(frozen=True)

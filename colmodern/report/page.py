@@ -11,7 +11,7 @@ from string import Template
 import numpy as np
 import numpy.typing as npt
 
-from colmodern.evaluation.tables import WORSE, Cell, Table
+from colmodern.report.tables import WORSE, Cell, Table
 
 _BINS = 10
 _MOST_STEPS = 500  # a curve of more queries is drawn by its quantiles
@@ -20,7 +20,7 @@ _WIDE = 1000  # width of a curve, in units of its view box
 
 def page(title: str, subtitle: str, *blocks: str) -> str:
     """A whole page; ``blocks`` are HTML."""
-    template = Template((files("colmodern.evaluation") / "page.html").read_text("utf-8"))
+    template = Template((files("colmodern.report") / "page.html").read_text("utf-8"))
     return template.substitute(
         title=escape(title), subtitle=escape(subtitle), body="\n".join(filter(None, blocks))
     )

@@ -9,19 +9,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from colmodern.evaluation import picture
 from colmodern.evaluation.significance import Estimate
-from colmodern.evaluation.sweep import (
-    LengthPoint,
-    Sweep,
-    SweepPoint,
+from colmodern.evaluation.sweep import LengthPoint, Sweep, SweepPoint
+from colmodern.report import sweep_pictures
+from colmodern.report.sweep_page import SweepPage, render_sweep
+from colmodern.report.sweep_tables import (
     best_table,
     essentials,
     fixed_settings,
     lengths_table,
     points_table,
 )
-from colmodern.evaluation.sweep_page import SweepPage, render_sweep
 
 # bits, probes -> quality, ms, bytes a token
 FOUND = {
@@ -109,17 +107,17 @@ def test_the_table_of_lengths_says_what_is_approximate() -> None:
 def test_a_picture_on_white_has_pale_lines_and_leaves_the_page_s_colours() -> None:
     from matplotlib.image import imread
 
-    figure = picture.pareto_picture(sweep_of(), "latency")
-    before = picture.as_svg(figure)
-    pixels = imread(io.BytesIO(picture.as_png(figure)))[..., :3]
+    figure = sweep_pictures.pareto_picture(sweep_of(), "latency")
+    before = sweep_pictures.as_svg(figure)
+    pixels = imread(io.BytesIO(sweep_pictures.as_png(figure)))[..., :3]
     assert np.mean(pixels.max(axis=2) < 0.2) < 0.02  # letters, the frame; a dark grid adds to them
     assert np.mean(np.abs(pixels - np.array([0xDD, 0xE2, 0xEA]) / 255).max(axis=2) < 0.03) > 0.01
-    assert picture.as_svg(figure) == before
+    assert sweep_pictures.as_svg(figure) == before
 
 
 @pytest.mark.parametrize("cost", ["latency", "bytes"])
-def test_pictures_are_svg_in_the_colours_of_the_page(cost: picture.Cost) -> None:
-    text = picture.as_svg(picture.pareto_picture(sweep_of(), cost))
+def test_pictures_are_svg_in_the_colours_of_the_page(cost: sweep_pictures.Cost) -> None:
+    text = sweep_pictures.as_svg(sweep_pictures.pareto_picture(sweep_of(), cost))
     assert ET.fromstring(text).tag.endswith("svg")
     assert "currentColor" in text
     assert "#010203" not in text
@@ -128,14 +126,14 @@ def test_pictures_are_svg_in_the_colours_of_the_page(cost: picture.Cost) -> None
     words = [element.text for element in ET.fromstring(text).iter() if element.text]
     assert all(words.count(number) for number in front)
     assert {"1 bit", "4 bits", "exact search", "nDCG@10"} <= set(words)
-    assert text == picture.as_svg(picture.pareto_picture(sweep_of(), cost))  # no date, no chance
+    assert text == sweep_pictures.as_svg(sweep_pictures.pareto_picture(sweep_of(), cost))  # no date
 
 
 def test_a_line_of_cuts_ends_in_the_encoding_that_they_are_cut_from() -> None:
     sweep = sweep_of()
     whole = LengthPoint(None, "encode", 1, 0.0, estimate(0.4), estimate(0.0))
     studied = replace(sweep, lengths=[*sweep.lengths, whole])
-    words = ET.fromstring(picture.as_svg(picture.length_picture(studied)))
+    words = ET.fromstring(sweep_pictures.as_svg(sweep_pictures.length_picture(studied)))
     texts = [element.text for element in words.iter() if element.text]
     assert {"32", "64", "all", "cut from stored embeddings"} <= set(texts)
     assert "encoded at each length" not in texts
@@ -143,7 +141,7 @@ def test_a_line_of_cuts_ends_in_the_encoding_that_they_are_cut_from() -> None:
 
 def test_the_page_is_whole_in_itself_and_escapes_what_it_is_given() -> None:
     sweep = sweep_of()
-    svg = picture.as_svg(picture.length_picture(sweep))
+    svg = sweep_pictures.as_svg(sweep_pictures.length_picture(sweep))
     page = render_sweep(SweepPage(sweep, {"config": {"name": "mine"}}, {"cost": svg}, svg))
     assert "&lt;b&gt;a set" in page
     assert "<b>a set" not in page

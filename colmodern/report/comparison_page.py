@@ -9,11 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from colmodern.evaluation import comparison_view as view
-from colmodern.evaluation.comparison import Change
-from colmodern.evaluation.comparison_view import Comparison
-from colmodern.evaluation.page import difference_curve, folded, page, remark, section, table
-from colmodern.evaluation.tables import Table
+from colmodern.evaluation.comparison import Change, Comparison
+from colmodern.report import comparison_tables as view
+from colmodern.report.page import difference_curve, folded, page, remark, section, table
+from colmodern.report.tables import Table
 
 
 class ChangedDoc(NamedTuple):

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-from colmodern.evaluation.report import (
+from colmodern.evaluation.significance import Estimate
+from colmodern.report.run_page import (
     Figure,
     HardQuery,
     LostShown,
@@ -11,7 +12,6 @@ from colmodern.evaluation.report import (
     ShownFidelity,
     render,
 )
-from colmodern.evaluation.significance import Estimate
 
 NASTY = "<script>alert('x')</script> & $title"
 

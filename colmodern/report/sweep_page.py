@@ -7,15 +7,10 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
-from colmodern.evaluation.page import folded, key_values, page, remark, section, table
 from colmodern.evaluation.recipe import flat
-from colmodern.evaluation.sweep import (
-    Sweep,
-    best_table,
-    fixed_settings,
-    lengths_table,
-    points_table,
-)
+from colmodern.evaluation.sweep import Sweep
+from colmodern.report.page import folded, key_values, page, remark, section, table
+from colmodern.report.sweep_tables import best_table, fixed_settings, lengths_table, points_table
 
 _FRONT = (
     "The line joins what nothing else beats in both; numbers are those of the table. Dashed: exact "

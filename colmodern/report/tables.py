@@ -56,6 +56,20 @@ _LATEX = {
 }
 
 
+def text_table(
+    title: str,
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    words: Sequence[int] = (0,),
+    note: str = "",
+) -> Table:
+    """A table of plain cells; ``words`` are its columns that hold no numbers."""
+    cells = [[Cell(text) for text in row] for row in rows]
+    n_leading = next(i for i in range(len(header) + 1) if i not in words)
+    return Table(title, header, cells, n_words=n_leading, words=words, note=note)
+
+
 def plain(cell: Cell) -> str:
     """A cell's text with its mark, without any markup."""
     return f"{cell.text}{WORSE if cell.is_worse else ''}"

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from colmodern.evaluation.suite_table import Cell, set_of, tabulate
+from colmodern.evaluation.suite import SuiteScore, set_of, tabulate
 
 
-def cell(row: str, value: float | None, column: str = "m") -> Cell:
-    return Cell(row, column, "nDCG@10", value)
+def cell(row: str, value: float | None, column: str = "m") -> SuiteScore:
+    return SuiteScore(row, column, "nDCG@10", value)
 
 
 def test_parts_are_one_line_and_count_once_in_the_average() -> None:

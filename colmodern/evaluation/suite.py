@@ -1,4 +1,4 @@
-"""The table of a suite: a line a data set, a column a model, the average last."""
+"""Scores of a suite: a line a data set, a column a model, and the average over data sets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 
-class Cell(NamedTuple):
+class SuiteScore(NamedTuple):
     """One evaluation of a suite."""
 
     row: str  # the data set; "suite/set/part" is a part of "suite/set"
@@ -19,8 +19,8 @@ class Cell(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Line:
-    """One line of the table; columns without a value hold None."""
+class SuiteLine:
+    """One line of a suite's table; columns without a value hold None."""
 
     label: str
     measure: str
@@ -33,17 +33,17 @@ class SuiteTable:
     """Lines in the order of the sets; the average is None in a column where a set is missing."""
 
     columns: tuple[str, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[SuiteLine, ...]
     average: tuple[float | None, ...]
 
 
-def tabulate(cells: Sequence[Cell]) -> SuiteTable:
+def tabulate(cells: Sequence[SuiteScore]) -> SuiteTable:
     """Collect cells into a table; the parts of a set are one line, their mean.
 
     The average is over lines, so that a set of twelve parts counts as one.
     """
     columns = tuple(dict.fromkeys(cell.column for cell in cells))
-    by_line: dict[str, dict[str, list[Cell]]] = {}
+    by_line: dict[str, dict[str, list[SuiteScore]]] = {}
     for cell in cells:
         by_line.setdefault(set_of(cell.row), {}).setdefault(cell.column, []).append(cell)
     lines = []
@@ -52,7 +52,7 @@ def tabulate(cells: Sequence[Cell]) -> SuiteTable:
         is_mean = names != {label}
         values = tuple(_mean(by_column.get(column, []), len(names)) for column in columns)
         measure = next(iter(by_column.values()))[0].measure
-        lines.append(Line(label, measure, values, len(names) if is_mean else 0))
+        lines.append(SuiteLine(label, measure, values, len(names) if is_mean else 0))
     average = tuple(_average([line.values[i] for line in lines]) for i in range(len(columns)))
     return SuiteTable(columns, tuple(lines), average)
 
@@ -63,7 +63,7 @@ def set_of(row: str) -> str:
     return "/".join(levels[:2]) if len(levels) == 3 and all(levels) else row
 
 
-def _mean(cells: Sequence[Cell], n_parts: int) -> float | None:
+def _mean(cells: Sequence[SuiteScore], n_parts: int) -> float | None:
     return _average([cell.value for cell in cells]) if len(cells) == n_parts else None
 
 

@@ -1,0 +1,1 @@
+"""What is shown of evaluations: tables, HTML pages and pictures. Imports no torch."""
