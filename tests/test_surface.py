@@ -93,6 +93,11 @@ def test_what_a_person_prints_says_what_it_is(tmp_path: Path) -> None:
     )
     index.close()
     assert repr(index) == "PlaidIndex(closed)"
+    assert repr(texts) == "TokenEmbeddings(n_docs=1, n_tokens=1, dim=8, dtype=float32)"
+    encoder = colmodern.Encoder.from_pretrained("colmodern/tiny", device="cpu", query_length=32)
+    lengths = f"query_length=32, document_length={encoder.settings.document_length}"
+    size = f"dim={encoder.dim}, device='cpu', dtype=float32"
+    assert repr(encoder) == f"Encoder('colmodern/tiny', {size}, {lengths})"
 
 
 @pytest.mark.parametrize("name", ["build", "load", "search", "add"])

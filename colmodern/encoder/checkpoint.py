@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,6 +41,20 @@ class Checkpoint:
         """A name that finds the checkpoint from any process: absolute for a local folder."""
         is_packaged = self.name == TINY or self.name.startswith("package:")
         return self.name if is_packaged or self.revision else str(self.folder)
+
+    def settings_with(self, changes: Mapping[str, Any]) -> EncoderSettings:
+        """The checkpoint's settings with other values in some fields, checked for its backbone.
+
+        Args:
+            changes: Field -> value, as in ``EncoderSettings.override``.
+
+        Raises:
+            ConfigError: A field is unknown, or a value does not fit the backbone.
+        """
+        longest = formats.longest_input(self.config)
+        settings = self.settings.clipped(longest=longest).override(changes)
+        settings.check(longest=longest)
+        return settings
 
     @cached_property
     def digests(self) -> Digests:

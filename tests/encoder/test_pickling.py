@@ -80,7 +80,7 @@ def test_a_checkpoint_saved_anew_is_not_unpickled_as_the_old(tmp_path: Path) -> 
 
 def test_a_copy_shares_the_model(bert: Path) -> None:
     encoder = Encoder.from_pretrained(bert)
-    assert copy.copy(encoder)._backbone is encoder._backbone
+    assert copy.copy(encoder)._model is encoder._model
 
 
 @pytest.mark.slow

@@ -1,0 +1,65 @@
+"""Embeds tokenized texts batch by batch, and drops the tokens that do not score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from colmodern.encoder.batching import Indices, run_in_budget
+from colmodern.encoder.tokenizer import TokenizedTexts
+from colmodern.progress import Progress
+from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
+
+Forward = Callable[[TokenizedTexts, Indices], npt.NDArray[np.float32]]
+
+
+def embed_texts(
+    tokenized: TokenizedTexts,
+    forward: Forward,
+    *,
+    dim: int,
+    max_tokens: int,
+    is_packed: bool,
+    fingerprint: str,
+    progress: Progress,
+) -> tuple[TokenEmbeddings, int]:
+    """Embed texts, and keep the rows of their tokens that score.
+
+    Args:
+        tokenized: The texts.
+        forward: Returns (n_tokens, dim) unit rows of a batch, given indices of its windows.
+        dim: Width of a row.
+        max_tokens: Tokens of a batch; halved whenever memory runs out.
+        is_packed: Whether batches are without padding.
+        fingerprint: Fingerprint of the encoder.
+        progress: Advances by the texts of each batch.
+
+    Returns:
+        Embeddings in the order of the texts, and the last ``max_tokens``.
+
+    Raises:
+        ResourceError: A single text does not fit into memory.
+    """
+    counts = np.array([int(scored.sum()) for scored in tokenized.scored], dtype=np.int64)
+    offsets = offsets_of(counts)
+    values = np.empty((offsets[-1], dim), np.float32)
+    begins_text = tokenized.begins_text
+
+    def run(batch: Indices) -> None:
+        unit = forward(tokenized, batch)
+        ends = np.cumsum(tokenized.lengths[batch])
+        for window, embedded in zip(batch, np.split(unit, ends[:-1]), strict=True):
+            values[offsets[window] : offsets[window + 1]] = embedded[tokenized.scored[window]]
+        progress.advance(int(begins_text[batch].sum()))
+
+    max_tokens = run_in_budget(tokenized.lengths, max_tokens, run, is_packed=is_packed)
+    pairs = zip(tokenized.ids, tokenized.scored, strict=True)
+    ids = [ids[scored] for ids, scored in pairs]
+    token_ids = np.concatenate(ids) if ids else np.empty(0, np.int32)
+    # windows of a text follow each other, and each of its tokens is scored in exactly one of them
+    embeddings = TokenEmbeddings.unchecked(
+        values, offsets[tokenized.offsets], token_ids, fingerprint
+    )
+    return embeddings, max_tokens
