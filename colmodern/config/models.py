@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -193,6 +193,18 @@ class StorageConfig(SettingsModel):
 class _IndexSettings(SettingsModel):
     """Settings of a kind of index; their old names are taken, too."""
 
+    axes: ClassVar[tuple[str, ...]] = ()  # settings that a sweep can combine
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether exact search runs beside it, to see what it loses."""
+        return False
+
+    @property
+    def most_results(self) -> int | None:
+        """Documents that a search can return at most; None: all."""
+        return None
+
     @model_validator(mode="before")
     @classmethod
     def _takes_old_names(cls, values: object) -> object:
@@ -222,6 +234,8 @@ class ExactIndexConfig(_IndexSettings):
 class PlaidIndexConfig(_IndexSettings):
     """A compressed index; null: chosen from the collection and search.k."""
 
+    axes = ("nbits", "nprobe", "n_candidates", "rescore")
+
     kind: Literal["plaid"] = Field("plaid", description="a compressed index")
     nbits: Literal[1, 2, 4, 8] = Field(4, description="bits for each dimension of a token")
     codec: Literal["pq", "residual"] | None = Field(
@@ -247,6 +261,16 @@ class PlaidIndexConfig(_IndexSettings):
         "documents, as cuda:0,cuda:1; auto: where the encoder is, if its kernels are there too",
     )
     device_max_memory: DeviceMaxMemory = None
+
+    @property
+    def is_compared(self) -> bool:
+        """As configured."""
+        return self.compare_with_exact
+
+    @property
+    def most_results(self) -> int | None:
+        """The candidates of the config."""
+        return self.n_candidates
 
 
 IndexConfig = ExactIndexConfig | PlaidIndexConfig
@@ -304,12 +328,12 @@ class EvalConfig(SettingsModel):
 
     @model_validator(mode="after")
     def _candidates_fit_k(self) -> EvalConfig:
-        wanted = getattr(self.index, "n_candidates", None)
+        most = self.index.most_results
         itself = 1 if self.dataset.drop_self_matches else 0
-        if wanted is not None and wanted < self.search.k + itself:
+        if most is not None and most < self.search.k + itself:
             also = " and the query itself, which is dropped" if itself else ""
             raise ValueError(
-                f"index.n_candidates={wanted} is below search.k={self.search.k}{also}; "
+                f"index.n_candidates={most} is below search.k={self.search.k}{also}; "
                 "raise it, lower search.k, or leave it out"
             )
         return self

@@ -18,14 +18,13 @@ from pydantic import (
     model_validator,
 )
 
-from colmodern.config.models import EvalConfig, PlaidIndexConfig, PoolFactor, SettingsModel
+from colmodern.config.models import EvalConfig, PoolFactor, SettingsModel
 from colmodern.config.suite import load_suite
 
 _MOST_POINTS = 10_000
 Cut = Literal["encode", "stored"]
-# axes of the grid that are settings of a compressed index: of its building, then of its search
-BUILD_AXES, SEARCH_AXES = ("nbits",), ("nprobe", "n_candidates", "rescore")
-INDEX_AXES = (*BUILD_AXES, *SEARCH_AXES)
+# axes of the grid that are settings of an index: of its building, then of its search
+INDEX_AXES = ("nbits", "nprobe", "n_candidates", "rescore")
 EMBEDDING_AXES = ("document_length", "pool_factor")
 
 
@@ -102,8 +101,7 @@ class SweepConfig(EvalConfig):
             "cut": grid.cut,
             **{axis: self._values(axis, base.encoder) for axis in EMBEDDING_AXES},
         }
-        if isinstance(base.index, PlaidIndexConfig):
-            axes |= {axis: self._values(axis, base.index) for axis in INDEX_AXES}
+        axes |= {axis: self._values(axis, base.index) for axis in base.index.axes}
         combinations = []
         for values in itertools.product(*axes.values()):
             settings = dict(zip(axes, values, strict=True))
@@ -124,10 +122,10 @@ class SweepConfig(EvalConfig):
                 f"sweep: has no values to combine; give lists for some of "
                 f"{', '.join((*INDEX_AXES, *EMBEDDING_AXES))}"
             )
-        of_index = [axis for axis in axes if axis in INDEX_AXES]
-        if of_index and not isinstance(self.index, PlaidIndexConfig):
+        foreign = [axis for axis in axes if axis in INDEX_AXES and axis not in self.index.axes]
+        if foreign:
             raise ValueError(
-                f"sweep.{of_index[0]}: exact search has no such setting; "
+                f"sweep.{foreign[0]}: an index of kind {self.index.kind} has no such setting; "
                 "set index.kind to plaid or leave it out"
             )
         n_points = math.prod(len(getattr(grid, axis)) for axis in (*axes, "cut"))

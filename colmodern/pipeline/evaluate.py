@@ -20,9 +20,9 @@ from colmodern.evaluation.measures import parse_measure
 from colmodern.evaluation.trec import write_qrels, write_run
 from colmodern.files import sha256_of_json, write_json, write_text
 from colmodern.pipeline.environment import describe_environment, peak_memory_mb
-from colmodern.pipeline.fidelity_stage import Loss, fidelity_as_json
 from colmodern.pipeline.load_data import dataset_from_config, resolve_dataset, source_of
 from colmodern.pipeline.load_encoder import LoadedEncoders
+from colmodern.pipeline.losses import Loss, fidelity_as_json
 from colmodern.pipeline.machine_faults import ENCODING, check_address_space
 from colmodern.pipeline.result import EVERYTHING_ELSE, EvalResult, Timing
 from colmodern.pipeline.run_folder import (
@@ -32,7 +32,7 @@ from colmodern.pipeline.run_folder import (
     check_publishable,
     publishing,
 )
-from colmodern.pipeline.search_device import search_devices
+from colmodern.pipeline.searchers.registry import make_searcher
 from colmodern.pipeline.stages import Stages
 from colmodern.pipeline.write_report import write_report
 from colmodern.progress import Progress, as_progress
@@ -123,7 +123,7 @@ def load(config: EvalConfig, encoders: LoadedEncoders, *, progress: Progress) ->
     read = time.perf_counter()
     encoder = encoders.get(config.encoder)
     check_address_space(ENCODING, "encoding")
-    search_devices(config.index, encoder.device)  # one that is not there is refused now
+    make_searcher(config.index, encoder.device)  # a device that is not there is refused now
     loading = {
         "load data": Timing(read - started, len(dataset.corpus), "documents", False),
         "load model": Timing(time.perf_counter() - read, 1, "models", False),
@@ -138,18 +138,22 @@ def run_prepared(prepared: EvalJob, *, progress: Progress) -> EvalResult:
     started = datetime.now(timezone.utc)
     stages = Stages(config, dataset, encoder, progress)
     documents, queries = stages.encode_documents(), stages.encode_queries()
-    index = stages.build_index(documents)
-    run = stages.search(documents, queries, index)
+    prepared_index = stages.prepare(documents, queries)
+    run = stages.search(documents, queries, prepared_index)
     fidelity: Fidelity | None = None
     losses: list[Loss] = []
-    if index is not None and getattr(config.index, "compare_with_exact", False):
+    if config.index.is_compared:
         exact = stages.search_exactly(documents, queries)
-        fidelity, losses = stages.compare(run, exact, index, queries)
+        fidelity, losses = stages.compare(run, exact, prepared_index, queries)
     evaluation = stages.measure(run)
-    facts = _facts(config, documents, dataset, index)
-    facts["search_device"] = stages.device
+    searcher = stages.searcher
+    facts = {**_facts(config, documents, dataset), **searcher.facts(prepared_index)}
+    facts["search_device"] = searcher.device
     facts["truncated_queries"] = int(queries.manifest["facts"]["n_truncated"])
-    result = EvalResult(folder, config, evaluation, stages.timings, facts, fidelity, losses)
+    result = EvalResult(
+        folder, config, evaluation, stages.timings, facts, fidelity, losses, searcher.loss_stages
+    )
+    index = searcher.index_folder(prepared_index)
     environment = {
         **describe_environment(),
         "started": started.isoformat(timespec="seconds"),
@@ -167,7 +171,7 @@ def run_prepared(prepared: EvalJob, *, progress: Progress) -> EvalResult:
             "queries": _from(folder, queries.folder),
         },
         "index": None if index is None else _from(folder, index),
-        "search": {"device": stages.device},
+        "search": {"device": searcher.device},
         "stages": stages.made_in,
         "inputs": prepared.inputs(),
     }
@@ -196,9 +200,7 @@ def resolve(config: EvalConfig, encoder: Encoder) -> EvalConfig:
     return build(EvalConfig, values, source=config.name)
 
 
-def _facts(
-    config: EvalConfig, documents: EmbeddingStore, dataset: Dataset, index: Path | None
-) -> dict[str, Any]:
+def _facts(config: EvalConfig, documents: EmbeddingStore, dataset: Dataset) -> dict[str, Any]:
     encoded = documents.manifest["facts"]
     cut, read = encoded["n_cut_tokens"], encoded["n_input_tokens"]
     facts = {
@@ -223,10 +225,6 @@ def _facts(
         facts["judgments_of_unknown_documents"] = sum(dataset.missing.values())
     if dataset.n_queries_left_out:
         facts["judged_queries_left_out"] = dataset.n_queries_left_out
-    if index is not None:
-        from colmodern.pipeline.index_stage import describe_index  # loads numba
-
-        facts["index"] = describe_index(index)
     return facts
 
 
@@ -249,7 +247,10 @@ def _publish(
             "".join(map(_json_line, _query_records(result, dataset, run))),
         )
         if result.fidelity is not None:
-            write_json(folder / FIDELITY, fidelity_as_json(result.fidelity, result.losses))
+            write_json(
+                folder / FIDELITY,
+                fidelity_as_json(result.fidelity, result.losses, result.loss_stages),
+            )
         write_report(folder / "report.html", result, dataset, run, environment)
         timings = {**result.timings, **prepared.loading}
         timings[EVERYTHING_ELSE] = _rest(timings, prepared)

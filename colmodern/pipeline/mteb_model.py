@@ -15,8 +15,8 @@ from colmodern.evaluation.measures import untied
 from colmodern.files import sha256_of_json, sha256_of_texts
 from colmodern.optional import require
 from colmodern.pipeline.encode import corpus_key, encode_corpus
-from colmodern.pipeline.index_stage import build_once, index_key
-from colmodern.pipeline.search_device import with_device
+from colmodern.pipeline.searchers.plaid import PlaidSearcher
+from colmodern.pipeline.searchers.plaid_index import build_once
 from colmodern.progress import Progress, as_progress
 from colmodern.types import Document, ScoredDoc
 
@@ -111,18 +111,10 @@ class MtebModel:
             shard_tokens=self._storage.shard_tokens,
             progress=self._progress,
         )
-        from colmodern.index.plaid.index import PlaidIndex  # loads numba
-
-        config = with_device(self._index, self._encoder.device)
-        folder = self._folder / f"index-{index_key(store, config)[:16]}"
-        build_once(folder, store, config, self._progress)
-        opened = PlaidIndex.load(
-            folder,
-            device=config.device,
-            device_memory=config.device_max_memory,
-            while_compiling="wait",
-        )
-        self._searched = opened, store
+        searcher = PlaidSearcher(self._index, self._encoder.device)
+        folder = self._folder / f"index-{searcher.preparation_key(store)[:16]}"
+        build_once(folder, store, searcher.config, self._progress)
+        self._searched = searcher.load(folder), store
 
     def search(
         self,

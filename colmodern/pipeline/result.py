@@ -10,7 +10,7 @@ from typing import Any
 from colmodern.config.models import EvalConfig
 from colmodern.evaluation.fidelity import Fidelity
 from colmodern.evaluation.measures import Evaluation
-from colmodern.pipeline.fidelity_stage import Loss
+from colmodern.pipeline.losses import Loss
 
 EVERYTHING_ELSE = "everything else"  # name in a run's timings of the time outside its stages
 
@@ -41,3 +41,4 @@ class EvalResult:
     facts: Mapping[str, Any]  # counts and sizes
     fidelity: Fidelity | None = None  # None without an exact search beside the index
     losses: Sequence[Loss] = ()  # relevant documents that the index lost
+    loss_stages: Sequence[str] = ()  # stages of this kind of index that may lose one

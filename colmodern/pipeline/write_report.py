@@ -11,7 +11,7 @@ import numpy as np
 from colmodern.evaluation.measures import Evaluation
 from colmodern.evaluation.significance import Estimate, estimate
 from colmodern.files import write_text
-from colmodern.pipeline.fidelity_stage import losses_by_stage
+from colmodern.pipeline.losses import losses_by_stage
 from colmodern.pipeline.result import EvalResult
 from colmodern.report.run_page import (
     Figure,
@@ -146,7 +146,9 @@ def _fidelity(result: EvalResult, dataset: Dataset) -> ShownFidelity | None:
         )
         for loss in result.losses[:_LOSSES_SHOWN]
     ]
-    return ShownFidelity(result.fidelity.estimates, losses_by_stage(result.losses), lost)
+    return ShownFidelity(
+        result.fidelity.estimates, losses_by_stage(result.losses, result.loss_stages), lost
+    )
 
 
 def _memory(facts: Mapping[str, Any]) -> str:

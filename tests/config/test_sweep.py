@@ -72,7 +72,7 @@ def test_sets_share_a_grid_and_may_change_it(tmp_path: Path) -> None:
         ("sweep: {nbits: 2, cut: stored}", r"sweep\.cut: there is nothing to cut"),
         ("sweep: {document_length: [2]}", r"sweep\.document_length.*at least|greater"),
         ("sweep: {document_length: 9, cut: both}", r"sweep\.cut.*'encode' or 'stored'"),
-        ("index: {kind: exact}\nsweep: {nbits: [1]}", "exact search has no such setting"),
+        ("index: {kind: exact}\nsweep: {nbits: [1]}", "an index of kind exact has no such setting"),
     ],
 )
 def test_a_bad_grid_is_one_message(tmp_path: Path, text: str, message: str) -> None:

@@ -16,7 +16,7 @@ from colmodern.errors import ConfigError, MissingExtraError
 from colmodern.index.exact import Precision
 from colmodern.kernels import device as device_module
 from colmodern.kernels.device import resolve_device
-from colmodern.pipeline.search_device import search_devices
+from colmodern.pipeline.searchers.registry import make_searcher
 
 CHECKS = checks_in(Path(__file__).parent / "cuda")
 BY_NAME = {"argvalues": CHECKS, "ids": lambda path: path.stem}
@@ -111,8 +111,8 @@ def test_several_gpus_without_triton_are_refused_in_one_message(
     with pytest.raises(MissingExtraError, match=f"^{message}"):
         ExactIndex(unit_rows([4, 5], 16, 0), device="cuda:0,cuda:1", precision=precision)
     with pytest.raises(MissingExtraError, match=rf"^index\.{message}"):
-        search_devices(ExactIndexConfig(device="cuda:0,cuda:1"), "cpu")
-    assert search_devices(ExactIndexConfig(device="cuda:1"), "cpu").setting == "cuda:1"
+        make_searcher(ExactIndexConfig(device="cuda:0,cuda:1"), "cpu")
+    assert make_searcher(ExactIndexConfig(device="cuda:1"), "cpu").device == "cuda:1"
     assert not caplog.records
 
 

@@ -21,9 +21,9 @@ from colmodern.pipeline.evaluate import EvalJob, load, run_eval
 from colmodern.pipeline.load_encoder import LoadedEncoders
 from colmodern.pipeline.plan.memory import check_memory, memory_by_stage, resident_bytes
 from colmodern.pipeline.plan.plan import make_plan
-from colmodern.pipeline.plan.sample import Sample
 from colmodern.pipeline.plan.sizes import embedding_bytes, index_bytes
 from colmodern.pipeline.plan.view import counts_table, stages_table, suite_table, verdict
+from colmodern.pipeline.sample import Sample
 from colmodern.progress import Silent
 from colmodern.ragged.store import ShardWriter
 
@@ -67,6 +67,7 @@ class SimpleWidth:
     """An encoder whose rows are as wide as those of a real model."""
 
     dim = 384
+    device = "cpu"
 
     def __init__(self, encoder: Encoder) -> None:
         self.settings = encoder.settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from colmodern.config.models import EvalConfig
 from colmodern.encoder.encoder import Encoder
 from colmodern.pipeline.plan.memory import check_memory
-from colmodern.pipeline.plan.sample import take_sample
+from colmodern.pipeline.sample import take_sample
 from colmodern.types import Dataset
 
 _SAMPLE = 300  # documents: memory hangs on the number of tokens, but loosely

@@ -6,17 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from colmodern.config.load import build
-from colmodern.config.models import EvalConfig, PlaidIndexConfig
+from colmodern.config.models import EvalConfig
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import ResourceError
-from colmodern.index.plaid.build_settings import settle
 from colmodern.pipeline.environment import peak_memory_mb
-from colmodern.pipeline.plan.sample import Sample
+from colmodern.pipeline.sample import Sample
+from colmodern.pipeline.searchers.base import FLOAT32, Workload
+from colmodern.pipeline.searchers.registry import make_searcher, searcher_class
 from colmodern.units import parse_bytes
 
-_FLOAT32 = 4
-_RESULT_BYTES = 120  # bytes of a (doc_id, score) in a list
-_LIBRARIES = 120_000_000  # numba and faiss, which an index loads
 _SMALLEST_SHARD = 4096
 _HEADROOM = 0.9  # share of the free memory that a suggestion uses
 
@@ -27,24 +25,22 @@ def memory_by_stage(config: EvalConfig, encoder: Encoder, sample: Sample) -> dic
     Files that are mapped, as an index's and stored embeddings, are not counted: the system takes
     their pages back where it needs them.
     """
-    base, dim = resident_bytes(), encoder.dim
-    row, item = dim * _FLOAT32, 2 if config.storage.dtype == "float16" else _FLOAT32
+    base, work = resident_bytes(), workload(config, encoder, sample)
     ratio = sample.token_counts.sum() / max(1.0, sample.guesses.sum())
     shard = min(config.storage.shard_tokens * max(ratio, 0.1), sample.tokens.high)
     # one is computed while the one before is written in its stored form
-    encoding = encoder.batch_bytes() + shard * (2 * row + item * (item != _FLOAT32))
-    results = sample.n_queries * (config.search.k + 1) * _RESULT_BYTES
-    queries = sample.n_query_tokens * row
-    stages = {"encode": base + encoding}
-    if isinstance(config.index, PlaidIndexConfig):
-        stages["build index"] = base + _LIBRARIES + _build_bytes(config.index, sample, dim)
-        stages["search"] = base + _LIBRARIES + results + queries
-    if getattr(config.index, "compare_with_exact", True):
-        budget = parse_bytes(config.index.exact_max_memory, name="index.exact_max_memory")
-        needed = sample.tokens.high * (row + item + 16 + 12 * min(1024, sample.n_query_tokens)) * 2
-        name = "exact search" if isinstance(config.index, PlaidIndexConfig) else "search"
-        stages[name] = int(base + min(budget, needed) + 2 * results + queries)
-    return {name: int(size) for name, size in stages.items()}
+    stored = work.item * (work.item != FLOAT32)
+    stages: dict[str, float] = {
+        "encode": encoder.batch_bytes() + shard * (2 * work.token_bytes + stored)
+    }
+    stages |= make_searcher(config.index, encoder.device).memory(work)
+    return {name: int(base + size) for name, size in stages.items()}
+
+
+def workload(config: EvalConfig, encoder: Encoder, sample: Sample) -> Workload:
+    """The sizes that a search of the config works on."""
+    item = 2 if config.storage.dtype == "float16" else FLOAT32
+    return Workload(sample, encoder.dim, item, config.search.k)
 
 
 def check_memory(config: EvalConfig, encoder: Encoder, sample: Sample) -> None:
@@ -81,21 +77,16 @@ def find_fitting(
     changes: dict[str, str] = {}
     if free <= 0:
         return changes
-    results = sample.n_queries * (config.search.k + 1) * _RESULT_BYTES
-    queries = int(sample.n_query_tokens * encoder.dim * _FLOAT32)
     shard = config.storage.shard_tokens
     while shard > _SMALLEST_SHARD and _stage(config, encoder, sample, "encode") > limit:
         shard = max(_SMALLEST_SHARD, shard // 2)
         changes["storage.shard_tokens"] = str(shard)
         config = _with(config, changes)
-    for key, is_there, taken in (
-        ("index.build_max_memory", isinstance(config.index, PlaidIndexConfig), _LIBRARIES),
-        ("index.exact_max_memory", True, 2 * results + queries),
-    ):
-        name = key.removeprefix("index.")
-        own = parse_bytes(getattr(config.index, name), name=key) if is_there else 0
-        if own > free - taken > 1_000_000:
-            changes[key] = f"{(free - taken) // 1_000_000}M"
+    searcher = make_searcher(config.index, encoder.device)
+    for key, taken in searcher.ceilings(workload(config, encoder, sample)).items():
+        own = parse_bytes(getattr(config.index, key.removeprefix("index.")), name=key)
+        if own > free - int(taken) > 1_000_000:
+            changes[key] = f"{(free - int(taken)) // 1_000_000}M"
     try:
         stages = memory_by_stage(_with(config, changes), encoder, sample)
     except ResourceError:  # too little for the smallest build
@@ -118,32 +109,10 @@ def _stage(config: EvalConfig, encoder: Encoder, sample: Sample, name: str) -> i
     return memory_by_stage(config, encoder, sample)[name]
 
 
-def _build_bytes(config: PlaidIndexConfig, sample: Sample, dim: int) -> int:
-    """The largest step of a build: its sample, its fitting, or a piece that is compressed."""
-    tokens = max(1, int(sample.tokens.high))
-    settings = settle(
-        tokens,
-        dim,
-        nbits=config.nbits,
-        codec=config.codec,
-        n_centroids=config.n_centroids,
-        seed=config.seed,
-        max_ram=parse_bytes(config.build_max_memory, name="index.build_max_memory"),
-    )
-    row = dim * _FLOAT32
-    return max(
-        min(tokens, settings.n_sampled) * (2 * row + 64),
-        min(tokens, settings.n_fitted) * (7 * row + 64),
-        min(tokens, settings.piece_tokens) * 4 * row,
-    )
-
-
 def _smallest(config: EvalConfig) -> EvalConfig:
-    """With the smallest pieces of work that make sense."""
-    changes = {"storage.shard_tokens": str(_SMALLEST_SHARD), "index.exact_max_memory": "64M"}
-    if isinstance(config.index, PlaidIndexConfig):
-        changes["index.build_max_memory"] = "256M"
-    return _with(config, changes)
+    """With the smallest chunks of work that make sense."""
+    ceilings = searcher_class(config.index.kind).smallest
+    return _with(config, {"storage.shard_tokens": str(_SMALLEST_SHARD), **ceilings})
 
 
 def _with(config: EvalConfig, changes: dict[str, Any]) -> EvalConfig:

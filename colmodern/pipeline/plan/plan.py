@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from colmodern.config.models import EvalConfig, PlaidIndexConfig
+from colmodern.config.models import EvalConfig
+from colmodern.encoder.encoder import Encoder
 from colmodern.pipeline.evaluate import EvalJob
 from colmodern.pipeline.plan.memory import find_fitting, memory_by_stage
-from colmodern.pipeline.plan.sample import Sample, Total, take_sample
 from colmodern.pipeline.plan.sizes import embedding_bytes, index_bytes
 from colmodern.pipeline.plan.timing import seconds_by_stage, try_stages
-from colmodern.pipeline.search_device import search_devices
+from colmodern.pipeline.sample import Sample, Total, take_sample
+from colmodern.pipeline.searchers.base import SearchTexts
+from colmodern.pipeline.searchers.registry import make_searcher
 from colmodern.progress import Progress
 from colmodern.units import parse_bytes
 
@@ -74,6 +76,11 @@ def make_plan(
     """Count a sample of the corpus and work out the rest; with ``timed``, do a little of each stage."""
     config, dataset, encoder = prepared.config, prepared.dataset, prepared.encoder
     sample = take_sample(dataset, encoder, config.dataset, size=size, seed=seed)
+    searcher = make_searcher(
+        config.index,
+        encoder.device,
+        SearchTexts(dataset.corpus, dataset.queries, config.dataset),
+    )
     memory = memory_by_stage(config, encoder, sample)
     limit = None if config.max_memory is None else parse_bytes(config.max_memory, name="max_memory")
     fits = None
@@ -82,8 +89,8 @@ def make_plan(
     seconds: dict[str, Total] = {}
     if timed and sample.texts:
         queries = list(dataset.queries.values())
-        tries = try_stages(config, encoder, sample, queries, progress)
-        seconds = seconds_by_stage(config, sample, tries)
+        costs = try_stages(searcher, encoder, sample, queries, config.search.k, progress)
+        seconds = seconds_by_stage(sample, costs)
     return Plan(
         config.name,
         dataset.description,
@@ -91,10 +98,10 @@ def make_plan(
         len(sample.token_counts),
         sample.n_queries,
         encoder.dim,
-        search_devices(config.index, encoder.device).setting,
+        searcher.device,
         sample.tokens,
-        config.index.nbits if isinstance(config.index, PlaidIndexConfig) else None,
-        _disk(config, sample, encoder.dim, encoder.n_vocabulary),
+        searcher.nbits,
+        _disk(config, sample, encoder, searcher.n_centroids),
         _free(Path(config.output)),
         memory,
         limit,
@@ -103,10 +110,12 @@ def make_plan(
     )
 
 
-def _disk(config: EvalConfig, sample: Sample, dim: int, vocabulary: int) -> dict[str, Total]:
+def _disk(
+    config: EvalConfig, sample: Sample, encoder: Encoder, n_centroids: int | None
+) -> dict[str, Total]:
+    dim, n_docs = encoder.dim, sample.n_docs
     item = 2 if config.storage.dtype == "float16" else 4
     layout = {"dim": dim, "id_bytes": sample.id_bytes}
-    n_docs, n_centroids = sample.n_docs, getattr(config.index, "n_centroids", None)
 
     def index(tokens: float, nbits: int) -> float:
         return index_bytes(
@@ -116,7 +125,7 @@ def _disk(config: EvalConfig, sample: Sample, dim: int, vocabulary: int) -> dict
             nbits=nbits,
             id_bytes=sample.id_bytes,
             n_centroids=n_centroids,
-            vocabulary=vocabulary,
+            vocabulary=encoder.n_vocabulary,
         )
 
     sizes = {

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from colmodern.evaluation.significance import LEVEL
 from colmodern.pipeline.plan.plan import Plan
-from colmodern.pipeline.plan.sample import Total
+from colmodern.pipeline.sample import Total
 from colmodern.report.tables import Cell, Table
 
 _MEMORY = (

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from colmodern.config.models import IndexConfig, PlaidIndexConfig
+from colmodern.config.models import IndexConfig
 from colmodern.config.sweep import SweepConfig
 from colmodern.encoder.encoder import Encoder
 from colmodern.evaluation.fidelity import overlap
@@ -88,7 +87,7 @@ class _SweepRunner:
         self._encoded: dict[int, EmbeddingStore] = {}
         self._stores: dict[Variant, EmbeddingStore] = {}
         self._exact: dict[Variant, _Exact] = {}
-        self._indexes: dict[tuple[Any, ...], Any] = {}
+        self._preparations: dict[tuple[Variant, str], tuple[Path | None, float]] = {}
 
     def encoded(self, variant: Variant) -> EmbeddingStore:
         """The encoding that a variant is made from."""
@@ -155,11 +154,12 @@ class _SweepRunner:
         config = self._prepared.config
         run, latency = exact.run, (exact.seconds_per_query * 1e3,) * 2
         n_bytes, build_seconds = store.n_bytes, 0.0
-        if isinstance(point.index, PlaidIndexConfig):
+        is_exact = self._stages.searcher.is_exact
+        if not is_exact:
             stages = self._stages_of(point.index, self._prepared.encoder)
-            index, build_seconds, n_bytes = self._index(point, stages)
-            n_bytes += store.n_bytes if point.index.rescore else 0
-            run, latencies = stages.search_each(store, self._queries, index)
+            prepared, build_seconds = self._preparation(point, stages)
+            n_bytes = stages.searcher.searched_bytes(store, prepared)
+            run, latencies = stages.search_each(store, self._queries, prepared)
             median, most = np.percentile(latencies, [50, 95]) * 1e3
             latency = (float(median), float(most))
         evaluation = evaluate(run, self._prepared.dataset.qrels, config.measures)
@@ -170,7 +170,7 @@ class _SweepRunner:
         cutoffs = sorted({min(_OVERLAP_AT, config.search.k), config.search.k})
         return SweepPoint(
             settings=point.settings,
-            is_exact=not isinstance(point.index, PlaidIndexConfig),
+            is_exact=is_exact,
             cut_share=self._cut_share(point.variant),
             measures=estimates,
             exact=exact.mean,
@@ -188,18 +188,15 @@ class _SweepRunner:
             build_seconds=build_seconds,
         )
 
-    def _index(self, point: Point, stages: Stages) -> tuple[Any, float, int]:
-        """Folder, seconds of building and bytes of a point's index; built and checked once."""
-        from colmodern.pipeline.index_stage import describe_index  # loads numba
-
-        key = (point.variant, point.index.model_dump_json(include=_BUILT_WITH))
-        if key not in self._indexes:
-            folder = stages.build_index(self.store(point.variant))
-            assert folder is not None
-            size = describe_index(folder)["bytes"]["total"]
-            self._indexes[key] = folder, stages.timings["build index"].seconds, size
-        index: tuple[Any, float, int] = self._indexes[key]
-        return index
+    def _preparation(self, point: Point, stages: Stages) -> tuple[Path | None, float]:
+        """What a point's search needs on disk, and the seconds of its making; made once."""
+        store = self.store(point.variant)
+        key = (point.variant, stages.searcher.preparation_key(store))
+        if key not in self._preparations:
+            prepared = stages.prepare(store, self._queries)
+            build = stages.timings.get("build index")
+            self._preparations[key] = prepared, build.seconds if build else 0.0
+        return self._preparations[key]
 
     def _difference(self, values: list[float], reference: Variant) -> Estimate:
         truth = self._first(self.exact(reference).per_query)
@@ -225,6 +222,3 @@ class _SweepRunner:
         config = self._prepared.config.model_copy(update={"index": index})
         use = self._use  # one use for the whole sweep: nothing of it is pruned while it runs
         return Stages(config, self._prepared.dataset, encoder, self._progress, use=use)
-
-
-_BUILT_WITH = {"kind", "nbits", "codec", "n_centroids", "seed", "build_max_memory"}

@@ -12,7 +12,7 @@ from colmodern.pipeline.evaluate import load
 from colmodern.pipeline.load_data import source_of
 from colmodern.pipeline.load_encoder import LoadedEncoders
 from colmodern.pipeline.run_folder import SWEEP_CONFIG, check_publishable
-from colmodern.pipeline.search_device import search_devices
+from colmodern.pipeline.searchers.registry import make_searcher
 from colmodern.pipeline.sweep.points import find_points
 from colmodern.pipeline.sweep.run import run_points
 from colmodern.pipeline.sweep.write import write_sweep
@@ -28,7 +28,7 @@ def check_sweeps(configs: Sequence[SweepConfig], encoders: LoadedEncoders) -> No
         check_publishable(folder_of(config), config=SWEEP_CONFIG)
         encoder = encoders.get(config.encoder)
         find_points(config, encoder)
-        search_devices(config.index, encoder.device)
+        make_searcher(config.index, encoder.device)
 
 
 def run_sweep(
@@ -60,7 +60,7 @@ def run_sweep(
             "revision": prepared.dataset.revision,
             "fingerprint": prepared.dataset.corpus.fingerprint,
         },
-        "search": {"device": search_devices(config.index, prepared.encoder.device).setting},
+        "search": {"device": make_searcher(config.index, prepared.encoder.device).device},
     }
     folder = folder_of(config)
     write_sweep(folder, sweep, config, environment, progress)

@@ -12,20 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from colmodern.config.mine import CrossEncoderConfig, MineConfig
-from colmodern.config.models import DatasetConfig, PlaidIndexConfig
+from colmodern.config.models import DatasetConfig
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import StorageError
 from colmodern.files import parse_json, sha256_of_json, write_json
-from colmodern.index.exact import ExactIndex
 from colmodern.pipeline.encode import corpus_key, document_texts, encode_corpus, encode_to_store
-from colmodern.pipeline.index_stage import build_once, index_key, search_index
 from colmodern.pipeline.load_data import resolve_dataset
 from colmodern.pipeline.load_encoder import encoder_from_config
-from colmodern.pipeline.search_device import exact_devices, with_device
+from colmodern.pipeline.result import Timing
+from colmodern.pipeline.searchers.base import SearchTexts
+from colmodern.pipeline.searchers.registry import make_searcher
 from colmodern.progress import Progress
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.training.mining.teachers import CrossEncoder, EncoderTeacher, Teacher
-from colmodern.types import Dataset, ScoredDoc
+from colmodern.types import Dataset
 
 _CHUNK = 128  # queries whose scores share a file, after which an interrupted run resumes
 
@@ -56,7 +56,7 @@ class MiningStages:
         progress: Progress,
     ) -> None:
         self.config, self.dataset = config, dataset
-        self._encoder, self._folder, self._progress = encoder, folder, progress
+        self._encoder, self._folder, self.progress = encoder, folder, progress
 
     def encode_documents(self) -> EmbeddingStore:
         """Token embeddings of the collection."""
@@ -69,7 +69,7 @@ class MiningStages:
             **self._titles,
             dtype=dtype,
             shard_tokens=self.config.storage.shard_tokens,
-            progress=self._progress,
+            progress=self.progress,
             devices=self.config.encoder.devices or (),
         )
         return store
@@ -114,7 +114,7 @@ class MiningStages:
             fingerprint=key,
             dtype=storage.dtype,
             shard_tokens=storage.shard_tokens,
-            progress=self._progress,
+            progress=self.progress,
             devices=config.devices or (),
         )
         return EncoderTeacher(teacher, store)
@@ -129,7 +129,7 @@ class MiningStages:
         texts = [self.dataset.corpus.fingerprint, self._titles]
         folder = self._path("scores", sha256_of_json([teacher.fingerprint, *texts]))
         folder.mkdir(exist_ok=True)
-        self._progress.start("score", len(candidates), unit="queries")
+        self.progress.start("score", len(candidates), unit="queries")
         for start in range(0, len(candidates), _CHUNK):
             chunk = candidates[start : start + _CHUNK]
             queries = [self.dataset.queries[x.query_id] for x in chunk]
@@ -148,8 +148,8 @@ class MiningStages:
                 write_json(path, cached)
             for x, scored in zip(chunk, cached, strict=True):
                 scores.append([scored[doc_id] for doc_id in x.doc_ids])
-            self._progress.advance(len(chunk))
-        self._progress.finish()
+            self.progress.advance(len(chunk))
+        self.progress.finish()
         return scores
 
     def texts_of(self, candidates: Sequence[Candidates]) -> Iterator[tuple[str, str]]:
@@ -162,6 +162,13 @@ class MiningStages:
     def _titles(self) -> dict[str, Any]:
         dataset = self.config.dataset or DatasetConfig()  # pairs have no titles
         return {"join_titles": dataset.join_titles, "title_separator": dataset.title_separator}
+
+    def folder(self, stage: str, key: str) -> Path:
+        """Folder of a stage's result; key: digest of all that it depends on."""
+        return self._path(stage, key)
+
+    def record(self, stage: str, timing: Timing, environment: dict[str, Any]) -> None:
+        """What stages of mining cost is not kept."""
 
     def _path(self, stage: str, key: str) -> Path:
         return self._folder / f"{stage}-{key[:16]}"
@@ -178,7 +185,7 @@ class MiningStages:
             fingerprint=key,
             dtype="float32",
             shard_tokens=self.config.storage.shard_tokens,
-            progress=self._progress,
+            progress=self.progress,
         )
         return store
 
@@ -186,34 +193,17 @@ class MiningStages:
         self, documents: EmbeddingStore, queries: EmbeddingStore, k: int
     ) -> list[list[str]]:
         """Ids of the best ``k`` documents of every query, from this search or a cached one."""
-        config = self.config.index
-        results: Sequence[Sequence[ScoredDoc]]
-        if isinstance(config, PlaidIndexConfig):
-            settled = with_device(config, self._encoder.device)
-            built = index_key(documents, settled)
-            rule = [built, settled.nprobe, settled.n_candidates, settled.rescore, settled.device]
-        else:
-            device = exact_devices(config, self._encoder.device).setting
-            rule = [config.precision, device]
+        texts = SearchTexts(
+            self.dataset.corpus, self.dataset.queries, self.config.dataset or DatasetConfig()
+        )
+        searcher = make_searcher(self.config.index, self._encoder.device, texts)
         inputs = [documents.manifest["fingerprint"], queries.manifest["fingerprint"], k]
-        path = self._path("candidates", sha256_of_json([config.kind, *rule, *inputs]))
+        prepared = searcher.prepare(documents, queries, self)
+        path = self._path("candidates", sha256_of_json([*searcher.cache_key(prepared), *inputs]))
         if path.is_file():
             ids: list[list[str]] = parse_json(path, StorageError, cure=f"remove {path}")
             return ids
-        if isinstance(config, PlaidIndexConfig):
-            folder = self._path("index", built)
-            build_once(folder, documents, settled, self._progress)
-            results, _ = search_index(folder, documents, queries, settled, k, self._progress)
-        else:
-            index = ExactIndex(
-                documents,
-                documents.doc_ids,
-                memory_budget=config.exact_max_memory,
-                device=device,
-                device_memory=config.device_max_memory,
-                precision=config.precision,
-            )
-            results = index.search_batch(queries.to_memory(), k, progress=self._progress)
+        results = searcher.search(documents, queries, prepared, k, self.progress).results
         ids = [[doc_id for doc_id, _ in hits] for hits in results]
         write_json(path, ids)
         return ids

@@ -11,20 +11,13 @@ from conftest import unit_rows
 from colmodern import ExactIndex, PlaidIndex
 from colmodern.config.models import PlaidIndexConfig
 from colmodern.evaluation.fidelity import Fidelity, compare
-from colmodern.pipeline.fidelity_stage import (
-    NOT_PROBED,
-    PRUNED,
-    QUANTISED,
-    STAGES,
-    Loss,
-    explain_losses,
-    fidelity_as_json,
-    losses_by_stage,
-)
+from colmodern.pipeline.losses import Loss, fidelity_as_json, losses_by_stage
+from colmodern.pipeline.searchers.plaid import NOT_PROBED, PRUNED, QUANTISED, PlaidSearcher
 from colmodern.progress import Silent
 from colmodern.ragged.store import EmbeddingStore, ShardWriter
 
 K = 10
+STAGES = PlaidSearcher.loss_stages
 N_DOCS = 400
 
 
@@ -51,8 +44,8 @@ def losses(folder: Path, **effort: int) -> tuple[Fidelity, list[Loss]]:
     run = dict(zip(queries.doc_ids, found, strict=True))
     qrels = {query: {doc_id: 1 for doc_id, _ in best} for query, best in exact.items()}
     fidelity = compare(run, exact, qrels, measures=["R@10"], k=K)
-    config = PlaidIndexConfig(**effort)
-    return fidelity, explain_losses(fidelity.lost, folder / "index", queries, config, K, Silent())
+    searcher = PlaidSearcher(PlaidIndexConfig(**effort), "cpu")
+    return fidelity, searcher.explain_losses(fidelity.lost, queries, folder / "index", K, Silent())
 
 
 def test_every_lost_document_has_its_stage(folder: Path) -> None:
@@ -60,7 +53,7 @@ def test_every_lost_document_has_its_stage(folder: Path) -> None:
     assert [loss.document for loss in found] == list(fidelity.lost)
     missing = sum(round((1 - row["overlap@10"]) * K) for row in fidelity.per_query.values())
     assert len(found) == missing > 20
-    counts = losses_by_stage(found)[K]
+    counts = losses_by_stage(found, STAGES)[K]
     assert sum(counts.values()) == missing
     assert counts[NOT_PROBED] > 0
     assert counts[PRUNED] > 0
@@ -82,7 +75,7 @@ def test_with_all_documents_as_candidates_only_quantisation_loses(folder: Path) 
 
 def test_as_json_counts_and_names_them(folder: Path) -> None:
     fidelity, found = losses(folder, nprobe=1, n_candidates=K)
-    told = json.loads(json.dumps(fidelity_as_json(fidelity, found)))
+    told = json.loads(json.dumps(fidelity_as_json(fidelity, found, STAGES)))
     assert told["lost"]["relevant_documents"] == len(found) == len(told["lost"]["documents"])
     assert sum(told["lost"]["by_stage"]["@10"].values()) == len(found)
     assert set(told["lost"]["by_stage"]["@10"]) == set(STAGES)
@@ -94,5 +87,6 @@ def test_as_json_counts_and_names_them(folder: Path) -> None:
 def test_nothing_lost_is_no_work(folder: Path) -> None:
     queries = EmbeddingStore(folder / "queries")
     nowhere = folder / "there is no index here"
-    assert explain_losses([], nowhere, queries, PlaidIndexConfig(), K, Silent()) == []
-    assert losses_by_stage([]) == {}
+    searcher = PlaidSearcher(PlaidIndexConfig(), "cpu")
+    assert searcher.explain_losses([], queries, nowhere, K, Silent()) == []
+    assert losses_by_stage([], STAGES) == {}

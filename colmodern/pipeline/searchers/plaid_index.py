@@ -1,4 +1,4 @@
-"""The index of an evaluation: built once, resumed after an interruption, checked when reused."""
+"""The compressed index of an evaluation: built once, resumed after an interruption, checked when reused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from colmodern.pipeline.environment import describe_environment
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
-from colmodern.types import ScoredDoc
 
 
 def index_key(documents: EmbeddingStore, config: PlaidIndexConfig) -> str:
@@ -31,7 +30,7 @@ def build_once(
 ) -> tuple[dict[str, Any], bool]:
     """Build the index into ``folder``, unless an earlier call did.
 
-    config: with its device settled, as with_device does it; in the functions below too
+    config: with its device settled
 
     Returns "seconds" and "environment" of its making, and whether it was there already.
     Raises StorageError when it is damaged, or was changed since.
@@ -81,70 +80,6 @@ def describe_index(folder: Path) -> dict[str, Any]:
 
 
 _SIZES = ("bytes", "bytes_per_token")
-
-
-def search_index(
-    folder: Path,
-    documents: EmbeddingStore,
-    queries: EmbeddingStore,
-    config: PlaidIndexConfig,
-    k: int,
-    progress: Progress,
-) -> tuple[list[list[ScoredDoc]], float]:
-    """The best ``k`` documents of every query, and the seconds it took.
-
-    Opening the index and compiling, which happen once, are not in them.
-    """
-    index, in_memory, options = _opened(folder, documents, queries, config, k)
-    start = time.perf_counter()
-    # not the store, which names the settings of the documents when the queries were encoded
-    results = index.search_batch(in_memory, k, **options, progress=progress)
-    return results, time.perf_counter() - start
-
-
-def search_index_each(
-    folder: Path,
-    documents: EmbeddingStore,
-    queries: EmbeddingStore,
-    config: PlaidIndexConfig,
-    k: int,
-    progress: Progress,
-) -> tuple[list[list[ScoredDoc]], list[float]]:
-    """As ``search_index``, one query after another, and the seconds of each."""
-    index, in_memory, options = _opened(folder, documents, queries, config, k)
-    results, seconds = [], []
-    progress.start("search", len(in_memory), unit="queries")
-    for query in in_memory:
-        start = time.perf_counter()
-        results.append(index.search(query, k, **options))
-        seconds.append(time.perf_counter() - start)
-        progress.advance(1)
-    progress.finish()
-    return results, seconds
-
-
-def _opened(
-    folder: Path,
-    documents: EmbeddingStore,
-    queries: EmbeddingStore,
-    config: PlaidIndexConfig,
-    k: int,
-) -> tuple[PlaidIndex, TokenEmbeddings, dict[str, Any]]:
-    """The index after a search of each width, which compiles; queries in memory; options of a search."""
-    index = PlaidIndex.load(
-        folder,
-        device=config.device,
-        device_memory=config.device_max_memory,
-        while_compiling="wait",
-    )
-    options: dict[str, Any] = {
-        "nprobe": config.nprobe,
-        "n_candidates": config.n_candidates,
-        "rescore": documents if config.rescore else None,
-    }
-    in_memory = queries.to_memory()
-    compile_searches(index, in_memory, k, **options)
-    return index, in_memory, options
 
 
 def compile_searches(index: PlaidIndex, queries: TokenEmbeddings, k: int, **options: Any) -> None:

@@ -12,9 +12,9 @@ from pipeline.test_evaluate import run
 from colmodern.config.models import ExactIndexConfig, PlaidIndexConfig
 from colmodern.errors import ConfigError
 from colmodern.kernels import device as device_module
-from colmodern.pipeline.search_device import search_devices, with_device
+from colmodern.pipeline.searchers.registry import make_searcher
 
-CHECKS = checks_in(Path(__file__).parent / "cuda")
+CHECKS = checks_in(Path(__file__).parents[1] / "cuda")
 
 
 @pytest.mark.slow
@@ -37,9 +37,9 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_auto_is_where_the_encoder_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device_module, "_expect_usable", lambda gpu, name, setting: None)
-    assert search_devices(ExactIndexConfig(), "cpu").setting == "cpu"
-    assert search_devices(PlaidIndexConfig(), "cpu").setting == "cpu"
-    assert search_devices(ExactIndexConfig(), "cuda:1").setting == "cuda:1"
+    assert make_searcher(ExactIndexConfig(), "cpu").device == "cpu"
+    assert make_searcher(PlaidIndexConfig(), "cpu").device == "cpu"
+    assert make_searcher(ExactIndexConfig(), "cuda:1").device == "cuda:1"
 
 
 def test_auto_takes_the_gpu_for_an_index_only_with_its_kernels(
@@ -47,13 +47,12 @@ def test_auto_takes_the_gpu_for_an_index_only_with_its_kernels(
 ) -> None:
     monkeypatch.setattr(device_module, "_triton_gpus", lambda device, name: (torch.device(device),))
     monkeypatch.setattr(device_module, "find_spec", lambda name: object())
-    assert with_device(PlaidIndexConfig(), "cuda:1").device == "cuda:1"
+    assert make_searcher(PlaidIndexConfig(), "cuda:1").device == "cuda:1"
     monkeypatch.setattr(device_module, "find_spec", lambda name: None)
     device_module._warn_of_missing_triton.cache_clear()
     with caplog.at_level(logging.WARNING):
-        assert with_device(PlaidIndexConfig(nbits=2), "cuda:1") == PlaidIndexConfig(
-            nbits=2, device="cpu"
-        )
+        searcher = make_searcher(PlaidIndexConfig(nbits=2), "cuda:1")
+    assert searcher.config == PlaidIndexConfig(nbits=2, device="cpu")
     assert "index.device=auto: Triton is not installed" in caplog.text
     assert "pip install 'colmodern[gpu]'" in caplog.text
 

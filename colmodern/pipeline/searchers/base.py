@@ -1,0 +1,271 @@
+"""What the stages of an evaluation ask of a kind of index."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+
+from colmodern.config.models import DatasetConfig, ExactIndexConfig
+from colmodern.encoder.encoder import Encoder
+from colmodern.evaluation.fidelity import LostDoc
+from colmodern.kernels.device import Kernels, resolve_device
+from colmodern.pipeline.losses import Loss
+from colmodern.pipeline.result import Timing
+from colmodern.pipeline.sample import Sample, Total
+from colmodern.progress import Progress
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.store import EmbeddingStore
+from colmodern.types import Corpus, ScoredDoc
+from colmodern.units import parse_bytes
+
+Config = TypeVar("Config", bound=Any)
+FLOAT32 = 4  # bytes of a value
+_RESULT_BYTES = 120  # a (doc_id, score) in a list
+
+
+class SearchTexts(NamedTuple):
+    """Documents and queries as texts, and how a document's text is read."""
+
+    corpus: Corpus
+    queries: Mapping[str, str]
+    reading: DatasetConfig
+
+
+class SearchResults(NamedTuple):
+    """Results in the order of the queries, and the time they took.
+
+    latencies: of each query, in seconds; None where all were searched together
+    """
+
+    results: list[list[ScoredDoc]]
+    seconds: float
+    latencies: list[float] | None = None
+
+
+class QuerySearch(Protocol):
+    """An index opened for the queries of an evaluation."""
+
+    def search_all(self, progress: Progress) -> list[list[ScoredDoc]]:
+        """Results of all queries, in their order."""
+
+    def search_one(self, position: int) -> list[ScoredDoc]:
+        """Results of the query at a position."""
+
+
+@dataclass(frozen=True)
+class IndexSearch:
+    """Searches an ExactIndex or a PlaidIndex; options: of each search."""
+
+    index: Any
+    queries: TokenEmbeddings
+    k: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def search_all(self, progress: Progress) -> list[list[ScoredDoc]]:
+        """Results of all queries, in their order."""
+        results: list[list[ScoredDoc]] = self.index.search_batch(
+            self.queries, self.k, **self.options, progress=progress
+        )
+        return results
+
+    def search_one(self, position: int) -> list[ScoredDoc]:
+        """Results of the query at a position."""
+        results: list[ScoredDoc] = self.index.search(self.queries[position], self.k, **self.options)
+        return results
+
+
+class Workspace(Protocol):
+    """Where a searcher keeps what it prepares, and records what that cost."""
+
+    @property
+    def progress(self) -> Progress:
+        """Receives the steps."""
+
+    def folder(self, stage: str, key: str) -> Path:
+        """Folder of a stage's result; key: digest of all that it depends on."""
+
+    def record(self, stage: str, timing: Timing, environment: dict[str, Any]) -> None:
+        """Keep what a stage cost, and the environment that it ran in."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The sizes that memory and time of a search follow from; item: bytes of a stored value."""
+
+    sample: Sample
+    dim: int
+    item: int
+    k: int
+
+    @property
+    def token_bytes(self) -> int:
+        """Bytes of a token embedding in float32."""
+        return self.dim * FLOAT32
+
+    @property
+    def query_bytes(self) -> float:
+        """Bytes of all queries."""
+        return self.sample.n_query_tokens * self.token_bytes
+
+    @property
+    def result_bytes(self) -> int:
+        """Bytes of the results of all queries."""
+        return self.sample.n_queries * (self.k + 1) * _RESULT_BYTES
+
+    def exact_bytes(self, max_memory: str) -> float:
+        """The most bytes that exact search takes within its ceiling."""
+        budget = parse_bytes(max_memory, name="index.exact_max_memory")
+        a_token = self.token_bytes + self.item + 16 + 12 * min(1024, self.sample.n_query_tokens)
+        needed = self.sample.tokens.high * a_token * 2
+        return min(budget, needed) + 2 * self.result_bytes + self.query_bytes
+
+
+Seconds = Callable[[Sample], Mapping[str, Total]]  # of a corpus -> stage -> seconds
+
+
+class Searcher(ABC, Generic[Config]):
+    """Prepares, opens, searches, explains and plans one kind of index.
+
+    config: with its device resolved; devices: where it is searched; device: their setting
+    """
+
+    kernels: ClassVar[Kernels] = "triton"  # what its search has on a GPU
+    is_exact: ClassVar[bool] = False  # whether its results are the truth
+    loss_stages: ClassVar[tuple[str, ...]] = ()  # stages that may lose a document
+    # settings of the ceilings, as low as is sensible
+    smallest: ClassVar[Mapping[str, str]] = MappingProxyType({"index.exact_max_memory": "64M"})
+
+    def __init__(
+        self, config: Config, encoder_device: str, texts: SearchTexts | None = None
+    ) -> None:
+        self.devices = resolve_device(
+            config.device, kernels=self.kernels, auto=encoder_device, name="index.device"
+        )
+        self.device = self.devices.setting
+        self.config: Config = config.model_copy(update={"device": self.device})
+        self.texts = texts
+
+    @property
+    def nbits(self) -> int | None:
+        """Bits for each dimension of a compressed token; None where nothing is compressed."""
+        return None
+
+    @property
+    def n_centroids(self) -> int | None:
+        """Centroids of a compressed index; None where they are chosen."""
+        return None
+
+    def preparation_key(self, documents: EmbeddingStore) -> str:
+        """Digest of all that ``prepare`` depends on, beside the queries."""
+        return ""
+
+    def prepare(
+        self, documents: EmbeddingStore, queries: EmbeddingStore, workspace: Workspace
+    ) -> Path | None:
+        """Make what a search needs on disk, or reuse it; None where it needs nothing."""
+        return None
+
+    @abstractmethod
+    def cache_key(self, prepared: Path | None) -> list[Any]:
+        """The kind, then all that results depend on beside embeddings and ``k``."""
+
+    @abstractmethod
+    def open(
+        self, documents: EmbeddingStore, queries: EmbeddingStore, prepared: Path | None, k: int
+    ) -> QuerySearch:
+        """The index, ready for the queries: whatever happens once is done."""
+
+    def search(
+        self,
+        documents: EmbeddingStore,
+        queries: EmbeddingStore,
+        prepared: Path | None,
+        k: int,
+        progress: Progress,
+    ) -> SearchResults:
+        """The best ``k`` documents of every query; opening and compiling are not timed."""
+        opened = self.open(documents, queries, prepared, k)
+        start = time.perf_counter()
+        results = opened.search_all(progress)
+        return SearchResults(results, time.perf_counter() - start)
+
+    def search_each(
+        self,
+        documents: EmbeddingStore,
+        queries: EmbeddingStore,
+        prepared: Path | None,
+        k: int,
+        progress: Progress,
+    ) -> SearchResults:
+        """As ``search``, one query after another, with the seconds of each."""
+        opened = self.open(documents, queries, prepared, k)
+        results, latencies = [], []
+        progress.start("search", queries.n_docs, unit="queries")
+        for position in range(queries.n_docs):
+            start = time.perf_counter()
+            results.append(opened.search_one(position))
+            latencies.append(time.perf_counter() - start)
+            progress.advance(1)
+        progress.finish()
+        return SearchResults(results, sum(latencies), latencies)
+
+    def explain_losses(
+        self,
+        lost: Sequence[LostDoc],
+        queries: EmbeddingStore,
+        prepared: Path | None,
+        k: int,
+        progress: Progress,
+    ) -> list[Loss]:
+        """Which of ``loss_stages`` lost each document, and why."""
+        return []
+
+    def index_folder(self, prepared: Path | None) -> Path | None:
+        """The folder of an index that can be searched by itself; None where there is none."""
+        return None
+
+    def facts(self, prepared: Path | None) -> dict[str, Any]:
+        """What a run's metrics say of the index."""
+        return {}
+
+    def searched_bytes(self, documents: EmbeddingStore, prepared: Path | None) -> int:
+        """Bytes on disk that searches read."""
+        return documents.n_bytes
+
+    @abstractmethod
+    def memory(self, work: Workload) -> dict[str, float]:
+        """Stage -> the most bytes that it takes beside what the process has already."""
+
+    def ceilings(self, work: Workload) -> dict[str, float]:
+        """Settings that bound a stage -> bytes that the stage takes beside that ceiling."""
+        return {"index.exact_max_memory": 2 * work.result_bytes + work.query_bytes}
+
+    @abstractmethod
+    def time(
+        self,
+        documents: TokenEmbeddings,
+        queries: TokenEmbeddings,
+        encoder: Encoder,
+        k: int,
+        progress: Progress,
+    ) -> Seconds:
+        """Do a little of each stage, and say how many seconds a whole corpus will take."""
+
+
+def elsewhere(device: str) -> list[str]:
+    """The device where it is not the CPU: results and times of a search depend on it."""
+    return [] if device == "cpu" else [device]
+
+
+def compared_with(config: Any) -> ExactIndexConfig:
+    """Exact search beside an index, as the truth: in full precision, within its ceiling."""
+    return ExactIndexConfig(
+        exact_max_memory=config.exact_max_memory,
+        device=config.device,
+        device_max_memory=config.device_max_memory,
+    )

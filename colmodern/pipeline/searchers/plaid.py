@@ -1,0 +1,299 @@
+"""A compressed index: built once, searched with its settings, and held against exact search."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from colmodern.config.models import PlaidIndexConfig
+from colmodern.encoder.encoder import Encoder
+from colmodern.evaluation.fidelity import LostDoc
+from colmodern.pipeline.losses import Loss
+from colmodern.pipeline.machine_faults import COMPILED_SEARCH, check_address_space
+from colmodern.pipeline.result import Timing
+from colmodern.pipeline.sample import Sample, Total
+from colmodern.pipeline.searchers.base import (
+    IndexSearch,
+    QuerySearch,
+    Searcher,
+    Seconds,
+    Workload,
+    Workspace,
+    compared_with,
+    elsewhere,
+)
+from colmodern.pipeline.searchers.exact import ExactSearcher, exact_seconds, seconds_of_pair
+from colmodern.progress import Progress
+from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
+from colmodern.ragged.store import EmbeddingStore
+from colmodern.units import parse_bytes
+
+if TYPE_CHECKING:
+    from colmodern.index.plaid.explain import Explanation
+    from colmodern.index.plaid.index import PlaidIndex
+
+NOT_PROBED, PRUNED, QUANTISED = "not probed", "pruned by candidates", "quantisation"
+# the stage of a search that a document did not reach -> what kept it from there
+_LOST_BEFORE = {
+    "gathered": NOT_PROBED,
+    "pruned": PRUNED,
+    "refined": PRUNED,
+    "scored": QUANTISED,
+    None: QUANTISED,  # it reached the end, with a score of its compressed tokens
+}
+_LIBRARIES = 120_000_000  # bytes of numba and faiss, which an index loads
+_BUILT_TOKENS = (
+    40_000,
+    120_000,
+)  # tokens of two small builds: beyond the fixed cost, and the slope
+
+
+class PlaidSearcher(Searcher[PlaidIndexConfig]):
+    """Builds, or reuses, a compressed index and searches it."""
+
+    loss_stages = (NOT_PROBED, PRUNED, QUANTISED)
+    smallest = MappingProxyType({**Searcher.smallest, "index.build_max_memory": "256M"})
+
+    @property
+    def nbits(self) -> int:
+        """Bits for each dimension of a token."""
+        return self.config.nbits
+
+    @property
+    def n_centroids(self) -> int | None:
+        """Centroids of the config; None where the index chooses."""
+        return self.config.n_centroids
+
+    def preparation_key(self, documents: EmbeddingStore) -> str:
+        """Digest of all that the index depends on."""
+        from colmodern.pipeline.searchers.plaid_index import index_key  # loads numba
+
+        return index_key(documents, self.config)
+
+    def prepare(
+        self, documents: EmbeddingStore, queries: EmbeddingStore, workspace: Workspace
+    ) -> Path:
+        """Build the index, or check the one that an earlier call built."""
+        exact = ", or search exactly: index.kind=exact"
+        check_address_space(COMPILED_SEARCH, "a compressed index", cure=exact)
+        from colmodern.pipeline.searchers.plaid_index import build_once  # loads numba
+
+        folder = workspace.folder("index", self.preparation_key(documents))
+        record, reused = build_once(folder, documents, self.config, workspace.progress)
+        timing = Timing(record["seconds"], documents.n_tokens, "tokens", reused)
+        workspace.record("build index", timing, record["environment"])
+        if reused:
+            workspace.progress.note(f"build index: reused {folder}")
+        return folder
+
+    def cache_key(self, prepared: Path | None) -> list[Any]:
+        """The index by the name of its folder, and the settings of a search."""
+        config, folder = self.config, self._folder(prepared)
+        settings = [folder.name, config.nprobe, config.n_candidates, config.rescore]
+        return ["plaid", [*settings, *elsewhere(self.device)]]
+
+    def open(
+        self, documents: EmbeddingStore, queries: EmbeddingStore, prepared: Path | None, k: int
+    ) -> QuerySearch:
+        """The index after a search of each width, which compiles."""
+        from colmodern.pipeline.searchers.plaid_index import compile_searches  # loads numba
+
+        index = self.load(self._folder(prepared))
+        options: dict[str, Any] = {
+            "nprobe": self.config.nprobe,
+            "n_candidates": self.config.n_candidates,
+            "rescore": documents if self.config.rescore else None,
+        }
+        # not the store, which names the settings of the documents when the queries were encoded
+        in_memory = queries.to_memory()
+        compile_searches(index, in_memory, k, **options)
+        return IndexSearch(index, in_memory, k, options)
+
+    def explain_losses(
+        self,
+        lost: Sequence[LostDoc],
+        queries: EmbeddingStore,
+        prepared: Path | None,
+        k: int,
+        progress: Progress,
+    ) -> list[Loss]:
+        """One search for each lost document that is not among the results.
+
+        A GPU probes all centroids, so none is lost there.
+        """
+        if not lost:
+            return []
+        from colmodern.index.plaid.index import PlaidIndex  # loads numba
+
+        searched, embeddings = PlaidIndex.load(self._folder(prepared)), queries.to_memory()
+        is_cuda = self.device.startswith("cuda")
+        nprobe = searched.info()["centroids"] if is_cuda else self.config.nprobe
+        positions = {query_id: position for position, query_id in enumerate(queries.doc_ids)}
+        progress.start("explain losses", len(lost), unit="documents")
+        losses = []
+        for document in lost:
+            if document.rank is not None:
+                reason = f"result {document.rank}, by the scores of compressed tokens"
+                loss = Loss(document, QUANTISED, reason)
+            else:
+                query = embeddings[positions[document.query_id]]
+                effort = {"nprobe": nprobe, "n_candidates": self.config.n_candidates}
+                explanation = searched.explain(query, document.doc_id, k, **effort)
+                loss = Loss(document, *_stage_and_reason(explanation))
+            losses.append(loss)
+            progress.advance(1)
+        progress.finish()
+        return losses
+
+    def index_folder(self, prepared: Path | None) -> Path:
+        """The index itself."""
+        return self._folder(prepared)
+
+    def facts(self, prepared: Path | None) -> dict[str, Any]:
+        """Sizes of the index."""
+        from colmodern.pipeline.searchers.plaid_index import describe_index  # loads numba
+
+        return {"index": describe_index(self._folder(prepared))}
+
+    def searched_bytes(self, documents: EmbeddingStore, prepared: Path | None) -> int:
+        """Bytes of the index, and of the embeddings where they rescore."""
+        size: int = self.facts(prepared)["index"]["bytes"]["total"]
+        return size + (documents.n_bytes if self.config.rescore else 0)
+
+    def memory(self, work: Workload) -> dict[str, float]:
+        """The build, the search, and exact search beside it."""
+        stages: dict[str, float] = {
+            "build index": _LIBRARIES + self._build_bytes(work),
+            "search": _LIBRARIES + work.result_bytes + work.query_bytes,
+        }
+        if self.config.compare_with_exact:
+            stages["exact search"] = work.exact_bytes(self.config.exact_max_memory)
+        return stages
+
+    def ceilings(self, work: Workload) -> dict[str, float]:
+        """Those of the build and of exact search."""
+        return {"index.build_max_memory": _LIBRARIES, **super().ceilings(work)}
+
+    def time(
+        self,
+        documents: TokenEmbeddings,
+        queries: TokenEmbeddings,
+        encoder: Encoder,
+        k: int,
+        progress: Progress,
+    ) -> Seconds:
+        """Build and search two small indexes."""
+        truth = ExactSearcher(compared_with(self.config), encoder.device)
+        pair = seconds_of_pair(documents, queries, truth.devices)
+        check_address_space(COMPILED_SEARCH, "a compressed index")
+        progress.note("building two small indexes, for the time that they take")
+        builds = [self._time_build(documents, n, queries, k) for n in _BUILT_TOKENS]
+        (first, fewer, _), (second, more, searched) = builds
+
+        def seconds(sample: Sample) -> Mapping[str, Total]:
+            tokens = sample.tokens
+            slope = max(0.0, second - first) / (more - fewer)
+            # candidates grow slower than the corpus: as a power of its documents
+            growth = max(1.0, tokens.value / more) ** 0.4
+            stages = {
+                "build index": Total(*(max(first, second + slope * (n - more)) for n in tokens)),
+                "search": Total(*(searched * sample.n_queries * growth,) * 3),
+            }
+            if self.config.compare_with_exact:
+                stages |= exact_seconds("exact search", pair, sample)
+            return stages
+
+        return seconds
+
+    def _folder(self, prepared: Path | None) -> Path:
+        assert prepared is not None, "prepare() comes before"
+        return prepared
+
+    def load(self, folder: Path) -> PlaidIndex:
+        """The index in a folder, where the config searches it."""
+        from colmodern.index.plaid.index import PlaidIndex  # loads numba
+
+        return PlaidIndex.load(
+            folder,
+            device=self.device,
+            device_memory=self.config.device_max_memory,
+            while_compiling="wait",
+        )
+
+    def _build_bytes(self, work: Workload) -> int:
+        """The largest step of a build: its sample, its fitting, or a chunk that is compressed."""
+        from colmodern.index.plaid.build_settings import settle  # loads faiss
+
+        config, tokens = self.config, max(1, int(work.sample.tokens.high))
+        settings = settle(
+            tokens,
+            work.dim,
+            nbits=config.nbits,
+            codec=config.codec,
+            n_centroids=config.n_centroids,
+            seed=config.seed,
+            max_ram=parse_bytes(config.build_max_memory, name="index.build_max_memory"),
+        )
+        row = work.token_bytes
+        return max(
+            min(tokens, settings.n_sampled) * (2 * row + 64),
+            min(tokens, settings.n_fitted) * (7 * row + 64),
+            min(tokens, settings.piece_tokens) * 4 * row,
+        )
+
+    def _time_build(
+        self, documents: TokenEmbeddings, n_tokens: int, queries: TokenEmbeddings, k: int
+    ) -> tuple[float, int, float]:
+        """Seconds and tokens of building an index of so many tokens; seconds of a query on it."""
+        from colmodern.index.plaid.index import PlaidIndex  # loads numba
+        from colmodern.pipeline.searchers.plaid_index import compile_searches
+
+        config, many = self.config, _repeated(documents, n_tokens)
+        with tempfile.TemporaryDirectory(prefix="colmodern-plan-") as name:
+            folder = Path(name) / "index"
+            build = _timed(
+                lambda: PlaidIndex.build(
+                    many,
+                    folder,
+                    nbits=config.nbits,
+                    codec=config.codec,
+                    seed=config.seed,
+                    max_ram=config.build_max_memory,
+                    device=self.device,
+                )
+            )
+            index = PlaidIndex.load(folder, device=self.device)
+            compile_searches(index, queries, k)
+            search = _timed(lambda: index.search_batch(queries, k)) / len(queries)
+        return build, many.n_tokens, search
+
+
+def _stage_and_reason(explanation: Explanation) -> tuple[str, str]:
+    """The stage that lost a document, and why."""
+    lost_at, seen = explanation.lost_at, {stage.stage for stage in explanation.stages}
+    if lost_at == "scored" and "refined" not in seen:  # few candidates are scored at once
+        return PRUNED, "the centroids of its tokens scored too low: raise n_candidates"
+    return _LOST_BEFORE[lost_at], explanation.reason
+
+
+def _repeated(documents: TokenEmbeddings, n_tokens: int) -> TokenEmbeddings:
+    """The documents again and again until there are so many tokens, a little different each time."""
+    times = -(-n_tokens // documents.n_tokens)
+    values = np.tile(documents.values, (times, 1)).astype(np.float32)
+    noise = np.random.default_rng(0).standard_normal(values.shape, np.float32)
+    values += noise * np.float32(0.3 / np.sqrt(documents.dim))
+    values /= np.linalg.norm(values, axis=1, keepdims=True)
+    ids = None if documents.token_ids is None else np.tile(documents.token_ids, times)
+    return TokenEmbeddings(values, offsets_of(np.tile(documents.lengths, times)), ids)
+
+
+def _timed(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start

@@ -1,0 +1,40 @@
+"""The one list of kinds of index: ``index.kind`` -> the class that prepares and searches it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from colmodern.config.models import IndexConfig
+from colmodern.pipeline.searchers.base import Searcher, SearchTexts
+
+# modules are loaded when they are needed: some load numba
+_SEARCHERS = {
+    "exact": ("colmodern.pipeline.searchers.exact", "ExactSearcher"),
+    "plaid": ("colmodern.pipeline.searchers.plaid", "PlaidSearcher"),
+    "rerank": ("colmodern.pipeline.searchers.rerank", "RerankSearcher"),
+}
+
+
+def searcher_class(kind: str) -> type[Searcher[Any]]:
+    """The class of a kind of index."""
+    module, name = _SEARCHERS[kind]
+    searcher: type[Searcher[Any]] = getattr(import_module(module), name)
+    return searcher
+
+
+def make_searcher(
+    config: IndexConfig, encoder_device: str, texts: SearchTexts | None = None
+) -> Searcher[Any]:
+    """The searcher of a config, with its device settled.
+
+    Args:
+        config: Any kind of index.
+        encoder_device: Where the encoder is, which ``index.device=auto`` follows.
+        texts: Documents and queries, for kinds that read them.
+
+    Raises:
+        ConfigError: The device is a GPU that is not there.
+        MissingExtraError: The device needs Triton, which is missing.
+    """
+    return searcher_class(config.kind)(config, encoder_device, texts)
