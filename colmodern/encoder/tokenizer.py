@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING
@@ -156,7 +157,7 @@ class TextTokenizer:
             cut = np.array([max(0, len(text) - room) for text in full], dtype=np.int64)
         offsets = offsets_of([len(windows) for windows in split])
         marked = [self._mark(window, marker) for windows in split for window in windows]
-        ids = [np.array(window.ids, dtype=np.int32) for window in marked]
+        ids = [_as_ids(window.ids) for window in marked]
         attended = np.array([len(window) for window in ids], dtype=np.int64)
         kept = [window.is_kept for window in marked]
         if role == "query" and settings.query_expansion:
@@ -211,7 +212,7 @@ class TextTokenizer:
     def _expand(self, text: Ids) -> Ids:
         target = self.settings.expansion_length or self.settings.query_length
         missing = max(0, target - len(text))
-        return np.concatenate([text, np.full(missing, self._expansion_id, np.int32)])
+        return np.concatenate([text, _as_ids([self._expansion_id] * missing)])
 
     def _leading_ids(self, prompt: str) -> list[int]:
         """Ids before every text: special tokens and the prompt."""
@@ -296,7 +297,7 @@ class TextTokenizer:
                 "skiplist words that are not one token of this vocabulary are ignored: %s",
                 " ".join(map(repr, ignored)),
             )
-        return np.array(sorted({id_ for id_ in ids.values() if id_ is not None}), dtype=np.int32)
+        return _as_ids(sorted({id_ for id_ in ids.values() if id_ is not None}))
 
 
 def _read(
@@ -307,8 +308,15 @@ def _read(
     Raises:
         CheckpointError: The tokenizer cannot read a text.
     """
-    try:
+    with _library_errors():
         return tokenizer(texts, **options)
+
+
+@contextmanager
+def _library_errors() -> Iterator[None]:
+    """Raise CheckpointError for whatever a damaged tokenizer of transformers raises."""
+    try:
+        yield
     except BaseException as error:  # the library raises plain Exception, and panics
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
@@ -318,9 +326,25 @@ def _read(
         ) from error
 
 
+def _as_ids(ids: Sequence[int | None]) -> Ids:
+    """Token ids as an array.
+
+    Raises:
+        CheckpointError: An id is larger than a backbone's table can be.
+    """
+    try:
+        return np.array(ids, dtype=np.int32)
+    except OverflowError as error:
+        raise CheckpointError(
+            f"the checkpoint's tokenizer gives a token id that is too large ({error}); mend its "
+            "tokenizer.json, or use another checkpoint"
+        ) from error
+
+
 def _id_of_token(tokenizer: PreTrainedTokenizerBase, token: str) -> int | None:
     """Vocabulary id of a token, None when it is not in the vocabulary (never the id of UNK)."""
-    id_ = tokenizer.convert_tokens_to_ids(token)
+    with _library_errors():
+        id_ = tokenizer.convert_tokens_to_ids(token)
     if id_ is None or (id_ == tokenizer.unk_token_id and token != tokenizer.unk_token):
         return None
     return int(id_)

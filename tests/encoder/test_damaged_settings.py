@@ -121,3 +121,19 @@ def test_a_tokenizer_that_panics_is_refused(tmp_path: Path) -> None:
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     with pytest.raises(CheckpointError, match=r"mend its tokenizer\.json|does not load"):
         Encoder.from_pretrained(folder, device="cpu")
+
+
+def test_a_token_id_beyond_32_bits_is_refused(tmp_path: Path) -> None:
+    folder = checkpoints.write("stanford", "bert", tmp_path)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"]["sort"] = 2**31
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(CheckpointError, match="a token id that is too large"):
+        Encoder.from_pretrained(folder, device="cpu").encode_documents(["sort a list"])
+
+
+def test_a_tokenizer_that_looks_for_tokens_without_end_is_refused(tmp_path: Path) -> None:
+    folder = checkpoints.write("stanford", "bert", tmp_path)
+    change(folder / "tokenizer_config.json", unk_token=["x"])
+    with pytest.raises(CheckpointError):
+        Encoder.from_pretrained(folder, device="cpu").encode_documents(["a list"])
