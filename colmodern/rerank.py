@@ -30,7 +30,7 @@ class Reranker:
     Args:
         model: An Encoder, or what Encoder.from_pretrained takes.
         precision: Precision of the documents that are scored, as in ExactIndex.
-        options: Further arguments of Encoder.from_pretrained, as ``document_length=8192`` or
+        **options: Further arguments of Encoder.from_pretrained, as ``document_length=8192`` or
             ``device="cuda"``, where documents are then also scored.
 
     Raises:

@@ -8,7 +8,12 @@ from typing import Literal, NamedTuple, Protocol
 
 
 class ScoredDoc(NamedTuple):
-    """One line of a result list; lists are ordered best first, ties by ``doc_id``."""
+    """A document in a result list; lists are ordered best first, ties by ``doc_id``.
+
+    Attributes:
+        doc_id: Id of the document.
+        score: Its score, higher is better.
+    """
 
     doc_id: str
     score: float
@@ -42,7 +47,7 @@ class Corpus(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """A digest that changes with any document's id, title or text."""
+        """Digest that changes with any document's id, title or text."""
 
     def __len__(self) -> int: ...
 
@@ -51,14 +56,24 @@ class Corpus(Protocol):
 
 @dataclass(frozen=True)
 class Dataset:
-    """A test collection: documents, queries and relevance judgments."""
+    """A test collection: documents, queries and relevance judgments.
+
+    Attributes:
+        name: Name of the collection.
+        description: Its content and the origin of its judgments.
+        corpus: The documents.
+        queries: query_id -> text of the judged queries.
+        qrels: query_id -> doc_id -> relevance grade.
+        revision: Commit of the hub repository that it was fetched from.
+        missing: query_id -> number of its judged documents that the corpus lacks, where positive.
+        n_queries_left_out: Number of judged queries without text.
+    """
 
     name: str
-    description: str  # what it is and where its judgments come from
+    description: str
     corpus: Corpus
-    queries: Mapping[str, str]  # query_id -> text; only judged queries
+    queries: Mapping[str, str]
     qrels: Qrels
-    revision: str | None = None  # commit of the hub repository that it was fetched from
-    # query_id -> number of its judged documents that the corpus lacks, where positive
+    revision: str | None = None
     missing: Mapping[str, int] = field(default_factory=dict)
-    n_queries_left_out: int = 0  # judged queries without text
+    n_queries_left_out: int = 0

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import ast
 import importlib
-import inspect
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -98,16 +96,6 @@ def test_what_a_person_prints_says_what_it_is(tmp_path: Path) -> None:
     lengths = f"query_length=32, document_length={encoder.settings.document_length}"
     size = f"dim={encoder.dim}, device='cpu', dtype=float32"
     assert repr(encoder) == f"Encoder('colmodern/tiny', {size}, {lengths})"
-
-
-@pytest.mark.parametrize("name", ["build", "load", "search", "add"])
-def test_help_says_every_argument_of_an_index(name: str) -> None:
-    method = getattr(colmodern.PlaidIndex, name)
-    described = set(re.findall(r"^ {12}(\w+): ", method.__doc__ or "", flags=re.MULTILINE))
-    assert described == set(inspect.signature(method).parameters) - {"self", "cls"} | (
-        described
-        & {"InputError", "ConfigError", "StorageError", "ResourceError", "MissingExtraError"}
-    )
 
 
 def test_a_device_is_named_alike_everywhere() -> None:

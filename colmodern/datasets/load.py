@@ -43,21 +43,25 @@ def load_dataset(
     """Load a test collection.
 
     Args:
-        name_or_folder: the name of a set that was fetched ("beir/scifact", "mldr/en"), "stdlib",
+        name_or_folder: The name of a set that was fetched ("beir/scifact", "mldr/en"), "stdlib",
             which is built in, or a local folder in the BEIR layout.
-        split: split of judgments; default: the one that results on the set are reported on, else
+        split: Split of judgments; default the split that results on the set are reported on, else
             "test".
-        files: paths of corpus, queries and judgments, instead of a folder; ``name_or_folder`` is
+        files: Paths of corpus, queries and judgments, instead of a folder; ``name_or_folder`` is
             then their name in results.
-        max_queries: keep at most this many judged queries: the first ones in the file's order,
-            or a random sample of them when ``sample_seed`` is given.
-        sample_seed: seed of that sample.
-        drop_empty_documents: leave out documents whose text is empty; default: as the set's suite
-            does.
+        max_queries: Most judged queries to keep: the first ones in the file's order, or a random
+            sample of them with ``sample_seed``.
+        sample_seed: Seed of that sample.
+        drop_empty_documents: Whether to leave out documents with empty text; default as in the
+            set's suite.
+
+    Returns:
+        Documents, queries and judgments. The documents are read from disk when they are iterated.
 
     Raises:
-        DataError: there is no such collection, it was not fetched, or a file is malformed.
-        StorageError: a fetched collection is damaged.
+        DataError: There is no such collection, it was not fetched, or a file is malformed.
+        InputError: An argument is out of range or of a wrong type.
+        StorageError: A fetched collection is damaged.
     """
     name = str(checked_path("name_or_folder", name_or_folder, "a collection's name or folder"))
     expect_counts(max_queries=max_queries)
@@ -99,11 +103,11 @@ def load_corpus(name_or_path: str | Path, split: str | None = None) -> Corpus:
     """The documents alone of a named collection, a BEIR folder or a file of documents.
 
     Args:
-        name_or_path: name, folder or file.
-        split: split of a named collection, whose splits may differ in their documents.
+        name_or_path: A name, folder or file.
+        split: Split of a named collection, whose splits may differ in their documents.
 
     Raises:
-        DataError: there is no such collection, or its documents are malformed.
+        DataError: There is no such collection, or its documents are malformed.
     """
     path = user_path(name_or_path, DataError)
     if str(name_or_path) == BUILT_IN:
@@ -119,7 +123,7 @@ def load_queries(name_or_folder: str | Path, split: str | None = None) -> Mappin
     """Queries by id: all queries of a BEIR folder, the judged queries of a named collection.
 
     Raises:
-        DataError: there is no such collection, or its queries are malformed.
+        DataError: There is no such collection, or its queries are malformed.
     """
     path = user_path(name_or_folder, DataError)
     if str(name_or_folder) != BUILT_IN and os.path.isdir(path):
@@ -131,7 +135,7 @@ def load_judgments(name_or_folder: str | Path, split: str | None = None) -> Qrel
     """Judgments of a collection; empty if a BEIR folder has none for this split.
 
     Raises:
-        DataError: they are malformed.
+        DataError: The judgments are malformed.
     """
     path = user_path(name_or_folder, DataError)
     if os.path.isdir(path) and not os.path.isfile(judgments_file(path, split or "test")):

@@ -54,7 +54,7 @@ class VarlenAttention:
 
 @cache
 def _varlen() -> Callable[..., Any] | None:
-    """torch's function, None in versions where it takes no window."""
+    """The function of torch, None in versions where it takes no window."""
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:

@@ -22,10 +22,15 @@ Results = Sequence[ScoredDoc] | Mapping[str, float]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Values of measures, which are named as ir_measures prints them ("nDCG@10")."""
+    """Values of measures, which are named as ir_measures prints them ("nDCG@10").
 
-    mean: dict[str, float]  # measure -> mean over all judged queries
-    per_query: dict[str, dict[str, float]]  # query_id -> measure -> value
+    Attributes:
+        mean: measure -> mean over all judged queries.
+        per_query: query_id -> measure -> value.
+    """
+
+    mean: dict[str, float]
+    per_query: dict[str, dict[str, float]]
 
 
 def evaluate(
@@ -39,12 +44,15 @@ def evaluate(
     Args:
         run: query_id -> results, as ScoredDocs best first or as doc_id -> score.
         qrels: query_id -> doc_id -> grade.
-        measures: names that ir_measures knows.
+        measures: Names that ir_measures knows.
+
+    Returns:
+        The measures of each judged query, and their means.
 
     Raises:
-        ConfigError: a measure is unknown.
-        InputError: there are no judgments, no query of the run is judged, or an id, a grade or a
-            score is invalid; names the query and the document.
+        ConfigError: A measure is unknown.
+        InputError: There are no judgments, no query of the run is judged, or an id, a grade or a
+            score is invalid; the message names the query and the document.
     """
     graded = checked_qrels(qrels)
     if not graded:

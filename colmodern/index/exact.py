@@ -125,6 +125,9 @@ class ExactIndex:
             device_memory: See there.
             precision: See there.
 
+        Returns:
+            The index.
+
         Raises:
             StorageError: The folder is damaged, unfinished or foreign.
         """
@@ -217,7 +220,11 @@ class ExactIndex:
         return self._search(queries, checked_count("k", k), as_progress(progress))
 
     def info(self) -> dict[str, Any]:
-        """Counts, settings, and bytes of the embeddings, in total and per token."""
+        """Describe the index.
+
+        Returns:
+            Counts, settings, and bytes of the embeddings, in total and per token.
+        """
         embeddings, path = self.embeddings, None
         if isinstance(embeddings, EmbeddingStore):
             n_bytes, path = embeddings.n_bytes, str(embeddings.root)

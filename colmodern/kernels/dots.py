@@ -75,7 +75,7 @@ unpack_64, unpack_16, unpack_4 = _unpacks(64), _unpacks(16), _unpacks(4)
 
 
 def _dots_of_4(builder: Any, total: Any, unsigned: Any, signed: Any) -> Any:
-    """total plus, in each lane, the dot product of its four uint8 and its four int8."""
+    """Add to total, in each lane, the dot product of its four uint8 and its four int8."""
     features = _features()
     if "+avx512vnni" in features:
         name = "llvm.x86.avx512.vpdpbusd.512"

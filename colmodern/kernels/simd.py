@@ -96,7 +96,7 @@ def subtract_saturated(builder: Any, a: Any, b: Any) -> Any:
 
 @operation(I16, I16, types.int16)
 def shift_left(builder: Any, a: Any, bits: Any) -> Any:
-    """a * 2**bits, for results that are known to fit."""
+    """Multiply by ``2**bits``, for results that are known to fit."""
     return builder.shl(a, splat(builder, bits, a.type))
 
 
@@ -207,7 +207,7 @@ def subtract_f32(builder: Any, a: Any, b: Any) -> Any:
 
 @operation(F32, F32, F32, F32)
 def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    """a * b + c, fused."""
+    """Fused ``a * b + c``."""
     return call_on_vectors(builder, "llvm.fma", [a, b, c])
 
 

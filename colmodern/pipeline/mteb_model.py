@@ -53,10 +53,16 @@ class MtebModel:
         join_titles: bool = True,
         progress: Progress | bool | None = None,
     ) -> None:
-        """folder: keeps embeddings and indexes, which later evaluations of any process reuse.
+        """Prepare a model; nothing is encoded yet.
 
-        index: nprobe, n_candidates and rescore count too; compare_with_exact does not
-        join_titles: a document is "title text", as mteb's own wrappers have it
+        Args:
+            encoder: The encoder of documents and queries.
+            folder: Folder for embeddings and indexes, which later evaluations reuse, also in other
+                processes.
+            index: Settings of the index and its search; compare_with_exact is not used.
+            storage: Settings of the stored embeddings.
+            join_titles: Whether a document is encoded as "title text", as in mteb's own wrappers.
+            progress: True for a bar on stderr.
         """
         self._encoder = encoder
         self._folder = Path(folder)
@@ -68,9 +74,10 @@ class MtebModel:
 
     @cached_property
     def mteb_model_meta(self) -> Any:
-        """What mteb files results under: its revision changes with every setting and weight.
+        """The ModelMeta under which mteb files results; any setting or weight changes its revision.
 
-        Raises MissingExtraError without mteb.
+        Raises:
+            MissingExtraError: Mteb is not installed.
         """
         facts = self._encoder.describe()
         # the device of the search moves no score
@@ -93,11 +100,14 @@ class MtebModel:
         )
 
     def index(self, corpus: Table, **task_facts: Any) -> None:
-        """Encode and index a corpus, unless ``folder`` has it; the searches that follow use it.
+        """Encode and index a corpus, unless ``folder`` has its index; later searches use it.
 
-        corpus: columns id, text and perhaps title; task_facts: what mteb says of the task, not needed
+        Args:
+            corpus: Columns id and text, and optionally title.
+            **task_facts: Further arguments of mteb, which are not used.
 
-        Raises InputError when it has no texts.
+        Raises:
+            InputError: The corpus has no column of ids or texts.
         """
         documents = _Corpus(corpus)
         titles, dtype = self._join_titles, self._storage.dtype
@@ -124,12 +134,19 @@ class MtebModel:
         top_ranked: Mapping[str, Sequence[str]] | None = None,
         **task_facts: Any,
     ) -> dict[str, dict[str, float]]:
-        """The best documents of every query, as query_id -> doc_id -> score.
+        """Search the indexed corpus.
 
-        queries: columns id and text
-        top_ranked: query_id -> the only documents to score, for tasks that rerank
+        Args:
+            queries: Columns id and text.
+            top_k: Number of documents for each query, at most.
+            top_ranked: query_id -> the only documents to score, for tasks that rerank.
+            **task_facts: Further arguments of mteb, which are not used.
 
-        Raises InputError before ``index``, and for queries that are conversations or have instructions.
+        Returns:
+            query_id -> doc_id -> score, of the best documents.
+
+        Raises:
+            InputError: ``index`` was not called, or queries are conversations or have instructions.
         """
         if self._searched is None:
             raise InputError("nothing is indexed; call index(corpus) first")

@@ -72,7 +72,7 @@ def maxsim_cpu_variable(query: np.ndarray, documents: np.ndarray) -> Scores:
 
 
 def colmodern_exact(query: np.ndarray, documents: np.ndarray) -> Scores:
-    """colmodern's exact kernel for many queries at a time, through torch."""
+    """Run the exact kernel for many queries at a time, through torch."""
     from colmodern.kernels.exact import maxsim_scores
 
     n_docs, n_tokens, dim = documents.shape
@@ -84,7 +84,7 @@ def colmodern_exact(query: np.ndarray, documents: np.ndarray) -> Scores:
 
 
 def colmodern_int8(query: np.ndarray, documents: np.ndarray) -> Scores:
-    """colmodern with documents kept as int8, one thread; quantising them is not timed."""
+    """Run colmodern with documents kept as int8, one thread; quantising them is not timed."""
     from colmodern.kernels.int8 import Int8Documents
 
     n_docs, n_tokens, dim = documents.shape

@@ -46,7 +46,7 @@ def measure_linear(shape: tuple[int, int, int], dtype: torch.dtype) -> float:
 
 
 def measure_attention(shape: tuple[int, int], dtype: torch.dtype) -> float:
-    """torch's scaled_dot_product_attention."""
+    """Run scaled_dot_product_attention of torch."""
     n_texts, length = shape
     q = torch.randn(n_texts, N_HEADS, length, HEAD_DIM).to(dtype)
     operations = 4 * n_texts * N_HEADS * length**2 * HEAD_DIM

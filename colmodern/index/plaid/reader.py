@@ -52,7 +52,14 @@ class PlaidReader:
         devices: Devices = CPU,
         device_memory: int | str | None = None,
     ) -> None:
-        """Use ``load``, or ``PlaidIndex.build``."""
+        """Search a folder's state; callers use ``load``, or ``PlaidIndex.build``.
+
+        Args:
+            state: The opened folder.
+            n_threads: Threads of a search; default all cores that the process may use.
+            devices: The devices that search.
+            device_memory: Bytes, or text as "20G", that may stay on a GPU.
+        """
         expect_counts(n_threads=n_threads)
         self._kernels = SearchKernels(state.snapshot.folder)
         self._threads = Threads(n_threads)
@@ -214,7 +221,14 @@ class PlaidReader:
         """The best ``k`` documents of each query, in the order of the queries.
 
         Args:
-            queries: Embeddings as an encoder returns them; other arguments are those of ``search``.
+            queries: Embeddings as an encoder returns them.
+            k: Number of documents of each query, at most.
+            nprobe: As in ``search``, like the arguments that follow.
+            n_candidates: As in ``search``.
+            filter: As in ``search``, the same for all queries.
+            rescore: As in ``search``.
+            n_threads: Threads that share the queries; default as loaded.
+            exact: As in ``search``.
             progress: True for a bar on stderr, or an object that receives the steps.
 
         Returns:
@@ -249,11 +263,14 @@ class PlaidReader:
         return results
 
     def filter(self, allowed: Iterable[str] | Callable[[str], bool]) -> DocFilter:
-        """A filter for many searches of this index as it is now.
+        """Make a filter for many searches of this index as it is now.
 
         Args:
             allowed: Ids of the documents that may be returned, or a function from an id to True or
                 False, which is called once for each document.
+
+        Returns:
+            A filter for the argument ``filter`` of searches, until the index changes.
         """
         state = self._state
         return make_filter(state.view, state.snapshot.manifest.segments, allowed)
@@ -287,7 +304,11 @@ class PlaidReader:
         return explain(values, doc_id, search.k, search.view, search.budget, self._threads)
 
     def info(self) -> dict[str, Any]:
-        """Counts, settings, and bytes on disk, in total and per token, of each kind of file."""
+        """Describe the index.
+
+        Returns:
+            Counts, settings, and bytes on disk, in total and per token, of each kind of file.
+        """
         state = self._state
         return describe(state.snapshot, state.view.n_open)
 

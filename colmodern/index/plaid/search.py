@@ -96,8 +96,9 @@ def search_rows(
 
 
 def fits_one_call(view: View, budget: SearchBudget, threads: Threads) -> bool:
-    """Whether one call into compiled code can search: one segment, not all documents candidates,
-    and no thread that would make a difference.
+    """Whether one call into compiled code can search.
+
+    It takes one segment, fewer candidates than documents, and no thread that would help.
     """
     if len(view.segments) != 1 or budget.n_candidates >= view.n_open:
         return False

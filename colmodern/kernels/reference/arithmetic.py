@@ -13,7 +13,7 @@ Integers: TypeAlias = npt.NDArray[np.integer]
 
 
 def fused(a: Floats, b: Floats, c: Floats) -> Floats:
-    """a * b + c in float32, rounded once."""
+    """Fused ``a * b + c`` in float32, rounded once."""
     product = a.astype(np.float64) * b  # exact: float64 has more than twice the bits
     total = product + c
     rest = total - product
