@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Literal, NamedTuple, Protocol
 
 
@@ -33,6 +34,24 @@ class Document(NamedTuple):
     doc_id: str
     text: str
     title: str = ""
+
+
+class Stage(str, Enum):
+    """A stage of a search of a compressed index, in their order; the values are what users read.
+
+    PROBE scores the centroids, GATHER adds up those of the probed lists for each document, PRUNE
+    scores documents by the centroids of all their tokens, REFINE by their compressed tokens in
+    integers, and SCORE in float32.
+    """
+
+    PROBE = "probed"
+    GATHER = "gathered"
+    PRUNE = "pruned"
+    REFINE = "refined"
+    SCORE = "scored"
+
+    def __str__(self) -> str:
+        return self.value
 
 
 Precision = Literal["float32", "int8"]  # precision of documents in exact search

@@ -1,7 +1,8 @@
-"""Why a document is, or is not, among the results."""
+"""Explanation of why a document is, or is not, among the results."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,22 +16,25 @@ from colmodern.index.plaid.search import Trace, search_rows
 from colmodern.index.plaid.view import View
 from colmodern.kernels.types import SearchBudget
 from colmodern.threads import Threads
+from colmodern.types import Stage
 
 _CURES = {
-    "gathered": "no centroid of its tokens was probed: raise nprobe",
-    "pruned": "its probed centroids scored too low: raise nprobe or n_candidates",
-    "refined": "the centroids of its tokens scored too low: raise n_candidates",
-    "scored": "its compressed tokens scored too low: raise k",
+    Stage.PROBE: "no centroid of its tokens was probed: raise nprobe",
+    Stage.GATHER: "its probed centroids scored too low: raise nprobe or n_candidates",
+    Stage.PRUNE: "the centroids of its tokens scored too low: raise n_candidates",
+    Stage.REFINE: "its compressed tokens scored too low: raise k",
 }
 
 
 class StageReport(NamedTuple):
-    """What one stage made of the document; rank counts from 1, score is the stage's own.
+    """The document in one stage.
 
-    n_seen: documents that came to this stage; rank and score are None when it was not among them
+    n_seen: documents that reached the stage
+    rank: the document's rank among them, from 1; None when it was not among them
+    score: the stage's score of it; None likewise
     """
 
-    stage: str
+    stage: Stage
     n_seen: int
     rank: int | None
     score: float | None
@@ -46,15 +50,19 @@ class TokenMatch(NamedTuple):
 
 @dataclass(frozen=True)
 class Explanation:
-    """One document in one search.
+    """What a search does with one document.
 
-    is_result: it is among the k results; lost_at: the stage that it did not reach, or None
-    reason: in words; score: MaxSim with all its decoded tokens
+    is_result: whether it is among the k results
+    lost_at: the first stage that it did not reach, or None
+    lost_by: the stage whose scores lost it, None for a result
+    reason: the same in words, with a cure
+    score: MaxSim with all its decoded tokens
     """
 
     doc_id: str
     is_result: bool
-    lost_at: str | None
+    lost_at: Stage | None
+    lost_by: Stage | None
     reason: str
     score: float
     stages: tuple[StageReport, ...]
@@ -78,28 +86,40 @@ def explain(
     doc_index, trace = _doc_index_of(doc_id, view), Trace()
     search_rows(query, view, budget, threads, trace=trace)
     stages = [_report(name, doc_index, *kept) for name, kept in trace.stages.items()]
-    lost_at = next((stage.stage for stage in stages if stage.rank is None), None)
+    lost_at, lost_by = _loss(stages)
     if lost_at is None:
         stages[-1] = _after_ties(
             stages[-1], doc_id, doc_index, view, *trace.stages[stages[-1].stage]
         )
     rank = stages[-1].rank
-    if lost_at is not None:
-        reason = f"lost before {lost_at!r}: {_CURES[lost_at]}"
+    if lost_at is not None and lost_by is not None:
+        reason = f"lost before {lost_at.value!r}: {_CURES[lost_by]}"
     elif rank is not None and rank <= k:
         reason = f"result {rank} of {k}"
     else:
         reason = f"ranked {rank}, below the {k} results"
+    is_result = lost_at is None and rank is not None and rank <= k
     alignment = _align(query, _decoded(doc_index, view))
     return Explanation(
         doc_id=doc_id,
-        is_result=lost_at is None and rank is not None and rank <= k,
+        is_result=is_result,
         lost_at=lost_at,
+        lost_by=Stage.SCORE if lost_at is None and not is_result else lost_by,
         reason=reason,
         score=float(sum(match.similarity for match in alignment)),
         stages=tuple(stages),
         alignment=alignment,
     )
+
+
+def _loss(stages: Sequence[StageReport]) -> tuple[Stage | None, Stage | None]:
+    """The first stage that the document did not reach, and the one before, that lost it."""
+    before = Stage.PROBE
+    for stage in stages:
+        if stage.rank is None:
+            return stage.stage, before
+        before = stage.stage
+    return None, None
 
 
 def _align(
@@ -140,13 +160,13 @@ def _doc_index_of(doc_id: str, view: View) -> int:
 
 
 def _report(
-    name: str, doc_index: int, docs: npt.NDArray[np.int64], scores: npt.NDArray[np.number]
+    stage: Stage, doc_index: int, docs: npt.NDArray[np.int64], scores: npt.NDArray[np.number]
 ) -> StageReport:
     position = int(np.searchsorted(docs, doc_index))
     if position == len(docs) or docs[position] != doc_index:
-        return StageReport(name, len(docs), None, None)
+        return StageReport(stage, len(docs), None, None)
     rank = int((scores > scores[position]).sum()) + 1
-    return StageReport(name, len(docs), rank, float(scores[position]))
+    return StageReport(stage, len(docs), rank, float(scores[position]))
 
 
 def _decoded(doc_index: int, view: View) -> npt.NDArray[np.float32]:

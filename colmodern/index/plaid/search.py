@@ -35,6 +35,7 @@ from colmodern.kernels.segment import find_candidates, gather_block, probe, sear
 from colmodern.kernels.types import NearTokens, QueryTables, SearchBudget, StoredDocs
 from colmodern.kernels.vectors import masks_of
 from colmodern.threads import Threads
+from colmodern.types import Stage
 
 Scores = npt.NDArray[np.int32]
 
@@ -51,9 +52,9 @@ _FEWEST_DOCS = 8  # of a thread's share
 class Trace:
     """Which documents each stage kept, best or not, and its scores."""
 
-    stages: dict[str, tuple[DocIndex, npt.NDArray[np.number]]] = field(default_factory=dict)
+    stages: dict[Stage, tuple[DocIndex, npt.NDArray[np.number]]] = field(default_factory=dict)
 
-    def keep(self, stage: str, rows: DocIndex, scores: npt.NDArray[np.number]) -> None:
+    def keep(self, stage: Stage, rows: DocIndex, scores: npt.NDArray[np.number]) -> None:
         """Remember what a stage let through."""
         self.stages[stage] = rows, scores
 
@@ -91,7 +92,7 @@ def search_rows(
     margin = _ALL_MARGIN if exact else margin
     candidates, near = _find_by_steps(tables, view, budget, margin, threads, trace)
     final = _score(tables, view, candidates, margin, near, threads, stored)
-    trace.keep("scored", candidates, final)
+    trace.keep(Stage.SCORE, candidates, final)
     return candidates, final
 
 
@@ -174,20 +175,20 @@ def _find_by_steps(
             gathered, scores = _gather(tables, view, probes, threads)
             shared = _doc_scores(tables, view, gathered, threads)
             scores += shared
-            trace.keep("gathered", gathered, scores)
+            trace.keep(Stage.GATHER, gathered, scores)
             kept = keep_best(scores, budget.n_gathered)
             gathered, shared = gathered[kept], shared[kept]
         else:
             gathered = view.open_docs()
             shared = _doc_scores(tables, view, gathered, threads)
         scores = _prune(tables, view, gathered, threads) + shared
-        trace.keep("pruned", gathered, scores)
+        trace.keep(Stage.PRUNE, gathered, scores)
         kept = keep_best(scores, budget.n_candidates)
         candidates, shared = gathered[kept], shared[kept]
     scores, near = _refine(tables, view, candidates, margin, threads)
     if budget.n_scored < len(candidates):
         scores += shared
-        trace.keep("refined", candidates, scores)
+        trace.keep(Stage.REFINE, candidates, scores)
         kept = keep_best(scores, budget.n_scored)
         candidates, near = candidates[kept], keep_near(near, kept)
     return candidates, near

@@ -32,20 +32,19 @@ from colmodern.pipeline.searchers.exact import ExactSearcher, exact_seconds, sec
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
 from colmodern.ragged.store import EmbeddingStore
+from colmodern.types import Stage
 from colmodern.units import parse_bytes
 
 if TYPE_CHECKING:
-    from colmodern.index.plaid.explain import Explanation
     from colmodern.index.plaid.index import PlaidIndex
 
 NOT_PROBED, PRUNED, QUANTISED = "not probed", "pruned by candidates", "quantisation"
-# the stage of a search that a document did not reach -> what kept it from there
-_LOST_BEFORE = {
-    "gathered": NOT_PROBED,
-    "pruned": PRUNED,
-    "refined": PRUNED,
-    "scored": QUANTISED,
-    None: QUANTISED,  # it reached the end, with a score of its compressed tokens
+_CAUSES = {
+    Stage.PROBE: NOT_PROBED,
+    Stage.GATHER: PRUNED,
+    Stage.PRUNE: PRUNED,
+    Stage.REFINE: QUANTISED,
+    Stage.SCORE: QUANTISED,
 }
 _LIBRARIES = 120_000_000  # bytes of numba and faiss, which an index loads
 _BUILT_TOKENS = (
@@ -145,7 +144,8 @@ class PlaidSearcher(Searcher[PlaidIndexConfig]):
                 query = embeddings[positions[document.query_id]]
                 effort = {"nprobe": nprobe, "n_candidates": self.config.n_candidates}
                 explanation = searched.explain(query, document.doc_id, k, **effort)
-                loss = Loss(document, *_stage_and_reason(explanation))
+                cause = _CAUSES[explanation.lost_by or Stage.SCORE]
+                loss = Loss(document, cause, explanation.reason)
             losses.append(loss)
             progress.advance(1)
         progress.finish()
@@ -272,14 +272,6 @@ class PlaidSearcher(Searcher[PlaidIndexConfig]):
             compile_searches(index, queries, k)
             search = _timed(lambda: index.search_batch(queries, k)) / len(queries)
         return build, many.n_tokens, search
-
-
-def _stage_and_reason(explanation: Explanation) -> tuple[str, str]:
-    """The stage that lost a document, and why."""
-    lost_at, seen = explanation.lost_at, {stage.stage for stage in explanation.stages}
-    if lost_at == "scored" and "refined" not in seen:  # few candidates are scored at once
-        return PRUNED, "the centroids of its tokens scored too low: raise n_candidates"
-    return _LOST_BEFORE[lost_at], explanation.reason
 
 
 def _repeated(documents: TokenEmbeddings, n_tokens: int) -> TokenEmbeddings:

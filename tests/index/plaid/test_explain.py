@@ -10,6 +10,7 @@ from index.plaid.corpora import corpus, decoded, lengths_like_passages, names
 
 from colmodern import PlaidIndex, TokenEmbeddings
 from colmodern.errors import InputError
+from colmodern.types import Stage
 
 TOLERANCE = SCORE_TOLERANCE["float32"]
 DOCUMENTS = corpus(lengths_like_passages(300))
@@ -39,7 +40,7 @@ def test_what_is_explained_is_what_is_found(plaid: PlaidIndex, effort: dict[str,
         stages = [stage.rank is not None for stage in told.stages]
         assert stages == sorted(stages, reverse=True)  # once lost, it does not come back
         if told.is_result:
-            assert told.lost_at is None
+            assert (told.lost_at, told.lost_by) == (None, None)
             assert told.stages[-1].rank == rank[doc_id]
             assert told.stages[-1].score == pytest.approx(scores[doc_id], abs=TOLERANCE)
             assert told.reason == f"result {rank[doc_id]} of {k}"
@@ -47,10 +48,13 @@ def test_what_is_explained_is_what_is_found(plaid: PlaidIndex, effort: dict[str,
         elif told.lost_at is not None:
             lost = [stage.stage for stage in told.stages if stage.rank is None]
             assert told.lost_at == lost[0]
+            stages = [Stage.PROBE, *(stage.stage for stage in told.stages)]
+            assert told.lost_by == stages[stages.index(told.lost_at) - 1]
             assert f"lost before '{told.lost_at}'" in told.reason
             assert "raise" in told.reason
         else:
             assert told.stages[-1].rank > k
+            assert told.lost_by == Stage.SCORE
 
 
 def test_every_stage_can_lose_a_document(plaid: PlaidIndex) -> None:

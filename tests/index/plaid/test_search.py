@@ -15,6 +15,7 @@ from colmodern.index.plaid import inverted_lists
 from colmodern.index.plaid.request import SearchRequest
 from colmodern.index.plaid.search import Trace, search_rows
 from colmodern.threads import Threads
+from colmodern.types import Stage
 
 N_DOCS = 400
 DOCUMENTS = corpus(lengths_like_passages(N_DOCS))
@@ -54,6 +55,6 @@ def test_one_call_does_what_the_steps_do(index: PlaidIndex, seed: int, **given: 
     at_once = search_rows(query, search.view, search.budget, Threads(1), stored=stored)
     threads = Threads(given["n_threads"])
     steps = search_rows(query, search.view, search.budget, threads, stored=stored, trace=trace)
-    assert "pruned" in trace.stages or search.budget.n_candidates >= search.view.n_open
+    assert Stage.PRUNE in trace.stages or search.budget.n_candidates >= search.view.n_open
     for found, expected in zip(at_once, steps, strict=True):
         np.testing.assert_array_equal(found, expected)
