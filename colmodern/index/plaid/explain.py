@@ -12,7 +12,7 @@ import numpy.typing as npt
 from colmodern.checks import shown
 from colmodern.codecs.codec import Encoded
 from colmodern.errors import InputError
-from colmodern.index.plaid.search import Trace, search_rows
+from colmodern.index.plaid.search import Trace, search_view
 from colmodern.index.plaid.view import View
 from colmodern.kernels.types import SearchBudget
 from colmodern.threads import Threads
@@ -84,7 +84,7 @@ def explain(
     Raises InputError when the document is not in the index or deleted.
     """
     doc_index, trace = _doc_index_of(doc_id, view), Trace()
-    search_rows(query, view, budget, threads, trace=trace)
+    search_view(query, view, budget, threads, trace=trace)
     stages = [_report(name, doc_index, *kept) for name, kept in trace.stages.items()]
     lost_at, lost_by = _loss(stages)
     if lost_at is None:

@@ -14,7 +14,7 @@ from colmodern.index.plaid.devices import LazyCudaSearch
 from colmodern.index.plaid.filters import DocFilter, Filter, join, make_filter
 from colmodern.index.plaid.portable_search import search_portably
 from colmodern.index.plaid.queries import unusable_score
-from colmodern.index.plaid.search import search_rows
+from colmodern.index.plaid.search import search_view
 from colmodern.index.plaid.state import State
 from colmodern.index.plaid.stored import StoredEmbeddings
 from colmodern.index.plaid.view import DocIndex, View
@@ -63,7 +63,7 @@ class SearchRequest:
         if view.n_open == 0:
             return []
         return self._ranked(
-            *search_rows(query, view, self.budget, threads, stored=self.stored, exact=self.exact)
+            *search_view(query, view, self.budget, threads, stored=self.stored, exact=self.exact)
         )
 
     def portably(self, query: npt.NDArray[np.float32]) -> list[ScoredDoc]:

@@ -6,7 +6,7 @@
 4 refine   score the best n_candidates with their compressed tokens, in integers
 5 score    score the best few of those in float32, decoded or from stored embeddings
 
-From 2 to 4 what a document's vector adds is worked out once and added to every score.
+What a document's vector adds to a score is computed once, and added to the scores of 2 to 4.
 
 Sources: PLAID, https://arxiv.org/abs/2205.09707 (1 to 4); WARP, https://arxiv.org/abs/2501.17788
 (the imputed score of a token that no probed list holds); EMVB, https://arxiv.org/abs/2404.02805
@@ -44,26 +44,26 @@ _ALL_SLACK = np.full(256, 32_767, np.int16)
 # in units: no centroid's or residual's part of a similarity is larger, so that no token that
 # could have the largest similarity lies further below the best
 _ALL_MARGIN = 32_767
-_ALONE_TOKENS = 4_000_000  # of an index: up to there a second thread costs more than it takes over
-_FEWEST_DOCS = 8  # of a thread's share
+_ALONE_TOKENS = 4_000_000  # tokens of an index up to which one thread is faster than two
+_FEWEST_DOCS = 8  # documents in a thread's share
 
 
 @dataclass
 class Trace:
-    """Which documents each stage kept, best or not, and its scores."""
+    """The documents that reached each stage, and their scores there."""
 
     stages: dict[Stage, tuple[DocIndex, npt.NDArray[np.number]]] = field(default_factory=dict)
 
-    def keep(self, stage: Stage, rows: DocIndex, scores: npt.NDArray[np.number]) -> None:
-        """Remember what a stage let through."""
-        self.stages[stage] = rows, scores
+    def keep(self, stage: Stage, doc_index: DocIndex, scores: npt.NDArray[np.number]) -> None:
+        """Record the documents of a stage."""
+        self.stages[stage] = doc_index, scores
 
 
-# stored embeddings of documents: (segment rows as doc_index) -> addresses, and is_half
+# stored embeddings of documents: doc_index values -> addresses, and is_half
 Addresses = Callable[[DocIndex], tuple[npt.NDArray[np.uint64], bool]]
 
 
-def search_rows(
+def search_view(
     query: npt.NDArray[np.float32],
     view: View,
     budget: SearchBudget,
@@ -76,7 +76,7 @@ def search_rows(
     """The n_scored best documents, ascending by doc_index, and their scores.
 
     query: (n_query_tokens, dim) float32, at least one token
-    exact: scores are of all tokens, also of those that the codec takes for unable to win
+    exact: score all tokens, also those that cannot win according to the codec
     """
     if trace is None and not exact and fits_one_call(view, budget, threads):
         return _search_at_once(query, view, budget, stored)
@@ -111,7 +111,7 @@ def compile_search(view: View, n_tokens: int, *, is_one_call: bool, is_rescored:
 
     Args:
         view: Documents of an index that is searched later.
-        n_tokens: Of the query.
+        n_tokens: Tokens of the query.
         is_one_call: Whether later searches are made in one call.
         is_rescored: Whether they score stored embeddings.
     """
@@ -128,7 +128,7 @@ def compile_search(view: View, n_tokens: int, *, is_one_call: bool, is_rescored:
     if is_one_call:
         _search_at_once(query, view, budget, stored)
     else:
-        search_rows(query, view, budget, Threads(1), stored=stored, trace=Trace())
+        search_view(query, view, budget, Threads(1), stored=stored, trace=Trace())
 
 
 def _search_at_once(
@@ -137,22 +137,22 @@ def _search_at_once(
     budget: SearchBudget,
     stored: Addresses | None,
 ) -> tuple[DocIndex, npt.NDArray[np.float32]]:
-    """The same from kernels/segment.py: a fifth less time, and the interpreter's lock left alone."""
+    """The same in one call of compiled code: a fifth less time, and without the interpreter's lock."""
     threads = Threads(1)
     segment, blocked = view.segments[0].arrays, _blocked(view, 0)
     if stored is not None:
         tables = make_tables(query, view.codec, threads)
-        rows, near = find_candidates(tables, segment, blocked, budget, tables.loss)
-        return rows, _score(tables, view, rows, tables.loss, near, threads, stored)
+        candidates, near = find_candidates(tables, segment, blocked, budget, tables.loss)
+        return candidates, _score(tables, view, candidates, tables.loss, near, threads, stored)
     masks, codec = masks_of(len(query)), view.codec.arrays
-    found: tuple[DocIndex, npt.NDArray[np.float32]] = search_segment(
+    matches: tuple[DocIndex, npt.NDArray[np.float32]] = search_segment(
         query, masks, codec, segment, blocked, budget
     )
-    return found
+    return matches
 
 
 def _blocked(view: View, number: int) -> npt.NDArray[np.bool_]:
-    """The documents that a search of a segment passes over, as kernels take them."""
+    """The documents of a segment that a search skips, as kernels take them."""
     blocked = view.blocked[number]
     return _NONE_BLOCKED if blocked is None else blocked
 
@@ -165,7 +165,7 @@ def _find_by_steps(
     threads: Threads,
     trace: Trace,
 ) -> tuple[DocIndex, NearTokens]:
-    """What find_candidates does, for several threads or segments, or with a trace."""
+    """The result of find_candidates, for several threads or segments, or with a trace."""
     if budget.n_candidates >= view.n_open:
         candidates = view.open_docs()
         shared = _doc_scores(tables, view, candidates, threads)
@@ -197,113 +197,113 @@ def _find_by_steps(
 def _gather(
     tables: QueryTables, view: View, probes: npt.NDArray[np.int32], threads: Threads
 ) -> tuple[DocIndex, Scores]:
-    """Documents in the probed lists and their sums."""
+    """Documents in the probed lists, and the sums of their centroids' scores."""
 
     def in_block(at: tuple[int, int]) -> tuple[DocIndex, Scores]:
         number, block = at
         segment, blocked = view.segments[number].arrays, _blocked(view, number)
         n = segment.block_docs[block + 1] - segment.block_docs[block]
-        rows, sums = np.empty(n + 1, np.int64), np.empty(n + 1, np.int32)
-        n = gather_block(tables, segment, blocked, probes, block, rows, sums)
-        return rows[:n] + view.bases[number], sums[:n]
+        docs, sums = np.empty(n + 1, np.int64), np.empty(n + 1, np.int32)
+        n = gather_block(tables, segment, blocked, probes, block, docs, sums)
+        return docs[:n] + view.bases[number], sums[:n]
 
     blocks = [
         (number, block)
         for number, segment in enumerate(view.segments)
         for block in range(segment.n_blocks)
     ]
-    found = threads.map(in_block, blocks)
-    if len(found) == 1:
-        return found[0]
-    if not found:
+    by_block = threads.map(in_block, blocks)
+    if len(by_block) == 1:
+        return by_block[0]
+    if not by_block:
         return np.empty(0, np.int64), np.empty(0, np.int32)
-    rows, sums = zip(*found, strict=True)
-    return np.concatenate(rows), np.concatenate(sums)
+    docs, sums = zip(*by_block, strict=True)
+    return np.concatenate(docs), np.concatenate(sums)
 
 
 def _score_docs(
     view: View,
-    rows: DocIndex,
+    doc_index: DocIndex,
     threads: Threads,
     score: Callable[[Segment, slice, DocIndex], None],
     *,
     least: int = _FEWEST_DOCS,
 ) -> None:
-    """Call score(segment, places among rows, rows inside the segment), split over threads."""
-    for segment, places, inside in view.by_segment(rows):
+    """Call score(segment, positions in doc_index, documents of the segment), split over threads."""
+    for segment, positions, docs in view.by_segment(doc_index):
 
-        def part(
+        def share(
             start: int,
             stop: int,
             segment: Segment = segment,
-            first: int = places.start,
-            inside: DocIndex = inside,
+            first: int = positions.start,
+            docs: DocIndex = docs,
         ) -> None:
-            score(segment, slice(first + start, first + stop), inside[start:stop])
+            score(segment, slice(first + start, first + stop), docs[start:stop])
 
-        threads.split(part, len(inside), least=least)
+        threads.split(share, len(docs), least=least)
 
 
-def _doc_scores(tables: QueryTables, view: View, rows: DocIndex, threads: Threads) -> Scores:
-    """What the documents' vectors add, in units."""
-    out = np.empty(len(rows), np.int32)
+def _doc_scores(tables: QueryTables, view: View, doc_index: DocIndex, threads: Threads) -> Scores:
+    """What the documents' vectors add to their scores, in units."""
+    out = np.empty(len(doc_index), np.int32)
 
-    def score(segment: Segment, places: slice, docs: DocIndex) -> None:
-        score_doc_vectors(docs, segment.arrays, tables, out[places])
+    def score(segment: Segment, positions: slice, docs: DocIndex) -> None:
+        score_doc_vectors(docs, segment.arrays, tables, out[positions])
 
-    _score_docs(view, rows, threads, score, least=_FEWEST_DOCS * 256)
+    _score_docs(view, doc_index, threads, score, least=_FEWEST_DOCS * 256)
     return out
 
 
-def _prune(tables: QueryTables, view: View, rows: DocIndex, threads: Threads) -> Scores:
-    out = np.empty(len(rows), np.int32)
+def _prune(tables: QueryTables, view: View, doc_index: DocIndex, threads: Threads) -> Scores:
+    out = np.empty(len(doc_index), np.int32)
 
-    def score(segment: Segment, places: slice, docs: DocIndex) -> None:
-        score_by_centroids(docs, segment.arrays, tables, out[places])
+    def score(segment: Segment, positions: slice, docs: DocIndex) -> None:
+        score_by_centroids(docs, segment.arrays, tables, out[positions])
 
-    _score_docs(view, rows, threads, score, least=_FEWEST_DOCS * 8)
+    _score_docs(view, doc_index, threads, score, least=_FEWEST_DOCS * 8)
     return out
 
 
 def _refine(
     tables: QueryTables,
     view: View,
-    rows: DocIndex,
+    doc_index: DocIndex,
     margin: int,
     threads: Threads,
 ) -> tuple[Scores, NearTokens]:
-    out = np.empty(len(rows), np.int32)
-    near = empty_near(view.lengths(rows), tables.lanes)
+    out = np.empty(len(doc_index), np.int32)
+    near = empty_near(view.lengths(doc_index), tables.lanes)
 
-    def score(segment: Segment, places: slice, docs: DocIndex) -> None:
-        near_tokens = near.select(places)
-        score_compressed(docs, segment.arrays, tables, margin, near_tokens, out[places])
+    def score(segment: Segment, positions: slice, docs: DocIndex) -> None:
+        near_tokens = near.select(positions)
+        score_compressed(docs, segment.arrays, tables, margin, near_tokens, out[positions])
 
-    _score_docs(view, rows, threads, score)
+    _score_docs(view, doc_index, threads, score)
     return out, near
 
 
 def _score(
     tables: QueryTables,
     view: View,
-    rows: DocIndex,
+    doc_index: DocIndex,
     margin: int,
     near: NearTokens,
     threads: Threads,
     stored: Addresses | None,
 ) -> npt.NDArray[np.float32]:
-    out = np.empty(len(rows), np.float32)
+    out = np.empty(len(doc_index), np.float32)
     codec = view.codec.arrays
-    addresses, is_half = stored(rows) if stored else (None, False)
+    addresses, is_half = stored(doc_index) if stored else (None, False)
 
-    def score(segment: Segment, places: slice, docs: DocIndex) -> None:
-        arrays, near_tokens, scores = segment.arrays, near.select(places), out[places]
+    def score(segment: Segment, positions: slice, docs: DocIndex) -> None:
+        arrays, near_tokens, scores = segment.arrays, near.select(positions), out[positions]
         if addresses is not None:
-            documents = StoredDocs(addresses[places], len(codec.mean), is_half)
+            documents = StoredDocs(addresses[positions], len(codec.mean), is_half)
             score_stored(docs, arrays, tables, documents, margin, near_tokens, scores)
             return
         score_decoded(docs, arrays, tables, codec, margin, near_tokens, scores)
         add_doc_vectors(docs, arrays, tables, codec, scores)
 
-    _score_docs(view, rows, threads, score)
+    _score_docs(view, doc_index, threads, score)
     return out

@@ -15,7 +15,7 @@ from kernels.records import EMPTY_QUERY
 from colmodern import PlaidIndex, TokenEmbeddings
 from colmodern.index.plaid.portable_search import TOLERANCE, search_portably
 from colmodern.index.plaid.request import SearchRequest
-from colmodern.index.plaid.search import search_rows
+from colmodern.index.plaid.search import search_view
 from colmodern.index.plaid.stored import stored_of
 from colmodern.kernels.portable import stages
 from colmodern.kernels.portable.query import prepare_query
@@ -64,7 +64,7 @@ def expect_equal(
     request = SearchRequest(
         state, k, None, budget.get("nprobe"), budget.get("n_candidates"), stored
     )
-    expected = search_rows(query, request.view, request.budget, Threads(1), stored=stored)
+    expected = search_view(query, request.view, request.budget, Threads(1), stored=stored)
     docs, scores = search_portably(query, request.view, request.budget, stored=stored)
     np.testing.assert_array_equal(docs, expected[0])
     np.testing.assert_allclose(

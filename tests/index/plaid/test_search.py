@@ -13,7 +13,7 @@ from index.plaid.corpora import corpus, lengths_like_passages, names
 from colmodern import PlaidIndex
 from colmodern.index.plaid import inverted_lists
 from colmodern.index.plaid.request import SearchRequest
-from colmodern.index.plaid.search import Trace, search_rows
+from colmodern.index.plaid.search import Trace, search_view
 from colmodern.threads import Threads
 from colmodern.types import Stage
 
@@ -52,9 +52,9 @@ def test_one_call_does_what_the_steps_do(index: PlaidIndex, seed: int, **given: 
         index._state, given["k"], allowed, given["nprobe"], given["n_candidates"], stored
     )
     trace = Trace()
-    at_once = search_rows(query, search.view, search.budget, Threads(1), stored=stored)
+    at_once = search_view(query, search.view, search.budget, Threads(1), stored=stored)
     threads = Threads(given["n_threads"])
-    steps = search_rows(query, search.view, search.budget, threads, stored=stored, trace=trace)
+    steps = search_view(query, search.view, search.budget, threads, stored=stored, trace=trace)
     assert Stage.PRUNE in trace.stages or search.budget.n_candidates >= search.view.n_open
     for found, expected in zip(at_once, steps, strict=True):
         np.testing.assert_array_equal(found, expected)
