@@ -16,6 +16,7 @@ from typing import Any
 import numba
 
 from colmodern.files import user_cache
+from colmodern.kernels.inner import InnerCompiler
 
 _log = logging.getLogger(__name__)
 
@@ -25,15 +26,17 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     # numba reads the folder when it decorates; its own key knows the CPU and the argument
     # types but not the functions that are called, so the folder's name stands for all sources
     before = numba.config.CACHE_DIR
-    folder = kept_in()
+    folder, options = kept_in(), {"nogil": True, "boundscheck": False, "error_model": "numpy"}
     numba.config.CACHE_DIR = str(folder or "")
     try:
-        dispatcher: Callable[..., Any] = numba.njit(
-            nogil=True, cache=folder is not None, boundscheck=False, error_model="numpy"
-        )(function)
-        return dispatcher
+        dispatcher: Any = numba.njit(cache=folder is not None, **options)(function)
     finally:
         numba.config.CACHE_DIR = before
+    inner = numba.njit(pipeline_class=InnerCompiler, **options)(function)
+    # what numba asks when the function is called in another one
+    dispatcher.get_call_template = inner.get_call_template
+    dispatcher.get_overload = inner.get_overload
+    return dispatcher  # type: ignore[no-any-return]
 
 
 @cache

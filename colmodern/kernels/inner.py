@@ -1,0 +1,64 @@
+"""Compiling a function that only other compiled functions call.
+
+By itself numba makes every function ready to be called: it optimises it with all that it calls, makes
+machine code of that, and wraps it for Python. Inside another function all of this is thrown away and
+done once more, so that what lies four calls deep is compiled four times. Here such a function remains
+what numba's lowering makes of it, and is optimised where it is called.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.compiler_lock import require_global_compiler_lock
+from numba.core.compiler_machinery import register_pass
+from numba.core.typed_passes import NativeLowering
+
+
+class _InnerLibrary(JITCodeLibrary):  # type: ignore[misc]
+    """The code of a function and of all that it calls, as it is before it is optimised."""
+
+    def finalize(self) -> None:
+        """Link what is called; nothing else."""
+        require_global_compiler_lock()
+        self._raise_if_finalized()
+        for library in dict.fromkeys(self._linking_libraries):
+            self._reload_init.update(library._reload_init)
+            self._final_module.link_in(library._get_module_for_linking(), preserve=True)
+        self._finalized = True
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _InnerLowering(NativeLowering):  # type: ignore[misc]
+    """Lowering without machine code and without anything for Python to call."""
+
+    _name = "colmodern_inner_lowering"
+
+    def run_pass(self, state: Any) -> bool:
+        """Lower, and tell numba what stands for the function in its callers."""
+        name = state.func_id.func_qualname
+        state.library = _InnerLibrary(state.targetctx.codegen(), name)
+        flags = state.flags
+        flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+        super().run_pass(state)
+        entry = [].append  # any built-in function: a name for this one, never called
+        state.targetctx.insert_user_function(entry, state.cr.fndesc, [state.library])
+        state.reload_init.extend(state.library._reload_init)
+        state.cr = state.cr._replace(cfunc=entry)
+        return True
+
+
+class InnerCompiler(CompilerBase):  # type: ignore[misc]
+    """numba's compiler with the lowering above."""
+
+    def define_pipelines(self) -> list[Any]:
+        """The usual passes, but one."""
+        manager = DefaultPassBuilder.define_nopython_pipeline(self.state)
+        manager.passes = [
+            (_InnerLowering if step is NativeLowering else step, description)
+            for step, description in manager.passes
+        ]
+        manager.finalize()
+        return [manager]
