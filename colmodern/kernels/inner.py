@@ -43,7 +43,7 @@ class _InnerLowering(NativeLowering):  # type: ignore[misc]
         flags = state.flags
         flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
         super().run_pass(state)
-        entry = [].append  # any built-in function: a name for this one, never called
+        entry: Any = [].append  # any built-in function: a name for this one, never called
         state.targetctx.insert_user_function(entry, state.cr.fndesc, [state.library])
         state.reload_init.extend(state.library._reload_init)
         state.cr = state.cr._replace(cfunc=entry)
