@@ -15,7 +15,7 @@ MOST = 0.057  # share of the bound names that may be words of experiments/struct
 
 # classes that wait for a name of their own
 WAITING = {
-    *("Encoded", "Evaluated", "Found", "Joined", "Kept", "Opened", "Prepared", "Published"),
+    *("Evaluated", "Found", "Joined", "Kept", "Opened", "Prepared", "Published"),
     *("Searched", "Sized", "Told", "_Added", "_Asked", "_Left", "_Ordered", "_Recorded"),
     *("_Sharpened", "_Taken"),
 }

@@ -38,7 +38,7 @@ def code_dtype(n_centroids: int) -> CodeDtype:
     return np.dtype(np.uint16) if n_centroids <= 1 << 16 else np.dtype(np.uint32)
 
 
-class Encoded(NamedTuple):
+class CompressedDocuments(NamedTuple):
     """Compressed documents.
 
     Attributes:
@@ -106,7 +106,7 @@ class Codec:
         """The smallest dtype that names every centroid."""
         return code_dtype(len(self.centroids.values))
 
-    def encode(self, documents: TokenEmbeddings) -> Encoded:
+    def encode(self, documents: TokenEmbeddings) -> CompressedDocuments:
         """Compress documents, each for itself: how a corpus is cut into chunks does not matter."""
         lengths = documents.lengths
         rest = np.ascontiguousarray(documents.values, np.float32) - self.mean
@@ -117,9 +117,11 @@ class Codec:
         doc_gains, doc_vectors = self.documents.encode(_doc_means(rest, lengths))
         rest -= self.documents.decode(doc_gains, doc_vectors)[doc_of]
         gains, residuals = self.residuals.encode(rest)
-        return Encoded(codes.astype(self.code_dtype), gains, residuals, doc_gains, doc_vectors)
+        return CompressedDocuments(
+            codes.astype(self.code_dtype), gains, residuals, doc_gains, doc_vectors
+        )
 
-    def decode(self, encoded: Encoded, lengths: Ints) -> Floats:
+    def decode(self, encoded: CompressedDocuments, lengths: Ints) -> Floats:
         """(n_tokens, dim) float32 that search scores against; lengths: (n_docs,) tokens."""
         decoded = self.mean + self.centroids.decode(encoded.codes)
         shared = self.documents.decode(encoded.doc_gains, encoded.doc_vectors)

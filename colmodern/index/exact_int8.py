@@ -104,7 +104,7 @@ def _score(
     """(n_queries, n) scores of documents first to last, if there are so many."""
     offsets = documents.offsets[first : last + 1]
     scores = np.zeros((len(queries), len(offsets) - 1), np.float32)
-    arrays = documents.rows, documents.scales, documents.sums
+    arrays = documents.rounded, documents.scales, documents.sums
     n_tokens = int(offsets[-1] - offsets[0])
     n_shares = threads.n if len(queries) < _FEW_QUERIES else -(-n_tokens // _CACHED_TOKENS)
     wanted = offsets[0] + np.arange(1, n_shares) * n_tokens // max(1, n_shares)

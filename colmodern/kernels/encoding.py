@@ -39,7 +39,7 @@ def assign_centroids(
     dim, order = centroids.values.shape[1], groups.order
     lanes = np.empty((dim // 4, 32, 4), np.uint8)
     scales, nearest = np.empty(32, np.float32), np.empty(32, np.int32)
-    rows, bytes_ = uint64(centroids.values.ctypes.data), uint64(lanes.ctypes.data)
+    first_row, bytes_ = uint64(centroids.values.ctypes.data), uint64(lanes.ctypes.data)
     for group in range(len(groups.firsts)):
         first, last = groups.firsts[group], groups.lasts[group]
         stop = groups.offsets[group + 1]
@@ -55,7 +55,7 @@ def assign_centroids(
             where = simd.splat_i32(np.int32(first), ALL)
             for centroid in range(first, last):
                 total = simd.splat_i32(-centroids.sums[centroid], ALL)
-                row = rows + uint64(centroid * dim)
+                row = first_row + uint64(centroid * dim)
                 for at in range(0, dim, 4):
                     total = dots.add_dots_of_4(total, bytes_ + uint64(at * 32), row + uint64(at))
                 by = simd.splat_f32(centroids.scales[centroid], ALL)

@@ -20,13 +20,22 @@ def maxsim_scores(
     device: str = "cpu",
     max_similarities: int = 1 << 26,
 ) -> npt.NDArray[np.float32]:
-    """MaxSim of every query with every document; arguments as in ``reference.maxsim_scores``.
-
-    max_similarities: how many float32 similarities exist at a time; queries are taken in
-    groups that keep to it (a single query token against all documents is the smallest)
+    """MaxSim of every query with every document.
 
     Products and sums are float32, whatever the dtype of the values and also inside a caller's
     autocast. On CUDA that means without TF32, unless the caller turned it on in torch.
+
+    Args:
+        query_values: (n_query_tokens, dim).
+        query_offsets: (n_queries + 1,) int64.
+        doc_values: (n_doc_tokens, dim).
+        doc_offsets: (n_docs + 1,) int64.
+        device: "cpu", "cuda" or "cuda:N".
+        max_similarities: How many float32 similarities exist at a time; queries are taken in groups
+            that keep to it (a single query token against all documents is the smallest).
+
+    Returns:
+        (n_queries, n_docs) float32.
     """
     n_queries, n_docs = len(query_offsets) - 1, len(doc_offsets) - 1
     scores = np.zeros((n_queries, n_docs), np.float32)
@@ -45,11 +54,11 @@ def maxsim_scores(
         first = int(np.searchsorted(query_offsets, start, side="right")) - 1
         last = int(np.searchsorted(query_offsets, stop, side="left"))
         for query in range(first, last):
-            rows = slice(
+            tokens = slice(
                 max(int(query_offsets[query]), start) - start,
                 min(int(query_offsets[query + 1]), stop) - start,
             )
-            scores[query] += best[:, rows].sum(dim=1).cpu().numpy()
+            scores[query] += best[:, tokens].sum(dim=1).cpu().numpy()
         del best  # before the next one is made beside it
     return scores
 

@@ -9,23 +9,33 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from numba import uint64
 
 from colmodern.kernels import dots, simd
 from colmodern.kernels.jit import compiled
+from colmodern.kernels.types import (
+    Bytes,
+    Floats,
+    Int8s,
+    Int32s,
+    Int64s,
+    Mask,
+    Values,
+)
 from colmodern.kernels.vectors import lanes_of, masks_of
 
 _LOWEST = np.float32(-3.4e38)
 
 
 @compiled
-def quantize_tokens(values: Any, rows: Any, scales: Any, sums: Any) -> None:
+def quantize_tokens(values: Floats, rounded: Int8s, scales: Floats, sums: Int32s) -> None:
     """Round tokens to int8.
 
-    values: (n_tokens, dim) float32, dim a multiple of 4
-    rows: (n_tokens, dim) int8 and scales: (n_tokens,) float32, written: row * scale is the token
-    sums: (n_tokens,) int32, written: 128 times the sum of a row
+    Args:
+        values: (n_tokens, dim) float32, dim a multiple of 4.
+        rounded: (n_tokens, dim) int8, written; a row times its scale is the token.
+        scales: (n_tokens,) float32, written.
+        sums: (n_tokens,) int32, written: 128 times the sum of each row.
     """
     for token in range(values.shape[0]):
         largest = np.float32(1e-30)
@@ -34,7 +44,7 @@ def quantize_tokens(values: Any, rows: Any, scales: Any, sums: Any) -> None:
         by, total = np.float32(127) / largest, np.int32(0)
         for d in range(values.shape[1]):
             value = np.int32(np.rint(values[token, d] * by))
-            rows[token, d] = value
+            rounded[token, d] = value
             total += value
         scales[token] = largest / np.float32(127)
         sums[token] = 128 * total
@@ -42,24 +52,29 @@ def quantize_tokens(values: Any, rows: Any, scales: Any, sums: Any) -> None:
 
 @compiled
 def maxsim_int8(
-    query_bytes: Any,
-    lane_scales: Any,
-    mask: Any,
-    doc_offsets: Any,
-    rows: Any,
-    scales: Any,
-    sums: Any,
-    out: Any,
+    query_bytes: Bytes,
+    lane_scales: Floats,
+    mask: Mask,
+    doc_offsets: Int64s,
+    rounded: Int8s,
+    scales: Floats,
+    sums: Int32s,
+    out: Floats,
 ) -> None:
     """Add one block of up to 16 or 32 query tokens to every document's MaxSim.
 
-    query_bytes: (dim / 4, n_lanes, 4) uint8, the query as int8, plus 128
-    lane_scales: (n_lanes,) float32; mask: uint16 or uint32, a bit for each lane in use
-    doc_offsets: (n_docs + 1,) int64; rows, scales, sums: as quantize_tokens wrote them
-    out: (n_docs,) float32, added to; a document without tokens adds 0
+    Args:
+        query_bytes: (dim / 4, n_lanes, 4) uint8, the query as int8, plus 128.
+        lane_scales: (n_lanes,) float32.
+        mask: Mask of the block.
+        doc_offsets: (n_docs + 1,) int64.
+        rounded: (n_tokens, dim) int8, as quantize_tokens wrote them.
+        scales: (n_tokens,) float32, likewise.
+        sums: (n_tokens,) int32, likewise.
+        out: (n_docs,) float32, added to; a document without tokens adds 0.
     """
-    dim = rows.shape[1]
-    queries, first = uint64(query_bytes.ctypes.data), uint64(rows.ctypes.data)
+    dim = rounded.shape[1]
+    queries, first = uint64(query_bytes.ctypes.data), uint64(rounded.ctypes.data)
     n_lanes, best_of = simd.n_lanes(mask), np.empty(len(lane_scales), np.float32)
     for doc in range(len(doc_offsets) - 1):
         start, stop = doc_offsets[doc], doc_offsets[doc + 1]
@@ -96,7 +111,7 @@ def maxsim_int8(
 
 
 @compiled
-def _raise(best: Any, products: Any, scale: Any, mask: Any) -> Any:
+def _raise(best: Any, products: Any, scale: np.float32, mask: Mask) -> Any:
     """Lane-wise maximum with one token's similarities."""
     return simd.maximum_f32(
         simd.multiply_f32(simd.to_f32(products), simd.splat_f32(scale, mask)), best
@@ -104,27 +119,30 @@ def _raise(best: Any, products: Any, scale: Any, mask: Any) -> Any:
 
 
 def query_to_bytes(
-    query: npt.NDArray[np.floating],
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+    query: Values,
+) -> tuple[Bytes, Floats]:
     """A (n_query_tokens, dim) query in the form of the byte kernels, in blocks of lanes.
 
-    Returns (n_blocks, dim / 4, n_lanes, 4) uint8 bytes and (n_blocks, n_lanes) float32 scales, for
-    the lanes of ``masks_of``: a lane's int8 values, which are the bytes minus 128, times its scale
-    are the query token.
+    Returns:
+        (n_blocks, dim / 4, n_lanes, 4) uint8 bytes and (n_blocks, n_lanes) float32 scales, for the
+        lanes of ``masks_of``: a lane's bytes minus 128, times its scale, are the query token.
     """
     masks = masks_of(len(query))
     shape = len(masks), query.shape[1] // 4, lanes_of(masks), 4
-    rows = np.full(shape, 128, np.uint8)
+    query_bytes = np.full(shape, 128, np.uint8)
     scales = np.full((shape[0], shape[2]), 1e-12 / 127, np.float32)
-    fill_query_bytes(np.asarray(query, np.float32), rows, scales)
-    return rows, scales
+    fill_query_bytes(np.asarray(query, np.float32), query_bytes, scales)
+    return query_bytes, scales
 
 
 @compiled
-def fill_query_bytes(query: Any, rows: Any, scales: Any) -> None:
+def fill_query_bytes(query: Floats, query_bytes: Bytes, scales: Floats) -> None:
     """Write the bytes and scales of query_to_bytes; lanes behind the query keep theirs.
 
-    query: (n_query_tokens, dim) float32
+    Args:
+        query: (n_query_tokens, dim) float32.
+        query_bytes: (n_blocks, dim / 4, n_lanes, 4) uint8, written.
+        scales: (n_blocks, n_lanes) float32, written.
     """
     n_lanes = scales.shape[1]
     for token in range(query.shape[0]):
@@ -135,24 +153,27 @@ def fill_query_bytes(query: Any, rows: Any, scales: Any) -> None:
         by = np.float32(127) / largest
         for d in range(query.shape[1]):
             value = np.int32(np.rint(query[token, d] * by))
-            rows[block, d // 4, lane, d % 4] = value + 128
+            query_bytes[block, d // 4, lane, d % 4] = value + 128
 
 
 class Int8Documents:
-    """Documents to rerank, quantised once; scoring takes any number of query tokens.
+    """Documents to rerank, quantised once; scoring takes any number of query tokens."""
 
-    values: (n_tokens, dim) floats, dim a multiple of 4; offsets: (n_docs + 1,) int64
-    """
+    def __init__(self, values: Values, offsets: Int64s) -> None:
+        """Quantise documents.
 
-    def __init__(self, values: npt.NDArray[np.floating], offsets: npt.NDArray[np.int64]) -> None:
+        Args:
+            values: (n_tokens, dim) floats, dim a multiple of 4.
+            offsets: (n_docs + 1,) int64.
+        """
         values = np.ascontiguousarray(values, np.float32)
         self.offsets = np.ascontiguousarray(offsets, np.int64)
-        self.rows = np.empty(values.shape, np.int8)
+        self.rounded = np.empty(values.shape, np.int8)
         self.scales = np.empty(len(values), np.float32)
         self.sums = np.empty(len(values), np.int32)
-        quantize_tokens(values, self.rows, self.scales, self.sums)
+        quantize_tokens(values, self.rounded, self.scales, self.sums)
 
-    def maxsim(self, query: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    def maxsim(self, query: Values) -> Floats:
         """(n_docs,) MaxSim of a (n_query_tokens, dim) query with every document."""
         scores = np.zeros(len(self.offsets) - 1, np.float32)
         query_bytes, scales = query_to_bytes(query)
@@ -162,7 +183,7 @@ class Int8Documents:
                 scales[block],
                 mask,
                 self.offsets,
-                self.rows,
+                self.rounded,
                 self.scales,
                 self.sums,
                 scores,

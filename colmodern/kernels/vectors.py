@@ -12,11 +12,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 from numba.core.datamodel import PrimitiveModel
 from numba.extending import intrinsic, register_model
+
+from colmodern.kernels.types import Masks
 
 LANES = 32
 FEW_LANES = 16
@@ -31,7 +32,7 @@ MASK = {FEW_LANES: types.uint16, LANES: types.uint32}
 class _Vector(types.Type):  # type: ignore[misc]
     """A numba type whose value is one LLVM vector."""
 
-    def __init__(self, name: str, element: Any, n_lanes: int) -> None:
+    def __init__(self, name: str, element: ir.Type, n_lanes: int) -> None:
         super().__init__(name=f"colmodern_{name}x{n_lanes}")
         self.llvm = ir.VectorType(element, n_lanes)
         self.n_lanes = n_lanes
@@ -43,7 +44,7 @@ class _VectorModel(PrimitiveModel):  # type: ignore[misc]
         super().__init__(manager, numba_type, numba_type.llvm)
 
 
-def _family(name: str, element: Any) -> dict[int, _Vector]:
+def _family(name: str, element: ir.Type) -> dict[int, _Vector]:
     return {n_lanes: _Vector(name, element, n_lanes) for n_lanes in MASK}
 
 
@@ -52,16 +53,16 @@ I32 = _family("i32", INT)
 F32 = _family("f32", FLOAT)
 
 
-def masks_of(n_tokens: int) -> npt.NDArray[np.unsignedinteger]:
-    """(n_blocks,) masks of the blocks that hold so many tokens: 16 lanes if one block is enough."""
+def masks_of(n_tokens: int) -> Masks:
+    """(n_blocks,) masks of the blocks that hold so many tokens; 16 lanes if a single block is enough."""
     n_lanes, dtype = (LANES, np.uint32) if n_tokens > FEW_LANES else (FEW_LANES, np.uint16)
-    masks = np.full(-(-n_tokens // n_lanes), (1 << n_lanes) - 1, dtype)
+    masks: Masks = np.full(-(-n_tokens // n_lanes), (1 << n_lanes) - 1, dtype)
     if n_tokens % n_lanes:
         masks[-1] = (1 << n_tokens % n_lanes) - 1
     return masks
 
 
-def lanes_of(masks: npt.NDArray[np.unsignedinteger]) -> int:
+def lanes_of(masks: Masks) -> int:
     """Lanes of a block with such a mask."""
     return 8 * masks.itemsize
 
@@ -69,17 +70,19 @@ def lanes_of(masks: npt.NDArray[np.unsignedinteger]) -> int:
 def operation(result: Any, *arguments: Any) -> Callable[[Callable[..., Any]], Any]:
     """Make an intrinsic from a function that emits its instructions.
 
-    result, arguments: numba types; one of the families above stands for as many lanes as the
-    first argument of a family has
+    Args:
+        result: Numba type of the result; a family stands for its member with as many lanes as the
+            first argument of a family has.
+        *arguments: Numba types, or families, of the arguments.
     """
 
     def make(emit: Callable[..., Any]) -> Any:
-        def typed(context: Any, *given: Any) -> Any:
-            n_lanes = _count_lanes(given, arguments)
+        def typed(context: Any, *argument_types: Any) -> Any:
+            n_lanes = _count_lanes(argument_types, arguments)
             if n_lanes == 0:
                 return None  # numba then says which argument types do not fit
 
-            def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
                 emitted = emit(builder, *values)
                 return context.get_dummy_value() if emitted is None else emitted
 
@@ -97,72 +100,74 @@ def operation(result: Any, *arguments: Any) -> Callable[[Callable[..., Any]], An
     return make
 
 
-def _count_lanes(given: tuple[Any, ...], arguments: tuple[Any, ...]) -> int:
+def _count_lanes(argument_types: tuple[Any, ...], arguments: tuple[Any, ...]) -> int:
     """Lanes of the first argument of a family; 0 when it is of no such type."""
-    for kind, family in zip(given, arguments, strict=True):
+    for kind, family in zip(argument_types, arguments, strict=True):
         if isinstance(family, dict):
             return next((n_lanes for n_lanes, member in family.items() if member == kind), 0)
     return LANES
 
 
-def constant(vector: Any, value: Any) -> Any:
-    """One number in every lane of an LLVM vector type."""
+def constant(vector: ir.VectorType, value: float) -> ir.Constant:
+    """A number in every lane of an LLVM vector type."""
     return ir.Constant(vector, [value] * vector.count)
 
 
-def load(builder: Any, address: Any, pointee: Any, align: int) -> Any:
-    """A value of an LLVM type from an address; align: bytes that the address is a multiple of."""
+def load(builder: ir.IRBuilder, address: ir.Value, pointee: ir.Type, align: int) -> ir.Value:
+    """A value of an LLVM type from an address that is a multiple of ``align`` bytes."""
     value = builder.load(builder.inttoptr(address, pointee.as_pointer()))
     value.align = align
     return value
 
 
-def store(builder: Any, address: Any, value: Any, align: int) -> None:
+def store(builder: ir.IRBuilder, address: ir.Value, value: ir.Value, align: int) -> None:
     """Write a value to an address."""
     builder.store(value, builder.inttoptr(address, value.type.as_pointer())).align = align
 
 
-def splat(builder: Any, scalar: Any, vector: Any) -> Any:
+def splat(builder: ir.IRBuilder, scalar: ir.Value, vector: ir.VectorType) -> ir.Value:
     """A scalar in every lane of an LLVM vector type."""
     nothing = ir.Constant(vector, ir.Undefined)
-    one = builder.insert_element(nothing, scalar, ir.Constant(INT, 0))
-    return builder.shuffle_vector(one, nothing, constant(ir.VectorType(INT, vector.count), 0))
+    first = builder.insert_element(nothing, scalar, ir.Constant(INT, 0))
+    return builder.shuffle_vector(first, nothing, constant(ir.VectorType(INT, vector.count), 0))
 
 
-def take_lanes(builder: Any, value: Any, start: int, count: int, step: int = 1) -> Any:
+def take_lanes(
+    builder: ir.IRBuilder, value: ir.Value, start: int, count: int, step: int = 1
+) -> ir.Value:
     """``count`` lanes of a vector, every ``step``-th from ``start``."""
     lanes = [start + step * i for i in range(count)]
     mask = ir.Constant(ir.VectorType(INT, count), lanes)
     return builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), mask)
 
 
-def join(builder: Any, low: Any, high: Any) -> Any:
-    """Two vectors of one type as one."""
+def join(builder: ir.IRBuilder, low: ir.Value, high: ir.Value) -> ir.Value:
+    """Two vectors of the same type as a single vector."""
     count = 2 * low.type.count
     mask = ir.Constant(ir.VectorType(INT, count), list(range(count)))
     return builder.shuffle_vector(low, high, mask)
 
 
-def call(builder: Any, name: str, result: Any, values: list[Any]) -> Any:
+def call(builder: ir.IRBuilder, name: str, result: ir.Type, values: list[ir.Value]) -> ir.Value:
     """A function of LLVM or the CPU, by name."""
     function_type = ir.FunctionType(result, [value.type for value in values])
     function = builder.module.globals.get(name) or ir.Function(builder.module, function_type, name)
     return builder.call(function, values)
 
 
-def call_on_vectors(builder: Any, name: str, values: list[Any]) -> Any:
-    """A function of LLVM that works on vectors of one type and returns one of it."""
+def call_on_vectors(builder: ir.IRBuilder, name: str, values: list[ir.Value]) -> ir.Value:
+    """A function of LLVM whose arguments and result are vectors of the same type."""
     vector = values[0].type
     letter = "f" if isinstance(vector.element, ir.FloatType) else "i"
     bits = 32 if letter == "f" else vector.element.width
     return call(builder, f"{name}.v{vector.count}{letter}{bits}", vector, values)
 
 
-def vector_of(element: Any, mask: Any) -> Any:
+def vector_of(element: ir.Type, mask: ir.Value) -> ir.VectorType:
     """The LLVM type of as many elements as the mask, an LLVM value, has bits."""
     return ir.VectorType(element, mask.type.width)
 
 
-def like(element: Any, value: Any) -> Any:
+def like(element: ir.Type, value: ir.Value) -> ir.VectorType:
     """The LLVM type of as many elements as the vector ``value`` has."""
     return ir.VectorType(element, value.type.count)

@@ -8,40 +8,43 @@ costs come from the clusters' means, and work ends when all merges below the cut
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from colmodern.kernels.jit import compiled
+from colmodern.kernels.types import Bools, Floats, Int64s
 
-_BLOCK = 512  # clusters whose distances to one of them stay in cache
+_BLOCK = 512  # clusters whose distances to a cluster stay in cache
 _TIE = np.float32(1e-5)  # both of two unit rows are as near to their mean: no rounding may choose
-_STEP = 4  # dimensions that are read in one pass over a block
+_STEP = 4  # dimensions that are read in a pass over a block
 
 
 class _Clusters(NamedTuple):
     """The clusters that are left, in the order of their first tokens, at the front of each array."""
 
-    means: Any  # (dim, n) float32
-    sizes: Any  # (n,) float32, tokens
-    firsts: Any  # (n,) int64, the first token
-    formed: Any  # (n,) float32, cost of the merge that made it; 0 for a token
-    nearest: Any  # (n,) int64, the cluster that is cheapest to merge with; -1: none below the cut
-    costs: Any  # (n,) float32, of that merge
-    is_stale: Any  # (n,) bool, whether the nearest one has to be found again
-    is_gone: Any  # (n,) bool, merged into an earlier one
-    has_grown: Any  # (n,) bool, another was merged into it
+    means: Floats  # (dim, n)
+    sizes: Floats  # (n,) tokens
+    firsts: Int64s  # (n,) the first token
+    formed: Floats  # (n,) cost of the merge that made the cluster; 0 for a token
+    nearest: Int64s  # (n,) the cluster that is cheapest to merge with; -1: none below the cut
+    costs: Floats  # (n,) cost of that merge
+    is_stale: Bools  # (n,) whether the nearest cluster has to be looked for again
+    is_gone: Bools  # (n,) whether the cluster was merged into an earlier one
+    has_grown: Bools  # (n,) whether another was merged into it
 
 
 @compiled
-def ward_labels(rows: Any, n_clusters: int, labels: Any) -> None:
-    """Ward's clustering of rows, cut where ``n_clusters`` are left.
+def ward_labels(values: Floats, n_clusters: int, labels: Int64s) -> None:
+    """Ward's clustering of tokens, cut where ``n_clusters`` are left.
 
-    rows: (n, dim) float32; n_clusters: 1 to n
-    labels: (n,) int64, written; clusters count from 0 in the order of their first rows
+    Args:
+        values: (n, dim) float32 tokens.
+        n_clusters: 1 to n.
+        labels: (n,) int64, written; clusters count from 0 in the order of their first tokens.
     """
-    n, wanted = len(rows), len(rows) - n_clusters
-    clusters = _singletons(rows)
+    n, wanted = len(values), len(values) - n_clusters
+    clusters = _singletons(values)
     pairs = np.empty((n, 2), np.int64)  # first tokens of merged clusters
     costs = np.empty(n, np.float32)
     distances = np.empty(_BLOCK, np.float32)
@@ -66,51 +69,55 @@ def ward_labels(rows: Any, n_clusters: int, labels: Any) -> None:
         left, right = _root(parents, pairs[merge, 0]), _root(parents, pairs[merge, 1])
         parents[max(left, right)] = min(left, right)
     n_seen = 0
-    for row in range(n):  # a root is the first row of its cluster
-        root = _root(parents, row)
-        if root == row:
-            labels[row] = n_seen
+    for token in range(n):  # a root is the first token of its cluster
+        root = _root(parents, token)
+        if root == token:
+            labels[token] = n_seen
             n_seen += 1
         else:
-            labels[row] = labels[root]
+            labels[token] = labels[root]
 
 
 @compiled
-def pool_clusters(rows: Any, labels: Any, pooled: Any, members: Any) -> None:
-    """The unit mean of each cluster's rows, and the row nearest to it.
+def pool_clusters(values: Floats, labels: Int64s, pooled: Floats, members: Int64s) -> None:
+    """The unit mean of each cluster's tokens, and the token nearest to it.
 
-    rows: (n, dim) float32; labels: (n,) int64
-    pooled: (n_clusters, dim) float32, written; members: (n_clusters,) int64, written: the first
-    of the nearest rows. Rows that cancel out are represented by the first.
+    Tokens that cancel out are represented by the first.
+
+    Args:
+        values: (n, dim) float32 tokens.
+        labels: (n,) int64 cluster of each.
+        pooled: (n_clusters, dim) float32, written.
+        members: (n_clusters,) int64, written: the first of the nearest tokens.
     """
-    n = len(rows)
+    n = len(values)
     pooled[:] = np.float32(0)
     members[:] = -1
-    for row in range(n):
-        pooled[labels[row]] += rows[row]
-        if members[labels[row]] < 0:
-            members[labels[row]] = row
+    for token in range(n):
+        pooled[labels[token]] += values[token]
+        if members[labels[token]] < 0:
+            members[labels[token]] = token
     for cluster in range(len(pooled)):
         length = np.sqrt(np.sum(pooled[cluster] * pooled[cluster]))
         if length > np.float32(1e-6):
             pooled[cluster] /= length
         else:
-            pooled[cluster] = rows[members[cluster]]
+            pooled[cluster] = values[members[cluster]]
     products = np.empty(n, np.float32)
     best = np.full(len(pooled), np.float32(-np.inf))
-    for row in range(n):
-        products[row] = np.sum(pooled[labels[row]] * rows[row])
-        best[labels[row]] = max(best[labels[row]], products[row])
-    for row in range(n - 1, -1, -1):
-        if products[row] >= best[labels[row]] - _TIE:
-            members[labels[row]] = row
+    for token in range(n):
+        products[token] = np.sum(pooled[labels[token]] * values[token])
+        best[labels[token]] = max(best[labels[token]], products[token])
+    for token in range(n - 1, -1, -1):
+        if products[token] >= best[labels[token]] - _TIE:
+            members[labels[token]] = token
 
 
 @compiled
-def _singletons(rows: Any) -> _Clusters:
-    n, dim = rows.shape
+def _singletons(values: Floats) -> _Clusters:
+    n, dim = values.shape
     means = np.zeros(((dim + _STEP - 1) // _STEP * _STEP, n), np.float32)
-    means[:dim] = rows.T
+    means[:dim] = values.T
     return _Clusters(
         means,
         np.ones(n, np.float32),
@@ -125,7 +132,9 @@ def _singletons(rows: Any) -> _Clusters:
 
 
 @compiled
-def _find_nearest(clusters: _Clusters, n: int, i: int, ceiling: Any, distances: Any) -> None:
+def _find_nearest(
+    clusters: _Clusters, n: int, i: int, ceiling: np.float32, distances: Floats
+) -> None:
     """Set the nearest of cluster i: the first of the cheapest."""
     best, least = -1, np.float32(np.inf)
     means, sizes = clusters.means, clusters.sizes
@@ -149,7 +158,9 @@ def _find_nearest(clusters: _Clusters, n: int, i: int, ceiling: Any, distances: 
 
 
 @compiled
-def _merge(clusters: _Clusters, n: int, ceiling: Any, pairs: Any, costs: Any, n_found: int) -> int:
+def _merge(
+    clusters: _Clusters, n: int, ceiling: np.float32, pairs: Int64s, costs: Floats, n_found: int
+) -> int:
     """Merge all that are each other's nearest, the later into the earlier, below the ceiling."""
     means, sizes = clusters.means, clusters.sizes
     for i in range(n):
@@ -171,29 +182,29 @@ def _merge(clusters: _Clusters, n: int, ceiling: Any, pairs: Any, costs: Any, n_
 
 @compiled
 def _close_gaps(clusters: _Clusters, n: int) -> int:
-    """Move what is left to the front; returns how many clusters that is."""
-    places = np.cumsum(~clusters.is_gone[:n]) - 1
+    """Move the clusters that are left to the front; returns how many they are."""
+    moved_to = np.cumsum(~clusters.is_gone[:n]) - 1
     for i in range(n):
         if clusters.is_gone[i]:
             continue
-        near, to = clusters.nearest[i], places[i]
+        near, to = clusters.nearest[i], moved_to[i]
         clusters.is_stale[to] = clusters.has_grown[i] or (
             near >= 0 and (clusters.is_gone[near] or clusters.has_grown[near])
         )
-        clusters.nearest[to] = places[near] if near >= 0 else -1
+        clusters.nearest[to] = moved_to[near] if near >= 0 else -1
         clusters.costs[to], clusters.formed[to] = clusters.costs[i], clusters.formed[i]
         clusters.sizes[to], clusters.firsts[to] = clusters.sizes[i], clusters.firsts[i]
     for k in range(len(clusters.means)):
         row = clusters.means[k]
         for i in range(n):
-            row[places[i] if not clusters.is_gone[i] else i] = row[i]
+            row[moved_to[i] if not clusters.is_gone[i] else i] = row[i]
     clusters.is_gone[:n] = False
     clusters.has_grown[:n] = False
-    return int(places[n - 1]) + 1
+    return int(moved_to[n - 1]) + 1
 
 
 @compiled
-def _root(parents: Any, i: int) -> int:
+def _root(parents: Int64s, i: int) -> int:
     while parents[i] != i:
         parents[i] = parents[parents[i]]
         i = parents[i]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from index.plaid.corpora import corpus, sample_of
 
 from colmodern import TokenEmbeddings
-from colmodern.codecs.codec import Codec, Encoded, train_codec
+from colmodern.codecs.codec import Codec, CompressedDocuments, train_codec
 from colmodern.progress import Silent
 
 KINDS = ["pq", "residual"]
@@ -181,6 +181,6 @@ def test_layout_and_type_of_values_do_not_matter() -> None:
     codec = learn()
     expected = codec.encode(without_ids(TEXTS))
     for values in (np.asfortranarray(TEXTS.values), TEXTS.values.astype(np.float64)):
-        found: Encoded = codec.encode(TokenEmbeddings(values, TEXTS.offsets))
+        found: CompressedDocuments = codec.encode(TokenEmbeddings(values, TEXTS.offsets))
         for one, same in zip(found, expected, strict=True):
             assert np.array_equal(one, same)

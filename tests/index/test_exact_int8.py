@@ -26,7 +26,7 @@ QUERIES = [3, 0, 16, 17, 33, 70, 1, 32, 5]  # more than are taken one after anot
 def rounded(documents: TokenEmbeddings) -> TokenEmbeddings:
     """What int8 makes of them: the truth of this search but for the query's own rounding."""
     kept = Int8Documents(documents.values, documents.offsets)
-    values = kept.rows.astype(np.float32) * kept.scales[:, None]
+    values = kept.rounded.astype(np.float32) * kept.scales[:, None]
     return TokenEmbeddings(values, documents.offsets)
 
 

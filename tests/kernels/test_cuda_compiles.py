@@ -72,7 +72,7 @@ def build(
     programs = __import__(f"colmodern.kernels.cuda.programs.{module}", fromlist=[function])
     program = getattr(programs, function)
     is_listed = name in ("score_tokens", "score_decoded")
-    rows = launch.rows
+    rows = launch.n_tokens
     constants = {
         **_CONSTANTS, "LANES": lanes, "QUERIES": 1 if is_listed else max(1, rows // lanes),
         "BLOCK": launch.block, "COLUMNS": rows, "TOKENS": rows, "LISTED": 2 if is_listed else 0, **other,

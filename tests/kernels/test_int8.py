@@ -33,7 +33,7 @@ def test_int8_scores_are_those_of_the_rounded_vectors() -> None:
     query_bytes, scales = query_to_bytes(query)
     lanes = query_bytes[0].transpose(1, 0, 2).reshape(32, 64).astype(np.float64) - 128
     rounded_query = (lanes * scales[0][:, None])[:20]
-    rounded = documents.rows * documents.scales[:, None].astype(np.float64)
+    rounded = documents.rounded * documents.scales[:, None].astype(np.float64)
     similarities = rounded_query @ rounded.T
     expected = [similarities[:, :20].max(axis=1).sum(), similarities[:, 20:].max(axis=1).sum()]
     np.testing.assert_allclose(documents.maxsim(query), expected, rtol=1e-5)

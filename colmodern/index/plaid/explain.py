@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from colmodern.checks import shown
-from colmodern.codecs.codec import Encoded
+from colmodern.codecs.codec import CompressedDocuments
 from colmodern.errors import InputError
 from colmodern.index.plaid.search import Trace, search_view
 from colmodern.index.plaid.view import View
@@ -172,7 +172,7 @@ def _report(
 def _decoded(doc_index: int, view: View) -> npt.NDArray[np.float32]:
     ((segment, _, (doc,)),) = view.by_segment(np.array([doc_index]))
     start, stop = segment.arrays.doc_offsets[doc : doc + 2].tolist()
-    encoded = Encoded(
+    encoded = CompressedDocuments(
         segment.arrays.codes[start:stop],
         segment.arrays.gains[start:stop],
         segment.arrays.residuals[start:stop],

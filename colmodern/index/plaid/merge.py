@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from colmodern.codecs.codec import Encoded
+from colmodern.codecs.codec import CompressedDocuments
 from colmodern.index.plaid.segment import Segment
 from colmodern.index.plaid.write_segment import EncodedChunk
 from colmodern.ragged.embeddings import offsets_of
@@ -64,10 +64,10 @@ def copied_chunks(live: Sequence[LiveDocuments]) -> Iterator[EncodedChunk]:
 
 def _tokens_of(
     segment: Segment, docs: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
-) -> Encoded:
+) -> CompressedDocuments:
     firsts = segment.arrays.doc_offsets[docs] - offsets_of(lengths)[:-1]
     tokens = np.arange(lengths.sum()) + np.repeat(firsts, lengths)
-    return Encoded(
+    return CompressedDocuments(
         segment.arrays.codes[tokens],
         segment.arrays.gains[tokens],
         segment.arrays.residuals[tokens],

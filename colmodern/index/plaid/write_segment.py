@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from colmodern.codecs.codec import Codec, Encoded
+from colmodern.codecs.codec import Codec, CompressedDocuments
 from colmodern.files import naming_write_errors
 from colmodern.index.finite import expect_finite
 from colmodern.index.plaid.arrays import ArrayWriter
@@ -29,7 +29,7 @@ class EncodedChunk(NamedTuple):
     """Consecutive documents, compressed; lengths: (n_docs,) tokens of each."""
 
     lengths: npt.NDArray[np.int64]
-    encoded: Encoded
+    encoded: CompressedDocuments
 
 
 class SegmentProgress(NamedTuple):
@@ -73,7 +73,7 @@ def encode_chunks(
 def _joined(batches: list[EncodedChunk]) -> EncodedChunk:
     lengths, encoded = zip(*batches, strict=True)
     arrays = (np.concatenate(same) for same in zip(*encoded, strict=True))
-    return EncodedChunk(np.concatenate(lengths), Encoded(*arrays))
+    return EncodedChunk(np.concatenate(lengths), CompressedDocuments(*arrays))
 
 
 def write_segment(
@@ -123,7 +123,9 @@ def write_tokens(
     written = done or SegmentProgress(0, 0)
     progress.start("compress", whole.n_tokens, unit="tokens", done=written.n_tokens)
     n_bytes, n_doc_bytes = len(codec.residuals.codebook), len(codec.documents.codebook)
-    columns: tuple[tuple[str, npt.DTypeLike, tuple[int, ...], str], ...] = (  # as in Encoded
+    columns: tuple[
+        tuple[str, npt.DTypeLike, tuple[int, ...], str], ...
+    ] = (  # as in CompressedDocuments
         ("codes", codec.code_dtype, (), "n_tokens"),
         ("gains", np.uint8, (), "n_tokens"),
         ("residuals", np.uint8, (n_bytes,), "n_tokens"),

@@ -41,7 +41,7 @@ def assign_centroids(
     device = centroids.values.device
     launch = launch_of("assign_tiles", device)
     bytes_, scales = quantize_tokens(torch.from_numpy(np.ascontiguousarray(values)).to(device))
-    tiles = _tiles(groups, launch.rows)
+    tiles = _tiles(groups, launch.n_tokens)
     nearest = torch.empty(len(values), dtype=torch.int32, device=device)
     assign_tiles[(len(tiles),)](
         bytes_,
@@ -52,7 +52,7 @@ def assign_centroids(
         nearest,
         DIM=values.shape[1],
         WIDTH=power_of_two(values.shape[1], least=32),
-        TOKENS=launch.rows,
+        TOKENS=launch.n_tokens,
         BLOCK=launch.block,
         enable_fp_fusion=False,  # each step rounded, as on the CPU
         **launch.options,

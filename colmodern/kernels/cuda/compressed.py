@@ -14,10 +14,12 @@ from colmodern.kernels.cuda.lanes import MOST_FLOAT32_LANES, Blocks, blocks_of
 from colmodern.kernels.cuda.launches import launch_of, per_program
 from colmodern.kernels.cuda.runtime import power_of_two
 
-_SCANNED_TOKENS = 1024  # of a program, about
+# document tokens that a program should read, roughly
+_SCANNED_TOKENS = 1024
 _SCORED_TOKENS = 256
-# queries with documents of their own that are decoded for several of them: of fewer, hardly two
-# want the same document (experiments/LOG.md has the counts); of more, a bit each has no room
+# numbers of queries, each with its own documents, for which a document is decoded for several
+# queries: with fewer, hardly two want the same document (experiments/LOG.md has the counts); with
+# more, there is no room for a bit each
 FEWEST_SHARED, MOST_SHARED = 8, 64
 
 
@@ -80,7 +82,7 @@ def centroid_table(
     new = queries.new_empty
     table = new((n, n_columns), dtype=torch.float16)
     maxima, minima = new((n_programs, n_columns)), new((n_programs, n_columns))
-    kernel[(n_programs, -(-n_columns // launch.rows))](
+    kernel[(n_programs, -(-n_columns // launch.n_tokens))](
         queries.contiguous(),
         centroids,
         centroid_scales,
@@ -92,7 +94,7 @@ def centroid_table(
         DIM=queries.shape[2],
         WIDTH=power_of_two(queries.shape[2], least=16),
         LANES=blocks.lanes,
-        COLUMNS=min(launch.rows, power_of_two(n_columns)),
+        COLUMNS=min(launch.n_tokens, power_of_two(n_columns)),
         BLOCK=launch.block,
         **launch.options,
     )
@@ -108,7 +110,7 @@ def table_to_bytes(
     steps = ((highs - lows) / 255).clamp_min(1e-30)
     values = torch.empty(table.shape, dtype=torch.uint8, device=table.device)
     launch = launch_of("table_to_bytes", table.device)
-    columns = min(launch.rows, power_of_two(table.shape[1]))
+    columns = min(launch.n_tokens, power_of_two(table.shape[1]))
     grid = (-(-table.shape[0] // launch.block), -(-table.shape[1] // columns))
     lanes = blocks_of(1, n_lanes).lanes
     kernel[grid](
@@ -149,7 +151,7 @@ def scan_codes(
     if out.numel() == 0:
         return blocks.join(out)
     launch = launch_of("scan_codes", device)
-    tile = blocks.tile(launch.rows)
+    tile = blocks.tile(launch.n_tokens)
     n_tiles = -(-blocks.n // tile)
     each = per_program(n_docs, len(tokens.codes) / n_all, n_tiles, _SCANNED_TOKENS, device)
     kernel[(n_tiles * -(-n_docs // each),)](
@@ -204,7 +206,7 @@ def score_tokens(
     if docs is None or docs.dim() == 1:
         name = "score_tokens_shared"
         return _score(kernel, name, blocks, queries.half(), docs, tokens, arguments, codebook)
-    tile = blocks.tile(launch_of("score_wanted", queries.device).rows)
+    tile = blocks.tile(launch_of("score_wanted", queries.device).n_tokens)
     is_many = FEWEST_SHARED <= len(queries) <= MOST_SHARED and docs.numel() > 0
     if is_many and tile > 1 and blocks.each == 1:
         return _score_wanted(queries.half(), docs, tokens, arguments, codebook, tile)
@@ -222,13 +224,13 @@ def _score_wanted(
     """score_tokens of each query's own documents, decoded once for up to ``tile`` queries."""
     from colmodern.kernels.cuda.programs.compressed import score_wanted as kernel
 
-    device, n_docs, rows = queries.device, len(tokens.doc_offsets) - 1, docs.long()
+    device, n_docs, wanted_docs = queries.device, len(tokens.doc_offsets) - 1, docs.long()
     bits = torch.ones((), dtype=torch.int64, device=device) << torch.arange(
         len(queries), device=device
     )
     # no document twice for a query, so that adding bits sets them
     wanted = torch.zeros(n_docs, dtype=torch.int64, device=device)
-    wanted.index_add_(0, rows.reshape(-1), bits.repeat_interleave(docs.shape[1]))
+    wanted.index_add_(0, wanted_docs.reshape(-1), bits.repeat_interleave(docs.shape[1]))
     out = torch.empty((len(queries), n_docs), device=device)
     launch = launch_of("score_wanted", device)
     n_bytes, span = tokens.residuals.shape[1], codebook.entries.shape[2]
@@ -256,7 +258,7 @@ def _score_wanted(
         SHARED=codebook.scales is not None,
         **launch.options,
     )
-    return out.gather(1, rows)
+    return out.gather(1, wanted_docs)
 
 
 def score_decoded(
@@ -310,7 +312,7 @@ def _score(
     if out.numel() == 0:
         return blocks.join(out)
     launch = launch_of(name, device)
-    tile = 1 if listed == 2 else blocks.tile(launch.rows)
+    tile = 1 if listed == 2 else blocks.tile(launch.n_tokens)
     n_tiles = -(-blocks.n // tile)
     each = per_program(n_docs, len(tokens.codes) / n_all, n_tiles, _SCORED_TOKENS, device)
     n_bytes = tokens.residuals.shape[1]

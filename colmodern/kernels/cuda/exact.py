@@ -20,10 +20,10 @@ from colmodern.kernels.cuda.launches import launch_of, per_program
 from colmodern.kernels.cuda.runtime import power_of_two
 from colmodern.kernels.types import Int64s, Values
 
-# of a program, about: the more queries it loads first, the more documents it should read
+# document tokens that a program should read, roughly: more where it loads more queries first
 _TOKENS_OF_FEW, _TOKENS_OF_MANY = 256, 1024
 _FLOAT32 = "tf32x3"  # three products of 19 bits: as exact as float32, on the matrix unit
-_MANY_ROWS = 128  # query tokens from which they are the rows of the matrix unit
+_MANY_ROWS = 128  # with so many query tokens, they are the rows of the matrix unit
 
 
 def maxsim_scores(
@@ -84,7 +84,7 @@ def score_documents(
     kernel = _kernel(name)
     name += "_float32" if is_float32 else ""
     launch = launch_of(name, queries.device)
-    tile = 1 if listed == 2 else blocks.tile(launch.rows)
+    tile = 1 if listed == 2 else blocks.tile(launch.n_tokens)
     n_tiles = -(-blocks.n // tile)
     mean = len(doc_values) / (len(doc_offsets) - 1)
     tokens = _TOKENS_OF_MANY if is_many else _TOKENS_OF_FEW

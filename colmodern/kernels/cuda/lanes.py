@@ -11,8 +11,8 @@ from colmodern.kernels.cuda.runtime import power_of_two
 from colmodern.kernels.types import Int64s, Values
 
 FEWEST_LANES = 16  # the matrix unit takes no fewer columns
-MOST_LANES = 64  # of a block; longer queries are several
-MOST_FLOAT32_LANES = 32  # where products are float32: with more, registers spill
+MOST_LANES = 64  # limit of a block's lanes; longer queries are several blocks
+MOST_FLOAT32_LANES = 32  # the same for float32 products: with more, registers spill
 
 
 def pad_queries(values: Values, offsets: Int64s) -> np.ndarray:
@@ -23,8 +23,8 @@ def pad_queries(values: Values, offsets: Int64s) -> np.ndarray:
     """
     lengths = np.diff(offsets)
     padded = np.zeros((len(lengths), lanes_for(int(lengths.max(initial=0))), values.shape[1]))
-    rows = np.arange(len(values)) - np.repeat(offsets[:-1], lengths)
-    padded[np.repeat(np.arange(len(lengths)), lengths), rows] = values
+    lanes = np.arange(len(values)) - np.repeat(offsets[:-1], lengths)
+    padded[np.repeat(np.arange(len(lengths)), lengths), lanes] = values
     return padded.astype(np.float32)
 
 
@@ -39,12 +39,12 @@ class Blocks(NamedTuple):
     """Blocks of queries, which a kernel scores like queries; a query's score is their sum."""
 
     n: int
-    lanes: int  # of a block
+    lanes: int  # lanes of each block
     each: int  # blocks of a query
 
-    def tile(self, rows: int) -> int:
-        """Blocks of a program that takes so many rows, at most; a power of two."""
-        return min(max(1, rows // self.lanes), power_of_two(self.n))
+    def tile(self, n_tokens: int) -> int:
+        """Blocks of a program that takes at most so many query tokens; a power of two."""
+        return min(max(1, n_tokens // self.lanes), power_of_two(self.n))
 
     def spread(self, constants: torch.Tensor) -> torch.Tensor:
         """(n,) of (n_queries,) numbers that are to be added once to a query."""

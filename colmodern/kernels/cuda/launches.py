@@ -1,8 +1,8 @@
 """How kernels are launched: sizes of blocks, warps and pipeline depths, chosen once and kept.
 
 The first of a kernel's launches is its default, thought out and compiled for Hopper without a GPU
-at hand; ``tune`` times them all on the GPU, and what was fastest is kept in the user's cache
-folder for this GPU, this version of Triton and these kernels.
+at hand. ``tune`` times them all on the GPU and keeps the fastest in the user's cache folder for this
+GPU, this version of Triton and these kernels.
 """
 
 from __future__ import annotations
@@ -25,12 +25,19 @@ _SOURCES = ("launches", "programs/maxsim", "programs/compressed", "programs/assi
 
 
 class Launch(NamedTuple):
-    """block: tokens of a document at a time; rows: query tokens of a program, at most."""
+    """Sizes of a launch.
+
+    Attributes:
+        block: Tokens of a document, or centroids, at a time.
+        warps: Warps of a program.
+        stages: Depth of the software pipeline.
+        n_tokens: At most so many query tokens of a program; for assign_tiles, document tokens.
+    """
 
     block: int
     warps: int
     stages: int
-    rows: int = 64
+    n_tokens: int = 64
 
     @property
     def options(self) -> dict[str, int]:
@@ -64,15 +71,13 @@ LAUNCHES: dict[str, tuple[Launch, ...]] = {
     # two queries of 32 tokens: of four, too few want the same document
     "score_wanted": (Launch(64, 4, 1), Launch(64, 4, 1, 128), Launch(128, 8, 1), Launch(64, 4, 3)),
     "score_decoded": (Launch(64, 8, 1, 32), Launch(64, 8, 2, 32)),
-    # block: centroids at a time; rows: tokens of a program
     "assign_tiles": (Launch(64, 4, 3, 64), Launch(64, 4, 3, 128), Launch(128, 8, 3, 128)),
 }  # fmt: skip
 
 
 def launch_of(kernel: str, device: torch.device) -> Launch:
     """The launch that was fastest on this GPU, or the default."""
-    chosen = _tuned(device).get(kernel)
-    return LAUNCHES[kernel][chosen] if chosen is not None else LAUNCHES[kernel][0]
+    return LAUNCHES[kernel][_tuned(device).get(kernel, 0)]
 
 
 def tune(
@@ -80,20 +85,24 @@ def tune(
 ) -> Launch:
     """Time ``work`` with each launch of a kernel, and keep the fastest for later processes.
 
-    timed: milliseconds of a call, as triton.testing.do_bench gives them
+    Args:
+        kernel: A key of LAUNCHES.
+        device: The GPU.
+        work: Calls the kernel.
+        timed: Milliseconds of a call, as triton.testing.do_bench gives them.
     """
     tuned = _tuned(device)
-    before, found = dict(tuned), {}
+    before, milliseconds = dict(tuned), {}
     for number in range(len(LAUNCHES[kernel])):
         tuned[kernel] = number
         try:
-            found[number] = timed(work)
+            milliseconds[number] = timed(work)
         except Exception as error:  # noqa: BLE001, RUF100 a launch too large for the GPU
             if "out of resource" not in str(error).lower():
                 tuned.clear()
                 tuned.update(before)
                 raise
-    tuned[kernel] = min(found, key=found.__getitem__)
+    tuned[kernel] = min(milliseconds, key=milliseconds.__getitem__)
     write_json(_file(device), tuned)
     return LAUNCHES[kernel][tuned[kernel]]
 
@@ -101,7 +110,12 @@ def tune(
 def per_program(n_docs: int, mean: float, n_tiles: int, tokens: int, device: torch.device) -> int:
     """Documents of a program: ``tokens`` in all, while every multiprocessor has many programs.
 
-    n_docs: to score; mean: tokens of a document; n_tiles: programs that share each document
+    Args:
+        n_docs: Documents to score.
+        mean: Mean tokens of a document.
+        n_tiles: Programs that share each document.
+        tokens: Document tokens that a program should read.
+        device: The GPU.
     """
     wanted = int(tokens / max(mean, 1.0))
     most = n_docs * n_tiles // (_PROGRAMS * multiprocessors(device))
@@ -110,17 +124,17 @@ def per_program(n_docs: int, mean: float, n_tiles: int, tokens: int, device: tor
 
 @cache
 def _tuned(device: torch.device) -> dict[str, int]:
-    """Places in LAUNCHES by kernel; what cannot be read counts as never tuned."""
+    """Index in LAUNCHES by kernel; a file that cannot be read counts as never tuned."""
     path = _file(device)
     try:
-        found: Any = json.loads(path.read_text())
+        numbers: Any = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
-    is_sound = isinstance(found, dict) and all(
+    is_sound = isinstance(numbers, dict) and all(
         name in LAUNCHES and isinstance(n, int) and 0 <= n < len(LAUNCHES[name])
-        for name, n in found.items()
+        for name, n in numbers.items()
     )
-    return found if is_sound else {}
+    return numbers if is_sound else {}
 
 
 def _file(device: torch.device) -> Path:

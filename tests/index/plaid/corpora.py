@@ -11,7 +11,7 @@ import numpy as np
 import oracles
 
 from colmodern import PlaidIndex, TokenEmbeddings
-from colmodern.codecs.codec import Encoded, Sample
+from colmodern.codecs.codec import CompressedDocuments, Sample
 from colmodern.kernels.reference.maxsim import maxsim
 from colmodern.ragged.embeddings import offsets_of
 from colmodern.ragged.store import EmbeddingStore, ShardWriter
@@ -78,7 +78,9 @@ def decoded(index: PlaidIndex) -> dict[str, np.ndarray]:
     opened, codec = index._state.snapshot, index._state.codec
     found, row = {}, 0
     for segment in opened.segments:
-        encoded = Encoded(*(getattr(segment.arrays, name) for name in Encoded._fields))
+        encoded = CompressedDocuments(
+            *(getattr(segment.arrays, name) for name in CompressedDocuments._fields)
+        )
         tokens = codec.decode(encoded, segment.lengths)
         for i, doc_id in enumerate(segment.ids):
             start, stop = segment.arrays.doc_offsets[i : i + 2]

@@ -141,7 +141,7 @@ def test_compressed_tokens(
 
 
 @pytest.mark.parametrize(
-    ("n_queries", "lanes", "nbits", "dim", "rows"),
+    ("n_queries", "lanes", "nbits", "dim", "n_tokens"),
     [
         (9, 32, 4, 48, 64),
         (64, 16, 2, 48, 64),
@@ -159,10 +159,10 @@ def test_compressed_tokens(
     ],
 )
 def test_documents_that_several_queries_want(
-    n_queries: int, lanes: int, nbits: int, dim: int, rows: int, monkeypatch: pytest.MonkeyPatch
+    n_queries: int, lanes: int, nbits: int, dim: int, n_tokens: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each query's own ones; all want the first three, and one the last."""
-    launch = launches.launch_of("score_wanted", DEVICE)._replace(rows=rows)
+    launch = launches.launch_of("score_wanted", DEVICE)._replace(n_tokens=n_tokens)
     plain = launches.launch_of
     monkeypatch.setattr(
         compressed,

@@ -101,7 +101,7 @@ def test_tokens_are_rounded_as_the_cpu_rounds_them(dtype: str) -> None:
     for one, expected in zip(found, reference_cuda.quantize_tokens(values), strict=True):
         np.testing.assert_array_equal(one, expected)
     kept = Int8Documents(values, offsets_of([70]))
-    np.testing.assert_array_equal(found[0], kept.rows)
+    np.testing.assert_array_equal(found[0], kept.rounded)
     np.testing.assert_array_equal(found[1], kept.scales)
 
 

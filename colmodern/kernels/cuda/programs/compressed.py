@@ -39,17 +39,17 @@ def centroid_table(
     float32, of each block of centroids, written
     """
     n_columns = n_queries * LANES
-    rows = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    numbers = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     ks = tl.arange(0, WIDTH)
-    inside = tl.minimum(rows, n_centroids - 1)
-    asked = tl.load(
+    inside = tl.minimum(numbers, n_centroids - 1)
+    query_values = tl.load(
         queries + columns[None, :] * DIM + ks[:, None],
         mask=(ks[:, None] < DIM) & (columns[None, :] < n_columns),
         other=0.0,
     )
-    high = asked.to(tl.float16)
-    low = (asked - high.to(tl.float32)).to(tl.float16)
+    high = query_values.to(tl.float16)
+    low = (query_values - high.to(tl.float32)).to(tl.float16)
     values = tl.load(
         centroids + inside.to(tl.int64)[:, None] * DIM + ks[None, :],
         mask=ks[None, :] < DIM,
@@ -59,8 +59,8 @@ def centroid_table(
     product = tl.dot(values, high, product)
     product *= tl.load(centroid_scales + inside)[:, None]
     is_column = columns < n_columns
-    places = inside.to(tl.int64)[:, None] * n_columns + columns[None, :]
-    tl.store(table + places, product.to(tl.float16), mask=is_column[None, :])
+    cells = inside.to(tl.int64)[:, None] * n_columns + columns[None, :]
+    tl.store(table + cells, product.to(tl.float16), mask=is_column[None, :])
     edge = tl.program_id(0) * n_columns + columns
     tl.store(maxima + edge, tl.max(product, axis=0), mask=is_column)
     tl.store(minima + edge, tl.min(product, axis=0), mask=is_column)
@@ -84,16 +84,16 @@ def table_to_bytes(
     out: as table, uint8, written
     """
     n_columns = n_queries * LANES
-    rows = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    numbers = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     is_column = columns < n_columns
-    mask = (rows < n_centroids)[:, None] & is_column[None, :]
-    places = rows.to(tl.int64)[:, None] * n_columns + columns[None, :]
-    values = tl.load(table + places, mask=mask, other=0.0).to(tl.float32)
+    mask = (numbers < n_centroids)[:, None] & is_column[None, :]
+    cells = numbers.to(tl.int64)[:, None] * n_columns + columns[None, :]
+    values = tl.load(table + cells, mask=mask, other=0.0).to(tl.float32)
     low = tl.load(lows + columns, mask=is_column, other=0.0)
     step = tl.load(steps + columns, mask=is_column, other=1.0)
     bytes_ = (values - low[None, :]) / step[None, :] + 0.5
-    tl.store(out + places, tl.clamp(bytes_, 0.0, 255.0).to(tl.uint8), mask=mask)
+    tl.store(out + cells, tl.clamp(bytes_, 0.0, 255.0).to(tl.uint8), mask=mask)
 
 
 @triton.jit(do_not_specialize=_SIZES)
@@ -132,22 +132,22 @@ def scan_codes(
     step = tl.load(steps + lanes, mask=is_lane, other=0.0)
     query = tile * QUERIES + tl.arange(0, QUERIES)
     constant = tl.load(constants + query, mask=query < n_queries, other=0.0)
-    for place in range(first, tl.minimum(first + per_program, n_listed)):
-        doc = place
+    for position in range(first, tl.minimum(first + per_program, n_listed)):
+        doc = position
         if LISTED:
-            doc = tl.load(docs + place).to(tl.int64)
+            doc = tl.load(docs + position).to(tl.int64)
         start = tl.load(doc_offsets + doc)
         length = (tl.load(doc_offsets + doc + 1) - start).to(tl.int32)
         best = tl.zeros((BLOCK, QUERIES * LANES), tl.int32)
         for at in range(0, length, BLOCK):
             code = tl.load(codes + start + tl.minimum(at + tokens, length - 1)).to(tl.int32) & MASK
-            rows = table + code.to(tl.int64)[:, None] * (n_queries * LANES)
-            found = tl.load(rows + lanes[None, :], mask=is_lane[None, :], other=0)
-            best = tl.maximum(best, found.to(tl.int32))
+            row_pointers = table + code.to(tl.int64)[:, None] * (n_queries * LANES)
+            values = tl.load(row_pointers + lanes[None, :], mask=is_lane[None, :], other=0)
+            best = tl.maximum(best, values.to(tl.int32))
         top = tl.max(best, axis=0).to(tl.float32) * step + low
         scores = tl.sum(tl.reshape(top, (QUERIES, LANES)), axis=1) + constant
         tl.store(
-            out + query.to(tl.int64) * n_listed + place,
+            out + query.to(tl.int64) * n_listed + position,
             tl.where(length > 0, scores, 0.0),
             mask=query < n_queries,
         )
@@ -178,7 +178,7 @@ def score_tokens(
     bytes_ = tl.arange(0, PADDED)
     is_byte = bytes_ < BYTES
     ks = tl.arange(0, PADDED * SPAN)
-    asked = tl.load(
+    query_values = tl.load(
         queries + lanes[None, :] * DIM + ks[:, None],
         mask=(ks[:, None] < DIM) & is_lane[None, :],
         other=0.0,
@@ -186,36 +186,36 @@ def score_tokens(
     step = tl.load(gain_step)
     query = tile * QUERIES + tl.arange(0, QUERIES)
     constant = tl.load(constants + query, mask=query < n_queries, other=0.0)
-    for place in range(first, tl.minimum(first + per_program, n_listed)):
-        doc = place
+    for position in range(first, tl.minimum(first + per_program, n_listed)):
+        doc = position
         if LISTED == 1:
-            doc = tl.load(docs + place).to(tl.int64)
+            doc = tl.load(docs + position).to(tl.int64)
         if LISTED == 2:
-            doc = tl.load(docs + (tile // n_blocks).to(tl.int64) * n_listed + place).to(tl.int64)
+            doc = tl.load(docs + (tile // n_blocks).to(tl.int64) * n_listed + position).to(tl.int64)
         start = tl.load(doc_offsets + doc)
         length = (tl.load(doc_offsets + doc + 1) - start).to(tl.int32)
         best = tl.full((BLOCK, QUERIES * LANES), float("-inf"), tl.float32)
         for at in range(0, length, BLOCK):
-            places = start + tl.minimum(at + tokens, length - 1)
-            code = tl.load(codes + places).to(tl.int32) & MASK
-            rows = table + code.to(tl.int64)[:, None] * (n_queries * LANES)
-            near = tl.load(rows + lanes[None, :], mask=is_lane[None, :], other=0.0)
+            indices = start + tl.minimum(at + tokens, length - 1)
+            code = tl.load(codes + indices).to(tl.int32) & MASK
+            row_pointers = table + code.to(tl.int64)[:, None] * (n_queries * LANES)
+            near = tl.load(row_pointers + lanes[None, :], mask=is_lane[None, :], other=0.0)
             entries = tl.load(
-                residuals + places[:, None] * BYTES + bytes_[None, :],
+                residuals + indices[:, None] * BYTES + bytes_[None, :],
                 mask=is_byte[None, :],
                 other=0,
             ).to(tl.int32)
             if not SHARED:
                 entries += bytes_[None, :] * 256
             spans = entries[:, :, None] * SPAN + tl.arange(0, SPAN)[None, None, :]
-            parts = tl.load(codebook + spans, mask=is_byte[None, :, None], other=0.0)
-            parts = tl.reshape(parts, (BLOCK, PADDED * SPAN))
-            gain = tl.load(gains + places).to(tl.float32) * step
-            product = tl.dot(parts, asked)
+            directions = tl.load(codebook + spans, mask=is_byte[None, :, None], other=0.0)
+            directions = tl.reshape(directions, (BLOCK, PADDED * SPAN))
+            gain = tl.load(gains + indices).to(tl.float32) * step
+            product = tl.dot(directions, query_values)
             best = tl.maximum(best, product * gain[:, None] + near.to(tl.float32))
         scores = tl.sum(tl.reshape(tl.max(best, axis=0), (QUERIES, LANES)), axis=1) + constant
         tl.store(
-            out + query.to(tl.int64) * n_listed + place,
+            out + query.to(tl.int64) * n_listed + position,
             tl.where(length > 0, scores, 0.0),
             mask=query < n_queries,
         )
@@ -230,8 +230,9 @@ def score_wanted(
 ):  # fmt: skip
     """As score_tokens where each query has documents of its own, decoded for up to QUERIES queries.
 
-    A program is of one query and one of its documents. Of the queries that want the document, in
-    order, every QUERIES-th one scores it for itself and those that follow; the others have no work.
+    A program belongs to a query and a document that it wants. Among the queries that want the
+    document, in order, every QUERIES-th scores it for itself and those that follow; the others have
+    no work.
 
     docs: (n_queries, n_listed) rows, none twice for a query; n_queries: at most 64
     wanted: (n_docs,) int64, bit q: query q wants the document; out: (n_queries, n_docs), written
@@ -241,13 +242,13 @@ def score_wanted(
     doc = tl.load(docs + tl.program_id(0)).to(tl.int64)
     numbers = tl.arange(0, 64)
     wants = ((tl.load(wanted + doc) >> numbers.to(tl.int64)) & 1).to(tl.int32)
-    before = tl.cumsum(wants, axis=0) - wants  # of those that want it, how many come first
-    place = tl.sum(tl.where(numbers == asker, before, 0), axis=0)
-    if place % QUERIES == 0:
+    before = tl.cumsum(wants, axis=0) - wants  # earlier queries that want the document
+    rank = tl.sum(tl.where(numbers == asker, before, 0), axis=0)
+    if rank % QUERIES == 0:
         slots = tl.arange(0, QUERIES)
-        chosen = (wants[None, :] != 0) & (before[None, :] == place + slots[:, None])
-        query = tl.sum(tl.where(chosen, numbers[None, :], 0), axis=1)
-        is_query = tl.sum(chosen.to(tl.int32), axis=1) != 0
+        is_scored = (wants[None, :] != 0) & (before[None, :] == rank + slots[:, None])
+        query = tl.sum(tl.where(is_scored, numbers[None, :], 0), axis=1)
+        is_query = tl.sum(is_scored.to(tl.int32), axis=1) != 0
         lane = tl.arange(0, LANES)
         lanes = tl.reshape(query[:, None] * LANES + lane[None, :], (QUERIES * LANES,))
         has_lane = is_query[:, None] & (lane[None, :] >= 0)
@@ -256,7 +257,7 @@ def score_wanted(
         bytes_ = tl.arange(0, PADDED)
         is_byte = bytes_ < BYTES
         ks = tl.arange(0, PADDED * SPAN)
-        asked = tl.load(
+        query_values = tl.load(
             queries + lanes[None, :] * DIM + ks[:, None],
             mask=(ks[:, None] < DIM) & is_lane[None, :],
             other=0.0,
@@ -266,22 +267,22 @@ def score_wanted(
         length = (tl.load(doc_offsets + doc + 1) - start).to(tl.int32)
         best = tl.full((BLOCK, QUERIES * LANES), float("-inf"), tl.float32)
         for at in range(0, length, BLOCK):
-            places = start + tl.minimum(at + tokens, length - 1)
-            code = tl.load(codes + places).to(tl.int32) & MASK
-            rows = table + code.to(tl.int64)[:, None] * (n_queries * LANES)
-            near = tl.load(rows + lanes[None, :], mask=is_lane[None, :], other=0.0)
+            indices = start + tl.minimum(at + tokens, length - 1)
+            code = tl.load(codes + indices).to(tl.int32) & MASK
+            row_pointers = table + code.to(tl.int64)[:, None] * (n_queries * LANES)
+            near = tl.load(row_pointers + lanes[None, :], mask=is_lane[None, :], other=0.0)
             entries = tl.load(
-                residuals + places[:, None] * BYTES + bytes_[None, :],
+                residuals + indices[:, None] * BYTES + bytes_[None, :],
                 mask=is_byte[None, :],
                 other=0,
             ).to(tl.int32)
             if not SHARED:
                 entries += bytes_[None, :] * 256
             spans = entries[:, :, None] * SPAN + tl.arange(0, SPAN)[None, None, :]
-            parts = tl.load(codebook + spans, mask=is_byte[None, :, None], other=0.0)
-            parts = tl.reshape(parts, (BLOCK, PADDED * SPAN))
-            gain = tl.load(gains + places).to(tl.float32) * step
-            product = tl.dot(parts, asked)
+            directions = tl.load(codebook + spans, mask=is_byte[None, :, None], other=0.0)
+            directions = tl.reshape(directions, (BLOCK, PADDED * SPAN))
+            gain = tl.load(gains + indices).to(tl.float32) * step
+            product = tl.dot(directions, query_values)
             best = tl.maximum(best, product * gain[:, None] + near.to(tl.float32))
         scores = tl.sum(tl.reshape(tl.max(best, axis=0), (QUERIES, LANES)), axis=1)
         scores += tl.load(constants + query, mask=is_query, other=0.0)
@@ -313,7 +314,7 @@ def score_decoded(
     bytes_ = tl.arange(0, PADDED)
     is_byte = bytes_ < BYTES
     ks = tl.arange(0, PADDED * SPAN)
-    asked = tl.load(
+    query_values = tl.load(
         queries + lanes[None, :] * DIM + ks[:, None],
         mask=(ks[:, None] < DIM) & is_lane[None, :],
         other=0.0,
@@ -321,39 +322,39 @@ def score_decoded(
     step = tl.load(gain_step)
     query = tile * QUERIES + tl.arange(0, QUERIES)
     constant = tl.load(constants + query, mask=query < n_queries, other=0.0)
-    for place in range(first, tl.minimum(first + per_program, n_listed)):
-        doc = place
+    for position in range(first, tl.minimum(first + per_program, n_listed)):
+        doc = position
         if LISTED == 1:
-            doc = tl.load(docs + place).to(tl.int64)
+            doc = tl.load(docs + position).to(tl.int64)
         if LISTED == 2:
-            doc = tl.load(docs + (tile // n_blocks).to(tl.int64) * n_listed + place).to(tl.int64)
+            doc = tl.load(docs + (tile // n_blocks).to(tl.int64) * n_listed + position).to(tl.int64)
         start = tl.load(doc_offsets + doc)
         length = (tl.load(doc_offsets + doc + 1) - start).to(tl.int32)
         best = tl.full((BLOCK, QUERIES * LANES), float("-inf"), tl.float32)
         for at in range(0, length, BLOCK):
-            places = start + tl.minimum(at + tokens, length - 1)
-            code = tl.load(codes + places).to(tl.int32) & MASK
-            rows = centroids + code.to(tl.int64)[:, None] * DIM + ks[None, :]
-            middle = tl.load(rows, mask=ks[None, :] < DIM, other=0).to(tl.float32)
+            indices = start + tl.minimum(at + tokens, length - 1)
+            code = tl.load(codes + indices).to(tl.int32) & MASK
+            row_pointers = centroids + code.to(tl.int64)[:, None] * DIM + ks[None, :]
+            middle = tl.load(row_pointers, mask=ks[None, :] < DIM, other=0).to(tl.float32)
             middle *= tl.load(centroid_scales + code)[:, None]
             entries = tl.load(
-                residuals + places[:, None] * BYTES + bytes_[None, :],
+                residuals + indices[:, None] * BYTES + bytes_[None, :],
                 mask=is_byte[None, :],
                 other=0,
             ).to(tl.int32)
             if not SHARED:
                 entries += bytes_[None, :] * 256
             spans = entries[:, :, None] * SPAN + tl.arange(0, SPAN)[None, None, :]
-            parts = tl.load(codebook + spans, mask=is_byte[None, :, None], other=0.0)
-            parts = tl.reshape(parts, (BLOCK, PADDED * SPAN))
+            directions = tl.load(codebook + spans, mask=is_byte[None, :, None], other=0.0)
+            directions = tl.reshape(directions, (BLOCK, PADDED * SPAN))
             if SHARED:
-                parts *= tl.load(codebook_scales + ks, mask=ks < DIM, other=0.0)[None, :]
-            gain = tl.load(gains + places).to(tl.float32) * step
-            decoded = middle + parts * gain[:, None]
-            best = tl.maximum(best, tl.dot(decoded, asked, input_precision=PRECISION))
+                directions *= tl.load(codebook_scales + ks, mask=ks < DIM, other=0.0)[None, :]
+            gain = tl.load(gains + indices).to(tl.float32) * step
+            decoded = middle + directions * gain[:, None]
+            best = tl.maximum(best, tl.dot(decoded, query_values, input_precision=PRECISION))
         scores = tl.sum(tl.reshape(tl.max(best, axis=0), (QUERIES, LANES)), axis=1) + constant
         tl.store(
-            out + query.to(tl.int64) * n_listed + place,
+            out + query.to(tl.int64) * n_listed + position,
             tl.where(length > 0, scores, 0.0),
             mask=query < n_queries,
         )

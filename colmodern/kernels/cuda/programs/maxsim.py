@@ -55,37 +55,39 @@ def maxsim_few(
     first = (tl.program_id(0) // n_tiles).to(tl.int64) * per_program
     lanes = tl.arange(0, QUERIES * LANES)
     ks = tl.arange(0, WIDTH)
-    rows = tile * (QUERIES * LANES) + lanes
+    query_rows = tile * (QUERIES * LANES) + lanes
     # transposed: (WIDTH, QUERIES * LANES)
-    asked = tl.load(
-        queries + rows[None, :] * DIM + ks[:, None],
-        mask=(ks[:, None] < DIM) & (rows[None, :] < n_queries * LANES),
+    query_values = tl.load(
+        queries + query_rows[None, :] * DIM + ks[:, None],
+        mask=(ks[:, None] < DIM) & (query_rows[None, :] < n_queries * LANES),
         other=0.0,
     )
     tokens = tl.arange(0, BLOCK)
-    for place in range(first, tl.minimum(first + per_program, n_listed)):
-        doc = place
+    for position in range(first, tl.minimum(first + per_program, n_listed)):
+        doc = position
         if LISTED == 1:
-            doc = tl.load(docs + place).to(tl.int64)
+            doc = tl.load(docs + position).to(tl.int64)
         if LISTED == 2:
-            doc = tl.load(docs + (tile // n_blocks).to(tl.int64) * n_listed + place).to(tl.int64)
+            doc = tl.load(docs + (tile // n_blocks).to(tl.int64) * n_listed + position).to(tl.int64)
         start = tl.load(doc_offsets + doc)
         length = (tl.load(doc_offsets + doc + 1) - start).to(tl.int32)
         values = doc_values + start * DIM
         best = tl.full((BLOCK, QUERIES * LANES), float("-inf"), tl.float32)
         for at in range(0, length, BLOCK):
             inside = tl.minimum(at + tokens, length - 1)
-            found = tl.load(
+            doc_tokens = tl.load(
                 values + inside[:, None] * DIM + ks[None, :], mask=ks[None, :] < DIM, other=0.0
             )
-            product = tl.dot(found.to(asked.dtype), asked, input_precision=PRECISION)
+            product = tl.dot(
+                doc_tokens.to(query_values.dtype), query_values, input_precision=PRECISION
+            )
             if SCALED:
                 product *= tl.load(doc_scales + start + inside)[:, None]
             best = tl.maximum(best, product)
         scores = tl.sum(tl.reshape(tl.max(best, axis=0), (QUERIES, LANES)), axis=1)
         query = tile * QUERIES + tl.arange(0, QUERIES)
         tl.store(
-            out + query.to(tl.int64) * n_listed + place,
+            out + query.to(tl.int64) * n_listed + position,
             tl.where(length > 0, scores, 0.0),
             mask=query < n_queries,
         )
@@ -121,34 +123,36 @@ def maxsim_many(
     tile = tl.program_id(0) % n_tiles
     first = (tl.program_id(0) // n_tiles).to(tl.int64) * per_program
     ks = tl.arange(0, WIDTH)
-    rows = tile * (QUERIES * LANES) + tl.arange(0, QUERIES * LANES)
-    asked = tl.load(
-        queries + rows[:, None] * DIM + ks[None, :],
-        mask=(ks[None, :] < DIM) & (rows[:, None] < n_queries * LANES),
+    query_rows = tile * (QUERIES * LANES) + tl.arange(0, QUERIES * LANES)
+    query_values = tl.load(
+        queries + query_rows[:, None] * DIM + ks[None, :],
+        mask=(ks[None, :] < DIM) & (query_rows[:, None] < n_queries * LANES),
         other=0.0,
     )
     tokens = tl.arange(0, BLOCK)
-    for place in range(first, tl.minimum(first + per_program, n_listed)):
-        doc = place
+    for position in range(first, tl.minimum(first + per_program, n_listed)):
+        doc = position
         if LISTED == 1:
-            doc = tl.load(docs + place).to(tl.int64)
+            doc = tl.load(docs + position).to(tl.int64)
         start = tl.load(doc_offsets + doc)
         length = (tl.load(doc_offsets + doc + 1) - start).to(tl.int32)
         values = doc_values + start * DIM
         best = tl.full((QUERIES * LANES,), float("-inf"), tl.float32)
         for at in range(0, length, BLOCK):
             inside = tl.minimum(at + tokens, length - 1)
-            found = tl.load(
+            doc_tokens = tl.load(
                 values + inside[:, None] * DIM + ks[None, :], mask=ks[None, :] < DIM, other=0.0
             )
-            product = tl.dot(asked, tl.trans(found.to(asked.dtype)), input_precision=PRECISION)
+            product = tl.dot(
+                query_values, tl.trans(doc_tokens.to(query_values.dtype)), input_precision=PRECISION
+            )
             if SCALED:
                 product *= tl.load(doc_scales + start + inside)[None, :]
             best = tl.maximum(best, tl.max(product, axis=1))
         scores = tl.sum(tl.reshape(best, (QUERIES, LANES)), axis=1)
         query = tile * QUERIES + tl.arange(0, QUERIES)
         tl.store(
-            out + query.to(tl.int64) * n_listed + place,
+            out + query.to(tl.int64) * n_listed + position,
             tl.where(length > 0, scores, 0.0),
             mask=query < n_queries,
         )
