@@ -9,11 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from colmodern.encoder.model.packing import Indices
 from colmodern.errors import ResourceError
 
 logger = logging.getLogger(__name__)
-
-Indices = npt.NDArray[np.int64]
 
 
 def token_batches(

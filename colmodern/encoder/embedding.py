@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from colmodern.encoder.batching import Indices, run_in_budget
-from colmodern.encoder.tokenizer import TokenizedTexts
+from colmodern.encoder.batching import run_in_budget
+from colmodern.encoder.model.packing import Indices
+from colmodern.encoder.text.tokenizer import TokenizedTexts
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
 

@@ -20,18 +20,18 @@ from colmodern.arguments import (
     expect_flags,
 )
 from colmodern.checks import shown
-from colmodern.encoder.backbone import pick_dtype, resolve_attention
-from colmodern.encoder.batching import Indices
-from colmodern.encoder.checkpoint import Checkpoint, read_checkpoint
+from colmodern.encoder.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from colmodern.encoder.embedding import embed_texts
-from colmodern.encoder.memory import release_free_memory
+from colmodern.encoder.model.backbone import pick_dtype, resolve_attention
+from colmodern.encoder.model.memory import release_free_memory
+from colmodern.encoder.model.packing import Indices
+from colmodern.encoder.model.precision import resolve_dtype
+from colmodern.encoder.model.token_model import TokenModel
 from colmodern.encoder.pickling import reduce_encoder
-from colmodern.encoder.precision import resolve_dtype
 from colmodern.encoder.recipe import describe, fingerprint_of
-from colmodern.encoder.settings import ROLES, EncoderSettings, Role
-from colmodern.encoder.texts import check_texts
-from colmodern.encoder.token_model import TokenModel
-from colmodern.encoder.tokenizer import TextTokenizer, TokenizedTexts
+from colmodern.encoder.text.check import check_texts
+from colmodern.encoder.text.settings import ROLES, EncoderSettings, Role
+from colmodern.encoder.text.tokenizer import TextTokenizer, TokenizedTexts
 from colmodern.errors import ConfigError, InputError
 from colmodern.kernels.device import resolve_device
 from colmodern.progress import Progress, as_progress

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from colmodern.encoder.settings import ROLES, Role
+from colmodern.encoder.text.settings import ROLES, Role
 from colmodern.errors import CheckpointError
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from colmodern.encoder.settings import Role
+from colmodern.encoder.text.settings import Role
 from colmodern.files import sha256_of_json
 
 if TYPE_CHECKING:

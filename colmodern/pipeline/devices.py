@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from colmodern.encoder.encoder import Encoder
-from colmodern.encoder.settings import Role
+from colmodern.encoder.text.settings import Role
 from colmodern.errors import WorkerError
 from colmodern.files import remove_leftovers
 from colmodern.kernels.device import resolve_device

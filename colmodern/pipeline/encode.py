@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from colmodern.encoder.encoder import Encoder
-from colmodern.encoder.settings import Role
+from colmodern.encoder.text.settings import Role
 from colmodern.errors import StorageError
 from colmodern.files import sha256_of_json
 from colmodern.pipeline.devices import encode_on_devices

@@ -9,7 +9,7 @@ from typing import Any
 from colmodern.config.load import build
 from colmodern.config.models import EncoderConfig
 from colmodern.encoder.encoder import Encoder
-from colmodern.encoder.settings import EncoderSettings
+from colmodern.encoder.text.settings import EncoderSettings
 from colmodern.errors import CheckpointError, InputError, StorageError
 from colmodern.ragged.manifest import EncoderRecord
 from colmodern.ragged.store import EmbeddingStore

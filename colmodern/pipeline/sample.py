@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from colmodern.config.models import DatasetConfig
 from colmodern.encoder.encoder import Encoder
-from colmodern.encoder.tokenizer import TokenizedTexts
+from colmodern.encoder.text.tokenizer import TokenizedTexts
 from colmodern.evaluation.significance import Estimate, estimate
 from colmodern.pipeline.encode import document_texts
 from colmodern.pipeline.shards import guess_tokens

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from colmodern.encoder.encoder import Encoder
-from colmodern.encoder.settings import Role
-from colmodern.encoder.tokenizer import TokenizedTexts
+from colmodern.encoder.text.settings import Role
+from colmodern.encoder.text.tokenizer import TokenizedTexts
 from colmodern.pipeline.overlap import Prefetcher, WriteBehind
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings

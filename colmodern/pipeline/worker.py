@@ -21,7 +21,7 @@ from typing import Any, Literal
 import torch
 
 from colmodern.encoder.encoder import Encoder
-from colmodern.encoder.settings import Role
+from colmodern.encoder.text.settings import Role
 from colmodern.errors import CheckpointError
 from colmodern.pipeline.shards import EncodedShard, Shard, encode_shards
 from colmodern.progress import Silent

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colmodern.config.train import TrainConfig, TrainedEncoderConfig
-from colmodern.encoder.checkpoint import read_checkpoint
+from colmodern.encoder.checkpoint.checkpoint import read_checkpoint
 from colmodern.errors import ConfigError
 from colmodern.training.losses import pylate
 

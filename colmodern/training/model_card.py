@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from colmodern.config.train import TrainConfig
-from colmodern.encoder.checkpoint import read_checkpoint
+from colmodern.encoder.checkpoint.checkpoint import read_checkpoint
 from colmodern.files import write_text
 from colmodern.training.examples import is_file_name
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from results import append_rows, machine_and_commit
 
-from colmodern.encoder.linear import make_linear
+from colmodern.encoder.model.linear import make_linear
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "products.csv"
 COLUMNS = ("date", "commit", "machine", "torch", "operation", "shape", "dtype", "gflop_per_s")

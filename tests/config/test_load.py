@@ -7,7 +7,7 @@ import yaml
 
 from colmodern.config.load import dump, load_eval_config
 from colmodern.config.models import EvalConfig, ExactIndexConfig, PlaidIndexConfig
-from colmodern.encoder.settings import EncoderSettings
+from colmodern.encoder.text.settings import EncoderSettings
 from colmodern.errors import ConfigError, InputError
 from colmodern.units import parse_bytes
 

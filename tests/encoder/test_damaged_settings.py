@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from colmodern import Encoder
-from colmodern.encoder.checkpoint import read_checkpoint
-from colmodern.encoder.projection import Layer, Projection
-from colmodern.encoder.tokenizer import TokenizedTexts
+from colmodern.encoder.checkpoint.checkpoint import read_checkpoint
+from colmodern.encoder.checkpoint.projection import Layer, Projection
+from colmodern.encoder.text.tokenizer import TokenizedTexts
 from colmodern.errors import CheckpointError
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from colmodern import Encoder
-from colmodern.encoder import precision
+from colmodern.encoder.model import precision
 from colmodern.errors import ConfigError, InputError, ResourceError
 from colmodern.progress import Silent
 

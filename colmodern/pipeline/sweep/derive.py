@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from colmodern.encoder.encoder import Encoder
-from colmodern.encoder.tokenizer import Ids, TextTokenizer
+from colmodern.encoder.text.tokenizer import Ids, TextTokenizer
 from colmodern.errors import StorageError
 from colmodern.files import sha256_of_json
 from colmodern.pipeline.encode import document_texts, reuse_store

@@ -11,11 +11,11 @@ import numpy.typing as npt
 import torch
 
 from colmodern.config.mine import CrossEncoderConfig
-from colmodern.encoder.backbone import pick_dtype
-from colmodern.encoder.checkpoint_files import DAMAGED, CheckpointFiles
+from colmodern.encoder.checkpoint.files import DAMAGED, CheckpointFiles
+from colmodern.encoder.checkpoint.locate import locate
 from colmodern.encoder.encoder import Encoder
-from colmodern.encoder.locate import locate
-from colmodern.encoder.settings import ROLES
+from colmodern.encoder.model.backbone import pick_dtype
+from colmodern.encoder.text.settings import ROLES
 from colmodern.errors import CheckpointError
 from colmodern.files import sha256_of_json
 from colmodern.kernels.device import resolve_device

@@ -1,0 +1,1 @@
+"""Checkpoints on disk: where they are, which kind they have, and their weights."""

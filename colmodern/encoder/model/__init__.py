@@ -1,0 +1,1 @@
+"""The neural half of an encoder: backbones, attention, batches and their memory."""

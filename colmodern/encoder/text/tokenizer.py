@@ -1,0 +1,362 @@
+"""Turns texts into token ids: markers, prompts, cutting, expansion and the skiplist."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from colmodern.checks import shown
+from colmodern.encoder.text.settings import PUNCTUATION, EncoderSettings, Role
+from colmodern.encoder.text.windows import Window, split_ids
+from colmodern.errors import CheckpointError, ConfigError
+from colmodern.ragged.embeddings import offsets_of
+
+if TYPE_CHECKING:
+    from transformers import BatchEncoding, PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
+
+Ids = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class TokenizedTexts:
+    """Token ids of texts, ready for the backbone; a text is one window, or several if it is split.
+
+    Attributes:
+        ids: One (n_tokens,) int32 array per window, expansion tokens last.
+        attended: (n_windows,) how many of each window's first tokens are attended to.
+        scored: One (n_tokens,) bool array per window, True where the embedding takes part in MaxSim.
+        cut: (n_texts,) tokens that a length limit removed.
+        offsets: (n_texts + 1,) int64; text i owns windows offsets[i] to offsets[i + 1].
+    """
+
+    ids: list[Ids]
+    attended: npt.NDArray[np.int64]
+    scored: list[npt.NDArray[np.bool_]]
+    cut: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """(n_windows,) number of tokens in each window, including expansion tokens."""
+        return np.array([len(ids) for ids in self.ids], dtype=np.int64)
+
+    @property
+    def begins_text(self) -> npt.NDArray[np.bool_]:
+        """(n_windows,) whether each window is the first of its text."""
+        begins = np.zeros(len(self.ids), np.bool_)
+        begins[self.offsets[:-1]] = True
+        return begins
+
+    def ids_of(self, windows: npt.NDArray[np.int64], n_vocab: int) -> list[Ids]:
+        """The ids of some windows.
+
+        Raises:
+            CheckpointError: An id has no row in a backbone's table of ``n_vocab`` tokens.
+        """
+        ids = [self.ids[window] for window in windows]
+        if (last := max((int(one.max()) for one in ids if len(one)), default=0)) >= n_vocab:
+            raise CheckpointError(
+                f"the tokenizer gives token {last}, and the backbone knows tokens 0 to {n_vocab - 1}: "
+                "they are not of one checkpoint; fetch the checkpoint again"
+            )
+        return ids
+
+    def facts(self) -> dict[str, int]:
+        """Counts of the texts that were cut or split, of their tokens and of windows."""
+        n_windows = np.diff(self.offsets)
+        return {
+            "n_truncated": int((self.cut > 0).sum()),
+            "n_cut_tokens": int(self.cut.sum()),
+            "n_input_tokens": int(self.attended.sum()),
+            "n_split": int((n_windows > 1).sum()),
+            "n_windows": len(self.ids),
+        }
+
+    def describe_cut(self, query_length: int) -> str | None:
+        """A sentence on the queries that were cut at ``query_length``; None where none was."""
+        facts = self.facts()
+        if not facts["n_truncated"]:
+            return None
+        return (
+            f"{facts['n_truncated']:,} of {len(self.cut):,} queries are longer than query_length="
+            f"{query_length} and were cut, by {facts['n_cut_tokens']:,} tokens; raise query_length"
+        )
+
+
+class TextTokenizer:
+    """A transformers tokenizer plus the rules of EncoderSettings."""
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: EncoderSettings,
+        *,
+        masks_first_piece: bool = False,
+    ) -> None:
+        """Look up markers, expansion token and skiplist.
+
+        Args:
+            tokenizer: A tokenizer of transformers.
+            settings: The rules.
+            masks_first_piece: Whether the skiplist holds, for a punctuation mark, the first id of
+                the mark encoded alone, as in colbert-ai, rather than the mark's own id.
+
+        Raises:
+            CheckpointError: A marker is not a token of the vocabulary.
+            ConfigError: There is no expansion token, or a length leaves no room for text.
+        """
+        self._tokenizer = tokenizer
+        self.settings = settings
+        self._masks_first_piece = masks_first_piece
+        self._n_trailing = _trailing_specials(tokenizer)
+        self._markers = {
+            "query": self._marker("query_marker", settings.query_marker),
+            "document": self._marker("document_marker", settings.document_marker),
+        }
+        self._expansion_id = self._find_expansion_id()
+        self._prompt_ids = self._leading_ids(settings.document_prompt)
+        self._check_room("query")
+        self._check_room("document")
+        self._overlap = self._find_overlap()
+        self.skiplist_ids = self._find_skiplist_ids()
+
+    def with_settings(self, settings: EncoderSettings) -> TextTokenizer:
+        """The same tokenizer under other rules."""
+        return TextTokenizer(self._tokenizer, settings, masks_first_piece=self._masks_first_piece)
+
+    def tokenize(self, texts: Sequence[str], role: Role) -> TokenizedTexts:
+        """Tokenize texts, and cut or split them at the length limit of their role.
+
+        Args:
+            texts: (n_texts,) strings.
+            role: "query" or "document".
+        """
+        settings = self.settings
+        prompt = settings.query_prompt if role == "query" else settings.document_prompt
+        limit = settings.query_length if role == "query" else settings.document_length
+        if len(texts) == 0:  # transformers' tokenizers do not take an empty list
+            empty = np.zeros(0, np.int64)
+            return TokenizedTexts([], empty, [], empty, offsets_of([]))
+        full = self._ids_of([self._prepare(prompt + text) for text in texts])
+        marker = self._markers[role]
+        room = limit - (marker is not None)
+        cut = np.zeros(len(texts), np.int64)
+        if role == "document" and settings.overflow == "split":
+            split = [self._split(text, room) for text in full]
+        else:
+            split = [[self._cut(text, room)] for text in full]
+            cut = np.array([max(0, len(text) - room) for text in full], dtype=np.int64)
+        offsets = offsets_of([len(windows) for windows in split])
+        marked = [self._mark(window, marker) for windows in split for window in windows]
+        ids = [_as_ids(window.ids) for window in marked]
+        attended = np.array([len(window) for window in ids], dtype=np.int64)
+        kept = [window.is_kept for window in marked]
+        if role == "query" and settings.query_expansion:
+            ids = [self._expand(text) for text in ids]
+            kept = [np.ones(len(text), np.bool_) for text in ids]
+            if settings.attend_to_expansion:
+                attended = np.array([len(text) for text in ids], dtype=np.int64)
+        if role == "document" or settings.skip_in_queries:
+            kept = [
+                mask & ~np.isin(window, self.skiplist_ids)
+                for mask, window in zip(kept, ids, strict=True)
+            ]
+        return TokenizedTexts(ids, attended, kept, cut, offsets)
+
+    def _ids_of(self, texts: list[str]) -> list[list[int]]:
+        ids: list[list[int]] = _read(
+            self._tokenizer,
+            texts,
+            add_special_tokens=True,
+            padding=False,
+            truncation=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )["input_ids"]
+        return ids
+
+    def _prepare(self, text: str) -> str:
+        if self.settings.strip_text:
+            text = text.strip()
+        return text.lower() if self.settings.lowercase else text
+
+    def _cut(self, text: list[int], room: int) -> Window:
+        if len(text) > room:
+            tail = text[len(text) - self._n_trailing :]
+            text = text[: room - len(tail)] + tail
+        return Window(text, np.ones(len(text), np.bool_))
+
+    def _split(self, text: list[int], room: int) -> list[Window]:
+        # a prompt's last letters can share a token with the text's first letters
+        pairs = zip(self._prompt_ids, text, strict=False)
+        head = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        return split_ids(text, head=head, tail=self._n_trailing, length=room, overlap=self._overlap)
+
+    def _mark(self, window: Window, marker: int | None) -> Window:
+        if marker is None:
+            return window
+        ids, is_kept = window  # the marker goes where PyLate and colbert-ai put it
+        second = min(1, len(ids))  # an empty text has no token if there are no special tokens
+        return Window([*ids[:1], marker, *ids[1:]], np.insert(is_kept, second, is_kept[:1].all()))
+
+    def _expand(self, text: Ids) -> Ids:
+        target = self.settings.expansion_length or self.settings.query_length
+        missing = max(0, target - len(text))
+        return np.concatenate([text, _as_ids([self._expansion_id] * missing)])
+
+    def _leading_ids(self, prompt: str) -> list[int]:
+        """Ids before every text: special tokens and the prompt."""
+        [ids] = self._ids_of([self._prepare(prompt)])
+        return ids[: len(ids) - self._n_trailing]
+
+    def _check_room(self, role: Role) -> None:
+        """Raise ConfigError where a length limit holds no token of a text."""
+        settings = self.settings
+        prompt = settings.query_prompt if role == "query" else settings.document_prompt
+        limit = settings.query_length if role == "query" else settings.document_length
+        n_fixed = (
+            len(self._leading_ids(prompt)) + self._n_trailing + (self._markers[role] is not None)
+        )
+        if n_fixed >= limit:
+            raise ConfigError(
+                f"{role}_length={limit} leaves no room for text: special tokens, marker and "
+                f"{role}_prompt take {n_fixed} tokens; raise it or shorten the prompt"
+            )
+
+    def _find_overlap(self) -> int:
+        """Number of tokens that windows of documents share.
+
+        Raises:
+            ConfigError: The overlap fills a window.
+        """
+        settings = self.settings
+        overlap = settings.document_length // 8 if settings.overlap is None else settings.overlap
+        has_marker = self._markers["document"] is not None
+        room = settings.document_length - has_marker - len(self._prompt_ids) - self._n_trailing
+        if settings.overflow == "split" and overlap >= room:
+            raise ConfigError(
+                f"overlap={overlap}, but a window of document_length={settings.document_length} has "
+                f"room for {room} tokens of text; lower overlap or raise document_length"
+            )
+        return overlap
+
+    def _marker(self, field: str, marker: str | None) -> int | None:
+        if marker is None:
+            return None
+        id_ = _id_of_token(self._tokenizer, marker)
+        if id_ is None:
+            raise CheckpointError(
+                f"{field}={marker!r} is not a token of this checkpoint's vocabulary; its embedding "
+                "would be random. Use the tokenizer that the checkpoint was saved with, or set "
+                f"{field.replace('marker', 'prompt')} to put text before it instead"
+            )
+        return id_
+
+    def _find_expansion_id(self) -> int | None:
+        if not self.settings.query_expansion:
+            return None
+        tokenizer, token = self._tokenizer, self.settings.expansion_token
+        id_ = tokenizer.mask_token_id if token is None else _id_of_token(tokenizer, token)
+        if id_ is None and token is None:
+            id_ = tokenizer.eos_token_id  # decoders have no mask token; PyLate uses this one too
+        if id_ is None:
+            raise ConfigError(
+                f"query_expansion is on, but expansion_token={token!r} is not a token of this "
+                "vocabulary; name another, or set query_expansion to false"
+            )
+        return int(id_)
+
+    @property
+    def masks_other_ids(self) -> bool:
+        """Whether the skiplist has ids other than the marks' own, as with SentencePiece."""
+        own = {_id_of_token(self._tokenizer, word) for word in self.settings.skiplist}
+        return set(self.skiplist_ids.tolist()) != own - {None}
+
+    def _skipped_id(self, word: str) -> int | None:
+        # colbert-ai 0.2.22, modeling/colbert.py takes raw_tokenizer.encode(symbol)[0] of each mark:
+        # the lone space piece if SentencePiece puts one before the mark, UNK if it is unknown
+        if self._masks_first_piece and word in PUNCTUATION:
+            ids = _read(self._tokenizer, word, add_special_tokens=False)["input_ids"]
+            return int(ids[0]) if ids else None
+        return _id_of_token(self._tokenizer, word)
+
+    def _find_skiplist_ids(self) -> Ids:
+        ids = {word: self._skipped_id(word) for word in self.settings.skiplist}
+        if ignored := [word for word, id_ in ids.items() if id_ is None]:
+            logger.warning(
+                "skiplist words that are not one token of this vocabulary are ignored: %s",
+                " ".join(map(repr, ignored)),
+            )
+        return _as_ids(sorted({id_ for id_ in ids.values() if id_ is not None}))
+
+
+def _read(
+    tokenizer: PreTrainedTokenizerBase, texts: str | list[str], **options: bool
+) -> BatchEncoding:
+    """Call the tokenizer.
+
+    Raises:
+        CheckpointError: The tokenizer cannot read a text.
+    """
+    with _library_errors():
+        return tokenizer(texts, **options)
+
+
+@contextmanager
+def _library_errors() -> Iterator[None]:
+    """Raise CheckpointError for whatever a damaged tokenizer of transformers raises."""
+    try:
+        yield
+    except BaseException as error:  # the library raises plain Exception, and panics
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise CheckpointError(
+            f"the checkpoint's tokenizer cannot read a text ({shown(str(error))}); mend its "
+            "tokenizer.json, or use another checkpoint"
+        ) from error
+
+
+def _as_ids(ids: Sequence[int | None]) -> Ids:
+    """Token ids as an array.
+
+    Raises:
+        CheckpointError: An id is larger than a backbone's table can be.
+    """
+    try:
+        return np.array(ids, dtype=np.int32)
+    except OverflowError as error:
+        raise CheckpointError(
+            f"the checkpoint's tokenizer gives a token id that is too large ({error}); mend its "
+            "tokenizer.json, or use another checkpoint"
+        ) from error
+
+
+def _id_of_token(tokenizer: PreTrainedTokenizerBase, token: str) -> int | None:
+    """Vocabulary id of a token, None when it is not in the vocabulary (never the id of UNK)."""
+    with _library_errors():
+        id_ = tokenizer.convert_tokens_to_ids(token)
+    if id_ is None or (id_ == tokenizer.unk_token_id and token != tokenizer.unk_token):
+        return None
+    return int(id_)
+
+
+def _trailing_specials(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Number of special tokens that the tokenizer puts after a text."""
+    bare = _read(tokenizer, "a", add_special_tokens=False)["input_ids"]
+    full = _read(tokenizer, "a", add_special_tokens=True)["input_ids"]
+    starts = (i for i in range(len(full) + 1) if full[i : i + len(bare)] == bare)
+    if (leading := next(starts, None)) is not None:
+        return len(full) - len(bare) - leading
+    # the special tokens changed how the text itself is cut
+    mask = _read(tokenizer, "a", add_special_tokens=True, return_special_tokens_mask=True)
+    return sum(1 for _ in takewhile(bool, reversed(mask["special_tokens_mask"])))
