@@ -23,6 +23,8 @@ from colmodern.reading import user_path
 from colmodern.types import Precision
 from colmodern.units import as_whole, parse_bytes
 
+_BM25_CANDIDATES = 1000  # documents of each query, unless the config says how many
+
 
 class SettingsModel(BaseModel):
     """Frozen, and unknown keys are refused."""
@@ -273,7 +275,50 @@ class PlaidIndexConfig(_IndexSettings):
         return self.n_candidates
 
 
-IndexConfig = ExactIndexConfig | PlaidIndexConfig
+class RerankIndexConfig(_IndexSettings):
+    """Exact MaxSim over the candidates that another search found."""
+
+    axes = ("n_candidates",)
+
+    kind: Literal["rerank"] = Field("rerank", description="MaxSim with given candidates")
+    candidates: HomePath = Field(
+        "bm25",
+        description="where candidates are from: a TREC run of the same queries, or bm25, over the "
+        "texts (needs the extra bm25)",
+    )
+    n_candidates: int | None = Field(
+        None,
+        ge=1,
+        description="documents of each query that are scored, its first candidates; null: all of a "
+        f"run, {_BM25_CANDIDATES} of bm25",
+    )
+    compare_with_exact: bool = Field(
+        True, description="search exactly as well and show what the candidates lack"
+    )
+    exact_max_memory: Size = Field(
+        "1G", description="bytes in use at a time by exact search, as 512M or 2G"
+    )
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="where to score: auto, cpu, cuda or cuda:N; auto: where the encoder is",
+    )
+    device_max_memory: DeviceMaxMemory = None
+
+    @property
+    def is_compared(self) -> bool:
+        """As configured."""
+        return self.compare_with_exact
+
+    @property
+    def most_results(self) -> int | None:
+        """The candidates of a query; None: those of the run."""
+        if self.n_candidates is None and self.candidates == "bm25":
+            return _BM25_CANDIDATES
+        return self.n_candidates
+
+
+IndexConfig = ExactIndexConfig | PlaidIndexConfig | RerankIndexConfig
 
 
 class SearchConfig(SettingsModel):

@@ -74,6 +74,7 @@ EFFECTS: dict[str, Effect] = {
     "config.storage.shard_tokens": Effect.PERHAPS,  # other batches round in other ways
     "config.index.kind": Effect.SCORE,
     "config.index.precision": Effect.SCORE,
+    "config.index.candidates": Effect.SCORE,
     "config.index.nbits": Effect.SCORE,
     "config.index.codec": Effect.SCORE,
     "config.index.n_centroids": Effect.SCORE,

@@ -63,6 +63,7 @@ class EvalJob:
             "qrels": sha256_of_json(self.dataset.qrels),
             "document_encoder": self.encoder.fingerprint("document"),
             "query_encoder": self.encoder.fingerprint("query"),
+            **make_searcher(self.config.index, self.encoder.device).inputs(),
         }
 
 
@@ -147,7 +148,7 @@ def run_prepared(prepared: EvalJob, *, progress: Progress) -> EvalResult:
         fidelity, losses = stages.compare(run, exact, prepared_index, queries)
     evaluation = stages.measure(run)
     searcher = stages.searcher
-    facts = {**_facts(config, documents, dataset), **searcher.facts(prepared_index)}
+    facts = {**_facts(config, documents, dataset), **searcher.facts(documents, prepared_index)}
     facts["search_device"] = searcher.device
     facts["truncated_queries"] = int(queries.manifest["facts"]["n_truncated"])
     result = EvalResult(

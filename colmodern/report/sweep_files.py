@@ -18,10 +18,10 @@ from colmodern.report.sweep_pictures import as_png, as_svg, length_picture, pare
 _TITLES = {"latency": "quality and latency", "bytes": "quality and size"}
 
 
-def point_rows(sweep: Sweep) -> list[dict[str, Any]]:
-    """A flat row for each point, numbered as in the table and the pictures."""
+def point_rows(sweep: Sweep, kind: str) -> list[dict[str, Any]]:
+    """A flat row for each point, numbered as in the table and the pictures; kind: of the index."""
     return [
-        _point_row(number, point, fronts)
+        {"point": number, "kind": kind, **_point_row(point, fronts)}
         for number, (point, fronts) in enumerate(zip(sweep.points, sweep.fronts, strict=True), 1)
     ]
 
@@ -35,9 +35,8 @@ def as_csv(rows: list[dict[str, Any]]) -> str:
     return stream.getvalue()
 
 
-def _point_row(number: int, point: SweepPoint, fronts: tuple[bool, bool]) -> dict[str, Any]:
-    row: dict[str, Any] = {"point": number, "kind": "exact" if point.is_exact else "plaid"}
-    row |= point.settings
+def _point_row(point: SweepPoint, fronts: tuple[bool, bool]) -> dict[str, Any]:
+    row: dict[str, Any] = dict(point.settings)
     row["cut_from_stored"] = round(point.cut_share, 4)
     for name, (mean, low, high) in point.measures.items():
         row |= {name: mean, f"{name} low": low, f"{name} high": high}

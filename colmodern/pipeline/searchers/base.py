@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -14,6 +14,7 @@ from colmodern.config.models import DatasetConfig, ExactIndexConfig
 from colmodern.encoder.encoder import Encoder
 from colmodern.evaluation.fidelity import LostDoc
 from colmodern.kernels.device import Kernels, resolve_device
+from colmodern.pipeline.encode import document_texts
 from colmodern.pipeline.losses import Loss
 from colmodern.pipeline.result import Timing
 from colmodern.pipeline.sample import Sample, Total
@@ -34,6 +35,14 @@ class SearchTexts(NamedTuple):
     corpus: Corpus
     queries: Mapping[str, str]
     reading: DatasetConfig
+
+    def documents(self) -> Iterator[tuple[str, str]]:
+        """Id and text of each document, as it is encoded."""
+        return document_texts(
+            self.corpus,
+            join_titles=self.reading.join_titles,
+            title_separator=self.reading.title_separator,
+        )
 
 
 class SearchResults(NamedTuple):
@@ -229,7 +238,11 @@ class Searcher(ABC, Generic[Config]):
         """The folder of an index that can be searched by itself; None where there is none."""
         return None
 
-    def facts(self, prepared: Path | None) -> dict[str, Any]:
+    def inputs(self) -> dict[str, str]:
+        """Digests of files that results depend on, beside collection, model and config."""
+        return {}
+
+    def facts(self, documents: EmbeddingStore, prepared: Path | None) -> dict[str, Any]:
         """What a run's metrics say of the index."""
         return {}
 

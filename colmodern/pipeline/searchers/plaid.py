@@ -155,7 +155,7 @@ class PlaidSearcher(Searcher[PlaidIndexConfig]):
         """The index itself."""
         return self._folder(prepared)
 
-    def facts(self, prepared: Path | None) -> dict[str, Any]:
+    def facts(self, documents: EmbeddingStore, prepared: Path | None) -> dict[str, Any]:
         """Sizes of the index."""
         from colmodern.pipeline.searchers.plaid_index import describe_index  # loads numba
 
@@ -163,7 +163,7 @@ class PlaidSearcher(Searcher[PlaidIndexConfig]):
 
     def searched_bytes(self, documents: EmbeddingStore, prepared: Path | None) -> int:
         """Bytes of the index, and of the embeddings where they rescore."""
-        size: int = self.facts(prepared)["index"]["bytes"]["total"]
+        size: int = self.facts(documents, prepared)["index"]["bytes"]["total"]
         return size + (documents.n_bytes if self.config.rescore else 0)
 
     def memory(self, work: Workload) -> dict[str, float]:

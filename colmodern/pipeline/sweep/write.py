@@ -30,7 +30,7 @@ def write_sweep(
 ) -> None:
     """Write sweep.json, sweep.csv, report.html and, with matplotlib, pictures; all or nothing."""
     text = dump(config)
-    rows = point_rows(sweep)
+    rows = point_rows(sweep, config.index.kind)
     with publishing(folder, text, config=SWEEP_CONFIG) as (staged, kept):
         write_text(staged / SWEEP_CONFIG, text)
         write_json(staged / ENVIRONMENT, environment)
