@@ -345,9 +345,8 @@ def _id_of_token(tokenizer: PreTrainedTokenizerBase, token: str) -> int | None:
     """Vocabulary id of a token, None when it is not in the vocabulary (never the id of UNK)."""
     with _library_errors():
         id_ = tokenizer.convert_tokens_to_ids(token)
-    if id_ is None or (id_ == tokenizer.unk_token_id and token != tokenizer.unk_token):
-        return None
-    return int(id_)
+        is_unknown = id_ == tokenizer.unk_token_id and token != tokenizer.unk_token
+    return None if id_ is None or is_unknown else int(id_)
 
 
 def _trailing_specials(tokenizer: PreTrainedTokenizerBase) -> int:
