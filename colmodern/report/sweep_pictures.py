@@ -257,8 +257,8 @@ def _lines(points: Sequence[LengthPoint]) -> dict[tuple[str, float], list[Length
 
 def _positions(points: Sequence[LengthPoint]) -> dict[int | None, float]:
     """Length -> position on the axis; whole documents, whose length is open, are after the longest."""
-    known = sorted({one.length for one in points if one.length is not None})
-    places: dict[int | None, float] = {length: float(length) for length in known}
-    if any(one.length is None for one in points):
-        places[None] = 2.0 * max(known, default=1)
-    return places
+    known = sorted({point.length for point in points if point.length is not None})
+    positions: dict[int | None, float] = {length: float(length) for length in known}
+    if any(point.length is None for point in points):
+        positions[None] = 2.0 * max(known, default=1)
+    return positions
