@@ -1,1 +1,1 @@
-"""Measures, TREC files and the report. Imports no torch."""
+"""What is computed about results: measures, significance, comparisons. Imports no torch."""
