@@ -20,7 +20,7 @@ def command(indexes: tuple[Path, ...], as_json: bool) -> None:
     on. With INDEX folders, only what searches of these need.
     """
     from colmodern.index.plaid.warmup import warm_up
-    from colmodern.kernels.jit import cache_folder
+    from colmodern.kernels.cpu.jit import cache_folder
 
     compiled = []
     for kernels in warm_up(indexes):

@@ -14,7 +14,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from colmodern.kernels.encoding import assign_centroids
+from colmodern.kernels.cpu.encoding import assign_centroids
 from colmodern.kernels.types import CentroidArrays, TokenGroups
 from colmodern.progress import Progress
 

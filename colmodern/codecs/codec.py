@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from colmodern.codecs.centroids import Centroids, train_centroids
 from colmodern.codecs.residuals import Quantizer, ResidualKind, train_quantizer
-from colmodern.kernels.encoding import mean_by_document
+from colmodern.kernels.cpu.encoding import mean_by_document
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
 

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from colmodern.kernels.encoding import encode_by_weights, encode_residuals, sum_by_entry
+from colmodern.kernels.cpu.encoding import encode_by_weights, encode_residuals, sum_by_entry
 from colmodern.threads import Threads
 
 Floats = npt.NDArray[np.float32]

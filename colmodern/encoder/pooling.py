@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
-from colmodern.kernels.ward import pool_clusters, ward_labels
+from colmodern.kernels.cpu.ward import pool_clusters, ward_labels
 from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
 
 

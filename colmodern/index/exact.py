@@ -20,7 +20,7 @@ from colmodern.index.inputs import expect_embeddings, query_batch, query_values
 from colmodern.index.ranking import Matches, TopK, id_ranks
 from colmodern.index.stores import StoreReference, is_mapped, reference_to
 from colmodern.kernels.device import Devices, resolve_device
-from colmodern.kernels.exact import maxsim_scores
+from colmodern.kernels.torch_exact import maxsim_scores
 from colmodern.progress import Progress, as_progress
 from colmodern.ragged.doc_ids import checked_doc_ids
 from colmodern.ragged.embeddings import TokenEmbeddings
@@ -312,7 +312,7 @@ class ExactIndex:
 
     def _with_int8(self, progress: Progress | bool | None = None) -> Int8Search:
         from colmodern.index.exact_int8 import Int8Search
-        from colmodern.kernels.jit import tell_if_compiling
+        from colmodern.kernels.cpu.jit import tell_if_compiling
 
         if self._int8 is None:
             tell_if_compiling(as_progress(progress).note)

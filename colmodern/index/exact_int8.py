@@ -12,8 +12,8 @@ import torch
 
 from colmodern.errors import ResourceError
 from colmodern.index.finite import refuse_infinite
-from colmodern.kernels.int8 import Int8Documents, maxsim_int8, query_to_bytes
-from colmodern.kernels.vectors import masks_of
+from colmodern.kernels.cpu.int8 import Int8Documents, maxsim_int8, query_to_bytes
+from colmodern.kernels.cpu.ir.vectors import masks_of
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.finite import is_finite
 from colmodern.ragged.store import EmbeddingStore
@@ -26,7 +26,7 @@ _FEW_QUERIES = 8  # below this, documents are only split among threads
 
 
 class _Query(NamedTuple):
-    """A query as kernels/int8.py takes it: one block of lanes after another."""
+    """A query as kernels/cpu/int8.py takes it: one block of lanes after another."""
 
     values: npt.NDArray[np.uint8]
     scales: npt.NDArray[np.float32]

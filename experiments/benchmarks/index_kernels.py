@@ -21,9 +21,11 @@ import numpy as np
 from kernels import COLUMNS, RESULTS
 from results import append_rows, machine_and_commit
 
-from colmodern.kernels.compressed import empty_near, score_compressed
-from colmodern.kernels.cpu import score_by_centroids, score_centroids
-from colmodern.kernels.residual_query import make_weight_query
+from colmodern.kernels.cpu.ir.vectors import lanes_of, masks_of
+from colmodern.kernels.cpu.probe import score_centroids
+from colmodern.kernels.cpu.prune import score_by_centroids
+from colmodern.kernels.cpu.refine import empty_near, score_compressed
+from colmodern.kernels.cpu.residual_query import make_weight_query
 from colmodern.kernels.types import (
     CodecArrays,
     EntryForm,
@@ -32,7 +34,6 @@ from colmodern.kernels.types import (
     SegmentArrays,
     TableQuery,
 )
-from colmodern.kernels.vectors import lanes_of, masks_of
 
 N_DOCS, N_DOC_TOKENS, DIM = 1000, 122, 128
 _REPEATS = 25

@@ -73,7 +73,7 @@ def maxsim_cpu_variable(query: np.ndarray, documents: np.ndarray) -> Scores:
 
 def colmodern_exact(query: np.ndarray, documents: np.ndarray) -> Scores:
     """Run the exact kernel for many queries at a time, through torch."""
-    from colmodern.kernels.exact import maxsim_scores
+    from colmodern.kernels.torch_exact import maxsim_scores
 
     n_docs, n_tokens, dim = documents.shape
     rows, offsets = documents.reshape(-1, dim), np.arange(n_docs + 1) * n_tokens
@@ -85,7 +85,7 @@ def colmodern_exact(query: np.ndarray, documents: np.ndarray) -> Scores:
 
 def colmodern_int8(query: np.ndarray, documents: np.ndarray) -> Scores:
     """Run colmodern with documents kept as int8, one thread; quantising them is not timed."""
-    from colmodern.kernels.int8 import Int8Documents
+    from colmodern.kernels.cpu.int8 import Int8Documents
 
     n_docs, n_tokens, dim = documents.shape
     kept = Int8Documents(documents.reshape(-1, dim), np.arange(n_docs + 1) * n_tokens)

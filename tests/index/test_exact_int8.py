@@ -14,8 +14,8 @@ from conftest import unit_rows
 from colmodern import ExactIndex, TokenEmbeddings
 from colmodern.errors import InputError, ResourceError
 from colmodern.kernels import device as device_module
-from colmodern.kernels import exact
-from colmodern.kernels.int8 import Int8Documents
+from colmodern.kernels import torch_exact
+from colmodern.kernels.cpu.int8 import Int8Documents
 from colmodern.kernels.reference import maxsim
 from colmodern.ragged.store import ShardWriter
 
@@ -46,7 +46,7 @@ def test_scores_are_those_of_the_rounded_documents(dim: int, n_queries: int, bud
             own = [scores[int(doc_id)] for doc_id, _ in results]
             np.testing.assert_allclose([s for _, s in results], own, 0, 0.003 * length + 1e-6)
             assert [s for _, s in results] == sorted((s for _, s in results), reverse=True)
-    np.testing.assert_allclose(exact.maxsim_scores(*parts), expected, 0, 1e-4)
+    np.testing.assert_allclose(torch_exact.maxsim_scores(*parts), expected, 0, 1e-4)
 
 
 def test_a_width_that_bytes_do_not_divide_is_the_same_search() -> None:

@@ -1,4 +1,4 @@
-"""Inputs of the kernels of encoding.py, as kernel_inputs.py makes those of searches."""
+"""Inputs of the kernels of cpu/encoding.py, as kernel_inputs.py makes those of searches."""
 
 from __future__ import annotations
 

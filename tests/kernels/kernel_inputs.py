@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from kernels.records import argument, copied
 
-from colmodern.kernels import compressed, cpu, encoding, final, residual_query
-from colmodern.kernels.compressed import empty_near
+from colmodern.kernels.cpu import encoding, gather, probe, prune, refine, residual_query, score
+from colmodern.kernels.cpu.ir.vectors import lanes_of, masks_of
+from colmodern.kernels.cpu.refine import empty_near
 from colmodern.kernels.reference import encoding as reference_encoding
-from colmodern.kernels.reference import score, search
+from colmodern.kernels.reference import score as reference_score
+from colmodern.kernels.reference import search
 from colmodern.kernels.types import ResidualQuery, TableQuery, WeightQuery
-from colmodern.kernels.vectors import lanes_of, masks_of
 
 # kernel -> the arguments that it writes
 WRITTEN = {
@@ -47,6 +48,7 @@ WRITTEN = {
 # arguments that builds and searches read from mapped files; numba compiles for read-only arrays anew
 _MAPPED = {"doc_offsets", "codes", "codebook", "list_docs", "list_offsets"}
 
+CPU_MODULES = (probe, gather, prune, refine, score, residual_query, encoding)
 Inputs = dict[str, Any]
 DIMS = [8, 48, 64, 96, 128, 384]
 LENGTHS = [300, 0, 1, 2, 33, 5, 0]
@@ -62,11 +64,11 @@ def of(name: str, *modules: ModuleType) -> Callable[..., Any]:
 
 
 def fast(name: str) -> Callable[..., Any]:
-    return of(name, cpu, compressed, final, encoding, residual_query)
+    return of(name, *CPU_MODULES)
 
 
 def slow(name: str) -> Callable[..., Any]:
-    return of(name, search, score, reference_encoding)
+    return of(name, search, reference_score, reference_encoding)
 
 
 def parameters(kernel: Callable[..., Any]) -> list[str]:

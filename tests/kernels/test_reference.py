@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from kernels.kernel_inputs import WRITTEN, fast, parameters, slow
+from kernels.kernel_inputs import CPU_MODULES, WRITTEN, fast, parameters, slow
 
-from colmodern.kernels import compressed, cpu, encoding, final, residual_query
 from colmodern.kernels.reference.arithmetic import fused
 
 floats = st.floats(-(2.0**60), 2.0**60, width=32)
@@ -18,7 +17,7 @@ def kernels_in_python() -> set[str]:
     """Public functions of the modules; the last ones are parts of kernels."""
     names = {
         name
-        for module in (cpu, compressed, final, encoding, residual_query)
+        for module in CPU_MODULES
         for name, value in vars(module).items()
         if hasattr(value, "py_func") and value.__module__ == module.__name__ and name[0] != "_"
     }

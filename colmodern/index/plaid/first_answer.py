@@ -28,9 +28,9 @@ from colmodern.index.plaid.request import SearchRequest
 from colmodern.index.plaid.search import compile_search, fits_one_call
 from colmodern.index.plaid.state import load_state
 from colmodern.index.plaid.view import View
-from colmodern.kernels.jit import is_temporary, kept_in
-from colmodern.kernels.ready import compiling_alone, is_ready, mark_ready, types_key
-from colmodern.kernels.vectors import FEW_LANES, LANES
+from colmodern.kernels.cpu.ir.vectors import FEW_LANES, LANES
+from colmodern.kernels.cpu.jit import is_temporary, kept_in
+from colmodern.kernels.cpu.ready import compiling_alone, is_ready, mark_ready, types_key
 from colmodern.threads import Threads
 from colmodern.types import ScoredDoc
 

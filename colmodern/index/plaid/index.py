@@ -19,8 +19,8 @@ from colmodern.index.plaid.source import Embeddings, fingerprint_of, open_source
 from colmodern.index.plaid.state import load_state, make_state
 from colmodern.index.plaid.storage import IndexSnapshot
 from colmodern.index.plaid.update import ChangeOptions, change_options
+from colmodern.kernels.cpu.jit import tell_if_compiling
 from colmodern.kernels.device import Devices, resolve_device
-from colmodern.kernels.jit import tell_if_compiling
 from colmodern.progress import Progress, as_progress
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.units import parse_bytes

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from colmodern.files import naming_write_errors
 from colmodern.index.plaid.arrays import ArrayWriter
-from colmodern.kernels.encoding import count_postings, fill_postings
+from colmodern.kernels.cpu.encoding import count_postings, fill_postings
 from colmodern.progress import Progress
 from colmodern.ragged.arrays import map_array, write_array
 from colmodern.ragged.mapping import release_pages

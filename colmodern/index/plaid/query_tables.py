@@ -1,4 +1,4 @@
-"""A query's tables, made by kernels/query.py; with many centroids several threads share the work."""
+"""A query's tables, made by kernels/cpu/query.py; with many centroids several threads share the work."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from colmodern.codecs.codec import Codec
-from colmodern.kernels.query import fill_centroid_scores, prepare_query
+from colmodern.kernels.cpu.ir.vectors import masks_of
+from colmodern.kernels.cpu.query import fill_centroid_scores, prepare_query
 from colmodern.kernels.types import CodecArrays, EntryForm, QueryTables, WeightForm
-from colmodern.kernels.vectors import masks_of
 from colmodern.threads import Threads
 
 _LARGEST_SUM = 32_767  # of int16

@@ -24,16 +24,13 @@ import numpy.typing as npt
 from colmodern.index.plaid.query_tables import make_tables
 from colmodern.index.plaid.segment import Segment
 from colmodern.index.plaid.view import DocIndex, View
-from colmodern.kernels.compressed import empty_near, keep_near, score_compressed
-from colmodern.kernels.cpu import (
-    keep_best,
-    score_by_centroids,
-    score_doc_vectors,
-)
-from colmodern.kernels.final import add_doc_vectors, score_decoded, score_stored
-from colmodern.kernels.segment import find_candidates, gather_block, probe, search_segment
+from colmodern.kernels.cpu.gather import keep_best
+from colmodern.kernels.cpu.ir.vectors import masks_of
+from colmodern.kernels.cpu.prune import score_by_centroids, score_doc_vectors
+from colmodern.kernels.cpu.refine import empty_near, keep_near, score_compressed
+from colmodern.kernels.cpu.score import add_doc_vectors, score_decoded, score_stored
+from colmodern.kernels.cpu.segment import find_candidates, gather_block, probe, search_segment
 from colmodern.kernels.types import NearTokens, QueryTables, SearchBudget, StoredDocs
-from colmodern.kernels.vectors import masks_of
 from colmodern.threads import Threads
 from colmodern.types import Stage
 

@@ -16,7 +16,7 @@ from colmodern.errors import StorageError
 from colmodern.index.plaid.first_answer import SearchKind, compile_kind
 from colmodern.index.plaid.index import PlaidIndex
 from colmodern.index.plaid.state import load_state
-from colmodern.kernels.jit import cache_folder, kept_in
+from colmodern.kernels.cpu.jit import cache_folder, kept_in
 from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
 
 # one of each pair of forms that kernels are compiled for; other numbers of bits are like "pq"

@@ -1,4 +1,4 @@
-"""A query prepared in NumPy: the arithmetic of ``kernels/query.py``, without lanes that hold nothing."""
+"""A query prepared in NumPy: the arithmetic of ``kernels/cpu/query.py``, without lanes that hold nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LOWEST, _LARGEST = -32_768, 32_767
 _CHUNK = 1 << 13  # centroids whose products are made at a time
 _EXACT_DIM = 1024  # products of so many int8 pairs are whole numbers in float32
 
-# constants of kernels/query.py
+# constants of kernels/cpu/query.py
 _HEADROOM = 1.25
 _WIDE, _TIGHT = 1.0, 0.5
 _ROUNDING_SIGMAS, _LOSS_SIGMAS = 3.0, 4.0

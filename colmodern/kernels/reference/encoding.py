@@ -1,4 +1,4 @@
-"""The kernels of ``encoding.py`` in plain NumPy: the same codes, bytes and lists."""
+"""The kernels of ``cpu/encoding.py`` in plain NumPy: the same codes, bytes and lists."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def assign_centroids(
     for group in range(len(groups.firsts)):
         tokens = groups.order[groups.offsets[group] : groups.offsets[group + 1]]
         own = slice(groups.firsts[group], groups.lasts[group])
-        # encoding.py adds 128 to a token's bytes and takes 128 times a centroid's sum off again
+        # cpu/encoding.py adds 128 to a token's bytes and takes 128 times a centroid's sum off again
         own_values, own_scales = centroids.values[own].astype(np.int64), centroids.scales[own]
         totals = (rounded[tokens] + 128) @ own_values.T - centroids.sums[own]
         products = totals.astype(np.float32) * own_scales * scales[tokens, None]

@@ -1,4 +1,4 @@
-"""The float32 scores of ``final.py`` in plain NumPy; sums may differ in their last digits."""
+"""The float32 scores of ``cpu/score.py`` in plain NumPy; sums may differ in their last digits."""
 
 from __future__ import annotations
 

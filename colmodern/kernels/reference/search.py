@@ -1,6 +1,6 @@
 """Search in plain NumPy, in integers: kernels must return the same ones.
 
-``cpu.py``, ``compressed.py`` and ``residual_query.py`` describe arguments and shapes.
+The modules of ``cpu`` describe arguments and shapes.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from colmodern.encoder.text.settings import ROLES
 from colmodern.errors import CheckpointError
 from colmodern.files import sha256_of_json
 from colmodern.kernels.device import resolve_device
-from colmodern.kernels.exact import maxsim_scores
+from colmodern.kernels.torch_exact import maxsim_scores
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
 

@@ -19,7 +19,7 @@ from colmodern import PlaidIndex
 from colmodern.errors import ConfigError
 from colmodern.index.plaid import first_answer
 from colmodern.index.plaid.request import SearchRequest
-from colmodern.kernels import ready
+from colmodern.kernels.cpu import ready
 from colmodern.ragged.embeddings import TokenEmbeddings
 
 N = 400

@@ -6,7 +6,7 @@ from kernels.cuda.device_inputs import SLOW_IN_PART, to_device
 from kernels.encoding_inputs import assign_inputs
 from kernels.kernel_inputs import Inputs
 
-from colmodern.kernels import encoding
+from colmodern.kernels.cpu import encoding
 from colmodern.kernels.cuda import assign
 from colmodern.kernels.reference import encoding as reference_encoding
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from kernels.cuda.device_inputs import DEVICE, LENGTHS, SLOW_IN_PART, padded, to_device, unit
 
+from colmodern.kernels.cpu.int8 import Int8Documents
 from colmodern.kernels.cuda import exact
 from colmodern.kernels.cuda.lanes import pad_queries
-from colmodern.kernels.int8 import Int8Documents
 from colmodern.kernels.reference import cuda as reference_cuda
 from colmodern.kernels.reference import maxsim
 from colmodern.ragged.embeddings import offsets_of

@@ -13,7 +13,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from colmodern.kernels.vectors import (
+from colmodern.kernels.cpu.ir.vectors import (
     BYTE,
     F32,
     FLOAT,

@@ -11,19 +11,13 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from colmodern.kernels.compressed import empty_near, keep_near, score_compressed
-from colmodern.kernels.cpu import (
-    BLOCK_DOCS,
-    collect,
-    find_probes,
-    gather,
-    keep_best,
-    score_by_centroids,
-    score_doc_vectors,
-)
-from colmodern.kernels.final import add_doc_vectors, score_decoded
-from colmodern.kernels.jit import compiled
-from colmodern.kernels.query import fill_centroid_scores, prepare_query
+from colmodern.kernels.cpu.gather import BLOCK_DOCS, collect, gather, keep_best
+from colmodern.kernels.cpu.jit import compiled
+from colmodern.kernels.cpu.probe import find_probes
+from colmodern.kernels.cpu.prune import score_by_centroids, score_doc_vectors
+from colmodern.kernels.cpu.query import fill_centroid_scores, prepare_query
+from colmodern.kernels.cpu.refine import empty_near, keep_near, score_compressed
+from colmodern.kernels.cpu.score import add_doc_vectors, score_decoded
 from colmodern.kernels.types import (
     Bools,
     CodecArrays,

@@ -12,9 +12,9 @@ from llvmlite import binding, ir
 from numba import int16, types, uint64
 from numba.core.registry import cpu_target
 
-from colmodern.kernels import dots, simd, vectors
+from colmodern.kernels.cpu.ir import dots, simd, vectors
+from colmodern.kernels.cpu.ir.vectors import ALL, lanes_of, masks_of
 from colmodern.kernels.reference.arithmetic import fused
-from colmodern.kernels.vectors import ALL, lanes_of, masks_of
 
 ENDS = [-32_768, -32_767, -1, 0, 1, 32_767]
 MASKS = [np.uint16(0xFFFF), ALL]

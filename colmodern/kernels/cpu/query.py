@@ -10,11 +10,11 @@ import numpy as np
 from numba import int64
 from numba.extending import overload
 
-from colmodern.kernels import simd
-from colmodern.kernels.cpu import CHUNK, score_centroids
-from colmodern.kernels.int8 import fill_query_bytes
-from colmodern.kernels.jit import compiled
-from colmodern.kernels.residual_query import fill_doc_tables, fill_tables, make_weight_query
+from colmodern.kernels.cpu.int8 import fill_query_bytes
+from colmodern.kernels.cpu.ir import simd
+from colmodern.kernels.cpu.jit import compiled
+from colmodern.kernels.cpu.probe import CHUNK, score_centroids
+from colmodern.kernels.cpu.residual_query import fill_doc_tables, fill_tables, make_weight_query
 from colmodern.kernels.types import (
     CodecArrays,
     EntryForm,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from colmodern.kernels.jit import compiled
+from colmodern.kernels.cpu.jit import compiled
 from colmodern.kernels.types import Bools, Floats, Int64s
 
 _BLOCK = 512  # clusters whose distances to a cluster stay in cache

@@ -8,7 +8,7 @@ from conftest import SCORE_TOLERANCE, unit_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from colmodern.kernels import exact
+from colmodern.kernels import torch_exact
 from colmodern.kernels.reference import maxsim
 
 DEVICES = [
@@ -49,7 +49,7 @@ def test_exact_equals_the_reference(
         unit_rows(documents, dim, seed=2, dtype=dtype),
     )
     arguments = (query.values, query.offsets, document.values, document.offsets)
-    scores = exact.maxsim_scores(*arguments, device=device, max_similarities=limit)
+    scores = torch_exact.maxsim_scores(*arguments, device=device, max_similarities=limit)
     assert scores.dtype == np.float32
     # both accumulate in float32, so stored half precision costs no extra error
     np.testing.assert_allclose(
@@ -60,7 +60,7 @@ def test_exact_equals_the_reference(
 def test_a_document_that_is_opposite_to_the_query_scores_below_zero() -> None:
     query = np.array([[1.0, 0.0]], np.float32)
     documents = np.array([[-1.0, 0.0], [0.0, 1.0]], np.float32)
-    scores = exact.maxsim_scores(query, np.array([0, 1]), documents, np.array([0, 1, 2]))
+    scores = torch_exact.maxsim_scores(query, np.array([0, 1]), documents, np.array([0, 1, 2]))
     assert scores.tolist() == [[-1.0, 0.0]]
 
 
@@ -68,5 +68,5 @@ def test_memory_mapped_read_only_values_are_taken_without_a_warning(tmp_path) ->
     document = unit_rows([3, 4], 8, seed=1)
     np.save(tmp_path / "values.npy", document.values)
     mapped = np.load(tmp_path / "values.npy", mmap_mode="r")
-    scores = exact.maxsim_scores(mapped[:3], np.array([0, 3]), mapped, document.offsets)
+    scores = torch_exact.maxsim_scores(mapped[:3], np.array([0, 3]), mapped, document.offsets)
     assert scores[0, 0] == pytest.approx(3.0, abs=1e-5)

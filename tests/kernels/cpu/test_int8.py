@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from colmodern.kernels.int8 import Int8Documents, query_to_bytes
+from colmodern.kernels.cpu.int8 import Int8Documents, query_to_bytes
 from colmodern.kernels.reference import maxsim
 
 LENGTHS = [5, 0, 1, 33, 4, 122, 0]

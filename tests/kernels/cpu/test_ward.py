@@ -7,7 +7,7 @@ from conftest import unit_rows
 from hypothesis import given
 from hypothesis import strategies as st
 
-from colmodern.kernels.ward import ward_labels
+from colmodern.kernels.cpu.ward import ward_labels
 
 
 def labels_of(rows: np.ndarray, n_clusters: int) -> list[int]:

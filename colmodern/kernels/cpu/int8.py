@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numba import uint64
 
-from colmodern.kernels import dots, simd
-from colmodern.kernels.jit import compiled
+from colmodern.kernels.cpu.ir import dots, simd
+from colmodern.kernels.cpu.ir.vectors import lanes_of, masks_of
+from colmodern.kernels.cpu.jit import compiled
 from colmodern.kernels.types import (
     Bytes,
     Floats,
@@ -22,7 +23,6 @@ from colmodern.kernels.types import (
     Mask,
     Values,
 )
-from colmodern.kernels.vectors import lanes_of, masks_of
 
 _LOWEST = np.float32(-3.4e38)
 

@@ -16,7 +16,7 @@ from typing import Any
 import numba
 
 from colmodern.files import user_cache
-from colmodern.kernels.inner import InnerCompiler
+from colmodern.kernels.cpu.inner import InnerCompiler
 
 _log = logging.getLogger(__name__)
 
@@ -106,7 +106,8 @@ def tell_if_compiling(tell: Callable[[str], None] = _log.warning, *, kernel: str
 def _digest() -> str:
     """Stands for numba's version and for all sources of kernels."""
     digest = hashlib.sha256(numba.__version__.encode())
-    for source in sorted(Path(__file__).parent.glob("*.py")):
+    folder = Path(__file__).parent
+    for source in (folder.parent / "types.py", *sorted(folder.rglob("*.py"))):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
 

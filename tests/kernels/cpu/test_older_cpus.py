@@ -9,6 +9,7 @@ import pytest
 from llvmlite import binding
 
 HERE = Path(__file__).parent
+KERNELS = ("probe", "gather", "prune", "refine", "residual_query", "score", "encoding")
 AVX2 = "+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+bmi,+bmi2"
 
 
@@ -26,11 +27,12 @@ def test_older_cpus_compute_the_same(features: str, tmp_path: Path) -> None:
         "NUMBA_CPU_FEATURES": features,
         "COLMODERN_CACHE": str(tmp_path),
     }
-    files = [str(HERE / f"test_{name}.py") for name in ("simd", "cpu", "final", "encoding")]
+    names = ("ir/test_simd", *(f"test_{name}" for name in KERNELS))
+    files = [str(HERE / f"{name}.py") for name in names]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files],
         env=environment,
-        cwd=HERE.parents[1],
+        cwd=HERE.parents[2],
         capture_output=True,
         text=True,
         check=False,

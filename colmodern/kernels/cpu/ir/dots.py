@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba import types
 from numba.core.registry import cpu_target
 
-from colmodern.kernels.vectors import (
+from colmodern.kernels.cpu.ir.vectors import (
     BYTE,
     I32,
     INT,

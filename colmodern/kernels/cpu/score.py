@@ -11,10 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from numba import int64, uint32, uint64
 
-from colmodern.kernels import simd
-from colmodern.kernels.compressed import GROUP, choose_more_tokens, longest_group
-from colmodern.kernels.jit import compiled
-from colmodern.kernels.residual_query import similarities
+from colmodern.kernels.cpu.ir import simd
+from colmodern.kernels.cpu.ir.vectors import ALL
+from colmodern.kernels.cpu.jit import compiled
+from colmodern.kernels.cpu.refine import GROUP, choose_more_tokens, longest_group
+from colmodern.kernels.cpu.residual_query import similarities
 from colmodern.kernels.types import (
     Address,
     Bytes,
@@ -30,7 +31,6 @@ from colmodern.kernels.types import (
     SegmentArrays,
     StoredDocs,
 )
-from colmodern.kernels.vectors import ALL
 
 
 class _Scratch(NamedTuple):

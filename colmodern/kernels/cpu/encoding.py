@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from numba import int64, uint64
 
-from colmodern.kernels import dots, simd
-from colmodern.kernels.jit import compiled
+from colmodern.kernels.cpu.ir import dots, simd
+from colmodern.kernels.cpu.ir.vectors import ALL
+from colmodern.kernels.cpu.jit import compiled
 from colmodern.kernels.types import (
     Address,
     Bytes,
@@ -21,7 +22,6 @@ from colmodern.kernels.types import (
     Int64s,
     TokenGroups,
 )
-from colmodern.kernels.vectors import ALL
 
 
 @compiled

@@ -13,7 +13,7 @@ import numpy as np
 from numba.core.registry import cpu_target
 
 from colmodern.errors import StorageError
-from colmodern.kernels.jit import kept_in
+from colmodern.kernels.cpu.jit import kept_in
 from colmodern.writer_lock import writer_lock
 
 _PATIENCE = 300.0  # seconds until another process's compiling is no longer waited for

@@ -14,8 +14,8 @@ import numpy as np
 from numba import uint64
 from numba.extending import overload
 
-from colmodern.kernels import dots, simd
-from colmodern.kernels.jit import compiled
+from colmodern.kernels.cpu.ir import dots, simd
+from colmodern.kernels.cpu.jit import compiled
 from colmodern.kernels.types import (
     Address,
     Bytes,

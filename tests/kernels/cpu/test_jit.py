@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from colmodern.kernels import jit
+from colmodern.kernels.cpu import jit
 
 SCRIPT = """
 import json, sys
 import numpy as np
-from colmodern.kernels.cpu import collect
-from colmodern.kernels.jit import tell_if_compiling
+from colmodern.kernels.cpu.gather import collect
+from colmodern.kernels.cpu.jit import tell_if_compiling
 
 told = []
 tell_if_compiling(told.append)
@@ -108,3 +108,14 @@ def test_a_user_without_a_home_is_told_so(
     monkeypatch.setattr("tempfile.mkdtemp", lambda **_: (_ for _ in ()).throw(OSError("full")))
     assert jit.kept_in.__wrapped__() is None
     assert "home directory" in caplog.text
+
+
+def test_every_compiled_source_counts_in_the_name_of_the_cache() -> None:
+    folder = Path(jit.__file__).parent
+    compiled = [
+        path
+        for path in folder.parents[1].rglob("*.py")
+        if "import compiled\n" in path.read_text() or "@intrinsic" in path.read_text()
+    ]
+    assert compiled
+    assert all(folder in path.parents for path in compiled)

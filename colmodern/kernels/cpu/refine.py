@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numba import int64, uint64
 
-from colmodern.kernels import simd
-from colmodern.kernels.jit import compiled
-from colmodern.kernels.residual_query import similarities
+from colmodern.kernels.cpu.ir import simd
+from colmodern.kernels.cpu.jit import compiled
+from colmodern.kernels.cpu.residual_query import similarities
 from colmodern.kernels.types import (
     Address,
     Int32s,

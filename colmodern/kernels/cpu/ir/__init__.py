@@ -1,0 +1,1 @@
+"""Vectors inside numba functions, written in LLVM's intermediate representation."""

@@ -1,0 +1,142 @@
+"""Probe: scores of all centroids, and the best of them for each query token.
+
+Nothing here checks that a code stays inside its array; callers pass what ``index.plaid`` has verified.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import int64, uint64
+
+from colmodern.kernels.cpu.ir import dots, simd
+from colmodern.kernels.cpu.jit import compiled
+from colmodern.kernels.types import CodecArrays, Int16s, Int32s, Int64s, Mask, QueryTables
+
+CHUNK = 64  # centroids under one maximum; find_probes looks only into the best chunks
+_LOWEST = np.int16(-32768)
+_COUNTED = 256  # numbers up to which counting, which takes no branches, is the faster way to sort
+
+
+@compiled
+def score_centroids(
+    codec: CodecArrays, query: QueryTables, block: int, start: int, stop: int
+) -> None:
+    """Write the similarities of centroids start to stop to one block of lanes, and their maxima.
+
+    Args:
+        codec: Holds the centroids.
+        query: Its centroid_scores and maxima are written.
+        block: Number of the block of lanes.
+        start: First centroid, a multiple of CHUNK.
+        stop: The centroid behind the last.
+    """
+    mask, dim = query.lanes[block], codec.centroids.shape[1]
+    n_lanes = simd.n_lanes(mask)
+    row_size = uint64(2) * n_lanes
+    centroids = uint64(codec.centroids.ctypes.data)
+    query_bytes = uint64(query.query_bytes[block].ctypes.data)
+    scores = uint64(query.centroid_scores[block].ctypes.data)
+    maxima = uint64(query.maxima[block].ctypes.data)
+    lane_scales = simd.load_f32(uint64(query.lane_scales[block].ctypes.data), mask)
+    top, zero = simd.splat_i16(_LOWEST, mask), simd.splat_i32(np.int32(0), mask)
+    for first in range(start, stop, 4):
+        a = simd.splat_i32(-codec.centroid_sums[first], mask)
+        b = simd.splat_i32(-codec.centroid_sums[min(first + 1, stop - 1)], mask)
+        c = simd.splat_i32(-codec.centroid_sums[min(first + 2, stop - 1)], mask)
+        d = simd.splat_i32(-codec.centroid_sums[min(first + 3, stop - 1)], mask)
+        row_a = centroids + uint64(first * dim)
+        row_b = centroids + uint64(min(first + 1, stop - 1) * dim)
+        row_c = centroids + uint64(min(first + 2, stop - 1) * dim)
+        row_d = centroids + uint64(min(first + 3, stop - 1) * dim)
+        e, f, g, h = zero, zero, zero, zero  # eight sums hide each other's latency
+        for group in range(0, dim, 8):
+            at, then = uint64(group), uint64(group + 4)
+            lanes, others = query_bytes + at * n_lanes, query_bytes + then * n_lanes
+            a = dots.add_dots_of_4(a, lanes, row_a + at)
+            b = dots.add_dots_of_4(b, lanes, row_b + at)
+            c = dots.add_dots_of_4(c, lanes, row_c + at)
+            d = dots.add_dots_of_4(d, lanes, row_d + at)
+            e = dots.add_dots_of_4(e, others, row_a + then)
+            f = dots.add_dots_of_4(f, others, row_b + then)
+            g = dots.add_dots_of_4(g, others, row_c + then)
+            h = dots.add_dots_of_4(h, others, row_d + then)
+        a, b = simd.add_i32(a, e), simd.add_i32(b, f)
+        c, d = simd.add_i32(c, g), simd.add_i32(d, h)
+        for j in range(min(4, stop - first)):
+            total = a if j == 0 else (b if j == 1 else (c if j == 2 else d))
+            scale = simd.splat_f32(codec.centroid_scales[first + j], mask)
+            unit = simd.multiply_f32(simd.multiply_f32(simd.to_f32(total), scale), lane_scales)
+            row = simd.narrow(simd.round_f32(unit))
+            simd.store_i16(scores + uint64(first + j) * row_size, row)
+            top = simd.maximum_i16(top, row)
+        if (first + 4) % CHUNK == 0 or first + 4 >= stop:
+            simd.store_i16(maxima + uint64(first // CHUNK) * row_size, top)
+            top = simd.splat_i16(_LOWEST, mask)
+
+
+@compiled
+def find_probes(scores: Int16s, maxima: Int16s, mask: Mask, probes: Int32s) -> None:
+    """Find the best centroids of each lane of a block, best first; of equal ones the smallest.
+
+    Args:
+        scores: (n_centroids, n_lanes) int16 centroid scores of the block.
+        maxima: (n_chunks, n_lanes) int16, as score_centroids wrote them.
+        mask: Mask of the block, whose bits are its lowest ones.
+        probes: (lanes in the mask, nprobe) int32, written; nprobe is at most n_centroids.
+    """
+    n_centroids, (n_tokens, nprobe) = scores.shape[0], probes.shape
+    row_size = uint64(2) * simd.n_lanes(mask)
+    least = np.full(scores.shape[1], _LOWEST, np.int16)
+    if maxima.shape[0] > nprobe:  # as many chunks hold one that is at least as good
+        _nth_largest(maxima, nprobe, least)
+    bar = simd.load_i16(uint64(least.ctypes.data), mask)
+    scores_address, maxima_address = uint64(scores.ctypes.data), uint64(maxima.ctypes.data)
+    numbers, counts = np.empty((n_tokens, n_centroids), np.int64), np.zeros(n_tokens, np.int64)
+    for chunk in range(maxima.shape[0]):
+        top = simd.load_i16(maxima_address + uint64(chunk) * row_size, mask)
+        if ~simd.lanes_above(bar, top) & mask == 0:
+            continue
+        for centroid in range(chunk * CHUNK, min((chunk + 1) * CHUNK, n_centroids)):
+            row = simd.load_i16(scores_address + uint64(centroid) * row_size, mask)
+            if ~simd.lanes_above(bar, row) & mask == 0:
+                continue
+            for lane in range(n_tokens):
+                # one sortable number: high score first, then small centroid
+                numbers[lane, counts[lane]] = (-int64(scores[centroid, lane]) << 32) + centroid
+                counts[lane] += 1 if scores[centroid, lane] >= least[lane] else 0
+    for lane in range(n_tokens):
+        _smallest_first(numbers[lane, : counts[lane]], probes[lane])
+
+
+@compiled
+def _nth_largest(values: Int16s, n: int, out: Int16s) -> None:
+    """The n-th largest of each column of (n_rows, n_columns) int16 values, n at most n_rows.
+
+    Bit by bit and without a branch on a value: a CPU cannot predict those of a new query.
+    """
+    n_columns = values.shape[1]
+    counts = np.empty(n_columns, np.int32)
+    for column in range(n_columns):
+        out[column] = _LOWEST
+    for bit in range(15, -1, -1):
+        step = np.int32(1) << bit
+        for column in range(n_columns):
+            counts[column] = 0
+        for row in range(values.shape[0]):
+            for column in range(n_columns):
+                counts[column] += np.int32(values[row, column]) >= np.int32(out[column]) + step
+        for column in range(n_columns):
+            out[column] += np.int16(step) if counts[column] >= n else np.int16(0)
+
+
+@compiled
+def _smallest_first(numbers: Int64s, out: Int32s) -> None:
+    """Write the low 32 bits of the smallest of (n,) different int64 numbers, in their order."""
+    if len(numbers) > _COUNTED:
+        numbers = np.sort(numbers)[: len(out)]
+    for i in range(len(numbers)):
+        number, rank = numbers[i], 0
+        for j in range(len(numbers)):
+            rank += 1 if numbers[j] < number else 0
+        if rank < len(out):
+            out[rank] = number & 0xFFFFFFFF

@@ -1,0 +1,86 @@
+"""Prune: scores of gathered documents by their vectors and by the centroids of all their tokens.
+
+Nothing here checks that an offset or a code stays inside its array; callers pass what ``index.plaid``
+has verified.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import uint64
+
+from colmodern.kernels.cpu.ir import simd
+from colmodern.kernels.cpu.jit import compiled
+from colmodern.kernels.types import Int32s, Int64s, QueryTables, SegmentArrays
+
+_LOWEST = np.int16(-32768)
+_AHEAD = 6  # documents whose codes are prefetched before their turn
+
+
+@compiled
+def score_doc_vectors(
+    docs: Int64s, segment: SegmentArrays, query: QueryTables, out: Int32s
+) -> None:
+    """Write what the vector of each document adds to its score, in units.
+
+    Args:
+        docs: (n,) int64 documents of the segment.
+        segment: Holds the document vectors.
+        query: Its doc_table and doc_factors are read.
+        out: (n,) int32, written.
+    """
+    gains, n_bytes = segment.doc_gains, query.doc_table.shape[0]
+    whole = n_bytes // 8 * 8
+    entries, vectors = uint64(query.doc_table.ctypes.data), uint64(segment.doc_vectors.ctypes.data)
+    for i in range(len(docs)):
+        if i + _AHEAD < len(docs):
+            simd.prefetch(vectors + uint64(docs[i + _AHEAD] * n_bytes))
+        vector, total = vectors + uint64(docs[i] * n_bytes), np.int32(0)
+        for byte in range(0, whole, 8):
+            total += simd.sum_of_8_entries(entries + uint64(byte * 512), vector + uint64(byte))
+        for byte in range(whole, n_bytes):
+            entry = uint64(byte * 256) + simd.scalar_u8(vector + uint64(byte))
+            total += simd.scalar_i16(entries + uint64(2) * entry)
+        out[i] = np.int32(np.rint(np.float32(total) * query.doc_factors[gains[docs[i]]]))
+
+
+@compiled
+def score_by_centroids(
+    docs: Int64s, segment: SegmentArrays, query: QueryTables, out: Int32s
+) -> None:
+    """MaxSim with every token replaced by its centroid, in units.
+
+    Args:
+        docs: (n,) int64 documents of the segment.
+        segment: Holds the codes of tokens.
+        query: Its centroid_scores are read.
+        out: (n,) int32, written; query.empty for a document without tokens.
+    """
+    codes, doc_offsets, n_blocks = segment.codes, segment.doc_offsets, len(query.lanes)
+    codes_address, row_size = uint64(codes.ctypes.data), uint64(2) * simd.n_lanes(query.lanes[0])
+    for i in range(len(docs)):
+        if i + _AHEAD < len(docs):
+            ahead = docs[i + _AHEAD]
+            begin = uint64(doc_offsets[ahead]) * uint64(codes.itemsize)
+            size = uint64(doc_offsets[ahead + 1]) * uint64(codes.itemsize) - begin
+            for line in range(0, min(size, uint64(512)), 64):
+                simd.prefetch(codes_address + begin + uint64(line))
+        start, stop = doc_offsets[docs[i]], doc_offsets[docs[i] + 1]
+        score = np.int32(0) if stop > start else np.int32(query.empty)
+        for block in range(n_blocks if stop > start else 0):
+            scores, mask = uint64(query.centroid_scores[block].ctypes.data), query.lanes[block]
+            best, other = simd.splat_i16(_LOWEST, mask), simd.splat_i16(_LOWEST, mask)
+            whole = start + (stop - start) // 4 * 4
+            # in fours: the loop itself costs as much as a load
+            for token in range(start, whole, 4):
+                a = simd.load_i16(scores + uint64(codes[token]) * row_size, mask)
+                b = simd.load_i16(scores + uint64(codes[token + 1]) * row_size, mask)
+                c = simd.load_i16(scores + uint64(codes[token + 2]) * row_size, mask)
+                d = simd.load_i16(scores + uint64(codes[token + 3]) * row_size, mask)
+                best = simd.maximum_i16(best, simd.maximum_i16(a, b))
+                other = simd.maximum_i16(other, simd.maximum_i16(c, d))
+            for token in range(whole, stop):
+                row = simd.load_i16(scores + uint64(codes[token]) * row_size, mask)
+                best = simd.maximum_i16(best, row)
+            score += simd.total(simd.maximum_i16(best, other))
+        out[i] = score

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kernels.kernel_inputs import (
+    KINDS,
+    assert_equal,
+    collect_inputs,
+    fast,
+    gather_inputs,
+    run,
+)
+
+N_QUERY_TOKENS = [1, 16, 17, 32, 33, 64, 100]
+seeds = st.integers(0, 1 << 20)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("n_query_tokens", N_QUERY_TOKENS)
+def test_gather_and_collect(n_query_tokens: int, kind: str) -> None:
+    for n_docs, n_centroids, nprobe in [(1, 1, 1), (1, 65, 8), (7, 3, 3), (500, 64, 9)]:
+        inputs = gather_inputs(n_query_tokens, n_docs, n_centroids, nprobe, 1, kind=kind)
+        assert_equal("gather", inputs)
+        assert_equal("collect", collect_inputs(inputs))
+
+
+def test_the_last_row_that_uint16_can_name_is_gathered() -> None:
+    inputs = gather_inputs(2, 1 << 16, 3, 3, 1, kind="random")
+    inputs["list_docs"] = np.array([0, 65_534, 65_535], np.uint16)
+    inputs["list_offsets"] = np.array([0, 1, 2, 3], np.uint32)
+    inputs["state"] = np.zeros(1 << 16, np.int64)
+    assert_equal("gather", inputs)
+    collected = run(fast("collect"), collect_inputs(inputs))
+    assert collected["docs"].tolist() == [0, 65_534, 65_535]
+
+
+def test_lists_that_lead_out_of_arrays_write_and_read_nothing_there() -> None:
+    memory = np.zeros(70_000, np.int64)
+    docs = np.array([99, 100, 65535, 7], np.uint16)
+    fast("gather")(
+        probes=np.zeros((1, 1), np.int32),
+        scores=np.ones((1, 1, 16), np.int16),
+        list_offsets=np.array([0, 1 << 31], np.uint32),
+        list_docs=docs[:3],
+        state=memory[:100],
+    )
+    assert np.flatnonzero(memory).tolist() == [99]
+
+
+@given(seed=seeds, n_query_tokens=st.integers(1, 40), data=st.data())
+@settings(max_examples=25)
+def test_a_list_in_any_order_gathers_the_same(
+    seed: int, n_query_tokens: int, data: st.DataObject
+) -> None:
+    inputs = gather_inputs(n_query_tokens, 30, 6, 4, seed, kind="ties")
+    rng = np.random.default_rng(data.draw(seeds))
+    shuffled, offsets = inputs["list_docs"].copy(), inputs["list_offsets"]
+    for start, stop in pairwise(offsets):
+        rng.shuffle(shuffled[start:stop])
+    again = run(fast("gather"), {**inputs, "list_docs": shuffled})
+    np.testing.assert_array_equal(again["state"], run(fast("gather"), inputs)["state"])
+
+
+@given(seed=seeds)
+@settings(max_examples=15)
+def test_a_document_that_a_list_names_twice_counts_once(seed: int) -> None:
+    inputs = gather_inputs(5, 30, 6, 4, seed, kind="random")
+    twice = {
+        "list_docs": np.repeat(inputs["list_docs"], 2),
+        "list_offsets": inputs["list_offsets"] * np.uint32(2),
+    }
+    again = run(fast("gather"), {**inputs, **twice})
+    np.testing.assert_array_equal(again["state"], run(fast("gather"), inputs)["state"])
+
+
+int32 = st.integers(-(1 << 31), (1 << 31) - 1)
+
+
+@given(
+    st.one_of(
+        st.lists(int32, max_size=60),
+        st.lists(st.integers(-3, 3), max_size=60),
+        st.lists(st.sampled_from([-(1 << 31), (1 << 31) - 1]), max_size=9),
+    ),
+    st.integers(1, 61),
+)
+@settings(max_examples=200)
+def test_keep_best_is_every_position_at_or_above_the_nth_largest(scores: list[int], n: int) -> None:
+    found = run(fast("keep_best"), {"scores": np.array(scores, np.int32), "n": n})["returned"]
+    least = sorted(scores, reverse=True)[n - 1] if n <= len(scores) else -(1 << 31)
+    assert found.tolist() == [i for i, score in enumerate(scores) if score >= least]
+
+
+@pytest.mark.parametrize("n", [1, 10, 1024, 4999, 5000])
+@pytest.mark.parametrize("spread", [1, 40, 100_000, 1 << 31])
+def test_keep_best_of_many(n: int, spread: int) -> None:
+    scores = np.random.default_rng(n).integers(-spread, spread, 5000).astype(np.int32)
+    assert_equal("keep_best", {"scores": scores, "n": n})
