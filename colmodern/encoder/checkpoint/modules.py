@@ -44,7 +44,7 @@ def read_modules(folder: Path) -> list[Module]:
         ) from error
     for entry in ordered:
         inside = Path(str(entry["path"]))
-        is_name = all(0 < len(os.fsencode(part)) < 256 for part in inside.parts)
+        is_name = all(0 < len(os.fsencode(name)) < 256 for name in inside.parts)
         if not is_name or "\0" in str(inside):
             raise CheckpointError(f"{path} names {shown(str(inside))}, which is no folder; {_CURE}")
         if inside.is_absolute() or ".." in inside.parts:

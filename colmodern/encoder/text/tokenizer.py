@@ -57,13 +57,17 @@ class TokenizedTexts:
         return begins
 
     def ids_of(self, windows: npt.NDArray[np.int64], n_vocab: int) -> list[Ids]:
-        """The ids of some windows.
+        """Token ids of windows.
+
+        Args:
+            windows: (n,) indices of windows.
+            n_vocab: Tokens that the backbone knows.
 
         Raises:
-            CheckpointError: An id has no row in a backbone's table of ``n_vocab`` tokens.
+            CheckpointError: An id has no row in the backbone's table of tokens.
         """
         ids = [self.ids[window] for window in windows]
-        if (last := max((int(one.max()) for one in ids if len(one)), default=0)) >= n_vocab:
+        if (last := max((int(text.max()) for text in ids if len(text)), default=0)) >= n_vocab:
             raise CheckpointError(
                 f"the tokenizer gives token {last}, and the backbone knows tokens 0 to {n_vocab - 1}: "
                 "they are not of one checkpoint; fetch the checkpoint again"
