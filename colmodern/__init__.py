@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from colmodern.evaluation.measures import evaluate
     from colmodern.index.exact import ExactIndex
     from colmodern.index.plaid.index import PlaidIndex
-    from colmodern.pipeline.evaluate import run_eval
+    from colmodern.pipeline.evaluate.run import run_eval
     from colmodern.ragged.embeddings import TokenEmbeddings
     from colmodern.ragged.store import EmbeddingStore
     from colmodern.rerank import Reranker
@@ -73,7 +73,7 @@ _HOMES = {
     "WorkerError": "colmodern.errors",
     "evaluate": "colmodern.evaluation.measures",
     "load_dataset": "colmodern.datasets.load",
-    "run_eval": "colmodern.pipeline.evaluate",
+    "run_eval": "colmodern.pipeline.evaluate.run",
 }
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from colmodern.evaluation.comparison import Comparison
-    from colmodern.pipeline.stored_run import System
+    from colmodern.pipeline.compare.stored_run import System
 
 FORMATS = ("terminal", "markdown", "latex", "json", "html")
 
@@ -53,8 +53,8 @@ def command(
     and every setting, version and machine in which the runs differ.
     """
     from colmodern.files import write_text
-    from colmodern.pipeline.compare_runs import compare_runs
-    from colmodern.pipeline.stored_run import read_systems
+    from colmodern.pipeline.compare.runs import compare_runs
+    from colmodern.pipeline.compare.stored_run import read_systems
 
     if as_json:
         form = "json"
@@ -85,7 +85,7 @@ def _text(comparison: Comparison, systems: Sequence[System], form: str) -> str:
 
         return json.dumps(comparison.as_json(), indent=2, ensure_ascii=False) + "\n"
     if form == "html":
-        from colmodern.pipeline.write_comparison import comparison_page
+        from colmodern.pipeline.compare.page import comparison_page
 
         return comparison_page(comparison, systems)
     if form == "latex":  # for a paper: without the texts of queries and the recipes

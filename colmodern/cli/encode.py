@@ -44,9 +44,9 @@ def command(
     """
     from colmodern.cli.progress import TerminalProgress
     from colmodern.datasets.load import load_corpus
-    from colmodern.pipeline.encode import encode_corpus
-    from colmodern.pipeline.load_encoder import encoder_from_config
+    from colmodern.encoding.store import encode_corpus
     from colmodern.pipeline.machine_faults import ENCODING, check_address_space
+    from colmodern.pipeline.open.encoder import encoder_from_config
 
     if model is None:
         raise click.UsageError("give a checkpoint with --model")

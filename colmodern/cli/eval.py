@@ -63,9 +63,9 @@ def paths_and_overrides(arguments: tuple[str, ...], kind: Kind) -> tuple[list[Pa
 def _run_one(settings: EvalConfig, *, as_json: bool) -> None:
     from colmodern.cli.progress import TerminalProgress
     from colmodern.cli.tables import show
-    from colmodern.pipeline.artifacts import read_run_file
-    from colmodern.pipeline.evaluate import run_eval
-    from colmodern.pipeline.write_report import headline
+    from colmodern.pipeline.evaluate.report import headline
+    from colmodern.pipeline.evaluate.run import run_eval
+    from colmodern.pipeline.open.artifacts import read_run_file
     from colmodern.report.run_page import figures_table
 
     with TerminalProgress() as progress:
@@ -85,7 +85,7 @@ def _run_suite(
     from colmodern.cli.tables import show
     from colmodern.config.suite import load_suite
     from colmodern.evaluation.suite import tabulate
-    from colmodern.pipeline.suite import (
+    from colmodern.pipeline.evaluate.suite import (
         cells,
         describe_failures,
         outcomes_as_json,

@@ -64,7 +64,7 @@ def build(
     from colmodern.cli.progress import TerminalProgress
     from colmodern.errors import StorageError
     from colmodern.index.plaid.index import PlaidIndex
-    from colmodern.pipeline.artifacts import is_index, store_of
+    from colmodern.pipeline.open.artifacts import is_index, store_of
 
     if index.exists() and not (overwrite and is_index(index)):
         cure = "it is no index, so delete it yourself" if overwrite else "or pass --overwrite"
@@ -168,7 +168,7 @@ def check(index: Path) -> None:
 def _put(index: Path, embeddings: Path, *, replace: bool, merge: bool, durable: bool) -> None:
     from colmodern.cli.progress import TerminalProgress
     from colmodern.index.plaid.index import PlaidIndex
-    from colmodern.pipeline.artifacts import store_of
+    from colmodern.pipeline.open.artifacts import store_of
 
     opened = PlaidIndex.load(index)
     put = opened.update if replace else opened.add

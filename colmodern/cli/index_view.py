@@ -64,8 +64,8 @@ def explain(
     EMBEDDINGS, a run folder or embeddings, says which encoder to use.
     """
     from colmodern.cli.tables import show
-    from colmodern.pipeline.artifacts import open_index, store_of
-    from colmodern.pipeline.load_encoder import encoder_of_store
+    from colmodern.pipeline.open.artifacts import open_index, store_of
+    from colmodern.pipeline.open.encoder import encoder_of_store
 
     store = store_of(embeddings)
     opened = open_index(index, store)

@@ -25,7 +25,7 @@ def command(what: str | None, verify: bool, as_json: bool) -> None:
     """
     import yaml
 
-    from colmodern.pipeline.describe import describe
+    from colmodern.pipeline.describe.describe import describe
 
     facts = _plain(describe(what, verify=verify))
     if as_json:

@@ -35,9 +35,9 @@ def command(
     from colmodern.cli.tables import show
     from colmodern.config.suite import load_suite
     from colmodern.errors import DataError
-    from colmodern.pipeline.evaluate import load
-    from colmodern.pipeline.load_data import fetch_commands
-    from colmodern.pipeline.load_encoder import LoadedEncoders
+    from colmodern.pipeline.open.data import fetch_commands
+    from colmodern.pipeline.open.encoder import LoadedEncoders
+    from colmodern.pipeline.open.job import load
     from colmodern.pipeline.plan import view
     from colmodern.pipeline.plan.plan import make_plan
 

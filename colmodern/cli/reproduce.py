@@ -12,7 +12,7 @@ from colmodern.cli.eval import INCOMPLETE
 from colmodern.cli.options import PATH, json_option
 
 if TYPE_CHECKING:
-    from colmodern.pipeline.reproduce import Verdict
+    from colmodern.pipeline.compare.reproduce import Verdict
     from colmodern.report.tables import Table
 
 
@@ -35,8 +35,8 @@ def command(target: str, overrides: tuple[str, ...], configs: Path | None, as_js
     """
     from colmodern.cli.progress import TerminalProgress
     from colmodern.cli.tables import show
-    from colmodern.pipeline.reproduce import config_folder, find_target, reproduce
-    from colmodern.pipeline.suite import describe_failures
+    from colmodern.pipeline.compare.reproduce import config_folder, find_target, reproduce
+    from colmodern.pipeline.evaluate.suite import describe_failures
 
     published = find_target(target, config_folder(configs), overrides)
     with TerminalProgress() as progress:

@@ -41,8 +41,8 @@ def command(
     from colmodern.datasets.load import load_corpus, load_judgments, load_queries
     from colmodern.evaluation.measures import evaluate
     from colmodern.evaluation.trec import read_run, write_run
-    from colmodern.pipeline.load_encoder import encoder_from_config
     from colmodern.pipeline.machine_faults import ENCODING, check_address_space
+    from colmodern.pipeline.open.encoder import encoder_from_config
     from colmodern.pipeline.rerank_run import rerank_run
     from colmodern.report.tables import text_table
     from colmodern.rerank import Reranker

@@ -84,14 +84,14 @@ def command(
     from colmodern.index.exact import ExactIndex
     from colmodern.index.plaid.index import PlaidIndex
     from colmodern.kernels.device import resolve_device
-    from colmodern.pipeline.artifacts import (
+    from colmodern.pipeline.open.artifacts import (
         index_of,
         open_index,
         precision_of,
         snippets,
         store_of,
     )
-    from colmodern.pipeline.load_encoder import encoder_of_store
+    from colmodern.pipeline.open.encoder import encoder_of_store
 
     _expect_options(query, queries, output, k, model, settings)
     texts = {"query": query or ""} if queries is None else read_queries(queries)

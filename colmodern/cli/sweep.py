@@ -32,8 +32,8 @@ def command(arguments: tuple[str, ...], only: tuple[str, ...], as_json: bool) ->
     from colmodern.cli.progress import TerminalProgress
     from colmodern.config.sweep import load_sweeps
     from colmodern.errors import ColmodernError
-    from colmodern.pipeline.artifacts import read_run_file
-    from colmodern.pipeline.load_encoder import LoadedEncoders
+    from colmodern.pipeline.open.artifacts import read_run_file
+    from colmodern.pipeline.open.encoder import LoadedEncoders
     from colmodern.pipeline.sweep.sweep import check_sweeps, run_sweep
 
     paths, overrides = paths_and_overrides(arguments, "sweep")

@@ -1,1 +1,1 @@
-"""The one place that joins encoder, index, collection and evaluation."""
+"""Joins encoder, index, collection and evaluation."""

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from colmodern.config.models import PlaidIndexConfig, StorageConfig
 from colmodern.config.renamed import with_old_names
 from colmodern.encoder.encoder import Encoder
+from colmodern.encoding.store import corpus_key, encode_corpus
 from colmodern.errors import InputError
 from colmodern.evaluation.measures import untied
 from colmodern.files import sha256_of_json, sha256_of_texts
 from colmodern.optional import require
-from colmodern.pipeline.encode import corpus_key, encode_corpus
 from colmodern.pipeline.searchers.plaid import PlaidSearcher
 from colmodern.pipeline.searchers.plaid_index import build_once
 from colmodern.progress import Progress, as_progress

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from colmodern.encoding.store import document_texts
 from colmodern.errors import DataError, InputError
-from colmodern.pipeline.encode import document_texts
 from colmodern.progress import Progress
 from colmodern.rerank import Reranker
 from colmodern.types import Corpus, Run, ScoredDoc

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from colmodern.config.models import DatasetConfig
 from colmodern.encoder.encoder import Encoder
 from colmodern.encoder.text.tokenizer import TokenizedTexts
+from colmodern.encoding.shards import guess_tokens
+from colmodern.encoding.store import document_texts
 from colmodern.evaluation.significance import Estimate, estimate
-from colmodern.pipeline.encode import document_texts
-from colmodern.pipeline.shards import guess_tokens
 from colmodern.types import Dataset
 
 Counts = npt.NDArray[np.float64]

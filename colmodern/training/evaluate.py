@@ -10,9 +10,9 @@ from colmodern.config.train import TrainConfig
 from colmodern.datasets.load import load_dataset
 from colmodern.datasets.registry import set_defaults
 from colmodern.encoder.encoder import Encoder
+from colmodern.encoding.store import document_texts
 from colmodern.evaluation.measures import evaluate, parse_measure
 from colmodern.index.exact import ExactIndex
-from colmodern.pipeline.encode import document_texts
 from colmodern.types import Dataset, ScoredDoc
 
 

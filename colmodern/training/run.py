@@ -11,6 +11,7 @@ from typing import Any
 from colmodern.config.load import dump
 from colmodern.config.read import read_values
 from colmodern.config.train import TrainConfig
+from colmodern.environment import describe_environment
 from colmodern.errors import ConfigError, DataError, MissingExtraError, StorageError
 from colmodern.files import (
     read_json_object,
@@ -20,7 +21,6 @@ from colmodern.files import (
     write_text,
 )
 from colmodern.nested import flatten
-from colmodern.pipeline.environment import describe_environment
 from colmodern.pipeline.run_folder import ENVIRONMENT, TRAIN_CONFIG, TRAIN_RESULT, TRAINED_MODEL
 from colmodern.progress import Progress, Silent, as_progress
 from colmodern.training.callbacks import (

@@ -16,8 +16,8 @@ from pathlib import Path
 import bm25s
 
 from colmodern import evaluate, load_dataset
+from colmodern.encoding.store import document_texts
 from colmodern.evaluation.trec import write_run
-from colmodern.pipeline.encode import document_texts
 from colmodern.types import ScoredDoc
 
 K = 100

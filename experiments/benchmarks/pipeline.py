@@ -18,8 +18,8 @@ from results import Row, append_rows, machine_and_commit
 
 from colmodern import Encoder
 from colmodern.datasets.load import load_corpus
-from colmodern.pipeline.encode import document_texts, encode_to_store
-from colmodern.pipeline.shards import Text, cut_shards
+from colmodern.encoding.shards import Text, cut_shards
+from colmodern.encoding.store import document_texts, encode_to_store
 from colmodern.progress import Silent
 from colmodern.ragged.store import ShardWriter
 

@@ -21,8 +21,8 @@ from results import append_rows, machine_and_commit
 from colmodern import ExactIndex, TokenEmbeddings, evaluate, load_dataset
 from colmodern.config.load import load_eval_config
 from colmodern.encoder.pooling import pool_tokens
-from colmodern.pipeline.encode import document_texts
-from colmodern.pipeline.load_encoder import encoder_from_config
+from colmodern.encoding.store import document_texts
+from colmodern.pipeline.open.encoder import encoder_from_config
 from colmodern.types import Dataset
 
 QUALITY = Path(__file__).resolve().parents[1] / "results" / "quality.csv"

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from colmodern.pipeline.environment import describe_environment
+from colmodern.environment import describe_environment
 
 Row = dict[str, Any]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from pipeline.test_evaluate import run
+from pipeline.evaluate.test_run import run
 
 from colmodern.cli.main import cli
 

@@ -242,7 +242,7 @@ def test_a_run_of_another_collection_is_refused(
 
 
 def test_our_own_fault_is_status_1_and_debug_shows_it(run: Run, eval_config, monkeypatch) -> None:
-    from colmodern.pipeline import evaluate
+    from colmodern.pipeline.evaluate import run as evaluate
 
     def broken(*arguments: object, **options: object) -> None:
         raise ZeroDivisionError("made for this test")
@@ -258,7 +258,7 @@ def test_our_own_fault_is_status_1_and_debug_shows_it(run: Run, eval_config, mon
 
 
 def test_an_interruption_says_how_to_go_on(run: Run, eval_config, monkeypatch) -> None:
-    from colmodern.pipeline import evaluate
+    from colmodern.pipeline.evaluate import run as evaluate
 
     def interrupted(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt

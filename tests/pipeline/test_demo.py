@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from colmodern.config.load import load_eval_config
-from colmodern.pipeline.evaluate import run_eval
+from colmodern.pipeline.evaluate.run import run_eval
 
 pytestmark = pytest.mark.slow
 

@@ -17,8 +17,9 @@ from colmodern.config.models import EvalConfig
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import ResourceError
 from colmodern.index.plaid.index import PlaidIndex
-from colmodern.pipeline.evaluate import EvalJob, load, run_eval
-from colmodern.pipeline.load_encoder import LoadedEncoders
+from colmodern.pipeline.evaluate.run import run_eval
+from colmodern.pipeline.open.encoder import LoadedEncoders
+from colmodern.pipeline.open.job import EvalJob, load
 from colmodern.pipeline.plan.memory import check_memory, memory_by_stage, resident_bytes
 from colmodern.pipeline.plan.plan import make_plan
 from colmodern.pipeline.plan.sizes import embedding_bytes, index_bytes

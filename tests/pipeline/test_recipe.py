@@ -13,10 +13,10 @@ from hub_copies import BEIR, write_repository
 from colmodern.config.load import load_eval_config
 from colmodern.datasets.fetch import fetch
 from colmodern.datasets.registry import named_sets
+from colmodern.encoding.store import document_texts
 from colmodern.errors import ConfigError, DataError
 from colmodern.evaluation.trec import read_run
-from colmodern.pipeline.encode import document_texts
-from colmodern.pipeline.evaluate import run_eval
+from colmodern.pipeline.evaluate.run import run_eval
 from colmodern.pipeline.result import EvalResult
 from colmodern.types import Document
 

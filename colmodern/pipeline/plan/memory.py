@@ -8,8 +8,8 @@ from typing import Any
 from colmodern.config.load import build
 from colmodern.config.models import EvalConfig
 from colmodern.encoder.encoder import Encoder
+from colmodern.environment import peak_memory_mb
 from colmodern.errors import ResourceError
-from colmodern.pipeline.environment import peak_memory_mb
 from colmodern.pipeline.sample import Sample
 from colmodern.pipeline.searchers.base import FLOAT32, Workload
 from colmodern.pipeline.searchers.registry import make_searcher, searcher_class

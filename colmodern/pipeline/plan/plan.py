@@ -10,7 +10,7 @@ from typing import Any
 
 from colmodern.config.models import EvalConfig
 from colmodern.encoder.encoder import Encoder
-from colmodern.pipeline.evaluate import EvalJob
+from colmodern.pipeline.open.job import EvalJob
 from colmodern.pipeline.plan.memory import find_fitting, memory_by_stage
 from colmodern.pipeline.plan.sizes import embedding_bytes, index_bytes
 from colmodern.pipeline.plan.timing import seconds_by_stage, try_stages

@@ -12,9 +12,9 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from colmodern.config.models import DatasetConfig, ExactIndexConfig
 from colmodern.encoder.encoder import Encoder
+from colmodern.encoding.store import document_texts
 from colmodern.evaluation.fidelity import LostDoc
 from colmodern.kernels.device import Kernels, resolve_device
-from colmodern.pipeline.encode import document_texts
 from colmodern.pipeline.losses import Loss
 from colmodern.pipeline.result import Timing
 from colmodern.pipeline.sample import Sample, Total

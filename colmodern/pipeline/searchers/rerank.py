@@ -19,7 +19,6 @@ from colmodern.files import sha256_of_file, sha256_of_json
 from colmodern.index.exact import ExactIndex
 from colmodern.pipeline.losses import Loss
 from colmodern.pipeline.sample import Sample, Total
-from colmodern.pipeline.search_cache import RUN, search_once
 from colmodern.pipeline.searchers.base import (
     QuerySearch,
     Searcher,
@@ -33,6 +32,7 @@ from colmodern.pipeline.searchers.base import (
 )
 from colmodern.pipeline.searchers.bm25 import load_bm25s, search_bm25
 from colmodern.pipeline.searchers.exact import ExactSearcher, exact_seconds, seconds_of_pair
+from colmodern.pipeline.searchers.search_cache import RUN, search_once
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore

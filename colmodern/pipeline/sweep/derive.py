@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from colmodern.encoder.encoder import Encoder
 from colmodern.encoder.text.tokenizer import Ids, TextTokenizer
+from colmodern.encoding.store import document_texts, reuse_store
+from colmodern.environment import describe_environment
 from colmodern.errors import StorageError
 from colmodern.files import sha256_of_json
-from colmodern.pipeline.encode import document_texts, reuse_store
-from colmodern.pipeline.environment import describe_environment
 from colmodern.pipeline.sweep.points import Variant
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of

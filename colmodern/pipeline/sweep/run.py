@@ -16,8 +16,8 @@ from colmodern.evaluation.measures import evaluate
 from colmodern.evaluation.significance import Estimate, estimate
 from colmodern.evaluation.sweep import LengthPoint, Sweep, SweepPoint, shown
 from colmodern.pipeline.cache import FOLDER, CacheUse
-from colmodern.pipeline.evaluate import EvalJob
-from colmodern.pipeline.stages import RunResults, Stages
+from colmodern.pipeline.evaluate.stages import RunResults, Stages
+from colmodern.pipeline.open.job import EvalJob
 from colmodern.pipeline.sweep.derive import CUT_DOCUMENTS, derive, derive_key
 from colmodern.pipeline.sweep.points import Point, Variant
 from colmodern.progress import Progress

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from colmodern.config.sweep import SweepConfig
+from colmodern.environment import describe_environment
 from colmodern.evaluation.sweep import Sweep
-from colmodern.pipeline.environment import describe_environment
-from colmodern.pipeline.evaluate import load
-from colmodern.pipeline.load_data import source_of
-from colmodern.pipeline.load_encoder import LoadedEncoders
+from colmodern.pipeline.open.data import source_of
+from colmodern.pipeline.open.encoder import LoadedEncoders
+from colmodern.pipeline.open.job import load
 from colmodern.pipeline.run_folder import SWEEP_CONFIG, check_publishable
 from colmodern.pipeline.searchers.registry import make_searcher
 from colmodern.pipeline.sweep.points import find_points

@@ -10,7 +10,7 @@ from pathlib import Path
 from colmodern.config.mine import MineConfig
 from colmodern.errors import DataError
 from colmodern.files import sha256_of_texts
-from colmodern.pipeline.load_data import dataset_from_config
+from colmodern.pipeline.open.data import dataset_from_config
 from colmodern.reading import user_path
 from colmodern.training.examples import check_rows, read_rows
 from colmodern.types import Dataset, Document

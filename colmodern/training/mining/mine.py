@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from colmodern.config.mine import MineConfig
+from colmodern.environment import describe_environment
 from colmodern.errors import DataError, StorageError
 from colmodern.files import remove_leftovers, replacing, write_json
-from colmodern.pipeline.environment import describe_environment
-from colmodern.pipeline.load_encoder import encoder_from_config
+from colmodern.pipeline.open.encoder import encoder_from_config
 from colmodern.progress import Progress, as_progress
 from colmodern.training.mining.collection import open_collection
 from colmodern.training.mining.select import select_negatives

@@ -14,11 +14,11 @@ from typing import Any
 from colmodern.config.mine import CrossEncoderConfig, MineConfig
 from colmodern.config.models import DatasetConfig
 from colmodern.encoder.encoder import Encoder
+from colmodern.encoding.store import corpus_key, document_texts, encode_corpus, encode_to_store
 from colmodern.errors import StorageError
 from colmodern.files import parse_json, sha256_of_json, write_json
-from colmodern.pipeline.encode import corpus_key, document_texts, encode_corpus, encode_to_store
-from colmodern.pipeline.load_data import resolve_dataset
-from colmodern.pipeline.load_encoder import encoder_from_config
+from colmodern.pipeline.open.data import resolve_dataset
+from colmodern.pipeline.open.encoder import encoder_from_config
 from colmodern.pipeline.result import Timing
 from colmodern.pipeline.searchers.base import SearchTexts
 from colmodern.pipeline.searchers.registry import make_searcher

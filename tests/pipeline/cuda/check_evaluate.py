@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cli.test_main import Run
 from cli.test_main import run as run_command
-from pipeline.test_evaluate import reused, run
+from pipeline.evaluate.test_run import reused, run
 
 from colmodern import PlaidIndex
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from checks import INTERPRETED, ON_GPU, checks_in, run_checks
-from pipeline.test_evaluate import run
+from pipeline.evaluate.test_run import run
 
 from colmodern.config.models import ExactIndexConfig, PlaidIndexConfig
 from colmodern.errors import ConfigError

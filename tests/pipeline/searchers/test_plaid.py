@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import QUERIES
-from pipeline.test_evaluate import LOADED, Notes, cached, reused, run
+from pipeline.evaluate.test_run import LOADED, Notes, cached, reused, run
 
 from colmodern import ExactIndex, PlaidIndex
 from colmodern.config.load import load_eval_config
 from colmodern.errors import StorageError
-from colmodern.pipeline.artifacts import index_of, store_of
-from colmodern.pipeline.evaluate import run_eval
+from colmodern.pipeline.evaluate.run import run_eval
+from colmodern.pipeline.open.artifacts import index_of, store_of
 from colmodern.pipeline.result import EvalResult
 
 PLAID = "index: {kind: plaid}\n"

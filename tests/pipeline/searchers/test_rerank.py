@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from pipeline.test_evaluate import run
+from pipeline.evaluate.test_run import run
 
 from colmodern.config.load import load_eval_config
 from colmodern.config.models import RerankIndexConfig
@@ -16,12 +16,13 @@ from colmodern.config.suite import load_suite
 from colmodern.config.sweep import load_sweeps
 from colmodern.errors import ConfigError, DataError, MissingExtraError
 from colmodern.evaluation.trec import read_run, write_run
-from colmodern.pipeline.evaluate import load, run_eval
-from colmodern.pipeline.load_encoder import LoadedEncoders
+from colmodern.pipeline.evaluate.run import run_eval
+from colmodern.pipeline.evaluate.suite import run_suite
+from colmodern.pipeline.open.encoder import LoadedEncoders
+from colmodern.pipeline.open.job import load
 from colmodern.pipeline.plan.plan import make_plan
 from colmodern.pipeline.plan.view import stages_table
 from colmodern.pipeline.searchers.registry import make_searcher
-from colmodern.pipeline.suite import run_suite
 from colmodern.pipeline.sweep.sweep import run_sweep
 from colmodern.progress import Silent
 from colmodern.types import ScoredDoc

@@ -10,8 +10,8 @@ import pytest
 from checkpoints import DOCUMENTS
 
 from colmodern.encoder.encoder import Encoder
+from colmodern.encoding.store import encode_corpus
 from colmodern.errors import StorageError
-from colmodern.pipeline.encode import encode_corpus
 from colmodern.pipeline.sweep.derive import CUT_DOCUMENTS, cut_documents, derive
 from colmodern.pipeline.sweep.points import Variant
 from colmodern.progress import Silent

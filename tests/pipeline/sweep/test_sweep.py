@@ -14,7 +14,7 @@ from colmodern.config.sweep import SweepConfig, load_sweeps
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import ConfigError, StorageError
 from colmodern.index.plaid.index import PlaidIndex
-from colmodern.pipeline.evaluate import run_eval
+from colmodern.pipeline.evaluate.run import run_eval
 from colmodern.pipeline.sweep.sweep import run_sweep
 from colmodern.progress import Silent
 from colmodern.report.sweep_tables import lengths_table, points_table

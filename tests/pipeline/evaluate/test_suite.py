@@ -14,8 +14,8 @@ from colmodern.config.suite import Member, load_suite
 from colmodern.encoder.encoder import Encoder
 from colmodern.evaluation.suite import tabulate
 from colmodern.evaluation.trec import read_qrels
-from colmodern.pipeline.evaluate import run_eval
-from colmodern.pipeline.suite import (
+from colmodern.pipeline.evaluate.run import run_eval
+from colmodern.pipeline.evaluate.suite import (
     Outcome,
     cells,
     describe_failures,

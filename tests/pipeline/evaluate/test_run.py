@@ -16,8 +16,8 @@ from conftest import CORPUS, write_jsonl
 from colmodern import Encoder, ExactIndex
 from colmodern.config.load import load_eval_config
 from colmodern.errors import CheckpointError, StorageError
-from colmodern.pipeline.artifacts import snippets, store_of
-from colmodern.pipeline.evaluate import run_eval
+from colmodern.pipeline.evaluate.run import run_eval
+from colmodern.pipeline.open.artifacts import snippets, store_of
 from colmodern.pipeline.result import EvalResult
 from colmodern.progress import Silent
 from colmodern.ragged.store import EmbeddingStore

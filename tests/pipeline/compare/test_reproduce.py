@@ -8,7 +8,7 @@ from conftest import write_beir
 
 from colmodern.cli.main import main
 from colmodern.errors import ConfigError, DataError
-from colmodern.pipeline.reproduce import Verdict, config_folder, find_target, reproduce
+from colmodern.pipeline.compare.reproduce import Verdict, config_folder, find_target, reproduce
 from colmodern.progress import Silent
 
 EXPECTED = """

@@ -11,7 +11,7 @@ from colmodern.config.models import EvalConfig
 from colmodern.config.read import read_values
 from colmodern.errors import DataError, StorageError
 from colmodern.files import parse_json
-from colmodern.pipeline.artifacts import read_run_file
+from colmodern.pipeline.open.artifacts import read_run_file
 from colmodern.pipeline.run_folder import ENVIRONMENT, SWEEP_CONFIG, is_run
 
 _CURE = "evaluate again"

@@ -14,10 +14,11 @@ from colmodern.config.suite import Member
 from colmodern.errors import CheckpointError, ColmodernError, StorageError
 from colmodern.evaluation.suite import SuiteScore
 from colmodern.files import write_json
-from colmodern.pipeline.evaluate import EvalJob, prepare, run_prepared
-from colmodern.pipeline.load_data import fetch_commands
-from colmodern.pipeline.load_encoder import LoadedEncoders
+from colmodern.pipeline.evaluate.run import prepare, run_prepared
 from colmodern.pipeline.machine_faults import explain_fault, is_disk_full, is_of_environment
+from colmodern.pipeline.open.data import fetch_commands
+from colmodern.pipeline.open.encoder import LoadedEncoders
+from colmodern.pipeline.open.job import EvalJob
 from colmodern.pipeline.run_folder import CONFIG, ENVIRONMENT, is_run
 from colmodern.pipeline.stored_files import METRICS, read_run_file
 from colmodern.progress import Progress, as_progress

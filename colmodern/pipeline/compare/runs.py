@@ -9,8 +9,8 @@ from colmodern.errors import ConfigError, InputError, StorageError
 from colmodern.evaluation.comparison import Comparison, changes, differences
 from colmodern.evaluation.measures import cutoff_of, evaluate, parse_measure
 from colmodern.evaluation.recipe import FieldChange, diff, in_order
+from colmodern.pipeline.compare.stored_run import StoredRun, System
 from colmodern.pipeline.stored_files import CURE, METRICS
-from colmodern.pipeline.stored_run import StoredRun, System
 from colmodern.types import Qrels
 
 _CHANGES = 10

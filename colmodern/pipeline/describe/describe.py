@@ -7,23 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from colmodern.datasets.registry import BUILT_IN, named_sets
+from colmodern.environment import describe_environment
 from colmodern.errors import InputError, StorageError
-from colmodern.pipeline.artifacts import index_of, is_index, read_run_file, stores_of
 from colmodern.pipeline.cache import FOLDER
-from colmodern.pipeline.describe_data import (
+from colmodern.pipeline.describe.data import (
     describe_collection,
     describe_data_file,
     describe_named,
     is_collection,
 )
-from colmodern.pipeline.describe_results import (
+from colmodern.pipeline.describe.results import (
     describe_config,
     describe_configs,
     describe_runs,
     describe_suite,
     describe_sweep,
 )
-from colmodern.pipeline.environment import describe_environment
+from colmodern.pipeline.open.artifacts import index_of, is_index, read_run_file, stores_of
 from colmodern.pipeline.run_folder import (
     ENVIRONMENT,
     SWEEP_CONFIG,

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipeline.test_evaluate import run
+from pipeline.evaluate.test_run import run
 
 from colmodern.errors import InputError, StorageError
-from colmodern.pipeline.artifacts import precision_of, stores_of
-from colmodern.pipeline.compare_runs import compare_runs
-from colmodern.pipeline.stored_run import System, read_stored_run, read_systems
+from colmodern.pipeline.compare.runs import compare_runs
+from colmodern.pipeline.compare.stored_run import System, read_stored_run, read_systems
+from colmodern.pipeline.open.artifacts import precision_of, stores_of
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,13 @@ from pathlib import Path
 import ir_measures
 import pytest
 from conftest import QRELS, QUERIES, write_beir
-from pipeline.test_evaluate import run
+from pipeline.evaluate.test_run import run
 
 from colmodern.errors import ConfigError, InputError, StorageError
 from colmodern.evaluation.comparison import MEAN
 from colmodern.evaluation.recipe import Effect
-from colmodern.pipeline.compare_runs import compare_runs
-from colmodern.pipeline.stored_run import read_systems
+from colmodern.pipeline.compare.runs import compare_runs
+from colmodern.pipeline.compare.stored_run import read_systems
 
 Evaluate = Callable[..., Path]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from colmodern.encoder.encoder import Encoder
 from colmodern.encoder.text.settings import Role
 from colmodern.encoder.text.tokenizer import TokenizedTexts
-from colmodern.pipeline.overlap import Prefetcher, WriteBehind
+from colmodern.encoding.overlap import Prefetcher, WriteBehind
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings
 

@@ -22,8 +22,8 @@ import torch
 
 from colmodern.encoder.encoder import Encoder
 from colmodern.encoder.text.settings import Role
+from colmodern.encoding.shards import EncodedShard, Shard, encode_shards
 from colmodern.errors import CheckpointError
-from colmodern.pipeline.shards import EncodedShard, Shard, encode_shards
 from colmodern.progress import Silent
 from colmodern.ragged.shard import shard_name, write_shard
 

@@ -11,17 +11,17 @@ from typing import Any
 
 from colmodern.config.models import EvalConfig
 from colmodern.encoder.encoder import Encoder
+from colmodern.encoding.store import corpus_key, encode_corpus, encode_to_store
 from colmodern.evaluation.fidelity import Fidelity, compare
 from colmodern.evaluation.measures import Evaluation, evaluate
 from colmodern.evaluation.trec import read_run
 from colmodern.files import sha256_of_json
 from colmodern.pipeline.cache import FOLDER, CacheUse
-from colmodern.pipeline.encode import corpus_key, encode_corpus, encode_to_store
 from colmodern.pipeline.losses import Loss
 from colmodern.pipeline.result import Timing
-from colmodern.pipeline.search_cache import RUN, search_once
 from colmodern.pipeline.searchers.base import Searcher, SearchResults, SearchTexts, compared_with
 from colmodern.pipeline.searchers.registry import make_searcher
+from colmodern.pipeline.searchers.search_cache import RUN, search_once
 from colmodern.progress import Progress
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import Dataset, ScoredDoc

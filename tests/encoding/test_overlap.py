@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from colmodern.pipeline.overlap import Prefetcher, WriteBehind
+from colmodern.encoding.overlap import Prefetcher, WriteBehind
 
 
 class Wrong(Exception):

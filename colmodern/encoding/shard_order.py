@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from threading import Lock
 
-from colmodern.pipeline.shards import EncodedShard, Shard
+from colmodern.encoding.shards import EncodedShard, Shard
 from colmodern.progress import Progress
 from colmodern.ragged.store import ShardWriter
 

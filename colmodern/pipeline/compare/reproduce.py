@@ -17,10 +17,10 @@ from colmodern.config.suite import Member, load_suite
 from colmodern.errors import ConfigError, DataError
 from colmodern.evaluation.suite import set_of, tabulate
 from colmodern.nested import flatten
-from colmodern.pipeline.load_data import fetch_commands
+from colmodern.pipeline.evaluate.suite import Outcome, cells, run_suite
+from colmodern.pipeline.open.data import fetch_commands
 from colmodern.pipeline.run_folder import CONFIG
 from colmodern.pipeline.stored_files import read_run_config
-from colmodern.pipeline.suite import Outcome, cells, run_suite
 from colmodern.progress import Progress
 
 # settings that say where results are put and what they run on are not part of a recipe

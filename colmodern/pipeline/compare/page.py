@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from colmodern.evaluation.comparison import Change, Comparison
-from colmodern.pipeline.artifacts import snippets
-from colmodern.pipeline.stored_run import StoredRun, System
+from colmodern.pipeline.compare.stored_run import StoredRun, System
+from colmodern.pipeline.open.artifacts import snippets
 from colmodern.report.comparison_page import ChangedDoc, ComparisonPage, render_comparison
 from colmodern.report.tables import Cell, Table
 

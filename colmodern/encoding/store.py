@@ -9,12 +9,12 @@ from typing import Any
 
 from colmodern.encoder.encoder import Encoder
 from colmodern.encoder.text.settings import Role
+from colmodern.encoding.devices import encode_on_devices
+from colmodern.encoding.shard_order import ShardOrder
+from colmodern.encoding.shards import Text, cut_shards, encode_shards
+from colmodern.environment import describe_environment
 from colmodern.errors import StorageError
 from colmodern.files import sha256_of_json
-from colmodern.pipeline.devices import encode_on_devices
-from colmodern.pipeline.environment import describe_environment
-from colmodern.pipeline.shard_order import ShardOrder
-from colmodern.pipeline.shards import Text, cut_shards, encode_shards
 from colmodern.progress import Progress
 from colmodern.ragged.store import EmbeddingStore, ShardWriter
 from colmodern.types import Corpus, Document

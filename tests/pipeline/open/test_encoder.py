@@ -10,7 +10,7 @@ from colmodern import Encoder, TokenEmbeddings
 from colmodern.cli.main import main
 from colmodern.errors import InputError, StorageError
 from colmodern.files import sha256_of_json
-from colmodern.pipeline.load_encoder import encoder_of_store
+from colmodern.pipeline.open.encoder import encoder_of_store
 from colmodern.ragged.store import EmbeddingStore
 
 TEXTS = ["parse a date", "sort a list of names"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from colmodern.errors import DataError, InputError
-from colmodern.pipeline.describe import describe
+from colmodern.pipeline.describe.describe import describe
 from colmodern.pipeline.run_folder import TRAIN_CONFIG, TRAIN_RESULT, TRAINED_MODEL
 
 

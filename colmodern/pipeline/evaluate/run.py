@@ -6,24 +6,24 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from colmodern.config.from_python import eval_config
-from colmodern.config.load import build, dump
+from colmodern.config.load import dump
 from colmodern.config.models import EvalConfig
-from colmodern.encoder.encoder import Encoder
+from colmodern.environment import describe_environment, peak_memory_mb
 from colmodern.evaluation.fidelity import Fidelity
-from colmodern.evaluation.measures import parse_measure
 from colmodern.evaluation.trec import write_qrels, write_run
-from colmodern.files import sha256_of_json, write_json, write_text
-from colmodern.pipeline.environment import describe_environment, peak_memory_mb
-from colmodern.pipeline.load_data import dataset_from_config, resolve_dataset, source_of
-from colmodern.pipeline.load_encoder import LoadedEncoders
+from colmodern.files import write_json, write_text
+from colmodern.pipeline.evaluate.report import write_report
+from colmodern.pipeline.evaluate.stages import Stages
 from colmodern.pipeline.losses import Loss, fidelity_as_json
-from colmodern.pipeline.machine_faults import ENCODING, check_address_space
+from colmodern.pipeline.open.data import source_of
+from colmodern.pipeline.open.encoder import LoadedEncoders
+from colmodern.pipeline.open.job import EvalJob, load
 from colmodern.pipeline.result import EVERYTHING_ELSE, EvalResult, Timing
 from colmodern.pipeline.run_folder import (
     CONFIG,
@@ -32,39 +32,9 @@ from colmodern.pipeline.run_folder import (
     check_publishable,
     publishing,
 )
-from colmodern.pipeline.searchers.registry import make_searcher
-from colmodern.pipeline.stages import Stages
-from colmodern.pipeline.write_report import write_report
 from colmodern.progress import Progress, as_progress
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import Dataset, Run, ScoredDoc
-
-
-@dataclass(frozen=True)
-class EvalJob:
-    """An evaluation with all that it needs to start."""
-
-    config: EvalConfig  # resolved
-    dataset: Dataset
-    encoder: Encoder
-    started: float  # time.perf_counter() before collection and model were loaded
-    loading: Mapping[str, Timing]  # what these took
-
-    @property
-    def folder(self) -> Path:
-        """Folder of the run."""
-        return Path(self.config.output) / self.config.name
-
-    def inputs(self) -> dict[str, str]:
-        """Digests of all that the result depends on beside the config."""
-        return {
-            "documents": self.dataset.corpus.fingerprint,
-            "queries": sha256_of_json(list(self.dataset.queries.items())),
-            "qrels": sha256_of_json(self.dataset.qrels),
-            "document_encoder": self.encoder.fingerprint("document"),
-            "query_encoder": self.encoder.fingerprint("query"),
-            **make_searcher(self.config.index, self.encoder.device).inputs(),
-        }
 
 
 def run_eval(
@@ -112,24 +82,6 @@ def prepare(config: EvalConfig, encoders: LoadedEncoders, *, progress: Progress)
 
         check_fits(prepared.config, prepared.dataset, prepared.encoder)
     return prepared
-
-
-def load(config: EvalConfig, encoders: LoadedEncoders, *, progress: Progress) -> EvalJob:
-    """Check a config and load collection and model, without looking at the run's folder."""
-    started = time.perf_counter()
-    for measure in config.measures:
-        parse_measure(measure)
-    progress.note(f"data set {config.dataset.name}")
-    dataset = dataset_from_config(config.dataset)
-    read = time.perf_counter()
-    encoder = encoders.get(config.encoder)
-    check_address_space(ENCODING, "encoding")
-    make_searcher(config.index, encoder.device)  # a device that is not there is refused now
-    loading = {
-        "load data": Timing(read - started, len(dataset.corpus), "documents", False),
-        "load model": Timing(time.perf_counter() - read, 1, "models", False),
-    }
-    return EvalJob(resolve(config, encoder), dataset, encoder, started, loading)
 
 
 def run_prepared(prepared: EvalJob, *, progress: Progress) -> EvalResult:
@@ -183,22 +135,6 @@ def run_prepared(prepared: EvalJob, *, progress: Progress) -> EvalResult:
 def _from(folder: Path, path: Path) -> str:
     """The way from a run folder, through a link where it is one, to a path."""
     return os.path.relpath(os.path.realpath(path), os.path.realpath(folder))
-
-
-def resolve(config: EvalConfig, encoder: Encoder) -> EvalConfig:
-    """The config with everything filled in that checkpoint, collection and machine decide.
-
-    Raises ConfigError when what they decide does not fit the rest.
-    """
-    resolved: dict[str, Any] = {
-        **encoder.settings.as_overrides(),
-        "device": encoder.device,
-        "revision": encoder.checkpoint.revision or config.encoder.revision,
-    }
-    values = config.model_dump()
-    values["encoder"] |= resolved
-    values["dataset"] = resolve_dataset(config.dataset).model_dump(exclude_none=True)
-    return build(EvalConfig, values, source=config.name)
 
 
 def _facts(config: EvalConfig, documents: EmbeddingStore, dataset: Dataset) -> dict[str, Any]:

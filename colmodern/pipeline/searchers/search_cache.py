@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from colmodern.environment import describe_environment
 from colmodern.errors import StorageError
 from colmodern.evaluation.trec import write_run
 from colmodern.files import (
@@ -15,7 +16,6 @@ from colmodern.files import (
     staging,
     write_json,
 )
-from colmodern.pipeline.environment import describe_environment
 from colmodern.pipeline.result import Timing
 
 if TYPE_CHECKING:

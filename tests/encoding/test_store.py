@@ -15,8 +15,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from colmodern import Encoder
+from colmodern.encoding.store import encode_to_store
 from colmodern.errors import CheckpointError, ConfigError, StorageError, WorkerError
-from colmodern.pipeline.encode import encode_to_store
 from colmodern.progress import Silent
 from colmodern.ragged.store import EmbeddingStore, ShardWriter
 

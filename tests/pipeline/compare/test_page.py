@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from conftest import CORPUS, QUERIES, write_beir
-from pipeline.test_evaluate import run
+from pipeline.evaluate.test_run import run
 from report.test_run_page import Reader
 
-from colmodern.pipeline.compare_runs import compare_runs
-from colmodern.pipeline.stored_run import read_systems
-from colmodern.pipeline.write_comparison import comparison_page
+from colmodern.pipeline.compare.page import comparison_page
+from colmodern.pipeline.compare.runs import compare_runs
+from colmodern.pipeline.compare.stored_run import read_systems
 
 
 def page(*folders: Path) -> Reader:

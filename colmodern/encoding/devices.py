@@ -17,12 +17,12 @@ import torch
 
 from colmodern.encoder.encoder import Encoder
 from colmodern.encoder.text.settings import Role
+from colmodern.encoding.shard_order import ShardOrder
+from colmodern.encoding.shards import Shard
+from colmodern.encoding.worker import WorkerTask, recipe_of, run_worker
 from colmodern.errors import WorkerError
 from colmodern.files import remove_leftovers
 from colmodern.kernels.device import resolve_device
-from colmodern.pipeline.shard_order import ShardOrder
-from colmodern.pipeline.shards import Shard
-from colmodern.pipeline.worker import WorkerTask, recipe_of, run_worker
 from colmodern.progress import Progress
 from colmodern.ragged.store import ShardWriter
 

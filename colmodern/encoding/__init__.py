@@ -1,0 +1,1 @@
+"""From texts to token embeddings in shards on disk, on one device or several."""

@@ -1,0 +1,1 @@
+"""Runs beside other runs, and beside published scores."""

@@ -1,0 +1,1 @@
+"""What ``colmodern info`` says of files, folders and names."""

@@ -1,0 +1,1 @@
+"""One evaluation, or a suite of them: encode, search, measure, publish."""

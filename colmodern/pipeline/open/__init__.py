@@ -1,0 +1,1 @@
+"""From configs, names and folders to collections, encoders, indexes and evaluations."""

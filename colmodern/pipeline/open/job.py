@@ -1,0 +1,83 @@
+"""An evaluation that is ready to start: its config resolved, its collection and encoder loaded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from colmodern.config.load import build
+from colmodern.config.models import EvalConfig
+from colmodern.encoder.encoder import Encoder
+from colmodern.evaluation.measures import parse_measure
+from colmodern.files import sha256_of_json
+from colmodern.pipeline.machine_faults import ENCODING, check_address_space
+from colmodern.pipeline.open.data import dataset_from_config, resolve_dataset
+from colmodern.pipeline.open.encoder import LoadedEncoders
+from colmodern.pipeline.result import Timing
+from colmodern.pipeline.searchers.registry import make_searcher
+from colmodern.progress import Progress
+from colmodern.types import Dataset
+
+
+@dataclass(frozen=True)
+class EvalJob:
+    """An evaluation with all that it needs to start."""
+
+    config: EvalConfig  # resolved
+    dataset: Dataset
+    encoder: Encoder
+    started: float  # time.perf_counter() before collection and model were loaded
+    loading: Mapping[str, Timing]  # what these took
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the run."""
+        return Path(self.config.output) / self.config.name
+
+    def inputs(self) -> dict[str, str]:
+        """Digests of all that the result depends on beside the config."""
+        return {
+            "documents": self.dataset.corpus.fingerprint,
+            "queries": sha256_of_json(list(self.dataset.queries.items())),
+            "qrels": sha256_of_json(self.dataset.qrels),
+            "document_encoder": self.encoder.fingerprint("document"),
+            "query_encoder": self.encoder.fingerprint("query"),
+            **make_searcher(self.config.index, self.encoder.device).inputs(),
+        }
+
+
+def load(config: EvalConfig, encoders: LoadedEncoders, *, progress: Progress) -> EvalJob:
+    """Check a config and load collection and model, without looking at the run's folder."""
+    started = time.perf_counter()
+    for measure in config.measures:
+        parse_measure(measure)
+    progress.note(f"data set {config.dataset.name}")
+    dataset = dataset_from_config(config.dataset)
+    read = time.perf_counter()
+    encoder = encoders.get(config.encoder)
+    check_address_space(ENCODING, "encoding")
+    make_searcher(config.index, encoder.device)  # a device that is not there is refused now
+    loading = {
+        "load data": Timing(read - started, len(dataset.corpus), "documents", False),
+        "load model": Timing(time.perf_counter() - read, 1, "models", False),
+    }
+    return EvalJob(resolve(config, encoder), dataset, encoder, started, loading)
+
+
+def resolve(config: EvalConfig, encoder: Encoder) -> EvalConfig:
+    """The config with everything filled in that checkpoint, collection and machine decide.
+
+    Raises ConfigError when what they decide does not fit the rest.
+    """
+    resolved: dict[str, Any] = {
+        **encoder.settings.as_overrides(),
+        "device": encoder.device,
+        "revision": encoder.checkpoint.revision or config.encoder.revision,
+    }
+    values = config.model_dump()
+    values["encoder"] |= resolved
+    values["dataset"] = resolve_dataset(config.dataset).model_dump(exclude_none=True)
+    return build(EvalConfig, values, source=config.name)
