@@ -44,8 +44,13 @@ def test_the_only_card_is_the_model_card(words: ModuleType, modules: list[Any]) 
     assert not words.card_lines(modules)
 
 
+def test_comments_begin_with_what_they_are_about(words: ModuleType, modules: list[Any]) -> None:
+    assert not words.hanging_comments(modules)
+
+
 def test_every_kind_of_binding_is_counted(words: ModuleType) -> None:
     text = """
+# of nothing
 class Kept:
     def found(self, place, *given, some=None):
         rows, (part, kind) = place
@@ -67,3 +72,5 @@ class Kept:
     assert words.participle_classes([module]) == ["Kept"]
     [line] = words.card_lines([module])
     assert "no room on the card" in line
+    [line] = words.hanging_comments([module])
+    assert "of nothing" in line

@@ -49,7 +49,7 @@ TeacherConfig = EncoderTeacherConfig | CrossEncoderConfig
 
 
 class NegativesConfig(SettingsModel):
-    """Which of the documents found for a query become its negatives."""
+    """Rules that choose the negatives of a query among its candidates."""
 
     number: int = Field(15, ge=1, description="of each query; queries with fewer are left out")
     first_rank: int = Field(1, ge=1, description="of the documents found, positives not counted")

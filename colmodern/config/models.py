@@ -76,7 +76,7 @@ SearchDevice = Annotated[str, AfterValidator(_is_device)]  # or several, as cuda
 
 
 class DatasetConfig(SettingsModel):
-    """Which collection, and how its texts are read."""
+    """A collection, and how its texts are read."""
 
     name: str = Field(
         "stdlib",
@@ -116,7 +116,7 @@ class DatasetConfig(SettingsModel):
 
 
 class EncoderConfig(SettingsModel):
-    """Which model, and what to change of what its checkpoint says; null: as the checkpoint says."""
+    """A model, and changes to the settings of its checkpoint; null keeps the checkpoint's."""
 
     model: str = Field(description="folder, hub name, or package:NAME/FOLDER")
     revision: str | None = Field(None, description="hub branch, tag or commit")

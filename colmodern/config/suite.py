@@ -27,7 +27,7 @@ _OF_FILES = ("name=", f"{SETS}=")  # overrides of a file, not of each of its eva
 class Member:
     """One evaluation of a suite: a cell of its table."""
 
-    column: str  # what it is of: a model with its settings
+    column: str  # a model with its settings
     row: str  # the data set; of three parts ("beir/cqadupstack/tex"): a part of a set
     config: EvalConfig
 
@@ -42,7 +42,7 @@ def load_suite(
     """The evaluations of files and folders, in the order of their names and of their sets.
 
     paths: config files, or folders with such; files that begin with "_" are only to be extended
-    overrides: of every evaluation, as "search.k=50"; "sets={mldr/de: }" replaces a file's sets
+    overrides: settings of every evaluation, as "search.k=50"; "sets={mldr/de: }" replaces a file's sets
     only: patterns of rows, as "beir/cqa*"; default all
     model: what the settings must be: EvalConfig, or one with more of them
 

@@ -44,7 +44,7 @@ class Judgments:
 
 
 class _Judgment(NamedTuple):
-    number: int  # of its line, from 1
+    number: int  # line number, from 1
     query_id: str
     doc_id: str
     grade: int

@@ -81,7 +81,7 @@ def encode_to_store(
 ) -> tuple[EmbeddingStore, bool]:
     """Encode texts into a store, resuming after the last finished shard of an earlier call.
 
-    fingerprint: of everything the embeddings depend on
+    fingerprint: digest of everything that the embeddings depend on
     shard_tokens: a shard ends when its texts reach this many tokens, by a guess from their size
     devices: two or more share the shards, each with a process and a model of its own; the bytes
     are those of the encoder alone

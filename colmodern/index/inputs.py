@@ -37,7 +37,7 @@ def query_values(query: object, dim: int, name: str = "query") -> Floats:
     Args:
         query: (n_query_tokens, dim) array, tensor or nested lists of floats of any width.
         dim: Width of the index's embeddings.
-        name: Of the query in messages.
+        name: Name of the query in messages.
 
     Returns:
         (n_query_tokens, dim) float32; no rows for a query without tokens.

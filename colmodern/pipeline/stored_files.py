@@ -142,7 +142,7 @@ def read_run_file(run_folder: Path, name: str) -> dict[str, Any]:
     """One of a run's JSON files, as written.
 
     Raises:
-        StorageError: that names file and field, when it is missing or damaged.
+        StorageError: The file is missing or damaged; names the file and the field.
     """
     path = run_folder / name
     values = read_json_object(path, StorageError, cure=CURE)
@@ -154,7 +154,7 @@ def read_run_config(run_folder: Path) -> dict[str, Any]:
     """A run's config as it was resolved, of whatever version of colmodern, by today's names.
 
     Raises:
-        StorageError: that names the field, when it is missing or damaged.
+        StorageError: It is missing or damaged; names the field.
     """
     path = run_folder / CONFIG
     try:
@@ -169,7 +169,7 @@ def check(model: type[BaseModel], values: Mapping[str, Any], location: str) -> N
     """Raise StorageError for the first field that is not as the model has it.
 
     Args:
-        model: of the file.
+        model: Model of the file.
         values: read from the file.
         location: the file, and the line where it has several.
     """

@@ -28,7 +28,7 @@ from functions import (
 )
 from imports import circles, folder_circles, import_edges
 from source import Function, Module, read_modules
-from words import card_lines, count_words, participle_classes
+from words import card_lines, count_words, hanging_comments, participle_classes
 
 HERE = Path(__file__).resolve().parents[2]
 RESULTS = HERE / "experiments" / "results" / "structure.csv"
@@ -96,6 +96,7 @@ def figures(root: Path) -> dict[str, str]:
         "names from the list %": f"{100 * words.total() / n_names:.2f}",
         "participle classes": f"{len(participle_classes(modules))}",
         "card lines": f"{len(card_lines(modules))}",
+        "hanging comments": f"{len(hanging_comments(modules))}",
     }
 
 
@@ -129,6 +130,8 @@ def print_words(modules: list[Module]) -> None:
     print("classes:", ", ".join(participle_classes(modules)))
     for line in card_lines(modules):
         print("card:", line)
+    for line in hanging_comments(modules):
+        print("hanging:", line)
 
 
 @click.command()

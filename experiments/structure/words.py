@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
+import tokenize
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -14,6 +16,9 @@ WORDS = {"rows", "found", "one", "place", "places", "part", "parts"}
 WORDS |= {"chosen", "given", "asked", "about", "told", "some"}
 _PARTICIPLE = re.compile(r"_?([A-Z][a-z]*ed|Told|Kept|Found|Left|Taken|Given|Chosen|Known|Made)")
 _CARD = re.compile(r"(?<![a-z])cards?(?![a-z])|Cards?(?![a-z])", re.ASCII)
+_HANGING = re.compile(
+    r"\s*(of|that|which|as of)\b(?! (module|documents|kernels|segments))", re.IGNORECASE
+)
 _MODEL_CARD = re.compile(r"model[ _]cards?", re.IGNORECASE)
 
 
@@ -58,4 +63,23 @@ def card_lines(modules: Iterable[Module]) -> list[str]:
         for number, line in enumerate(module.text.splitlines(), 1):
             if _CARD.search(_MODEL_CARD.sub("", line)):
                 lines.append(f"{module.path}:{number}: {line.strip()}")
+    return lines
+
+
+def hanging_comments(modules: Iterable[Module]) -> list[str]:
+    """Comments and docstrings that begin with a word that needs a noun before it, such as "of"."""
+    lines = []
+    for module in modules:
+        text = module.text.splitlines()
+        for token in tokenize.generate_tokens(io.StringIO(module.text).readline):
+            row = token.start[0]
+            is_first = row == 1 or not text[row - 2].lstrip().startswith("#")
+            starts = is_first or not text[row - 1].lstrip().startswith("#")
+            if token.type == tokenize.COMMENT and starts and _HANGING.match(token.string[1:]):
+                lines.append(f"{module.path}:{row}: {text[row - 1].strip()}")
+        for node in module.nodes:
+            if isinstance(node, Function | ast.ClassDef | ast.Module):
+                docstring = ast.get_docstring(node) or ""
+                if _HANGING.match(docstring):
+                    lines.append(f"{module.path}: {docstring.splitlines()[0]}")
     return lines

@@ -13,7 +13,7 @@ _MEASURED_AT = 123_000
 _GROWTH = 0.4
 _FEWEST = 128  # candidates: cheap, and a small collection has less to choose from
 _BASE, _PER_RESULT, _GATHERED = 240, 7, 2000
-_FEW_TOKENS = 1 << 16  # of all that may be returned: decoding them all costs a millisecond or two
+_FEW_TOKENS = 1 << 16  # an index of fewer tokens is decoded whole: it costs a millisecond or two
 _NARROW = 0.01  # share of documents; a filter that lets fewer through is answered exactly
 
 

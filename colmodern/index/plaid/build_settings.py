@@ -44,7 +44,7 @@ def settle(
 ) -> BuildSettings:
     """Check the settings of a build, and fill in what follows from its input.
 
-    n_tokens, dim: of the embeddings; max_ram: bytes
+    n_tokens, dim: size of the embeddings; max_ram: bytes
 
     Raises InputError for a wrong value, ResourceError for too little memory.
     """

@@ -45,7 +45,7 @@ def make_filter(
     """A filter from the ids of allowed documents, or from a function that is called with every id.
 
     Args:
-        view: Of all documents of the index that are not deleted.
+        view: All documents of the index that are not deleted.
         state: What identifies the index's segments; kept in the filter.
         allowed: An iterable of doc_ids, or a function from a doc_id to True or False.
 

@@ -36,7 +36,7 @@ from colmodern.types import ScoredDoc
 
 WhileCompiling = Literal["answer", "wait"]
 VARIABLE = "COLMODERN_WHILE_COMPILING"
-_NICENESS = 10  # of the process that compiles, so that answers come first
+_NICENESS = 10  # the process that compiles gives way to answers
 _log = logging.getLogger(__name__)
 
 _CHILD = """
@@ -123,7 +123,7 @@ class SearchKernels:
         Args:
             request: What is searched.
             n_tokens: Tokens of each query.
-            threads: Of one search.
+            threads: Threads of one search.
             tell: Receives the message.
         """
         kinds = [_kind_of(request, longest, threads) for longest in _one_a_width(n_tokens)]

@@ -18,7 +18,7 @@ from colmodern.kernels.portable import stages
 from colmodern.kernels.portable.query import LANES, PreparedQuery, prepare_query
 from colmodern.kernels.types import SearchBudget
 
-TOLERANCE = 1e-5  # of a score: sums of float32 in another order
+TOLERANCE = 1e-5  # relative to a score: float32 sums have another order
 
 _PRUNED_TOKENS, _REFINED_TOKENS = 2_000_000, 200_000
 

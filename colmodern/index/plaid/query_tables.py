@@ -11,8 +11,8 @@ from colmodern.kernels.cpu.query import fill_centroid_scores, prepare_query
 from colmodern.kernels.types import CodecArrays, EntryForm, QueryTables, WeightForm
 from colmodern.threads import Threads
 
-_LARGEST_SUM = 32_767  # of int16
-_LEAST_CHUNKS = 64  # of a thread's share
+_LARGEST_SUM = 32_767  # the largest int16
+_LEAST_CHUNKS = 64  # a smaller share is not worth a thread
 
 
 class SearchCodec:

@@ -92,7 +92,7 @@ def expect_file(folder: Path, segment: Segment, name: str, map_chunks: Map = map
     """Compare one file of a segment, as it is mapped, with the manifest; raises StorageError.
 
     Args:
-        folder: of the index.
+        folder: Folder of the index.
         segment: one of it.
         name: one of SEGMENT_FILES.
         map_chunks: as the built-in ``map``, or that of several threads.

@@ -59,7 +59,7 @@ def open_index(folder: Path, known: Iterable[Segment] = ()) -> IndexSnapshot:
     """Map every file of an index and read its offsets, ids and deletions, but no tokens.
 
     Args:
-        folder: of the index.
+        folder: Folder of the index.
         known: segments that are open already, of an earlier state of this index. Those that it
             still has are used as they are, with what is known to be right of them.
 

@@ -33,7 +33,7 @@ def class_of(size: int) -> int:
 def first_merged(sizes: Sequence[int], new: int) -> int:
     """How many segments stay; those from there on are merged with one of size ``new``.
 
-    sizes: of each segment, oldest first
+    sizes: size of each segment, oldest first
     """
     classes = [class_of(size) for size in sizes]
     start, total = len(sizes), new

@@ -158,7 +158,7 @@ def _changing(
                 f"{folder} was built again since it was loaded; load it again, then change it"
             )
         with naming_write_errors(folder):
-            remove_leftovers(folder, manifest)  # of killed writers
+            remove_leftovers(folder, manifest)  # what killed writers left
             _settle(snapshot, options)
         before = snapshot
         if manifest != snapshot.manifest:

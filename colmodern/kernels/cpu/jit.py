@@ -52,7 +52,7 @@ def kept_in() -> Path | None:
         reason = "" if os.access(folder, os.W_OK) else "it cannot be written"
     except OSError as error:
         reason = error.strerror or str(error)
-    except RuntimeError as error:  # of pathlib, for a user without a home
+    except RuntimeError as error:  # pathlib raises it for a user without a home
         folder, reason = Path("~"), str(error)
     if not reason:
         return folder

@@ -83,7 +83,7 @@ def prepare_query(query: Floats, codec: CodecArrays) -> PreparedQuery:
 
     Args:
         query: (n_tokens, dim) float32.
-        codec: Of the index.
+        codec: Codec of the index.
     """
     n, dim = query.shape
     squares = np.add.accumulate(query * query, axis=1, dtype=np.float64)[:, -1]

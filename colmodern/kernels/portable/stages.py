@@ -82,7 +82,7 @@ def _gather_block(
         postings = [lists[offsets[c] : offsets[c + 1]] for c in centroids[::-1].tolist()]
         listed = np.concatenate(postings)
         gained = np.zeros(_BLOCK_DOCS, np.int32)
-        # of a document in several lists the last assignment stays, that of the best centroid
+        # for a document in several lists the last assignment counts, which is the best centroid's
         gained[listed] = np.repeat((scores - scores[-1])[::-1], [len(p) for p in postings])
         total += gained
         found[listed] = True

@@ -91,7 +91,7 @@ def _documents(
 
 
 def _costs(runs: Mapping[str, Sequence[StoredRun]]) -> Table:
-    """Of several data sets: the sum of seconds and bytes, the largest memory."""
+    """Time, size and memory of the runs, summed over data sets; memory is the largest."""
     stages = dict.fromkeys(name for of in runs.values() for run in of for name in run.timings)
     rows = [
         [Cell(f"{stage}, s"), *(Cell(_seconds(of, stage)) for of in runs.values())]

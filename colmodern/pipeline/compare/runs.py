@@ -188,7 +188,7 @@ def _values(run: StoredRun, qrels: Qrels, measures: Sequence[str]) -> dict[str, 
 
 
 def _recipe(runs: Mapping[str, Sequence[StoredRun]]) -> list[FieldChange]:
-    """Of several data sets, what is the same in all stands once; else the field names the sets."""
+    """Differences of the recipes; a field that differs on some data sets only names these."""
     datasets_of: dict[FieldChange, list[str]] = {}
     for data, same in runs.items():
         for change in diff([(run.config, run.environment) for run in same]):

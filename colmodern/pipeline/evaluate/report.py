@@ -162,7 +162,7 @@ def _memory(facts: Mapping[str, Any]) -> str:
 
 
 def _index_parts(facts: Mapping[str, Any]) -> list[tuple[str, int, float]]:
-    """Of a compressed index: the name of each part, its bytes, and those a token."""
+    """Name, bytes and bytes per token of each part of a compressed index."""
     if "index" not in facts:
         return []
     a_token = facts["index"]["bytes_per_token"]

@@ -43,7 +43,7 @@ class Stages:
         *,
         use: CacheUse | None = None,
     ) -> None:
-        """use: of the cache, where several share it; default: its own."""
+        """use: the use of the cache, where several share it; default: its own."""
         self.timings: dict[str, Timing] = {}
         self.made_in: dict[str, dict[str, Any]] = {}  # stage -> the environment it ran in
         self._config = config

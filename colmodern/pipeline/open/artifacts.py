@@ -62,7 +62,7 @@ def index_of(folder: Path) -> Path | None:
 
 
 def precision_of(folder: Path) -> Precision:
-    """Of the documents that a run scored exactly; "float32" of a run with an index, and of no run.
+    """Precision of a run's exact search; "float32" for a run with an index or a folder without a run.
 
     Raises StorageError when its config is damaged.
     """

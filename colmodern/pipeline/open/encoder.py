@@ -75,7 +75,7 @@ def encoder_of_store(
     """The encoder that made a store's document embeddings, loaded again for queries.
 
     Args:
-        store: of documents.
+        store: Embeddings of documents.
         device: as ``Encoder.from_pretrained`` takes it.
         trust_remote_code: asked for anew, whatever was trusted when the store was made.
         model: for a store that does not name its own; refused for others.

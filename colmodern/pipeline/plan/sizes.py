@@ -17,7 +17,7 @@ _VOCABULARY = 4  # cell of a vocabulary id
 
 
 def embedding_bytes(tokens: float, n_docs: int, *, dim: int, item: int, id_bytes: float) -> float:
-    """Of stored embeddings; item: bytes of a value, id_bytes: of a document's id on average."""
+    """Bytes of stored embeddings; item: bytes of a value, id_bytes: mean bytes of a document's id."""
     return tokens * (dim * item + _TOKEN_ID) + n_docs * (_OF_DOC + id_bytes + 4)
 
 
@@ -31,7 +31,7 @@ def index_bytes(
     n_centroids: int | None,
     vocabulary: int,
 ) -> float:
-    """Of a compressed index; n_centroids: None where it is chosen by the index."""
+    """Bytes of a compressed index; n_centroids: None where the index chooses it."""
     centroids = n_centroids or automatic_n_centroids(max(1, int(tokens)))
     a_token = code_dtype(centroids).itemsize + _GAIN + dim * nbits / 8 + _POSTING
     codec = centroids * (dim + _OF_CENTROID) + dim * _OF_DIM + vocabulary * _VOCABULARY

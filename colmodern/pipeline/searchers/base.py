@@ -48,7 +48,7 @@ class SearchTexts(NamedTuple):
 class SearchResults(NamedTuple):
     """Results in the order of the queries, and the time they took.
 
-    latencies: of each query, in seconds; None where all were searched together
+    latencies: seconds of each query; None where all were searched together
     """
 
     results: list[list[ScoredDoc]]
@@ -134,7 +134,7 @@ class Workload:
         return min(budget, needed) + 2 * self.result_bytes + self.query_bytes
 
 
-Seconds = Callable[[Sample], Mapping[str, Total]]  # of a corpus -> stage -> seconds
+Seconds = Callable[[Sample], Mapping[str, Total]]  # sample of a corpus -> stage -> seconds
 
 
 class Searcher(ABC, Generic[Config]):
@@ -231,7 +231,7 @@ class Searcher(ABC, Generic[Config]):
         k: int,
         progress: Progress,
     ) -> list[Loss]:
-        """Which of ``loss_stages`` lost each document, and why."""
+        """The member of ``loss_stages`` that lost each document, and the reason."""
         return []
 
     def index_folder(self, prepared: Path | None) -> Path | None:

@@ -237,7 +237,7 @@ class RerankSearcher(Searcher[RerankIndexConfig]):
 class CandidateSearch:
     """Scores the candidates of each query.
 
-    candidates: of each query, positions of stored documents; options: of ``ExactIndex``
+    candidates: positions of each query's stored documents; options: arguments of ``ExactIndex``
     """
 
     documents: EmbeddingStore
