@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 from colmodern.index.plaid import budget
-from colmodern.kernels import query, types
+from colmodern.kernels import types
+from colmodern.kernels.cpu import query
 
 ROOT = Path(__file__).parents[1]
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
