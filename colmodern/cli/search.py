@@ -14,7 +14,6 @@ from colmodern.types import Precision
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from colmodern.index.base import Index
     from colmodern.types import ScoredDoc
 
 _DEVICE = "--index-device"
@@ -74,20 +73,17 @@ def command(
 ) -> None:
     """Search FOLDER, a run folder or a folder that `colmodern encode` wrote.
 
-    A run is searched as it was evaluated: with its index, where it has one, else with its
-    precision. Either for one QUERY, printing a table, or for all of --queries, writing a TREC run.
+    A run is searched as it was evaluated: with its index, where it has one, else exactly with its
+    precision; a run that reranked candidates is searched exactly. Either for one QUERY, printing a
+    table, or for all of --queries, writing a TREC run.
     """
     from colmodern.cli.progress import TerminalProgress
     from colmodern.config.load import parse_overrides
     from colmodern.datasets.judgments import read_queries
     from colmodern.evaluation.trec import write_run
-    from colmodern.index.exact import ExactIndex
-    from colmodern.index.plaid.index import PlaidIndex
-    from colmodern.kernels.device import resolve_device
     from colmodern.pipeline.open.artifacts import (
         index_of,
-        open_index,
-        precision_of,
+        open_searched,
         snippets,
         store_of,
     )
@@ -105,30 +101,23 @@ def command(
     encoder = encoder_of_store(
         store, device=device, trust_remote_code=trust_remote_code, **chosen_model
     )
-    devices = resolve_device(
-        index_device,
-        kernels="triton or torch" if index_folder is None else "triton",
-        auto=encoder.device,
+    kind, searched = open_searched(
+        folder,
+        store,
+        index_folder,
+        precision=precision,
+        device=index_device,
+        encoder_device=encoder.device,
+        device_memory=device_max_memory,
         name=_DEVICE,
     )
-    searched: Index
-    if index_folder is None:
-        searched = ExactIndex.load(
-            store.folder,
-            device=devices,
-            device_memory=device_max_memory,
-            precision=precision or precision_of(folder),
-        )
-    else:
-        searched = open_index(index_folder, store, device=devices, device_memory=device_max_memory)
     embeddings = encoder.encode_queries(list(texts.values()))
-    if query is not None and isinstance(searched, PlaidIndex):
+    if query is not None and kind == "plaid":
         results = [searched.search(embeddings[0], k)]  # does not wait for the compiler
     else:
         with TerminalProgress() as progress:
             results = searched.search_batch(embeddings, k, progress=progress)
     if output is not None:
-        kind = "exact" if index_folder is None else "plaid"
         write_run(output, dict(zip(texts, results, strict=True)), tag=f"colmodern-{kind}")
         terminal.put_json({"run": str(output)}) if as_json else terminal.put(output)
         return

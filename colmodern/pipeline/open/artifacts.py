@@ -1,4 +1,4 @@
-"""From a folder that a person names to what is in it."""
+"""From a folder that a person names to the run, embeddings or index in it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from colmodern.checks import shown
 from colmodern.datasets.load import load_corpus
 from colmodern.errors import DataError, InputError, StorageError
 from colmodern.files import read_json_object
-from colmodern.kernels.device import Devices
+from colmodern.kernels.device import Devices, resolve_device
 from colmodern.pipeline.run_folder import CONFIG, ENVIRONMENT, is_run
 from colmodern.pipeline.stored_files import CURE, read_run_config
 from colmodern.pipeline.stored_files import read_run_file as read_run_file  # also called from here
@@ -18,6 +18,7 @@ from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import Precision
 
 if TYPE_CHECKING:
+    from colmodern.index.base import Index
     from colmodern.index.plaid.index import PlaidIndex
 
 _SNIPPET_CHARS = 160
@@ -85,6 +86,52 @@ def is_index(folder: Path) -> bool:
     except StorageError:
         return False
     return manifest.get("format") == FORMAT
+
+
+def open_searched(
+    folder: Path,
+    store: EmbeddingStore,
+    index: Path | None,
+    *,
+    precision: Precision | None,
+    device: str,
+    encoder_device: str,
+    device_memory: str | None,
+    name: str,
+) -> tuple[str, Index]:
+    """The kind and the index that queries of a folder search: a compressed one, or exact search.
+
+    Args:
+        folder: A run, or embeddings.
+        store: Its document embeddings.
+        index: Folder of a compressed index; None: exact search.
+        precision: Of exact search; None: what the run was evaluated with.
+        device: Setting of a device, whose "auto" follows the encoder.
+        encoder_device: Where the encoder is.
+        device_memory: Bytes that may stay on a GPU, as "20G"; None: most of what is free.
+        name: The setting of the device, for errors.
+
+    Raises:
+        ConfigError: The device is not usable here.
+        InputError: The index is of another encoder.
+        StorageError: The index or the run is damaged.
+    """
+    from colmodern.pipeline.searchers.registry import searcher_class  # loads torch
+
+    kind = "exact" if index is None else "plaid"
+    kernels = searcher_class(kind).kernels
+    devices = resolve_device(device, kernels=kernels, auto=encoder_device, name=name)
+    if index is not None:
+        return kind, open_index(index, store, device=devices, device_memory=device_memory)
+    from colmodern.index.exact import ExactIndex
+
+    exact = ExactIndex.load(
+        store.folder,
+        device=devices,
+        device_memory=device_memory,
+        precision=precision or precision_of(folder),
+    )
+    return kind, exact
 
 
 def open_index(

@@ -68,9 +68,9 @@ class QuerySearch(Protocol):
 
 @dataclass(frozen=True)
 class IndexSearch:
-    """Searches an ExactIndex or a PlaidIndex; options: of each search."""
+    """An index, with the queries and options of its searches."""
 
-    index: Any
+    index: Any  # an Index whose searches take the options
     queries: TokenEmbeddings
     k: int
     options: Mapping[str, Any] = field(default_factory=dict)
