@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,8 @@ from colmodern.errors import StorageError
 from colmodern.files import naming_write_errors, read_error
 from colmodern.ragged.arrays import write_array
 from colmodern.ragged.mapped import map_file
+
+Array: TypeAlias = npt.NDArray[Any]
 
 _CURE = "build the index again, or bring a copy of it back"
 _DTYPES: dict[str, npt.DTypeLike] = {
@@ -35,7 +37,7 @@ _EITHER = ("token_cells", "coarse")  # a codec has one of these files
 def save_codec(folder: Path, codec: Codec) -> None:
     """Write every array as NAME.npy into an existing folder; raises StorageError for a full disk."""
     centroids = codec.centroids
-    arrays: dict[str, npt.NDArray[Any] | None] = {
+    arrays: dict[str, Array | None] = {
         "mean": codec.mean,
         "centroid_rows": centroids.values,
         "centroid_scales": centroids.scales,
@@ -54,9 +56,7 @@ def save_codec(folder: Path, codec: Codec) -> None:
                 write_array(folder / f"{name}.npy", array.astype(_DTYPES[name], copy=False))
 
 
-def load_codec(
-    folder: Path, expect_file: Callable[[Path, npt.NDArray[Any]], None] | None = None
-) -> Codec:
+def load_codec(folder: Path, expect_file: Callable[[Path, Array], None] | None = None) -> Codec:
     """Map a codec that save_codec wrote.
 
     Args:
@@ -67,7 +67,7 @@ def load_codec(
     Raises:
         StorageError: Files are missing, are no files of arrays or do not fit each other.
     """
-    arrays: dict[str, npt.NDArray[Any]] = {}
+    arrays: dict[str, Array] = {}
     for name, dtype in _DTYPES.items():
         path = folder / f"{name}.npy"
         try:
@@ -103,15 +103,15 @@ def load_codec(
 
 
 def _fit(
-    mean: npt.NDArray[Any],
-    centroid_rows: npt.NDArray[Any],
-    centroid_scales: npt.NDArray[Any],
-    cells: npt.NDArray[Any],
-    codebook: npt.NDArray[Any],
-    doc_codebook: npt.NDArray[Any],
-    numbers: npt.NDArray[Any],
-    token_cells: npt.NDArray[Any] | None = None,
-    coarse: npt.NDArray[Any] | None = None,
+    mean: Array,
+    centroid_rows: Array,
+    centroid_scales: Array,
+    cells: Array,
+    codebook: Array,
+    doc_codebook: Array,
+    numbers: Array,
+    token_cells: Array | None = None,
+    coarse: Array | None = None,
 ) -> bool:
     """Whether shapes agree and no number leads out of an array."""
     dim, n_centroids, n_cells = mean.size, centroid_scales.size, cells.size - 1
@@ -135,10 +135,10 @@ def _fit(
     )
 
 
-def _spans(codebook: npt.NDArray[Any], dim: int) -> bool:
+def _spans(codebook: Array, dim: int) -> bool:
     return codebook.ndim == 3 and codebook.shape[1] == 256 and codebook[:, 0].size == dim
 
 
-def _within(array: npt.NDArray[Any], least: int, end: int) -> bool:
+def _within(array: Array, least: int, end: int) -> bool:
     fits = array.ndim == 1 and array.size > 0
     return fits and bool(array.min() >= least and array.max() < end)

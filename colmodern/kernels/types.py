@@ -7,7 +7,7 @@ lanes, ``n_lanes``.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,8 @@ Bools = npt.NDArray[np.bool_]
 Codes = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 Masks = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 Mask = np.uint16 | np.uint32
-Address = np.uint64  # where an array's values begin in memory
+Address = np.uint64  # begin of an array's values in memory
+Vector: TypeAlias = Any  # a vector of cpu/ir, inside compiled code only
 
 
 class TableQuery(NamedTuple):

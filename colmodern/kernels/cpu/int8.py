@@ -6,8 +6,6 @@ thousandth; nothing else is approximate.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numba import uint64
 
@@ -22,6 +20,7 @@ from colmodern.kernels.types import (
     Int64s,
     Mask,
     Values,
+    Vector,
 )
 
 _LOWEST = np.float32(-3.4e38)
@@ -111,7 +110,7 @@ def maxsim_int8(
 
 
 @compiled
-def _raise(best: Any, products: Any, scale: np.float32, mask: Mask) -> Any:
+def _raise(best: Vector, products: Vector, scale: np.float32, mask: Mask) -> Vector:
     """Lane-wise maximum with one token's similarities."""
     return simd.maximum_f32(
         simd.multiply_f32(simd.to_f32(products), simd.splat_f32(scale, mask)), best

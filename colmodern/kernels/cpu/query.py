@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numba import int64
+from numba import int64, types
 from numba.extending import overload
 
 from colmodern.kernels.cpu.int8 import fill_query_bytes
@@ -144,7 +143,13 @@ def _residual_query(
 
 @overload(_residual_query, strict=False)  # type: ignore[untyped-decorator]
 def _residual_query_of(
-    form: Any, codec: Any, padded: Any, masks: Any, n_lanes: Any, longest: Any, unit: Any
+    form: types.BaseTuple,
+    codec: types.Type,
+    padded: types.Type,
+    masks: types.Type,
+    n_lanes: types.Type,
+    longest: types.Type,
+    unit: types.Type,
 ) -> Callable[..., tuple[float, ResidualQuery, float]]:
     return _table_query if form.instance_class is EntryForm else _weight_query
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numba import int64, uint64
 
@@ -19,6 +17,7 @@ from colmodern.kernels.types import (
     NearTokens,
     QueryTables,
     SegmentArrays,
+    Vector,
 )
 
 GROUP = 16  # documents whose residuals are prefetched together
@@ -139,7 +138,7 @@ def longest_group(docs: Int64s, doc_offsets: Int64s) -> int:
 
 
 @compiled
-def _best_centroids(doc: int, segment: SegmentArrays, scores: Address, mask: Mask) -> Any:
+def _best_centroids(doc: int, segment: SegmentArrays, scores: Address, mask: Mask) -> Vector:
     """The highest of the tokens' centroid scores in each lane."""
     row_size, best = uint64(2) * simd.n_lanes(mask), simd.splat_i16(_LOWEST, mask)
     for token in range(segment.doc_offsets[doc], segment.doc_offsets[doc + 1]):
@@ -149,7 +148,7 @@ def _best_centroids(doc: int, segment: SegmentArrays, scores: Address, mask: Mas
 
 
 @compiled
-def _reaches(bar: Any, row: Any, slack: np.int16, mask: Mask) -> bool:
+def _reaches(bar: Vector, row: Vector, slack: np.int16, mask: Mask) -> bool:
     """Whether some lane of a row is, with slack, not below the bar.
 
     Not below: a token without residual still equals its centroid.

@@ -8,10 +8,9 @@ products are about twice as fast as 64 rows of a table that no first-level cache
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numba import uint64
+from numba import types, uint64
 from numba.extending import overload
 
 from colmodern.kernels.cpu.ir import dots, simd
@@ -58,7 +57,13 @@ def similarities(
 
 @overload(similarities, strict=False)  # type: ignore[untyped-decorator]
 def _similarities(
-    query: Any, block: Any, mask: Any, scores: Any, tokens: Any, segment: Any, out: Any
+    query: types.BaseTuple,
+    block: types.Type,
+    mask: types.Type,
+    scores: types.Type,
+    tokens: types.Type,
+    segment: types.Type,
+    out: types.Type,
 ) -> Callable[..., None]:
     return _by_table if query.instance_class is TableQuery else _by_weights
 

@@ -18,7 +18,7 @@ def fused(a: Floats, b: Floats, c: Floats) -> Floats:
     total = product + c
     rest = total - product
     error = (product - (total - rest)) + (c - rest)
-    # where float64 cut something off, an odd last bit keeps the next rounding from seeing a tie
+    # unless float64 was exact, an odd last bit keeps the next rounding from seeing a tie
     is_even = (total.view(np.int64) & 1) == 0
     nudged = np.nextafter(total, np.copysign(np.inf, error))
     return np.asarray(np.where((error != 0) & is_even, nudged, total), np.float32)

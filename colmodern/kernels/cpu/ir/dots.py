@@ -5,8 +5,6 @@ The same integers with AVX-512 VNNI, AVX-512, AVX2, SSE2 and on CPUs without any
 
 from __future__ import annotations
 
-from typing import Any
-
 from llvmlite import ir
 from numba import types
 from numba.core.registry import cpu_target
@@ -16,6 +14,7 @@ from colmodern.kernels.cpu.ir.vectors import (
     I32,
     INT,
     SHORT,
+    Operation,
     call,
     constant,
     join,
@@ -54,7 +53,7 @@ def add_weighted_4(
     return _dots_of_4(builder, total, builder.bitcast(word, many.type), many)
 
 
-def _unpacks(n_bytes: int) -> Any:
+def _unpacks(n_bytes: int) -> Operation:
     """The operation that turns so many bytes into weights."""
 
     @operation(types.void, types.uintp, types.uintp, types.uintp, types.uintp)

@@ -8,8 +8,6 @@ int16 holds scores of candidates, int32 products of bytes, float32 encodings and
 
 from __future__ import annotations
 
-from typing import Any
-
 from llvmlite import ir
 from numba import types
 
@@ -22,6 +20,7 @@ from colmodern.kernels.cpu.ir.vectors import (
     INT,
     MASK,
     SHORT,
+    Operation,
     call,
     call_on_vectors,
     constant,
@@ -296,7 +295,7 @@ def load_i8_as_f32(builder: ir.IRBuilder, address: ir.Value, mask: ir.Value) -> 
     return builder.sitofp(value, vector_of(FLOAT, mask))
 
 
-def _load_entries(width: int) -> Any:
+def _load_entries(width: int) -> Operation:
     """The operation that loads codebook entries of so many dimensions."""
 
     def load_entries(

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core.datamodel import PrimitiveModel
+from numba.core.base import BaseContext
+from numba.core.datamodel import DataModelManager, PrimitiveModel
 from numba.extending import intrinsic, register_model
 
 from colmodern.kernels.types import Masks
@@ -25,7 +26,10 @@ ALL = np.uint32(0xFFFFFFFF)  # the mask of 32 lanes that are all in use
 
 BYTE, SHORT, INT = (ir.IntType(bits) for bits in (8, 16, 32))
 FLOAT = ir.FloatType()
-# families: number of lanes -> numba type
+NumbaType: TypeAlias = types.Type
+Family: TypeAlias = dict[int, NumbaType]  # number of lanes -> numba type
+Emit: TypeAlias = Callable[..., ir.Value]
+Operation: TypeAlias = Callable[..., Any]  # what compiled code calls
 MASK = {FEW_LANES: types.uint16, LANES: types.uint32}
 
 
@@ -40,11 +44,11 @@ class _Vector(types.Type):  # type: ignore[misc]
 
 @register_model(_Vector)
 class _VectorModel(PrimitiveModel):  # type: ignore[misc]
-    def __init__(self, manager: Any, numba_type: _Vector) -> None:
+    def __init__(self, manager: DataModelManager, numba_type: _Vector) -> None:
         super().__init__(manager, numba_type, numba_type.llvm)
 
 
-def _family(name: str, element: ir.Type) -> dict[int, _Vector]:
+def _family(name: str, element: ir.Type) -> Family:
     return {n_lanes: _Vector(name, element, n_lanes) for n_lanes in MASK}
 
 
@@ -67,7 +71,9 @@ def lanes_of(masks: Masks) -> int:
     return 8 * masks.itemsize
 
 
-def operation(result: Any, *arguments: Any) -> Callable[[Callable[..., Any]], Any]:
+def operation(
+    result: NumbaType | Family, *arguments: NumbaType | Family
+) -> Callable[[Callable[..., ir.Value]], Operation]:
     """Make an intrinsic from a function that emits its instructions.
 
     Args:
@@ -76,13 +82,18 @@ def operation(result: Any, *arguments: Any) -> Callable[[Callable[..., Any]], An
         *arguments: Numba types, or families, of the arguments.
     """
 
-    def make(emit: Callable[..., Any]) -> Any:
-        def typed(context: Any, *argument_types: Any) -> Any:
+    def make(emit: Callable[..., ir.Value]) -> Operation:
+        def typed(context: object, *argument_types: NumbaType) -> tuple[NumbaType, Emit] | None:
             n_lanes = _count_lanes(argument_types, arguments)
             if n_lanes == 0:
                 return None  # numba then says which argument types do not fit
 
-            def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+            def generate(
+                context: BaseContext,
+                builder: ir.IRBuilder,
+                signature: object,
+                values: list[ir.Value],
+            ) -> ir.Value:
                 emitted = emit(builder, *values)
                 return context.get_dummy_value() if emitted is None else emitted
 
@@ -95,12 +106,15 @@ def operation(result: Any, *arguments: Any) -> Callable[[Callable[..., Any]], An
         signature = inspect.Signature([inspect.Parameter(name, kind) for name in names])
         typed.__signature__ = signature  # type: ignore[attr-defined]
         typed.__name__, typed.__doc__ = emit.__name__, emit.__doc__
-        return intrinsic(typed)
+        intrinsic_of_types: Operation = intrinsic(typed)
+        return intrinsic_of_types
 
     return make
 
 
-def _count_lanes(argument_types: tuple[Any, ...], arguments: tuple[Any, ...]) -> int:
+def _count_lanes(
+    argument_types: tuple[NumbaType, ...], arguments: tuple[NumbaType | Family, ...]
+) -> int:
     """Lanes of the first argument of a family; 0 when it is of no such type."""
     for kind, family in zip(argument_types, arguments, strict=True):
         if isinstance(family, dict):
