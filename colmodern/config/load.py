@@ -26,9 +26,12 @@ Config = TypeVar("Config", bound=BaseModel)
 def load_eval_config(path: Path | str, overrides: Sequence[str] = ()) -> EvalConfig:
     """Read an evaluation's config, and what it extends; its name is the file's unless it has one.
 
-    overrides: as "search.k=50"; values are YAML
+    Args:
+        path: YAML file of the evaluation.
+        overrides: Settings to replace, as "search.k=50"; values are YAML.
 
-    Raises ConfigError with all faults at once.
+    Raises:
+        ConfigError: A setting is wrong; the message has all faults at once.
     """
     path = Path(path)
     values = read_values(path)

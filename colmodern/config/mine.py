@@ -128,9 +128,12 @@ class MineConfig(SettingsModel):
 def load_mine_config(path: Path | str | None, overrides: Sequence[str] = ()) -> MineConfig:
     """Read a config of mining, and what it extends; without a file the overrides are all of it.
 
-    overrides: as "negatives.number=7"; values are YAML
+    Args:
+        path: YAML file of the mining; None: the overrides are all of it.
+        overrides: Settings to replace, as "negatives.number=7"; values are YAML.
 
-    Raises ConfigError with all faults at once.
+    Raises:
+        ConfigError: A setting is wrong; the message has all faults at once.
     """
     values = {} if path is None else read_values(Path(path))
     source = "command line" if path is None else str(path)

@@ -26,9 +26,13 @@ def read_values(path: Path, *, is_stored: bool = False) -> dict[str, Any]:
     recipe's whole name ("eval/tiny"); a later one wins over an earlier one, and the file over all.
     Settings are merged key by key; lists and single values are replaced whole.
 
-    is_stored: whether colmodern wrote the file, so that nobody is told of old names in it
+    Args:
+        path: YAML file.
+        is_stored: Whether colmodern wrote the file: old names in it are then replaced without a
+            warning.
 
-    Raises ConfigError for a file that cannot be read, is not YAML or extends itself.
+    Raises:
+        ConfigError: A file cannot be read, is not YAML or extends itself.
     """
     return _read(path, (), [0], is_stored)
 

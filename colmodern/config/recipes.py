@@ -42,8 +42,9 @@ def list_recipes() -> list[Recipe]:
 def describe(path: Path) -> str:
     """What a recipe is, in a sentence: its first comment's, or else the model that it is of.
 
-    path: a config file, or a folder of such; a folder has its description in the file that its
-        members extend, whose name begins with "_"
+    Args:
+        path: A config file, or a folder of such; a folder has its description in the file that
+            its members extend, whose name begins with "_".
     """
     if not path.is_dir():
         comment = " ".join(_comment_lines(read_text(path, ConfigError)))

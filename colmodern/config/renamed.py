@@ -67,9 +67,15 @@ def replace_names(
 ) -> dict[str, Any]:
     """The settings of one section under their new names, in the order in which they stand.
 
-    prefix, section: begin each message, as "demo.yaml: " and "index"
+    Args:
+        values: Settings of the section, which are not changed.
+        fields: Old name -> new name.
+        prefix: Begins each message, as "demo.yaml: ".
+        section: Path of the section, as "index".
+        is_quiet: Whether to leave the warnings out.
 
-    Raises ConfigError where a setting stands there by both of its names.
+    Raises:
+        ConfigError: A setting stands there by both of its names.
     """
     path = f"{section}." if section else ""
     for old, new in fields.items():

@@ -41,12 +41,16 @@ def load_suite(
 ) -> list[Member]:
     """The evaluations of files and folders, in the order of their names and of their sets.
 
-    paths: config files, or folders with such; files that begin with "_" are only to be extended
-    overrides: settings of every evaluation, as "search.k=50"; "sets={mldr/de: }" replaces a file's sets
-    only: patterns of rows, as "beir/cqa*"; default all
-    model: what the settings must be: EvalConfig, or one with more of them
+    Args:
+        paths: Config files, or folders with such; files that begin with "_" are only to be
+            extended.
+        overrides: Settings of every evaluation, as "search.k=50"; "sets={mldr/de: }" replaces a
+            file's sets.
+        only: Patterns of rows, as "beir/cqa*"; default all.
+        model: What the settings must be: EvalConfig, or one with more of them.
 
-    Raises ConfigError for a config that is wrong, and when nothing is left to run.
+    Raises:
+        ConfigError: A config is wrong, or nothing is left to run.
     """
     members = [member for path in paths for member in _load_path(path, overrides, model)]
     kept = [m for m in members if not only or any(fnmatchcase(m.row, pattern) for pattern in only)]

@@ -239,9 +239,12 @@ class TrainConfig(SettingsModel):
 def load_train_config(path: Path | str, overrides: Sequence[str] = ()) -> TrainConfig:
     """Read a training's config, and what it extends; its name is the file's unless it has one.
 
-    overrides: as "optimisation.seed=1"; values are YAML
+    Args:
+        path: YAML file of the training.
+        overrides: Settings to replace, as "optimisation.seed=1"; values are YAML.
 
-    Raises ConfigError with all faults at once.
+    Raises:
+        ConfigError: A setting is wrong; the message has all faults at once.
     """
     path = Path(path)
     values = read_values(path)

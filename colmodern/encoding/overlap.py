@@ -25,9 +25,11 @@ _END = _End()
 class Prefetcher(Generic[Item]):
     """Makes the next item of an iterable while the caller works on one; use it in a with block.
 
-    cancel: called when the block is left early, to wake the iterable where it waits for something
-
     What the iterable raises is raised where its item was asked for.
+
+    Attributes:
+        cancel: Called when the block is left early, to wake the iterable where it waits for
+            something.
     """
 
     def __init__(

@@ -44,7 +44,11 @@ def cut_shards(
 ) -> Iterator[Shard]:
     """Texts in shards of about ``shard_tokens`` tokens, by a guess from their letters.
 
-    first: index of the first shard; limit: tokens that are read of a text, None for all
+    Args:
+        texts: (id, text) pairs.
+        first: Index of the first shard.
+        limit: Tokens that are read of a text; None: all.
+        shard_tokens: Tokens after which a shard ends.
     """
     shard: list[Text] = []
     tokens, index = 0, first
@@ -75,10 +79,15 @@ def encode_shards(
 ) -> None:
     """Encode shards in order; the next is tokenized and the last is written meanwhile.
 
-    write: called in a thread of its own, in the order of the shards
-    cancel: wakes ``shards`` where it waits for something, when the work ends early
-
     At most two shards' embeddings are in memory. What any of the threads raises is raised here.
+
+    Args:
+        shards: Shards in the order in which they are written.
+        encoder: Tokenizes, encodes and pools.
+        role: Whether the texts are queries or documents.
+        write: Called in a thread of its own, in the order of the shards.
+        progress: Receives the texts that are encoded.
+        cancel: Wakes ``shards`` where it waits for something, when the work ends early.
     """
 
     def tokenize() -> Iterator[tuple[Shard, TokenizedTexts]]:

@@ -81,15 +81,29 @@ def encode_to_store(
 ) -> tuple[EmbeddingStore, bool]:
     """Encode texts into a store, resuming after the last finished shard of an earlier call.
 
-    fingerprint: digest of everything that the embeddings depend on
-    shard_tokens: a shard ends when its texts reach this many tokens, by a guess from their size
-    devices: two or more share the shards, each with a process and a model of its own; the bytes
-    are those of the encoder alone
+    Finished shards are compared with their checksums; damaged ones are encoded again.
 
-    Returns the store and whether it was there already.
-    Finished shards are compared with their checksums; damaged ones are encoded again. Raises
-    StorageError when the folder holds other embeddings, cannot be written, or is being written by
-    another process; WorkerError when a process dies.
+    Args:
+        texts: (id, text) pairs.
+        n_texts: Number of all texts, for the progress.
+        encoder: Tokenizes, encodes and pools.
+        folder: Folder of the store, new or begun by an earlier call.
+        role: Whether the texts are queries or documents.
+        fingerprint: Digest of everything that the embeddings depend on.
+        dtype: Of stored values, "float16" or "float32".
+        shard_tokens: A shard ends when its texts reach this many tokens, by a guess from their
+            size.
+        progress: Receives the texts that are encoded.
+        devices: Two or more share the shards, each with a process and a model of its own; the
+            bytes are those of the encoder alone.
+
+    Returns:
+        The store and whether it was there already.
+
+    Raises:
+        StorageError: The folder holds other embeddings, cannot be written, or is being written
+            by another process.
+        WorkerError: A process dies.
     """
     task = f"encode {'queries' if role == 'query' else 'documents'}"
     with ShardWriter(folder, fingerprint=fingerprint, dtype=dtype, note=progress.note) as writer:

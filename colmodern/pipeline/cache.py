@@ -51,7 +51,9 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 class Entry:
     """A finished or unfinished stage.
 
-    n_bytes: size of its files; used: when it was used last, in seconds since 1970
+    Attributes:
+        n_bytes: Size of its files.
+        used: When it was used last, in seconds since 1970.
     """
 
     name: str

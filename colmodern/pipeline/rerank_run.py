@@ -24,9 +24,16 @@ def rerank_run(
 ) -> dict[str, list[ScoredDoc]]:
     """The first ``k`` candidates of every query (default: all), reordered by exact MaxSim.
 
-    queries: query_id -> text, at least of the run's queries
+    Args:
+        ranker: Scores the candidates.
+        corpus: Holds the run's documents.
+        queries: query_id -> text, at least of the run's queries.
+        run: Candidates of every query, best first.
+        k: Candidates of each query that are scored; None: all.
+        progress: Receives the queries that are reranked.
 
-    Raises DataError when the run names queries or documents that the collection lacks.
+    Raises:
+        DataError: The run names queries or documents that the collection lacks.
     """
     if k is not None and k < 1:
         raise InputError(f"k={k}; rerank at least 1 candidate a query")

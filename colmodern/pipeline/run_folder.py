@@ -41,7 +41,9 @@ def is_run(folder: Path) -> bool:
 def check_publishable(folder: Path, *, config: str = CONFIG) -> None:
     """Raise StorageError when ``folder`` exists and is not ours, before any work is spent.
 
-    config: CONFIG of a run, SWEEP_CONFIG of a sweep
+    Args:
+        folder: Folder of the run.
+        config: CONFIG of a run, SWEEP_CONFIG of a sweep.
     """
     with naming_write_errors(folder), suppress(FileNotFoundError):
         _expect_no_link(_working(_target(folder)))
@@ -62,11 +64,14 @@ def publishing(
 ) -> Iterator[tuple[Path, Path | None]]:
     """Give an empty folder to fill; on success it becomes ``folder``, or what that links to.
 
-    config: the file that will hold ``config_text``
-
     Yields it and the place to which an earlier run of another config is moved, None when
     there is none. Files that a person put into the earlier folder stay with it, or move along
     when it is replaced. A failure leaves ``folder`` as it was.
+
+    Args:
+        folder: Folder of the run, or a link to it.
+        config_text: The config that the run will have.
+        config: Name of the file that will hold ``config_text``.
     """
     folder = _target(folder)
     remove_leftovers(folder.parent)  # left by versions that had no lock

@@ -32,9 +32,13 @@ class Total(NamedTuple):
 class Sample:
     """Documents drawn at random, and what the encoder's tokenizer makes of them.
 
-    token_counts: (n_sampled,) token embeddings that each document keeps; inputs: tokens the model reads
-    guesses: (n_sampled,) tokens guessed from letters, and guessed, their sum over the whole corpus
-    n_query_tokens and n_query_inputs: the same of all queries together
+    Attributes:
+        token_counts: (n_sampled,) token embeddings that each document keeps.
+        inputs: (n_sampled,) tokens that the model reads of each document.
+        guesses: (n_sampled,) tokens guessed from letters.
+        guessed: Sum of the guesses over the whole corpus.
+        n_query_tokens: Token embeddings of all queries together.
+        n_query_inputs: Tokens that the model reads of all queries together.
     """
 
     n_docs: int  # documents of the corpus

@@ -17,7 +17,9 @@ _RELEVANT_SHOWN = 3
 def comparison_page(comparison: Comparison, systems: Sequence[System]) -> str:
     """The HTML page of a comparison; reads each corpus once for the texts it shows.
 
-    systems: those that were compared, in the same order
+    Args:
+        comparison: The runs compared.
+        systems: The systems that were compared, in the same order.
     """
     runs = {
         system.name: [_run_of(system, data) for data in comparison.datasets] for system in systems

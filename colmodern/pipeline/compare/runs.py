@@ -29,12 +29,19 @@ def compare_runs(
 ) -> Comparison:
     """Compare runs with the first one, query by query.
 
-    measures: default those that all were evaluated with; any that ir_measures can compute
-    common: where data sets, queries or judgments differ, compare what is the same in all
-    alpha: a difference is told when its Holm-adjusted p-value is below
+    Args:
+        systems: The baseline, then the systems that are compared with it.
+        measures: Measures as ir_measures names them; default: those that all runs were
+            evaluated with.
+        common: Whether to compare what is the same in all, where data sets, queries or
+            judgments differ.
+        alpha: Level below which a Holm-adjusted p-value is a difference.
+        seed: Seed of the permutation tests.
 
-    Raises InputError for fewer than two runs, for runs that cannot be compared, or for a measure
-    that looks further down than they searched; StorageError when a run is not what was measured.
+    Raises:
+        InputError: There are fewer than two runs, they cannot be compared, or a measure looks
+            further down than they searched.
+        StorageError: A run is not what was measured.
     """
     if len(systems) < 2:
         raise InputError(f"{len(systems)} run given; give a baseline and at least one other")

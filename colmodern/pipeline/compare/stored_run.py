@@ -33,7 +33,8 @@ from colmodern.types import Qrels, Run
 class StoredRun:
     """What a run folder holds.
 
-    texts: query_id -> text; empty for a run of a version that did not keep them
+    Attributes:
+        texts: query_id -> text; empty for a run of a version that did not keep them.
     """
 
     folder: Path

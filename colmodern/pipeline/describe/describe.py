@@ -39,13 +39,18 @@ from colmodern.reading import user_path
 def describe(what: str | None, *, verify: bool = False) -> dict[str, Any]:
     """Facts about anything that colmodern reads or writes; None: this machine.
 
-    what: a run, a sweep, a training, embeddings, an index, a collection, a file of documents,
-        queries, judgments, results or settings, a folder of runs or of configs; the name of a
-        collection; a model. The hub is asked only for what is no path here.
-    verify: for embeddings and an index, a run's too, compare every file with its checksum
+    Args:
+        what: A run, a sweep, a training, embeddings, an index, a collection, a file of
+            documents, queries, judgments, results or settings, a folder of runs or of configs; the
+            name of a collection; a model. The hub is asked only for what is no path here.
+        verify: For embeddings and an index, a run's too, compare every file with its checksum.
 
-    Raises StorageError for damaged files, DataError and ConfigError for malformed ones,
-    InputError for a path that is none of these, CheckpointError for a model that cannot be read.
+    Raises:
+        StorageError: A file is damaged.
+        DataError: A file is malformed.
+        ConfigError: A config is malformed.
+        InputError: The path is none of these.
+        CheckpointError: The model cannot be read.
     """
     if what is None:
         return describe_environment()

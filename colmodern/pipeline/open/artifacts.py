@@ -143,9 +143,15 @@ def open_index(
 ) -> PlaidIndex:
     """An index, to be searched with queries of the encoder that made a store.
 
-    device, device_memory: as ``PlaidIndex.load`` takes them
+    Args:
+        path: Folder of the index.
+        store: Embeddings of the encoder that makes the queries.
+        device: As ``PlaidIndex.load`` takes it.
+        device_memory: As ``PlaidIndex.load`` takes it.
 
-    Raises InputError when the index is of another encoder, StorageError as ``PlaidIndex.load``.
+    Raises:
+        InputError: The index is of another encoder.
+        StorageError: As ``PlaidIndex.load``.
     """
     from colmodern.index.plaid.index import PlaidIndex  # loads numba
 

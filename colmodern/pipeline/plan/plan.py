@@ -28,10 +28,12 @@ BITS = (1, 2, 4, 8)
 class Plan:
     """What one evaluation will take.
 
-    disk: "embeddings" and "index, N bits" -> bytes; memory: stage -> the most bytes
-    seconds: stage -> seconds, empty where nothing was timed
-    search_device: where the index is built and searched; memory is counted as for the CPU
-    fits: settings with which it stays below ``max_memory``; None where it does as it is
+    Attributes:
+        disk: "embeddings" and "index, N bits" -> bytes.
+        memory: Stage -> the most bytes.
+        seconds: Stage -> seconds, empty where nothing was timed.
+        search_device: Where the index is built and searched; memory is counted as for the CPU.
+        fits: Settings with which it stays below ``max_memory``; None where it does as it is.
     """
 
     name: str

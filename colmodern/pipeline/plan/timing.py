@@ -21,7 +21,9 @@ _TRIED_QUERIES = 16
 class StageCosts:
     """What doing a little of each stage cost.
 
-    encode: seconds for each token that the model reads; search: seconds of the stages after it
+    Attributes:
+        encode: Seconds for each token that the model reads.
+        search: Seconds of the stages after it.
     """
 
     encode: float

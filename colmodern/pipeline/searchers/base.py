@@ -48,7 +48,8 @@ class SearchTexts(NamedTuple):
 class SearchResults(NamedTuple):
     """Results in the order of the queries, and the time they took.
 
-    latencies: seconds of each query; None where all were searched together
+    Attributes:
+        latencies: Seconds of each query; None where all were searched together.
     """
 
     results: list[list[ScoredDoc]]
@@ -140,7 +141,10 @@ Seconds = Callable[[Sample], Mapping[str, Total]]  # sample of a corpus -> stage
 class Searcher(ABC, Generic[Config]):
     """Prepares, opens, searches, explains and plans one kind of index.
 
-    config: with its device resolved; devices: where it is searched; device: their setting
+    Attributes:
+        config: Settings, with the device resolved.
+        devices: Where the index is searched.
+        device: Setting of these devices.
     """
 
     kernels: ClassVar[Kernels] = "triton"  # what its search has on a GPU

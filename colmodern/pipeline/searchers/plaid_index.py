@@ -30,10 +30,17 @@ def build_once(
 ) -> tuple[dict[str, Any], bool]:
     """Build the index into ``folder``, unless an earlier call did.
 
-    config: with its device settled
+    Args:
+        folder: Folder of the index.
+        documents: Embeddings to index.
+        config: Settings of the build, with the device resolved.
+        progress: Receives the steps of the build.
 
-    Returns "seconds" and "environment" of its making, and whether it was there already.
-    Raises StorageError when it is damaged, or was changed since.
+    Returns:
+        "seconds" and "environment" of its making, and whether it was there already.
+
+    Raises:
+        StorageError: It is damaged, or was changed since.
     """
     record_file = folder.with_name(f"{folder.name}.json")  # FOLDER itself is the index's own
     cure = f"delete {folder} and run again"

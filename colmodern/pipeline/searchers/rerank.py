@@ -237,7 +237,9 @@ class RerankSearcher(Searcher[RerankIndexConfig]):
 class CandidateSearch:
     """Scores the candidates of each query.
 
-    candidates: positions of each query's stored documents; options: arguments of ``ExactIndex``
+    Attributes:
+        candidates: Positions of each query's stored documents.
+        options: Arguments of ``ExactIndex``.
     """
 
     documents: EmbeddingStore

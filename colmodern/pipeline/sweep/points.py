@@ -16,9 +16,10 @@ from colmodern.errors import ConfigError
 class Variant:
     """One state of the document embeddings.
 
-    encoded_length: document_length of the encoding that it is made from
-    kept_length: tokens that are kept of each of its documents, None for all
-    pool_factor: tokens for each row that is kept
+    Attributes:
+        encoded_length: document_length of the encoding that it is made from.
+        kept_length: Tokens that are kept of each of its documents, None for all.
+        pool_factor: Tokens for each row that is kept.
     """
 
     encoded_length: int
@@ -44,9 +45,12 @@ class Point:
 def find_points(config: SweepConfig, encoder: Encoder) -> list[Point]:
     """Every different point of a sweep, in the order in which little has to be kept.
 
-    encoder: with the evaluation's own settings
+    Args:
+        config: The sweep.
+        encoder: The encoder with the evaluation's own settings.
 
-    Raises ConfigError that lists each point which the encoder makes impossible.
+    Raises:
+        ConfigError: The encoder makes points impossible; the message lists each.
     """
     points: dict[tuple[Variant, str], Point] = {}
     faults: dict[str, None] = {}

@@ -41,7 +41,11 @@ def run_points(
 ) -> Sweep:
     """Measure every point; what an earlier call finished is not done again.
 
-    prepared: the evaluation with its own values; points: of ``find_points``
+    Args:
+        config: The sweep.
+        prepared: The evaluation with its own values.
+        points: Points of ``find_points``.
+        progress: Receives the steps.
     """
     runner = _SweepRunner(prepared, progress)
     variants = list(dict.fromkeys(point.variant for point in points))
@@ -148,7 +152,10 @@ class _SweepRunner:
     def measure(self, point: Point, reference: Variant, longest: int) -> SweepPoint:
         """Build or find the index of a point, search it, and judge what it found.
 
-        longest: tokens of the largest encoding, of which bytes are told
+        Args:
+            point: Settings to measure.
+            reference: Variant that differences are taken from.
+            longest: Tokens of the largest encoding, for bytes per token.
         """
         store, exact = self.store(point.variant), self.exact(point.variant)
         config = self._prepared.config
