@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
-MOST = 0.01  # share of the bound names that may be words of experiments/structure/words.py
+MOST = 0.005  # share of the bound names that may be words of experiments/structure/words.py
 
 
 @pytest.fixture(scope="module", autouse=True)

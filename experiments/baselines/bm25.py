@@ -45,9 +45,9 @@ def main() -> None:
     seconds = time.perf_counter() - start
     run = {
         query_id: [
-            ScoredDoc(pairs[i][0], float(s)) for i, s in zip(found, values, strict=True) if s > 0
+            ScoredDoc(pairs[i][0], float(s)) for i, s in zip(doc_rows, values, strict=True) if s > 0
         ]
-        for query_id, found, values in zip(dataset.queries, rows, scores, strict=True)
+        for query_id, doc_rows, values in zip(dataset.queries, rows, scores, strict=True)
     }
     result = evaluate(run, dataset.qrels)
     figures = "  ".join(f"{name} {value:.4f}" for name, value in result.mean.items())

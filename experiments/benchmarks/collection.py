@@ -51,21 +51,21 @@ def open_collection(
     judged = [i for i, query in enumerate(queries.doc_ids) if not qrels or query in qrels]
     if not judged:
         raise click.ClickException("no query of the store has judgments; check --qrels")
-    asked = _sample(rng, judged, max_queries)
-    used = {queries.doc_ids[i]: qrels[queries.doc_ids[i]] for i in asked if qrels}
+    query_ids = _sample(rng, judged, max_queries)
+    used = {queries.doc_ids[i]: qrels[queries.doc_ids[i]] for i in query_ids if qrels}
     relevant = {doc for grades in used.values() for doc, grade in grades.items() if grade > 0}
     kept = [i for i, doc in enumerate(documents.doc_ids) if doc in relevant]
     if used and not kept:
         raise click.ClickException("no judged document is in the store; check --qrels-prefix")
     wanted = _sample(rng, range(documents.n_docs), max_docs, always=kept)
     shards = [store.manifest["shards"] for store in (documents, queries)]
-    key = sha256_of_json([shards, asked, wanted])[:8]
+    key = sha256_of_json([shards, query_ids, wanted])[:8]
     folder = work / f"{name}-{len(wanted)}-{key}"
     return Collection(
         name,
         folder,
         _subset(documents, wanted, folder / "documents"),
-        _subset(queries, asked, folder / "queries"),
+        _subset(queries, query_ids, folder / "queries"),
         used,
     )
 
@@ -94,13 +94,13 @@ def exact_results(collection: Collection, k: int) -> tuple[np.ndarray, np.ndarra
     if not path.is_file():
         row_of = {doc_id: row for row, doc_id in enumerate(collection.documents.doc_ids)}
         index = ExactIndex(collection.documents, collection.documents.doc_ids)
-        found = index.search_batch(collection.queries.to_memory(), depth)
+        matches = index.search_batch(collection.queries.to_memory(), depth)
         collection.folder.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez(
                 file,
-                rows=np.array([[row_of[doc] for doc, _ in results] for results in found]),
-                scores=np.array([[s for _, s in results] for results in found], np.float32),
+                rows=np.array([[row_of[doc] for doc, _ in results] for results in matches]),
+                scores=np.array([[s for _, s in results] for results in matches], np.float32),
             )
     with np.load(path) as arrays:
         return arrays["rows"], arrays["scores"]
@@ -128,12 +128,12 @@ def _subset(store: EmbeddingStore, wanted: list[int], folder: Path) -> Embedding
     if len(wanted) == store.n_docs:
         return store
     if not (folder / "manifest.json").is_file():
-        chosen = np.asarray(wanted)
+        wanted_ids = np.asarray(wanted)
         fingerprint = sha256_of_json([store.manifest["fingerprint"], wanted])
         writer = ShardWriter(folder, fingerprint=fingerprint, dtype=store.manifest["dtype"])
         seen = 0
         for first, texts in store.chunks(_TOKENS_AT_ONCE):
-            rows = chosen[(chosen >= first) & (chosen < first + texts.n_docs)]
+            rows = wanted_ids[(wanted_ids >= first) & (wanted_ids < first + texts.n_docs)]
             seen += len(rows)
             if len(rows) and seen > writer.n_docs:
                 writer.add(texts.select(rows - first), [store.doc_ids[row] for row in rows])

@@ -216,13 +216,13 @@ def main(
     warnings.simplefilter("ignore", DeprecationWarning)  # of forking
     logging.getLogger("colmodern").setLevel(logging.ERROR)
     rng, counts, begun = random.Random(seed), Counter[tuple[str, str]](), time.time()
-    chosen = [one for one in subjects(seed) if one.name.startswith(only)]
-    for place, subject in enumerate(chosen):
+    selected = [one for one in subjects(seed) if one.name.startswith(only)]
+    for place, subject in enumerate(selected):
         trial = Trial(subject, work, counts)
-        for number, path in enumerate(trial.random_files(_share(flips, place, chosen), rng)):
+        for number, path in enumerate(trial.random_files(_share(flips, place, selected), rng)):
             trial("flip", path, lambda path: flip(path, rng), min(number % 4, 1))
         every = damages(rng)
-        for path in trial.random_files(_share(cuts, place, chosen), rng):
+        for path in trial.random_files(_share(cuts, place, selected), rng):
             trial("cut", path, every["cut"])
         for kind, damage in every.items():
             for path in () if subject.is_flipped_only else trial.files:

@@ -45,22 +45,22 @@ class Subject:
 
 def subjects(seed: int) -> list[Subject]:
     """Indexes and stores of every kind; those with a history have another one for each seed."""
-    found = []
+    all_subjects = []
     for nbits, codec in KINDS:
         name, kind = f"{nbits}-{codec}", {"nbits": nbits, "codec": codec}
-        found.append(Subject(f"index-{name}", partial(_build, kind), (use, write)))
+        all_subjects.append(Subject(f"index-{name}", partial(_build, kind), (use, write)))
         history = partial(_build_with_history, kind, seed)
-        found.append(Subject(f"history-{name}", history, (use_all,), is_flipped_only=True))
+        all_subjects.append(Subject(f"history-{name}", history, (use_all,), is_flipped_only=True))
     unfinished = partial(_leave_build, "publish")
-    found.append(Subject("unfinished-index", unfinished, (go_on_building,), False))
+    all_subjects.append(Subject("unfinished-index", unfinished, (go_on_building,), False))
     half = partial(_leave_build, "write_inverted_lists")
-    found.append(Subject("half-an-index", half, (go_on_building,), False))
+    all_subjects.append(Subject("half-an-index", half, (go_on_building,), False))
     for dtype in DTYPES:
-        found.append(Subject(f"store-{dtype}", partial(_encode, dtype), (use_store,)))
+        all_subjects.append(Subject(f"store-{dtype}", partial(_encode, dtype), (use_store,)))
         begun = partial(_encode, dtype, n_docs=3 * _SHARD_DOCS)
         resume = partial(go_on_encoding, dtype)
-        found.append(Subject(f"unfinished-store-{dtype}", begun, (resume,), False))
-    return found
+        all_subjects.append(Subject(f"unfinished-store-{dtype}", begun, (resume,), False))
+    return all_subjects
 
 
 def corpus(n: int, seed: int, dim: int = 32) -> TokenEmbeddings:
@@ -111,14 +111,14 @@ def use(folder: Path) -> Answers:
     query, others = corpus(1, 7)[0], corpus(3, 8)
     index = PlaidIndex.load(folder, n_threads=1)
     yield "load", index.n_docs
-    chosen = [f"première-{i}" for i in range(0, 150, 3)]
+    doc_ids = [f"première-{i}" for i in range(0, 150, 3)]
 
     def searches(when: str) -> Answers:
         yield f"search {when}", index.search(query, 5, nprobe=2, n_candidates=20)
         yield f"default {when}", index.search(query, 10)
         yield f"all {when}", index.search(query, 200)
         yield f"exact {when}", index.search(query, 20, exact=True)
-        yield f"filter {when}", index.search(query, 5, filter=chosen, n_candidates=20)
+        yield f"filter {when}", index.search(query, 5, filter=doc_ids, n_candidates=20)
         yield f"batch {when}", index.search_batch(others, 7, nprobe=1, n_candidates=10)
 
     yield from searches("at first")
@@ -156,9 +156,9 @@ def use_all(folder: Path) -> Answers:
     yield "all at first", (every := index.search(query, 400))
     yield "some at first", index.search(query, 5, nprobe=2, n_candidates=20)
     yield "exact at first", index.search(query, 20, exact=True)
-    yield "update", index.update(corpus(3, 3), [one.doc_id for one in every[:3]])
+    yield "update", index.update(corpus(3, 3), [doc.doc_id for doc in every[:3]])
     yield "all after update", index.search(query, 400)
-    yield "delete", index.delete([one.doc_id for one in every[5:9]])
+    yield "delete", index.delete([doc.doc_id for doc in every[5:9]])
     index.compact()
     yield "all after compact", index.search(query, 400)
     PlaidIndex.check(folder)
@@ -231,7 +231,7 @@ def use_store(folder: Path) -> Answers:
     whole = store.to_memory(dtype=None)
     ids = b"" if whole.token_ids is None else whole.token_ids.tobytes()
     yield "memory", (whole.values.tobytes(), whole.offsets.tobytes(), ids)
-    yield "chunks", [part.values.tobytes() for _, part in EmbeddingStore(folder / "s").chunks(50)]
+    yield "chunks", [chunk.values.tobytes() for _, chunk in EmbeddingStore(folder / "s").chunks(50)]
     yield "manifest", (store.manifest["dtype"], store.manifest["shards"])
     store.verify()
     EmbeddingStore(folder / "s", verify="full")

@@ -98,8 +98,8 @@ def draw_mixed(folders: tuple[Path, ...], n_docs: int) -> list[str]:
     pool.sort(key=len)
     batches = [pool[i : i + BATCH] for i in range(0, len(pool), BATCH)]
     n_batches = n_docs // BATCH
-    chosen = [batches[(2 * i + 1) * len(batches) // (2 * n_batches)] for i in range(n_batches)]
-    texts = [text for batch in chosen for text in batch]
+    selected = [batches[(2 * i + 1) * len(batches) // (2 * n_batches)] for i in range(n_batches)]
+    texts = [text for batch in selected for text in batch]
     rng.shuffle(texts)
     return texts
 
@@ -159,7 +159,7 @@ def main(tokenizer: Path, **options: Any) -> None:
         texts["mixed"] = draw_mixed(options["mixed"], options["mixed_docs"])
     if "long" in options["kinds"]:
         texts["long"] = sorted(read_texts(options["long_"]), key=len)[-options["long_docs"] :]
-    lengths = {kind: count_tokens(tokenizer, found) for kind, found in texts.items()}
+    lengths = {kind: count_tokens(tokenizer, group) for kind, group in texts.items()}
     common = {"date": date.today().isoformat(), **machine_and_commit()}
     for shape in options["shapes"]:
         with tempfile.TemporaryDirectory() as folder:

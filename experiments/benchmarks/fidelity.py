@@ -49,9 +49,9 @@ _K = 100
 def exact_results(path: Path, store: EmbeddingStore, queries: TokenEmbeddings) -> Found:
     """The best documents by exact MaxSim, from the file if it is there."""
     if not path.exists():
-        found = ExactIndex(store, store.doc_ids, memory_budget="2G").search_batch(queries, _K)
-        path.write_text(json.dumps(found))
-    return [[ScoredDoc(*scored) for scored in one] for one in json.loads(path.read_text())]
+        results = ExactIndex(store, store.doc_ids, memory_budget="2G").search_batch(queries, _K)
+        path.write_text(json.dumps(results))
+    return [[ScoredDoc(*scored) for scored in ranking] for ranking in json.loads(path.read_text())]
 
 
 def qrels_of(path: Path, name: str, query_ids: list[str]) -> Qrels:
@@ -91,14 +91,17 @@ def main(
         size = index.info()["bytes_per_token"]["total"]
         for rescore in (False, True):
             for set_name, queries_at, qrels_at in sets:
-                asked = EmbeddingStore(queries_at)
-                queries = asked.to_memory()[:max_queries]
-                ids = asked.doc_ids[:max_queries]
+                query_store = EmbeddingStore(queries_at)
+                queries = query_store.to_memory()[:max_queries]
+                ids = query_store.doc_ids[:max_queries]
                 exact = exact_results(work / f"{name}-{set_name}-exact.json", store, queries)
                 options = {"rescore": store} if rescore else {}
-                found = index.search_batch(queries, _K, **options)
+                approximate = index.search_batch(queries, _K, **options)
                 qrels = qrels_of(qrels_at, set_name, ids)
-                run, truth = dict(zip(ids, found, strict=True)), dict(zip(ids, exact, strict=True))
+                run, truth = (
+                    dict(zip(ids, approximate, strict=True)),
+                    dict(zip(ids, exact, strict=True)),
+                )
                 lost = compare(run, truth, qrels, measures=["nDCG@10"], k=_K)
                 reached = evaluate(run, qrels, ["nDCG@10"])
                 row = {"date": date.today().isoformat(), **machine_and_commit()}

@@ -64,7 +64,7 @@ def _late(*_: object) -> None:
 def outcome_of(number: int, seed: int, folder: Path, everything: list[Subject]) -> tuple[str, str]:
     """How the readers fare with an input: "taken", "refused", "raw" or "hang", and why."""
     rng = random.Random(f"{seed}-{number}")
-    (subject,) = rng.choices(everything, [one.weight for one in everything])
+    (subject,) = rng.choices(everything, [item.weight for item in everything])
     name = rng.choice(subject.files) if subject.files else ""
     path, content = folder / name, b""
     if name:
@@ -86,9 +86,11 @@ def outcome_of(number: int, seed: int, folder: Path, everything: list[Subject]) 
         outcome, why = "hang", what
     except BaseException as error:
         frames = [
-            one for one in traceback.extract_tb(error.__traceback__) if "colmodern/" in one.filename
+            item
+            for item in traceback.extract_tb(error.__traceback__)
+            if "colmodern/" in item.filename
         ]
-        at = " < ".join(f"{Path(one.filename).name}:{one.lineno}" for one in frames[:-6:-1])
+        at = " < ".join(f"{Path(item.filename).name}:{item.lineno}" for item in frames[:-6:-1])
         outcome, why = "raw", f"{what}: {type(error).__name__}: {error!s:.200} at {at}"
     if name:
         path.write_bytes(content)
@@ -138,7 +140,7 @@ class Worker:
 
     def outcomes(self) -> list[tuple[int, str, str]]:
         """Those that came since the last call."""
-        found = []
+        results = []
         data = self.stream.read(1 << 16)
         if data:
             self._heard = time.time()
@@ -148,17 +150,17 @@ class Worker:
                 self._current = number
                 if outcome:
                     self.left = self.left[self.left.index(number) + 1 :]
-                    found.append((number, *outcome))
-            return found
+                    results.append((number, *outcome))
+            return results
         status = os.waitpid(self.pid, 0)[1]
         self.stream.close()
         if self.left:
-            found.append((self._current, "raw", f"the process ended with status {status}"))
+            results.append((self._current, "raw", f"the process ended with status {status}"))
             rest = self.left[self.left.index(self._current) + 1 :]
             self.left = rest
             if rest:
                 self._begin(rest)
-        return found
+        return results
 
     def kill_late(self) -> None:
         """End a process that has said nothing for too long; its input counts as raw."""
@@ -191,8 +193,8 @@ def main(work: Path, inputs: int, seed: int, workers: int, only: int | None, res
         Worker(whole, work.resolve() / f"w{i}", share, seed) for i, share in enumerate(shares)
     ]
     counts, kinds, n_done = Counter[str](), Counter[str](), 0
-    while waiting := [one for one in running if one.left]:
-        ready = select.select([one.stream for one in waiting], [], [], 5)[0]
+    while waiting := [item for item in running if item.left]:
+        ready = select.select([item.stream for item in waiting], [], [], 5)[0]
         for worker in waiting:
             worker.kill_late()
             if worker.stream in ready:

@@ -141,9 +141,9 @@ def random_text(rng: random.Random) -> str:
 def mutated(content: bytes, form: str, rng: random.Random, *, is_sealed: bool = False) -> bytes:
     """Another content of a file, by one to three changes of its form or its bytes."""
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
-        chosen = form if rng.random() < 0.75 else "bytes"
+        selected = form if rng.random() < 0.75 else "bytes"
         try:
-            content = _FORMS[chosen](content, rng, is_sealed)
+            content = _FORMS[selected](content, rng, is_sealed)
         except Exception:  # an earlier change left nothing of that form
             content = _bytes(content, rng, is_sealed)
     return content

@@ -167,7 +167,7 @@ def subjects(folder: Path) -> list[Subject]:
     """Everything that is damaged, in a fixed order."""
     stores = [str(path.relative_to(folder)) for path in (folder / "store").glob("shard-*/*.json")]
     run = ("metrics.json", "environment.json", "timings.json")
-    one = [str(path.relative_to(folder)) for path in (folder / "runs").rglob("search.json")]
+    item = [str(path.relative_to(folder)) for path in (folder / "runs").rglob("search.json")]
     info = _command("info", "{}/runs/one")
     listing = _command("cache", "--output", "{}/runs")
     of_runs = (_compare, info, _command("info", "{}/runs"), _sometimes(0.1, listing))
@@ -191,7 +191,7 @@ def subjects(folder: Path) -> list[Subject]:
         )
         for name, kind in (("triples", "triples"), ("scored", "scores"))
     ]
-    cards = tuple(f"checkpoint-{one}/README.md" for one in ("pylate", "stanford"))
+    cards = tuple(f"checkpoint-{item}/README.md" for item in ("pylate", "stanford"))
     return [
         Subject(
             "store manifest",
@@ -209,7 +209,7 @@ def subjects(folder: Path) -> list[Subject]:
         Subject("run", "jsonl", ("runs/one/per_query.jsonl",), of_runs, weight=2),
         Subject("run", "lines", ("runs/one/run.trec", "runs/one/qrels.trec"), of_runs, weight=2),
         Subject("run with an index", "json", ("runs/plaid/environment.json",), of_plaid),
-        Subject("cache", "json", tuple(sorted(one)), (listing,)),
+        Subject("cache", "json", tuple(sorted(item)), (listing,)),
         Subject("gz", "gz", tuple(f"zipped/{name}" for name in gz), zipped, weight=2),
         Subject("override", "none", (), (_load_overrides,), weight=4),
         Subject(
@@ -260,8 +260,8 @@ def subjects(folder: Path) -> list[Subject]:
             4,
         ),
         *(
-            _checkpoint_subject(one, folder)
-            for one in ("pylate", "stanford", "sentence_transformers")
+            _checkpoint_subject(item, folder)
+            for item in ("pylate", "stanford", "sentence_transformers")
         ),
         Subject("model card", "bytes", cards, (_checkpoint("pylate"), _checkpoint("stanford"))),
         Subject("examples", "jsonl", ("triples.jsonl", "scored.jsonl"), tuple(examples)),

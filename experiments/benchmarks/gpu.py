@@ -137,7 +137,7 @@ def main(
     """Check, measure, and print tables of what was measured and of what is to be reached."""
     if device == "cpu":
         os.environ["TRITON_INTERPRET"] = "1"
-    about = about_gpu() if device == "cuda" else None
+    gpu_facts = about_gpu() if device == "cuda" else None
     file = results / "gpu.csv"
     with tempfile.TemporaryDirectory() as folder:
         targets = unpack(wheels, Path(folder, "targets"))
@@ -147,14 +147,14 @@ def main(
         if kernels:
             from gpu_kernels import measure_kernels
 
-            rows += keep(measure_kernels(device, tune=tune), about, file)
+            rows += keep(measure_kernels(device, tune=tune), gpu_facts, file)
         if searches:
             from gpu_search import measure_searches
 
             stores = (documents, queries) if documents and queries else None
-            chosen = tuple(filter(None, engines.split(",")))
-            asked = (device, Path(folder), targets, stores, n_docs, chosen, timeout)
-            rows += keep(measure_searches(*asked), about, file)
+            engine_names = tuple(filter(None, engines.split(",")))
+            arguments = (device, Path(folder), targets, stores, n_docs, engine_names, timeout)
+            rows += keep(measure_searches(*arguments), gpu_facts, file)
     from gpu_table import show, show_targets
 
     show(rows, is_real=device == "cuda")
@@ -177,7 +177,7 @@ def about_gpu() -> Row:
     }
 
 
-def keep(rows: Iterable[Row], about: Row | None, file: Path) -> list[Row]:
+def keep(rows: Iterable[Row], gpu_facts: Row | None, file: Path) -> list[Row]:
     """Print each row once it is there, and with a GPU append it: a run that is cut off keeps them.
 
     What breaks on the way is told, and is a row that says so, so that the rest is still measured.
@@ -189,8 +189,8 @@ def keep(rows: Iterable[Row], about: Row | None, file: Path) -> list[Row]:
     def add(row: Row) -> None:
         kept.append(row)
         print(*(row[name] for name in COLUMNS if row.get(name, "") != ""), sep=" | ", flush=True)
-        if about is not None:
-            append_rows(file, [{**about, **row}], COLUMNS)
+        if gpu_facts is not None:
+            append_rows(file, [{**gpu_facts, **row}], COLUMNS)
 
     try:
         for row in rows:

@@ -26,7 +26,7 @@ class Stored(NamedTuple):
     step: torch.Tensor
 
 
-class Asked(NamedTuple):
+class WorkQuery(NamedTuple):
     """Queries, and what is made of them first; table: float16."""
 
     queries: torch.Tensor
@@ -47,15 +47,15 @@ def compressed_works(device: torch.device, sizes: Sizes) -> Iterator[Work]:
     for n in _QUERIES:
         queries = unit((n, QUERY_TOKENS, DIM), device, torch.float32)
         made = compressed.centroid_table(queries, stored.centroids, stored.scales)
-        asked = Asked(queries, torch.zeros(n, device=device), *made)
-        yield from _tables(asked, stored, sizes)
+        work_query = WorkQuery(queries, torch.zeros(n, device=device), *made)
+        yield from _tables(work_query, stored, sizes)
         # several queries: once with hardly a document in common, once as queries of one collection
         for pool in (sizes.scanned, sizes.scanned // 8)[: 1 if n == 1 else 2]:
             own = _drawn(n, sizes.candidates, pool, device)
-            yield _own(asked, own, stored, sizes)
+            yield _own(work_query, own, stored, sizes)
         if n == 1:
-            yield _from_host(asked, own, stored)
-        yield _shared(asked, own[0].contiguous(), stored)
+            yield _from_host(work_query, own, stored)
+        yield _shared(work_query, own[0].contiguous(), stored)
 
 
 def _stored(device: torch.device, sizes: Sizes) -> Stored:
@@ -82,8 +82,8 @@ def _stored(device: torch.device, sizes: Sizes) -> Stored:
     )
 
 
-def _tables(asked: Asked, stored: Stored, sizes: Sizes) -> Iterator[Work]:
-    queries, constants, table, lows, highs = asked
+def _tables(work_query: WorkQuery, stored: Stored, sizes: Sizes) -> Iterator[Work]:
+    queries, constants, table, lows, highs = work_query
     as_bytes = compressed.table_to_bytes(table, lows, highs, QUERY_TOKENS)
     shape = f"{len(queries)} x {QUERY_TOKENS}, {sizes.centroids} centroids"
     codes, n_tokens = stored.tokens.codes, len(stored.tokens.codes)
@@ -122,13 +122,13 @@ def _decoded_centroids(stored: Stored) -> torch.Tensor:
     return stored.centroids.float() * stored.scales[:, None]
 
 
-def _own(asked: Asked, own: torch.Tensor, stored: Stored, sizes: Sizes) -> Work:
+def _own(work_query: WorkQuery, own: torch.Tensor, stored: Stored, sizes: Sizes) -> Work:
     """Each query's own documents, and the same without sharing what is decoded."""
     n = len(own)
     wanted = own.numel() / len(own.unique())
 
     def call() -> torch.Tensor:
-        return asked.score(own, stored)
+        return work_query.score(own, stored)
 
     others = (("colmodern, decoded for each", _decoded_for_each(call)),)
     tokens = (stored.tokens, stored.centroids)
@@ -139,27 +139,27 @@ def _own(asked: Asked, own: torch.Tensor, stored: Stored, sizes: Sizes) -> Work:
         call,
         tokens=_n_tokens(own, stored),
         tolerance=0.05,
-        truth=lambda: _truth_of_tokens(asked.queries, own, stored),
+        truth=lambda: _truth_of_tokens(work_query.queries, own, stored),
         # late-interaction-kernels on as many documents; one after another, as it takes them
-        peers=residual_peer(asked.queries, *tokens, sizes.candidates) if n == 1 else others,
+        peers=residual_peer(work_query.queries, *tokens, sizes.candidates) if n == 1 else others,
     )
 
 
-def _shared(asked: Asked, docs: torch.Tensor, stored: Stored) -> Work:
+def _shared(work_query: WorkQuery, docs: torch.Tensor, stored: Stored) -> Work:
     """The same documents for all queries."""
-    n = len(asked.queries)
+    n = len(work_query.queries)
     return Work(
         "compressed tokens, shared",
         f"{n} x {QUERY_TOKENS}, {len(docs)} documents, 4 bits",
         ("score_tokens_shared",),
-        lambda: asked.score(docs, stored),
+        lambda: work_query.score(docs, stored),
         tokens=_n_tokens(docs, stored) * n,
         tolerance=0.05,
-        truth=lambda: _truth_of_tokens(asked.queries, docs.expand(n, -1), stored),
+        truth=lambda: _truth_of_tokens(work_query.queries, docs.expand(n, -1), stored),
     )
 
 
-def _from_host(asked: Asked, own: torch.Tensor, stored: Stored) -> Work:
+def _from_host(work_query: WorkQuery, own: torch.Tensor, stored: Stored) -> Work:
     """Residuals of a corpus that is larger than the GPU's memory: read through the bus by the kernel."""
     residuals = stored.tokens.residuals.cpu()
     on_host = residuals.pin_memory() if torch.cuda.is_available() else residuals
@@ -168,10 +168,10 @@ def _from_host(asked: Asked, own: torch.Tensor, stored: Stored) -> Work:
         "compressed tokens, residuals in pinned memory",
         f"1 x {QUERY_TOKENS}, {own.shape[1]} documents, 4 bits",
         (),
-        lambda: asked.score(own, elsewhere),
+        lambda: work_query.score(own, elsewhere),
         tokens=_n_tokens(own, stored),
         tolerance=1e-3,
-        truth=lambda: asked.score(own, stored),
+        truth=lambda: work_query.score(own, stored),
     )
 
 
@@ -203,9 +203,9 @@ def _truth_of_codes(tokens: compressed.Tokens, table: torch.Tensor, n: int) -> t
     offsets = tokens.doc_offsets[: _CHECKED + 1]
     rows = table[tokens.codes[: int(offsets[-1])].long()].float()
     # a row of the table is what a token has in common with each query token
-    one = torch.eye(QUERY_TOKENS, device=table.device)[None]
-    parts = rows.reshape(len(rows), n, QUERY_TOKENS).unbind(dim=1)
-    return torch.cat([Documents(part, offsets).truth(one) for part in parts])
+    identity = torch.eye(QUERY_TOKENS, device=table.device)[None]
+    blocks = rows.reshape(len(rows), n, QUERY_TOKENS).unbind(dim=1)
+    return torch.cat([Documents(block, offsets).truth(identity) for block in blocks])
 
 
 def _truth_of_tokens(
@@ -220,12 +220,12 @@ def _truth_of_tokens(
         lengths = tokens.doc_offsets[own + 1] - tokens.doc_offsets[own]
         offsets = torch.zeros(len(own) + 1, dtype=torch.int64, device=own.device)
         torch.cumsum(lengths, 0, out=offsets[1:])
-        places = torch.arange(int(offsets[-1]), device=own.device)
-        places += torch.repeat_interleave(tokens.doc_offsets[own] - offsets[:-1], lengths)
-        codes = tokens.codes[places].long()
-        directions = codebook.entries[0].float()[tokens.residuals[places].long()]
-        decoded = directions.reshape(len(places), -1) * codebook.scales
-        decoded *= tokens.gains[places, None].float() * step
+        positions = torch.arange(int(offsets[-1]), device=own.device)
+        positions += torch.repeat_interleave(tokens.doc_offsets[own] - offsets[:-1], lengths)
+        codes = tokens.codes[positions].long()
+        directions = codebook.entries[0].float()[tokens.residuals[positions].long()]
+        decoded = directions.reshape(len(positions), -1) * codebook.scales
+        decoded *= tokens.gains[positions, None].float() * step
         decoded += centroids[codes].float() * scales[codes, None]
         out.append(Documents(decoded, offsets).truth(query[None])[0])
     return torch.stack(out)

@@ -28,13 +28,13 @@ def write_stores(folder: Path, n_docs: int, n_queries: int, device: str) -> tupl
     def whole(high: int, *shape: int) -> torch.Tensor:
         return torch.randint(0, high, shape, generator=generator, device=device)
 
-    places = normal(_WORDS, _DIM)
+    centres = normal(_WORDS, _DIM)
     of_topic = whole(_WORDS, _TOPICS, 600)
     common = whole(_WORDS, 200)
     lengths = _MEAN_TOKENS * 2 // 3 + whole(_MEAN_TOKENS * 2 // 3, n_docs)
     written = [ShardWriter(folder / name, fingerprint=sha256_of_json([name, n_docs]), dtype="float16")
                for name in ("documents", "queries")]  # fmt: skip
-    asked: list[torch.Tensor] = []
+    query_tokens: list[torch.Tensor] = []
     for first in range(0, n_docs, _SHARD):
         sizes = lengths[first : first + _SHARD]
         n = int(sizes.sum())
@@ -42,17 +42,19 @@ def write_stores(folder: Path, n_docs: int, n_queries: int, device: str) -> tupl
         topic = whole(_TOPICS, len(sizes))[owners]
         words = torch.where(whole(3, n) > 0, of_topic[topic, whole(600, n)], common[whole(200, n)])
         written[0].add(
-            _texts(places[words] + 0.6 * normal(n, _DIM), sizes.tolist(), words),
+            _texts(centres[words] + 0.6 * normal(n, _DIM), sizes.tolist(), words),
             [str(first + i) for i in range(len(sizes))],
         )
-        if len(asked) < n_queries:
+        if len(query_tokens) < n_queries:
             for document in whole(len(sizes), min(n_queries, len(sizes))).tolist():
                 own = words[owners == document]
-                asked.append(own[whole(len(own), _QUERY_TOKENS)])
-    words = torch.cat(asked[:n_queries])
-    queries = places[words] + 0.8 * normal(len(words), _DIM)
-    found = len(queries) // _QUERY_TOKENS
-    written[1].add(_texts(queries, [_QUERY_TOKENS] * found, words), [f"q{i}" for i in range(found)])
+                query_tokens.append(own[whole(len(own), _QUERY_TOKENS)])
+    words = torch.cat(query_tokens[:n_queries])
+    queries = centres[words] + 0.8 * normal(len(words), _DIM)
+    n_done = len(queries) // _QUERY_TOKENS
+    written[1].add(
+        _texts(queries, [_QUERY_TOKENS] * n_done, words), [f"q{i}" for i in range(n_done)]
+    )
     for writer in written:
         writer.finish()
     return folder / "documents", folder / "queries"

@@ -49,16 +49,16 @@ def _all_works(device: torch.device, sizes: Sizes, is_cuda: bool) -> tuple[list[
     """What is to be measured, and rows of what could not be set up."""
     works: list[Work] = []
     rows: list[Row] = []
-    for name, some in (
+    for name, group in (
         ("exact", _exact(device, sizes, is_cuda)),
         ("compressed tokens", compressed_works(device, sizes)),
         ("centroid assignment", _assign(device, sizes)),
     ):
         try:
-            for work in some:
+            for work in group:
                 works.append(work._replace(truth=work.truth and cache(work.truth)))
         except Exception as error:
-            row = {"work": name, "shape": "", "engine": "colmodern", "note": _told(error)}
+            row = {"work": name, "shape": "", "engine": "colmodern", "note": _error_text(error)}
             rows.append({**row, "failed": True})
     return works, rows
 
@@ -67,7 +67,7 @@ def _is_right(work: Work) -> bool:
     try:
         note = _compared(work, "colmodern", work.call)
     except Exception as error:
-        print(f"{work.name}, {work.shape}: {_told(error)}", flush=True)
+        print(f"{work.name}, {work.shape}: {_error_text(error)}", flush=True)
         return False
     print(f"{work.name}, {work.shape}: {note}", flush=True)
     return True
@@ -76,10 +76,10 @@ def _is_right(work: Work) -> bool:
 def _compared(work: Work, engine: str, call: Callable[[], torch.Tensor]) -> str:
     """How far off a result is; raises _Wrong when it is ours and too far off."""
     call()  # the first compiles; the second is what all later ones are, a replay for one
-    found = call()
+    output = call()
     if work.truth is None:
         return "ran"
-    error = float((found[..., : work.checked].float() - work.truth()).abs().max())
+    error = float((output[..., : work.checked].float() - work.truth()).abs().max())
     if _is_ours(engine) and not error < work.tolerance:
         raise _Wrong(f"wrong by {error:.2g}")
     return f"error {error:.1g}"
@@ -90,7 +90,7 @@ def _tune(work: Work) -> None:
         try:
             launch = launches.tune(name, torch.device("cuda", 0), work.call, gpu_ms)
         except Exception as error:
-            print(f"not tuned: {name} ({_told(error)})", flush=True)
+            print(f"not tuned: {name} ({_error_text(error)})", flush=True)
         else:
             print(f"tuned {name}: {launch}", flush=True)
 
@@ -102,7 +102,7 @@ def _measured(work: Work, limits: Limits) -> Iterator[Row]:
             row["note"] = _compared(work, engine, call)
             row |= {"ms": gpu_ms(call), "wall_ms": wall_ms(call)}
         except Exception as error:
-            yield {**row, "note": _told(error), "failed": _is_ours(engine)}
+            yield {**row, "note": _error_text(error), "failed": _is_ours(engine)}
             continue
         seconds = row["ms"] / 1000
         if work.n_bytes and limits.bandwidth:
@@ -118,7 +118,7 @@ def _is_ours(engine: str) -> bool:
     return engine.startswith("colmodern")
 
 
-def _told(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     if isinstance(error, _Wrong):
         return str(error)
     return f"not run: {type(error).__name__}: {str(error).splitlines()[:1]}"
@@ -151,9 +151,11 @@ def _one_query(
     n: int, n_tokens: int, offsets: torch.Tensor, dtype: torch.dtype, device: torch.device
 ) -> Work:
     is_bytes = dtype == torch.int8
-    given = unit((n_tokens, DIM), device, torch.float32)
-    scales = given.abs().amax(dim=1) / 127 if is_bytes else None
-    values = torch.round(given / scales[:, None]).to(dtype) if is_bytes else given.to(dtype)
+    embeddings = unit((n_tokens, DIM), device, torch.float32)
+    scales = embeddings.abs().amax(dim=1) / 127 if is_bytes else None
+    values = (
+        torch.round(embeddings / scales[:, None]).to(dtype) if is_bytes else embeddings.to(dtype)
+    )
     plain = values.float() * scales[:, None] if is_bytes else values
     documents = Documents(plain, offsets)
     query = unit((1, QUERY_TOKENS, DIM), device, torch.float16 if is_bytes else dtype)
@@ -210,8 +212,8 @@ def _assign(device: torch.device, sizes: Sizes) -> Iterator[Work]:
         best = (products - half_norms).topk(2, dim=1)
         # where the second best is far off, int8 cannot matter
         clear = (best.values[:, 0] - best.values[:, 1]) > 0.3
-        found = call()[:64].to(device)
-        expected = torch.where(clear, best.indices[:, 0], found)
+        output = call()[:64].to(device)
+        expected = torch.where(clear, best.indices[:, 0], output)
         return torch.cat([expected.cpu(), torch.from_numpy(codes[64:])]).float()
 
     yield Work(

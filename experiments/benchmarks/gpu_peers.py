@@ -31,9 +31,9 @@ class Documents:
     def padded(self) -> tuple[torch.Tensor, torch.Tensor]:
         """(n_docs, longest, dim) and a mask of what is no token."""
         lengths = self.offsets[1:] - self.offsets[:-1]
-        places = torch.arange(self.longest, device=self.values.device)
-        inside = torch.minimum(places, lengths[:, None] - 1)
-        return self.values[self.offsets[:-1, None] + inside], places >= lengths[:, None]
+        positions = torch.arange(self.longest, device=self.values.device)
+        inside = torch.minimum(positions, lengths[:, None] - 1)
+        return self.values[self.offsets[:-1, None] + inside], positions >= lengths[:, None]
 
     def truth(self, queries: torch.Tensor) -> torch.Tensor:
         """(n_queries, n_docs) by float32 products and segment maxima."""
@@ -44,21 +44,21 @@ class Documents:
             best = torch.full((len(lengths), len(query)), -torch.inf, device=lengths.device)
             step = max(1, _ROWS // len(query))
             for at in range(0, len(self.values), step):
-                some = self.values[at : at + step].float() @ query.T
-                index = owners[at : at + step, None].expand_as(some)
-                best.scatter_reduce_(0, index, some, "amax")
+                products = self.values[at : at + step].float() @ query.T
+                index = owners[at : at + step, None].expand_as(products)
+                best.scatter_reduce_(0, index, products, "amax")
             out.append(best.sum(dim=1))
         return torch.stack(out)
 
 
 def peers(queries: torch.Tensor, documents: Documents) -> tuple[tuple[str, Call], ...]:
     """(package, call) for each peer; what is missing is printed once."""
-    found = [("torch einsum", _einsum(queries, documents))]
+    timed = [("torch einsum", _einsum(queries, documents))]
     if (late := _module("late_interaction_kernels")) is not None:
-        found.append(("late-interaction-kernels", _late(late, queries, documents)))
+        timed.append(("late-interaction-kernels", _late(late, queries, documents)))
     if (flash := _module("flash_maxsim")) is not None:
-        found.append(("flash-maxsim", _flash(flash, queries, documents)))
-    return tuple(found)
+        timed.append(("flash-maxsim", _flash(flash, queries, documents)))
+    return tuple(timed)
 
 
 @cache
@@ -102,8 +102,8 @@ def _flash(flash: Any, queries: torch.Tensor, documents: Documents) -> Call:
         return lambda: flash.flash_maxsim_packed(query, values, ends, longest)[None]
     padded = cache(lambda: documents.padded()[0].half())
     lengths = (documents.offsets[1:] - documents.offsets[:-1]).int()
-    asked = queries.half()
-    return lambda: flash.flash_maxsim_batched(asked, padded(), lengths)
+    half_queries = queries.half()
+    return lambda: flash.flash_maxsim_batched(half_queries, padded(), lengths)
 
 
 def residual_peer(
@@ -118,11 +118,18 @@ def residual_peer(
     longest = int((offsets[1:] - offsets[:-1]).max())
     rows = centroids.half() / 73 / centroids.shape[1] ** 0.5
     weights = torch.linspace(-0.1, 0.1, 16, device=queries.device)
-    asked = queries.half()
-    given = (tokens.codes[:n_tokens], tokens.residuals[:n_tokens], offsets.int(), rows, weights, 4)
+    half_queries = queries.half()
+    arguments = (
+        tokens.codes[:n_tokens],
+        tokens.residuals[:n_tokens],
+        offsets.int(),
+        rows,
+        weights,
+        4,
+    )
     return (
         (
             "late-interaction-kernels",
-            lambda: plaid.maxsim_residual_varlen(asked, *given, max_seqlen_d=longest),
+            lambda: plaid.maxsim_residual_varlen(half_queries, *arguments, max_seqlen_d=longest),
         ),
     )

@@ -43,7 +43,7 @@ def measure_searches(
     targets: dict[str, Path],
     stores: tuple[Path, Path] | None,
     n_docs: int,
-    chosen: tuple[str, ...],
+    engines: tuple[str, ...],
     timeout: float,
 ) -> Iterator[dict[str, Any]]:
     """A row an engine; the exact one comes first and is what overlap is with.
@@ -59,7 +59,7 @@ def measure_searches(
     exact: tuple[np.ndarray, np.ndarray] | None = None
     for engine, (build, search) in _ENGINES.items():
         row: dict[str, Any] = {"work": "search", "shape": shape, "engine": engine, "build_s": ""}
-        if chosen and engine not in (*chosen, "exact"):
+        if engines and engine not in (*engines, "exact"):
             continue
         if engine in _PEERS and engine not in targets:
             yield {**row, "note": "left out: no wheels"}
@@ -71,23 +71,23 @@ def measure_searches(
                 with suppress(RuntimeError):  # of a peer that wants more documents
                     run(small, "build", {**build, **on})
             built = run(made, "build", {**build, **on})
-            found = run(made, "search", {**search, **on})
+            searched = run(made, "search", {**search, **on})
         except (RuntimeError, subprocess.TimeoutExpired) as error:
             yield {**row, "note": f"not run: {error}", "failed": engine not in _PEERS}
             continue
         finally:  # the next one needs the room
             shutil.rmtree(folder / "indexes", ignore_errors=True)
         if engine == "exact":
-            best = np.array(found["rows"])
+            best = np.array(searched["rows"])
             exact = best, np.broadcast_to(-np.arange(best.shape[1], dtype=float), best.shape)
-        latencies = found["latencies_ms"]
+        latencies = searched["latencies_ms"]
         row |= {
             "build_s": round(built["seconds"], 2),
             "latency_ms_median": round(median(latencies), 3),
-            "batch_qps": round(len(latencies) / found["batch_s"], 1),
+            "batch_qps": round(len(latencies) / searched["batch_s"], 1),
         }
         if exact is not None:
-            row["overlap@10"] = round(overlap(found["rows"], exact, _K), 4)
+            row["overlap@10"] = round(overlap(searched["rows"], exact, _K), 4)
         yield row
 
 

@@ -25,8 +25,8 @@ def show(rows: list[dict[str, Any]], *, is_real: bool) -> None:
     """Kernels, then searches; rows as gpu.py's COLUMNS name them."""
     console = Console(width=170)
     for names, title in ((_KERNEL, "kernels"), (_SEARCH, "searches")):
-        some = [row for row in rows if ("build_s" in row) == (names is _SEARCH)]
-        if not some:
+        kind_rows = [row for row in rows if ("build_s" in row) == (names is _SEARCH)]
+        if not kind_rows:
             continue
         if not is_real:
             title += ": interpreted, the times mean nothing"
@@ -35,7 +35,7 @@ def show(rows: list[dict[str, Any]], *, is_real: bool) -> None:
             table.add_column(
                 name, justify="left" if name in ("work", "shape", "engine") else "right"
             )
-        for row in some:
+        for row in kind_rows:
             table.add_row(*(_cell(row.get(name, "")) for name in names))
         console.print(table)
 
@@ -46,9 +46,9 @@ def show_targets(rows: list[dict[str, Any]]) -> None:
     for name in ("work", "what", "wanted", "found", ""):
         table.add_column(name, justify="left" if name in ("work", "what", "") else "right")
     for target in targets(rows):
-        found = "" if target.found is None else _cell(float(target.found))
+        value = "" if target.measured is None else _cell(float(target.measured))
         wanted = f"{'at most' if target.is_most else 'at least'} {target.wanted:g}"
-        table.add_row(target.work, target.what, wanted, found, target.verdict)
+        table.add_row(target.work, target.what, wanted, value, target.verdict)
     Console(width=170).print(table)
 
 

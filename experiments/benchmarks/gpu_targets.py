@@ -16,7 +16,7 @@ class Target(NamedTuple):
     work: str
     what: str
     wanted: float
-    found: float | None
+    measured: float | None
     is_most: bool = False  # wanted is the most, not the least
 
     @property
@@ -37,18 +37,18 @@ def targets(rows: list[Row]) -> Iterator[Target]:
 
 
 def _of_kernels(rows: list[Row]) -> Iterator[Target]:
-    many = _chosen(rows, _ONE, " 10000 documents", "bfloat16")
+    many = _select(rows, _ONE, " 10000 documents", "bfloat16")
     name = "exact, one query, 10,000 documents"
     yield Target(name, "share of the copy", 0.8, _least(many, "share", "colmodern"))
     yield Target(name, f"times {_LATE}", 0.95, _times(many, "ms", _LATE))
     for n in (100, 1000):  # a caller waits for launches, so what counts is how long it waits
-        some = _chosen(rows, _ONE, f" {n} documents")
-        found = _times(some, "wall_ms", _LATE, _FLASH)
-        yield Target(f"exact rerank, {n:,} documents", "times the better peer", 2, found)
-    batch, name = _chosen(rows, "exact, 64 queries"), "exact, 64 queries at once"
+        work_rows = _select(rows, _ONE, f" {n} documents")
+        time = _times(work_rows, "wall_ms", _LATE, _FLASH)
+        yield Target(f"exact rerank, {n:,} documents", "times the better peer", 2, time)
+    batch, name = _select(rows, "exact, 64 queries"), "exact, 64 queries at once"
     yield Target(name, "share of the bf16 product", 0.55, _least(batch, "share", "colmodern"))
     yield Target(name, "times the better peer", 1.5, _times(batch, "ms", _LATE, _FLASH))
-    own, name = _chosen(rows, _OWN, "1 x "), "compressed scoring, 4 bits"
+    own, name = _select(rows, _OWN, "1 x "), "compressed scoring, 4 bits"
     ns = _least(own, "ns_per_token_query", "colmodern")
     yield Target(name, "ns a token and query", 0.15, ns, is_most=True)
     yield Target(name, f"times {_LATE}", 8, _times(own, "ms", _LATE))
@@ -68,8 +68,8 @@ def _of_searches(rows: list[Row], shape: str) -> Iterator[Target]:
     yield Target(name, "times fast-plaid", 3, _times(rows, "build_s", "fast-plaid"))
 
 
-def _chosen(rows: list[Row], work: str, *parts: str) -> list[Row]:
-    return [row for row in rows if row["work"] == work and all(p in row["shape"] for p in parts)]
+def _select(rows: list[Row], work: str, *words: str) -> list[Row]:
+    return [row for row in rows if row["work"] == work and all(p in row["shape"] for p in words)]
 
 
 def _least(rows: list[Row], column: str, *engines: str) -> float | None:

@@ -69,14 +69,14 @@ class NoisyCopies(EmbeddingStore):
         """As EmbeddingStore.chunks, copy after copy."""
         for copy in range(self._copies):
             for first, piece in super().chunks(max_tokens, max_docs):
-                place = copy * self._own_docs + first
+                first_doc = copy * self._own_docs + first
                 yield (
-                    place,
-                    piece if copy == 0 or max_tokens > 1 << 40 else self._blur(piece, place),
+                    first_doc,
+                    piece if copy == 0 or max_tokens > 1 << 40 else self._blur(piece, first_doc),
                 )
 
-    def _blur(self, piece: TokenEmbeddings, place: int) -> TokenEmbeddings:
-        rows = np.random.default_rng(place).integers(0, _BANK, piece.n_tokens)
+    def _blur(self, piece: TokenEmbeddings, first_doc: int) -> TokenEmbeddings:
+        rows = np.random.default_rng(first_doc).integers(0, _BANK, piece.n_tokens)
         values = piece.values + self._noise[rows]
         values /= np.linalg.norm(values, axis=1, keepdims=True)
         return TokenEmbeddings(values, piece.offsets, piece.token_ids)
@@ -127,7 +127,7 @@ def main(
     results: Path,
 ) -> None:
     """Build at each size and time searches with automatic settings."""
-    asked = EmbeddingStore(queries).to_memory()[:max_queries]
+    query_embeddings = EmbeddingStore(queries).to_memory()[:max_queries]
     rows = []
     for n in copies:
         path, start = work / f"growth-{n}-{nbits}", time.perf_counter()
@@ -139,7 +139,7 @@ def main(
         index = PlaidIndex.load(path)
         info = index.info()
         for threads in (1, 2):
-            middle, slow = time_searches(index, asked, k, threads)
+            middle, slow = time_searches(index, query_embeddings, k, threads)
             row = {"date": date.today().isoformat(), **machine_and_commit(), "collection": name}
             row |= {"copies": n, "n_docs": info["documents"], "n_tokens": info["tokens"]}
             row |= {"dim": info["dim"], "nbits": nbits, "k": k, "threads": threads, **build}

@@ -74,14 +74,14 @@ def main(
     for n_threads in threads:
         for environment, python in (("colmodern", sys.executable), ("peers", peer_python)):
             timed = run_worker(python, n_threads, (n_docs, doc_tokens, query_tokens, dim))
-            for kernel, found in timed.items():
-                nanoseconds = found["seconds"] / (n_docs * doc_tokens) * 1e9
-                wrong = "  DIFFERS" if found["wrong"] else ""
-                place = f"{kernel} ({environment}, {n_threads} threads)"
-                click.echo(f"{place:50} {nanoseconds:8.1f} ns/token{wrong}")
+            for kernel, timing in timed.items():
+                nanoseconds = timing["seconds"] / (n_docs * doc_tokens) * 1e9
+                wrong = "  DIFFERS" if timing["wrong"] else ""
+                label = f"{kernel} ({environment}, {n_threads} threads)"
+                click.echo(f"{label:50} {nanoseconds:8.1f} ns/token{wrong}")
                 row = {"kernel": kernel, "environment": environment, "threads": n_threads}
                 row["ns_per_doc_token"] = round(nanoseconds, 2)
-                row["largest_difference"] = f"{found['difference']:.1e}"
+                row["largest_difference"] = f"{timing['difference']:.1e}"
                 rows.append({**common, **row})
     append_rows(results / "kernels.csv", rows, COLUMNS)
 

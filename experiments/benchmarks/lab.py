@@ -81,7 +81,7 @@ def compare_with_trec_eval(run: Path) -> tuple[int, float]:
     """How many values were compared, and their largest difference."""
     rows = [json.loads(line) for line in (run / "per_query.jsonl").read_text().splitlines()]
     ours = {row["query_id"]: row for row in rows}
-    qrels, found = read_qrels(run / "qrels.trec"), read_run(run / "run.trec")
+    qrels, run_results = read_qrels(run / "qrels.trec"), read_run(run / "run.trec")
     names = list(json.loads((run / "metrics.json").read_text())["measures"])
     # trec_eval has no cut reciprocal rank: a run cut there has the same value
     largest, checked = 0.0, 0
@@ -90,13 +90,13 @@ def compare_with_trec_eval(run: Path) -> tuple[int, float]:
         measure, depth = ir_measures.parse_measure(name), None
         if not provider.supports(measure):
             depth = measure.params.pop("cutoff")
-        scored = {q: dict(docs[:depth]) for q, docs in found.items()}
+        scored = {q: dict(docs[:depth]) for q, docs in run_results.items()}
         theirs = dict.fromkeys(qrels, 0.0)
         for metric in provider.iter_calc([measure], {q: dict(g) for q, g in qrels.items()}, scored):
             theirs[metric.query_id] = metric.value
         differences = [abs(theirs[query] - ours[query][name]) for query in qrels]
         largest, checked = max(largest, *differences), checked + len(differences)
-    assert evaluate(found, qrels, names).mean  # the run can be read back whole
+    assert evaluate(run_results, qrels, names).mean  # the run can be read back whole
     return checked, largest
 
 

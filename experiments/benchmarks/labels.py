@@ -36,10 +36,10 @@ def place_labels(axes: Axes, labels: list[Label], points: list[tuple[float, floa
     taken = [_around(*axes.transData.transform(point)) for point in points]
     for label in labels:
         text: Annotation | None = None
-        for place in _PLACES:
+        for anchor in _PLACES:
             if text is not None:
                 text.remove()
-            text = _write(axes, label, *place)
+            text = _write(axes, label, *anchor)
             box = text.get_window_extent(renderer)
             is_inside = frame.containsx(box.x0) and frame.containsx(box.x1)
             is_inside = is_inside and frame.containsy(box.y0) and frame.containsy(box.y1)

@@ -58,8 +58,8 @@ class Launcher:
         Raises WorkerFailed when it did not finish in time, now or in an earlier call.
         """
         version = _source() if engine not in PEERS else self.version(engine)
-        parts = [engine, self.collection.digest, setting.build, self.build_threads]
-        folder = self.collection.folder / "indexes" / f"{engine}-{sha256_of_json(parts)[:12]}"
+        levels = [engine, self.collection.digest, setting.build, self.build_threads]
+        folder = self.collection.folder / "indexes" / f"{engine}-{sha256_of_json(levels)[:12]}"
         answer, index = folder / "build.json", folder / "index"
         built = json.loads(answer.read_text()) if answer.is_file() else {}
         # a build that was stopped is tried again only with more time

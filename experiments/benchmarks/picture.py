@@ -39,20 +39,20 @@ def draw(rows: list[Row], path: Path) -> bool:
     )
     shown = []
     for axes, n_threads in zip(panels[0], threads, strict=False):
-        chosen = [row for row in measured if row["threads"] == n_threads]
-        shown.append((axes, chosen, _LATENCY))
+        thread_rows = [row for row in measured if row["threads"] == n_threads]
+        shown.append((axes, thread_rows, _LATENCY))
         noun = "thread" if n_threads == 1 else "threads"
         axes.set_xlabel(f"median latency of a query, ms ({n_threads} {noun})")
     shown.append((panels[0][-1], [row for row in measured if row["threads"] == threads[-1]], _SIZE))
     panels[0][-1].set_xlabel("bytes per token on disk (with the store where it rescores)")
     panels[0][0].set_ylabel("overlap@10 with exact search")
     figure.suptitle(_caption(rows[0]), fontsize=10)
-    for axes, chosen, x in shown:
-        _plot(axes, chosen, x)
+    for axes, thread_rows, x in shown:
+        _plot(axes, thread_rows, x)
     figure.tight_layout()
-    for axes, chosen, x in shown:
-        points = [(row[x], row["overlap@10"]) for row in chosen]
-        place_labels(axes, _labels(chosen, x), points)
+    for axes, thread_rows, x in shown:
+        points = [(row[x], row["overlap@10"]) for row in thread_rows]
+        place_labels(axes, _labels(thread_rows, x), points)
     figure.savefig(path, dpi=110)
     plt.close(figure)
     return True
@@ -118,4 +118,4 @@ def _short(options: dict[str, Any]) -> str:
     """Search options in short: "8/4096", "rescore", "automatic"."""
     numbers = "/".join(str(value) for value in options.values() if value is not True)
     flags = [name for name, value in options.items() if value is True]
-    return " ".join(part for part in (numbers, *flags) if part) or "automatic"
+    return " ".join(word for word in (numbers, *flags) if word) or "automatic"

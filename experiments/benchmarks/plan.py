@@ -35,10 +35,10 @@ def main(config: str, settings: tuple[str, ...], row: str, work: Path) -> None:
         raise click.ClickException(f"{work} is there already; the run has to make everything anew")
     arguments = [config, "--only", row, f"output={work}", *settings]
     command = [sys.executable, "-m", "colmodern"]
-    told = subprocess.run(
+    printed = subprocess.run(
         [*command, "plan", *arguments, "--json"], check=True, capture_output=True, text=True
     )
-    [plan] = json.loads(told.stdout)
+    [plan] = json.loads(printed.stdout)
     peak = run_and_watch([*command, "eval", *arguments])
     figures = real_figures(work / plan["name"], peak)
     common = {"date": date.today().isoformat(), **machine_and_commit(), "run": plan["name"]}

@@ -37,8 +37,8 @@ MEASURES = ("nDCG@10", "RR@10", "R@100")
 def main(config: str, folders: tuple[str, ...], factors: tuple[int, ...]) -> None:
     """Encode each collection, then pool, search and measure at every factor."""
     encoder = encoder_from_config(load_eval_config(config).encoder)
-    about = f"{config}: {encoder.checkpoint.name}, document_length "
-    about += f"{encoder.settings.document_length}, float16"
+    subject = f"{config}: {encoder.checkpoint.name}, document_length "
+    subject += f"{encoder.settings.document_length}, float16"
     for folder in folders:
         dataset = load_dataset(folder)
         pairs = list(document_texts(dataset.corpus, join_titles=True))
@@ -64,7 +64,7 @@ def main(config: str, folders: tuple[str, ...], factors: tuple[int, ...]) -> Non
                 "dataset": dataset.name,
                 "queries": len(dataset.queries),
                 "system": "colmodern-exact",
-                "settings": f"{about}; {note}",
+                "settings": f"{subject}; {note}",
                 **{name: f"{means[name]:.4f}" for name in MEASURES},
             }
             append_rows(QUALITY, [row], (*COLUMNS, *MEASURES))
@@ -75,8 +75,8 @@ def measure(
     documents: TokenEmbeddings, doc_ids: list[str], queries: TokenEmbeddings, dataset: Dataset
 ) -> Mapping[str, float]:
     """Means over the judged queries of exact search for 100 documents."""
-    found = ExactIndex(documents, doc_ids).search_batch(queries, 100)
-    return evaluate(dict(zip(dataset.queries, found, strict=True)), dataset.qrels, MEASURES).mean
+    matches = ExactIndex(documents, doc_ids).search_batch(queries, 100)
+    return evaluate(dict(zip(dataset.queries, matches, strict=True)), dataset.qrels, MEASURES).mean
 
 
 if __name__ == "__main__":

@@ -65,9 +65,9 @@ def main() -> None:
     ):
         for shape in shapes:
             for dtype in DTYPES:
-                about = {"operation": operation, "shape": " x ".join(map(str, shape))}
-                about |= {"dtype": str(dtype).removeprefix("torch.")}
-                row = {**common, **about, "gflop_per_s": measure(shape, dtype)}
+                facts = {"operation": operation, "shape": " x ".join(map(str, shape))}
+                facts |= {"dtype": str(dtype).removeprefix("torch.")}
+                row = {**common, **facts, "gflop_per_s": measure(shape, dtype)}
                 append_rows(RESULTS, [row], COLUMNS)
                 print(*(row[name] for name in COLUMNS[4:]), flush=True)
 

@@ -67,11 +67,11 @@ def measure_engine(
         for n_threads in threads:
             row["threads"] = n_threads
             try:
-                found = launcher.search(engine, built["index"], setting, threads=n_threads, k=k)
+                searched = launcher.search(engine, built["index"], setting, threads=n_threads, k=k)
             except WorkerFailed as error:
                 rows.append(skipped(row, error))
                 continue
-            measured = figures(built, found, launcher.collection, k)
+            measured = figures(built, searched, launcher.collection, k)
             if engine == "exact" or "rescore" in setting.search:
                 measured["bytes_per_token"] += round(store.n_bytes / store.n_tokens, 1)
             rows.append({**row, **measured})
@@ -84,22 +84,22 @@ def skipped(row: Row, error: WorkerFailed) -> Row:
     return {**row, "note": str(error), "is_result": isinstance(error, WorkerTimeout)}
 
 
-def figures(built: Row, found: Row, collection: Collection, k: int) -> Row:
+def figures(built: Row, searched: Row, collection: Collection, k: int) -> Row:
     """The measured columns of a row, from the worker's two answers."""
     exact = exact_results(collection, k)
-    latencies = found["latencies_ms"]
+    latencies = searched["latencies_ms"]
     return {
         "build_s": round(built["seconds"], 2),
         "build_peak_mb": round(built["peak_mb"]),
         "bytes_per_token": round(built["n_bytes"] / built["n_tokens"], 1),
         "latency_ms_median": round(float(np.median(latencies)), 3),
         "latency_ms_p90": round(float(np.percentile(latencies, 90)), 3),
-        "batch_qps": round(len(latencies) / found["batch_s"], 1),
-        "search_peak_mb": round(found["peak_mb"]),
-        "overlap@10": round(overlap(found["rows"], exact, 10), 4),
-        "overlap@100": round(overlap(found["rows"], exact, 100), 4) if k >= 100 else "",
-        "nDCG@10": _rounded(ndcg(found["rows"], collection)),
-        "batch_overlap@10": round(overlap(found["batch_rows"], exact, 10), 4),
+        "batch_qps": round(len(latencies) / searched["batch_s"], 1),
+        "search_peak_mb": round(searched["peak_mb"]),
+        "overlap@10": round(overlap(searched["rows"], exact, 10), 4),
+        "overlap@100": round(overlap(searched["rows"], exact, 100), 4) if k >= 100 else "",
+        "nDCG@10": _rounded(ndcg(searched["rows"], collection)),
+        "batch_overlap@10": round(overlap(searched["batch_rows"], exact, 10), 4),
     }
 
 

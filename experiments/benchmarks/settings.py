@@ -49,12 +49,12 @@ SETTINGS: dict[str, list[Setting]] = {
 
 def label(options: dict[str, Any]) -> str:
     """Options in words: "nprobe=8 n_candidates=1024 rescore"."""
-    parts = [name if value is True else f"{name}={value}" for name, value in options.items()]
-    return " ".join(parts)
+    words = [name if value is True else f"{name}={value}" for name, value in options.items()]
+    return " ".join(words)
 
 
 def describe(setting: Setting) -> str:
     """Both kinds of options in words; "automatic" where the search has none."""
     return "; ".join(
-        part for part in (label(setting.build), label(setting.search) or "automatic") if part
+        word for word in (label(setting.build), label(setting.search) or "automatic") if word
     )

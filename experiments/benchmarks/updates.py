@@ -29,17 +29,17 @@ _ADDED = 1000
 
 def take(store: EmbeddingStore, start: int, stop: int) -> TokenEmbeddings:
     """Documents start to stop, copied into memory."""
-    parts, first = [], 0
+    chunks, first = [], 0
     for shard in store.shards:
         low, high = max(0, start - first), min(shard.n_docs, stop - first)
         if low < high:
-            parts.append(shard[low:high])
+            chunks.append(shard[low:high])
         first += shard.n_docs
-    ids = [part.token_ids for part in parts]
+    ids = [chunk.token_ids for chunk in chunks]
     return TokenEmbeddings(
-        np.concatenate([part.values for part in parts]),
-        np.concatenate([[0], np.cumsum(np.concatenate([part.lengths for part in parts]))]),
-        None if any(one is None for one in ids) else np.concatenate(ids),
+        np.concatenate([chunk.values for chunk in chunks]),
+        np.concatenate([[0], np.cumsum(np.concatenate([chunk.lengths for chunk in chunks]))]),
+        None if any(token_ids is None for token_ids in ids) else np.concatenate(ids),
     )
 
 
@@ -65,7 +65,7 @@ def measure(
     plain = latency_ms(lambda q: index.search(q, k), queries)
     filtered = latency_ms(lambda q: index.search(q, k, filter=made), queries)
     allowed, few, first = set(hundredth), min(10, len(hundredth)), queries[0]
-    found = [doc.doc_id for doc in index.search(first, few, filter=narrow)]
+    doc_ids = [doc.doc_id for doc in index.search(first, few, filter=narrow)]
     every = index.search(first, len(ids), n_candidates=len(ids))
     truth = [doc.doc_id for doc in every if doc.doc_id in allowed][:few]
     return [
@@ -74,7 +74,7 @@ def measure(
         ("search, 1 % of the documents, DocFilter", latency_ms(
             lambda q: index.search(q, k, filter=narrow), queries), "ms"),
         ("making a filter of half of the ids", seconds(lambda: index.filter(half)) * 1000, "ms"),
-        ("1 % filter, top 10 equal to exhaustive search", float(found == truth), "1 is yes"),
+        ("1 % filter, top 10 equal to exhaustive search", float(doc_ids == truth), "1 is yes"),
     ]  # fmt: skip
 
 
@@ -91,7 +91,7 @@ def main(
 ) -> None:
     """Time add, delete, compact and filters."""
     store = EmbeddingStore(documents)
-    asked = EmbeddingStore(queries).to_memory()[:50]
+    query_embeddings = EmbeddingStore(queries).to_memory()[:50]
     n = store.n_docs - _ADDED
     ids = [str(i) for i in range(store.n_docs)]
     work.mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ def main(
         )
         new = take(store, n, store.n_docs)
         index.add(new[:1], ["warm"])
-        found = [
+        doc_ids = [
             (
                 "add 1,000 documents",
                 seconds(lambda index=index, new=new: index.add(new, ids[n:])),
@@ -115,11 +115,11 @@ def main(
                 "ms",
             ),
             ("load", seconds(lambda path=path: PlaidIndex.load(path)) * 1000, "ms"),
-            *measure(index, asked, ids[10:size], k),
+            *measure(index, query_embeddings, ids[10:size], k),
             ("compact", seconds(index.compact), "s"),
         ]
         info = index.info()
-        for what, value, unit in found:
+        for what, value, unit in doc_ids:
             row = {"date": date.today().isoformat(), **machine_and_commit(), "collection": name}
             row |= {"n_docs": info["documents"], "n_tokens": info["tokens"]}
             rows.append({**row, "what": what, "value": round(value, 3), "unit": unit})

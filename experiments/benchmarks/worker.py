@@ -57,13 +57,13 @@ def search(engine: Engine, request: dict[str, Any]) -> dict[str, Any]:
     batches: list[float] = []
     deadline = time.perf_counter() + _SECONDS
     while len(batches) < _BATCH_PASSES and (not batches or time.perf_counter() < deadline):
-        found = _timed(engine, batch, k, batches)
+        timed = _timed(engine, batch, k, batches)
     return {
         "latencies_ms": latencies,
         "passes": len(passes),
         "batch_s": min(batches),
         "rows": rows,
-        "batch_rows": engine.rows(found),
+        "batch_rows": engine.rows(timed),
     }
 
 

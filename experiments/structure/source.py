@@ -35,8 +35,8 @@ class Module:
     @property
     def name(self) -> str:
         """Dotted name of the module; a package's is that of its folder."""
-        parts = self.path.with_suffix("").parts
-        return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        levels = self.path.with_suffix("").parts
+        return ".".join(levels[:-1] if levels[-1] == "__init__" else levels)
 
 
 def read_modules(root: Path, folder: str = "colmodern") -> list[Module]:

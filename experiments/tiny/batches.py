@@ -67,17 +67,17 @@ def make_batches(
     rows = []
     for number, texts in enumerate(collections):
         n_texts = len(texts.offsets) - 1
-        chosen = (
+        picked = (
             np.arange(n_texts - held_out, n_texts) if is_held_out else np.arange(n_texts - held_out)
         )
-        rows += [(number, int(i), int(i) + 1) for i in chosen]
+        rows += [(number, int(i), int(i) + 1) for i in picked]
     order = rng.permutation(len(rows))
     pool: list[tuple[int, int, int]] = []
     n_pooled = 0
-    for place in order:
-        pool.append(rows[place])
-        n_pooled += _length(collections, rows[place])
-        if n_pooled >= _POOL or place == order[-1]:
+    for index in order:
+        pool.append(rows[index])
+        n_pooled += _length(collections, rows[index])
+        if n_pooled >= _POOL or index == order[-1]:
             cut = list(_cut(collections, pool, size))
             rng.shuffle(cut)
             for i, batch in enumerate(cut):

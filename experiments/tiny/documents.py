@@ -60,15 +60,15 @@ def read_packages(folder: Path) -> Iterator[tuple[str, str | None]]:
     seen: set[str] = set()
     for package in sorted(path for path in folder.iterdir() if path.is_dir()):
         for read in (read_pages, read_books):
-            found = []
+            texts = []
             for heading, text in _runs(read(package), seen):
                 ask = heading if heading and len(heading.split()) > 1 else None
-                if len(found) % 2 or not ask:
+                if len(texts) % 2 or not ask:
                     ask, text = _take_sentence(text, ask)
                 if len(_PHYSICAL.findall(text)) >= _SUCH_WORDS:
-                    found.append((text, ask))
-            step = max(1.0, len(found) / _OF_A_PACKAGE)
-            yield from (found[int(i * step)] for i in range(int(len(found) / step)))
+                    texts.append((text, ask))
+            step = max(1.0, len(texts) / _OF_A_PACKAGE)
+            yield from (texts[int(i * step)] for i in range(int(len(texts) / step)))
 
 
 def read_dictionary(path: Path) -> Iterator[str]:
@@ -130,32 +130,32 @@ def _runs(
 ) -> Iterator[tuple[str | None, str]]:
     """Neighbouring paragraphs of one heading that are prose, joined."""
     run: list[str] = []
-    about: str | None = None
+    subject: str | None = None
     for heading, paragraph in paragraphs:
         words = paragraph.split()
         key = " ".join(words[:12]).lower()
         if not is_prose(paragraph) or key in seen:
             continue
         seen.add(key)
-        if run and (heading != about or len(run) + len(words) > _LONGEST):
+        if run and (heading != subject or len(run) + len(words) > _LONGEST):
             if len(run) >= _SHORTEST:
-                yield about, " ".join(run)
+                yield subject, " ".join(run)
             run = []
-        about = heading
+        subject = heading
         run += words[:_LONGEST]
     if len(run) >= _SHORTEST:
-        yield about, " ".join(run)
+        yield subject, " ".join(run)
 
 
 def _take_sentence(text: str, ask: str | None) -> tuple[str | None, str]:
     sentences = re.split(r"(?<=[.!?]) (?=[A-Z])", text)
     low, high = _SENTENCE
-    fitting = [i for i, one in enumerate(sentences) if low <= len(one.split()) <= high]
+    fitting = [i for i, sentence in enumerate(sentences) if low <= len(sentence.split()) <= high]
     if len(sentences) < 3 or not fitting:
         return ask, text
-    chosen = fitting[len(fitting) // 2]
-    rest = sentences[:chosen] + sentences[chosen + 1 :]
-    return sentences[chosen].rstrip("."), " ".join(rest)
+    middle = fitting[len(fitting) // 2]
+    rest = sentences[:middle] + sentences[middle + 1 :]
+    return sentences[middle].rstrip("."), " ".join(rest)
 
 
 def _pdf_to_text(data: bytes) -> bytes:
@@ -170,8 +170,8 @@ def _read_plain(data: bytes) -> Iterator[tuple[str | None, str]]:
     for block in re.split(r"\n\s*\n|\f", data.decode("utf-8", "replace")):
         joined = re.sub(r"(\w)-\n(\w)", r"\1\2", re.sub(r"[=*.-]{4,}", "", block))
         text = " ".join(joined.split())
-        if found := _NUMBERED.match(text):
-            heading = found[1].strip()
+        if texts := _NUMBERED.match(text):
+            heading = texts[1].strip()
         elif text:
             yield heading, text
 

@@ -44,33 +44,33 @@ def main() -> None:
     parser.add_argument("--medquad", type=Path)
     parser.add_argument("--packages", type=Path)
     parser.add_argument("--dictionary", type=Path)
-    given = parser.parse_args()
+    options = parser.parse_args()
     short: list[str] = []
-    for path in given.pairs:
+    for path in options.pairs:
         asks, name = dict(read_pairs(path)), path.name.split(".")[0]
         texts = numbered(name, asks)
-        write_collection(given.out / name, texts, {i: asks[text] for i, text in texts.items()})
+        write_collection(options.out / name, texts, {i: asks[text] for i, text in texts.items()})
         short += asks.values()
-    if given.wordnet:
+    if options.wordnet:
         write_collection(
-            given.out / "wordnet",
-            numbered("wordnet", islice(read_wordnet(given.wordnet), None, None, 2)),
+            options.out / "wordnet",
+            numbered("wordnet", islice(read_wordnet(options.wordnet), None, None, 2)),
         )
-    if given.medquad:
-        answers, asks = read_medquad(given.medquad)
-        write_collection(given.out / "medquad", answers, asks)
+    if options.medquad:
+        answers, asks = read_medquad(options.medquad)
+        write_collection(options.out / "medquad", answers, asks)
         short += asks.values()
-    if given.packages:
-        found = list(read_packages(given.packages))
-        texts = numbered("packages", (text for text, _ in found))
-        asked = {i: ask for i, (_, ask) in zip(texts, found, strict=True) if ask}
-        write_collection(given.out / "packages", texts, asked)
-        short += asked.values()
-    if given.dictionary:
-        entries = numbered("dictionary", read_dictionary(given.dictionary))
-        write_collection(given.out / "dictionary", entries)
+    if options.packages:
+        packages = list(read_packages(options.packages))
+        texts = numbered("packages", (text for text, _ in packages))
+        subjects = {i: ask for i, (_, ask) in zip(texts, packages, strict=True) if ask}
+        write_collection(options.out / "packages", texts, subjects)
+        short += subjects.values()
+    if options.dictionary:
+        entries = numbered("dictionary", read_dictionary(options.dictionary))
+        write_collection(options.out / "dictionary", entries)
     if short:
-        write_collection(given.out / "short", numbered("short", dict.fromkeys(short)))
+        write_collection(options.out / "short", numbered("short", dict.fromkeys(short)))
 
 
 def write_collection(

@@ -78,9 +78,9 @@ def new_encoder(
     config |= {"num_hidden_layers": n_layers, "intermediate_size": inner}
     encoder = TinyEncoder(config, dim)
     static = static_vectors(tokenizer, teacher, dim)
-    found = np.concatenate([_scaled(means), _scaled(static)], axis=1)
+    vectors = np.concatenate([_scaled(means), _scaled(static)], axis=1)
     with torch.no_grad():
-        encoder.backbone.embeddings.tok_embeddings.weight.copy_(torch.from_numpy(found))
+        encoder.backbone.embeddings.tok_embeddings.weight.copy_(torch.from_numpy(vectors))
         encoder.projection.weight.copy_(torch.eye(dim, hidden))
         for layer in encoder.backbone.layers:  # a residual stream that nothing is added to yet
             layer.attn.Wo.weight.mul_(0.1)
@@ -105,9 +105,9 @@ def static_vectors(tokenizer: Path, teacher: Path, dim: int | None) -> npt.NDArr
         own = theirs.token_to_id(token)
         pieces = theirs.encode(token.removeprefix("##"), add_special_tokens=False).ids
         rows.append(table[[own] if own is not None else pieces or [100]].mean(0))
-    found = np.stack(rows)
-    _, _, axes = np.linalg.svd(found[::3], full_matrices=False)
-    return np.asarray(found @ axes[:dim].T, np.float32)
+    vectors = np.stack(rows)
+    _, _, axes = np.linalg.svd(vectors[::3], full_matrices=False)
+    return np.asarray(vectors @ axes[:dim].T, np.float32)
 
 
 def retokenized(
@@ -126,15 +126,15 @@ def retokenized(
     table = encoder.backbone.embeddings.tok_embeddings.weight.detach().numpy()
     kept = table[[i for i in known if i is not None]]
     static = static_vectors(tokenizer, teacher, None)
-    one = np.ones((len(means), 1), np.float32)
-    about = np.concatenate([static / static.std(), means / means.std(), one], axis=1)
-    own = about[is_known]
+    ones = np.ones((len(means), 1), np.float32)
+    features = np.concatenate([static / static.std(), means / means.std(), ones], axis=1)
+    own = features[is_known]
     gram = own.T @ own + _RIDGE * len(own) * np.eye(own.shape[1], dtype=np.float32)
-    rows = about @ np.linalg.solve(gram, own.T @ kept)
+    rows = features @ np.linalg.solve(gram, own.T @ kept)
     rows[is_known] = kept
-    found = TinyEncoder({**encoder.config, "vocab_size": len(rows)}, means.shape[1])
-    found.load_state_dict({**encoder.state_dict(), f"backbone.{_TABLE}": torch.from_numpy(rows)})
-    return found
+    vectors = TinyEncoder({**encoder.config, "vocab_size": len(rows)}, means.shape[1])
+    vectors.load_state_dict({**encoder.state_dict(), f"backbone.{_TABLE}": torch.from_numpy(rows)})
+    return vectors
 
 
 def save(encoder: TinyEncoder, tokenizer: Path, folder: Path) -> None:
@@ -152,14 +152,14 @@ def save(encoder: TinyEncoder, tokenizer: Path, folder: Path) -> None:
         shutil.copy(tokenizer / name, folder / name)
     write_json(folder / "sentence_bert_config.json", {"max_seq_length": LONGEST})
     dim, hidden = projection.shape
-    about = {"in_features": hidden, "out_features": dim, "bias": False, "use_residual": False}
+    features = {"in_features": hidden, "out_features": dim, "bias": False, "use_residual": False}
     identity = {"activation_function": "torch.nn.modules.linear.Identity"}
-    write_json(dense / "config.json", {**about, **identity})
-    parts = [("", "sentence_transformers.models.Transformer")]
-    parts.append(("1_Dense", "pylate.models.Dense.Dense"))
+    write_json(dense / "config.json", {**features, **identity})
+    entries = [("", "sentence_transformers.models.Transformer")]
+    entries.append(("1_Dense", "pylate.models.Dense.Dense"))
     modules = [
         {"idx": i, "name": str(i), "path": path, "type": kind}
-        for i, (path, kind) in enumerate(parts)
+        for i, (path, kind) in enumerate(entries)
     ]
     write_json(folder / "modules.json", modules)
     settings = {

@@ -20,16 +20,16 @@ def main() -> None:
     parser.add_argument("collections", nargs="+", type=Path)
     parser.add_argument("--each", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    rng, pairs = random.Random(given.seed), []
-    for folder in given.collections:
+    options = parser.parse_args()
+    rng, pairs = random.Random(options.seed), []
+    for folder in options.collections:
         asks = json.loads((folder / "asks.json").read_text("utf-8"))
         with (folder / "corpus.jsonl").open(encoding="utf-8") as lines:
             texts = {row["_id"]: row["text"] for row in map(json.loads, lines)}
-        for doc_id in rng.sample(sorted(asks), min(given.each, len(asks))):
+        for doc_id in rng.sample(sorted(asks), min(options.each, len(asks))):
             pairs.append({"query": asks[doc_id], "positive": texts[doc_id]})
     rng.shuffle(pairs)
-    with gzip.open(given.out, "wt", encoding="utf-8") as file:
+    with gzip.open(options.out, "wt", encoding="utf-8") as file:
         file.writelines(json.dumps(pair) + "\n" for pair in pairs)
 
 

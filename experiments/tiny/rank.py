@@ -63,21 +63,23 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=40)
     parser.add_argument("--rate", type=float, default=5e-4)
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    torch.manual_seed(given.seed)
-    encoder = load(given.start)
-    queries = Texts.open(given.targets / "short")
-    texts = [Texts.open(given.targets / name) for name in given.collections]
+    options = parser.parse_args()
+    torch.manual_seed(options.seed)
+    encoder = load(options.start)
+    queries = Texts.open(options.targets / "short")
+    texts = [Texts.open(options.targets / name) for name in options.collections]
     idf = find_idf(texts, encoder.config["vocab_size"])
-    number_of = {text: i for i, text in enumerate(texts_of(given.sets / "short").values())}
+    number_of = {text: i for i, text in enumerate(texts_of(options.sets / "short").values())}
     pairs = [
         Pairs(
-            own, find_queries(given.sets / name, given.targets / name, number_of), weigh(own, idf)
+            own,
+            find_queries(options.sets / name, options.targets / name, number_of),
+            weigh(own, idf),
         )
-        for name, own in zip(given.collections, texts, strict=True)
+        for name, own in zip(options.collections, texts, strict=True)
     ]
     print([int((p.query_of >= 0).sum()) for p in pairs], "texts with a query", flush=True)
-    train(encoder, queries, pairs, idf, given)
+    train(encoder, queries, pairs, idf, options)
 
 
 def texts_of(folder: Path) -> dict[str, str]:
@@ -121,37 +123,37 @@ def weigh(texts: Texts, idf: Rows) -> csr_array:
 
 
 def train(
-    encoder: TinyEncoder, queries: Texts, pairs: list[Pairs], idf: Rows, given: argparse.Namespace
+    encoder: TinyEncoder, queries: Texts, pairs: list[Pairs], idf: Rows, options: argparse.Namespace
 ) -> None:
     """--steps updates, written to --out every five minutes and at the end."""
-    optimizers = make_optimizers(encoder, given.rate)
+    optimizers = make_optimizers(encoder, options.rate)
     scale = torch.nn.Parameter(torch.tensor(math.log(1 / _TEMPERATURE)))
-    optimizers[1].add_param_group({"params": [scale], "lr": given.rate})
+    optimizers[1].add_param_group({"params": [scale], "lr": options.rate})
     schedules = [
-        torch.optim.lr_scheduler.LambdaLR(opt, lambda step: rate_at(step, given.steps))
+        torch.optim.lr_scheduler.LambdaLR(opt, lambda step: rate_at(step, options.steps))
         for opt in optimizers
     ]
-    rng, saved = np.random.default_rng(given.seed), time.monotonic()
-    given.out.mkdir(parents=True, exist_ok=True)
-    with (given.out / "log.csv").open("w", newline="") as file:
+    rng, saved = np.random.default_rng(options.seed), time.monotonic()
+    options.out.mkdir(parents=True, exist_ok=True)
+    with (options.out / "log.csv").open("w", newline="") as file:
         log, sums = csv.writer(file), []
         log.writerow(["step", "seconds", "divergence", "loss"])
-        for step in range(given.steps):
-            chosen = choose(pairs, given.texts, rng)
-            wanted = teacher_scores(queries, chosen, idf)
-            sums.append(take_step(encoder, scale, queries, chosen, wanted, optimizers))
+        for step in range(options.steps):
+            picked = choose(pairs, options.texts, rng)
+            wanted = teacher_scores(queries, picked, idf)
+            sums.append(take_step(encoder, scale, queries, picked, wanted, optimizers))
             for schedule in schedules:
                 schedule.step()
             if (step + 1) % _LOG_EVERY == 0:
                 row = [step + 1, round(time.process_time()), *np.mean(sums, axis=0).round(4)]
                 log.writerow(row)
                 file.flush()
-                print(*row, f"scale {scale.exp().item():.1f} of {given.steps} steps", flush=True)
+                print(*row, f"scale {scale.exp().item():.1f} of {options.steps} steps", flush=True)
                 sums = []
             if time.monotonic() - saved > _SAVE_EVERY:
-                save(encoder, given.tokenizer, given.out)
+                save(encoder, options.tokenizer, options.out)
                 saved = time.monotonic()
-    save(encoder, given.tokenizer, given.out)
+    save(encoder, options.tokenizer, options.out)
 
 
 Chosen = list[tuple[Pairs, int]]
@@ -160,15 +162,15 @@ Chosen = list[tuple[Pairs, int]]
 def choose(pairs: list[Pairs], n_texts: int, rng: np.random.Generator) -> Chosen:
     """Runs of neighbouring texts that have different queries, each run from any collection."""
     weights = np.array([(p.query_of >= 0).sum() ** 0.5 for p in pairs])
-    found: dict[tuple[int, int], tuple[Pairs, int]] = {}
-    while len(found) < n_texts:
+    pairs_of: dict[tuple[int, int], tuple[Pairs, int]] = {}
+    while len(pairs_of) < n_texts:
         number = int(rng.choice(len(pairs), p=weights / weights.sum()))
         own = pairs[number]
         start = int(rng.integers(0, len(own.query_of)))
         for i in range(start, min(start + _RUN, len(own.query_of))):
             if own.query_of[i] >= 0:
-                found.setdefault((number, int(own.query_of[i])), (own, i))
-    return list(found.values())[:n_texts]
+                pairs_of.setdefault((number, int(own.query_of[i])), (own, i))
+    return list(pairs_of.values())[:n_texts]
 
 
 def rows_of(texts: Texts, i: int) -> tuple[npt.NDArray[np.int64], Rows]:
@@ -178,23 +180,23 @@ def rows_of(texts: Texts, i: int) -> tuple[npt.NDArray[np.int64], Rows]:
     return texts.ids[start:stop].astype(np.int64), np.asarray(texts.targets[start:stop], np.float32)
 
 
-def teacher_scores(queries: Texts, chosen: Chosen, idf: Rows) -> torch.Tensor:
+def teacher_scores(queries: Texts, picked: Chosen, idf: Rows) -> torch.Tensor:
     """(n_queries, n_texts) what is learned, before the temperature."""
-    asks = [rows_of(queries, int(own.query_of[i])) for own, i in chosen]
-    texts = [rows_of(own.texts, i) for own, i in chosen]
+    asks = [rows_of(queries, int(own.query_of[i])) for own, i in picked]
+    texts = [rows_of(own.texts, i) for own, i in picked]
     best = maxsim(*_padded([rows for _, rows in asks]), *_padded([rows for _, rows in texts]))
     means = [
         F.normalize(torch.from_numpy(np.stack([rows.mean(0) for _, rows in side])), dim=-1)
         for side in (asks, texts)
     ]
     tokens = [np.unique(ids) for ids, _ in asks]
-    bm25 = np.stack([own.bm25[[i]].toarray()[0] for own, i in chosen])
+    bm25 = np.stack([own.bm25[[i]].toarray()[0] for own, i in picked])
     shares = [bm25[:, ids].sum(1) / max(idf[ids].sum() * (_K1 + 1), 1e-6) for ids in tokens]
     return (
         _WEIGHTS["maxsim"] * best
         + _WEIGHTS["mean"] * (means[0] @ means[1].T)
         + _WEIGHTS["bm25"] * torch.from_numpy(np.stack(shares)).float()
-        + _WEIGHTS["own"] * torch.eye(len(chosen))
+        + _WEIGHTS["own"] * torch.eye(len(picked))
     )
 
 
@@ -215,14 +217,14 @@ def take_step(
     encoder: TinyEncoder,
     scale: torch.nn.Parameter,
     queries: Texts,
-    chosen: Chosen,
+    picked: Chosen,
     wanted: torch.Tensor,
     optimizers: list[torch.optim.Optimizer],
 ) -> tuple[float, float]:
     """One update; returns divergence and 1 - cosine before it."""
-    asks = [(queries, int(own.query_of[i])) for own, i in chosen]
+    asks = [(queries, int(own.query_of[i])) for own, i in picked]
     q, is_q, loss_q = encode(encoder, asks, QUERY)
-    d, is_d, loss_d = encode(encoder, [(own.texts, i) for own, i in chosen], DOCUMENT)
+    d, is_d, loss_d = encode(encoder, [(own.texts, i) for own, i in picked], DOCUMENT)
     student = F.log_softmax(maxsim(q, is_q, d, is_d) * scale.exp(), dim=-1)
     teacher = F.log_softmax(wanted / _TEMPERATURE, dim=-1)
     divergence = F.kl_div(student, teacher, log_target=True, reduction="batchmean")
@@ -250,8 +252,8 @@ def encode(
     length = max(map(len, ids))
     padded = torch.from_numpy(np.stack([np.pad(x, (0, length - len(x))) for x in ids]))
     goal, is_token = _padded(targets)
-    found = encoder(padded, is_token.long())
-    return found, is_token, 1 - (found * goal).sum(-1)[is_token].mean()
+    pairs_of = encoder(padded, is_token.long())
+    return pairs_of, is_token, 1 - (pairs_of * goal).sum(-1)[is_token].mean()
 
 
 def _padded(rows: list[Rows]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -38,19 +38,19 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--teacher", type=Path, required=True)
     parser.add_argument("--dim", type=int, default=128)
-    given = parser.parse_args()
-    pairs = [tuple(map(Path, pair.split("=", 1))) for pair in given.pairs]
-    given.out.mkdir(parents=True, exist_ok=True)
-    axes = given.out / "axes.npy"
+    options = parser.parse_args()
+    pairs = [tuple(map(Path, pair.split("=", 1))) for pair in options.pairs]
+    options.out.mkdir(parents=True, exist_ok=True)
+    axes = options.out / "axes.npy"
     if not axes.exists():  # later collections keep the axes of the first ones
-        np.save(axes, find_axes([EmbeddingStore(store) for _, store in pairs], given.dim))
-    student = Tokenizer.from_file(str(given.tokenizer / "tokenizer.json"))
-    teacher = Tokenizer.from_file(str(given.teacher / "tokenizer.json"))
+        np.save(axes, find_axes([EmbeddingStore(store) for _, store in pairs], options.dim))
+    student = Tokenizer.from_file(str(options.tokenizer / "tokenizer.json"))
+    teacher = Tokenizer.from_file(str(options.teacher / "tokenizer.json"))
     teacher.no_padding()
     teacher.no_truncation()
     for collection, store in pairs:
         n_tokens = write_targets(
-            given.out / collection.name, collection, EmbeddingStore(store), student, teacher
+            options.out / collection.name, collection, EmbeddingStore(store), student, teacher
         )
         print(f"{collection.name}: {n_tokens:,} tokens", flush=True)
 
@@ -77,9 +77,9 @@ def write_targets(
     targets: list[npt.NDArray[np.float16]] = []
     doc_ids, kept_ids = iter(store.doc_ids), []
     for _, chunk in store.chunks(1 << 40, _AT_ONCE):
-        found = [(next(doc_ids), chunk[i]) for i in range(chunk.n_docs)]
-        kept = [(text_of[doc_id], rows) for doc_id, rows in found if doc_id in text_of]
-        kept_ids += [doc_id for doc_id, _ in found if doc_id in text_of]
+        chunk_docs = [(next(doc_ids), chunk[i]) for i in range(chunk.n_docs)]
+        kept = [(text_of[doc_id], rows) for doc_id, rows in chunk_docs if doc_id in text_of]
+        kept_ids += [doc_id for doc_id, _ in chunk_docs if doc_id in text_of]
         texts = [text for text, _ in kept]
         ours, theirs = student.encode_batch(texts), teacher.encode_batch(texts)
         for (_, rows), own, their in zip(kept, ours, theirs, strict=True):

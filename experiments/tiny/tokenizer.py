@@ -32,15 +32,15 @@ def main() -> None:
     parser.add_argument("collections", type=Path, nargs="+")
     parser.add_argument("--teacher", type=Path)
     parser.add_argument("--vocab-size", type=int, default=24_576)
-    given = parser.parse_args()
-    texts = (text for folder in given.collections for text in _some_texts(folder))
-    if given.teacher:
-        teacher = Tokenizer.from_file(str(given.teacher / "tokenizer.json"))
-        tokenizer = cut_down(teacher, texts, vocab_size=given.vocab_size)
+    options = parser.parse_args()
+    texts = (text for folder in options.collections for text in _some_texts(folder))
+    if options.teacher:
+        teacher = Tokenizer.from_file(str(options.teacher / "tokenizer.json"))
+        tokenizer = cut_down(teacher, texts, vocab_size=options.vocab_size)
     else:
-        tokenizer = train(texts, vocab_size=given.vocab_size)
-    given.out.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(given.out / "tokenizer.json"))
+        tokenizer = train(texts, vocab_size=options.vocab_size)
+    options.out.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(options.out / "tokenizer.json"))
     config = {
         # a class that transformers 4 and 5 both know
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -48,7 +48,7 @@ def main() -> None:
         "model_max_length": _LONGEST,
         **{f"{name}_token": token for name, token in SPECIAL.items()},
     }
-    (given.out / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (options.out / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
 def train(texts: Iterator[str], *, vocab_size: int) -> Tokenizer:
@@ -72,8 +72,8 @@ def cut_down(teacher: Tokenizer, texts: Iterator[str], *, vocab_size: int) -> To
     teacher.no_padding()
     teacher.no_truncation()
     counts: Counter[str] = Counter()
-    while some := list(islice(texts, _AT_ONCE)):
-        for encoding in teacher.encode_batch(some):
+    while batch := list(islice(texts, _AT_ONCE)):
+        for encoding in teacher.encode_batch(batch):
             counts.update(encoding.tokens)
     first = [*SPECIAL.values(), *MARKERS]
     pieces = sorted(teacher.get_vocab(), key=teacher.token_to_id)

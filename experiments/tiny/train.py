@@ -41,22 +41,22 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=5)
     parser.add_argument("--inner", type=int, default=384)
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    torch.manual_seed(given.seed)
-    collections = [Texts.open(given.targets / name) for name in given.collections]
-    if given.start and is_same_tokenizer(given.start, given.tokenizer):
-        encoder = load(given.start)
-    elif given.start:
-        means = mean_targets(collections, given.tokenizer)
-        encoder = retokenized(given.start, given.tokenizer, means, given.teacher)
+    options = parser.parse_args()
+    torch.manual_seed(options.seed)
+    collections = [Texts.open(options.targets / name) for name in options.collections]
+    if options.start and is_same_tokenizer(options.start, options.tokenizer):
+        encoder = load(options.start)
+    elif options.start:
+        means = mean_targets(collections, options.tokenizer)
+        encoder = retokenized(options.start, options.tokenizer, means, options.teacher)
     else:
-        means = mean_targets(collections, given.tokenizer)
+        means = mean_targets(collections, options.tokenizer)
         encoder = new_encoder(
-            given.tokenizer, means, given.teacher, n_layers=given.layers, inner=given.inner
+            options.tokenizer, means, options.teacher, n_layers=options.layers, inner=options.inner
         )
     n_weights = sum(p.numel() for p in encoder.parameters())
     print(f"{n_weights:,} weights, {sum(len(t.ids) for t in collections):,} tokens", flush=True)
-    train(encoder, collections, given)
+    train(encoder, collections, options)
 
 
 def is_same_tokenizer(first: Path, second: Path) -> bool:
@@ -77,16 +77,16 @@ def mean_targets(collections: list[Texts], tokenizer: Path) -> np.ndarray:
         for first in range(0, len(texts.ids), 1 << 18):
             ids = texts.ids[first : first + (1 << 18)]
             rows = texts.project(first, first + len(ids))
-            one = np.ones(len(ids), np.float32)
-            total += csr_array((one, (ids, np.arange(len(ids)))), (vocab, len(ids))) @ rows
+            ones = np.ones(len(ids), np.float32)
+            total += csr_array((ones, (ids, np.arange(len(ids)))), (vocab, len(ids))) @ rows
             count += np.bincount(ids, minlength=vocab)
     return total / np.maximum(count, 1)[:, None]
 
 
-def train(encoder: TinyEncoder, collections: list[Texts], given: argparse.Namespace) -> None:
+def train(encoder: TinyEncoder, collections: list[Texts], options: argparse.Namespace) -> None:
     """Run over the collections until --tokens are seen, with a warm-up and a cosine decay."""
-    optimizers = make_optimizers(encoder, given.rate)
-    n_steps = math.ceil(given.tokens / given.batch)
+    optimizers = make_optimizers(encoder, options.rate)
+    n_steps = math.ceil(options.tokens / options.batch)
     schedules = [
         torch.optim.lr_scheduler.LambdaLR(opt, lambda step: rate_at(step, n_steps))
         for opt in optimizers
@@ -95,11 +95,11 @@ def train(encoder: TinyEncoder, collections: list[Texts], given: argparse.Namesp
         make_batches(collections, size=8192, seed=0, held_out=HELD_OUT, is_held_out=True)
     )
     epochs = (
-        make_batches(collections, size=given.batch, seed=given.seed + epoch, held_out=HELD_OUT)
+        make_batches(collections, size=options.batch, seed=options.seed + epoch, held_out=HELD_OUT)
         for epoch in itertools.count()
     )
-    given.out.mkdir(parents=True, exist_ok=True)
-    with (given.out / "log.csv").open("w", newline="") as file:
+    options.out.mkdir(parents=True, exist_ok=True)
+    with (options.out / "log.csv").open("w", newline="") as file:
         log = csv.writer(file)
         log.writerow(["step", "tokens", "seconds", "loss", "held_out"])
         begun, saved, seen, losses = time.process_time(), time.monotonic(), 0, []
@@ -120,16 +120,16 @@ def train(encoder: TinyEncoder, collections: list[Texts], given: argparse.Namesp
                 print(*row, held, f"of {n_steps} steps", flush=True)
                 losses = []
             if time.monotonic() - saved > _SAVE_EVERY:
-                save(encoder, given.tokenizer, given.out)
+                save(encoder, options.tokenizer, options.out)
                 saved = time.monotonic()
-    save(encoder, given.tokenizer, given.out)
+    save(encoder, options.tokenizer, options.out)
 
 
 def make_optimizers(encoder: TinyEncoder, rate: float) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of layers, AdamW for the rest."""
     matrices = [p for p in encoder.backbone.layers.parameters() if p.ndim == 2]
-    chosen = {id(p) for p in matrices}
-    rest = [p for p in encoder.parameters() if id(p) not in chosen]
+    matrix_ids = {id(p) for p in matrices}
+    rest = [p for p in encoder.parameters() if id(p) not in matrix_ids]
     muon = torch.optim.Muon(
         matrices, lr=rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw", ns_steps=4
     )

@@ -28,13 +28,13 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--mixed", type=int, default=60_000)
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    tokenizer = Tokenizer.from_file(str(given.tokenizer / "tokenizer.json"))
+    options = parser.parse_args()
+    tokenizer = Tokenizer.from_file(str(options.tokenizer / "tokenizer.json"))
     vocab = tokenizer.get_vocab()
     special = set(tokenizer.get_added_tokens_decoder())
     pieces = sorted((p for p in vocab if vocab[p] not in special), key=vocab.__getitem__)
-    texts = make_texts(pieces, given.mixed, random.Random(given.seed))
-    write_collection(given.out, numbered("words", texts))
+    texts = make_texts(pieces, options.mixed, random.Random(options.seed))
+    write_collection(options.out, numbered("words", texts))
 
 
 def make_texts(pieces: list[str], n_mixed: int, rng: random.Random) -> list[str]:
@@ -46,8 +46,8 @@ def make_texts(pieces: list[str], n_mixed: int, rng: random.Random) -> list[str]
     drawn = _draw(words, rng)
     texts = list(words)
     for _ in range(n_mixed):
-        some = islice(drawn, rng.randint(_FEWEST, _MOST))
-        ended = (w + rng.choice(endings) if rng.random() < _ENDING else w for w in some)
+        drawn_words = islice(drawn, rng.randint(_FEWEST, _MOST))
+        ended = (w + rng.choice(endings) if rng.random() < _ENDING else w for w in drawn_words)
         texts.append(" ".join(ended))
     rng.shuffle(texts)
     return texts

@@ -25,9 +25,9 @@ class Colmodern:
         from colmodern import PlaidIndex
         from colmodern.ragged.store import EmbeddingStore
 
-        given = dict(options)
-        self.index = PlaidIndex.load(folder, device=given.pop("device", "cpu"))
-        self.options: Options = {**given, "n_threads": threads}
+        settings = dict(options)
+        self.index = PlaidIndex.load(folder, device=settings.pop("device", "cpu"))
+        self.options: Options = {**settings, "n_threads": threads}
         store = EmbeddingStore(documents.folder)
         self.row_of = {doc_id: row for row, doc_id in enumerate(store.doc_ids)}
         if options.get("rescore"):
@@ -47,4 +47,4 @@ class Colmodern:
 
     def rows(self, results: Any) -> list[list[int]]:
         """Row numbers behind the store's ids."""
-        return [[self.row_of[doc_id] for doc_id, _ in found] for found in results]
+        return [[self.row_of[doc_id] for doc_id, _ in ranking] for ranking in results]

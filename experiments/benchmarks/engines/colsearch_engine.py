@@ -37,11 +37,11 @@ class ColsearchEngine:
 
     def rows(self, results: Any) -> list[list[int]]:
         """Document numbers, best first."""
-        return [[found.doc_id for found in some] for some in results]
+        return [[match.doc_id for match in ranking] for ranking in results]
 
     @staticmethod
     def _index(folder: Path, dim: int, options: Options) -> Any:
         from colsearch import Index
 
-        given = {"compression": "fp16", **options}
-        return Index(str(folder), dim=dim, engine="shard", **given)
+        settings = {"compression": "fp16", **options}
+        return Index(str(folder), dim=dim, engine="shard", **settings)

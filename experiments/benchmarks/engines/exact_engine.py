@@ -44,4 +44,4 @@ class Exact:
     def rows(self, results: Any) -> list[list[int]]:
         """Rows of the store's own ids."""
         row_of = {doc_id: row for row, doc_id in enumerate(self.index.doc_ids)}
-        return [[row_of[doc_id] for doc_id, _ in found] for found in results]
+        return [[row_of[doc_id] for doc_id, _ in ranking] for ranking in results]

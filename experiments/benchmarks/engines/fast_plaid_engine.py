@@ -21,9 +21,9 @@ class FastPlaidEngine:
 
         texts = [torch.from_numpy(text) for text in documents.rows()]
         # up to start_from_scratch documents the package keeps a pickle of all embeddings for updates
-        given = dict(options)
-        index = FastPlaid(str(folder), device=given.pop("device", "cpu"))
-        index.create(texts, start_from_scratch=0, **given)
+        settings = dict(options)
+        index = FastPlaid(str(folder), device=settings.pop("device", "cpu"))
+        index.create(texts, start_from_scratch=0, **settings)
 
     def open(self, folder: Path, documents: Texts, options: Options, threads: int) -> None:
         """Load the index."""
@@ -31,10 +31,10 @@ class FastPlaidEngine:
         from fast_plaid.search import FastPlaid
 
         torch.set_num_threads(threads)
-        given = dict(options)
-        self.index = FastPlaid(str(folder), device=given.pop("device", "cpu"))
+        settings = dict(options)
+        self.index = FastPlaid(str(folder), device=settings.pop("device", "cpu"))
         # n_processes: threads that share out the queries of a batch
-        self.options: Options = {"show_progress": False, "n_processes": threads, **given}
+        self.options: Options = {"show_progress": False, "n_processes": threads, **settings}
 
     def pack(self, queries: list[np.ndarray]) -> Any:
         """A tensor a query; the package packs them without padding."""
@@ -48,4 +48,4 @@ class FastPlaidEngine:
 
     def rows(self, results: Any) -> list[list[int]]:
         """(row, score) pairs, best first."""
-        return [[row for row, _ in found] for found in results]
+        return [[row for row, _ in ranking] for ranking in results]

@@ -20,8 +20,8 @@ class XtrWarpEngine:
         from xtr_warp import XTRWarp
 
         texts = [torch.from_numpy(text) for text in documents.rows()]
-        given = {"device": "cpu", **options}
-        XTRWarp(str(folder)).create(texts, show_progress=False, **given)
+        settings = {"device": "cpu", **options}
+        XTRWarp(str(folder)).create(texts, show_progress=False, **settings)
 
     def open(self, folder: Path, documents: Texts, options: Options, threads: int) -> None:
         """Map the index."""
@@ -29,12 +29,12 @@ class XtrWarpEngine:
         from xtr_warp import XTRWarp
 
         torch.set_num_threads(threads)
-        given = dict(options)
-        device = given.pop("device", "cpu")
+        settings = dict(options)
+        device = settings.pop("device", "cpu")
         self.index = XTRWarp(str(folder)).load(
             device=device, dtype=torch.float32, mmap=device == "cpu"
         )
-        self.options: Options = {"show_progress": False, "num_threads": threads, **given}
+        self.options: Options = {"show_progress": False, "num_threads": threads, **settings}
 
     def pack(self, queries: list[np.ndarray]) -> Any:
         """A tensor a query; the package pads a batch with rows of zeros, which score nothing."""
@@ -48,4 +48,4 @@ class XtrWarpEngine:
 
     def rows(self, results: Any) -> list[list[int]]:
         """(row, score) pairs, best first."""
-        return [[row for row, _ in found] for found in results]
+        return [[row for row, _ in ranking] for ranking in results]
