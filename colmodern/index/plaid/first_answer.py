@@ -31,7 +31,7 @@ from colmodern.index.plaid.view import View
 from colmodern.kernels.cpu.ir.vectors import FEW_LANES, LANES
 from colmodern.kernels.cpu.jit import is_temporary, kept_in
 from colmodern.kernels.cpu.ready import compiling_alone, is_ready, mark_ready, types_key
-from colmodern.threads import Threads
+from colmodern.threads import Threads, cpu_count
 from colmodern.types import ScoredDoc
 
 WhileCompiling = Literal["answer", "wait"]
@@ -66,6 +66,11 @@ class SearchKind(NamedTuple):
     def n_tokens(self) -> int:
         """Query tokens that fill a vector."""
         return LANES if self.is_wide else FEW_LANES
+
+    @property
+    def other_width(self) -> SearchKind:
+        """The same for queries of the other width."""
+        return self._replace(is_wide=not self.is_wide)
 
     def key(self, view: View) -> str:
         """The name of these kernels in the cache, with the types of the index's arrays."""
@@ -104,8 +109,14 @@ class SearchKernels:
         kind = _kind_of(request, len(query), threads)
         if kind not in self._ready and not self._is_compiled(kind, request.view):
             if self._may_answer(request, len(query)) and _start(self._folder, request.view, kind):
+                _say_once()
+                if (
+                    cpu_count() > 1
+                ):  # side by side, most of it is compiled twice, but both are ready sooner
+                    _start(self._folder, request.view, kind.other_width)
                 return request.portably(query)
-            self._wait(kind, request.view, _log.warning)
+            _tell_of_waiting(_log.warning)
+            _join_child(kind.key(request.view))
         ranking = request(query, threads)
         self._note(kind, request.view)
         return ranking
@@ -127,9 +138,15 @@ class SearchKernels:
             tell: Receives the message.
         """
         kinds = [_kind_of(request, longest, threads) for longest in _one_a_width(n_tokens)]
-        for kind in kinds:
-            if kind not in self._ready and not self._is_compiled(kind, request.view):
-                self._wait(kind, request.view, tell)
+        view = request.view
+        missing = [kind for kind in kinds if kind not in self._ready]
+        missing = [kind for kind in missing if not self._is_compiled(kind, view)]
+        if missing:
+            _tell_of_waiting(tell)
+        if len(missing) > 1 and cpu_count() > 1 and _start(self._folder, view, missing[-1]):
+            compile_kind(view, missing[0])
+        for kind in missing:
+            _join_child(kind.key(view))
         yield
         for kind in kinds:
             self._note(kind, request.view)
@@ -150,14 +167,6 @@ class SearchKernels:
             self._ready.add(kind)
             mark_ready(kind.key(view))
 
-    def _wait(self, kind: SearchKind, view: View, tell: Callable[[str], None]) -> None:
-        """Say that a search waits; another process that compiles for it already is waited for."""
-        folder = kept_in()
-        where = "" if folder is None else f"; kept in {folder}"
-        tell(f"waiting for search kernels to be compiled, once for this installation{where}")
-        if child := _children.get(kind.key(view)):
-            child.wait()
-
 
 def _kind_of(request: SearchRequest, n_tokens: int, threads: Threads) -> SearchKind:
     is_one_call = not request.exact and fits_one_call(request.view, request.budget, threads)
@@ -175,6 +184,18 @@ if hasattr(os, "register_at_fork"):  # a forked process cannot wait for its pare
     os.register_at_fork(after_in_child=_children.clear)
 
 
+def _tell_of_waiting(tell: Callable[[str], None]) -> None:
+    folder = kept_in()
+    where = "" if folder is None else f"; kept in {folder}"
+    tell(f"waiting for search kernels to be compiled, once for this installation{where}")
+
+
+def _join_child(key: str) -> None:
+    """Wait for the process that compiles these kernels, if there is one."""
+    if child := _children.get(key):
+        child.wait()
+
+
 def _start(folder: Path, view: View, kind: SearchKind) -> bool:
     """Compile in another process, unless one does already; False if that is not possible."""
     key = kind.key(view)
@@ -183,7 +204,6 @@ def _start(folder: Path, view: View, kind: SearchKind) -> bool:
     kept = kept_in()
     if kept is None or not sys.executable:
         return False
-    _say_once()
     arguments = [json.dumps(sys.path), json.dumps([str(folder), *kind])]
     try:
         _children[key] = subprocess.Popen(
@@ -206,9 +226,9 @@ def compile_in_child(folder: str, *asked: bool) -> None:
     if hasattr(os, "nice"):
         os.nice(_NICENESS)
     view, kind = load_state(Path(folder), "addresses").view, SearchKind(*asked)
-    with compiling_alone(kind.key(view)):
-        compile_kind(view, kind)
-        compile_kind(view, kind._replace(is_wide=not kind.is_wide))
+    for width in (kind, kind.other_width):
+        with compiling_alone(width.key(view)):
+            compile_kind(view, width)
 
 
 def compile_kind(view: View, kind: SearchKind) -> None:

@@ -61,8 +61,10 @@ def prepare_query(query: Floats, masks: Masks, codec: CodecArrays) -> QueryTable
         codec.form, codec, padded, masks, n_lanes, longest, unit
     )
 
-    query_bytes = np.full((n_blocks, dim // 4, n_lanes, 4), 128, np.uint8)
-    lane_scales = np.full((n_blocks, n_lanes), 1e-12 / 127, np.float32)
+    query_bytes = np.empty((n_blocks, dim // 4, n_lanes, 4), np.uint8)
+    lane_scales = np.empty((n_blocks, n_lanes), np.float32)
+    query_bytes[:] = 128
+    lane_scales[:] = np.float32(1e-12 / 127)
     fill_query_bytes(query, query_bytes, lane_scales)
     coarsest = np.float32(0)
     for lane in range(n_blocks * n_lanes):
@@ -173,7 +175,8 @@ def _table_query(
     largest = 1e-12
     for block in range(n_blocks):
         tops = fill_tables(codec.codebook, by_dim[block], masks[0], np.float32(0), tables[block])
-        largest = max(largest, tops.max())
+        for top in tops:
+            largest = max(largest, top)
     entry_unit = largest / form.largest_entry
     sum_step = codec.gain_step * entry_unit * 2.0 ** (16 - form.shift)  # similarity, per gain
     unit = max(unit, 255 * sum_step / _LARGEST)

@@ -49,10 +49,10 @@ def compiling_alone(key: str) -> Iterator[None]:
     folder, end = _folder(), time.monotonic() + _PATIENCE
     with ExitStack() as stack:
         if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "locks" / key).mkdir(parents=True, exist_ok=True)
         while folder is not None and time.monotonic() < end and not is_ready(key):
             try:
-                stack.enter_context(writer_lock(folder))
+                stack.enter_context(writer_lock(folder / "locks" / key))
                 break
             except StorageError:
                 time.sleep(0.1)
