@@ -16,6 +16,7 @@ from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.finite import fault_of, first_unusable_row, is_finite
 from colmodern.ragged.store import EmbeddingStore
 
+Embeddings = TokenEmbeddings | EmbeddingStore
 Floats = npt.NDArray[np.float32]
 
 

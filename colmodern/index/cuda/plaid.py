@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
 from threading import Lock
 
@@ -24,7 +23,7 @@ from colmodern.index.cuda.queries import (
 from colmodern.index.cuda.replay import Replays
 from colmodern.index.cuda.stages import Plan, find
 from colmodern.index.plaid.queries import unusable_score
-from colmodern.index.plaid.search import Addresses
+from colmodern.index.plaid.stored import StoredEmbeddings
 from colmodern.index.plaid.view import DocIndex, View
 from colmodern.kernels.cuda.exact import score_documents
 from colmodern.kernels.cuda.runtime import cache_bytes
@@ -61,7 +60,11 @@ class CudaSearch:
         self._n_views = 0
 
     def search(
-        self, queries: Sequence[Floats], view: View, budget: SearchBudget, stored: Addresses | None
+        self,
+        queries: Sequence[Floats],
+        view: View,
+        budget: SearchBudget,
+        stored: StoredEmbeddings | None,
     ) -> list[Matches]:
         """The n_scored best documents of each query from each GPU.
 
@@ -166,19 +169,16 @@ def _open_docs(view: View, corpus: Corpus) -> npt.NDArray[np.int32] | None:
 
 
 def _start_rescoring(
-    query: Floats, doc_index: DocIndex, view: View, stored: Addresses, device: torch.device
+    query: Floats,
+    doc_index: DocIndex,
+    view: View,
+    stored: StoredEmbeddings,
+    device: torch.device,
 ) -> tuple[DocIndex, torch.Tensor]:
     """The same documents in order, and on the GPU (1, n) scores of their stored embeddings."""
     doc_index = np.sort(doc_index)
-    addresses, is_half = stored(doc_index)
-    lengths = view.lengths(doc_index)
-    offsets = offsets_of(lengths)
-    values = np.empty((int(offsets[-1]), query.shape[1]), np.float16 if is_half else np.float32)
-    for address, start, length in zip(
-        addresses.tolist(), offsets[:-1].tolist(), lengths.tolist(), strict=True
-    ):
-        if length:
-            ctypes.memmove(values[start:].ctypes.data, address, length * values.strides[0])
+    documents = stored.select(doc_index)
+    values, offsets = documents.values, documents.offsets
     if not is_finite(values):  # a maximum on the GPU would hide minus infinity
         position = int(np.searchsorted(offsets, first_unusable_row(values), side="right")) - 1
         doc_id = view.doc_ids(doc_index[position : position + 1])[0]

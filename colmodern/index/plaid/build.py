@@ -26,6 +26,7 @@ from colmodern.files import (
     staging,
     write_json,
 )
+from colmodern.index.inputs import Embeddings
 from colmodern.index.plaid.arrays import ResumeError
 from colmodern.index.plaid.build_settings import BuildSettings
 from colmodern.index.plaid.check import check_index
@@ -40,7 +41,7 @@ from colmodern.index.plaid.manifest import (
 )
 from colmodern.index.plaid.publish import expect_free, publish, restore
 from colmodern.index.plaid.segment import fast_checksums, record_segment, segment_name
-from colmodern.index.plaid.source import Embeddings, lengths_of, sample_documents
+from colmodern.index.plaid.source import sample_documents
 from colmodern.index.plaid.state import load_state
 from colmodern.index.plaid.storage import CODEC
 from colmodern.index.plaid.write_segment import (
@@ -205,7 +206,7 @@ def _make(
     with naming_write_errors(work):
         make_own_folder(index / name)
     # first, so that bad ids are refused before all the work
-    write_documents(index / name, doc_ids, lengths_of(embeddings))
+    write_documents(index / name, doc_ids, embeddings.lengths)
     codec = _codec(work, embeddings, settings, progress)
     _compress(work, embeddings, settings, _codec_on_device(codec, devices), progress)
     write_inverted_lists(index / name, len(codec.centroids.values), progress)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from colmodern.index.plaid.search import Addresses
+from colmodern.index.plaid.stored import StoredEmbeddings
 from colmodern.index.plaid.view import View
 from colmodern.kernels.types import SearchBudget
 
@@ -37,7 +37,7 @@ class LazyCudaSearch:
         queries: Sequence[npt.NDArray[np.float32]],
         view: View,
         budget: SearchBudget,
-        stored: Addresses | None,
+        stored: StoredEmbeddings | None,
     ) -> list[Matches]:
         """As CudaSearch.search, with what the view's segments are now."""
         if view.n_open == 0:

@@ -9,13 +9,14 @@ from colmodern.arguments import checked_path, expect_flags
 from colmodern.codecs.residuals import ResidualKind
 from colmodern.errors import InputError
 from colmodern.index.finite import naming_documents
+from colmodern.index.inputs import Embeddings
 from colmodern.index.plaid import update
 from colmodern.index.plaid.build import build_index
 from colmodern.index.plaid.build_settings import settle
 from colmodern.index.plaid.check import check_index
 from colmodern.index.plaid.queries import expect_encoder
 from colmodern.index.plaid.reader import PlaidReader
-from colmodern.index.plaid.source import Embeddings, fingerprint_of, open_source
+from colmodern.index.plaid.source import open_source
 from colmodern.index.plaid.state import load_state, make_state
 from colmodern.index.plaid.storage import IndexSnapshot
 from colmodern.index.plaid.update import ChangeOptions, change_options
@@ -90,7 +91,7 @@ class PlaidIndex(PlaidReader):
         tell_if_compiling(progress.note)
         with naming_documents(ids):
             build_index(
-                path, source, ids, settings, fingerprint_of(source), progress,
+                path, source, ids, settings, source.fingerprint, progress,
                 overwrite=overwrite, is_durable=durable, devices=devices.gpus,
             )  # fmt: skip
         return cls.load(path, device=devices)
@@ -203,7 +204,7 @@ class PlaidIndex(PlaidReader):
         state = self._state
         if source.n_docs and source.dim != self.dim:
             raise InputError(f"embeddings have dim={source.dim}, the index has dim={self.dim}")
-        expect_encoder(fingerprint_of(source), state.snapshot.manifest.fingerprint)
+        expect_encoder(source.fingerprint, state.snapshot.manifest.fingerprint)
         with naming_documents(ids):
             update.add(
                 state.snapshot, state.codec, source, ids, self._threads, self._adopt,

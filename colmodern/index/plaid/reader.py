@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from colmodern.arguments import checked_path, expect_counts
 from colmodern.index.base import closed_error
-from colmodern.index.inputs import query_batch
+from colmodern.index.inputs import Embeddings, query_batch
 from colmodern.index.plaid.devices import LazyCudaSearch
 from colmodern.index.plaid.explain import Explanation, explain
 from colmodern.index.plaid.filters import DocFilter, Filter, make_filter
@@ -20,7 +20,6 @@ from colmodern.index.plaid.first_answer import SearchKernels, WhileCompiling
 from colmodern.index.plaid.info import describe
 from colmodern.index.plaid.queries import checked_query, expect_encoder
 from colmodern.index.plaid.request import Query, SearchRequest
-from colmodern.index.plaid.source import Embeddings, fingerprint_of
 from colmodern.index.plaid.state import State, load_state
 from colmodern.index.plaid.stored import StoredEmbeddings, stored_of
 from colmodern.index.plaid.verify import Verify
@@ -202,7 +201,7 @@ class PlaidReader:
             state, k, filter, nprobe, n_candidates, self._stored(state, rescore), exact=exact
         )
         if self._cuda:
-            return search.on(self._cuda, [values])[0]
+            return self._search_on_gpus(self._cuda, search, [values])[0]
         return self._kernels.answer(search, values, threads)
 
     def search_batch(
@@ -240,7 +239,7 @@ class PlaidReader:
         tell = as_progress(progress).note if progress else _log.warning
         state, progress = self._state, as_progress(progress)
         if isinstance(queries, EmbeddingStore) and queries.manifest.get("role") != "query":
-            expect_encoder(fingerprint_of(queries), state.snapshot.manifest.fingerprint)
+            expect_encoder(queries.fingerprint, state.snapshot.manifest.fingerprint)
         queries = query_batch(queries, self.dim)
         threads, alone = self._threads_of(n_threads), Threads(1)
         search = SearchRequest(
@@ -254,7 +253,8 @@ class PlaidReader:
             return ranking
 
         if self._cuda:
-            results = search.on(self._cuda, [checked_query(query, self.dim) for query in queries])
+            checked = [checked_query(query, self.dim) for query in queries]
+            results = self._search_on_gpus(self._cuda, search, checked)
             progress.advance(len(queries))
         else:
             with self._kernels.awaited(search, queries.lengths, alone, tell):
@@ -322,6 +322,13 @@ class PlaidReader:
             return None
         self._latest_stored = stored_of(embeddings, state.view, self._latest_stored)
         return self._latest_stored
+
+    def _search_on_gpus(
+        self, cuda: LazyCudaSearch, search: SearchRequest, queries: Sequence[Query]
+    ) -> list[list[ScoredDoc]]:
+        """Results of queries from GPUs, which always decode all tokens of what they score."""
+        matches = cuda.search(queries, search.view, search.budget, search.stored)
+        return [search.ranked(doc_index, scores) for doc_index, scores in matches]
 
     def _threads_of(self, n_threads: int | None) -> Threads:
         expect_counts(n_threads=n_threads)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
 from colmodern.arguments import checked_count, expect_counts, expect_flags
 from colmodern.errors import InputError
 from colmodern.index.plaid.budget import choose_budget
-from colmodern.index.plaid.devices import LazyCudaSearch
 from colmodern.index.plaid.filters import DocFilter, Filter, join, make_filter
 from colmodern.index.plaid.portable_search import search_portably
 from colmodern.index.plaid.queries import unusable_score
@@ -62,7 +59,7 @@ class SearchRequest:
         view = self.view
         if view.n_open == 0:
             return []
-        return self._ranked(
+        return self.ranked(
             *search_view(query, view, self.budget, threads, stored=self.stored, exact=self.exact)
         )
 
@@ -70,14 +67,10 @@ class SearchRequest:
         """The same without compiled kernels; see portable_search.py."""
         if self.view.n_open == 0:
             return []
-        return self._ranked(*search_portably(query, self.view, self.budget, stored=self.stored))
+        return self.ranked(*search_portably(query, self.view, self.budget, stored=self.stored))
 
-    def on(self, cuda: LazyCudaSearch, queries: Sequence[Query]) -> list[list[ScoredDoc]]:
-        """The same for many queries on GPUs, which always decode all tokens of what they score."""
-        matches = cuda.search(queries, self.view, self.budget, self.stored)
-        return [self._ranked(doc_index, scores) for doc_index, scores in matches]
-
-    def _ranked(self, doc_index: DocIndex, scores: npt.NDArray[np.float32]) -> list[ScoredDoc]:
+    def ranked(self, doc_index: DocIndex, scores: npt.NDArray[np.float32]) -> list[ScoredDoc]:
+        """The best k of scored documents, best first, ties by id."""
         view, k = self.view, self.k
         if not (finite := np.isfinite(scores)).all():
             doc_id = view.doc_ids(doc_index[np.argmin(finite)][None])[0]

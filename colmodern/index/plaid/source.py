@@ -12,14 +12,12 @@ import numpy.typing as npt
 from colmodern.codecs.codec import Sample
 from colmodern.errors import InputError
 from colmodern.index.finite import refuse_infinite
-from colmodern.index.inputs import expect_embeddings
+from colmodern.index.inputs import Embeddings, expect_embeddings
 from colmodern.ragged.doc_ids import checked_doc_ids
 from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
 from colmodern.ragged.finite import is_finite
 from colmodern.ragged.mapping import release_pages
 from colmodern.ragged.store import EmbeddingStore
-
-Embeddings = TokenEmbeddings | EmbeddingStore
 
 _MOST_OF_A_DOC = 256  # tokens sampled from a document: they are much alike, other documents differ
 
@@ -49,16 +47,6 @@ def open_source(
     return embeddings, doc_ids
 
 
-def fingerprint_of(embeddings: Embeddings) -> str | None:
-    """Fingerprint of the encoder that made the embeddings, None when unknown."""
-    return embeddings.fingerprint
-
-
-def lengths_of(embeddings: Embeddings) -> npt.NDArray[np.int64]:
-    """(n_docs,) tokens of each document."""
-    return embeddings.lengths
-
-
 def chunks(embeddings: Embeddings, max_tokens: int) -> Iterator[tuple[int, TokenEmbeddings]]:
     """Consecutive documents of at most ``max_tokens`` tokens together, a longer one alone.
 
@@ -80,7 +68,7 @@ def sample_documents(embeddings: Embeddings, n_sampled: int, max_tokens: int, se
     the same sample, however the documents are cut into shards. Raises InputError for a sampled
     document whose values are not finite.
     """
-    lengths = lengths_of(embeddings)
+    lengths = embeddings.lengths
     is_whole = int(lengths.sum()) <= n_sampled
     taken = np.minimum(lengths, n_sampled if is_whole else min(_MOST_OF_A_DOC, n_sampled))
     docs = _sampled_docs(taken, n_sampled, seed)

@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from colmodern.errors import InputError
-from colmodern.index.inputs import expect_embeddings
-from colmodern.index.plaid.source import Embeddings
-from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.index.inputs import Embeddings, expect_embeddings
+from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
 from colmodern.ragged.store import EmbeddingStore
 
 if TYPE_CHECKING:
@@ -47,13 +46,34 @@ class StoredEmbeddings:
         self._shards = shards  # keeps the arrays behind the addresses alive
         self._addresses = np.concatenate([_addresses(shard) for shard in shards])
         self._lengths = np.concatenate([shard.lengths for shard in shards])
+        self._bounds = offsets_of([shard.n_docs for shard in shards])
 
     def __call__(self, doc_index: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.uint64], bool]:
-        """Addresses of the first token of each document, and whether values are float16.
+        """Addresses of the first token of each document, for kernels, and whether values are float16.
 
         Raises InputError when a document is not there or has another number of tokens, StorageError
         when its values in the store are damaged.
         """
+        return self._addresses[self._verified_docs(doc_index)], self._is_half
+
+    def select(self, doc_index: npt.NDArray[np.int64]) -> TokenEmbeddings:
+        """Copies of documents, in their stored dtype; raises as a call does."""
+        store_docs = self._verified_docs(doc_index)
+        offsets = offsets_of(self._lengths[store_docs])
+        dtype = np.float16 if self._is_half else np.float32
+        values = np.empty((int(offsets[-1]), self.embeddings.dim), dtype)
+        owners = np.searchsorted(self._bounds, store_docs, side="right") - 1
+        for position, (doc, owner) in enumerate(
+            zip(store_docs.tolist(), owners.tolist(), strict=True)
+        ):
+            start, stop = offsets[position : position + 2].tolist()
+            shard = self._shards[owner]
+            first = int(shard.offsets[doc - self._bounds[owner]])
+            values[start:stop] = shard.values[first : first + stop - start]
+        return TokenEmbeddings.unchecked(values, offsets)
+
+    def _verified_docs(self, doc_index: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The embeddings' number of each document, whose values are as they were written."""
         store_docs = doc_index
         if self._store_docs is not None:
             ids = self.view.doc_ids(doc_index)
@@ -68,7 +88,7 @@ class StoredEmbeddings:
             )
         if isinstance(self.embeddings, EmbeddingStore):
             self.embeddings.verify_documents(store_docs)
-        return self._addresses[store_docs], self._is_half
+        return store_docs
 
 
 def _store_docs_by_id(store: EmbeddingStore, view: View) -> dict[str, int] | None:

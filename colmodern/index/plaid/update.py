@@ -22,7 +22,8 @@ from colmodern.codecs.codec import Codec
 from colmodern.disk import durability, mark, sync_tree
 from colmodern.errors import ColmodernError, InputError, StorageError
 from colmodern.files import is_full, naming_write_errors, staging
-from colmodern.index.plaid import merge, source, tombstones
+from colmodern.index.inputs import Embeddings
+from colmodern.index.plaid import merge, tombstones
 from colmodern.index.plaid.doc_ids import expect_ids, hashes_of
 from colmodern.index.plaid.manifest import (
     UNSYNCED,
@@ -31,7 +32,6 @@ from colmodern.index.plaid.manifest import (
     read_manifest,
 )
 from colmodern.index.plaid.segment import open_segment, record_segment, segment_name
-from colmodern.index.plaid.source import Embeddings
 from colmodern.index.plaid.storage import IndexSnapshot, open_index, remove_leftovers
 from colmodern.index.plaid.tiers import first_merged
 from colmodern.index.plaid.verify import verify_segments
@@ -90,7 +90,7 @@ def add(
             on_change(before)
             return
         expect_ids(doc_ids)  # before they stand behind those of other segments
-        new_documents = _NewDocuments(embeddings, doc_ids, source.lengths_of(embeddings), threads)
+        new_documents = _NewDocuments(embeddings, doc_ids, embeddings.lengths, threads)
         deleted = np.union1d(before.deleted, old[old >= 0])
         n_segments = len(before.segments)
         first = n_segments

@@ -13,10 +13,11 @@ import numpy.typing as npt
 from colmodern.codecs.codec import Codec, CompressedDocuments
 from colmodern.files import naming_write_errors
 from colmodern.index.finite import expect_finite
+from colmodern.index.inputs import Embeddings
 from colmodern.index.plaid.arrays import ArrayWriter
 from colmodern.index.plaid.doc_ids import write_doc_ids
 from colmodern.index.plaid.inverted_lists import write_inverted_lists
-from colmodern.index.plaid.source import Embeddings, chunks
+from colmodern.index.plaid.source import chunks
 from colmodern.progress import Progress
 from colmodern.ragged.arrays import write_array
 from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
