@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         WorkerError,
     )
     from colmodern.evaluation.measures import evaluate
-    from colmodern.index.exact import ExactIndex
+    from colmodern.index.exact.index import ExactIndex
     from colmodern.index.plaid.index import PlaidIndex
     from colmodern.pipeline.evaluate.run import run_eval
     from colmodern.ragged.embeddings import TokenEmbeddings
@@ -61,7 +61,7 @@ _HOMES = {
     "DataError": "colmodern.errors",
     "EmbeddingStore": "colmodern.ragged.store",
     "Encoder": "colmodern.encoder.encoder",
-    "ExactIndex": "colmodern.index.exact",
+    "ExactIndex": "colmodern.index.exact.index",
     "InputError": "colmodern.errors",
     "MissingExtraError": "colmodern.errors",
     "PlaidIndex": "colmodern.index.plaid.index",

@@ -11,7 +11,7 @@ from colmodern.arguments import expect_choice, expect_counts, listed
 from colmodern.checks import shown, text_fault
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import InputError
-from colmodern.index.exact import ExactIndex
+from colmodern.index.exact.index import ExactIndex
 from colmodern.progress import Progress, as_progress
 from colmodern.types import Precision, RankedDoc
 

@@ -1,4 +1,9 @@
-"""Files of tests named check_*.py that need a process of their own: Triton reads its settings once."""
+"""Runs files of tests named check_*.py, each in a process of its own.
+
+Triton decides when it is imported whether it compiles kernels for a GPU or interprets them on the CPU.
+Tests of kernels and searches on GPUs are therefore no test_*.py: an ordinary test collects the files of
+a folder and runs them in the interpreter, and with the mark ``gpu`` on a GPU.
+"""
 
 from __future__ import annotations
 

@@ -83,6 +83,60 @@ def test_no_import_points_up(path: Path) -> None:
             )
 
 
+def module_of(path: Path) -> str:
+    names = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(names[:-1] if names[-1] == "__init__" else names)
+
+
+MODULES = {module_of(path): path for path in ROOT.rglob("*.py")}
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Modules of the package that a file names in its imports, also in functions and for types."""
+    modules = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            submodules = {f"{node.module}.{alias.name}" for alias in node.names}
+            modules |= submodules & MODULES.keys() or {node.module or ""}
+    return modules & MODULES.keys()
+
+
+def neighbours(package: str) -> dict[str, set[str]]:
+    """The files and folders of a package, each with those that it imports."""
+    arrows: dict[str, set[str]] = {}
+    for module, path in MODULES.items():
+        if not module.startswith(f"{package}."):
+            continue
+        source = module.split(".")[package.count(".") + 1]
+        for target in imported_modules(path):
+            if target.startswith(f"{package}."):
+                arrows.setdefault(source, set()).add(target.split(".")[package.count(".") + 1])
+    return {name: targets - {name} for name, targets in arrows.items()}
+
+
+def reached(arrows: dict[str, set[str]], start: str) -> set[str]:
+    found, waiting = set(), [start]
+    while waiting:
+        for name in arrows.get(waiting.pop(), set()) - found:
+            found.add(name)
+            waiting.append(name)
+    return found
+
+
+@pytest.mark.parametrize(
+    "package", [module for module, path in MODULES.items() if path.name == "__init__.py"]
+)
+def test_no_folder_is_in_a_circle(package: str) -> None:
+    """A folder is below or above its neighbours: what it imports never leads back to it."""
+    arrows = neighbours(package)
+    for name in arrows:
+        module = MODULES.get(f"{package}.{name}")
+        if module is not None and module.name == "__init__.py":
+            assert name not in reached(arrows, name), f"{package}.{name} leads back to itself"
+
+
 def test_files_and_functions_stay_readable() -> None:
     for path in FILES:
         text = path.read_text()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from colmodern.index.plaid import budget
+from colmodern.index.plaid.search import budget
 from colmodern.kernels import types
 from colmodern.kernels.cpu import query
 

@@ -11,7 +11,7 @@ from colmodern.cli import terminal
 from colmodern.cli.options import PATH, json_option
 
 if TYPE_CHECKING:
-    from colmodern.index.plaid.explain import Explanation
+    from colmodern.index.plaid.search.explain import Explanation
     from colmodern.report.tables import Table
 
 

@@ -118,7 +118,7 @@ class WeightForm(NamedTuple):
 
 
 class CodecArrays(NamedTuple):
-    """A codec as kernels take it; ``index.plaid.query_tables`` makes it when an index is opened.
+    """A codec as kernels take it; ``index.plaid.search.query_tables`` makes it when an index is opened.
 
     Attributes:
         mean: (dim,) float32, mean of the corpus.

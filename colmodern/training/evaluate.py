@@ -12,7 +12,7 @@ from colmodern.datasets.registry import set_defaults
 from colmodern.encoder.encoder import Encoder
 from colmodern.encoding.store import document_texts
 from colmodern.evaluation.measures import evaluate, parse_measure
-from colmodern.index.exact import ExactIndex
+from colmodern.index.exact.index import ExactIndex
 from colmodern.types import Dataset, ScoredDoc
 
 

@@ -14,7 +14,8 @@ from unittest.mock import patch
 import numpy as np
 
 from colmodern import EmbeddingStore, ExactIndex, PlaidIndex, TokenEmbeddings
-from colmodern.index.plaid import build, build_settings, tiers
+from colmodern.index.plaid.write import build, tiers
+from colmodern.index.plaid.write import settings as build_settings
 from colmodern.ragged.embeddings import offsets_of
 from colmodern.ragged.store import ShardWriter
 

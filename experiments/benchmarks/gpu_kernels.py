@@ -13,10 +13,10 @@ from gpu_peers import Documents, peers
 from gpu_timing import Limits, gpu_ms, measure_limits, wall_ms
 from gpu_work import DIM, QUERY_TOKENS, TINY, Sizes, Work, ragged, unit
 
-from colmodern.index.cuda.replay import Replays
 from colmodern.kernels.cuda import launches
 from colmodern.kernels.cuda.assign import DeviceCentroids, assign_centroids
 from colmodern.kernels.cuda.exact import score_documents
+from colmodern.kernels.cuda.graphs import Replays
 from colmodern.kernels.types import TokenGroups
 
 Row = dict[str, Any]

@@ -13,12 +13,13 @@ from conftest import unit_rows
 from colmodern import ExactIndex, PlaidIndex
 from colmodern.config.models import ExactIndexConfig
 from colmodern.errors import ConfigError, MissingExtraError
-from colmodern.index.exact import Precision
+from colmodern.index.exact.index import Precision
 from colmodern.kernels import device as device_module
 from colmodern.kernels.device import resolve_device
 from colmodern.pipeline.searchers.registry import make_searcher
 
-CHECKS = checks_in(Path(__file__).parent / "cuda")
+HERE = Path(__file__).parent
+CHECKS = [*checks_in(HERE / "exact"), *checks_in(HERE / "plaid" / "cuda")]
 BY_NAME = {"argvalues": CHECKS, "ids": lambda path: path.stem}
 
 
@@ -119,6 +120,7 @@ def test_several_gpus_without_triton_are_refused_in_one_message(
 def test_a_search_on_the_cpu_loads_nothing_of_gpus() -> None:
     code = (
         "import sys, colmodern; colmodern.PlaidIndex, colmodern.ExactIndex; "
-        "sys.exit(any(name == 'triton' or 'index.cuda' in name for name in sys.modules))"
+        "gpu = ('colmodern.kernels.cuda.', 'triton.'); "
+        "sys.exit(any(f'{name}.'.startswith(gpu) for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

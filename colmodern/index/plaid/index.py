@@ -10,16 +10,16 @@ from colmodern.codecs.residuals import ResidualKind
 from colmodern.errors import InputError
 from colmodern.index.finite import naming_documents
 from colmodern.index.inputs import Embeddings
-from colmodern.index.plaid import update
-from colmodern.index.plaid.build import build_index
-from colmodern.index.plaid.build_settings import settle
-from colmodern.index.plaid.check import check_index
-from colmodern.index.plaid.queries import expect_encoder
+from colmodern.index.plaid.disk.check import check_index
+from colmodern.index.plaid.disk.storage import IndexSnapshot
 from colmodern.index.plaid.reader import PlaidReader
-from colmodern.index.plaid.source import open_source
-from colmodern.index.plaid.state import load_state, make_state
-from colmodern.index.plaid.storage import IndexSnapshot
-from colmodern.index.plaid.update import ChangeOptions, change_options
+from colmodern.index.plaid.search.queries import expect_encoder
+from colmodern.index.plaid.search.state import load_state, make_state
+from colmodern.index.plaid.write import update
+from colmodern.index.plaid.write.build import build_index
+from colmodern.index.plaid.write.settings import settle
+from colmodern.index.plaid.write.source import open_source
+from colmodern.index.plaid.write.update import ChangeOptions, change_options
 from colmodern.kernels.cpu.jit import tell_if_compiling
 from colmodern.kernels.device import Devices, resolve_device
 from colmodern.progress import Progress, as_progress

@@ -13,16 +13,16 @@ import numpy.typing as npt
 from colmodern.arguments import checked_path, expect_counts
 from colmodern.index.base import closed_error
 from colmodern.index.inputs import Embeddings, query_batch
-from colmodern.index.plaid.devices import LazyCudaSearch
-from colmodern.index.plaid.explain import Explanation, explain
-from colmodern.index.plaid.filters import DocFilter, Filter, make_filter
-from colmodern.index.plaid.first_answer import SearchKernels, WhileCompiling
-from colmodern.index.plaid.info import describe
-from colmodern.index.plaid.queries import checked_query, expect_encoder
-from colmodern.index.plaid.request import Query, SearchRequest
-from colmodern.index.plaid.state import State, load_state
-from colmodern.index.plaid.stored import StoredEmbeddings, stored_of
-from colmodern.index.plaid.verify import Verify
+from colmodern.index.plaid.cuda.devices import LazyCudaSearch
+from colmodern.index.plaid.disk.info import describe
+from colmodern.index.plaid.disk.verify import Verify
+from colmodern.index.plaid.search.explain import Explanation, explain
+from colmodern.index.plaid.search.filters import DocFilter, Filter, make_filter
+from colmodern.index.plaid.search.first_answer import SearchKernels, WhileCompiling
+from colmodern.index.plaid.search.queries import checked_query, expect_encoder
+from colmodern.index.plaid.search.request import Query, SearchRequest
+from colmodern.index.plaid.search.state import State, load_state
+from colmodern.index.plaid.search.stored import StoredEmbeddings, stored_of
 from colmodern.kernels.device import CPU, Devices, resolve_device
 from colmodern.progress import Progress, as_progress
 from colmodern.ragged.embeddings import TokenEmbeddings

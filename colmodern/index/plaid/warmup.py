@@ -13,9 +13,9 @@ import numpy as np
 
 from colmodern.codecs.residuals import ResidualKind
 from colmodern.errors import StorageError
-from colmodern.index.plaid.first_answer import SearchKind, compile_kind
 from colmodern.index.plaid.index import PlaidIndex
-from colmodern.index.plaid.state import load_state
+from colmodern.index.plaid.search.first_answer import SearchKind, compile_kind
+from colmodern.index.plaid.search.state import load_state
 from colmodern.kernels.cpu.jit import cache_folder, kept_in
 from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
 

@@ -1,6 +1,6 @@
 """A search of one segment in one call, so that the interpreter and its lock have no share in it.
 
-``colmodern.index.plaid.search`` makes the same steps one by one where several threads share them,
+``colmodern.index.plaid.search.steps`` makes the same steps one by one where several threads share them,
 where there are several segments, and where a caller wants to know which documents each step kept.
 """
 

@@ -79,7 +79,7 @@ def precision_of(folder: Path) -> Precision:
 
 def is_index(folder: Path) -> bool:
     """Whether a folder says that it is a compressed index, of whatever version and state."""
-    from colmodern.index.plaid.manifest import FORMAT, NAME
+    from colmodern.index.plaid.disk.manifest import FORMAT, NAME
 
     try:
         manifest = read_json_object(folder / NAME, StorageError, cure=CURE)
@@ -123,7 +123,7 @@ def open_searched(
     devices = resolve_device(device, kernels=kernels, auto=encoder_device, name=name)
     if index is not None:
         return kind, open_index(index, store, device=devices, device_memory=device_memory)
-    from colmodern.index.exact import ExactIndex
+    from colmodern.index.exact.index import ExactIndex
 
     exact = ExactIndex.load(
         store.folder,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from colmodern.codecs.codec import code_dtype
-from colmodern.index.plaid.build_settings import automatic_n_centroids
+from colmodern.index.plaid.write.settings import automatic_n_centroids
 
 _TOKEN_ID = 4
 _OF_DOC = 8  # an offset

@@ -9,7 +9,7 @@ from typing import Any
 
 from colmodern.config.models import ExactIndexConfig
 from colmodern.encoder.encoder import Encoder
-from colmodern.index.exact import ExactIndex
+from colmodern.index.exact.index import ExactIndex
 from colmodern.kernels.device import Devices
 from colmodern.pipeline.sample import Sample, Total
 from colmodern.pipeline.searchers.base import (

@@ -228,7 +228,7 @@ class PlaidSearcher(Searcher[PlaidIndexConfig]):
 
     def _build_bytes(self, work: Workload) -> int:
         """The largest step of a build: its sample, its fitting, or a chunk that is compressed."""
-        from colmodern.index.plaid.build_settings import settle  # loads faiss
+        from colmodern.index.plaid.write.settings import settle  # loads faiss
 
         config, tokens = self.config, max(1, int(work.sample.tokens.high))
         settings = settle(

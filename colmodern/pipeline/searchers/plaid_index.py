@@ -12,8 +12,8 @@ from colmodern.config.models import PlaidIndexConfig
 from colmodern.environment import describe_environment
 from colmodern.errors import StorageError
 from colmodern.files import read_json_object, sha256_of_file, sha256_of_json, write_json
+from colmodern.index.plaid.disk.manifest import NAME, VERSION, building_folder
 from colmodern.index.plaid.index import PlaidIndex
-from colmodern.index.plaid.manifest import NAME, VERSION, building_folder
 from colmodern.kernels.cpu.ir.vectors import FEW_LANES
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings

@@ -16,7 +16,7 @@ from colmodern.errors import ConfigError, DataError
 from colmodern.evaluation.fidelity import LostDoc
 from colmodern.evaluation.trec import read_run
 from colmodern.files import sha256_of_file, sha256_of_json
-from colmodern.index.exact import ExactIndex
+from colmodern.index.exact.index import ExactIndex
 from colmodern.pipeline.losses import Loss
 from colmodern.pipeline.sample import Sample, Total
 from colmodern.pipeline.searchers.base import (

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from index.plaid.tiny_index import write_index
 
-from colmodern.index.plaid.tombstones import delete
+from colmodern.index.plaid.disk.tombstones import delete
 
 
 @pytest.fixture(autouse=True, scope="module")

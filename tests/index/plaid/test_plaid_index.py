@@ -26,8 +26,8 @@ from index.plaid.corpora import (
 
 from colmodern import PlaidIndex, TokenEmbeddings
 from colmodern.errors import InputError, StorageError
-from colmodern.index.plaid.manifest import commit, read_manifest
-from colmodern.index.plaid.segment import record_segment
+from colmodern.index.plaid.disk.manifest import commit, read_manifest
+from colmodern.index.plaid.disk.segment import record_segment
 from colmodern.ragged.arrays import write_array
 
 TOLERANCE = SCORE_TOLERANCE["float32"]

@@ -10,9 +10,9 @@ import numpy as np
 
 from colmodern.codecs.codec import code_dtype
 from colmodern.files import sha256_of_file
-from colmodern.index.plaid.doc_ids import write_doc_ids
-from colmodern.index.plaid.manifest import CodecRecord, Manifest, commit, read_manifest
-from colmodern.index.plaid.segment import (
+from colmodern.index.plaid.disk.doc_ids import write_doc_ids
+from colmodern.index.plaid.disk.manifest import CodecRecord, Manifest, commit, read_manifest
+from colmodern.index.plaid.disk.segment import (
     SEGMENT_FILES,
     SegmentRecord,
     record_segment,

@@ -1,0 +1,1 @@
+"""Exact search: every document is scored."""

@@ -1,0 +1,293 @@
+"""Exact search on GPUs: embeddings stay there if they fit, else they pass through in chunks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from threading import Lock
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from colmodern.errors import ResourceError
+from colmodern.index.finite import expect_finite
+from colmodern.kernels.cuda.batches import (
+    Group,
+    Matches,
+    StartedTiles,
+    by_lanes,
+    collect,
+    start_tiles,
+)
+from colmodern.kernels.cuda.exact import quantize_tokens, score_documents
+from colmodern.kernels.cuda.graphs import Replays
+from colmodern.kernels.cuda.memory import budget, free_bytes, on, share_out, to_device
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.finite import LARGEST_VALUE
+from colmodern.ragged.store import EmbeddingStore
+
+_log = logging.getLogger(__name__)
+_CHUNK_TOKENS = 1 << 20  # tokens copied at a time to where they stay
+_LARGEST_CHUNK = 1 << 30  # bytes that pass through at a time
+_MOST_QUERIES = 256  # queries at a time
+_SPARE = 32  # documents beyond k, scored again in float32
+
+
+class _Chunk(NamedTuple):
+    """Documents on a GPU, from doc_index first on; values in the dtype that they are stored in.
+
+    scales: (n_tokens,) float32 that int8 values are to be multiplied by, else None
+    id_ranks: (n_docs,) int32, decides between equal scores: the smaller first
+    """
+
+    first: int
+    values: torch.Tensor
+    offsets: torch.Tensor
+    id_ranks: torch.Tensor
+    scales: torch.Tensor | None = None
+
+
+class CudaExact:
+    """MaxSim of queries with all documents.
+
+    id_ranks: (n_docs,) rank of each document's id among all ids in order, which decides ties
+    devices: the GPUs; memory: bytes that may be used on each, default most of what is free
+    is_int8: tokens are rounded to int8 once they are on a GPU
+
+    One search at a time; others wait.
+    """
+
+    def __init__(
+        self,
+        embeddings: TokenEmbeddings | EmbeddingStore,
+        id_ranks: npt.NDArray[np.int64],
+        devices: Sequence[torch.device],
+        memory: int | None,
+        *,
+        is_int8: bool = False,
+    ) -> None:
+        self._is_int8 = is_int8
+        self._embeddings = embeddings
+        self._id_ranks = torch.from_numpy(id_ranks.astype(np.int32))
+        self._devices = devices
+        self._memory = memory
+        self._replays = [Replays(device) for device in devices]
+        self._streams = [_new_stream(device) for device in devices]
+        self._lock = Lock()
+        self._resident: list[_Chunk] | None = None
+        self._is_too_small = False
+        self._is_checked = False  # whether a search has read all documents
+        self._room = [free_bytes(device) // 4 for device in devices]  # for scores
+
+    def search(self, queries: TokenEmbeddings, k: int) -> Iterator[tuple[int, list[Matches]]]:
+        """The number of documents of each chunk, and matches of each query among them.
+
+        The best k documents are among the matches, and their scores are float32 MaxSim. Raises
+        InputError for a document whose values are not finite.
+        """
+        with self._lock:
+            groups, n = by_lanes(list(queries)), len(queries)
+            if self._resident is None and self._fits():
+                self._resident = self._upload_resident()
+            if self._resident is not None:
+                started = [
+                    self._start(number, chunk, groups, k, is_single=n == 1)
+                    for number, chunk in enumerate(self._resident)
+                ]
+                for chunk, tiles in zip(self._resident, started, strict=True):
+                    yield len(chunk.offsets) - 1, collect(tiles, n, chunk.first)
+                return
+            # chunks take turns on the GPUs: the next is copied while the last is scored
+            waiting: list[tuple[_Chunk, StartedTiles]] = []
+            for number, chunk in enumerate(self._passing_chunks(n)):
+                device_index = number % len(self._devices)
+                waiting.append(
+                    (chunk, self._start(device_index, chunk, groups, k, is_single=False))
+                )
+                if len(waiting) > len(self._devices):
+                    scored, tiles = waiting.pop(0)
+                    yield len(scored.offsets) - 1, collect(tiles, n, scored.first)
+            for chunk, tiles in waiting:
+                yield len(chunk.offsets) - 1, collect(tiles, n, chunk.first)
+
+    def _upload_resident(self) -> list[_Chunk] | None:
+        """Each GPU's documents; None, from then on, where the GPUs turn out to have less room."""
+        try:
+            chunks = list(self._resident_chunks())
+        except torch.cuda.OutOfMemoryError as error:
+            _log.warning(
+                "a GPU is out of memory (%s): every search reads embeddings from the host again",
+                error,
+            )
+            self._is_too_small = True
+            return None
+        self._room = [free_bytes(device) // 2 for device in self._devices]
+        return chunks
+
+    def _fits(self) -> bool:
+        if self._is_too_small:
+            return False
+        needed = self._embeddings.n_tokens * self._row_bytes + 12 * self._embeddings.n_docs
+        each = needed // len(self._devices) + (1 << 20)
+        room = min(budget(device, self._memory) for device in self._devices)
+        if each > room:
+            _log.warning(
+                "embeddings of %d bytes do not fit %s: every search reads them from the host again",
+                needed, ", ".join(map(str, self._devices)),
+            )  # fmt: skip
+        return each <= room
+
+    @property
+    def _row_bytes(self) -> int:
+        """Bytes of a token that stays on the GPU."""
+        return self._embeddings.dim + 4 if self._is_int8 else self._moved_bytes
+
+    @property
+    def _moved_bytes(self) -> int:
+        """Bytes of a token on its way to the GPU."""
+        return self._embeddings.dim * (2 if self._dtype == torch.float16 else 4)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """The dtype of values on the GPU: float16 stays what it is, all else becomes float32."""
+        if isinstance(self._embeddings, TokenEmbeddings):
+            is_half = self._embeddings.values.dtype == np.float16
+        else:
+            is_half = all(shard.values.dtype == np.float16 for shard in self._embeddings.shards)
+        return torch.float16 if is_half else torch.float32
+
+    def _resident_chunks(self) -> Iterator[_Chunk]:
+        """Copy each GPU's share of the documents to it."""
+        lengths = [np.empty(0, np.int64)]
+        lengths += [documents.lengths for _, documents in self._embeddings.chunks(_CHUNK_TOKENS)]
+        ends = torch.zeros(self._embeddings.n_docs + 1, dtype=torch.int64)
+        torch.cumsum(torch.from_numpy(np.concatenate(lengths)), 0, out=ends[1:])
+        for device, (first, last) in zip(
+            self._devices, share_out(ends, len(self._devices)), strict=True
+        ):
+            start, stop = int(ends[first]), int(ends[last])
+            with on(device):
+                dtype = torch.int8 if self._is_int8 else self._dtype
+                values = torch.empty(
+                    (stop - start, self._embeddings.dim), dtype=dtype, device=device
+                )
+                scales = torch.empty(stop - start, device=device) if self._is_int8 else None
+                for at, documents in self._embeddings.chunks(_CHUNK_TOKENS):
+                    begin = max(start, int(ends[at]))
+                    end = min(stop, int(ends[at]) + documents.n_tokens)
+                    if begin < end:
+                        host_values = documents.values[begin - int(ends[at]) : end - int(ends[at])]
+                        copy = torch.from_numpy(np.array(host_values)).to(device)
+                        _expect_finite(copy, documents, at)
+                        target = slice(begin - start, end - start)
+                        if scales is None:
+                            values[target] = copy
+                        else:
+                            values[target], scales[target] = quantize_tokens(copy)
+                yield _Chunk(
+                    first,
+                    values,
+                    (ends[first : last + 1] - start).to(device),
+                    self._id_ranks[first:last].to(device),
+                    scales,
+                )
+
+    def _passing_chunks(self, n_queries: int) -> Iterator[_Chunk]:
+        room = min(budget(device, self._memory) for device in self._devices)
+        # three chunks at a time: one is scored, one copied, one freed
+        n_tokens = min(room // 4, _LARGEST_CHUNK) // self._moved_bytes
+        n_docs = max(1, room // 4 // (24 * min(n_queries, _MOST_QUERIES) + 16))
+        for number, (first, documents) in enumerate(self._embeddings.chunks(n_tokens, n_docs)):
+            if documents.n_tokens > n_tokens:
+                raise ResourceError(
+                    f"a document of {documents.n_tokens} tokens takes "
+                    f"{documents.n_tokens * self._moved_bytes} bytes, more than a quarter of the "
+                    f"{room} that may be used on a GPU; raise device_memory"
+                )
+            device = self._devices[number % len(self._devices)]
+            with on(device):
+                stream = self._streams[number % len(self._devices)]
+                id_ranks = self._id_ranks[first : first + documents.n_docs]
+                values = to_device(documents.values, device, stream).to(self._dtype)
+                if not self._is_checked:
+                    _expect_finite(values, documents, first)
+                scales = None
+                if self._is_int8:
+                    values, scales = quantize_tokens(values)
+                yield _Chunk(
+                    first,
+                    values,
+                    to_device(documents.offsets, device, stream),
+                    to_device(id_ranks.numpy(), device, stream),
+                    scales,
+                )
+        self._is_checked = True
+
+    def _start(
+        self, number: int, chunk: _Chunk, groups: Sequence[Group], k: int, *, is_single: bool
+    ) -> StartedTiles:
+        """Start all queries on a GPU; a single query over documents that stay is replayed."""
+        device, n_docs = chunk.values.device, len(chunk.offsets) - 1
+        n = min(n_docs, k + k // 8 + _SPARE)
+        if n_docs == 0:
+            return []
+
+        def matches_of(tile: torch.Tensor) -> torch.Tensor:
+            if is_single:
+                key = (tile.shape[1], n)
+                return self._replays[number].run(
+                    key, tile, lambda queries: _find(chunk, queries, n)
+                )
+            return _find(chunk, to_device(tile.numpy(), device), n)
+
+        with on(device):
+            by_memory = self._room[number] // (24 * n_docs + (1 << 12))
+            n_at_once = max(1, min(_MOST_QUERIES, by_memory))
+            return start_tiles(groups, lambda lanes: n_at_once, matches_of)
+
+
+def _expect_finite(values: torch.Tensor, documents: TokenEmbeddings, first: int) -> None:
+    """Raise InputError for documents that cannot be scored.
+
+    values: tokens of these documents, on the GPU
+    first: doc_index of the first document
+    """
+    # no sum of a row with NaN or infinity is a small number
+    sums = values @ torch.ones(values.shape[1], dtype=values.dtype, device=values.device)
+    if not bool((sums.float().abs() <= LARGEST_VALUE).all()):
+        expect_finite(documents, first)
+
+
+def _find(chunk: _Chunk, queries: torch.Tensor, n: int) -> torch.Tensor:
+    """The n best documents of each query, in no order.
+
+    Values of 8 and 16 bits are multiplied as they are; the best are scored again with the whole query.
+
+    Returns:
+        (n_queries, 2, n) int32: documents, and the bits of their float32 scores.
+    """
+    is_exact = chunk.values.dtype == torch.float32
+    near = queries
+    if not is_exact:  # no value too large for the dtype
+        units = queries.norm(dim=2).amax(dim=1).clamp_min(1e-12)
+        near = (queries / units[:, None, None]).half()
+    documents = (chunk.values, chunk.offsets)
+    scores = score_documents(near, None, *documents, doc_scales=chunk.scales)
+    # equal scores in the order of ids: both in one number, the score's bits in its upper half
+    bits = (scores + 0.0).view(torch.int32)
+    ordered = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long()
+    keys = (ordered << 32) - chunk.id_ranks
+    docs = keys.topk(n, dim=1, sorted=False).indices.int()
+    if is_exact:
+        scores = scores.gather(1, docs.long())
+    else:
+        scores = score_documents(queries, docs, *documents, doc_scales=chunk.scales)
+    return torch.stack([docs, scores.view(torch.int32)], dim=1)
+
+
+def _new_stream(device: torch.device) -> torch.cuda.Stream | None:
+    if device.type != "cuda":
+        return None
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

@@ -1,0 +1,1 @@
+"""Searching a PLAID index on NVIDIA GPUs; torch is loaded with the first search there."""

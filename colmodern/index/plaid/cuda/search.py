@@ -1,0 +1,193 @@
+"""Searching a compressed index on one GPU or several, each with a share of the documents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from threading import Lock
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from colmodern.errors import InputError
+from colmodern.index.plaid.cuda.stages import Plan, find
+from colmodern.index.plaid.cuda.upload import DeviceDocuments, upload
+from colmodern.index.plaid.search.queries import unusable_score
+from colmodern.index.plaid.search.stored import StoredEmbeddings
+from colmodern.index.plaid.search.view import DocIndex, View
+from colmodern.kernels.cuda.batches import (
+    Group,
+    Matches,
+    StartedTiles,
+    by_lanes,
+    collect,
+    start_tiles,
+)
+from colmodern.kernels.cuda.exact import score_documents
+from colmodern.kernels.cuda.graphs import Replays
+from colmodern.kernels.cuda.memory import free_bytes, naming_memory, on, share_out, to_device
+from colmodern.kernels.cuda.runtime import cache_bytes
+from colmodern.kernels.types import SearchBudget
+from colmodern.ragged.embeddings import offsets_of
+from colmodern.ragged.finite import first_unusable_row, is_finite
+
+Floats = npt.NDArray[np.float32]
+_MOST_QUERIES = 64  # at a time
+
+
+class CudaSearch:
+    """A view's documents on GPUs, to be searched under any view of the same segments.
+
+    devices: the GPUs; memory: bytes that may stay on each, default most of what is free
+
+    One search at a time; others wait. Raises ResourceError when the codes do not fit.
+    """
+
+    def __init__(
+        self, view: View, devices: Sequence[torch.device], memory: int | None = None
+    ) -> None:
+        shares = share_out(_token_ends(view), len(devices))
+        cure = "free some, lower device_memory, so that residuals stay with the host"
+        with naming_memory("the index", cure):
+            self.corpora = [
+                upload(view, first, last, device, memory)
+                for device, (first, last) in zip(devices, shares, strict=True)
+            ]
+        self._replays = [Replays(corpus.device) for corpus in self.corpora]
+        self._room = [max(1, free_bytes(device) // 2) for device in devices]
+        self._lock = Lock()
+        self._open: tuple[View, list[torch.Tensor | None]] | None = None
+        self._n_views = 0
+
+    def search(
+        self,
+        queries: Sequence[Floats],
+        view: View,
+        budget: SearchBudget,
+        stored: StoredEmbeddings | None,
+    ) -> list[Matches]:
+        """The n_scored best documents of each query from each GPU.
+
+        queries: (n_query_tokens, dim) float32 each; stored: for scores of stored embeddings
+        """
+        with self._lock:
+            groups = by_lanes(queries)
+            started = [
+                self._start(number, groups, open_docs, budget, is_single=len(queries) == 1)
+                for number, open_docs in enumerate(self._open_docs(view))
+            ]
+            # only now does the host wait
+            by_device = [
+                collect(tiles, len(queries), corpus.first)
+                for tiles, corpus in zip(started, self.corpora, strict=True)
+            ]
+            joined = [
+                (np.concatenate(doc_index), np.concatenate(scores))
+                for doc_index, scores in (
+                    zip(*matches, strict=True) for matches in zip(*by_device, strict=True)
+                )
+            ]
+            if stored is None:
+                return joined
+            device = self.corpora[0].device
+            rescored = [
+                _start_rescoring(query, doc_index, view, stored, device)
+                for query, (doc_index, _) in zip(queries, joined, strict=True)
+            ]
+            return [(doc_index, scores[0].cpu().numpy()) for doc_index, scores in rescored]
+
+    def _open_docs(self, view: View) -> list[torch.Tensor | None]:
+        """For each GPU its documents that a view lets through, or None for all.
+
+        Kept for the next search of the same view, which an index with deletions has.
+        """
+        if self._open is None or self._open[0] is not view:
+            self._n_views += 1
+            open_docs: list[torch.Tensor | None] = []
+            for corpus in self.corpora:
+                docs = _open_docs(view, corpus)
+                with on(corpus.device):
+                    open_docs.append(None if docs is None else to_device(docs, corpus.device))
+            self._open = view, open_docs
+        return self._open[1]
+
+    def _start(
+        self,
+        number: int,
+        groups: Sequence[Group],
+        open_docs: torch.Tensor | None,
+        budget: SearchBudget,
+        *,
+        is_single: bool,
+    ) -> StartedTiles:
+        """Start all queries on a GPU; a single one is replayed where it can be."""
+        corpus = self.corpora[number]
+        n_open = corpus.n_docs if open_docs is None else len(open_docs)
+        plan = Plan(min(budget.n_candidates, n_open), min(budget.n_scored, n_open))
+        plan = plan._replace(n_candidates=max(plan))
+        if n_open == 0:
+            return []
+        view = 0 if open_docs is None else self._n_views
+
+        def matches_of(tile: torch.Tensor) -> torch.Tensor:
+            if is_single:
+                key = (tile.shape[1], plan, view)
+                return self._replays[number].run(
+                    key, tile, lambda queries: find(corpus, queries, open_docs, plan)
+                )
+            return find(corpus, to_device(tile.numpy(), corpus.device), open_docs, plan)
+
+        with on(corpus.device):
+            return start_tiles(groups, lambda lanes: self._tile(number, n_open, lanes), matches_of)
+
+    def _tile(self, number: int, n_open: int, lanes: int) -> int:
+        """Queries at a time: their scores fit the GPU, their tables half of its cache."""
+        corpus = self.corpora[number]
+        n_centroids = len(corpus.centroids)
+        by_memory = self._room[number] // (
+            32 * n_open + 4 * corpus.n_docs + 4 * n_centroids * lanes + (1 << 16)
+        )
+        by_cache = cache_bytes(corpus.device) // 2 // (n_centroids * lanes)
+        return max(1, min(_MOST_QUERIES, by_memory, max(4, by_cache)))
+
+
+def _token_ends(view: View) -> torch.Tensor:
+    """(n_docs + 1,) offsets over all segments."""
+    lengths = [np.diff(segment.arrays.doc_offsets) for segment in view.segments]
+    return torch.from_numpy(offsets_of(np.concatenate([np.empty(0, np.int64), *lengths])))
+
+
+def _open_docs(view: View, corpus: DeviceDocuments) -> npt.NDArray[np.int32] | None:
+    """Documents of a GPU that may be returned, None for all."""
+    if view.n_open == int(view.bases[-1]):
+        return None
+    doc_index = view.open_docs()
+    start, stop = np.searchsorted(doc_index, [corpus.first, corpus.first + corpus.n_docs])
+    if stop - start == corpus.n_docs:
+        return None
+    return (doc_index[start:stop] - corpus.first).astype(np.int32)
+
+
+def _start_rescoring(
+    query: Floats,
+    doc_index: DocIndex,
+    view: View,
+    stored: StoredEmbeddings,
+    device: torch.device,
+) -> tuple[DocIndex, torch.Tensor]:
+    """The same documents in order, and on the GPU (1, n) scores of their stored embeddings."""
+    doc_index = np.sort(doc_index)
+    documents = stored.select(doc_index)
+    values, offsets = documents.values, documents.offsets
+    if not is_finite(values):  # a maximum on the GPU would hide minus infinity
+        position = int(np.searchsorted(offsets, first_unusable_row(values), side="right")) - 1
+        doc_id = view.doc_ids(doc_index[position : position + 1])[0]
+        raise InputError(unusable_score("rescore", doc_id))
+    with on(device):
+        scores = score_documents(
+            to_device(by_lanes([query])[0][1], device),
+            None,
+            to_device(values, device),
+            to_device(offsets, device),
+        )
+        return doc_index, scores

@@ -1,0 +1,186 @@
+"""A run of documents that never changes: their codes, inverted lists and ids, mapped from disk.
+
+What kernels use as an address or a count, and the ids, is compared with its checksums when a segment
+is opened (ADDRESSES); tokens and lists (VALUES) are left to verify.py, before they are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from colmodern.codecs.codec import code_dtype
+from colmodern.errors import StorageError
+from colmodern.files import read_error, sha256_of_file
+from colmodern.index.plaid.disk.doc_ids import ID_FILES, DocIds
+from colmodern.index.plaid.disk.manifest import CURE, SegmentRecord
+from colmodern.index.plaid.disk.structure import expect_ids, expect_offsets
+from colmodern.kernels.types import SegmentArrays
+from colmodern.ragged.mapped import Map, expect_checksum, fast_checksum, map_file
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """``n_docs`` documents with ``n_tokens`` tokens, and their ids.
+
+    record: what the manifest says of it
+    verified: what verify.py found right of the arrays in this process; it is not looked at again
+    """
+
+    name: str
+    n_docs: int
+    n_tokens: int
+    arrays: SegmentArrays
+    ids: DocIds
+    record: SegmentRecord
+    verified: set[str] = field(default_factory=set)
+
+    @cached_property
+    def files(self) -> dict[str, npt.NDArray[Any]]:
+        """What is mapped of each file."""
+        arrays = {f"{name}.npy": array for name, array in self.arrays._asdict().items()}
+        return arrays | self.ids.arrays
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """(n_docs,) tokens of each document."""
+        return np.diff(self.arrays.doc_offsets)
+
+    @property
+    def n_blocks(self) -> int:
+        """How many blocks of inverted lists."""
+        return len(self.arrays.list_offsets)
+
+
+VALUES = ("codes", "gains", "residuals", "doc_gains", "doc_vectors", "list_docs")
+SEGMENT_FILES = (*(f"{name}.npy" for name in SegmentArrays._fields), *ID_FILES)
+ADDRESSES = tuple(file for file in SEGMENT_FILES if file.removesuffix(".npy") not in VALUES)
+
+
+def segment_name(number: int) -> str:
+    """The folder of a segment."""
+    return f"segment-{number:05d}"
+
+
+def record_segment(folder: Path, name: str, *, n_docs: int, n_tokens: int) -> SegmentRecord:
+    """What a manifest says of the finished files in ``folder``, which may still have another name.
+
+    Reads them all, for their checksums.
+    """
+    files = {file: sha256_of_file(folder / file) for file in SEGMENT_FILES}
+    return SegmentRecord(
+        name=name,
+        n_docs=n_docs,
+        n_tokens=n_tokens,
+        files=files,
+        fast=fast_checksums(folder, SEGMENT_FILES),
+    )
+
+
+def fast_checksums(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """The ``fast_checksum`` of each of the finished files of a folder."""
+    return {name: fast_checksum(map_file(folder / name)) for name in names}
+
+
+def expect_file(folder: Path, segment: Segment, name: str, map_chunks: Map = map) -> None:
+    """Compare one file of a segment, as it is mapped, with the manifest; raises StorageError.
+
+    Args:
+        folder: Folder of the index.
+        segment: one of it.
+        name: one of SEGMENT_FILES.
+        map_chunks: as the built-in ``map``, or that of several threads.
+    """
+    expect_checksum(
+        folder / segment.name / name,
+        segment.files[name],
+        sha256=segment.record.files[name],
+        fast=segment.record.fast.get(name),
+        cure=CURE,
+        map_chunks=map_chunks,
+    )
+
+
+def open_segment(folder: Path, record: SegmentRecord, *, n_centroids: int) -> Segment:
+    """Map a segment of an index folder and read what leads into its arrays, and its ids.
+
+    Raises StorageError when a file is missing, is none or has another size, shape or dtype than it
+    should, when offsets or ids differ from their checksums, or when they lead out of an array.
+    """
+    path = folder / record.name
+    if lacking := set(SEGMENT_FILES) - record.files.keys():
+        raise StorageError(f"the manifest names no {', '.join(sorted(lacking))} of {path}; {CURE}")
+    arrays = {}
+    for name in SegmentArrays._fields:
+        try:
+            arrays[name] = map_file(path / f"{name}.npy")
+        except (OSError, ValueError, MemoryError) as error:
+            raise read_error(path / f"{name}.npy", error, cure=CURE) from error
+    try:
+        ids = DocIds(path)
+    except ValueError as error:
+        raise StorageError(f"{path / str(error)}; {CURE}") from error  # begins with the file's name
+    except (OSError, MemoryError) as error:
+        named = Path(str(getattr(error, "filename", None) or ID_FILES[0])).name
+        raise read_error(path / named, error, cure=CURE) from error
+    segment = Segment(
+        record.name, record.n_docs, record.n_tokens, SegmentArrays(**arrays), ids, record
+    )
+    _expect_shapes(path, segment, n_centroids)
+    _expect_ends(path, segment)
+    for name in ADDRESSES:
+        expect_file(folder, segment, name)
+    expect_offsets(path, segment.arrays)
+    expect_ids(path, ids)
+    return segment
+
+
+def _expect_shapes(path: Path, segment: Segment, n_centroids: int) -> None:
+    n_docs, n_tokens = segment.n_docs, segment.n_tokens
+    n_blocks = segment.arrays.block_docs.size - 1
+    n_bytes, n_doc_bytes = (
+        array.shape[1] if array.ndim == 2 else 0
+        for array in (segment.arrays.residuals, segment.arrays.doc_vectors)
+    )
+    expected: dict[str, tuple[npt.DTypeLike, tuple[int, ...]]] = {
+        "codes": (code_dtype(n_centroids), (n_tokens,)),
+        "gains": (np.uint8, (n_tokens,)),
+        "residuals": (np.uint8, (n_tokens, n_bytes)),
+        "doc_gains": (np.uint8, (n_docs,)),
+        "doc_vectors": (np.uint8, (n_docs, n_doc_bytes)),
+        "doc_offsets": (np.int64, (n_docs + 1,)),
+        "block_docs": (np.int64, (n_blocks + 1,)),
+        "list_offsets": (np.uint32, (n_blocks, n_centroids + 1)),
+        "block_starts": (np.int64, (n_blocks + 1,)),
+        "list_docs": (np.uint16, (segment.arrays.list_docs.size,)),
+    }
+    for name, (dtype, shape) in expected.items():
+        array = getattr(segment.arrays, name)
+        if array.dtype != dtype or array.shape != shape:
+            raise StorageError(
+                f"{path / name}.npy has shape {array.shape} and dtype {array.dtype}, not {shape} "
+                f"and {np.dtype(dtype)}; {CURE}"
+            )
+    if len(segment.ids) != n_docs:
+        raise StorageError(
+            f"{path / ID_FILES[-1]} has {len(segment.ids)} ids for {n_docs} documents; {CURE}"
+        )
+
+
+def _expect_ends(path: Path, segment: Segment) -> None:
+    """Compare the last entry of each array of offsets with what it points to the end of."""
+    ends = {
+        "doc_offsets": segment.n_tokens,
+        "block_docs": segment.n_docs,
+        "block_starts": len(segment.arrays.list_docs),
+    }
+    for name, end in ends.items():
+        array = getattr(segment.arrays, name)
+        if len(array) == 0 or array[-1] != end:
+            raise StorageError(f"{path / name}.npy does not end at {end}; {CURE}")

@@ -1,0 +1,182 @@
+"""Explanation of why a document is, or is not, among the results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from colmodern.checks import shown
+from colmodern.codecs.codec import CompressedDocuments
+from colmodern.errors import InputError
+from colmodern.index.plaid.search.steps import Trace, search_view
+from colmodern.index.plaid.search.view import View
+from colmodern.kernels.types import SearchBudget
+from colmodern.threads import Threads
+from colmodern.types import Stage
+
+_CURES = {
+    Stage.PROBE: "no centroid of its tokens was probed: raise nprobe",
+    Stage.GATHER: "its probed centroids scored too low: raise nprobe or n_candidates",
+    Stage.PRUNE: "the centroids of its tokens scored too low: raise n_candidates",
+    Stage.REFINE: "its compressed tokens scored too low: raise k",
+}
+
+
+class StageReport(NamedTuple):
+    """The document in one stage.
+
+    n_seen: documents that reached the stage
+    rank: the document's rank among them, from 1; None when it was not among them
+    score: the stage's score of it; None likewise
+    """
+
+    stage: Stage
+    n_seen: int
+    rank: int | None
+    score: float | None
+
+
+class TokenMatch(NamedTuple):
+    """The document token that a query token matches best, among the decoded ones."""
+
+    query_token: int
+    doc_token: int
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a search does with one document.
+
+    is_result: whether it is among the k results
+    lost_at: the first stage that it did not reach, or None
+    lost_by: the stage whose scores lost it, None for a result
+    reason: the same in words, with a cure
+    score: MaxSim with all its decoded tokens
+    """
+
+    doc_id: str
+    is_result: bool
+    lost_at: Stage | None
+    lost_by: Stage | None
+    reason: str
+    score: float
+    stages: tuple[StageReport, ...]
+    alignment: tuple[TokenMatch, ...]
+
+
+def explain(
+    query: npt.NDArray[np.float32],
+    doc_id: str,
+    k: int,
+    view: View,
+    budget: SearchBudget,
+    threads: Threads,
+) -> Explanation:
+    """Search for ``k`` documents and follow one through the stages.
+
+    query: (n_query_tokens, dim) float32, at least one token
+
+    Raises InputError when the document is not in the index or deleted.
+    """
+    doc_index, trace = _doc_index_of(doc_id, view), Trace()
+    search_view(query, view, budget, threads, trace=trace)
+    stages = [_report(name, doc_index, *kept) for name, kept in trace.stages.items()]
+    lost_at, lost_by = _loss(stages)
+    if lost_at is None:
+        stages[-1] = _after_ties(
+            stages[-1], doc_id, doc_index, view, *trace.stages[stages[-1].stage]
+        )
+    rank = stages[-1].rank
+    if lost_at is not None and lost_by is not None:
+        reason = f"lost before {lost_at.value!r}: {_CURES[lost_by]}"
+    elif rank is not None and rank <= k:
+        reason = f"result {rank} of {k}"
+    else:
+        reason = f"ranked {rank}, below the {k} results"
+    is_result = lost_at is None and rank is not None and rank <= k
+    alignment = _align(query, _decoded(doc_index, view))
+    return Explanation(
+        doc_id=doc_id,
+        is_result=is_result,
+        lost_at=lost_at,
+        lost_by=Stage.SCORE if lost_at is None and not is_result else lost_by,
+        reason=reason,
+        score=float(sum(match.similarity for match in alignment)),
+        stages=tuple(stages),
+        alignment=alignment,
+    )
+
+
+def _loss(stages: Sequence[StageReport]) -> tuple[Stage | None, Stage | None]:
+    """The first stage that the document did not reach, and the one before, that lost it."""
+    before = Stage.PROBE
+    for stage in stages:
+        if stage.rank is None:
+            return stage.stage, before
+        before = stage.stage
+    return None, None
+
+
+def _align(
+    query: npt.NDArray[np.float32], document: npt.NDArray[np.float32]
+) -> tuple[TokenMatch, ...]:
+    """The best document token of each query token; none for a document without tokens."""
+    if len(document) == 0:
+        return ()
+    similarities = query @ document.T
+    best = similarities.argmax(axis=1)
+    return tuple(
+        TokenMatch(i, int(token), float(similarities[i, token])) for i, token in enumerate(best)
+    )
+
+
+def _after_ties(
+    report: StageReport,
+    doc_id: str,
+    doc_index: int,
+    view: View,
+    docs: npt.NDArray[np.int64],
+    scores: npt.NDArray[np.number],
+) -> StageReport:
+    """The rank that results have, where of equal scores the smaller id comes first."""
+    equal = docs[scores == scores[int(np.searchsorted(docs, doc_index))]]
+    before = sum(other < doc_id for other in view.doc_ids(equal))
+    return report._replace(rank=(report.rank or 1) + before)
+
+
+def _doc_index_of(doc_id: str, view: View) -> int:
+    if not isinstance(doc_id, str):
+        raise InputError(f"doc_id={shown(doc_id)}; pass one id, which is a string")
+    for segment, base, blocked in zip(view.segments, view.bases, view.blocked, strict=False):
+        doc = int(segment.ids.docs_of([doc_id])[0])
+        if doc >= 0 and not (blocked is not None and blocked[doc]):
+            return int(base) + doc
+    raise InputError(f"doc_id={shown(doc_id)} is not in the index; check the id")
+
+
+def _report(
+    stage: Stage, doc_index: int, docs: npt.NDArray[np.int64], scores: npt.NDArray[np.number]
+) -> StageReport:
+    position = int(np.searchsorted(docs, doc_index))
+    if position == len(docs) or docs[position] != doc_index:
+        return StageReport(stage, len(docs), None, None)
+    rank = int((scores > scores[position]).sum()) + 1
+    return StageReport(stage, len(docs), rank, float(scores[position]))
+
+
+def _decoded(doc_index: int, view: View) -> npt.NDArray[np.float32]:
+    ((segment, _, (doc,)),) = view.by_segment(np.array([doc_index]))
+    start, stop = segment.arrays.doc_offsets[doc : doc + 2].tolist()
+    encoded = CompressedDocuments(
+        segment.arrays.codes[start:stop],
+        segment.arrays.gains[start:stop],
+        segment.arrays.residuals[start:stop],
+        segment.arrays.doc_gains[doc : doc + 1],
+        segment.arrays.doc_vectors[doc : doc + 1],
+    )
+    return view.codec.codec.decode(encoded, np.array([stop - start]))

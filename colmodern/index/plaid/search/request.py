@@ -1,0 +1,99 @@
+"""A checked search of a PLAID index, ready for queries."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from colmodern.arguments import checked_count, expect_counts, expect_flags
+from colmodern.errors import InputError
+from colmodern.index.plaid.search.budget import choose_budget
+from colmodern.index.plaid.search.filters import DocFilter, Filter, join, make_filter
+from colmodern.index.plaid.search.portable import search_portably
+from colmodern.index.plaid.search.queries import unusable_score
+from colmodern.index.plaid.search.state import State
+from colmodern.index.plaid.search.steps import search_view
+from colmodern.index.plaid.search.stored import StoredEmbeddings
+from colmodern.index.plaid.search.view import DocIndex, View
+from colmodern.threads import Threads
+from colmodern.types import ScoredDoc
+
+Query = npt.NDArray[np.floating]
+
+_LARGEST_COUNT = 1 << 40  # a larger k, nprobe or n_candidates is as good as this; exact in float64
+
+
+class SearchRequest:
+    """A checked search of one state of an index: its settings, view and budget."""
+
+    def __init__(
+        self,
+        state: State,
+        k: int,
+        allowed: Filter | None,
+        nprobe: int | None,
+        n_candidates: int | None,
+        stored: StoredEmbeddings | None,
+        *,
+        exact: bool = False,
+    ) -> None:
+        expect_counts(nprobe=nprobe, n_candidates=n_candidates)
+        expect_flags(exact=exact)
+        self.k, self.stored, self.exact = checked_count("k", k), stored, bool(exact)
+        state.verification()
+        self.view = _view(state, allowed)
+        manifest = state.snapshot.manifest
+        self.budget = choose_budget(
+            min(self.k, _LARGEST_COUNT),
+            n_open=self.view.n_open,
+            n_docs=state.view.n_open,
+            n_tokens=state.n_tokens,
+            n_centroids=manifest.n_centroids,
+            nprobe=None if nprobe is None else min(int(nprobe), _LARGEST_COUNT),
+            n_candidates=None if n_candidates is None else min(int(n_candidates), _LARGEST_COUNT),
+            rescored=stored is not None,
+        )
+
+    def __call__(self, query: npt.NDArray[np.float32], threads: Threads) -> list[ScoredDoc]:
+        """The best k documents, best first, ties by id."""
+        view = self.view
+        if view.n_open == 0:
+            return []
+        return self.ranked(
+            *search_view(query, view, self.budget, threads, stored=self.stored, exact=self.exact)
+        )
+
+    def portably(self, query: npt.NDArray[np.float32]) -> list[ScoredDoc]:
+        """The same without compiled kernels; see portable.py."""
+        if self.view.n_open == 0:
+            return []
+        return self.ranked(*search_portably(query, self.view, self.budget, stored=self.stored))
+
+    def ranked(self, doc_index: DocIndex, scores: npt.NDArray[np.float32]) -> list[ScoredDoc]:
+        """The best k of scored documents, best first, ties by id."""
+        view, k = self.view, self.k
+        if not (finite := np.isfinite(scores)).all():
+            doc_id = view.doc_ids(doc_index[np.argmin(finite)][None])[0]
+            name = "the index" if self.stored is None else "rescore"
+            raise InputError(unusable_score(name, doc_id))
+        # all ties of the k-th, so that ids can decide
+        best = np.argsort(-scores, kind="stable")
+        if len(best) > k:
+            best = best[: int(np.searchsorted(-scores[best], -scores[best[k - 1]], side="right"))]
+        ranked = scores[best]
+        results = list(map(ScoredDoc, view.doc_ids(doc_index[best]), ranked.tolist()))
+        if np.any(ranked[1:] == ranked[:-1]):
+            results.sort(key=lambda doc: (-doc.score, doc.doc_id))
+        return results[:k]
+
+
+def _view(state: State, allowed: Filter | None) -> View:
+    live, snapshot = state.view, state.snapshot
+    if allowed is None:
+        return live
+    if not isinstance(allowed, DocFilter):
+        allowed = make_filter(live, snapshot.manifest.segments, allowed)
+    if allowed.state != snapshot.manifest.segments:
+        raise InputError("filter was made before the index changed; make it again")
+    blocked, n_open = join(list(live.blocked), live.segments, allowed)
+    return View(live.codec, live.segments, live.bases, blocked, n_open)

@@ -1,0 +1,306 @@
+"""The life of a query inside the index: probe, gather, prune, refine, score.
+
+1 probe    score all centroids, take nprobe of them for each query token
+2 gather   add up the probed centroids' scores of each document in their lists
+3 prune    score the best gathered documents by the centroids of all their tokens
+4 refine   score the best n_candidates with their compressed tokens, in integers
+5 score    score the best few of those in float32, decoded or from stored embeddings
+
+What a document's vector adds to a score is computed once, and added to the scores of 2 to 4.
+
+Sources: PLAID, https://arxiv.org/abs/2205.09707 (1 to 4); WARP, https://arxiv.org/abs/2501.17788
+(the imputed score of a token that no probed list holds); EMVB, https://arxiv.org/abs/2404.02805
+(tokens that cannot win are not decoded).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from colmodern.index.plaid.disk.segment import Segment
+from colmodern.index.plaid.search.query_tables import make_tables
+from colmodern.index.plaid.search.view import DocIndex, View
+from colmodern.kernels.cpu.gather import keep_best
+from colmodern.kernels.cpu.ir.vectors import masks_of
+from colmodern.kernels.cpu.prune import score_by_centroids, score_doc_vectors
+from colmodern.kernels.cpu.refine import empty_near, keep_near, score_compressed
+from colmodern.kernels.cpu.score import add_doc_vectors, score_decoded, score_stored
+from colmodern.kernels.cpu.segment import find_candidates, gather_block, probe, search_segment
+from colmodern.kernels.types import NearTokens, QueryTables, SearchBudget, StoredDocs
+from colmodern.threads import Threads
+from colmodern.types import Stage
+
+Scores = npt.NDArray[np.int32]
+
+_NONE_BLOCKED = np.zeros(0, np.bool_)
+_ALL_SLACK = np.full(256, 32_767, np.int16)
+# in units: no centroid's or residual's part of a similarity is larger, so that no token that
+# could have the largest similarity lies further below the best
+_ALL_MARGIN = 32_767
+_ALONE_TOKENS = 4_000_000  # tokens of an index up to which one thread is faster than two
+_FEWEST_DOCS = 8  # documents in a thread's share
+
+
+@dataclass
+class Trace:
+    """The documents that reached each stage, and their scores there."""
+
+    stages: dict[Stage, tuple[DocIndex, npt.NDArray[np.number]]] = field(default_factory=dict)
+
+    def keep(self, stage: Stage, doc_index: DocIndex, scores: npt.NDArray[np.number]) -> None:
+        """Record the documents of a stage."""
+        self.stages[stage] = doc_index, scores
+
+
+# stored embeddings of documents: doc_index values -> addresses, and is_half
+Addresses = Callable[[DocIndex], tuple[npt.NDArray[np.uint64], bool]]
+
+
+def search_view(
+    query: npt.NDArray[np.float32],
+    view: View,
+    budget: SearchBudget,
+    threads: Threads,
+    *,
+    stored: Addresses | None = None,
+    trace: Trace | None = None,
+    exact: bool = False,
+) -> tuple[DocIndex, npt.NDArray[np.float32]]:
+    """The n_scored best documents, ascending by doc_index, and their scores.
+
+    query: (n_query_tokens, dim) float32, at least one token
+    exact: score all tokens, also those that cannot win according to the codec
+    """
+    if trace is None and not exact and fits_one_call(view, budget, threads):
+        return _search_at_once(query, view, budget, stored)
+    trace = trace or Trace()
+    if sum(segment.n_tokens for segment in view.segments) <= _ALONE_TOKENS:
+        threads = Threads(1)
+    tables = make_tables(query, view.codec, threads)
+    if budget.exhaustive:
+        tables = tables._replace(refine_slack=_ALL_SLACK)
+    if budget.exhaustive or exact:
+        tables = tables._replace(score_slack=_ALL_SLACK)
+    margin = tables.rounding if stored is None else tables.loss
+    margin = _ALL_MARGIN if exact else margin
+    candidates, near = _find_by_steps(tables, view, budget, margin, threads, trace)
+    final = _score(tables, view, candidates, margin, near, threads, stored)
+    trace.keep(Stage.SCORE, candidates, final)
+    return candidates, final
+
+
+def fits_one_call(view: View, budget: SearchBudget, threads: Threads) -> bool:
+    """Whether one call into compiled code can search.
+
+    It takes one segment, fewer candidates than documents, and no thread that would help.
+    """
+    if len(view.segments) != 1 or budget.n_candidates >= view.n_open:
+        return False
+    return threads.n == 1 or view.segments[0].n_tokens <= _ALONE_TOKENS
+
+
+def compile_search(view: View, n_tokens: int, *, is_one_call: bool, is_rescored: bool) -> None:
+    """Search once as briefly as possible, with what other searches call in the same way.
+
+    Args:
+        view: Documents of an index that is searched later.
+        n_tokens: Tokens of the query.
+        is_one_call: Whether later searches are made in one call.
+        is_rescored: Whether they score stored embeddings.
+    """
+    dim = len(view.codec.arrays.mean)
+    query, stored = np.zeros((n_tokens, dim), np.float32), None
+    if is_rescored:
+        longest = max((int(segment.lengths.max(initial=0)) for segment in view.segments), default=0)
+        values = np.zeros((max(longest, 1), dim), np.float32)
+
+        def stored(docs: DocIndex) -> tuple[npt.NDArray[np.uint64], bool]:
+            return np.full(len(docs), values.ctypes.data, np.uint64), False
+
+    budget = SearchBudget(nprobe=1, n_gathered=2, n_candidates=2, n_scored=1)
+    if is_one_call:
+        _search_at_once(query, view, budget, stored)
+    else:
+        search_view(query, view, budget, Threads(1), stored=stored, trace=Trace())
+
+
+def _search_at_once(
+    query: npt.NDArray[np.float32],
+    view: View,
+    budget: SearchBudget,
+    stored: Addresses | None,
+) -> tuple[DocIndex, npt.NDArray[np.float32]]:
+    """The same in one call of compiled code: a fifth less time, and without the interpreter's lock."""
+    threads = Threads(1)
+    segment, blocked = view.segments[0].arrays, _blocked(view, 0)
+    if stored is not None:
+        tables = make_tables(query, view.codec, threads)
+        candidates, near = find_candidates(tables, segment, blocked, budget, tables.loss)
+        return candidates, _score(tables, view, candidates, tables.loss, near, threads, stored)
+    masks, codec = masks_of(len(query)), view.codec.arrays
+    matches: tuple[DocIndex, npt.NDArray[np.float32]] = search_segment(
+        query, masks, codec, segment, blocked, budget
+    )
+    return matches
+
+
+def _blocked(view: View, number: int) -> npt.NDArray[np.bool_]:
+    """The documents of a segment that a search skips, as kernels take them."""
+    blocked = view.blocked[number]
+    return _NONE_BLOCKED if blocked is None else blocked
+
+
+def _find_by_steps(
+    tables: QueryTables,
+    view: View,
+    budget: SearchBudget,
+    margin: int,
+    threads: Threads,
+    trace: Trace,
+) -> tuple[DocIndex, NearTokens]:
+    """The result of find_candidates, for several threads or segments, or with a trace."""
+    if budget.n_candidates >= view.n_open:
+        candidates = view.open_docs()
+        shared = _doc_scores(tables, view, candidates, threads)
+    else:
+        if budget.nprobe:
+            probes = probe(tables, budget.nprobe)
+            gathered, scores = _gather(tables, view, probes, threads)
+            shared = _doc_scores(tables, view, gathered, threads)
+            scores += shared
+            trace.keep(Stage.GATHER, gathered, scores)
+            kept = keep_best(scores, budget.n_gathered)
+            gathered, shared = gathered[kept], shared[kept]
+        else:
+            gathered = view.open_docs()
+            shared = _doc_scores(tables, view, gathered, threads)
+        scores = _prune(tables, view, gathered, threads) + shared
+        trace.keep(Stage.PRUNE, gathered, scores)
+        kept = keep_best(scores, budget.n_candidates)
+        candidates, shared = gathered[kept], shared[kept]
+    scores, near = _refine(tables, view, candidates, margin, threads)
+    if budget.n_scored < len(candidates):
+        scores += shared
+        trace.keep(Stage.REFINE, candidates, scores)
+        kept = keep_best(scores, budget.n_scored)
+        candidates, near = candidates[kept], keep_near(near, kept)
+    return candidates, near
+
+
+def _gather(
+    tables: QueryTables, view: View, probes: npt.NDArray[np.int32], threads: Threads
+) -> tuple[DocIndex, Scores]:
+    """Documents in the probed lists, and the sums of their centroids' scores."""
+
+    def in_block(at: tuple[int, int]) -> tuple[DocIndex, Scores]:
+        number, block = at
+        segment, blocked = view.segments[number].arrays, _blocked(view, number)
+        n = segment.block_docs[block + 1] - segment.block_docs[block]
+        docs, sums = np.empty(n + 1, np.int64), np.empty(n + 1, np.int32)
+        n = gather_block(tables, segment, blocked, probes, block, docs, sums)
+        return docs[:n] + view.bases[number], sums[:n]
+
+    blocks = [
+        (number, block)
+        for number, segment in enumerate(view.segments)
+        for block in range(segment.n_blocks)
+    ]
+    by_block = threads.map(in_block, blocks)
+    if len(by_block) == 1:
+        return by_block[0]
+    if not by_block:
+        return np.empty(0, np.int64), np.empty(0, np.int32)
+    docs, sums = zip(*by_block, strict=True)
+    return np.concatenate(docs), np.concatenate(sums)
+
+
+def _score_docs(
+    view: View,
+    doc_index: DocIndex,
+    threads: Threads,
+    score: Callable[[Segment, slice, DocIndex], None],
+    *,
+    least: int = _FEWEST_DOCS,
+) -> None:
+    """Call score(segment, positions in doc_index, documents of the segment), split over threads."""
+    for segment, positions, docs in view.by_segment(doc_index):
+
+        def share(
+            start: int,
+            stop: int,
+            segment: Segment = segment,
+            first: int = positions.start,
+            docs: DocIndex = docs,
+        ) -> None:
+            score(segment, slice(first + start, first + stop), docs[start:stop])
+
+        threads.split(share, len(docs), least=least)
+
+
+def _doc_scores(tables: QueryTables, view: View, doc_index: DocIndex, threads: Threads) -> Scores:
+    """What the documents' vectors add to their scores, in units."""
+    out = np.empty(len(doc_index), np.int32)
+
+    def score(segment: Segment, positions: slice, docs: DocIndex) -> None:
+        score_doc_vectors(docs, segment.arrays, tables, out[positions])
+
+    _score_docs(view, doc_index, threads, score, least=_FEWEST_DOCS * 256)
+    return out
+
+
+def _prune(tables: QueryTables, view: View, doc_index: DocIndex, threads: Threads) -> Scores:
+    out = np.empty(len(doc_index), np.int32)
+
+    def score(segment: Segment, positions: slice, docs: DocIndex) -> None:
+        score_by_centroids(docs, segment.arrays, tables, out[positions])
+
+    _score_docs(view, doc_index, threads, score, least=_FEWEST_DOCS * 8)
+    return out
+
+
+def _refine(
+    tables: QueryTables,
+    view: View,
+    doc_index: DocIndex,
+    margin: int,
+    threads: Threads,
+) -> tuple[Scores, NearTokens]:
+    out = np.empty(len(doc_index), np.int32)
+    near = empty_near(view.lengths(doc_index), tables.lanes)
+
+    def score(segment: Segment, positions: slice, docs: DocIndex) -> None:
+        near_tokens = near.select(positions)
+        score_compressed(docs, segment.arrays, tables, margin, near_tokens, out[positions])
+
+    _score_docs(view, doc_index, threads, score)
+    return out, near
+
+
+def _score(
+    tables: QueryTables,
+    view: View,
+    doc_index: DocIndex,
+    margin: int,
+    near: NearTokens,
+    threads: Threads,
+    stored: Addresses | None,
+) -> npt.NDArray[np.float32]:
+    out = np.empty(len(doc_index), np.float32)
+    codec = view.codec.arrays
+    addresses, is_half = stored(doc_index) if stored else (None, False)
+
+    def score(segment: Segment, positions: slice, docs: DocIndex) -> None:
+        arrays, near_tokens, scores = segment.arrays, near.select(positions), out[positions]
+        if addresses is not None:
+            documents = StoredDocs(addresses[positions], len(codec.mean), is_half)
+            score_stored(docs, arrays, tables, documents, margin, near_tokens, scores)
+            return
+        score_decoded(docs, arrays, tables, codec, margin, near_tokens, scores)
+        add_doc_vectors(docs, arrays, tables, codec, scores)
+
+    _score_docs(view, doc_index, threads, score)
+    return out

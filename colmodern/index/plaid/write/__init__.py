@@ -1,0 +1,1 @@
+"""Building a PLAID index and changing it."""

@@ -1,0 +1,169 @@
+"""Exact search on GPUs equals that on the CPU.
+
+Run by tests/index/test_cuda.py in a process of its own, in Triton's interpreter or on a GPU.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import unit_rows
+from index.alike import assert_alike, several_gpus
+from index.plaid.corpora import names, write_store
+
+from colmodern import ExactIndex, Reranker, TokenEmbeddings, rerank
+from colmodern.errors import InputError, ResourceError
+from colmodern.index.exact import cuda as cuda_exact
+
+LENGTHS = [7, 0, 33, 1, 127, 20, 31, 64, 2, 5, 5, 9]
+QUERIES = unit_rows([32, 0, 70, 5], 48, 1)
+
+
+def documents(dtype: str) -> TokenEmbeddings:
+    return unit_rows(LENGTHS, 48, 0, dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float16", pytest.param("float32", marks=pytest.mark.slow)])
+def test_a_gpu_ranks_as_the_cpu(dtype: str, tmp_path: Path) -> None:
+    given = documents(dtype)
+    store = write_store(tmp_path / "store", given, names(len(given)), 6)
+    expected = ExactIndex(given, names(len(given))).search_batch(QUERIES, 6)
+    for index in (
+        ExactIndex(given, names(len(given)), device="cuda"),
+        ExactIndex.load(store.folder, device="cuda"),
+    ):
+        for found, others in zip(index.search_batch(QUERIES, 6), expected, strict=True):
+            assert_alike(found, others)
+        assert_alike(index.search(QUERIES[3], 100), index.search(QUERIES[3], 100))
+        assert len(index.search(QUERIES[3], 100)) == len(given)
+
+
+@pytest.mark.parametrize("dtype", ["float16", pytest.param("float32", marks=pytest.mark.slow)])
+def test_int8_documents_rank_as_on_the_cpu(dtype: str) -> None:
+    given, options = documents(dtype), {"precision": "int8"}
+    expected = ExactIndex(given, **options).search_batch(QUERIES, 12)
+    found = ExactIndex(given, device="cuda", **options).search_batch(QUERIES, 12)
+    for query, some, others in zip(QUERIES, found, expected, strict=True):
+        scores = dict(others)
+        assert scores.keys() == dict(some).keys()
+        for doc_id, score in some:  # the CPU rounds queries too
+            assert score == pytest.approx(scores[doc_id], abs=0.003 * len(query) + 1e-6)
+    tight = ExactIndex(given, device="cuda", device_memory=120_000, **options)
+    for some, others in zip(tight.search_batch(QUERIES[:2], 6), found, strict=False):
+        assert_alike(some, others[:6])
+
+
+def test_equal_scores_come_in_the_order_of_ids() -> None:
+    one = unit_rows([5], 48, 0, "float16")[0]
+    given = TokenEmbeddings.from_list([one] * 60)
+    ids = [f"d{i * 37 % 60:02}" for i in range(60)]
+    found = ExactIndex(given, ids, device="cuda").search(QUERIES[0], 7)
+    assert [doc.doc_id for doc in found] == sorted(ids)[:7]
+
+
+@pytest.mark.slow
+def test_embeddings_that_do_not_fit_pass_through(caplog: pytest.LogCaptureFixture) -> None:
+    given = documents("float16")
+    expected = ExactIndex(given).search_batch(QUERIES, 6)
+    for device in ("cuda", *several_gpus()):
+        tight = ExactIndex(given, device_memory=60_000, device=device)
+        with caplog.at_level(logging.WARNING):
+            for found, others in zip(tight.search_batch(QUERIES, 6), expected, strict=True):
+                assert_alike(found, others)
+        assert "do not fit" in caplog.text
+    with pytest.raises(
+        ResourceError, match=r"a document of .* tokens takes .* raise device_memory"
+    ):
+        ExactIndex(given, device_memory=10_000, device="cuda").search(QUERIES[0], 6)
+
+
+@pytest.mark.slow
+def test_several_gpus_share_the_documents() -> None:
+    given = documents("float32")
+    expected = ExactIndex(given).search_batch(QUERIES, 6)
+    for device in several_gpus():
+        found = ExactIndex(given, device=device).search_batch(QUERIES, 6)
+        for some, others in zip(found, expected, strict=True):
+            assert_alike(some, others)
+
+
+def test_out_of_memory_halves_the_tile(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = cuda_exact._find
+    queries = unit_rows([3] * 5, 48, 2)
+    expected = ExactIndex(documents("float32")).search_batch(queries, 3)
+
+    def find(piece: object, given: torch.Tensor, n: int) -> torch.Tensor:
+        if len(given) > 1:
+            raise torch.cuda.OutOfMemoryError("injected")
+        return plain(piece, given, n)
+
+    monkeypatch.setattr(cuda_exact, "_find", find)
+    found = ExactIndex(documents("float32"), device="cuda").search_batch(queries, 3)
+    for some, others in zip(found, expected, strict=True):
+        assert_alike(some, others)
+
+
+def test_a_gpu_with_less_room_than_it_said_lets_documents_pass_through(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = documents("float32")[:5]
+    index, calls = ExactIndex(given, device="cuda"), []
+
+    def stay(self: object) -> None:
+        calls.append(1)
+        raise torch.cuda.OutOfMemoryError("injected")
+
+    monkeypatch.setattr(cuda_exact.CudaExact, "_resident_chunks", stay)
+    expected = ExactIndex(given).search(QUERIES[3], 3)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            assert_alike(index.search(QUERIES[3], 3), expected)
+    assert len(calls) == caplog.text.count("out of memory (injected)") == 1
+
+
+def test_nothing_in_it() -> None:
+    empty = TokenEmbeddings.from_list([], dim=48)
+    assert ExactIndex(empty, device="cuda").search_batch(QUERIES, 3) == [[]] * 4
+    assert ExactIndex(documents("float32"), device="cuda").search_batch(empty, 3) == []
+    two = TokenEmbeddings.from_list([np.zeros((0, 48), np.float32)] * 2)
+    assert [doc.score for doc in ExactIndex(two, device="cuda").search(QUERIES[0], 3)] == [0.0, 0.0]
+
+
+def in_its_place(index: type[ExactIndex], *given: Any, device: str, **rest: Any) -> ExactIndex:
+    assert device.startswith("cuda" if torch.cuda.is_available() else "cpu")
+    return index(*given, device="cuda", **rest)
+
+
+def test_the_reranker_ranks_on_a_gpu(pylate_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["open the file", "sort names", "", "parse a date string and read the day"]
+    expected = Reranker(pylate_bert).rank("read a file", texts)
+    on_gpu = {} if not torch.cuda.is_available() else {"device": "cuda"}
+    ranker = Reranker(pylate_bert, **on_gpu)
+    # the encoder stays where it can run, its embeddings are scored where kernels are
+    monkeypatch.setattr(rerank, "ExactIndex", partial(in_its_place, ExactIndex))
+    found = ranker.rank("read a file", texts)
+    assert [doc.doc_id for doc in found] == [doc.doc_id for doc in expected]
+    np.testing.assert_allclose([d.score for d in found], [d.score for d in expected], 0, 1e-3)
+
+
+@pytest.mark.parametrize("is_int8", [False, True])
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_document_that_is_not_finite_is_named_where_it_is_read(
+    tmp_path: Path, value: float, dtype: str, is_int8: bool
+) -> None:
+    texts = documents(dtype)
+    texts.values[5, 3] = value  # after it was checked
+    write_store(tmp_path, texts, names(len(texts)), len(texts))
+    precision = "int8" if is_int8 else "float32"
+    for memory in (None, 120_000):  # documents that stay, and that pass through
+        index = ExactIndex.load(tmp_path, device="cuda", device_memory=memory, precision=precision)
+        for _ in range(2):
+            with pytest.raises(InputError, match=r"document 0 .*doc_id='d0'.* not finite"):
+                index.search(QUERIES[0], 2)

@@ -1,0 +1,252 @@
+"""Search of a compressed index on GPUs equals that on the CPU.
+
+Run by tests/index/test_cuda.py in a process of its own, in Triton's interpreter or on a GPU.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from index.alike import TOLERANCE, assert_alike, several_gpus
+from index.plaid.corpora import corpus, decoded, lengths_like_passages, names, truth, write_store
+
+from colmodern import PlaidIndex, TokenEmbeddings
+from colmodern.codecs import cuda as codecs_cuda
+from colmodern.errors import InputError, ResourceError
+from colmodern.index.plaid.cuda import search as cuda_plaid
+from colmodern.index.plaid.cuda import stages
+from colmodern.kernels.cuda import compressed
+from colmodern.kernels.cuda.assign import assign_centroids
+
+N = 64  # few: every document costs the interpreter milliseconds
+DOCUMENTS = corpus(lengths_like_passages(N), 48)
+QUERIES = corpus([1, 31, 33, 70, 12], 48, seed=1)
+THREE_STAGES = {"n_candidates": 36}  # of which the best are refined, and of those the best scored
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(4, "residual"), pytest.param((2, "pq"), marks=pytest.mark.slow)],
+    ids=["4 bits", "2 bits"],
+)
+def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    nbits, codec = request.param
+    path = tmp_path_factory.mktemp("plaid") / "index"
+    PlaidIndex.build(DOCUMENTS, path, names(N), nbits=nbits, codec=codec)
+    return path
+
+
+@pytest.fixture(scope="module")
+def four_bits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("plaid") / "index"
+    PlaidIndex.build(DOCUMENTS, path, names(N))
+    return path
+
+
+def test_a_gpu_finds_what_the_cpu_finds(path: Path) -> None:
+    on_gpu, on_cpu = PlaidIndex.load(path, device="cuda"), PlaidIndex.load(path)
+    found = on_gpu.search_batch(QUERIES, 5, **THREE_STAGES, exact=True)  # as without
+    expected = on_cpu.search_batch(QUERIES, 5, **THREE_STAGES)
+    tokens = decoded(on_cpu)
+    for query, some, others in zip(QUERIES, found, expected, strict=True):
+        # each prunes by integers of its own, and the CPU passes over tokens that rarely win
+        assert len({doc.doc_id for doc in some} & {doc.doc_id for doc in others}) >= 4
+        exact = truth(query.astype(np.float32), {doc.doc_id: tokens[doc.doc_id] for doc in some})
+        for doc in some:
+            assert doc.score == pytest.approx(exact[doc.doc_id], abs=TOLERANCE)
+    assert_alike(on_gpu.search(QUERIES[2], 5, **THREE_STAGES), found[2])
+
+
+def test_a_batch_that_shares_decoded_documents_finds_what_single_queries_find(
+    four_bits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index, shared = PlaidIndex.load(four_bits, device="cuda"), compressed._score_wanted
+    batches: list[int] = []
+
+    def score(queries: torch.Tensor, *rest: Any) -> torch.Tensor:
+        batches.append(len(queries))
+        return shared(queries, *rest)
+
+    monkeypatch.setattr(compressed, "_score_wanted", score)
+    queries = corpus([3, 9, 16, 1, 12, 5, 7, 2], 48, seed=3)
+    found = index.search_batch(queries, 3, **THREE_STAGES)
+    for query, some in zip(queries, found, strict=True):
+        assert_alike(index.search(query, 3, **THREE_STAGES), some)
+    assert batches == [8]
+
+
+@pytest.mark.slow
+def test_with_all_candidates_the_rankings_are_the_same(path: Path) -> None:
+    on_gpu, on_cpu = PlaidIndex.load(path, device="cuda"), PlaidIndex.load(path)
+    for query in (QUERIES[0], QUERIES[3]):
+        found = on_gpu.search(query, 15, n_candidates=N)
+        assert_alike(found, on_cpu.search(query, 15, n_candidates=N))
+
+
+def test_filters_deletions_and_additions(tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    PlaidIndex.build(DOCUMENTS, path, names(N))
+    on_gpu = PlaidIndex.load(path, device="cuda")
+    first = on_gpu.search(QUERIES[1], 5)
+    on_gpu.delete([first[0].doc_id])
+    assert_alike(on_gpu.search(QUERIES[1], 4, **THREE_STAGES), first[1:])
+    on_gpu.add(corpus([9, 0, 12], 48, seed=5), names(3, "new"))
+    expected = PlaidIndex.load(path)
+    for chosen in (
+        None,
+        [*names(3, "new"), "d1", "d3", first[0].doc_id],
+        lambda doc_id: "7" in doc_id,
+    ):
+        found = on_gpu.search(QUERIES[1], 6, filter=chosen)
+        assert_alike(found, expected.search(QUERIES[1], 6, filter=chosen))
+    assert on_gpu.search(QUERIES[1], 6, filter=[]) == []
+    assert on_gpu.search_batch(QUERIES, 6, filter=set()) == [[]] * len(QUERIES)
+
+
+@pytest.mark.slow
+def test_rescoring_from_stored_embeddings(four_bits: Path, tmp_path: Path) -> None:
+    store = write_store(tmp_path / "store", DOCUMENTS, names(N), 70)
+    on_gpu, on_cpu = PlaidIndex.load(four_bits, device="cuda"), PlaidIndex.load(four_bits)
+    some = QUERIES[:2]
+    for source in (DOCUMENTS, store):
+        found = on_gpu.search_batch(some, 4, rescore=source, n_candidates=N)
+        expected = on_cpu.search_batch(some, 4, rescore=source, n_candidates=N)
+        for one, other in zip(found, expected, strict=True):
+            assert_alike(one, other)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_stored_embeddings_that_are_not_finite_are_refused_by_name(
+    four_bits: Path, value: float
+) -> None:
+    stored = TokenEmbeddings(np.array(DOCUMENTS.values), DOCUMENTS.offsets)
+    stored.values[stored.offsets[9], 5] = value
+    index = PlaidIndex.load(four_bits, device="cuda")
+    with pytest.raises(InputError, match="rescore has embeddings of document 'd9' that are not"):
+        index.search(QUERIES[0], N, rescore=stored, n_candidates=N)
+
+
+def test_several_gpus_share_the_documents(four_bits: Path) -> None:
+    expected = PlaidIndex.load(four_bits, device="cuda").search_batch(
+        QUERIES[:2], 5, n_candidates=N
+    )
+    for device in several_gpus():
+        index = PlaidIndex.load(four_bits, device=device)
+        found = index.search_batch(QUERIES[:2], 5, n_candidates=N)
+        for some, others in zip(found, expected, strict=True):
+            assert_alike(some, others)
+
+
+@pytest.mark.slow
+def test_residuals_that_do_not_fit_stay_with_the_host(
+    four_bits: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    roomy = PlaidIndex.load(four_bits, device="cuda").search(QUERIES[1], 5)
+    tight = PlaidIndex.load(four_bits, device="cuda", device_memory=40_000)
+    with caplog.at_level(logging.WARNING):
+        assert_alike(tight.search(QUERIES[1], 5), roomy)
+    assert "pinned memory" in caplog.text
+    with pytest.raises(ResourceError, match=r"codes .* take .* bytes, but 1,000 may be used"):
+        PlaidIndex.load(four_bits, device="cuda", device_memory=1000).search(QUERIES[1], 10)
+
+
+def test_out_of_memory_halves_the_tile_and_goes_on(
+    four_bits: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    index = PlaidIndex.load(four_bits, device="cuda")
+    queries = TokenEmbeddings.from_list([QUERIES[4]] * 4)
+    expected = index.search(QUERIES[4], 5)
+    tiles: list[int] = []
+    fits = 2
+
+    def find(corpus: object, given: torch.Tensor, *rest: object) -> torch.Tensor:
+        tiles.append(len(given))
+        if len(given) > fits:
+            raise torch.cuda.OutOfMemoryError("injected")
+        return stages.find(corpus, given, *rest)
+
+    monkeypatch.setattr(cuda_plaid, "find", find)
+    with caplog.at_level(logging.WARNING):
+        for found in index.search_batch(queries, 5):
+            assert_alike(found, expected)
+    assert tiles[0] > fits >= tiles[-1]
+    assert "out of memory" in caplog.text
+    fits = 0
+    with pytest.raises(ResourceError, match="no memory left for one query"):
+        index.search(QUERIES[4], 5)
+
+
+def test_an_index_and_a_build_that_find_no_memory_say_what_to_do(
+    four_bits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: object) -> None:
+        raise torch.cuda.OutOfMemoryError("injected")
+
+    monkeypatch.setattr(cuda_plaid, "upload", full)
+    with pytest.raises(
+        ResourceError, match=r"for the index \(injected\); free some, lower device_memory"
+    ):
+        PlaidIndex.load(four_bits, device="cuda").search(QUERIES[1], 5)
+    monkeypatch.setattr(codecs_cuda, "assign_centroids", full)
+    with pytest.raises(
+        ResourceError, match=r"\(injected\); free some, lower n_centroids, or give device"
+    ):
+        PlaidIndex.build(DOCUMENTS, tmp_path / "i", names(N), device="cuda")
+
+
+@pytest.mark.parametrize("with_ids", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_an_index_built_on_a_gpu_has_the_same_bytes(tmp_path: Path, with_ids: bool) -> None:
+    documents = corpus([15] * 40, 48, with_ids=with_ids)
+    for device in ("cpu", "cuda"):
+        PlaidIndex.build(documents, tmp_path / device, names(40), device=device)
+    assert_same_bytes(tmp_path / "cuda", tmp_path / "cpu")
+
+
+@pytest.mark.parametrize("with_ids", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_a_build_that_runs_out_of_memory_halves_the_tile_and_goes_on(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    with_ids: bool,
+) -> None:
+    documents = corpus([15] * 40, 48, with_ids=with_ids)
+    PlaidIndex.build(documents, tmp_path / "cpu", names(40))
+    tried: list[int] = []
+
+    def assign(values: np.ndarray, *rest: Any) -> None:
+        tried.append(len(values))
+        if len(values) > 250:
+            raise torch.cuda.OutOfMemoryError("injected")
+        assign_centroids(values, *rest)
+
+    monkeypatch.setattr(codecs_cuda, "assign_centroids", assign)
+    monkeypatch.setattr(codecs_cuda, "_FEWEST_TOKENS", 100)
+    with caplog.at_level(logging.WARNING):
+        PlaidIndex.build(documents, tmp_path / "cuda", names(40), device="cuda")
+    assert_same_bytes(tmp_path / "cuda", tmp_path / "cpu")
+    assert tried[:5] == [600, 300, 150, 150, 150]
+    assert "out of memory: continuing with 150 tokens at a time" in caplog.text
+
+
+def assert_same_bytes(folder: Path, other: Path) -> None:
+    files = [path.relative_to(other) for path in other.rglob("*.npy")]
+    assert files
+    for file in files:
+        assert (folder / file).read_bytes() == (other / file).read_bytes(), file
+
+
+@pytest.mark.slow
+def test_queries_are_checked_and_huge_values_do_not_overflow(four_bits: Path) -> None:
+    on_gpu, on_cpu = PlaidIndex.load(four_bits, device="cuda"), PlaidIndex.load(four_bits)
+    with pytest.raises(InputError, match="dim=16"):
+        on_gpu.search(np.zeros((2, 16), np.float32))
+    query = QUERIES[1].astype(np.float32) * np.float32(1e8)
+    found, expected = (index.search(query, 5, n_candidates=N) for index in (on_gpu, on_cpu))
+    assert [doc.doc_id for doc in found] == [doc.doc_id for doc in expected]
+    assert on_gpu.search(np.zeros((0, 48), np.float32), 3)[0].score == 0.0

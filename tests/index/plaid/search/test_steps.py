@@ -1,0 +1,60 @@
+"""The life of a query in one call and step by step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from index.plaid.corpora import corpus, lengths_like_passages, names
+
+from colmodern import PlaidIndex
+from colmodern.index.plaid.search.request import SearchRequest
+from colmodern.index.plaid.search.steps import Trace, search_view
+from colmodern.index.plaid.write import inverted_lists
+from colmodern.threads import Threads
+from colmodern.types import Stage
+
+N_DOCS = 400
+DOCUMENTS = corpus(lengths_like_passages(N_DOCS))
+IDS = names(N_DOCS)
+
+
+@pytest.fixture(scope="module", params=[1, 2, 4])
+def index(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> PlaidIndex:
+    """With four blocks of lists."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inverted_lists, "_MOST_DOCS", 117)
+        folder = tmp_path_factory.mktemp("plaid") / "i"
+        index = PlaidIndex.build(DOCUMENTS, folder, IDS, nbits=request.param)
+    assert len(index._state.view.segments[0].arrays.list_offsets) == 4
+    return index
+
+
+@given(
+    n_query_tokens=st.sampled_from([1, 9, 16, 17, 32, 40]),
+    seed=st.integers(0, 99),
+    k=st.integers(1, 30),
+    nprobe=st.sampled_from([None, 1, 3, 9]),
+    n_candidates=st.sampled_from([None, 30, 60, N_DOCS - 60]),
+    n_allowed=st.sampled_from([N_DOCS, N_DOCS - 5, N_DOCS // 2]),
+    is_rescored=st.booleans(),
+    n_threads=st.sampled_from([1, 3]),
+)
+@settings(max_examples=40)
+def test_one_call_does_what_the_steps_do(index: PlaidIndex, seed: int, **given: Any) -> None:
+    query = np.asarray(corpus([given["n_query_tokens"]], seed=seed)[0], np.float32)
+    allowed = None if given["n_allowed"] == N_DOCS else IDS[: given["n_allowed"]]
+    stored = index._stored(index._state, DOCUMENTS) if given["is_rescored"] else None
+    search = SearchRequest(
+        index._state, given["k"], allowed, given["nprobe"], given["n_candidates"], stored
+    )
+    trace = Trace()
+    at_once = search_view(query, search.view, search.budget, Threads(1), stored=stored)
+    threads = Threads(given["n_threads"])
+    steps = search_view(query, search.view, search.budget, threads, stored=stored, trace=trace)
+    assert Stage.PRUNE in trace.stages or search.budget.n_candidates >= search.view.n_open
+    for found, expected in zip(at_once, steps, strict=True):
+        np.testing.assert_array_equal(found, expected)
