@@ -22,9 +22,9 @@ class Target(NamedTuple):
     @property
     def verdict(self) -> str:
         """In a word or two."""
-        if self.found is None:
+        if self.measured is None:
             return "not measured"
-        is_met = self.found <= self.wanted if self.is_most else self.found >= self.wanted
+        is_met = self.measured <= self.wanted if self.is_most else self.measured >= self.wanted
         return "met" if is_met else "missed"
 
 
