@@ -45,7 +45,7 @@ def figures_table(title: str, shown: Sequence[Figure]) -> Table:
 
 
 @dataclass(frozen=True)
-class ShownDoc:
+class QueryDoc:
     """A document of a hard query."""
 
     doc_id: str
@@ -62,10 +62,10 @@ class HardQuery:
     query_id: str
     text: str
     value: float
-    documents: Sequence[ShownDoc]
+    documents: Sequence[QueryDoc]
 
 
-class LostShown(NamedTuple):
+class LossEntry(NamedTuple):
     """A relevant document that the index lost."""
 
     query: str
@@ -77,12 +77,12 @@ class LostShown(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ShownFidelity:
+class FidelitySummary:
     """What an index loses against exact search."""
 
     estimates: Mapping[str, Estimate]
     by_stage: Mapping[int, Mapping[str, int]]  # cutoff -> stage -> relevant documents lost
-    lost: Sequence[LostShown]
+    lost: Sequence[LossEntry]
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Report:
     recipe: Mapping[str, Any]  # nested
     index_parts: Sequence[tuple[str, int, float]] = ()  # name, bytes, bytes a token
     estimates: Mapping[str, Estimate] = field(default_factory=dict)  # measure -> mean, interval
-    fidelity: ShownFidelity | None = None
+    fidelity: FidelitySummary | None = None
     memory: str = ""  # a sentence
 
 
@@ -170,7 +170,7 @@ def _measures(estimates: Mapping[str, Estimate]) -> str:
     return section("Measures", table(Table("", header, _estimate_rows(estimates), note=note)))
 
 
-def _fidelity(shown: ShownFidelity) -> str:
+def _fidelity(shown: FidelitySummary) -> str:
     figures = Table(
         "", ["figure", "mean", f"{LEVEL:.0%} interval"], _estimate_rows(shown.estimates)
     )
@@ -191,7 +191,7 @@ def _fidelity(shown: ShownFidelity) -> str:
     )
 
 
-def _lost(lost: LostShown) -> str:
+def _lost(lost: LossEntry) -> str:
     now = "not among the results" if lost.rank is None else f"rank {lost.rank}"
     ranks = f"exact rank {lost.exact_rank}, now {now}; {lost.stage}: {lost.reason}"
     return (
@@ -225,7 +225,7 @@ def _hard_query(query: HardQuery) -> str:
     )
 
 
-def _document(document: ShownDoc) -> str:
+def _document(document: QueryDoc) -> str:
     is_relevant = bool(document.grade)
     kind = "hit" if is_relevant and document.rank else "miss" if is_relevant else ""
     where = "not among the results" if document.rank is None else f"rank {document.rank}"

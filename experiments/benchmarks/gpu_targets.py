@@ -11,7 +11,7 @@ _ONE, _OWN = "exact, one query", "compressed tokens, each query's own"
 
 
 class Target(NamedTuple):
-    """found: None where this run did not measure it."""
+    """A figure to reach; measured: None where this run did not measure it."""
 
     work: str
     what: str

@@ -4,12 +4,12 @@ from html.parser import HTMLParser
 
 from colmodern.evaluation.significance import Estimate
 from colmodern.report.run_page import (
+    FidelitySummary,
     Figure,
     HardQuery,
-    LostShown,
+    LossEntry,
+    QueryDoc,
     Report,
-    ShownDoc,
-    ShownFidelity,
     render,
 )
 
@@ -43,11 +43,11 @@ def page(
     values: list[float],
     tiles: list[Figure] | None = None,
     index_parts: list[tuple[str, int, float]] | None = None,
-    fidelity: ShownFidelity | None = None,
+    fidelity: FidelitySummary | None = None,
 ) -> Reader:
     documents = [
-        ShownDoc("found", "text of it", 1, 9.5, 1),
-        ShownDoc(NASTY, NASTY, None, None, 2),
+        QueryDoc("found", "text of it", 1, 9.5, 1),
+        QueryDoc(NASTY, NASTY, None, None, 2),
     ]
     reader = Reader()
     reader.feed(
@@ -119,17 +119,17 @@ def test_a_run_of_exact_search_says_nothing_of_an_index() -> None:
 
 
 def test_what_an_index_lost_stands_with_its_stage_and_intervals() -> None:
-    shown = ShownFidelity(
+    shown = FidelitySummary(
         {"tau@10": Estimate(0.9, 0.85, 0.95), "R@100 lost": Estimate(-4e-5, -0.1, 0.1)},
         {10: {"not probed": 3, "quantisation": 1_234}},
-        [LostShown(NASTY, "d7", 2, None, "not probed", "raise nprobe")],
+        [LossEntry(NASTY, "d7", 2, None, "not probed", "raise nprobe")],
     )
     text = page([0.5], fidelity=shown).text
     for words in ("0.8500 to 0.9500", "best 10", "1,234", NASTY, "not probed: raise nprobe"):
         assert words in text
     assert "0.0000" in text
     assert "-0.0000" not in text
-    assert "There are none." in page([], fidelity=ShownFidelity({}, {}, [])).text
+    assert "There are none." in page([], fidelity=FidelitySummary({}, {}, [])).text
 
 
 def test_measures_stand_with_their_intervals_and_nothing_is_bold() -> None:

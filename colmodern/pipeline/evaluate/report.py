@@ -14,12 +14,12 @@ from colmodern.files import write_text
 from colmodern.pipeline.losses import losses_by_stage
 from colmodern.pipeline.result import EvalResult
 from colmodern.report.run_page import (
+    FidelitySummary,
     Figure,
     HardQuery,
-    LostShown,
+    LossEntry,
+    QueryDoc,
     Report,
-    ShownDoc,
-    ShownFidelity,
     render,
 )
 from colmodern.types import Dataset, ScoredDoc
@@ -132,11 +132,11 @@ def _estimates(evaluation: Evaluation) -> dict[str, Estimate]:
     }
 
 
-def _fidelity(result: EvalResult, dataset: Dataset) -> ShownFidelity | None:
+def _fidelity(result: EvalResult, dataset: Dataset) -> FidelitySummary | None:
     if result.fidelity is None:
         return None
     lost = [
-        LostShown(
+        LossEntry(
             dataset.queries[loss.document.query_id],
             loss.document.doc_id,
             loss.document.exact_rank,
@@ -146,7 +146,7 @@ def _fidelity(result: EvalResult, dataset: Dataset) -> ShownFidelity | None:
         )
         for loss in result.losses[:_LOSSES_SHOWN]
     ]
-    return ShownFidelity(
+    return FidelitySummary(
         result.fidelity.estimates, losses_by_stage(result.losses, result.loss_stages), lost
     )
 
@@ -194,13 +194,13 @@ def _documents(
     results: Sequence[ScoredDoc],
     grades: Mapping[str, int],
     texts: Mapping[str, str],
-) -> list[ShownDoc]:
+) -> list[QueryDoc]:
     ranked = {result.doc_id: (rank, result.score) for rank, result in enumerate(results, 1)}
     documents = []
     for doc_id in doc_ids:
         rank, score = ranked.get(doc_id, (None, None))
         documents.append(
-            ShownDoc(doc_id, texts.get(doc_id, _NO_DOCUMENT), rank, score, grades.get(doc_id))
+            QueryDoc(doc_id, texts.get(doc_id, _NO_DOCUMENT), rank, score, grades.get(doc_id))
         )
     return sorted(documents, key=lambda document: document.rank or 10**9)
 
