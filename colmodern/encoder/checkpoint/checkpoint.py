@@ -112,7 +112,7 @@ def read_checkpoint(
     config = read_fields(backbone / "config.json", formats.CONFIG)
     try:
         layers, settings = readers[kind](folder, config)
-    except ConfigError as error:  # for a setting in the checkpoint's own files
+    except ConfigError as error:  # the checkpoint's own files have a wrong setting
         raise CheckpointError(f"{folder}: {error}") from error
     return Checkpoint(
         str(name_or_path), commit, kind, folder, backbone, layers, settings, config, files

@@ -22,7 +22,7 @@ Reading = tuple[tuple[Layer, ...], EncoderSettings]
 
 _APPLIED = {"Transformer", "Dense", "MultiVectorMask", "Normalize"}
 _PYLATE_READS = {"Transformer", "Dense", "Normalize"}  # PyLate normalizes rows by itself
-# types of the fields that are used before EncoderSettings checks what comes of them
+# types of the fields that are used before EncoderSettings checks the settings made of them
 _STORED: dict[str, type] = {"prompts": dict, "default_prompt_name": str, "skiplist_words": list}
 _TEXT: dict[str, type] = {"query_expansion": dict, "max_seq_length": int}
 _MASK: dict[str, type] = {"skiplist_words": list, "skiplist_tasks": list}
