@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import Field
 
+from colmodern.config.fields import SettingsModel
 from colmodern.config.load import build
-from colmodern.config.models import SettingsModel
 from colmodern.config.yaml_text import MAX_BYTES, parse_yaml
 from colmodern.errors import ConfigError
 from colmodern.nested import flatten

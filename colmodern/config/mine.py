@@ -8,16 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from colmodern.config.fields import HomePath, SettingsModel
+from colmodern.config.index import ExactIndexConfig, IndexConfig
 from colmodern.config.load import build, parse_overrides
-from colmodern.config.models import (
-    DatasetConfig,
-    EncoderConfig,
-    ExactIndexConfig,
-    HomePath,
-    IndexConfig,
-    SettingsModel,
-    StorageConfig,
-)
+from colmodern.config.models import DatasetConfig, EncoderConfig, StorageConfig
 from colmodern.config.read import read_values
 
 

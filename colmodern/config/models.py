@@ -3,76 +3,22 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
+from pydantic import Field, field_validator, model_validator
+
+from colmodern.config.fields import (
+    FolderName,
+    HomePath,
+    PoolFactor,
+    SettingsModel,
+    Size,
+    with_new_names,
 )
-
-from colmodern.checks import shown
-from colmodern.config.renamed import renamed_fields, replace_names
-from colmodern.errors import ConfigError, InputError
-from colmodern.reading import user_path
-from colmodern.types import Precision
-from colmodern.units import as_whole, parse_bytes
-
-_BM25_CANDIDATES = 1000  # documents of each query, unless the config says how many
-
-
-class SettingsModel(BaseModel):
-    """Frozen, and unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def _is_size(value: object, info: ValidationInfo) -> str:
-    parse_bytes(str(value), name=str(info.field_name))
-    return str(value)
-
-
-def _expand_home(value: str) -> str:
-    return str(user_path(value, InputError))
-
-
-def _is_folder_name(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
-        raise ValueError(
-            f"{shown(value)} cannot name a folder; use at most 100 letters, digits, '.', '_' and '-'"
-        )
-    return value
-
-
-def _is_device(value: str) -> str:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?(,cuda(:\d+)?)*", value):
-        raise ValueError("choose auto, cpu, cuda or cuda:N, or several GPUs as cuda:0,cuda:1")
-    return value
-
-
-def _with_new_names(values: object, section: str) -> object:
-    if not isinstance(values, dict):
-        return values
-    try:
-        return replace_names(values, renamed_fields(section))
-    except ConfigError as error:
-        raise ValueError(str(error)) from None
-
-
-Size = Annotated[str, BeforeValidator(_is_size)]  # bytes, as 512M or 2G
-PoolFactor = Annotated[float, Field(ge=1, allow_inf_nan=False), AfterValidator(as_whole)]
-HomePath = Annotated[str, AfterValidator(_expand_home)]  # a path, ~ replaced
-FolderName = Annotated[str, AfterValidator(_is_folder_name)]
-DeviceMaxMemory = Annotated[
-    Size | None,
-    Field(description="bytes that may stay on a GPU, as 20G; null: most of what is free"),
-]
-SearchDevice = Annotated[str, AfterValidator(_is_device)]  # or several, as cuda:0,cuda:1
+from colmodern.config.index import ExactIndexConfig, IndexConfig
+from colmodern.config.index import (
+    PlaidIndexConfig as PlaidIndexConfig,  # for MtebModel, from here too
+)
 
 
 class DatasetConfig(SettingsModel):
@@ -192,135 +138,6 @@ class StorageConfig(SettingsModel):
     )
 
 
-class _IndexSettings(SettingsModel):
-    """Settings of a kind of index; their old names are taken, too."""
-
-    axes: ClassVar[tuple[str, ...]] = ()  # settings that a sweep can combine
-
-    @property
-    def is_compared(self) -> bool:
-        """Whether exact search runs beside it, to see what it loses."""
-        return False
-
-    @property
-    def most_results(self) -> int | None:
-        """Documents that a search can return at most; None: all."""
-        return None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _takes_old_names(cls, values: object) -> object:
-        return _with_new_names(values, "index")
-
-
-class ExactIndexConfig(_IndexSettings):
-    """Every document is scored with its uncompressed embeddings."""
-
-    kind: Literal["exact"] = Field("exact", description="MaxSim with every document")
-    precision: Precision = Field(
-        "float32",
-        description="of the documents that are scored; int8: each token rounded to 255 steps of its "
-        "largest value, several times as fast on the CPU",
-    )
-    exact_max_memory: Size = Field(
-        "1G", description="bytes in use at a time, as 512M or 2G; not used where GPU kernels search"
-    )
-    device: SearchDevice = Field(
-        "auto",
-        description="where to search: auto, cpu, cuda, cuda:N, or GPUs that share the documents, as "
-        "cuda:0,cuda:1; auto: where the encoder is",
-    )
-    device_max_memory: DeviceMaxMemory = None
-
-
-class PlaidIndexConfig(_IndexSettings):
-    """A compressed index; null: chosen from the collection and search.k."""
-
-    axes = ("nbits", "nprobe", "n_candidates", "rescore")
-
-    kind: Literal["plaid"] = Field("plaid", description="a compressed index")
-    nbits: Literal[1, 2, 4, 8] = Field(4, description="bits for each dimension of a token")
-    codec: Literal["pq", "residual"] | None = Field(
-        None, description="pq: product quantisation; residual: each dimension alone"
-    )
-    n_centroids: int | None = Field(None, ge=1, description="that tokens are assigned to")
-    seed: int = Field(0, ge=0, lt=2**31 - 1, description="of the sample and of clustering")
-    build_max_memory: Size = Field("4G", description="bytes that the build may use, as 2G")
-    nprobe: int | None = Field(None, ge=1, description="centroids probed for each query token")
-    n_candidates: int | None = Field(
-        None, ge=1, description="documents scored with their compressed tokens"
-    )
-    rescore: bool = Field(False, description="exact scores for the last candidates")
-    compare_with_exact: bool = Field(
-        True, description="search exactly as well and show what the index loses"
-    )
-    exact_max_memory: Size = Field(
-        "1G", description="bytes in use at a time by that exact search, as 512M or 2G"
-    )
-    device: SearchDevice = Field(
-        "auto",
-        description="where to build and search: auto, cpu, cuda, cuda:N, or GPUs that share the "
-        "documents, as cuda:0,cuda:1; auto: where the encoder is, if its kernels are there too",
-    )
-    device_max_memory: DeviceMaxMemory = None
-
-    @property
-    def is_compared(self) -> bool:
-        """As configured."""
-        return self.compare_with_exact
-
-    @property
-    def most_results(self) -> int | None:
-        """The candidates of the config."""
-        return self.n_candidates
-
-
-class RerankIndexConfig(_IndexSettings):
-    """Exact MaxSim over the candidates that another search found."""
-
-    axes = ("n_candidates",)
-
-    kind: Literal["rerank"] = Field("rerank", description="MaxSim with given candidates")
-    candidates: HomePath = Field(
-        "bm25",
-        description="where candidates are from: a TREC run of the same queries, or bm25, over the "
-        "texts (needs the extra bm25)",
-    )
-    n_candidates: int | None = Field(
-        None,
-        ge=1,
-        description="documents of each query that are scored, its first candidates; null: all of a "
-        f"run, {_BM25_CANDIDATES} of bm25",
-    )
-    compare_with_exact: bool = Field(
-        True, description="search exactly as well and show what the candidates lack"
-    )
-    exact_max_memory: Size = Field(
-        "1G", description="bytes in use at a time by exact search, as 512M or 2G"
-    )
-    device: str = Field(
-        "auto",
-        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
-        description="where to score: auto, cpu, cuda or cuda:N; auto: where the encoder is",
-    )
-    device_max_memory: DeviceMaxMemory = None
-
-    @property
-    def is_compared(self) -> bool:
-        """As configured."""
-        return self.compare_with_exact
-
-    @property
-    def most_results(self) -> int | None:
-        """The candidates of a query; None: those of the run."""
-        if self.n_candidates is None and self.candidates == "bm25":
-            return _BM25_CANDIDATES
-        return self.n_candidates
-
-
-IndexConfig = ExactIndexConfig | PlaidIndexConfig | RerankIndexConfig
-
-
 class SearchConfig(SettingsModel):
     """What is asked of the index."""
 
@@ -353,7 +170,7 @@ class EvalConfig(SettingsModel):
     @model_validator(mode="before")
     @classmethod
     def _takes_old_names(cls, values: object) -> object:
-        return _with_new_names(values, "")
+        return with_new_names(values, "")
 
     @field_validator("index", mode="before")
     @classmethod

@@ -18,7 +18,8 @@ from pydantic import (
     model_validator,
 )
 
-from colmodern.config.models import EvalConfig, PoolFactor, SettingsModel
+from colmodern.config.fields import PoolFactor, SettingsModel
+from colmodern.config.models import EvalConfig
 from colmodern.config.suite import load_suite
 
 _MOST_POINTS = 10_000

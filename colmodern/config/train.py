@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from colmodern.config.fields import FolderName, HomePath, SettingsModel
 from colmodern.config.load import build, parse_overrides
-from colmodern.config.models import FolderName, HomePath, SettingsModel
 from colmodern.config.read import read_values
 
 

@@ -7,7 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from colmodern.config.models import PlaidIndexConfig, StorageConfig
+from colmodern.config.index import PlaidIndexConfig
+from colmodern.config.models import StorageConfig
 from colmodern.config.renamed import with_old_names
 from colmodern.encoder.encoder import Encoder
 from colmodern.encoding.store import corpus_key, encode_corpus

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from colmodern.config.index import ExactIndexConfig, PlaidIndexConfig
 from colmodern.config.load import dump, load_eval_config
-from colmodern.config.models import EvalConfig, ExactIndexConfig, PlaidIndexConfig
+from colmodern.config.models import EvalConfig
 from colmodern.encoder.text.settings import EncoderSettings
 from colmodern.errors import ConfigError, InputError
 from colmodern.units import parse_bytes

@@ -8,8 +8,9 @@ import pytest
 import yaml
 
 from colmodern.config.from_python import eval_config
+from colmodern.config.index import PlaidIndexConfig
 from colmodern.config.load import dump, load_eval_config
-from colmodern.config.models import EvalConfig, PlaidIndexConfig
+from colmodern.config.models import EvalConfig
 from colmodern.config.read import is_same_config, read_values
 from colmodern.config.renamed import RENAMED, with_old_names
 from colmodern.config.suite import load_suite

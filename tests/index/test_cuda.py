@@ -11,7 +11,7 @@ from checks import INTERPRETED, ON_GPU, checks_in, run_checks
 from conftest import unit_rows
 
 from colmodern import ExactIndex, PlaidIndex
-from colmodern.config.models import ExactIndexConfig
+from colmodern.config.index import ExactIndexConfig
 from colmodern.errors import ConfigError, MissingExtraError
 from colmodern.index.exact.index import Precision
 from colmodern.kernels import device as device_module

@@ -9,7 +9,7 @@ import pytest
 from conftest import unit_rows
 
 from colmodern import ExactIndex, PlaidIndex
-from colmodern.config.models import PlaidIndexConfig
+from colmodern.config.index import PlaidIndexConfig
 from colmodern.evaluation.fidelity import Fidelity, compare
 from colmodern.pipeline.losses import Loss, fidelity_as_json, losses_by_stage
 from colmodern.pipeline.searchers.plaid import NOT_PROBED, PRUNED, QUANTISED, PlaidSearcher

@@ -9,7 +9,7 @@ import pytest
 from conftest import CORPUS, QUERIES
 
 from colmodern import Encoder, ExactIndex, evaluate
-from colmodern.config.models import PlaidIndexConfig
+from colmodern.config.index import PlaidIndexConfig
 from colmodern.errors import InputError
 from colmodern.pipeline.mteb_model import MtebModel
 from colmodern.progress import Silent

@@ -10,7 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
-from colmodern.config.models import DatasetConfig, ExactIndexConfig
+from colmodern.config.index import ExactIndexConfig
+from colmodern.config.models import DatasetConfig
 from colmodern.encoder.encoder import Encoder
 from colmodern.encoding.store import document_texts
 from colmodern.evaluation.fidelity import LostDoc

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from colmodern.config.models import ExactIndexConfig
+from colmodern.config.index import ExactIndexConfig
 from colmodern.encoder.encoder import Encoder
 from colmodern.index.exact.index import ExactIndex
 from colmodern.kernels.device import Devices

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from colmodern.config.models import PlaidIndexConfig
+from colmodern.config.index import PlaidIndexConfig
 from colmodern.encoder.encoder import Encoder
 from colmodern.evaluation.fidelity import LostDoc
 from colmodern.pipeline.losses import Loss

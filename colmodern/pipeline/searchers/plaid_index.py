@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from colmodern.config.models import PlaidIndexConfig
+from colmodern.config.index import PlaidIndexConfig
 from colmodern.environment import describe_environment
 from colmodern.errors import StorageError
 from colmodern.files import read_json_object, sha256_of_file, sha256_of_json, write_json

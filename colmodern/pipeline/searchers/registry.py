@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from colmodern.config.models import IndexConfig
+from colmodern.config.index import IndexConfig
 from colmodern.pipeline.searchers.base import Searcher, SearchTexts
 
 # modules are loaded when they are needed: some load numba

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from colmodern.config.models import RerankIndexConfig
+from colmodern.config.index import RerankIndexConfig
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import ConfigError, DataError
 from colmodern.evaluation.fidelity import LostDoc

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from colmodern.config.models import IndexConfig
+from colmodern.config.index import IndexConfig
 from colmodern.config.sweep import Combination, Cut, SweepConfig
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import ConfigError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from colmodern.config.models import IndexConfig
+from colmodern.config.index import IndexConfig
 from colmodern.config.sweep import SweepConfig
 from colmodern.encoder.encoder import Encoder
 from colmodern.evaluation.fidelity import overlap

@@ -9,7 +9,7 @@ import torch
 from checks import INTERPRETED, ON_GPU, checks_in, run_checks
 from pipeline.evaluate.test_run import run
 
-from colmodern.config.models import ExactIndexConfig, PlaidIndexConfig
+from colmodern.config.index import ExactIndexConfig, PlaidIndexConfig
 from colmodern.errors import ConfigError
 from colmodern.kernels import device as device_module
 from colmodern.pipeline.searchers.registry import make_searcher

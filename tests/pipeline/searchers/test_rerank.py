@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from pipeline.evaluate.test_run import run
 
+from colmodern.config.index import RerankIndexConfig
 from colmodern.config.load import load_eval_config
-from colmodern.config.models import RerankIndexConfig
 from colmodern.config.suite import load_suite
 from colmodern.config.sweep import load_sweeps
 from colmodern.errors import ConfigError, DataError, MissingExtraError
