@@ -1,1 +1,1 @@
-"""What finds documents by MaxSim. Sees embeddings, never text."""
+"""Indexes: they rank documents by MaxSim, and see embeddings but never text."""

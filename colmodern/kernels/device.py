@@ -23,7 +23,7 @@ _CHOICES = "auto, cpu, cuda or cuda:N"
 
 
 class Devices(NamedTuple):
-    """Where work runs; resolved from a setting once, then passed down.
+    """The devices that work runs on; resolved from a setting once, then passed down.
 
     setting: "cpu", "cuda", "cuda:N" or several GPUs as "cuda:0,cuda:1"
     gpus: the GPUs that kernels in Triton run on; empty where the CPU or torch does the work

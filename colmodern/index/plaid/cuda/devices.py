@@ -39,7 +39,7 @@ class LazyCudaSearch:
         budget: SearchBudget,
         stored: StoredEmbeddings | None,
     ) -> list[Matches]:
-        """As CudaSearch.search, with what the view's segments are now."""
+        """The n_scored best documents of each query from each GPU; fills the GPUs first if need be."""
         if view.n_open == 0:
             return [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries)
         return self._fill(view).search(queries, view, budget, stored)

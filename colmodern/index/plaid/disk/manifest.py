@@ -139,7 +139,7 @@ def _sum_of(fields: dict[str, Any]) -> str | None:
 
 
 def building_folder(folder: Path) -> Path:
-    """Where the build of this index works until it is finished."""
+    """The folder in which the build of this index works until it is finished."""
     whole = Path(os.path.abspath(folder))  # "." has no name
     return whole.parent / f".{whole.name}.building"  # "/" has none, and nothing is built there
 

@@ -43,7 +43,7 @@ class Segment:
 
     @cached_property
     def files(self) -> dict[str, npt.NDArray[Any]]:
-        """What is mapped of each file."""
+        """The mapped array of each file."""
         arrays = {f"{name}.npy": array for name, array in self.arrays._asdict().items()}
         return arrays | self.ids.arrays
 
@@ -69,7 +69,7 @@ def segment_name(number: int) -> str:
 
 
 def record_segment(folder: Path, name: str, *, n_docs: int, n_tokens: int) -> SegmentRecord:
-    """What a manifest says of the finished files in ``folder``, which may still have another name.
+    """The manifest's record of the finished files in ``folder``, which may still have another name.
 
     Reads them all, for their checksums.
     """

@@ -50,7 +50,7 @@ class TokenMatch(NamedTuple):
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a search does with one document.
+    """The fate of one document in a search.
 
     is_result: whether it is among the k results
     lost_at: the first stage that it did not reach, or None

@@ -1,4 +1,4 @@
-"""Which documents a search may return."""
+"""Filters: the documents that a search may return."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def _report_unknown(example: str, n_unknown: int, n_ids: int, *, is_fault: bool)
 def join(
     deleted: Blocked, segments: Sequence[Segment], allowed: DocFilter | None
 ) -> tuple[Blocked, int]:
-    """What is blocked by deletions or by a filter, and how many documents are left."""
+    """Documents blocked by deletions or by a filter, for each segment, and how many are left."""
     blocked = deleted
     if allowed is not None:
         blocked = [

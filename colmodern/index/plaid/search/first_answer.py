@@ -221,11 +221,11 @@ def _start(folder: Path, view: View, kind: SearchKind) -> bool:
     return True
 
 
-def compile_in_child(folder: str, *asked: bool) -> None:
+def compile_in_child(folder: str, *flags: bool) -> None:
     """Fill the cache with the kernels of an index's searches, first those of the width in need."""
     if hasattr(os, "nice"):
         os.nice(_NICENESS)
-    view, kind = load_state(Path(folder), "addresses").view, SearchKind(*asked)
+    view, kind = load_state(Path(folder), "addresses").view, SearchKind(*flags)
     for width in (kind, kind.other_width):
         with compiling_alone(width.key(view)):
             compile_kind(view, width)

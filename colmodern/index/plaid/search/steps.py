@@ -242,7 +242,7 @@ def _score_docs(
 
 
 def _doc_scores(tables: QueryTables, view: View, doc_index: DocIndex, threads: Threads) -> Scores:
-    """What the documents' vectors add to their scores, in units."""
+    """Shares of scores that come from the documents' vectors, in units."""
     out = np.empty(len(doc_index), np.int32)
 
     def score(segment: Segment, positions: slice, docs: DocIndex) -> None:

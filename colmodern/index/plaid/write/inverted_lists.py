@@ -1,4 +1,4 @@
-"""Which documents have a token at each centroid."""
+"""Inverted lists: for each centroid, the documents that have a token there."""
 
 from __future__ import annotations
 

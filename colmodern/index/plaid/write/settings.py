@@ -1,4 +1,4 @@
-"""What an index is built with: checked, completed, and kept within the memory allowed."""
+"""Settings of a build: checked, completed, and kept within the memory allowed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which segments are merged with a new one, so that few are left and none is copied often.
+"""Choice of the segments to merge with a new one: few are left, and none is copied often.
 
 Segments of up to SMALL tokens are of class 0, those of up to FANOUT times as many of class 1, and so
 on. From the oldest to the newest, classes never rise; there is at most one segment of class 0, and
