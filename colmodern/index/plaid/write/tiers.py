@@ -18,7 +18,7 @@ from collections.abc import Sequence
 # a search of several segments takes .1 ms longer than of one, and .01 ms more for each of them; so
 # many tokens are searched in .3 ms, and copied in a few, as the disk is waited for
 SMALL = 1 << 16
-FANOUT = 3
+FANOUT = 2  # three segments of a class answer more slowly and save hardly a copy
 _MOST = 64  # segments, where classes rise, because earlier changes did not merge
 
 
