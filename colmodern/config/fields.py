@@ -43,6 +43,12 @@ def _is_device(value: str) -> str:
     return value
 
 
+def _is_single_device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+        raise ValueError("choose auto, cpu, cuda or cuda:N")
+    return value
+
+
 def with_new_names(values: object, section: str) -> object:
     """The settings of a section under their new names; ValueError where both names are there."""
     if not isinstance(values, dict):
@@ -61,4 +67,5 @@ DeviceMaxMemory = Annotated[
     Size | None,
     Field(description="bytes that may stay on a GPU, as 20G; null: most of what is free"),
 ]
+SingleDevice = Annotated[str, AfterValidator(_is_single_device)]
 SearchDevice = Annotated[str, AfterValidator(_is_device)]  # or several, as cuda:0,cuda:1

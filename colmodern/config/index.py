@@ -11,6 +11,7 @@ from colmodern.config.fields import (
     HomePath,
     SearchDevice,
     SettingsModel,
+    SingleDevice,
     Size,
     with_new_names,
 )
@@ -125,9 +126,8 @@ class RerankIndexConfig(_IndexSettings):
     exact_max_memory: Size = Field(
         "1G", description="bytes in use at a time by exact search, as 512M or 2G"
     )
-    device: str = Field(
+    device: SingleDevice = Field(
         "auto",
-        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
         description="where to score: auto, cpu, cuda or cuda:N; auto: where the encoder is",
     )
     device_max_memory: DeviceMaxMemory = None

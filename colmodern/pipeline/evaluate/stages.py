@@ -186,7 +186,7 @@ class Stages:
             return results._replace(results=kept)
 
         folder, record = search_once(self, stage, key, kind, queries.doc_ids, find)
-        run = read_run(folder / RUN)
+        run = read_run(folder / RUN, may_be_empty=True)  # no query may have a candidate
         return {query_id: run.get(query_id, []) for query_id in queries.doc_ids}, record
 
     def folder(self, stage: str, key: str) -> Path:

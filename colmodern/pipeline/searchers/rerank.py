@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from colmodern.config.index import RerankIndexConfig
 from colmodern.encoder.encoder import Encoder
@@ -46,6 +46,13 @@ _BYTES_PER_LETTER = 8  # peak of BM25's indexing beside the process, measured on
 _TRIED_DOCS, _TRIED_QUERIES = 1000, 64
 
 
+class _CandidateCount(NamedTuple):
+    """Candidates of a query: their mean and largest number."""
+
+    mean: float
+    most: int
+
+
 class RerankSearcher(Searcher[RerankIndexConfig]):
     """Finds candidates, or reads them, and scores each with its uncompressed embeddings."""
 
@@ -64,11 +71,14 @@ class RerankSearcher(Searcher[RerankIndexConfig]):
         if self._is_bm25:
             load_bm25s()
         elif not os.path.isfile(config.candidates):
-            raise ConfigError(
-                f"{_FIELD}={config.candidates}: there is no such file; give a TREC run, or {BM25}"
-            )
+            fault = "not a file" if os.path.exists(config.candidates) else "there is no such file"
+            raise ConfigError(f"{_FIELD}={config.candidates}: {fault}; give a TREC run, or {BM25}")
         elif texts is not None:
             _expect_queries(self._given_run, texts.queries, config.candidates)
+
+    def preparation_key(self, documents: EmbeddingStore) -> str:
+        """Digest of what the candidates depend on, beside the queries."""
+        return sha256_of_json(self._bm25_key()) if self._is_bm25 else ""
 
     def prepare(
         self, documents: EmbeddingStore, queries: EmbeddingStore, workspace: Workspace
@@ -77,16 +87,8 @@ class RerankSearcher(Searcher[RerankIndexConfig]):
         if not self._is_bm25:
             return Path(self.config.candidates)
         texts, k = self._texts, self.config.most_results or 0
-        reading = texts.reading
         wanted = {query_id: texts.queries[query_id] for query_id in queries.doc_ids}
-        key = [
-            BM25,
-            load_bm25s().__version__,
-            k,
-            texts.corpus.fingerprint,
-            reading.title_separator if reading.join_titles else None,
-            sha256_of_json(list(wanted.items())),
-        ]
+        key = [*self._bm25_key(), sha256_of_json(list(wanted.items()))]
 
         def find() -> SearchResults:
             workspace.progress.note(f"{_FIND} with BM25")
@@ -154,7 +156,7 @@ class RerankSearcher(Searcher[RerankIndexConfig]):
         """How many candidates there are, and how many of them the collection lacks."""
         assert prepared is not None, "prepare() comes before"
         known, most = set(documents.doc_ids), self.config.most_results
-        run = [results[:most] for results in self._run_of(prepared).values()]
+        run = [results[:most] for results in self._searched(self._run_of(prepared))]
         counts = [len(results) for results in run]
         return {
             "candidates": {
@@ -169,7 +171,7 @@ class RerankSearcher(Searcher[RerankIndexConfig]):
         """BM25 over the texts, the candidates of one query, and exact search beside it."""
         letters = _mean(map(len, work.sample.texts)) * work.sample.n_docs
         stages = {_FIND: _BYTES_PER_LETTER * letters} if self._is_bm25 else {}
-        tokens = self._candidate_tokens(work.sample)
+        tokens = self._n_candidates(work.sample).most * _mean(work.sample.token_counts)
         stages["search"] = (
             tokens * (2 * work.token_bytes + work.item) + work.result_bytes + work.query_bytes
         )
@@ -193,7 +195,8 @@ class RerankSearcher(Searcher[RerankIndexConfig]):
 
         def seconds(sample: Sample) -> Mapping[str, Total]:
             stages = {} if find is None else {_FIND: Total(*(find(sample),) * 3)}
-            scored = self._candidate_tokens(sample) * sample.n_query_tokens * pair
+            tokens = self._n_candidates(sample).mean * _mean(sample.token_counts)
+            scored = tokens * sample.n_query_tokens * pair
             stages["search"] = Total(scored, scored, scored)
             if self.config.compare_with_exact:
                 stages |= exact_seconds("exact search", exact_pair, sample)
@@ -220,10 +223,30 @@ class RerankSearcher(Searcher[RerankIndexConfig]):
     def _run_of(self, prepared: Path) -> dict[str, list[ScoredDoc]]:
         return read_run(prepared, may_be_empty=True) if self._is_bm25 else self._given_run
 
-    def _candidate_tokens(self, sample: Sample) -> float:
-        """Token embeddings of the candidates of one query, on average."""
-        n_docs = min(self.config.most_results or sample.n_docs, sample.n_docs)
-        return n_docs * _mean(sample.token_counts)
+    def _searched(self, run: Mapping[str, list[ScoredDoc]]) -> list[list[ScoredDoc]]:
+        """Results of the evaluation's queries, as far as the run has any."""
+        if self.texts is None:
+            return list(run.values())
+        return [run[query_id] for query_id in self.texts.queries if query_id in run]
+
+    def _n_candidates(self, sample: Sample) -> _CandidateCount:
+        """Candidates of a query: of a given run as they are, of BM25 as many as there may be."""
+        most = min(self.config.most_results or sample.n_docs, sample.n_docs)
+        if self._is_bm25:
+            return _CandidateCount(most, most)
+        counts = [min(most, len(results)) for results in self._searched(self._given_run)]
+        return _CandidateCount(_mean(counts), max(counts, default=0))
+
+    def _bm25_key(self) -> list[Any]:
+        """What BM25's results depend on, beside the queries."""
+        reading = self._texts.reading
+        return [
+            BM25,
+            load_bm25s().__version__,
+            self.config.most_results or 0,
+            self._texts.corpus.fingerprint,
+            reading.title_separator if reading.join_titles else None,
+        ]
 
     def _time_bm25(self) -> Callable[[Sample], float]:
         """Seconds of BM25 over a whole corpus, from some of its texts."""

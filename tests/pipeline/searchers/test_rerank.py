@@ -22,6 +22,8 @@ from colmodern.pipeline.open.encoder import LoadedEncoders
 from colmodern.pipeline.open.job import load
 from colmodern.pipeline.plan.plan import make_plan
 from colmodern.pipeline.plan.view import stages_table
+from colmodern.pipeline.sample import take_sample
+from colmodern.pipeline.searchers.base import SearchTexts, Workload
 from colmodern.pipeline.searchers.registry import make_searcher
 from colmodern.pipeline.sweep.sweep import run_sweep
 from colmodern.progress import Silent
@@ -139,6 +141,8 @@ def test_what_cannot_be_read_is_refused_before_all_work(
     path = eval_config(extra="index: {kind: rerank}\n" + SMALL)
     with pytest.raises(ConfigError, match=r"index\.candidates=.*no-run\.trec: there is no such f"):
         run(path, f"index.candidates={tmp_path / 'no-run.trec'}")
+    with pytest.raises(ConfigError, match=r"index\.candidates=.*: not a file; give a TREC run"):
+        run(path, f"index.candidates={tmp_path}")
     broken = tmp_path / "broken.trec"
     broken.write_text("q1 Q0 d1\n")
     with pytest.raises(DataError, match=r"index\.candidates: .*broken\.trec:1: "):
@@ -153,7 +157,11 @@ def test_settings_that_do_not_fit_are_named(eval_config: Callable[..., Path]) ->
     path = eval_config(extra="index: {kind: rerank}\n")
     with pytest.raises(ConfigError, match=r"index\.n_candidates=10 is below search\.k=100"):
         load_eval_config(path, ["index.n_candidates=10"])
-    with pytest.raises(ConfigError, match=r"index\.device: .*\(given: 'cuda:0,cuda:1'\)"):
+    with pytest.raises(ConfigError, match=r"n_candidates=1000 .*; raise it, or lower search\.k$"):
+        load_eval_config(path, ["search.k=2000"])
+    with pytest.raises(
+        ConfigError, match=r"index\.device: choose auto, .*\(given: 'cuda:0,cuda:1'\)"
+    ):
         load_eval_config(path, ["index.device=cuda:0,cuda:1"])
     with pytest.raises(ConfigError, match=r"sweep\.nbits: an index of kind rerank has no such"):
         load_sweeps([eval_config(extra="index: {kind: rerank}\nsweep: {nbits: [1]}\n")])
@@ -197,3 +205,51 @@ def test_a_sweep_over_candidates_times_each_query(
     points = json.loads((folder / "sweep.json").read_text())["points"]
     assert {point["kind"] for point in points} == {"rerank"}
     assert points[1]["overlap@3"] == 1
+
+
+def test_each_point_of_a_sweep_has_its_own_candidates_of_bm25(
+    eval_config: Callable[..., Path], beir: Path
+) -> None:
+    with (beir / "corpus.jsonl").open("a") as corpus:
+        for number in range(6):
+            corpus.write(f'{{"_id": "x{number}", "text": "how to parse a date {number}"}}\n')
+    grid = "sweep: {n_candidates: [3, 9]}\n"
+    path = eval_config(extra="index: {kind: rerank}\n" + SMALL + grid)
+    [config] = load_sweeps([path])
+    together, _ = run_sweep(config)
+    [alone] = load_sweeps([path], ["sweep.n_candidates=[9]", f"output={beir.parent / 'alone'}"])
+    [point] = run_sweep(alone)[0].points
+    assert together.points[1].overlap == point.overlap
+    assert together.points[1].overlap != together.points[0].overlap
+
+
+def test_no_query_may_have_a_candidate(eval_config: Callable[..., Path], beir: Path) -> None:
+    lines = (beir / "queries.jsonl").read_text().splitlines()
+    queries = [{**json.loads(line), "text": f"zzz{n}"} for n, line in enumerate(lines)]
+    (beir / "queries.jsonl").write_text("".join(json.dumps(query) + "\n" for query in queries))
+    path = eval_config(extra="index: {kind: rerank}\n" + SMALL)
+    result, _ = run(path)
+    assert set(result.evaluation.mean.values()) == {0}
+    assert result.facts["candidates"]["queries"] == 0
+
+
+def test_facts_and_plans_count_the_candidates_of_the_searched_queries(
+    eval_config: Callable[..., Path], tmp_path: Path
+) -> None:
+    few = {"q1": DOCS[:2], "q2": DOCS[:2], "q3": DOCS[:2], "other": ["x", *DOCS]}
+    candidates = write_candidates(tmp_path / "few.trec", few)
+    path = eval_config(extra=f"index: {{kind: rerank, candidates: {candidates}}}\n" + SMALL)
+    counts = {"source": "few.trec", "queries": 3, "per_query": 2.0, "unknown_documents": 0}
+    assert run(path)[0].facts["candidates"] == counts
+
+    job = load(load_eval_config(path), LoadedEncoders(), progress=Silent())
+    sample = take_sample(job.dataset, job.encoder, job.config.dataset, size=10, seed=0)
+    texts = SearchTexts(job.dataset.corpus, job.dataset.queries, job.config.dataset)
+    all_docs = write_candidates(tmp_path / "all.trec", dict.fromkeys(("q1", "q2", "q3"), DOCS))
+
+    def planned(source: Path) -> float:
+        config = RerankIndexConfig(candidates=str(source))
+        workload = Workload(sample, dim=128, item=2, k=3)
+        return make_searcher(config, "cpu", texts).memory(workload)["search"]
+
+    assert planned(candidates) < planned(all_docs)
