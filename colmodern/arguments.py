@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Set
+import warnings
+from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, Set
+from functools import wraps
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from colmodern.checks import shown, text_fault
 from colmodern.errors import InputError
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 _LONGEST_NAME = 255  # bytes; file systems take no longer name
 
 
@@ -105,6 +109,39 @@ def listed(name: str, values: Any, cure: str, *, is_ordered: bool = True) -> lis
         return list(values)
     except Exception as error:  # libraries of arrays raise errors of their own
         raise InputError(f"{name}={shown(values)}; {cure}") from error
+
+
+def renamed_keywords(**renamed: str) -> Callable[[_Function], _Function]:
+    """A decorator that accepts old keywords of a function for one more version, with a warning.
+
+    The function keeps its signature, which has the new names alone. Called by an old and its new
+    name at once, it raises InputError.
+
+    Args:
+        **renamed: Old keyword -> new keyword, as ``chosen="allowed"``.
+    """
+
+    def decorate(function: _Function) -> _Function:
+        names = list(signature(function).parameters)
+
+        @wraps(function)
+        def call(*args: Any, **values: Any) -> Any:
+            for old in renamed.keys() & values.keys():
+                new = renamed[old]
+                if new in values or new in names[: len(args)]:
+                    raise InputError(f"{old} is the old name of {new}; pass {new} alone")
+                warnings.warn(
+                    f"{function.__qualname__}: {old} is now called {new}; the old name goes with "
+                    "version 0.2",
+                    DeprecationWarning,
+                    stacklevel=2,
+                )
+                values[new] = values.pop(old)
+            return function(*args, **values)
+
+        return cast(_Function, call)
+
+    return decorate
 
 
 def _whole(value: object) -> int | None:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import pathlib
+import warnings
 from collections import UserList
 from typing import Any
 
 import numpy as np
 import pytest
 
-from colmodern.arguments import checked_count, checked_path, expect_choice, expect_flags, listed
+from colmodern.arguments import (
+    checked_count,
+    checked_path,
+    expect_choice,
+    expect_flags,
+    listed,
+    renamed_keywords,
+)
 from colmodern.errors import InputError
 
 
@@ -100,3 +109,40 @@ def test_lists_of_any_library_are_taken() -> None:
 def test_an_error_of_a_callers_generator_is_the_callers() -> None:
     with pytest.raises(ZeroDivisionError):
         listed("ids", (1 // i for i in [0]), "pass a list")
+
+
+@renamed_keywords(chosen="allowed", old="new")
+def _filtered(allowed: int, *, new: int = 0) -> tuple[int, int]:
+    """The two of them."""
+    return allowed, new
+
+
+def test_an_old_keyword_is_taken_with_a_warning_that_names_the_new_one() -> None:
+    with pytest.warns(DeprecationWarning, match="_filtered: chosen is now called allowed") as notes:
+        assert _filtered(chosen=1) == (1, 0)  # type: ignore[call-arg]
+    assert notes[0].filename == __file__  # the caller's line
+    with pytest.warns(DeprecationWarning, match="is now called") as notes:
+        assert _filtered(chosen=1, old=2) == (1, 2)  # type: ignore[call-arg]
+    assert len(notes) == 2
+
+
+def test_new_keywords_are_taken_without_a_word() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert _filtered(1, new=2) == _filtered(allowed=1, new=2) == (1, 2)
+
+
+def test_an_old_keyword_beside_its_new_name_is_refused() -> None:
+    for call in (
+        lambda: _filtered(1, chosen=1),  # type: ignore[call-arg]
+        lambda: _filtered(allowed=1, chosen=1),  # type: ignore[call-arg]
+    ):
+        with pytest.raises(InputError, match="chosen is the old name of allowed; pass allowed"):
+            call()
+
+
+def test_a_function_with_renamed_keywords_keeps_its_signature() -> None:
+    assert list(inspect.signature(_filtered).parameters) == ["allowed", "new"]
+    assert (_filtered.__name__, _filtered.__doc__) == ("_filtered", "The two of them.")
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        _filtered(1, newest=2)  # type: ignore[call-arg]

@@ -113,7 +113,7 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Callable[[Any],
         "nbits",
         "n_centroids",
         "seed",
-        "max_ram",
+        "max_memory",
         "codec",
         "overwrite",
         "durable",
@@ -122,7 +122,7 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Callable[[Any],
         made[f"PlaidIndex.build {name}"] = lambda value, name=name: PlaidIndex.build(
             texts, path, **{name: value}
         )
-    for name in ("n_threads", "device", "device_memory", "verify"):
+    for name in ("n_threads", "device", "device_max_memory", "verify"):
         made[f"PlaidIndex.load {name}"] = lambda value, name=name: PlaidIndex.load(
             path, **{name: value}
         )
@@ -130,7 +130,7 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Callable[[Any],
         made[f"EmbeddingStore.write {name}"] = lambda value, name=name: EmbeddingStore.write(
             store.folder, texts, IDS, **{name: value}
         )
-    for name in ("memory_budget", "device", "device_memory", "precision", "doc_ids"):
+    for name in ("max_memory", "device", "device_max_memory", "precision", "doc_ids"):
         made[f"ExactIndex {name}"] = lambda value, name=name: ExactIndex(texts, **{name: value})
     return made
 

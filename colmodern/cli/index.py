@@ -76,7 +76,7 @@ def build(
             nbits=nbits,
             n_centroids=n_centroids,
             seed=seed,
-            max_ram=max_memory,
+            max_memory=max_memory,
             codec=codec,
             overwrite=overwrite,
             device=device,

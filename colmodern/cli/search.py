@@ -108,7 +108,7 @@ def command(
         precision=precision,
         device=index_device,
         encoder_device=encoder.device,
-        device_memory=device_max_memory,
+        device_max_memory=device_max_memory,
         name=_DEVICE,
     )
     embeddings = encoder.encode_queries(list(texts.values()))

@@ -49,7 +49,7 @@ _K = 100
 def exact_results(path: Path, store: EmbeddingStore, queries: TokenEmbeddings) -> Found:
     """The best documents by exact MaxSim, from the file if it is there."""
     if not path.exists():
-        results = ExactIndex(store, store.doc_ids, memory_budget="2G").search_batch(queries, _K)
+        results = ExactIndex(store, store.doc_ids, max_memory="2G").search_batch(queries, _K)
         path.write_text(json.dumps(results))
     return [[ScoredDoc(*scored) for scored in ranking] for ranking in json.loads(path.read_text())]
 
@@ -86,7 +86,7 @@ def main(
     for nbits in (1, 2, 4):
         path = work / f"{name}-{nbits}"
         if not path.exists():
-            PlaidIndex.build(store, path, nbits=nbits, max_ram="2G")
+            PlaidIndex.build(store, path, nbits=nbits, max_memory="2G")
         index = PlaidIndex.load(path)
         size = index.info()["bytes_per_token"]["total"]
         for rescore in (False, True):

@@ -134,7 +134,7 @@ def main(
         build = {}
         if not path.exists():
             store = NoisyCopies(documents, n)
-            PlaidIndex.build(store, path, nbits=nbits, max_ram="2G")
+            PlaidIndex.build(store, path, nbits=nbits, max_memory="2G")
             build["build_s"] = round(time.perf_counter() - start, 1)
         index = PlaidIndex.load(path)
         info = index.info()

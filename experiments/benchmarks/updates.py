@@ -99,7 +99,7 @@ def main(
     for size in (n // 10, n):
         path = work / f"updates-{size}"
         index = PlaidIndex.build(
-            take(store, 0, size), path, ids[:size], nbits=nbits, overwrite=True, max_ram="8G"
+            take(store, 0, size), path, ids[:size], nbits=nbits, overwrite=True, max_memory="8G"
         )
         new = take(store, n, store.n_docs)
         index.add(new[:1], ["warm"])

@@ -144,8 +144,8 @@ def test_sizes(text: str | int, size: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "1X", "lots", "nan"])
 def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match=r"max_ram='.*' is not a size"):
-        parse_bytes(text, name="max_ram")
+    with pytest.raises(InputError, match=r"max_memory='.*' is not a size"):
+        parse_bytes(text, name="max_memory")
 
 
 def test_a_home_folder_is_expanded(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def write(folder: Path, seed: int = 1) -> Path:
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_a_pickled_index_of_memory_finds_the_same(precision) -> None:
-    index = ExactIndex(DOCUMENTS, NAMES, precision=precision, memory_budget="100M")
+    index = ExactIndex(DOCUMENTS, NAMES, precision=precision, max_memory="100M")
     expected = index.search_batch(QUERIES, 5)
     restored = pickle.loads(pickle.dumps(index))
     assert restored.search_batch(QUERIES, 5) == expected

@@ -204,7 +204,7 @@ class CudaExact:
                 raise ResourceError(
                     f"a document of {documents.n_tokens} tokens takes "
                     f"{documents.n_tokens * self._moved_bytes} bytes, more than a quarter of the "
-                    f"{room} that may be used on a GPU; raise device_memory"
+                    f"{room} that may be used on a GPU; raise device_max_memory"
                 )
             device = self._devices[number % len(self._devices)]
             with on(device):

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from colmodern.arguments import checked_count, expect_choice
+from colmodern.arguments import checked_count, expect_choice, renamed_keywords
 from colmodern.errors import InputError, ResourceError
 from colmodern.index.base import closed_error
 from colmodern.index.finite import expect_finite, naming_documents
@@ -39,7 +39,7 @@ _BYTES_PER_SCORE = 8  # a float32 score of a query and a document, and its copy 
 
 
 class ExactIndex:
-    """An exact index: scores every document with every query, within a memory budget.
+    """An exact index: scores every document with every query, in bounded memory.
 
     Scores are MaxSim in float32. Ties go to the smaller doc_id. A pickle holds the settings and the
     embeddings, or the path of their store.
@@ -47,11 +47,12 @@ class ExactIndex:
     Args:
         embeddings: TokenEmbeddings in memory, or an EmbeddingStore that is mapped from disk.
         doc_ids: (n_docs,) unique strings; default "0", "1", ...
-        memory_budget: Bytes, or text as "512M" or "2G", for copies and similarities at one time.
+        max_memory: Bytes, or text as "512M" or "2G", for copies and similarities at one time.
         device: "auto", "cpu", "cuda", "cuda:N", or GPUs that share the documents as
             "cuda:0,cuda:1". A GPU without Triton is used through torch, which is slower; several
             need Triton.
-        device_memory: Bytes, or text as "20G", that may stay on a GPU; default most of what is free.
+        device_max_memory: Bytes, or text as "20G", that may stay on a GPU; default most of what is
+            free.
         precision: "float32" computes with the values as they are; "int8" with each token rounded
             to 255 steps of its largest value, which changes a score by about a thousandth a query
             token and is two to five times as fast on the CPU.
@@ -59,19 +60,20 @@ class ExactIndex:
     Raises:
         InputError: Ids are missing or repeat, precision is unknown, or a document has values that
             are not finite; those of a store are checked when a search reads them.
-        ResourceError: The budget is too small for the longest document.
+        ResourceError: ``max_memory`` is too small for the longest document.
         ConfigError: A GPU is not there.
         MissingExtraError: Several GPUs, but no Triton.
     """
 
+    @renamed_keywords(memory_budget="max_memory", device_memory="device_max_memory")
     def __init__(
         self,
         embeddings: TokenEmbeddings | EmbeddingStore,
         doc_ids: Sequence[str] | None = None,
         *,
-        memory_budget: int | str = "1G",
+        max_memory: int | str = "1G",
         device: str | Devices = "cpu",
-        device_memory: int | str | None = None,
+        device_max_memory: int | str | None = None,
         precision: Precision = "float32",
     ) -> None:
         embeddings = _in_known_floats(expect_embeddings("embeddings", embeddings))
@@ -84,14 +86,16 @@ class ExactIndex:
         if devices.missing:
             where = "on the CPU" if is_on_cpu else "through torch, which is slower"
             _log.warning("exact search runs %s: %s", where, devices.missing)
-        self._memory = parse_bytes(memory_budget, name="memory_budget")
+        self._memory = parse_bytes(max_memory, name="max_memory")
         device_bytes = (
-            None if device_memory is None else parse_bytes(device_memory, name="device_memory")
+            None
+            if device_max_memory is None
+            else parse_bytes(device_max_memory, name="device_max_memory")
         )
         self._options = {
-            "memory_budget": self._memory,
+            "max_memory": self._memory,
             "device": device.setting if isinstance(device, Devices) else device,
-            "device_memory": device_bytes,
+            "device_max_memory": device_bytes,
         }
         n_docs, self._dim = embeddings.n_docs, embeddings.dim
         self.doc_ids = (
@@ -107,22 +111,23 @@ class ExactIndex:
         self._int8: Int8Search | None = None
 
     @classmethod
+    @renamed_keywords(memory_budget="max_memory", device_memory="device_max_memory")
     def load(
         cls,
         shard_folder: Path | str,
         *,
-        memory_budget: int | str = "1G",
+        max_memory: int | str = "1G",
         device: str | Devices = "cpu",
-        device_memory: int | str | None = None,
+        device_max_memory: int | str | None = None,
         precision: Precision = "float32",
     ) -> ExactIndex:
         """Open a folder of encoded shards without reading it.
 
         Args:
             shard_folder: The folder of an EmbeddingStore; its ids are those of the index.
-            memory_budget: As in the class; so are the other arguments.
+            max_memory: As in the class; so are the other arguments.
             device: See there.
-            device_memory: See there.
+            device_max_memory: See there.
             precision: See there.
 
         Returns:
@@ -135,9 +140,9 @@ class ExactIndex:
         return cls(
             store,
             store.doc_ids,
-            memory_budget=memory_budget,
+            max_memory=max_memory,
             device=device,
-            device_memory=device_memory,
+            device_max_memory=device_max_memory,
             precision=precision,
         )
 
@@ -326,7 +331,7 @@ class ExactIndex:
         room = (self._for_tokens - n_tokens * self._bytes_per_token) // 12
         if room < n_tokens:
             raise ResourceError(
-                f"memory_budget={self._memory} bytes is too small for a document of {n_tokens} tokens; "
+                f"max_memory={self._memory} bytes is too small for a document of {n_tokens} tokens; "
                 f"give at least {n_tokens * (self._bytes_per_token + 12) * 2 + 1}"
             )
         return room

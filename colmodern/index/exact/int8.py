@@ -67,7 +67,7 @@ class Int8Search:
         n_bytes = self._embeddings.n_tokens * (self._dim + 8) + 8 * self._embeddings.n_docs
         if n_bytes > self._memory // 2:
             _log.warning(
-                "memory_budget=%d bytes is too small to keep %d: every search rounds the documents again",
+                "max_memory=%d bytes is too small to keep %d: every search rounds the documents again",
                 self._memory,
                 2 * n_bytes,
             )
@@ -79,7 +79,7 @@ class Int8Search:
         for first, chunk in self._embeddings.chunks(n_tokens):
             if chunk.n_tokens > max(n_tokens, _CACHED_TOKENS):
                 raise ResourceError(
-                    f"memory_budget={self._memory} bytes is too small for a document of "
+                    f"max_memory={self._memory} bytes is too small for a document of "
                     f"{chunk.n_tokens} tokens; give at least {4 * each * chunk.n_tokens}"
                 )
             values = np.ascontiguousarray(self._padded(chunk.values), np.float32)

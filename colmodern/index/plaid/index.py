@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from colmodern.arguments import checked_path, expect_flags
+from colmodern.arguments import checked_path, expect_flags, renamed_keywords
 from colmodern.codecs.residuals import ResidualKind
 from colmodern.errors import InputError
 from colmodern.index.finite import naming_documents
@@ -36,6 +36,7 @@ class PlaidIndex(PlaidReader):
     """
 
     @classmethod
+    @renamed_keywords(max_ram="max_memory")
     def build(
         cls,
         embeddings: Embeddings | Path | str,
@@ -45,7 +46,7 @@ class PlaidIndex(PlaidReader):
         nbits: int = 4,
         n_centroids: int | None = None,
         seed: int = 0,
-        max_ram: int | str = "4G",
+        max_memory: int | str = "4G",
         codec: ResidualKind | None = None,
         overwrite: bool = False,
         durable: bool = True,
@@ -63,7 +64,7 @@ class PlaidIndex(PlaidReader):
             nbits: 1, 2, 4 or 8 bits for each dimension of a token, besides 3 to 5 bytes a token.
             n_centroids: Number of centroids; default 16 times the root of the number of tokens.
             seed: Seed of the sample and the centroids; the same seed gives the same bytes.
-            max_ram: Bytes, or text as "2G", that the build may use.
+            max_memory: Bytes, or text as "2G", that the build may use.
             codec: "pq" (product quantisation) or "residual" (each dimension alone); default
                 "residual" at 4 bits, where it is as good and scored twice as fast, else "pq".
             overwrite: Replace an index at ``path``; it can be read until the new one is complete.
@@ -76,7 +77,7 @@ class PlaidIndex(PlaidReader):
 
         Raises:
             InputError: An argument is wrong.
-            ResourceError: ``max_ram`` is too little.
+            ResourceError: ``max_memory`` is too little.
             StorageError: ``path`` exists without ``overwrite``, is being written, or the disk is
                 full.
         """
@@ -85,7 +86,7 @@ class PlaidIndex(PlaidReader):
         source, ids = open_source(embeddings, doc_ids)
         settings = settle(
             source.n_tokens, source.dim, nbits=nbits, codec=codec, n_centroids=n_centroids,
-            seed=seed, max_ram=parse_bytes(max_ram, name="max_ram"),
+            seed=seed, max_memory=parse_bytes(max_memory, name="max_memory"),
         )  # fmt: skip
         devices, progress = resolve_device(device), as_progress(progress)
         tell_if_compiling(progress.note)

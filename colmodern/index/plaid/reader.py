@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy.typing as npt
 
-from colmodern.arguments import checked_path, expect_counts
+from colmodern.arguments import checked_path, expect_counts, renamed_keywords
 from colmodern.index.base import closed_error
 from colmodern.index.inputs import Embeddings, query_batch
 from colmodern.index.plaid.cuda.devices import LazyCudaSearch
@@ -49,7 +49,7 @@ class PlaidReader:
         *,
         n_threads: int | None = None,
         devices: Devices = CPU,
-        device_memory: int | str | None = None,
+        device_max_memory: int | str | None = None,
     ) -> None:
         """Search a folder's state; callers use ``load``, or ``PlaidIndex.build``.
 
@@ -57,14 +57,16 @@ class PlaidReader:
             state: The opened folder.
             n_threads: Threads of a search; default all cores that the process may use.
             devices: The devices that search.
-            device_memory: Bytes, or text as "20G", that may stay on a GPU.
+            device_max_memory: Bytes, or text as "20G", that may stay on a GPU.
         """
         expect_counts(n_threads=n_threads)
         self._kernels = SearchKernels(state.snapshot.folder)
         self._threads = Threads(n_threads)
         self._devices = devices
         device_bytes = (
-            None if device_memory is None else parse_bytes(device_memory, name="device_memory")
+            None
+            if device_max_memory is None
+            else parse_bytes(device_max_memory, name="device_max_memory")
         )
         self._cuda = LazyCudaSearch(devices.gpus, device_bytes) if devices.gpus else None
         self._current: State | None = state
@@ -72,13 +74,14 @@ class PlaidReader:
         self._latest_stored: StoredEmbeddings | None = None
 
     @classmethod
+    @renamed_keywords(device_memory="device_max_memory")
     def load(
         cls: type[_Reader],
         path: Path | str,
         *,
         n_threads: int | None = None,
         device: str | Devices = "cpu",
-        device_memory: int | str | None = None,
+        device_max_memory: int | str | None = None,
         verify: Verify = "lazy",
         while_compiling: WhileCompiling | None = None,
     ) -> _Reader:
@@ -92,7 +95,7 @@ class PlaidReader:
             n_threads: Threads of one search or one batch; default all.
             device: "cpu", "cuda", "cuda:N", GPUs that share the documents as "cuda:0,cuda:1", or
                 "auto". A GPU scans all documents, so that nprobe has no effect there.
-            device_memory: Bytes, or text as "20G", that may stay on a GPU; default most of what is
+            device_max_memory: Bytes, or text as "20G", that may stay on a GPU; default most of what is
                 free.
             verify: "full" compares everything here; "addresses", for indexes larger than memory,
                 only makes sure that searches stay inside the arrays, and misses damage that
@@ -114,9 +117,15 @@ class PlaidReader:
         expect_counts(n_threads=n_threads)
         state = load_state(folder, verify)
         devices = resolve_device(device)
-        index = cls(state, n_threads=n_threads, devices=devices, device_memory=device_memory)
+        index = cls(
+            state, n_threads=n_threads, devices=devices, device_max_memory=device_max_memory
+        )
         setting = device.setting if isinstance(device, Devices) else device
-        index._settings |= {"device": setting, "device_memory": device_memory, "verify": verify}
+        index._settings |= {
+            "device": setting,
+            "device_max_memory": device_max_memory,
+            "verify": verify,
+        }
         index._settings["while_compiling"] = while_compiling
         index._kernels = SearchKernels(folder, while_compiling)
         return index
@@ -262,6 +271,7 @@ class PlaidReader:
         progress.finish()
         return results
 
+    @renamed_keywords(chosen="allowed")
     def filter(self, allowed: Iterable[str] | Callable[[str], bool]) -> DocFilter:
         """Make a filter for many searches of this index as it is now.
 

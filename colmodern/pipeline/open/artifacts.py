@@ -96,7 +96,7 @@ def open_searched(
     precision: Precision | None,
     device: str,
     encoder_device: str,
-    device_memory: str | None,
+    device_max_memory: str | None,
     name: str,
 ) -> tuple[str, Index]:
     """The kind and the index that queries of a folder search: a compressed one, or exact search.
@@ -108,7 +108,7 @@ def open_searched(
         precision: Of exact search; None: what the run was evaluated with.
         device: Setting of a device, whose "auto" follows the encoder.
         encoder_device: Where the encoder is.
-        device_memory: Bytes that may stay on a GPU, as "20G"; None: most of what is free.
+        device_max_memory: Bytes that may stay on a GPU, as "20G"; None: most of what is free.
         name: The setting of the device, for errors.
 
     Raises:
@@ -122,13 +122,13 @@ def open_searched(
     kernels = searcher_class(kind).kernels
     devices = resolve_device(device, kernels=kernels, auto=encoder_device, name=name)
     if index is not None:
-        return kind, open_index(index, store, device=devices, device_memory=device_memory)
+        return kind, open_index(index, store, device=devices, device_max_memory=device_max_memory)
     from colmodern.index.exact.index import ExactIndex
 
     exact = ExactIndex.load(
         store.folder,
         device=devices,
-        device_memory=device_memory,
+        device_max_memory=device_max_memory,
         precision=precision or precision_of(folder),
     )
     return kind, exact
@@ -139,7 +139,7 @@ def open_index(
     store: EmbeddingStore,
     *,
     device: str | Devices = "cpu",
-    device_memory: str | None = None,
+    device_max_memory: str | None = None,
 ) -> PlaidIndex:
     """An index, to be searched with queries of the encoder that made a store.
 
@@ -147,7 +147,7 @@ def open_index(
         path: Folder of the index.
         store: Embeddings of the encoder that makes the queries.
         device: As ``PlaidIndex.load`` takes it.
-        device_memory: As ``PlaidIndex.load`` takes it.
+        device_max_memory: As ``PlaidIndex.load`` takes it.
 
     Raises:
         InputError: The index is of another encoder.
@@ -155,7 +155,7 @@ def open_index(
     """
     from colmodern.index.plaid.index import PlaidIndex  # loads numba
 
-    index = PlaidIndex.load(path, device=device, device_memory=device_memory)
+    index = PlaidIndex.load(path, device=device, device_max_memory=device_max_memory)
     its, mine = index.info()["fingerprint"], store.fingerprint
     if None not in (its, mine) and its != mine:
         raise InputError(

@@ -43,9 +43,9 @@ class ExactSearcher(Searcher[ExactIndexConfig]):
         index = ExactIndex(
             documents,
             documents.doc_ids,
-            memory_budget=self.config.exact_max_memory,
+            max_memory=self.config.exact_max_memory,
             device=self.devices,
-            device_memory=self.config.device_max_memory,
+            device_max_memory=self.config.device_max_memory,
             precision=self.config.precision,
         )
         return IndexSearch(index, queries.to_memory(), k)

@@ -222,7 +222,7 @@ class PlaidSearcher(Searcher[PlaidIndexConfig]):
         return PlaidIndex.load(
             folder,
             device=self.device,
-            device_memory=self.config.device_max_memory,
+            device_max_memory=self.config.device_max_memory,
             while_compiling="wait",
         )
 
@@ -238,7 +238,7 @@ class PlaidSearcher(Searcher[PlaidIndexConfig]):
             codec=config.codec,
             n_centroids=config.n_centroids,
             seed=config.seed,
-            max_ram=parse_bytes(config.build_max_memory, name="index.build_max_memory"),
+            max_memory=parse_bytes(config.build_max_memory, name="index.build_max_memory"),
         )
         row = work.token_bytes
         return max(
@@ -264,7 +264,7 @@ class PlaidSearcher(Searcher[PlaidIndexConfig]):
                     nbits=config.nbits,
                     codec=config.codec,
                     seed=config.seed,
-                    max_ram=config.build_max_memory,
+                    max_memory=config.build_max_memory,
                     device=self.device,
                 )
             )

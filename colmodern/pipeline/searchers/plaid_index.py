@@ -22,7 +22,9 @@ from colmodern.ragged.store import EmbeddingStore
 
 def index_key(documents: EmbeddingStore, config: PlaidIndexConfig) -> str:
     """Digest of all that the index depends on."""
-    return sha256_of_json([VERSION, documents.manifest["fingerprint"], _settings(config)])
+    settings = _settings(config)
+    settings["max_ram"] = settings.pop("max_memory")  # the name in digests of earlier runs
+    return sha256_of_json([VERSION, documents.manifest["fingerprint"], settings])
 
 
 def build_once(
@@ -100,4 +102,7 @@ def compile_searches(index: PlaidIndex, queries: TokenEmbeddings, k: int, **opti
 def _settings(config: PlaidIndexConfig) -> dict[str, Any]:
     """Settings for ``PlaidIndex.build``."""
     names = ("nbits", "codec", "n_centroids", "seed")
-    return {**{name: getattr(config, name) for name in names}, "max_ram": config.build_max_memory}
+    return {
+        **{name: getattr(config, name) for name in names},
+        "max_memory": config.build_max_memory,
+    }

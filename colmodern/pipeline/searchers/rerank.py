@@ -121,9 +121,9 @@ class RerankSearcher(Searcher[RerankIndexConfig]):
                 "give a run of this collection"
             )
         options = {
-            "memory_budget": self.config.exact_max_memory,
+            "max_memory": self.config.exact_max_memory,
             "device": self.devices,
-            "device_memory": self.config.device_max_memory,
+            "device_max_memory": self.config.device_max_memory,
         }
         return CandidateSearch(documents, queries.to_memory(), candidates, k, options)
 

@@ -54,7 +54,7 @@ def test_int8_documents_rank_as_on_the_cpu(dtype: str) -> None:
         assert scores.keys() == dict(some).keys()
         for doc_id, score in some:  # the CPU rounds queries too
             assert score == pytest.approx(scores[doc_id], abs=0.003 * len(query) + 1e-6)
-    tight = ExactIndex(given, device="cuda", device_memory=120_000, **options)
+    tight = ExactIndex(given, device="cuda", device_max_memory=120_000, **options)
     for some, others in zip(tight.search_batch(QUERIES[:2], 6), found, strict=False):
         assert_alike(some, others[:6])
 
@@ -72,15 +72,15 @@ def test_embeddings_that_do_not_fit_pass_through(caplog: pytest.LogCaptureFixtur
     given = documents("float16")
     expected = ExactIndex(given).search_batch(QUERIES, 6)
     for device in ("cuda", *several_gpus()):
-        tight = ExactIndex(given, device_memory=60_000, device=device)
+        tight = ExactIndex(given, device_max_memory=60_000, device=device)
         with caplog.at_level(logging.WARNING):
             for found, others in zip(tight.search_batch(QUERIES, 6), expected, strict=True):
                 assert_alike(found, others)
         assert "do not fit" in caplog.text
     with pytest.raises(
-        ResourceError, match=r"a document of .* tokens takes .* raise device_memory"
+        ResourceError, match=r"a document of .* tokens takes .* raise device_max_memory"
     ):
-        ExactIndex(given, device_memory=10_000, device="cuda").search(QUERIES[0], 6)
+        ExactIndex(given, device_max_memory=10_000, device="cuda").search(QUERIES[0], 6)
 
 
 @pytest.mark.slow
@@ -163,7 +163,9 @@ def test_a_document_that_is_not_finite_is_named_where_it_is_read(
     write_store(tmp_path, texts, names(len(texts)), len(texts))
     precision = "int8" if is_int8 else "float32"
     for memory in (None, 120_000):  # documents that stay, and that pass through
-        index = ExactIndex.load(tmp_path, device="cuda", device_memory=memory, precision=precision)
+        index = ExactIndex.load(
+            tmp_path, device="cuda", device_max_memory=memory, precision=precision
+        )
         for _ in range(2):
             with pytest.raises(InputError, match=r"document 0 .*doc_id='d0'.* not finite"):
                 index.search(QUERIES[0], 2)

@@ -32,8 +32,8 @@ def truth(query: np.ndarray, k: int) -> list[str]:
 
 @pytest.mark.parametrize("budget", ["1G", 11_000, "12K"])
 @pytest.mark.parametrize("k", [1, 3, 7, 50])
-def test_ranking_is_the_loops_whatever_the_memory_budget(budget: int | str, k: int) -> None:
-    index = ExactIndex(DOCUMENTS, NAMES, memory_budget=budget)
+def test_ranking_is_the_loops_whatever_max_memory_is(budget: int | str, k: int) -> None:
+    index = ExactIndex(DOCUMENTS, NAMES, max_memory=budget)
     for query, results in zip(QUERIES, index.search_batch(QUERIES, k), strict=True):
         assert [result.doc_id for result in results] == truth(query, k)
         assert index.search(query, k)[0].doc_id == results[0].doc_id
@@ -46,7 +46,7 @@ def test_a_folder_of_shards_searches_as_memory_does(tmp_path: Path) -> None:
     writer.add(DOCUMENTS[:3], NAMES[:3])
     writer.add(DOCUMENTS[3:], NAMES[3:])
     writer.finish()
-    loaded = ExactIndex.load(tmp_path, memory_budget="12K")
+    loaded = ExactIndex.load(tmp_path, max_memory="12K")
     for query in QUERIES:
         assert [d for d, _ in loaded.search(query, 5)] == truth(query, 5)
 
@@ -55,7 +55,7 @@ def test_a_folder_of_shards_searches_as_memory_does(tmp_path: Path) -> None:
 @settings(max_examples=25)
 def test_equal_scores_are_ordered_by_document_id(names: list[str], k: int) -> None:
     same = TokenEmbeddings.from_list([np.ones((2, 8), np.float32) / 8**0.5] * 5)
-    results = ExactIndex(same, names, memory_budget=1000).search(same[0], k)
+    results = ExactIndex(same, names, max_memory=1000).search(same[0], k)
     assert [doc_id for doc_id, _ in results] == sorted(names)[:k]
 
 
@@ -113,12 +113,12 @@ def test_bad_arguments_are_refused() -> None:
         ExactIndex(DOCUMENTS, ["a", "b"])
     with pytest.raises(InputError, match="repeated ids"):
         ExactIndex(DOCUMENTS, ["a"] * 7)
-    with pytest.raises(InputError, match="memory_budget='much' is not a size"):
-        ExactIndex(DOCUMENTS, memory_budget="much")
+    with pytest.raises(InputError, match="max_memory='much' is not a size"):
+        ExactIndex(DOCUMENTS, max_memory="much")
     with pytest.raises(
         ResourceError, match=r"too small for a document of .* tokens; give at least"
     ):
-        ExactIndex(DOCUMENTS, memory_budget=1000).search(QUERIES[0])
+        ExactIndex(DOCUMENTS, max_memory=1000).search(QUERIES[0])
 
 
 @pytest.mark.gpu
@@ -154,7 +154,7 @@ def texts(n, length):
     return TokenEmbeddings(values, np.arange(n + 1) * length)
 def memory(field):
     return int(re.search(field + r":\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
-index = ExactIndex(texts(n_docs, length), memory_budget=budget)
+index = ExactIndex(texts(n_docs, length), max_memory=budget)
 queries = texts(n_queries, 4)
 index.search(np.asarray(queries[0]), 5)  # what torch needs once
 open("/proc/self/clear_refs", "w").write("5")

@@ -35,7 +35,7 @@ def rounded(documents: TokenEmbeddings) -> TokenEmbeddings:
 @pytest.mark.parametrize("budget", ["1G", "400K"])
 def test_scores_are_those_of_the_rounded_documents(dim: int, n_queries: int, budget: str) -> None:
     documents, queries = unit_rows(LENGTHS, dim, 0), unit_rows(QUERIES[-n_queries:], dim, 1)
-    index = ExactIndex(documents, memory_budget=budget, precision="int8")
+    index = ExactIndex(documents, max_memory=budget, precision="int8")
     truth = rounded(documents)
     parts = (queries.values, queries.offsets, truth.values, truth.offsets)
     expected = maxsim.maxsim_scores(*parts)
@@ -69,7 +69,7 @@ def test_what_does_not_fit_is_rounded_anew_with_the_same_result(
     writer.finish()
     expected = ExactIndex(documents, precision="int8").search_batch(queries, 12)
     for budget in ("100M", "300K"):
-        index = ExactIndex.load(tmp_path, memory_budget=budget, precision="int8")
+        index = ExactIndex.load(tmp_path, max_memory=budget, precision="int8")
         with caplog.at_level(logging.WARNING):
             caplog.clear()
             assert index.search_batch(queries, 12) == expected
@@ -79,7 +79,7 @@ def test_what_does_not_fit_is_rounded_anew_with_the_same_result(
 
 def test_many_short_documents_and_queries_keep_to_the_budget() -> None:
     documents, queries = unit_rows([1] * 3000, 16, 0), unit_rows([2] * 300, 16, 1)
-    index = ExactIndex(documents, memory_budget=1_000_000, precision="int8")
+    index = ExactIndex(documents, max_memory=1_000_000, precision="int8")
     some = ExactIndex(documents, precision="int8").search_batch(queries, 3)
     assert index.search_batch(queries, 3) == some
     pieces = [scores.nbytes for _, scores in index._with_int8().search(queries)]
@@ -99,7 +99,7 @@ def test_nothing_in_it_and_bad_arguments() -> None:
         ExactIndex(documents, precision="int4")  # type: ignore[arg-type]
     long = unit_rows([9000], 24, 1)
     with pytest.raises(ResourceError, match=r"too small for a document of 9000 tokens; give at"):
-        ExactIndex(long, memory_budget=100_000, precision="int8").search(queries[0])
+        ExactIndex(long, max_memory=100_000, precision="int8").search(queries[0])
 
 
 def test_a_gpu_without_triton_leaves_int8_to_the_cpu(

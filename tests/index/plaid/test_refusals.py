@@ -86,7 +86,7 @@ def test_queries_of_another_encoder_are_refused(tmp_path: Path) -> None:
         ({"n_centroids": 2.5}, r"n_centroids=2\.5; pass"),
         ({"seed": -1}, "seed=-1; pass"),
         ({"seed": 1 << 40}, "seed=1099511627776; pass"),
-        ({"max_ram": "much"}, "max_ram='much' is not a size"),
+        ({"max_memory": "much"}, "max_memory='much' is not a size"),
         ({"doc_ids": "abc"}, "doc_ids='abc' is one string"),
         ({"doc_ids": ["a"]}, "doc_ids has 1 entries for 3 documents"),
         ({"doc_ids": ["a", "b", "a"]}, r"doc_ids\[0\] and doc_ids\[2\] are both 'a'"),
@@ -109,8 +109,8 @@ def test_unusable_embeddings_are_refused_and_leave_nothing(tmp_path: Path) -> No
         PlaidIndex.build(corpus([3], 12), tmp_path / "i")
     with pytest.raises(InputError, match="embeddings is list; pass"):
         PlaidIndex.build([[1.0] * 8], tmp_path / "i")  # type: ignore[arg-type]
-    with pytest.raises(ResourceError, match=r"max_ram=1000 bytes is too little; give at least"):
-        PlaidIndex.build(corpus([3]), tmp_path / "i", max_ram=1000)
+    with pytest.raises(ResourceError, match=r"max_memory=1000 bytes is too little; give at least"):
+        PlaidIndex.build(corpus([3]), tmp_path / "i", max_memory=1000)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -13,11 +14,15 @@ from conftest import QUERIES
 from pipeline.evaluate.test_run import LOADED, Notes, cached, reused, run
 
 from colmodern import ExactIndex, PlaidIndex
+from colmodern.config.index import PlaidIndexConfig
 from colmodern.config.load import load_eval_config
 from colmodern.errors import StorageError
+from colmodern.files import sha256_of_json
+from colmodern.index.plaid.disk.manifest import VERSION
 from colmodern.pipeline.evaluate.run import run_eval
 from colmodern.pipeline.open.artifacts import index_of, store_of
 from colmodern.pipeline.result import EvalResult
+from colmodern.pipeline.searchers.plaid_index import index_key
 
 PLAID = "index: {kind: plaid}\n"
 STAGES = ("encode documents", "encode queries", "build index", "search", "exact search")
@@ -30,6 +35,13 @@ pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 def config(eval_config: Callable[..., Path]) -> Path:
     """Of a small evaluation with an index."""
     return eval_config(extra=PLAID)
+
+
+def test_the_key_of_an_index_has_the_names_that_earlier_runs_were_stored_with() -> None:
+    documents = SimpleNamespace(manifest={"fingerprint": "f"})
+    config = PlaidIndexConfig(build_max_memory="2G")
+    settings = {"nbits": 4, "codec": None, "n_centroids": None, "seed": 0, "max_ram": "2G"}
+    assert index_key(documents, config) == sha256_of_json([VERSION, "f", settings])  # type: ignore[arg-type]
 
 
 def test_the_index_and_what_it_loses_stand_in_every_file(config: Path) -> None:

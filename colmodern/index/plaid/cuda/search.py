@@ -47,7 +47,7 @@ class CudaSearch:
         self, view: View, devices: Sequence[torch.device], memory: int | None = None
     ) -> None:
         shares = share_out(_token_ends(view), len(devices))
-        cure = "free some, lower device_memory, so that residuals stay with the host"
+        cure = "free some, lower device_max_memory, so that residuals stay with the host"
         with naming_memory("the index", cure):
             self.corpora = [
                 upload(view, first, last, device, memory)

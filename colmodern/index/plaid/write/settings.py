@@ -40,11 +40,11 @@ def settle(
     codec: ResidualKind | None,
     n_centroids: int | None,
     seed: int,
-    max_ram: int,
+    max_memory: int,
 ) -> BuildSettings:
     """Check the settings of a build, and fill in what follows from its input.
 
-    n_tokens, dim: size of the embeddings; max_ram: bytes
+    n_tokens, dim: size of the embeddings; max_memory: bytes
 
     Raises InputError for a wrong value, ResourceError for too little memory.
     """
@@ -61,15 +61,15 @@ def settle(
     wanted = min(_LARGEST_SAMPLE, max(_FEWEST_SAMPLED, n_centroids * POINTS_PER_CENTROID))
     # a token takes at most 3, 7 and 4 float32 vectors in the three steps, and 64 bytes of numbers
     vector = dim * 4  # bytes
-    n_sampled = min(wanted, int(max_ram * 0.5) // (3 * vector + 64))
-    n_fitted = min(1 << 16, int(max_ram * 0.3) // (7 * vector + 64))
-    chunk_tokens = min(_LARGEST_CHUNK, int(max_ram * 0.25) // (4 * vector))
+    n_sampled = min(wanted, int(max_memory * 0.5) // (3 * vector + 64))
+    n_fitted = min(1 << 16, int(max_memory * 0.3) // (7 * vector + 64))
+    chunk_tokens = min(_LARGEST_CHUNK, int(max_memory * 0.25) // (4 * vector))
     fewest = min(n_tokens, _SMALLEST_SAMPLE)
     if chunk_tokens < _SMALLEST_CHUNK or n_sampled < fewest or n_fitted < min(fewest, 4096):
         needed = max(
             16 * vector * _SMALLEST_CHUNK, 2 * (3 * vector + 64) * fewest, 4096 * 25 * vector
         )
-        raise ResourceError(f"max_ram={max_ram} bytes is too little; give at least {needed}")
+        raise ResourceError(f"max_memory={max_memory} bytes is too little; give at least {needed}")
     return BuildSettings(
         nbits=nbits,
         codec=codec or default_kind(nbits),

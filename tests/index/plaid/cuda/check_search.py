@@ -148,12 +148,12 @@ def test_residuals_that_do_not_fit_stay_with_the_host(
     four_bits: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     roomy = PlaidIndex.load(four_bits, device="cuda").search(QUERIES[1], 5)
-    tight = PlaidIndex.load(four_bits, device="cuda", device_memory=40_000)
+    tight = PlaidIndex.load(four_bits, device="cuda", device_max_memory=40_000)
     with caplog.at_level(logging.WARNING):
         assert_alike(tight.search(QUERIES[1], 5), roomy)
     assert "pinned memory" in caplog.text
     with pytest.raises(ResourceError, match=r"codes .* take .* bytes, but 1,000 may be used"):
-        PlaidIndex.load(four_bits, device="cuda", device_memory=1000).search(QUERIES[1], 10)
+        PlaidIndex.load(four_bits, device="cuda", device_max_memory=1000).search(QUERIES[1], 10)
 
 
 def test_out_of_memory_halves_the_tile_and_goes_on(
@@ -190,7 +190,7 @@ def test_an_index_and_a_build_that_find_no_memory_say_what_to_do(
 
     monkeypatch.setattr(cuda_plaid, "upload", full)
     with pytest.raises(
-        ResourceError, match=r"for the index \(injected\); free some, lower device_memory"
+        ResourceError, match=r"for the index \(injected\); free some, lower device_max_memory"
     ):
         PlaidIndex.load(four_bits, device="cuda").search(QUERIES[1], 5)
     monkeypatch.setattr(codecs_cuda, "assign_centroids", full)

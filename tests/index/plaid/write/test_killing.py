@@ -116,7 +116,7 @@ def test_killed_while_changing_the_index_is_whole(tmp_path: Path) -> None:
 PEAK = """
 import re, sys, threading, time
 from colmodern import PlaidIndex
-store, folder, max_ram, warm, dim = *sys.argv[1:5], int(sys.argv[5])
+store, folder, max_memory, warm, dim = *sys.argv[1:5], int(sys.argv[5])
 def memory():
     return int(re.search(r"RssAnon:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
 PlaidIndex.build(warm, folder + "-warm", n_centroids=16)  # what libraries need once
@@ -128,7 +128,7 @@ def watch():
         time.sleep(0.002)
 watcher = threading.Thread(target=watch)
 watcher.start()
-PlaidIndex.build(store, folder, max_ram=max_ram, n_centroids=2048)
+PlaidIndex.build(store, folder, max_memory=max_memory, n_centroids=2048)
 going = False
 watcher.join()
 print(peak - before)
@@ -140,19 +140,19 @@ print(peak - before)
     ("dim", "n_tokens", "length", "with_ids"),
     [(64, 400_000, 100, True), (64, 400_000, 20_000, False), (8, 1_000_000, 5, True)],
 )
-def test_peak_memory_of_a_build_keeps_to_max_ram(
+def test_peak_memory_of_a_build_keeps_to_max_memory(
     tmp_path: Path, dim: int, n_tokens: int, length: int, with_ids: bool
 ) -> None:
-    max_ram, n_docs = 100_000_000, n_tokens // length
+    max_memory, n_docs = 100_000_000, n_tokens // length
     documents = corpus([length] * n_docs, dim, with_ids=with_ids)
     write_store(tmp_path / "store", documents, names(n_docs), n_docs // 4)
     write_store(tmp_path / "warm", documents[:2], names(2), 2)
     paths = [str(tmp_path / name) for name in ("store", "i")]
     done = subprocess.run(
-        [sys.executable, "-c", PEAK, *paths, str(max_ram), str(tmp_path / "warm"), str(dim)],
+        [sys.executable, "-c", PEAK, *paths, str(max_memory), str(tmp_path / "warm"), str(dim)],
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) < max_ram, done.stdout
+    assert int(done.stdout) < max_memory, done.stdout
