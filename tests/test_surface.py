@@ -44,7 +44,10 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 def test_dir_offers_the_public_names() -> None:
+    for name in PUBLIC:
+        getattr(colmodern, name)
     assert set(dir(colmodern)) >= PUBLIC
+    assert len(dir(colmodern)) == len(set(dir(colmodern)))
 
 
 def test_type_checkers_see_every_public_name() -> None:
