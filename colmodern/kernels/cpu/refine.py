@@ -8,8 +8,8 @@ from numba import int64, uint64
 from colmodern.kernels.cpu.ir import simd
 from colmodern.kernels.cpu.jit import compiled
 from colmodern.kernels.cpu.residual_query import similarities
+from colmodern.kernels.cpu.token_block import TokenBlock, token_block
 from colmodern.kernels.types import (
-    Address,
     Int32s,
     Int64s,
     Mask,
@@ -89,21 +89,22 @@ def score_compressed(
     values = np.empty((longest, query.centroid_scores.shape[2]), np.int16)
     values_address = uint64(values.ctypes.data)
     out[:] = 0
+    residual_query, empty = query.residual_query, np.int32(query.empty)
     for block in range(len(query.lanes)):
-        scores, mask = uint64(query.centroid_scores[block].ctypes.data), query.lanes[block]
+        lookup, mask = token_block(segment, query, block), query.lanes[block]
         row_size = uint64(2) * simd.n_lanes(mask)
         below = simd.splat_i16(np.int16(margin), mask)
         for group in range(0, len(docs), GROUP):
             last = min(group + GROUP, len(docs))
             n = int64(0)  # numba would compile once more for a literal
             for i in range(group, last):
-                before, n = n, choose_tokens(docs[i], segment, query, scores, mask, tokens, n)
+                before, n = n, choose_tokens(docs[i], lookup, tokens, n)
                 ends[i - group] = n
                 for at in range(before, n):  # they are far apart: prefetch all before using one
                     residual = residuals + uint64(tokens[at] * n_bytes)
                     simd.prefetch(residual)
                     simd.prefetch(residual + uint64(n_bytes - 1))
-            similarities(query.residual_query, block, mask, scores, tokens[:n], segment, values)
+            similarities(residual_query, lookup, tokens[:n], values)
             at = 0
             for i in range(group, last):
                 first, top = at, simd.splat_i16(_LOWEST, mask)
@@ -112,7 +113,7 @@ def score_compressed(
                     top = simd.maximum_i16(top, value)
                     at += 1
                 simd.store_i16(uint64(near.best[i, block].ctypes.data), top)
-                out[i] = out[i] + simd.total(top) if at > first else np.int32(query.empty)
+                out[i] = out[i] + simd.total(top) if at > first else empty
                 least = simd.subtract_saturated(top, below)
                 begin = near.starts[i] + block * (doc_offsets[docs[i] + 1] - doc_offsets[docs[i]])
                 n_near = 0
@@ -138,11 +139,12 @@ def longest_group(docs: Int64s, doc_offsets: Int64s) -> int:
 
 
 @compiled
-def _best_centroids(doc: int, segment: SegmentArrays, scores: Address, mask: Mask) -> Vector:
+def _best_centroids(doc: int, block: TokenBlock) -> Vector:
     """The highest of the tokens' centroid scores in each lane."""
+    mask, codes = block.mask, block.codes
     row_size, best = uint64(2) * simd.n_lanes(mask), simd.splat_i16(_LOWEST, mask)
-    for token in range(segment.doc_offsets[doc], segment.doc_offsets[doc + 1]):
-        row = simd.load_i16(scores + uint64(segment.codes[token]) * row_size, mask)
+    for token in range(block.doc_offsets[doc], block.doc_offsets[doc + 1]):
+        row = simd.load_i16(block.scores + uint64(codes[token]) * row_size, mask)
         best = simd.maximum_i16(best, row)
     return best
 
@@ -158,55 +160,37 @@ def _reaches(bar: Vector, row: Vector, slack: np.int16, mask: Mask) -> bool:
 
 
 @compiled
-def choose_tokens(
-    doc: int,
-    segment: SegmentArrays,
-    query: QueryTables,
-    scores: Address,
-    mask: Mask,
-    tokens: Int64s,
-    n: int,
-) -> int:
+def choose_tokens(doc: int, block: TokenBlock, tokens: Int64s, n: int) -> int:
     """Append a document's tokens that can win some lane; returns the new length of ``tokens``.
 
     Args:
         doc: A document of the segment.
-        segment: Holds the document's tokens.
-        query: Its refine_slack is read.
-        scores: Address of the block's centroid scores.
-        mask: Mask of the block.
+        block: The block of lanes, and the segment's tokens.
         tokens: int64, written behind the first n.
         n: Length of ``tokens`` so far.
     """
-    row_size, slack = uint64(2) * simd.n_lanes(mask), query.refine_slack
-    bar = _best_centroids(doc, segment, scores, mask)
-    for token in range(segment.doc_offsets[doc], segment.doc_offsets[doc + 1]):
-        row = simd.load_i16(scores + uint64(segment.codes[token]) * row_size, mask)
+    mask, codes, gains, slack = block.mask, block.codes, block.gains, block.refine_slack
+    row_size, bar = uint64(2) * simd.n_lanes(mask), _best_centroids(doc, block)
+    for token in range(block.doc_offsets[doc], block.doc_offsets[doc + 1]):
+        row = simd.load_i16(block.scores + uint64(codes[token]) * row_size, mask)
         tokens[n] = token
-        n += 1 if _reaches(bar, row, slack[segment.gains[token]], mask) else 0
+        n += 1 if _reaches(bar, row, slack[gains[token]], mask) else 0
     return n
 
 
 @compiled
-def choose_more_tokens(
-    doc: int,
-    segment: SegmentArrays,
-    query: QueryTables,
-    scores: Address,
-    mask: Mask,
-    tokens: Int64s,
-    n: int,
-) -> int:
+def choose_more_tokens(doc: int, block: TokenBlock, tokens: Int64s, n: int) -> int:
     """Append a document's tokens that score_slack lets through and refine_slack does not.
 
     Arguments and result are those of choose_tokens.
     """
-    row_size = uint64(2) * simd.n_lanes(mask)
-    bar = _best_centroids(doc, segment, scores, mask)
-    for token in range(segment.doc_offsets[doc], segment.doc_offsets[doc + 1]):
-        row = simd.load_i16(scores + uint64(segment.codes[token]) * row_size, mask)
-        gain = segment.gains[token]
-        more = _reaches(bar, row, query.score_slack[gain], mask)
+    mask, codes, gains = block.mask, block.codes, block.gains
+    refine_slack, score_slack = block.refine_slack, block.score_slack
+    row_size, bar = uint64(2) * simd.n_lanes(mask), _best_centroids(doc, block)
+    for token in range(block.doc_offsets[doc], block.doc_offsets[doc + 1]):
+        row = simd.load_i16(block.scores + uint64(codes[token]) * row_size, mask)
+        gain = gains[token]
+        more = _reaches(bar, row, score_slack[gain], mask)
         tokens[n] = token
-        n += 1 if more and not _reaches(bar, row, query.refine_slack[gain], mask) else 0
+        n += 1 if more and not _reaches(bar, row, refine_slack[gain], mask) else 0
     return n

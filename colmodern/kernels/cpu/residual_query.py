@@ -15,41 +15,29 @@ from numba.extending import overload
 
 from colmodern.kernels.cpu.ir import dots, simd
 from colmodern.kernels.cpu.jit import compiled
+from colmodern.kernels.cpu.token_block import TokenBlock
 from colmodern.kernels.types import (
     Address,
-    Bytes,
     Floats,
     Int8s,
     Int16s,
     Int64s,
     Mask,
     ResidualQuery,
-    SegmentArrays,
     TableQuery,
     WeightQuery,
 )
 
 
-def similarities(
-    query: ResidualQuery,
-    block: int,
-    mask: Mask,
-    scores: Address,
-    tokens: Int64s,
-    segment: SegmentArrays,
-    out: Int16s,
-) -> None:
+def similarities(query: ResidualQuery, block: TokenBlock, tokens: Int64s, out: Int16s) -> None:
     """Similarities of tokens to one block of lanes, centroid plus residual, in units.
 
     For compiled code.
 
     Args:
         query: A TableQuery or a WeightQuery.
-        block: Number of the block of lanes.
-        mask: Mask of the block.
-        scores: Address of the block's centroid scores.
+        block: The block of lanes, and the segment's tokens.
         tokens: (n,) int64 tokens of the segment.
-        segment: Holds the tokens.
         out: (n or more, n_lanes) int16, written.
     """
     raise NotImplementedError("for compiled code")
@@ -57,29 +45,17 @@ def similarities(
 
 @overload(similarities, strict=False)  # type: ignore[untyped-decorator]
 def _similarities(
-    query: types.BaseTuple,
-    block: types.Type,
-    mask: types.Type,
-    scores: types.Type,
-    tokens: types.Type,
-    segment: types.Type,
-    out: types.Type,
+    query: types.BaseTuple, block: types.BaseTuple, tokens: types.Type, out: types.Type
 ) -> Callable[..., None]:
     return _by_table if query.instance_class is TableQuery else _by_weights
 
 
-def _by_table(
-    query: TableQuery,
-    block: int,
-    mask: Mask,
-    scores: Address,
-    tokens: Int64s,
-    segment: SegmentArrays,
-    out: Int16s,
-) -> None:
-    n_lanes, n_bytes = simd.n_lanes(mask), segment.residuals.shape[1]
-    row_size, residuals = uint64(2) * n_lanes, uint64(segment.residuals.ctypes.data)
-    tables, to = uint64(query.tables[block].ctypes.data), uint64(out.ctypes.data)
+def _by_table(query: TableQuery, block: TokenBlock, tokens: Int64s, out: Int16s) -> None:
+    # arrays are taken out of records before loops: numba counts the references to each
+    mask, codes, gains, factors = block.mask, block.codes, block.gains, query.factors
+    n_lanes, n_bytes = simd.n_lanes(mask), block.residuals.shape[1]
+    row_size, residuals = uint64(2) * n_lanes, uint64(block.residuals.ctypes.data)
+    tables, to = uint64(query.tables[block.number].ctypes.data), uint64(out.ctypes.data)
     for at in range(len(tokens)):
         token = tokens[at]
         residual = residuals + uint64(token * n_bytes)
@@ -87,35 +63,29 @@ def _by_table(
         for byte in range(1, n_bytes):
             entry = uint64(byte * 256) + simd.scalar_u8(residual + uint64(byte))
             total = simd.add_i16(total, simd.load_i8(tables + entry * n_lanes, mask))
-        factor = simd.splat_i16(query.factors[segment.gains[token]], mask)
+        factor = simd.splat_i16(factors[gains[token]], mask)
         scaled = simd.multiply_high(simd.shift_left(total, query.shift), factor)
-        row = simd.load_i16(scores + uint64(segment.codes[token]) * row_size, mask)
+        row = simd.load_i16(block.scores + uint64(codes[token]) * row_size, mask)
         simd.store_i16(to + uint64(at) * row_size, simd.add_saturated(row, scaled))
 
 
-def _by_weights(
-    query: WeightQuery,
-    block: int,
-    mask: Mask,
-    scores: Address,
-    tokens: Int64s,
-    segment: SegmentArrays,
-    out: Int16s,
-) -> None:
-    n_lanes, n_bytes, n = simd.n_lanes(mask), segment.residuals.shape[1], len(tokens)
+def _by_weights(query: WeightQuery, block: TokenBlock, tokens: Int64s, out: Int16s) -> None:
+    mask, codes, gains, factors = block.mask, block.codes, block.gains, query.factors
+    residuals, n_bytes = uint64(block.residuals.ctypes.data), block.residuals.shape[1]
+    n_lanes, n = simd.n_lanes(mask), len(tokens)
     row_size, to = uint64(2) * n_lanes, uint64(out.ctypes.data)
-    dims, weights = uint64(query.dims[block].ctypes.data), uint64(query.weights.ctypes.data)
-    start = simd.load_i32(uint64(query.starts[block].ctypes.data), mask)
+    dims, weights = uint64(query.dims[block.number].ctypes.data), uint64(query.weights.ctypes.data)
+    start = simd.load_i32(uint64(query.starts[block.number].ctypes.data), mask)
     zero = simd.splat_i32(np.int32(0), mask)
     unpacked = np.empty(8 * n_bytes, np.uint8)
     a_at, size = uint64(unpacked.ctypes.data), uint64(2 * n_bytes)
     b_at, c_at, d_at = a_at + size, a_at + size + size, a_at + size + size + size
     for at in range(0, n, 4):
         # four tokens share what is loaded of the query, and eight sums hide each other's latency
-        _unpack(segment.residuals, tokens[at], weights, a_at)
-        _unpack(segment.residuals, tokens[min(at + 1, n - 1)], weights, b_at)
-        _unpack(segment.residuals, tokens[min(at + 2, n - 1)], weights, c_at)
-        _unpack(segment.residuals, tokens[min(at + 3, n - 1)], weights, d_at)
+        _unpack(residuals, n_bytes, tokens[at], weights, a_at)
+        _unpack(residuals, n_bytes, tokens[min(at + 1, n - 1)], weights, b_at)
+        _unpack(residuals, n_bytes, tokens[min(at + 2, n - 1)], weights, c_at)
+        _unpack(residuals, n_bytes, tokens[min(at + 3, n - 1)], weights, d_at)
         a, b, c, d, e, f, g, h = start, start, start, start, zero, zero, zero, zero
         for group in range(0, n_bytes, 4):
             low, high = uint64(group), uint64(n_bytes + group)
@@ -133,24 +103,24 @@ def _by_weights(
         for j in range(min(4, n - at)):
             token = tokens[at + j]
             total = a if j == 0 else (b if j == 1 else (c if j == 2 else d))
-            factor = simd.splat_f32(query.factors[segment.gains[token]], mask)
+            factor = simd.splat_f32(factors[gains[token]], mask)
             units = simd.narrow(simd.round_f32(simd.multiply_f32(simd.to_f32(total), factor)))
-            row = simd.load_i16(scores + uint64(segment.codes[token]) * row_size, mask)
+            row = simd.load_i16(block.scores + uint64(codes[token]) * row_size, mask)
             simd.store_i16(to + uint64(at + j) * row_size, simd.add_saturated(row, units))
 
 
 @compiled
-def _unpack(residuals: Bytes, token: int, weights: Address, to: Address) -> None:
+def _unpack(residuals: Address, n_bytes: int, token: int, weights: Address, to: Address) -> None:
     """Write the weights of a token's dimensions: those in the low bits of its bytes, then the others.
 
     Args:
-        residuals: (n_tokens, n_bytes) uint8; n_bytes is a multiple of 4.
+        residuals: Address of (n_tokens, n_bytes) uint8.
+        n_bytes: Bytes of a token, a multiple of 4.
         token: Row of the token.
         weights: Address of (16,) uint8.
         to: Address of (2 * n_bytes,) uint8, written.
     """
-    n_bytes = residuals.shape[1]
-    residual, half = uint64(residuals.ctypes.data) + uint64(token * n_bytes), uint64(n_bytes)
+    residual, half = residuals + uint64(token * n_bytes), uint64(n_bytes)
     whole = n_bytes // 64 * 64
     for at in range(0, whole, 64):
         here = to + uint64(at)

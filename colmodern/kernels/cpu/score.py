@@ -16,6 +16,7 @@ from colmodern.kernels.cpu.ir.vectors import ALL
 from colmodern.kernels.cpu.jit import compiled
 from colmodern.kernels.cpu.refine import GROUP, choose_more_tokens, longest_group
 from colmodern.kernels.cpu.residual_query import similarities
+from colmodern.kernels.cpu.token_block import TokenBlock, token_block
 from colmodern.kernels.types import (
     Address,
     Bytes,
@@ -28,29 +29,24 @@ from colmodern.kernels.types import (
     Masks,
     NearTokens,
     QueryTables,
+    ResidualQuery,
     SegmentArrays,
     StoredDocs,
 )
 
 
 class _Scratch(NamedTuple):
-    """Memory for a group of documents and a block of lanes.
+    """Memory for the tokens of a group of documents.
 
     Attributes:
         similar: (n_tokens, n_lanes) int16 similarities.
         tokens: (n_tokens + 1,) int64 tokens that are scored in float32.
         masks: (n_tokens + 1,) uint16 or uint32 lanes of each.
-        ends: (GROUP,) int64, where each document's tokens end.
-        best: (n_lanes,) float32 best similarity of each lane.
-        row: (dim up to a multiple of 32,) float32, a token; zeros behind dim.
     """
 
     similar: Int16s
     tokens: Int64s
     masks: Masks
-    ends: Int64s
-    best: Floats
-    row: Floats
 
 
 @compiled
@@ -60,46 +56,53 @@ def _scratch(docs: Int64s, segment: SegmentArrays, query: QueryTables) -> _Scrat
         np.empty((longest, n_lanes), np.int16),
         np.empty(longest + 1, np.int64),
         np.empty(longest + 1, query.lanes.dtype),
-        np.empty(GROUP, np.int64),
-        np.empty(n_lanes, np.float32),
-        np.zeros(query.padded.shape[1], np.float32),
     )
 
 
 @compiled
 def _contenders(
-    docs: Int64s,
+    doc: int,
     i: int,
-    segment: SegmentArrays,
-    query: QueryTables,
-    block: int,
+    block: TokenBlock,
+    query: ResidualQuery,
     margin: int,
     near: NearTokens,
     scratch: _Scratch,
     n: int,
 ) -> int:
-    """Append the tokens of document i that are within ``margin`` of the best in some lane.
+    """Append the tokens of a document that are within ``margin`` of the best in some lane.
 
-    They are appended to the first n of scratch.tokens and scratch.masks; returns the new length.
+    They are appended to the first n of scratch.tokens and scratch.masks.
+
+    Args:
+        doc: A document of the segment.
+        i: Its position in ``near``.
+        block: The block of lanes, and the segment's tokens.
+        query: The query's form for residuals.
+        margin: As score_compressed took it.
+        near: As score_compressed wrote it.
+        scratch: Written.
+        n: Tokens in scratch so far.
+
+    Returns:
+        The new number of tokens in scratch.
     """
-    doc, tokens, masks = docs[i], scratch.tokens, scratch.masks
-    start, stop = segment.doc_offsets[doc], segment.doc_offsets[doc + 1]
-    scores, mask = uint64(query.centroid_scores[block].ctypes.data), query.lanes[block]
-    begin = near.starts[i] + block * (stop - start)
-    for at in range(begin, begin + near.counts[i, block]):
-        tokens[n], masks[n] = near.tokens[at], near.lanes[at]
+    tokens, masks, mask = scratch.tokens, scratch.masks, block.mask
+    start, stop = block.doc_offsets[doc], block.doc_offsets[doc + 1]
+    begin = near.starts[i] + block.number * (stop - start)
+    near_tokens, near_lanes = near.tokens, near.lanes
+    for at in range(begin, begin + near.counts[i, block.number]):
+        tokens[n], masks[n] = near_tokens[at], near_lanes[at]
         n += 1
     first, similar = n, uint64(scratch.similar.ctypes.data)
-    residuals, n_bytes = uint64(segment.residuals.ctypes.data), segment.residuals.shape[1]
-    last = choose_more_tokens(doc, segment, query, scores, mask, tokens, first)
+    residuals, n_bytes = uint64(block.residuals.ctypes.data), block.residuals.shape[1]
+    last = choose_more_tokens(doc, block, tokens, first)
     for at in range(first, last):
         residual = residuals + uint64(tokens[at] * n_bytes)
         simd.prefetch(residual)
         simd.prefetch(residual + uint64(n_bytes - 1))
-    similarities(
-        query.residual_query, block, mask, scores, tokens[first:last], segment, scratch.similar
-    )
-    top = simd.load_i16(uint64(near.best[i, block].ctypes.data), mask)
+    similarities(query, block, tokens[first:last], scratch.similar)
+    top = simd.load_i16(uint64(near.best[i, block.number].ctypes.data), mask)
     row_size = uint64(2) * simd.n_lanes(mask)
     for at in range(first, last):
         top = simd.maximum_i16(top, simd.load_i16(similar + uint64(at - first) * row_size, mask))
@@ -180,29 +183,29 @@ def score_decoded(
             document without tokens.
     """
     scratch, gain_step = _scratch(docs, segment, query), np.float32(codec.gain_step)
-    tokens, row, best = scratch.tokens, scratch.row, scratch.best
+    tokens, masks, ends = scratch.tokens, scratch.masks, np.empty(GROUP, np.int64)
+    padded, residual_query = query.padded, query.residual_query
+    row = np.zeros(padded.shape[1], np.float32)
+    best = np.empty(query.centroid_scores.shape[2], np.float32)
+    # arrays are taken out of records before loops: numba counts the references to each
+    codes, gains, residuals = segment.codes, segment.gains, segment.residuals
+    centroids, scales, codebook = codec.centroids, codec.centroid_scales, codec.codebook
     out[:] = 0
     for block in range(len(query.lanes)):
+        lookup = token_block(segment, query, block)
         for group in range(0, len(docs), GROUP):
             last, n = min(group + GROUP, len(docs)), int64(0)
             for i in range(group, last):
-                n = _contenders(docs, i, segment, query, block, margin, near, scratch, n)
-                scratch.ends[i - group] = n
+                n = _contenders(docs[i], i, lookup, residual_query, margin, near, scratch, n)
+                ends[i - group] = n
             at = 0
             for i in range(group, last):
                 best[:] = -np.inf
-                while at < scratch.ends[i - group]:
+                while at < ends[i - group]:
                     token = tokens[at]
-                    code, gain = segment.codes[token], segment.gains[token]
-                    _decode(
-                        codec.centroids[code],
-                        codec.centroid_scales[code],
-                        codec.codebook,
-                        segment.residuals[token],
-                        np.float32(gain) * gain_step,
-                        row,
-                    )
-                    _raise_best(scratch.masks[at], query.padded, block, row, best)
+                    code, gain = codes[token], np.float32(gains[token]) * gain_step
+                    _decode(centroids[code], scales[code], codebook, residuals[token], gain, row)
+                    _raise_best(masks[at], padded, block, uint64(row.ctypes.data), best)
                     at += 1
                 out[i] += _sum_finite(best)
 
@@ -254,29 +257,33 @@ def score_stored(
             without tokens.
     """
     scratch, dim, is_half = _scratch(docs, segment, query), stored.dim, stored.is_half
-    tokens, row, best = scratch.tokens, scratch.row, scratch.best
-    size = dim * (2 if is_half else 4)
+    tokens, masks, ends = scratch.tokens, scratch.masks, np.empty(GROUP, np.int64)
+    padded, residual_query, doc_offsets = query.padded, query.residual_query, segment.doc_offsets
+    row = np.zeros(padded.shape[1], np.float32)
+    best = np.empty(query.centroid_scores.shape[2], np.float32)
+    addresses, size = stored.addresses, dim * (2 if is_half else 4)
     out[:] = 0
     for block in range(len(query.lanes)):
+        lookup = token_block(segment, query, block)
         for group in range(0, len(docs), GROUP):
             last, n = min(group + GROUP, len(docs)), int64(0)
             for i in range(group, last):
                 before = n
-                n = _contenders(docs, i, segment, query, block, margin, near, scratch, n)
-                scratch.ends[i - group] = n
-                first = segment.doc_offsets[docs[i]]
+                n = _contenders(docs[i], i, lookup, residual_query, margin, near, scratch, n)
+                ends[i - group] = n
+                first = doc_offsets[docs[i]]
                 for at in range(before, n):  # far apart on disk and in memory
-                    values = stored.addresses[i] + uint64((tokens[at] - first) * size)
+                    values = addresses[i] + uint64((tokens[at] - first) * size)
                     for line in range(0, size, 64):
                         simd.prefetch(values + uint64(line))
             at = 0
             for i in range(group, last):
                 best[:] = -np.inf
-                first = segment.doc_offsets[docs[i]]
-                while at < scratch.ends[i - group]:
-                    values = stored.addresses[i] + uint64((tokens[at] - first) * size)
+                first = doc_offsets[docs[i]]
+                while at < ends[i - group]:
+                    values = addresses[i] + uint64((tokens[at] - first) * size)
                     _widen(values, dim, is_half, row)
-                    _raise_best(scratch.masks[at], query.padded, block, row, best)
+                    _raise_best(masks[at], padded, block, uint64(row.ctypes.data), best)
                     at += 1
                 out[i] += _sum_finite(best)
 
@@ -299,18 +306,18 @@ def _widen(address: Address, dim: int, is_half: bool, row: Floats) -> None:
 
 
 @compiled
-def _raise_best(mask: Mask, queries: Floats, block: int, row: Floats, best: Floats) -> None:
+def _raise_best(mask: Mask, queries: Floats, block: int, row: Address, best: Floats) -> None:
     """Raise the best similarity of each lane in the mask by one token.
 
     A similarity that is NaN or infinite makes the lane's best NaN for good: no maximum hides it.
     """
     width = queries.shape[1]
-    first, token = uint64(queries.ctypes.data), uint64(row.ctypes.data)
+    first = uint64(queries.ctypes.data)
     n_lanes = len(best)
     for lane in range(n_lanes):
         if uint32(mask) >> uint32(lane) & uint32(1):
             query = first + uint64((block * n_lanes + lane) * width * 4)
-            value = _dot(query, token, width)
+            value = _dot(query, row, width)
             if not abs(value) < np.inf:
                 best[lane] = np.nan
             elif value > best[lane]:  # never where best is NaN
