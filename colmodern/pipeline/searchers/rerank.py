@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,6 +39,8 @@ from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import ScoredDoc
 
+_log = logging.getLogger(__name__)
+
 BM25 = "bm25"
 NO_CANDIDATE, ROUNDED = "not a candidate", "rounding"
 _FIELD = "index.candidates"
@@ -64,8 +67,8 @@ class RerankSearcher(Searcher[RerankIndexConfig]):
     ) -> None:
         """Read a given run, if the queries are known, so that a wrong one is refused at once.
 
-        Raises ConfigError where the run does not exist, DataError where it lacks queries or is
-        malformed, MissingExtraError for BM25 without its package.
+        Raises ConfigError where the run does not exist, DataError where it lacks most queries or
+        is malformed, MissingExtraError for BM25 without its package.
         """
         super().__init__(config, encoder_device, texts)
         if self._is_bm25:
@@ -292,13 +295,20 @@ class CandidateSearch:
 
 
 def _expect_queries(run: Mapping[str, object], queries: Mapping[str, str], candidates: str) -> None:
-    """Raise DataError where a run has no candidates of some query."""
+    """Raise DataError where a run has no candidates of most queries; warn where it lacks some.
+
+    The TREC format has no line for a query whose first stage has no results.
+    """
     lacking = [query_id for query_id in queries if query_id not in run]
-    if lacking:
-        raise DataError(
-            f"{_FIELD}={candidates}: it has no candidates for query {lacking[0]!r} "
-            f"({len(lacking)} such of {len(queries)} queries); give a run of all of them, or {BM25}"
-        )
+    if not lacking:
+        return
+    message = (
+        f"{_FIELD}={candidates}: it has no candidates for query {lacking[0]!r} "
+        f"({len(lacking)} such of {len(queries)} queries)"
+    )
+    if 2 * len(lacking) > len(queries):
+        raise DataError(f"{message}; give a run of these queries, or {BM25}")
+    _log.warning("%s; such queries get no results", message)
 
 
 def _mean(values: Any) -> float:

@@ -116,9 +116,9 @@ def test_another_run_of_candidates_is_searched_again(
     ("candidates", "error", "message"),
     [
         (
-            {"q1": DOCS, "q3": DOCS},
+            {"q3": DOCS},
             DataError,
-            r"no candidates for query 'q2' \(1 such of 3 queries",
+            r"no candidates for query 'q1' \(2 such of 3 queries",
         ),
         ({q: ["x"] for q in ("q1", "q2", "q3")}, DataError, "none of its documents is in the coll"),
     ],
@@ -133,6 +133,16 @@ def test_a_run_of_other_queries_or_documents_is_refused(
     path = write_candidates(tmp_path / "wrong.trec", candidates)
     with pytest.raises(error, match=rf"^index\.candidates={path}: .*{message}"):
         run(eval_config(extra=f"index: {{kind: rerank, candidates: {path}}}\n" + SMALL))
+
+
+def test_queries_without_candidates_get_no_results_and_are_counted(
+    eval_config: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_candidates(tmp_path / "short.trec", {"q1": DOCS, "q3": DOCS})
+    result, _ = run(eval_config(extra=f"index: {{kind: rerank, candidates: {path}}}\n" + SMALL))
+    assert set(results(result.folder)) == {"q1", "q3"}
+    assert result.facts["candidates"]["queries"] == 2
+    assert "no candidates for query 'q2' (1 such of 3 queries); such queries get" in caplog.text
 
 
 def test_what_cannot_be_read_is_refused_before_all_work(
