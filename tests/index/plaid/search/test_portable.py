@@ -77,7 +77,7 @@ def random_query(n_tokens: int, dim: int, seed: int) -> np.ndarray:
     return query / np.linalg.norm(query, axis=1, keepdims=True)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     n_tokens=st.integers(1, 70),
     k=st.integers(1, 40),
