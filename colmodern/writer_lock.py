@@ -38,6 +38,11 @@ LOCK = ".lock"
 _TAKEN = {errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK, errno.EDEADLK}
 _log = logging.getLogger(__name__)
 
+
+class LockedError(StorageError):
+    """Another process or thread holds the lock of a folder."""
+
+
 _held: set[int] = set()  # descriptors of this process's locks
 _forking = Lock()  # so that no descriptor is between being opened and being in _held
 
@@ -64,8 +69,8 @@ def writer_lock(folder: Path) -> Iterator[None]:
     releases it.
 
     Raises:
-        StorageError: another process or thread is writing the folder, or the lock file cannot be
-            written or is a link. Raised at once.
+        LockedError: Another process or thread is writing the folder. Raised at once.
+        StorageError: The lock file cannot be written or is a link.
     """
     path, owner = folder / LOCK, os.getpid()
     with naming_write_errors(path), _forking:
@@ -102,7 +107,7 @@ def _take(descriptor: int, folder: Path) -> None:
         _lock(descriptor)
     except OSError as error:
         if error.errno in _TAKEN:
-            raise StorageError(
+            raise LockedError(
                 f"{folder} is being written by another process or thread; wait for it to end, then run again"
             ) from error
         # some network file systems have no locks; the user has to see to it

@@ -14,7 +14,7 @@ from numba.core.registry import cpu_target
 
 from colmodern.errors import StorageError
 from colmodern.kernels.cpu.jit import kept_in
-from colmodern.writer_lock import writer_lock
+from colmodern.writer_lock import LockedError, writer_lock
 
 _PATIENCE = 300.0  # seconds until another process's compiling is no longer waited for
 
@@ -48,14 +48,16 @@ def compiling_alone(key: str) -> Iterator[None]:
     """Hold back a second process that would compile the same until the first is done."""
     folder, end = _folder(), time.monotonic() + _PATIENCE
     with ExitStack() as stack:
-        if folder is not None:
-            (folder / "locks" / key).mkdir(parents=True, exist_ok=True)
         while folder is not None and time.monotonic() < end and not is_ready(key):
+            lock = folder / "locks" / key
             try:
-                stack.enter_context(writer_lock(folder / "locks" / key))
+                lock.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(writer_lock(lock))
                 break
-            except StorageError:
+            except LockedError:
                 time.sleep(0.1)
+            except (StorageError, OSError):  # without a lock it may be compiled twice
+                break
         yield
 
 

@@ -110,9 +110,8 @@ class SearchKernels:
         if kind not in self._ready and not self._is_compiled(kind, request.view):
             if self._may_answer(request, len(query)) and _start(self._folder, request.view, kind):
                 _say_once()
-                if (
-                    cpu_count() > 1
-                ):  # side by side, most of it is compiled twice, but both are ready sooner
+                # side by side, most of it is compiled twice, but both are ready sooner
+                if cpu_count() > 1:
                     _start(self._folder, request.view, kind.other_width)
                 return request.portably(query)
             _tell_of_waiting(_log.warning)
@@ -227,16 +226,20 @@ def compile_in_child(folder: str, *flags: bool) -> None:
         os.nice(_NICENESS)
     view, kind = load_state(Path(folder), "addresses").view, SearchKind(*flags)
     for width in (kind, kind.other_width):
-        with compiling_alone(width.key(view)):
-            compile_kind(view, width)
+        compile_kind(view, width)
 
 
 def compile_kind(view: View, kind: SearchKind) -> None:
-    """Compile what one kind of search of these documents needs, unless it is in the cache."""
-    if not is_ready(key := kind.key(view)):
-        one_call, rescored, _ = kind
-        compile_search(view, kind.n_tokens, is_one_call=one_call, is_rescored=rescored)
-        mark_ready(key)
+    """Compile what one kind of search of these documents needs, unless it is in the cache.
+
+    Where another process compiles the same, this one waits for it.
+    """
+    key = kind.key(view)
+    with compiling_alone(key):
+        if not is_ready(key):
+            one_call, rescored, _ = kind
+            compile_search(view, kind.n_tokens, is_one_call=one_call, is_rescored=rescored)
+            mark_ready(key)
 
 
 @cache

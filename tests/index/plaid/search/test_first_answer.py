@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,12 @@ from index.plaid.corpora import corpus, lengths_like_passages, names
 from colmodern import PlaidIndex
 from colmodern.errors import ConfigError
 from colmodern.index.plaid.search import first_answer
+from colmodern.index.plaid.search.first_answer import SearchKind
 from colmodern.index.plaid.search.request import SearchRequest
 from colmodern.kernels.cpu import ready
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.threads import cpu_count
+from colmodern.writer_lock import writer_lock
 
 N = 400
 DOCUMENTS = corpus(lengths_like_passages(N), 32)
@@ -78,9 +81,8 @@ def test_a_single_search_is_answered_while_kernels_compile(
     index.search(query_of(20))
     assert [kind.is_wide for kind in started] == [True, False][: cpu_count()]
 
-    ready.mark_ready(
-        started[0].other_width.key(index._state.view)
-    )  # what that process does at its end
+    # what that process does at its end
+    ready.mark_ready(started[0].other_width.key(index._state.view))
     again = index.search(query_of(5))
     assert portable == [5, 20]
     assert [doc.doc_id for doc in again] == [doc.doc_id for doc in first]
@@ -137,6 +139,37 @@ def test_a_search_of_very_many_tokens_waits(
     assert portable == [5]
     index.search(query_of(5), n_candidates=350)
     assert portable == [5]
+
+
+def test_who_compiles_waits_for_a_process_that_compiles_the_same(
+    path: Path, started: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view, kind = PlaidIndex.load(path)._state.view, SearchKind(True, False, False)
+    compiled: list[int] = []
+    monkeypatch.setattr(first_answer, "compile_search", lambda *_, **__: compiled.append(1))
+    lock = tmp_path / "ready" / "locks" / kind.key(view)
+    lock.mkdir(parents=True)
+    waiter = Thread(target=first_answer.compile_kind, args=(view, kind))
+    with writer_lock(lock):
+        waiter.start()
+        waiter.join(0.3)
+        assert waiter.is_alive()
+        ready.mark_ready(kind.key(view))
+    waiter.join(10)
+    assert not waiter.is_alive()
+    assert compiled == []
+    first_answer.compile_kind(view, kind.other_width)
+    assert compiled == [1]
+
+
+def test_a_lock_that_cannot_be_made_holds_nothing_back(
+    path: Path, started: list[Any], tmp_path: Path
+) -> None:
+    (tmp_path / "ready").mkdir()
+    (tmp_path / "ready" / "locks").touch()  # a file where the folder of locks goes
+    start = time.monotonic()
+    with ready.compiling_alone("key"):
+        assert time.monotonic() - start < 30
 
 
 def test_other_arrays_have_other_kernels() -> None:
