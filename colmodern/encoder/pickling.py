@@ -20,10 +20,19 @@ def reduce_encoder(encoder: Encoder, *, device: str | torch.device) -> tuple[Any
         encoder: The encoder to pickle.
         device: The device setting; "auto" is resolved again where the encoder is unpickled.
     """
-    dim, seed = encoder.new_projection or (None, 0)
     options = {
         "revision": encoder.checkpoint.revision,
         "device": device,
+        **loading_options(encoder),
+    }
+    fingerprints = {role: encoder.fingerprint(role) for role in ROLES}
+    return load_again, (type(encoder), encoder.checkpoint.lasting_name, options, fingerprints)
+
+
+def loading_options(encoder: Encoder) -> dict[str, Any]:
+    """Arguments that make ``from_pretrained`` load the same encoder, but for its name and device."""
+    dim, seed = encoder.new_projection or (None, 0)
+    return {
         "dtype": encoder.dtype,
         "attention": encoder.attention,
         "trust_remote_code": encoder.trust_remote_code,
@@ -32,8 +41,6 @@ def reduce_encoder(encoder: Encoder, *, device: str | torch.device) -> tuple[Any
         "max_memory": encoder.max_memory,
         **encoder.settings.as_overrides(),
     }
-    fingerprints = {role: encoder.fingerprint(role) for role in ROLES}
-    return load_again, (type(encoder), encoder.checkpoint.lasting_name, options, fingerprints)
 
 
 def load_again(

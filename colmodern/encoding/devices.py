@@ -16,10 +16,11 @@ from typing import Any
 import torch
 
 from colmodern.encoder.encoder import Encoder
+from colmodern.encoder.pickling import loading_options
 from colmodern.encoder.text.settings import Role
 from colmodern.encoding.shard_order import ShardOrder
 from colmodern.encoding.shards import Shard
-from colmodern.encoding.worker import WorkerTask, recipe_of, run_worker
+from colmodern.encoding.worker import WorkerTask, run_worker
 from colmodern.errors import WorkerError
 from colmodern.files import remove_leftovers
 from colmodern.kernels.device import resolve_device
@@ -53,7 +54,10 @@ def encode_on_devices(
     waiting = itertools.chain(first, waiting)
     picked = picked[: len(first)]
     task = WorkerTask(
-        encoder=recipe_of(encoder),
+        encoder={
+            "name_or_path": str(encoder.checkpoint.folder.resolve()),
+            **loading_options(encoder),
+        },
         encoder_fingerprint=encoder.fingerprint(role),
         role=role,
         folder=writer.ahead,

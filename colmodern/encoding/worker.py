@@ -45,21 +45,6 @@ class WorkerTask:
     n_workers: int
 
 
-def recipe_of(encoder: Encoder) -> dict[str, Any]:
-    """Arguments that make ``from_pretrained`` load the same encoder, but for its device."""
-    dim, seed = encoder.new_projection or (None, 0)
-    return {
-        "name_or_path": str(encoder.checkpoint.folder.resolve()),
-        "dtype": encoder.dtype,
-        "attention": encoder.attention,
-        "trust_remote_code": encoder.trust_remote_code,
-        "projection_dim": dim,
-        "seed": seed,
-        "max_memory": encoder.max_memory,
-        **encoder.settings.as_overrides(),
-    }
-
-
 def run_worker(connection: Connection, task: WorkerTask) -> None:
     """Encode the shards that come and say how it goes, until None comes."""
     say = _speaker(connection)
