@@ -134,9 +134,9 @@ def delete(index: Path, doc_ids: tuple[str, ...], from_file: Path | None) -> Non
     ids = list(doc_ids)
     if from_file is not None:
         ids = [line for _, line in read_lines(from_file, DataError)]
-    opened = PlaidIndex.load(index)
-    terminal.put(f"{opened.delete(ids):,} deleted")
-    _say(opened, index)
+    plaid = PlaidIndex.load(index)
+    terminal.put(f"{plaid.delete(ids):,} deleted")
+    _say(plaid, index)
 
 
 @command.command("compact")
@@ -146,10 +146,10 @@ def compact(index: Path) -> None:
     from colmodern.cli.progress import TerminalProgress
     from colmodern.index.plaid.index import PlaidIndex
 
-    opened = PlaidIndex.load(index)
+    plaid = PlaidIndex.load(index)
     with TerminalProgress() as progress:
-        opened.compact(progress=progress)
-    _say(opened, index)
+        plaid.compact(progress=progress)
+    _say(plaid, index)
 
 
 @command.command("check")
@@ -170,15 +170,15 @@ def _put(index: Path, embeddings: Path, *, replace: bool, merge: bool, durable: 
     from colmodern.index.plaid.index import PlaidIndex
     from colmodern.pipeline.open.artifacts import store_of
 
-    opened = PlaidIndex.load(index)
-    put = opened.update if replace else opened.add
+    plaid = PlaidIndex.load(index)
+    put = plaid.update if replace else plaid.add
     with TerminalProgress() as progress:
         put(store_of(embeddings), merge=merge, durable=durable, progress=progress)
-    _say(opened, index)
+    _say(plaid, index)
 
 
-def _say(opened: PlaidIndex, index: Path) -> None:
-    info = opened.info()
+def _say(plaid: PlaidIndex, index: Path) -> None:
+    info = plaid.info()
     terminal.put(
         f"{info['documents']:,} documents, {info['tokens']:,} tokens of {info['dim']} dimensions, "
         f"{info['bytes']['total'] / 1e6:,.1f} MB, {info['bytes_per_token']['total']:,.1f} bytes/token"

@@ -68,9 +68,9 @@ def explain(
     from colmodern.pipeline.open.encoder import encoder_of_store
 
     store = store_of(embeddings)
-    opened = open_index(index, store)
+    plaid = open_index(index, store)
     encoder = encoder_of_store(store, device=device, trust_remote_code=trust_remote_code)
-    explanation = opened.explain(encoder.encode_queries([query])[0], doc_id, k)
+    explanation = plaid.explain(encoder.encode_queries([query])[0], doc_id, k)
     if as_json:
         terminal.put_json(_as_json(doc_id, explanation))
         return

@@ -157,9 +157,8 @@ def _working(task: WorkerTask, devices: Sequence[str]) -> Iterator[list[_Worker]
         for worker in workers:
             worker.process.join()
             worker.connection.close()
-        remove_leftovers(
-            task.folder, is_locked=True
-        )  # this process holds the lock, and the workers are gone
+        # this process holds the lock, and the workers are gone
+        remove_leftovers(task.folder, is_locked=True)
 
 
 @contextmanager

@@ -25,9 +25,10 @@ _CHOICES = "auto, cpu, cuda or cuda:N"
 class Devices(NamedTuple):
     """The devices that work runs on; resolved from a setting once, then passed down.
 
-    setting: "cpu", "cuda", "cuda:N" or several GPUs as "cuda:0,cuda:1"
-    gpus: the GPUs that kernels in Triton run on; empty where the CPU or torch does the work
-    missing: why torch does the work on a GPU that the caller named, else ""
+    Attributes:
+        setting: "cpu", "cuda", "cuda:N" or several GPUs as "cuda:0,cuda:1".
+        gpus: GPUs that kernels in Triton run on; empty where the CPU or torch does the work.
+        missing: Why torch does the work on a GPU that the caller named, else "".
     """
 
     setting: str

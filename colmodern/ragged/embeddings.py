@@ -138,7 +138,7 @@ class TokenEmbeddings:
         Raises:
             StorageError: The folder is damaged, unfinished or not a store.
         """
-        from colmodern.ragged.store import EmbeddingStore  # that module imports this one
+        from colmodern.ragged.store import EmbeddingStore  # the store imports this module
 
         return EmbeddingStore(path).to_memory(dtype=None)
 
@@ -163,7 +163,7 @@ class TokenEmbeddings:
             InputError: The ids are not one unique text a document.
             StorageError: ``path`` exists, or cannot be written.
         """
-        from colmodern.ragged.store import EmbeddingStore  # that module imports this one
+        from colmodern.ragged.store import EmbeddingStore  # the store imports this module
 
         EmbeddingStore.write(path, self, doc_ids, encoder=encoder, overwrite=overwrite)
 

@@ -165,7 +165,7 @@ class ShardWriter:
 
     def finish(self, **provenance: Any) -> EmbeddingStore:
         """Write the manifest, with more fields of ``provenance``, and open the store."""
-        from colmodern.ragged.store import EmbeddingStore  # that module imports this one
+        from colmodern.ragged.store import EmbeddingStore  # the store imports this module
 
         facts: dict[str, float] = {}
         for shard in self.shards:

@@ -19,14 +19,8 @@ Cost = Literal["latency", "bytes"]
 _INK, _LINE = "#010203", "#010204"  # placeholders for the page's own colours
 _LINE_ON_WHITE = "#dde2ea"
 _OF_PAGE = {_INK: "currentColor", _LINE: f"var(--line, {_LINE_ON_WHITE})"}
-_COLOURS = (
-    "#4e79d8",
-    "#d9822b",
-    "#2f9e6e",
-    "#b04fc4",
-    "#c0392b",
-    "#7a7a7a",
-)  # on white and on black
+# on white and on black
+_COLOURS = ("#4e79d8", "#d9822b", "#2f9e6e", "#b04fc4", "#c0392b", "#7a7a7a")
 _MARKERS = "osD^vPX*<>"
 _SIZE = (6.4, 4.4)  # inches; a page scales it to its own width
 _X_LABEL = {

@@ -60,9 +60,8 @@ def test_a_folder_is_its_files_less_those_to_extend_and_published_scores(tmp_pat
         ("two", "a"),
         ("two", "b"),
     ]
-    write(
-        tmp_path / "two", "a-b.yaml", "encoder: {model: m}\n"
-    )  # after a, though "-" is before "."
+    # after a, though "-" is before "."
+    write(tmp_path / "two", "a-b.yaml", "encoder: {model: m}\n")
     assert [m.row for m in load_suite([tmp_path / "two"])] == ["a", "a-b", "b"]
     (tmp_path / "two" / "a-b.yaml").unlink()
     write(tmp_path / "two", "c.yaml", SUITE)

@@ -35,16 +35,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def losses(folder: Path, **effort: int) -> tuple[Fidelity, list[Loss]]:
+def losses(folder: Path, **budget: int) -> tuple[Fidelity, list[Loss]]:
     queries, documents = (EmbeddingStore(folder / name) for name in ("queries", "documents"))
     embeddings, index = queries.to_memory(), PlaidIndex.load(folder / "index")
     truth = ExactIndex(documents, documents.doc_ids).search_batch(embeddings, K)
     exact = dict(zip(queries.doc_ids, truth, strict=True))
-    found = index.search_batch(embeddings, K, **effort)
+    found = index.search_batch(embeddings, K, **budget)
     run = dict(zip(queries.doc_ids, found, strict=True))
     qrels = {query: {doc_id: 1 for doc_id, _ in best} for query, best in exact.items()}
     fidelity = compare(run, exact, qrels, measures=["R@10"], k=K)
-    searcher = PlaidSearcher(PlaidIndexConfig(**effort), "cpu")
+    searcher = PlaidSearcher(PlaidIndexConfig(**budget), "cpu")
     return fidelity, searcher.explain_losses(fidelity.lost, queries, folder / "index", K, Silent())
 
 

@@ -110,7 +110,7 @@ def test_a_second_evaluation_only_searches(encoder: Encoder, tmp_path: Path) -> 
     steps.begun.clear()
     assert scores(MtebModel(encoder, tmp_path, progress=steps)) == first
     assert not {"encode documents", "compress"} & set(steps.begun)
-    # other effort, same index
+    # another budget, same index
     steps.begun.clear()
     scores(MtebModel(encoder, tmp_path, index=PlaidIndexConfig(nprobe=1), progress=steps))
     assert not {"encode documents", "compress"} & set(steps.begun)

@@ -72,8 +72,8 @@ def kept_in() -> Path | None:
 
 def is_temporary() -> bool:
     """Whether compiled kernels are deleted at the end of this process."""
-    kept = kept_in()
-    return kept is not None and Path(tempfile.gettempdir()) == kept.parents[2]
+    folder = kept_in()
+    return folder is not None and Path(tempfile.gettempdir()) == folder.parents[2]
 
 
 @cache
@@ -89,10 +89,10 @@ def tell_if_compiling(tell: Callable[[str], None] = _log.warning, *, kernel: str
         tell: Receives the message.
         kernel: Name of a kernel that this call needs; by default any that is kept will do.
     """
-    kept = f"*.{kernel}-*.nbc" if kernel else "*.nbc"
+    pattern = f"*.{kernel}-*.nbc" if kernel else "*.nbc"
     folder = kept_in()
     try:
-        is_compiled = folder is not None and folder.is_dir() and any(folder.rglob(kept))
+        is_compiled = folder is not None and folder.is_dir() and any(folder.rglob(pattern))
     except OSError:  # only a message: who needs the kernels says what is wrong
         return
     if not is_compiled:

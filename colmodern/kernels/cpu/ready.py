@@ -62,8 +62,8 @@ def compiling_alone(key: str) -> Iterator[None]:
 
 
 def _folder() -> Path | None:
-    kept = kept_in()
-    return None if kept is None else kept / "ready"
+    folder = kept_in()
+    return None if folder is None else folder / "ready"
 
 
 def _type_of(value: Any) -> Any:

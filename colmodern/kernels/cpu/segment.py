@@ -80,24 +80,24 @@ def find_candidates(
     if budget.nprobe > 0:
         docs, scores = _gather(query, segment, blocked, probe(query, budget.nprobe))
         shared = _add_shared(docs, segment, query, scores)
-        kept = keep_best(scores, budget.n_gathered)
-        docs, shared = _take(docs, kept), _take(shared, kept)
+        best = keep_best(scores, budget.n_gathered)
+        docs, shared = _take(docs, best), _take(shared, best)
     else:
         docs, scores = _open_docs(segment, blocked)
         shared = _add_shared(docs, segment, query, scores)
     scores = np.empty(len(docs), np.int32)
     score_by_centroids(docs, segment, query, scores)
     _add(scores, shared)
-    kept = keep_best(scores, budget.n_candidates)
-    docs, shared = _take(docs, kept), _take(shared, kept)
+    best = keep_best(scores, budget.n_candidates)
+    docs, shared = _take(docs, best), _take(shared, best)
     lengths, scores = np.empty(len(docs), np.int64), np.empty(len(docs), np.int32)
     for i in range(len(docs)):
         lengths[i] = segment.doc_offsets[docs[i] + 1] - segment.doc_offsets[docs[i]]
     near = empty_near(lengths, query.lanes)
     score_compressed(docs, segment, query, margin, near, scores)
     _add(scores, shared)
-    kept = keep_best(scores, budget.n_scored)
-    return _take(docs, kept), keep_near(near, kept)
+    best = keep_best(scores, budget.n_scored)
+    return _take(docs, best), keep_near(near, best)
 
 
 @compiled

@@ -59,11 +59,11 @@ def gather(
     for block in range(len(segment.list_offsets)):
         first, last = segment.block_docs[block : block + 2].tolist()
         lists = segment.list_docs[segment.block_starts[block] : segment.block_starts[block + 1]]
-        found, total = _gather_block(query, segment.list_offsets[block], lists, probes)
-        found[last - first :] = False
+        is_listed, total = _gather_block(query, segment.list_offsets[block], lists, probes)
+        is_listed[last - first :] = False
         if blocked is not None:
-            found[: last - first] &= ~blocked[first:last]
-        inside = np.flatnonzero(found)
+            is_listed[: last - first] &= ~blocked[first:last]
+        inside = np.flatnonzero(is_listed)
         docs.append(inside + first)
         sums.append(total[inside])
     return np.concatenate(docs), np.concatenate(sums)
@@ -76,7 +76,7 @@ def _gather_block(
     probes: DocIndex,
 ) -> tuple[npt.NDArray[np.bool_], Ints]:
     """Which documents of a block are in a probed list, and every document's sum."""
-    found, total = np.zeros(_BLOCK_DOCS, bool), np.zeros(_BLOCK_DOCS, np.int32)
+    is_listed, total = np.zeros(_BLOCK_DOCS, bool), np.zeros(_BLOCK_DOCS, np.int32)
     for token, centroids in enumerate(probes):
         scores = query.centroid_scores[centroids, token].astype(np.int32)
         postings = [lists[offsets[c] : offsets[c + 1]] for c in centroids[::-1].tolist()]
@@ -85,8 +85,8 @@ def _gather_block(
         # for a document in several lists the last assignment counts, which is the best centroid's
         gained[listed] = np.repeat((scores - scores[-1])[::-1], [len(p) for p in postings])
         total += gained
-        found[listed] = True
-    return found, total
+        is_listed[listed] = True
+    return is_listed, total
 
 
 def keep_best(scores: npt.NDArray[Any], n: int) -> DocIndex:
@@ -175,9 +175,9 @@ def score_decoded(
                 products = values @ query.tokens[block].T
             products[~np.isfinite(products)] = np.nan  # so that no maximum hides it
             products[~near[rows]] = -np.inf
-            kept = np.zeros(len(tokens), bool)
-            kept[rows] = True
-            best = np.maximum.reduceat(products, _starts_of(kept, starts))
+            is_kept = np.zeros(len(tokens), bool)
+            is_kept[rows] = True
+            best = np.maximum.reduceat(products, _starts_of(is_kept, starts))
             out[at] += np.where(best == -np.inf, 0, best).sum(axis=1, dtype=np.float32)
     return out
 
@@ -258,9 +258,9 @@ def _choose(
     return np.asarray(reaches.any(axis=1))
 
 
-def _starts_of(kept: npt.NDArray[np.bool_], starts: DocIndex) -> DocIndex:
+def _starts_of(is_kept: npt.NDArray[np.bool_], starts: DocIndex) -> DocIndex:
     """Where each document's tokens begin among the kept ones; every document keeps at least one."""
-    before: DocIndex = np.cumsum(kept) - kept
+    before: DocIndex = np.cumsum(is_kept) - is_kept
     return np.asarray(before[starts], np.int64)
 
 

@@ -203,9 +203,9 @@ class Searcher(ABC, Generic[Config]):
         progress: Progress,
     ) -> SearchResults:
         """The best ``k`` documents of every query; opening and compiling are not timed."""
-        opened = self.open(documents, queries, prepared, k)
+        query_search = self.open(documents, queries, prepared, k)
         start = time.perf_counter()
-        results = opened.search_all(progress)
+        results = query_search.search_all(progress)
         return SearchResults(results, time.perf_counter() - start)
 
     def search_each(
@@ -217,12 +217,12 @@ class Searcher(ABC, Generic[Config]):
         progress: Progress,
     ) -> SearchResults:
         """As ``search``, one query after another, with the seconds of each."""
-        opened = self.open(documents, queries, prepared, k)
+        query_search = self.open(documents, queries, prepared, k)
         results, latencies = [], []
         progress.start("search", queries.n_docs, unit="queries")
         for position in range(queries.n_docs):
             start = time.perf_counter()
-            results.append(opened.search_one(position))
+            results.append(query_search.search_one(position))
             latencies.append(time.perf_counter() - start)
             progress.advance(1)
         progress.finish()

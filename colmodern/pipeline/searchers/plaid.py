@@ -47,10 +47,8 @@ _CAUSES = {
     Stage.SCORE: QUANTISED,
 }
 _LIBRARIES = 120_000_000  # bytes of numba and faiss, which an index loads
-_BUILT_TOKENS = (
-    40_000,
-    120_000,
-)  # tokens of two small builds: beyond the fixed cost, and the slope
+# tokens of two small builds: beyond the fixed cost, and the slope
+_BUILT_TOKENS = (40_000, 120_000)
 
 
 class PlaidSearcher(Searcher[PlaidIndexConfig]):
@@ -142,8 +140,8 @@ class PlaidSearcher(Searcher[PlaidIndexConfig]):
                 loss = Loss(document, QUANTISED, reason)
             else:
                 query = embeddings[positions[document.query_id]]
-                effort = {"nprobe": nprobe, "n_candidates": self.config.n_candidates}
-                explanation = searched.explain(query, document.doc_id, k, **effort)
+                budget = {"nprobe": nprobe, "n_candidates": self.config.n_candidates}
+                explanation = searched.explain(query, document.doc_id, k, **budget)
                 cause = _CAUSES[explanation.lost_by or Stage.SCORE]
                 loss = Loss(document, cause, explanation.reason)
             losses.append(loss)

@@ -73,9 +73,8 @@ def build_once(
             progress=progress,
         )
     except KeyboardInterrupt:
-        write_json(
-            record_file, made()
-        )  # the build is resumed later, and what it has cost so far counts
+        # the build is resumed later, and what it has cost so far counts
+        write_json(record_file, made())
         raise
     finished = {**made(), "manifest_sha256": sha256_of_file(folder / NAME)}
     write_json(record_file, finished)

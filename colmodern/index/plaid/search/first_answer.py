@@ -200,14 +200,14 @@ def _start(folder: Path, view: View, kind: SearchKind) -> bool:
     key = kind.key(view)
     if child := _children.get(key):
         return child.poll() is None  # else it failed, and who compiles here will see why
-    kept = kept_in()
-    if kept is None or not sys.executable:
+    kernels = kept_in()
+    if kernels is None or not sys.executable:
         return False
     arguments = [json.dumps(sys.path), json.dumps([str(folder), *kind])]
     try:
         _children[key] = subprocess.Popen(
             [sys.executable, "-c", _CHILD, *arguments],
-            env={**os.environ, "COLMODERN_CACHE": str(kept.parents[1])},
+            env={**os.environ, "COLMODERN_CACHE": str(kernels.parents[1])},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

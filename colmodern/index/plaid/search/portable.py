@@ -86,8 +86,8 @@ def _candidates(query: PreparedQuery, view: View, budget: SearchBudget) -> tuple
     if budget.nprobe:
         docs, scores = _gather(query, view, budget.nprobe)
         shared = shared_of(docs)
-        kept = stages.keep_best(scores + shared, budget.n_gathered)
-        docs, shared = docs[kept], shared[kept]
+        best = stages.keep_best(scores + shared, budget.n_gathered)
+        docs, shared = docs[best], shared[best]
     else:
         docs = view.open_docs()
         shared = shared_of(docs)
@@ -97,8 +97,8 @@ def _candidates(query: PreparedQuery, view: View, budget: SearchBudget) -> tuple
         np.int32,
         lambda segment, inside, _: stages.score_by_centroids(query, segment.arrays, inside),
     )
-    kept = stages.keep_best(scores + shared, budget.n_candidates)
-    return docs[kept], shared[kept]
+    best = stages.keep_best(scores + shared, budget.n_candidates)
+    return docs[best], shared[best]
 
 
 def _gather(query: PreparedQuery, view: View, nprobe: int) -> tuple[DocIndex, Any]:

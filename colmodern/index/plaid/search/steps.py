@@ -173,21 +173,21 @@ def _find_by_steps(
             shared = _doc_scores(tables, view, gathered, threads)
             scores += shared
             trace.keep(Stage.GATHER, gathered, scores)
-            kept = keep_best(scores, budget.n_gathered)
-            gathered, shared = gathered[kept], shared[kept]
+            best = keep_best(scores, budget.n_gathered)
+            gathered, shared = gathered[best], shared[best]
         else:
             gathered = view.open_docs()
             shared = _doc_scores(tables, view, gathered, threads)
         scores = _prune(tables, view, gathered, threads) + shared
         trace.keep(Stage.PRUNE, gathered, scores)
-        kept = keep_best(scores, budget.n_candidates)
-        candidates, shared = gathered[kept], shared[kept]
+        best = keep_best(scores, budget.n_candidates)
+        candidates, shared = gathered[best], shared[best]
     scores, near = _refine(tables, view, candidates, margin, threads)
     if budget.n_scored < len(candidates):
         scores += shared
         trace.keep(Stage.REFINE, candidates, scores)
-        kept = keep_best(scores, budget.n_scored)
-        candidates, near = candidates[kept], keep_near(near, kept)
+        best = keep_best(scores, budget.n_scored)
+        candidates, near = candidates[best], keep_near(near, best)
     return candidates, near
 
 

@@ -10,13 +10,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-_SIZES = [
-    "n_listed",
-    "n_queries",
-    "n_blocks",
-    "per_program",
-    "n_tiles",
-]  # no compilation of their own
+# sizes that get no compilation of their own
+_SIZES = ["n_listed", "n_queries", "n_blocks", "per_program", "n_tiles"]
 
 
 @triton.jit(do_not_specialize=_SIZES)

@@ -73,8 +73,8 @@ def test_scores_are_maxsim_with_all_decoded_tokens(
     plaid: PlaidIndex, seed: int, n_tokens: int, k: int, n_candidates, nprobe, sign: int
 ) -> None:
     query = sign * np.asarray(spread([n_tokens], 32, seed).values)
-    effort = {"n_candidates": n_candidates, "nprobe": nprobe}
-    expect_exact(plaid.search(query, k, exact=True, **effort), query, decoded(plaid))
+    budget = {"n_candidates": n_candidates, "nprobe": nprobe}
+    expect_exact(plaid.search(query, k, exact=True, **budget), query, decoded(plaid))
 
 
 def test_passed_over_tokens_count_and_only_raise_scores(compact: PlaidIndex) -> None:

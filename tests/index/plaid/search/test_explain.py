@@ -25,17 +25,17 @@ def plaid(tmp_path_factory: pytest.TempPathFactory) -> PlaidIndex:
 
 
 @pytest.mark.parametrize(
-    "effort", [{}, {"nprobe": 1, "n_candidates": 12}, {"nprobe": 300, "n_candidates": 300}]
+    "budget", [{}, {"nprobe": 1, "n_candidates": 12}, {"nprobe": 300, "n_candidates": 300}]
 )
-def test_what_is_explained_is_what_is_found(plaid: PlaidIndex, effort: dict[str, int]) -> None:
+def test_what_is_explained_is_what_is_found(plaid: PlaidIndex, budget: dict[str, int]) -> None:
     k = 10
-    found = plaid.search(QUERY, k, **effort)
+    found = plaid.search(QUERY, k, **budget)
     rank = {doc.doc_id: place + 1 for place, doc in enumerate(found)}
     scores = {doc.doc_id: doc.score for doc in found}
     for doc_id in names(300):
         if doc_id == "d5":
             continue
-        told = plaid.explain(QUERY, doc_id, k, **effort)
+        told = plaid.explain(QUERY, doc_id, k, **budget)
         assert told.is_result == (doc_id in rank), doc_id
         stages = [stage.rank is not None for stage in told.stages]
         assert stages == sorted(stages, reverse=True)  # once lost, it does not come back
