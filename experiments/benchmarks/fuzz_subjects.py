@@ -165,33 +165,17 @@ def _config_readers(loader: Callable[[Path], object], name: str) -> tuple[Any, .
 
 def subjects(folder: Path) -> list[Subject]:
     """Everything that is damaged, in a fixed order."""
-    stores = [str(path.relative_to(folder)) for path in (folder / "store").glob("shard-*/*.json")]
-    run = ("metrics.json", "environment.json", "timings.json")
-    item = [str(path.relative_to(folder)) for path in (folder / "runs").rglob("search.json")]
-    info = _command("info", "{}/runs/one")
-    listing = _command("cache", "--output", "{}/runs")
-    of_runs = (_compare, info, _command("info", "{}/runs"), _sometimes(0.1, listing))
-    search = _sometimes(0.1, _command("search", "{}/runs/one", "wing", "-k", "2"))
-    of_plaid = (
-        _command("info", "{}/runs/plaid"),
-        _sometimes(0.1, _command("search", "{}/runs/plaid", "wing")),
-    )
-    loose = (_read_loose, _command("info", "{}/loose/qrels.trec"))
-    trec = (lambda f, r: read_run(f / "loose/run.trec"), _command("info", "{}/loose/run.trec"))
-    zipped = (
-        _read_collection("zipped"),
-        lambda f, r: read_run(f / "zipped/run.trec.gz"),
-        _sometimes(0.3, _command("info", "{}/zipped")),
-    )
-    beir = (_read_collection("beir"), _sometimes(0.3, _command("info", "{}/beir")))
-    gz = ("corpus.jsonl.gz", "queries.jsonl.gz", "qrels/test.tsv.gz", "run.trec.gz")
-    examples = [
-        lambda f, r, name=name, kind=kind: list(
-            check_rows(read_rows(f / f"{name}.jsonl"), kind, None)
-        )
-        for name, kind in (("triples", "triples"), ("scored", "scores"))
+    return [
+        *_store_subjects(folder),
+        *_run_subjects(folder),
+        *_config_subjects(),
+        *_collection_subjects(),
+        *_index_and_model_subjects(folder),
     ]
-    cards = tuple(f"checkpoint-{item}/README.md" for item in ("pylate", "stanford"))
+
+
+def _store_subjects(folder: Path) -> list[Subject]:
+    stores = [str(path.relative_to(folder)) for path in (folder / "store").glob("shard-*/*.json")]
     return [
         Subject(
             "store manifest",
@@ -202,6 +186,27 @@ def subjects(folder: Path) -> list[Subject]:
             4,
         ),
         Subject("store shard", "json", tuple(sorted(stores)), (_read_store,)),
+    ]
+
+
+def _run_subjects(folder: Path) -> list[Subject]:
+    run = ("metrics.json", "environment.json", "timings.json")
+    item = [str(path.relative_to(folder)) for path in (folder / "runs").rglob("search.json")]
+    info = _command("info", "{}/runs/one")
+    listing = _command("cache", "--output", "{}/runs")
+    of_runs = (_compare, info, _command("info", "{}/runs"), _sometimes(0.1, listing))
+    search = _sometimes(0.1, _command("search", "{}/runs/one", "wing", "-k", "2"))
+    of_plaid = (
+        _command("info", "{}/runs/plaid"),
+        _sometimes(0.1, _command("search", "{}/runs/plaid", "wing")),
+    )
+    zipped = (
+        _read_collection("zipped"),
+        lambda f, r: read_run(f / "zipped/run.trec.gz"),
+        _sometimes(0.3, _command("info", "{}/zipped")),
+    )
+    gz = ("corpus.jsonl.gz", "queries.jsonl.gz", "qrels/test.tsv.gz", "run.trec.gz")
+    return [
         Subject(
             "run", "json", tuple(f"runs/one/{name}" for name in run), (*of_runs, search), weight=3
         ),
@@ -211,6 +216,11 @@ def subjects(folder: Path) -> list[Subject]:
         Subject("run with an index", "json", ("runs/plaid/environment.json",), of_plaid),
         Subject("cache", "json", tuple(sorted(item)), (listing,)),
         Subject("gz", "gz", tuple(f"zipped/{name}" for name in gz), zipped, weight=2),
+    ]
+
+
+def _config_subjects() -> list[Subject]:
+    return [
         Subject("override", "none", (), (_load_overrides,), weight=4),
         Subject(
             "config",
@@ -241,6 +251,14 @@ def subjects(folder: Path) -> list[Subject]:
             _config_readers(lambda p: load_suite([p]), "suite"),
         ),
         Subject("suite", "json", ("suite.json",), (_command("info", "{}/suite.json"),)),
+    ]
+
+
+def _collection_subjects() -> list[Subject]:
+    loose = (_read_loose, _command("info", "{}/loose/qrels.trec"))
+    trec = (lambda f, r: read_run(f / "loose/run.trec"), _command("info", "{}/loose/run.trec"))
+    beir = (_read_collection("beir"), _sometimes(0.3, _command("info", "{}/beir")))
+    return [
         Subject("qrels", "lines", ("beir/qrels/test.tsv",), beir, weight=2),
         Subject(
             "qrels",
@@ -251,6 +269,18 @@ def subjects(folder: Path) -> list[Subject]:
         Subject("TREC run", "lines", ("loose/run.trec",), trec, weight=2),
         Subject("corpus", "jsonl", ("beir/corpus.jsonl",), beir, weight=2),
         Subject("queries", "jsonl", ("beir/queries.jsonl",), beir, weight=2),
+    ]
+
+
+def _index_and_model_subjects(folder: Path) -> list[Subject]:
+    examples = [
+        lambda f, r, name=name, kind=kind: list(
+            check_rows(read_rows(f / f"{name}.jsonl"), kind, None)
+        )
+        for name, kind in (("triples", "triples"), ("scored", "scores"))
+    ]
+    cards = tuple(f"checkpoint-{item}/README.md" for item in ("pylate", "stanford"))
+    return [
         Subject(
             "index manifest",
             "json",

@@ -6,6 +6,7 @@ import hashlib
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import oracles
@@ -31,6 +32,24 @@ def corpus(
     values /= np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
     ids = words if with_ids else None
     return TokenEmbeddings(values.astype(np.float16), offsets_of(lengths), ids)
+
+
+def spread(lengths: Sequence[int], dim: int, seed: int = 3) -> TokenEmbeddings:
+    """Unit rows without clusters: residuals are long, and centroids say little."""
+    values = np.random.default_rng(seed).normal(size=(sum(lengths), dim))
+    values /= np.linalg.norm(values, axis=1, keepdims=True)
+    return TokenEmbeddings(values.astype(np.float32), offsets_of(lengths))
+
+
+def changed_index(
+    documents: TokenEmbeddings, path: Path, n_built: int, **settings: Any
+) -> PlaidIndex:
+    """An index of two segments, with some documents deleted."""
+    ids = names(documents.n_docs)
+    index = PlaidIndex.build(documents[:n_built], path, ids[:n_built], **settings)
+    index.add(documents[n_built:], ids[n_built:])
+    index.delete(ids[::17])
+    return index
 
 
 def sample_of(texts: TokenEmbeddings, *, with_ids: bool = True) -> Sample:

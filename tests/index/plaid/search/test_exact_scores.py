@@ -9,24 +9,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from index.plaid.corpora import corpus, decoded, lengths_like_passages, names
+from index.plaid.corpora import changed_index, corpus, decoded, lengths_like_passages, names, spread
 
 from colmodern import PlaidIndex, TokenEmbeddings
 from colmodern.errors import InputError
-from colmodern.ragged.embeddings import offsets_of
 
 N = 1500
 TOLERANCE = 2e-6  # of a query token's part: rounding of float32, no more
 
 
-def spread(lengths: list[int], dim: int, seed: int) -> TokenEmbeddings:
-    """Unit rows without clusters: residuals are long, and centroids say little."""
-    values = np.random.default_rng(seed).normal(size=(sum(lengths), dim))
-    values /= np.linalg.norm(values, axis=1, keepdims=True)
-    return TokenEmbeddings(values.astype(np.float32), offsets_of(lengths))
-
-
-DOCUMENTS = spread(lengths_like_passages(N), 32, seed=3)
+DOCUMENTS = spread(lengths_like_passages(N), 32)
 WORDS = corpus(lengths_like_passages(6000), 16)
 
 
@@ -35,10 +27,7 @@ def plaid(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """Two segments and some deletions."""
     nbits, codec = request.param
     path = tmp_path_factory.mktemp("i") / "i"
-    index = PlaidIndex.build(DOCUMENTS[:1000], path, names(1000), nbits=nbits, codec=codec)
-    index.add(DOCUMENTS[1000:], names(N)[1000:])
-    index.delete(names(N)[::17])
-    return index
+    return changed_index(DOCUMENTS, path, 1000, nbits=nbits, codec=codec)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from index.plaid.corpora import corpus, lengths_like_passages, names
+from index.plaid.corpora import changed_index, corpus, lengths_like_passages, names, spread
 from kernels.records import EMPTY_QUERY
 
 from colmodern import PlaidIndex, TokenEmbeddings
@@ -20,20 +20,13 @@ from colmodern.index.plaid.search.stored import stored_of
 from colmodern.kernels.portable import stages
 from colmodern.kernels.portable.query import prepare_query
 from colmodern.kernels.reference import search as reference
-from colmodern.ragged.embeddings import offsets_of
 from colmodern.threads import Threads
 
 N = 1500
 LENGTHS = lengths_like_passages(N)
 
 
-def spread(dim: int) -> TokenEmbeddings:
-    values = np.random.default_rng(3).normal(size=(sum(LENGTHS), dim))
-    values /= np.linalg.norm(values, axis=1, keepdims=True)
-    return TokenEmbeddings(values.astype(np.float32), offsets_of(LENGTHS))
-
-
-DOCUMENTS = {32: spread(32), 8: corpus(LENGTHS, 8)}
+DOCUMENTS = {32: spread(LENGTHS, 32), 8: corpus(LENGTHS, 8)}
 
 
 @pytest.fixture(
@@ -43,11 +36,7 @@ def plaid(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """Two segments and some deletions."""
     nbits, codec, dim = request.param
     path = tmp_path_factory.mktemp("i") / "i"
-    documents = DOCUMENTS[dim]
-    index = PlaidIndex.build(documents[:1000], path, names(1000), nbits=nbits, codec=codec)
-    index.add(documents[1000:], names(N)[1000:])
-    index.delete(names(N)[::17])
-    return index
+    return changed_index(DOCUMENTS[dim], path, 1000, nbits=nbits, codec=codec)
 
 
 @pytest.fixture(scope="module")
