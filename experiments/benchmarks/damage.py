@@ -5,7 +5,7 @@
 Makes the indexes and stores of damage_subjects.py and damages one file of a copy at a time: a flipped bit,
 a cut or longer file, zeros, junk, nothing, a folder, a pipe, an endless device, a manifest or header with
 absurd counts. A forked child then uses it in every way (searches, changes, exact search, rescoring, a
-build of it, a build or an encoding gone on with), and every answer is compared with the undamaged one.
+build of it, a build or an encoding that is resumed), and every answer is compared with the undamaged one.
 Prints a table of outcomes and every case that is neither refused nor the same, and appends the counts to
 results/damage.csv. Numbers of flips and cuts are of all indexes and stores together.
 """

@@ -172,7 +172,7 @@ class _StopError(Exception):
 
 def _leave_build(function: str, folder: Path) -> None:
     """A build that stopped when it called a function."""
-    with patch.object(build, function, side_effect=_StopError), _small_pieces():
+    with patch.object(build, function, side_effect=_StopError), _small_chunks():
         try:
             PlaidIndex.build(corpus(150, 0), folder / "i", _IDS)
         except _StopError:
@@ -180,15 +180,15 @@ def _leave_build(function: str, folder: Path) -> None:
     raise AssertionError(function)
 
 
-def _small_pieces() -> Any:
+def _small_chunks() -> Any:
     """So that a small collection has many."""
-    small = {"_LARGEST_PIECE": 200, "_SMALLEST_PIECE": 1}
+    small = {"_LARGEST_CHUNK": 200, "_SMALLEST_CHUNK": 1}
     return patch.multiple(build_settings, **small)
 
 
 def go_on_building(folder: Path) -> Answers:
     """The same build again, which has to make the same files."""
-    with _small_pieces():
+    with _small_chunks():
         index = PlaidIndex.build(corpus(150, 0), folder / "i", _IDS)
     yield "all", index.search(corpus(1, 7)[0], 200)
     yield "files", _digests(folder)
