@@ -26,7 +26,8 @@ class Colmodern:
         from colmodern.ragged.store import EmbeddingStore
 
         settings = dict(options)
-        self.index = PlaidIndex.load(folder, device=settings.pop("device", "cpu"))
+        device = settings.pop("device", "cpu")
+        self.index = PlaidIndex.load(folder, device=device, while_compiling="wait")
         self.options: Options = {**settings, "n_threads": threads}
         store = EmbeddingStore(documents.folder)
         self.row_of = {doc_id: row for row, doc_id in enumerate(store.doc_ids)}
