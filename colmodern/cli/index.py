@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from colmodern.cli import index_view, terminal
+from colmodern.cli import index_explain, index_view, terminal
 from colmodern.cli.options import PATH, renamed_option
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def command() -> None:
 
 
 command.add_command(index_view.info)
-command.add_command(index_view.explain)
+command.add_command(index_explain.explain)
 
 
 @command.command("build")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import checkpoints
 import pytest
 from cli.test_main import Run, run
-from conftest import unit_rows
+from conftest import unit_rows, write_jsonl
 
 from colmodern.cli.progress import TerminalProgress
 from colmodern.ragged.store import ShardWriter
@@ -314,3 +314,51 @@ def test_explain_says_what_became_of_a_document(run: Run, encoded: Path, tmp_pat
     code, _, err = run("index", "explain", tmp_path / "i", encoded, "d9", "sort names")
     assert code == 2
     assert "d9" in err
+
+
+def test_explain_names_the_words_that_match(run: Run, encoded: Path, tmp_path: Path) -> None:
+    assert run("index", "build", encoded, tmp_path / "i")[0] == 0
+    arguments = ("index", "explain", tmp_path / "i", encoded, "d4", "sort names")
+    _, out, _ = run(*arguments)
+    matches = [line.split("\t") for line in out.split("\n\n")[1].splitlines()[:-1]]
+    assert matches[0] == ["query token", "document token", "position", "similarity"]
+    assert [row[0] for row in matches if row[0] in ("sort", "name", "##s")] == [
+        "sort",
+        "name",
+        "##s",
+    ]
+    assert {row[1] for row in matches[1:]} & {"sort", "name", "##s"}
+    answer = json.loads(run(*arguments, "--json")[1])
+    assert [row["query_word"] for row in answer["alignment"]] == [row[0] for row in matches[1:]]
+    assert [row["document_word"] for row in answer["alignment"]] == [row[1] for row in matches[1:]]
+
+
+def test_explain_leaves_out_words_of_documents_from_elsewhere(
+    run: Run, encoded: Path, pylate_bert: Path, tmp_path: Path
+) -> None:
+    more = tmp_path / "texts" / "corpus.jsonl"
+    more.parent.mkdir()
+    write_jsonl(more, [{"_id": "new", "title": "", "text": "sort names"}])
+    assert run("encode", more.parent, "-o", tmp_path / "more", "-m", pylate_bert)[0] == 0
+    assert run("index", "build", encoded, tmp_path / "i")[0] == 0
+    assert run("index", "add", tmp_path / "i", tmp_path / "more")[0] == 0
+    code, out, _ = run("index", "explain", tmp_path / "i", encoded, "new", "sort names", "--json")
+    assert code == 0
+    assert {row["document_word"] for row in json.loads(out)["alignment"]} == {None}
+
+
+def test_explain_takes_the_index_of_a_run(run: Run, eval_config: Callable[..., Path]) -> None:
+    config = eval_config(extra="index: {kind: plaid}\n")
+    folder = json.loads(run("eval", config, "--json")[1])["run"]
+    code, out, _ = run("index", "explain", folder, "d4", "sort names")
+    assert code == 0
+    assert "d4: result" in out.splitlines()[-1]
+    code, _, err = run("index", "explain", folder, folder, "d4", "sort", "names")
+    assert code == 2
+    assert "the query in quotes" in err
+
+
+def test_explain_refuses_a_folder_that_names_no_index(run: Run, encoded: Path) -> None:
+    code, _, err = run("index", "explain", encoded, "d4", "sort names")
+    assert code == 2
+    assert "is not a run that was searched with an index; give INDEX and EMBEDDINGS" in err

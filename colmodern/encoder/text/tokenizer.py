@@ -176,6 +176,23 @@ class TextTokenizer:
             ]
         return TokenizedTexts(ids, attended, kept, cut, offsets)
 
+    def words(self, ids: npt.ArrayLike) -> list[str]:
+        """The text of each token: to show, for example, which words matched.
+
+        Args:
+            ids: (n_tokens,) ids of the vocabulary, as TokenEmbeddings keep them.
+
+        Returns:
+            n_tokens strings without the white space around them; the vocabulary's own string for a
+            token that is no text alone, as a byte of a character.
+        """
+        words = []
+        for id_ in np.asarray(ids, np.int64).tolist():
+            text = str(self._tokenizer.decode([id_])).strip()
+            is_text = text and "\ufffd" not in text
+            words.append(text if is_text else str(self._tokenizer.convert_ids_to_tokens(id_)))
+        return words
+
     def _ids_of(self, texts: list[str]) -> list[list[int]]:
         ids: list[list[int]] = _read(
             self._tokenizer,

@@ -170,3 +170,14 @@ def test_a_word_that_a_tokenizer_without_unknown_words_lacks_is_a_checkpoint_err
     assert texts.tokenize(["sort list"], "document").ids[0].tolist() == [0, 1]
     with pytest.raises(CheckpointError, match=r"tokenizer cannot read a text .*Missing \[UNK\]"):
         texts.tokenize(["sort dates"], "document")
+
+
+def test_words_are_texts_or_else_the_vocabularys_own_strings(tokenizer, modernbert: Path) -> None:
+    pieces = rules(tokenizer)
+    ids = pieces.tokenize(["Sort a list"], "query").ids[0]
+    assert pieces.words(ids) == ["[CLS]", "sort", "a", "list", "[SEP]"]
+    letters = rules(AutoTokenizer.from_pretrained(modernbert))
+    ids = letters.tokenize(["of the é"], "query").ids[0]
+    # a space alone and the bytes of an é are no texts
+    assert letters.words(ids) == ["[CLS]", "of", "the", "Ġ", "Ã", "©", "[SEP]"]
+    assert letters.words(np.empty(0, np.int32)) == []
