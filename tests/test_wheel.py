@@ -115,7 +115,7 @@ def test_the_page_of_the_package_says_what_it_is_and_has_no_dead_links(wheel: Pa
     text = page.get_payload()
     assert "# colmodern" in text
     assert not re.findall(r"\]\((?!https?:|#)[^)]*\)", text)
-    assert "`experiments/LOG.md`" in text
+    assert "`experiments/log`" in text
 
 
 def closure(requirements: list[str]) -> dict[str, Distribution]:

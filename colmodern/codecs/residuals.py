@@ -27,7 +27,7 @@ _ITERATIONS = 16
 _SORTED = 1 << 20  # values that weights shared by all dimensions are learnt from
 _SHARED_BITS = 4  # bits a dimension with which scalar weights are shared
 # lengths that are tried when a direction's weights are chosen; a fifth of the error is gone
-# (experiments/LOG.md)
+# (experiments/log/codecs.md)
 _TRIED_LENGTHS = np.array([0.76, 0.82, 0.88, 0.94, 1, 1.07, 1.14, 1.22, 1.3], np.float32)
 
 
@@ -81,7 +81,7 @@ def train_quantizer(vectors: Floats, nbits: int, kind: ResidualKind, *, seed: in
 
 
 def default_kind(nbits: int) -> ResidualKind:
-    """The better kind at this size (experiments/LOG.md); at 4 bits equal, and scored twice as fast."""
+    """The better kind at this size (experiments/log/codecs.md); at 4 bits equal, and scored twice as fast."""
     return "residual" if nbits == _SHARED_BITS else "pq"
 
 

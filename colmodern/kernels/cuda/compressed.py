@@ -18,7 +18,7 @@ from colmodern.kernels.cuda.runtime import power_of_two
 _SCANNED_TOKENS = 1024
 _SCORED_TOKENS = 256
 # numbers of queries, each with its own documents, for which a document is decoded for several
-# queries: with fewer, hardly two want the same document (experiments/LOG.md has the counts); with
+# queries: with fewer, hardly two want the same document (experiments/log/gpu.md has the counts); with
 # more, there is no room for a bit each
 FEWEST_SHARED, MOST_SHARED = 8, 64
 

@@ -7,7 +7,7 @@ from colmodern.kernels.types import SearchBudget
 
 _SCANNED_TOKENS = 400_000  # fewer are scored by all their centroids: as cheap as their lists
 _PROBED = 32
-# measured at this many passages (experiments/LOG.md): candidates = BASE + PER_RESULT * k hold
+# measured at this many passages (experiments/log/search.md): candidates = BASE + PER_RESULT * k hold
 # overlap@10 = 0.98 and overlap@100 = 0.97; what 4,000 passages need is _GROWTH's power of it
 _MEASURED_AT = 123_000
 _GROWTH = 0.4
