@@ -29,6 +29,8 @@ class _Words(NamedTuple):
 @click.argument("doc_id")
 @click.argument("query")
 @click.option("-k", default=10, show_default=True, help="Documents that the search returns.")
+@click.option("--nprobe", type=int, help="Centroids probed for each query token.")
+@click.option("--n-candidates", type=int, help="Documents scored with their compressed tokens.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code that the checkpoint has.")
 @json_option
@@ -37,6 +39,8 @@ def explain(
     doc_id: str,
     query: str,
     k: int,
+    nprobe: int | None,
+    n_candidates: int | None,
     device: str,
     trust_remote_code: bool,
     as_json: bool,
@@ -44,7 +48,8 @@ def explain(
     """Say where a search of INDEX for QUERY keeps or loses the document DOC_ID.
 
     EMBEDDINGS, a run folder or embeddings, says which encoder to use. INDEX may be a run folder that
-    was searched with an index, and EMBEDDINGS is then left out.
+    was searched with an index, and EMBEDDINGS is then left out. --nprobe and --n-candidates try a cure;
+    without them they follow from the index and -k, as in a search.
     """
     from colmodern.cli.tables import show
     from colmodern.pipeline.open.artifacts import open_index, store_of
@@ -54,7 +59,8 @@ def explain(
     store = store_of(embeddings)
     plaid = open_index(index, store)
     encoder = encoder_of_store(store, device=device, trust_remote_code=trust_remote_code)
-    explanation = plaid.explain(encoder.encode_queries([query])[0], doc_id, k)
+    query_rows = encoder.encode_queries([query])[0]
+    explanation = plaid.explain(query_rows, doc_id, k, nprobe=nprobe, n_candidates=n_candidates)
     words = _words(encoder, query, store, doc_id)
     if as_json:
         terminal.put_json(_as_json(explanation, words))

@@ -362,3 +362,15 @@ def test_explain_refuses_a_folder_that_names_no_index(run: Run, encoded: Path) -
     code, _, err = run("index", "explain", encoded, "d4", "sort names")
     assert code == 2
     assert "is not a run that was searched with an index; give INDEX and EMBEDDINGS" in err
+
+
+def test_explain_tries_other_settings(run: Run, encoded: Path, tmp_path: Path) -> None:
+    assert run("index", "build", encoded, tmp_path / "i")[0] == 0
+    arguments = ("index", "explain", tmp_path / "i", encoded, "d6", "sort names", "-k", "1")
+    _, out, _ = run(*arguments, "--nprobe", "1", "--n-candidates", "2")
+    stages = dict(line.split("\t")[:2] for line in out.split("\n\n")[0].splitlines()[1:])
+    assert "gathered" in stages  # without --nprobe a small index scores all documents in prune
+    assert stages["scored"] == "2"
+    code, _, err = run(*arguments, "--n-candidates", "0")
+    assert code == 2
+    assert "n_candidates=0; pass a whole number, at least 1" in err
