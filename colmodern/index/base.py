@@ -8,6 +8,7 @@ A kind of index keeps these laws, which tests/index/test_kinds.py checks for eac
 - InputError refuses a ``k`` below 1, another dim, and values that are not finite.
 - ``close`` may be called again; every other use of a closed index raises InputError.
 - A pickle of an index opens as the same index elsewhere.
+- ``len(index)`` is ``n_docs``; ``doc_id in index`` says whether a search can return the document.
 """
 
 from __future__ import annotations
@@ -35,6 +36,10 @@ class Index(Protocol):
     def dim(self) -> int:
         """Width of a token embedding."""
         ...
+
+    def __len__(self) -> int: ...
+
+    def __contains__(self, doc_id: object) -> bool: ...
 
     def search(self, query: npt.ArrayLike, k: int = 10) -> list[ScoredDoc]:
         """The best ``k`` documents for one (n_query_tokens, dim) query, best first."""

@@ -96,6 +96,12 @@ class EmbeddingStore:
         size = f"n_docs={self.n_docs}, n_tokens={self.n_tokens}, dim={self.dim}"
         return f"EmbeddingStore({str(self.root)!r}, {size}, dtype={self.manifest['dtype']})"
 
+    def __len__(self) -> int:
+        return self.n_docs
+
+    def __contains__(self, doc_id: object) -> bool:
+        return isinstance(doc_id, str) and doc_id in self._doc_id_set
+
     def __reduce__(self) -> tuple[Any, ...]:
         return EmbeddingStore, (self.root,)  # pickled by path: the values stay on disk
 
@@ -151,6 +157,10 @@ class EmbeddingStore:
     def doc_ids(self) -> list[str]:
         """(n_docs,) ids of the documents, in order."""
         return [doc_id for shard in self._shards for doc_id in shard.doc_ids()]
+
+    @cached_property
+    def _doc_id_set(self) -> frozenset[str]:
+        return frozenset(self.doc_ids)
 
     @property
     def fingerprint(self) -> str | None:

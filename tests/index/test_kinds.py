@@ -52,6 +52,13 @@ def test_sizes_are_those_of_the_documents(index: Index) -> None:
     assert {"path", "fingerprint", "settings"} < info.keys()
 
 
+def test_length_and_membership_are_those_of_the_documents(index: Index) -> None:
+    assert len(index) == 28
+    assert all(name in index for name in NAMES)
+    for other in ("d28", "", "D00", 0, None, ["d00"]):
+        assert other not in index
+
+
 @pytest.mark.parametrize("k", [1, 7, 28, 1000])
 def test_results_are_the_best_in_descending_order(index: Index, k: int) -> None:
     everything = index.search_batch(QUERIES, 28)
@@ -139,6 +146,8 @@ def test_a_closed_index_refuses_every_use(build: Callable[[TokenEmbeddings], Ind
         lambda: index.info(),
         lambda: index.n_docs,
         lambda: index.dim,
+        lambda: len(index),
+        lambda: "d00" in index,
         lambda: pickle.dumps(index),
     ]
     for use in uses:

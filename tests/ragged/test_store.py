@@ -36,6 +36,10 @@ def test_a_store_gives_back_what_was_written(tmp_path: Path) -> None:
     assert np.array_equal(memory.offsets, WHOLE.offsets)
     assert np.array_equal(memory.token_ids, WHOLE.token_ids)
     assert store.doc_ids == IDS
+    assert len(store) == 6
+    assert all(doc_id in store for doc_id in IDS)
+    assert "another" not in store
+    assert 0 not in store
     assert (store.n_docs, store.n_tokens, store.dim) == (6, 51, 16)
     assert store.manifest["facts"] == {"seconds": 3.5}
     store.verify()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -182,6 +183,18 @@ class ExactIndex:
     def dim(self) -> int:
         """Width of a token embedding."""
         return self.embeddings.dim
+
+    def __len__(self) -> int:
+        return self.n_docs
+
+    def __contains__(self, doc_id: object) -> bool:
+        if self._embeddings is None:
+            raise closed_error()
+        return isinstance(doc_id, str) and doc_id in self._doc_id_set
+
+    @cached_property
+    def _doc_id_set(self) -> frozenset[str]:
+        return frozenset(self.doc_ids)
 
     def search(self, query: npt.ArrayLike, k: int = 10) -> list[ScoredDoc]:
         """The best ``k`` documents for one query, best first.

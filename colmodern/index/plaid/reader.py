@@ -16,7 +16,7 @@ from colmodern.index.inputs import Embeddings, query_batch
 from colmodern.index.plaid.cuda.devices import LazyCudaSearch
 from colmodern.index.plaid.disk.info import describe
 from colmodern.index.plaid.disk.verify import Verify
-from colmodern.index.plaid.search.explain import Explanation, explain
+from colmodern.index.plaid.search.explain import Explanation, doc_index_of, explain
 from colmodern.index.plaid.search.filters import DocFilter, Filter, make_filter
 from colmodern.index.plaid.search.first_answer import SearchKernels, WhileCompiling
 from colmodern.index.plaid.search.queries import checked_query, expect_encoder
@@ -154,6 +154,13 @@ class PlaidReader:
     def dim(self) -> int:
         """Width of a token embedding."""
         return self._state.snapshot.manifest.dim
+
+    def __len__(self) -> int:
+        return self.n_docs
+
+    def __contains__(self, doc_id: object) -> bool:
+        state = self._state
+        return isinstance(doc_id, str) and doc_index_of(doc_id, state.view) is not None
 
     @property
     def _state(self) -> State:

@@ -272,6 +272,16 @@ def test_info_counts_every_byte_of_the_folder(plaid: PlaidIndex) -> None:
     assert info["bytes_per_token"]["residuals"] == pytest.approx(8, abs=0.1)
 
 
+def test_membership_follows_additions_and_deletions(tmp_path: Path) -> None:
+    index = PlaidIndex.build(corpus([5, 3, 4]), tmp_path / "i", names(3))
+    index.add(corpus([4, 4], seed=2), ["x", "y"], merge=False)
+    index.delete(["d1", "x"])
+    assert [doc_id in index for doc_id in ("d0", "d1", "x", "y", "\ud800")] == [
+        *(True, False, False, True, False)
+    ]
+    assert len(index) == 3
+
+
 def test_a_flipped_byte_in_any_file_is_found(tmp_path: Path) -> None:
     folder = tmp_path / "i"
     index = PlaidIndex.build(corpus([5, 3, 4]), folder, names(3))

@@ -83,7 +83,11 @@ def explain(
 
     Raises InputError when the document is not in the index or deleted.
     """
-    doc_index, trace = _doc_index_of(doc_id, view), Trace()
+    if not isinstance(doc_id, str):
+        raise InputError(f"doc_id={shown(doc_id)}; pass one id, which is a string")
+    doc_index, trace = doc_index_of(doc_id, view), Trace()
+    if doc_index is None:
+        raise InputError(f"doc_id={shown(doc_id)} is not in the index; check the id")
     search_view(query, view, budget, threads, trace=trace)
     stages = [_report(name, doc_index, *kept) for name, kept in trace.stages.items()]
     lost_at, lost_by = _loss(stages)
@@ -149,14 +153,13 @@ def _after_ties(
     return report._replace(rank=(report.rank or 1) + before)
 
 
-def _doc_index_of(doc_id: str, view: View) -> int:
-    if not isinstance(doc_id, str):
-        raise InputError(f"doc_id={shown(doc_id)}; pass one id, which is a string")
+def doc_index_of(doc_id: str, view: View) -> int | None:
+    """The doc_index of a document that a search may return; None where there is no such document."""
     for segment, base, blocked in zip(view.segments, view.bases, view.blocked, strict=False):
         doc = int(segment.ids.docs_of([doc_id])[0])
         if doc >= 0 and not (blocked is not None and blocked[doc]):
             return int(base) + doc
-    raise InputError(f"doc_id={shown(doc_id)} is not in the index; check the id")
+    return None
 
 
 def _report(
