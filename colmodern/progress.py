@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from colmodern.errors import InputError
+from colmodern.notebook import is_running
 
 _METHODS = ("start", "advance", "finish", "note")
 
@@ -45,8 +46,8 @@ def as_progress(progress: Progress | bool | None) -> Progress:
     """The Progress that an argument ``progress`` stands for.
 
     Args:
-        progress: True for a bar on stderr with the time left; False or None for nothing; or an
-            object with the methods of Progress.
+        progress: True for a bar with the time left, on stderr or in a notebook's cell; False or None
+            for nothing; or an object with the methods of Progress.
 
     Raises:
         InputError: it is none of these.
@@ -54,6 +55,10 @@ def as_progress(progress: Progress | bool | None) -> Progress:
     if progress is None or progress is False:
         return Silent()
     if progress is True:
+        if is_running():
+            from colmodern.notebook_progress import NotebookProgress
+
+            return NotebookProgress()
         from colmodern.progress_bar import ProgressBar  # loads rich
 
         return ProgressBar()

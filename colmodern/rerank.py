@@ -13,7 +13,7 @@ from colmodern.encoder.encoder import Encoder
 from colmodern.errors import InputError
 from colmodern.index.exact.index import ExactIndex
 from colmodern.progress import Progress, as_progress
-from colmodern.types import Precision, RankedDoc
+from colmodern.types import BatchResults, Precision, RankedDoc, Results
 
 Candidate = str | tuple[str, str]
 # texts or (id, text) pairs in an order, or texts by id
@@ -62,7 +62,7 @@ class Reranker:
             f"device={self.encoder.device!r})"
         )
 
-    def rank(self, query: str, documents: Candidates, k: int | None = None) -> list[RankedDoc]:
+    def rank(self, query: str, documents: Candidates, k: int | None = None) -> Results[RankedDoc]:
         """The best ``k`` documents, best first, ties by the smaller id.
 
         Args:
@@ -80,7 +80,7 @@ class Reranker:
         """
         if not isinstance(query, str):
             raise InputError(f"query={shown(query)}; pass one text")
-        return self.rank_batch([query], [documents], k)[0]
+        return Results(self.rank_batch([query], [documents], k)[0])
 
     def rank_batch(
         self,
@@ -89,7 +89,7 @@ class Reranker:
         k: int | None = None,
         *,
         progress: Progress | bool | None = None,
-    ) -> list[list[RankedDoc]]:
+    ) -> BatchResults[RankedDoc]:
         """The best ``k`` documents of each of many queries, which have candidates of their own.
 
         A text that several queries share is encoded once. All embeddings are in memory.
@@ -123,7 +123,7 @@ class Reranker:
         progress.start("encode documents", len(texts), unit="texts")
         embeddings = self.encoder.pool(self.encoder.encode_tokens(tokenized, progress=progress))
         progress.finish()
-        ranked = []
+        ranked: BatchResults[RankedDoc] = BatchResults()
         for query, pairs in enumerate(candidates):
             candidate_embeddings = embeddings.select([positions[text] for _, text in pairs])
             index = ExactIndex(
@@ -134,7 +134,10 @@ class Reranker:
             )
             results = index.search(query_embeddings[query], len(pairs) or 1 if k is None else k)
             ranked.append(
-                [RankedDoc(doc_id, score, rank) for rank, (doc_id, score) in enumerate(results, 1)]
+                Results(
+                    RankedDoc(doc_id, score, rank)
+                    for rank, (doc_id, score) in enumerate(results, 1)
+                )
             )
         return ranked
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, SupportsIndex, TypeVar, overload
+
+from colmodern.notebook import html_view
+
+_IDS_SHOWN = 3  # in the repr of a data set
 
 
 class ScoredDoc(NamedTuple):
@@ -26,6 +30,51 @@ class RankedDoc(NamedTuple):
     doc_id: str
     score: float
     rank: int
+
+
+Result = TypeVar("Result", bound="ScoredDoc | RankedDoc")
+Item = TypeVar("Item")
+
+
+class _ShortList(list[Item]):
+    """A list whose repr shows its first items, and says how many follow."""
+
+    __slots__ = ()
+    _shown = 10
+
+    def __repr__(self) -> str:
+        if len(self) <= self._shown:
+            return super().__repr__()
+        items = ", ".join(map(repr, list(self)[: self._shown]))
+        return f"[{items}, ... {len(self) - self._shown:,} more]"
+
+
+class Results(_ShortList[Result]):
+    """Results of one query, best first: a list, which a notebook shows as a table."""
+
+    __slots__ = ()
+
+    @overload
+    def __getitem__(self, key: SupportsIndex) -> Result: ...
+    @overload
+    def __getitem__(self, key: slice) -> Results[Result]: ...
+    def __getitem__(self, key: SupportsIndex | slice) -> Result | Results[Result]:
+        if isinstance(key, slice):
+            return Results(super().__getitem__(key))
+        return super().__getitem__(key)
+
+    def _repr_html_(self) -> str:
+        return html_view("results_html", self)
+
+
+class BatchResults(_ShortList[list[Result]]):
+    """Results of several queries, in their order: a list, which a notebook shows as a table."""
+
+    __slots__ = ()
+    _shown = 2
+
+    def _repr_html_(self) -> str:
+        return html_view("batch_html", self)
 
 
 class Document(NamedTuple):
@@ -54,6 +103,70 @@ class Stage(str, Enum):
         return self.value
 
 
+class StageReport(NamedTuple):
+    """A document in one stage of a search.
+
+    Attributes:
+        stage: The stage.
+        n_seen: Documents that reached the stage.
+        rank: The document's rank among them, from 1; None when it was not among them.
+        score: The stage's score of it; None likewise.
+    """
+
+    stage: Stage
+    n_seen: int
+    rank: int | None
+    score: float | None
+
+
+class TokenMatch(NamedTuple):
+    """The document token that a query token matches best, among the decoded ones.
+
+    Attributes:
+        query_token: Position of the query's token.
+        doc_token: Position of the document's token.
+        similarity: Dot product of the two.
+    """
+
+    query_token: int
+    doc_token: int
+    similarity: float
+
+
+@dataclass(frozen=True, repr=False)
+class Explanation:
+    """The fate of one document in a search.
+
+    Attributes:
+        doc_id: Id of the document.
+        is_result: Whether it is among the k results.
+        lost_at: The first stage that it did not reach, or None.
+        lost_by: The stage whose scores lost it, None for a result.
+        reason: The same in words, with a cure.
+        score: MaxSim with all its decoded tokens.
+        stages: The document in each stage, in their order.
+        alignment: For each query token the document token that it matches best.
+    """
+
+    doc_id: str
+    is_result: bool
+    lost_at: Stage | None
+    lost_by: Stage | None
+    reason: str
+    score: float
+    stages: tuple[StageReport, ...]
+    alignment: tuple[TokenMatch, ...]
+
+    def __repr__(self) -> str:
+        return (
+            f"Explanation({self.doc_id!r}, is_result={self.is_result}, score={self.score:.4f}, "
+            f"reason={self.reason!r})"
+        )
+
+    def _repr_html_(self) -> str:
+        return html_view("explanation_html", self)
+
+
 Precision = Literal["float32", "int8"]  # precision of documents in exact search
 # query_id -> results, best first
 Run = Mapping[str, Sequence[ScoredDoc]]
@@ -73,7 +186,7 @@ class Corpus(Protocol):
     def __iter__(self) -> Iterator[Document]: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """A test collection: documents, queries and relevance judgments.
 
@@ -96,3 +209,12 @@ class Dataset:
     revision: str | None = None
     missing: Mapping[str, int] = field(default_factory=dict)
     n_queries_left_out: int = 0
+
+    def __repr__(self) -> str:
+        ids = ", ".join(map(repr, list(self.queries)[:_IDS_SHOWN]))
+        more = ", ..." if len(self.queries) > _IDS_SHOWN else ""
+        n_judgments = sum(map(len, self.qrels.values()))
+        return (
+            f"Dataset({self.name!r}, n_docs={len(self.corpus)}, n_queries={len(self.queries)}, "
+            f"n_judgments={n_judgments}, query_ids=[{ids}{more}])"
+        )

@@ -12,7 +12,7 @@ from colmodern.cli.options import PATH, json_option
 
 if TYPE_CHECKING:
     from colmodern.encoder.encoder import Encoder
-    from colmodern.index.plaid.search.explain import Explanation
+    from colmodern.types import Explanation
     from colmodern.ragged.store import EmbeddingStore
     from colmodern.report.tables import Table
 

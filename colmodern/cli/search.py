@@ -88,6 +88,7 @@ def command(
         store_of,
     )
     from colmodern.pipeline.open.encoder import encoder_of_store
+    from colmodern.types import BatchResults
 
     _expect_options(query, queries, output, k, model, settings)
     texts = {"query": query or ""} if queries is None else read_queries(queries)
@@ -113,7 +114,9 @@ def command(
     )
     embeddings = encoder.encode_queries(list(texts.values()))
     if query is not None and kind == "plaid":
-        results = [searched.search(embeddings[0], k)]  # does not wait for the compiler
+        results = BatchResults(
+            [searched.search(embeddings[0], k)]
+        )  # does not wait for the compiler
     else:
         with TerminalProgress() as progress:
             results = searched.search_batch(embeddings, k, progress=progress)

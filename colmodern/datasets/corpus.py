@@ -36,6 +36,9 @@ class FileCorpus:
             _find_repetition(path, repeated)
         self.fingerprint = digest.hexdigest()
 
+    def __repr__(self) -> str:
+        return f"FileCorpus({str(self._path)!r}, n_docs={len(self)})"
+
     def __len__(self) -> int:
         return len(self.doc_ids)
 
@@ -51,6 +54,9 @@ class FetchedCorpus:
         self._n_docs = n_docs
         self.fingerprint = fingerprint
 
+    def __repr__(self) -> str:
+        return f"FetchedCorpus({str(self._path)!r}, n_docs={len(self)})"
+
     def __len__(self) -> int:
         return self._n_docs
 
@@ -65,6 +71,9 @@ class DocumentsWithText:
         self._corpus = corpus
         self._n_docs = sum(1 for _ in self)
         self.fingerprint = sha256_of_json(["with text", corpus.fingerprint])
+
+    def __repr__(self) -> str:
+        return f"DocumentsWithText({self._corpus!r}, n_docs={len(self)})"
 
     def __len__(self) -> int:
         return self._n_docs

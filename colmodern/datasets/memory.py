@@ -39,6 +39,9 @@ class MemoryCorpus:
         self._documents = documents
         self.fingerprint = sha256_of_json(documents)
 
+    def __repr__(self) -> str:
+        return f"MemoryCorpus(n_docs={len(self)})"
+
     def __len__(self) -> int:
         return len(self._documents)
 

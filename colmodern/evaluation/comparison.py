@@ -18,6 +18,7 @@ from colmodern.evaluation.significance import (
     randomisation_test,
     t_test,
 )
+from colmodern.notebook import html_view
 
 MEAN = "mean of all"  # in place of a data set's name
 _SAME = 1e-9  # a smaller difference of one query is rounding
@@ -71,7 +72,7 @@ class Change(NamedTuple):
     value: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """Runs against a baseline, and everything that is reported about them."""
 
@@ -87,6 +88,13 @@ class Comparison:
     recipe: Sequence[FieldChange]
     values: Mapping[str, PerQuery]  # by name, the baseline's among them
     notes: Sequence[str] = ()  # what was left out
+
+    def __repr__(self) -> str:
+        runs, sets, measures = list(self.runs), list(self.datasets), list(self.measures)
+        return f"Comparison({runs} against {self.baseline!r}, datasets={sets}, measures={measures})"
+
+    def _repr_html_(self) -> str:
+        return html_view("comparison_html", self)
 
     def as_json(self) -> dict[str, Any]:
         """Everything but the values of each query, as plain values."""

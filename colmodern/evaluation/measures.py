@@ -12,6 +12,7 @@ from colmodern.arguments import listed
 from colmodern.checks import shown
 from colmodern.errors import ConfigError, InputError
 from colmodern.evaluation.inputs import checked_qrels, checked_run
+from colmodern.notebook import html_view
 from colmodern.types import Qrels, ScoredDoc
 
 DEFAULT_MEASURES = ("nDCG@10", "RR@10", "R@100")
@@ -20,7 +21,7 @@ Scores = np.ndarray[tuple[int], np.dtype[np.float32]]
 Results = Sequence[ScoredDoc] | Mapping[str, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """Values of measures, which are named as ir_measures prints them ("nDCG@10").
 
@@ -31,6 +32,13 @@ class Evaluation:
 
     mean: dict[str, float]
     per_query: dict[str, dict[str, float]]
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={value:.4f}" for name, value in self.mean.items())
+        return f"Evaluation({values}, n_queries={len(self.per_query)})"
+
+    def _repr_html_(self) -> str:
+        return html_view("evaluation_html", self)
 
 
 def evaluate(

@@ -21,7 +21,7 @@ from colmodern.errors import InputError
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
-from colmodern.types import ScoredDoc
+from colmodern.types import BatchResults, Results, ScoredDoc
 
 
 class Index(Protocol):
@@ -41,7 +41,7 @@ class Index(Protocol):
 
     def __contains__(self, doc_id: object) -> bool: ...
 
-    def search(self, query: npt.ArrayLike, k: int = 10) -> list[ScoredDoc]:
+    def search(self, query: npt.ArrayLike, k: int = 10) -> Results[ScoredDoc]:
         """The best ``k`` documents for one (n_query_tokens, dim) query, best first."""
         ...
 
@@ -51,7 +51,7 @@ class Index(Protocol):
         k: int = 10,
         *,
         progress: Progress | bool | None = None,
-    ) -> list[list[ScoredDoc]]:
+    ) -> BatchResults[ScoredDoc]:
         """The best ``k`` documents of each query, in the order of the queries."""
         ...
 

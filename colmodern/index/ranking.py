@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from colmodern.types import ScoredDoc
+from colmodern.types import Results, ScoredDoc
 
 Matches = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]  # doc_index values, their scores
 
@@ -45,13 +45,13 @@ class TopK:
             order = np.lexsort((self._id_ranks[indices], -values))[: self._k]
             self._indices[query], self._scores[query] = indices[order], values[order]
 
-    def results(self) -> list[list[ScoredDoc]]:
+    def results(self) -> list[Results[ScoredDoc]]:
         """One list a query, best first."""
         return [
-            [
+            Results(
                 ScoredDoc(self._doc_ids[int(i)], float(s))
                 for i, s in zip(indices, scores, strict=True)
-            ]
+            )
             for indices, scores in zip(self._indices, self._scores, strict=True)
         ]
 

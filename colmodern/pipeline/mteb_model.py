@@ -19,7 +19,7 @@ from colmodern.optional import require
 from colmodern.pipeline.searchers.plaid import PlaidSearcher
 from colmodern.pipeline.searchers.plaid_index import build_once
 from colmodern.progress import Progress, as_progress
-from colmodern.types import Document, ScoredDoc
+from colmodern.types import BatchResults, Document, Results, ScoredDoc
 
 if TYPE_CHECKING:
     from colmodern.index.plaid.index import PlaidIndex
@@ -163,12 +163,12 @@ class MtebModel:
         if top_ranked is None:
             results = index.search_batch(embeddings, k, **options, progress=self._progress)
         else:
-            results = [
+            results = BatchResults(
                 index.search(embeddings[row], k, filter=top_ranked[query_id], **options)
                 if top_ranked.get(query_id)
-                else []
+                else Results()
                 for row, query_id in enumerate(texts)
-            ]
+            )
         return {query_id: _scores(best) for query_id, best in zip(texts, results, strict=True)}
 
 

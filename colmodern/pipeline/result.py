@@ -11,6 +11,7 @@ from colmodern.config.models import EvalConfig
 from colmodern.evaluation.fidelity import Fidelity
 from colmodern.evaluation.measures import Evaluation
 from colmodern.pipeline.losses import Loss
+from colmodern.report.notebook import measures_table, tables_html
 
 EVERYTHING_ELSE = "everything else"  # name in a run's timings of the time outside its stages
 
@@ -30,7 +31,7 @@ class Timing:
         return self.items / self.seconds if self.seconds else 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EvalResult:
     """Results of a finished evaluation; the files of its folder hold the same."""
 
@@ -42,3 +43,14 @@ class EvalResult:
     fidelity: Fidelity | None = None  # None without an exact search beside the index
     losses: Sequence[Loss] = ()  # relevant documents that the index lost
     loss_stages: Sequence[str] = ()  # stages of this kind of index that may lose one
+
+    def __repr__(self) -> str:
+        return f"EvalResult({str(self.folder)!r}, {self.evaluation!r})"
+
+    def _repr_html_(self) -> str:
+        exact = None if self.fidelity is None else self.fidelity.exact
+        n_queries = len(self.evaluation.per_query)
+        return tables_html(
+            measures_table(self.evaluation, exact),
+            headline=f"{self.config.name}: {n_queries:,} queries; report in {self.folder}",
+        )

@@ -26,7 +26,7 @@ from colmodern.progress import Progress, as_progress
 from colmodern.ragged.doc_ids import checked_doc_ids
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
-from colmodern.types import Precision, ScoredDoc
+from colmodern.types import BatchResults, Precision, Results, ScoredDoc
 from colmodern.units import parse_bytes
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ class ExactIndex:
     def _doc_id_set(self) -> frozenset[str]:
         return frozenset(self.doc_ids)
 
-    def search(self, query: npt.ArrayLike, k: int = 10) -> list[ScoredDoc]:
+    def search(self, query: npt.ArrayLike, k: int = 10) -> Results[ScoredDoc]:
         """The best ``k`` documents for one query, best first.
 
         Args:
@@ -219,7 +219,7 @@ class ExactIndex:
         k: int = 10,
         *,
         progress: Progress | bool | None = None,
-    ) -> list[list[ScoredDoc]]:
+    ) -> BatchResults[ScoredDoc]:
         """The best ``k`` documents of each query, in the order of the queries.
 
         Args:
@@ -235,7 +235,7 @@ class ExactIndex:
                 has values that are not finite.
         """
         queries = query_batch(queries, self.dim)
-        return self._search(queries, checked_count("k", k), as_progress(progress))
+        return BatchResults(self._search(queries, checked_count("k", k), as_progress(progress)))
 
     def info(self) -> dict[str, Any]:
         """Describe the index.
@@ -266,7 +266,7 @@ class ExactIndex:
 
     def _search(
         self, queries: TokenEmbeddings, k: int, progress: Progress
-    ) -> list[list[ScoredDoc]]:
+    ) -> list[Results[ScoredDoc]]:
         best = TopK(queries.n_docs, k, self.doc_ids, self._id_ranks)
         progress.start("search", self.embeddings.n_docs, unit="documents")
         if queries.n_docs:

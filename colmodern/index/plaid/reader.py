@@ -16,7 +16,7 @@ from colmodern.index.inputs import Embeddings, query_batch
 from colmodern.index.plaid.cuda.devices import LazyCudaSearch
 from colmodern.index.plaid.disk.info import describe
 from colmodern.index.plaid.disk.verify import Verify
-from colmodern.index.plaid.search.explain import Explanation, doc_index_of, explain
+from colmodern.index.plaid.search.explain import doc_index_of, explain
 from colmodern.index.plaid.search.filters import DocFilter, Filter, make_filter
 from colmodern.index.plaid.search.first_answer import SearchKernels, WhileCompiling
 from colmodern.index.plaid.search.queries import checked_query, expect_encoder
@@ -28,7 +28,7 @@ from colmodern.progress import Progress, as_progress
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.threads import Threads
-from colmodern.types import ScoredDoc
+from colmodern.types import BatchResults, Explanation, Results, ScoredDoc
 from colmodern.units import parse_bytes
 
 _Reader = TypeVar("_Reader", bound="PlaidReader")
@@ -180,7 +180,7 @@ class PlaidReader:
         fingerprint: str | None = None,
         n_threads: int | None = None,
         exact: bool = False,
-    ) -> list[ScoredDoc]:
+    ) -> Results[ScoredDoc]:
         """The best ``k`` documents for one (n_query_tokens, dim) query, best first.
 
         Scores are MaxSim with the decoded tokens, or with ``rescore``'s. Tokens whose centroid or
@@ -232,7 +232,7 @@ class PlaidReader:
         n_threads: int | None = None,
         exact: bool = False,
         progress: Progress | bool | None = None,
-    ) -> list[list[ScoredDoc]]:
+    ) -> BatchResults[ScoredDoc]:
         """The best ``k`` documents of each query, in the order of the queries.
 
         Args:
@@ -263,7 +263,7 @@ class PlaidReader:
         )
         progress.start("search", len(queries), unit="queries")
 
-        def search_one(query: Query) -> list[ScoredDoc]:
+        def search_one(query: Query) -> Results[ScoredDoc]:
             ranking = search(checked_query(query, self.dim), alone)
             progress.advance(1)
             return ranking
@@ -276,7 +276,7 @@ class PlaidReader:
             with self._kernels.awaited(search, queries.lengths, alone, tell):
                 results = threads.map(search_one, queries)
         progress.finish()
-        return results
+        return BatchResults(results)
 
     @renamed_keywords(chosen="allowed")
     def filter(self, allowed: Iterable[str] | Callable[[str], bool]) -> DocFilter:
@@ -342,7 +342,7 @@ class PlaidReader:
 
     def _search_on_gpus(
         self, cuda: LazyCudaSearch, search: SearchRequest, queries: Sequence[Query]
-    ) -> list[list[ScoredDoc]]:
+    ) -> list[Results[ScoredDoc]]:
         """Results of queries from GPUs, which always decode all tokens of what they score."""
         matches = cuda.search(queries, search.view, search.budget, search.stored)
         return [search.ranked(doc_index, scores) for doc_index, scores in matches]

@@ -24,7 +24,7 @@ SAMPLE = 1000  # documents
 BITS = (1, 2, 4, 8)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """What one evaluation will take.
 
@@ -51,6 +51,10 @@ class Plan:
     max_memory: int | None
     fits: Mapping[str, str] | None
     seconds: Mapping[str, Total]
+
+    def __repr__(self) -> str:
+        size = f"n_docs={self.n_docs}, n_queries={self.n_queries}, n_tokens={self.tokens.value:.0f}"
+        return f"Plan({self.name!r}, {size}, disk_needed={self.disk_needed:.0f}, peak={self.peak})"
 
     @property
     def peak(self) -> int:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +14,7 @@ from colmodern.index.plaid.search.steps import Trace, search_view
 from colmodern.index.plaid.search.view import View
 from colmodern.kernels.types import SearchBudget
 from colmodern.threads import Threads
-from colmodern.types import Stage
+from colmodern.types import Explanation, Stage, StageReport, TokenMatch
 
 _CURES = {
     Stage.PROBE: "no centroid of its tokens was probed: raise nprobe",
@@ -24,49 +22,6 @@ _CURES = {
     Stage.PRUNE: "the centroids of its tokens scored too low: raise n_candidates",
     Stage.REFINE: "its compressed tokens scored too low: raise k",
 }
-
-
-class StageReport(NamedTuple):
-    """The document in one stage.
-
-    n_seen: documents that reached the stage
-    rank: the document's rank among them, from 1; None when it was not among them
-    score: the stage's score of it; None likewise
-    """
-
-    stage: Stage
-    n_seen: int
-    rank: int | None
-    score: float | None
-
-
-class TokenMatch(NamedTuple):
-    """The document token that a query token matches best, among the decoded ones."""
-
-    query_token: int
-    doc_token: int
-    similarity: float
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """The fate of one document in a search.
-
-    is_result: whether it is among the k results
-    lost_at: the first stage that it did not reach, or None
-    lost_by: the stage whose scores lost it, None for a result
-    reason: the same in words, with a cure
-    score: MaxSim with all its decoded tokens
-    """
-
-    doc_id: str
-    is_result: bool
-    lost_at: Stage | None
-    lost_by: Stage | None
-    reason: str
-    score: float
-    stages: tuple[StageReport, ...]
-    alignment: tuple[TokenMatch, ...]
 
 
 def explain(

@@ -32,7 +32,7 @@ from colmodern.kernels.cpu.ir.vectors import FEW_LANES, LANES
 from colmodern.kernels.cpu.jit import is_temporary, kept_in
 from colmodern.kernels.cpu.ready import compiling_alone, is_ready, mark_ready, types_key
 from colmodern.threads import Threads, cpu_count
-from colmodern.types import ScoredDoc
+from colmodern.types import Results, ScoredDoc
 
 WhileCompiling = Literal["answer", "wait"]
 VARIABLE = "COLMODERN_WHILE_COMPILING"
@@ -104,7 +104,7 @@ class SearchKernels:
         self._mode = checked_mode(while_compiling)
         self._ready: set[SearchKind] = set()
 
-    def answer(self, request: SearchRequest, query: Query, threads: Threads) -> list[ScoredDoc]:
+    def answer(self, request: SearchRequest, query: Query, threads: Threads) -> Results[ScoredDoc]:
         """The best k documents of one query: in NumPy if its kernels are not compiled yet."""
         kind = _kind_of(request, len(query), threads)
         if kind not in self._ready and not self._is_compiled(kind, request.view):

@@ -16,7 +16,7 @@ from colmodern.index.plaid.search.steps import search_view
 from colmodern.index.plaid.search.stored import StoredEmbeddings
 from colmodern.index.plaid.search.view import DocIndex, View
 from colmodern.threads import Threads
-from colmodern.types import ScoredDoc
+from colmodern.types import Results, ScoredDoc
 
 Query = npt.NDArray[np.floating]
 
@@ -54,22 +54,22 @@ class SearchRequest:
             rescored=stored is not None,
         )
 
-    def __call__(self, query: npt.NDArray[np.float32], threads: Threads) -> list[ScoredDoc]:
+    def __call__(self, query: npt.NDArray[np.float32], threads: Threads) -> Results[ScoredDoc]:
         """The best k documents, best first, ties by id."""
         view = self.view
         if view.n_open == 0:
-            return []
+            return Results()
         return self.ranked(
             *search_view(query, view, self.budget, threads, stored=self.stored, exact=self.exact)
         )
 
-    def portably(self, query: npt.NDArray[np.float32]) -> list[ScoredDoc]:
+    def portably(self, query: npt.NDArray[np.float32]) -> Results[ScoredDoc]:
         """The same without compiled kernels; see portable.py."""
         if self.view.n_open == 0:
-            return []
+            return Results()
         return self.ranked(*search_portably(query, self.view, self.budget, stored=self.stored))
 
-    def ranked(self, doc_index: DocIndex, scores: npt.NDArray[np.float32]) -> list[ScoredDoc]:
+    def ranked(self, doc_index: DocIndex, scores: npt.NDArray[np.float32]) -> Results[ScoredDoc]:
         """The best k of scored documents, best first, ties by id."""
         view, k = self.view, self.k
         if not (finite := np.isfinite(scores)).all():
@@ -81,7 +81,7 @@ class SearchRequest:
         if len(best) > k:
             best = best[: int(np.searchsorted(-scores[best], -scores[best[k - 1]], side="right"))]
         ranked = scores[best]
-        results = list(map(ScoredDoc, view.doc_ids(doc_index[best]), ranked.tolist()))
+        results = Results(map(ScoredDoc, view.doc_ids(doc_index[best]), ranked.tolist()))
         if np.any(ranked[1:] == ranked[:-1]):
             results.sort(key=lambda doc: (-doc.score, doc.doc_id))
         return results[:k]
