@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from importlib import import_module
 
 
@@ -11,6 +12,14 @@ def is_running() -> bool:
     # a kernel has loaded IPython long before; elsewhere this imports nothing
     get_ipython = getattr(sys.modules.get("IPython"), "get_ipython", None)
     return get_ipython is not None and hasattr(get_ipython(), "kernel")
+
+
+def import_tqdm() -> None:
+    """Import tqdm.auto before transformers does, without its warning that ipywidgets are missing."""
+    if is_running():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import_module("tqdm.auto")
 
 
 def html_view(name: str, record: object) -> str:

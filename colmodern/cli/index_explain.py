@@ -12,9 +12,9 @@ from colmodern.cli.options import PATH, json_option
 
 if TYPE_CHECKING:
     from colmodern.encoder.encoder import Encoder
-    from colmodern.types import Explanation
     from colmodern.ragged.store import EmbeddingStore
     from colmodern.report.tables import Table
+    from colmodern.types import Explanation
 
 
 class _Words(NamedTuple):

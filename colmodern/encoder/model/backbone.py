@@ -14,6 +14,7 @@ from colmodern.encoder.checkpoint.weights import Weights, read_weights, weights_
 from colmodern.encoder.model.modernbert import PackedModernBert
 from colmodern.encoder.model.padded import PaddedBackbone
 from colmodern.errors import CheckpointError, ColmodernError, ConfigError
+from colmodern.notebook import import_tqdm
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -37,6 +38,7 @@ def load_backbone(
     Raises:
         CheckpointError: The files are not a model, lack weights or have no tokenizer.
     """
+    import_tqdm()
     from transformers import AutoConfig, AutoModel, AutoTokenizer, __version__
 
     if not _has_tokenizer(folder):
@@ -113,6 +115,7 @@ def load_packed(
     Raises:
         CheckpointError: The files are not a model, lack weights or have no tokenizer.
     """
+    import_tqdm()
     from transformers import AutoConfig, AutoTokenizer
 
     if _has_tokenizer(folder):
