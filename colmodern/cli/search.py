@@ -1,9 +1,9 @@
-"""colmodern search FOLDER QUERY, or --queries FILE --output RUN."""
+"""colmodern search FOLDER QUERY, or --queries FILE_OR_EMBEDDINGS --output RUN."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 import click
 
@@ -14,6 +14,7 @@ from colmodern.types import Precision
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from colmodern.ragged.store import EmbeddingStore
     from colmodern.types import ScoredDoc
 
 _DEVICE = "--index-device"
@@ -23,7 +24,11 @@ _DEVICE = "--index-device"
 @click.argument("folder", type=PATH)
 @click.argument("query", required=False)
 @click.option("-k", default=10, show_default=True, help="Documents to retrieve.")
-@click.option("--queries", type=PATH, help="A queries.jsonl instead of QUERY.")
+@click.option(
+    "--queries",
+    type=PATH,
+    help="A queries.jsonl, or a folder of query embeddings, instead of QUERY.",
+)
 @click.option("--output", "-o", type=OUTPUT_FILE, help="TREC run to write.")
 @click.option(
     "--index",
@@ -81,38 +86,43 @@ def command(
     from colmodern.config.load import parse_overrides
     from colmodern.datasets.judgments import read_queries
     from colmodern.evaluation.trec import write_run
-    from colmodern.pipeline.open.artifacts import (
-        index_of,
-        open_searched,
-        snippets,
-        store_of,
-    )
+    from colmodern.kernels.device import resolve_device
+    from colmodern.pipeline.open.artifacts import index_of, open_searched, snippets, store_of
     from colmodern.pipeline.open.encoder import encoder_of_store
     from colmodern.types import BatchResults
 
     _expect_options(query, queries, output, k, model, settings)
-    texts = {"query": query or ""} if queries is None else read_queries(queries)
     store = store_of(folder)
     index_folder = index or index_of(folder)
     if precision is not None and index_folder is not None:
         raise click.UsageError(
             f"--precision applies to exact search only; drop it when searching {index_folder}"
         )
-    chosen_model: Any = {"model": model, "settings": parse_overrides(settings)}
-    encoder = encoder_of_store(
-        store, device=device, trust_remote_code=trust_remote_code, **chosen_model
-    )
+    if queries is not None and queries.is_dir():
+        stored = _stored_queries(queries, store, model)
+        query_ids, embeddings = stored.doc_ids, stored.to_memory()
+        encoder_device = resolve_device(device, kernels="torch", name="--device").setting
+    else:
+        texts = {"query": query or ""} if queries is None else read_queries(queries)
+        encoder = encoder_of_store(
+            store,
+            device=device,
+            trust_remote_code=trust_remote_code,
+            model=model,
+            settings=parse_overrides(settings),
+        )
+        query_ids, embeddings = list(texts), encoder.encode_queries(list(texts.values()))
+        encoder_device = encoder.device
     kind, searched = open_searched(
         folder,
         store,
         index_folder,
         precision=precision,
         device=index_device,
-        encoder_device=encoder.device,
+        encoder_device=encoder_device,
         device_max_memory=device_max_memory,
         name=_DEVICE,
     )
-    embeddings = encoder.encode_queries(list(texts.values()))
     if query is not None and kind == "plaid":
         results = BatchResults(
             [searched.search(embeddings[0], k)]
@@ -121,10 +131,35 @@ def command(
         with TerminalProgress() as progress:
             results = searched.search_batch(embeddings, k, progress=progress)
     if output is not None:
-        write_run(output, dict(zip(texts, results, strict=True)), tag=f"colmodern-{kind}")
+        write_run(output, dict(zip(query_ids, results, strict=True)), tag=f"colmodern-{kind}")
         terminal.put_json({"run": str(output)}) if as_json else terminal.put(output)
         return
     _print(results[0], snippets(folder, {result.doc_id for result in results[0]}), as_json)
+
+
+def _stored_queries(folder: Path, documents: EmbeddingStore, model: str | None) -> EmbeddingStore:
+    """The query embeddings of a folder.
+
+    Raises InputError when they are known to be of another encoder than the documents.
+    """
+    from colmodern.errors import InputError
+    from colmodern.ragged.store import EmbeddingStore
+
+    if model is not None:
+        raise click.UsageError("--model encodes texts; leave it out, --queries has embeddings")
+    queries = EmbeddingStore(folder)
+    fingerprints = {queries.fingerprint, documents.fingerprint}
+    # stored queries have a fingerprint of their own, of the settings for queries
+    if (
+        queries.manifest.get("role") != "query"
+        and None not in fingerprints
+        and len(fingerprints) > 1
+    ):
+        raise InputError(
+            f"{folder} was encoded with another encoder, or other settings of it, than "
+            f"{documents.folder}; encode the queries with the documents' encoder"
+        )
+    return queries
 
 
 def _print(results: Sequence[ScoredDoc], texts: Mapping[str, str], as_json: bool) -> None:

@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import checkpoints
+import numpy as np
 import pytest
 from cli.test_main import Run, run
 from conftest import unit_rows, write_jsonl
 
+from colmodern import Encoder, TokenEmbeddings
 from colmodern.cli.progress import TerminalProgress
 from colmodern.ragged.store import ShardWriter
 
@@ -286,6 +288,38 @@ def test_search_takes_an_index_of_the_same_encoder(
     assert code == 0
     assert "d4" not in out
     assert "d1" in out
+
+
+def test_search_takes_embeddings_of_queries_and_needs_no_model_then(
+    run: Run, tmp_path: Path
+) -> None:
+    rows = np.eye(16, dtype=np.float32)
+    store, queries = tmp_path / "pages", tmp_path / "queries"
+    TokenEmbeddings.from_list([rows[:8], rows[8:]]).save(store, ["p1", "p2"])
+    TokenEmbeddings.from_list([rows[9:12], rows[:1]]).save(queries, ["q1", "q2"])
+    index, exact, found = tmp_path / "i", tmp_path / "exact.trec", tmp_path / "found.trec"
+    assert run("index", "build", store, index)[0] == 0
+    search = ("search", store, "--queries", queries, "-k", "1")
+    assert run(*search, "-o", exact)[0] == 0
+    assert run(*search, "-o", found, "--index", index)[0] == 0
+    for path in (exact, found):
+        rows_of = [line.split() for line in path.read_text().splitlines()]
+        assert [(row[0], row[2]) for row in rows_of] == [("q1", "p2"), ("q2", "p1")]
+
+
+def test_search_refuses_embeddings_of_queries_that_do_not_fit(
+    run: Run, encoded: Path, pylate_bert: Path, tmp_path: Path
+) -> None:
+    other = checkpoints.pylate(tmp_path / "model", "modernbert")
+    encoder = Encoder.from_pretrained(other)
+    encoder.encode_queries(["sort"]).save(tmp_path / "q", ["q1"], encoder=encoder)
+    search = ("search", encoded, "--queries", tmp_path / "q", "-o", tmp_path / "run.trec")
+    code, _, err = run(*search)
+    assert code == 2
+    assert "another encoder" in err
+    code, _, err = run(*search, "--model", pylate_bert)
+    assert code == 2
+    assert "leave it out" in err
 
 
 def test_search_refuses_an_index_of_another_encoder(
