@@ -5,7 +5,9 @@
 #   make test-slow     tests that take longer: killing and resuming, full disks, the demo's figures
 #   make train-env     an environment for `colmodern train`: .venv-train/bin/colmodern train CONFIG
 #   make test-pylate   training through PyLate, and embeddings against PyLate itself, in another one
-#   make check         lint, types and the README's examples
+#   make check         lint, types, and the samples of README and documentation
+#   make docs          the documentation as pages that open offline: site/index.html
+#   make reference     write the pages of settings and commands anew from the code
 #   make wheel         dist/colmodern-*.whl and the sdist beside it
 #   make test-wheel    both built from the tracked files, the wheel installed and used as a user would
 #   make test-installs the wheel with the newest and the oldest dependencies, Python 3.10 to 3.13: long, and GBs
@@ -18,6 +20,7 @@ TORCH_INDEX ?=
 TORCH := torch==2.13.0
 VENV := .venv
 PYLATE_VENV := .venv-pylate
+DOCS_VENV := .venv-docs
 TRAIN_VENV := .venv-train
 TRAIN_TORCH := torch==2.11.0
 PIP_FLAGS := --quiet --disable-pip-version-check
@@ -31,7 +34,7 @@ define new_venv
 	@$(1)/bin/python -m pip install $(PIP_FLAGS) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(or $(2),$(TORCH))
 endef
 
-.PHONY: demo test test-slow test-pylate train-env check wheel test-wheel test-installs clean
+.PHONY: demo test test-slow test-pylate train-env check docs reference wheel test-wheel test-installs clean
 
 demo: $(VENV)/.ready
 	$(VENV)/bin/colmodern eval demo
@@ -50,6 +53,13 @@ check: $(VENV)/.ready
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python -m pytest -m docs
+
+docs: $(DOCS_VENV)/.ready
+	$(DOCS_VENV)/bin/zensical build --strict --clean
+	$(DOCS_VENV)/bin/python docs/check_site.py
+
+reference: $(VENV)/.ready
+	$(VENV)/bin/python docs/generate.py
 
 wheel: $(VENV)/.ready
 	$(VENV)/bin/python -c 'from setuptools.build_meta import build_sdist; build_sdist("dist")'
@@ -74,6 +84,15 @@ $(PYLATE_VENV)/.ready: setup.cfg setup.py tests/pylate-requirements.txt
 		pylate==1.6.0 sentence-transformers==5.3.0 -e .
 	@touch $@
 
+# the extra without the package, which would bring torch along: the code is read, never imported
+$(DOCS_VENV)/.ready: setup.cfg constraints.txt
+	@echo "setting up $(DOCS_VENV) (seconds)"
+	@$(PYTHON) -m venv $(DOCS_VENV)
+	@$(DOCS_VENV)/bin/python -c "import configparser; c = configparser.ConfigParser(); \
+		c.read('setup.cfg'); print(c['options.extras_require']['docs'])" > $(DOCS_VENV)/extra.txt
+	@$(DOCS_VENV)/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt -r $(DOCS_VENV)/extra.txt
+	@touch $@
+
 # the whole extra, PyLate's index with its compiled parts and its older torch included
 train-env: $(TRAIN_VENV)/.ready
 
@@ -83,4 +102,4 @@ $(TRAIN_VENV)/.ready: setup.cfg setup.py
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(PYLATE_VENV) $(TRAIN_VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PYLATE_VENV) $(TRAIN_VENV) $(DOCS_VENV) build dist site .cache *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

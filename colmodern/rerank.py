@@ -33,6 +33,11 @@ class Reranker:
         **options: Further arguments of Encoder.from_pretrained, as ``document_length=8192`` or
             ``device="cuda"``, where documents are then also scored.
 
+    Attributes:
+        encoder: The encoder of queries and documents.
+        precision: Precision of the documents that are scored.
+        facts: Counts over the documents encoded so far, of texts that were cut, for example.
+
     Raises:
         InputError: The precision is unknown, or there are options besides an Encoder.
     """
@@ -53,7 +58,7 @@ class Reranker:
             model if isinstance(model, Encoder) else Encoder.from_pretrained(model, **options)
         )
         self.precision: Precision = precision
-        self.facts: Counter[str] = Counter()  # TokenizedTexts.facts of all documents so far
+        self.facts: Counter[str] = Counter()  # TokenizedTexts.facts
 
     def __repr__(self) -> str:
         checkpoint = self.encoder.checkpoint.name

@@ -25,7 +25,13 @@ class ScoredDoc(NamedTuple):
 
 
 class RankedDoc(NamedTuple):
-    """A reranked document; ranks count from 1."""
+    """A reranked document.
+
+    Attributes:
+        doc_id: Id of the document.
+        score: MaxSim with the query, higher is better.
+        rank: Its rank, from 1.
+    """
 
     doc_id: str
     score: float
@@ -78,7 +84,13 @@ class BatchResults(_ShortList[list[Result]]):
 
 
 class Document(NamedTuple):
-    """A document as the collection stores it, before titles are joined."""
+    """A document as the collection stores it, before titles are joined.
+
+    Attributes:
+        doc_id: Id of the document.
+        text: Its text.
+        title: Its title, empty where it has none.
+    """
 
     doc_id: str
     text: str
@@ -88,9 +100,12 @@ class Document(NamedTuple):
 class Stage(str, Enum):
     """A stage of a search of a compressed index, in their order; the values are what users read.
 
-    PROBE scores the centroids, GATHER adds up those of the probed lists for each document, PRUNE
-    scores documents by the centroids of all their tokens, REFINE by their compressed tokens in
-    integers, and SCORE in float32.
+    Attributes:
+        PROBE: Scores the centroids.
+        GATHER: Adds up the scores of the probed lists for each document.
+        PRUNE: Scores documents by the centroids of all their tokens.
+        REFINE: Scores documents by their compressed tokens, in integers.
+        SCORE: Scores the last candidates in float32.
     """
 
     PROBE = "probed"

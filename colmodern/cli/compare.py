@@ -32,7 +32,14 @@ FORMATS = ("terminal", "markdown", "latex", "json", "html")
     "--alpha", default=0.05, show_default=True, help="Adjusted p-value below which to mark."
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the tests and intervals.")
-@click.option("--format", "form", type=click.Choice(FORMATS), default="terminal", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="terminal",
+    show_default=True,
+    help="Form of the tables.",
+)
 @click.option("--output", "-o", type=OUTPUT_FILE, help="File to write.")
 @json_option
 def command(

@@ -22,9 +22,12 @@ class LostDoc(NamedTuple):
     """A relevant document that exact search has within a cutoff, and the other search has not.
 
     Attributes:
-        exact_rank: rank in exact search, from 1.
-        rank: rank in the other search; None where it is not among the results.
-        cutoffs: the cutoffs at which it is lost.
+        query_id: Id of the query.
+        doc_id: Id of the document.
+        grade: Its relevance grade.
+        exact_rank: Rank in exact search, from 1.
+        rank: Rank in the other search; None where it is not among the results.
+        cutoffs: The cutoffs at which it is lost.
     """
 
     query_id: str
@@ -40,15 +43,15 @@ class Fidelity:
     """A run held against exact search.
 
     Attributes:
-        exact: measures of exact search.
+        exact: Measures of exact search.
         overlap: name ("overlap@10") -> mean over queries.
         per_query: query_id -> name -> value. The names are "overlap@10"; "tau@10", Kendall's tau-b
             between the two orders of exact search's best 10, where missing documents share the last
             rank; and "score error", the mean absolute difference from the exact MaxSim score of the
             best documents that both searches have, absent where they share none.
-        estimates: means of these with intervals, and for each measure by how much exact search is
+        estimates: Means of these with intervals, and for each measure by how much exact search is
             better: "nDCG@10 lost".
-        lost: relevant documents that the run misses.
+        lost: Relevant documents that the run misses.
     """
 
     exact: Evaluation

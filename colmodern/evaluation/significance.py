@@ -24,7 +24,13 @@ _DRAWN_AT_ONCE = 4_000_000  # values drawn at once, which bounds memory
 
 
 class Estimate(NamedTuple):
-    """A mean and the interval that holds it at ``LEVEL``."""
+    """A mean and its bootstrap interval.
+
+    Attributes:
+        mean: The mean.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+    """
 
     mean: float
     low: float

@@ -11,7 +11,13 @@ from colmodern.evaluation.significance import LEVEL
 
 
 class Loss(NamedTuple):
-    """A lost document, the stage of its kind of index that lost it, and the index's own words."""
+    """A document that the index lost, and why.
+
+    Attributes:
+        document: The document, and its ranks in both searches.
+        stage: The stage of this kind of index that lost it.
+        reason: The index's own words.
+    """
 
     document: LostDoc
     stage: str

@@ -18,7 +18,14 @@ EVERYTHING_ELSE = "everything else"  # name in a run's timings of the time outsi
 
 @dataclass(frozen=True)
 class Timing:
-    """Cost of one stage when it ran, which may have been in an earlier call."""
+    """Cost of one stage when it ran, which may have been in an earlier call.
+
+    Attributes:
+        seconds: Wall time of the stage.
+        items: Number of items that it worked on.
+        unit: What is counted, as "documents".
+        reused: Whether its result is from an earlier call.
+    """
 
     seconds: float
     items: int
@@ -33,16 +40,27 @@ class Timing:
 
 @dataclass(frozen=True, repr=False)
 class EvalResult:
-    """Results of a finished evaluation; the files of its folder hold the same."""
+    """Results of a finished evaluation; the files of its folder hold the same.
+
+    Attributes:
+        folder: The run folder, with the report.
+        config: The resolved configuration.
+        evaluation: Values of the measures.
+        timings: stage -> what it cost.
+        facts: Counts and sizes, of documents, tokens and files.
+        fidelity: Comparison with exact search, None where none ran beside the index.
+        losses: Relevant documents that the index lost.
+        loss_stages: Stages of this kind of index that may lose a document.
+    """
 
     folder: Path
-    config: EvalConfig  # resolved
+    config: EvalConfig
     evaluation: Evaluation
     timings: Mapping[str, Timing]
-    facts: Mapping[str, Any]  # counts and sizes
-    fidelity: Fidelity | None = None  # None without an exact search beside the index
-    losses: Sequence[Loss] = ()  # relevant documents that the index lost
-    loss_stages: Sequence[str] = ()  # stages of this kind of index that may lose one
+    facts: Mapping[str, Any]
+    fidelity: Fidelity | None = None
+    losses: Sequence[Loss] = ()
+    loss_stages: Sequence[str] = ()
 
     def __repr__(self) -> str:
         return f"EvalResult({str(self.folder)!r}, {self.evaluation!r})"

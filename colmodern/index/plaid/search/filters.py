@@ -26,9 +26,10 @@ _log = logging.getLogger(__name__)
 class DocFilter:
     """A filter for one state of an index, to be used in many searches.
 
-    allowed: for each segment (n_docs,) bool
-    state: identifies the state of the index that the filter was made for
-    n_unknown: ids among those passed that the index did not have, or had deleted
+    Attributes:
+        allowed: For each segment of the index, (n_docs,) bool.
+        state: What identifies the state of the index that the filter was made for.
+        n_unknown: Number of ids among those passed that the index did not have, or had deleted.
     """
 
     allowed: Sequence[npt.NDArray[np.bool_]]
