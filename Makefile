@@ -86,7 +86,9 @@ $(PYLATE_VENV)/.ready: setup.cfg setup.py tests/pylate-requirements.txt
 
 # the extra without the package, which would bring torch along: the code is read, never imported
 $(DOCS_VENV)/.ready: setup.cfg constraints.txt
-	@echo "setting up $(DOCS_VENV) (seconds)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "the documentation's tools need Python 3.11 or newer; run: make PYTHON=python3.12 docs"; exit 2; }
+	@echo "setting up $(DOCS_VENV) (half a minute the first time)"
 	@$(PYTHON) -m venv $(DOCS_VENV)
 	@$(DOCS_VENV)/bin/python -c "import configparser; c = configparser.ConfigParser(); \
 		c.read('setup.cfg'); print(c['options.extras_require']['docs'])" > $(DOCS_VENV)/extra.txt

@@ -79,7 +79,9 @@ def run_in_shell(code: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if any(s.is_run for s in samples(page.read_text()))], ids=page_id
+    "page",
+    [page for page in PAGES if any(s.is_run for s in samples(page.read_text()))],
+    ids=page_id,
 )
 def test_samples_run_one_after_another(
     page: Path, programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

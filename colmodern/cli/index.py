@@ -37,7 +37,13 @@ command.add_command(index_explain.explain)
     help="Product quantisation, or each dimension alone. Default: residual at 4 bits, else pq.",
 )
 @click.option("--n-centroids", type=int, help="Default: chosen from the number of tokens.")
-@click.option("--seed", type=click.IntRange(0, 2**31 - 2), default=0, show_default=True, help="Seed of the sample and of clustering.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**31 - 2),
+    default=0,
+    show_default=True,
+    help="Seed of the sample and of clustering.",
+)
 @renamed_option("--max-memory", "--max-ram", default="4G", help="Memory that it may use, as 2G.")
 @click.option(
     "--device",
