@@ -116,7 +116,10 @@ def test_a_gpu_without_triton_leaves_int8_to_the_cpu(
 
 
 def test_the_ranking_is_nearly_that_of_float32() -> None:
-    """On tokens that lie near each other, as those of texts do; experiments/log/exact.md has real collections."""
+    """On tokens that lie near each other, as those of texts do.
+
+    experiments/log/exact.md has real collections.
+    """
     rng = np.random.default_rng(0)
     words = unit_rows([400], 128, 0)[0]
 
