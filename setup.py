@@ -10,6 +10,7 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
+_IMAGE = re.compile(r"!\[[^\]]*\]\((?!https?:)[^)]+\)\n*")
 _RELATIVE_LINK = re.compile(r"\[([^\]]+)\]\((?!https?:|#)([^)]+)\)")
 
 
@@ -26,14 +27,15 @@ class BuildFromScratch(build_py):
 def index_page() -> str:
     """The README for a package index, where links into the source tree would lead nowhere.
 
-    Each becomes its text and, where that is not the path itself, the path.
+    Each becomes its text and, where that is not the path itself, the path; pictures are left out.
     """
 
     def plain(link: re.Match[str]) -> str:
         text, path = link.groups()
         return f"`{path}`" if path.endswith(text) else f"{text} (`{path}`)"
 
-    return _RELATIVE_LINK.sub(plain, (ROOT / "README.md").read_text(encoding="utf-8"))
+    page = _IMAGE.sub("", (ROOT / "README.md").read_text(encoding="utf-8"))
+    return _RELATIVE_LINK.sub(plain, page)
 
 
 setup(

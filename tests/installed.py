@@ -2,8 +2,8 @@
 
     python tests/installed.py ENVIRONMENT/bin/python
 
-runs the README's Python samples and its commands one after another, and changes to an index, all
-with the colmodern of that environment. Only the standard library is needed here.
+runs the README's Python sample, a search of a collection, and the commands below one after another,
+all with the colmodern of that environment. Only the standard library is needed here.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# what the README's placeholders stand for here
+# what the placeholders stand for here
 NAMES = {"FOLDER": "collection", "MODEL": "colmodern/tiny"}
-NEEDS_THE_HUB = ("fetch", "reproduce", "train", "mine")
 SMALL = ["dataset.max_queries=20", "encoder.document_length=48"]
 # the same commands with less to do
 LESS = {
@@ -30,25 +29,41 @@ LESS = {
     "plan demo": [*SMALL, "--sample", "100"],
     "sweep plaid": ["dataset={name: collection}", "sweep.nbits=[2]"],
 }
-# after its samples
-CHECKS = """
-assert [hit.rank for hit in hits] == [1, 2]
-assert index.search(query, k=1)[0].doc_id == "lists"
+# after the README's sample
+MORE_PYTHON = """
 from colmodern import *
+encoder = Encoder.from_pretrained("colmodern/tiny", document_length=256)
+documents = encoder.encode_documents(["parse a date", "sort a list"])
+index = PlaidIndex.build(documents, "my-index", ["dates", "lists"])
+query = encoder.encode_queries(["order the items"])[0]
+assert index.search(query, k=1)[0].doc_id == "lists"
 assert issubclass(ConfigError, InputError)
 """
-# what the README names in passing
-MORE = [
-    "colmodern --version",
-    "colmodern recipes show sweep/plaid",
-    "colmodern encode collection -o more --model colmodern/tiny --set document_length=48",
-    "colmodern index add demo-index more",
-    "colmodern index check demo-index",
-    'colmodern search more "sort the list of names" --index demo-index -k 3',
-    "colmodern index delete demo-index d1",
-    "colmodern index compact demo-index",
-    "colmodern index check demo-index",
-]
+# what a user does first; FOLDER and MODEL are placeholders
+COMMANDS = """
+colmodern --version
+colmodern recipes
+colmodern recipes show sweep/plaid
+colmodern eval demo
+colmodern search runs/demo "run a command and capture its output"
+colmodern index build runs/demo demo-index --nbits 2
+colmodern search runs/demo "run a command and capture its output" --index demo-index
+colmodern info runs/demo
+colmodern eval demo name=exact index='{kind: exact}'
+colmodern compare runs/demo runs/exact
+colmodern plan demo max_memory=8G
+colmodern sweep plaid
+colmodern cache
+colmodern eval models/colbertv2 dataset.name=FOLDER
+colmodern encode FOLDER -o embeddings --model MODEL --set document_length=48
+colmodern rerank FOLDER --run bm25.trec -o reranked.trec --model MODEL
+colmodern index add demo-index embeddings
+colmodern index check demo-index
+colmodern search embeddings "sort the list of names" --index demo-index -k 3
+colmodern index delete demo-index d1
+colmodern index compact demo-index
+colmodern index check demo-index
+"""
 
 
 def blocks(readme: str, language: str) -> list[str]:
@@ -62,13 +77,10 @@ def shell_commands(readme: str) -> list[list[str]]:
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
-def offline_commands(readme: str) -> list[list[str]]:
-    """Those that call colmodern and need no hub, with what their placeholders stand for."""
-    return [
-        [_filled(word) for word in words]
-        for words in shell_commands(readme)
-        if words[0] == "colmodern" and words[1] not in NEEDS_THE_HUB and "nanobeir" not in words
-    ]
+def commands() -> list[list[str]]:
+    """The commands above, with what their placeholders stand for and less to do."""
+    lines = [shlex.split(line) for line in COMMANDS.strip().splitlines()]
+    return [less([_filled(word) for word in words]) for words in lines]
 
 
 def _filled(word: str) -> str:
@@ -83,7 +95,7 @@ def less(words: list[str]) -> list[str]:
 
 
 def write_collection(folder: Path) -> None:
-    """A collection and a run in the layouts that the README names."""
+    """A collection in the BEIR layout, and a TREC run."""
     texts = {"d1": "parse a date string", "d2": "sort the list of names", "d3": "open a file"}
     (folder / "qrels").mkdir(parents=True)
     corpus = [{"_id": doc_id, "title": "", "text": text} for doc_id, text in texts.items()]
@@ -139,16 +151,16 @@ def use(python: Path, folder: Path) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     package = installed_at(python, folder)
     samples = "\n".join(blocks(readme, "python"))
-    call([str(python), "-I", "-c", samples + CHECKS], folder)
+    shown = "".join(blocks(readme, "text"))
+    assert call([str(python), "-I", "-c", samples + MORE_PYTHON], folder) == shown
     write_collection(folder / NAMES["FOLDER"])
     program = [str(python.parent / "colmodern")]
     printed = {}
-    commands = [less(words) for words in offline_commands(readme)]
-    for words in [*commands, *(shlex.split(line) for line in MORE)]:
+    for words in commands():
         printed[" ".join(words[1:3])] = call(program + words[1:], folder)
     assert "nanobeir" in printed["recipes"]
-    assert "calendar." in printed["search runs/demo"]
-    assert "d2" in printed["search more"]
+    assert "subprocess." in printed["search runs/demo"]
+    assert "d2" in printed["search embeddings"]
     assert (folder / "reranked.trec").read_text().startswith("q1 Q0 d2 1 ")
     metrics = json.loads((folder / "runs" / "demo" / "metrics.json").read_text())
     assert metrics["measures"]["nDCG@10"] > 0.15, metrics

@@ -115,7 +115,8 @@ def test_the_page_of_the_package_says_what_it_is_and_has_no_dead_links(wheel: Pa
     text = page.get_payload()
     assert "# colmodern" in text
     assert not re.findall(r"\]\((?!https?:|#)[^)]*\)", text)
-    assert "`experiments/log`" in text
+    assert "the log (`experiments/log/README.md`)" in text
+    assert "![" not in text
 
 
 def closure(requirements: list[str]) -> dict[str, Distribution]:
