@@ -65,7 +65,9 @@ HomePath = Annotated[str, AfterValidator(_expand_home)]  # a path, ~ replaced
 FolderName = Annotated[str, AfterValidator(_is_folder_name)]
 DeviceMaxMemory = Annotated[
     Size | None,
-    Field(description="bytes that may stay on a GPU, as 20G; null: most of what is free"),
+    Field(
+        description="memory that may stay in use on a GPU, for example 20G; null: most of what is free"
+    ),
 ]
 SingleDevice = Annotated[str, AfterValidator(_is_single_device)]
 SearchDevice = Annotated[str, AfterValidator(_is_device)]  # or several, as cuda:0,cuda:1

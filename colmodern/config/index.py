@@ -47,16 +47,16 @@ class ExactIndexConfig(_IndexSettings):
     kind: Literal["exact"] = Field("exact", description="MaxSim with every document")
     precision: Precision = Field(
         "float32",
-        description="of the documents that are scored; int8: each token rounded to 255 steps of its "
-        "largest value, several times as fast on the CPU",
+        description="precision of the documents that are scored; int8: each token is rounded to 255 steps of "
+        "its largest value, which is several times as fast on the CPU",
     )
     exact_max_memory: Size = Field(
-        "1G", description="bytes in use at a time, as 512M or 2G; not used where GPU kernels search"
+        "1G",
+        description="memory in use at a time, for example 512M; not used where GPU kernels search",
     )
     device: SearchDevice = Field(
         "auto",
-        description="where to search: auto, cpu, cuda, cuda:N, or GPUs that share the documents, as "
-        "cuda:0,cuda:1; auto: where the encoder is",
+        description="device that searches; auto: where the encoder is",
     )
     device_max_memory: DeviceMaxMemory = None
 
@@ -69,26 +69,39 @@ class PlaidIndexConfig(_IndexSettings):
     kind: Literal["plaid"] = Field("plaid", description="a compressed index")
     nbits: Literal[1, 2, 4, 8] = Field(4, description="bits for each dimension of a token")
     codec: Literal["pq", "residual"] | None = Field(
-        None, description="pq: product quantisation; residual: each dimension alone"
+        None,
+        description="pq: product quantisation; residual: each dimension alone; null: chosen from nbits",
     )
-    n_centroids: int | None = Field(None, ge=1, description="that tokens are assigned to")
-    seed: int = Field(0, ge=0, lt=2**31 - 1, description="of the sample and of clustering")
-    build_max_memory: Size = Field("4G", description="bytes that the build may use, as 2G")
-    nprobe: int | None = Field(None, ge=1, description="centroids probed for each query token")
+    n_centroids: int | None = Field(
+        None,
+        ge=1,
+        description="number of centroids that tokens are assigned to; null: chosen from the number of tokens",
+    )
+    seed: int = Field(0, ge=0, lt=2**31 - 1, description="seed of the sample and of clustering")
+    build_max_memory: Size = Field(
+        "4G", description="memory that the build may use, for example 2G"
+    )
+    nprobe: int | None = Field(
+        None, ge=1, description="number of centroids probed for each query token; null: chosen"
+    )
     n_candidates: int | None = Field(
-        None, ge=1, description="documents scored with their compressed tokens"
+        None,
+        ge=1,
+        description="number of documents scored with their compressed tokens; null: chosen",
     )
-    rescore: bool = Field(False, description="exact scores for the last candidates")
+    rescore: bool = Field(
+        False,
+        description="compute exact scores for the last candidates, from the stored embeddings",
+    )
     compare_with_exact: bool = Field(
-        True, description="search exactly as well and show what the index loses"
+        True, description="run exact search too, and show what the index loses"
     )
     exact_max_memory: Size = Field(
-        "1G", description="bytes in use at a time by that exact search, as 512M or 2G"
+        "1G", description="memory in use at a time by that exact search, for example 512M"
     )
     device: SearchDevice = Field(
         "auto",
-        description="where to build and search: auto, cpu, cuda, cuda:N, or GPUs that share the "
-        "documents, as cuda:0,cuda:1; auto: where the encoder is, if its kernels are there too",
+        description="device that builds and searches; auto: where the encoder is, if GPU kernels are there",
     )
     device_max_memory: DeviceMaxMemory = None
 
@@ -111,24 +124,24 @@ class RerankIndexConfig(_IndexSettings):
     kind: Literal["rerank"] = Field("rerank", description="MaxSim with given candidates")
     candidates: HomePath = Field(
         "bm25",
-        description="where candidates are from: a TREC run of the same queries, or bm25, over the "
-        "texts (needs the extra bm25)",
+        description="where candidates come from: a TREC run of the same queries, or bm25 over the texts, "
+        "which needs the extra bm25",
     )
     n_candidates: int | None = Field(
         None,
         ge=1,
-        description="documents of each query that are scored, its first candidates; null: all of a "
-        f"run, {_BM25_CANDIDATES} of bm25",
+        description="number of first candidates that are scored for each query; null: all of a run, "
+        f"{_BM25_CANDIDATES} of bm25",
     )
     compare_with_exact: bool = Field(
-        True, description="search exactly as well and show what the candidates lack"
+        True, description="run exact search too, and show what the candidates lack"
     )
     exact_max_memory: Size = Field(
-        "1G", description="bytes in use at a time by exact search, as 512M or 2G"
+        "1G", description="memory in use at a time by exact search, for example 512M"
     )
     device: SingleDevice = Field(
         "auto",
-        description="where to score: auto, cpu, cuda or cuda:N; auto: where the encoder is",
+        description="device that scores; auto: where the encoder is",
     )
     device_max_memory: DeviceMaxMemory = None
 

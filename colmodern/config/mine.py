@@ -24,18 +24,25 @@ class EncoderTeacherConfig(EncoderConfig):
 class CrossEncoderConfig(SettingsModel):
     """Scores by a transformers sequence classifier with one label, that reads both texts at once."""
 
-    kind: Literal["cross_encoder"] = Field("cross_encoder", description="reads both texts at once")
+    kind: Literal["cross_encoder"] = Field(
+        "cross_encoder", description="a model that reads both texts at once"
+    )
     model: str = Field(description="folder, hub name, or package:NAME/FOLDER")
     revision: str | None = Field(None, description="hub branch, tag or commit")
-    trust_remote_code: bool = Field(False, description="run Python code that the checkpoint has")
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
-    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="of weights")
-    batch_size: int = Field(32, ge=1, description="pairs of texts at once")
+    trust_remote_code: bool = Field(False, description="run Python code that the checkpoint brings")
+    device: str = Field("auto", description="where the model runs")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="type of the weights"
+    )
+    batch_size: int = Field(32, ge=1, description="number of pairs of texts in a batch")
     max_length: int | None = Field(
-        None, ge=8, description="tokens of a pair, documents are cut; null: what the model takes"
+        None,
+        ge=8,
+        description="number of tokens of a pair; longer documents are cut; null: what the model takes",
     )
     activation: Literal["none", "sigmoid"] = Field(
-        "none", description="of the model's number: itself, or from 0 to 1"
+        "none",
+        description="none: the model's number itself is the score; sigmoid: it is mapped to 0 to 1",
     )
 
 
@@ -45,22 +52,27 @@ TeacherConfig = EncoderTeacherConfig | CrossEncoderConfig
 class NegativesConfig(SettingsModel):
     """Rules that choose the negatives of a query among its candidates."""
 
-    number: int = Field(15, ge=1, description="of each query; queries with fewer are left out")
-    first_rank: int = Field(1, ge=1, description="of the documents found, positives not counted")
-    last_rank: int = Field(100, ge=1, description="the deepest rank that is looked at")
+    number: int = Field(
+        15, ge=1, description="number of negatives of each query; queries with fewer are left out"
+    )
+    first_rank: int = Field(
+        1, ge=1, description="first rank that is looked at, positives not counted"
+    )
+    last_rank: int = Field(100, ge=1, description="last rank that is looked at")
     choose: Literal["top", "random"] = Field(
-        "top", description="of those that are left: the best ranked, or by chance"
+        "top", description="top: the best ranked of those that are left; random: by chance"
     )
     margin: float | None = Field(
-        None, description="a negative's teacher score is below its positive's by this much"
+        None,
+        description="least difference between the teacher's score of the positive and that of a negative",
     )
     max_share: float | None = Field(
         None,
         gt=0,
-        description="a negative's teacher score is at most this share of its positive's, as 0.95: "
-        "what scores higher is taken for a positive that nobody judged",
+        description="largest share of the positive's teacher score that a negative may have, for example "
+        "0.95; a document with a higher score is taken for a positive that nobody judged",
     )
-    seed: int = Field(0, ge=0, lt=2**32, description="of choosing by chance")
+    seed: int = Field(0, ge=0, lt=2**32, description="seed of the choice by chance")
 
     @model_validator(mode="after")
     def _ranks_hold_the_number(self) -> NegativesConfig:
@@ -80,23 +92,27 @@ class MineConfig(SettingsModel):
         None, description="a collection with judgments; documents above grade 0 are positives"
     )
     pairs: str | None = Field(
-        None, description="or a file of rows of query and positive: all positives are the documents"
+        None,
+        description="file with rows of query and positive, in place of dataset; its positives are the documents",
     )
-    max_rows: int | None = Field(None, ge=1, description="of pairs: the first rows alone")
-    encoder: EncoderConfig = Field(description="finds the candidates")
+    max_rows: int | None = Field(None, ge=1, description="number of first rows of pairs to keep")
+    encoder: EncoderConfig = Field(description="encoder that finds the candidates")
     storage: StorageConfig = StorageConfig()
     index: IndexConfig = Field(
-        ExactIndexConfig(), discriminator="kind", description="what searches the embeddings"
+        ExactIndexConfig(), discriminator="kind", description="index that searches the embeddings"
     )
     teacher: Annotated[TeacherConfig, Field(discriminator="kind")] | None = Field(
-        None, description="whose scores are written; null: the encoder that finds them"
+        None,
+        description="model whose scores are written; null: the encoder that finds the candidates",
     )
     negatives: NegativesConfig = NegativesConfig()
-    output: HomePath = Field(description="file of JSON lines to write, .jsonl or .jsonl.gz")
+    output: HomePath = Field(
+        description="file of JSON lines to write; its name ends in .jsonl or .jsonl.gz"
+    )
     work: HomePath | None = Field(
         None,
-        description="folder for what is encoded, found and scored, which stays for further runs; "
-        "null: OUTPUT.work, removed when the rows are written",
+        description="folder for what is encoded, found and scored; it stays for further runs; "
+        "null: OUTPUT.work, which is removed when the rows are written",
     )
 
     @field_validator("index", "teacher", mode="before")

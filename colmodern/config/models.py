@@ -26,20 +26,26 @@ class DatasetConfig(SettingsModel):
 
     name: str = Field(
         "stdlib",
-        description="a fetched set as beir/scifact, the built-in one, or a folder in the BEIR layout",
+        description="a fetched set, for example beir/scifact, the built-in stdlib, or a folder in the BEIR "
+        "layout",
     )
     split: str | None = Field(
-        None, description="judgments; null: as the set's results are reported on, else test"
+        None,
+        description="split of the judgments; null: the one that the set's results are reported on, else test",
     )
-    corpus: str | None = Field(None, description="file of documents; then name is but a label")
-    queries: str | None = Field(None, description="file of queries, beside corpus")
-    qrels: str | None = Field(None, description="file of judgments, TREC or BEIR, beside corpus")
+    corpus: str | None = Field(None, description="file of documents; name is then only a label")
+    queries: str | None = Field(None, description="file of queries; needs corpus and qrels")
+    qrels: str | None = Field(
+        None, description="file of judgments, TREC or BEIR; needs corpus and queries"
+    )
     max_queries: int | None = Field(None, ge=1, description="keep at most this many queries")
     sample_seed: int | None = Field(
-        None, description="sample max_queries at random with this seed; null: the first ones"
+        None, description="seed of a random sample of max_queries; null: the first ones"
     )
-    join_titles: bool = Field(True, description='a document is "title text"; false: its text alone')
-    title_separator: str = Field(" ", description="between a title and its text")
+    join_titles: bool = Field(
+        True, description='encode a document as "title text"; false: its text alone'
+    )
+    title_separator: str = Field(" ", description="text between a title and its document")
     drop_empty_documents: bool | None = Field(
         None, description="leave out documents without text; null: as the set's suite does"
     )
@@ -66,14 +72,16 @@ class EncoderConfig(SettingsModel):
 
     model: str = Field(description="folder, hub name, or package:NAME/FOLDER")
     revision: str | None = Field(None, description="hub branch, tag or commit")
-    trust_remote_code: bool = Field(False, description="run Python code that the checkpoint has")
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    trust_remote_code: bool = Field(False, description="run Python code that the checkpoint brings")
+    device: str = Field("auto", description="where the model runs")
     devices: tuple[str, ...] | None = Field(
-        None, min_length=1, description="that share the documents, as [cuda:0, cuda:1]"
+        None,
+        min_length=1,
+        description="devices that share the documents, for example [cuda:0, cuda:1]",
     )
     dtype: Literal["float32", "bfloat16", "float16", "auto"] = Field(
         "float32",
-        description="of weights and activations; auto: bfloat16 where it is the faster one",
+        description="type of weights and activations; auto: bfloat16 where it is the faster one",
     )
     attention: Literal["auto", "packed", "sdpa", "eager"] = Field(
         "auto",
@@ -81,39 +89,60 @@ class EncoderConfig(SettingsModel):
         "auto: packed where it fits, else sdpa",
     )
     max_memory: Size | None = Field(
-        None, description="of a batch, beside model and result, as 2G; null: no ceiling"
+        None,
+        description="memory of a batch beside model and result, for example 2G; null: no limit",
     )
     projection_dim: int | None = Field(
         None, ge=1, description="width of a new, untrained projection on a plain backbone"
     )
-    seed: int = Field(0, ge=0, lt=2**63, description="of a new projection")
-    query_length: int | None = Field(None, ge=4, description="tokens; longer queries are cut")
-    document_length: int | None = Field(
-        None, ge=4, description="tokens; for longer documents see overflow"
+    seed: int = Field(0, ge=0, lt=2**63, description="seed of a new projection")
+    query_length: int | None = Field(
+        None, ge=4, description="number of tokens of a query; longer ones are cut"
     )
-    query_marker: str | None = Field(None, description="token after a query's first special token")
-    document_marker: str | None = Field(None, description="the same for documents")
+    document_length: int | None = Field(
+        None,
+        ge=4,
+        description="number of tokens of a document; overflow says what happens to longer ones",
+    )
+    query_marker: str | None = Field(
+        None, description="token after the first special token of a query"
+    )
+    document_marker: str | None = Field(
+        None, description="token after the first special token of a document"
+    )
     query_prompt: str | None = Field(None, description="text before every query")
     document_prompt: str | None = Field(None, description="text before every document")
     query_expansion: bool | None = Field(None, description="fill short queries with [MASK]")
-    expansion_length: int | None = Field(None, ge=4, description="tokens to fill up to")
-    expansion_token: str | None = Field(None, description="token to fill with")
-    attend_to_expansion: bool | None = Field(None, description="real tokens attend to them")
-    skiplist: tuple[str, ...] | None = Field(None, description="document tokens that do not score")
+    expansion_length: int | None = Field(
+        None, ge=4, description="number of tokens that short queries are filled up to"
+    )
+    expansion_token: str | None = Field(
+        None, description="token that short queries are filled with"
+    )
+    attend_to_expansion: bool | None = Field(
+        None, description="let the query's own tokens attend to the expansion tokens"
+    )
+    skiplist: tuple[str, ...] | None = Field(
+        None, description="tokens of documents that take no part in MaxSim"
+    )
     skip_in_queries: bool | None = Field(None, description="apply the skiplist to queries too")
     strip_text: bool | None = Field(None, description="remove white space around a text")
-    lowercase: bool | None = Field(None, description="lower a text before tokenizing")
+    lowercase: bool | None = Field(None, description="lowercase a text before it is tokenized")
     overflow: Literal["truncate", "split"] | None = Field(
-        None, description="longer documents are cut, or encoded in windows as one document"
+        None,
+        description="truncate: longer documents are cut; split: they are encoded in windows, as one document",
     )
     overlap: int | None = Field(
-        None, ge=0, description="tokens that windows share; null: an eighth of document_length"
+        None,
+        ge=0,
+        description="number of tokens that neighbouring windows share; null: an eighth of document_length",
     )
     pool_factor: PoolFactor | None = Field(
-        None, description="tokens of a document for each row that is kept, as 1.5; 1: all are"
+        None,
+        description="number of tokens for each vector that is kept, for example 1.5; 1: all are kept",
     )
     protected_tokens: int | None = Field(
-        None, ge=0, description="first rows of a document that are not pooled"
+        None, ge=0, description="number of first vectors of a document that are not pooled"
     )
 
     def settings(self) -> dict[str, Any]:
@@ -130,41 +159,43 @@ _SETTINGS = tuple(EncoderConfig.model_fields)[
 class StorageConfig(SettingsModel):
     """How token embeddings are kept on disk."""
 
-    dtype: Literal["float16", "float32"] = Field("float16", description="of stored values")
+    dtype: Literal["float16", "float32"] = Field("float16", description="type of the stored values")
     shard_tokens: int = Field(
         262_144,
         ge=1,
-        description="tokens in a shard, estimated; an interrupted run loses at most one",
+        description="estimated number of tokens in a shard; an interrupted run loses at most one shard",
     )
 
 
 class SearchConfig(SettingsModel):
     """What is asked of the index."""
 
-    k: int = Field(100, ge=1, description="documents to retrieve for each query")
+    k: int = Field(100, ge=1, description="number of documents to retrieve for each query")
 
 
 class EvalConfig(SettingsModel):
     """One evaluation, from collection to report."""
 
-    name: FolderName = Field(description="of the run and its folder")
+    name: FolderName = Field(description="name of the run and of its folder")
     dataset: DatasetConfig = DatasetConfig()
     encoder: EncoderConfig
     storage: StorageConfig = StorageConfig()
     index: IndexConfig = Field(
-        ExactIndexConfig(), discriminator="kind", description="what searches the embeddings"
+        ExactIndexConfig(), discriminator="kind", description="index that searches the embeddings"
     )
     search: SearchConfig = SearchConfig()
     measures: tuple[str, ...] = Field(
-        ("nDCG@10", "RR@10", "R@100"), min_length=1, description="as ir_measures names them"
+        ("nDCG@10", "RR@10", "R@100"),
+        min_length=1,
+        description="measures, as ir_measures names them",
     )
     output: HomePath = Field(
         "runs", description="folder of all runs and of their shared embeddings"
     )
     max_memory: Size | None = Field(
         None,
-        description="bytes that the whole run may take, as 8G; what cannot fit is refused before "
-        "anything is spent, with the settings that fit (see `colmodern plan`); null: not looked at",
+        description="memory that the whole run may take, for example 8G; a run that cannot fit is refused "
+        "before it starts, with the settings that fit (see `colmodern plan`); null: not checked",
     )
 
     @model_validator(mode="before")

@@ -42,28 +42,30 @@ class GridConfig(SettingsModel):
     """The values to combine; an axis that is left out keeps the evaluation's own value."""
 
     nbits: Annotated[tuple[Literal[1, 2, 4, 8], ...], _List] | None = Field(
-        None, description="bits for each dimension of a token: an index is built for each"
+        None, description="bits for each dimension of a token; an index is built for each value"
     )
     nprobe: Annotated[tuple[_Count | None, ...], _List] | None = Field(
-        None, description="centroids probed for each query token; null: chosen"
+        None, description="number of centroids probed for each query token; null: chosen"
     )
     n_candidates: Annotated[tuple[_Count | None, ...], _List] | None = Field(
-        None, description="documents scored with their compressed tokens; null: chosen"
+        None, description="number of documents scored with their compressed tokens; null: chosen"
     )
     rescore: Annotated[tuple[bool, ...], _List] | None = Field(
         None, description="exact scores for the last candidates, from the stored embeddings"
     )
     pool_factor: Annotated[tuple[PoolFactor, ...], _List] | None = Field(
-        None, description="tokens for each row that is kept; pooled from the stored embeddings"
+        None,
+        description="number of tokens for each vector that is kept, pooled from the stored embeddings",
     )
     document_length: Annotated[tuple[_Length | None, ...], _List] | None = Field(
-        None, description="tokens after which documents are cut; null: the evaluation's own length"
+        None,
+        description="number of tokens after which documents are cut; null: the evaluation's own length",
     )
     cut: Annotated[tuple[Cut, ...], _List] = Field(
         ("encode",),
-        description="encode: documents are encoded anew at each document_length; stored: the first "
-        "tokens of the one long encoding, which saw the rest of the text too, so a cut document is "
-        "near to one encoded anew and not the same; both: to see how near",
+        description="encode: documents are encoded anew at each document_length; stored: the first tokens of "
+        "the one long encoding are kept, which is faster and not quite the same, because they were "
+        "encoded with the rest of the text; give both to see the difference",
     )
 
     @field_validator("*")

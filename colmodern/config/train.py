@@ -21,29 +21,39 @@ class TrainedEncoderConfig(SettingsModel):
         "continue from: folder, hub name or package:NAME/FOLDER"
     )
     revision: str | None = Field(None, description="hub branch, tag or commit")
-    trust_remote_code: bool = Field(False, description="run Python code that the checkpoint has")
+    trust_remote_code: bool = Field(False, description="run Python code that the checkpoint brings")
     attention: Literal["sdpa", "eager", "flash_attention_2"] = Field(
-        "sdpa", description="of transformers; flash_attention_2 needs the package flash-attn"
+        "sdpa",
+        description="implementation of attention; flash_attention_2 needs the package flash-attn",
     )
     projection_dim: int | None = Field(
         None, ge=1, description="width of a backbone's new projection; null: 128"
     )
-    query_length: int | None = Field(None, ge=4, description="tokens; null on a backbone: 32")
-    document_length: int | None = Field(None, ge=4, description="tokens; null on a backbone: 180")
+    query_length: int | None = Field(
+        None, ge=4, description="number of tokens of a query; null on a backbone: 32"
+    )
+    document_length: int | None = Field(
+        None, ge=4, description="number of tokens of a document; null on a backbone: 180"
+    )
     query_marker: str | None = Field(
-        None, description='token after a query\'s first special token; null on a backbone: "[Q] "'
+        None,
+        description='token after the first special token of a query; null on a backbone: "[Q] "',
     )
     document_marker: str | None = Field(
-        None, description='the same for documents; null on a backbone: "[D] "'
+        None,
+        description='token after the first special token of a document; null on a backbone: "[D] "',
     )
     query_prompt: str | None = Field(None, description="text before every query")
     document_prompt: str | None = Field(None, description="text before every document")
     query_expansion: bool | None = Field(
         None, description="fill short queries with [MASK]; null on a backbone: true"
     )
-    attend_to_expansion: bool | None = Field(None, description="real tokens attend to them")
+    attend_to_expansion: bool | None = Field(
+        None, description="let the query's own tokens attend to the expansion tokens"
+    )
     skiplist: tuple[str, ...] | None = Field(
-        None, description="document tokens that do not score; null on a backbone: punctuation"
+        None,
+        description="tokens of documents that take no part in MaxSim; null on a backbone: punctuation",
     )
 
 
@@ -51,8 +61,8 @@ class ContrastiveConfig(SettingsModel):
     """The positive against all other documents of the batch, mined negatives among them."""
 
     kind: Literal["contrastive"] = Field("contrastive", description="PyLate's Contrastive")
-    temperature: float = Field(1.0, gt=0, description="scores are divided by it")
-    gather: bool = Field(False, description="documents of all GPUs are negatives")
+    temperature: float = Field(1.0, gt=0, description="number that scores are divided by")
+    gather: bool = Field(False, description="take the documents of all GPUs as negatives")
 
 
 class CachedContrastiveConfig(SettingsModel):
@@ -61,21 +71,24 @@ class CachedContrastiveConfig(SettingsModel):
     kind: Literal["cached_contrastive"] = Field(
         "cached_contrastive", description="PyLate's CachedContrastive"
     )
-    temperature: float = Field(1.0, gt=0, description="scores are divided by it")
-    gather: bool = Field(False, description="documents of all GPUs are negatives")
-    mini_batch: int = Field(32, ge=1, description="queries that are in memory at once")
+    temperature: float = Field(1.0, gt=0, description="number that scores are divided by")
+    gather: bool = Field(False, description="take the documents of all GPUs as negatives")
+    mini_batch: int = Field(32, ge=1, description="number of queries in memory at once")
 
 
 class DistillationConfig(SettingsModel):
     """KL divergence between a teacher's scores of a query's documents and the model's."""
 
     kind: Literal["distillation"] = Field("distillation", description="PyLate's Distillation")
-    normalize: bool = Field(True, description="the model's scores go from 0 to 1 for each query")
+    normalize: bool = Field(True, description="scale the model's scores to 0 to 1 for each query")
     normalize_teacher: bool = Field(
-        True, description="the teacher's too; false: they are used as the data has them"
+        True,
+        description="scale the teacher's scores too; false: they are used as the data has them",
     )
     temperature: float = Field(
-        1.0, gt=0, description="both are divided by it after that; below 1 sharpens"
+        1.0,
+        gt=0,
+        description="number that both scores are divided by after scaling; below 1 sharpens",
     )
 
 
@@ -97,23 +110,23 @@ class SourceConfig(SettingsModel):
     weight: float = Field(
         1.0,
         gt=0,
-        description="times each row is seen in an epoch; 0.5: a half of them, by the seed",
+        description="number of times that each row is seen in an epoch; 0.5: half of the rows, by the seed",
     )
-    max_rows: int | None = Field(None, ge=1, description="keep the first rows alone")
+    max_rows: int | None = Field(None, ge=1, description="number of first rows to keep")
     n_ways: int | None = Field(
         None,
         ge=2,
-        description="keep the first documents of a query alone, the positive of triples counted; "
+        description="number of first documents of a query to keep, the positive of triples included; "
         "null: all, and every row must have as many",
     )
-    revision: str | None = Field(None, description="of a hub set: branch, tag or commit")
-    subset: str | None = Field(None, description="of a hub set: the config that has the rows")
-    split: str = Field("train", description="of a hub set")
+    revision: str | None = Field(None, description="branch, tag or commit of a hub set")
+    subset: str | None = Field(None, description="config of a hub set that has the rows")
+    split: str = Field("train", description="split of a hub set")
     queries: str | None = Field(
-        None, description="config with query_id and text, for rows of query_id and document_ids"
+        None, description="config of a hub set with query_id and text, where its rows are ids"
     )
     documents: str | None = Field(
-        None, description="config with document_id and text, with queries"
+        None, description="config of a hub set with document_id and text; needs queries"
     )
 
     @model_validator(mode="after")
@@ -132,43 +145,64 @@ class SourceConfig(SettingsModel):
 class OptimisationConfig(SettingsModel):
     """How the weights are moved."""
 
-    batch_size: int = Field(16, ge=1, description="queries in a batch of one GPU")
-    gradient_accumulation: int = Field(1, ge=1, description="batches before the weights are moved")
-    learning_rate: float = Field(1e-5, gt=0, description="at its highest")
-    warmup: float = Field(0.05, ge=0, lt=1, description="share of all steps in which it rises")
+    batch_size: int = Field(16, ge=1, description="number of queries in a batch of one GPU")
+    gradient_accumulation: int = Field(
+        1, ge=1, description="number of batches for each update of the weights"
+    )
+    learning_rate: float = Field(1e-5, gt=0, description="highest learning rate")
+    warmup: float = Field(
+        0.05, ge=0, lt=1, description="share of all steps in which the learning rate rises"
+    )
     scheduler: Literal["linear", "cosine", "constant_with_warmup"] = Field(
-        "linear", description="of the learning rate after the warm-up"
+        "linear", description="course of the learning rate after the warm-up"
     )
-    epochs: float = Field(1.0, gt=0, description="times through the data; max_steps wins over it")
-    max_steps: int | None = Field(None, ge=1, description="moves of the weights; null: by epochs")
-    weight_decay: float = Field(0.0, ge=0, description="of AdamW")
-    max_grad_norm: float = Field(1.0, gt=0, description="longer gradients are shortened to it")
+    epochs: float = Field(
+        1.0, gt=0, description="number of passes through the data; max_steps takes precedence"
+    )
+    max_steps: int | None = Field(
+        None, ge=1, description="number of updates of the weights; null: epochs decides"
+    )
+    weight_decay: float = Field(0.0, ge=0, description="weight decay of AdamW")
+    max_grad_norm: float = Field(
+        1.0, gt=0, description="length to which longer gradients are shortened"
+    )
     dtype: Literal["float32", "bfloat16"] = Field(
-        "float32", description="of the computation; weights stay in float32"
+        "float32", description="type of the computation; weights stay in float32"
     )
-    gradient_checkpointing: bool = Field(False, description="less memory for a third more work")
+    gradient_checkpointing: bool = Field(False, description="use less memory for a third more work")
     no_duplicates: bool = Field(
-        False, description="a text stands at most once in a batch: no false negatives by repetition"
+        False,
+        description="keep a text from being twice in a batch, where its copy would be a false negative",
     )
     device: Literal["auto", "cpu"] = Field("auto", description="auto: the GPU where there is one")
-    seed: int = Field(0, ge=0, lt=2**32, description="of a new projection, order and dropout")
+    seed: int = Field(
+        0,
+        ge=0,
+        lt=2**32,
+        description="seed of a new projection, of the order of rows and of dropout",
+    )
 
 
 class TrainEvaluationConfig(SettingsModel):
     """What the weights are measured on while they are trained, by exact MaxSim."""
 
     datasets: tuple[str, ...] = Field(
-        (), description="fetched sets as nanobeir/scifact, stdlib, or folders in the BEIR layout"
+        (),
+        description="fetched sets, for example nanobeir/scifact, stdlib, or folders in the BEIR layout",
     )
-    every: int | None = Field(None, ge=1, description="steps between; null: at the end alone")
-    at_start: bool = Field(True, description="before the first step too")
+    every: int | None = Field(
+        None, ge=1, description="number of steps between evaluations; null: only at the end"
+    )
+    at_start: bool = Field(True, description="evaluate before the first step too")
     measures: tuple[str, ...] = Field(
         ("nDCG@10",),
         min_length=1,
-        description="as ir_measures names them; the first chooses the best",
+        description="measures, as ir_measures names them; the first one chooses the best weights",
     )
-    k: int = Field(100, ge=1, description="documents to retrieve for each query")
-    max_queries: int | None = Field(None, ge=1, description="of each set: the first ones")
+    k: int = Field(100, ge=1, description="number of documents to retrieve for each query")
+    max_queries: int | None = Field(
+        None, ge=1, description="number of first queries of each set to keep"
+    )
 
 
 class CheckpointsConfig(SettingsModel):
@@ -177,15 +211,23 @@ class CheckpointsConfig(SettingsModel):
     They hold pickled files of torch beside the weights, which only the same run folder reads again.
     """
 
-    every: int = Field(500, ge=1, description="steps between checkpoints; what is lost at most")
-    keep: int = Field(2, ge=1, description="checkpoints at a time; all go when training ends")
+    every: int = Field(
+        500,
+        ge=1,
+        description="number of steps between checkpoints; an interrupted training loses at most these",
+    )
+    keep: int = Field(
+        2, ge=1, description="number of checkpoints to keep; all are removed when training ends"
+    )
 
 
 class CardConfig(SettingsModel):
     """What the model card says that a run cannot know."""
 
-    licence: str | None = Field(None, description="of the model, as the hub names it: apache-2.0")
-    language: tuple[str, ...] = Field((), description="codes, as [en]")
+    licence: str | None = Field(
+        None, description="licence of the model, as the hub names it, for example apache-2.0"
+    )
+    language: tuple[str, ...] = Field((), description="codes of languages, for example [en]")
     about: str | None = Field(None, description="a sentence on what the model is for")
 
 
@@ -195,22 +237,22 @@ class TrainConfig(SettingsModel):
     On several GPUs: ``accelerate launch -m colmodern train CONFIG``, or ``torchrun`` in its place.
     """
 
-    name: FolderName = Field(description="of the run and its folder")
+    name: FolderName = Field(description="name of the run and of its folder")
     encoder: TrainedEncoderConfig
     objective: Annotated[Objective, Field(discriminator="kind")] = Field(
-        description="what is made small: contrastive, cached_contrastive or distillation"
+        description="loss that training minimises"
     )
     data: tuple[SourceConfig, ...] = Field(
-        min_length=1, description="sets of examples; a batch is of one of them"
+        min_length=1, description="sets of examples; all rows of a batch are from one of them"
     )
     optimisation: OptimisationConfig = OptimisationConfig()
     evaluation: TrainEvaluationConfig = TrainEvaluationConfig()
     checkpoints: CheckpointsConfig = CheckpointsConfig()
     weights: Literal["best", "last"] = Field(
         "best",
-        description="that become the model: the best by evaluation, where there is one, or the last",
+        description="weights that become the model: the best by evaluation, where there is one, or the last",
     )
-    log_every: int = Field(10, ge=1, description="steps for each point of the curves")
+    log_every: int = Field(10, ge=1, description="number of steps for each point of the curves")
     card: CardConfig = CardConfig()
     output: HomePath = Field("runs", description="folder of all runs")
 
