@@ -59,7 +59,9 @@ def command(context: click.Context, output: Path, as_json: bool) -> None:
 
 @command.command("prune")
 @click.option("--output", "-o", type=PATH, help="Folder of runs.")
-@click.option("--older-than", metavar="AGE", help="Only entries unused for AGE, as 30d or 12h.")
+@click.option(
+    "--older-than", metavar="AGE", help="Only entries unused for AGE, for example 30d or 12h."
+)
 @click.option(
     "--keep",
     multiple=True,
@@ -70,7 +72,7 @@ def command(context: click.Context, output: Path, as_json: bool) -> None:
     "--all",
     "with_runs",
     is_flag=True,
-    help="Also what searches of finished runs read; evaluating these runs again makes it anew.",
+    help="Also delete what searches of finished runs read; evaluating them again makes it again.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be deleted.")
 @json_option

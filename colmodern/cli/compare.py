@@ -23,13 +23,20 @@ FORMATS = ("terminal", "markdown", "latex", "json", "html")
 @click.argument("baseline")
 @click.argument("runs", nargs=-1, required=True)
 @click.option(
-    "--measure", "-m", "measures", multiple=True, help="As nDCG@10; default: the runs' measures."
+    "--measure",
+    "-m",
+    "measures",
+    multiple=True,
+    help="Measure, for example nDCG@10; default: the runs' measures.",
 )
 @click.option(
     "--common", is_flag=True, help="Compare only the data sets and queries that all runs have."
 )
 @click.option(
-    "--alpha", default=0.05, show_default=True, help="Adjusted p-value below which to mark."
+    "--alpha",
+    default=0.05,
+    show_default=True,
+    help="Mark differences whose adjusted p-value is below this.",
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the tests and intervals.")
 @click.option(
@@ -56,7 +63,7 @@ def command(
     """Compare RUNS with BASELINE, query by query.
 
     Each is a run folder, a folder of run folders of several data sets, or a quoted pattern of them,
-    as 'runs/mine-*'. Prints scores, differences with their tests, the queries that changed most,
+    for example 'runs/mine-*'. Prints scores, differences with their tests, the queries that changed most,
     and every setting, version and machine in which the runs differ.
     """
     from colmodern.files import write_text

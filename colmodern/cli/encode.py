@@ -23,7 +23,7 @@ from colmodern.cli.overflow import overflow
 )
 @click.option("--shard-tokens", default=262_144, show_default=True, help="Tokens in a shard.")
 @click.option("--titles/--no-titles", default=True, show_default=True, help="Join titles to texts.")
-@click.option("--devices", help="Devices that share the work, as cuda:0,cuda:1.")
+@click.option("--devices", help="Devices that share the work, for example cuda:0,cuda:1.")
 @encoder_options
 def command(
     dataset: str,

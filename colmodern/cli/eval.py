@@ -20,16 +20,18 @@ INCOMPLETE = 3  # exit status: the work ended and some of it failed
 
 @click.command("eval")
 @click.argument("arguments", nargs=-1, required=True, metavar="CONFIG... [KEY=VALUE]...")
-@click.option("--only", multiple=True, metavar="PATTERN", help="Sets to run, as 'beir/cqa*'.")
+@click.option(
+    "--only", multiple=True, metavar="PATTERN", help="Sets to run, for example 'beir/cqa*'."
+)
 @json_option
 def command(arguments: tuple[str, ...], only: tuple[str, ...], as_json: bool) -> int:
     """Run the evaluations that CONFIG defines and write their run folders.
 
-    CONFIG is a file, a folder of files, or a recipe's name, as demo or nanobeir (`colmodern recipes`
-    lists them). KEY=VALUE replaces a setting of all, as search.k=50.
-    Finished stages of earlier runs are reused. The last line printed is the run folder. Several
-    evaluations end with a table and the file of their results; a set that fails does not stop the
-    others, and makes the exit status 3.
+    CONFIG is a file, a folder of files, or a recipe's name, for example demo or nanobeir
+    (`colmodern recipes` lists them). KEY=VALUE replaces a setting in all of them, for example
+    search.k=50. Finished stages of earlier runs are reused. The last line printed is the run folder.
+    Several evaluations end with a table and the path of its file. A set that fails does not stop the
+    others; the exit status is then 3.
     """
     from colmodern.config.load import load_eval_config
     from colmodern.config.suite import is_suite

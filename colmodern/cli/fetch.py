@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     type=PATH,
     help="A copy of the hub repository, or a folder of such copies as OWNER/NAME.",
 )
-@click.option("--again", is_flag=True, help="Replace what was fetched before.")
+@click.option("--again", is_flag=True, help="Fetch again, and replace what is there.")
 def command(names: tuple[str, ...], split: str | None, source: Path | None, again: bool) -> None:
     """Fetch the data sets NAME, to be used offline from then on.
 

@@ -44,12 +44,14 @@ command.add_command(index_explain.explain)
     show_default=True,
     help="Seed of the sample and of clustering.",
 )
-@renamed_option("--max-memory", "--max-ram", default="4G", help="Memory that it may use, as 2G.")
+@renamed_option(
+    "--max-memory", "--max-ram", default="4G", help="Memory that the build may use, for example 2G."
+)
 @click.option(
     "--device",
     default="auto",
     show_default=True,
-    help="Device that assigns centroids: auto, cpu, cuda, cuda:N; the index is the same.",
+    help="Device that assigns centroids: auto, cpu, cuda, cuda:N. The index does not depend on it.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the index that is there.")
 def build(
@@ -128,9 +130,9 @@ def update(index: Path, embeddings: Path, merge: bool, durable: bool) -> None:
 @command.command("delete")
 @click.argument("index", type=PATH)
 @click.argument("doc_ids", metavar="[ID]...", nargs=-1)
-@click.option("--from-file", type=PATH, help="Ids, one a line, instead of ID.")
+@click.option("--from-file", type=PATH, help="File of ids, one per line, in place of ID.")
 def delete(index: Path, doc_ids: tuple[str, ...], from_file: Path | None) -> None:
-    """Delete documents of INDEX by ID; if one of them is not there, none is deleted."""
+    """Delete documents of INDEX by ID: all of them, or none if one is not there."""
     from colmodern.errors import DataError
     from colmodern.index.plaid.index import PlaidIndex
     from colmodern.reading import read_lines

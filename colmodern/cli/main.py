@@ -25,7 +25,7 @@ _COMMANDS = {
         "colmodern.cli.reproduce",
         "Compare a published score with the one obtained here.",
     ),
-    "recipes": ("colmodern.cli.recipes", "List the configs that come along, or print one."),
+    "recipes": ("colmodern.cli.recipes", "List the built-in recipes, or print one."),
     "fetch": ("colmodern.cli.fetch", "Fetch data sets by name, to be used offline."),
     "compare": (
         "colmodern.cli.compare",

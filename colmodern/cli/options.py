@@ -87,7 +87,7 @@ def encoder_options(function: Decorated) -> Decorated:
             "settings",
             multiple=True,
             metavar="KEY=VALUE",
-            help="Override an encoder setting, as document_length=8192, overflow=split or "
+            help="Override an encoder setting, for example document_length=8192, overflow=split or "
             "pool_factor=2; may repeat.",
         ),
     ]

@@ -11,10 +11,14 @@ from colmodern.cli.options import json_option
 
 @click.command("plan")
 @click.argument("arguments", nargs=-1, required=True, metavar="CONFIG... [KEY=VALUE]...")
-@click.option("--only", multiple=True, metavar="PATTERN", help="Sets to plan, as 'beir/cqa*'.")
+@click.option(
+    "--only", multiple=True, metavar="PATTERN", help="Sets to plan, for example 'beir/cqa*'."
+)
 @click.option("--sample", default=1000, show_default=True, help="Documents to count tokens in.")
 @click.option("--seed", default=0, show_default=True, help="Seed of that sample.")
-@click.option("--no-timing", is_flag=True, help="Do not encode, build and search a little.")
+@click.option(
+    "--no-timing", is_flag=True, help="Do not time encoding, building and searching a small sample."
+)
 @json_option
 def command(
     arguments: tuple[str, ...],

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.group("recipes", invoke_without_command=True)
-@click.option("--all", "with_members", is_flag=True, help="List what is in suites, too.")
+@click.option("--all", "with_members", is_flag=True, help="Also list what is in suites.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def command(context: click.Context, with_members: bool, as_json: bool) -> None:
@@ -44,14 +44,14 @@ def command(context: click.Context, with_members: bool, as_json: bool) -> None:
     click.echo("\n".join(_lines(shown)))
     if len(shown) < len(recipes):
         click.echo(
-            "\n`colmodern recipes --all` lists what is in suites, too, as nanobeir/colbertv2"
+            "\n`colmodern recipes --all` also lists what is in suites, such as nanobeir/colbertv2"
         )
 
 
 @command.command("show")
 @click.argument("name")
 def show(name: str) -> None:
-    """Print the recipe NAME, as demo or sweep/plaid, as one file that can be changed and run.
+    """Print the recipe NAME, such as demo or sweep/plaid, as one file that can be changed and run.
 
     A recipe that extends others has their settings in it, as in
     colmodern recipes show sweep/plaid > mine.yaml

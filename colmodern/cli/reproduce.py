@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option(
     "--configs",
     type=PATH,
-    help="Folder of suites; default: configs/eval here, or the recipes that come along.",
+    help="Folder of suites; default: configs/eval here, or the built-in recipes.",
 )
 @json_option
 def command(target: str, overrides: tuple[str, ...], configs: Path | None, as_json: bool) -> int:

@@ -15,8 +15,12 @@ from colmodern.cli.overflow import overflow
 @click.argument("dataset")
 @click.option("--run", "run_path", required=True, type=PATH, help="TREC run.")
 @click.option("--output", "-o", required=True, type=OUTPUT_FILE, help="New TREC run.")
-@click.option("-k", default=None, type=int, help="Candidates of each query to rerank; default all.")
-@click.option("--split", help="Split of judgments; default: the set's usual one, else test.")
+@click.option(
+    "-k", default=None, type=int, help="Candidates of each query to rerank; default: all."
+)
+@click.option(
+    "--split", help="Split of judgments; default: the usual one of the set, otherwise test."
+)
 @encoder_options
 @json_option
 def command(

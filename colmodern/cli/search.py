@@ -45,10 +45,10 @@ _DEVICE = "--index-device"
     "--index-device",
     default="auto",
     show_default=True,
-    help="Where to search: as --device, or GPUs as cuda:0,cuda:1; auto: where the encoder is.",
+    help="Where to search: as --device, or several GPUs such as cuda:0,cuda:1; auto: where the encoder is.",
 )
 @renamed_option(
-    "--device-max-memory", "--device-memory", help="Bytes that may stay on a GPU, as 20G."
+    "--device-max-memory", "--device-memory", help="Bytes that may stay on a GPU, for example 20G."
 )
 @click.option("--model", "-m", help="Checkpoint of embeddings that do not name theirs.")
 @click.option(
@@ -56,7 +56,7 @@ _DEVICE = "--index-device"
     "settings",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Setting of --model that the documents were encoded with, as document_length=256.",
+    help="Setting of --model that the documents were encoded with, for example document_length=256.",
 )
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code that the checkpoint has.")
 @json_option
@@ -78,9 +78,9 @@ def command(
 ) -> None:
     """Search FOLDER, a run folder or a folder that `colmodern encode` wrote.
 
-    A run is searched as it was evaluated: with its index, where it has one, else exactly with its
-    precision; a run that reranked candidates is searched exactly. Either for one QUERY, printing a
-    table, or for all of --queries, writing a TREC run.
+    A run is searched as it was evaluated: with its index if it has one, otherwise exactly with its
+    precision. A run that reranked candidates is searched exactly. One QUERY prints a table;
+    --queries writes a TREC run for all of its queries.
     """
     from colmodern.cli.progress import TerminalProgress
     from colmodern.config.load import parse_overrides

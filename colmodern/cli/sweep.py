@@ -18,16 +18,18 @@ _MOST_ROWS = 24  # rows of a table that a terminal shows at once
 
 @click.command("sweep")
 @click.argument("arguments", nargs=-1, required=True, metavar="CONFIG... [KEY=VALUE]...")
-@click.option("--only", multiple=True, metavar="PATTERN", help="Sets to run, as 'beir/cqa*'.")
+@click.option(
+    "--only", multiple=True, metavar="PATTERN", help="Sets to run, for example 'beir/cqa*'."
+)
 @json_option
 def command(arguments: tuple[str, ...], only: tuple[str, ...], as_json: bool) -> int:
     """Measure every combination of settings that CONFIG lists under sweep.
 
-    CONFIG is a file, a folder of files, or a recipe's name, as plaid (`colmodern recipes` lists them).
-    Axes: nbits, nprobe, n_candidates, rescore, pool_factor, document_length. KEY=VALUE replaces a
-    setting, as sweep.nbits='[1, 2]' or search.k=50. Each encoding, index and search is made once;
-    an interrupted sweep resumes where it stopped. The last line printed is the folder with the
-    table (CSV, JSON), the page and the pictures (these need the extra plot).
+    CONFIG is a file, a folder of files, or a recipe's name, for example plaid (`colmodern recipes`
+    lists them). Axes: nbits, nprobe, n_candidates, rescore, pool_factor, document_length. KEY=VALUE
+    replaces a setting, for example sweep.nbits='[1, 2]' or search.k=50. Each encoding, index and
+    search is made once; an interrupted sweep resumes where it stopped. The last line printed is the
+    folder with the table (CSV, JSON), the page and the pictures (they need the extra plot).
     """
     from colmodern.cli.progress import TerminalProgress
     from colmodern.config.sweep import load_sweeps

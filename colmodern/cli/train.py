@@ -15,11 +15,11 @@ from colmodern.cli.options import PATH
 def command(config: Path, overrides: tuple[str, ...]) -> None:
     """Train the model that CONFIG defines, through PyLate (extra train).
 
-    CONFIG is a file or a recipe's name, as local (`colmodern recipes` lists them). KEY=VALUE replaces
-    a setting, as optimisation.learning_rate=3e-5. The same command resumes after an interruption. On
-    several GPUs: accelerate launch -m colmodern train CONFIG. The last line on stdout is the
-    checkpoint, a folder that every other command takes as a model; a last line on stderr says if its
-    weights are those that training started from.
+    CONFIG is a file or a recipe's name, for example local (`colmodern recipes` lists them). KEY=VALUE
+    replaces a setting, for example optimisation.learning_rate=3e-5. The same command resumes after an
+    interruption. On several GPUs: accelerate launch -m colmodern train CONFIG. The last line on
+    stdout is the checkpoint, a folder that every other command takes as a model; a last line on
+    stderr says whether its weights are those that training started from.
     """
     from colmodern.cli.progress import TerminalProgress
     from colmodern.config.shipped import find_config

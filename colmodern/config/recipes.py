@@ -17,7 +17,7 @@ _COMMENT = "#"
 
 @dataclass(frozen=True)
 class Recipe:
-    """A config that comes along."""
+    """A built-in config."""
 
     name: str  # "sweep/plaid"
     path: Path  # a file, or a folder where it is a suite
@@ -35,7 +35,7 @@ class Recipe:
 
 
 def list_recipes() -> list[Recipe]:
-    """All recipes that come along, in the order of their names."""
+    """All recipes, in the order of their names."""
     return [Recipe(name, path, describe(path)) for name, path in shipped_recipes().items()]
 
 

@@ -1,6 +1,6 @@
 """Where the recipes are, and which file a name means.
 
-Recipes are the configs that come along. The sources have them in ``configs/``, an installed package
+Recipes are the built-in configs. The sources have them in ``configs/``, an installed package
 in ``colmodern/configs``. A recipe's name is its path there without ".yaml": "demo", "sweep/plaid", or
 a folder that is a suite, "eval/nanobeir". A command takes the names of its own folder without that
 folder: `colmodern sweep plaid`, `colmodern eval nanobeir`.

@@ -107,9 +107,7 @@ def render(report: Report) -> str:
     """A report as the text of an HTML page."""
     quartiles = np.percentile(report.values, [25, 50, 75]) if report.values else [0.0] * 3
     spread = ", ".join(f"{value:.3f}" for value in quartiles)
-    counted = (
-        f"Each bar counts the queries whose {report.measure} lies in its tenth; quartiles {spread}."
-    )
+    counted = f"Each bar counts the queries whose {report.measure} lies in its range. Quartiles: {spread}."
     return page(
         report.title,
         report.subtitle,
@@ -166,7 +164,7 @@ def _measures(estimates: Mapping[str, Estimate]) -> str:
     if not estimates:
         return ""
     header = ["measure", "mean", f"{LEVEL:.0%} interval"]
-    note = "Interval: percentile bootstrap over queries; of the queries, not of the model."
+    note = "Interval: percentile bootstrap over queries. Another training of the model is not part of it."
     return section("Measures", table(Table("", header, _estimate_rows(estimates), note=note)))
 
 

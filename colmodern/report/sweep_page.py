@@ -13,8 +13,8 @@ from colmodern.report.page import folded, key_values, page, remark, section, tab
 from colmodern.report.sweep_tables import best_table, fixed_settings, lengths_table, points_table
 
 _FRONT = (
-    "The line joins what nothing else beats in both; numbers are those of the table. Dashed: exact "
-    "search on the longest embeddings. Hollow: last candidates scored exactly."
+    "The line joins the points that no other point beats in both; numbers are those of the table. "
+    "Dashed: exact search on the longest embeddings. Hollow: last candidates scored exactly."
 )
 
 

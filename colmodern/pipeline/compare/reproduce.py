@@ -72,7 +72,7 @@ class Verdict:
 
 
 def config_folder(folder: Path | None) -> Path:
-    """The folder of suites: ``folder``, configs/eval here, or the recipes that come along.
+    """The folder of suites: ``folder``, configs/eval here, or the built-in recipes.
 
     A configs/eval without published scores is somebody else's, and left alone.
 
@@ -83,8 +83,8 @@ def config_folder(folder: Path | None) -> Path:
         return here if any(here.glob(f"*/*{EXPECTED}")) else shipped
     if not folder.is_dir():
         raise ConfigError(
-            f"no folder {folder} with suites; give another, or leave --configs out for the recipes "
-            "that come along"
+            f"no folder {folder} with suites; give another, or leave --configs out for the built-in "
+            "recipes"
         )
     return folder
 

@@ -52,7 +52,7 @@ def run_eval(
         result.evaluation.mean["nDCG@10"], result.folder
 
     Args:
-        config: A config file's path, the name of a recipe that comes along ("demo"), the settings
+        config: A config file's path, the name of a recipe ("demo"), the settings
             as a mapping, or an EvalConfig.
         overrides: Settings to replace, as "search.k=50"; the values are YAML.
         progress: Receives the steps; default: silent.
