@@ -39,7 +39,7 @@ def checked_path(name: str, path: object, cure: str = "a path as text or a Path"
         raise InputError(f"{name}='' is empty; pass {cure}")
     if "\0" in text or text_fault(text):
         what = "a NUL character" if "\0" in text else str(text_fault(text)).removeprefix("has ")
-        raise InputError(f"{name}={shown(text)} is no path: it has {what}; pass {cure}")
+        raise InputError(f"{name}={shown(text)} is not a path: it has {what}; pass {cure}")
     if max(len(os.fsencode(level)) for level in text.split(os.sep)) > _LONGEST_NAME:
         raise InputError(f"{name}={shown(text)} is too long for a file's name; pass {cure}")
     return Path(text)

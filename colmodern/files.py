@@ -87,7 +87,7 @@ def load_json(text: str | bytes) -> Any:
     """The value in a JSON text.
 
     Raises:
-        ValueError: The text is no JSON, or nested too deep to be printed or validated.
+        ValueError: The text is not JSON, or nested too deep to be printed or validated.
     """
     value = json.loads(text)
     level = [value]

@@ -37,7 +37,7 @@ def user_path(path: str | Path, error: ErrorType) -> Path:
     if not text:
         raise error("a path is empty; give a file or folder, . for the current one")
     if "\0" in text:
-        raise error(f"{text!a} is no path: it has a NUL character; take it out")
+        raise error(f"{text!a} is not a path: it has a NUL character; take it out")
     try:
         return Path(text).expanduser()
     except RuntimeError as fault:

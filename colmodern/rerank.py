@@ -148,7 +148,7 @@ class Reranker:
 
 
 def _queries(queries: object) -> list[str]:
-    """Texts in a list; raises InputError that names the position of what is no text."""
+    """Texts in a list; raises InputError that names the position of what is not text."""
     texts = listed("queries", queries, "pass a list of texts")
     for position, text in enumerate(texts):
         if not isinstance(text, str):

@@ -47,7 +47,7 @@ class Hostile:
         (["folder"], "path is a list"),
         (Hostile(), "path is a Hostile"),
         ("", "path='' is empty"),
-        ("a\0b", r"path='a\\x00b' is no path: it has a NUL"),
+        ("a\0b", r"path='a\\x00b' is not a path: it has a NUL"),
         ("\ud800", "half a surrogate pair"),
         ("folder/" + "x" * 300, "is too long for a file's name"),
     ],

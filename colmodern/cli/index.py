@@ -75,7 +75,7 @@ def build(
     from colmodern.pipeline.open.artifacts import is_index, store_of
 
     if index.exists() and not (overwrite and is_index(index)):
-        cure = "it is no index, so delete it yourself" if overwrite else "or pass --overwrite"
+        cure = "it is not an index, so delete it yourself" if overwrite else "or pass --overwrite"
         raise StorageError(f"{index} exists; choose another folder, {cure}")
     with TerminalProgress() as progress:
         built = PlaidIndex.build(

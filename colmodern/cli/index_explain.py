@@ -73,7 +73,7 @@ def _index_and_embeddings(folders: tuple[Path, ...]) -> tuple[Path, Path]:
     """The index and the embeddings that the command names.
 
     Raises:
-        click.UsageError: There are more folders, or one that is no run with an index.
+        click.UsageError: There are more folders, or one that is not a run with an index.
     """
     from colmodern.pipeline.open.artifacts import index_of
 

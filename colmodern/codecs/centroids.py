@@ -28,7 +28,7 @@ _ITERATIONS = 5  # eight lose half a percent less of squared length
 # for each other
 _FEWEST_PRODUCTS = 1 << 20
 _MOST_CELLS = 1024  # limit of coarse k-means cells
-_MOST_IDS = 1 << 22  # a number beyond is no vocabulary id, and would need a table as long
+_MOST_IDS = 1 << 22  # a number beyond is not a vocabulary id, and would need a table as long
 
 
 @dataclass(frozen=True, eq=False)

@@ -117,7 +117,7 @@ def _inner(node: Any, key: str, override: str) -> Any:
 def _index(entries: list[Any], key: str, override: str) -> int:
     if not key.isdecimal():
         raise ConfigError(
-            f"override {shown(override)}: {key!r} is no number, where a list is; its entries are "
+            f"override {shown(override)}: {key!r} is not a number, where a list is; its entries are "
             "counted from 0"
         )
     if int(key) >= len(entries):

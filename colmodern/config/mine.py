@@ -93,7 +93,8 @@ class MineConfig(SettingsModel):
     )
     pairs: str | None = Field(
         None,
-        description="file with rows of query and positive, in place of dataset; its positives are the documents",
+        description="file with rows of query and positive, in place of dataset; its positives are "
+        "the documents",
     )
     max_rows: int | None = Field(None, ge=1, description="number of first rows of pairs to keep")
     encoder: EncoderConfig = Field(description="encoder that finds the candidates")
@@ -125,7 +126,7 @@ class MineConfig(SettingsModel):
     @classmethod
     def _is_a_file_of_lines(cls, value: str) -> str:
         if not value.endswith((".jsonl", ".jsonl.gz")):
-            raise ValueError(f"{value!r} is no file of lines; end it in .jsonl or .jsonl.gz")
+            raise ValueError(f"{value!r} is not a file of lines; end it in .jsonl or .jsonl.gz")
         return value
 
     @model_validator(mode="after")

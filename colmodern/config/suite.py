@@ -117,7 +117,7 @@ def _values(
     """The settings of one set: those of the file, with its own over them."""
     if changes is not None and not isinstance(changes, dict):
         raise ConfigError(
-            f"{path}: {SETS}.{row}: {shown(changes)} are no settings; write key: value"
+            f"{path}: {SETS}.{row}: {shown(changes)} are not settings; write key: value"
         )
     named = {"name": f"{name}.{row.replace('/', '-')}", "dataset": {"name": row}}
     return merge(merge(values, named), changes or {})

@@ -122,7 +122,7 @@ def _judgment(row: Row, location: str) -> Row:
             f"{location}: the score of {shown(row)} {error}; a whole score is wanted"
         ) from error
     if query_id is None or doc_id is None:
-        raise DataError(f"{location}: {shown(row)} is no query, document and whole score")
+        raise DataError(f"{location}: {shown(row)} is not a query, document and whole score")
     return {"query-id": _id(query_id, location), "corpus-id": _id(doc_id, location), "score": grade}
 
 

@@ -81,7 +81,7 @@ def read_judgments(
     """Grades by query and document of a BEIR file: query-id, corpus-id and score between tabs.
 
     A first line is a header if its first field is a name of that column ("query-id", "qid") and its
-    last is no number; its names then give the order of the columns. A judgment of a document that
+    last is not a number; its names then give the order of the columns. A judgment of a document that
     the corpus lacks is kept, a judgment of a query without text is left out; both are counted and
     logged.
 

@@ -32,7 +32,7 @@ class MemoryCorpus:
             for name, value in (("text", text), ("title", title)):
                 if not isinstance(value, str):
                     raise InputError(
-                        f"document {position}: {name} {shown(value)} is no text; give a str"
+                        f"document {position}: {name} {shown(value)} is not text; give a str"
                     )
                 if fault := text_fault(value):
                     raise InputError(f"document {position}: {name} {fault}; fix the text")

@@ -17,7 +17,7 @@ def checked_qrels(qrels: Qrels) -> dict[str, dict[str, int]]:
         qrels: query_id -> doc_id -> grade, which may be a NumPy number, 1.0 or True.
 
     Raises:
-        InputError: an id is no id or a grade no whole number; names the query and the document.
+        InputError: an id is not an id or a grade no whole number; names the query and the document.
     """
     _need_mapping("qrels", qrels, "query_id -> doc_id -> grade")
     checked: dict[str, dict[str, int]] = {}

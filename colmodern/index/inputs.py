@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float32]
 
 
 def _as_query(value: object, name: str) -> npt.NDArray[Any]:
-    """One query as an array; raises InputError for many of them, and for what is no array."""
+    """One query as an array; raises InputError for many of them, and for what is not an array."""
     if isinstance(value, TokenEmbeddings | EmbeddingStore):
         raise InputError(
             f"{name} is {type(value).__name__}; pass one (n_tokens, dim) array, as value[0], or "

@@ -190,7 +190,7 @@ def parse_age(text: str) -> float:
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*", text.lower())
     if match is None:
-        raise InputError(f"--older-than={text!r} is no age; write it as 30d, 12h or 2w")
+        raise InputError(f"--older-than={text!r} is not an age; write it as 30d, 12h or 2w")
     return float(match[1]) * _SECONDS[match[2]]
 
 

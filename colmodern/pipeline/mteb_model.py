@@ -197,7 +197,7 @@ def _query_texts(queries: Table) -> dict[str, str]:
     others = [query_id for query_id, text in texts.items() if not isinstance(text, str)]
     instructed = "instruction" in queries.column_names and any(q["instruction"] for q in queries)
     if others or instructed:
-        what = f"query {others[0]!r} is no text" if others else "they have instructions"
+        what = f"query {others[0]!r} is not text" if others else "they have instructions"
         raise InputError(
             f"queries: {what}; this model takes plain queries only: choose other tasks"
         )

@@ -28,7 +28,7 @@ def _is_id(value: str) -> str:
 
 def _is_path(value: str) -> str:
     if not value or "\0" in value:
-        raise ValueError(f"{shown(value)} is no path")
+        raise ValueError(f"{shown(value)} is not a path")
     return value
 
 

@@ -210,7 +210,7 @@ class TokenEmbeddings:
             start, stop, step = key.indices(self.n_docs)
         except (TypeError, ValueError) as error:
             raise InputError(
-                f"{shown(key)} is no slice of texts ({error}); pass whole numbers"
+                f"{shown(key)} is not a slice of texts ({error}); pass whole numbers"
             ) from error
         if step != 1:
             raise InputError(f"slice step is {step}; only consecutive texts can be sliced")

@@ -154,7 +154,7 @@ BAD = {
         "{embeddings}",
         "{tmp}",
         "--overwrite",
-        "it is no index, so delete it yourself",
+        "it is not an index, so delete it yourself",
     ),
     "build of nothing": ("build", "{tmp}/none", "{tmp}/x", "no folder"),
     "build of no embeddings": ("build", "{tmp}", "{tmp}/x", "holds no embeddings"),

@@ -61,7 +61,7 @@ def test_info_on_what_can_be_no_file_says_so(run, what: str, monkeypatch) -> Non
     code, _, err = run("info", what)
     assert code == 2
     assert err.startswith("error: ")
-    assert any(words in err for words in ("no folder", "there is no", "too long", "is no path"))
+    assert any(words in err for words in ("no folder", "there is no", "too long", "is not a path"))
 
 
 def test_a_setting_may_be_longer_than_a_name_of_a_file(run, eval_config) -> None:

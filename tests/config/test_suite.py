@@ -90,7 +90,7 @@ def test_what_is_a_suite(tmp_path: Path) -> None:
     [
         ("sets: [a, b]\n", "sets: give data sets, one a line"),
         ("sets:\n", "sets: give data sets"),
-        ("encoder: {model: m}\nsets: {a: 3}\n", r"sets\.a: 3 are no settings"),
+        ("encoder: {model: m}\nsets: {a: 3}\n", r"sets\.a: 3 are not settings"),
         ("encoder: {model: m}\nsets: {a: {serch: {k: 3}}}\n", r"sets\.a: serch: unknown key"),
     ],
 )

@@ -15,7 +15,7 @@ from colmodern.types import Document
         (Document("b\0", "x"), "document 1: .* NUL"),
         (Document("b", "x\ud800"), "document 1: text has half a surrogate pair"),
         (Document("b", "x", "\udfff"), "document 1: title has half"),
-        (Document("b", None), "document 1: text None is no text"),  # type: ignore[arg-type]
+        (Document("b", None), "document 1: text None is not text"),  # type: ignore[arg-type]
     ],
 )
 def test_documents_that_cannot_be_stored_are_named_by_position(

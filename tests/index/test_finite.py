@@ -85,7 +85,9 @@ def test_values_that_change_under_an_index_do_not_become_scores(value: float) ->
     texts = unit_rows(LENGTHS, 24, seed=1)
     index = ExactIndex(texts, NAMES)
     texts.values[6] = value
-    with pytest.raises(InputError, match=r"score of queries\[0\] with document 'b' is no finite"):
+    with pytest.raises(
+        InputError, match=r"score of queries\[0\] with document 'b' is not a finite"
+    ):
         index.search(np.ones((2, 24), np.float32), 1)
 
 

@@ -150,5 +150,5 @@ def test_what_is_not_plain_text_is_refused(encoder: Encoder, tmp_path: Path) -> 
     model.index(table(CORPUS))
     with pytest.raises(InputError, match="they have instructions"):
         model.search(table([{**QUERIES[0], "instruction": "find it"}]), top_k=10)
-    with pytest.raises(InputError, match="'q9' is no text"):
+    with pytest.raises(InputError, match="'q9' is not text"):
         model.search(table([{"_id": "q9", "text": ["turn", "turn"]}]), top_k=10)

@@ -66,7 +66,9 @@ def read_stanford(folder: Path, config: dict[str, Any]) -> Reading:
     stored = read_json(folder / "artifact.metadata", missing={})
     weights = read_weights(folder)
     if "linear.weight" not in weights:
-        raise CheckpointError(f"{folder} has no tensor linear.weight; it is no ColBERT checkpoint")
+        raise CheckpointError(
+            f"{folder} has no tensor linear.weight; it is not a ColBERT checkpoint"
+        )
     settings = EncoderSettings(
         query_length=_get(stored, "query_maxlen", 32),
         document_length=_get(stored, "doc_maxlen", 220),

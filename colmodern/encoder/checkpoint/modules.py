@@ -46,7 +46,9 @@ def read_modules(folder: Path) -> list[Module]:
         inside = Path(str(entry["path"]))
         is_name = all(0 < len(os.fsencode(name)) < 256 for name in inside.parts)
         if not is_name or "\0" in str(inside):
-            raise CheckpointError(f"{path} names {shown(str(inside))}, which is no folder; {_CURE}")
+            raise CheckpointError(
+                f"{path} names {shown(str(inside))}, which is not a folder; {_CURE}"
+            )
         if inside.is_absolute() or ".." in inside.parts:
             raise CheckpointError(
                 f"{path} names {shown(str(inside))}, which leads out of the checkpoint; {_CURE}"

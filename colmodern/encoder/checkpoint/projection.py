@@ -143,5 +143,5 @@ def _activation(name: str) -> torch.nn.Module:
         return kind()
     except TypeError as error:
         raise CheckpointError(
-            f"torch.nn.{name} is no activation; the checkpoint is damaged"
+            f"torch.nn.{name} is not an activation; the checkpoint is damaged"
         ) from error

@@ -19,7 +19,7 @@ def check_texts(texts: Iterable[str], role: Role) -> list[str]:
 
     Raises:
         InputError: ``texts`` is one string, has no order or has keys of its own, or one of its
-            items is no string, half a surrogate pair, or a query without text.
+            items is not a string, half a surrogate pair, or a query without text.
     """
     items = listed("texts", texts, _cure_of(texts))
     return [_check_text(item, position, role) for position, item in enumerate(items)]

@@ -184,7 +184,7 @@ class TextTokenizer:
 
         Returns:
             n_tokens strings without the white space around them; the vocabulary's own string for a
-            token that is no text alone, as a byte of a character.
+            token that is not text alone, as a byte of a character.
         """
         words = []
         for id_ in np.asarray(ids, np.int64).tolist():

@@ -286,7 +286,7 @@ class ExactIndex:
             if not finite.all():
                 doc_id = self.doc_ids[int(doc_index[np.argmin(finite)])]
                 raise InputError(
-                    f"the score of queries[{number}] with document {doc_id!r} is no finite number: "
+                    f"the score of queries[{number}] with document {doc_id!r} is not a finite number: "
                     "the embeddings were changed since the index was made; make the index again"
                 )
 

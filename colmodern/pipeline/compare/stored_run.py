@@ -65,7 +65,7 @@ class System:
 def read_stored_run(folder: Path) -> StoredRun:
     """Read one run folder.
 
-    Raises InputError when it is no run, StorageError when one of its files is missing or damaged.
+    Raises InputError when it is not a run, StorageError when one of its files is missing or damaged.
     """
     if not is_run(folder):
         raise InputError(

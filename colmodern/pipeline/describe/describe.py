@@ -42,7 +42,7 @@ def describe(what: str | None, *, verify: bool = False) -> dict[str, Any]:
     Args:
         what: A run, a sweep, a training, embeddings, an index, a collection, a file of
             documents, queries, judgments, results or settings, a folder of runs or of configs; the
-            name of a collection; a model. The hub is asked only for what is no path here.
+            name of a collection; a model. The hub is asked only for what is not a path here.
         verify: For embeddings and an index, a run's too, compare every file with its checksum.
 
     Raises:

@@ -138,7 +138,7 @@ class RerankSearcher(Searcher[RerankIndexConfig]):
         k: int,
         progress: Progress,
     ) -> list[Loss]:
-        """A document is lost where it is no candidate; among equals, rounding may move one."""
+        """A document is lost where it is not a candidate; among equals, rounding may move one."""
         source = "BM25" if self._is_bm25 else "the run"
         most = self.config.most_results
         among = f"the first {most:,} of {source}" if most else f"the candidates of {source}"

@@ -190,7 +190,11 @@ def test_a_module_that_pylate_leaves_out_is_named(tmp_path: Path, caplog) -> Non
             "prompts is",
         ),
         ("1_Dense/model.safetensors", "junk", r"model\.safetensors is damaged"),
-        ("1_Dense/config.json", '{"activation_function": "torch.nn.Linear"}', "is no activation"),
+        (
+            "1_Dense/config.json",
+            '{"activation_function": "torch.nn.Linear"}',
+            "is not an activation",
+        ),
     ],
 )
 def test_malformed_files_are_named(tmp_path: Path, file: str, content: str, message: str) -> None:

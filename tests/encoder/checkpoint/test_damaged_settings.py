@@ -58,8 +58,8 @@ def test_an_infinite_position_of_a_module_is_refused(tmp_path: Path) -> None:
         ("/", "leads out of the checkpoint"),
         ("../other", "leads out of the checkpoint"),
         ("1_Dense/../../other", "leads out of the checkpoint"),
-        ("x" * 300, "is no folder"),
-        ("a\0", "is no folder"),
+        ("x" * 300, "is not a folder"),
+        ("a\0", "is not a folder"),
     ],
 )
 def test_a_module_that_is_no_folder_of_the_checkpoint_is_refused(

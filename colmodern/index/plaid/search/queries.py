@@ -39,7 +39,7 @@ def expect_encoder(fingerprint: str | None, own: str | None) -> None:
 
 
 def unusable_score(name: str, doc_id: str) -> str:
-    """The message about a document whose score is no finite number; name: of its embeddings."""
+    """The message about a document whose score is not a finite number; name: of its embeddings."""
     return (
         f"{name} has embeddings of document {doc_id!r} that are not finite or too large to be "
         "scored; encode it again"
