@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.compiler import Compiler, CompilerBase, DefaultPassBuilder
 from numba.core.compiler_lock import require_global_compiler_lock
 from numba.core.compiler_machinery import register_pass
 from numba.core.typed_passes import NativeLowering
@@ -19,6 +19,10 @@ from numba.core.typed_passes import NativeLowering
 
 class _InnerLibrary(JITCodeLibrary):  # type: ignore[misc]
     """The code of a function and of all that it calls, as it is before it is optimised."""
+
+    def add_llvm_module(self, ll_module: Any) -> None:
+        """Link a module as it is."""
+        self._final_module.link_in(ll_module)
 
     def finalize(self) -> None:
         """Link what is called; nothing else."""
@@ -62,3 +66,18 @@ class InnerCompiler(CompilerBase):  # type: ignore[misc]
         ]
         manager.finalize()
         return [manager]
+
+
+class OuterCompiler(CompilerBase):  # type: ignore[misc]
+    """numba's compiler for what Python calls; all functions of numba that are called are inner ones."""
+
+    def define_pipelines(self) -> list[Any]:
+        return [DefaultPassBuilder.define_nopython_pipeline(self.state)]
+
+    def _compile_core(self) -> Any:
+        usual = Compiler.define_pipelines
+        Compiler.define_pipelines = InnerCompiler.define_pipelines
+        try:
+            return super()._compile_core()
+        finally:
+            Compiler.define_pipelines = usual

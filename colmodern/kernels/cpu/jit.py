@@ -16,7 +16,7 @@ from typing import Any
 import numba
 
 from colmodern.files import user_cache
-from colmodern.kernels.cpu.inner import InnerCompiler
+from colmodern.kernels.cpu.inner import InnerCompiler, OuterCompiler
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     folder, options = kept_in(), {"nogil": True, "boundscheck": False, "error_model": "numpy"}
     numba.config.CACHE_DIR = str(folder or "")
     try:
-        dispatcher: Any = numba.njit(cache=folder is not None, **options)(function)
+        dispatcher: Any = numba.njit(cache=folder is not None, pipeline_class=OuterCompiler, **options)(function)
     finally:
         numba.config.CACHE_DIR = before
     inner = numba.njit(pipeline_class=InnerCompiler, **options)(function)
