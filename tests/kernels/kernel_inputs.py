@@ -261,7 +261,7 @@ def with_docs(inputs: Inputs, docs: np.ndarray) -> Inputs:
     """token_inputs for these documents."""
     lengths, lanes = np.diff(inputs["doc_offsets"])[docs], inputs["lanes"]
     room = lengths.sum() * len(lanes)
-    near = empty_near(lengths, lanes)._replace(
+    near = empty_near(lengths, lanes, inputs["centroid_scores"].shape[2])._replace(
         tokens=np.zeros(room, np.int64), lanes=np.zeros(room, lanes.dtype)
     )
     return {**inputs, "docs": docs, "near": near, "out": np.full(len(docs), 99, np.int32)}

@@ -5,16 +5,43 @@ Nothing here checks that a code stays inside its array; callers pass what ``inde
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
-from numba import int64, uint64
+from numba import int64, uint16, uint32, uint64
 
 from colmodern.kernels.cpu.ir import dots, simd
+from colmodern.kernels.cpu.ir.vectors import FEW_LANES
 from colmodern.kernels.cpu.jit import compiled
-from colmodern.kernels.types import CodecArrays, Int16s, Int32s, Int64s, Mask, QueryTables
+from colmodern.kernels.types import (
+    Address,
+    CodecArrays,
+    Int16s,
+    Int32s,
+    Int64s,
+    Mask,
+    QueryTables,
+)
 
 CHUNK = 64  # centroids under one maximum; find_probes looks only into the best chunks
 _LOWEST = np.int16(-32768)
 _COUNTED = 256  # numbers up to which counting, which takes no branches, is the faster way to sort
+
+
+class _Lanes(NamedTuple):
+    """Addresses of what one block of lanes reads and writes.
+
+    Attributes:
+        query_bytes: (dim / 4, n_lanes, 4) uint8.
+        lane_scales: (n_lanes,) float32.
+        scores: (n_centroids, n_lanes) int16, written.
+        maxima: (n_chunks, n_lanes) int16, written.
+    """
+
+    query_bytes: Address
+    lane_scales: Address
+    scores: Address
+    maxima: Address
 
 
 @compiled
@@ -30,14 +57,28 @@ def score_centroids(
         start: First centroid, a multiple of CHUNK.
         stop: The centroid behind the last.
     """
-    mask, dim = query.lanes[block], codec.centroids.shape[1]
-    n_lanes = simd.n_lanes(mask)
+    mask, lanes = query.lanes[block], _Lanes(
+        uint64(query.query_bytes[block].ctypes.data),
+        uint64(query.lane_scales[block].ctypes.data),
+        uint64(query.centroid_scores[block].ctypes.data),
+        uint64(query.maxima[block].ctypes.data),
+    )
+    if query.centroid_scores.shape[2] == FEW_LANES:
+        _score_centroids(codec, lanes, uint16(mask), start, stop)
+    else:
+        _score_centroids(codec, lanes, uint32(mask), start, stop)
+
+
+@compiled
+def _score_centroids(
+    codec: CodecArrays, block: _Lanes, mask: Mask, start: int, stop: int
+) -> None:
+    """score_centroids for as many lanes as the mask has bits."""
+    dim, n_lanes = codec.centroids.shape[1], simd.n_lanes(mask)
     row_size = uint64(2) * n_lanes
     centroids = uint64(codec.centroids.ctypes.data)
-    query_bytes = uint64(query.query_bytes[block].ctypes.data)
-    scores = uint64(query.centroid_scores[block].ctypes.data)
-    maxima = uint64(query.maxima[block].ctypes.data)
-    lane_scales = simd.load_f32(uint64(query.lane_scales[block].ctypes.data), mask)
+    query_bytes, scores, maxima = block.query_bytes, block.scores, block.maxima
+    lane_scales = simd.load_f32(block.lane_scales, mask)
     top, zero = simd.splat_i16(_LOWEST, mask), simd.splat_i32(np.int32(0), mask)
     for first in range(start, stop, 4):
         a = simd.splat_i32(-codec.centroid_sums[first], mask)
@@ -85,22 +126,21 @@ def find_probes(scores: Int16s, maxima: Int16s, mask: Mask, probes: Int32s) -> N
         probes: (lanes in the mask, nprobe) int32, written; nprobe is at most n_centroids.
     """
     n_centroids, (n_tokens, nprobe) = scores.shape[0], probes.shape
-    row_size = uint64(2) * simd.n_lanes(mask)
+    n_lanes, row_size = scores.shape[1], uint64(2 * scores.shape[1])
     least = np.empty(scores.shape[1], np.int16)
     for lane in range(len(least)):
         least[lane] = _LOWEST
     if maxima.shape[0] > nprobe:  # as many chunks hold one that is at least as good
         _nth_largest(maxima, nprobe, least)
-    bar = simd.load_i16(uint64(least.ctypes.data), mask)
+    bar = uint64(least.ctypes.data)
     scores_address, maxima_address = uint64(scores.ctypes.data), uint64(maxima.ctypes.data)
     numbers, counts = np.empty((n_tokens, n_centroids), np.int64), np.zeros(n_tokens, np.int64)
     for chunk in range(maxima.shape[0]):
-        top = simd.load_i16(maxima_address + uint64(chunk) * row_size, mask)
-        if ~simd.lanes_above(bar, top) & mask == 0:
+        if not _reaches(bar, maxima_address + uint64(chunk) * row_size, mask, n_lanes):
             continue
         for centroid in range(chunk * CHUNK, min((chunk + 1) * CHUNK, n_centroids)):
-            row = simd.load_i16(scores_address + uint64(centroid) * row_size, mask)
-            if ~simd.lanes_above(bar, row) & mask == 0:
+            row = scores_address + uint64(centroid) * row_size
+            if not _reaches(bar, row, mask, n_lanes):
                 continue
             for lane in range(n_tokens):
                 # one sortable number: high score first, then small centroid
@@ -108,6 +148,20 @@ def find_probes(scores: Int16s, maxima: Int16s, mask: Mask, probes: Int32s) -> N
                 counts[lane] += 1 if scores[centroid, lane] >= least[lane] else 0
     for lane in range(n_tokens):
         _smallest_first(numbers[lane, : counts[lane]], probes[lane])
+
+
+@compiled
+def _reaches(bar: Address, row: Address, mask: Mask, n_lanes: int) -> bool:
+    """Whether some lane of a row of int16 is not below the bar."""
+    if n_lanes == FEW_LANES:
+        return bool(_lanes_reaching(bar, row, uint16(mask)))
+    return bool(_lanes_reaching(bar, row, uint32(mask)))
+
+
+@compiled
+def _lanes_reaching(bar: Address, row: Address, mask: Mask) -> bool:
+    above = simd.lanes_above(simd.load_i16(bar, mask), simd.load_i16(row, mask))
+    return bool(~above & mask != 0)
 
 
 @compiled

@@ -7,11 +7,20 @@ has verified.
 from __future__ import annotations
 
 import numpy as np
-from numba import uint64
+from numba import uint16, uint32, uint64
 
 from colmodern.kernels.cpu.ir import simd
+from colmodern.kernels.cpu.ir.vectors import FEW_LANES
 from colmodern.kernels.cpu.jit import compiled
-from colmodern.kernels.types import Int32s, Int64s, QueryTables, SegmentArrays
+from colmodern.kernels.types import (
+    Address,
+    Codes,
+    Int32s,
+    Int64s,
+    Mask,
+    QueryTables,
+    SegmentArrays,
+)
 
 _LOWEST = np.int16(-32768)
 _AHEAD = 6  # documents whose codes are prefetched before their turn
@@ -57,7 +66,8 @@ def score_by_centroids(
         out: (n,) int32, written; query.empty for a document without tokens.
     """
     codes, doc_offsets, n_blocks = segment.codes, segment.doc_offsets, len(query.lanes)
-    codes_address, row_size = uint64(codes.ctypes.data), uint64(2) * simd.n_lanes(query.lanes[0])
+    codes_address, centroid_scores = uint64(codes.ctypes.data), query.centroid_scores
+    is_narrow, lanes = centroid_scores.shape[2] == FEW_LANES, query.lanes
     for i in range(len(docs)):
         if i + _AHEAD < len(docs):
             ahead = docs[i + _AHEAD]
@@ -68,19 +78,38 @@ def score_by_centroids(
         start, stop = doc_offsets[docs[i]], doc_offsets[docs[i] + 1]
         score = np.int32(0) if stop > start else np.int32(query.empty)
         for block in range(n_blocks if stop > start else 0):
-            scores, mask = uint64(query.centroid_scores[block].ctypes.data), query.lanes[block]
-            best, other = simd.splat_i16(_LOWEST, mask), simd.splat_i16(_LOWEST, mask)
-            whole = start + (stop - start) // 4 * 4
-            # in fours: the loop itself costs as much as a load
-            for token in range(start, whole, 4):
-                a = simd.load_i16(scores + uint64(codes[token]) * row_size, mask)
-                b = simd.load_i16(scores + uint64(codes[token + 1]) * row_size, mask)
-                c = simd.load_i16(scores + uint64(codes[token + 2]) * row_size, mask)
-                d = simd.load_i16(scores + uint64(codes[token + 3]) * row_size, mask)
-                best = simd.maximum_i16(best, simd.maximum_i16(a, b))
-                other = simd.maximum_i16(other, simd.maximum_i16(c, d))
-            for token in range(whole, stop):
-                row = simd.load_i16(scores + uint64(codes[token]) * row_size, mask)
-                best = simd.maximum_i16(best, row)
-            score += simd.total(simd.maximum_i16(best, other))
+            scores, mask = uint64(centroid_scores[block].ctypes.data), lanes[block]
+            if is_narrow:
+                score += _score_doc(codes, start, stop, scores, uint16(mask))
+            else:
+                score += _score_doc(codes, start, stop, scores, uint32(mask))
         out[i] = score
+
+
+@compiled
+def _score_doc(codes: Codes, start: int, stop: int, scores: Address, mask: Mask) -> np.int32:
+    """MaxSim of the centroids of tokens start to stop with a block of as many lanes as the mask has.
+
+    Args:
+        codes: Centroids of all tokens.
+        start: A document's first token.
+        stop: The token behind its last.
+        scores: Address of the block's (n_centroids, n_lanes) int16.
+        mask: Mask of the block.
+    """
+    row_size = uint64(2) * simd.n_lanes(mask)
+    best, other = simd.splat_i16(_LOWEST, mask), simd.splat_i16(_LOWEST, mask)
+    whole = start + (stop - start) // 4 * 4
+    # in fours: the loop itself costs as much as a load
+    for token in range(start, whole, 4):
+        a = simd.load_i16(scores + uint64(codes[token]) * row_size, mask)
+        b = simd.load_i16(scores + uint64(codes[token + 1]) * row_size, mask)
+        c = simd.load_i16(scores + uint64(codes[token + 2]) * row_size, mask)
+        d = simd.load_i16(scores + uint64(codes[token + 3]) * row_size, mask)
+        best = simd.maximum_i16(best, simd.maximum_i16(a, b))
+        other = simd.maximum_i16(other, simd.maximum_i16(c, d))
+    for token in range(whole, stop):
+        row = simd.load_i16(scores + uint64(codes[token]) * row_size, mask)
+        best = simd.maximum_i16(best, row)
+    score: np.int32 = simd.total(simd.maximum_i16(best, other))
+    return score

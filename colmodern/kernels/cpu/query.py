@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from numba import int64, types
+from numba import types
 from numba.extending import overload
 
 from colmodern.kernels.cpu.int8 import fill_query_bytes
-from colmodern.kernels.cpu.ir import simd
+from colmodern.kernels.cpu.ir.vectors import FEW_LANES, LANES
 from colmodern.kernels.cpu.jit import compiled
 from colmodern.kernels.cpu.probe import CHUNK, score_centroids
 from colmodern.kernels.cpu.residual_query import fill_doc_tables, fill_tables, make_weight_query
@@ -38,15 +38,17 @@ _STEP_DEVIATION = 0.29  # standard deviation of a rounding to whole steps
 
 
 @compiled
-def prepare_query(query: Floats, masks: Masks, codec: CodecArrays) -> QueryTables:
+def prepare_query(query: Floats, codec: CodecArrays) -> QueryTables:
     """The QueryTables of a query, whose centroid_scores and maxima fill_centroid_scores writes.
 
     Args:
         query: (n_query_tokens, dim) float32, at least one token.
-        masks: masks_of so many tokens.
         codec: The index's codec.
     """
-    (n, dim), n_blocks, n_lanes = query.shape, len(masks), int64(simd.n_lanes(masks[0]))
+    n, dim = query.shape
+    n_lanes = LANES if n > FEW_LANES else FEW_LANES
+    masks = _masks_of(n, n_lanes)
+    n_blocks = len(masks)
     padded = np.zeros((n_blocks * n_lanes, -(-dim // 32) * 32), np.float32)
     longest, summed = 0.0, np.zeros(dim, np.float64)
     for token in range(n):
@@ -118,6 +120,15 @@ def fill_centroid_scores(query: QueryTables, codec: CodecArrays, start: int, sto
     last = min(stop * CHUNK, len(codec.centroids))
     for block in range(len(query.lanes)):
         score_centroids(codec, query, block, start * CHUNK, last)
+
+
+@compiled
+def _masks_of(n_tokens: int, n_lanes: int) -> Masks:
+    """(n_blocks,) uint32 masks of the blocks of ``n_lanes`` that hold so many tokens."""
+    masks = np.empty(-(-n_tokens // n_lanes), np.uint32)
+    for block in range(len(masks)):
+        masks[block] = (1 << min(n_tokens - block * n_lanes, n_lanes)) - 1
+    return masks
 
 
 @compiled

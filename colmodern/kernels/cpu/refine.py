@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
-from numba import int64, uint64
+from numba import int64, uint16, uint32, uint64
 
 from colmodern.kernels.cpu.ir import simd
+from colmodern.kernels.cpu.ir.vectors import FEW_LANES
 from colmodern.kernels.cpu.jit import compiled
 from colmodern.kernels.cpu.residual_query import similarities
 from colmodern.kernels.cpu.token_block import TokenBlock, token_block
 from colmodern.kernels.types import (
+    Address,
     Int32s,
     Int64s,
     Mask,
@@ -24,13 +28,28 @@ GROUP = 16  # documents whose residuals are prefetched together
 _LOWEST = np.int16(-32768)
 
 
+class SimilarRows(NamedTuple):
+    """Similarities of one document's tokens to a block of lanes.
+
+    Attributes:
+        values: Address of (n_tokens, n_lanes) int16.
+        best: Address of (n_lanes,) int16, the best of each lane so far.
+        margin: Units that a token may be below the best of a lane and still be near it.
+    """
+
+    values: Address
+    best: Address
+    margin: int
+
+
 @compiled
-def empty_near(lengths: Int64s, masks: Masks) -> NearTokens:
+def empty_near(lengths: Int64s, masks: Masks, n_lanes: int) -> NearTokens:
     """NearTokens without a token, with room for documents of such lengths and blocks of such masks.
 
     Args:
         lengths: (n_docs,) int64, tokens of each document.
         masks: (n_blocks,) masks of the query's blocks.
+        n_lanes: Lanes of a block.
     """
     n_docs, n_blocks, total = len(lengths), len(masks), 0
     starts = np.empty(n_docs, np.int64)
@@ -42,7 +61,7 @@ def empty_near(lengths: Int64s, masks: Masks) -> NearTokens:
         np.empty(total, np.int64),
         np.empty(total, masks.dtype),
         np.empty((n_docs, n_blocks), np.int64),
-        np.empty((n_docs, n_blocks, simd.n_lanes(masks[0])), np.int16),
+        np.empty((n_docs, n_blocks, n_lanes), np.int16),
     )
 
 
@@ -86,14 +105,14 @@ def score_compressed(
     doc_offsets, n_bytes = segment.doc_offsets, segment.residuals.shape[1]
     residuals, longest = uint64(segment.residuals.ctypes.data), longest_group(docs, doc_offsets)
     tokens, ends = np.empty(longest + 1, np.int64), np.empty(GROUP, np.int64)
-    values = np.empty((longest, query.centroid_scores.shape[2]), np.int16)
-    values_address = uint64(values.ctypes.data)
+    n_lanes = query.centroid_scores.shape[2]
+    values = np.empty((longest, n_lanes), np.int16)
+    values_address, row_size = uint64(values.ctypes.data), uint64(2 * n_lanes)
     out[:] = 0
     residual_query, empty = query.residual_query, np.int32(query.empty)
+    near_tokens, near_lanes, near_counts, near_best = near.tokens, near.lanes, near.counts, near.best
     for block in range(len(query.lanes)):
-        lookup, mask = token_block(segment, query, block), query.lanes[block]
-        row_size = uint64(2) * simd.n_lanes(mask)
-        below = simd.splat_i16(np.int16(margin), mask)
+        lookup = token_block(segment, query, block)
         for group in range(0, len(docs), GROUP):
             last = min(group + GROUP, len(docs))
             n = int64(0)  # numba would compile once more for a literal
@@ -107,23 +126,76 @@ def score_compressed(
             similarities(residual_query, lookup, tokens[:n], values)
             at = 0
             for i in range(group, last):
-                first, top = at, simd.splat_i16(_LOWEST, mask)
-                while at < ends[i - group]:
-                    value = simd.load_i16(values_address + uint64(at) * row_size, mask)
-                    top = simd.maximum_i16(top, value)
-                    at += 1
-                simd.store_i16(uint64(near.best[i, block].ctypes.data), top)
-                out[i] = out[i] + simd.total(top) if at > first else empty
-                least = simd.subtract_saturated(top, below)
+                first, at = at, ends[i - group]
                 begin = near.starts[i] + block * (doc_offsets[docs[i] + 1] - doc_offsets[docs[i]])
-                n_near = 0
-                for j in range(first, at):
-                    value = simd.load_i16(values_address + uint64(j) * row_size, mask)
-                    within = ~simd.lanes_above(least, value) & mask
-                    if within != 0:
-                        near.tokens[begin + n_near], near.lanes[begin + n_near] = tokens[j], within
-                        n_near += 1
-                near.counts[i, block] = n_near
+                for lane in range(n_lanes):
+                    near_best[i, block, lane] = _LOWEST
+                best = uint64(near_best[i, block].ctypes.data)
+                rows = SimilarRows(values_address + uint64(first) * row_size, best, margin)
+                end, total = append_near(
+                    rows, lookup, tokens, first, at, near_tokens, near_lanes, begin
+                )
+                near_counts[i, block] = end - begin
+                out[i] = out[i] + total if at > first else empty
+
+
+@compiled
+def append_near(
+    rows: SimilarRows,
+    block: TokenBlock,
+    tokens: Int64s,
+    first: int,
+    last: int,
+    near_tokens: Int64s,
+    near_lanes: Masks,
+    n: int,
+) -> tuple[int, np.int32]:
+    """Append the tokens that are near the best of some lane, and raise that best.
+
+    Args:
+        rows: Similarities of the tokens.
+        block: The block of lanes.
+        tokens: int64, those from first to last are one document's.
+        first: The first of them.
+        last: The one behind the last.
+        near_tokens: int64, written behind the first n.
+        near_lanes: Lanes of each, written behind the first n.
+        n: Tokens in near_tokens so far.
+
+    Returns:
+        The new number of tokens in near_tokens, and the sum of the best of all lanes.
+    """
+    if block.n_lanes == FEW_LANES:
+        mask = uint16(block.mask)
+        return _append_near(rows, mask, tokens, first, last, near_tokens, near_lanes, n)
+    wide = uint32(block.mask)
+    return _append_near(rows, wide, tokens, first, last, near_tokens, near_lanes, n)
+
+
+@compiled
+def _append_near(
+    rows: SimilarRows,
+    mask: Mask,
+    tokens: Int64s,
+    first: int,
+    last: int,
+    near_tokens: Int64s,
+    near_lanes: Masks,
+    n: int,
+) -> tuple[int, np.int32]:
+    """append_near for as many lanes as the mask has bits."""
+    row_size, top = uint64(2) * simd.n_lanes(mask), simd.load_i16(rows.best, mask)
+    for at in range(last - first):
+        top = simd.maximum_i16(top, simd.load_i16(rows.values + uint64(at) * row_size, mask))
+    simd.store_i16(rows.best, top)
+    least = simd.subtract_saturated(top, simd.splat_i16(np.int16(rows.margin), mask))
+    for at in range(last - first):
+        value = simd.load_i16(rows.values + uint64(at) * row_size, mask)
+        within = ~simd.lanes_above(least, value) & mask
+        if within != 0:
+            near_tokens[n], near_lanes[n] = tokens[first + at], within
+            n += 1
+    return n, simd.total(top)
 
 
 @compiled
@@ -139,9 +211,9 @@ def longest_group(docs: Int64s, doc_offsets: Int64s) -> int:
 
 
 @compiled
-def _best_centroids(doc: int, block: TokenBlock) -> Vector:
+def _best_centroids(doc: int, block: TokenBlock, mask: Mask) -> Vector:
     """The highest of the tokens' centroid scores in each lane."""
-    mask, codes = block.mask, block.codes
+    codes = block.codes
     row_size, best = uint64(2) * simd.n_lanes(mask), simd.splat_i16(_LOWEST, mask)
     for token in range(block.doc_offsets[doc], block.doc_offsets[doc + 1]):
         row = simd.load_i16(block.scores + uint64(codes[token]) * row_size, mask)
@@ -169,8 +241,16 @@ def choose_tokens(doc: int, block: TokenBlock, tokens: Int64s, n: int) -> int:
         tokens: int64, written behind the first n.
         n: Length of ``tokens`` so far.
     """
-    mask, codes, gains, slack = block.mask, block.codes, block.gains, block.refine_slack
-    row_size, bar = uint64(2) * simd.n_lanes(mask), _best_centroids(doc, block)
+    if block.n_lanes == FEW_LANES:
+        return _choose_tokens(doc, block, uint16(block.mask), tokens, n)  # type: ignore[no-any-return]
+    return _choose_tokens(doc, block, uint32(block.mask), tokens, n)  # type: ignore[no-any-return]
+
+
+@compiled
+def _choose_tokens(doc: int, block: TokenBlock, mask: Mask, tokens: Int64s, n: int) -> int:
+    """choose_tokens for as many lanes as the mask has bits."""
+    codes, gains, slack = block.codes, block.gains, block.refine_slack
+    row_size, bar = uint64(2) * simd.n_lanes(mask), _best_centroids(doc, block, mask)
     for token in range(block.doc_offsets[doc], block.doc_offsets[doc + 1]):
         row = simd.load_i16(block.scores + uint64(codes[token]) * row_size, mask)
         tokens[n] = token
@@ -184,9 +264,17 @@ def choose_more_tokens(doc: int, block: TokenBlock, tokens: Int64s, n: int) -> i
 
     Arguments and result are those of choose_tokens.
     """
-    mask, codes, gains = block.mask, block.codes, block.gains
+    if block.n_lanes == FEW_LANES:
+        return _choose_more(doc, block, uint16(block.mask), tokens, n)  # type: ignore[no-any-return]
+    return _choose_more(doc, block, uint32(block.mask), tokens, n)  # type: ignore[no-any-return]
+
+
+@compiled
+def _choose_more(doc: int, block: TokenBlock, mask: Mask, tokens: Int64s, n: int) -> int:
+    """choose_more_tokens for as many lanes as the mask has bits."""
+    codes, gains = block.codes, block.gains
     refine_slack, score_slack = block.refine_slack, block.score_slack
-    row_size, bar = uint64(2) * simd.n_lanes(mask), _best_centroids(doc, block)
+    row_size, bar = uint64(2) * simd.n_lanes(mask), _best_centroids(doc, block, mask)
     for token in range(block.doc_offsets[doc], block.doc_offsets[doc + 1]):
         row = simd.load_i16(block.scores + uint64(codes[token]) * row_size, mask)
         gain = gains[token]

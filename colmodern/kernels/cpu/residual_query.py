@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numba import types, uint64
+from numba import types, uint16, uint32, uint64
 from numba.extending import overload
 
 from colmodern.kernels.cpu.ir import dots, simd
+from colmodern.kernels.cpu.ir.vectors import FEW_LANES
 from colmodern.kernels.cpu.jit import compiled
 from colmodern.kernels.cpu.token_block import TokenBlock
 from colmodern.kernels.types import (
@@ -29,10 +30,9 @@ from colmodern.kernels.types import (
 )
 
 
+@compiled
 def similarities(query: ResidualQuery, block: TokenBlock, tokens: Int64s, out: Int16s) -> None:
     """Similarities of tokens to one block of lanes, centroid plus residual, in units.
-
-    For compiled code.
 
     Args:
         query: A TableQuery or a WeightQuery.
@@ -40,19 +40,35 @@ def similarities(query: ResidualQuery, block: TokenBlock, tokens: Int64s, out: I
         tokens: (n,) int64 tokens of the segment.
         out: (n or more, n_lanes) int16, written.
     """
+    if block.n_lanes == FEW_LANES:
+        _similarities(query, block, uint16(block.mask), tokens, out)
+    else:
+        _similarities(query, block, uint32(block.mask), tokens, out)
+
+
+def _similarities(
+    query: ResidualQuery, block: TokenBlock, mask: Mask, tokens: Int64s, out: Int16s
+) -> None:
+    """The same for as many lanes as the mask has bits."""
     raise NotImplementedError("for compiled code")
 
 
-@overload(similarities, strict=False)  # type: ignore[untyped-decorator]
-def _similarities(
-    query: types.BaseTuple, block: types.BaseTuple, tokens: types.Type, out: types.Type
+@overload(_similarities, strict=False)  # type: ignore[untyped-decorator]
+def _similarities_of(
+    query: types.BaseTuple,
+    block: types.BaseTuple,
+    mask: types.Type,
+    tokens: types.Type,
+    out: types.Type,
 ) -> Callable[..., None]:
     return _by_table if query.instance_class is TableQuery else _by_weights
 
 
-def _by_table(query: TableQuery, block: TokenBlock, tokens: Int64s, out: Int16s) -> None:
+def _by_table(
+    query: TableQuery, block: TokenBlock, mask: Mask, tokens: Int64s, out: Int16s
+) -> None:
     # arrays are taken out of records before loops: numba counts the references to each
-    mask, codes, gains, factors = block.mask, block.codes, block.gains, query.factors
+    codes, gains, factors = block.codes, block.gains, query.factors
     n_lanes, n_bytes = simd.n_lanes(mask), block.residuals.shape[1]
     row_size, residuals = uint64(2) * n_lanes, uint64(block.residuals.ctypes.data)
     tables, to = uint64(query.tables[block.number].ctypes.data), uint64(out.ctypes.data)
@@ -69,8 +85,10 @@ def _by_table(query: TableQuery, block: TokenBlock, tokens: Int64s, out: Int16s)
         simd.store_i16(to + uint64(at) * row_size, simd.add_saturated(row, scaled))
 
 
-def _by_weights(query: WeightQuery, block: TokenBlock, tokens: Int64s, out: Int16s) -> None:
-    mask, codes, gains, factors = block.mask, block.codes, block.gains, query.factors
+def _by_weights(
+    query: WeightQuery, block: TokenBlock, mask: Mask, tokens: Int64s, out: Int16s
+) -> None:
+    codes, gains, factors = block.codes, block.gains, query.factors
     residuals, n_bytes = uint64(block.residuals.ctypes.data), block.residuals.shape[1]
     n_lanes, n = simd.n_lanes(mask), len(tokens)
     row_size, to = uint64(2) * n_lanes, uint64(out.ctypes.data)
@@ -151,7 +169,25 @@ def fill_tables(
     Returns:
         (n_lanes,) float32, with scale 0 the largest magnitude in each lane.
     """
-    width, most = codebook.shape[2], np.empty(queries.shape[1], np.float32)
+    most = np.empty(queries.shape[1], np.float32)
+    if len(most) == FEW_LANES:
+        _fill_tables(codebook, queries, uint16(mask), scale, tables, most)
+    else:
+        _fill_tables(codebook, queries, uint32(mask), scale, tables, most)
+    return most
+
+
+@compiled
+def _fill_tables(
+    codebook: Floats,
+    queries: Floats,
+    mask: Mask,
+    scale: np.float32,
+    tables: Int8s,
+    most: Floats,
+) -> None:
+    """fill_tables for as many lanes as the mask has bits; most receives the largest magnitudes."""
+    width = codebook.shape[2]
     first, out = uint64(queries.ctypes.data), uint64(tables.ctypes.data)
     n_lanes = simd.n_lanes(mask)
     zero = simd.splat_f32(np.float32(0), mask)
@@ -170,7 +206,6 @@ def fill_tables(
                 row = simd.narrow(simd.round_f32(simd.multiply_f32(product, by)))
                 simd.store_i16_as_i8(out + uint64(byte * 256 + entry) * n_lanes, row)
     simd.store_f32(uint64(most.ctypes.data), largest)
-    return most
 
 
 @compiled

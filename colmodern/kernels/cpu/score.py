@@ -14,7 +14,13 @@ from numba import int64, uint32, uint64
 from colmodern.kernels.cpu.ir import simd
 from colmodern.kernels.cpu.ir.vectors import ALL
 from colmodern.kernels.cpu.jit import compiled
-from colmodern.kernels.cpu.refine import GROUP, choose_more_tokens, longest_group
+from colmodern.kernels.cpu.refine import (
+    GROUP,
+    SimilarRows,
+    append_near,
+    choose_more_tokens,
+    longest_group,
+)
 from colmodern.kernels.cpu.residual_query import similarities
 from colmodern.kernels.cpu.token_block import TokenBlock, token_block
 from colmodern.kernels.types import (
@@ -40,11 +46,13 @@ class _Scratch(NamedTuple):
 
     Attributes:
         similar: (n_tokens, n_lanes) int16 similarities.
+        best: (n_lanes,) int16, the best of one document.
         tokens: (n_tokens + 1,) int64 tokens that are scored in float32.
         masks: (n_tokens + 1,) uint16 or uint32 lanes of each.
     """
 
     similar: Int16s
+    best: Int16s
     tokens: Int64s
     masks: Masks
 
@@ -54,6 +62,7 @@ def _scratch(docs: Int64s, segment: SegmentArrays, query: QueryTables) -> _Scrat
     longest, n_lanes = longest_group(docs, segment.doc_offsets), query.centroid_scores.shape[2]
     return _Scratch(
         np.empty((longest, n_lanes), np.int16),
+        np.empty(n_lanes, np.int16),
         np.empty(longest + 1, np.int64),
         np.empty(longest + 1, query.lanes.dtype),
     )
@@ -87,14 +96,14 @@ def _contenders(
     Returns:
         The new number of tokens in scratch.
     """
-    tokens, masks, mask = scratch.tokens, scratch.masks, block.mask
+    tokens, masks, best = scratch.tokens, scratch.masks, scratch.best
     start, stop = block.doc_offsets[doc], block.doc_offsets[doc + 1]
     begin = near.starts[i] + block.number * (stop - start)
-    near_tokens, near_lanes = near.tokens, near.lanes
+    near_tokens, near_lanes, near_best = near.tokens, near.lanes, near.best
     for at in range(begin, begin + near.counts[i, block.number]):
         tokens[n], masks[n] = near_tokens[at], near_lanes[at]
         n += 1
-    first, similar = n, uint64(scratch.similar.ctypes.data)
+    first = n
     residuals, n_bytes = uint64(block.residuals.ctypes.data), block.residuals.shape[1]
     last = choose_more_tokens(doc, block, tokens, first)
     for at in range(first, last):
@@ -102,15 +111,11 @@ def _contenders(
         simd.prefetch(residual)
         simd.prefetch(residual + uint64(n_bytes - 1))
     similarities(query, block, tokens[first:last], scratch.similar)
-    top = simd.load_i16(uint64(near.best[i, block.number].ctypes.data), mask)
-    row_size = uint64(2) * simd.n_lanes(mask)
-    for at in range(first, last):
-        top = simd.maximum_i16(top, simd.load_i16(similar + uint64(at - first) * row_size, mask))
-    least = simd.subtract_saturated(top, simd.splat_i16(np.int16(margin), mask))
-    for at in range(first, last):
-        value = simd.load_i16(similar + uint64(at - first) * row_size, mask)
-        tokens[n], masks[n] = tokens[at], ~simd.lanes_above(least, value) & mask
-        n += 1 if masks[n] != 0 else 0
+    for lane in range(len(best)):
+        best[lane] = near_best[i, block.number, lane]
+    rows = SimilarRows(uint64(scratch.similar.ctypes.data), uint64(best.ctypes.data), margin)
+    # what is kept moves up within the same arrays
+    n, _ = append_near(rows, block, tokens, first, last, tokens, masks, n)
     return n
 
 

@@ -24,7 +24,6 @@ from colmodern.kernels.types import (
     Floats,
     Int32s,
     Int64s,
-    Masks,
     NearTokens,
     QueryTables,
     SearchBudget,
@@ -39,7 +38,6 @@ _BLOCKED = 0xFFFF  # state of a document that gather passes over
 @compiled
 def search_segment(
     query: Floats,
-    masks: Masks,
     codec: CodecArrays,
     segment: SegmentArrays,
     blocked: Bools,
@@ -49,13 +47,12 @@ def search_segment(
 
     Args:
         query: (n_query_tokens, dim) float32, at least one token.
-        masks: masks_of so many tokens.
         codec: The index's codec.
         segment: The documents.
         blocked: (n_docs,) bool, documents to be passed over; (0,) for none.
         budget: How much to look at.
     """
-    tables = prepare_query(query, masks, codec)
+    tables = prepare_query(query, codec)
     fill_centroid_scores(tables, codec, 0, tables.maxima.shape[1])
     docs, near = find_candidates(tables, segment, blocked, budget, tables.rounding)
     out = np.empty(len(docs), np.float32)
@@ -93,7 +90,7 @@ def find_candidates(
     lengths, scores = np.empty(len(docs), np.int64), np.empty(len(docs), np.int32)
     for i in range(len(docs)):
         lengths[i] = segment.doc_offsets[docs[i] + 1] - segment.doc_offsets[docs[i]]
-    near = empty_near(lengths, query.lanes)
+    near = empty_near(lengths, query.lanes, query.centroid_scores.shape[2])
     score_compressed(docs, segment, query, margin, near, scores)
     _add(scores, shared)
     best = keep_best(scores, budget.n_scored)

@@ -27,6 +27,7 @@ class TokenBlock(NamedTuple):
 
     Attributes:
         number: Number of the block of lanes.
+        n_lanes: Lanes of the block, 16 or 32.
         mask: Mask of the block.
         scores: Address of the block's centroid scores.
         doc_offsets: (n_docs + 1,) int64.
@@ -38,6 +39,7 @@ class TokenBlock(NamedTuple):
     """
 
     number: int
+    n_lanes: int
     mask: Mask
     scores: Address
     doc_offsets: Int64s
@@ -53,6 +55,7 @@ def token_block(segment: SegmentArrays, query: QueryTables, number: int) -> Toke
     """The TokenBlock of a segment and of a query's block."""
     return TokenBlock(
         number,
+        query.centroid_scores.shape[2],
         query.lanes[number],
         uint64(query.centroid_scores[number].ctypes.data),
         segment.doc_offsets,

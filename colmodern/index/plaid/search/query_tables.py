@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 
 from colmodern.codecs.codec import Codec
-from colmodern.kernels.cpu.ir.vectors import masks_of
 from colmodern.kernels.cpu.query import fill_centroid_scores, prepare_query
 from colmodern.kernels.types import CodecArrays, EntryForm, QueryTables, WeightForm
 from colmodern.threads import Threads
@@ -45,7 +44,7 @@ def make_tables(
     query: npt.NDArray[np.float32], search: SearchCodec, threads: Threads
 ) -> QueryTables:
     """Prepare a (n_query_tokens, dim) float32 query, at least one token."""
-    tables: QueryTables = prepare_query(query, masks_of(len(query)), search.arrays)
+    tables: QueryTables = prepare_query(query, search.arrays)
 
     def fill(start: int, stop: int) -> None:
         fill_centroid_scores(tables, search.arrays, start, stop)

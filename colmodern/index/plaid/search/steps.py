@@ -25,7 +25,6 @@ from colmodern.index.plaid.disk.segment import Segment
 from colmodern.index.plaid.search.query_tables import make_tables
 from colmodern.index.plaid.search.view import DocIndex, View
 from colmodern.kernels.cpu.gather import keep_best
-from colmodern.kernels.cpu.ir.vectors import masks_of
 from colmodern.kernels.cpu.prune import score_by_centroids, score_doc_vectors
 from colmodern.kernels.cpu.refine import empty_near, keep_near, score_compressed
 from colmodern.kernels.cpu.score import add_doc_vectors, score_decoded, score_stored
@@ -141,9 +140,9 @@ def _search_at_once(
         tables = make_tables(query, view.codec, threads)
         candidates, near = find_candidates(tables, segment, blocked, budget, tables.loss)
         return candidates, _score(tables, view, candidates, tables.loss, near, threads, stored)
-    masks, codec = masks_of(len(query)), view.codec.arrays
+    codec = view.codec.arrays
     matches: tuple[DocIndex, npt.NDArray[np.float32]] = search_segment(
-        query, masks, codec, segment, blocked, budget
+        query, codec, segment, blocked, budget
     )
     return matches
 
@@ -270,7 +269,9 @@ def _refine(
     threads: Threads,
 ) -> tuple[Scores, NearTokens]:
     out = np.empty(len(doc_index), np.int32)
-    near = empty_near(view.lengths(doc_index), tables.lanes)
+    near = empty_near(
+        view.lengths(doc_index), tables.lanes, tables.centroid_scores.shape[2]
+    )
 
     def score(segment: Segment, positions: slice, docs: DocIndex) -> None:
         near_tokens = near.select(positions)
