@@ -25,6 +25,8 @@ def kernels_in_python() -> set[str]:
         "longest_group",
         "choose_tokens",
         "choose_more_tokens",
+        "append_near",
+        "similarities",
         "empty_near",
         "keep_near",
         "make_weight_query",
