@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import int64
 
-from colmodern.kernels.cpu.jit import compiled
+from colmodern.kernels.cpu.jit import borrowing, compiled
 from colmodern.kernels.types import Int16s, Int32s, Int64s
 
 BLOCK_DOCS = 1 << 16  # documents that a uint16 can number
@@ -50,7 +50,7 @@ def gather(
         state[doc] = padded[doc]
 
 
-@compiled
+@borrowing
 def _add_lists(
     probes: Int32s,
     scores: Int16s,
@@ -74,7 +74,7 @@ def _add_lists(
                 state[doc] = before - last + gained if last < turn else before
 
 
-@compiled
+@borrowing
 def collect(state: Int64s, docs: Int64s, sums: Int32s) -> int:
     """Write the documents that gather reached, ascending, and their sums; returns how many.
 

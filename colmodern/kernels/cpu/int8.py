@@ -11,7 +11,7 @@ from numba import uint64
 
 from colmodern.kernels.cpu.ir import dots, simd
 from colmodern.kernels.cpu.ir.vectors import lanes_of, masks_of
-from colmodern.kernels.cpu.jit import compiled
+from colmodern.kernels.cpu.jit import borrowing, compiled
 from colmodern.kernels.types import (
     Bytes,
     Floats,
@@ -134,7 +134,7 @@ def query_to_bytes(
     return query_bytes, scales
 
 
-@compiled
+@borrowing
 def fill_query_bytes(query: Floats, query_bytes: Bytes, scales: Floats) -> None:
     """Write the bytes and scales of query_to_bytes; lanes behind the query keep theirs.
 

@@ -23,13 +23,29 @@ _log = logging.getLogger(__name__)
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile on first call, without the interpreter's lock, and keep the result on disk."""
+    return _compiled(function, counts_references=True)
+
+
+def borrowing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``compiled`` for a function that makes and returns no array.
+
+    Its callers hold the arrays, so it counts no references to them: half of what numba writes about
+    a record is that.
+    """
+    return _compiled(function, counts_references=False)
+
+
+def _compiled(function: Callable[..., Any], *, counts_references: bool) -> Callable[..., Any]:
     # numba reads the folder when it decorates; its own key knows the CPU and the argument
     # types but not the functions that are called, so the folder's name stands for all sources
     before = numba.config.CACHE_DIR
     folder, options = kept_in(), {"nogil": True, "boundscheck": False, "error_model": "numpy"}
+    options["_nrt"], options["forceinline"] = counts_references, not counts_references
     numba.config.CACHE_DIR = str(folder or "")
     try:
-        dispatcher: Any = numba.njit(cache=folder is not None, pipeline_class=OuterCompiler, **options)(function)
+        dispatcher: Any = numba.njit(
+            cache=folder is not None, pipeline_class=OuterCompiler, **options
+        )(function)
     finally:
         numba.config.CACHE_DIR = before
     inner = numba.njit(pipeline_class=InnerCompiler, **options)(function)

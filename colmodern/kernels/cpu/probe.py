@@ -12,7 +12,7 @@ from numba import int64, uint16, uint32, uint64
 
 from colmodern.kernels.cpu.ir import dots, simd
 from colmodern.kernels.cpu.ir.vectors import FEW_LANES
-from colmodern.kernels.cpu.jit import compiled
+from colmodern.kernels.cpu.jit import borrowing, compiled
 from colmodern.kernels.types import (
     Address,
     CodecArrays,
@@ -44,7 +44,7 @@ class _Lanes(NamedTuple):
     maxima: Address
 
 
-@compiled
+@borrowing
 def score_centroids(
     codec: CodecArrays, query: QueryTables, block: int, start: int, stop: int
 ) -> None:
@@ -69,7 +69,7 @@ def score_centroids(
         _score_centroids(codec, lanes, uint32(mask), start, stop)
 
 
-@compiled
+@borrowing
 def _score_centroids(
     codec: CodecArrays, block: _Lanes, mask: Mask, start: int, stop: int
 ) -> None:
@@ -126,42 +126,47 @@ def find_probes(scores: Int16s, maxima: Int16s, mask: Mask, probes: Int32s) -> N
         probes: (lanes in the mask, nprobe) int32, written; nprobe is at most n_centroids.
     """
     n_centroids, (n_tokens, nprobe) = scores.shape[0], probes.shape
-    n_lanes, row_size = scores.shape[1], uint64(2 * scores.shape[1])
     least = np.empty(scores.shape[1], np.int16)
     for lane in range(len(least)):
         least[lane] = _LOWEST
     if maxima.shape[0] > nprobe:  # as many chunks hold one that is at least as good
         _nth_largest(maxima, nprobe, least)
-    bar = uint64(least.ctypes.data)
-    scores_address, maxima_address = uint64(scores.ctypes.data), uint64(maxima.ctypes.data)
     numbers, counts = np.empty((n_tokens, n_centroids), np.int64), np.zeros(n_tokens, np.int64)
-    for chunk in range(maxima.shape[0]):
-        if not _reaches(bar, maxima_address + uint64(chunk) * row_size, mask, n_lanes):
-            continue
-        for centroid in range(chunk * CHUNK, min((chunk + 1) * CHUNK, n_centroids)):
-            row = scores_address + uint64(centroid) * row_size
-            if not _reaches(bar, row, mask, n_lanes):
-                continue
-            for lane in range(n_tokens):
-                # one sortable number: high score first, then small centroid
-                numbers[lane, counts[lane]] = (-int64(scores[centroid, lane]) << 32) + centroid
-                counts[lane] += 1 if scores[centroid, lane] >= least[lane] else 0
+    if len(least) == FEW_LANES:
+        _number_best(scores, maxima, uint16(mask), least, numbers, counts)
+    else:
+        _number_best(scores, maxima, uint32(mask), least, numbers, counts)
     for lane in range(n_tokens):
         _smallest_first(numbers[lane, : counts[lane]], probes[lane])
 
 
-@compiled
-def _reaches(bar: Address, row: Address, mask: Mask, n_lanes: int) -> bool:
-    """Whether some lane of a row of int16 is not below the bar."""
-    if n_lanes == FEW_LANES:
-        return bool(_lanes_reaching(bar, row, uint16(mask)))
-    return bool(_lanes_reaching(bar, row, uint32(mask)))
+@borrowing
+def _number_best(
+    scores: Int16s, maxima: Int16s, mask: Mask, least: Int16s, numbers: Int64s, counts: Int64s
+) -> None:
+    """Write a sortable number for each centroid of a lane whose score is not below the lane's least.
 
-
-@compiled
-def _lanes_reaching(bar: Address, row: Address, mask: Mask) -> bool:
-    above = simd.lanes_above(simd.load_i16(bar, mask), simd.load_i16(row, mask))
-    return bool(~above & mask != 0)
+    Args:
+        scores: (n_centroids, n_lanes) int16, as find_probes takes them.
+        maxima: (n_chunks, n_lanes) int16.
+        mask: Mask of the block.
+        least: (n_lanes,) int16.
+        numbers: (n_tokens, n_centroids) int64, written: a high score first, then a small centroid.
+        counts: (n_tokens,) int64, added to: how many numbers each lane has.
+    """
+    row_size, bar = uint64(2) * simd.n_lanes(mask), simd.load_i16(uint64(least.ctypes.data), mask)
+    scores_address, maxima_address = uint64(scores.ctypes.data), uint64(maxima.ctypes.data)
+    for chunk in range(maxima.shape[0]):
+        top = simd.load_i16(maxima_address + uint64(chunk) * row_size, mask)
+        if ~simd.lanes_above(bar, top) & mask == 0:
+            continue
+        for centroid in range(chunk * CHUNK, min((chunk + 1) * CHUNK, scores.shape[0])):
+            row = simd.load_i16(scores_address + uint64(centroid) * row_size, mask)
+            if ~simd.lanes_above(bar, row) & mask == 0:
+                continue
+            for lane in range(len(counts)):
+                numbers[lane, counts[lane]] = (-int64(scores[centroid, lane]) << 32) + centroid
+                counts[lane] += 1 if scores[centroid, lane] >= least[lane] else 0
 
 
 @compiled
@@ -185,7 +190,7 @@ def _nth_largest(values: Int16s, n: int, out: Int16s) -> None:
             out[column] += np.int16(step) if counts[column] >= n else np.int16(0)
 
 
-@compiled
+@borrowing
 def _smallest_first(numbers: Int64s, out: Int32s) -> None:
     """Write the low 32 bits of the smallest of (n,) different int64 numbers, in their order."""
     if len(numbers) > _COUNTED:
@@ -199,7 +204,7 @@ def _smallest_first(numbers: Int64s, out: Int32s) -> None:
             out[rank] = number & 0xFFFFFFFF
 
 
-@compiled
+@borrowing
 def _sort(numbers: Int64s) -> None:
     """Put (n,) int64 numbers in ascending order; NumPy's sort takes ten times as long to compile."""
     n = len(numbers)
@@ -210,7 +215,7 @@ def _sort(numbers: Int64s) -> None:
         _sift_down(numbers, 0, last)
 
 
-@compiled
+@borrowing
 def _sift_down(numbers: Int64s, top: int, n: int) -> None:
     """Make a heap of the first ``n`` numbers below ``top``, whose two branches are heaps already."""
     branch = 2 * top + 1

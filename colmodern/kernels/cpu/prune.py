@@ -11,7 +11,7 @@ from numba import uint16, uint32, uint64
 
 from colmodern.kernels.cpu.ir import simd
 from colmodern.kernels.cpu.ir.vectors import FEW_LANES
-from colmodern.kernels.cpu.jit import compiled
+from colmodern.kernels.cpu.jit import borrowing
 from colmodern.kernels.types import (
     Address,
     Codes,
@@ -26,7 +26,7 @@ _LOWEST = np.int16(-32768)
 _AHEAD = 6  # documents whose codes are prefetched before their turn
 
 
-@compiled
+@borrowing
 def score_doc_vectors(
     docs: Int64s, segment: SegmentArrays, query: QueryTables, out: Int32s
 ) -> None:
@@ -53,7 +53,7 @@ def score_doc_vectors(
         out[i] = np.int32(np.rint(np.float32(total) * query.doc_factors[gains[docs[i]]]))
 
 
-@compiled
+@borrowing
 def score_by_centroids(
     docs: Int64s, segment: SegmentArrays, query: QueryTables, out: Int32s
 ) -> None:
@@ -86,7 +86,7 @@ def score_by_centroids(
         out[i] = score
 
 
-@compiled
+@borrowing
 def _score_doc(codes: Codes, start: int, stop: int, scores: Address, mask: Mask) -> np.int32:
     """MaxSim of the centroids of tokens start to stop with a block of as many lanes as the mask has.
 

@@ -11,7 +11,7 @@ from numba.extending import overload
 
 from colmodern.kernels.cpu.int8 import fill_query_bytes
 from colmodern.kernels.cpu.ir.vectors import FEW_LANES, LANES
-from colmodern.kernels.cpu.jit import compiled
+from colmodern.kernels.cpu.jit import borrowing, compiled
 from colmodern.kernels.cpu.probe import CHUNK, score_centroids
 from colmodern.kernels.cpu.residual_query import fill_doc_tables, fill_tables, make_weight_query
 from colmodern.kernels.types import (
@@ -114,7 +114,7 @@ def prepare_query(query: Floats, codec: CodecArrays) -> QueryTables:
     )
 
 
-@compiled
+@borrowing
 def fill_centroid_scores(query: QueryTables, codec: CodecArrays, start: int, stop: int) -> None:
     """Write the scores and maxima of chunks start to stop of the centroids."""
     last = min(stop * CHUNK, len(codec.centroids))
@@ -131,7 +131,7 @@ def _masks_of(n_tokens: int, n_lanes: int) -> Masks:
     return masks
 
 
-@compiled
+@borrowing
 def _step(value: float) -> int:
     """A number as a whole one within int16, at least 0."""
     return int(min(max(value, 0.0), float(_LARGEST)))

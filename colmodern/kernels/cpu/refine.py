@@ -9,7 +9,7 @@ from numba import int64, uint16, uint32, uint64
 
 from colmodern.kernels.cpu.ir import simd
 from colmodern.kernels.cpu.ir.vectors import FEW_LANES
-from colmodern.kernels.cpu.jit import compiled
+from colmodern.kernels.cpu.jit import borrowing, compiled
 from colmodern.kernels.cpu.residual_query import similarities
 from colmodern.kernels.cpu.token_block import TokenBlock, token_block
 from colmodern.kernels.types import (
@@ -139,7 +139,7 @@ def score_compressed(
                 out[i] = out[i] + total if at > first else empty
 
 
-@compiled
+@borrowing
 def append_near(
     rows: SimilarRows,
     block: TokenBlock,
@@ -172,7 +172,7 @@ def append_near(
     return _append_near(rows, wide, tokens, first, last, near_tokens, near_lanes, n)
 
 
-@compiled
+@borrowing
 def _append_near(
     rows: SimilarRows,
     mask: Mask,
@@ -198,7 +198,7 @@ def _append_near(
     return n, simd.total(top)
 
 
-@compiled
+@borrowing
 def longest_group(docs: Int64s, doc_offsets: Int64s) -> int:
     """Tokens of the longest group of documents that are scored together."""
     longest = 0
@@ -210,7 +210,7 @@ def longest_group(docs: Int64s, doc_offsets: Int64s) -> int:
     return longest
 
 
-@compiled
+@borrowing
 def _best_centroids(doc: int, block: TokenBlock, mask: Mask) -> Vector:
     """The highest of the tokens' centroid scores in each lane."""
     codes = block.codes
@@ -221,7 +221,7 @@ def _best_centroids(doc: int, block: TokenBlock, mask: Mask) -> Vector:
     return best
 
 
-@compiled
+@borrowing
 def _reaches(bar: Vector, row: Vector, slack: np.int16, mask: Mask) -> bool:
     """Whether some lane of a row is, with slack, not below the bar.
 
@@ -231,7 +231,7 @@ def _reaches(bar: Vector, row: Vector, slack: np.int16, mask: Mask) -> bool:
     return bool(~simd.lanes_above(bar, most) & mask != 0)
 
 
-@compiled
+@borrowing
 def choose_tokens(doc: int, block: TokenBlock, tokens: Int64s, n: int) -> int:
     """Append a document's tokens that can win some lane; returns the new length of ``tokens``.
 
@@ -246,7 +246,7 @@ def choose_tokens(doc: int, block: TokenBlock, tokens: Int64s, n: int) -> int:
     return _choose_tokens(doc, block, uint32(block.mask), tokens, n)  # type: ignore[no-any-return]
 
 
-@compiled
+@borrowing
 def _choose_tokens(doc: int, block: TokenBlock, mask: Mask, tokens: Int64s, n: int) -> int:
     """choose_tokens for as many lanes as the mask has bits."""
     codes, gains, slack = block.codes, block.gains, block.refine_slack
@@ -258,7 +258,7 @@ def _choose_tokens(doc: int, block: TokenBlock, mask: Mask, tokens: Int64s, n: i
     return n
 
 
-@compiled
+@borrowing
 def choose_more_tokens(doc: int, block: TokenBlock, tokens: Int64s, n: int) -> int:
     """Append a document's tokens that score_slack lets through and refine_slack does not.
 
@@ -269,7 +269,7 @@ def choose_more_tokens(doc: int, block: TokenBlock, tokens: Int64s, n: int) -> i
     return _choose_more(doc, block, uint32(block.mask), tokens, n)  # type: ignore[no-any-return]
 
 
-@compiled
+@borrowing
 def _choose_more(doc: int, block: TokenBlock, mask: Mask, tokens: Int64s, n: int) -> int:
     """choose_more_tokens for as many lanes as the mask has bits."""
     codes, gains = block.codes, block.gains

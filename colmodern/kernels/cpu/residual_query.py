@@ -15,7 +15,7 @@ from numba.extending import overload
 
 from colmodern.kernels.cpu.ir import dots, simd
 from colmodern.kernels.cpu.ir.vectors import FEW_LANES
-from colmodern.kernels.cpu.jit import compiled
+from colmodern.kernels.cpu.jit import borrowing, compiled
 from colmodern.kernels.cpu.token_block import TokenBlock
 from colmodern.kernels.types import (
     Address,
@@ -127,7 +127,7 @@ def _by_weights(
             simd.store_i16(to + uint64(at + j) * row_size, simd.add_saturated(row, units))
 
 
-@compiled
+@borrowing
 def _unpack(residuals: Address, n_bytes: int, token: int, weights: Address, to: Address) -> None:
     """Write the weights of a token's dimensions: those in the low bits of its bytes, then the others.
 
@@ -177,7 +177,7 @@ def fill_tables(
     return most
 
 
-@compiled
+@borrowing
 def _fill_tables(
     codebook: Floats,
     queries: Floats,
@@ -208,7 +208,7 @@ def _fill_tables(
     simd.store_f32(uint64(most.ctypes.data), largest)
 
 
-@compiled
+@borrowing
 def fill_doc_tables(codebook: Floats, summed: Floats, products: Floats, table: Int16s) -> float:
     """Write the products of a vector with every codebook entry, and the same in steps of int16.
 

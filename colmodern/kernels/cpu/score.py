@@ -13,7 +13,7 @@ from numba import int64, uint32, uint64
 
 from colmodern.kernels.cpu.ir import simd
 from colmodern.kernels.cpu.ir.vectors import ALL
-from colmodern.kernels.cpu.jit import compiled
+from colmodern.kernels.cpu.jit import borrowing, compiled
 from colmodern.kernels.cpu.refine import (
     GROUP,
     SimilarRows,
@@ -68,7 +68,7 @@ def _scratch(docs: Int64s, segment: SegmentArrays, query: QueryTables) -> _Scrat
     )
 
 
-@compiled
+@borrowing
 def _contenders(
     doc: int,
     i: int,
@@ -119,7 +119,7 @@ def _contenders(
     return n
 
 
-@compiled
+@borrowing
 def _dot(a: Address, b: Address, dim: int) -> np.float32:
     """Product of float32 rows at addresses a and b; dim is a multiple of 32."""
     total = simd.splat_f32(np.float32(0), ALL)
@@ -131,7 +131,7 @@ def _dot(a: Address, b: Address, dim: int) -> np.float32:
     return product
 
 
-@compiled
+@borrowing
 def _decode(
     centroid: Int8s,
     scale: np.float32,
@@ -215,7 +215,7 @@ def score_decoded(
                 out[i] += _sum_finite(best)
 
 
-@compiled
+@borrowing
 def add_doc_vectors(
     docs: Int64s, segment: SegmentArrays, query: QueryTables, codec: CodecArrays, out: Floats
 ) -> None:
@@ -293,7 +293,7 @@ def score_stored(
                 out[i] += _sum_finite(best)
 
 
-@compiled
+@borrowing
 def _widen(address: Address, dim: int, is_half: bool, row: Floats) -> None:
     """Copy dim float16 or float32 values, a multiple of 8, into float32 row."""
     to = uint64(row.ctypes.data)
@@ -310,7 +310,7 @@ def _widen(address: Address, dim: int, is_half: bool, row: Floats) -> None:
             row[at] = simd.scalar_f32(address + uint64(at * 4))
 
 
-@compiled
+@borrowing
 def _raise_best(mask: Mask, queries: Floats, block: int, row: Address, best: Floats) -> None:
     """Raise the best similarity of each lane in the mask by one token.
 
@@ -329,7 +329,7 @@ def _raise_best(mask: Mask, queries: Floats, block: int, row: Address, best: Flo
                 best[lane] = value
 
 
-@compiled
+@borrowing
 def _sum_finite(best: Floats) -> np.float32:
     """Sum of the lanes that hold a query token; NaN where one of them is."""
     total: np.float32 = np.float32(0)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from colmodern.kernels.cpu.gather import BLOCK_DOCS, collect, gather, keep_best
-from colmodern.kernels.cpu.jit import compiled
+from colmodern.kernels.cpu.jit import borrowing, compiled
 from colmodern.kernels.cpu.probe import find_probes
 from colmodern.kernels.cpu.prune import score_by_centroids, score_doc_vectors
 from colmodern.kernels.cpu.query import fill_centroid_scores, prepare_query
@@ -179,7 +179,7 @@ def _add_shared(docs: Int64s, segment: SegmentArrays, query: QueryTables, scores
 # loops where NumPy has expressions: numba takes seconds to compile those
 
 
-@compiled
+@borrowing
 def _add(scores: Int32s, more: Int32s) -> None:
     for i in range(len(scores)):
         scores[i] += more[i]
