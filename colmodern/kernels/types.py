@@ -1,8 +1,9 @@
 """Records that the kernels, their reference and the index pass to each other: plain NumPy arrays.
 
-A block is up to 16 or 32 query tokens that are scored side by side, each in its own lane. A mask has a
-bit for every lane of a block that holds a query token; its dtype, uint16 or uint32, gives the number of
-lanes, ``n_lanes``.
+A block is up to 16 or 32 query tokens that are scored side by side, each in its own lane; ``n_lanes`` is
+16 where a single block of 16 is enough. A mask has a bit for every lane of a block that holds a query
+token. Searches keep masks as uint32, and vector code gets the number of lanes from a mask's type, uint16
+or uint32.
 """
 
 from __future__ import annotations

@@ -57,9 +57,7 @@ def time_index_kernels(n_centroids: int, n_query_tokens: int) -> dict[str, float
     docs, out = np.arange(N_DOCS), np.empty(N_DOCS, np.int32)
     query = random_query(n_centroids, n_query_tokens, rng)
     segment = random_segment(n_centroids, 16, rng)
-    near = empty_near(
-        np.full(N_DOCS, N_DOC_TOKENS), query.lanes, query.centroid_scores.shape[2]
-    )
+    near = empty_near(np.full(N_DOCS, N_DOC_TOKENS), query.lanes, query.centroid_scores.shape[2])
     label, n_lanes = f"K={n_centroids}", query.centroid_scores.shape[2]
     seconds = {
         f"centroid interaction, {label}": best_seconds(

@@ -27,15 +27,13 @@ def test_kernels_of_an_index_are_compiled(
     code, out, _ = run(tmp_path / "i", capfd=capfd)
     assert code == 0
     assert [line.split("  ")[-1] for line in out.splitlines()[:-1]] == [
-        f"{way}, {tmp_path / 'i'}, query of {length} 16 tokens"
-        for way in ("search in one call", "search by steps")
-        for length in ("up to", "more than")
+        f"{way}, {tmp_path / 'i'}" for way in ("search in one call", "search by steps")
     ]
     code, out, _ = run(tmp_path / "i", "--json", capfd=capfd)
     assert code == 0
     listed = json.loads(out)
     assert Path(listed["cache"]).is_dir()
-    assert [kernels["seconds"] < 1 for kernels in listed["compiled"]] == [True] * 4  # in the cache
+    assert [kernels["seconds"] < 1 for kernels in listed["compiled"]] == [True] * 2  # in the cache
 
 
 def range_of(n: int) -> list[str]:

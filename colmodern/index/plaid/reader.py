@@ -273,7 +273,7 @@ class PlaidReader:
             results = self._search_on_gpus(self._cuda, search, checked)
             progress.advance(len(queries))
         else:
-            with self._kernels.awaited(search, queries.lengths, alone, tell):
+            with self._kernels.awaited(search, alone, tell):
                 results = threads.map(search_one, queries)
         progress.finish()
         return BatchResults(results)

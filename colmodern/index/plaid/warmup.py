@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,14 +60,13 @@ def warm_up(indexes: Sequence[Path] = ()) -> Iterator[CompiledKernels]:
 
 
 def _searches(path: Path, name: str) -> Iterator[CompiledKernels]:
-    """Compile the searches of an index: in one call and by steps, for short and long queries."""
+    """Compile the searches of an index: in one call and by steps."""
     view = load_state(path).view
-    for is_one_call, is_wide in product((True, False), (False, True)):
-        kind, start = SearchKind(is_one_call, False, is_wide), time.perf_counter()
-        compile_kind(view, kind)
+    for is_one_call in (True, False):
+        start = time.perf_counter()
+        compile_kind(view, SearchKind(is_one_call, is_rescored=False))
         way = "search in one call" if is_one_call else "search by steps"
-        tokens = f"query of {'up to' if not is_wide else 'more than'} 16 tokens"
-        yield CompiledKernels(f"{way}, {name}, {tokens}", time.perf_counter() - start)
+        yield CompiledKernels(f"{way}, {name}", time.perf_counter() - start)
 
 
 def _documents() -> TokenEmbeddings:

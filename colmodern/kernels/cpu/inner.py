@@ -69,12 +69,16 @@ class InnerCompiler(CompilerBase):  # type: ignore[misc]
 
 
 class OuterCompiler(CompilerBase):  # type: ignore[misc]
-    """numba's compiler for what Python calls; all functions of numba that are called are inner ones."""
+    """numba's compiler for a function that Python calls, which makes inner ones of numba's own too."""
 
     def define_pipelines(self) -> list[Any]:
+        """The usual passes."""
         return [DefaultPassBuilder.define_nopython_pipeline(self.state)]
 
     def _compile_core(self) -> Any:
+        # np.empty, min and others are functions that numba compiles with its default compiler; no
+        # other thread compiles meanwhile, since whoever does holds numba's lock
+        require_global_compiler_lock()
         usual = Compiler.define_pipelines
         Compiler.define_pipelines = InnerCompiler.define_pipelines
         try:

@@ -30,7 +30,7 @@ def borrowing(function: Callable[..., Any]) -> Callable[..., Any]:
     """``compiled`` for a function that makes and returns no array.
 
     Its callers hold the arrays, so it counts no references to them: half of what numba writes about
-    a record is that.
+    a record is that. It becomes a part of each caller, so that records are not copied for it.
     """
     return _compiled(function, counts_references=False)
 
@@ -40,7 +40,7 @@ def _compiled(function: Callable[..., Any], *, counts_references: bool) -> Calla
     # types but not the functions that are called, so the folder's name stands for all sources
     before = numba.config.CACHE_DIR
     folder, options = kept_in(), {"nogil": True, "boundscheck": False, "error_model": "numpy"}
-    options["_nrt"], options["forceinline"] = counts_references, not counts_references
+    options.update(_nrt=counts_references, forceinline=not counts_references)
     numba.config.CACHE_DIR = str(folder or "")
     try:
         dispatcher: Any = numba.njit(

@@ -57,11 +57,14 @@ def score_centroids(
         start: First centroid, a multiple of CHUNK.
         stop: The centroid behind the last.
     """
-    mask, lanes = query.lanes[block], _Lanes(
-        uint64(query.query_bytes[block].ctypes.data),
-        uint64(query.lane_scales[block].ctypes.data),
-        uint64(query.centroid_scores[block].ctypes.data),
-        uint64(query.maxima[block].ctypes.data),
+    mask, lanes = (
+        query.lanes[block],
+        _Lanes(
+            uint64(query.query_bytes[block].ctypes.data),
+            uint64(query.lane_scales[block].ctypes.data),
+            uint64(query.centroid_scores[block].ctypes.data),
+            uint64(query.maxima[block].ctypes.data),
+        ),
     )
     if query.centroid_scores.shape[2] == FEW_LANES:
         _score_centroids(codec, lanes, uint16(mask), start, stop)
@@ -70,9 +73,7 @@ def score_centroids(
 
 
 @borrowing
-def _score_centroids(
-    codec: CodecArrays, block: _Lanes, mask: Mask, start: int, stop: int
-) -> None:
+def _score_centroids(codec: CodecArrays, block: _Lanes, mask: Mask, start: int, stop: int) -> None:
     """score_centroids for as many lanes as the mask has bits."""
     dim, n_lanes = codec.centroids.shape[1], simd.n_lanes(mask)
     row_size = uint64(2) * n_lanes

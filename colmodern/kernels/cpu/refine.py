@@ -110,7 +110,12 @@ def score_compressed(
     values_address, row_size = uint64(values.ctypes.data), uint64(2 * n_lanes)
     out[:] = 0
     residual_query, empty = query.residual_query, np.int32(query.empty)
-    near_tokens, near_lanes, near_counts, near_best = near.tokens, near.lanes, near.counts, near.best
+    near_tokens, near_lanes, near_counts, near_best = (
+        near.tokens,
+        near.lanes,
+        near.counts,
+        near.best,
+    )
     for block in range(len(query.lanes)):
         lookup = token_block(segment, query, block)
         for group in range(0, len(docs), GROUP):

@@ -28,10 +28,9 @@ from colmodern.index.plaid.search.request import SearchRequest
 from colmodern.index.plaid.search.state import load_state
 from colmodern.index.plaid.search.steps import compile_search, fits_one_call
 from colmodern.index.plaid.search.view import View
-from colmodern.kernels.cpu.ir.vectors import FEW_LANES, LANES
 from colmodern.kernels.cpu.jit import is_temporary, kept_in
 from colmodern.kernels.cpu.ready import compiling_alone, is_ready, mark_ready, types_key
-from colmodern.threads import Threads, cpu_count
+from colmodern.threads import Threads
 from colmodern.types import Results, ScoredDoc
 
 WhileCompiling = Literal["answer", "wait"]
@@ -55,22 +54,10 @@ class SearchKind(NamedTuple):
     Attributes:
         is_one_call: Whether one call into compiled code searches.
         is_rescored: Whether stored embeddings are scored.
-        is_wide: Whether a query has more tokens than a narrow vector has lanes.
     """
 
     is_one_call: bool
     is_rescored: bool
-    is_wide: bool
-
-    @property
-    def n_tokens(self) -> int:
-        """Query tokens that fill a vector."""
-        return LANES if self.is_wide else FEW_LANES
-
-    @property
-    def other_width(self) -> SearchKind:
-        """The same for queries of the other width."""
-        return self._replace(is_wide=not self.is_wide)
 
     def key(self, view: View) -> str:
         """The name of these kernels in the cache, with the types of the index's arrays."""
@@ -106,13 +93,10 @@ class SearchKernels:
 
     def answer(self, request: SearchRequest, query: Query, threads: Threads) -> Results[ScoredDoc]:
         """The best k documents of one query: in NumPy if its kernels are not compiled yet."""
-        kind = _kind_of(request, len(query), threads)
+        kind = _kind_of(request, threads)
         if kind not in self._ready and not self._is_compiled(kind, request.view):
             if self._may_answer(request, len(query)) and _start(self._folder, request.view, kind):
                 _say_once()
-                # side by side, most of it is compiled twice, but both are ready sooner
-                if cpu_count() > 1:
-                    _start(self._folder, request.view, kind.other_width)
                 return request.portably(query)
             _tell_of_waiting(_log.warning)
             _join_child(kind.key(request.view))
@@ -122,33 +106,21 @@ class SearchKernels:
 
     @contextmanager
     def awaited(
-        self,
-        request: SearchRequest,
-        n_tokens: npt.NDArray[np.int64],
-        threads: Threads,
-        tell: Callable[[str], None],
+        self, request: SearchRequest, threads: Threads, tell: Callable[[str], None]
     ) -> Iterator[None]:
         """Say so before searches in the block wait for the compiler, and note what is compiled.
 
         Args:
             request: What is searched.
-            n_tokens: Tokens of each query.
             threads: Threads of one search.
             tell: Receives the message.
         """
-        kinds = [_kind_of(request, longest, threads) for longest in _one_a_width(n_tokens)]
-        view = request.view
-        missing = [kind for kind in kinds if kind not in self._ready]
-        missing = [kind for kind in missing if not self._is_compiled(kind, view)]
-        if missing:
+        kind = _kind_of(request, threads)
+        if kind not in self._ready and not self._is_compiled(kind, request.view):
             _tell_of_waiting(tell)
-        if len(missing) > 1 and cpu_count() > 1 and _start(self._folder, view, missing[-1]):
-            compile_kind(view, missing[0])
-        for kind in missing:
-            _join_child(kind.key(view))
+            _join_child(kind.key(request.view))
         yield
-        for kind in kinds:
-            self._note(kind, request.view)
+        self._note(kind, request.view)
 
     def _may_answer(self, request: SearchRequest, n_tokens: int) -> bool:
         """Whether NumPy may answer: not an exact search, and not one that takes seconds."""
@@ -167,15 +139,9 @@ class SearchKernels:
             mark_ready(kind.key(view))
 
 
-def _kind_of(request: SearchRequest, n_tokens: int, threads: Threads) -> SearchKind:
+def _kind_of(request: SearchRequest, threads: Threads) -> SearchKind:
     is_one_call = not request.exact and fits_one_call(request.view, request.budget, threads)
-    return SearchKind(is_one_call, request.stored is not None, n_tokens > FEW_LANES)
-
-
-def _one_a_width(n_tokens: npt.NDArray[np.int64]) -> list[int]:
-    """A number of query tokens for each width of vectors that these queries need."""
-    is_wide = n_tokens > FEW_LANES
-    return [FEW_LANES] * bool((~is_wide).any()) + [LANES] * bool(is_wide.any())
+    return SearchKind(is_one_call, request.stored is not None)
 
 
 _children: dict[str, subprocess.Popen[bytes]] = {}
@@ -221,12 +187,10 @@ def _start(folder: Path, view: View, kind: SearchKind) -> bool:
 
 
 def compile_in_child(folder: str, *flags: bool) -> None:
-    """Fill the cache with the kernels of an index's searches, first those of the width in need."""
+    """Fill the cache with the kernels of an index's searches."""
     if hasattr(os, "nice"):
         os.nice(_NICENESS)
-    view, kind = load_state(Path(folder), "addresses").view, SearchKind(*flags)
-    for width in (kind, kind.other_width):
-        compile_kind(view, width)
+    compile_kind(load_state(Path(folder), "addresses").view, SearchKind(*flags))
 
 
 def compile_kind(view: View, kind: SearchKind) -> None:
@@ -237,8 +201,7 @@ def compile_kind(view: View, kind: SearchKind) -> None:
     key = kind.key(view)
     with compiling_alone(key):
         if not is_ready(key):
-            one_call, rescored, _ = kind
-            compile_search(view, kind.n_tokens, is_one_call=one_call, is_rescored=rescored)
+            compile_search(view, is_one_call=kind.is_one_call, is_rescored=kind.is_rescored)
             mark_ready(key)
 
 

@@ -102,17 +102,16 @@ def fits_one_call(view: View, budget: SearchBudget, threads: Threads) -> bool:
     return threads.n == 1 or view.segments[0].n_tokens <= _ALONE_TOKENS
 
 
-def compile_search(view: View, n_tokens: int, *, is_one_call: bool, is_rescored: bool) -> None:
+def compile_search(view: View, *, is_one_call: bool, is_rescored: bool) -> None:
     """Search once as briefly as possible, with what other searches call in the same way.
 
     Args:
         view: Documents of an index that is searched later.
-        n_tokens: Tokens of the query.
         is_one_call: Whether later searches are made in one call.
         is_rescored: Whether they score stored embeddings.
     """
     dim = len(view.codec.arrays.mean)
-    query, stored = np.zeros((n_tokens, dim), np.float32), None
+    query, stored = np.zeros((1, dim), np.float32), None
     if is_rescored:
         longest = max((int(segment.lengths.max(initial=0)) for segment in view.segments), default=0)
         values = np.zeros((max(longest, 1), dim), np.float32)
@@ -269,9 +268,7 @@ def _refine(
     threads: Threads,
 ) -> tuple[Scores, NearTokens]:
     out = np.empty(len(doc_index), np.int32)
-    near = empty_near(
-        view.lengths(doc_index), tables.lanes, tables.centroid_scores.shape[2]
-    )
+    near = empty_near(view.lengths(doc_index), tables.lanes, tables.centroid_scores.shape[2])
 
     def score(segment: Segment, positions: slice, docs: DocIndex) -> None:
         near_tokens = near.select(positions)

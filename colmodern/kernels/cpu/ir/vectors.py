@@ -1,8 +1,9 @@
 """Vectors as values inside numba functions: their types, and how operations on them are made.
 
 A vector has 16 or 32 lanes; a mask says how many by its type, uint16 or uint32, and which of them
-are in use by its bits. What makes a vector out of memory or a number takes a mask, so a kernel is
-written once and compiled for both widths. ``simd.py`` and ``dots.py`` are the operations.
+are in use by its bits. What makes a vector out of memory or a number takes a mask, so vector code is
+written once and compiled for both widths. The functions around it are compiled once: they choose by
+the number of lanes which of the two to call. ``simd.py`` and ``dots.py`` are the operations.
 """
 
 from __future__ import annotations

@@ -23,7 +23,6 @@ from colmodern.index.plaid.search.first_answer import SearchKind
 from colmodern.index.plaid.search.request import SearchRequest
 from colmodern.kernels.cpu import ready
 from colmodern.ragged.embeddings import TokenEmbeddings
-from colmodern.threads import cpu_count
 from colmodern.writer_lock import writer_lock
 
 N = 400
@@ -76,13 +75,12 @@ def test_a_single_search_is_answered_while_kernels_compile(
     index = PlaidIndex.load(path, while_compiling="answer")
     first = index.search(query_of(5))
     assert portable == [5]
-    assert [kind.is_wide for kind in started] == [False, True][: cpu_count()]  # side by side
-    started.clear()
-    index.search(query_of(20))
-    assert [kind.is_wide for kind in started] == [True, False][: cpu_count()]
+    assert started == [SearchKind(is_one_call=True, is_rescored=False)]
+    index.search(query_of(20))  # the same kernels serve every number of query tokens
+    assert started == [SearchKind(is_one_call=True, is_rescored=False)] * 2
 
     # what that process does at its end
-    ready.mark_ready(started[0].other_width.key(index._state.view))
+    ready.mark_ready(started[0].key(index._state.view))
     again = index.search(query_of(5))
     assert portable == [5, 20]
     assert [doc.doc_id for doc in again] == [doc.doc_id for doc in first]
@@ -99,8 +97,6 @@ def test_what_has_to_be_uniform_waits_and_says_so(
     with caplog.at_level(logging.WARNING):
         index.search_batch(queries)
     assert caplog.text.count("waiting for search kernels") == 1
-    assert [kind.is_wide for kind in started[:1]] == [True] * (cpu_count() > 1)  # side by side
-    started.clear()
     index.search(query_of(5))  # the batch has compiled it
     caplog.clear()
     with caplog.at_level(logging.WARNING):
@@ -144,7 +140,7 @@ def test_a_search_of_very_many_tokens_waits(
 def test_who_compiles_waits_for_a_process_that_compiles_the_same(
     path: Path, started: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    view, kind = PlaidIndex.load(path)._state.view, SearchKind(True, False, False)
+    view, kind = PlaidIndex.load(path)._state.view, SearchKind(True, False)
     compiled: list[int] = []
     monkeypatch.setattr(first_answer, "compile_search", lambda *_, **__: compiled.append(1))
     lock = tmp_path / "ready" / "locks" / kind.key(view)
@@ -158,7 +154,7 @@ def test_who_compiles_waits_for_a_process_that_compiles_the_same(
     waiter.join(10)
     assert not waiter.is_alive()
     assert compiled == []
-    first_answer.compile_kind(view, kind.other_width)
+    first_answer.compile_kind(view, SearchKind(False, False))
     assert compiled == [1]
 
 
@@ -219,7 +215,7 @@ def test_a_fresh_installation_answers_and_compiles_once(path: Path, tmp_path: Pa
     assert said.count("compiled in the background") == 1
     assert len(said.splitlines()) == 1
     end = time.monotonic() + 300
-    while len(list(tmp_path.rglob("ready/[0-9a-f]*"))) < 2:  # goes on, for both widths
+    while len(list(tmp_path.rglob("ready/[0-9a-f]*"))) < 1:  # goes on
         assert time.monotonic() < end
         time.sleep(0.2)
     (_, _, n_answers), said = run(tmp_path, path, "stay")
