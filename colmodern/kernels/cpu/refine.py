@@ -170,11 +170,14 @@ def append_near(
     Returns:
         The new number of tokens in near_tokens, and the sum of the best of all lanes.
     """
+    added: tuple[int, np.int32]
     if block.n_lanes == FEW_LANES:
-        mask = uint16(block.mask)
-        return _append_near(rows, mask, tokens, first, last, near_tokens, near_lanes, n)
-    wide = uint32(block.mask)
-    return _append_near(rows, wide, tokens, first, last, near_tokens, near_lanes, n)
+        narrow = uint16(block.mask)
+        added = _append_near(rows, narrow, tokens, first, last, near_tokens, near_lanes, n)
+    else:
+        wide = uint32(block.mask)
+        added = _append_near(rows, wide, tokens, first, last, near_tokens, near_lanes, n)
+    return added
 
 
 @borrowing
