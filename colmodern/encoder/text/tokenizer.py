@@ -15,7 +15,7 @@ import numpy.typing as npt
 from colmodern.checks import shown
 from colmodern.encoder.text.settings import PUNCTUATION, EncoderSettings, Role
 from colmodern.encoder.text.windows import Window, split_ids
-from colmodern.errors import CheckpointError, ConfigError
+from colmodern.errors import CheckpointError, ConfigError, InputError
 from colmodern.ragged.embeddings import offsets_of
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ class TextTokenizer:
             ]
         return TokenizedTexts(ids, attended, kept, cut, offsets)
 
-    def words(self, ids: npt.ArrayLike) -> list[str]:
+    def words(self, ids: npt.ArrayLike | None) -> list[str]:
         """The text of each token: to show, for example, which words matched.
 
         Args:
@@ -185,7 +185,15 @@ class TextTokenizer:
         Returns:
             n_tokens strings without the white space around them; the vocabulary's own string for a
             token that is not text alone, as a byte of a character.
+
+        Raises:
+            InputError: There are no ids, as those of pooled embeddings.
         """
+        if ids is None:
+            raise InputError(
+                "ids=None: pooled embeddings and those of other libraries have no token ids; pass "
+                "those of an Encoder without pooling"
+            )
         words = []
         for id_ in np.asarray(ids, np.int64).tolist():
             text = str(self._tokenizer.decode([id_])).strip()

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from colmodern.encoder.text.settings import EncoderSettings
 from colmodern.encoder.text.tokenizer import TextTokenizer
-from colmodern.errors import CheckpointError, ConfigError
+from colmodern.errors import CheckpointError, ConfigError, InputError
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +170,11 @@ def test_a_word_that_a_tokenizer_without_unknown_words_lacks_is_a_checkpoint_err
     assert texts.tokenize(["sort list"], "document").ids[0].tolist() == [0, 1]
     with pytest.raises(CheckpointError, match=r"tokenizer cannot read a text .*Missing \[UNK\]"):
         texts.tokenize(["sort dates"], "document")
+
+
+def test_embeddings_without_token_ids_have_no_words(tokenizer) -> None:
+    with pytest.raises(InputError, match="ids=None: pooled embeddings"):
+        rules(tokenizer).words(None)
 
 
 def test_words_are_texts_or_else_the_vocabularys_own_strings(tokenizer, modernbert: Path) -> None:
