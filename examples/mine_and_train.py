@@ -41,7 +41,7 @@ def train(mined: Path, model: str, output: Path) -> None:
     overrides = [f"encoder.model={model}", f"data.0.path={mined}", f"output={output}"]
     overrides.append("encoder.projection_dim=null")  # that of the checkpoint
     # a built-in recipe: distillation, from the scores that mining wrote
-    config = load_train_config(find_config("mined", "train"), overrides)
+    config = load_train_config(find_config("train/mined", "train"), overrides)
     try:
         print(f"trained: {run_train(config, progress=True)}")
     except MissingExtraError as error:
@@ -52,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Mine hard negatives, and train on them.")
     parser.add_argument("pairs", nargs="?", type=Path, help='lines of {"query":, "positive":}')
     parser.add_argument("--model", default="colmodern/tiny", help="finds and scores negatives")
-    parser.add_argument("--output", type=Path, default=Path("mined"), help="folder of the results")
+    parser.add_argument("--output", type=Path, default=Path("mining"), help="folder of the results")
     parser.add_argument("--train", action="store_true", help="train on what was mined")
     options = parser.parse_args()
 

@@ -102,10 +102,10 @@ def test_evaluate_on_your_qrels(tmp_path: Path) -> None:
 
 def test_mine_and_train(tmp_path: Path) -> None:
     lines = run(tmp_path, "mine_and_train")
-    with gzip.open(tmp_path / "mined" / "mined.jsonl.gz", "rt") as file:
+    with gzip.open(tmp_path / "mining" / "mined.jsonl.gz", "rt") as file:
         rows = [json.loads(line) for line in file]
     assert lines[0].startswith(f"{len(rows)} rows of a query, its positive and 5 negatives")
-    pairs = (tmp_path / "mined" / "pairs.jsonl").read_text().splitlines()
+    pairs = (tmp_path / "mining" / "pairs.jsonl").read_text().splitlines()
     positives = {(pair["query"], pair["positive"].strip()) for pair in map(json.loads, pairs)}
     for row in rows:
         assert (row["query"], row["documents"][0]) in positives
@@ -115,8 +115,8 @@ def test_mine_and_train(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(find_spec("pylate") is not None, reason="the extra train is installed")
 def test_training_says_what_it_needs(tmp_path: Path) -> None:
-    (tmp_path / "mined").mkdir()
-    (tmp_path / "mined" / "mined.jsonl.gz").touch()
+    (tmp_path / "mining").mkdir()
+    (tmp_path / "mining" / "mined.jsonl.gz").touch()
     [line] = run(tmp_path, "mine_and_train", "pairs.jsonl", "--train")
     assert line.startswith("not trained: ")
     assert "train" in line.removeprefix("not trained: ")
@@ -157,7 +157,11 @@ def test_search_and_explain_as_a_script_and_as_a_notebook(
     monkeypatch.chdir(tmp_path)
     names, values = run_cells("notebooks/search_and_explain")
     assert names["hits"][0].doc_id == "textwrap.dedent"
-    views = [value._repr_html_() for value in values if hasattr(value, "_repr_html_")]
+    views = [
+        value._repr_html_().replace("<wbr>", "")
+        for value in values
+        if hasattr(value, "_repr_html_")
+    ]
     assert "textwrap.dedent" in views[0]
     assert "<mark" in views[1]
     assert max(map(len, map(repr, values[:3]))) < 250

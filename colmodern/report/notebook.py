@@ -21,7 +21,8 @@ _STYLE = """<style>
 .colmodern table { border-collapse: collapse; margin: .25em 0; }
 .colmodern table th, .colmodern table tbody td { text-align: left !important; vertical-align: top;
   padding: .2em .9em .2em 0; border-bottom: 1px solid rgba(128, 128, 128, .35); }
-.colmodern table th.n, .colmodern table tbody td.n { text-align: right !important; font-variant-numeric: tabular-nums; }
+.colmodern table th.n, .colmodern table tbody td.n { text-align: right !important;
+  font-variant-numeric: tabular-nums; }
 .colmodern p { margin: .25em 0; } .colmodern .soft { opacity: .75; }
 .colmodern mark { color: inherit; border-radius: .2em; padding: 0 .1em; }
 </style>"""
