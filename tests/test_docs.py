@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
 
 from colmodern.index.plaid.search import budget
 from colmodern.kernels import types
@@ -28,6 +31,36 @@ def test_files_that_the_architecture_names_exist() -> None:
     for path in named:
         is_there = (ROOT / "colmodern" / path).exists() or (ROOT / path).exists()
         assert is_there or any(file.endswith(f"/{path}") for file in files), path
+
+
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def anchors(page: str) -> set[str]:
+    """As the table of contents of Markdown names the headings, and names given by hand."""
+    prose = re.sub(r"^```.*?^```", "", page, flags=re.MULTILINE | re.DOTALL)
+    found = set(re.findall(r"(?:\bid=\"|\{ *#)([\w.-]+)", prose))
+    for heading in re.findall(r"^#+ (.+)$", prose, flags=re.MULTILINE):
+        words = re.sub(r"[^\w\s-]", "", heading.replace("`", "")).strip().lower()
+        found.add(re.sub(r"[-\s]+", "-", words))
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_relative_links_lead_to_files_and_headings(page: Path) -> None:
+    prose = re.sub(r"^ *```.*?^ *```|`[^`\n]*`", "", page.read_text(), flags=re.M | re.S)
+    for link in re.findall(r"\]\((?!https?:|mailto:)<?([^)\s>]+)", prose):
+        path, _, anchor = unquote(link).partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        if anchor and target.suffix == ".md" and "::: " not in target.read_text():
+            assert anchor in anchors(target.read_text()), link
+
+
+def test_every_page_is_in_the_menu_once() -> None:
+    menu = re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), flags=re.MULTILINE)
+    pages = [path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")]
+    assert sorted(menu) == sorted(pages)
 
 
 def test_the_glossary_names_fields_that_exist() -> None:
