@@ -9,9 +9,10 @@ import reprlib
 from typing import Any
 
 MAX_GRADE = 1_000_000  # trec_eval reserves memory for every grade up to the highest
+_BEYOND = f"is beyond {MAX_GRADE:,}, the highest grade that measures take"
 _SHOWN = 100  # characters of a value in a message
 
-_GRADE = re.compile(r"[+-]?\d{1,19}(\.0*)?", re.ASCII)
+_GRADE = re.compile(r"[+-]?0*(\d+)(\.0*)?", re.ASCII)
 _BREAKS_A_LINE = re.compile(r"[\t\n\v\f\r ]")  # separates columns for trec_eval
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NO_ID = re.compile("[\0\t\n\v\f\r \ud800-\udfff]")
@@ -95,8 +96,11 @@ def parse_grade(text: str) -> int:
         ValueError: with a reason that follows the value in a message.
     """
     word = text.strip(" \t\v\f\r")
-    if not _GRADE.fullmatch(word):
+    match = _GRADE.fullmatch(word)
+    if not match:
         raise ValueError("is not a whole number")
+    if len(match[1]) > len(str(MAX_GRADE)):  # int refuses thousands of digits
+        raise ValueError(_BEYOND)
     return _within_limit(int(word.partition(".")[0]))
 
 
@@ -140,5 +144,5 @@ def _escape(match: re.Match[str]) -> str:
 
 def _within_limit(grade: int) -> int:
     if abs(grade) > MAX_GRADE:
-        raise ValueError(f"is beyond {MAX_GRADE:,}, the highest grade that measures take")
+        raise ValueError(_BEYOND)
     return grade

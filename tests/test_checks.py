@@ -62,6 +62,12 @@ def test_other_texts_are_no_grades(text: str) -> None:
         parse_grade(text)
 
 
+@pytest.mark.parametrize("text", ["1000001", "-" + "9" * 20, "9" * 5000, "9" * 20 + ".0"])
+def test_a_large_whole_number_is_beyond_the_highest_grade(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^is beyond 1,000,000, the highest grade"):
+        parse_grade(text)
+
+
 def test_numbers_of_any_library_are_grades_when_they_are_whole() -> None:
     values = [1, True, 1.0, np.int8(1), np.uint64(1), np.float32(1), np.bool_(True), Fraction(1)]
     assert [(as_grade(value), type(as_grade(value))) for value in values] == [(1, int)] * len(
