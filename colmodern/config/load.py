@@ -144,6 +144,9 @@ def _describe(model: type[BaseModel], fault: Any) -> str:
         tag = fault["ctx"]["discriminator"].strip("'")
         known, written = fault["ctx"]["expected_tags"], fault["ctx"]["tag"]
         return f"{path}.{tag}: choose one of {known} (given: {shown(written)})"
+    if fault["type"] in ("model_type", "model_attributes_type"):
+        example = "{kind: " + str(fault["input"]) + "}" if path == "index" else "{key: value}"
+        return f"{path}={shown(fault['input'])} is one value, it has keys; write {path}='{example}'"
     message = str(fault["msg"]).removeprefix("Value error, ")
     written = (
         "" if isinstance(fault["input"], dict | BaseModel) else f" (given: {shown(fault['input'])})"

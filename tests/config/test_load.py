@@ -88,7 +88,11 @@ def test_all_faults_are_told_at_once_with_their_cure(tmp_path: Path) -> None:
         ("encoder: {model: m}", ["index.exact_max_memory=lots"], "'lots' is not a size"),
         ("encoder: {model: m}", ["index.kind=[a]"], "index.kind"),
         ("encoder: {model: m}", ["index.kind=hnsw"], "index.kind: choose one of 'exact', 'plaid'"),
-        ("encoder: {model: m}", ["index=plaid"], "index: Input should be a valid dict"),
+        (
+            "encoder: {model: m}",
+            ["index=plaid"],
+            "index='plaid' is one value, it has keys",
+        ),
         ("encoder: {model: m}", ["index.nbits=2"], "index.nbits: unknown key of kind exact"),
         (PLAID, ["index.nbit=2"], "index.nbit: unknown key of kind plaid; did you mean 'nbits'"),
         (PLAID, ["index.nbits=3"], "index.nbits: Input should be 1, 2, 4 or 8"),
