@@ -166,11 +166,11 @@ def _differs(first: StoredRun, other: StoredRun) -> bool:
 
 def _mismatch_message(first: StoredRun, other: StoredRun, shared: Qrels) -> str:
     ids = set(first.qrels) & set(other.qrels)
-    cure = "compare those with --common" if shared else "there is nothing to compare"
+    cure = "compare those with --common, or" if shared else "to compare them,"
     return (
         f"{first.folder} and {other.folder} do not judge the same queries of {first.dataset}: "
         f"{len(first.qrels)} against {len(other.qrels)}, {len(ids)} with the same id, "
-        f"{len(shared)} of them with the same text and judgments in all runs; {cure}, or evaluate "
+        f"{len(shared)} of them with the same text and judgments in all runs; {cure} evaluate "
         "with the same split, max_queries and sample_seed"
     )
 

@@ -84,6 +84,9 @@ def test_runs_over_other_queries_are_refused_or_compared_where_they_agree(
         compare(a, b)
     with pytest.raises(InputError, match="2 against 3"):
         compare(b, a)
+    message = r"in all runs; compare those with --common, or evaluate with the same split"
+    with pytest.raises(InputError, match=message):
+        compare(a, b)
     found = compare(a, b, common=True)
     assert {one.queries for one in found.differences} == {2}
     assert "compared on the 2 queries" in found.notes[0]
