@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from colmodern.config.shipped import shipped_recipes
 from colmodern.datasets.registry import BUILT_IN, named_sets
 from colmodern.environment import describe_environment
 from colmodern.errors import InputError, StorageError
@@ -70,6 +71,10 @@ def describe(what: str | None, *, verify: bool = False) -> dict[str, Any]:
         return describe_named(what)
     if what.startswith((".", "/", "~")) or what.count("/") > 1 or path.suffix in _FILES:
         raise InputError(f"there is no {what}; mend the path, or give a model's name")
+    if (recipe := _recipe_name(what)) is not None:
+        raise InputError(
+            f"{what} is a recipe, not a path or a model; colmodern recipes show {recipe} prints it"
+        )
     return _describe_model(what)
 
 
@@ -79,6 +84,11 @@ _KNOWN = (
 )
 _FILES = (".jsonl", ".json", ".gz", ".tsv", ".trec", ".txt", ".yaml", ".yml", ".run", ".qrels")
 _MODEL_FILES = ("config.json", "modules.json", "artifact.metadata", "model.safetensors")
+
+
+def _recipe_name(name: str) -> str | None:
+    """The whole name of the first recipe with this name or end of a name; None without one."""
+    return next((key for key in shipped_recipes() if f"/{key}".endswith(f"/{name}")), None)
 
 
 def _describe_artifact(folder: Path, *, verify: bool) -> dict[str, Any] | None:

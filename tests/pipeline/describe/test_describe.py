@@ -77,6 +77,13 @@ def test_a_path_that_is_nothing_of_ours_is_refused_without_the_hub(
 
 
 @pytest.mark.usefixtures("no_hub")
+@pytest.mark.parametrize("name", ["nanobeir", "eval/nanobeir"])
+def test_a_recipe_is_called_one_without_the_hub(name: str) -> None:
+    with pytest.raises(InputError, match=f"^{name} is a recipe, .* recipes show eval/nanobeir"):
+        describe(name)
+
+
+@pytest.mark.usefixtures("no_hub")
 def test_a_gzipped_collection_says_the_same(beir: Path) -> None:
     about = describe(str(beir))
     for path in (beir / "corpus.jsonl", beir / "queries.jsonl", beir / "qrels" / "test.tsv"):
