@@ -104,7 +104,7 @@ class RerankSearcher(Searcher[RerankIndexConfig]):
         """The candidates by the digest of their run."""
         assert prepared is not None, "prepare() comes before"
         settings = [sha256_of_file(prepared), self.config.most_results]
-        return ["rerank", [*settings, *elsewhere(self.device)]]
+        return ["rerank", ["of known documents", *settings, *elsewhere(self.device)]]
 
     def open(
         self, documents: EmbeddingStore, queries: EmbeddingStore, prepared: Path | None, k: int
@@ -115,7 +115,8 @@ class RerankSearcher(Searcher[RerankIndexConfig]):
         most = self.config.most_results
         positions = {doc_id: position for position, doc_id in enumerate(documents.doc_ids)}
         candidates = [
-            [positions[doc_id] for doc_id, _ in run.get(query_id, [])[:most] if doc_id in positions]
+            # documents that the collection lacks take no place of the others
+            [positions[doc_id] for doc_id, _ in run.get(query_id, []) if doc_id in positions][:most]
             for query_id in queries.doc_ids
         ]
         if not any(candidates) and any(run.values()):

@@ -87,6 +87,17 @@ def test_only_candidates_are_results_and_what_they_lack_is_lost(
     assert "it is not among the first 3 of the run" in (result.folder / "report.html").read_text()
 
 
+def test_unknown_documents_take_no_place_of_known_candidates(
+    eval_config: Callable[..., Path], tmp_path: Path
+) -> None:
+    documents = ["unknown", "d2", "gone", "d4", "d1", "d6"]
+    first = write_candidates(tmp_path / "first.trec", dict.fromkeys(("q1", "q2", "q3"), documents))
+    index = f"index={{kind: rerank, candidates: {first}, n_candidates: 3}}"
+    result, _ = run(eval_config(extra=SMALL), index)
+    for found in results(result.folder).values():
+        assert {doc_id for doc_id, _ in found} == {"d2", "d4", "d1"}
+
+
 def test_bm25_finds_candidates_once(eval_config: Callable[..., Path]) -> None:
     path = eval_config(extra="index: {kind: rerank}\n" + SMALL)
     first, _ = run(path)
