@@ -55,7 +55,8 @@ def main() -> None:
     ]
     print(" ".join(words).replace(" ##", "").replace(f" {opening}##", opening))
     if options.html is not None:
-        options.html.write_text(explanation_html(explanation, query_words, document_words), "utf-8")
+        view = explanation_html(explanation, query_words, document_words)
+        options.html.write_text(f'<!DOCTYPE html>\n<meta charset="utf-8">\n{view}\n', "utf-8")
         print(f"\n{options.html}")
 
 

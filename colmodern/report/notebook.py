@@ -18,7 +18,7 @@ _MOST_ROWS = 20
 _MAX_CHARS = 200  # shown of a document's text
 # colours are those of the notebook's theme, or see-through, so that both themes can be read
 _STYLE = """<style>
-.colmodern table { border-collapse: collapse; margin: .25em 0; }
+.colmodern table { border-collapse: collapse; margin: .25em 0; color: inherit; font: inherit; }
 .colmodern table th, .colmodern table tbody td { text-align: left !important; vertical-align: top;
   padding: .2em .9em .2em 0; border-bottom: 1px solid rgba(128, 128, 128, .35); }
 .colmodern table th.n, .colmodern table tbody td.n { text-align: right !important;

@@ -74,6 +74,12 @@ def test_results_are_a_table_of_ranks_scores_and_ids() -> None:
     assert view(Results([RankedDoc("a", 1.0, 1)])).cells[3:] == ["1", "1.0000", "a"]
 
 
+def test_colours_are_those_of_the_page() -> None:
+    text = Results([ScoredDoc("a", 1.0)])._repr_html_()
+    assert "color: inherit" in text  # a table of a page without a doctype is black otherwise
+    assert not re.search(r"#[0-9a-f]{3,6}\b|background: (?!rgba)", text)
+
+
 def test_texts_are_escaped_and_cut() -> None:
     hits = Results([ScoredDoc("a", 1.0), ScoredDoc("b", 0.5), ScoredDoc("c", 0.25)])
     cells = view(results_html(hits, {"a": EVIL, "b": "word " * 100})).cells
