@@ -66,6 +66,12 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Finished stages of evaluations, which pages share: most begin with the same encoding."""
+    return tmp_path_factory.mktemp("stages")
+
+
 def run_in_shell(code: str, folder: Path) -> None:
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", code],
@@ -84,9 +90,11 @@ def run_in_shell(code: str, folder: Path) -> None:
     ids=page_id,
 )
 def test_samples_run_one_after_another(
-    page: Path, programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: Path, programs: Path, stages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / ".cache").symlink_to(stages)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
     names: dict[str, object] = {"__name__": "__main__"}
