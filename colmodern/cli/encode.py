@@ -23,6 +23,7 @@ from colmodern.cli.overflow import overflow
 )
 @click.option("--shard-tokens", default=262_144, show_default=True, help="Tokens in a shard.")
 @click.option("--titles/--no-titles", default=True, show_default=True, help="Join titles to texts.")
+@click.option("--spans", is_flag=True, help="Keep the characters that each token covers.")
 @click.option("--devices", help="Devices that share the work, for example cuda:0,cuda:1.")
 @encoder_options
 def command(
@@ -31,6 +32,7 @@ def command(
     store_dtype: str,
     shard_tokens: int,
     titles: bool,
+    spans: bool,
     devices: str | None,
     model: str | None,
     revision: str | None,
@@ -68,6 +70,7 @@ def command(
             shard_tokens=shard_tokens,
             progress=progress,
             devices=config.devices or (),
+            spans=spans,
         )
         if reused:
             progress.note("already encoded: nothing to do")

@@ -165,6 +165,10 @@ class StorageConfig(SettingsModel):
         ge=1,
         description="estimated number of tokens in a shard; an interrupted run loses at most one shard",
     )
+    spans: bool = Field(
+        False,
+        description="keep the characters that each token covers, to show which passages matched",
+    )
 
 
 class SearchConfig(SettingsModel):

@@ -12,6 +12,7 @@ from colmodern.encoder.model.packing import Indices
 from colmodern.encoder.text.tokenizer import TokenizedTexts
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
+from colmodern.ragged.spans import TokenSpans
 
 Forward = Callable[[TokenizedTexts, Indices], npt.NDArray[np.float32]]
 
@@ -60,7 +61,14 @@ def embed_texts(
     ids = [ids[scored] for ids, scored in pairs]
     token_ids = np.concatenate(ids) if ids else np.empty(0, np.int32)
     # windows of a text follow each other, and each of its tokens is scored in exactly one of them
-    embeddings = TokenEmbeddings.unchecked(
-        values, offsets[tokenized.offsets], token_ids, fingerprint
-    )
+    text_offsets = offsets[tokenized.offsets]
+    spans = None
+    if tokenized.spans is not None:
+        bounds = [
+            span[scored] for span, scored in zip(tokenized.spans, tokenized.scored, strict=True)
+        ]
+        spans = TokenSpans.from_bounds(
+            np.concatenate([np.empty((0, 2), np.int64), *bounds]), text_offsets
+        )
+    embeddings = TokenEmbeddings.unchecked(values, text_offsets, token_ids, fingerprint, spans)
     return embeddings, max_tokens

@@ -210,7 +210,7 @@ class Encoder:
         return reduce_encoder(self, device=self._device_setting)
 
     def encode_queries(
-        self, texts: Iterable[str], *, progress: Progress | bool | None = None
+        self, texts: Iterable[str], *, spans: bool = False, progress: Progress | bool | None = None
     ) -> TokenEmbeddings:
         """Embed queries, with expansion tokens where the checkpoint uses them.
 
@@ -218,6 +218,7 @@ class Encoder:
 
         Args:
             texts: An ordered iterable of n_docs strings.
+            spans: Whether to keep the characters that each token covers.
             progress: True for a bar on stderr.
 
         Returns:
@@ -227,14 +228,14 @@ class Encoder:
             InputError: A query has no text, ``texts`` is a mapping, a set or one string, or an item
                 is not a string.
         """
-        tokenized = self.tokenize(texts, "query")
+        tokenized = self.tokenize(texts, "query", spans=spans)
         if not self._has_warned and (cut := tokenized.describe_cut(self.settings.query_length)):
             self._has_warned = True  # once: searches encode queries one by one
             logger.warning("%s", cut)
         return self._encode(tokenized, "encode queries", progress)
 
     def encode_documents(
-        self, texts: Iterable[str], *, progress: Progress | bool | None = None
+        self, texts: Iterable[str], *, spans: bool = False, progress: Progress | bool | None = None
     ) -> TokenEmbeddings:
         """Embed documents, without the tokens of the skiplist.
 
@@ -243,6 +244,7 @@ class Encoder:
 
         Args:
             texts: An ordered iterable of n_docs strings.
+            spans: Whether to keep the characters that each token covers.
             progress: True for a bar on stderr.
 
         Returns:
@@ -252,9 +254,8 @@ class Encoder:
         Raises:
             InputError: ``texts`` is a mapping, a set or one string, or an item is not a string.
         """
-        return self.pool(
-            self._encode(self.tokenize(texts, "document"), "encode documents", progress)
-        )
+        tokenized = self.tokenize(texts, "document", spans=spans)
+        return self.pool(self._encode(tokenized, "encode documents", progress))
 
     def _encode(
         self, tokenized: TokenizedTexts, task: str, progress: Progress | bool | None
@@ -265,12 +266,13 @@ class Encoder:
         progress.finish()
         return embeddings
 
-    def tokenize(self, texts: Iterable[str], role: Role) -> TokenizedTexts:
+    def tokenize(self, texts: Iterable[str], role: Role, *, spans: bool = False) -> TokenizedTexts:
         """Tokenize texts, the first half of encoding; the result tells which texts were cut.
 
         Args:
             texts: An ordered iterable of strings.
             role: "query" or "document".
+            spans: Whether to tell which characters each token covers.
 
         Returns:
             Token ids, ready for ``encode_tokens``.
@@ -279,7 +281,8 @@ class Encoder:
             InputError: An item is not a string or not valid text, or a query is empty.
         """
         expect_choice("role", role, ROLES)
-        tokenized = self.tokenizer.tokenize(check_texts(texts, role), role)
+        expect_flags(spans=spans)
+        tokenized = self.tokenizer.tokenize(check_texts(texts, role), role, spans=spans)
         if role == "query" and (empty := np.flatnonzero(tokenized.lengths == 0)).size:
             raise InputError(
                 f"query {empty[0]} has no token of this vocabulary; remove it or give it other text"

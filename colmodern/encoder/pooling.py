@@ -19,7 +19,8 @@ def pool_tokens(embeddings: TokenEmbeddings, factor: float, *, protected: int) -
     """Pool each document's tokens into ``1 / factor`` of their number.
 
     Pooled tokens are the unit means of their clusters, in the order of the clusters' first tokens,
-    and carry the token id of the member nearest to the mean. Memory grows with a document's tokens,
+    and carry the token id of the member nearest to the mean; spans stay those of the members, with
+    the row that each became a part of. Memory grows with a document's tokens,
     not with their pairs.
 
     Args:
@@ -37,12 +38,14 @@ def pool_tokens(embeddings: TokenEmbeddings, factor: float, *, protected: int) -
     offsets = offsets_of(kept + n_pooled.astype(np.int64))
     values = np.empty((offsets[-1], embeddings.dim), np.float32)
     sources = np.empty(offsets[-1], np.int64)  # row whose token id a pooled row carries
+    became = np.empty(embeddings.n_tokens, np.int64)  # pooled row of its text that a row is part of
 
     def pool(document: int) -> None:
         rows, head = embeddings[document], int(kept[document])
         start, out = int(embeddings.offsets[document]), slice(*offsets[document : document + 2])
         values[out][:head] = rows[:head]
         sources[out][:head] = np.arange(start, start + head)
+        became[start : start + head] = np.arange(head)
         if head == len(rows):
             return
         rest = np.ascontiguousarray(rows[head:], dtype=np.float32)
@@ -50,10 +53,14 @@ def pool_tokens(embeddings: TokenEmbeddings, factor: float, *, protected: int) -
         ward_labels(rest, len(values[out]) - head, labels)
         pool_clusters(rest, labels, values[out][head:], sources[out][head:])
         sources[out][head:] += start + head
+        became[start + head : start + len(rows)] = labels + head
 
     # the kernels release the interpreter's lock
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
         for _ in threads.map(pool, range(embeddings.n_docs)):
             pass
     ids = None if embeddings.token_ids is None else embeddings.token_ids[sources]
-    return TokenEmbeddings.unchecked(values, offsets, ids, embeddings.fingerprint)
+    spans = embeddings.spans
+    if spans is not None:
+        spans = spans.pooled(became, embeddings.offsets)
+    return TokenEmbeddings.unchecked(values, offsets, ids, embeddings.fingerprint, spans)

@@ -37,6 +37,7 @@ def encode_on_devices(
     writer: ShardWriter,
     devices: Sequence[str],
     *,
+    spans: bool = False,
     progress: Progress,
 ) -> None:
     """Encode shards in processes, one for each device; they end in ``writer`` in their order.
@@ -60,6 +61,7 @@ def encode_on_devices(
         },
         encoder_fingerprint=encoder.fingerprint(role),
         role=role,
+        spans=spans,
         folder=writer.ahead,
         fingerprint=writer.fingerprint,
         dtype=writer.dtype,

@@ -75,6 +75,7 @@ def encode_shards(
     write: Callable[[EncodedShard], object],
     *,
     progress: Progress,
+    spans: bool = False,
     cancel: Callable[[], object] | None = None,
 ) -> None:
     """Encode shards in order; the next is tokenized and the last is written meanwhile.
@@ -87,12 +88,13 @@ def encode_shards(
         role: Whether the texts are queries or documents.
         write: Called in a thread of its own, in the order of the shards.
         progress: Receives the texts that are encoded.
+        spans: Whether to keep the characters that each token covers.
         cancel: Wakes ``shards`` where it waits for something, when the work ends early.
     """
 
     def tokenize() -> Iterator[tuple[Shard, TokenizedTexts]]:
         for shard in shards:
-            yield shard, encoder.tokenize([text for _, text in shard.texts], role)
+            yield shard, encoder.tokenize([text for _, text in shard.texts], role, spans=spans)
 
     def finish(shard: EncodedShard) -> None:
         if role == "document":

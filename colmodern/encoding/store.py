@@ -24,18 +24,37 @@ def document_texts(
     corpus: Iterable[Document], *, join_titles: bool, title_separator: str = " "
 ) -> Iterator[Text]:
     """The text that is encoded for each document."""
+    titles: dict[str, Any] = {"join_titles": join_titles, "title_separator": title_separator}
     for document in corpus:
-        fields = (document.title, document.text) if join_titles else (document.text,)
-        yield document.doc_id, title_separator.join(filter(None, fields)).strip()
+        yield document.doc_id, text_of(document, **titles)
+
+
+def text_of(document: Document, *, join_titles: bool = True, title_separator: str = " ") -> str:
+    """The text that is encoded for a document, and that spans of its tokens count from.
+
+    Args:
+        document: A document of a collection.
+        join_titles: Whether its title stands before its text.
+        title_separator: What stands between them.
+    """
+    fields = (document.title, document.text) if join_titles else (document.text,)
+    return title_separator.join(filter(None, fields)).strip()
 
 
 def corpus_key(
-    corpus: Corpus, encoder: Encoder, *, join_titles: bool, dtype: str, title_separator: str = " "
+    corpus: Corpus,
+    encoder: Encoder,
+    *,
+    join_titles: bool,
+    dtype: str,
+    title_separator: str = " ",
+    spans: bool = False,
 ) -> str:
     """Digest of all that stored document embeddings depend on."""
     encoded_by = encoder.fingerprint("document")
     joined = title_separator if join_titles else None
-    return sha256_of_json([corpus.fingerprint, joined, encoded_by, dtype])
+    also = ["spans"] if spans else []
+    return sha256_of_json([corpus.fingerprint, joined, encoded_by, dtype, *also])
 
 
 def encode_corpus(
@@ -49,6 +68,7 @@ def encode_corpus(
     progress: Progress,
     title_separator: str = " ",
     devices: Sequence[str] = (),
+    spans: bool = False,
 ) -> tuple[EmbeddingStore, bool]:
     """Encode the documents of a corpus; arguments and result as of ``encode_to_store``."""
     titles: dict[str, Any] = {"join_titles": join_titles, "title_separator": title_separator}
@@ -58,11 +78,12 @@ def encode_corpus(
         encoder,
         folder,
         role="document",
-        fingerprint=corpus_key(corpus, encoder, dtype=dtype, **titles),
+        fingerprint=corpus_key(corpus, encoder, dtype=dtype, spans=spans, **titles),
         dtype=dtype,
         shard_tokens=shard_tokens,
         progress=progress,
         devices=devices,
+        spans=spans,
     )
 
 
@@ -78,6 +99,7 @@ def encode_to_store(
     shard_tokens: int,
     progress: Progress,
     devices: Sequence[str] = (),
+    spans: bool = False,
 ) -> tuple[EmbeddingStore, bool]:
     """Encode texts into a store, resuming after the last finished shard of an earlier call.
 
@@ -96,6 +118,7 @@ def encode_to_store(
         progress: Receives the texts that are encoded.
         devices: Two or more share the shards, each with a process and a model of its own; the
             bytes are those of the encoder alone.
+        spans: Whether to keep the characters that each token covers.
 
     Returns:
         The store and whether it was there already.
@@ -119,10 +142,13 @@ def encode_to_store(
             shard_tokens=shard_tokens,
         )
         if len(devices) > 1:
-            encode_on_devices(shards, encoder, role, writer, devices, progress=progress)
+            encode_on_devices(
+                shards, encoder, role, writer, devices, spans=spans, progress=progress
+            )
         else:
             order = ShardOrder(writer, progress)
-            encode_shards(order.unfinished(shards), encoder, role, order.write, progress=progress)
+            unfinished = order.unfinished(shards)
+            encode_shards(unfinished, encoder, role, order.write, spans=spans, progress=progress)
         progress.finish()
         record = {
             "encoder": encoder.describe(),

@@ -38,6 +38,7 @@ class WorkerTask:
     encoder: dict[str, Any]  # arguments of Encoder.from_pretrained
     encoder_fingerprint: str  # fingerprint for this role of the encoder in the main process
     role: Role
+    spans: bool  # whether to keep the characters that each token covers
     folder: Path  # shards are written here
     fingerprint: str
     dtype: str
@@ -79,6 +80,7 @@ def run_worker(connection: Connection, task: WorkerTask) -> None:
             task.role,
             write,
             progress=_ForwardingProgress(say),
+            spans=task.spans,
             cancel=lambda: inbox.put(None),
         )
     except BaseException as error:  # raised again by the other process

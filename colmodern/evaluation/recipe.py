@@ -72,6 +72,7 @@ EFFECTS: dict[str, Effect] = {
     "config.encoder.lowercase": Effect.SCORE,
     "config.storage.dtype": Effect.SCORE,
     "config.storage.shard_tokens": Effect.PERHAPS,  # other batches round in other ways
+    "config.storage.spans": Effect.NONE,
     "config.index.kind": Effect.SCORE,
     "config.index.precision": Effect.SCORE,
     "config.index.candidates": Effect.SCORE,

@@ -22,6 +22,7 @@ from colmodern.ragged.convert import (
     as_values,
     refuse_infinite,
 )
+from colmodern.ragged.spans import TokenSpans, fault_of_spans
 
 if TYPE_CHECKING:
     from colmodern.ragged.write_store import DescribedEncoder
@@ -43,6 +44,7 @@ class TokenEmbeddings:
         token_ids: (n_tokens,) int32 vocabulary id of each row, None when unknown.
         fingerprint: Fingerprint of the encoder, ``Encoder.fingerprint("document")`` for queries
             too, None when unknown. An index refuses embeddings of another encoder.
+        spans: The characters that each token covers, None when unknown.
 
     Raises:
         InputError: The shapes do not fit each other, or a value is not finite.
@@ -52,6 +54,7 @@ class TokenEmbeddings:
     offsets: npt.NDArray[np.int64]
     token_ids: npt.NDArray[np.int32] | None = None
     fingerprint: str | None = None
+    spans: TokenSpans | None = None
 
     def __post_init__(self) -> None:
         values = as_values(self.values)
@@ -64,7 +67,7 @@ class TokenEmbeddings:
                 f"fingerprint={shown(self.fingerprint)} {fault}; pass that of the Encoder, or None"
             )
         refuse_infinite(values, offsets)
-        self._set(values, offsets, ids, self.fingerprint)
+        self._set(values, offsets, ids, self.fingerprint, expect_spans(self.spans, offsets))
 
     def _set(
         self,
@@ -72,10 +75,11 @@ class TokenEmbeddings:
         offsets: npt.NDArray[np.int64],
         token_ids: npt.NDArray[np.int32] | None,
         fingerprint: str | None,
+        spans: TokenSpans | None,
     ) -> None:
-        for name, value in (("values", values), ("offsets", offsets), ("token_ids", token_ids)):
+        fields = {"values": values, "offsets": offsets, "token_ids": token_ids}
+        for name, value in {**fields, "fingerprint": fingerprint, "spans": spans}.items():
             object.__setattr__(self, name, value)
-        object.__setattr__(self, "fingerprint", fingerprint)
 
     @classmethod
     def unchecked(
@@ -84,6 +88,7 @@ class TokenEmbeddings:
         offsets: npt.NDArray[np.int64],
         token_ids: npt.NDArray[np.int32] | None = None,
         fingerprint: str | None = None,
+        spans: TokenSpans | None = None,
     ) -> TokenEmbeddings:
         """Wrap arrays without checks: views of checked arrays, or mapped files.
 
@@ -92,12 +97,13 @@ class TokenEmbeddings:
             offsets: (n_docs + 1,) int64, rising from 0 to n_tokens.
             token_ids: (n_tokens,) int32, or None.
             fingerprint: Fingerprint of the encoder, or None.
+            spans: The characters of each token, or None.
 
         Returns:
             Embeddings that share the arrays.
         """
         embeddings = object.__new__(cls)
-        embeddings._set(values, offsets, token_ids, fingerprint)
+        embeddings._set(values, offsets, token_ids, fingerprint, spans)
         return embeddings
 
     @classmethod
@@ -217,7 +223,9 @@ class TokenEmbeddings:
         offsets = self.offsets[start : max(start, stop) + 1]
         tokens = slice(offsets[0], offsets[-1])
         ids = None if self.token_ids is None else self.token_ids[tokens]
-        return self.unchecked(self.values[tokens], offsets - offsets[0], ids, self.fingerprint)
+        spans = None if self.spans is None else self.spans.docs(start, stop)
+        rows = self.values[tokens]
+        return self.unchecked(rows, offsets - offsets[0], ids, self.fingerprint, spans)
 
     def _index(self, key: Any) -> int:
         if isinstance(key, bool | np.bool_) or not hasattr(key, "__index__"):
@@ -256,7 +264,8 @@ class TokenEmbeddings:
         shifts = self.offsets[:-1][texts] - offsets[:-1]
         tokens = np.arange(offsets[-1]) + np.repeat(shifts, lengths)
         ids = None if self.token_ids is None else self.token_ids[tokens]
-        return self.unchecked(self.values[tokens], offsets, ids, self.fingerprint)
+        spans = None if self.spans is None else self.spans.select(texts)
+        return self.unchecked(self.values[tokens], offsets, ids, self.fingerprint, spans)
 
     def chunks(
         self, max_tokens: int, max_docs: int = 1 << 62
@@ -285,6 +294,17 @@ class TokenEmbeddings:
             stop = max(min(stop, start + max_docs), start + 1)
             yield start, self[start:stop]
             start = stop
+
+
+def expect_spans(spans: object, offsets: npt.NDArray[np.int64]) -> TokenSpans | None:
+    """The same spans; raises InputError for those of other texts than the embeddings."""
+    if spans is None:
+        return None
+    if not isinstance(spans, TokenSpans):
+        raise InputError(f"spans is a {type(spans).__name__}; pass TokenSpans, or None")
+    if fault := fault_of_spans(spans, np.diff(offsets)):
+        raise InputError(f"spans {fault}; pass the spans of these embeddings, or None")
+    return spans
 
 
 def offsets_of(lengths: npt.ArrayLike) -> npt.NDArray[np.int64]:

@@ -22,7 +22,8 @@ from colmodern.files import load_json, read_error, sha256_of_json, write_json
 
 FORMAT = "colmodern-embeddings"
 VERSION = 2  # the version that is written
-_VERSIONS = (1, 2)  # versions that are read; 1 has no checksum of its own and none of blocks
+SPANS_VERSION = 3  # the version of stores with spans, which earlier readers would lose
+_VERSIONS = (1, 2, 3)  # versions that are read; 1 has no checksum of its own and none of blocks
 MANIFEST = "manifest.json"
 RECORD = "shard.json"
 CURE = "delete the folder and encode again"
@@ -34,6 +35,7 @@ _Number = (
     Annotated[int, Field(ge=-(1 << 62), le=1 << 62, strict=True)]
     | Annotated[float, Field(strict=True, allow_inf_nan=False)]
 )
+_BlockFile = Literal["values.npy", "token_ids.npy", "spans.npy", "span_rows.npy"]
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -55,12 +57,19 @@ class ShardEntry(_Record):
     n_tokens: _Count
     has_token_ids: StrictBool
     sha256: dict[str, _Sha256] = Field(description="hex digest of each file but shard.json")
+    spans: Literal["tokens", "pooled"] | None = Field(
+        None, description="pooled: rows stand for several tokens; null, not written: no spans"
+    )
 
     @model_validator(mode="after")
     def _names_its_files(self) -> ShardEntry:
-        if self.sha256.keys() != set(files_of(has_token_ids=self.has_token_ids)):
+        if self.sha256.keys() != set(files_of(self)):
             raise ValueError("sha256 names other files than a shard has")
         return self
+
+    def entry(self) -> dict[str, Any]:
+        """The fields that the manifest has of a shard."""
+        return self.model_dump(include=set(ShardEntry.model_fields), exclude_none=True)
 
 
 class ShardRecord(ShardEntry):
@@ -70,13 +79,9 @@ class ShardRecord(ShardEntry):
     dtype: Literal["float16", "float32"]
     dim: _Count
     facts: dict[str, _Number]
-    blocks: dict[Literal["values.npy", "token_ids.npy"], str] | None = Field(
+    blocks: dict[_BlockFile, str] | None = Field(
         None, description="checksums of the arrays' blocks, see blocks.py; null in version 1"
     )
-
-    def entry(self) -> dict[str, Any]:
-        """The fields that the manifest repeats."""
-        return self.model_dump(include=set(ShardEntry.model_fields))
 
 
 class EncoderRecord(BaseModel):
@@ -121,10 +126,13 @@ class StoreManifest(BaseModel):
         return self
 
 
-def files_of(*, has_token_ids: bool) -> tuple[str, ...]:
+def files_of(shard: ShardEntry) -> tuple[str, ...]:
     """Names of a shard's files, without shard.json."""
-    ids = ("token_ids.npy",) if has_token_ids else ()
-    return ("values.npy", "offsets.npy", *ids, "doc_ids.json")
+    ids = ("token_ids.npy",) if shard.has_token_ids else ()
+    spans: tuple[str, ...] = ("spans.npy",) if shard.spans else ()
+    if shard.spans == "pooled":
+        spans = ("spans.npy", "span_offsets.npy", "span_rows.npy")
+    return ("values.npy", "offsets.npy", *ids, *spans, "doc_ids.json")
 
 
 def read_store_manifest(folder: Path) -> tuple[StoreManifest, dict[str, Any]]:
@@ -153,7 +161,7 @@ def read_store_manifest(folder: Path) -> tuple[StoreManifest, dict[str, Any]]:
     version = fields.get("version")
     if isinstance(version, bool) or version not in _VERSIONS:
         raise StorageError(
-            f"{path} has version={version!r}; this colmodern reads versions up to {VERSION}: "
+            f"{path} has version={version!r}; this colmodern reads versions up to {SPANS_VERSION}: "
             "encode again, or use the colmodern that wrote it"
         )
     _unseal(fields, path, is_sealed=version > 1)
@@ -172,7 +180,7 @@ def read_shard_record(folder: Path) -> ShardRecord:
     version = fields.pop("version", 1)  # version 1 did not write its number
     if isinstance(version, bool) or version not in _VERSIONS:
         raise StorageError(
-            f"{path} has version={version!r}; this colmodern reads versions up to {VERSION}: "
+            f"{path} has version={version!r}; this colmodern reads versions up to {SPANS_VERSION}: "
             "use the colmodern that wrote it"
         )
     if version > 1:
@@ -187,13 +195,16 @@ def read_shard_record(folder: Path) -> ShardRecord:
 
 def write_store_manifest(folder: Path, fields: dict[str, Any]) -> None:
     """Write the manifest, which makes the shards that ``fields`` names a store, all or nothing."""
-    sealed = {"format": FORMAT, "version": VERSION, **fields}
+    has_spans = any("spans" in shard for shard in fields["shards"])
+    version = SPANS_VERSION if has_spans else VERSION
+    sealed = {"format": FORMAT, "version": version, **fields}
     write_json(folder / MANIFEST, {**sealed, _CHECKSUM: sha256_of_json(sealed)})
 
 
 def write_shard_record(folder: Path, record: ShardRecord) -> None:
     """Write shard.json into ``folder``."""
-    sealed = {"version": VERSION, **record.model_dump()}
+    version = SPANS_VERSION if record.spans else VERSION
+    sealed = {"version": version, **record.model_dump(exclude_none=True)}
     write_json(folder / RECORD, {**sealed, _CHECKSUM: sha256_of_json(sealed)})
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,9 @@ from colmodern.ragged.manifest import (
     unreadable,
     write_shard_record,
 )
+from colmodern.ragged.spans import WIDTHS, TokenSpans, fault_of_spans
+
+SPAN_FILES = ("spans.npy", "span_rows.npy")
 
 
 def shard_name(index: int) -> str:
@@ -67,16 +70,18 @@ def write_shard(
     arrays = {"values": values, "offsets": embeddings.offsets}
     if embeddings.token_ids is not None:
         arrays["token_ids"] = np.ascontiguousarray(embeddings.token_ids)
+    arrays |= span_arrays(embeddings.spans)
     with staging(folder) as staged:
         for name, array in arrays.items():
             write_array(staged / f"{name}.npy", array)
         write_json(staged / "doc_ids.json", ids)
-        names = files_of(has_token_ids=embeddings.token_ids is not None)
+        names = [*(f"{name}.npy" for name in arrays), "doc_ids.json"]
         record = ShardRecord(
             name=folder.name,
             n_docs=embeddings.n_docs,
             n_tokens=embeddings.n_tokens,
             has_token_ids=embeddings.token_ids is not None,
+            spans=_kind_of(embeddings.spans),
             sha256={name: sha256_of_file(staged / name) for name in sorted(names)},
             fingerprint=fingerprint,
             dtype=dtype,
@@ -85,7 +90,7 @@ def write_shard(
             blocks={
                 f"{name}.npy": block_checksums(array)
                 for name, array in arrays.items()
-                if name != "offsets"
+                if name not in ("offsets", "span_offsets")
             },
         )
         write_shard_record(staged, record)
@@ -111,18 +116,21 @@ class MappedShard:
         self.folder = folder
         self.record = read_shard_record(folder)
         self._expect_agreement(entry, dtype, dim)
-        for name in ("offsets.npy", "doc_ids.json"):
+        names = files_of(entry)
+        for name in {"offsets.npy", "span_offsets.npy", "doc_ids.json"} & set(names):
             self._verify_file(name)
-        names = ("values.npy", "offsets.npy", "token_ids.npy")[: 2 + entry.has_token_ids]
-        arrays = [self._map(name) for name in names]
-        offsets = np.array(arrays[1])  # a copy, so that nothing changes them after the check
-        self.embeddings = self._embeddings(arrays[0], offsets, *arrays[2:])
+        arrays = {name: self._map(name) for name in names if name.endswith(".npy")}
+        for name in {"offsets.npy", "span_offsets.npy"} & set(names):
+            arrays[name] = np.array(arrays[name])  # a copy: nothing changes it after the check
+        self.embeddings = self._embeddings(arrays)
         blocks: Mapping[str, str] = self.record.blocks or {}  # type: ignore[assignment]
-        self._verifiers = [
-            BlockVerifier(folder / name, array, blocks.get(name), entry.sha256[name])
-            for name, array in zip(names, arrays, strict=True)
-            if name != "offsets.npy"
-        ]
+        verifiers = {
+            name: BlockVerifier(folder / name, array, blocks.get(name), entry.sha256[name])
+            for name, array in arrays.items()
+            if not name.endswith("offsets.npy")
+        }
+        self._span_verifiers = [verifiers.pop(name) for name in SPAN_FILES if name in verifiers]
+        self._verifiers = list(verifiers.values())
 
     def doc_ids(self) -> list[str]:
         """(n_docs,) ids, read from disk."""
@@ -147,6 +155,10 @@ class MappedShard:
         """Raise DamageError when tokens ``start`` to ``stop`` are not what was written."""
         for verifier in self._verifiers:
             verifier.verify(start, stop)
+        if self._span_verifiers:
+            offsets = self.embeddings.offsets
+            documents = slice(*np.searchsorted(offsets, [start, stop]).tolist())
+            self._verify_spans(documents.start, documents.stop)
 
     def verify_blocks(self) -> None:
         """Verify the blocks that were not verified yet, by their fast checksums."""
@@ -156,17 +168,29 @@ class MappedShard:
         """Read every file and compare it with its sha256, in addition to the checks at opening."""
         for name in self.record.sha256:
             self._verify_file(name)
-        for verifier in self._verifiers:
+        for verifier in (*self._verifiers, *self._span_verifiers):
             verifier.trust()
+
+    def _verify_spans(self, first: int, last: int) -> None:
+        """Verify the spans of documents ``first`` to ``last``, and that they fit the documents."""
+        if (spans := self.embeddings.spans) is None:
+            return
+        start, stop = (int(spans.offsets[document]) for document in (first, last))
+        for verifier in self._span_verifiers:
+            verifier.verify(start, stop)
+        lengths = self.embeddings.lengths[first:last]
+        if fault := fault_of_spans(spans.docs(first, last), lengths):
+            raise DamageError(f"{self.folder / 'spans.npy'}: spans {fault}; {CURE}")
 
     def _expect_agreement(self, entry: ShardEntry, dtype: str, dim: int) -> None:
         mine = {**self.record.entry(), "dtype": self.record.dtype, "dim": self.record.dim}
         theirs = {
-            **entry.model_dump(include=set(ShardEntry.model_fields)),
+            **entry.entry(),
             "dtype": dtype,
             "dim": dim,
         }
-        if wrong := [name for name, value in theirs.items() if mine[name] != value]:
+        names = mine.keys() | theirs.keys()
+        if wrong := sorted(name for name in names if mine.get(name) != theirs.get(name)):
             raise DamageError(
                 f"{self.folder / RECORD} has another {wrong[0]} than the manifest says; {CURE}"
             )
@@ -188,26 +212,50 @@ class MappedShard:
         except (OSError, ValueError, MemoryError) as error:
             raise unreadable(path, error) from error
 
-    def _embeddings(
-        self,
-        values: npt.NDArray[Any],
-        offsets: npt.NDArray[Any],
-        token_ids: npt.NDArray[Any] | None = None,
-    ) -> TokenEmbeddings:
-        record = self.record
+    def _embeddings(self, arrays: Mapping[str, npt.NDArray[Any]]) -> TokenEmbeddings:
+        record, offsets = self.record, arrays["offsets.npy"]
+        steps, owners = arrays.get("spans.npy"), arrays.get("span_offsets.npy", offsets)
+        n_spans = int(owners[-1]) if owners.size else 0
         expected = {
-            "values.npy": (values, record.dtype, (record.n_tokens, record.dim)),
-            "offsets.npy": (offsets, "int64", (record.n_docs + 1,)),
-            "token_ids.npy": (token_ids, "int32", (record.n_tokens,)),
+            "values.npy": (record.dtype, (record.n_tokens, record.dim)),
+            "offsets.npy": ("int64", (record.n_docs + 1,)),
+            "token_ids.npy": ("int32", (record.n_tokens,)),
+            "span_offsets.npy": ("int64", (record.n_docs + 1,)),
+            "span_rows.npy": ("uint32", (n_spans,)),
         }
-        for name, (array, dtype, shape) in expected.items():
-            if array is not None and (array.dtype != dtype or array.shape != shape):
+        if steps is not None:
+            width = steps.dtype if steps.dtype in WIDTHS else "uint8"
+            expected["spans.npy"] = (str(width), (n_spans, 2))
+        for name, array in arrays.items():
+            dtype, shape = expected[name]
+            if array.dtype != dtype or array.shape != shape:
                 raise DamageError(
                     f"{self.folder / name} has {array.dtype} of shape {array.shape}, other counts "
                     f"than the manifest says ({dtype}, {shape}); {CURE}"
                 )
-        if offsets[0] != 0 or offsets[-1] != record.n_tokens or np.any(offsets[1:] < offsets[:-1]):
-            raise DamageError(
-                f"{self.folder / 'offsets.npy'} does not rise from 0 to {record.n_tokens}; {CURE}"
-            )
-        return TokenEmbeddings.unchecked(values, offsets, token_ids)
+        ends = {"offsets.npy": record.n_tokens, "span_offsets.npy": n_spans}
+        for name, end in ends.items():
+            rising = arrays.get(name, offsets)
+            if rising[0] != 0 or int(rising[-1]) < end or np.any(rising[1:] < rising[:-1]):
+                raise DamageError(f"{self.folder / name} does not rise from 0 to {end}; {CURE}")
+        spans = None
+        if steps is not None:
+            spans = TokenSpans(steps, owners, arrays.get("span_rows.npy"))
+        values, token_ids = arrays["values.npy"], arrays.get("token_ids.npy")
+        return TokenEmbeddings.unchecked(values, offsets, token_ids, None, spans)
+
+
+def span_arrays(spans: TokenSpans | None) -> dict[str, npt.NDArray[Any]]:
+    """The arrays that spans are stored in, by name; {} for none."""
+    if spans is None:
+        return {}
+    arrays: dict[str, npt.NDArray[Any]] = {"spans": np.ascontiguousarray(spans.steps)}
+    if spans.rows is not None:
+        arrays |= {"span_offsets": spans.offsets, "span_rows": np.ascontiguousarray(spans.rows)}
+    return arrays
+
+
+def _kind_of(spans: TokenSpans | None) -> Literal["tokens", "pooled"] | None:
+    if spans is None:
+        return None
+    return "pooled" if spans.is_pooled else "tokens"

@@ -4,6 +4,8 @@
     FOLDER/shard-00000/values.npy      (n_tokens, dim) float16 or float32
     FOLDER/shard-00000/offsets.npy     (n_docs + 1,) int64
     FOLDER/shard-00000/token_ids.npy   (n_tokens,) int32
+    FOLDER/shard-00000/spans.npy       characters of each token, where they are kept (spans.py);
+                                       after pooling with span_offsets.npy and span_rows.npy
     FOLDER/shard-00000/doc_ids.json    n_docs strings
     FOLDER/shard-00000/shard.json      counts, checksums, what its making cost
 
@@ -34,6 +36,7 @@ from colmodern.ragged.manifest import (
     read_store_manifest,
 )
 from colmodern.ragged.shard import MappedShard
+from colmodern.ragged.spans import joined_spans
 from colmodern.ragged.write_store import DescribedEncoder, write_store
 from colmodern.ragged.writer import ShardWriter
 
@@ -168,6 +171,11 @@ class EmbeddingStore:
         return None if self.encoder is None else self.encoder.fingerprint
 
     @property
+    def has_spans(self) -> bool:
+        """Whether the store knows which characters each token covers."""
+        return bool(self._entries) and all(entry.spans for entry in self._entries)
+
+    @property
     def lengths(self) -> npt.NDArray[np.int64]:
         """(n_docs,) int64 number of tokens of each document."""
         lengths = [shard.embeddings.lengths for shard in self._shards]
@@ -190,7 +198,7 @@ class EmbeddingStore:
         """Bytes of the manifest and of all files that it names."""
         files = [self.root / MANIFEST]
         for entry in self._entries:
-            names = (*files_of(has_token_ids=entry.has_token_ids), RECORD)
+            names = (*files_of(entry), RECORD)
             files += [self.root / entry.name / name for name in names]
         return sum(file.stat().st_size for file in files if file.is_file())
 
@@ -308,7 +316,11 @@ class EmbeddingStore:
         # with other such settings may use them too
         fingerprint = None if self.manifest.get("role") == "query" else self.fingerprint
         return TokenEmbeddings.unchecked(
-            embeddings.values, embeddings.offsets, embeddings.token_ids, fingerprint
+            embeddings.values,
+            embeddings.offsets,
+            embeddings.token_ids,
+            fingerprint,
+            embeddings.spans,
         )
 
     def _joined(self, chunks: list[TokenEmbeddings], dtype: str | None = None) -> TokenEmbeddings:
@@ -318,8 +330,10 @@ class EmbeddingStore:
                 np.empty((0, self.dim), dtype or stored), np.zeros(1, np.int64)
             )
         ids = [chunk.token_ids for chunk in chunks if chunk.token_ids is not None]
+        spans = [chunk.spans for chunk in chunks if chunk.spans is not None]
         return TokenEmbeddings.unchecked(
             np.concatenate([np.asarray(chunk.values, dtype=dtype) for chunk in chunks]),
             offsets_of(np.concatenate([chunk.lengths for chunk in chunks])),
             np.concatenate(ids) if len(ids) == len(chunks) else None,
+            spans=joined_spans(spans) if len(spans) == len(chunks) else None,
         )

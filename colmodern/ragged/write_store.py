@@ -25,7 +25,7 @@ from colmodern.ragged.manifest import (
     read_store_manifest,
     write_store_manifest,
 )
-from colmodern.ragged.shard import shard_name, write_shard
+from colmodern.ragged.shard import shard_name, span_arrays, write_shard
 from colmodern.ragged.store_folder import (
     AHEAD,
     clear,
@@ -79,6 +79,7 @@ def write_store(
             sha256_of_texts(ids),
             dtype,
             provenance,
+            *(sha256_of_array(array) for array in span_arrays(embeddings.spans).values()),
         ]
     )
     with naming_write_errors(path):

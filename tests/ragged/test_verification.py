@@ -157,7 +157,7 @@ CHANGES: list[tuple[str, dict[str, Any], str]] = [
     ("manifest.json", {"environment": 3}, "a wrong environment"),
     ("manifest.json", {"fingerprint": None}, "a wrong fingerprint"),
     ("manifest.json", {"about": "\ud800"}, "differs from its checksum"),
-    ("manifest.json", {"version": 3}, "version=3; this colmodern reads versions up to 2"),
+    ("manifest.json", {"version": 4}, "version=4; this colmodern reads versions up to 3"),
     ("manifest.json", {"version": [2]}, r"version=\[2\]"),
     ("manifest.json", {"format": "colmodern-plaid"}, "not 'colmodern-embeddings'"),
     ("shard-00001/shard.json", {"n_docs": 3}, "another n_docs than the manifest"),

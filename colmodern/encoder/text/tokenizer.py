@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING
@@ -12,18 +11,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from colmodern.checks import shown
+from colmodern.encoder.text.library import (
+    Ids,
+    as_ids,
+    id_of_token,
+    read_texts,
+    trailing_specials,
+)
 from colmodern.encoder.text.settings import PUNCTUATION, EncoderSettings, Role
+from colmodern.encoder.text.spans import bounds_in_text, bounds_of_window
 from colmodern.encoder.text.windows import Window, split_ids
 from colmodern.errors import CheckpointError, ConfigError, InputError
 from colmodern.ragged.embeddings import offsets_of
+from colmodern.ragged.spans import Bounds
 
 if TYPE_CHECKING:
     from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
-
-Ids = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,8 @@ class TokenizedTexts:
         scored: One (n_tokens,) bool array per window, True where the embedding takes part in MaxSim.
         cut: (n_texts,) tokens that a length limit removed.
         offsets: (n_texts + 1,) int64; text i owns windows offsets[i] to offsets[i + 1].
+        spans: One (n_tokens, 2) int64 array per window: the characters of its text that each token
+            covers; None where they were not asked for.
     """
 
     ids: list[Ids]
@@ -43,6 +50,7 @@ class TokenizedTexts:
     scored: list[npt.NDArray[np.bool_]]
     cut: npt.NDArray[np.int64]
     offsets: npt.NDArray[np.int64]
+    spans: list[Bounds] | None = None
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
@@ -121,7 +129,7 @@ class TextTokenizer:
         self._tokenizer = tokenizer
         self.settings = settings
         self._masks_first_piece = masks_first_piece
-        self._n_trailing = _trailing_specials(tokenizer)
+        self._n_trailing = trailing_specials(tokenizer)
         self._markers = {
             "query": self._marker("query_marker", settings.query_marker),
             "document": self._marker("document_marker", settings.document_marker),
@@ -137,31 +145,36 @@ class TextTokenizer:
         """The same tokenizer under other rules."""
         return TextTokenizer(self._tokenizer, settings, masks_first_piece=self._masks_first_piece)
 
-    def tokenize(self, texts: Sequence[str], role: Role) -> TokenizedTexts:
+    def tokenize(self, texts: Sequence[str], role: Role, *, spans: bool = False) -> TokenizedTexts:
         """Tokenize texts, and cut or split them at the length limit of their role.
 
         Args:
             texts: (n_texts,) strings.
             role: "query" or "document".
+            spans: Whether to tell which characters each token covers.
+
+        Raises:
+            ConfigError: ``spans``, and the tokenizer does not know them.
         """
         settings = self.settings
         prompt = settings.query_prompt if role == "query" else settings.document_prompt
         limit = settings.query_length if role == "query" else settings.document_length
         if len(texts) == 0:  # transformers' tokenizers do not take an empty list
             empty = np.zeros(0, np.int64)
-            return TokenizedTexts([], empty, [], empty, offsets_of([]))
-        full = self._ids_of([self._prepare(prompt + text) for text in texts])
+            return TokenizedTexts([], empty, [], empty, offsets_of([]), [] if spans else None)
+        prepared = [self._prepare(prompt + text) for text in texts]
+        full, bounds = self._ids_and_bounds(prepared, texts, prompt, spans=spans)
         marker = self._markers[role]
         room = limit - (marker is not None)
         cut = np.zeros(len(texts), np.int64)
-        if role == "document" and settings.overflow == "split":
-            split = [self._split(text, room) for text in full]
-        else:
-            split = [[self._cut(text, room)] for text in full]
+        is_split = role == "document" and settings.overflow == "split"
+        windows_of = self._split if is_split else self._cut
+        split = [windows_of(text, text, room) for text in full]
+        if not is_split:
             cut = np.array([max(0, len(text) - room) for text in full], dtype=np.int64)
         offsets = offsets_of([len(windows) for windows in split])
         marked = [self._mark(window, marker) for windows in split for window in windows]
-        ids = [_as_ids(window.ids) for window in marked]
+        ids = [as_ids(window.ids) for window in marked]
         attended = np.array([len(window) for window in ids], dtype=np.int64)
         kept = [window.is_kept for window in marked]
         if role == "query" and settings.query_expansion:
@@ -174,7 +187,36 @@ class TextTokenizer:
                 mask & ~np.isin(window, self.skiplist_ids)
                 for mask, window in zip(kept, ids, strict=True)
             ]
-        return TokenizedTexts(ids, attended, kept, cut, offsets)
+        if bounds is None:
+            return TokenizedTexts(ids, attended, kept, cut, offsets)
+        lengths = iter(ids)  # with expansion tokens
+        found = [
+            bounds_of_window(
+                own, self._mark(window, None if marker is None else -1).ids, len(next(lengths))
+            )
+            for text, own in zip(full, bounds, strict=True)
+            for window in windows_of(list(range(len(text))), text, room)
+        ]
+        return TokenizedTexts(ids, attended, kept, cut, offsets, found)
+
+    def _ids_and_bounds(
+        self, prepared: list[str], texts: Sequence[str], prompt: str, *, spans: bool
+    ) -> tuple[list[list[int]], list[Bounds] | None]:
+        """Token ids of prepared texts, and where their tokens are in the texts themselves."""
+        if not spans:
+            return self._ids_of(prepared), None
+        if not getattr(self._tokenizer, "is_fast", False):
+            raise ConfigError(
+                "spans=True, but the checkpoint's tokenizer does not tell which characters a token "
+                "covers; save it with a tokenizer.json, or leave spans out"
+            )
+        encoded = self._encoded(prepared, return_offsets_mapping=True)
+        is_lowered = self.settings.lowercase
+        bounds = [
+            bounds_in_text(found, text=text, prompt=prompt, prepared=read, is_lowered=is_lowered)
+            for found, text, read in zip(encoded["offset_mapping"], texts, prepared, strict=True)
+        ]
+        return encoded["input_ids"], bounds
 
     def words(self, ids: npt.ArrayLike | None) -> list[str]:
         """The text of each token: to show, for example, which words matched.
@@ -202,7 +244,11 @@ class TextTokenizer:
         return words
 
     def _ids_of(self, texts: list[str]) -> list[list[int]]:
-        ids: list[list[int]] = _read(
+        ids: list[list[int]] = self._encoded(texts)["input_ids"]
+        return ids
+
+    def _encoded(self, texts: list[str], **options: bool) -> BatchEncoding:
+        return read_texts(
             self._tokenizer,
             texts,
             add_special_tokens=True,
@@ -211,25 +257,28 @@ class TextTokenizer:
             return_attention_mask=False,
             return_token_type_ids=False,
             verbose=False,
-        )["input_ids"]
-        return ids
+            **options,
+        )
 
     def _prepare(self, text: str) -> str:
         if self.settings.strip_text:
             text = text.strip()
         return text.lower() if self.settings.lowercase else text
 
-    def _cut(self, text: list[int], room: int) -> Window:
-        if len(text) > room:
-            tail = text[len(text) - self._n_trailing :]
-            text = text[: room - len(tail)] + tail
-        return Window(text, np.ones(len(text), np.bool_))
+    def _cut(self, items: list[int], ids: list[int], room: int) -> list[Window]:
+        """The one window of a text; items: its token ids, or the numbers of its tokens."""
+        if len(ids) > room:
+            tail = items[len(items) - self._n_trailing :]
+            items = items[: room - len(tail)] + tail
+        return [Window(items, np.ones(len(items), np.bool_))]
 
-    def _split(self, text: list[int], room: int) -> list[Window]:
+    def _split(self, items: list[int], ids: list[int], room: int) -> list[Window]:
+        """The windows of a text; items: as of ``_cut``."""
         # a prompt's last letters can share a token with the text's first letters
-        pairs = zip(self._prompt_ids, text, strict=False)
+        pairs = zip(self._prompt_ids, ids, strict=False)
         head = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-        return split_ids(text, head=head, tail=self._n_trailing, length=room, overlap=self._overlap)
+        tail = self._n_trailing
+        return split_ids(items, head=head, tail=tail, length=room, overlap=self._overlap)
 
     def _mark(self, window: Window, marker: int | None) -> Window:
         if marker is None:
@@ -241,7 +290,7 @@ class TextTokenizer:
     def _expand(self, text: Ids) -> Ids:
         target = self.settings.expansion_length or self.settings.query_length
         missing = max(0, target - len(text))
-        return np.concatenate([text, _as_ids([self._expansion_id] * missing)])
+        return np.concatenate([text, as_ids([self._expansion_id] * missing)])
 
     def _leading_ids(self, prompt: str) -> list[int]:
         """Ids before every text: special tokens and the prompt."""
@@ -282,7 +331,7 @@ class TextTokenizer:
     def _marker(self, field: str, marker: str | None) -> int | None:
         if marker is None:
             return None
-        id_ = _id_of_token(self._tokenizer, marker)
+        id_ = id_of_token(self._tokenizer, marker)
         if id_ is None:
             raise CheckpointError(
                 f"{field}={marker!r} is not a token of this checkpoint's vocabulary; its embedding "
@@ -295,7 +344,7 @@ class TextTokenizer:
         if not self.settings.query_expansion:
             return None
         tokenizer, token = self._tokenizer, self.settings.expansion_token
-        id_ = tokenizer.mask_token_id if token is None else _id_of_token(tokenizer, token)
+        id_ = tokenizer.mask_token_id if token is None else id_of_token(tokenizer, token)
         if id_ is None and token is None:
             id_ = tokenizer.eos_token_id  # decoders have no mask token; PyLate uses this one too
         if id_ is None:
@@ -308,16 +357,16 @@ class TextTokenizer:
     @property
     def masks_other_ids(self) -> bool:
         """Whether the skiplist has ids other than the marks' own, as with SentencePiece."""
-        own = {_id_of_token(self._tokenizer, word) for word in self.settings.skiplist}
+        own = {id_of_token(self._tokenizer, word) for word in self.settings.skiplist}
         return set(self.skiplist_ids.tolist()) != own - {None}
 
     def _skipped_id(self, word: str) -> int | None:
         # colbert-ai 0.2.22, modeling/colbert.py takes raw_tokenizer.encode(symbol)[0] of each mark:
         # the lone space piece if SentencePiece puts one before the mark, UNK if it is unknown
         if self._masks_first_piece and word in PUNCTUATION:
-            ids = _read(self._tokenizer, word, add_special_tokens=False)["input_ids"]
+            ids = read_texts(self._tokenizer, word, add_special_tokens=False)["input_ids"]
             return int(ids[0]) if ids else None
-        return _id_of_token(self._tokenizer, word)
+        return id_of_token(self._tokenizer, word)
 
     def _find_skiplist_ids(self) -> Ids:
         ids = {word: self._skipped_id(word) for word in self.settings.skiplist}
@@ -326,65 +375,4 @@ class TextTokenizer:
                 "skiplist words that are not one token of this vocabulary are ignored: %s",
                 " ".join(map(repr, ignored)),
             )
-        return _as_ids(sorted({id_ for id_ in ids.values() if id_ is not None}))
-
-
-def _read(
-    tokenizer: PreTrainedTokenizerBase, texts: str | list[str], **options: bool
-) -> BatchEncoding:
-    """Call the tokenizer.
-
-    Raises:
-        CheckpointError: The tokenizer cannot read a text.
-    """
-    with _library_errors():
-        return tokenizer(texts, **options)
-
-
-@contextmanager
-def _library_errors() -> Iterator[None]:
-    """Raise CheckpointError for whatever a damaged tokenizer of transformers raises."""
-    try:
-        yield
-    except BaseException as error:  # the library raises plain Exception, and panics
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
-        raise CheckpointError(
-            f"the checkpoint's tokenizer cannot read a text ({shown(str(error))}); mend its "
-            "tokenizer.json, or use another checkpoint"
-        ) from error
-
-
-def _as_ids(ids: Sequence[int | None]) -> Ids:
-    """Token ids as an array.
-
-    Raises:
-        CheckpointError: An id is larger than a backbone's table can be.
-    """
-    try:
-        return np.array(ids, dtype=np.int32)
-    except OverflowError as error:
-        raise CheckpointError(
-            f"the checkpoint's tokenizer gives a token id that is too large ({error}); mend its "
-            "tokenizer.json, or use another checkpoint"
-        ) from error
-
-
-def _id_of_token(tokenizer: PreTrainedTokenizerBase, token: str) -> int | None:
-    """Vocabulary id of a token, None when it is not in the vocabulary (never the id of UNK)."""
-    with _library_errors():
-        id_ = tokenizer.convert_tokens_to_ids(token)
-        is_unknown = id_ == tokenizer.unk_token_id and token != tokenizer.unk_token
-    return None if id_ is None or is_unknown else int(id_)
-
-
-def _trailing_specials(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Number of special tokens that the tokenizer puts after a text."""
-    bare = _read(tokenizer, "a", add_special_tokens=False)["input_ids"]
-    full = _read(tokenizer, "a", add_special_tokens=True)["input_ids"]
-    starts = (i for i in range(len(full) + 1) if full[i : i + len(bare)] == bare)
-    if (leading := next(starts, None)) is not None:
-        return len(full) - len(bare) - leading
-    # the special tokens changed how the text itself is cut
-    mask = _read(tokenizer, "a", add_special_tokens=True, return_special_tokens_mask=True)
-    return sum(1 for _ in takewhile(bool, reversed(mask["special_tokens_mask"])))
+        return as_ids(sorted({id_ for id_ in ids.values() if id_ is not None}))

@@ -60,14 +60,15 @@ class Stages:
         titles: dict[str, Any] = {
             "join_titles": read.join_titles,
             "title_separator": read.title_separator,
+            "dtype": dtype,
+            "spans": self._config.storage.spans,
         }
-        key = corpus_key(self._dataset.corpus, self._encoder, dtype=dtype, **titles)
+        key = corpus_key(self._dataset.corpus, self._encoder, **titles)
         store, reused = encode_corpus(
             self._dataset.corpus,
             self._encoder,
             self.folder("documents", key),
             **titles,
-            dtype=dtype,
             shard_tokens=self._config.storage.shard_tokens,
             progress=self.progress,
             devices=self._config.encoder.devices or (),

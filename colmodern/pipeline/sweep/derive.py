@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from colmodern.encoder.encoder import Encoder
-from colmodern.encoder.text.tokenizer import Ids, TextTokenizer
+from colmodern.encoder.text.library import Ids
+from colmodern.encoder.text.tokenizer import TextTokenizer
 from colmodern.encoding.store import document_texts, reuse_store
 from colmodern.environment import describe_environment
 from colmodern.errors import StorageError
@@ -20,6 +21,7 @@ from colmodern.files import sha256_of_json
 from colmodern.pipeline.sweep.points import Variant
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
+from colmodern.ragged.spans import TokenSpans
 from colmodern.ragged.store import EmbeddingStore, ShardWriter
 from colmodern.types import Corpus
 
@@ -122,10 +124,14 @@ def cut_documents(
             )
         kept_rows.append(first + own_rows)
     all_rows = np.concatenate(kept_rows) if kept_rows else np.empty(0, np.int64)
+    offsets = offsets_of([len(rows) for rows in kept_rows])
+    spans = None
+    if documents.spans is not None and not documents.spans.is_pooled:
+        bounds = [documents.spans[position] for position in range(documents.n_docs)]
+        every = np.concatenate([np.empty((0, 2), np.int64), *bounds])
+        spans = TokenSpans.from_bounds(every[all_rows], offsets)
     return TokenEmbeddings(
-        documents.values[all_rows],
-        offsets_of([len(rows) for rows in kept_rows]),
-        documents.token_ids[all_rows],
+        documents.values[all_rows], offsets, documents.token_ids[all_rows], spans=spans
     )
 
 

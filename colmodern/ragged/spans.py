@@ -1,0 +1,194 @@
+"""Which characters of its text each token covers, in two to eight bytes a token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from colmodern.errors import InputError
+
+Bounds = npt.NDArray[np.int64]
+WIDTHS = (np.uint8, np.uint16, np.uint32)  # dtypes of steps
+_LARGEST = (1 << 32) - 1
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TokenSpans:
+    """The characters that the tokens of ``n_docs`` texts cover, one text after another.
+
+    A span is (start, end) in code points, as indexes of a Python string. It is stored as a step
+    from the start of the token before, or from 0, and a length: both fit one byte in most texts.
+    Starts never fall within a text. A special token, a marker and a prompt cover nothing: their
+    spans are empty and lie where they stand.
+
+    Pooling replaces several tokens by one row of embeddings, and they may be anywhere in the text.
+    The smallest span around them would claim words between them that the row knows nothing of, so
+    spans stay those of the tokens, and ``rows`` says which row each token became a part of.
+
+    Attributes:
+        steps: (n_spans, 2) uint8, uint16 or uint32; the step to each start, and each length.
+        offsets: (n_docs + 1,) int64; text i owns spans offsets[i] to offsets[i + 1].
+        rows: (n_spans,) uint32 row of its text that each token is a part of; None where each token
+            has a row of its own.
+    """
+
+    steps: npt.NDArray[np.unsignedinteger[Any]]
+    offsets: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.uint32] | None = None
+
+    @classmethod
+    def from_bounds(
+        cls,
+        bounds: npt.ArrayLike,
+        offsets: npt.NDArray[np.int64],
+        rows: npt.NDArray[np.integer[Any]] | None = None,
+    ) -> TokenSpans:
+        """Store spans in as few bytes as they need.
+
+        Args:
+            bounds: (n_spans, 2) starts and ends, counted from the beginning of each text.
+            offsets: (n_docs + 1,) int64, rising from 0 to n_spans.
+            rows: (n_spans,) row that each token is a part of, or None.
+
+        Returns:
+            The spans.
+
+        Raises:
+            InputError: A span ends before it starts, or starts before the one before it.
+        """
+        bounds = np.asarray(bounds, np.int64).reshape(-1, 2)
+        steps = np.empty((len(bounds), 2), np.int64)
+        steps[:, 0] = np.diff(bounds[:, 0], prepend=0)
+        firsts = offsets[:-1][np.diff(offsets) > 0]
+        steps[firsts, 0] = bounds[firsts, 0]
+        steps[:, 1] = bounds[:, 1] - bounds[:, 0]
+        if len(steps) and (steps.min() < 0 or steps.max() > _LARGEST):
+            raise InputError(
+                "spans must be (start, end) with starts that do not fall within a text; "
+                "pass those of the tokenizer"
+            )
+        width = width_of(int(steps.max(initial=0)))
+        kept = None if rows is None else np.asarray(rows, np.uint32)
+        return cls(steps.astype(width), np.asarray(offsets, np.int64), kept)
+
+    @property
+    def n_docs(self) -> int:
+        """Number of texts."""
+        return len(self.offsets) - 1
+
+    @property
+    def n_spans(self) -> int:
+        """Number of tokens, before any pooling."""
+        return len(self.steps)
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether a row can stand for several tokens."""
+        return self.rows is not None
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of steps and rows, without the offsets."""
+        return self.steps.nbytes + (0 if self.rows is None else self.rows.nbytes)
+
+    def __repr__(self) -> str:
+        size = f"n_docs={self.n_docs}, n_spans={self.n_spans}"
+        return f"TokenSpans({size}, dtype={self.steps.dtype}, is_pooled={self.is_pooled})"
+
+    def __getitem__(self, document: int) -> Bounds:
+        """(n_spans, 2) int64 starts and ends of the tokens of one text."""
+        steps = self.steps[self.offsets[document] : self.offsets[document + 1]].astype(np.int64)
+        starts = np.cumsum(steps[:, 0])
+        return np.stack([starts, starts + steps[:, 1]], axis=1)
+
+    def rows_of(self, document: int) -> npt.NDArray[np.int64]:
+        """(n_spans,) int64 row of the text that each of its tokens is a part of."""
+        start, stop = self.offsets[document : document + 2].tolist()
+        if self.rows is None:
+            return np.arange(stop - start)
+        return self.rows[start:stop].astype(np.int64)
+
+    def docs(self, start: int, stop: int) -> TokenSpans:
+        """Views of the spans of consecutive texts, ``start`` to ``stop``."""
+        offsets = self.offsets[start : max(start, stop) + 1]
+        taken = slice(int(offsets[0]), int(offsets[-1]))
+        rows = None if self.rows is None else self.rows[taken]
+        return TokenSpans(self.steps[taken], offsets - offsets[0], rows)
+
+    def select(self, documents: npt.NDArray[np.int64]) -> TokenSpans:
+        """Copies of the spans of texts, in this order; (n,) int64 indices from 0."""
+        lengths = np.diff(self.offsets)[documents]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        taken = np.arange(offsets[-1]) + np.repeat(
+            self.offsets[:-1][documents] - offsets[:-1], lengths
+        )
+        rows = None if self.rows is None else self.rows[taken]
+        return TokenSpans(self.steps[taken], offsets, rows)
+
+    def pooled(self, labels: npt.NDArray[np.int64], starts: npt.NDArray[np.int64]) -> TokenSpans:
+        """The spans after rows were pooled.
+
+        Args:
+            labels: (n_rows,) new row of its text that each row becomes a part of.
+            starts: (n_docs + 1,) first row of each text in ``labels``.
+        """
+        own = np.repeat(starts[:-1], np.diff(self.offsets))
+        old = explicit_rows(self).astype(np.int64)
+        return TokenSpans(self.steps, self.offsets, labels[own + old].astype(np.uint32))
+
+
+def joined_spans(parts: Sequence[TokenSpans]) -> TokenSpans:
+    """Spans of several runs of texts, one after another; pooled where one of them is."""
+    parts = [part for part in parts if part.n_docs] or list(parts)[:1]
+    if not parts:
+        return TokenSpans(np.empty((0, 2), np.uint8), np.zeros(1, np.int64))
+    lengths = np.concatenate([np.diff(part.offsets) for part in parts])
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    steps = np.concatenate([part.steps for part in parts])
+    rows = None
+    if any(part.is_pooled for part in parts):
+        rows = np.concatenate([explicit_rows(part) for part in parts])
+    return TokenSpans(steps, offsets, rows)
+
+
+def explicit_rows(spans: TokenSpans) -> npt.NDArray[np.uint32]:
+    """(n_spans,) row of its text that each token is a part of, also where nothing was pooled."""
+    if spans.rows is not None:
+        return spans.rows
+    lengths = np.diff(spans.offsets)
+    firsts = np.repeat(spans.offsets[:-1], lengths)
+    return (np.arange(spans.n_spans) - firsts).astype(np.uint32)
+
+
+def width_of(largest: int) -> type[np.unsignedinteger[Any]]:
+    """The narrowest dtype of steps up to ``largest``."""
+    return next(width for width in WIDTHS if largest <= np.iinfo(width).max)
+
+
+def fault_of_spans(spans: TokenSpans, lengths: npt.NDArray[np.int64]) -> str | None:
+    """What does not fit between spans and the rows of embeddings that they belong to, or None.
+
+    Args:
+        spans: The spans of n_docs texts.
+        lengths: (n_docs,) rows of each text.
+    """
+    offsets, owned = spans.offsets, np.diff(spans.offsets)
+    if len(owned) != len(lengths):
+        return f"are of {len(owned)} texts for {len(lengths)}"
+    if offsets[0] != 0 or offsets[-1] != spans.n_spans or (len(owned) and owned.min() < 0):
+        return f"have offsets that do not rise from 0 to {spans.n_spans}"
+    if spans.rows is None:
+        differs = owned != lengths
+    else:
+        differs = (owned == 0) != (lengths == 0)
+        most = np.repeat(lengths, owned)
+        if len(most) and bool(np.any(spans.rows >= most)):
+            return "belong to a row that its text does not have"
+    if differs.any():
+        document = int(np.argmax(differs))
+        return f"are {owned[document]} for the {lengths[document]} rows of text {document}"
+    return None
