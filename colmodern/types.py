@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Literal, NamedTuple, Protocol, SupportsIndex, TypeVar, overload
+from typing import Any, Literal, NamedTuple, Protocol, SupportsIndex, TypeVar, overload
 
 from colmodern.notebook import html_view
 
@@ -36,6 +36,58 @@ class RankedDoc(NamedTuple):
     doc_id: str
     score: float
     rank: int
+
+
+class Span(NamedTuple):
+    """Characters of a text that matched a query.
+
+    Attributes:
+        start: Index of the first character, in code points as Python counts them.
+        end: Index after the last character.
+        score: What these characters contribute to the document's score.
+    """
+
+    start: int
+    end: int
+    score: float
+
+
+class Hit(ScoredDoc):
+    """A result with the passages that matched; it unpacks and compares as a ScoredDoc does.
+
+    Attributes:
+        spans: The passages in the order of the text, which do not overlap.
+    """
+
+    spans: tuple[Span, ...] = ()
+
+    def __new__(cls, doc_id: str, score: float, spans: Iterable[Span] = ()) -> Hit:
+        """Make a hit; spans: its passages."""
+        hit = super().__new__(cls, doc_id, score)
+        hit.spans = tuple(spans)
+        return hit
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return (*self, self.spans)
+
+
+class RankedHit(RankedDoc):
+    """A reranked document with the passages that matched; it unpacks as a RankedDoc does.
+
+    Attributes:
+        spans: As in Hit.
+    """
+
+    spans: tuple[Span, ...] = ()
+
+    def __new__(cls, doc_id: str, score: float, rank: int, spans: Iterable[Span] = ()) -> RankedHit:
+        """Make a hit; spans: its passages."""
+        hit = super().__new__(cls, doc_id, score, rank)
+        hit.spans = tuple(spans)
+        return hit
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return (*self, self.spans)
 
 
 Result = TypeVar("Result", bound="ScoredDoc | RankedDoc")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
+from fractions import Fraction
 
 import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
@@ -87,3 +89,69 @@ def pool(
             first = min(i for i in members if near[i] >= max(near.values()) - 1e-5)
             pooled_ids.append(rest_ids[first])
     return np.array(pooled).reshape(-1, tokens.shape[1]), pooled_ids
+
+
+def passages(
+    query: list[list[float]],
+    document: list[list[float]],
+    bounds: list[tuple[int, int]],
+    rows: list[int],
+    text: str | None,
+    *,
+    max_spans: int,
+    min_share: float,
+    max_gap: int,
+    max_length: int,
+) -> list[tuple[int, int, float]]:
+    """What matched_spans promises, by trying every passage; words are of letters and digits."""
+    given = [Fraction(0)] * len(document)
+    for token in query:
+        products = [sum(a * b for a, b in zip(token, row, strict=True)) for row in document]
+        best = max(range(len(document)), key=lambda row: (products[row], -row))
+        given[best] += Fraction(products[best])
+    pieces = []
+    for (start, end), row in zip(bounds, rows, strict=True):
+        members = [
+            i for i, other in enumerate(rows) if other == row and bounds[i][0] < bounds[i][1]
+        ]
+        if start == end or given[row] == 0:
+            continue
+        share = given[row] / len(members)
+        characters = {i for i in range(start, end) if text is None or not text[i].isspace()}
+        if text is not None:
+            for word in re.finditer(r"\w+", text):
+                if characters & set(range(*word.span())):
+                    characters |= set(range(*word.span()))
+        if characters:
+            pieces.append((set(range(min(characters), max(characters) + 1)), share))
+    matches: list[tuple[set[int], Fraction]] = []
+    for characters, share in pieces:
+        touching = [match for match in matches if match[0] & characters]
+        matches = [match for match in matches if not match[0] & characters]
+        for other, score in touching:
+            characters, share = characters | other, share + score
+        matches.append((characters, share))
+    matches.sort(key=lambda match: min(match[0]))
+    chosen: list[tuple[int, int, Fraction]] = []
+    used: set[int] = set()
+    while len(chosen) < max_spans:
+        windows = []
+        for i in range(len(matches)):
+            for j in range(i, len(matches)):
+                inner = range(i, j + 1)
+                starts = [min(matches[n][0]) for n in inner]
+                ends = [max(matches[n][0]) + 1 for n in inner]
+                gaps = [start - end for end, start in zip(ends, starts[1:], strict=False)]
+                is_short = i == j or ends[-1] - starts[0] <= max_length
+                if used & set(inner) or max(gaps, default=0) > max_gap or not is_short:
+                    continue
+                score = sum((matches[n][1] for n in inner), Fraction(0))
+                windows.append((score, starts[0] - ends[-1], -starts[0], i, j))
+        if not windows:
+            break
+        score, size, start, i, j = max(windows)
+        if score <= 0 or score < Fraction(min_share) * sum(given):
+            break
+        used |= set(range(i, j + 1))
+        chosen.append((-start, -start - size, score))
+    return [(start, end, float(score)) for start, end, score in sorted(chosen)]
