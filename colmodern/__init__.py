@@ -17,17 +17,22 @@ __all__ = [
     "EmbeddingStore",
     "Encoder",
     "ExactIndex",
+    "Hit",
     "InputError",
     "MissingExtraError",
     "PlaidIndex",
     "Reranker",
     "ResourceError",
     "ScoredDoc",
+    "Span",
+    "SpanSettings",
     "StorageError",
     "TokenEmbeddings",
+    "TokenSpans",
     "WorkerError",
     "evaluate",
     "load_dataset",
+    "matched_spans",
     "run_eval",
 ]
 
@@ -48,11 +53,13 @@ if TYPE_CHECKING:
     from colmodern.evaluation.measures import evaluate
     from colmodern.index.exact.index import ExactIndex
     from colmodern.index.plaid.index import PlaidIndex
+    from colmodern.index.spans import SpanSettings, matched_spans
     from colmodern.pipeline.evaluate.run import run_eval
     from colmodern.ragged.embeddings import TokenEmbeddings
+    from colmodern.ragged.spans import TokenSpans
     from colmodern.ragged.store import EmbeddingStore
     from colmodern.rerank import Reranker
-    from colmodern.types import ScoredDoc
+    from colmodern.types import Hit, ScoredDoc, Span
 
 _HOMES = {
     "CheckpointError": "colmodern.errors",
@@ -62,17 +69,22 @@ _HOMES = {
     "EmbeddingStore": "colmodern.ragged.store",
     "Encoder": "colmodern.encoder.encoder",
     "ExactIndex": "colmodern.index.exact.index",
+    "Hit": "colmodern.types",
     "InputError": "colmodern.errors",
     "MissingExtraError": "colmodern.errors",
     "PlaidIndex": "colmodern.index.plaid.index",
     "Reranker": "colmodern.rerank",
     "ResourceError": "colmodern.errors",
     "ScoredDoc": "colmodern.types",
+    "Span": "colmodern.types",
+    "SpanSettings": "colmodern.index.spans",
     "StorageError": "colmodern.errors",
     "TokenEmbeddings": "colmodern.ragged.embeddings",
+    "TokenSpans": "colmodern.ragged.spans",
     "WorkerError": "colmodern.errors",
     "evaluate": "colmodern.evaluation.measures",
     "load_dataset": "colmodern.datasets.load",
+    "matched_spans": "colmodern.index.spans",
     "run_eval": "colmodern.pipeline.evaluate.run",
 }
 

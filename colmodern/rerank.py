@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,8 +13,9 @@ from colmodern.checks import shown, text_fault
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import InputError
 from colmodern.index.exact.index import ExactIndex
+from colmodern.index.spans import SpanSettings, span_settings
 from colmodern.progress import Progress, as_progress
-from colmodern.types import BatchResults, Precision, RankedDoc, Results
+from colmodern.types import BatchResults, Hit, Precision, RankedDoc, RankedHit, Results, ScoredDoc
 
 Candidate = str | tuple[str, str]
 # texts or (id, text) pairs in an order, or texts by id
@@ -67,7 +69,14 @@ class Reranker:
             f"device={self.encoder.device!r})"
         )
 
-    def rank(self, query: str, documents: Candidates, k: int | None = None) -> Results[RankedDoc]:
+    def rank(
+        self,
+        query: str,
+        documents: Candidates,
+        k: int | None = None,
+        *,
+        spans: bool | SpanSettings = False,
+    ) -> Results[RankedDoc]:
         """The best ``k`` documents, best first, ties by the smaller id.
 
         Args:
@@ -75,9 +84,11 @@ class Reranker:
             documents: Texts, whose ids are then "0", "1", ...; or (id, text) pairs; or a mapping
                 from ids to texts.
             k: Number of documents to return; default all.
+            spans: True or SpanSettings for the passages that matched, as whole words.
 
         Returns:
-            At most ``k`` documents with their scores and ranks, from 1.
+            At most ``k`` documents with their scores and ranks, from 1; as RankedHit, which has
+            ``spans``, where passages were asked for.
 
         Raises:
             InputError: The query has no text, k is below 1, an id repeats, or the documents have no
@@ -85,7 +96,7 @@ class Reranker:
         """
         if not isinstance(query, str):
             raise InputError(f"query={shown(query)}; pass one text")
-        return Results(self.rank_batch([query], [documents], k)[0])
+        return Results(self.rank_batch([query], [documents], k, spans=spans)[0])
 
     def rank_batch(
         self,
@@ -93,6 +104,7 @@ class Reranker:
         documents: Iterable[Candidates],
         k: int | None = None,
         *,
+        spans: bool | SpanSettings = False,
         progress: Progress | bool | None = None,
     ) -> BatchResults[RankedDoc]:
         """The best ``k`` documents of each of many queries, which have candidates of their own.
@@ -103,6 +115,7 @@ class Reranker:
             queries: Texts.
             documents: For each query its documents, as in ``rank``.
             k: Number of documents to return for each query; default all.
+            spans: As in ``rank``.
             progress: True for a bar on stderr, or an object that receives the steps.
 
         Returns:
@@ -112,6 +125,7 @@ class Reranker:
             InputError: As from ``rank``; or there are not as many lists of documents as queries.
         """
         expect_counts(k=k)
+        settings = span_settings(spans)
         queries = _queries(queries)
         documents = listed("documents", documents, "pass a list with the candidates of each query")
         if len(queries) != len(documents):
@@ -122,7 +136,7 @@ class Reranker:
         texts = list(dict.fromkeys(text for pairs in candidates for _, text in pairs))
         positions = {text: position for position, text in enumerate(texts)}
         query_embeddings = self.encoder.encode_queries(queries)
-        tokenized = self.encoder.tokenize(texts, "document")
+        tokenized = self.encoder.tokenize(texts, "document", spans=settings is not None)
         self.facts.update(tokenized.facts())
         progress = as_progress(progress)
         progress.start("encode documents", len(texts), unit="texts")
@@ -137,14 +151,18 @@ class Reranker:
                 device=self.encoder.device,
                 precision=self.precision,
             )
-            results = index.search(query_embeddings[query], len(pairs) or 1 if k is None else k)
-            ranked.append(
-                Results(
-                    RankedDoc(doc_id, score, rank)
-                    for rank, (doc_id, score) in enumerate(results, 1)
-                )
-            )
+            n_wanted = len(pairs) or 1 if k is None else k
+            own = False if settings is None else replace(settings, texts=dict(pairs))
+            results = index.search(query_embeddings[query], n_wanted, spans=own)
+            ranked.append(Results(_ranked(result, rank) for rank, result in enumerate(results, 1)))
         return ranked
+
+
+def _ranked(result: ScoredDoc, rank: int) -> RankedDoc:
+    doc_id, score = result
+    if isinstance(result, Hit):
+        return RankedHit(doc_id, score, rank, result.spans)
+    return RankedDoc(doc_id, score, rank)
 
 
 def _queries(queries: object) -> list[str]:

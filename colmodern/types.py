@@ -193,11 +193,15 @@ class TokenMatch(NamedTuple):
         query_token: Position of the query's token.
         doc_token: Position of the document's token.
         similarity: Dot product of the two.
+        characters: (start, end) in the text of each token that the document's token stands for:
+            several where tokens were pooled, none for a token that covers nothing, and none where
+            the index does not keep them.
     """
 
     query_token: int
     doc_token: int
     similarity: float
+    characters: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, repr=False)
@@ -213,6 +217,7 @@ class Explanation:
         score: MaxSim with all its decoded tokens.
         stages: The document in each stage, in their order.
         alignment: For each query token the document token that it matches best.
+        spans: The passages that matched; none where the index does not keep characters of tokens.
     """
 
     doc_id: str
@@ -223,6 +228,7 @@ class Explanation:
     score: float
     stages: tuple[StageReport, ...]
     alignment: tuple[TokenMatch, ...]
+    spans: tuple[Span, ...] = ()
 
     def __repr__(self) -> str:
         return (

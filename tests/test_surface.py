@@ -20,12 +20,17 @@ PUBLIC = ERRORS | {
     "EmbeddingStore",
     "Encoder",
     "ExactIndex",
+    "Hit",
     "PlaidIndex",
     "Reranker",
     "ScoredDoc",
+    "Span",
+    "SpanSettings",
     "TokenEmbeddings",
+    "TokenSpans",
     "evaluate",
     "load_dataset",
+    "matched_spans",
     "run_eval",
 }
 

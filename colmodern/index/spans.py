@@ -14,7 +14,7 @@ from colmodern.arguments import checked_count
 from colmodern.checks import shown
 from colmodern.errors import InputError
 from colmodern.index.words import grown_to_words
-from colmodern.types import Hit, ScoredDoc, Span
+from colmodern.types import Hit, Results, ScoredDoc, Span
 
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.integer]
@@ -140,8 +140,8 @@ def with_spans(
     query: Floats,
     locate: Callable[[str], LocatedDocument],
     settings: SpanSettings,
-) -> list[Hit]:
-    """The results of a search with their passages.
+) -> Results[ScoredDoc]:
+    """The results of a search, as Hit, with their passages.
 
     Args:
         results: The results.
@@ -149,7 +149,7 @@ def with_spans(
         locate: Gives the embeddings of a document and their characters.
         settings: How passages are made.
     """
-    hits = []
+    hits: Results[ScoredDoc] = Results()
     for doc_id, score in results:
         values, bounds, rows = locate(doc_id)
         text = None if settings.texts is None else _text_of(doc_id, settings.texts)

@@ -158,7 +158,7 @@ class MappedShard:
         if self._span_verifiers:
             offsets = self.embeddings.offsets
             documents = slice(*np.searchsorted(offsets, [start, stop]).tolist())
-            self._verify_spans(documents.start, documents.stop)
+            self.verify_spans(documents.start, documents.stop)
 
     def verify_blocks(self) -> None:
         """Verify the blocks that were not verified yet, by their fast checksums."""
@@ -171,7 +171,7 @@ class MappedShard:
         for verifier in (*self._verifiers, *self._span_verifiers):
             verifier.trust()
 
-    def _verify_spans(self, first: int, last: int) -> None:
+    def verify_spans(self, first: int, last: int) -> None:
         """Verify the spans of documents ``first`` to ``last``, and that they fit the documents."""
         if (spans := self.embeddings.spans) is None:
             return

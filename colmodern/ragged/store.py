@@ -36,7 +36,7 @@ from colmodern.ragged.manifest import (
     read_store_manifest,
 )
 from colmodern.ragged.shard import MappedShard
-from colmodern.ragged.spans import joined_spans
+from colmodern.ragged.spans import TokenSpans, joined_spans
 from colmodern.ragged.write_store import DescribedEncoder, write_store
 from colmodern.ragged.writer import ShardWriter
 
@@ -192,6 +192,13 @@ class EmbeddingStore:
     def unverified_shards(self) -> list[TokenEmbeddings]:
         """The shards, mapped from disk; call ``verify_documents`` before using their values."""
         return [self._with_fingerprint(shard.embeddings) for shard in self._shards]
+
+    def span_shards(self) -> Iterator[TokenSpans]:
+        """The spans of each shard's documents, verified; none where the store has none."""
+        for shard in self._shards if self.has_spans else []:
+            shard.verify_spans(0, shard.record.n_docs)
+            if shard.embeddings.spans is not None:
+                yield shard.embeddings.spans
 
     @property
     def n_bytes(self) -> int:

@@ -16,9 +16,11 @@ import torch
 from colmodern.arguments import checked_count, expect_choice, renamed_keywords
 from colmodern.errors import InputError, ResourceError
 from colmodern.index.base import closed_error
+from colmodern.index.exact.located import locator
 from colmodern.index.finite import expect_finite, naming_documents
 from colmodern.index.inputs import expect_embeddings, query_batch, query_values
 from colmodern.index.ranking import Matches, TopK, id_ranks
+from colmodern.index.spans import SpanSettings, span_settings, with_spans
 from colmodern.index.stores import StoreReference, is_mapped, reference_to
 from colmodern.kernels.device import Devices, resolve_device
 from colmodern.kernels.torch_exact import maxsim_scores
@@ -196,28 +198,32 @@ class ExactIndex:
     def _doc_id_set(self) -> frozenset[str]:
         return frozenset(self.doc_ids)
 
-    def search(self, query: npt.ArrayLike, k: int = 10) -> Results[ScoredDoc]:
+    def search(
+        self, query: npt.ArrayLike, k: int = 10, *, spans: bool | SpanSettings = False
+    ) -> Results[ScoredDoc]:
         """The best ``k`` documents for one query, best first.
 
         Args:
             query: (n_query_tokens, dim) array, tensor or nested lists of floats.
             k: Number of documents, at most. Ties go to the smaller doc_id.
+            spans: True or SpanSettings for the passages that matched, in float32.
 
         Returns:
-            The best documents with their scores.
+            The best documents with their scores, as Hit where passages were asked for.
 
         Raises:
             InputError: As from ``search_batch``.
         """
         values = query_values(query, self.dim)
         queries = TokenEmbeddings(values, np.array([0, len(values)]))
-        return self._search(queries, checked_count("k", k), as_progress(None))[0]
+        return Results(self.search_batch(queries, k, spans=spans)[0])
 
     def search_batch(
         self,
         queries: TokenEmbeddings | EmbeddingStore,
         k: int = 10,
         *,
+        spans: bool | SpanSettings = False,
         progress: Progress | bool | None = None,
     ) -> BatchResults[ScoredDoc]:
         """The best ``k`` documents of each query, in the order of the queries.
@@ -225,6 +231,7 @@ class ExactIndex:
         Args:
             queries: Embeddings as an encoder returns them.
             k: Number of documents of each query, at most.
+            spans: As in ``search``.
             progress: True for a bar on stderr, or an object that receives the steps.
 
         Returns:
@@ -232,10 +239,16 @@ class ExactIndex:
 
         Raises:
             InputError: k is below 1, the queries' dim is not the index's, or a query or a document
-                has values that are not finite.
+                has values that are not finite; or there are no spans.
         """
-        queries = query_batch(queries, self.dim)
-        return BatchResults(self._search(queries, checked_count("k", k), as_progress(progress)))
+        queries, settings = query_batch(queries, self.dim), span_settings(spans)
+        results = self._search(queries, checked_count("k", k), as_progress(progress))
+        if settings is not None:
+            wanted = {result.doc_id for ranking in results for result in ranking}
+            locate = locator(self.embeddings, self.doc_ids, wanted)
+            pairs = zip(results, queries, strict=True)
+            results = [with_spans(ranking, query, locate, settings) for ranking, query in pairs]
+        return BatchResults(results)
 
     def info(self) -> dict[str, Any]:
         """Describe the index.

@@ -19,6 +19,7 @@ from colmodern.index.plaid.write import update
 from colmodern.index.plaid.write.build import build_index
 from colmodern.index.plaid.write.settings import settle
 from colmodern.index.plaid.write.source import open_source
+from colmodern.index.plaid.write.spans import has_spans
 from colmodern.index.plaid.write.update import ChangeOptions, change_options
 from colmodern.kernels.cpu.jit import tell_if_compiling
 from colmodern.kernels.device import Devices, resolve_device
@@ -50,6 +51,7 @@ class PlaidIndex(PlaidReader):
         codec: ResidualKind | None = None,
         overwrite: bool = False,
         durable: bool = True,
+        spans: bool | None = None,
         device: str | Devices = "cpu",
         progress: Progress | bool | None = None,
     ) -> PlaidIndex:
@@ -69,6 +71,8 @@ class PlaidIndex(PlaidReader):
                 "residual" at 4 bits, where it is as good and scored twice as fast, else "pq".
             overwrite: Replace an index at ``path``; it can be read until the new one is complete.
             durable: As in ``add``.
+            spans: Whether to keep the characters of the tokens, so that searches can show which
+                passages matched; None keeps them where the embeddings have them.
             device: As in ``load``; centroids are assigned there, with the same bytes everywhere.
             progress: True for a bar on stderr, or an object that receives the steps.
 
@@ -84,6 +88,7 @@ class PlaidIndex(PlaidReader):
         path = checked_path("path", path)
         expect_flags(overwrite=overwrite, durable=durable)
         source, ids = open_source(embeddings, doc_ids)
+        keeps_spans = _keeps_spans(spans, source)
         settings = settle(
             source.n_tokens, source.dim, nbits=nbits, codec=codec, n_centroids=n_centroids,
             seed=seed, max_memory=parse_bytes(max_memory, name="max_memory"),
@@ -94,6 +99,7 @@ class PlaidIndex(PlaidReader):
             build_index(
                 path, source, ids, settings, source.fingerprint, progress,
                 overwrite=overwrite, is_durable=durable, devices=devices.gpus,
+                keeps_spans=keeps_spans,
             )  # fmt: skip
         return cls.load(path, device=devices)
 
@@ -206,6 +212,8 @@ class PlaidIndex(PlaidReader):
         if source.n_docs and source.dim != self.dim:
             raise InputError(f"embeddings have dim={source.dim}, the index has dim={self.dim}")
         expect_encoder(source.fingerprint, state.snapshot.manifest.fingerprint)
+        if state.snapshot.manifest.has_spans and source.n_docs:
+            _keeps_spans(True, source)
         with naming_documents(ids):
             update.add(
                 state.snapshot, state.codec, source, ids, self._threads, self._adopt,
@@ -215,3 +223,16 @@ class PlaidIndex(PlaidReader):
     def _adopt(self, snapshot: IndexSnapshot) -> None:
         state = self._state
         self._current = make_state(snapshot, state.view.codec, state.verification.verify)
+
+
+def _keeps_spans(spans: bool | None, source: Embeddings) -> bool:
+    """Whether an index of these embeddings keeps spans; raises InputError where they have none."""
+    if spans is None:
+        return has_spans(source)
+    expect_flags(spans=spans)
+    if spans and not has_spans(source):
+        raise InputError(
+            "the index keeps the characters of its tokens, and these embeddings have none; encode "
+            "the documents with spans=True or `colmodern encode --spans`"
+        )
+    return bool(spans)

@@ -8,21 +8,25 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import numpy.typing as npt
 
 from colmodern.arguments import checked_path, expect_counts, renamed_keywords
+from colmodern.errors import InputError
 from colmodern.index.base import closed_error
 from colmodern.index.inputs import Embeddings, query_batch
 from colmodern.index.plaid.cuda.devices import LazyCudaSearch
 from colmodern.index.plaid.disk.info import describe
 from colmodern.index.plaid.disk.verify import Verify
-from colmodern.index.plaid.search.explain import doc_index_of, explain
+from colmodern.index.plaid.search.explain import explain
 from colmodern.index.plaid.search.filters import DocFilter, Filter, make_filter
 from colmodern.index.plaid.search.first_answer import SearchKernels, WhileCompiling
+from colmodern.index.plaid.search.located import doc_index_of, locator
 from colmodern.index.plaid.search.queries import checked_query, expect_encoder
 from colmodern.index.plaid.search.request import Query, SearchRequest
 from colmodern.index.plaid.search.state import State, load_state
 from colmodern.index.plaid.search.stored import StoredEmbeddings, stored_of
+from colmodern.index.spans import SpanSettings, span_settings, with_spans
 from colmodern.kernels.device import CPU, Devices, resolve_device
 from colmodern.progress import Progress, as_progress
 from colmodern.ragged.embeddings import TokenEmbeddings
@@ -180,6 +184,7 @@ class PlaidReader:
         fingerprint: str | None = None,
         n_threads: int | None = None,
         exact: bool = False,
+        spans: bool | SpanSettings = False,
     ) -> Results[ScoredDoc]:
         """The best ``k`` documents for one (n_query_tokens, dim) query, best first.
 
@@ -201,15 +206,17 @@ class PlaidReader:
             n_threads: Threads of this search; default as loaded.
             exact: Score the last candidates with all of their tokens: scores equal MaxSim up to
                 the rounding of float32. The candidates are the same.
+            spans: True or SpanSettings for the passages that matched, by the decoded tokens or
+                ``rescore``'s; the index must keep the characters of its tokens.
 
         Returns:
-            The best documents with their scores.
+            The best documents with their scores, as Hit where passages were asked for.
 
         Raises:
             InputError: A query of another dim or encoder, values that are not finite, or a wrong
-                setting.
+                setting; or the index keeps no characters.
         """
-        state = self._state
+        state, settings = self._state, self._span_settings(spans)
         expect_encoder(fingerprint, state.snapshot.manifest.fingerprint)
         values = checked_query(query, self.dim)
         threads = self._threads_of(n_threads)
@@ -217,8 +224,10 @@ class PlaidReader:
             state, k, filter, nprobe, n_candidates, self._stored(state, rescore), exact=exact
         )
         if self._cuda:
-            return self._search_on_gpus(self._cuda, search, [values])[0]
-        return self._kernels.answer(search, values, threads)
+            results = self._search_on_gpus(self._cuda, search, [values])[0]
+        else:
+            results = self._kernels.answer(search, values, threads)
+        return _with_spans(state, search, results, values, settings)
 
     def search_batch(
         self,
@@ -231,6 +240,7 @@ class PlaidReader:
         rescore: Embeddings | None = None,
         n_threads: int | None = None,
         exact: bool = False,
+        spans: bool | SpanSettings = False,
         progress: Progress | bool | None = None,
     ) -> BatchResults[ScoredDoc]:
         """The best ``k`` documents of each query, in the order of the queries.
@@ -244,6 +254,7 @@ class PlaidReader:
             rescore: As in ``search``.
             n_threads: Threads that share the queries; default as loaded.
             exact: As in ``search``.
+            spans: As in ``search``.
             progress: True for a bar on stderr, or an object that receives the steps.
 
         Returns:
@@ -254,6 +265,7 @@ class PlaidReader:
         """
         tell = as_progress(progress).note if progress else _log.warning
         state, progress = self._state, as_progress(progress)
+        settings = self._span_settings(spans)
         if isinstance(queries, EmbeddingStore) and queries.manifest.get("role") != "query":
             expect_encoder(queries.fingerprint, state.snapshot.manifest.fingerprint)
         queries = query_batch(queries, self.dim)
@@ -264,13 +276,18 @@ class PlaidReader:
         progress.start("search", len(queries), unit="queries")
 
         def search_one(query: Query) -> Results[ScoredDoc]:
-            ranking = search(checked_query(query, self.dim), alone)
+            values = checked_query(query, self.dim)
+            ranking = _with_spans(state, search, search(values, alone), values, settings)
             progress.advance(1)
             return ranking
 
         if self._cuda:
             checked = [checked_query(query, self.dim) for query in queries]
-            results = self._search_on_gpus(self._cuda, search, checked)
+            found = self._search_on_gpus(self._cuda, search, checked)
+            results = [
+                _with_spans(state, search, ranking, query, settings)
+                for ranking, query in zip(found, checked, strict=True)
+            ]
             progress.advance(len(queries))
         else:
             with self._kernels.awaited(search, alone, tell):
@@ -300,6 +317,7 @@ class PlaidReader:
         *,
         nprobe: int | None = None,
         n_candidates: int | None = None,
+        text: str | None = None,
     ) -> Explanation:
         """Follow a document through the stages of a search, and align its tokens with the query's.
 
@@ -309,16 +327,19 @@ class PlaidReader:
             k: Number of documents that the search looks for.
             nprobe: As in ``search``.
             n_candidates: As in ``search``.
+            text: The document's text, for passages of whole words.
 
         Returns:
-            The rank of the document in each stage, the stage that lost it, and its alignment.
+            The rank of the document in each stage, the stage that lost it, and its alignment; with
+            the passages that matched, where the index keeps the characters of its tokens.
 
         Raises:
-            InputError: The index has no such document.
+            InputError: The index has no such document, or ``text`` is not its text.
         """
-        search = SearchRequest(self._state, k, None, nprobe, n_candidates, None)
+        state = self._state
+        search = SearchRequest(state, k, None, nprobe, n_candidates, None)
         values = checked_query(query, self.dim)
-        return explain(values, doc_id, search.k, search.view, search.budget, self._threads)
+        return explain(values, doc_id, search, state, self._threads, text=text)
 
     def info(self) -> dict[str, Any]:
         """Describe the index.
@@ -332,6 +353,16 @@ class PlaidReader:
     def close(self) -> None:
         """Release mapped files and GPUs once running searches end; later ones raise InputError."""
         self._current = self._cuda = self._latest_stored = None
+
+    def _span_settings(self, spans: bool | SpanSettings) -> SpanSettings | None:
+        settings = span_settings(spans)
+        if settings is not None and not self._state.snapshot.manifest.has_spans:
+            raise InputError(
+                f"spans=True, but {self._state.snapshot.folder} does not keep the characters of its "
+                "tokens; encode the documents with spans=True or `colmodern encode --spans`, then "
+                "build the index again"
+            )
+        return settings
 
     def _stored(self, state: State, embeddings: Embeddings | None) -> StoredEmbeddings | None:
         """The documents of ``rescore``, looked up once for many searches with the same embeddings."""
@@ -350,6 +381,20 @@ class PlaidReader:
     def _threads_of(self, n_threads: int | None) -> Threads:
         expect_counts(n_threads=n_threads)
         return self._threads if n_threads is None else Threads(n_threads)
+
+
+def _with_spans(
+    state: State,
+    search: SearchRequest,
+    results: Results[ScoredDoc],
+    query: npt.NDArray[np.float32],
+    settings: SpanSettings | None,
+) -> Results[ScoredDoc]:
+    """The results with their passages, or as they are where none were asked for."""
+    if settings is None:
+        return results
+    locate = locator(state.snapshot.folder, search.view, search.stored)
+    return with_spans(results, query, locate, settings)
 
 
 def _load(kind: type[_Reader], path: Path, settings: dict[str, Any]) -> _Reader:

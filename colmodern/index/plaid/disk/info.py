@@ -17,6 +17,9 @@ _KIND_OF = {  # files of a segment that are not ids
     "list_offsets.npy": "inverted lists",
     "block_docs.npy": "inverted lists",
     "block_starts.npy": "inverted lists",
+    "spans.npy": "spans",
+    "span_offsets.npy": "spans",
+    "span_rows.npy": "spans",
     "doc_gains.npy": "documents",
     "doc_vectors.npy": "documents",
     "doc_offsets.npy": "documents",
@@ -31,6 +34,8 @@ def describe(snapshot: IndexSnapshot, n_open: int) -> dict[str, Any]:
     manifest = snapshot.manifest
     kinds = ("codec", *dict.fromkeys(_KIND_OF.values()), "ids", "deletions", "manifest")
     sizes = dict.fromkeys(kinds, 0)
+    if not manifest.has_spans:
+        del sizes["spans"]
     for kind, path in _files(snapshot):
         sizes[kind] += path.stat().st_size if path.is_file() else 0
     sizes["total"] = sum(sizes.values())

@@ -14,7 +14,8 @@ from colmodern.files import load_json, read_error, sha256_of_json, write_json
 
 FORMAT = "colmodern-plaid"
 VERSION = 3  # the version that is written; version 2 is the same without fast checksums
-_READ = (2, 3)
+SPANS_VERSION = 4  # the version of indexes with spans, which earlier writers would lose
+_READ = (2, 3, 4)
 _LARGEST = 1 << 30  # bytes; a segment takes about 2,000
 NAME = "manifest.json"
 UNSYNCED = ".unsynced"  # an empty file, there when a change did not wait for the disk
@@ -76,6 +77,11 @@ class Manifest(_Record):
     next_segment: _Count = Field(0, description="number that no segment has had")
 
     @property
+    def has_spans(self) -> bool:
+        """Whether its segments keep the characters of each token."""
+        return self.settings.get("spans") is True
+
+    @property
     def n_docs(self) -> int:
         """Documents in all segments, with the deleted ones; above every doc_index."""
         return sum(segment.n_docs for segment in self.segments)
@@ -101,7 +107,7 @@ def read_manifest(folder: Path) -> Manifest:
     if (version := fields.pop("version", None)) not in _READ:
         raise StorageError(
             f"{path} has version={version!r}; this colmodern reads versions {_READ[0]} to "
-            f"{VERSION}: build the index again, or use the colmodern that wrote it"
+            f"{_READ[-1]}: build the index again, or use the colmodern that wrote it"
         )
     recorded = fields.pop("sha256", None)
     if recorded is None or recorded != _sum_of(fields):
@@ -167,5 +173,6 @@ def commit(folder: Path, manifest: Manifest) -> None:
                 f"{name}={value!r} has half a surrogate pair and cannot be written to "
                 f"{folder / NAME}; mend the text"
             )
-    sealed = {"format": FORMAT, "version": VERSION, "sha256": sha256_of_json(fields), **fields}
+    version = SPANS_VERSION if manifest.has_spans else VERSION
+    sealed = {"format": FORMAT, "version": version, "sha256": sha256_of_json(fields), **fields}
     write_json(folder / NAME, sealed)

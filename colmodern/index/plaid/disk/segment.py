@@ -23,6 +23,7 @@ from colmodern.index.plaid.disk.manifest import CURE, SegmentRecord
 from colmodern.index.plaid.disk.structure import expect_ids, expect_offsets
 from colmodern.kernels.types import SegmentArrays
 from colmodern.ragged.mapped import Map, expect_checksum, fast_checksum, map_file
+from colmodern.ragged.spans import WIDTHS, TokenSpans
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,7 @@ class Segment:
 
     record: what the manifest says of it
     verified: what verify.py found right of the arrays in this process; it is not looked at again
+    spans: the characters of each token, None where the index does not keep them
     """
 
     name: str
@@ -40,12 +42,21 @@ class Segment:
     ids: DocIds
     record: SegmentRecord
     verified: set[str] = field(default_factory=set)
+    spans: TokenSpans | None = None
 
     @cached_property
     def files(self) -> dict[str, npt.NDArray[Any]]:
         """The mapped array of each file."""
         arrays = {f"{name}.npy": array for name, array in self.arrays._asdict().items()}
-        return arrays | self.ids.arrays
+        arrays |= self.ids.arrays
+        if self.spans is not None:
+            arrays["spans.npy"] = self.spans.steps
+            if self.spans.rows is not None:
+                arrays |= {
+                    "span_offsets.npy": self.spans.offsets,
+                    "span_rows.npy": self.spans.rows,
+                }
+        return arrays
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
@@ -60,6 +71,7 @@ class Segment:
 
 VALUES = ("codes", "gains", "residuals", "doc_gains", "doc_vectors", "list_docs")
 SEGMENT_FILES = (*(f"{name}.npy" for name in SegmentArrays._fields), *ID_FILES)
+SPAN_FILES = ("spans.npy", "span_offsets.npy", "span_rows.npy")  # where spans are kept
 ADDRESSES = tuple(file for file in SEGMENT_FILES if file.removesuffix(".npy") not in VALUES)
 
 
@@ -73,13 +85,14 @@ def record_segment(folder: Path, name: str, *, n_docs: int, n_tokens: int) -> Se
 
     Reads them all, for their checksums.
     """
-    files = {file: sha256_of_file(folder / file) for file in SEGMENT_FILES}
+    names = (*SEGMENT_FILES, *(file for file in SPAN_FILES if (folder / file).exists()))
+    files = {file: sha256_of_file(folder / file) for file in names}
     return SegmentRecord(
         name=name,
         n_docs=n_docs,
         n_tokens=n_tokens,
         files=files,
-        fast=fast_checksums(folder, SEGMENT_FILES),
+        fast=fast_checksums(folder, names),
     )
 
 
@@ -130,15 +143,44 @@ def open_segment(folder: Path, record: SegmentRecord, *, n_centroids: int) -> Se
         named = Path(str(getattr(error, "filename", None) or ID_FILES[0])).name
         raise read_error(path / named, error, cure=CURE) from error
     segment = Segment(
-        record.name, record.n_docs, record.n_tokens, SegmentArrays(**arrays), ids, record
+        record.name,
+        record.n_docs,
+        record.n_tokens,
+        SegmentArrays(**arrays),
+        ids,
+        record,
+        spans=_open_spans(path, record, arrays["doc_offsets"]),
     )
     _expect_shapes(path, segment, n_centroids)
     _expect_ends(path, segment)
-    for name in ADDRESSES:
+    for name in ADDRESSES + ("span_offsets.npy",) * ("span_offsets.npy" in record.files):
         expect_file(folder, segment, name)
     expect_offsets(path, segment.arrays)
     expect_ids(path, ids)
     return segment
+
+
+def _open_spans(
+    path: Path, record: SegmentRecord, doc_offsets: npt.NDArray[np.int64]
+) -> TokenSpans | None:
+    """The spans of a segment, mapped; raises StorageError for other shapes than they should have."""
+    if "spans.npy" not in record.files:
+        return None
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for name in SPAN_FILES:
+        try:
+            if name in record.files:
+                arrays[name] = map_file(path / name)
+        except (OSError, ValueError, MemoryError) as error:
+            raise read_error(path / name, error, cure=CURE) from error
+    offsets, rows = arrays.get("span_offsets.npy", doc_offsets), arrays.get("span_rows.npy")
+    steps = arrays["spans.npy"]
+    has_offsets = offsets.dtype == np.int64 and offsets.shape == (record.n_docs + 1,)
+    n_spans = int(offsets[-1]) if has_offsets else -1
+    rows_fit = rows is None or (rows.dtype == np.uint32 and rows.shape == (n_spans,))
+    if not (has_offsets and rows_fit and steps.dtype in WIDTHS and steps.shape == (n_spans, 2)):
+        raise StorageError(f"{path / 'spans.npy'} has other counts than the segment; {CURE}")
+    return TokenSpans(steps, offsets, rows)
 
 
 def _expect_shapes(path: Path, segment: Segment, n_centroids: int) -> None:

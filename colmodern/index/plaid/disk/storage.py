@@ -114,6 +114,10 @@ def _open(folder: Path, manifest: Manifest, known: Mapping[str, Segment]) -> Ind
         segment = known.get(record.name)
         if segment is None or segment.record != record:
             segment = open_segment(folder, record, n_centroids=manifest.n_centroids)
+        if manifest.has_spans != (segment.spans is not None):
+            raise StorageError(
+                f"{folder / segment.name} has other files of spans than the index; {CURE}"
+            )
         segments.append(segment)
     for segment in segments:
         if segment.arrays.residuals.shape != (

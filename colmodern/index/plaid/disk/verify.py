@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from colmodern.arguments import expect_choice
-from colmodern.index.plaid.disk.segment import SEGMENT_FILES, VALUES, Segment, expect_file
+from colmodern.index.plaid.disk.segment import SPAN_FILES, VALUES, Segment, expect_file
 from colmodern.index.plaid.disk.structure import expect, expect_codes, expect_list_docs
 from colmodern.ragged.mapped import Map, sha256_of_mapped
+from colmodern.ragged.spans import TokenSpans, fault_of_spans
 from colmodern.threads import ForkSafeLock, cpu_count
 
 Verify = Literal["lazy", "full", "addresses"]
 
 _ALONE_BYTES = 32 << 20  # bytes of tokens and lists that one thread reads in two milliseconds
-_VALUES, _RANGES = "values", "ranges"  # entries of Segment.verified
+_VALUES, _RANGES, _SPANS = "values", "ranges", "spans"  # entries of Segment.verified
 
 
 class Verification:
@@ -72,6 +73,28 @@ def expect_values(folder: Path, segment: Segment, map_chunks: Map = map) -> None
         expect_file(folder, segment, f"{name}.npy", map_chunks)
 
 
+def verified_spans(folder: Path, segment: Segment) -> TokenSpans:
+    """The spans of a segment that has some, compared with their checksums once in a process.
+
+    Args:
+        folder: The index folder.
+        segment: One of its segments.
+
+    Raises:
+        StorageError: They are not what was written.
+    """
+    spans = segment.spans
+    assert spans is not None  # callers look at the index's settings first
+    if _SPANS not in segment.verified:
+        for name in SPAN_FILES:
+            if name in segment.files:
+                expect_file(folder, segment, name)
+        fault = fault_of_spans(spans, segment.lengths)
+        expect(fault is None, folder / segment.name / "spans.npy", f"has spans that {fault}")
+        segment.verified.add(_SPANS)
+    return spans
+
+
 def _expect_values_by_threads(folder: Path, segment: Segment) -> None:
     """The same with all CPU cores, where it is worth starting threads."""
     if sum(segment.files[f"{name}.npy"].nbytes for name in VALUES) < _ALONE_BYTES:
@@ -95,7 +118,7 @@ def verify_segments(folder: Path, segments: Iterable[Segment]) -> None:
         StorageError: A file is not what was written; names the first one.
     """
     for segment in segments:
-        for name in SEGMENT_FILES:
+        for name in (name for name in segment.record.files if name in segment.files):
             path, expected = folder / segment.name / name, segment.record.files[name]
             is_same = sha256_of_mapped(path, segment.files[name]) == expected
             expect(is_same, path, "differs from its checksum and was not copied")

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from colmodern.checks import shown
-from colmodern.codecs.codec import CompressedDocuments
-from colmodern.errors import InputError
+from colmodern.index.plaid.search.located import decoded, expected_doc_index, located
+from colmodern.index.plaid.search.request import SearchRequest
+from colmodern.index.plaid.search.state import State
 from colmodern.index.plaid.search.steps import Trace, search_view
 from colmodern.index.plaid.search.view import View
-from colmodern.kernels.types import SearchBudget
+from colmodern.index.spans import LocatedDocument, matched_spans
 from colmodern.threads import Threads
 from colmodern.types import Explanation, Stage, StageReport, TokenMatch
 
@@ -27,23 +27,23 @@ _CURES = {
 def explain(
     query: npt.NDArray[np.float32],
     doc_id: str,
-    k: int,
-    view: View,
-    budget: SearchBudget,
+    search: SearchRequest,
+    state: State,
     threads: Threads,
+    *,
+    text: str | None = None,
 ) -> Explanation:
-    """Search for ``k`` documents and follow one through the stages.
+    """Search for documents and follow one through the stages.
 
     query: (n_query_tokens, dim) float32, at least one token
+    search: the checked search; state: the index as it searches it
+    text: the document's text, for passages of whole words
 
     Raises InputError when the document is not in the index or deleted.
     """
-    if not isinstance(doc_id, str):
-        raise InputError(f"doc_id={shown(doc_id)}; pass one id, which is a string")
-    doc_index, trace = doc_index_of(doc_id, view), Trace()
-    if doc_index is None:
-        raise InputError(f"doc_id={shown(doc_id)} is not in the index; check the id")
-    search_view(query, view, budget, threads, trace=trace)
+    view, k = search.view, search.k
+    doc_index, trace = expected_doc_index(doc_id, view), Trace()
+    search_view(query, view, search.budget, threads, trace=trace)
     stages = [_report(name, doc_index, *kept) for name, kept in trace.stages.items()]
     lost_at, lost_by = _loss(stages)
     if lost_at is None:
@@ -58,7 +58,13 @@ def explain(
     else:
         reason = f"ranked {rank}, below the {k} results"
     is_result = lost_at is None and rank is not None and rank <= k
-    alignment = _align(query, _decoded(doc_index, view))
+    if state.snapshot.manifest.has_spans:
+        document = located(doc_index, state.snapshot.folder, view)
+        alignment = _with_characters(_align(query, document.values), document)
+        values, bounds, rows = document
+        spans = matched_spans(query, values, bounds, rows=rows, text=text)
+    else:
+        alignment, spans = _align(query, decoded(doc_index, view)), []
     return Explanation(
         doc_id=doc_id,
         is_result=is_result,
@@ -68,6 +74,7 @@ def explain(
         score=float(sum(match.similarity for match in alignment)),
         stages=tuple(stages),
         alignment=alignment,
+        spans=tuple(spans),
     )
 
 
@@ -94,6 +101,18 @@ def _align(
     )
 
 
+def _with_characters(
+    alignment: tuple[TokenMatch, ...], document: LocatedDocument
+) -> tuple[TokenMatch, ...]:
+    """The same matches with the characters of each matched token."""
+    covers = document.bounds[:, 1] > document.bounds[:, 0]
+    matched = []
+    for match in alignment:
+        own = document.bounds[covers & (document.rows == match.doc_token)].tolist()
+        matched.append(match._replace(characters=tuple((start, end) for start, end in own)))
+    return tuple(matched)
+
+
 def _after_ties(
     report: StageReport,
     doc_id: str,
@@ -108,15 +127,6 @@ def _after_ties(
     return report._replace(rank=(report.rank or 1) + before)
 
 
-def doc_index_of(doc_id: str, view: View) -> int | None:
-    """The doc_index of a document that a search may return; None where there is no such document."""
-    for segment, base, blocked in zip(view.segments, view.bases, view.blocked, strict=False):
-        doc = int(segment.ids.docs_of([doc_id])[0])
-        if doc >= 0 and not (blocked is not None and blocked[doc]):
-            return int(base) + doc
-    return None
-
-
 def _report(
     stage: Stage, doc_index: int, docs: npt.NDArray[np.int64], scores: npt.NDArray[np.number]
 ) -> StageReport:
@@ -125,16 +135,3 @@ def _report(
         return StageReport(stage, len(docs), None, None)
     rank = int((scores > scores[position]).sum()) + 1
     return StageReport(stage, len(docs), rank, float(scores[position]))
-
-
-def _decoded(doc_index: int, view: View) -> npt.NDArray[np.float32]:
-    ((segment, _, (doc,)),) = view.by_segment(np.array([doc_index]))
-    start, stop = segment.arrays.doc_offsets[doc : doc + 2].tolist()
-    encoded = CompressedDocuments(
-        segment.arrays.codes[start:stop],
-        segment.arrays.gains[start:stop],
-        segment.arrays.residuals[start:stop],
-        segment.arrays.doc_gains[doc : doc + 1],
-        segment.arrays.doc_vectors[doc : doc + 1],
-    )
-    return view.codec.codec.decode(encoded, np.array([stop - start]))

@@ -50,8 +50,10 @@ from colmodern.index.plaid.write.segment import (
 )
 from colmodern.index.plaid.write.settings import BuildSettings
 from colmodern.index.plaid.write.source import sample_documents
+from colmodern.index.plaid.write.spans import spans_of_source, write_spans
 from colmodern.progress import Progress
 from colmodern.ragged.arrays import sha256_of_array
+from colmodern.ragged.shard import span_arrays
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.threads import Threads
 from colmodern.writer_lock import LOCK, writer_lock
@@ -83,13 +85,15 @@ def build_index(
     overwrite: bool = False,
     is_durable: bool = True,
     devices: Sequence[torch.device] = (),
+    keeps_spans: bool = False,
 ) -> None:
     """Write the index folder ``path``; until it is finished, work is in ``.NAME.building``.
 
     An interrupted build of the same input and settings is resumed, with ``is_durable`` after a
     power cut too; its files are compared with checksums first, and the build starts over when they
     differ. An older index that is overwritten can be read, but not changed, until the new one is in
-    its place. The first of ``devices``, if any, assigns tokens to centroids; the bytes are the same.
+    its place. ``keeps_spans`` keeps the characters of the tokens, which the embeddings must have. The
+    first of ``devices``, if any, assigns tokens to centroids; the bytes are the same.
 
     Raises InputError for bad ids or values that are not finite; StorageError when there is
     something at ``path`` already, when another process writes it, when the disk is full, or when
@@ -105,9 +109,17 @@ def build_index(
         expect_free(path, overwrite=overwrite)
         with _as_only_writer(path):
             try:
-                key = _key(embeddings, doc_ids, settings, fingerprint)
+                key = _key(embeddings, doc_ids, settings, fingerprint, keeps_spans)
                 make = partial(
-                    _make, work, embeddings, doc_ids, settings, fingerprint, progress, devices
+                    _make,
+                    work,
+                    embeddings,
+                    doc_ids,
+                    settings,
+                    fingerprint,
+                    progress,
+                    devices,
+                    keeps_spans=keeps_spans,
                 )
                 _resume(work, key, make, progress)
             except InputError:
@@ -130,7 +142,11 @@ def _as_only_writer(path: Path) -> Iterator[None]:
 
 
 def _key(
-    embeddings: Embeddings, doc_ids: Sequence[str], settings: BuildSettings, fingerprint: str | None
+    embeddings: Embeddings,
+    doc_ids: Sequence[str],
+    settings: BuildSettings,
+    fingerprint: str | None,
+    keeps_spans: bool,
 ) -> str:
     """Digest of all that the index depends on."""
     if isinstance(embeddings, EmbeddingStore):
@@ -138,8 +154,11 @@ def _key(
     else:
         arrays = (embeddings.values, embeddings.offsets, embeddings.token_ids)
         source = [None if array is None else sha256_of_array(array) for array in arrays]
+        if keeps_spans:
+            source += [sha256_of_array(a) for a in span_arrays(embeddings.spans).values()]
     ids = sha256_of_texts(str(doc_id) for doc_id in doc_ids)
-    return sha256_of_json([_FORMAT, source, ids, asdict(settings), fingerprint])
+    also = ["spans"] if keeps_spans else []
+    return sha256_of_json([_FORMAT, source, ids, asdict(settings), fingerprint, *also])
 
 
 def _resume(work: Path, key: str, make: Callable[[], None], progress: Progress) -> None:
@@ -200,6 +219,8 @@ def _make(
     fingerprint: str | None,
     progress: Progress,
     devices: Sequence[torch.device],
+    *,
+    keeps_spans: bool,
 ) -> None:
     """Fill work/index, from where an earlier run stopped, and commit it."""
     index, name = work / _INDEX, segment_name(0)
@@ -207,6 +228,8 @@ def _make(
         make_own_folder(index / name)
     # first, so that bad ids are refused before all the work
     write_documents(index / name, doc_ids, embeddings.lengths)
+    if keeps_spans:
+        write_spans(index / name, partial(spans_of_source, embeddings))
     codec = _codec(work, embeddings, settings, progress)
     _compress(work, embeddings, settings, _codec_on_device(codec, devices), progress)
     write_inverted_lists(index / name, len(codec.centroids.values), progress)
@@ -215,7 +238,7 @@ def _make(
     )
     files = _checksums(index / CODEC)
     manifest = Manifest(
-        settings=asdict(settings),
+        settings=asdict(settings) | ({"spans": True} if keeps_spans else {}),
         dim=embeddings.dim,
         fingerprint=fingerprint,
         n_centroids=len(codec.centroids.values),

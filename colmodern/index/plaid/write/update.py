@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -36,10 +37,12 @@ from colmodern.index.plaid.disk.storage import IndexSnapshot, open_index, remove
 from colmodern.index.plaid.disk.verify import verify_segments
 from colmodern.index.plaid.write import merge
 from colmodern.index.plaid.write.segment import encode_chunks, write_segment
+from colmodern.index.plaid.write.spans import spans_of_live, spans_of_source, write_spans
 from colmodern.index.plaid.write.tiers import first_merged
 from colmodern.progress import Progress
 from colmodern.ragged.doc_ids import id_list
 from colmodern.ragged.embeddings import offsets_of
+from colmodern.ragged.spans import TokenSpans
 from colmodern.threads import Threads
 from colmodern.writer_lock import writer_lock
 
@@ -251,6 +254,8 @@ def _merged(
         name = segment_name(manifest.next_segment)
         with staging(folder / name) as staged:
             write_segment(staged, chunks, ids, lengths, codec, progress)
+            if manifest.has_spans:
+                write_spans(staged, partial(_spans_of, live[first:], new_documents))
             record = record_segment(staged, name, n_docs=len(lengths), n_tokens=int(lengths.sum()))
         records.append(record)
         segments.append(open_segment(folder, record, n_centroids=manifest.n_centroids))
@@ -261,6 +266,15 @@ def _merged(
     }
     after = manifest.model_copy(update=fields)
     return replace(before, manifest=after, segments=segments, deleted=deleted)
+
+
+def _spans_of(
+    live: Sequence[merge.LiveDocuments], new_documents: _NewDocuments | None
+) -> Iterator[TokenSpans]:
+    """The spans of documents that are copied, then those of new ones."""
+    yield from spans_of_live(live)
+    if new_documents is not None:
+        yield from spans_of_source(new_documents.embeddings)
 
 
 def _deletions(

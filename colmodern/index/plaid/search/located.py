@@ -1,0 +1,73 @@
+"""One document of an index: its number, its decoded tokens and the characters that they cover."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from colmodern.checks import shown
+from colmodern.codecs.codec import CompressedDocuments
+from colmodern.errors import InputError
+from colmodern.index.plaid.disk.verify import verified_spans
+from colmodern.index.plaid.search.stored import StoredEmbeddings
+from colmodern.index.plaid.search.view import View
+from colmodern.index.spans import LocatedDocument
+
+
+def doc_index_of(doc_id: str, view: View) -> int | None:
+    """The doc_index of a document that a search may return; None where there is no such document."""
+    for segment, base, blocked in zip(view.segments, view.bases, view.blocked, strict=False):
+        doc = int(segment.ids.docs_of([doc_id])[0])
+        if doc >= 0 and not (blocked is not None and blocked[doc]):
+            return int(base) + doc
+    return None
+
+
+def expected_doc_index(doc_id: object, view: View) -> int:
+    """The same; raises InputError for what is no id, and where there is no such document."""
+    if not isinstance(doc_id, str):
+        raise InputError(f"doc_id={shown(doc_id)}; pass one id, which is a string")
+    if (doc_index := doc_index_of(doc_id, view)) is None:
+        raise InputError(f"doc_id={shown(doc_id)} is not in the index; check the id")
+    return doc_index
+
+
+def decoded(doc_index: int, view: View) -> npt.NDArray[np.float32]:
+    """(n_rows, dim) decoded tokens of a document."""
+    ((segment, _, (doc,)),) = view.by_segment(np.array([doc_index]))
+    start, stop = segment.arrays.doc_offsets[doc : doc + 2].tolist()
+    encoded = CompressedDocuments(
+        segment.arrays.codes[start:stop],
+        segment.arrays.gains[start:stop],
+        segment.arrays.residuals[start:stop],
+        segment.arrays.doc_gains[doc : doc + 1],
+        segment.arrays.doc_vectors[doc : doc + 1],
+    )
+    return view.codec.codec.decode(encoded, np.array([stop - start]))
+
+
+def located(
+    doc_index: int, folder: Path, view: View, stored: StoredEmbeddings | None = None
+) -> LocatedDocument:
+    """A document of an index that keeps spans; its values are decoded, or those of ``stored``.
+
+    Raises:
+        StorageError: The spans are not what was written.
+    """
+    ((segment, _, (doc,)),) = view.by_segment(np.array([doc_index]))
+    spans = verified_spans(folder, segment)
+    if stored is None:
+        values = decoded(doc_index, view)
+    else:
+        values = np.asarray(stored.select(np.array([doc_index])).values, np.float32)
+    return LocatedDocument(values, spans[int(doc)], spans.rows_of(int(doc)))
+
+
+def locator(
+    folder: Path, view: View, stored: StoredEmbeddings | None
+) -> Callable[[str], LocatedDocument]:
+    """A function from an id to its document, as ``located`` gives it."""
+    return lambda doc_id: located(expected_doc_index(doc_id, view), folder, view, stored)
