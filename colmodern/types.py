@@ -70,6 +70,12 @@ class Hit(ScoredDoc):
     def __getnewargs__(self) -> tuple[Any, ...]:
         return (*self, self.spans)
 
+    def __repr__(self) -> str:
+        return f"{super().__repr__()[:-1]}, spans={self.spans!r})"
+
+    def _replace(self, **fields: Any) -> Hit:
+        return type(self)(**{**self._asdict(), "spans": self.spans, **fields})
+
 
 class RankedHit(RankedDoc):
     """A reranked document with the passages that matched; it unpacks as a RankedDoc does.
@@ -88,6 +94,12 @@ class RankedHit(RankedDoc):
 
     def __getnewargs__(self) -> tuple[Any, ...]:
         return (*self, self.spans)
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()[:-1]}, spans={self.spans!r})"
+
+    def _replace(self, **fields: Any) -> RankedHit:
+        return type(self)(**{**self._asdict(), "spans": self.spans, **fields})
 
 
 Result = TypeVar("Result", bound="ScoredDoc | RankedDoc")

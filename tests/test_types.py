@@ -9,7 +9,16 @@ import pytest
 
 from colmodern import load_dataset
 from colmodern.evaluation.measures import Evaluation
-from colmodern.types import BatchResults, Dataset, RankedDoc, Results, ScoredDoc
+from colmodern.types import (
+    BatchResults,
+    Dataset,
+    Hit,
+    RankedDoc,
+    RankedHit,
+    Results,
+    ScoredDoc,
+    Span,
+)
 
 HITS = Results(ScoredDoc(f"d{i}", 100.0 - i) for i in range(100))
 
@@ -64,3 +73,16 @@ def test_an_evaluation_is_printed_by_its_means() -> None:
     assert (
         repr(Evaluation({"nDCG@10": 0.5}, per_query)) == "Evaluation(nDCG@10=0.5000, n_queries=300)"
     )
+
+
+@pytest.mark.parametrize(
+    "hit", [Hit("d", 2.0, [Span(0, 4, 1.5)]), RankedHit("d", 2.0, 1, [Span(0, 4, 1.5)])]
+)
+def test_a_hit_unpacks_and_compares_as_before_and_keeps_its_spans(hit: Hit | RankedHit) -> None:
+    doc_id, score, *rank = hit
+    assert hit == (doc_id, score, *rank) == ("d", 2.0, *([1] if rank else []))
+    assert hit.spans == ((0, 4, 1.5),)
+    again = pickle.loads(pickle.dumps(hit))
+    assert (type(again), again, again.spans) == (type(hit), hit, hit.spans)
+    assert hit._replace(score=1.0).spans == hit.spans
+    assert repr(hit).endswith("spans=(Span(start=0, end=4, score=1.5),))")

@@ -52,7 +52,7 @@ def explain(
     without them they follow from the index and -k, as in a search.
     """
     from colmodern.cli.tables import show
-    from colmodern.pipeline.open.artifacts import open_index, store_of
+    from colmodern.pipeline.open.artifacts import open_index, store_of, text_of_document
     from colmodern.pipeline.open.encoder import encoder_of_store
 
     index, embeddings = _index_and_embeddings(folders)
@@ -60,12 +60,16 @@ def explain(
     plaid = open_index(index, store)
     encoder = encoder_of_store(store, device=device, trust_remote_code=trust_remote_code)
     query_rows = encoder.encode_queries([query])[0]
-    explanation = plaid.explain(query_rows, doc_id, k, nprobe=nprobe, n_candidates=n_candidates)
+    text = text_of_document(embeddings, doc_id) if plaid.has_spans else None
+    explanation = plaid.explain(
+        query_rows, doc_id, k, nprobe=nprobe, n_candidates=n_candidates, text=text
+    )
     words = _words(encoder, query, store, doc_id)
     if as_json:
-        terminal.put_json(_as_json(explanation, words))
+        terminal.put_json(_as_json(explanation, words, text))
         return
-    show(_stages(explanation), _alignment(explanation, words))
+    tables = [_stages(explanation), _alignment(explanation, words)]
+    show(*tables, *([_passages(explanation, text)] if explanation.spans else []))
     terminal.put(f"{doc_id}: {explanation.reason}")
 
 
@@ -125,7 +129,21 @@ def _alignment(explanation: Explanation, words: _Words) -> Table:
     return text_table("", header, rows, words=(0, 1))
 
 
-def _as_json(explanation: Explanation, words: _Words) -> dict[str, Any]:
+def _passages(explanation: Explanation, text: str | None) -> Table:
+    from colmodern.report.tables import text_table
+
+    rows = [
+        [
+            f"{start}-{end}",
+            f"{score:.4f}",
+            "" if text is None else " ".join(text[start:end].split()),
+        ]
+        for start, end, score in explanation.spans
+    ]
+    return text_table("", ["characters", "score", "passage"], rows, words=(0, 2))
+
+
+def _as_json(explanation: Explanation, words: _Words, text: str | None) -> dict[str, Any]:
     stages = [
         {"stage": name, "documents": n_seen, "rank": rank, "score": score}
         for name, n_seen, rank, score in explanation.stages
@@ -141,4 +159,9 @@ def _as_json(explanation: Explanation, words: _Words) -> dict[str, Any]:
         for match in explanation.alignment
     ]
     summary = {"doc_id": explanation.doc_id, "reason": explanation.reason}
-    return {**summary, "stages": stages, "alignment": alignment}
+    spans = [
+        {"start": start, "end": end, "score": score}
+        | ({} if text is None else {"text": text[start:end]})
+        for start, end, score in explanation.spans
+    ]
+    return {**summary, "stages": stages, "alignment": alignment, "spans": spans}

@@ -8,11 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import numpy.typing as npt
 
 from colmodern.arguments import checked_path, expect_counts, renamed_keywords
-from colmodern.errors import InputError
 from colmodern.index.base import closed_error
 from colmodern.index.inputs import Embeddings, query_batch
 from colmodern.index.plaid.cuda.devices import LazyCudaSearch
@@ -21,12 +19,16 @@ from colmodern.index.plaid.disk.verify import Verify
 from colmodern.index.plaid.search.explain import explain
 from colmodern.index.plaid.search.filters import DocFilter, Filter, make_filter
 from colmodern.index.plaid.search.first_answer import SearchKernels, WhileCompiling
-from colmodern.index.plaid.search.located import doc_index_of, locator
+from colmodern.index.plaid.search.located import (
+    checked_span_settings,
+    doc_index_of,
+    results_with_spans,
+)
 from colmodern.index.plaid.search.queries import checked_query, expect_encoder
 from colmodern.index.plaid.search.request import Query, SearchRequest
 from colmodern.index.plaid.search.state import State, load_state
 from colmodern.index.plaid.search.stored import StoredEmbeddings, stored_of
-from colmodern.index.spans import SpanSettings, span_settings, with_spans
+from colmodern.index.spans import SpanSettings
 from colmodern.kernels.device import CPU, Devices, resolve_device
 from colmodern.progress import Progress, as_progress
 from colmodern.ragged.embeddings import TokenEmbeddings
@@ -155,6 +157,11 @@ class PlaidReader:
         return self._state.view.n_open
 
     @property
+    def has_spans(self) -> bool:
+        """Whether it keeps the characters of its tokens."""
+        return self._state.snapshot.manifest.has_spans
+
+    @property
     def dim(self) -> int:
         """Width of a token embedding."""
         return self._state.snapshot.manifest.dim
@@ -216,7 +223,8 @@ class PlaidReader:
             InputError: A query of another dim or encoder, values that are not finite, or a wrong
                 setting; or the index keeps no characters.
         """
-        state, settings = self._state, self._span_settings(spans)
+        state = self._state
+        settings = checked_span_settings(spans, state)
         expect_encoder(fingerprint, state.snapshot.manifest.fingerprint)
         values = checked_query(query, self.dim)
         threads = self._threads_of(n_threads)
@@ -227,7 +235,7 @@ class PlaidReader:
             results = self._search_on_gpus(self._cuda, search, [values])[0]
         else:
             results = self._kernels.answer(search, values, threads)
-        return _with_spans(state, search, results, values, settings)
+        return results_with_spans(state, search, results, values, settings)
 
     def search_batch(
         self,
@@ -265,7 +273,7 @@ class PlaidReader:
         """
         tell = as_progress(progress).note if progress else _log.warning
         state, progress = self._state, as_progress(progress)
-        settings = self._span_settings(spans)
+        settings = checked_span_settings(spans, state)
         if isinstance(queries, EmbeddingStore) and queries.manifest.get("role") != "query":
             expect_encoder(queries.fingerprint, state.snapshot.manifest.fingerprint)
         queries = query_batch(queries, self.dim)
@@ -277,7 +285,7 @@ class PlaidReader:
 
         def search_one(query: Query) -> Results[ScoredDoc]:
             values = checked_query(query, self.dim)
-            ranking = _with_spans(state, search, search(values, alone), values, settings)
+            ranking = results_with_spans(state, search, search(values, alone), values, settings)
             progress.advance(1)
             return ranking
 
@@ -285,7 +293,7 @@ class PlaidReader:
             checked = [checked_query(query, self.dim) for query in queries]
             found = self._search_on_gpus(self._cuda, search, checked)
             results = [
-                _with_spans(state, search, ranking, query, settings)
+                results_with_spans(state, search, ranking, query, settings)
                 for ranking, query in zip(found, checked, strict=True)
             ]
             progress.advance(len(queries))
@@ -354,16 +362,6 @@ class PlaidReader:
         """Release mapped files and GPUs once running searches end; later ones raise InputError."""
         self._current = self._cuda = self._latest_stored = None
 
-    def _span_settings(self, spans: bool | SpanSettings) -> SpanSettings | None:
-        settings = span_settings(spans)
-        if settings is not None and not self._state.snapshot.manifest.has_spans:
-            raise InputError(
-                f"spans=True, but {self._state.snapshot.folder} does not keep the characters of its "
-                "tokens; encode the documents with spans=True or `colmodern encode --spans`, then "
-                "build the index again"
-            )
-        return settings
-
     def _stored(self, state: State, embeddings: Embeddings | None) -> StoredEmbeddings | None:
         """The documents of ``rescore``, looked up once for many searches with the same embeddings."""
         if embeddings is None:
@@ -381,20 +379,6 @@ class PlaidReader:
     def _threads_of(self, n_threads: int | None) -> Threads:
         expect_counts(n_threads=n_threads)
         return self._threads if n_threads is None else Threads(n_threads)
-
-
-def _with_spans(
-    state: State,
-    search: SearchRequest,
-    results: Results[ScoredDoc],
-    query: npt.NDArray[np.float32],
-    settings: SpanSettings | None,
-) -> Results[ScoredDoc]:
-    """The results with their passages, or as they are where none were asked for."""
-    if settings is None:
-        return results
-    locate = locator(state.snapshot.folder, search.view, search.stored)
-    return with_spans(results, query, locate, settings)
 
 
 def _load(kind: type[_Reader], path: Path, settings: dict[str, Any]) -> _Reader:

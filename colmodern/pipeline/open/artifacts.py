@@ -165,6 +165,24 @@ def open_index(
     return index
 
 
+def text_of_document(folder: Path, doc_id: str) -> str | None:
+    """The text that a run encoded for a document; None without a run or without its collection."""
+    from colmodern.encoding.store import text_of  # loads torch
+
+    if not is_run(folder):
+        return None
+    source = read_run_file(folder, ENVIRONMENT)["dataset"].get("source")
+    if source is None:
+        return None
+    read = read_run_config(folder).get("dataset", {})
+    titles = {name: read[name] for name in ("join_titles", "title_separator") if name in read}
+    try:
+        corpus = load_corpus(source)
+        return next((text_of(found, **titles) for found in corpus if found.doc_id == doc_id), None)
+    except (DataError, StorageError):
+        return None  # moved or changed since
+
+
 def snippets(folder: Path, doc_ids: set[str]) -> dict[str, str]:
     """The beginning of each document's text, where the folder is a run and its collection is there."""
     if not is_run(folder):

@@ -140,7 +140,10 @@ class PlaidSearcher(Searcher[PlaidIndexConfig]):
                 loss = Loss(document, QUANTISED, reason)
             else:
                 query = embeddings[positions[document.query_id]]
-                budget = {"nprobe": nprobe, "n_candidates": self.config.n_candidates}
+                budget: dict[str, Any] = {
+                    "nprobe": nprobe,
+                    "n_candidates": self.config.n_candidates,
+                }
                 explanation = searched.explain(query, document.doc_id, k, **budget)
                 cause = _CAUSES[explanation.lost_by or Stage.SCORE]
                 loss = Loss(document, cause, explanation.reason)

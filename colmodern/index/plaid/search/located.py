@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,12 @@ from colmodern.checks import shown
 from colmodern.codecs.codec import CompressedDocuments
 from colmodern.errors import InputError
 from colmodern.index.plaid.disk.verify import verified_spans
+from colmodern.index.plaid.search.request import SearchRequest
+from colmodern.index.plaid.search.state import State
 from colmodern.index.plaid.search.stored import StoredEmbeddings
 from colmodern.index.plaid.search.view import View
-from colmodern.index.spans import LocatedDocument
+from colmodern.index.spans import LocatedDocument, SpanSettings, span_settings, with_spans
+from colmodern.types import Results, ScoredDoc
 
 
 def doc_index_of(doc_id: str, view: View) -> int | None:
@@ -66,8 +68,35 @@ def located(
     return LocatedDocument(values, spans[int(doc)], spans.rows_of(int(doc)))
 
 
-def locator(
-    folder: Path, view: View, stored: StoredEmbeddings | None
-) -> Callable[[str], LocatedDocument]:
-    """A function from an id to its document, as ``located`` gives it."""
-    return lambda doc_id: located(expected_doc_index(doc_id, view), folder, view, stored)
+def checked_span_settings(spans: object, state: State) -> SpanSettings | None:
+    """The settings that a caller asks for; None where it asks for no passages.
+
+    Raises:
+        InputError: The index does not keep the characters of its tokens.
+    """
+    settings = span_settings(spans)
+    if settings is not None and not state.snapshot.manifest.has_spans:
+        raise InputError(
+            f"spans=True, but {state.snapshot.folder} does not keep the characters of its tokens; "
+            "encode the documents with spans=True or `colmodern encode --spans`, then build the "
+            "index again"
+        )
+    return settings
+
+
+def results_with_spans(
+    state: State,
+    search: SearchRequest,
+    results: Results[ScoredDoc],
+    query: npt.NDArray[np.float32],
+    settings: SpanSettings | None,
+) -> Results[ScoredDoc]:
+    """The results with their passages, or as they are where none were asked for."""
+    if settings is None:
+        return results
+    view, folder = search.view, state.snapshot.folder
+
+    def locate(doc_id: str) -> LocatedDocument:
+        return located(expected_doc_index(doc_id, view), folder, view, search.stored)
+
+    return with_spans(results, query, locate, settings)
