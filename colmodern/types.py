@@ -56,6 +56,8 @@ class Hit(ScoredDoc):
     """A result with the passages that matched; it unpacks and compares as a ScoredDoc does.
 
     Attributes:
+        doc_id: Id of the document.
+        score: Its score, higher is better.
         spans: The passages in the order of the text, which do not overlap.
     """
 
@@ -81,6 +83,9 @@ class RankedHit(RankedDoc):
     """A reranked document with the passages that matched; it unpacks as a RankedDoc does.
 
     Attributes:
+        doc_id: Id of the document.
+        score: MaxSim with the query, higher is better.
+        rank: Its rank, from 1.
         spans: As in Hit.
     """
 

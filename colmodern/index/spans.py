@@ -59,12 +59,12 @@ class SpanSettings:
 class LocatedDocument(NamedTuple):
     """A document's embeddings and the characters that they stand for.
 
-    values: (n_rows, dim); bounds: (n_tokens, 2); rows: (n_tokens,) row that each is a part of
+    values: (n_rows, dim); bounds: (n_tokens, 2); row_of_token: (n_tokens,) row that each is a part of
     """
 
     values: Floats
     bounds: Ints
-    rows: Ints
+    row_of_token: Ints
 
 
 class _Match(NamedTuple):
@@ -89,7 +89,7 @@ def matched_spans(
     document: Floats,
     bounds: npt.ArrayLike,
     *,
-    rows: npt.ArrayLike | None = None,
+    row_of_token: npt.ArrayLike | None = None,
     text: str | None = None,
     settings: SpanSettings | None = None,
 ) -> list[Span]:
@@ -105,7 +105,7 @@ def matched_spans(
         query: (n_query_tokens, dim) token embeddings.
         document: (n_rows, dim) token embeddings.
         bounds: (n_tokens, 2) characters of each token, as ``TokenEmbeddings.spans[i]``.
-        rows: (n_tokens,) row of ``document`` that each token is a part of, as
+        row_of_token: (n_tokens,) row of ``document`` that each token is a part of, as
             ``TokenEmbeddings.spans.rows_of(i)``; None where each has its own.
         text: The text that was encoded; with it passages consist of whole words.
         settings: How passages are made; its ``texts`` are not used here.
@@ -119,12 +119,14 @@ def matched_spans(
     settings = settings or SpanSettings()
     query, document = np.asarray(query, np.float32), np.asarray(document, np.float32)
     spans = np.asarray(bounds, np.int64).reshape(-1, 2)
-    owners = np.arange(len(spans)) if rows is None else np.asarray(rows, np.int64)
+    owners = np.arange(len(spans)) if row_of_token is None else np.asarray(row_of_token, np.int64)
     _expect_fit(query, document, spans, owners, text)
     if len(query) == 0 or len(document) == 0:
         return []
-    given = contributions(query, document)
-    return _passages(_matches(_shares(given, spans, owners), spans, text), given, settings)
+    contributed = contributions(query, document)
+    return _passages(
+        _matches(_shares(contributed, spans, owners), spans, text), contributed, settings
+    )
 
 
 def contributions(query: Floats, document: Floats) -> npt.NDArray[np.float64]:
@@ -151,10 +153,12 @@ def with_spans(
     """
     hits: Results[ScoredDoc] = Results()
     for doc_id, score in results:
-        values, bounds, rows = locate(doc_id)
+        document = locate(doc_id)
         text = None if settings.texts is None else _text_of(doc_id, settings.texts)
         try:
-            spans = matched_spans(query, values, bounds, rows=rows, text=text, settings=settings)
+            spans = matched_spans(
+                query, values, bounds, row_of_token=row_of_token, text=text, settings=settings
+            )
         except InputError as error:
             raise InputError(f"document {doc_id!r}: {error}") from None
         hits.append(Hit(doc_id, score, spans))
@@ -181,7 +185,7 @@ def _expect_fit(
         )
     if owners.shape != (len(spans),):
         raise InputError(
-            f"rows has {owners.size} entries for {len(spans)} tokens; pass one a token"
+            f"row_of_token has {owners.size} entries for {len(spans)} tokens; pass one a token"
         )
     if len(owners) and (owners.min() < 0 or owners.max() >= len(document)):
         raise InputError(
@@ -195,26 +199,28 @@ def _expect_fit(
         )
 
 
-def _shares(given: npt.NDArray[np.float64], spans: Ints, owners: Ints) -> npt.NDArray[np.float64]:
+def _shares(
+    contributed: npt.NDArray[np.float64], spans: Ints, owners: Ints
+) -> npt.NDArray[np.float64]:
     """(n_tokens,) what each token contributes; 0 for one that covers nothing."""
     covers = spans[:, 1] > spans[:, 0]
-    n_members = np.bincount(owners[covers], minlength=len(given))
-    shares = given[owners] / np.maximum(n_members[owners], 1)
+    n_members = np.bincount(owners[covers], minlength=len(contributed))
+    shares = contributed[owners] / np.maximum(n_members[owners], 1)
     shares[~covers] = 0
     return shares
 
 
 def _matches(shares: npt.NDArray[np.float64], spans: Ints, text: str | None) -> list[_Match]:
     """Tokens that contribute, as words where there is a text, in order; none overlaps another."""
-    found: list[tuple[int, int, float]] = []
+    pieces: list[tuple[int, int, float]] = []
     for token in np.flatnonzero(shares).tolist():
         start, end = spans[token].tolist()
         if text is not None:
             start, end = grown_to_words(start, end, text)
         if start < end:
-            found.append((start, end, float(shares[token])))
+            pieces.append((start, end, float(shares[token])))
     matches: list[_Match] = []
-    for start, end, share in sorted(found):
+    for start, end, share in sorted(pieces):
         if matches and start < matches[-1].end:
             last = matches[-1]
             matches[-1] = _Match(last.start, max(end, last.end), [*last.scores, share])
@@ -224,10 +230,10 @@ def _matches(shares: npt.NDArray[np.float64], spans: Ints, text: str | None) -> 
 
 
 def _passages(
-    matches: list[_Match], given: npt.NDArray[np.float64], settings: SpanSettings
+    matches: list[_Match], contributed: npt.NDArray[np.float64], settings: SpanSettings
 ) -> list[Span]:
     """The best passages that do not share a match, in the order of the text."""
-    least = settings.min_share * math.fsum(given.tolist())
+    least = settings.min_share * math.fsum(contributed.tolist())
     free, spans = [matches], list[Span]()
     while len(spans) < settings.max_spans:
         windows = [
@@ -237,7 +243,7 @@ def _passages(
         ]
         if not windows:
             break
-        score, _, _, number, i, j = max(windows)  # of equal scores the shortest, then the first
+        score, _, _, number, i, j = max(windows)  # the shortest of equal scores, then the first
         if score <= 0 or score < least:
             break
         run = free[number]

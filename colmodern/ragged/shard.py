@@ -250,8 +250,11 @@ def span_arrays(spans: TokenSpans | None) -> dict[str, npt.NDArray[Any]]:
     if spans is None:
         return {}
     arrays: dict[str, npt.NDArray[Any]] = {"spans": np.ascontiguousarray(spans.steps)}
-    if spans.rows is not None:
-        arrays |= {"span_offsets": spans.offsets, "span_rows": np.ascontiguousarray(spans.rows)}
+    if spans.row_of_token is not None:
+        arrays |= {
+            "span_offsets": spans.offsets,
+            "span_rows": np.ascontiguousarray(spans.row_of_token),
+        }
     return arrays
 
 

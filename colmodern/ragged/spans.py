@@ -1,4 +1,4 @@
-"""Which characters of its text each token covers, in two to eight bytes a token."""
+"""Characters of its text that each token covers, in two to eight bytes a token."""
 
 from __future__ import annotations
 
@@ -27,32 +27,32 @@ class TokenSpans:
 
     Pooling replaces several tokens by one row of embeddings, and they may be anywhere in the text.
     The smallest span around them would claim words between them that the row knows nothing of, so
-    spans stay those of the tokens, and ``rows`` says which row each token became a part of.
+    spans stay those of the tokens, and ``row_of_token`` says which row each token became a part of.
 
     Attributes:
         steps: (n_spans, 2) uint8, uint16 or uint32; the step to each start, and each length.
         offsets: (n_docs + 1,) int64; text i owns spans offsets[i] to offsets[i + 1].
-        rows: (n_spans,) uint32 row of its text that each token is a part of; None where each token
-            has a row of its own.
+        row_of_token: (n_spans,) uint32 row of its text that each token is a part of; None where
+            each token has a row of its own.
     """
 
     steps: npt.NDArray[np.unsignedinteger[Any]]
     offsets: npt.NDArray[np.int64]
-    rows: npt.NDArray[np.uint32] | None = None
+    row_of_token: npt.NDArray[np.uint32] | None = None
 
     @classmethod
     def from_bounds(
         cls,
         bounds: npt.ArrayLike,
         offsets: npt.NDArray[np.int64],
-        rows: npt.NDArray[np.integer[Any]] | None = None,
+        row_of_token: npt.NDArray[np.integer[Any]] | None = None,
     ) -> TokenSpans:
         """Store spans in as few bytes as they need.
 
         Args:
             bounds: (n_spans, 2) starts and ends, counted from the beginning of each text.
             offsets: (n_docs + 1,) int64, rising from 0 to n_spans.
-            rows: (n_spans,) row that each token is a part of, or None.
+            row_of_token: (n_spans,) row that each token is a part of, or None.
 
         Returns:
             The spans.
@@ -72,7 +72,7 @@ class TokenSpans:
                 "pass those of the tokenizer"
             )
         width = width_of(int(steps.max(initial=0)))
-        kept = None if rows is None else np.asarray(rows, np.uint32)
+        kept = None if row_of_token is None else np.asarray(row_of_token, np.uint32)
         return cls(steps.astype(width), np.asarray(offsets, np.int64), kept)
 
     @property
@@ -88,12 +88,12 @@ class TokenSpans:
     @property
     def is_pooled(self) -> bool:
         """Whether a row can stand for several tokens."""
-        return self.rows is not None
+        return self.row_of_token is not None
 
     @property
     def n_bytes(self) -> int:
         """Bytes of steps and rows, without the offsets."""
-        return self.steps.nbytes + (0 if self.rows is None else self.rows.nbytes)
+        return self.steps.nbytes + (0 if self.row_of_token is None else self.row_of_token.nbytes)
 
     def __repr__(self) -> str:
         size = f"n_docs={self.n_docs}, n_spans={self.n_spans}"
@@ -106,28 +106,50 @@ class TokenSpans:
         return np.stack([starts, starts + steps[:, 1]], axis=1)
 
     def rows_of(self, document: int) -> npt.NDArray[np.int64]:
-        """(n_spans,) int64 row of the text that each of its tokens is a part of."""
+        """The rows of one text that its tokens are a part of.
+
+        Args:
+            document: Index of the text.
+
+        Returns:
+            (n_spans,) int64.
+        """
         start, stop = self.offsets[document : document + 2].tolist()
-        if self.rows is None:
+        if self.row_of_token is None:
             return np.arange(stop - start)
-        return self.rows[start:stop].astype(np.int64)
+        return self.row_of_token[start:stop].astype(np.int64)
 
     def docs(self, start: int, stop: int) -> TokenSpans:
-        """Views of the spans of consecutive texts, ``start`` to ``stop``."""
+        """View consecutive texts.
+
+        Args:
+            start: The first text.
+            stop: After the last text.
+
+        Returns:
+            Their spans, which share the arrays.
+        """
         offsets = self.offsets[start : max(start, stop) + 1]
         taken = slice(int(offsets[0]), int(offsets[-1]))
-        rows = None if self.rows is None else self.rows[taken]
-        return TokenSpans(self.steps[taken], offsets - offsets[0], rows)
+        row_of_token = None if self.row_of_token is None else self.row_of_token[taken]
+        return TokenSpans(self.steps[taken], offsets - offsets[0], row_of_token)
 
     def select(self, documents: npt.NDArray[np.int64]) -> TokenSpans:
-        """Copies of the spans of texts, in this order; (n,) int64 indices from 0."""
+        """Copy texts.
+
+        Args:
+            documents: (n,) int64 indices from 0.
+
+        Returns:
+            Their spans, in this order.
+        """
         lengths = np.diff(self.offsets)[documents]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         taken = np.arange(offsets[-1]) + np.repeat(
             self.offsets[:-1][documents] - offsets[:-1], lengths
         )
-        rows = None if self.rows is None else self.rows[taken]
-        return TokenSpans(self.steps[taken], offsets, rows)
+        row_of_token = None if self.row_of_token is None else self.row_of_token[taken]
+        return TokenSpans(self.steps[taken], offsets, row_of_token)
 
     def pooled(self, labels: npt.NDArray[np.int64], starts: npt.NDArray[np.int64]) -> TokenSpans:
         """The spans after rows were pooled.
@@ -135,30 +157,33 @@ class TokenSpans:
         Args:
             labels: (n_rows,) new row of its text that each row becomes a part of.
             starts: (n_docs + 1,) first row of each text in ``labels``.
+
+        Returns:
+            The same tokens, with the rows that they are a part of now.
         """
         own = np.repeat(starts[:-1], np.diff(self.offsets))
         old = explicit_rows(self).astype(np.int64)
         return TokenSpans(self.steps, self.offsets, labels[own + old].astype(np.uint32))
 
 
-def joined_spans(parts: Sequence[TokenSpans]) -> TokenSpans:
+def joined_spans(runs: Sequence[TokenSpans]) -> TokenSpans:
     """Spans of several runs of texts, one after another; pooled where one of them is."""
-    parts = [part for part in parts if part.n_docs] or list(parts)[:1]
-    if not parts:
+    runs = [run for run in runs if run.n_docs] or list(runs)[:1]
+    if not runs:
         return TokenSpans(np.empty((0, 2), np.uint8), np.zeros(1, np.int64))
-    lengths = np.concatenate([np.diff(part.offsets) for part in parts])
+    lengths = np.concatenate([np.diff(run.offsets) for run in runs])
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    steps = np.concatenate([part.steps for part in parts])
-    rows = None
-    if any(part.is_pooled for part in parts):
-        rows = np.concatenate([explicit_rows(part) for part in parts])
-    return TokenSpans(steps, offsets, rows)
+    steps = np.concatenate([run.steps for run in runs])
+    row_of_token = None
+    if any(run.is_pooled for run in runs):
+        row_of_token = np.concatenate([explicit_rows(run) for run in runs])
+    return TokenSpans(steps, offsets, row_of_token)
 
 
 def explicit_rows(spans: TokenSpans) -> npt.NDArray[np.uint32]:
     """(n_spans,) row of its text that each token is a part of, also where nothing was pooled."""
-    if spans.rows is not None:
-        return spans.rows
+    if spans.row_of_token is not None:
+        return spans.row_of_token
     lengths = np.diff(spans.offsets)
     firsts = np.repeat(spans.offsets[:-1], lengths)
     return (np.arange(spans.n_spans) - firsts).astype(np.uint32)
@@ -181,12 +206,12 @@ def fault_of_spans(spans: TokenSpans, lengths: npt.NDArray[np.int64]) -> str | N
         return f"are of {len(owned)} texts for {len(lengths)}"
     if offsets[0] != 0 or offsets[-1] != spans.n_spans or (len(owned) and owned.min() < 0):
         return f"have offsets that do not rise from 0 to {spans.n_spans}"
-    if spans.rows is None:
+    if spans.row_of_token is None:
         differs = owned != lengths
     else:
         differs = (owned == 0) != (lengths == 0)
         most = np.repeat(lengths, owned)
-        if len(most) and bool(np.any(spans.rows >= most)):
+        if len(most) and bool(np.any(spans.row_of_token >= most)):
             return "belong to a row that its text does not have"
     if differs.any():
         document = int(np.argmax(differs))

@@ -194,7 +194,14 @@ class EmbeddingStore:
         return [self._with_fingerprint(shard.embeddings) for shard in self._shards]
 
     def span_shards(self) -> Iterator[TokenSpans]:
-        """The spans of each shard's documents, verified; none where the store has none."""
+        """Read the spans of all documents, compared with their checksums.
+
+        Yields:
+            The spans of each shard's documents, none where the store does not keep them.
+
+        Raises:
+            StorageError: They are not what was written.
+        """
         for shard in self._shards if self.has_spans else []:
             shard.verify_spans(0, shard.record.n_docs)
             if shard.embeddings.spans is not None:

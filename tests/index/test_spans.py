@@ -50,7 +50,12 @@ def found(case: dict[str, object]) -> list[tuple[int, int, float]]:
     return [
         tuple(span)
         for span in matched_spans(
-            query, document, case["bounds"], rows=case["rows"], text=case["text"], settings=options
+            query,
+            document,
+            case["bounds"],
+            row_of_token=case["rows"],
+            text=case["text"],
+            settings=options,
         )
     ]
 
@@ -123,7 +128,7 @@ def test_what_special_tokens_contribute_belongs_to_no_passage() -> None:
 def test_a_pooled_row_gives_each_of_its_tokens_an_equal_share() -> None:
     text = "wing of lift"
     spans = matched_spans(
-        np.eye(1), np.eye(1), [(0, 0), (0, 4), (8, 12)], rows=[0, 0, 0], text=text,
+        np.eye(1), np.eye(1), [(0, 0), (0, 4), (8, 12)], row_of_token=[0, 0, 0], text=text,
         settings=SpanSettings(max_gap=0),
     )  # fmt: skip
     assert spans == [(0, 4, 0.5), (8, 12, 0.5)]
@@ -184,9 +189,9 @@ def test_what_does_not_fit_is_refused() -> None:
     query = np.eye(2)
     with pytest.raises(InputError, match="a token ends at character 9, but the text has 3"):
         matched_spans(query, query, [(0, 1), (1, 9)], text="abc")
-    with pytest.raises(InputError, match="rows has 1 entries for 2 tokens"):
-        matched_spans(query, query, [(0, 1), (1, 2)], rows=[0])
+    with pytest.raises(InputError, match="row_of_token has 1 entries for 2 tokens"):
+        matched_spans(query, query, [(0, 1), (1, 2)], row_of_token=[0])
     with pytest.raises(InputError, match="tokens belong to rows up to 2, but document has 2"):
-        matched_spans(query, query, [(0, 1), (1, 2)], rows=[0, 2])
+        matched_spans(query, query, [(0, 1), (1, 2)], row_of_token=[0, 2])
     with pytest.raises(InputError, match=r"query has shape \(2, 2\) and document \(2, 3\)"):
         matched_spans(query, np.ones((2, 3)), [(0, 1), (1, 2)])

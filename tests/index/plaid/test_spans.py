@@ -197,11 +197,10 @@ def test_hits_have_the_passages_of_their_document(
             text = TEXTS[hit.doc_id] if with_texts else None
             spans, rows = source.spans[i], source.spans.rows_of(i)
             own = matched_spans(
-                query, values[hit.doc_id], spans, rows=rows, text=text, settings=settings
+                query, values[hit.doc_id], spans, row_of_token=rows, text=text, settings=settings
             )
             assert [span[:2] for span in hit.spans] == [span[:2] for span in own]
             assert [span.score for span in hit.spans] == pytest.approx([s.score for s in own])
-            assert sum(span.score for span in hit.spans) <= hit.score + 1e-3 or kind == "plaid"
 
 
 def decoded(index: PlaidIndex) -> list[np.ndarray]:

@@ -51,10 +51,10 @@ class Segment:
         arrays |= self.ids.arrays
         if self.spans is not None:
             arrays["spans.npy"] = self.spans.steps
-            if self.spans.rows is not None:
+            if self.spans.row_of_token is not None:
                 arrays |= {
                     "span_offsets.npy": self.spans.offsets,
-                    "span_rows.npy": self.spans.rows,
+                    "span_rows.npy": self.spans.row_of_token,
                 }
         return arrays
 
@@ -173,14 +173,16 @@ def _open_spans(
                 arrays[name] = map_file(path / name)
         except (OSError, ValueError, MemoryError) as error:
             raise read_error(path / name, error, cure=CURE) from error
-    offsets, rows = arrays.get("span_offsets.npy", doc_offsets), arrays.get("span_rows.npy")
+    offsets, row_of_token = arrays.get("span_offsets.npy", doc_offsets), arrays.get("span_rows.npy")
     steps = arrays["spans.npy"]
     has_offsets = offsets.dtype == np.int64 and offsets.shape == (record.n_docs + 1,)
     n_spans = int(offsets[-1]) if has_offsets else -1
-    rows_fit = rows is None or (rows.dtype == np.uint32 and rows.shape == (n_spans,))
+    rows_fit = row_of_token is None or (
+        row_of_token.dtype == np.uint32 and row_of_token.shape == (n_spans,)
+    )
     if not (has_offsets and rows_fit and steps.dtype in WIDTHS and steps.shape == (n_spans, 2)):
         raise StorageError(f"{path / 'spans.npy'} has other counts than the segment; {CURE}")
-    return TokenSpans(steps, offsets, rows)
+    return TokenSpans(steps, offsets, row_of_token)
 
 
 def _expect_shapes(path: Path, segment: Segment, n_centroids: int) -> None:

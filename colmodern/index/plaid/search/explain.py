@@ -61,8 +61,8 @@ def explain(
     if state.snapshot.manifest.has_spans:
         document = located(doc_index, state.snapshot.folder, view)
         alignment = _with_characters(_align(query, document.values), document)
-        values, bounds, rows = document
-        spans = matched_spans(query, values, bounds, rows=rows, text=text)
+        values, bounds, row_of_token = document
+        spans = matched_spans(query, values, bounds, row_of_token=row_of_token, text=text)
     else:
         alignment, spans = _align(query, decoded(doc_index, view)), []
     return Explanation(
@@ -108,7 +108,7 @@ def _with_characters(
     covers = document.bounds[:, 1] > document.bounds[:, 0]
     matched = []
     for match in alignment:
-        own = document.bounds[covers & (document.rows == match.doc_token)].tolist()
+        own = document.bounds[covers & (document.row_of_token == match.doc_token)].tolist()
         matched.append(match._replace(characters=tuple((start, end) for start, end in own)))
     return tuple(matched)
 

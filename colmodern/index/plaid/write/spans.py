@@ -21,44 +21,44 @@ from colmodern.ragged.store import EmbeddingStore
 
 _DOCS = 4096  # documents whose spans are copied at a time; bounds the memory
 
-Parts = Callable[[], Iterable[TokenSpans]]
+Runs = Callable[[], Iterable[TokenSpans]]
 
 
-def write_spans(folder: Path, parts: Parts) -> None:
+def write_spans(folder: Path, runs: Runs) -> None:
     """Write spans.npy, and where a row stands for several tokens the two files of that.
 
     They are a hundredth of a segment, so an interrupted build writes them again.
 
     Args:
         folder: Folder of the segment.
-        parts: Gives the spans of all documents of the segment, in order, at every call.
+        runs: Gives the spans of all documents of the segment, in order, at every call.
 
     Raises:
         StorageError: The disk is full, or stored spans are damaged.
     """
     largest, is_pooled, lengths = 0, False, [np.empty(0, np.int64)]
-    for part in parts():
-        largest = max(largest, int(part.steps.max(initial=0)))
-        is_pooled = is_pooled or part.is_pooled
-        lengths.append(np.diff(part.offsets))
+    for run in runs():
+        largest = max(largest, int(run.steps.max(initial=0)))
+        is_pooled = is_pooled or run.is_pooled
+        lengths.append(np.diff(run.offsets))
     offsets = offsets_of(np.concatenate(lengths))
     n_spans = int(offsets[-1])
     with naming_write_errors(folder), ExitStack() as stack:
-        for name in SPAN_FILES:  # of an interrupted build
+        for name in SPAN_FILES:  # an interrupted build left them
             remove(folder / name)
         steps = stack.enter_context(
             ArrayWriter(folder / "spans.npy", width_of(largest), (2,), n_spans)
         )
-        rows = None
+        row_of_token = None
         if is_pooled:
             write_array(folder / "span_offsets.npy", offsets)
-            rows = stack.enter_context(
+            row_of_token = stack.enter_context(
                 ArrayWriter(folder / "span_rows.npy", np.uint32, (), n_spans)
             )
-        for part in parts():
-            steps.append(part.steps.astype(steps.dtype))
-            if rows is not None:
-                rows.append(explicit_rows(part))
+        for run in runs():
+            steps.append(run.steps.astype(steps.dtype))
+            if row_of_token is not None:
+                row_of_token.append(explicit_rows(run))
 
 
 def spans_of_source(embeddings: Embeddings) -> Iterator[TokenSpans]:
