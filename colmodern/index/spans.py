@@ -157,7 +157,12 @@ def with_spans(
         text = None if settings.texts is None else _text_of(doc_id, settings.texts)
         try:
             spans = matched_spans(
-                query, values, bounds, row_of_token=row_of_token, text=text, settings=settings
+                query,
+                document.values,
+                document.bounds,
+                row_of_token=document.row_of_token,
+                text=text,
+                settings=settings,
             )
         except InputError as error:
             raise InputError(f"document {doc_id!r}: {error}") from None
