@@ -210,15 +210,11 @@ class TokenMatch(NamedTuple):
         query_token: Position of the query's token.
         doc_token: Position of the document's token.
         similarity: Dot product of the two.
-        characters: (start, end) in the text of each token that the document's token stands for:
-            several where tokens were pooled, none for a token that covers nothing, and none where
-            the index does not keep them.
     """
 
     query_token: int
     doc_token: int
     similarity: float
-    characters: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, repr=False)
@@ -234,6 +230,9 @@ class Explanation:
         score: MaxSim with all its decoded tokens.
         stages: The document in each stage, in their order.
         alignment: For each query token the document token that it matches best.
+        characters: For each match (start, end) in the text of every token that the document's token
+            stands for: several where tokens were pooled, none for a token that covers nothing.
+            Empty where the index does not keep them.
         spans: The passages that matched; none where the index does not keep characters of tokens.
     """
 
@@ -245,6 +244,7 @@ class Explanation:
     score: float
     stages: tuple[StageReport, ...]
     alignment: tuple[TokenMatch, ...]
+    characters: tuple[tuple[tuple[int, int], ...], ...] = ()
     spans: tuple[Span, ...] = ()
 
     def __repr__(self) -> str:

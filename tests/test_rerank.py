@@ -8,8 +8,9 @@ import oracles
 import pytest
 from conftest import CORPUS, SCORE_TOLERANCE
 
-from colmodern import Encoder, Reranker
+from colmodern import Encoder, Reranker, SpanSettings
 from colmodern.errors import InputError
+from colmodern.types import RankedHit
 
 TEXTS = [document["text"] for document in CORPUS]
 QUERY = "how to parse a date"
@@ -177,3 +178,31 @@ def test_a_reranker_prints_its_model_and_where_it_runs(ranker: Reranker, pylate_
         f"Reranker({str(pylate_bert)!r}, dim={ranker.encoder.dim}, precision='float32', device="
     )
     assert repr(ranker) == f"{expected}{ranker.encoder.device!r})"
+
+
+def test_hits_show_the_words_that_matched(ranker: Reranker) -> None:
+    texts = {"a": "  Read the file,\r\nthen sort NAMES.", "b": "The wing is heated.", "c": ""}
+    plain = ranker.rank("sort names", texts)
+    hits = ranker.rank("sort names", texts, spans=SpanSettings(min_share=0))
+    assert hits == plain
+    assert all(isinstance(hit, RankedHit) for hit in hits)
+    for hit in hits:
+        edges = [edge for start, end, _ in hit.spans for edge in (start, end)]
+        assert edges == sorted(edges)
+        text = texts[hit.doc_id]
+        for start, end, _ in hit.spans:
+            passage = text[start:end]
+            assert passage == passage.strip() != ""
+            before, after = text[:start][-1:], text[end:][:1]
+            assert not (before.isalnum() and passage[0].isalnum())
+            assert not (after.isalnum() and passage[-1].isalnum())
+        assert sum(span.score for span in hit.spans) <= hit.score + 1e-4
+    assert {hit.doc_id: hit.spans for hit in hits}["c"] == ()
+
+
+def test_pooled_and_split_documents_show_words_too(pylate_bert: Path) -> None:
+    ranker = Reranker(pylate_bert, pool_factor=2, overflow="split", document_length=12, overlap=2)
+    text = "Open the file and write the value of the vector to the index, then close the file. " * 2
+    [hit] = ranker.rank("close the file", [text], spans=True)
+    assert hit.spans
+    assert max(span.end for span in hit.spans) <= len(text)

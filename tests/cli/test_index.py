@@ -16,7 +16,9 @@ from conftest import unit_rows, write_jsonl
 
 from colmodern import Encoder, TokenEmbeddings
 from colmodern.cli.progress import TerminalProgress
-from colmodern.ragged.store import ShardWriter
+from colmodern.datasets.load import load_corpus
+from colmodern.encoding.store import text_of
+from colmodern.ragged.store import EmbeddingStore, ShardWriter
 
 __all__ = ["run"]  # the fixture
 
@@ -408,3 +410,36 @@ def test_explain_tries_other_settings(run: Run, encoded: Path, tmp_path: Path) -
     code, _, err = run(*arguments, "--n-candidates", "0")
     assert code == 2
     assert "n_candidates=0; pass a whole number, at least 1" in err
+
+
+def test_encoded_spans_are_kept_by_the_index_and_shown(
+    run: Run, beir: Path, pylate_bert: Path, tmp_path: Path
+) -> None:
+    encoded = tmp_path / "spans"
+    assert run("encode", beir, "-o", encoded, "-m", pylate_bert, "--spans")[0] == 0
+    assert EmbeddingStore(encoded).has_spans
+    assert run("index", "build", encoded, tmp_path / "i")[0] == 0
+    arguments = ("index", "explain", tmp_path / "i", encoded, "d4", "sort names")
+    assert "characters\tscore" in run(*arguments)[1]
+    spans = json.loads(run(*arguments, "--json")[1])["spans"]
+    assert spans
+    assert all(0 <= span["start"] < span["end"] for span in spans)
+    assert "spans" in run("index", "info", tmp_path / "i")[1]
+
+
+def test_explain_of_a_run_prints_the_passages(
+    run: Run, beir: Path, pylate_bert: Path, tmp_path: Path
+) -> None:
+    code, _, err = run(
+        "eval", "demo", f"encoder.model={pylate_bert}", f"dataset.name={beir}", "name=spans",
+        "storage.spans=true", f"output={tmp_path}", "encoder.document_length=24",
+        "index.compare_with_exact=false", "dataset.max_queries=null", "dataset.sample_seed=null",
+    )  # fmt: skip
+    assert code == 0, err
+    arguments = ("index", "explain", tmp_path / "spans", "d4", "sort names", "--json")
+    spans = json.loads(run(*arguments)[1])["spans"]
+    texts = {document.doc_id: text_of(document) for document in load_corpus(beir)}
+    assert [span["text"] for span in spans] == [
+        texts["d4"][span["start"] : span["end"]] for span in spans
+    ]
+    assert spans

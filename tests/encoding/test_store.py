@@ -287,3 +287,19 @@ def test_workers_refuse_a_checkpoint_that_was_saved_anew(bert: Path, tmp_path: P
     os.replace(tmp_path / "new", folder / "model.safetensors")
     with pytest.raises(CheckpointError, match="was saved anew after it was loaded"):
         encode(encoder, tmp_path / "store", ("cpu", "cpu"))
+
+
+@one_or_two
+def test_spans_are_those_of_the_encoder(
+    encoder: Encoder, tmp_path: Path, devices: tuple[str, ...]
+) -> None:
+    store, _ = encode_to_store(
+        iter(TEXTS), N_TEXTS, encoder, tmp_path / "s", role="document", fingerprint="f",
+        dtype="float16", shard_tokens=SHARD_TOKENS, progress=Watch(), devices=devices, spans=True,
+    )  # fmt: skip
+    alone = encoder.encode_documents([text for _, text in TEXTS], spans=True)
+    assert store.has_spans
+    stored = store.to_memory()
+    for i in range(N_TEXTS):
+        assert np.array_equal(stored.spans[i], alone.spans[i])
+        assert np.array_equal(stored.spans.rows_of(i), alone.spans.rows_of(i))

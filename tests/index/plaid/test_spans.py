@@ -241,8 +241,9 @@ def test_explain_tells_characters_and_passages(source: TokenEmbeddings, tmp_path
     index = PlaidIndex.build(source, tmp_path / "i", IDS)
     told = index.explain(QUERIES[1], "d4", text=TEXTS["d4"])
     spans, rows = source.spans[4], source.spans.rows_of(4)
-    for match in told.alignment:
-        assert [list(span) for span in match.characters] == spans[rows == match.doc_token].tolist()
+    assert len(told.characters) == len(told.alignment)
+    for match, characters in zip(told.alignment, told.characters, strict=True):
+        assert [list(span) for span in characters] == spans[rows == match.doc_token].tolist()
     [hit] = index.search(QUERIES[1], 1, filter=["d4"], spans=SpanSettings(texts=TEXTS))
     assert told.spans == hit.spans
     assert sum(span.score for span in told.spans) == pytest.approx(told.score, rel=0.3)

@@ -14,7 +14,7 @@ from colmodern.index.plaid.search.steps import Trace, search_view
 from colmodern.index.plaid.search.view import View
 from colmodern.index.spans import LocatedDocument, matched_spans
 from colmodern.threads import Threads
-from colmodern.types import Explanation, Stage, StageReport, TokenMatch
+from colmodern.types import Explanation, Span, Stage, StageReport, TokenMatch
 
 _CURES = {
     Stage.PROBE: "no centroid of its tokens was probed: raise nprobe",
@@ -58,13 +58,11 @@ def explain(
     else:
         reason = f"ranked {rank}, below the {k} results"
     is_result = lost_at is None and rank is not None and rank <= k
+    document = None
     if state.snapshot.manifest.has_spans:
         document = located(doc_index, state.snapshot.folder, view)
-        alignment = _with_characters(_align(query, document.values), document)
-        values, bounds, row_of_token = document
-        spans = matched_spans(query, values, bounds, row_of_token=row_of_token, text=text)
-    else:
-        alignment, spans = _align(query, decoded(doc_index, view)), []
+    values = decoded(doc_index, view) if document is None else document.values
+    alignment = _align(query, values)
     return Explanation(
         doc_id=doc_id,
         is_result=is_result,
@@ -74,7 +72,8 @@ def explain(
         score=float(sum(match.similarity for match in alignment)),
         stages=tuple(stages),
         alignment=alignment,
-        spans=tuple(spans),
+        characters=() if document is None else _characters(alignment, document),
+        spans=() if document is None else _spans(query, document, text),
     )
 
 
@@ -101,16 +100,23 @@ def _align(
     )
 
 
-def _with_characters(
+def _spans(
+    query: npt.NDArray[np.float32], document: LocatedDocument, text: str | None
+) -> tuple[Span, ...]:
+    values, bounds, row_of_token = document
+    return tuple(matched_spans(query, values, bounds, row_of_token=row_of_token, text=text))
+
+
+def _characters(
     alignment: tuple[TokenMatch, ...], document: LocatedDocument
-) -> tuple[TokenMatch, ...]:
-    """The same matches with the characters of each matched token."""
+) -> tuple[tuple[tuple[int, int], ...], ...]:
+    """The characters of each matched token."""
     covers = document.bounds[:, 1] > document.bounds[:, 0]
-    matched = []
-    for match in alignment:
-        own = document.bounds[covers & (document.row_of_token == match.doc_token)].tolist()
-        matched.append(match._replace(characters=tuple((start, end) for start, end in own)))
-    return tuple(matched)
+    spans = (
+        document.bounds[covers & (document.row_of_token == match.doc_token)].tolist()
+        for match in alignment
+    )
+    return tuple(tuple((start, end) for start, end in own) for own in spans)
 
 
 def _after_ties(
