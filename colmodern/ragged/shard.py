@@ -216,16 +216,16 @@ class MappedShard:
         record, offsets = self.record, arrays["offsets.npy"]
         steps, owners = arrays.get("spans.npy"), arrays.get("span_offsets.npy", offsets)
         n_spans = int(owners[-1]) if owners.size else 0
-        expected = {
+        expected: dict[str, tuple[str, tuple[int, ...]]] = {
             "values.npy": (record.dtype, (record.n_tokens, record.dim)),
             "offsets.npy": ("int64", (record.n_docs + 1,)),
             "token_ids.npy": ("int32", (record.n_tokens,)),
             "span_offsets.npy": ("int64", (record.n_docs + 1,)),
-            "span_rows.npy": ("uint32", (n_spans,)),
         }
-        if steps is not None:
-            width = steps.dtype if steps.dtype in WIDTHS else "uint8"
-            expected["spans.npy"] = (str(width), (n_spans, 2))
+        for name in SPAN_FILES:
+            if name in arrays:
+                width = arrays[name].dtype if arrays[name].dtype in WIDTHS else "uint8"
+                expected[name] = (str(width), (n_spans, 2) if name == "spans.npy" else (n_spans,))
         for name, array in arrays.items():
             dtype, shape = expected[name]
             if array.dtype != dtype or array.shape != shape:

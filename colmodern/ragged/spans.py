@@ -12,7 +12,7 @@ import numpy.typing as npt
 from colmodern.errors import InputError
 
 Bounds = npt.NDArray[np.int64]
-WIDTHS = (np.uint8, np.uint16, np.uint32)  # dtypes of steps
+WIDTHS = (np.uint8, np.uint16, np.uint32)  # dtypes of steps and rows
 _LARGEST = (1 << 32) - 1
 
 
@@ -32,13 +32,13 @@ class TokenSpans:
     Attributes:
         steps: (n_spans, 2) uint8, uint16 or uint32; the step to each start, and each length.
         offsets: (n_docs + 1,) int64; text i owns spans offsets[i] to offsets[i + 1].
-        row_of_token: (n_spans,) uint32 row of its text that each token is a part of; None where
-            each token has a row of its own.
+        row_of_token: (n_spans,) uint8, uint16 or uint32 row of its text that each token is a part
+            of; None where each token has a row of its own.
     """
 
     steps: npt.NDArray[np.unsignedinteger[Any]]
     offsets: npt.NDArray[np.int64]
-    row_of_token: npt.NDArray[np.uint32] | None = None
+    row_of_token: npt.NDArray[np.unsignedinteger[Any]] | None = None
 
     @classmethod
     def from_bounds(
@@ -72,7 +72,7 @@ class TokenSpans:
                 "pass those of the tokenizer"
             )
         width = width_of(int(steps.max(initial=0)))
-        kept = None if row_of_token is None else np.asarray(row_of_token, np.uint32)
+        kept = None if row_of_token is None else _narrow(np.asarray(row_of_token))
         return cls(steps.astype(width), np.asarray(offsets, np.int64), kept)
 
     @property
@@ -163,7 +163,7 @@ class TokenSpans:
         """
         own = np.repeat(starts[:-1], np.diff(self.offsets))
         old = explicit_rows(self).astype(np.int64)
-        return TokenSpans(self.steps, self.offsets, labels[own + old].astype(np.uint32))
+        return TokenSpans(self.steps, self.offsets, _narrow(labels[own + old]))
 
 
 def joined_spans(runs: Sequence[TokenSpans]) -> TokenSpans:
@@ -180,17 +180,21 @@ def joined_spans(runs: Sequence[TokenSpans]) -> TokenSpans:
     return TokenSpans(steps, offsets, row_of_token)
 
 
-def explicit_rows(spans: TokenSpans) -> npt.NDArray[np.uint32]:
+def explicit_rows(spans: TokenSpans) -> npt.NDArray[np.unsignedinteger[Any]]:
     """(n_spans,) row of its text that each token is a part of, also where nothing was pooled."""
     if spans.row_of_token is not None:
         return spans.row_of_token
     lengths = np.diff(spans.offsets)
     firsts = np.repeat(spans.offsets[:-1], lengths)
-    return (np.arange(spans.n_spans) - firsts).astype(np.uint32)
+    return _narrow(np.arange(spans.n_spans) - firsts)
+
+
+def _narrow(rows: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.unsignedinteger[Any]]:
+    return rows.astype(width_of(int(rows.max(initial=0))))
 
 
 def width_of(largest: int) -> type[np.unsignedinteger[Any]]:
-    """The narrowest dtype of steps up to ``largest``."""
+    """The narrowest dtype of numbers up to ``largest``."""
     return next(width for width in WIDTHS if largest <= np.iinfo(width).max)
 
 

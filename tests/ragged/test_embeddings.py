@@ -218,7 +218,7 @@ def test_a_key_that_is_no_text_is_refused(key) -> None:
 
 
 def test_a_slice_of_other_than_numbers_is_refused() -> None:
-    with pytest.raises(InputError, match="no slice of texts"):
+    with pytest.raises(InputError, match="not a slice of texts"):
         unit_rows([1], dim=8, seed=1)["a":]  # type: ignore[misc]
 
 

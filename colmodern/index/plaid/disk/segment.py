@@ -178,7 +178,7 @@ def _open_spans(
     has_offsets = offsets.dtype == np.int64 and offsets.shape == (record.n_docs + 1,)
     n_spans = int(offsets[-1]) if has_offsets else -1
     rows_fit = row_of_token is None or (
-        row_of_token.dtype == np.uint32 and row_of_token.shape == (n_spans,)
+        row_of_token.dtype in WIDTHS and row_of_token.shape == (n_spans,)
     )
     if not (has_offsets and rows_fit and steps.dtype in WIDTHS and steps.shape == (n_spans, 2)):
         raise StorageError(f"{path / 'spans.npy'} has other counts than the segment; {CURE}")

@@ -36,10 +36,11 @@ def write_spans(folder: Path, runs: Runs) -> None:
     Raises:
         StorageError: The disk is full, or stored spans are damaged.
     """
-    largest, is_pooled, lengths = 0, False, [np.empty(0, np.int64)]
+    largest, last_row, is_pooled, lengths = 0, 0, False, [np.empty(0, np.int64)]
     for run in runs():
         largest = max(largest, int(run.steps.max(initial=0)))
         is_pooled = is_pooled or run.is_pooled
+        last_row = max(last_row, int(explicit_rows(run).max(initial=0)))
         lengths.append(np.diff(run.offsets))
     offsets = offsets_of(np.concatenate(lengths))
     n_spans = int(offsets[-1])
@@ -53,12 +54,12 @@ def write_spans(folder: Path, runs: Runs) -> None:
         if is_pooled:
             write_array(folder / "span_offsets.npy", offsets)
             row_of_token = stack.enter_context(
-                ArrayWriter(folder / "span_rows.npy", np.uint32, (), n_spans)
+                ArrayWriter(folder / "span_rows.npy", width_of(last_row), (), n_spans)
             )
         for run in runs():
             steps.append(run.steps.astype(steps.dtype))
             if row_of_token is not None:
-                row_of_token.append(explicit_rows(run))
+                row_of_token.append(explicit_rows(run).astype(row_of_token.dtype))
 
 
 def spans_of_source(embeddings: Embeddings) -> Iterator[TokenSpans]:
