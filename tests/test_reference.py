@@ -71,7 +71,7 @@ def returned(value: Any) -> Iterator[type]:
         member = inspect.getattr_static(value, name)
         function = getattr(member, "__func__", getattr(member, "fget", member))
         if inspect.isfunction(function) and not name.startswith("_"):
-            names = {**vars(importlib.import_module(function.__module__)), **NAMES}
+            names = {**vars(importlib.import_module(function.__module__)), **NAMES, "Self": value}
             hint = function.__annotations__.get("return", "None")
             yield from classes_in(eval(hint, names) if isinstance(hint, str) else hint)
 

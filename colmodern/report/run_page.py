@@ -177,7 +177,11 @@ def _fidelity(shown: FidelitySummary) -> str:
         [Cell(f"best {cutoff}"), *(Cell(f"{counts[stage]:,}") for stage in stages)]
         for cutoff, counts in shown.by_stage.items()
     ]
-    summary = f"The first {len(shown.lost)} of them" if len(shown.lost) > 1 else "The document"
+    n_lost = max((sum(counts.values()) for counts in shown.by_stage.values()), default=0)
+    if n_lost > len(shown.lost):
+        summary = f"The first {len(shown.lost)} of {n_lost:,} documents"
+    else:
+        summary = "The documents" if n_lost > 1 else "The document"
     return section(
         "What the index loses",
         table(figures),

@@ -125,7 +125,14 @@ def test_what_an_index_lost_stands_with_its_stage_and_intervals() -> None:
         [LossEntry(NASTY, "d7", 2, None, "not probed", "raise nprobe")],
     )
     text = page([0.5], fidelity=shown).text
-    for words in ("0.8500 to 0.9500", "best 10", "1,234", NASTY, "not probed: raise nprobe"):
+    for words in (
+        "0.8500 to 0.9500",
+        "best 10",
+        "1,234",
+        "The first 1 of 1,237",
+        NASTY,
+        "not probed: raise nprobe",
+    ):
         assert words in text
     assert "0.0000" in text
     assert "-0.0000" not in text

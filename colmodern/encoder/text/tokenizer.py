@@ -52,6 +52,12 @@ class TokenizedTexts:
     offsets: npt.NDArray[np.int64]
     spans: list[Bounds] | None = None
 
+    def __repr__(self) -> str:
+        return (
+            f"TokenizedTexts(n_texts={len(self.offsets) - 1}, n_windows={len(self.ids)}, "
+            f"n_tokens={int(self.lengths.sum())}, cut={int(self.cut.sum())})"
+        )
+
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
         """(n_windows,) number of tokens in each window, including expansion tokens."""

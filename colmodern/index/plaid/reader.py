@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
@@ -37,7 +37,8 @@ from colmodern.threads import Threads
 from colmodern.types import BatchResults, Explanation, Results, ScoredDoc
 from colmodern.units import parse_bytes
 
-_Reader = TypeVar("_Reader", bound="PlaidReader")
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _log = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ class PlaidReader:
     @classmethod
     @renamed_keywords(device_memory="device_max_memory")
     def load(
-        cls: type[_Reader],
+        cls,
         path: Path | str,
         *,
         n_threads: int | None = None,
@@ -90,7 +91,7 @@ class PlaidReader:
         device_max_memory: int | str | None = None,
         verify: Verify = "lazy",
         while_compiling: WhileCompiling | None = None,
-    ) -> _Reader:
+    ) -> Self:
         """Map an index folder; a damaged file is refused by name and never searched.
 
         Manifest, codec, offsets and ids are compared with their checksums here; all else before
@@ -381,5 +382,5 @@ class PlaidReader:
         return self._threads if n_threads is None else Threads(n_threads)
 
 
-def _load(kind: type[_Reader], path: Path, settings: dict[str, Any]) -> _Reader:
+def _load(kind: type[PlaidReader], path: Path, settings: dict[str, Any]) -> PlaidReader:
     return kind.load(path, **settings)

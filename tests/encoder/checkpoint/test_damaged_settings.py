@@ -110,6 +110,7 @@ def test_a_token_that_the_backbone_does_not_know_is_refused() -> None:
         ids, np.array([2, 1, 0]), [one > 0 for one in ids], np.zeros(3, np.int64), np.arange(4)
     )
     assert len(tokenized.ids_of(np.array([0, 2]), 7)) == 2
+    assert repr(tokenized) == "TokenizedTexts(n_texts=3, n_windows=3, n_tokens=3, cut=0)"
     with pytest.raises(CheckpointError, match="token 7, and the backbone knows tokens 0 to 6"):
         tokenized.ids_of(np.arange(3), 7)
 
