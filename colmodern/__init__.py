@@ -11,6 +11,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CheckpointError",
+    "Collection",
+    "CollectionHit",
     "ColmodernError",
     "ConfigError",
     "DataError",
@@ -27,6 +29,7 @@ __all__ = [
     "Span",
     "SpanSettings",
     "StorageError",
+    "StoredDocument",
     "TokenEmbeddings",
     "TokenSpans",
     "WorkerError",
@@ -37,6 +40,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from colmodern.collection.collection import Collection
+    from colmodern.collection.documents import CollectionHit, StoredDocument
     from colmodern.datasets.load import load_dataset
     from colmodern.encoder.encoder import Encoder
     from colmodern.errors import (
@@ -63,6 +68,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "CheckpointError": "colmodern.errors",
+    "Collection": "colmodern.collection.collection",
+    "CollectionHit": "colmodern.collection.documents",
     "ColmodernError": "colmodern.errors",
     "ConfigError": "colmodern.errors",
     "DataError": "colmodern.errors",
@@ -79,6 +86,7 @@ _HOMES = {
     "Span": "colmodern.types",
     "SpanSettings": "colmodern.index.spans",
     "StorageError": "colmodern.errors",
+    "StoredDocument": "colmodern.collection.documents",
     "TokenEmbeddings": "colmodern.ragged.embeddings",
     "TokenSpans": "colmodern.ragged.spans",
     "WorkerError": "colmodern.errors",

@@ -48,6 +48,7 @@ MAY_IMPORT = {
     "index": BASE | {"ragged", "kernels", "codecs"},
     "rerank": BASE | {"ragged", "encoder", "kernels", "index"},
 }
+MAY_IMPORT["collection"] = set(MAY_IMPORT) - {"config", "datasets", "evaluation", "report"}
 MAY_IMPORT["pipeline"] = set(MAY_IMPORT)
 MAY_IMPORT["training"] = set(MAY_IMPORT)
 MAY_IMPORT["cli"] = set(MAY_IMPORT)

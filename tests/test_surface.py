@@ -17,6 +17,9 @@ ERRORS = {
     if isinstance(value, type) and issubclass(value, Exception)
 }
 PUBLIC = ERRORS | {
+    "Collection",
+    "CollectionHit",
+    "StoredDocument",
     "EmbeddingStore",
     "Encoder",
     "ExactIndex",

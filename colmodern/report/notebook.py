@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import islice
+from typing import Any
 
 from colmodern.evaluation.comparison import Comparison
 from colmodern.evaluation.measures import Evaluation
@@ -15,6 +16,7 @@ from colmodern.report.tables import Table, text_table
 from colmodern.types import Explanation, RankedDoc, ScoredDoc
 
 _MOST_ROWS = 20
+_MOST_FEW = 5  # documents of a collection
 _MAX_CHARS = 200  # shown of a document's text
 # colours are those of the notebook's theme, or see-through, so that both themes can be read
 _STYLE = """<style>
@@ -100,6 +102,18 @@ def comparison_html(comparison: Comparison) -> Html:
     """Scores of a comparison, and the tests of its differences."""
     headline = f"{', '.join(comparison.runs)} against {comparison.baseline}"
     return tables_html(*score_tables(comparison), test_table(comparison), headline=headline)
+
+
+def collection_html(collection: Any) -> Html:
+    """A collection's first documents; collection: a colmodern.Collection."""
+    shown = collection.get(list(islice(collection, _MOST_FEW)))
+    cells = [
+        [document.doc_id, _beginning(f"{document.title} {document.text}")] for document in shown
+    ]
+    more = len(collection) - len(cells)
+    note = f"{more:,} more documents." if more else ""
+    listed = text_table("", ["document", "text"], cells, words=(0, 1), note=note)
+    return tables_html(listed, headline=repr(collection))
 
 
 def explanation_html(

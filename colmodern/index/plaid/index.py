@@ -117,6 +117,18 @@ class PlaidIndex(PlaidReader):
         check_index(checked_path("path", path), progress)
         load_state(Path(path))
 
+    def __copy__(self) -> PlaidIndex:
+        """Copy the index; the copy sees the same documents, and changes of one are its own."""
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
+        return other
+
+    @property
+    def doc_ids(self) -> list[str]:
+        """(n_docs,) ids of the documents, in the order in which they were added."""
+        view = self._state.view
+        return view.doc_ids(view.open_docs())
+
     def add(
         self,
         embeddings: Embeddings | Path | str,

@@ -1,0 +1,1 @@
+"""Texts, their model and their index in one folder: text in, text out."""

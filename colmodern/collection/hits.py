@@ -1,0 +1,62 @@
+"""From results of an index to hits with texts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from colmodern.checks import shown
+from colmodern.collection.documents import (
+    CollectionHit,
+    StoredDocument,
+    encoded_text,
+    spans_in,
+)
+from colmodern.collection.state import State
+from colmodern.errors import InputError
+from colmodern.index.spans import SpanSettings, span_settings
+from colmodern.types import RankedDoc, ScoredDoc, Span
+
+
+def wanted_spans(
+    spans: bool | SpanSettings | None, state: State, folder: Path
+) -> SpanSettings | None:
+    """The settings of passages with the texts of this state; None where none are wanted."""
+    settings = span_settings(state.manifest.spans if spans is None else spans)
+    if settings is None:
+        return None
+    if not state.manifest.spans:
+        raise InputError(
+            f"spans={shown(spans)}, but {folder} was created without; create it again with "
+            "spans=True"
+        )
+    separator = state.manifest.title_separator
+    return replace(
+        settings, texts=lambda doc_id: encoded_text(state.texts.get(doc_id), separator).content
+    )
+
+
+def expected_document(state: State, doc_id: object) -> StoredDocument:
+    """The document; raises InputError where there is none."""
+    if not isinstance(doc_id, str):
+        raise InputError(f"doc_id={shown(doc_id)}; pass one id, which is text")
+    if doc_id not in state:
+        raise InputError(f"document {shown(doc_id)} is not in the collection; check the id")
+    return state.texts.get(doc_id)
+
+
+def hit_of(state: State, rank: int, found: ScoredDoc | RankedDoc) -> CollectionHit:
+    """A result with its text, whose passages count from the text and the title."""
+    document = state.texts.get(found.doc_id)
+    encoded = encoded_text(document, state.manifest.title_separator)
+    spans: tuple[Span, ...] = getattr(found, "spans", ())
+    return CollectionHit(
+        found.doc_id,
+        float(found.score),
+        rank,
+        spans_in(spans, encoded.text_start, len(document.text)),
+        text=document.text,
+        title=document.title,
+        fields=document.fields,
+        title_spans=spans_in(spans, encoded.title_start, len(document.title)),
+    )

@@ -1,0 +1,103 @@
+"""The encoder of a collection: described when it is created, loaded again when it is opened."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from colmodern.checks import shown
+from colmodern.collection.manifest import CollectionManifest
+from colmodern.encoder.checkpoint.locate import TINY
+from colmodern.encoder.encoder import Encoder
+from colmodern.encoder.text.settings import EncoderSettings
+from colmodern.errors import InputError, StorageError
+from colmodern.index.plaid.write.settings import settle
+from colmodern.ragged.manifest import EncoderRecord
+from colmodern.units import parse_bytes
+
+_INDEX_SETTINGS = ("nbits", "n_centroids", "seed", "max_memory", "codec")
+
+
+def encoder_for(model: Encoder | str | Path, options: dict[str, Any]) -> Encoder:
+    """The encoder of a new collection; raises InputError for options beside an Encoder."""
+    if isinstance(model, Encoder):
+        if options:
+            raise InputError(
+                f"options {sorted(options)} come too late: model is an Encoder already"
+            )
+        return model
+    if not isinstance(model, str | Path):
+        raise InputError(
+            f"model={shown(model)}; pass an Encoder, or the name or folder of a checkpoint"
+        )
+    return Encoder.from_pretrained(model, **options)
+
+
+def record_of(encoder: Encoder) -> EncoderRecord:
+    """What the manifest keeps of an encoder."""
+    return EncoderRecord.model_validate(
+        {name: value for name, value in encoder.describe().items() if name != "device"}
+    )
+
+
+def encoder_of(
+    folder: Path, manifest: CollectionManifest, *, device: str, trust_remote_code: bool
+) -> Encoder:
+    """Load the encoder of a collection.
+
+    Raises:
+        CheckpointError: It is not there.
+        StorageError: It has changed since the documents were encoded.
+    """
+    record = manifest.encoder
+    known = {field.name for field in fields(EncoderSettings)}
+    if unknown := sorted(record.settings.keys() - known):
+        raise StorageError(
+            f"{folder} has the unknown setting encoder.{unknown[0]}; use the colmodern that wrote it"
+        )
+    is_packaged = record.model == TINY or str(record.model).startswith("package:")
+    is_local = record.revision is None and not is_packaged
+    name = record.path if is_local and record.path is not None else record.model
+    encoder = Encoder.from_pretrained(
+        str(name),
+        revision=record.revision,
+        device=device,
+        dtype=record.dtype,
+        attention=record.attention,
+        projection_dim=record.projection_dim,
+        seed=record.seed,
+        trust_remote_code=trust_remote_code,
+        **record.settings,
+    )
+    expect_same(folder, manifest, encoder)
+    return encoder
+
+
+def expect_same(folder: Path, manifest: CollectionManifest, encoder: Encoder) -> None:
+    """Raise StorageError for an encoder other than the one of the collection's documents."""
+    record = manifest.encoder
+    if encoder.fingerprint("document") == record.fingerprint:
+        return
+    raise StorageError(
+        f"{folder} was encoded by another state of {record.model!r} than {encoder.checkpoint.name!r} "
+        "(weights, tokenizer or settings differ), so that scores would mean nothing; open it with "
+        "the model that it was created with, or create a new collection of its documents"
+    )
+
+
+def checked_index_settings(index: object, dim: int) -> dict[str, Any]:
+    """Arguments of PlaidIndex.build; raises InputError for those that it does not take."""
+    if index is None:
+        return {}
+    if not isinstance(index, dict):
+        raise InputError(f"index={shown(index)}; pass settings as {{'nbits': 2}}, or None")
+    if unknown := [name for name in index if name not in _INDEX_SETTINGS]:
+        raise InputError(
+            f"index has the unknown setting {shown(unknown[0])}; use {', '.join(_INDEX_SETTINGS)}"
+        )
+    defaults = {"nbits": 4, "n_centroids": None, "seed": 0, "max_memory": "4G", "codec": None}
+    values: dict[str, Any] = {**defaults, **index}
+    values["max_memory"] = parse_bytes(values["max_memory"], name="max_memory")
+    settle(1 << 20, dim, **values)
+    return dict(index)

@@ -1,0 +1,384 @@
+"""An open collection as its readers use it: search, rerank, explain, read texts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import Any, TypeVar, overload
+
+from colmodern.arguments import checked_path, expect_counts, expect_flags, listed
+from colmodern.collection.describe import describe, verify
+from colmodern.collection.documents import (
+    CollectionHit,
+    StoredDocument,
+    encoded_text,
+)
+from colmodern.collection.hits import expected_document, hit_of, wanted_spans
+from colmodern.collection.model import encoder_of, expect_same
+from colmodern.collection.state import State, load_state
+from colmodern.encoder.encoder import Encoder
+from colmodern.errors import InputError
+from colmodern.index.plaid.index import PlaidIndex
+from colmodern.index.plaid.search.filters import Filter
+from colmodern.index.spans import SpanSettings
+from colmodern.notebook import html_view
+from colmodern.progress import Progress, as_progress
+from colmodern.ragged.doc_ids import id_list
+from colmodern.rerank import Reranker
+from colmodern.types import BatchResults, Explanation, RankedDoc, Results, ScoredDoc
+
+_Reader = TypeVar("_Reader", bound="CollectionReader")
+
+
+class CollectionReader:
+    """A collection's folder, opened: searched with text, and read by id.
+
+    Safe to search from many threads. Searches see the documents that were there when it was opened,
+    and later ones after ``refresh``. A pickle holds the path and opens the collection as it is then.
+
+    Attributes:
+        folder: The folder, absolute.
+        read_only: Whether changes are refused.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        read_only: bool,
+        device: str,
+        trust_remote_code: bool,
+        encoder: Encoder | None,
+    ) -> None:
+        """Open a collection; callers use ``open`` or ``create``.
+
+        Args:
+            folder: The folder, absolute.
+            read_only: Whether to refuse changes.
+            device: Where encoder and index are.
+            trust_remote_code: Whether to run the Python code of the checkpoint.
+            encoder: The collection's encoder, None to load it when it is needed.
+        """
+        self.folder = folder
+        self.read_only = read_only
+        self._device = device
+        self._trust_remote_code = trust_remote_code
+        self._encoder = encoder
+        self._loading = Lock()
+        self._current: State | None = load_state(folder, self._open_index)
+        if encoder is not None:
+            expect_same(folder, self._state.manifest, encoder)
+
+    @classmethod
+    def open(
+        cls: type[_Reader],
+        folder: Path | str,
+        *,
+        read_only: bool = False,
+        device: str = "auto",
+        encoder: Encoder | None = None,
+        trust_remote_code: bool = False,
+    ) -> _Reader:
+        """Open a collection; its model is loaded when it is first needed.
+
+        Args:
+            folder: The folder.
+            read_only: Whether to refuse changes.
+            device: Where encoder and index are, as Encoder.from_pretrained takes it.
+            encoder: The collection's encoder, where it is loaded already.
+            trust_remote_code: Whether to run the Python code of the checkpoint.
+
+        Returns:
+            The collection as it is now.
+
+        Raises:
+            StorageError: The folder is no collection, or is damaged; or ``encoder`` is another one.
+        """
+        path = Path(os.path.abspath(checked_path("folder", folder)))
+        expect_flags(read_only=read_only, trust_remote_code=trust_remote_code)
+        if not isinstance(encoder, Encoder | None):
+            raise InputError(f"encoder is a {type(encoder).__name__}; pass an Encoder, or None")
+        return cls(
+            path,
+            read_only=read_only,
+            device=device,
+            trust_remote_code=trust_remote_code,
+            encoder=encoder,
+        )
+
+    def __repr__(self) -> str:
+        if self._current is None:
+            return f"{type(self).__name__}(closed)"
+        model = self._state.manifest.encoder.model
+        mode = ", read_only=True" if self.read_only else ""
+        name = type(self).__name__
+        return f"{name}({str(self.folder)!r}, n_docs={len(self)}, model={model!r}{mode})"
+
+    def _repr_html_(self) -> str:
+        return html_view("collection_html", self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _open, (
+            type(self),
+            self.folder,
+            self.read_only,
+            self._device,
+            self._trust_remote_code,
+        )
+
+    def __len__(self) -> int:
+        return self._state.n_docs
+
+    def __contains__(self, doc_id: object) -> bool:
+        return doc_id in self._state
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._state.doc_ids())
+
+    def __getitem__(self, doc_id: str) -> StoredDocument:
+        return self.get([doc_id])[0]
+
+    def __enter__(self: _Reader) -> _Reader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder of queries and documents, loaded at the first use.
+
+        Raises:
+            CheckpointError: The model cannot be read.
+            StorageError: It has changed since the documents were encoded.
+        """
+        with self._loading:
+            if self._encoder is None:
+                self._encoder = encoder_of(
+                    self.folder,
+                    self._state.manifest,
+                    device=self._device,
+                    trust_remote_code=self._trust_remote_code,
+                )
+            return self._encoder
+
+    @property
+    def has_spans(self) -> bool:
+        """Whether searches can show the passages that matched."""
+        return self._state.manifest.spans
+
+    def refresh(self) -> bool:
+        """See what other processes changed since; running searches keep what they see.
+
+        Returns:
+            Whether there was a change.
+        """
+        before = self._state
+        after = load_state(self.folder, self._open_index)
+        if after.on_disk == before.on_disk:
+            return False
+        self._current = after
+        return True
+
+    @overload
+    def search(  # type: ignore[overload-overlap]  # a text is an iterable of texts too
+        self,
+        query: str,
+        k: int = ...,
+        *,
+        spans: bool | SpanSettings | None = ...,
+        filter: Filter | None = ...,
+        nprobe: int | None = ...,
+        n_candidates: int | None = ...,
+        progress: Progress | bool | None = ...,
+    ) -> Results[CollectionHit]: ...
+    @overload
+    def search(
+        self, query: Iterable[str], k: int = ..., *, spans: bool | SpanSettings | None = ...,
+        filter: Filter | None = ..., nprobe: int | None = ..., n_candidates: int | None = ...,
+        progress: Progress | bool | None = ...,
+    ) -> BatchResults[CollectionHit]: ...  # fmt: skip
+    def search(
+        self,
+        query: str | Iterable[str],
+        k: int = 10,
+        *,
+        spans: bool | SpanSettings | None = None,
+        filter: Filter | None = None,
+        nprobe: int | None = None,
+        n_candidates: int | None = None,
+        progress: Progress | bool | None = None,
+    ) -> Results[CollectionHit] | BatchResults[CollectionHit]:
+        """The best ``k`` documents of a query, best first, with their texts.
+
+        Args:
+            query: One text, or a list of them.
+            k: Number of documents of each query, at most.
+            spans: Whether to show the passages that matched: True, False, or SpanSettings; default
+                where the collection can.
+            filter: Ids of allowed documents, or a function of an id.
+            nprobe: As in PlaidIndex.search.
+            n_candidates: As in PlaidIndex.search.
+            progress: True for a bar on stderr, for a list of queries.
+
+        Returns:
+            The hits of a text; for a list of texts, one list of hits for each.
+
+        Raises:
+            InputError: A query has no text, a setting is wrong, or the collection has no spans.
+        """
+        state = self._state
+        settings = wanted_spans(spans, state, self.folder)
+        expect_counts(k=k)
+        texts = [query] if isinstance(query, str) else listed("query", query, "pass texts")
+        options: dict[str, Any] = {
+            "filter": filter, "nprobe": nprobe, "n_candidates": n_candidates,
+            "spans": False if settings is None else settings,
+        }  # fmt: skip
+        embeddings = self.encoder.encode_queries(texts)
+        if state.index is None:
+            found = BatchResults[ScoredDoc](Results[ScoredDoc]() for _ in texts)
+        elif isinstance(query, str):  # does not wait for the compiler
+            found = BatchResults([state.index.search(embeddings[0], k, **options)])
+        else:
+            found = state.index.search_batch(embeddings, k, progress=progress, **options)
+        hits = [Results(hit_of(state, *ranked) for ranked in enumerate(one, 1)) for one in found]
+        return hits[0] if isinstance(query, str) else BatchResults(hits)
+
+    def rerank(
+        self,
+        query: str,
+        documents: Iterable[str | RankedDoc | ScoredDoc],
+        k: int | None = None,
+        *,
+        spans: bool | SpanSettings | None = None,
+    ) -> Results[CollectionHit]:
+        """Order documents of the collection by exact MaxSim: their texts are encoded again.
+
+        For texts that are not in the collection, use ``Reranker(collection.encoder)``.
+
+        Args:
+            query: One text.
+            documents: Ids of the collection's documents, or results of a search.
+            k: Number of documents to return; default all.
+            spans: As in ``search``.
+
+        Returns:
+            The best documents, best first.
+
+        Raises:
+            InputError: A document is not in the collection or repeats, or the query has no text.
+        """
+        state = self._state
+        settings = wanted_spans(spans, state, self.folder)
+        items = listed("documents", documents, "pass a list of ids or of results")
+        ids = [item[0] if isinstance(item, RankedDoc | ScoredDoc) else item for item in items]
+        separator = state.manifest.title_separator
+        texts = {found.doc_id: encoded_text(found, separator).content for found in self.get(ids)}
+        if len(texts) != len(ids):
+            raise InputError("documents has repeated ids; pass each document once")
+        ranker = Reranker(self.encoder)
+        ranked = ranker.rank(query, texts, k, spans=False if settings is None else settings)
+        return Results(hit_of(state, found.rank, found) for found in ranked)
+
+    def explain(
+        self,
+        query: str,
+        doc_id: str,
+        k: int = 10,
+        *,
+        nprobe: int | None = None,
+        n_candidates: int | None = None,
+    ) -> Explanation:
+        """Follow a document through the stages of a search.
+
+        Args:
+            query: One text.
+            doc_id: The document.
+            k: Number of documents that the search looks for.
+            nprobe: As in PlaidIndex.search.
+            n_candidates: As in PlaidIndex.search.
+
+        Returns:
+            As from PlaidIndex.explain. Characters are those of the encoded text: title, separator
+            and text.
+
+        Raises:
+            InputError: The collection has no such document.
+        """
+        state = self._state
+        document = expected_document(state, doc_id)
+        assert state.index is not None  # it has a document
+        query_embeddings = self.encoder.encode_queries([query])
+        return state.index.explain(
+            query_embeddings[0],
+            doc_id,
+            k,
+            nprobe=nprobe,
+            n_candidates=n_candidates,
+            text=encoded_text(document, state.manifest.title_separator).content,
+        )
+
+    def get(self, ids: Iterable[str]) -> list[StoredDocument]:
+        """Read documents by their ids.
+
+        Args:
+            ids: Ids of documents in the collection.
+
+        Returns:
+            The documents, in the order of ``ids``.
+
+        Raises:
+            InputError: An id is not in the collection.
+            StorageError: A text is damaged.
+        """
+        state = self._state
+        return [expected_document(state, doc_id) for doc_id in id_list("ids", ids, is_ordered=True)]
+
+    def info(self) -> dict[str, Any]:
+        """Describe the collection.
+
+        Returns:
+            Counts, model, settings, and bytes on disk of texts and index.
+        """
+        return describe(self.folder, self._state)
+
+    def check(self, *, progress: Progress | bool | None = None) -> None:
+        """Read the whole collection and compare it with its checksums.
+
+        Args:
+            progress: True for a bar on stderr, or an object that receives the steps.
+
+        Raises:
+            StorageError: A file is damaged, or a document lacks its text; names the first one.
+        """
+        verify(self.folder, self._state, as_progress(progress))
+
+    def close(self) -> None:
+        """Release mapped files and the model; later calls raise InputError."""
+        if self._current is not None and self._current.index is not None:
+            self._current.index.close()
+        self._current = self._encoder = None
+
+    @property
+    def _state(self) -> State:
+        if self._current is None:
+            raise InputError("the collection is closed; open it again")
+        return self._current
+
+    def _open_index(self, path: Path) -> PlaidIndex:
+        return PlaidIndex.load(path, device=self._device)
+
+
+def _open(
+    kind: type[CollectionReader], folder: Path, read_only: bool, device: str, trusts: bool
+) -> CollectionReader:
+    return kind.open(folder, read_only=read_only, device=device, trust_remote_code=trusts)

@@ -1,0 +1,110 @@
+"""The state of an open collection: one manifest with the texts and the index that belong to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from colmodern.collection.manifest import CollectionManifest, IndexRecord, read_manifest
+from colmodern.collection.texts import CURE, Texts
+from colmodern.errors import StorageError
+from colmodern.files import read_error, sha256_of_file
+from colmodern.index.plaid.index import PlaidIndex
+
+INDEX_MANIFEST = "manifest.json"
+OpenIndex = Callable[[Path], PlaidIndex]
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """A collection as it was at one moment; a change makes another.
+
+    on_disk: the manifest as it was read or written, with what is pending
+    manifest: the same after the pending change, or without it
+    index: None before the first document
+    """
+
+    on_disk: CollectionManifest
+    manifest: CollectionManifest
+    texts: Texts
+    index: PlaidIndex | None
+
+    def __contains__(self, doc_id: object) -> bool:
+        return self.index is not None and doc_id in self.index
+
+    @property
+    def n_docs(self) -> int:
+        """Number of documents."""
+        return 0 if self.index is None else self.index.n_docs
+
+    def doc_ids(self) -> list[str]:
+        """(n_docs,) ids, in the order of the index."""
+        return [] if self.index is None else self.index.doc_ids
+
+
+def load_state(folder: Path, open_index: OpenIndex) -> State:
+    """Open texts and index as one manifest describes them.
+
+    A writer may work meanwhile: when the manifest changed while the files were opened, they are
+    opened again.
+
+    Raises:
+        StorageError: A file is missing or damaged, or the index was changed by itself.
+    """
+    while True:
+        before = read_manifest(folder)
+        try:
+            state = _opened(folder, before, open_index)
+        except StorageError:
+            if read_manifest(folder) == before:
+                raise
+            continue
+        if state is not None and read_manifest(folder) == before:
+            return state
+
+
+def settled(manifest: CollectionManifest, sha256: str | None) -> CollectionManifest:
+    """The manifest without a pending change, which counts where the index's manifest is another.
+
+    Args:
+        manifest: As read.
+        sha256: Checksum of the index's manifest now; None without an index.
+    """
+    index = manifest.index
+    if manifest.pending is None or index is None or sha256 is None:
+        return manifest.model_copy(update={"pending": None})
+    if sha256 == index.sha256:
+        return manifest.model_copy(update={"pending": None})
+    changed = index.model_copy(update={"sha256": sha256})
+    return manifest.model_copy(
+        update={"texts": manifest.pending, "pending": None, "index": changed}
+    )
+
+
+def index_digest(folder: Path, record: IndexRecord) -> str:
+    """Checksum of the index's manifest; raises StorageError where it cannot be read."""
+    path = folder / record.name / INDEX_MANIFEST
+    try:
+        return sha256_of_file(path)
+    except OSError as error:
+        raise read_error(path, error, cure=CURE) from error
+
+
+def _opened(folder: Path, on_disk: CollectionManifest, open_index: OpenIndex) -> State | None:
+    """The state of a manifest; None where the index changed while it was opened."""
+    record = on_disk.index
+    if record is None:
+        manifest = settled(on_disk, None)
+        return State(on_disk, manifest, Texts(folder, manifest.texts), None)
+    digest = index_digest(folder, record)
+    index = open_index(folder / record.name)
+    if index_digest(folder, record) != digest:
+        return None
+    if digest != record.sha256 and on_disk.pending is None:
+        raise StorageError(
+            f"{folder / record.name} was changed by itself, not through its collection, so that its "
+            f"documents and the texts differ; {CURE}"
+        )
+    manifest = settled(on_disk, digest)
+    return State(on_disk, manifest, Texts(folder, manifest.texts), index)
