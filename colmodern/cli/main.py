@@ -36,7 +36,11 @@ _COMMANDS = {
         "Measure many settings: a table, and the best for their cost.",
     ),
     "encode": ("colmodern.cli.encode", "Encode a collection into a folder of token embeddings."),
-    "search": ("colmodern.cli.search", "Search a run or a folder of token embeddings."),
+    "collection": (
+        "colmodern.cli.collection",
+        "Make and change a collection: texts, model and index in one folder.",
+    ),
+    "search": ("colmodern.cli.search", "Search a collection, a run or token embeddings."),
     "index": ("colmodern.cli.index", "Build, change and inspect a compressed index."),
     "rerank": ("colmodern.cli.rerank", "Reorder a TREC run by exact MaxSim."),
     "train": ("colmodern.cli.train", "Train a model through PyLate from a config file."),
@@ -45,11 +49,14 @@ _COMMANDS = {
     "warmup": ("colmodern.cli.warmup", "Compile the kernels of searches and builds ahead of time."),
     "info": (
         "colmodern.cli.info",
-        "Describe this machine, a model, embeddings, an index or a run.",
+        "Describe this machine, a model, a collection, an index or a run.",
     ),
 }
 _READER_GONE = 141  # exit status that shells give a program ended by SIGPIPE
-_WITH_MODEL = ("eval", "plan", "reproduce", "sweep", "encode", "search", "rerank", "train", "mine")
+_WITH_MODEL = (
+    *("eval", "plan", "reproduce", "sweep", "encode", "collection", "search", "rerank"),
+    *("train", "mine"),
+)
 # commands that keep what they finished and resume from it
 _RESUMED = ("eval", "reproduce", "fetch", "sweep", "encode", "train", "mine")
 
@@ -183,6 +190,8 @@ def _how_to_resume(words: list[str]) -> str:
         return "finished work is kept: run the same command again to resume"
     if names[:1] == ["index"]:
         return "the index is unchanged or the change is complete: colmodern index info says which"
+    if names[:1] == ["collection"]:
+        return "the collection is unchanged or the change is complete: colmodern info says which"
     return "nothing is left half-written: run the same command again to start over"
 
 

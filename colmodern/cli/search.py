@@ -14,6 +14,7 @@ from colmodern.types import Precision
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from colmodern.ragged.embeddings import TokenEmbeddings
     from colmodern.ragged.store import EmbeddingStore
     from colmodern.types import ScoredDoc
 
@@ -76,43 +77,46 @@ def command(
     trust_remote_code: bool,
     as_json: bool,
 ) -> None:
-    """Search FOLDER, a run folder or a folder that `colmodern encode` wrote.
+    """Search FOLDER: a collection, a run folder or a folder that `colmodern encode` wrote.
 
-    A run is searched as it was evaluated: with its index if it has one, otherwise exactly with its
-    precision. A run that reranked candidates is searched exactly. One QUERY prints a table;
-    --queries writes a TREC run for all of its queries.
+    A collection prints the passages that matched. A run is searched as it was evaluated: with its
+    index if it has one, otherwise exactly with its precision. A run that reranked candidates is
+    searched exactly. One QUERY prints a table; --queries writes a TREC run for all of its queries.
     """
     from colmodern.cli.progress import TerminalProgress
-    from colmodern.config.load import parse_overrides
-    from colmodern.datasets.judgments import read_queries
+    from colmodern.cli.search_collection import search_collection
+    from colmodern.collection.manifest import is_collection_folder
     from colmodern.evaluation.trec import write_run
-    from colmodern.kernels.device import resolve_device
-    from colmodern.pipeline.open.artifacts import index_of, open_searched, snippets, store_of
-    from colmodern.pipeline.open.encoder import encoder_of_store
+    from colmodern.pipeline.open.artifacts import (
+        expect_no_index,
+        index_of,
+        open_searched,
+        snippets,
+        store_of,
+    )
     from colmodern.types import BatchResults
 
     _expect_options(query, queries, output, k, model, settings)
+    if is_collection_folder(folder):
+        refused = {
+            "--index": index, "--precision": precision, "--model": model, "--set": settings,
+            "--device-max-memory": device_max_memory, _DEVICE: index_device != "auto",
+        }  # fmt: skip
+        search_collection(
+            folder, query, k, queries=queries, output=output, device=device,
+            trust_remote_code=trust_remote_code, as_json=as_json, refused=refused,
+        )  # fmt: skip
+        return
+    expect_no_index(folder)
     store = store_of(folder)
     index_folder = index or index_of(folder)
     if precision is not None and index_folder is not None:
         raise click.UsageError(
             f"--precision applies to exact search only; drop it when searching {index_folder}"
         )
-    if queries is not None and queries.is_dir():
-        stored = _stored_queries(queries, store, model)
-        query_ids, embeddings = stored.doc_ids, stored.to_memory()
-        encoder_device = resolve_device(device, kernels="torch", name="--device").setting
-    else:
-        texts = {"query": query or ""} if queries is None else read_queries(queries)
-        encoder = encoder_of_store(
-            store,
-            device=device,
-            trust_remote_code=trust_remote_code,
-            model=model,
-            settings=parse_overrides(settings),
-        )
-        query_ids, embeddings = list(texts), encoder.encode_queries(list(texts.values()))
-        encoder_device = encoder.device
+    query_ids, embeddings, encoder_device = _encoded_queries(
+        query, queries, store, device, trust_remote_code, model, settings
+    )
     kind, searched = open_searched(
         folder,
         store,
@@ -135,6 +139,39 @@ def command(
         terminal.put_json({"run": str(output)}) if as_json else terminal.put(output)
         return
     _print(results[0], snippets(folder, {result.doc_id for result in results[0]}), as_json)
+
+
+def _encoded_queries(
+    query: str | None,
+    queries: Path | None,
+    store: EmbeddingStore,
+    device: str,
+    trust_remote_code: bool,
+    model: str | None,
+    settings: tuple[str, ...],
+) -> tuple[Sequence[str], TokenEmbeddings, str]:
+    """Ids and embeddings of the queries, and the device on which they are encoded."""
+    from colmodern.config.load import parse_overrides
+    from colmodern.datasets.judgments import read_queries
+    from colmodern.kernels.device import resolve_device
+    from colmodern.pipeline.open.encoder import encoder_of_store
+
+    if queries is not None and queries.is_dir():
+        stored = _stored_queries(queries, store, model)
+        query_ids, embeddings = stored.doc_ids, stored.to_memory()
+        encoder_device = resolve_device(device, kernels="torch", name="--device").setting
+    else:
+        texts = {"query": query or ""} if queries is None else read_queries(queries)
+        encoder = encoder_of_store(
+            store,
+            device=device,
+            trust_remote_code=trust_remote_code,
+            model=model,
+            settings=parse_overrides(settings),
+        )
+        query_ids, embeddings = list(texts), encoder.encode_queries(list(texts.values()))
+        encoder_device = encoder.device
+    return query_ids, embeddings, encoder_device
 
 
 def _stored_queries(folder: Path, documents: EmbeddingStore, model: str | None) -> EmbeddingStore:

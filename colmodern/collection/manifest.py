@@ -60,7 +60,7 @@ class CollectionManifest(_Record):
     )
 
 
-def is_collection(folder: Path) -> bool:
+def is_collection_folder(folder: Path) -> bool:
     """Whether a folder has the manifest of a collection, damaged or not."""
     path = folder / NAME
     try:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from colmodern.collection.manifest import is_collection_folder
 from colmodern.config.shipped import shipped_recipes
 from colmodern.datasets.registry import BUILT_IN, named_sets
 from colmodern.environment import describe_environment
@@ -101,6 +102,8 @@ def _describe_artifact(folder: Path, *, verify: bool) -> dict[str, Any] | None:
             return {"training": str(folder), "state": f"not finished; {cure}"}
         facts = read_run_file(folder, TRAIN_RESULT)
         return {"training": str(folder), "model": str(folder / TRAINED_MODEL), **facts}
+    if is_collection_folder(folder):
+        return _describe_texts(folder, verify=verify)
     if is_index(folder):
         return _describe_index(folder, verify=verify)
     if (folder / "manifest.json").is_file() or any(folder.glob("shard-*")):
@@ -113,6 +116,15 @@ def _describe_artifact(folder: Path, *, verify: bool) -> dict[str, Any] | None:
         shards = len(store.manifest["shards"])
         return {"embeddings": str(folder), "bytes": store.n_bytes, "shards": shards, **record}
     return None
+
+
+def _describe_texts(folder: Path, *, verify: bool) -> dict[str, Any]:
+    from colmodern.collection.reader import CollectionReader  # loads torch
+
+    collection = CollectionReader.open(folder, read_only=True, device="cpu")
+    if verify:
+        collection.check()
+    return collection.info()
 
 
 def _describe_run(folder: Path, *, verify: bool) -> dict[str, Any]:

@@ -88,6 +88,16 @@ def is_index(folder: Path) -> bool:
     return manifest.get("format") == FORMAT
 
 
+def expect_no_index(folder: Path) -> None:
+    """Raise InputError for an index alone, which has neither a model for queries nor texts."""
+    if is_index(folder):
+        raise InputError(
+            f"{folder} is an index, which knows neither the model of its queries nor its texts; give "
+            f"the run or the embeddings that it was built from, and --index {folder}, or make a "
+            "collection of the texts with `colmodern collection create`"
+        )
+
+
 def open_searched(
     folder: Path,
     store: EmbeddingStore,
