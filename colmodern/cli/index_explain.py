@@ -31,6 +31,12 @@ class _Words(NamedTuple):
 @click.option("-k", default=10, show_default=True, help="Documents that the search returns.")
 @click.option("--nprobe", type=int, help="Centroids probed for each query token.")
 @click.option("--n-candidates", type=int, help="Documents scored with their compressed tokens.")
+@click.option(
+    "--exact/--no-exact",
+    default=True,
+    show_default=True,
+    help="Search EMBEDDINGS exactly too, which says whether a setting of the index can help.",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code that the checkpoint has.")
 @json_option
@@ -41,6 +47,7 @@ def explain(
     k: int,
     nprobe: int | None,
     n_candidates: int | None,
+    exact: bool,
     device: str,
     trust_remote_code: bool,
     as_json: bool,
@@ -54,23 +61,35 @@ def explain(
     from colmodern.cli.tables import show
     from colmodern.pipeline.open.artifacts import open_index, store_of, text_of_document
     from colmodern.pipeline.open.encoder import encoder_of_store
+    from colmodern.pipeline.open.exact_rank import exact_rank
 
     index, embeddings = _index_and_embeddings(folders)
     store = store_of(embeddings)
     plaid = open_index(index, store)
     encoder = encoder_of_store(store, device=device, trust_remote_code=trust_remote_code)
     query_rows = encoder.encode_queries([query])[0]
-    text = text_of_document(embeddings, doc_id) if plaid.has_spans else None
+    text = text_of_document(embeddings, doc_id)
     explanation = plaid.explain(
-        query_rows, doc_id, k, nprobe=nprobe, n_candidates=n_candidates, text=text
-    )
+        query_rows, doc_id, k, nprobe=nprobe, n_candidates=n_candidates,
+        text=text if plaid.has_spans else None,
+    )  # fmt: skip
+    standing = exact_rank(query_rows, doc_id, k, store) if exact else None
+    n_cut = None if text is None else int(encoder.tokenize([text], "document").cut[0])
     words = _words(encoder, query, store, doc_id)
     if as_json:
-        terminal.put_json(_as_json(explanation, words, text))
+        place = None if standing is None else {"rank": standing.rank, "score": standing.score}
+        told = _as_json(explanation, words, text)
+        terminal.put_json({**told, "exact": place, "tokens_cut": n_cut})
         return
     tables = [_stages(explanation), _alignment(explanation, words)]
     show(*tables, *([_passages(explanation, text)] if explanation.spans else []))
+    if n_cut is not None and encoder.settings.overflow == "truncate":
+        length = encoder.settings.document_length
+        what = f"{n_cut:,} tokens cut at document_length={length}" if n_cut else "not cut"
+        terminal.put(f"{doc_id}: {what}")
     terminal.put(f"{doc_id}: {explanation.reason}")
+    if standing is not None:
+        terminal.put(f"{doc_id}: {standing.verdict(k, is_result=explanation.is_result)}")
 
 
 def _index_and_embeddings(folders: tuple[Path, ...]) -> tuple[Path, Path]:
@@ -88,7 +107,8 @@ def _index_and_embeddings(folders: tuple[Path, ...]) -> tuple[Path, Path]:
     index = index_of(folders[0])
     if index is None and len(folders) == 1:
         raise click.UsageError(
-            f"{folders[0]} is not a run that was searched with an index; give INDEX and EMBEDDINGS"
+            f"{folders[0]} is not a run that was searched with an index; evaluate with "
+            "index.kind=plaid, or give INDEX and EMBEDDINGS"
         )
     return index or folders[0], folders[-1]
 

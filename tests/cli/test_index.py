@@ -18,6 +18,7 @@ from colmodern import Encoder, TokenEmbeddings
 from colmodern.cli.progress import TerminalProgress
 from colmodern.datasets.load import load_corpus
 from colmodern.encoding.store import text_of
+from colmodern.pipeline.open.exact_rank import ExactRank
 from colmodern.ragged.store import EmbeddingStore, ShardWriter
 
 __all__ = ["run"]  # the fixture
@@ -344,7 +345,8 @@ def test_explain_says_what_became_of_a_document(run: Run, encoded: Path, tmp_pat
     assert run("index", "build", encoded, tmp_path / "i")[0] == 0
     code, out, _ = run("index", "explain", tmp_path / "i", encoded, "d4", "sort names", "-k", "6")
     assert code == 0
-    assert "d4: result" in out.splitlines()[-1]
+    assert "d4: result" in out.splitlines()[-2]
+    assert "d4: exact search has it at rank" in out.splitlines()[-1]
     assert "scored" in out
     assert "similarity" in out
     code, _, err = run("index", "explain", tmp_path / "i", encoded, "d9", "sort names")
@@ -356,7 +358,7 @@ def test_explain_names_the_words_that_match(run: Run, encoded: Path, tmp_path: P
     assert run("index", "build", encoded, tmp_path / "i")[0] == 0
     arguments = ("index", "explain", tmp_path / "i", encoded, "d4", "sort names")
     _, out, _ = run(*arguments)
-    matches = [line.split("\t") for line in out.split("\n\n")[1].splitlines()[:-1]]
+    matches = [line.split("\t") for line in out.split("\n\n")[1].splitlines()[:-2]]
     assert matches[0] == ["query token", "document token", "position", "similarity"]
     assert [row[0] for row in matches if row[0] in ("sort", "name", "##s")] == [
         "sort",
@@ -383,12 +385,43 @@ def test_explain_leaves_out_words_of_documents_from_elsewhere(
     assert {row["document_word"] for row in json.loads(out)["alignment"]} == {None}
 
 
+def test_explain_says_whether_an_index_setting_can_help(
+    run: Run, encoded: Path, tmp_path: Path
+) -> None:
+    assert run("index", "build", encoded, tmp_path / "i")[0] == 0
+    explain = ("index", "explain", tmp_path / "i", encoded)
+    store = EmbeddingStore(encoded)
+    rank = {
+        doc_id: json.loads(run(*explain, doc_id, "sort names", "--json")[1])["exact"]["rank"]
+        for doc_id in store.doc_ids
+    }
+    assert sorted(rank.values()) == list(range(1, store.n_docs + 1))
+    last = max(rank, key=lambda doc_id: rank[doc_id])
+    _, out, _ = run(*explain, last, "sort names", "-k", "1", "--n-candidates", "1")
+    assert "no index setting brings it reliably into the first 1" in out.splitlines()[-1]
+    _, out, _ = run(*explain, last, "sort names", "-k", "1", "--no-exact")
+    assert f"{last}: exact search has it" not in out
+
+
+def test_a_document_that_exact_search_has_among_the_results_can_be_brought_back() -> None:
+    assert ExactRank(98, 5.6, 1000).verdict(100, is_result=False) == (
+        "exact search has it at rank 98 with score 5.60, within the first 100: a setting of the "
+        "index can bring it back"
+    )
+    assert "below rank 1,000: no index setting" in ExactRank(None, None, 1000).verdict(
+        10, is_result=False
+    )
+
+
 def test_explain_takes_the_index_of_a_run(run: Run, eval_config: Callable[..., Path]) -> None:
     config = eval_config(extra="index: {kind: plaid}\n")
     folder = json.loads(run("eval", config, "--json")[1])["run"]
     code, out, _ = run("index", "explain", folder, "d4", "sort names")
     assert code == 0
-    assert "d4: result" in out.splitlines()[-1]
+    assert [line.partition(": ")[2][:7] for line in out.splitlines()[-3:-1]] == [
+        "not cut",
+        "result ",
+    ]
     code, _, err = run("index", "explain", folder, folder, "d4", "sort", "names")
     assert code == 2
     assert "the query in quotes" in err
@@ -397,7 +430,7 @@ def test_explain_takes_the_index_of_a_run(run: Run, eval_config: Callable[..., P
 def test_explain_refuses_a_folder_that_names_no_index(run: Run, encoded: Path) -> None:
     code, _, err = run("index", "explain", encoded, "d4", "sort names")
     assert code == 2
-    assert "is not a run that was searched with an index; give INDEX and EMBEDDINGS" in err
+    assert "is not a run that was searched with an index; evaluate with index.kind=plaid" in err
 
 
 def test_explain_tries_other_settings(run: Run, encoded: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ _CURES = {
     Stage.PROBE: "no centroid of its tokens was probed: raise nprobe",
     Stage.GATHER: "its probed centroids scored too low: raise nprobe or n_candidates",
     Stage.PRUNE: "the centroids of its tokens scored too low: raise n_candidates",
-    Stage.REFINE: "its compressed tokens scored too low: raise k",
+    Stage.REFINE: "its compressed tokens scored too low: raise k or nbits, or rescore",
 }
 
 
@@ -50,13 +50,15 @@ def explain(
         stages[-1] = _after_ties(
             stages[-1], doc_id, doc_index, view, *trace.stages[stages[-1].stage]
         )
-    rank = stages[-1].rank
+    rank, exact = stages[-1].rank, f"exact search has it in the first {k}"
     if lost_at is not None and lost_by is not None:
-        reason = f"lost before {lost_at.value!r}: {_CURES[lost_by]}"
+        reason = f"lost before {lost_at.value!r}: {_CURES[lost_by]}, if {exact}"
     elif rank is not None and rank <= k:
         reason = f"result {rank} of {k}"
     else:
-        reason = f"ranked {rank}, below the {k} results"
+        reason = (
+            f"ranked {rank}, below the {k} results: raise k; or raise nbits or rescore, if {exact}"
+        )
     is_result = lost_at is None and rank is not None and rank <= k
     document = None
     if state.snapshot.manifest.has_spans:
