@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -7,7 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numba
 import pytest
+from numba.core import event
 
 from colmodern.kernels.cpu import jit
 
@@ -119,3 +122,32 @@ def test_every_compiled_source_counts_in_the_name_of_the_cache() -> None:
     ]
     assert compiled
     assert all(folder in path.parents for path in compiled)
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_cycles_are_not_collected_while_a_kernel_compiles(
+    is_enabled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jit, "kept_in", lambda: tmp_path)
+    during: list[bool] = []
+
+    class Passes(event.Listener):
+        def on_start(self, event: Any) -> None:
+            during.append(gc.isenabled())
+
+        def on_end(self, event: Any) -> None:
+            pass
+
+    (gc.enable if is_enabled else gc.disable)()
+    try:
+        with event.install_listener("numba:run_pass", Passes()):
+            assert jit.compiled(lambda x: x + 1)(1) == 2
+        after = [gc.isenabled()]
+        with pytest.raises(numba.TypingError):
+            jit.compiled(lambda x: x.nothing)(1)
+        after.append(gc.isenabled())
+    finally:
+        gc.enable()
+    assert during
+    assert not any(during)
+    assert after == [is_enabled, is_enabled]
