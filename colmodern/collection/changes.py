@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -63,10 +63,13 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Changer:
-    """What changes of a collection need: its folder, its encoder, and how its index is opened."""
+    """What changes of a collection need: its folder, its encoder, and how its index is opened.
+
+    encoder: loads the encoder, which changes without new texts do not need
+    """
 
     folder: Path
-    encoder: Encoder
+    encoder: Callable[[], Encoder]
     open_index: OpenIndex
     progress: Progress
 
@@ -189,7 +192,7 @@ class Changer:
         manifest = state.manifest
         with encoded(
             self.folder,
-            self.encoder,
+            self.encoder(),
             documents,
             n_docs,
             separator=manifest.title_separator,

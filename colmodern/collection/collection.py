@@ -11,7 +11,7 @@ from typing import Any
 from colmodern.arguments import checked_path, expect_flags
 from colmodern.checks import shown
 from colmodern.collection.changes import Changer, Numbers, writing
-from colmodern.collection.documents import DocumentInput, documents_of
+from colmodern.collection.documents import DocumentInput, SourceError, documents_of
 from colmodern.collection.manifest import CollectionManifest, commit, read_manifest
 from colmodern.collection.model import checked_index_settings, encoder_for, record_of
 from colmodern.collection.reader import CollectionReader
@@ -181,10 +181,13 @@ class Collection(CollectionReader):
         *,
         replaces: bool,
     ) -> None:
-        with self._changing(progress) as change:
-            numbers = None if replaces else Numbers(change.after)
-            checked = documents_of(documents, ids, numbers)
-            change.after = change.changer.put(change.after, checked, numbers, replaces=replaces)
+        try:
+            with self._changing(progress) as change:
+                numbers = None if replaces else Numbers(change.after)
+                checked = documents_of(documents, ids, numbers)
+                change.after = change.changer.put(change.after, checked, numbers, replaces=replaces)
+        except SourceError as error:
+            raise error.fault from None
 
     @contextmanager
     def _changing(self, progress: Progress | bool | None) -> Iterator[_Change]:
@@ -194,7 +197,9 @@ class Collection(CollectionReader):
             raise InputError(
                 f"{self.folder} was opened with read_only=True; open it without to change it"
             )
-        changer = Changer(self.folder, self.encoder, self._open_index, as_progress(progress))
+        changer = Changer(
+            self.folder, lambda: self.encoder, self._open_index, as_progress(progress)
+        )
         try:
             with writing(self.folder, before, self._open_index) as latest:
                 change = _Change(latest, changer)

@@ -20,6 +20,18 @@ _IDS = ("id", "_id", "doc_id")  # keys of a record that may hold its id
 DocumentInput = str | tuple[str, str] | Mapping[str, Any] | Document
 
 
+class SourceError(Exception):
+    """A caller's own generator cannot read its documents; no fault of the collection's files.
+
+    Attributes:
+        fault: What the generator raised.
+    """
+
+    def __init__(self, fault: OSError) -> None:
+        super().__init__(str(fault))
+        self.fault = fault
+
+
 class StoredDocument(NamedTuple):
     """A document as a collection keeps it.
 
@@ -196,8 +208,15 @@ def _items(documents: object) -> Iterable[object]:
     if isinstance(documents, Mapping):
         return documents.items()
     if isinstance(documents, Iterator):
-        return documents  # streamed
+        return _streamed(documents)
     return listed("documents", documents, _CURE)
+
+
+def _streamed(documents: Iterator[object]) -> Iterator[object]:
+    try:
+        yield from documents
+    except OSError as error:
+        raise SourceError(error) from error
 
 
 def _document(item: object, where: str, numbers: Iterator[str] | None) -> StoredDocument:

@@ -279,6 +279,9 @@ def test_open_alone_finds_the_model(tmp_path: Path, encoder: Encoder) -> None:
     collection = Collection.open(tmp_path / "c", device="cpu")
     assert collection._encoder is None  # nothing is loaded before it is needed
     assert collection["pasta"].title == "Cooking"
+    collection.delete(["rename"])
+    collection.compact()
+    assert collection._encoder is None
     assert collection.search("pasta", k=1)[0].doc_id == "pasta"
     again = pickle.loads(pickle.dumps(collection))
     assert list(again) == list(collection)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -220,13 +221,17 @@ def test_manifests_of_other_versions_and_fields_are_refused(collection: Collecti
     assert content(Collection.open(collection.folder)) == TEXTS
 
 
-def test_a_failing_generator_leaves_everything_as_it_was(collection: Collection) -> None:
-    def documents() -> Any:
+@pytest.mark.parametrize("fault", [ZeroDivisionError("x"), FileNotFoundError(2, "no", "mine.txt")])
+def test_a_failing_generator_leaves_everything_as_it_was(
+    collection: Collection, fault: Exception
+) -> None:
+    def documents() -> Iterator[tuple[str, str]]:
         yield ("x", "one")
-        raise ZeroDivisionError
+        raise fault
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(type(fault)) as raised:
         collection.add(documents())
+    assert raised.value is fault
     assert content(collection) == TEXTS
     collection.add([("x", "one")])
     collection.check()
