@@ -9,7 +9,10 @@ if (location.protocol === "file:") {
       this.isReady = new Promise((resolve) => {
         this.frame.onload = () => {
           const inside = this.frame.contentWindow;
-          inside.postMessage = (data) => setTimeout(() => this.onmessage?.({ data }));
+          inside.postMessage = (message) => {
+            const data = structuredClone(message);
+            setTimeout(() => this.onmessage?.({ data }));
+          };
           const script = inside.document.createElement("script");
           script.src = url;
           script.onload = resolve;
@@ -19,8 +22,10 @@ if (location.protocol === "file:") {
       });
       document.body.append(this.frame);
     }
-    postMessage(data) {
-      this.isReady.then(() => this.frame.contentWindow?.onmessage?.({ data }));
+    postMessage(message) {
+      // a copy, as a worker gets: what the script writes into a query would reach the search box
+      const data = structuredClone(message);
+      this.isReady.then(() => setTimeout(() => this.frame.contentWindow?.onmessage?.({ data })));
     }
     terminate() {
       this.frame.remove();
