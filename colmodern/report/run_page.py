@@ -181,7 +181,7 @@ def _fidelity(shown: FidelitySummary) -> str:
     if n_lost > len(shown.lost):
         summary = f"The first {len(shown.lost)} of {n_lost:,} documents"
     else:
-        summary = "The documents" if n_lost > 1 else "The document"
+        summary = "The documents" if len(shown.lost) > 1 else "The document"
     return section(
         "What the index loses",
         table(figures),

@@ -139,6 +139,17 @@ def test_what_an_index_lost_stands_with_its_stage_and_intervals() -> None:
     assert "There are none." in page([], fidelity=FidelitySummary({}, {}, [])).text
 
 
+def test_documents_lost_at_different_cutoffs_are_plural() -> None:
+    lost = [
+        LossEntry("q1", "d7", 2, 12, "quantisation", "raise k"),
+        LossEntry("q2", "d8", 98, None, "not probed", "raise nprobe"),
+    ]
+    by_stage = {10: {"not probed": 0, "quantisation": 1}, 100: {"not probed": 1, "quantisation": 0}}
+    assert (
+        "<summary>The documents<" in page([0.5], fidelity=FidelitySummary({}, by_stage, lost)).text
+    )
+
+
 def test_measures_stand_with_their_intervals_and_nothing_is_bold() -> None:
     html = page([0.5], [Figure("nDCG@10", "0.4", "0.5")])
     assert "0.2500 to 0.7500" in html.text
