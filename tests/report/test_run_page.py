@@ -145,9 +145,8 @@ def test_documents_lost_at_different_cutoffs_are_plural() -> None:
         LossEntry("q2", "d8", 98, None, "not probed", "raise nprobe"),
     ]
     by_stage = {10: {"not probed": 0, "quantisation": 1}, 100: {"not probed": 1, "quantisation": 0}}
-    assert (
-        "<summary>The documents<" in page([0.5], fidelity=FidelitySummary({}, by_stage, lost)).text
-    )
+    text = page([0.5], fidelity=FidelitySummary({}, by_stage, lost)).text
+    assert "The documents" in text
 
 
 def test_measures_stand_with_their_intervals_and_nothing_is_bold() -> None:
