@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import operator
 import os
 import warnings
@@ -115,7 +116,7 @@ def renamed_keywords(**renamed: str) -> Callable[[_Function], _Function]:
     """A decorator that accepts old keywords of a function for one more version, with a warning.
 
     The function keeps its signature, which has the new names alone. Called by an old and its new
-    name at once, it raises InputError.
+    name at once, it raises InputError; called by an unknown name, a TypeError that suggests one.
 
     Args:
         **renamed: Old keyword -> new keyword, as ``chosen="allowed"``.
@@ -137,11 +138,21 @@ def renamed_keywords(**renamed: str) -> Callable[[_Function], _Function]:
                     stacklevel=2,
                 )
                 values[new] = values.pop(old)
+            if unknown := sorted(values.keys() - set(names)):
+                raise TypeError(_unknown_keyword(function.__name__, args, unknown[0], names))
             return function(*args, **values)
 
         return cast(_Function, call)
 
     return decorate
+
+
+def _unknown_keyword(name: str, args: tuple[Any, ...], keyword: str, names: list[str]) -> str:
+    owner = f"{args[0].__name__}." if args and isinstance(args[0], type) else ""
+    close = difflib.get_close_matches(keyword, names, n=1)
+    known = ", ".join(name for name in names if name not in ("self", "cls"))
+    hint = f"did you mean {close[0]!r}?" if close else f"its arguments are {known}"
+    return f"{owner}{name}() has no argument {keyword!r}; {hint}"
 
 
 def _whole(value: object) -> int | None:

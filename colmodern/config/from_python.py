@@ -38,12 +38,14 @@ def eval_config(
         if not overrides:
             return config
         values = config.model_dump(mode="json")
-        return build(EvalConfig, parse_overrides(overrides, values), source=config.name)
+        merged = parse_overrides(overrides, values)
+        return build(EvalConfig, merged, source=config.name, overrides=overrides)
     if isinstance(config, Mapping):
         values = copy.deepcopy(dict(config))
         if SETS in values:
             raise ConfigError(f"config: {SETS}: run_eval takes one evaluation; give dataset.name")
-        return build(EvalConfig, parse_overrides(overrides, values), source="config")
+        merged = parse_overrides(overrides, values)
+        return build(EvalConfig, merged, source="config", overrides=overrides)
     if not isinstance(config, str | os.PathLike):
         raise InputError(
             f"config is of type {type(config).__name__}; give a config file's path, a recipe's name, "

@@ -40,7 +40,9 @@ def load_eval_config(path: Path | str, overrides: Sequence[str] = ()) -> EvalCon
         n_sets = len(sets) if isinstance(sets, dict | list) else "no"
         raise ConfigError(f"{path} is of {n_sets} data sets; `colmodern eval {path}` runs them all")
     values.setdefault("name", path.stem)
-    return build(EvalConfig, parse_overrides(overrides, values), source=str(path))
+    return build(
+        EvalConfig, parse_overrides(overrides, values), source=str(path), overrides=overrides
+    )
 
 
 def parse_overrides(
@@ -59,8 +61,13 @@ def parse_overrides(
     return values
 
 
-def build(model: type[Config], values: dict[str, Any], *, source: str) -> Config:
+def build(
+    model: type[Config], values: dict[str, Any], *, source: str, overrides: Sequence[str] = ()
+) -> Config:
     """Check values against a config model.
+
+    source: what the values are from, for messages
+    overrides: those already in the values; a fault of theirs begins with "override"
 
     Raises ConfigError that lists every fault as source: key: what and how to mend it.
     """
@@ -75,7 +82,8 @@ def build(model: type[Config], values: dict[str, Any], *, source: str) -> Config
             if fault["type"] != "too_short"
             or not any(loc[: len(fault["loc"])] == fault["loc"] for loc in wrong)
         ]
-        faults = [f"{source}: {_describe(model, fault)}" for fault in errors[:_MOST_FAULTS]]
+        keys = [override.partition("=")[0] for override in overrides]
+        faults = [_message(model, fault, source, keys) for fault in errors[:_MOST_FAULTS]]
         if len(errors) > _MOST_FAULTS:
             faults.append(f"{source}: {len(errors) - _MOST_FAULTS} more faults of this kind")
         raise ConfigError("\n".join(faults)) from error
@@ -129,6 +137,17 @@ def _index(entries: list[Any], key: str, override: str) -> int:
     return int(key)
 
 
+def _message(model: type[BaseModel], fault: Any, source: str, overridden: Sequence[str]) -> str:
+    """A fault after its source: the file, or the override that gave the setting."""
+    path = ".".join(_locate(model, fault["loc"])[0])
+    is_override = any(f"{path}.".startswith(f"{key}.") for key in overridden)
+    return (
+        f"override {_describe(model, fault)}"
+        if is_override
+        else f"{source}: {_describe(model, fault)}"
+    )
+
+
 def _describe(model: type[BaseModel], fault: Any) -> str:
     keys, owner = _locate(model, fault["loc"])
     path = ".".join(_key(key) for key in keys)
@@ -137,6 +156,8 @@ def _describe(model: type[BaseModel], fault: Any) -> str:
         close = difflib.get_close_matches(keys[-1], known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
         kind = f" of kind {fault['loc'][-2]}" if len(keys) < len(fault["loc"]) else ""
+        if kind and not close and (other := _other_kind(fault["loc"][:-1], keys[-1], model)):
+            hint = f"{other} has it: set {'.'.join(keys[:-1])}.kind={other}"
         return f"{path}: unknown key{kind}; {hint}"
     if fault["type"] == "missing":
         return f"{path}: missing; give it a value"
@@ -148,10 +169,19 @@ def _describe(model: type[BaseModel], fault: Any) -> str:
         example = "{kind: " + str(fault["input"]) + "}" if path == "index" else "{key: value}"
         return f"{path}={shown(fault['input'])} is one value, it has keys; write {path}='{example}'"
     message = str(fault["msg"]).removeprefix("Value error, ")
+    if fault["type"] == "tuple_type":
+        message = f"pass a list, as {path}='[{fault['input']}]'"
     written = (
         "" if isinstance(fault["input"], dict | BaseModel) else f" (given: {shown(fault['input'])})"
     )
     return f"{path}: {message}{written}" if path else f"{message}{written}"
+
+
+def _other_kind(loc: tuple[int | str, ...], key: str, model: type[BaseModel]) -> str | None:
+    """The kind of a section that has a key; None where no kind has it or the section is deeper."""
+    section = model.model_fields.get(str(loc[0])) if len(loc) == 2 else None
+    kinds = get_args(section.annotation) if section else ()
+    return next((str(x.model_fields["kind"].default) for x in kinds if key in x.model_fields), None)
 
 
 def _key(key: str) -> str:

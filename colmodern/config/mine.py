@@ -148,4 +148,5 @@ def load_mine_config(path: Path | str | None, overrides: Sequence[str] = ()) -> 
     """
     values = {} if path is None else read_values(Path(path))
     source = "command line" if path is None else str(path)
-    return build(MineConfig, parse_overrides(overrides, values), source=source)
+    merged = parse_overrides(overrides, values)
+    return build(MineConfig, merged, source=source, overrides=overrides)

@@ -59,8 +59,10 @@ class DatasetConfig(SettingsModel):
     def _files_come_together(self) -> DatasetConfig:
         files = [name for name in ("corpus", "queries", "qrels") if getattr(self, name) is not None]
         if files and len(files) < 3:
+            missing = [name for name in ("corpus", "queries", "qrels") if name not in files]
             raise ValueError(
-                f"{' and '.join(files)} need corpus, queries and qrels; give all three"
+                f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing; the files "
+                "corpus, queries and qrels are given together"
             )
         if files and "name" not in self.model_fields_set:
             raise ValueError("corpus, queries and qrels need a name: what results call them")

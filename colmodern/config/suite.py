@@ -95,7 +95,9 @@ def _load_file(
     values.setdefault("name", path.stem)
     parse_overrides([override for override in overrides if override.startswith(_OF_FILES)], values)
     if SETS not in values:
-        config = build(model, parse_overrides(overrides, values), source=str(path))
+        config = build(
+            model, parse_overrides(overrides, values), source=str(path), overrides=overrides
+        )
         row = config.dataset.name if column else config.name
         return [Member(column or storable(path.resolve().parent.name), row, config)]
     sets = values.pop(SETS)

@@ -291,4 +291,5 @@ def load_train_config(path: Path | str, overrides: Sequence[str] = ()) -> TrainC
     path = Path(path)
     values = read_values(path)
     values.setdefault("name", path.stem)
-    return build(TrainConfig, parse_overrides(overrides, values), source=str(path))
+    merged = parse_overrides(overrides, values)
+    return build(TrainConfig, merged, source=str(path), overrides=overrides)

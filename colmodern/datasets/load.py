@@ -170,9 +170,11 @@ def _load_fetched(named_set: NamedSet, split: str) -> Dataset:
 
 
 def _unknown(name: str) -> DataError:
+    hint = suggestion(name)
+    hint += "" if hint.endswith("?") else "."
     return DataError(
         f"no data set {name!r}: it is not a known name, not on disk and not built in ({BUILT_IN}); "
-        f"{suggestion(name)} Or give a folder with corpus.jsonl, queries.jsonl and qrels/"
+        f"{hint} Or give a folder with corpus.jsonl, queries.jsonl and qrels/"
     )
 
 

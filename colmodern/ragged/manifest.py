@@ -26,6 +26,7 @@ SPANS_VERSION = 3  # the version of stores with spans, which earlier readers wou
 _VERSIONS = (1, 2, 3)  # versions that are read; 1 has no checksum of its own and none of blocks
 MANIFEST = "manifest.json"
 RECORD = "shard.json"
+_RUN_RECORD = "environment.json"  # of a run, names its embeddings
 CURE = "delete the folder and encode again"
 _CHECKSUM = "checksum"
 
@@ -149,6 +150,10 @@ def read_store_manifest(folder: Path) -> tuple[StoreManifest, dict[str, Any]]:
                 f"{folder} is unfinished (no {MANIFEST}); run the command that encodes it again to "
                 "resume after the last finished shard"
             )
+        if inside := _embeddings_of_run(folder):
+            raise StorageError(
+                f"{folder} is a run; its document embeddings are in {inside}: give that"
+            )
         if os.path.isdir(folder):
             raise StorageError(f"{folder} holds no embeddings: there is no {MANIFEST} in it")
         fault = "is a file" if os.path.lexists(folder) else "does not exist"
@@ -166,6 +171,15 @@ def read_store_manifest(folder: Path) -> tuple[StoreManifest, dict[str, Any]]:
         )
     _unseal(fields, path, is_sealed=version > 1)
     return _validated(StoreManifest, fields, path), fields
+
+
+def _embeddings_of_run(folder: Path) -> Path | None:
+    """The folder of a run's document embeddings; None where the folder is not a run."""
+    try:
+        path = read_object(folder / _RUN_RECORD)["embeddings"]["documents"]
+        return (folder / str(path)).resolve()
+    except (ColmodernError, LookupError, TypeError, OSError, ValueError):
+        return None
 
 
 def read_shard_record(folder: Path) -> ShardRecord:

@@ -40,12 +40,12 @@ def test_show_prints_a_recipe_to_start_from(run, elsewhere: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("eval demo search.q=5", "demo.yaml: search.q: unknown key"),
+        ("eval demo search.q=5", "override search.q: unknown key"),
         ("eval nanobeir search.q=5", "search.q: unknown key"),
-        ("plan demo search.q=5", "demo.yaml: search.q: unknown key"),
-        ("sweep plaid sweep.q=5", "plaid.yaml: sweep.q: unknown key"),
-        ("train local optimisation.q=5", "local.yaml: optimisation.q: unknown key"),
-        ("mine local negatives.q=5", "local.yaml: negatives.q: unknown key"),
+        ("plan demo search.q=5", "override search.q: unknown key"),
+        ("sweep plaid sweep.q=5", "override sweep.q: unknown key"),
+        ("train local optimisation.q=5", "override optimisation.q: unknown key"),
+        ("mine local negatives.q=5", "override negatives.q: unknown key"),
         ("reproduce modernbert-base/scifakt", "no score of 'scifakt'"),
         ("reproduce modernbert-bass/scifact", "did you mean 'modernbert-base'?"),
     ],

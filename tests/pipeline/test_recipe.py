@@ -84,7 +84,7 @@ def test_files_of_any_name_are_evaluated_and_need_a_name(eval_config, beir: Path
     result = run(eval_config(), *overrides, "dataset.name=mine", "name=other")
     assert result.evaluation == expected.evaluation
     assert result.timings["encode documents"].reused
-    with pytest.raises(ConfigError, match="corpus need corpus, queries and qrels; give all three"):
+    with pytest.raises(ConfigError, match="queries and qrels are missing; the files"):
         load_eval_config(eval_config(), overrides[:1])
 
 

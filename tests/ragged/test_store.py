@@ -94,6 +94,14 @@ def test_a_foreign_folder_is_refused(tmp_path: Path) -> None:
         EmbeddingStore(tmp_path)
 
 
+def test_a_run_folder_is_refused_with_the_folder_of_its_embeddings(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    record = {"embeddings": {"documents": "../cache/docs"}}
+    (tmp_path / "run" / "environment.json").write_text(json.dumps(record))
+    with pytest.raises(StorageError, match=rf"is a run; .* in {tmp_path / 'cache' / 'docs'}: give"):
+        EmbeddingStore(tmp_path / "run")
+
+
 def test_a_shard_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     folder = tmp_path / "store"
     writer = ShardWriter(folder, fingerprint="x")

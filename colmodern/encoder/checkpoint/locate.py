@@ -125,8 +125,8 @@ def _download(name: str, revision: str | None, patterns: list[str]) -> tuple[Pat
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
             f"no folder {name}, and the hub gave no model of that name "
-            f"(revision={revision or 'main'}): {reason}. Check the name and your connection, "
-            f"or fetch it elsewhere with: hf download {name}"
+            f"(revision={revision or 'main'}). Check the name and your connection, or fetch it "
+            f"elsewhere with: hf download {name}. The hub's error was: {reason}"
         ) from error
     return folder, folder.name  # the hub names a snapshot's folder by its commit
 

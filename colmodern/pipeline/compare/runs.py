@@ -166,6 +166,11 @@ def _differs(first: StoredRun, other: StoredRun) -> bool:
 
 def _mismatch_message(first: StoredRun, other: StoredRun, shared: Qrels) -> str:
     ids = set(first.qrels) & set(other.qrels)
+    if first.dataset != other.dataset and not shared:
+        return (
+            f"{first.folder} is of {first.dataset} and {other.folder} of {other.dataset}; compare runs "
+            "of one data set"
+        )
     cure = "compare those with --common, or" if shared else "to compare them,"
     return (
         f"{first.folder} and {other.folder} do not judge the same queries of {first.dataset}: "

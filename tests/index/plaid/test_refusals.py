@@ -71,16 +71,23 @@ def test_queries_of_another_encoder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"fingerprint=bbbb.* is not the index's aaaa"):
         index.search(QUERIES[1], fingerprint="b" * 64)
     other = write_store(tmp_path / "q", QUERIES, names(6), 6, encoder={"fingerprint": "b" * 64})
-    with pytest.raises(InputError, match="built with another encoder"):
+    with pytest.raises(
+        InputError,
+        match="built with another model or other settings of it, often another document_length",
+    ):
         index.search_batch(other)
-    with pytest.raises(InputError, match="built with another encoder"):
+    with pytest.raises(
+        InputError,
+        match="built with another model or other settings of it, often another document_length",
+    ):
         index.add(other)
 
 
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"nbits": 3}, "nbits=3; choose 1, 2, 4 or 8"),
+        ({"nbits": 3}, "nbits=3; pass 1, 2, 4 or 8"),
+        ({"nbits": "2"}, "nbits='2'; pass 1, 2, 4 or 8"),
         ({"codec": "zip"}, "codec='zip'; choose"),
         ({"n_centroids": 0}, "n_centroids=0; pass a whole number"),
         ({"n_centroids": 2.5}, r"n_centroids=2\.5; pass"),
@@ -127,6 +134,17 @@ def test_values_that_are_not_finite_are_refused_by_document(
     with pytest.raises(InputError, match=r"embeddings of document 2 .* not finite"):
         plaid.add(broken, names(4, "new"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_argument_names_the_class_that_was_called_and_a_close_one() -> None:
+    with pytest.raises(
+        TypeError, match=r"^PlaidIndex\.load\(\) has no argument 'nthreads'; .*'n_threads'"
+    ):
+        PlaidIndex.load("i", nthreads=1)  # type: ignore[call-arg]
+    with pytest.raises(
+        TypeError, match=r"^PlaidIndex\.build\(\) has no argument 'nbit'; .*'nbits'"
+    ):
+        PlaidIndex.build(corpus([3]), "i", nbit=2)  # type: ignore[call-arg]
 
 
 def test_the_root_of_all_folders_is_no_index() -> None:

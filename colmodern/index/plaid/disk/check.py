@@ -50,7 +50,7 @@ def _check_sums(folder: Path, manifest: Manifest, progress: Progress) -> None:
     if missing:
         raise StorageError(f"{missing[0]} is missing; {CURE}")
     n_pieces = sum(-(-path.stat().st_size // PIECE) for path in expected)
-    progress.start("check files", n_pieces, unit="MiB")
+    progress.start("check files", n_pieces, unit="pieces")
     for path, digest in expected.items():
         try:
             is_same = sha256_of_file(path, on_piece=lambda: progress.advance(1)) == digest

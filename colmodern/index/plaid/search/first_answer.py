@@ -208,8 +208,8 @@ def compile_kind(view: View, kind: SearchKind) -> None:
 @cache
 def _say_once() -> None:
     _log.warning(
-        "search kernels are being compiled in the background, once for this installation (seconds; "
-        "kept in %s); until then single searches are answered in NumPy, with the same documents: "
+        "search kernels are being compiled in the background, once for each kind of search "
+        "(seconds; kept in %s); until then single searches are answered in NumPy, with the same documents: "
         "%s=wait waits instead",
         kept_in(),
         VARIABLE,

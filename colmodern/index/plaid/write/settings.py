@@ -8,6 +8,7 @@ from typing import get_args
 import numpy as np
 
 from colmodern.arguments import checked_count, expect_choice
+from colmodern.checks import shown
 from colmodern.codecs.centroids import POINTS_PER_CENTROID
 from colmodern.codecs.residuals import ResidualKind, default_kind
 from colmodern.errors import InputError, ResourceError
@@ -48,9 +49,13 @@ def settle(
 
     Raises InputError for a wrong value, ResourceError for too little memory.
     """
-    nbits = checked_count("nbits", nbits, most=8)
+    given = nbits
+    try:
+        nbits = checked_count("nbits", nbits)
+    except InputError:
+        nbits = 0
     if nbits not in (1, 2, 4, 8):
-        raise InputError(f"nbits={nbits}; choose 1, 2, 4 or 8 bits a dimension")
+        raise InputError(f"nbits={shown(given)}; pass 1, 2, 4 or 8 bits a dimension")
     expect_choice("codec", codec, (*get_args(ResidualKind), None))
     if n_centroids is not None:
         n_centroids = checked_count("n_centroids", n_centroids, most=1 << 24)

@@ -178,4 +178,4 @@ def test_progress_counts_pieces_of_files_then_documents(index: Path) -> None:
 
     heard = Heard()
     check_index(index, heard)
-    assert heard.tasks == {"MiB": [30, 30], "documents": [6, 6]}
+    assert heard.tasks == {"pieces": [30, 30], "documents": [6, 6]}
