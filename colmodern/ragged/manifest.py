@@ -26,7 +26,7 @@ SPANS_VERSION = 3  # the version of stores with spans, which earlier readers wou
 _VERSIONS = (1, 2, 3)  # versions that are read; 1 has no checksum of its own and none of blocks
 MANIFEST = "manifest.json"
 RECORD = "shard.json"
-_RUN_RECORD = "environment.json"  # of a run, names its embeddings
+_RUN_RECORD = "environment.json"  # a run's, which names its embeddings
 CURE = "delete the folder and encode again"
 _CHECKSUM = "checksum"
 

@@ -109,6 +109,14 @@ def test_other_grades_and_other_texts_are_other_queries(
     assert {one.queries for one in compare(a, b, common=True).differences} == {2}
 
 
+def test_runs_of_different_data_sets_are_named_as_such(evaluated: Evaluate, tmp_path: Path) -> None:
+    queries = [{**query, "text": f"{query['text']} again"} for query in QUERIES]
+    second = write_beir(tmp_path / "second", queries=queries)
+    a, b = evaluated("a"), evaluated("b", f"dataset.name={second}")
+    with pytest.raises(InputError, match="a is of small and .*b of second; compare runs of one"):
+        compare(a, b)
+
+
 def test_folders_of_runs_are_paired_by_data_set(evaluated: Evaluate, tmp_path: Path) -> None:
     second = write_beir(tmp_path / "second")
     for name, override in (("x", "search.k=100"), ("y", "encoder.query_length=4")):
