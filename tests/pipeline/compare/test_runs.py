@@ -113,7 +113,7 @@ def test_runs_of_different_data_sets_are_named_as_such(evaluated: Evaluate, tmp_
     queries = [{**query, "text": f"{query['text']} again"} for query in QUERIES]
     second = write_beir(tmp_path / "second", queries=queries)
     a, b = evaluated("a"), evaluated("b", f"dataset.name={second}")
-    with pytest.raises(InputError, match="a is of small and .*b of second; compare runs of one"):
+    with pytest.raises(InputError, match=r"a is of small and .*b of second; compare runs of one"):
         compare(a, b)
 
 
