@@ -114,7 +114,7 @@ def tell_if_compiling(tell: Callable[[str], None] = _log.warning, *, kernel: str
     if not is_compiled:
         where = "once for this process (seconds)"
         if folder is not None:
-            where = f"once for this installation (seconds); kept in {folder}"
+            where = f"once for each kind of search (seconds); kept in {folder}"
         tell(f"compiling search kernels, {where}")
 
 

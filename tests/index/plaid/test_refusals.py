@@ -86,8 +86,8 @@ def test_queries_of_another_encoder_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"nbits": 3}, "nbits=3; pass 1, 2, 4 or 8"),
-        ({"nbits": "2"}, "nbits='2'; pass 1, 2, 4 or 8"),
+        ({"nbits": 3}, "nbits=3; choose 1, 2, 4 or 8"),
+        ({"nbits": "2"}, "nbits='2'; choose 1, 2, 4 or 8"),
         ({"codec": "zip"}, "codec='zip'; choose"),
         ({"n_centroids": 0}, "n_centroids=0; pass a whole number"),
         ({"n_centroids": 2.5}, r"n_centroids=2\.5; pass"),

@@ -152,7 +152,7 @@ if hasattr(os, "register_at_fork"):  # a forked process cannot wait for its pare
 def _tell_of_waiting(tell: Callable[[str], None]) -> None:
     folder = kept_in()
     where = "" if folder is None else f"; kept in {folder}"
-    tell(f"waiting for search kernels to be compiled, once for this installation{where}")
+    tell(f"waiting for search kernels to be compiled, once for each kind of search{where}")
 
 
 def _join_child(key: str) -> None:
