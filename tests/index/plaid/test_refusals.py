@@ -73,12 +73,12 @@ def test_queries_of_another_encoder_are_refused(tmp_path: Path) -> None:
     other = write_store(tmp_path / "q", QUERIES, names(6), 6, encoder={"fingerprint": "b" * 64})
     with pytest.raises(
         InputError,
-        match="built with another encoder or other settings of it, often another document_length",
+        match="built with another encoder or other encoder settings, often another document_length",
     ):
         index.search_batch(other)
     with pytest.raises(
         InputError,
-        match="built with another encoder or other settings of it, often another document_length",
+        match="built with another encoder or other encoder settings, often another document_length",
     ):
         index.add(other)
 

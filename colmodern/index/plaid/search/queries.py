@@ -34,7 +34,7 @@ def expect_encoder(fingerprint: str | None, own: str | None) -> None:
     if fingerprint is not None and own is not None and fingerprint != own:
         raise InputError(
             f"fingerprint={fingerprint[:12]} is not the index's {own[:12]}: it was built with "
-            "another encoder or other settings of it, often another document_length; encode with the "
+            "another encoder or other encoder settings, often another document_length; encode with the "
             "same (`colmodern encode --set document_length=...`), or build again"
         )
 
