@@ -99,5 +99,10 @@ def _collector_paused() -> Iterator[None]:
     try:
         yield
     finally:
+        if (
+            not gc.get_freeze_count()
+        ):  # what the compiler left counts as old: collected later, not now
+            gc.freeze()
+            gc.unfreeze()
         if was_enabled:
             gc.enable()
