@@ -172,7 +172,7 @@ def _queries(queries: object) -> list[str]:
         if not isinstance(text, str):
             raise InputError(f"queries[{position}] is {shown(text)}; pass a text")
         if fault := text_fault(text):
-            raise InputError(f"queries[{position}] is {shown(text)}, which {fault}; mend it")
+            raise InputError(f"queries[{position}] is {shown(text)}, which {fault}; correct it")
     return texts
 
 
@@ -194,7 +194,7 @@ def _pairs(documents: Candidates) -> list[tuple[str, str]]:
             )
         if fault := text_fault(pair[1]):
             raise InputError(
-                f"documents[{position}] has the text {shown(pair[1])}, which {fault}; mend it"
+                f"documents[{position}] has the text {shown(pair[1])}, which {fault}; correct it"
             )
         pairs.append((str(pair[0]), str(pair[1])))
     return pairs

@@ -25,7 +25,7 @@ ResidualKind = Literal["pq", "residual"]
 
 _ITERATIONS = 16
 _SORTED = 1 << 20  # values that weights shared by all dimensions are learnt from
-_SHARED_BITS = 4  # bits a dimension with which scalar weights are shared
+_SHARED_BITS = 4  # bits per dimension with which scalar weights are shared
 # lengths that are tried when a direction's weights are chosen; a fifth of the error is gone
 # (experiments/log/codecs.md)
 _TRIED_LENGTHS = np.array([0.76, 0.82, 0.88, 0.94, 1, 1.07, 1.14, 1.22, 1.3], np.float32)
@@ -161,7 +161,7 @@ def _train_scalars(units: Floats, nbits: int, seed: int) -> Floats:
 
 
 def shared_weights(codebook: Floats) -> tuple[npt.NDArray[np.int8], Floats] | None:
-    """Levels and scales of a codebook of four bits a dimension whose dimensions share weights.
+    """Levels and scales of a codebook of four bits per dimension whose dimensions share weights.
 
     Returns:
         (16,) int8 levels and (dim,) float32 scales; the products of the two are the codebook's

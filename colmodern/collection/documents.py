@@ -145,7 +145,9 @@ def documents_of(
             if not isinstance(item, str):
                 raise InputError(f"{where} has an id of its own; leave ids out")
             if position >= len(given):
-                raise InputError(f"ids has {len(given)} entries for more texts; pass one id a text")
+                raise InputError(
+                    f"ids has {len(given)} entries for more texts; pass one id per text"
+                )
             item = (given[position], item)
         document = _document(item, where, numbers)
         if (first := seen.setdefault(document.doc_id, position)) != position:
@@ -156,7 +158,7 @@ def documents_of(
         yield document
     if given is not None and len(given) != position + 1:
         raise InputError(
-            f"ids has {len(given)} entries for {position + 1} texts; pass one id a text"
+            f"ids has {len(given)} entries for {position + 1} texts; pass one id per text"
         )
 
 
@@ -270,7 +272,7 @@ def checked_id(doc_id: object, where: str) -> str:
     if not doc_id:
         raise InputError(f"{where} is empty; give every document an id")
     if fault := "holds NUL" if "\0" in doc_id else text_fault(doc_id):
-        raise InputError(f"{where} is {shown(doc_id)}, which {fault}; mend it")
+        raise InputError(f"{where} is {shown(doc_id)}, which {fault}; correct it")
     return str(doc_id)
 
 

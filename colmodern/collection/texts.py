@@ -202,7 +202,7 @@ class Texts:
         for segment in reversed(self.segments):
             if (row := int(segment.ids.docs_of([doc_id])[0])) >= 0:
                 return segment.document(row)
-        raise StorageError(f"the index has document {doc_id!r}, the texts have not; {CURE}")
+        raise StorageError(f"the index has document {doc_id!r}, but the texts do not; {CURE}")
 
 
 def record_texts(folder: Path, name: str, n_docs: int) -> TextsRecord:

@@ -220,7 +220,7 @@ class EvalConfig(SettingsModel):
             cutoff = re.search(r"@(\d+)$", measure)
             if cutoff and int(cutoff[1]) > self.search.k:
                 raise ValueError(
-                    f"{measure} needs {cutoff[1]} documents a query, but search.k is {self.search.k}; "
+                    f"{measure} needs {cutoff[1]} documents per query, but search.k is {self.search.k}; "
                     "raise search.k or drop the measure"
                 )
         return self

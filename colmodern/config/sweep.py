@@ -75,7 +75,7 @@ class GridConfig(SettingsModel):
             raise ValueError("is empty; give at least one value, or leave it out")
         if value is not None and len(set(value)) < len(value):
             twice = next(repeated for repeated, n in Counter(value).items() if n > 1)
-            raise ValueError(f"{twice} stands twice; give each value once")
+            raise ValueError(f"{twice} is given twice; give each value once")
         return value
 
 

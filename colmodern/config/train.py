@@ -138,7 +138,7 @@ class SourceConfig(SettingsModel):
         if self.queries is not None and self.n_ways is None:
             raise ValueError("rows of ids may differ in length; give n_ways, as 32")
         if self.kind == "pairs" and self.n_ways is not None:
-            raise ValueError(f"pairs have one document a query; leave out n_ways={self.n_ways}")
+            raise ValueError(f"pairs have one document per query; leave out n_ways={self.n_ways}")
         return self
 
 

@@ -24,7 +24,7 @@ def parse_yaml(text: str, source: str, error: type[ColmodernError]) -> Any:
 
     Raises:
         ColmodernError: an ``error``, for text that is not YAML or beyond the limits, a key that
-            stands twice, and a NUL or half of a surrogate pair in a value.
+            is given twice, and a NUL or half of a surrogate pair in a value.
     """
     if len(text) > MAX_BYTES:
         raise error(f"{source} has {len(text):,} characters, above {MAX_BYTES:,}; shorten it")
@@ -44,7 +44,7 @@ _MERGE = (
 
 
 class _Loader(yaml.SafeLoader):
-    """Counts nodes while they are composed, and refuses a key that stands twice."""
+    """Counts nodes while they are composed, and refuses a key that is given twice."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -82,7 +82,7 @@ class _Loader(yaml.SafeLoader):
             if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
                 value = self.construct_object(key, deep=True)
                 if value in seen:
-                    self._refuse(f"the key {shown(value)} stands twice", key)
+                    self._refuse(f"the key {shown(value)} is given twice", key)
                 seen.add(value)
         return super().construct_mapping(node, deep)
 

@@ -67,7 +67,7 @@ def load_files(name: str, corpus: Path, queries: Path, qrels: Path) -> Dataset:
 def judgments_file(folder: Path, split: str) -> Path:
     """Path of the judgments of a split in a folder of the BEIR layout; it may not exist."""
     if not split or Path(split).name != split:  # a path could point anywhere
-        raise DataError(f"split {shown(split)} is no name; give one as test, dev or train")
+        raise DataError(f"split {shown(split)} is not a name; give one such as test, dev or train")
     return find_file(folder / "qrels" / f"{split}.tsv")
 
 

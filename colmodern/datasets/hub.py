@@ -119,7 +119,7 @@ def _judgment(row: Row, location: str) -> Row:
         grade = as_grade(row.get("score", 1))  # sets with one grade may leave it out
     except ValueError as error:
         raise DataError(
-            f"{location}: the score of {shown(row)} {error}; a whole score is wanted"
+            f"{location}: the score of {shown(row)} {error}; give whole grades"
         ) from error
     if query_id is None or doc_id is None:
         raise DataError(f"{location}: {shown(row)} is not a query, document and whole score")

@@ -65,7 +65,7 @@ def read_table(path: Path, digest: Any = None) -> Iterator[Numbered]:
                 continue
         if len(fields) != len(columns):
             raise DataError(
-                f"{path}:{number}: {len(fields)} fields between tabs, not {len(columns)} "
+                f"{path}:{number}: {len(fields)} fields between tabs instead of {len(columns)} "
                 f"({', '.join(map(shown, columns[:5]))}); fix the line, or name the columns in a "
                 'first line that begins with "id"'
             )

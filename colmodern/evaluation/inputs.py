@@ -47,7 +47,7 @@ def checked_run(run: Mapping[str, Any], qrels: Mapping[str, Any]) -> dict[str, l
         qrels: only the results of these queries are looked at.
 
     Raises:
-        InputError: an id is no id, a score no score, or a document is there twice (names the query
+        InputError: an id is no id, a score no score, or a document is given twice (names the query
             and the document); or the run has queries and none of them is judged.
     """
     _need_mapping("run", run, "query_id -> results")

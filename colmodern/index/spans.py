@@ -190,7 +190,7 @@ def _expect_fit(
         )
     if owners.shape != (len(spans),):
         raise InputError(
-            f"row_of_token has {owners.size} entries for {len(spans)} tokens; pass one a token"
+            f"row_of_token has {owners.size} entries for {len(spans)} tokens; pass one per token"
         )
     if len(owners) and (owners.min() < 0 or owners.max() >= len(document)):
         raise InputError(

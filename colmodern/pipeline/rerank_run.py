@@ -36,7 +36,7 @@ def rerank_run(
         DataError: The run names queries or documents that the collection lacks.
     """
     if k is not None and k < 1:
-        raise InputError(f"k={k}; rerank at least 1 candidate a query")
+        raise InputError(f"k={k}; rerank at least 1 candidate per query")
     if unknown := [query_id for query_id in run if query_id not in queries]:
         raise DataError(
             f"the run has query {unknown[0]!r}, which the collection lacks "

@@ -101,7 +101,7 @@ def as_token_ids(value: Any, n_tokens: int) -> npt.NDArray[np.int32]:
     if array.shape != (n_tokens,):
         count = len(array) if array.ndim else 0
         raise InputError(
-            f"token_ids has {count} entries for {n_tokens} rows; pass one id a row, or None"
+            f"token_ids has {count} entries for {n_tokens} rows; pass one id per row, or None"
         )
     if array.dtype.kind not in "iu" and len(array):
         raise InputError(f"token_ids has dtype {array.dtype}; pass whole numbers, or None")
@@ -130,7 +130,7 @@ def as_indices(value: Any, n_docs: int) -> npt.NDArray[np.int64]:
     if array.dtype == bool:
         if len(array) != n_docs:
             raise InputError(
-                f"indices is a mask of {len(array)} entries for {n_docs} texts; pass one a text"
+                f"indices is a mask of {len(array)} entries for {n_docs} texts; pass one per text"
             )
         return np.flatnonzero(array).astype(np.int64)
     if len(array) == 0:

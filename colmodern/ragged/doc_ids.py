@@ -64,7 +64,7 @@ def _one_id_per_document(doc_ids: object, n_docs: int) -> list[str]:
     ids = id_list("doc_ids", doc_ids, is_ordered=True)
     if len(ids) != n_docs:
         raise InputError(
-            f"doc_ids has {len(ids)} entries for {n_docs} documents; pass one id a document"
+            f"doc_ids has {len(ids)} entries for {n_docs} documents; pass one id per document"
         )
     for start in range(0, len(ids), _CHUNK):
         chunk = ids[start : start + _CHUNK]
@@ -83,4 +83,4 @@ def _fault_of_id(doc_id: str, position: int) -> str:
     if not doc_id:
         return f"doc_ids[{position}] is empty; give every document an id"
     fault = "holds NUL" if "\0" in doc_id else text_fault(doc_id)
-    return f"doc_ids[{position}] is {shown(doc_id)}, which {fault}; mend it"
+    return f"doc_ids[{position}] is {shown(doc_id)}, which {fault}; correct it"

@@ -107,7 +107,7 @@ def test_all_faults_are_told_at_once_with_their_cure(tmp_path: Path) -> None:
         (PLAID, ["index.nprobe=0"], "index.nprobe"),
         (PLAID, ["index.codec=opq"], "index.codec"),
         ("encoder: {model: m}", ["encoder.seed=-1"], "encoder.seed"),
-        ("encoder: {model: m}\nencoder: {model: n}", [], "the key 'encoder' stands twice"),
+        ("encoder: {model: m}\nencoder: {model: n}", [], "the key 'encoder' is given twice"),
     ],
 )
 def test_faults_by_hand(tmp_path: Path, text: str, overrides: list[str], message: str) -> None:

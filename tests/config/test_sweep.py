@@ -64,7 +64,7 @@ def test_sets_share_a_grid_and_may_change_it(tmp_path: Path) -> None:
         ("", "sweep: missing"),
         ("sweep: {}", "has no values to combine; give lists for some of nbits"),
         ("sweep: {nbits: []}", r"sweep\.nbits: is empty"),
-        ("sweep: {nbits: [2, 2]}", r"sweep\.nbits: 2 stands twice"),
+        ("sweep: {nbits: [2, 2]}", r"sweep\.nbits: 2 is given twice"),
         ("sweep: {nbits: [3]}", r"sweep\.nbits.*1, 2, 4 or 8.*given: 3"),
         ("sweep: {nprobe: [0]}", r"sweep\.nprobe.*greater than or equal to 1"),
         ("sweep: {bits: [2]}", r"sweep\.bits: unknown key; did you mean 'nbits'"),

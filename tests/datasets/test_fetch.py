@@ -205,7 +205,7 @@ def test_an_interrupted_fetch_leaves_nothing_and_keeps_the_earlier_one(
             {"corpus": {"corpus": [*DOCUMENTS, DOCUMENTS[0]]}},
             "document id 'd1' is already on line 1",
         ),
-        ({"default": {"test": [{**JUDGMENTS[0], "score": 0.5}]}}, "whole score"),
+        ({"default": {"test": [{**JUDGMENTS[0], "score": 0.5}]}}, "give whole grades"),
         ({"default": {"dev": JUDGMENTS, "train": JUDGMENTS}}, "has the splits dev, train, and not"),
         (
             {"queries": {"queries": QUERIES[3:]}},

@@ -63,7 +63,7 @@ def test_gzipped_files_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("corpus", "qrels", "message"),
     [
-        ("1\ta\tb\n", "q1 0 1 1\n", r"docs\.tsv:1: 3 fields between tabs, not 2"),
+        ("1\ta\tb\n", "q1 0 1 1\n", r"docs\.tsv:1: 3 fields between tabs instead of 2"),
         ("1\ta\n1\tb\n", "q1 0 1 1\n", r"docs\.tsv:2: document id '1' is already on line 1"),
         (TSV, "q1 0 7 1\n", r"qrels\.txt:1: judges document '7', which the corpus lacks"),
         (TSV, "q1 0 1\n", r"qrels\.txt:1: .* nor query_id 0 doc_id grade"),

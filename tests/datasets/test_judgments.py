@@ -126,5 +126,5 @@ def test_a_folder_may_be_gzipped(beir: Path) -> None:
 
 @pytest.mark.parametrize("split", ["../corpus", "a/b", "."])
 def test_a_split_is_no_path(beir: Path, split: str) -> None:
-    with pytest.raises(DataError, match="is no name"):
+    with pytest.raises(DataError, match="is not a name"):
         load_dataset(beir, split=split)

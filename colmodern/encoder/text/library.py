@@ -40,7 +40,7 @@ def library_errors() -> Iterator[None]:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         raise CheckpointError(
-            f"the checkpoint's tokenizer cannot read a text ({shown(str(error))}); mend its "
+            f"the checkpoint's tokenizer cannot read a text ({shown(str(error))}); correct its "
             "tokenizer.json, or use another checkpoint"
         ) from error
 
@@ -55,7 +55,7 @@ def as_ids(ids: Sequence[int | None]) -> Ids:
         return np.array(ids, dtype=np.int32)
     except OverflowError as error:
         raise CheckpointError(
-            f"the checkpoint's tokenizer gives a token id that is too large ({error}); mend its "
+            f"the checkpoint's tokenizer gives a token id that is too large ({error}); correct its "
             "tokenizer.json, or use another checkpoint"
         ) from error
 

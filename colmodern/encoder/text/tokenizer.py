@@ -84,7 +84,7 @@ class TokenizedTexts:
         if (last := max((int(text.max()) for text in ids if len(text)), default=0)) >= n_vocab:
             raise CheckpointError(
                 f"the tokenizer gives token {last}, and the backbone knows tokens 0 to {n_vocab - 1}: "
-                "they are not of one checkpoint; fetch the checkpoint again"
+                "they do not belong to one checkpoint; fetch the checkpoint again"
             )
         return ids
 

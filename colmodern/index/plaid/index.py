@@ -219,7 +219,7 @@ class PlaidIndex(PlaidReader):
     ) -> None:
         source, ids = open_source(embeddings, doc_ids)
         if doc_ids is None and isinstance(source, TokenEmbeddings):
-            raise InputError("doc_ids is missing; pass one new id a document")
+            raise InputError("doc_ids is missing; pass one new id per document")
         state = self._state
         if source.n_docs and source.dim != self.dim:
             raise InputError(f"embeddings have dim={source.dim}, the index has dim={self.dim}")

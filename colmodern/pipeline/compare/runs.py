@@ -114,7 +114,7 @@ def _measures(runs: Mapping[str, Sequence[StoredRun]], requested: Sequence[str])
             cutoff, k = cutoff_of(name), run.config["search"]["k"]
             if cutoff is not None and cutoff > k:
                 raise InputError(
-                    f"{name} looks at {cutoff} documents a query, but {run.folder} searched for "
+                    f"{name} looks at {cutoff} documents per query, but {run.folder} searched for "
                     f"search.k={k}; choose another measure, or evaluate again with a larger k"
                 )
     return list(dict.fromkeys(names))

@@ -67,11 +67,13 @@ def describe(what: str | None, *, verify: bool = False) -> dict[str, Any]:
     if os.path.isfile(path):
         return _describe_file(path)
     if os.path.lexists(path):
-        raise InputError(f"{what} is no file and no folder, or a link to nothing; {_KNOWN}")
+        raise InputError(
+            f"{what} is neither a file nor a folder, or is a link to nothing; {_KNOWN}"
+        )
     if what == BUILT_IN or what in named_sets():
         return describe_named(what)
     if what.startswith((".", "/", "~")) or what.count("/") > 1 or path.suffix in _FILES:
-        raise InputError(f"there is no {what}; mend the path, or give a model's name")
+        raise InputError(f"there is no {what}; correct the path, or give a model's name")
     if (recipe := _recipe_name(what)) is not None:
         raise InputError(
             f"{what} is a recipe, not a path or a model; colmodern recipes show {recipe} prints it"
@@ -170,7 +172,7 @@ def _describe_file(path: Path) -> dict[str, Any]:
         return describe_config(path)
     facts = describe_suite(path) if path.suffix == ".json" else describe_data_file(path)
     if facts is None:
-        raise InputError(f"{path} is no file that colmodern knows; {_KNOWN}")
+        raise InputError(f"{path} is not a file that colmodern knows; {_KNOWN}")
     return facts
 
 

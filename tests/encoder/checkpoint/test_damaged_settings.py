@@ -120,7 +120,7 @@ def test_a_tokenizer_that_panics_is_refused(tmp_path: Path) -> None:
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     tokenizer["post_processor"]["special_tokens"] = {}
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
-    with pytest.raises(CheckpointError, match=r"mend its tokenizer\.json|does not load"):
+    with pytest.raises(CheckpointError, match=r"correct its tokenizer\.json|does not load"):
         Encoder.from_pretrained(folder, device="cpu")
 
 
@@ -136,5 +136,5 @@ def test_a_token_id_beyond_32_bits_is_refused(tmp_path: Path) -> None:
 def test_a_tokenizer_that_looks_for_tokens_without_end_is_refused(tmp_path: Path) -> None:
     folder = checkpoints.write("stanford", "bert", tmp_path)
     change(folder / "tokenizer_config.json", unk_token="")
-    with pytest.raises(CheckpointError, match="mend its"):
+    with pytest.raises(CheckpointError, match="correct its"):
         Encoder.from_pretrained(folder, device="cpu").encode_documents(["a list"])

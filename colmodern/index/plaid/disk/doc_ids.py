@@ -206,7 +206,8 @@ def _checked(doc_id: Any, doc: int) -> bytes:
         raise InputError(f"doc_ids[{doc}]: {error}") from error
     except UnicodeDecodeError as error:
         raise InputError(
-            f"doc_ids[{doc}] is {shown(doc_id)}, which has half a surrogate pair and no UTF-8; mend it"
+            f"doc_ids[{doc}] is {shown(doc_id)}; it has half a surrogate pair, which UTF-8 cannot "
+            "hold: correct it"
         ) from error
     return encoded
 

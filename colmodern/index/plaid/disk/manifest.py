@@ -171,7 +171,7 @@ def commit(folder: Path, manifest: Manifest) -> None:
         if _sum_of({name: value}) is None:
             raise InputError(
                 f"{name}={value!r} has half a surrogate pair and cannot be written to "
-                f"{folder / NAME}; mend the text"
+                f"{folder / NAME}; correct the text"
             )
     version = SPANS_VERSION if manifest.has_spans else VERSION
     sealed = {"format": FORMAT, "version": version, "sha256": sha256_of_json(fields), **fields}

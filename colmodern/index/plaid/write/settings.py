@@ -55,7 +55,7 @@ def settle(
     except InputError:
         nbits = 0
     if nbits not in (1, 2, 4, 8):
-        raise InputError(f"nbits={shown(given)}; choose 1, 2, 4 or 8 bits a dimension")
+        raise InputError(f"nbits={shown(given)}; choose 1, 2, 4 or 8 bits per dimension")
     expect_choice("codec", codec, (*get_args(ResidualKind), None))
     if n_centroids is not None:
         n_centroids = checked_count("n_centroids", n_centroids, most=1 << 24)
