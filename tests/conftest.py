@@ -17,7 +17,8 @@ os.environ["COLMODERN_WHILE_COMPILING"] = "wait"
 import checkpoints
 from hypothesis import settings
 
-from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.offsets import offsets_of
 
 # the same examples in every run, and no clock: machines that run tests are busy
 settings.register_profile("colmodern", deadline=None, derandomize=True)

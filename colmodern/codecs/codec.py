@@ -18,7 +18,8 @@ from colmodern.codecs.centroids import Centroids, train_centroids
 from colmodern.codecs.residuals import Quantizer, ResidualKind, train_quantizer
 from colmodern.kernels.cpu.encoding import mean_by_document
 from colmodern.progress import Progress
-from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.offsets import offsets_of, rows_of_texts
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -202,8 +203,7 @@ def _tokens_to_fit(sampled: Ints, n_fitted: int, seed: int) -> Ints:
     order = np.random.default_rng(seed + 1).permutation(len(sampled))
     docs = order[: max(1, int(np.searchsorted(np.cumsum(sampled[order]), n_fitted, "right")))]
     starts, counts = offsets_of(sampled)[:-1][docs], np.minimum(sampled[docs], n_fitted)
-    tokens = np.repeat(starts - offsets_of(counts)[:-1], counts) + np.arange(counts.sum())
-    return np.sort(tokens)
+    return np.sort(rows_of_texts(starts, counts))
 
 
 def _against_queries(values: Floats, residuals: Floats, mean: Floats) -> Floats:

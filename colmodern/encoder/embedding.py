@@ -11,7 +11,8 @@ from colmodern.encoder.batching import run_in_budget
 from colmodern.encoder.model.packing import Indices
 from colmodern.encoder.text.tokenizer import TokenizedTexts
 from colmodern.progress import Progress
-from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.offsets import offsets_of
 from colmodern.ragged.spans import TokenSpans
 
 Forward = Callable[[TokenizedTexts, Indices], npt.NDArray[np.float32]]

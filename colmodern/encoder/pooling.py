@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from colmodern.kernels.cpu.ward import pool_clusters, ward_labels
-from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.offsets import offsets_of
 
 
 def pool_tokens(embeddings: TokenEmbeddings, factor: float, *, protected: int) -> TokenEmbeddings:

@@ -22,6 +22,7 @@ from colmodern.ragged.convert import (
     as_values,
     refuse_infinite,
 )
+from colmodern.ragged.offsets import offsets_of, rows_of_texts
 from colmodern.ragged.spans import TokenSpans, fault_of_spans
 
 if TYPE_CHECKING:
@@ -260,12 +261,12 @@ class TokenEmbeddings:
         """
         texts = as_indices(indices, self.n_docs)
         lengths = self.lengths[texts]
-        offsets = offsets_of(lengths)
-        shifts = self.offsets[:-1][texts] - offsets[:-1]
-        tokens = np.arange(offsets[-1]) + np.repeat(shifts, lengths)
+        tokens = rows_of_texts(self.offsets[:-1][texts], lengths)
         ids = None if self.token_ids is None else self.token_ids[tokens]
         spans = None if self.spans is None else self.spans.select(texts)
-        return self.unchecked(self.values[tokens], offsets, ids, self.fingerprint, spans)
+        return self.unchecked(
+            self.values[tokens], offsets_of(lengths), ids, self.fingerprint, spans
+        )
 
     def chunks(
         self, max_tokens: int, max_docs: int = 1 << 62
@@ -305,11 +306,3 @@ def expect_spans(spans: object, offsets: npt.NDArray[np.int64]) -> TokenSpans | 
     if fault := fault_of_spans(spans, np.diff(offsets)):
         raise InputError(f"spans {fault}; pass the spans of these embeddings, or None")
     return spans
-
-
-def offsets_of(lengths: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """(n + 1,) int64 running sum of (n,) lengths, starting with 0."""
-    lengths = np.asarray(lengths, dtype=np.int64)
-    offsets = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    return offsets

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from colmodern.errors import InputError
+from colmodern.ragged.offsets import offsets_of, rows_of_texts
 
 Bounds = npt.NDArray[np.int64]
 WIDTHS = (np.uint8, np.uint16, np.uint32)  # dtypes of steps and rows
@@ -72,8 +73,8 @@ class TokenSpans:
                 "pass those of the tokenizer"
             )
         width = width_of(int(steps.max(initial=0)))
-        kept = None if row_of_token is None else _narrow(np.asarray(row_of_token))
-        return cls(steps.astype(width), np.asarray(offsets, np.int64), kept)
+        rows = None if row_of_token is None else _narrow(np.asarray(row_of_token))
+        return cls(steps.astype(width), np.asarray(offsets, np.int64), rows)
 
     @property
     def n_docs(self) -> int:
@@ -144,12 +145,9 @@ class TokenSpans:
             Their spans, in this order.
         """
         lengths = np.diff(self.offsets)[documents]
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        taken = np.arange(offsets[-1]) + np.repeat(
-            self.offsets[:-1][documents] - offsets[:-1], lengths
-        )
+        taken = rows_of_texts(self.offsets[:-1][documents], lengths)
         row_of_token = None if self.row_of_token is None else self.row_of_token[taken]
-        return TokenSpans(self.steps[taken], offsets, row_of_token)
+        return TokenSpans(self.steps[taken], offsets_of(lengths), row_of_token)
 
     def pooled(self, labels: npt.NDArray[np.int64], starts: npt.NDArray[np.int64]) -> TokenSpans:
         """The spans after rows were pooled.
@@ -171,8 +169,7 @@ def joined_spans(runs: Sequence[TokenSpans]) -> TokenSpans:
     runs = [run for run in runs if run.n_docs] or list(runs)[:1]
     if not runs:
         return TokenSpans(np.empty((0, 2), np.uint8), np.zeros(1, np.int64))
-    lengths = np.concatenate([np.diff(run.offsets) for run in runs])
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    offsets = offsets_of(np.concatenate([np.diff(run.offsets) for run in runs]))
     steps = np.concatenate([run.steps for run in runs])
     row_of_token = None
     if any(run.is_pooled for run in runs):
@@ -185,8 +182,7 @@ def explicit_rows(spans: TokenSpans) -> npt.NDArray[np.unsignedinteger[Any]]:
     if spans.row_of_token is not None:
         return spans.row_of_token
     lengths = np.diff(spans.offsets)
-    firsts = np.repeat(spans.offsets[:-1], lengths)
-    return _narrow(np.arange(spans.n_spans) - firsts)
+    return _narrow(rows_of_texts(np.zeros_like(lengths), lengths))
 
 
 def _narrow(rows: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.unsignedinteger[Any]]:

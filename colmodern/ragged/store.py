@@ -26,7 +26,7 @@ import numpy.typing as npt
 from colmodern.arguments import checked_count, checked_path, expect_choice
 from colmodern.progress import Progress, as_progress
 from colmodern.ragged.convert import as_indices
-from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
+from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.manifest import (
     CURE,
     MANIFEST,
@@ -35,6 +35,7 @@ from colmodern.ragged.manifest import (
     files_of,
     read_store_manifest,
 )
+from colmodern.ragged.offsets import offsets_of
 from colmodern.ragged.shard import MappedShard
 from colmodern.ragged.spans import TokenSpans, joined_spans
 from colmodern.ragged.write_store import DescribedEncoder, write_store

@@ -25,7 +25,7 @@ import numpy as np
 from results import Row, append_rows, machine_and_commit
 
 from colmodern import PlaidIndex, TokenEmbeddings
-from colmodern.ragged.embeddings import offsets_of
+from colmodern.ragged.offsets import offsets_of
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 COLUMNS = (

@@ -16,7 +16,7 @@ import numpy as np
 from colmodern import EmbeddingStore, ExactIndex, PlaidIndex, TokenEmbeddings
 from colmodern.index.plaid.write import build, tiers
 from colmodern.index.plaid.write import settings as build_settings
-from colmodern.ragged.embeddings import offsets_of
+from colmodern.ragged.offsets import offsets_of
 from colmodern.ragged.store import ShardWriter
 
 KINDS = ((1, "pq"), (2, "residual"), (4, "pq"), (4, "residual"), (8, "pq"))

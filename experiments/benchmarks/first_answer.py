@@ -54,7 +54,7 @@ DIM = 128
 def build(folder: Path, n_docs: int, nbits: int) -> None:
     """An index of random documents around 512 words."""
     from colmodern import PlaidIndex, TokenEmbeddings
-    from colmodern.ragged.embeddings import offsets_of
+    from colmodern.ragged.offsets import offsets_of
 
     rng = np.random.default_rng(0)
     offsets = offsets_of(rng.integers(40, 160, n_docs).tolist())

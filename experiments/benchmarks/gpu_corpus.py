@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from colmodern.files import sha256_of_json
-from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.offsets import offsets_of
 from colmodern.ragged.store import ShardWriter
 
 _DIM, _WORDS, _TOPICS = 128, 20_000, 400

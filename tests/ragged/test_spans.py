@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from colmodern.encoder.pooling import pool_tokens
 from colmodern.errors import InputError, StorageError
-from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.offsets import offsets_of
 from colmodern.ragged.spans import TokenSpans, joined_spans
 from colmodern.ragged.store import EmbeddingStore
 

@@ -14,8 +14,8 @@ from conftest import unit_rows
 from colmodern import ExactIndex, TokenEmbeddings
 from colmodern.errors import InputError, StorageError
 from colmodern.ragged import arrays
-from colmodern.ragged.embeddings import offsets_of
 from colmodern.ragged.mapping import Mapping
+from colmodern.ragged.offsets import offsets_of
 from colmodern.ragged.store import EmbeddingStore, ShardWriter
 
 WHOLE = unit_rows([3, 0, 5, 1, 40, 2], dim=16, seed=3)

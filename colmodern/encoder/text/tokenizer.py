@@ -22,7 +22,7 @@ from colmodern.encoder.text.settings import PUNCTUATION, EncoderSettings, Role
 from colmodern.encoder.text.spans import bounds_in_text, bounds_of_window
 from colmodern.encoder.text.windows import Window, split_ids
 from colmodern.errors import CheckpointError, ConfigError, InputError
-from colmodern.ragged.embeddings import offsets_of
+from colmodern.ragged.offsets import offsets_of
 from colmodern.ragged.spans import Bounds
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from colmodern.index.plaid.index import PlaidIndex
 from colmodern.index.plaid.search.first_answer import SearchKind, compile_kind
 from colmodern.index.plaid.search.state import load_state
 from colmodern.kernels.cpu.jit import cache_folder, kept_in
-from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.offsets import offsets_of
 
 # one of each pair of forms that kernels are compiled for; other numbers of bits are like "pq"
 _CODECS: tuple[ResidualKind, ...] = ("residual", "pq")

@@ -10,7 +10,7 @@ import torch
 
 from colmodern.kernels.cuda.lanes import lanes_for, pad_queries
 from colmodern.kernels.cuda.memory import in_tiles, naming_memory
-from colmodern.ragged.embeddings import offsets_of
+from colmodern.ragged.offsets import offsets_of
 
 Floats = npt.NDArray[np.float32]
 Positions = npt.NDArray[np.int64]

@@ -21,6 +21,7 @@ from colmodern.kernels.portable.query import (
     to_int16,
 )
 from colmodern.kernels.types import CodecArrays, SegmentArrays
+from colmodern.ragged.offsets import rows_of_texts
 
 DocIndex = npt.NDArray[np.int64]
 Ints = npt.NDArray[np.int32]
@@ -236,8 +237,7 @@ def _chunks(
         stop = max(start + 1, int(np.searchsorted(ends, done + _CHUNK_TOKENS, side="right")))
         at = filled[start:stop]
         starts = np.cumsum(lengths[at]) - lengths[at]
-        tokens = np.repeat(begins[at] - starts, lengths[at]) + np.arange(int(lengths[at].sum()))
-        yield at, tokens, starts
+        yield at, rows_of_texts(begins[at], lengths[at]), starts
         start = stop
 
 

@@ -30,7 +30,8 @@ from colmodern.pipeline.searchers.base import (
 )
 from colmodern.pipeline.searchers.exact import ExactSearcher, exact_seconds, seconds_of_pair
 from colmodern.progress import Progress
-from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.offsets import offsets_of
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import Stage
 from colmodern.units import parse_bytes

@@ -20,7 +20,8 @@ from colmodern.errors import StorageError
 from colmodern.files import sha256_of_json
 from colmodern.pipeline.sweep.points import Variant
 from colmodern.progress import Progress
-from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.offsets import offsets_of
 from colmodern.ragged.spans import TokenSpans
 from colmodern.ragged.store import EmbeddingStore, ShardWriter
 from colmodern.types import Corpus

@@ -14,7 +14,7 @@ import oracles
 from colmodern import PlaidIndex, TokenEmbeddings
 from colmodern.codecs.codec import CompressedDocuments, Sample
 from colmodern.kernels.reference.maxsim import maxsim
-from colmodern.ragged.embeddings import offsets_of
+from colmodern.ragged.offsets import offsets_of
 from colmodern.ragged.store import EmbeddingStore, ShardWriter
 from colmodern.types import ScoredDoc
 

@@ -10,7 +10,7 @@ from index.plaid.corpora import corpus, lengths_like_passages, names, write_stor
 
 from colmodern import PlaidIndex, TokenEmbeddings
 from colmodern.errors import InputError, ResourceError, StorageError
-from colmodern.ragged.embeddings import offsets_of
+from colmodern.ragged.offsets import offsets_of
 
 DOCUMENTS = corpus(lengths_like_passages(300))
 QUERIES = corpus([1, 7, 32, 33, 12, 70], seed=1)

@@ -19,7 +19,7 @@ from colmodern.index.plaid.disk.segment import (
     segment_name,
 )
 from colmodern.ragged.arrays import write_array
-from colmodern.ragged.embeddings import offsets_of
+from colmodern.ragged.offsets import offsets_of
 
 N_CENTROIDS = 5
 N_BYTES = 4

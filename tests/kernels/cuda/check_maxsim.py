@@ -9,7 +9,7 @@ from colmodern.kernels.cuda import exact
 from colmodern.kernels.cuda.lanes import pad_queries
 from colmodern.kernels.reference import cuda as reference_cuda
 from colmodern.kernels.reference import maxsim
-from colmodern.ragged.embeddings import offsets_of
+from colmodern.ragged.offsets import offsets_of
 
 # float16 queries beside float32 ones, for up to 70 query tokens of length 1
 TOLERANCE = {"float32": 2e-5, "float16": 3e-3}

@@ -14,7 +14,7 @@ import torch
 
 from colmodern.kernels.cuda import compressed
 from colmodern.kernels.reference import cuda as reference_cuda
-from colmodern.ragged.embeddings import offsets_of
+from colmodern.ragged.offsets import offsets_of
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 LENGTHS = [0, 1, 31, 33, 127, 64, 200]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from colmodern.errors import ResourceError
 from colmodern.kernels.cuda.memory import in_tiles, naming_memory, share_out
-from colmodern.ragged.embeddings import offsets_of
+from colmodern.ragged.offsets import offsets_of
 
 
 @given(n=st.integers(0, 300), tile=st.integers(1, 100), fits=st.integers(1, 100))

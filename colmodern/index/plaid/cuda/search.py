@@ -28,8 +28,8 @@ from colmodern.kernels.cuda.graphs import Replays
 from colmodern.kernels.cuda.memory import free_bytes, naming_memory, on, share_out, to_device
 from colmodern.kernels.cuda.runtime import cache_bytes
 from colmodern.kernels.types import SearchBudget
-from colmodern.ragged.embeddings import offsets_of
 from colmodern.ragged.finite import first_unusable_row, is_finite
+from colmodern.ragged.offsets import offsets_of
 
 Floats = npt.NDArray[np.float32]
 _MOST_QUERIES = 64  # at a time

@@ -20,8 +20,8 @@ from colmodern.checks import shown
 from colmodern.errors import InputError
 from colmodern.files import naming_write_errors, write_bytes
 from colmodern.ragged.arrays import write_array
-from colmodern.ragged.embeddings import offsets_of
 from colmodern.ragged.mapped import map_file
+from colmodern.ragged.offsets import offsets_of
 
 ID_FILES = ("ids.bin", "id_offsets.npy", "id_hashes.npy", "id_rows.npy")
 _CHUNK = 65536  # ids that are handled at a time; bounds the memory

@@ -18,8 +18,8 @@ from colmodern.index.plaid.disk.storage import IndexSnapshot, open_index
 from colmodern.index.plaid.disk.verify import Verification, Verify
 from colmodern.index.plaid.search.query_tables import SearchCodec
 from colmodern.index.plaid.search.view import View
-from colmodern.ragged.embeddings import offsets_of
 from colmodern.ragged.mapped import expect_checksum
+from colmodern.ragged.offsets import offsets_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from colmodern.errors import InputError
 from colmodern.index.inputs import Embeddings, expect_embeddings
-from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.offsets import offsets_of
 from colmodern.ragged.store import EmbeddingStore
 
 if TYPE_CHECKING:

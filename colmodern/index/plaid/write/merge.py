@@ -11,7 +11,7 @@ import numpy.typing as npt
 from colmodern.codecs.codec import CompressedDocuments
 from colmodern.index.plaid.disk.segment import Segment
 from colmodern.index.plaid.write.segment import EncodedChunk
-from colmodern.ragged.embeddings import offsets_of
+from colmodern.ragged.offsets import rows_of_texts
 
 CHUNK_TOKENS = 1 << 16  # tokens that are copied at a time; bounds the memory
 
@@ -65,8 +65,7 @@ def copied_chunks(live: Sequence[LiveDocuments]) -> Iterator[EncodedChunk]:
 def _tokens_of(
     segment: Segment, docs: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
 ) -> CompressedDocuments:
-    firsts = segment.arrays.doc_offsets[docs] - offsets_of(lengths)[:-1]
-    tokens = np.arange(lengths.sum()) + np.repeat(firsts, lengths)
+    tokens = rows_of_texts(segment.arrays.doc_offsets[docs], lengths)
     return CompressedDocuments(
         segment.arrays.codes[tokens],
         segment.arrays.gains[tokens],

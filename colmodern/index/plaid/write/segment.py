@@ -20,7 +20,8 @@ from colmodern.index.plaid.write.inverted_lists import write_inverted_lists
 from colmodern.index.plaid.write.source import chunks
 from colmodern.progress import Progress
 from colmodern.ragged.arrays import write_array
-from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.offsets import offsets_of
 from colmodern.threads import Threads
 
 _BATCH_TOKENS = 8192  # tokens that a thread encodes at a time

@@ -14,9 +14,10 @@ from colmodern.errors import InputError
 from colmodern.index.finite import refuse_infinite
 from colmodern.index.inputs import Embeddings, expect_embeddings
 from colmodern.ragged.doc_ids import checked_doc_ids
-from colmodern.ragged.embeddings import TokenEmbeddings, offsets_of
+from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.finite import is_finite
 from colmodern.ragged.mapping import release_pages
+from colmodern.ragged.offsets import offsets_of
 from colmodern.ragged.store import EmbeddingStore
 
 _MOST_OF_A_DOC = 256  # tokens sampled from a document: they are much alike, other documents differ

@@ -15,7 +15,7 @@ from colmodern.index.plaid.disk.segment import SPAN_FILES
 from colmodern.index.plaid.write.arrays import ArrayWriter
 from colmodern.index.plaid.write.merge import LiveDocuments
 from colmodern.ragged.arrays import write_array
-from colmodern.ragged.embeddings import offsets_of
+from colmodern.ragged.offsets import offsets_of
 from colmodern.ragged.spans import TokenSpans, explicit_rows, width_of
 from colmodern.ragged.store import EmbeddingStore
 

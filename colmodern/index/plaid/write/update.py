@@ -41,7 +41,7 @@ from colmodern.index.plaid.write.spans import spans_of_live, spans_of_source, wr
 from colmodern.index.plaid.write.tiers import first_merged
 from colmodern.progress import Progress
 from colmodern.ragged.doc_ids import id_list
-from colmodern.ragged.embeddings import offsets_of
+from colmodern.ragged.offsets import offsets_of
 from colmodern.ragged.spans import TokenSpans
 from colmodern.threads import Threads
 from colmodern.writer_lock import writer_lock

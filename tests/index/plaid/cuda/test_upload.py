@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from colmodern.index.plaid.cuda import upload
 from colmodern.kernels.cuda.compressed import Tokens
-from colmodern.ragged.embeddings import offsets_of
+from colmodern.ragged.offsets import offsets_of
 
 
 @given(
