@@ -69,9 +69,6 @@ class Hit(ScoredDoc):
         hit.spans = tuple(spans)
         return hit
 
-    def __getnewargs__(self) -> tuple[Any, ...]:
-        return (*self, self.spans)
-
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}, spans={self.spans!r})"
 
@@ -96,9 +93,6 @@ class RankedHit(RankedDoc):
         hit = super().__new__(cls, doc_id, score, rank)
         hit.spans = tuple(spans)
         return hit
-
-    def __getnewargs__(self) -> tuple[Any, ...]:
-        return (*self, self.spans)
 
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}, spans={self.spans!r})"

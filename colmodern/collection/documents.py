@@ -106,9 +106,6 @@ class CollectionHit(RankedHit):
         """The words of ``spans``."""
         return tuple(self.text[span.start : span.end] for span in self.spans)
 
-    def __getnewargs__(self) -> tuple[Any, ...]:
-        return (self.doc_id, self.score, self.rank, self.spans)
-
     def __repr__(self) -> str:
         title = f"title={shown(self.title)}, " if self.title else ""
         return (
