@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from colmodern.checks import shown
 from colmodern.collection.manifest import CollectionManifest
-from colmodern.encoder.checkpoint.locate import TINY
 from colmodern.encoder.encoder import Encoder
-from colmodern.encoder.text.settings import EncoderSettings
+from colmodern.encoder.recipe import recorded_arguments, unknown_settings
 from colmodern.errors import InputError, StorageError
 from colmodern.index.plaid.write.settings import settle
 from colmodern.ragged.manifest import EncoderRecord
@@ -51,24 +49,13 @@ def encoder_of(
         StorageError: It has changed since the documents were encoded.
     """
     record = manifest.encoder
-    known = {field.name for field in fields(EncoderSettings)}
-    if unknown := sorted(record.settings.keys() - known):
+    if unknown := unknown_settings(record):
         raise StorageError(
             f"{folder} has the unknown setting encoder.{unknown[0]}; use the colmodern that wrote it"
         )
-    is_packaged = record.model == TINY or str(record.model).startswith("package:")
-    is_local = record.revision is None and not is_packaged
-    name = record.path if is_local and record.path is not None else record.model
+    arguments = recorded_arguments(record)
     encoder = Encoder.from_pretrained(
-        str(name),
-        revision=record.revision,
-        device=device,
-        dtype=record.dtype,
-        attention=record.attention,
-        projection_dim=record.projection_dim,
-        seed=record.seed,
-        trust_remote_code=trust_remote_code,
-        **record.settings,
+        arguments.pop("model"), device=device, trust_remote_code=trust_remote_code, **arguments
     )
     expect_same(folder, manifest, encoder)
     return encoder

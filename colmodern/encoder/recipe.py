@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from colmodern.encoder.text.settings import Role
+from colmodern.encoder.checkpoint.locate import is_packaged
+from colmodern.encoder.text.settings import EncoderSettings, Role
 from colmodern.files import sha256_of_json
+from colmodern.ragged.manifest import EncoderRecord
 
 if TYPE_CHECKING:
     from colmodern.encoder.encoder import Encoder
@@ -54,4 +57,24 @@ def describe(encoder: Encoder) -> dict[str, Any]:
         "weights_sha256": encoder.weights_sha256,
         "fingerprint": encoder.fingerprint("document"),
         "settings": encoder.settings.as_overrides(),
+    }
+
+
+def unknown_settings(record: EncoderRecord) -> list[str]:
+    """Recorded settings that no encoder of this version has, in order of their names."""
+    return sorted(record.settings.keys() - {field.name for field in fields(EncoderSettings)})
+
+
+def recorded_arguments(record: EncoderRecord) -> dict[str, Any]:
+    """What loads a recorded encoder again, as ``Encoder.from_pretrained`` and configs name it.
+
+    A model in a folder of its own is taken from there; all others are found by their names.
+    """
+    names = ("revision", "dtype", "attention", "projection_dim", "seed")
+    model = str(record.model)
+    is_local = record.revision is None and not is_packaged(model)
+    return {
+        **record.settings,
+        **{name: getattr(record, name) for name in names},
+        "model": record.path if is_local and record.path is not None else model,
     }

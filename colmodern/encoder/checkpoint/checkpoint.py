@@ -11,7 +11,7 @@ from typing import Any, Literal
 from colmodern.encoder.checkpoint import formats
 from colmodern.encoder.checkpoint.completeness import check_complete, is_pylate_config
 from colmodern.encoder.checkpoint.files import CheckpointFiles, Digests
-from colmodern.encoder.checkpoint.locate import TINY, locate, read_fields, read_json
+from colmodern.encoder.checkpoint.locate import is_packaged, locate, read_fields, read_json
 from colmodern.encoder.checkpoint.modules import backbone_folder, folders_of, read_modules
 from colmodern.encoder.checkpoint.projection import Layer
 from colmodern.encoder.text.settings import EncoderSettings
@@ -39,8 +39,7 @@ class Checkpoint:
     @property
     def lasting_name(self) -> str:
         """A name that finds the checkpoint from any process: absolute for a local folder."""
-        is_packaged = self.name == TINY or self.name.startswith("package:")
-        return self.name if is_packaged or self.revision else str(self.folder)
+        return self.name if is_packaged(self.name) or self.revision else str(self.folder)
 
     def settings_with(self, changes: Mapping[str, Any]) -> EncoderSettings:
         """The checkpoint's settings with other values in some fields, checked for its backbone.

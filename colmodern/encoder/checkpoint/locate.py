@@ -30,6 +30,11 @@ _KINDS = {
 TINY = "colmodern/tiny"  # the model inside this package
 
 
+def is_packaged(name: str) -> bool:
+    """Whether a model's name means a folder inside an installed package."""
+    return name == TINY or name.startswith("package:")
+
+
 def read_json(path: Path, *, missing: dict[str, Any] | None = None) -> dict[str, Any]:
     """Read a JSON object of a checkpoint.
 

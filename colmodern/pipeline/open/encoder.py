@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 from colmodern.config.load import build
 from colmodern.config.models import EncoderConfig
 from colmodern.encoder.encoder import Encoder
-from colmodern.encoder.text.settings import EncoderSettings
+from colmodern.encoder.recipe import recorded_arguments, unknown_settings
 from colmodern.errors import CheckpointError, InputError, StorageError
 from colmodern.ragged.manifest import EncoderRecord
 from colmodern.ragged.store import EmbeddingStore
@@ -113,15 +112,8 @@ def encoder_of_store(
 
 def _recorded(encoder: EncoderRecord, where: str) -> dict[str, Any]:
     """Fields of EncoderConfig; raises StorageError for settings that are none of an encoder."""
-    known = {field.name for field in fields(EncoderSettings)}
-    if unknown := sorted(encoder.settings.keys() - known):  # trust_remote_code, for example
+    if unknown := unknown_settings(encoder):  # trust_remote_code, for example
         raise StorageError(
             f"{where} has the unknown encoder.settings.{unknown[0]}; delete the folder and encode again"
         )
-    is_local = encoder.revision is None and not str(encoder.model).startswith("package:")
-    names = ("revision", "dtype", "attention", "projection_dim", "seed")
-    return {
-        **encoder.settings,
-        **{name: getattr(encoder, name) for name in names},
-        "model": encoder.path if is_local and encoder.path is not None else encoder.model,
-    }
+    return recorded_arguments(encoder)

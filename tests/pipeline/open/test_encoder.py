@@ -85,3 +85,15 @@ def test_a_manifest_asks_for_nothing_but_settings_of_an_encoder(
     path.write_text(json.dumps({**fields, "checksum": sha256_of_json(fields)}))
     with pytest.raises(StorageError, match=rf"unknown encoder\.settings\.{name}"):
         encoder_of_store(EmbeddingStore(tmp_path / "e"))
+
+
+def test_the_built_in_model_is_found_from_another_installation(
+    tmp_path: Path, encoder: Encoder, documents: TokenEmbeddings
+) -> None:
+    EmbeddingStore.write(tmp_path / "e", documents, encoder=encoder)
+    path = tmp_path / "e" / "manifest.json"
+    fields = json.loads(path.read_text())
+    fields.pop("checksum")
+    fields["encoder"]["path"] = "/another/environment/colmodern/tiny"
+    path.write_text(json.dumps({**fields, "checksum": sha256_of_json(fields)}))
+    assert encoder_of_store(EmbeddingStore(tmp_path / "e")).checkpoint.name == "colmodern/tiny"
