@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from colmodern.cli import terminal
-from colmodern.cli.options import PATH, encoder_config, encoder_options, json_option
+from colmodern.cli.options import PATH, encoder_config, encoder_options, ids_to_delete, json_option
 
 if TYPE_CHECKING:
     from colmodern.collection.collection import Collection
@@ -87,14 +87,8 @@ def add(folder: Path, sources: tuple[str, ...], update: bool, device: str) -> No
 def delete(folder: Path, doc_ids: tuple[str, ...], from_file: Path | None) -> None:
     """Delete documents of FOLDER by ID: all of them, or none if one is not there."""
     from colmodern.collection.collection import Collection
-    from colmodern.errors import DataError
-    from colmodern.reading import read_lines
 
-    if bool(doc_ids) == (from_file is not None):
-        raise click.UsageError("give either the ids to delete or --from-file FILE")
-    ids = list(doc_ids)
-    if from_file is not None:
-        ids = [line for _, line in read_lines(from_file, DataError)]
+    ids = ids_to_delete(doc_ids, from_file)
     collection = Collection.open(folder, device="cpu")
     terminal.put(f"{collection.delete(ids):,} deleted")
     _say(collection)

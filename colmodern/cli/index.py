@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from colmodern.cli import index_explain, index_view, terminal
-from colmodern.cli.options import PATH, renamed_option
+from colmodern.cli.options import PATH, ids_to_delete, renamed_option
 
 if TYPE_CHECKING:
     from colmodern.index.plaid.index import PlaidIndex
@@ -133,15 +133,9 @@ def update(index: Path, embeddings: Path, merge: bool, durable: bool) -> None:
 @click.option("--from-file", type=PATH, help="File of ids, one per line, in place of ID.")
 def delete(index: Path, doc_ids: tuple[str, ...], from_file: Path | None) -> None:
     """Delete documents of INDEX by ID: all of them, or none if one is not there."""
-    from colmodern.errors import DataError
     from colmodern.index.plaid.index import PlaidIndex
-    from colmodern.reading import read_lines
 
-    if bool(doc_ids) == (from_file is not None):
-        raise click.UsageError("give either the ids to delete or --from-file FILE")
-    ids = list(doc_ids)
-    if from_file is not None:
-        ids = [line for _, line in read_lines(from_file, DataError)]
+    ids = ids_to_delete(doc_ids, from_file)
     plaid = PlaidIndex.load(index)
     terminal.put(f"{plaid.delete(ids):,} deleted")
     _say(plaid, index)

@@ -73,6 +73,22 @@ def json_option(function: Decorated) -> Decorated:
     )
 
 
+def ids_to_delete(doc_ids: tuple[str, ...], from_file: Path | None) -> list[str]:
+    """The ids that a command deletes: its arguments, or the lines of a file.
+
+    Raises:
+        click.UsageError: Both are given, or neither.
+    """
+    from colmodern.errors import DataError
+    from colmodern.reading import read_lines
+
+    if bool(doc_ids) == (from_file is not None):
+        raise click.UsageError("give either the ids to delete or --from-file FILE")
+    if from_file is None:
+        return list(doc_ids)
+    return [line for _, line in read_lines(from_file, DataError)]
+
+
 def encoder_options(function: Decorated) -> Decorated:
     """Add the options that choose a model and how it runs."""
     options = [
