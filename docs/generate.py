@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # the pages are of this checkout, not of an installed colmodern
 FOLDER = ROOT / "docs" / "reference"
 NOTE = "<!-- written by docs/generate.py; `make reference` writes it anew -->"
 # a validator of colmodern/config/ -> what it takes
@@ -48,7 +49,6 @@ BOUNDS = (
 
 def settings_page() -> str:
     """Every key of every kind of configuration file."""
-    sys.path.insert(0, str(ROOT))
     from colmodern.config.mine import MineConfig
     from colmodern.config.models import EvalConfig
     from colmodern.config.sweep import SweepConfig
@@ -200,7 +200,6 @@ def _default(field: FieldInfo) -> str:
 
 def commands_page() -> str:
     """Every command with its usage and options."""
-    sys.path.insert(0, str(ROOT))
     from colmodern.cli.main import cli
 
     parts = [

@@ -39,18 +39,21 @@ def read_records(path: Path, digest: Any = None) -> Iterator[Numbered]:
     return (read_table if suffix in _TABLES else read_jsonl)(path, digest)
 
 
+def json_object(line: str, location: str) -> dict[str, Any]:
+    """The object on a line of JSON lines; raises DataError for anything else."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{location}: not valid JSON ({error}); fix or remove the line") from error
+    if not isinstance(record, dict):
+        raise DataError(f"{location}: not a JSON object; write {{...}} on every line")
+    return record
+
+
 def read_jsonl(path: Path, digest: Any = None) -> Iterator[Numbered]:
     """Records of a file with a JSON object on every line, as ``read_records`` gives them."""
     for number, line in read_lines(path, DataError, digest=digest):
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(
-                f"{path}:{number}: not valid JSON ({error}); fix or remove the line"
-            ) from error
-        if not isinstance(record, dict):
-            raise DataError(f"{path}:{number}: not a JSON object; write {{...}} on every line")
-        yield number, record
+        yield number, json_object(line, f"{path}:{number}")
 
 
 def read_table(path: Path, digest: Any = None) -> Iterator[Numbered]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from colmodern.datasets.records import find_file, read_records, text_field
+from colmodern.datasets.records import find_file, json_object, read_records, text_field
 from colmodern.errors import DataError
 from colmodern.reading import read_text
 
@@ -61,12 +60,7 @@ def read_stream(lines: Iterable[bytes], name: str) -> Iterator[dict[str, Any]]:
 
 
 def _of_line(line: str, name: str, number: int) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{name}:{number}: not valid JSON ({error}); fix the line") from error
-    if not isinstance(record, dict):
-        raise DataError(f"{name}:{number}: not a JSON object; write {{...}} on every line")
+    record = json_object(line, f"{name}:{number}")
     text_field(record, Path(name), number)
     return record
 
