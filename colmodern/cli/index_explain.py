@@ -77,9 +77,11 @@ def explain(
     n_cut = None if text is None else int(encoder.tokenize([text], "document").cut[0])
     words = _words(encoder, query, store, doc_id)
     if as_json:
-        place = None if standing is None else {"rank": standing.rank, "score": standing.score}
-        told = _as_json(explanation, words, text)
-        terminal.put_json({**told, "exact": place, "tokens_cut": n_cut})
+        exact_fields = (
+            None if standing is None else {"rank": standing.rank, "score": standing.score}
+        )
+        fields = _as_json(explanation, words, text)
+        terminal.put_json({**fields, "exact": exact_fields, "tokens_cut": n_cut})
         return
     tables = [_stages(explanation), _alignment(explanation, words)]
     show(*tables, *([_passages(explanation, text)] if explanation.spans else []))
@@ -117,7 +119,7 @@ def _words(encoder: Encoder, query: str, store: EmbeddingStore, doc_id: str) -> 
     tokenized = encoder.tokenize([query], "query")
     ids, scored = tokenized.ids[0], tokenized.scored[0]
     query_words = encoder.tokenizer.words(ids[scored])
-    if doc_id not in store.doc_ids:  # added to the index from other embeddings
+    if doc_id not in store:  # added to the index from other embeddings
         return _Words(query_words, None)
     token_ids = store.select([store.doc_ids.index(doc_id)]).token_ids
     return _Words(query_words, None if token_ids is None else encoder.tokenizer.words(token_ids))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-
 from colmodern.checks import visible
 from colmodern.progress_bar import ProgressBar
 
@@ -18,12 +16,7 @@ class TerminalProgress(ProgressBar):
         self._bars.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._bars.stop()
 
     def start(self, task: str, total: int, *, unit: str, done: int = 0) -> None:

@@ -27,10 +27,10 @@ from colmodern.index.plaid.write.tiers import first_merged
 from colmodern.progress import Progress
 from colmodern.writer_lock import writer_lock
 
-# the index's centroids are learnt again when it has grown so much since they were, up to a size at
-# which more documents hardly change them
+# an index's centroids are learnt again once it has this many times the documents that they were
+# learnt from; beyond _LARGEST_REFIT documents they would hardly change
 _GROWTH = 4
-_LARGEST_REFIT = 50_000  # documents that were learnt from
+_LARGEST_REFIT = 50_000
 _WORDS = 64  # tokens that a document counts as where segments of texts are compared
 _OURS = re.compile(
     rf"(texts|index)-\d{{5,}}|\.(texts|index)-\d{{5,}}\..+|\.manifest\.json\..+\.tmp|{FOLDER}"

@@ -133,19 +133,19 @@ def documents_of(
         InputError: A document is none of the kinds, an id repeats, or text cannot be stored. The
             message names the position.
     """
-    given = None if ids is None else listed("ids", ids, "pass a list with one id a text")
+    text_ids = None if ids is None else listed("ids", ids, "pass a list with one id per text")
     seen: dict[str, int] = {}
     position = -1
     for position, item in enumerate(_items(documents)):
         where = f"documents[{position}]"
-        if given is not None:
+        if text_ids is not None:
             if not isinstance(item, str):
                 raise InputError(f"{where} has an id of its own; leave ids out")
-            if position >= len(given):
+            if position >= len(text_ids):
                 raise InputError(
-                    f"ids has {len(given)} entries for more texts; pass one id per text"
+                    f"ids has {len(text_ids)} entries for more texts; pass one id per text"
                 )
-            item = (given[position], item)
+            item = (text_ids[position], item)
         document = _document(item, where, numbers)
         if (first := seen.setdefault(document.doc_id, position)) != position:
             raise InputError(
@@ -153,9 +153,9 @@ def documents_of(
                 "ids unique"
             )
         yield document
-    if given is not None and len(given) != position + 1:
+    if text_ids is not None and len(text_ids) != position + 1:
         raise InputError(
-            f"ids has {len(given)} entries for {position + 1} texts; pass one id per text"
+            f"ids has {len(text_ids)} entries for {position + 1} texts; pass one id per text"
         )
 
 
@@ -295,5 +295,5 @@ def _checked_fields(fields: dict[Any, Any], where: str) -> dict[str, Any]:
             f"{where} has a field that JSON cannot hold ({error}); pass text, numbers, lists and "
             "mappings of them"
         ) from error
-    kept: dict[str, Any] = json.loads(stored)
-    return kept
+    plain: dict[str, Any] = json.loads(stored)
+    return plain

@@ -9,7 +9,6 @@ from colmodern.checks import shown
 from colmodern.collection.documents import (
     CollectionHit,
     StoredDocument,
-    encoded_text,
     spans_in,
 )
 from colmodern.collection.state import State
@@ -30,10 +29,7 @@ def wanted_spans(
             f"spans={shown(spans)}, but {folder} was created without; create it again with "
             "spans=True"
         )
-    separator = state.manifest.title_separator
-    return replace(
-        settings, texts=lambda doc_id: encoded_text(state.texts.get(doc_id), separator).content
-    )
+    return replace(settings, texts=lambda doc_id: state.encoded(state.texts.get(doc_id)).content)
 
 
 def expected_document(state: State, doc_id: object) -> StoredDocument:
@@ -45,14 +41,14 @@ def expected_document(state: State, doc_id: object) -> StoredDocument:
     return state.texts.get(doc_id)
 
 
-def hit_of(state: State, rank: int, found: ScoredDoc | RankedDoc) -> CollectionHit:
+def hit_of(state: State, rank: int, result: ScoredDoc | RankedDoc) -> CollectionHit:
     """A result with its text, whose passages count from the text and the title."""
-    document = state.texts.get(found.doc_id)
-    encoded = encoded_text(document, state.manifest.title_separator)
-    spans: tuple[Span, ...] = getattr(found, "spans", ())
+    document = state.texts.get(result.doc_id)
+    encoded = state.encoded(document)
+    spans: tuple[Span, ...] = getattr(result, "spans", ())
     return CollectionHit(
-        found.doc_id,
-        float(found.score),
+        result.doc_id,
+        float(result.score),
         rank,
         spans_in(spans, encoded.text_start, len(document.text)),
         text=document.text,

@@ -6,15 +6,13 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from colmodern.arguments import checked_path, expect_counts, expect_flags, listed
 from colmodern.collection.describe import describe, verify
 from colmodern.collection.documents import (
     CollectionHit,
     StoredDocument,
-    encoded_text,
 )
 from colmodern.collection.hits import expected_document, hit_of, wanted_spans
 from colmodern.collection.model import encoder_of, expect_same
@@ -30,7 +28,8 @@ from colmodern.ragged.doc_ids import id_list
 from colmodern.rerank import Reranker
 from colmodern.types import BatchResults, Explanation, RankedDoc, Results, ScoredDoc
 
-_Reader = TypeVar("_Reader", bound="CollectionReader")
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class CollectionReader:
@@ -74,14 +73,14 @@ class CollectionReader:
 
     @classmethod
     def open(
-        cls: type[_Reader],
+        cls,
         folder: Path | str,
         *,
         read_only: bool = False,
         device: str = "auto",
         encoder: Encoder | None = None,
         trust_remote_code: bool = False,
-    ) -> _Reader:
+    ) -> Self:
         """Open a collection; its model is loaded when it is first needed.
 
         Args:
@@ -141,15 +140,10 @@ class CollectionReader:
     def __getitem__(self, doc_id: str) -> StoredDocument:
         return self.get([doc_id])[0]
 
-    def __enter__(self: _Reader) -> _Reader:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     @property
@@ -245,12 +239,15 @@ class CollectionReader:
         }  # fmt: skip
         embeddings = self.encoder.encode_queries(texts)
         if state.index is None:
-            found = BatchResults[ScoredDoc](Results[ScoredDoc]() for _ in texts)
+            batch = BatchResults[ScoredDoc](Results[ScoredDoc]() for _ in texts)
         elif isinstance(query, str):  # does not wait for the compiler
-            found = BatchResults([state.index.search(embeddings[0], k, **options)])
+            batch = BatchResults([state.index.search(embeddings[0], k, **options)])
         else:
-            found = state.index.search_batch(embeddings, k, progress=progress, **options)
-        hits = [Results(hit_of(state, *ranked) for ranked in enumerate(one, 1)) for one in found]
+            batch = state.index.search_batch(embeddings, k, progress=progress, **options)
+        hits = [
+            Results(hit_of(state, rank, result) for rank, result in enumerate(results, 1))
+            for results in batch
+        ]
         return hits[0] if isinstance(query, str) else BatchResults(hits)
 
     def rerank(
@@ -281,13 +278,12 @@ class CollectionReader:
         settings = wanted_spans(spans, state, self.folder)
         items = listed("documents", documents, "pass a list of ids or of results")
         ids = [item[0] if isinstance(item, RankedDoc | ScoredDoc) else item for item in items]
-        separator = state.manifest.title_separator
-        texts = {found.doc_id: encoded_text(found, separator).content for found in self.get(ids)}
+        texts = {document.doc_id: state.encoded(document).content for document in self.get(ids)}
         if len(texts) != len(ids):
             raise InputError("documents has repeated ids; pass each document once")
         ranker = Reranker(self.encoder)
         ranked = ranker.rank(query, texts, k, spans=False if settings is None else settings)
-        return Results(hit_of(state, found.rank, found) for found in ranked)
+        return Results(hit_of(state, result.rank, result) for result in ranked)
 
     def explain(
         self,
@@ -324,7 +320,7 @@ class CollectionReader:
             k,
             nprobe=nprobe,
             n_candidates=n_candidates,
-            text=encoded_text(document, state.manifest.title_separator).content,
+            text=state.encoded(document).content,
         )
 
     def get(self, ids: Iterable[str]) -> list[StoredDocument]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from colmodern.collection.documents import EncodedText, StoredDocument, encoded_text
 from colmodern.collection.manifest import CollectionManifest, IndexRecord, read_manifest
 from colmodern.collection.texts import CURE, Texts
 from colmodern.errors import StorageError
@@ -32,6 +33,10 @@ class State:
 
     def __contains__(self, doc_id: object) -> bool:
         return self.index is not None and doc_id in self.index
+
+    def encoded(self, document: StoredDocument) -> EncodedText:
+        """What the model read of a document."""
+        return encoded_text(document, self.manifest.title_separator)
 
     @property
     def n_docs(self) -> int:

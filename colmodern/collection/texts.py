@@ -17,7 +17,6 @@ from array import array
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -67,12 +66,7 @@ class TextWriter:
     def __enter__(self) -> TextWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._stream.close()
 
     def add(self, document: StoredDocument) -> None:

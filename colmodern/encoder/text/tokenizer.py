@@ -196,14 +196,14 @@ class TextTokenizer:
         if bounds is None:
             return TokenizedTexts(ids, attended, kept, cut, offsets)
         lengths = iter(ids)  # with expansion tokens
-        found = [
+        window_bounds = [
             bounds_of_window(
                 own, self._mark(window, None if marker is None else -1).ids, len(next(lengths))
             )
             for text, own in zip(full, bounds, strict=True)
             for window in windows_of(list(range(len(text))), text, room)
         ]
-        return TokenizedTexts(ids, attended, kept, cut, offsets, found)
+        return TokenizedTexts(ids, attended, kept, cut, offsets, window_bounds)
 
     def _ids_and_bounds(
         self, prepared: list[str], texts: Sequence[str], prompt: str, *, spans: bool
@@ -219,8 +219,8 @@ class TextTokenizer:
         encoded = self._encoded(prepared, return_offsets_mapping=True)
         is_lowered = self.settings.lowercase
         bounds = [
-            bounds_in_text(found, text=text, prompt=prompt, prepared=read, is_lowered=is_lowered)
-            for found, text, read in zip(encoded["offset_mapping"], texts, prepared, strict=True)
+            bounds_in_text(mapping, text=text, prompt=prompt, prepared=read, is_lowered=is_lowered)
+            for mapping, text, read in zip(encoded["offset_mapping"], texts, prepared, strict=True)
         ]
         return encoded["input_ids"], bounds
 

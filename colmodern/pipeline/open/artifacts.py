@@ -188,7 +188,9 @@ def text_of_document(folder: Path, doc_id: str) -> str | None:
     titles = {name: read[name] for name in ("join_titles", "title_separator") if name in read}
     try:
         corpus = load_corpus(source)
-        return next((text_of(found, **titles) for found in corpus if found.doc_id == doc_id), None)
+        return next(
+            (text_of(document, **titles) for document in corpus if document.doc_id == doc_id), None
+        )
     except (DataError, StorageError):
         return None  # moved or changed since
 

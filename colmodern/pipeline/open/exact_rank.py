@@ -33,17 +33,17 @@ class ExactRank(NamedTuple):
             is_result: Whether the search of the index has the document among them.
         """
         if self.rank is None or self.score is None:
-            place = f"exact search has it below rank {self.depth:,}"
+            standing = f"exact search has it below rank {self.depth:,}"
         else:
-            place = f"exact search has it at rank {self.rank:,} with score {self.score:,.2f}"
+            standing = f"exact search has it at rank {self.rank:,} with score {self.score:,.2f}"
         if is_result:
-            return place
+            return standing
         if self.rank is None or self.rank > k:
             return (
-                f"{place}: no index setting brings it reliably into the first {k}; the cause is the "
+                f"{standing}: no index setting brings it reliably into the first {k}; the cause is the "
                 "model, the text or its length"
             )
-        return f"{place}, within the first {k}: a setting of the index can bring it back"
+        return f"{standing}, within the first {k}: a setting of the index can bring it back"
 
 
 def exact_rank(
@@ -56,10 +56,10 @@ def exact_rank(
     """
     from colmodern.index.exact.index import ExactIndex  # loads torch
 
-    if doc_id not in store.doc_ids:
+    if doc_id not in store:
         return None
     depth = min(store.n_docs, max(k, _DEEPEST))
-    for rank, found in enumerate(ExactIndex(store, store.doc_ids).search(query, depth), start=1):
-        if found.doc_id == doc_id:
-            return ExactRank(rank, found.score, depth)
+    for rank, result in enumerate(ExactIndex(store, store.doc_ids).search(query, depth), start=1):
+        if result.doc_id == doc_id:
+            return ExactRank(rank, result.score, depth)
     return ExactRank(None, None, depth)

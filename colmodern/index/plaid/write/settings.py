@@ -49,13 +49,13 @@ def settle(
 
     Raises InputError for a wrong value, ResourceError for too little memory.
     """
-    given = nbits
+    wrong_nbits = InputError(f"nbits={shown(nbits)}; choose 1, 2, 4 or 8 bits per dimension")
     try:
         nbits = checked_count("nbits", nbits)
     except InputError:
-        nbits = 0
+        raise wrong_nbits from None
     if nbits not in (1, 2, 4, 8):
-        raise InputError(f"nbits={shown(given)}; choose 1, 2, 4 or 8 bits per dimension")
+        raise wrong_nbits
     expect_choice("codec", codec, (*get_args(ResidualKind), None))
     if n_centroids is not None:
         n_centroids = checked_count("n_centroids", n_centroids, most=1 << 24)
