@@ -5,9 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Literal, NamedTuple, Protocol, SupportsIndex, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    NamedTuple,
+    Protocol,
+    SupportsIndex,
+    TypeVar,
+    overload,
+)
 
 from colmodern.notebook import html_view
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 _IDS_SHOWN = 3  # in the repr of a data set
 
@@ -228,6 +241,10 @@ class Explanation:
             stands for: several where tokens were pooled, none for a token that covers nothing.
             Empty where the index does not keep them.
         spans: The passages that matched; none where the index does not keep characters of tokens.
+        similarities: (n_query_tokens, n_doc_tokens) float32 dot products of all tokens.
+        token_characters: As ``characters``, for each of the document's tokens.
+        query_words: Text of each query token; empty where only embeddings are known.
+        document_words: Text of each document token; likewise.
     """
 
     doc_id: str
@@ -240,6 +257,10 @@ class Explanation:
     alignment: tuple[TokenMatch, ...]
     characters: tuple[tuple[tuple[int, int], ...], ...] = ()
     spans: tuple[Span, ...] = ()
+    similarities: npt.NDArray[np.float32] | None = field(default=None, compare=False)
+    token_characters: tuple[tuple[tuple[int, int], ...], ...] = ()
+    query_words: tuple[str, ...] = ()
+    document_words: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return (

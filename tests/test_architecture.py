@@ -47,6 +47,7 @@ MAY_IMPORT = {
     "report": BASE | {"evaluation"},
     "index": BASE | {"ragged", "kernels", "codecs"},
     "rerank": BASE | {"ragged", "encoder", "kernels", "index"},
+    "token_words": BASE | {"encoder", "index"},
 }
 MAY_IMPORT["collection"] = set(MAY_IMPORT) - {"config", "datasets", "evaluation", "report"}
 MAY_IMPORT["pipeline"] = set(MAY_IMPORT)

@@ -26,6 +26,7 @@ from colmodern.notebook import html_view
 from colmodern.progress import Progress, as_progress
 from colmodern.ragged.doc_ids import id_list
 from colmodern.rerank import Reranker
+from colmodern.token_words import with_words
 from colmodern.types import BatchResults, Explanation, RankedDoc, Results, ScoredDoc
 
 if TYPE_CHECKING:
@@ -304,8 +305,8 @@ class CollectionReader:
             n_candidates: As in PlaidIndex.search.
 
         Returns:
-            As from PlaidIndex.explain. Characters are those of the encoded text: title, separator
-            and text.
+            As from PlaidIndex.explain, with the words of the tokens. Characters are those of the
+            encoded text: title, separator and text.
 
         Raises:
             InputError: The collection has no such document.
@@ -313,15 +314,13 @@ class CollectionReader:
         state = self._state
         document = expected_document(state, doc_id)
         assert state.index is not None  # it has a document
-        query_embeddings = self.encoder.encode_queries([query])
-        return state.index.explain(
-            query_embeddings[0],
-            doc_id,
-            k,
-            nprobe=nprobe,
-            n_candidates=n_candidates,
-            text=state.encoded(document).content,
-        )
+        text, encoder = state.encoded(document).content, self.encoder
+        query_embeddings = encoder.encode_queries([query])
+        explanation = state.index.explain(
+            query_embeddings[0], doc_id, k, nprobe=nprobe, n_candidates=n_candidates,
+            text=text if state.manifest.spans else None,
+        )  # fmt: skip
+        return with_words(explanation, encoder, query, text=text)
 
     def get(self, ids: Iterable[str]) -> list[StoredDocument]:
         """Read documents by their ids.

@@ -121,20 +121,25 @@ def matched_spans(
     spans = np.asarray(bounds, np.int64).reshape(-1, 2)
     owners = np.arange(len(spans)) if row_of_token is None else np.asarray(row_of_token, np.int64)
     _expect_fit(query, document, spans, owners, text)
-    if len(query) == 0 or len(document) == 0:
+    return spans_of_similarities(query @ document.T, spans, owners, text=text, settings=settings)
+
+
+def spans_of_similarities(
+    similarities: Floats, bounds: Ints, owners: Ints, *, text: str | None, settings: SpanSettings
+) -> list[Span]:
+    """The same from (n_query_tokens, n_rows) similarities, and checked characters."""
+    if 0 in similarities.shape:
         return []
-    contributed = contributions(query, document)
-    return _passages(
-        _matches(_shares(contributed, spans, owners), spans, text), contributed, settings
-    )
+    contributed = contributions(similarities)
+    shares = _shares(contributed, bounds, owners)
+    return _passages(_matches(shares, bounds, text), contributed, settings)
 
 
-def contributions(query: Floats, document: Floats) -> npt.NDArray[np.float64]:
+def contributions(similarities: Floats) -> npt.NDArray[np.float64]:
     """(n_rows,) sum of the similarities of the query tokens that a row is the best match of."""
-    similarities = query @ document.T
     best = similarities.argmax(axis=1)
     largest = similarities.max(axis=1).astype(np.float64)
-    return np.asarray(np.bincount(best, largest, minlength=len(document)), np.float64)
+    return np.asarray(np.bincount(best, largest, minlength=similarities.shape[1]), np.float64)
 
 
 def with_spans(

@@ -84,7 +84,7 @@ def test_scores_add_up_to_what_the_covered_tokens_contribute(case: dict[str, obj
         return
     shares = np.zeros(len(case["bounds"]))
     rows = np.array(case["rows"])
-    totals = contributions(np.array(case["query"]), np.array(case["document"]))
+    totals = contributions(np.array(case["query"]) @ np.array(case["document"]).T)
     covers = np.array([start < end for start, end in case["bounds"]])
     for token in np.flatnonzero(covers):
         shares[token] = totals[rows[token]] / (covers & (rows == rows[token])).sum()

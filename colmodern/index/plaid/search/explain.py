@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from colmodern.index.alignment import align, characters_of_tokens
 from colmodern.index.plaid.search.located import decoded, expected_doc_index, located
 from colmodern.index.plaid.search.request import SearchRequest
 from colmodern.index.plaid.search.state import State
@@ -14,7 +15,7 @@ from colmodern.index.plaid.search.steps import Trace, search_view
 from colmodern.index.plaid.search.view import View
 from colmodern.index.spans import LocatedDocument, matched_spans
 from colmodern.threads import Threads
-from colmodern.types import Explanation, Span, Stage, StageReport, TokenMatch
+from colmodern.types import Explanation, Span, Stage, StageReport
 
 _CURES = {
     Stage.PROBE: "no centroid of its tokens was probed: raise nprobe",
@@ -64,7 +65,9 @@ def explain(
     if state.snapshot.manifest.has_spans:
         document = located(doc_index, state.snapshot.folder, view)
     values = decoded(doc_index, view) if document is None else document.values
-    alignment = _align(query, values)
+    similarities = query @ values.T
+    alignment = align(similarities)
+    characters = () if document is None else characters_of_tokens(*document[1:], len(values))
     return Explanation(
         doc_id=doc_id,
         is_result=is_result,
@@ -74,8 +77,10 @@ def explain(
         score=float(sum(match.similarity for match in alignment)),
         stages=tuple(stages),
         alignment=alignment,
-        characters=() if document is None else _characters(alignment, document),
+        characters=tuple(characters[match.doc_token] for match in alignment if characters),
         spans=() if document is None else _spans(query, document, text),
+        similarities=similarities,
+        token_characters=characters,
     )
 
 
@@ -89,36 +94,11 @@ def _loss(stages: Sequence[StageReport]) -> tuple[Stage | None, Stage | None]:
     return None, None
 
 
-def _align(
-    query: npt.NDArray[np.float32], document: npt.NDArray[np.float32]
-) -> tuple[TokenMatch, ...]:
-    """The best document token of each query token; none for a document without tokens."""
-    if len(document) == 0:
-        return ()
-    similarities = query @ document.T
-    best = similarities.argmax(axis=1)
-    return tuple(
-        TokenMatch(i, int(token), float(similarities[i, token])) for i, token in enumerate(best)
-    )
-
-
 def _spans(
     query: npt.NDArray[np.float32], document: LocatedDocument, text: str | None
 ) -> tuple[Span, ...]:
     values, bounds, row_of_token = document
     return tuple(matched_spans(query, values, bounds, row_of_token=row_of_token, text=text))
-
-
-def _characters(
-    alignment: tuple[TokenMatch, ...], document: LocatedDocument
-) -> tuple[tuple[tuple[int, int], ...], ...]:
-    """The characters of each matched token."""
-    covers = document.bounds[:, 1] > document.bounds[:, 0]
-    spans = (
-        document.bounds[covers & (document.row_of_token == match.doc_token)].tolist()
-        for match in alignment
-    )
-    return tuple(tuple((start, end) for start, end in own) for own in spans)
 
 
 def _after_ties(
