@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from colmodern.cli import terminal
-from colmodern.cli.options import OUTPUT_FILE, json_option
+from colmodern.cli.options import OUTPUT_FILE, Decorated, json_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +17,33 @@ if TYPE_CHECKING:
     from colmodern.pipeline.compare.stored_run import System
 
 FORMATS = ("terminal", "markdown", "latex", "json", "html")
+
+
+def comparison_options(function: Decorated) -> Decorated:
+    """Add --alpha, --seed, --format (passed on as ``form``) and --output."""
+    options = [
+        click.option(
+            "--alpha",
+            default=0.05,
+            show_default=True,
+            help="Mark differences whose adjusted p-value is below this.",
+        ),
+        click.option(
+            "--seed", default=0, show_default=True, help="Seed of the tests and intervals."
+        ),
+        click.option(
+            "--format",
+            "form",
+            type=click.Choice(FORMATS),
+            default="terminal",
+            show_default=True,
+            help="Form of the tables.",
+        ),
+        click.option("--output", "-o", type=OUTPUT_FILE, help="File to write."),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
 
 
 @click.command("compare")
@@ -33,27 +60,17 @@ FORMATS = ("terminal", "markdown", "latex", "json", "html")
     "--common", is_flag=True, help="Compare only the data sets and queries that all runs have."
 )
 @click.option(
-    "--alpha",
-    default=0.05,
-    show_default=True,
-    help="Mark differences whose adjusted p-value is below this.",
+    "--qrels",
+    help="Judgments of TREC runs: a file, or a collection; default: those of the run folders.",
 )
-@click.option("--seed", default=0, show_default=True, help="Seed of the tests and intervals.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(FORMATS),
-    default="terminal",
-    show_default=True,
-    help="Form of the tables.",
-)
-@click.option("--output", "-o", type=OUTPUT_FILE, help="File to write.")
+@comparison_options
 @json_option
 def command(
     baseline: str,
     runs: tuple[str, ...],
     measures: tuple[str, ...],
     common: bool,
+    qrels: str | None,
     alpha: float,
     seed: int,
     form: str,
@@ -62,27 +79,30 @@ def command(
 ) -> None:
     """Compare RUNS with BASELINE, query by query.
 
-    Each is a run folder, a folder of run folders of several data sets, or a quoted pattern of them,
-    for example 'runs/mine-*'. Prints scores, differences with their tests, the queries that changed most,
-    and every setting, version and machine in which the runs differ.
+    Each is a run folder, a folder of run folders of several data sets, a quoted pattern of them, for
+    example 'runs/mine-*', or a TREC run, which takes the judgments of the run folders. Prints
+    scores, differences with their tests, the queries that changed most, and every setting, version
+    and machine in which the runs differ.
     """
     from colmodern.files import write_text
     from colmodern.pipeline.compare.runs import compare_runs
     from colmodern.pipeline.compare.stored_run import read_systems
+    from colmodern.pipeline.compare.trec_runs import read_judged
 
     if as_json:
         form = "json"
     if form == "html" and output is None:
         raise click.UsageError("--format html needs --output, the page to write")
-    systems = read_systems([baseline, *runs])
+    judged = None if qrels is None else read_judged(qrels)
+    systems = read_systems([baseline, *runs], judged)
     comparison = compare_runs(systems, measures=measures, common=common, alpha=alpha, seed=seed)
     if form == "terminal" and output is None:
-        _print(comparison)
+        print_comparison(comparison)
         return
     if form == "json" and output is None:
         terminal.put_json(comparison.as_json())
         return
-    text = _text(comparison, systems, form)
+    text = comparison_text(comparison, systems, form)
     if output is None:
         terminal.put(text)
         return
@@ -90,7 +110,8 @@ def command(
     terminal.put(output)
 
 
-def _text(comparison: Comparison, systems: Sequence[System], form: str) -> str:
+def comparison_text(comparison: Comparison, systems: Sequence[System], form: str) -> str:
+    """A comparison as JSON, an HTML page, LaTeX or Markdown."""
     from colmodern.report import comparison_tables as view
     from colmodern.report import tables
 
@@ -110,10 +131,10 @@ def _text(comparison: Comparison, systems: Sequence[System], form: str) -> str:
     raise click.UsageError("--output needs --format: markdown, latex, json or html")
 
 
-def _print(comparison: Comparison) -> None:
+def print_comparison(comparison: Comparison) -> None:
+    """Print the tables and notes of a comparison."""
     from colmodern.cli.tables import show
     from colmodern.report.comparison_tables import all_tables
 
     show(*all_tables(comparison))
-    for note in comparison.notes:
-        terminal.put(f"# {note}" if terminal.is_piped() else note)
+    terminal.put_notes(comparison.notes)

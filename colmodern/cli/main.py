@@ -31,6 +31,10 @@ _COMMANDS = {
         "colmodern.cli.compare",
         "Compare runs: paired tests, and what their recipes change.",
     ),
+    "evaluate": (
+        "colmodern.cli.evaluate",
+        "Measure and compare TREC runs of any tool.",
+    ),
     "sweep": (
         "colmodern.cli.sweep",
         "Measure many settings: a table, and the best for their cost.",

@@ -16,7 +16,16 @@ from colmodern.cli.overflow import overflow
 @click.option("--run", "run_path", required=True, type=PATH, help="TREC run.")
 @click.option("--output", "-o", required=True, type=OUTPUT_FILE, help="New TREC run.")
 @click.option(
-    "-k", default=None, type=int, help="Candidates of each query to rerank; default: all."
+    "-k",
+    default=None,
+    type=int,
+    help="First candidates of each query to rerank; those below follow in their order. Default: all.",
+)
+@click.option(
+    "--measure",
+    "measures",
+    multiple=True,
+    help="Measure, for example nDCG@10; default: nDCG@10, RR@10 and R@100.",
 )
 @click.option(
     "--split", help="Split of judgments; default: the usual one of the set, otherwise test."
@@ -28,6 +37,7 @@ def command(
     run_path: Path,
     output: Path,
     k: int | None,
+    measures: tuple[str, ...],
     split: str | None,
     model: str | None,
     revision: str | None,
@@ -43,7 +53,7 @@ def command(
     from colmodern.cli.progress import TerminalProgress
     from colmodern.cli.tables import show
     from colmodern.datasets.load import load_corpus, load_judgments, load_queries
-    from colmodern.evaluation.measures import evaluate
+    from colmodern.evaluation.measures import DEFAULT_MEASURES, evaluate, parse_measure
     from colmodern.evaluation.trec import read_run, write_run
     from colmodern.pipeline.machine_faults import ENCODING, check_address_space
     from colmodern.pipeline.open.encoder import encoder_from_config
@@ -56,6 +66,7 @@ def command(
     config = encoder_config(model, revision, device, dtype, settings)
     if config.devices is not None:
         raise click.UsageError("devices share the work of encode and eval; rerank takes a --device")
+    names = [str(parse_measure(name)) for name in measures or DEFAULT_MEASURES]
     run = read_run(run_path)
     corpus, queries = load_corpus(dataset, split), load_queries(dataset, split)
     judgments = load_judgments(dataset, split)
@@ -66,10 +77,12 @@ def command(
     terminal.say(f"documents: {overflow(ranker.facts)}")
     write_run(output, reranked, tag="colmodern-rerank")
     is_judged = any(query_id in judgments for query_id in run) if judgments else False
+    if measures and not judgments:
+        terminal.say("no measures: the collection has no judgments")
     if judgments and not is_judged:
         terminal.say("no measures: none of the run's queries is judged")
     before, after = (
-        (evaluate(ranking, judgments).mean for ranking in (run, reranked))
+        (evaluate(ranking, judgments, names).mean for ranking in (run, reranked))
         if is_judged and judgments
         else ({}, {})
     )

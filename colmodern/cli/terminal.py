@@ -8,6 +8,7 @@ import logging
 import os
 import select
 import sys
+from collections.abc import Iterable
 from typing import Any, TextIO
 
 import click
@@ -23,6 +24,12 @@ def say(message: object) -> None:
 def put(line: object = "") -> None:
     """Print a line of results on stdout."""
     click.echo(visible(line, lines=True))
+
+
+def put_notes(notes: Iterable[str]) -> None:
+    """Print remarks after the tables on stdout."""
+    for note in notes:
+        put(f"# {note}" if is_piped() else note)
 
 
 def put_json(value: Any) -> None:

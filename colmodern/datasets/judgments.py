@@ -73,7 +73,7 @@ def read_queries(path: Path) -> dict[str, str]:
 
 def read_judgments(
     path: Path,
-    queries: Mapping[str, str],
+    queries: Mapping[str, str] | None,
     doc_ids: Container[str] | None,
     *,
     is_trec: bool = False,
@@ -87,7 +87,7 @@ def read_judgments(
 
     Args:
         path: plain or gzipped.
-        queries: query_id -> text.
+        queries: query_id -> text; None if they are unknown: then every judgment is kept.
         doc_ids: ids of the corpus; None if they are unknown: then no document counts as missing.
         is_trec: whether lines of four words, query_id 0 doc_id grade, are read as well.
 
@@ -100,7 +100,7 @@ def read_judgments(
     lacking: list[_Judgment] = []
     for judgment in _judgments(path, is_trec=is_trec):
         number, query_id, doc_id, grade = judgment
-        if query_id not in queries:
+        if queries is not None and query_id not in queries:
             unknown.setdefault(query_id, judgment)
             continue
         grades = qrels.setdefault(query_id, {})

@@ -88,6 +88,7 @@ class Comparison:
     recipe: Sequence[FieldChange]
     values: Mapping[str, PerQuery]  # by name, the baseline's among them
     notes: Sequence[str] = ()  # what was left out
+    without_recipe: Sequence[str] = ()  # the TREC runs among them
 
     def __repr__(self) -> str:
         runs, sets, measures = list(self.runs), list(self.datasets), list(self.measures)

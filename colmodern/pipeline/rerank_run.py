@@ -24,6 +24,8 @@ def rerank_run(
 ) -> dict[str, list[ScoredDoc]]:
     """The first ``k`` candidates of every query (default: all), reordered by exact MaxSim.
 
+    Candidates below the first ``k`` follow in their order, with scores below all others.
+
     Args:
         ranker: Scores the candidates.
         corpus: Holds the run's documents.
@@ -59,7 +61,13 @@ def rerank_run(
             [[(doc_id, texts[doc_id]) for doc_id in candidates[query_id]] for query_id in group],
         )
         for query_id, documents in zip(group, ranked, strict=True):
-            reranked[query_id] = [ScoredDoc(doc_id, score) for doc_id, score, _ in documents]
+            scored = [ScoredDoc(doc_id, score) for doc_id, score, _ in documents]
+            below = [doc_id for doc_id, _ in run[query_id][len(candidates[query_id]) :]]
+            lowest = scored[-1].score if scored else 0.0
+            reranked[query_id] = [
+                *scored,
+                *(ScoredDoc(doc_id, lowest - depth) for depth, doc_id in enumerate(below, 1)),
+            ]
         progress.advance(len(group))
     progress.finish()
     return reranked

@@ -102,8 +102,18 @@ def recipe_table(comparison: Comparison) -> Table:
         ["effect", "field", *names],
         rows,
         n_words=2 + len(names),
-        note="" if rows else "They do not differ.",
+        note=_recipe_note(comparison),
     )
+
+
+def _recipe_note(comparison: Comparison) -> str:
+    notes = []
+    if len(comparison.without_recipe) <= len(comparison.runs) - 1 and not comparison.recipe:
+        notes.append("They do not differ.")
+    if comparison.without_recipe:
+        names = ", ".join(comparison.without_recipe)
+        notes.append(f"Not known of TREC runs: {names}.")
+    return " ".join(notes)
 
 
 def all_tables(comparison: Comparison) -> list[Table]:

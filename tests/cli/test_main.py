@@ -126,7 +126,24 @@ def test_rerank_a_run(run: Run, beir: Path, pylate_bert: Path, tmp_path: Path) -
     assert {(row[0], row[2]) for row in lines} == {("q1", "d1"), ("q1", "d2"), ("q3", "d3")}
     code, _, _ = run("rerank", beir, "--run", first, "-o", out_path, "-m", pylate_bert, "-k", "1")
     assert code == 0
-    assert len(out_path.read_text().splitlines()) == 2
+    lines = [line.split() for line in out_path.read_text().splitlines()]
+    # below the depth the order of the first stage goes on, with falling scores
+    assert [(row[0], row[2], row[3]) for row in lines] == [
+        *(("q1", "d2", "1"), ("q1", "d1", "2"), ("q3", "d3", "1"))
+    ]
+    assert float(lines[0][4]) > float(lines[1][4])
+
+
+def test_rerank_takes_measures(run: Run, beir: Path, pylate_bert: Path, tmp_path: Path) -> None:
+    first = tmp_path / "first.trec"
+    first.write_text("q1 Q0 d2 1 9 bm25\nq1 Q0 d1 2 8 bm25\n")
+    words = ["rerank", beir, "--run", first, "-o", tmp_path / "x", "-m", pylate_bert, "-k", "1"]
+    code, out, _ = run(*words, "--measure", "R@2", "--measure", "P@1", "--json")
+    values = json.loads(out)
+    assert (code, set(values["after"])) == (0, {"R@2", "P@1"})
+    assert values["before"] == values["after"]  # one candidate has one order
+    code, _, err = run(*words, "--measure", "nDGC@10")
+    assert (code, "is not a measure" in err) == (2, True)
 
 
 def test_rerank_reads_gzip_and_says_when_no_query_is_judged(
@@ -139,7 +156,7 @@ def test_rerank_reads_gzip_and_says_when_no_query_is_judged(
     )
     assert (code, out) == (0, f"{out_path}\n")
     assert "no measures: none of the run's queries is judged" in err
-    assert [line.split()[2] for line in out_path.read_text().splitlines()] == ["d1"]
+    assert [line.split()[2] for line in out_path.read_text().splitlines()] == ["d1", "d2"]
 
 
 def test_info_describes_machine_and_model(run: Run, pylate_bert: Path) -> None:

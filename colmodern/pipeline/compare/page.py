@@ -30,12 +30,14 @@ def comparison_page(comparison: Comparison, systems: Sequence[System]) -> str:
         for change, pair in zip(comparison.changes, pairs, strict=True)
     ]
     texts: dict[str, dict[str, str]] = {}
-    for data, run in zip(comparison.datasets, runs[comparison.baseline], strict=True):
+    for position, data in enumerate(comparison.datasets):
+        same = [of[position] for of in runs.values()]
+        folder = next((run.folder for run in same if not run.is_trec), None)
         shown = zip(comparison.changes, ids, strict=True)
         wanted = {
             doc_id for change, doc_ids in shown if change.dataset == data for doc_id in doc_ids
         }
-        texts[data] = snippets(run.folder, wanted) if wanted else {}
+        texts[data] = snippets(folder, wanted) if wanted and folder is not None else {}
     documents = [
         _documents(change, doc_ids, *pair, texts[change.dataset])
         for change, doc_ids, pair in zip(comparison.changes, ids, pairs, strict=True)
@@ -94,6 +96,9 @@ def _documents(
 
 def _costs(runs: Mapping[str, Sequence[StoredRun]]) -> Table:
     """Time, size and memory of the runs, summed over data sets; memory is the largest."""
+    runs = {name: of for name, of in runs.items() if not any(run.is_trec for run in of)}
+    if not runs:
+        return Table("", [""], [], note="TREC runs do not say what they cost.")
     stages = dict.fromkeys(name for of in runs.values() for run in of for name in run.timings)
     rows = [
         [Cell(f"{stage}, s"), *(Cell(_seconds(of, stage)) for of in runs.values())]

@@ -7,8 +7,14 @@ from collections.abc import Mapping, Sequence
 from colmodern.checks import shown
 from colmodern.errors import ConfigError, InputError, StorageError
 from colmodern.evaluation.comparison import Comparison, changes, differences
-from colmodern.evaluation.measures import cutoff_of, evaluate, parse_measure
-from colmodern.evaluation.recipe import FieldChange, diff, in_order
+from colmodern.evaluation.measures import (
+    DEFAULT_MEASURES,
+    Evaluation,
+    cutoff_of,
+    evaluate,
+    parse_measure,
+)
+from colmodern.evaluation.recipe import ABSENT, FieldChange, diff, in_order
 from colmodern.pipeline.compare.stored_run import StoredRun, System
 from colmodern.pipeline.stored_files import CURE, METRICS
 from colmodern.types import Qrels
@@ -50,6 +56,7 @@ def compare_runs(
     notes: list[str] = []
     runs = _by_dataset(systems, notes, common=common)
     names = _measures(runs, measures)
+    notes += [note for same in runs.values() for run in same for note in notes_on(run, names)]
     judged = {data: _judged_alike(same, notes, common=common) for data, same in runs.items()}
     values = [
         {data: _values(same[i], judged[data], names) for data, same in runs.items()}
@@ -65,10 +72,11 @@ def compare_runs(
         seed=seed,
         differences=differences(baseline, others, names, seed=seed),
         changes=changes(baseline, others, names[0], most=_CHANGES),
-        queries={data: same[0].texts for data, same in runs.items()},
+        queries={data: _texts(same) for data, same in runs.items()},
         recipe=_recipe(runs),
         values={system.name: of for system, of in zip(systems, values, strict=True)},
         notes=notes,
+        without_recipe=[s.name for s in systems if any(run.is_trec for run in s.runs.values())],
     )
 
 
@@ -98,19 +106,22 @@ def _by_dataset(
 
 def _measures(runs: Mapping[str, Sequence[StoredRun]], requested: Sequence[str]) -> list[str]:
     every = [run for same in runs.values() for run in same]
+    stored = [run for run in every if not run.is_trec]
     names = [str(parse_measure(name)) for name in requested]
-    if not requested:
+    if not requested and not stored:
+        names = list(DEFAULT_MEASURES)
+    elif not requested:
         names = [
             name
-            for name in every[0].metrics["measures"]
-            if all(name in run.metrics["measures"] for run in every)
+            for name in stored[0].metrics["measures"]
+            if all(name in run.metrics["measures"] for run in stored)
         ]
         if not names:
             raise InputError("the runs have no measure in common; choose some with --measure")
         for name in names:
-            _check_measure(name, every[0])
+            _check_measure(name, stored[0])
     for name in names:
-        for run in every:
+        for run in stored:
             cutoff, k = cutoff_of(name), run.config["search"]["k"]
             if cutoff is not None and cutoff > k:
                 raise InputError(
@@ -118,6 +129,52 @@ def _measures(runs: Mapping[str, Sequence[StoredRun]], requested: Sequence[str])
                     f"search.k={k}; choose another measure, or evaluate again with a larger k"
                 )
     return list(dict.fromkeys(names))
+
+
+def notes_on(run: StoredRun, measures: Sequence[str]) -> list[str]:
+    """What a TREC run lacks for its measures, or has beyond its judgments; none for a run folder."""
+    if not run.is_trec:
+        return []
+    notes = []
+    lacking = [query_id for query_id in run.qrels if not run.run.get(query_id)]
+    if lacking:
+        notes.append(
+            f"{run.folder}: no results for {len(lacking):,} of {len(run.qrels):,} judged queries, the "
+            f"first is {shown(lacking[0])}; they count as 0."
+        )
+    if unjudged := sum(query_id not in run.qrels for query_id in run.run):
+        notes.append(
+            f"{run.folder}: {unjudged:,} of its {len(run.run):,} queries are not judged, and left out."
+        )
+    depth = max(map(len, run.run.values()), default=0)
+    deeper = [name for name in measures if (cutoff_of(name) or 0) > depth]
+    if deeper:
+        notes.append(
+            f"{run.folder}: at most {depth:,} results of a query, fewer than {', '.join(deeper)} looks at."
+        )
+    return notes
+
+
+def values_of(run: StoredRun, measures: Sequence[str]) -> Evaluation:
+    """Measures of a run against its own judgments.
+
+    Raises:
+        ConfigError: A measure is unknown.
+        InputError: None of a TREC run's queries is judged.
+        StorageError: A run folder cannot be measured.
+    """
+    try:
+        return evaluate(run.run, run.qrels, measures)
+    except ConfigError:
+        raise
+    except InputError as error:
+        if run.is_trec:
+            raise InputError(f"{run.folder}: {error}") from error
+        raise StorageError(f"{run.folder}: {error}; {CURE}") from error
+
+
+def _texts(same: Sequence[StoredRun]) -> Mapping[str, str]:
+    return next((run.texts for run in same if run.texts), {})
 
 
 def _check_measure(name: str, run: StoredRun) -> None:
@@ -183,12 +240,7 @@ def _mismatch_message(first: StoredRun, other: StoredRun, shared: Qrels) -> str:
 def _values(run: StoredRun, qrels: Qrels, measures: Sequence[str]) -> dict[str, dict[str, float]]:
     """Values of the shared queries, after a look at whether the run is what its folder says."""
     known = [name for name in run.metrics["measures"] if name in measures]
-    try:
-        whole = evaluate(run.run, run.qrels, list(dict.fromkeys([*measures, *known])))
-    except ConfigError:
-        raise
-    except InputError as error:
-        raise StorageError(f"{run.folder}: {error}; {CURE}") from error
+    whole = values_of(run, list(dict.fromkeys([*measures, *known])))
     for name in known:
         recorded, computed = run.metrics["measures"][name], whole.mean[name]
         if abs(recorded - computed) > _ROUNDING:
@@ -200,11 +252,16 @@ def _values(run: StoredRun, qrels: Qrels, measures: Sequence[str]) -> dict[str, 
 
 
 def _recipe(runs: Mapping[str, Sequence[StoredRun]]) -> list[FieldChange]:
-    """Differences of the recipes; a field that differs on some data sets only names these."""
+    """Differences of the recipes; a field that differs on some data sets only names these.
+
+    The value of a TREC run, whose recipe is unknown, is absent.
+    """
     datasets_of: dict[FieldChange, list[str]] = {}
     for data, same in runs.items():
-        for change in diff([(run.config, run.environment) for run in same]):
-            datasets_of.setdefault(change, []).append(data)
+        for change in diff([(run.config, run.environment) for run in same if not run.is_trec]):
+            known = iter(change.values)
+            values = tuple(ABSENT if run.is_trec else next(known) for run in same)
+            datasets_of.setdefault(change._replace(values=values), []).append(data)
     return in_order(
         change
         if len(sets) == len(runs)
