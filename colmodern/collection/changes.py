@@ -242,7 +242,7 @@ def writing(folder: Path, state: State, open_index: OpenIndex) -> Iterator[State
     """
     with naming_write_errors(folder), writer_lock(folder):
         if read_manifest(folder) != state.on_disk:
-            state = load_state(folder, open_index)
+            state = load_state(folder, open_index, state)
         if state.on_disk.pending is not None:  # a writer was killed
             manifest = _renumbered(state.manifest)
             commit(folder, manifest)

@@ -208,7 +208,7 @@ class Collection(CollectionReader):
         except BaseException:
             with suppress(ColmodernError, OSError):  # the change may be complete nevertheless
                 if read_manifest(self.folder) != before.on_disk:
-                    self._current = load_state(self.folder, self._open_index)
+                    self._current = load_state(self.folder, self._open_index, before)
             raise
 
 

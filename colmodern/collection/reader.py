@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, overload
 
-from colmodern.arguments import checked_path, expect_counts, expect_flags, listed
+import numpy as np
+import numpy.typing as npt
+
+from colmodern.arguments import checked_path, expect_counts, expect_flags
 from colmodern.collection.describe import describe, verify
 from colmodern.collection.documents import (
     CollectionHit,
     StoredDocument,
 )
-from colmodern.collection.hits import expected_document, hit_of, wanted_spans
+from colmodern.collection.hits import expected_document, wanted_spans
 from colmodern.collection.model import encoder_of, expect_same
-from colmodern.collection.state import State, load_state
+from colmodern.collection.search import rerank, search_many, search_one
+from colmodern.collection.state import State, is_current, load_state
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import InputError
+from colmodern.index.inputs import Embeddings
 from colmodern.index.plaid.index import PlaidIndex
 from colmodern.index.plaid.search.filters import Filter
 from colmodern.index.spans import SpanSettings
 from colmodern.notebook import html_view
 from colmodern.progress import Progress, as_progress
 from colmodern.ragged.doc_ids import id_list
-from colmodern.rerank import Reranker
+from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.token_words import with_words
 from colmodern.types import BatchResults, Explanation, RankedDoc, Results, ScoredDoc
 
@@ -129,6 +136,13 @@ class CollectionReader:
             self._trust_remote_code,
         )
 
+    def __copy__(self) -> Self:
+        """Copy the collection; the copy sees the same documents, and changes of one are its own."""
+        other = object.__new__(type(self))
+        state = self._state
+        vars(other).update({**vars(self), "_current": replace(state, index=copy.copy(state.index))})
+        return other
+
     def __len__(self) -> int:
         return self._state.n_docs
 
@@ -170,86 +184,84 @@ class CollectionReader:
         """Whether searches can show the passages that matched."""
         return self._state.manifest.spans
 
+    @property
+    def version(self) -> str:
+        """Digest of documents and model: another one after every change, the same in every process."""
+        return self._state.version
+
     def refresh(self) -> bool:
         """See what other processes changed since; running searches keep what they see.
 
         Returns:
             Whether there was a change.
         """
-        before = self._state
-        after = load_state(self.folder, self._open_index)
-        if after.on_disk == before.on_disk:
+        if is_current(self.folder, self._state):
             return False
-        self._current = after
+        self._current = load_state(self.folder, self._open_index, self._state)
         return True
 
     @overload
     def search(  # type: ignore[overload-overlap]  # a text is an iterable of texts too
-        self,
-        query: str,
-        k: int = ...,
-        *,
-        spans: bool | SpanSettings | None = ...,
-        filter: Filter | None = ...,
-        nprobe: int | None = ...,
-        n_candidates: int | None = ...,
-        progress: Progress | bool | None = ...,
-    ) -> Results[CollectionHit]: ...
+        self, query: str | npt.NDArray[np.floating], k: int = ..., *,
+        spans: bool | SpanSettings | None = ..., filter: Filter | None = ...,
+        nprobe: int | None = ..., n_candidates: int | None = ..., rescore: Embeddings | None = ...,
+        exact: bool = ..., n_threads: int | None = ..., progress: Progress | bool | None = ...,
+    ) -> Results[CollectionHit]: ...  # fmt: skip
     @overload
     def search(
-        self, query: Iterable[str], k: int = ..., *, spans: bool | SpanSettings | None = ...,
-        filter: Filter | None = ..., nprobe: int | None = ..., n_candidates: int | None = ...,
-        progress: Progress | bool | None = ...,
+        self, query: Iterable[str] | TokenEmbeddings, k: int = ..., *,
+        spans: bool | SpanSettings | None = ..., filter: Filter | None = ...,
+        nprobe: int | None = ..., n_candidates: int | None = ..., rescore: Embeddings | None = ...,
+        exact: bool = ..., n_threads: int | None = ..., progress: Progress | bool | None = ...,
     ) -> BatchResults[CollectionHit]: ...  # fmt: skip
     def search(
         self,
-        query: str | Iterable[str],
+        query: str | npt.NDArray[np.floating] | Iterable[str] | TokenEmbeddings,
         k: int = 10,
         *,
         spans: bool | SpanSettings | None = None,
         filter: Filter | None = None,
         nprobe: int | None = None,
         n_candidates: int | None = None,
+        rescore: Embeddings | None = None,
+        exact: bool = False,
+        n_threads: int | None = None,
         progress: Progress | bool | None = None,
     ) -> Results[CollectionHit] | BatchResults[CollectionHit]:
         """The best ``k`` documents of a query, best first, with their texts.
 
         Args:
-            query: One text, or a list of them.
+            query: One text, or a list of them; or what the collection's encoder made of them: an
+                (n_query_tokens, dim) array of one query, or TokenEmbeddings of many.
             k: Number of documents of each query, at most.
             spans: Whether to show the passages that matched: True, False, or SpanSettings; default
                 where the collection can.
             filter: Ids of allowed documents, or a function of an id.
-            nprobe: As in PlaidIndex.search.
+            nprobe: As in PlaidIndex.search, like the arguments that follow.
             n_candidates: As in PlaidIndex.search.
-            progress: True for a bar on stderr, for a list of queries.
+            rescore: As in PlaidIndex.search.
+            exact: As in PlaidIndex.search.
+            n_threads: As in PlaidIndex.search.
+            progress: True for a bar on stderr, for many queries.
 
         Returns:
-            The hits of a text; for a list of texts, one list of hits for each.
+            The hits of one query; for many queries, one list of hits for each.
 
         Raises:
-            InputError: A query has no text, a setting is wrong, or the collection has no spans.
+            InputError: A query has no text or comes from another encoder, a setting is wrong, or
+                the collection has no spans.
         """
         state = self._state
         settings = wanted_spans(spans, state, self.folder)
         expect_counts(k=k)
-        texts = [query] if isinstance(query, str) else listed("query", query, "pass texts")
         options: dict[str, Any] = {
-            "filter": filter, "nprobe": nprobe, "n_candidates": n_candidates,
+            "filter": filter, "nprobe": nprobe, "n_candidates": n_candidates, "rescore": rescore,
+            "exact": exact, "n_threads": n_threads,
             "spans": False if settings is None else settings,
         }  # fmt: skip
-        embeddings = self.encoder.encode_queries(texts)
-        if state.index is None:
-            batch = BatchResults[ScoredDoc](Results[ScoredDoc]() for _ in texts)
-        elif isinstance(query, str):  # does not wait for the compiler
-            batch = BatchResults([state.index.search(embeddings[0], k, **options)])
-        else:
-            batch = state.index.search_batch(embeddings, k, progress=progress, **options)
-        hits = [
-            Results(hit_of(state, rank, result) for rank, result in enumerate(results, 1))
-            for results in batch
-        ]
-        return hits[0] if isinstance(query, str) else BatchResults(hits)
+        if isinstance(query, str) or getattr(query, "ndim", None) == 2:
+            return search_one(state, query, k, self._loaded, options)
+        return search_many(state, query, k, self._loaded, options, progress=progress)
 
     def rerank(
         self,
@@ -277,14 +289,7 @@ class CollectionReader:
         """
         state = self._state
         settings = wanted_spans(spans, state, self.folder)
-        items = listed("documents", documents, "pass a list of ids or of results")
-        ids = [item[0] if isinstance(item, RankedDoc | ScoredDoc) else item for item in items]
-        texts = {document.doc_id: state.encoded(document).content for document in self.get(ids)}
-        if len(texts) != len(ids):
-            raise InputError("documents has repeated ids; pass each document once")
-        ranker = Reranker(self.encoder)
-        ranked = ranker.rank(query, texts, k, spans=False if settings is None else settings)
-        return Results(hit_of(state, result.rank, result) for result in ranked)
+        return rerank(state, query, documents, k, self.encoder, settings)
 
     def explain(
         self,
@@ -294,6 +299,7 @@ class CollectionReader:
         *,
         nprobe: int | None = None,
         n_candidates: int | None = None,
+        query_embeddings: npt.ArrayLike | None = None,
     ) -> Explanation:
         """Follow a document through the stages of a search.
 
@@ -303,6 +309,7 @@ class CollectionReader:
             k: Number of documents that the search looks for.
             nprobe: As in PlaidIndex.search.
             n_candidates: As in PlaidIndex.search.
+            query_embeddings: (n_query_tokens, dim) embeddings of ``query``, where they are at hand.
 
         Returns:
             As from PlaidIndex.explain, with the words of the tokens. Characters are those of the
@@ -315,9 +322,10 @@ class CollectionReader:
         document = expected_document(state, doc_id)
         assert state.index is not None  # it has a document
         text, encoder = state.encoded(document).content, self.encoder
-        query_embeddings = encoder.encode_queries([query])
+        if query_embeddings is None:
+            query_embeddings = encoder.encode_queries([query])[0]
         explanation = state.index.explain(
-            query_embeddings[0], doc_id, k, nprobe=nprobe, n_candidates=n_candidates,
+            query_embeddings, doc_id, k, nprobe=nprobe, n_candidates=n_candidates,
             text=text if state.manifest.spans else None,
         )  # fmt: skip
         return with_words(explanation, encoder, query, text=text)
@@ -368,6 +376,9 @@ class CollectionReader:
         if self._current is None:
             raise InputError("the collection is closed; open it again")
         return self._current
+
+    def _loaded(self) -> Encoder:
+        return self.encoder
 
     def _open_index(self, path: Path) -> PlaidIndex:
         return PlaidIndex.load(path, device=self._device)

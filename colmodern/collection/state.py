@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from colmodern.collection.documents import EncodedText, StoredDocument, encoded_text
 from colmodern.collection.manifest import CollectionManifest, IndexRecord, read_manifest
-from colmodern.collection.texts import CURE, Texts
+from colmodern.collection.texts import CURE, Texts, TextSegment
 from colmodern.errors import StorageError
-from colmodern.files import read_error, sha256_of_file
+from colmodern.files import read_error, sha256_of_file, sha256_of_json
 from colmodern.index.plaid.index import PlaidIndex
 
 INDEX_MANIFEST = "manifest.json"
@@ -43,24 +45,43 @@ class State:
         """Number of documents."""
         return 0 if self.index is None else self.index.n_docs
 
+    @property
+    def dim(self) -> int:
+        """Width of a token embedding."""
+        return int(self.manifest.encoder.model_dump()["dim"])
+
+    @property
+    def version(self) -> str:
+        """Digest of texts and index, which a pending change has or has not made."""
+        kept = {"texts", "index", "encoder", "title_separator"}
+        return sha256_of_json(self.manifest.model_dump(mode="json", include=kept))
+
     def doc_ids(self) -> list[str]:
         """(n_docs,) ids, in the order of the index."""
         return [] if self.index is None else self.index.doc_ids
 
 
-def load_state(folder: Path, open_index: OpenIndex) -> State:
+def load_state(folder: Path, open_index: OpenIndex, known: State | None = None) -> State:
     """Open texts and index as one manifest describes them.
 
     A writer may work meanwhile: when the manifest changed while the files were opened, they are
     opened again.
 
+    Args:
+        folder: The collection.
+        open_index: Opens the index in a folder.
+        known: An earlier state; segments that the collection still has stay as they are mapped and
+            verified.
+
     Raises:
         StorageError: A file is missing or damaged, or the index was changed by itself.
     """
+    open_again = open_index if known is None else partial(_open_again, known, open_index)
+    texts = () if known is None else known.texts.segments
     while True:
         before = read_manifest(folder)
         try:
-            state = _opened(folder, before, open_index)
+            state = _opened(folder, before, open_again, texts)
         except StorageError:
             if read_manifest(folder) == before:
                 raise
@@ -96,12 +117,37 @@ def index_digest(folder: Path, record: IndexRecord) -> str:
         raise read_error(path, error, cure=CURE) from error
 
 
-def _opened(folder: Path, on_disk: CollectionManifest, open_index: OpenIndex) -> State | None:
+def is_current(folder: Path, state: State) -> bool:
+    """Whether the collection on disk is still the one of this state.
+
+    Raises:
+        StorageError: A manifest is missing or damaged.
+    """
+    if read_manifest(folder) != state.on_disk:
+        return False
+    record = state.manifest.index
+    if state.on_disk.pending is None or record is None:
+        return True
+    return index_digest(folder, record) == record.sha256
+
+
+def _open_again(known: State, open_index: OpenIndex, path: Path) -> PlaidIndex:
+    """The index in a folder, from what is open of it already."""
+    if known.index is None or known.index.path != path:
+        return open_index(path)
+    index = copy.copy(known.index)
+    index.refresh()
+    return index
+
+
+def _opened(
+    folder: Path, on_disk: CollectionManifest, open_index: OpenIndex, known: Iterable[TextSegment]
+) -> State | None:
     """The state of a manifest; None where the index changed while it was opened."""
     record = on_disk.index
     if record is None:
         manifest = settled(on_disk, None)
-        return State(on_disk, manifest, Texts(folder, manifest.texts), None)
+        return State(on_disk, manifest, Texts(folder, manifest.texts, known), None)
     digest = index_digest(folder, record)
     index = open_index(folder / record.name)
     if index_digest(folder, record) != digest:
@@ -112,4 +158,4 @@ def _opened(folder: Path, on_disk: CollectionManifest, open_index: OpenIndex) ->
             f"documents and the texts differ; {CURE}"
         )
     manifest = settled(on_disk, digest)
-    return State(on_disk, manifest, Texts(folder, manifest.texts), index)
+    return State(on_disk, manifest, Texts(folder, manifest.texts, known), index)

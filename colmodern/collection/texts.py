@@ -179,8 +179,17 @@ class Texts:
         segments: Oldest first.
     """
 
-    def __init__(self, folder: Path, records: Iterable[TextsRecord]) -> None:
-        self.segments = [TextSegment(folder, record) for record in records]
+    def __init__(
+        self, folder: Path, records: Iterable[TextsRecord], known: Iterable[TextSegment] = ()
+    ) -> None:
+        """Open segments; those that are ``known``, open already, are used as they are."""
+        opened = {segment.record.name: segment for segment in known}
+        self.segments = []
+        for record in records:
+            segment = opened.get(record.name)
+            if segment is None or segment.record != record:
+                segment = TextSegment(folder, record)
+            self.segments.append(segment)
 
     @property
     def records(self) -> tuple[TextsRecord, ...]:

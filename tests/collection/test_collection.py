@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from colmodern import (
@@ -17,6 +19,7 @@ from colmodern import (
     StoredDocument,
 )
 from colmodern.collection import changes, encoded
+from colmodern.errors import InputError
 
 RECORDS = [
     {
@@ -118,6 +121,42 @@ def test_a_list_of_queries_gives_what_each_gives_alone(tmp_path: Path, encoder: 
         alone = collection.search(query, k=2)
         assert [hit.doc_id for hit in hits] == [hit.doc_id for hit in alone]
         assert [hit.spans for hit in hits] == [hit.spans for hit in alone]
+
+
+def test_embeddings_of_queries_give_what_their_texts_do(tmp_path: Path, encoder: Encoder) -> None:
+    collection = Collection.create(tmp_path / "c", encoder)
+    queries = encoder.encode_queries(["restore one file", "pasta"])
+    assert collection.search(queries) == [[], []]
+    assert collection.search(queries[0]) == []
+    collection.add(RECORDS)
+    expected = [collection.search(text, k=2) for text in ("restore one file", "pasta")]
+    alone = [collection.search(queries[i], k=2, n_threads=1) for i in range(2)]
+    for hits in (collection.search(queries, k=2), alone):
+        assert hits == expected
+        assert [hit.passages for hit in hits[0]] == [hit.passages for hit in expected[0]]
+    explanation = collection.explain("pasta", "pasta", query_embeddings=queries[1])
+    assert explanation == collection.explain("pasta", "pasta")
+
+
+def test_embeddings_of_another_encoder_are_refused(tmp_path: Path, encoder: Encoder) -> None:
+    collection = Collection.create(tmp_path / "c", encoder)
+    other = encoder.with_settings(document_length=32)
+    with pytest.raises(InputError, match="another encoder"):
+        collection.search(other.encode_queries(["pasta"]))
+    with pytest.raises(InputError, match="dim=3"):
+        collection.search(np.zeros((2, 3), np.float32))
+
+
+def test_exact_scores_are_those_of_the_decoded_tokens(tmp_path: Path, encoder: Encoder) -> None:
+    collection = Collection.create(tmp_path / "c", encoder)
+    collection.add(RECORDS)
+    for hit in collection.search("restore one file", exact=True):
+        expected = collection.explain("restore one file", hit.doc_id).score
+        assert hit.score == pytest.approx(expected, abs=1e-5)
+    texts = [" ".join(filter(None, (record.get("title"), record["text"]))) for record in RECORDS]
+    stored = encoder.encode_documents(map(str, texts))
+    [best, *_] = collection.search("restore one file", rescore=stored)
+    assert best.score == pytest.approx(collection.rerank("restore one file", ["backup"])[0].score)
 
 
 def test_it_searches_as_an_index_of_its_texts(tmp_path: Path, encoder: Encoder) -> None:
@@ -260,6 +299,39 @@ def test_readers_keep_their_view_until_they_refresh(tmp_path: Path, encoder: Enc
     assert not reader.refresh()
     assert reader["rename"].text == "Another text."
     assert "new" in reader
+
+
+def test_a_copy_keeps_its_documents_and_version(tmp_path: Path, encoder: Encoder) -> None:
+    collection = Collection.create(tmp_path / "c", encoder)
+    versions = [collection.version]
+    collection.add(RECORDS)
+    before = copy.copy(collection)
+    versions.append(before.version)
+    collection.update([{"id": "rename", "text": RECORDS[1]["text"], "year": 1999}])
+    versions.append(collection.version)
+    assert len(set(versions)) == 3
+    assert (before.version, before["rename"].fields) == (versions[1], {})
+    before.delete(["pasta"])
+    assert "pasta" in collection
+    assert "pasta" not in before
+    assert before["rename"].fields == {"year": 1999}  # changed as it is on disk
+    assert collection.refresh()
+    assert collection.version == before.version == Collection.open(tmp_path / "c").version
+    before.close()
+    assert collection.search("rename a file", k=1)[0].doc_id == "rename"
+
+
+def test_what_stays_is_not_opened_again(tmp_path: Path, encoder: Encoder) -> None:
+    writer = Collection.create(tmp_path / "c", encoder)
+    writer.add(sentences(60))
+    reader = Collection.open(tmp_path / "c", encoder=encoder)
+    reader.search("file")
+    writer.delete(["d1"])
+    texts, segments = reader._state.texts.segments, reader._state.index._state.snapshot.segments
+    assert reader.refresh()
+    assert reader._state.texts.segments[0] is texts[0]
+    assert reader._state.index._state.snapshot.segments[0] is segments[0]
+    assert everything(reader, "file") == everything(writer, "file")
 
 
 def test_two_objects_change_one_folder_in_turn(tmp_path: Path, encoder: Encoder) -> None:

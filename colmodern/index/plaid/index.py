@@ -8,10 +8,12 @@ from pathlib import Path
 from colmodern.arguments import checked_path, expect_flags, renamed_keywords
 from colmodern.codecs.residuals import ResidualKind
 from colmodern.errors import InputError
+from colmodern.files import sha256_of_json
 from colmodern.index.finite import naming_documents
 from colmodern.index.inputs import Embeddings
 from colmodern.index.plaid.disk.check import check_index
-from colmodern.index.plaid.disk.storage import IndexSnapshot
+from colmodern.index.plaid.disk.manifest import read_manifest
+from colmodern.index.plaid.disk.storage import IndexSnapshot, open_index
 from colmodern.index.plaid.reader import PlaidReader
 from colmodern.index.plaid.search.queries import expect_encoder
 from colmodern.index.plaid.search.state import load_state, make_state
@@ -128,6 +130,43 @@ class PlaidIndex(PlaidReader):
         """(n_docs,) ids of the documents, in the order in which they were added."""
         view = self._state.view
         return view.doc_ids(view.open_docs())
+
+    @property
+    def path(self) -> Path:
+        """The index folder, absolute."""
+        return self._state.snapshot.folder
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Fingerprint of the encoder of its documents, None when unknown."""
+        return self._state.snapshot.manifest.fingerprint
+
+    @property
+    def version(self) -> str:
+        """Digest of the manifest: another one after every change, the same in every process."""
+        return sha256_of_json(self._state.snapshot.manifest.model_dump())
+
+    def refresh(self) -> bool:
+        """See what other objects and processes changed since; running searches keep what they see.
+
+        Segments that the index still has stay as they are mapped and verified.
+
+        Returns:
+            Whether there was a change.
+
+        Raises:
+            StorageError: A file is missing or damaged; then the index stays as it was.
+        """
+        before = self._state.snapshot
+        known = before.manifest
+        if read_manifest(self.path) == known:
+            return False
+        snapshot = open_index(self.path, before.segments)
+        if snapshot.manifest.codec == known.codec and snapshot.manifest.dim == known.dim:
+            self._adopt(snapshot)
+        else:  # built again: GPUs hold segments of the same names
+            vars(self).update(vars(self.load(self.path, **self._settings)))
+        return True
 
     def add(
         self,

@@ -331,3 +331,22 @@ def test_the_manifest_counts_segments_that_are_gone(plaid: PlaidIndex) -> None:
     plaid.add(MORE[5:9], MORE_NAMES[5:9], merge=False)
     used = [segment.name for segment in read_manifest(folder).segments]
     assert used == ["segment-00002", "segment-00003"]
+
+
+def test_an_index_sees_changes_of_others_when_it_is_refreshed(plaid: PlaidIndex) -> None:
+    other = PlaidIndex.load(plaid.path)
+    assert (other.version, other.refresh()) == (plaid.version, False)
+    before, version = answers(other), other.version
+    segment = other._state.snapshot.segments[0]
+    plaid.add(MORE, MORE_NAMES, merge=False)
+    assert (answers(other), other.version) == (before, version)
+    assert (other.refresh(), other.version) == (True, plaid.version)
+    assert other._state.snapshot.segments[0] is segment  # mapped and verified already
+    assert answers(other) == answers(plaid) != before
+    built_again = PlaidIndex.build(MORE, plaid.path, MORE_NAMES, nbits=2, overwrite=True)
+    assert other.refresh()
+    assert answers(other) == answers(built_again)
+    (plaid.path / "manifest.json").unlink()
+    with pytest.raises(StorageError, match="no manifest"):
+        other.refresh()
+    assert answers(other) == answers(built_again)

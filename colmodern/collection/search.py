@@ -1,0 +1,101 @@
+"""Searches of a collection's state, with texts or with embeddings of queries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from colmodern.arguments import listed
+from colmodern.collection.documents import CollectionHit
+from colmodern.collection.hits import expected_document, hit_of
+from colmodern.collection.state import State
+from colmodern.encoder.encoder import Encoder
+from colmodern.errors import InputError
+from colmodern.index.inputs import query_values
+from colmodern.index.plaid.search.queries import expect_encoder
+from colmodern.index.spans import SpanSettings
+from colmodern.progress import Progress
+from colmodern.ragged.doc_ids import id_list
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.rerank import Reranker
+from colmodern.types import BatchResults, RankedDoc, Results, ScoredDoc
+
+
+def search_one(
+    state: State, query: Any, k: int, encoder: Callable[[], Encoder], options: Any
+) -> Results[CollectionHit]:
+    """The hits of one query.
+
+    Args:
+        state: The collection.
+        query: A text, or (n_query_tokens, dim) embeddings.
+        k: Number of documents, at most.
+        encoder: Loads the collection's encoder, which a text needs.
+        options: Further arguments of PlaidIndex.search.
+
+    Raises:
+        InputError: The query has no text or another dim, or an option is wrong.
+    """
+    values = encoder().encode_queries([query])[0] if isinstance(query, str) else query
+    if state.index is None:
+        query_values(values, state.dim)
+        return Results()
+    # a search of one query does not wait for the compiler
+    return _hits(state, state.index.search(values, k, **options))
+
+
+def search_many(
+    state: State,
+    queries: Iterable[str] | TokenEmbeddings,
+    k: int,
+    encoder: Callable[[], Encoder],
+    options: Any,
+    *,
+    progress: Progress | bool | None = None,
+) -> BatchResults[CollectionHit]:
+    """The hits of each of many queries; the arguments are as in ``search_one``."""
+    if isinstance(queries, TokenEmbeddings):
+        expect_encoder(queries.fingerprint, state.manifest.encoder.fingerprint)
+        embeddings = queries
+    else:
+        embeddings = encoder().encode_queries(listed("query", queries, "pass texts"))
+    if state.index is None:
+        return BatchResults(Results() for _ in embeddings)
+    batch = state.index.search_batch(embeddings, k, progress=progress, **options)
+    return BatchResults(_hits(state, results) for results in batch)
+
+
+def rerank(
+    state: State,
+    query: str,
+    documents: Iterable[str | RankedDoc | ScoredDoc],
+    k: int | None,
+    encoder: Encoder,
+    settings: SpanSettings | None,
+) -> Results[CollectionHit]:
+    """Documents of the collection by exact MaxSim.
+
+    Args:
+        state: The collection.
+        query: One text.
+        documents: Ids, or results of a search.
+        k: Number of documents to return, None for all.
+        encoder: The collection's encoder.
+        settings: How passages are made, None for none.
+
+    Raises:
+        InputError: A document is not in the collection or repeats, or the query has no text.
+    """
+    items = listed("documents", documents, "pass a list of ids or of results")
+    ids = [item[0] if isinstance(item, RankedDoc | ScoredDoc) else item for item in items]
+    stored = [expected_document(state, doc_id) for doc_id in id_list("ids", ids, is_ordered=True)]
+    texts = {document.doc_id: state.encoded(document).content for document in stored}
+    if len(texts) != len(ids):
+        raise InputError("documents has repeated ids; pass each document once")
+    spans = False if settings is None else settings
+    ranked = Reranker(encoder).rank(query, texts, k, spans=spans)
+    return Results(hit_of(state, result.rank, result) for result in ranked)
+
+
+def _hits(state: State, results: Iterable[ScoredDoc]) -> Results[CollectionHit]:
+    return Results(hit_of(state, rank, result) for rank, result in enumerate(results, 1))
