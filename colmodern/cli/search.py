@@ -88,7 +88,7 @@ def command(
     from colmodern.collection.manifest import is_collection_folder
     from colmodern.evaluation.trec import write_run
     from colmodern.pipeline.open.artifacts import (
-        expect_no_index,
+        expect_searchable,
         index_of,
         open_searched,
         snippets,
@@ -107,7 +107,7 @@ def command(
             trust_remote_code=trust_remote_code, as_json=as_json, refused=refused,
         )  # fmt: skip
         return
-    expect_no_index(folder)
+    expect_searchable(folder)
     store = store_of(folder)
     index_folder = index or index_of(folder)
     if precision is not None and index_folder is not None:

@@ -269,7 +269,8 @@ def _new_ones(documents: Iterable[StoredDocument], state: State | None) -> Itera
     for document in documents:
         if state is not None and document.doc_id in state:
             raise InputError(
-                f"document {shown(document.doc_id)} is in the collection already; use update()"
+                f"document {shown(document.doc_id)} is in the collection already; use update(), or in "
+                "the shell `colmodern collection add --update`"
             )
         yield document
 

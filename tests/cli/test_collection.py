@@ -84,6 +84,20 @@ def test_search_says_what_an_index_alone_lacks(run: Run, folder: Path) -> None:
     assert "colmodern collection create" in err
 
 
+def test_search_names_what_it_takes(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for name, fault in (("none", "there is no folder"), ("empty", "is empty")):
+        code, _, err = run("search", tmp_path / name, "x")
+        assert (code, fault in err) == (2, True)
+        assert "give a collection, a run folder or a folder of embeddings" in err
+
+
+def test_add_names_the_option_that_replaces(run: Run, folder: Path, corpus: Path) -> None:
+    code, _, err = run("collection", "add", folder, corpus)
+    assert code == 2
+    assert "colmodern collection add --update" in err
+
+
 def test_add_takes_files_folders_names_and_lines(
     run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,8 +88,18 @@ def is_index(folder: Path) -> bool:
     return manifest.get("format") == FORMAT
 
 
-def expect_no_index(folder: Path) -> None:
-    """Raise InputError for an index alone, which has neither a model for queries nor texts."""
+def expect_searchable(folder: Path) -> None:
+    """Raise an error for what is neither a run nor embeddings, and is no collection either.
+
+    Raises:
+        InputError: An index alone, which has neither a model for queries nor texts.
+        StorageError: There is no such folder, or it is empty.
+    """
+    cure = "give a collection, a run folder or a folder of embeddings"
+    if not os.path.isdir(folder):
+        raise StorageError(f"there is no folder {folder}; {cure}")
+    if not os.listdir(folder):
+        raise StorageError(f"{folder} is empty; {cure}")
     if is_index(folder):
         raise InputError(
             f"{folder} is an index, which knows neither the model of its queries nor its texts; give "

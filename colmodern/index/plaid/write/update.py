@@ -89,7 +89,10 @@ def add(
         old = _doc_index_of(before, doc_ids)
         if not replaces and np.any(old >= 0):
             known = doc_ids[int(np.argmax(old >= 0))]
-            raise InputError(f"document {shown(known)} is in the index already; use update()")
+            raise InputError(
+                f"document {shown(known)} is in the index already; use update(), or in the shell "
+                "`colmodern index update`"
+            )
         if embeddings.n_docs == 0:
             on_change(before)
             return
