@@ -33,6 +33,7 @@ __all__ = [
     "TokenEmbeddings",
     "TokenSpans",
     "WorkerError",
+    "create_app",
     "evaluate",
     "load_dataset",
     "matched_spans",
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from colmodern.ragged.spans import TokenSpans
     from colmodern.ragged.store import EmbeddingStore
     from colmodern.rerank import Reranker
+    from colmodern.service.app import create_app
     from colmodern.types import Hit, ScoredDoc, Span
 
 _HOMES = {
@@ -90,6 +92,7 @@ _HOMES = {
     "TokenEmbeddings": "colmodern.ragged.embeddings",
     "TokenSpans": "colmodern.ragged.spans",
     "WorkerError": "colmodern.errors",
+    "create_app": "colmodern.service.app",
     "evaluate": "colmodern.evaluation.measures",
     "load_dataset": "colmodern.datasets.load",
     "matched_spans": "colmodern.index.spans",

@@ -53,6 +53,7 @@ def settings_page() -> str:
     from colmodern.config.models import EvalConfig
     from colmodern.config.sweep import SweepConfig
     from colmodern.config.train import TrainConfig
+    from colmodern.service.settings import ServeSettings
 
     parts = [
         "# Settings",
@@ -70,6 +71,7 @@ def settings_page() -> str:
         "Sweep": (SweepConfig, "`colmodern sweep` reads it."),
         "Mining": (MineConfig, "`colmodern mine` reads it."),
         "Training": (TrainConfig, "`colmodern train` reads it."),
+        "Server": (ServeSettings, "`colmodern serve --config FILE` reads it."),
     }
     done: dict[type[BaseModel], str] = {}
     for title, (model, use) in configs.items():
@@ -159,6 +161,8 @@ def _value(annotation: Any, metadata: tuple[Any, ...] = ()) -> str:
     if origin is tuple:
         item = _value(inner[0])
         return f"list of ({item})" if re.search("[,;]| or ", item) else f"list of {item}"
+    if origin is dict:
+        return f"{_value(inner[1])} by {_value(inner[0])}"
     return NAMES[annotation] + _bounds(metadata)
 
 

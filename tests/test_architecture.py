@@ -51,7 +51,8 @@ MAY_IMPORT = {
 }
 MAY_IMPORT["collection"] = set(MAY_IMPORT) - {"config", "datasets", "evaluation", "report"}
 MAY_IMPORT["pipeline"] = set(MAY_IMPORT)
-MAY_IMPORT["training"] = set(MAY_IMPORT)
+MAY_IMPORT["service"] = set(MAY_IMPORT)
+MAY_IMPORT["training"] = set(MAY_IMPORT) - {"service"}
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 MAY_IMPORT["__main__"] = {"cli"}
 NO_TORCH = ("config", "datasets", "evaluation", "ragged", "report", *BASE)

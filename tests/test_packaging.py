@@ -64,6 +64,10 @@ EXTRAS = {
     "sentence_transformers": "train",  # comes with pylate
     "accelerate": "train",
     "mteb": "mteb",
+    "fastapi": "serve",
+    "starlette": "serve",  # comes with fastapi
+    "uvicorn": "serve",
+    "prometheus_client": "serve",
 }
 
 

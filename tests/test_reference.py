@@ -62,7 +62,7 @@ def classes_in(annotation: Any) -> Iterator[type]:
 def returned(value: Any) -> Iterator[type]:
     """Classes of ours that a function returns, or that the fields and methods of a class are."""
     if not inspect.isclass(value):
-        yield from classes_in(typing.get_type_hints(value).get("return"))
+        yield from classes_in(typing.get_type_hints(value, localns=NAMES).get("return"))
         return
     if not issubclass(value, Exception):
         for annotation in typing.get_type_hints(value).values():
@@ -77,7 +77,11 @@ def returned(value: Any) -> Iterator[type]:
 
 
 # names that only type checkers import
-NAMES = {"EmbeddingStore": found("colmodern.EmbeddingStore")}
+NAMES = {
+    **{name: found(f"colmodern.{name}") for name in ("EmbeddingStore", "Encoder")},
+    "FastAPI": found("fastapi.FastAPI"),
+    "ServeSettings": found("colmodern.service.settings.ServeSettings"),
+}
 
 
 def test_the_reference_lists_what_public_functions_return() -> None:

@@ -31,6 +31,7 @@ PUBLIC = ERRORS | {
     "SpanSettings",
     "TokenEmbeddings",
     "TokenSpans",
+    "create_app",
     "evaluate",
     "load_dataset",
     "matched_spans",

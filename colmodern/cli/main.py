@@ -47,6 +47,7 @@ _COMMANDS = {
     "search": ("colmodern.cli.search", "Search a collection, a run or token embeddings."),
     "index": ("colmodern.cli.index", "Build, change and inspect a compressed index."),
     "rerank": ("colmodern.cli.rerank", "Reorder a TREC run by exact MaxSim."),
+    "serve": ("colmodern.cli.serve", "Serve search, rerank and encode over HTTP."),
     "train": ("colmodern.cli.train", "Train a model through PyLate from a config file."),
     "mine": ("colmodern.cli.mine", "Find hard negatives for training, with a teacher's scores."),
     "cache": ("colmodern.cli.cache", "List and prune what earlier evaluations left to be reused."),
@@ -59,7 +60,7 @@ _COMMANDS = {
 _READER_GONE = 141  # exit status that shells give a program ended by SIGPIPE
 _WITH_MODEL = (
     *("eval", "plan", "reproduce", "sweep", "encode", "collection", "search", "rerank"),
-    *("train", "mine"),
+    *("serve", "train", "mine"),
 )
 # commands that keep what they finished and resume from it
 _RESUMED = ("eval", "reproduce", "fetch", "sweep", "encode", "train", "mine")

@@ -1,0 +1,1 @@
+"""Search, rerank, encode and explain over HTTP: the application behind ``colmodern serve``."""

@@ -1,0 +1,271 @@
+"""Encodes the texts of many requests together, on one thread."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from colmodern.encoder.encoder import Encoder
+from colmodern.encoder.text.pieces import cut_at, join
+from colmodern.encoder.text.settings import Role
+from colmodern.encoder.text.tokenizer import TokenizedTexts
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.offsets import offsets_of
+from colmodern.ragged.spans import joined_spans
+from colmodern.service.context import RequestContext, answered_in_time
+from colmodern.service.errors import overloaded
+from colmodern.service.metrics import Metrics
+from colmodern.service.settings import BatchingSettings
+
+_SHORT = 2000  # characters that are tokenized at once, without the way to another thread
+_PATIENCE = 0.05  # seconds of waiting after which a client may have gone away
+Result = TypeVar("Result")
+
+
+class EncodedTexts(NamedTuple):
+    """The embeddings of a request's texts, not pooled, and counts of their tokens."""
+
+    embeddings: TokenEmbeddings
+    n_tokens: int  # tokens that the model read
+    n_cut_tokens: int  # tokens that a length limit removed
+
+
+class _Lane(NamedTuple):
+    """Texts of one lane can be in one batch."""
+
+    role: Role
+    has_spans: bool
+
+
+@dataclass
+class _Entry:
+    """A piece of a request that waits to be encoded."""
+
+    texts: TokenizedTexts
+    context: RequestContext
+    waits: bool  # for others to join; False where the encoder had nothing to do
+    future: asyncio.Future[TokenEmbeddings]
+    arrival: float = field(default_factory=time.perf_counter)
+    n_tokens: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.n_tokens = int(self.texts.lengths.sum())
+
+
+class EncoderBatcher:
+    """One queue for each role, and one thread that encodes batch after batch.
+
+    A batch closes at so many tokens or requests, or when its first text has waited long enough; an
+    encoder that has nothing to do does not wait. Embeddings do not depend on the batch that they were
+    encoded in, but for the rounding of floats.
+    """
+
+    def __init__(self, settings: BatchingSettings, metrics: Metrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._lanes: dict[_Lane, deque[_Entry]] = {}
+        self._n_requests = 0
+        self._is_idle = False
+        self._encoder: Encoder | None = None
+        self._threads: list[ThreadPoolExecutor] = []
+        self._worker: asyncio.Task[None] | None = None
+
+    def start(self, encoder: Encoder) -> None:
+        """Begin to encode; called once, in the event loop that requests come from."""
+        self._encoder = encoder
+        self._changed = asyncio.Event()
+        self._tokenizing = ThreadPoolExecutor(1, "tokenizer")
+        self._encoding = ThreadPoolExecutor(1, "encoder")
+        self._threads = [self._tokenizing, self._encoding]
+        self._worker = asyncio.get_running_loop().create_task(self._work())
+
+    async def stop(self) -> None:
+        """Wait for the batch that is being encoded; nothing is encoded after it."""
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.gather(self._worker, return_exceptions=True)
+        for pool in self._threads:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    async def encode(
+        self, context: RequestContext, texts: Sequence[str], role: Role, *, spans: bool = False
+    ) -> EncodedTexts:
+        """Encode the texts of a request, in batches with those of others.
+
+        Args:
+            context: The request.
+            texts: Its texts.
+            role: "query" or "document".
+            spans: Whether to keep the characters of each token.
+
+        Returns:
+            Embeddings as from ``Encoder.encode_queries`` and, not pooled, ``encode_documents``.
+
+        Raises:
+            InputError: A text cannot be encoded.
+            ServiceError: The queue is full (429), or the time of the request is over (503).
+        """
+        if self._n_requests >= self._settings.queue:
+            raise overloaded("the queue of the encoder")
+        self._count(1)
+        try:
+            start = time.perf_counter()
+            tokenized = await self._tokenized(texts, role, spans)
+            context.add("encode", time.perf_counter() - start)
+            n_cut = int(tokenized.cut.sum())
+            if n_cut:
+                self._metrics.truncated_tokens.labels(role).inc(n_cut)
+            lane = _Lane(role, spans)
+            # one piece after another, so that small requests get their turns beside large ones
+            pieces = [
+                await self._encoded(lane, piece, context)
+                for piece in cut_at(tokenized, self._settings.max_tokens)
+            ]
+        finally:
+            self._count(-1)
+        return EncodedTexts(_joined(pieces), int(tokenized.attended.sum()), n_cut)
+
+    def pool(self, documents: TokenEmbeddings) -> TokenEmbeddings:
+        """Pool documents as the encoder's settings say."""
+        return self._own_encoder.pool(documents)
+
+    @property
+    def _own_encoder(self) -> Encoder:
+        assert self._encoder is not None, "start() comes first"
+        return self._encoder
+
+    def _count(self, change: int) -> None:
+        self._n_requests += change
+        self._metrics.queue_depth.labels("encoder").set(self._n_requests)
+
+    async def _tokenized(self, texts: Sequence[str], role: Role, spans: bool) -> TokenizedTexts:
+        def tokenize() -> TokenizedTexts:
+            return self._own_encoder.tokenize(texts, role, spans=spans)
+
+        if sum(map(len, texts)) <= _SHORT:
+            return tokenize()
+        return await asyncio.get_running_loop().run_in_executor(self._tokenizing, tokenize)
+
+    async def _encoded(
+        self, lane: _Lane, texts: TokenizedTexts, context: RequestContext
+    ) -> TokenEmbeddings:
+        """The embeddings of a piece, once its batch has been encoded."""
+        future: asyncio.Future[TokenEmbeddings] = asyncio.get_running_loop().create_future()
+        waiting = self._lanes.setdefault(lane, deque())
+        waiting.append(_Entry(texts, context, not self._is_idle, future))
+        self._is_idle = False
+        self._changed.set()
+        return await answered_in_time(context, future)
+
+    async def _work(self) -> None:
+        while True:
+            if not any(self._lanes.values()):
+                self._is_idle = True
+            self._changed.clear()
+            await self._wait_for_one()
+            lane = min(
+                (lane for lane, entries in self._lanes.items() if entries),
+                key=lambda lane: self._lanes[lane][0].arrival,
+            )
+            await self._wait_for_more(lane)
+            batch = [entry for entry in self._take(lane) if await _is_wanted(entry)]
+            if batch:
+                await self._encode_batch(lane, batch)
+
+    async def _wait_for_one(self) -> None:
+        while not any(self._lanes.values()):
+            await self._changed.wait()
+            self._changed.clear()
+        self._is_idle = False
+
+    async def _wait_for_more(self, lane: _Lane) -> None:
+        """Wait until the batch of a lane is closed."""
+        first = self._lanes[lane][0]
+        while first.waits and not self._is_full(lane):
+            left = first.arrival + self._settings.max_wait_ms / 1000 - time.perf_counter()
+            if left <= 0:
+                return
+            self._changed.clear()
+            try:
+                await asyncio.wait_for(self._changed.wait(), left)
+            except asyncio.TimeoutError:
+                return
+
+    def _is_full(self, lane: _Lane) -> bool:
+        entries = self._lanes[lane]
+        if len(entries) >= self._settings.max_requests:
+            return True
+        return sum(entry.n_tokens for entry in entries) >= self._settings.max_tokens
+
+    def _take(self, lane: _Lane) -> list[_Entry]:
+        """The entries of the next batch, which leave the queue."""
+        entries, batch, n_tokens = self._lanes[lane], list[_Entry](), 0
+        while entries and len(batch) < self._settings.max_requests:
+            n_tokens += entries[0].n_tokens
+            if batch and n_tokens > self._settings.max_tokens:
+                break
+            batch.append(entries.popleft())
+        return batch
+
+    async def _encode_batch(self, lane: _Lane, batch: list[_Entry]) -> None:
+        """Encode a batch and answer its entries; a failure is only of those that fail alone."""
+        start = time.perf_counter()
+        n_tokens = sum(entry.n_tokens for entry in batch)
+        self._metrics.batch_tokens.labels(lane.role).observe(n_tokens)
+        for entry in batch:
+            entry.context.add("queue", start - entry.arrival)
+        try:
+            embeddings = await self._in_thread(
+                lambda: self._own_encoder.encode_tokens(join([entry.texts for entry in batch]))
+            )
+        except Exception as error:
+            if len(batch) > 1:
+                for entry in batch:
+                    await self._encode_batch(lane, [entry])
+            elif not batch[0].future.done():
+                batch[0].future.set_exception(error)
+            return
+        taken = time.perf_counter() - start
+        first = 0
+        for entry in batch:
+            last = first + len(entry.texts.cut)
+            entry.context.add("encode", taken)
+            if not entry.future.done():
+                entry.future.set_result(embeddings[first:last])
+            first = last
+
+    async def _in_thread(self, work: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._encoding, work)
+
+
+async def _is_wanted(entry: _Entry) -> bool:
+    """Whether somebody still waits for an entry; asked of the connection after a while only."""
+    if entry.future.done():
+        return False
+    if time.perf_counter() - entry.arrival < _PATIENCE:
+        return True
+    if await entry.context.is_abandoned():
+        entry.future.set_exception(entry.context.out_of_time())
+        return False
+    return True
+
+
+def _joined(pieces: Sequence[TokenEmbeddings]) -> TokenEmbeddings:
+    if len(pieces) == 1:
+        return pieces[0]
+    spans = [piece.spans for piece in pieces if piece.spans is not None]
+    ids = [piece.token_ids for piece in pieces if piece.token_ids is not None]
+    return TokenEmbeddings.unchecked(
+        np.concatenate([piece.values for piece in pieces]),
+        offsets_of(np.concatenate([piece.lengths for piece in pieces])),
+        np.concatenate(ids) if len(ids) == len(pieces) else None,
+        pieces[0].fingerprint,
+        joined_spans(spans) if len(spans) == len(pieces) else None,
+    )

@@ -1,0 +1,47 @@
+"""The log of requests: one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import datetime, timezone
+from typing import Any
+
+from colmodern.checks import visible_json
+
+ACCESS = logging.getLogger("colmodern.service.access")
+
+
+def log_request(
+    *, request: dict[str, Any], facts: dict[str, Any], is_slow: bool, logs_all: bool
+) -> None:
+    """Log a request that was answered.
+
+    Args:
+        request: What is logged of every request.
+        facts: What is logged beside it of a slow one.
+        is_slow: Whether it took longer than the settings call slow.
+        logs_all: Whether requests that are not slow are logged.
+    """
+    if logs_all:
+        ACCESS.info("request", extra={"fields": request})
+    if is_slow:
+        ACCESS.warning("slow request", extra={"fields": {**request, **facts}})
+
+
+class JsonLines(logging.Formatter):
+    """Formats a record as one line of JSON, with the fields that it carries."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, whatever the record holds."""
+        moment = datetime.fromtimestamp(record.created, timezone.utc)
+        line: dict[str, Any] = {
+            "time": moment.isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return visible_json(json.dumps(line, ensure_ascii=False, default=str))

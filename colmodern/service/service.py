@@ -1,0 +1,210 @@
+"""The state of a server: its model, its indexes, its queues, and whether it is ready."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from fastapi import Depends, Request
+
+import colmodern
+from colmodern.encoder.encoder import Encoder
+from colmodern.errors import ColmodernError
+from colmodern.service.batching import EncoderBatcher
+from colmodern.service.context import RequestContext, answered_in_time
+from colmodern.service.errors import hiding, not_ready, overloaded, unknown_index
+from colmodern.service.keys import read_keys
+from colmodern.service.metrics import IndexFacts, Metrics
+from colmodern.service.opening import open_encoder, open_indexes
+from colmodern.service.settings import ServeSettings
+from colmodern.threads import cpu_count
+from colmodern.units import parse_bytes
+
+Status = Literal["starting", "ready", "failed", "draining"]
+Result = TypeVar("Result")
+_CANARY = "Is this server ready?"
+_log = logging.getLogger(__name__)
+
+
+class Service:
+    """What the routes of one application share.
+
+    Attributes:
+        settings: The server's settings.
+        keys: Keys of clients.
+        metrics: What is counted.
+        batcher: Encodes the texts of requests.
+        indexes: The indexes that are served, by name.
+        status: "starting", "ready", "failed" or "draining".
+        failure: Why the server could not start, else None.
+        body_limit: Bytes of a request's body.
+    """
+
+    def __init__(self, settings: ServeSettings, encoder: Encoder | None = None) -> None:
+        """Prepare a service; nothing is loaded before ``start``.
+
+        Args:
+            settings: The server's settings.
+            encoder: Its model, where that is loaded already.
+
+        Raises:
+            ConfigError: The file of keys cannot be used.
+        """
+        self.settings = settings
+        self.keys = read_keys(settings.api_key_file)
+        self.metrics = Metrics(lambda: list(self.indexes.items()))
+        self.batcher = EncoderBatcher(settings.batching, self.metrics)
+        self.indexes: dict[str, IndexFacts] = {}
+        self.status: Status = "starting"
+        self.failure: ColmodernError | None = None
+        self.on_failure: Callable[[], None] = lambda: None
+        self.body_limit = parse_bytes(settings.limits.body, name="limits.body")
+        self.hide = hiding(_names_of_folders(settings))
+        self._encoder = encoder
+        self._n_threads = settings.search_threads or cpu_count()
+        self._searches = ThreadPoolExecutor(self._n_threads, "search")
+        self._n_searches = 0
+        self._n_requests = 0
+
+    @property
+    def encoder(self) -> Encoder:
+        """The model; raises ServiceError (503) before it is loaded."""
+        self.expect_ready()
+        assert self._encoder is not None
+        return self._encoder
+
+    @property
+    def model_name(self) -> str:
+        """What clients see the model called; never a folder of the server's disk."""
+        name = self.encoder.checkpoint.lasting_name
+        return Path(name).name if os.path.isabs(name) else name
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the server is about to end."""
+        return self.status == "draining"
+
+    async def start(self) -> None:
+        """Load model and indexes, compile kernels, and answer a canary query."""
+        loop = asyncio.get_running_loop()
+        try:
+            encoder = await loop.run_in_executor(self._searches, self._open)
+            self.batcher.start(encoder)
+            context = RequestContext.of_server(self.settings.timeouts.request_ms)
+            await self.batcher.encode(context, [_CANARY], "query")
+            await loop.run_in_executor(self._searches, encoder.fingerprint, "document")
+        except ColmodernError as error:
+            self.status, self.failure = "failed", error
+            _log.error("the server cannot start: %s", error)
+            self.on_failure()
+            return
+        if self.status == "starting":
+            self.status = "ready"
+            _log.info("ready")
+
+    async def stop(self) -> None:
+        """Give up what was opened; running requests have been answered."""
+        self.status = "draining"
+        await self.batcher.stop()
+        self._searches.shutdown(wait=True, cancel_futures=True)
+
+    def drain(self) -> None:
+        """Answer /ready with 503 from now on; requests are still answered."""
+        self.status = "draining"
+
+    def expect_ready(self) -> None:
+        """Raise ServiceError (503) while requests cannot be answered; a draining server answers."""
+        if self.status == "starting":
+            raise not_ready("the server loads its model and its indexes")
+        if self.status == "failed":
+            raise not_ready("the server could not load its model and its indexes")
+
+    def index(self, name: str) -> IndexFacts:
+        """The index of a name; raises ServiceError (404) where there is none."""
+        self.expect_ready()
+        if name not in self.indexes:
+            raise unknown_index(name, sorted(self.indexes))
+        return self.indexes[name]
+
+    async def in_search_thread(self, context: RequestContext, work: Callable[[], Result]) -> Result:
+        """Do work of a request in one of the threads of searches, in the order of arrival.
+
+        Args:
+            context: The request; work that has not begun at its deadline never begins.
+            work: A function without arguments.
+
+        Returns:
+            What the function returns.
+
+        Raises:
+            ServiceError: Too much work waits (429), or the deadline has passed (503).
+        """
+        if self._n_searches >= self._n_threads + self.settings.batching.queue:
+            raise overloaded("the queue of searches")
+        arrival = time.perf_counter()
+
+        def timed() -> Result:
+            start = time.perf_counter()
+            context.add("queue", start - arrival)
+            context.expect_time()
+            with context.timing("search"):
+                return work()
+
+        self._count_searches(1)
+        try:
+            future = asyncio.get_running_loop().run_in_executor(self._searches, timed)
+            return await answered_in_time(context, future)
+        finally:
+            self._count_searches(-1)
+
+    @contextmanager
+    def counting_requests(self) -> Iterator[None]:
+        """Count a request as running for the length of a block."""
+        self._n_requests += 1
+        try:
+            yield
+        finally:
+            self._n_requests -= 1
+
+    @property
+    def n_requests(self) -> int:
+        """Requests that are being answered."""
+        return self._n_requests
+
+    def _open(self) -> Encoder:
+        self._encoder = self._encoder or open_encoder(self.settings)
+        self.indexes = dict(open_indexes(self.settings, self._encoder))
+        return self._encoder
+
+    def _count_searches(self, change: int) -> None:
+        self._n_searches += change
+        waiting = max(0, self._n_searches - self._n_threads)
+        self.metrics.queue_depth.labels("search").set(waiting)
+
+
+async def service_of(request: Request) -> Service:
+    """The service of a request's application, for FastAPI's dependencies."""
+    service: Service = request.app.state.service
+    return service
+
+
+ServiceState = Annotated[Service, Depends(service_of)]
+
+
+def _names_of_folders(settings: ServeSettings) -> dict[str, str]:
+    """What messages show in place of folders of the server's disk."""
+    names = {str(Path.cwd()): ".", str(Path.home()): "~"}
+    names[os.path.dirname(colmodern.__file__)] = "colmodern"
+    if settings.encoder is not None and os.path.isdir(settings.encoder.model):
+        names[settings.encoder.model] = names[os.path.abspath(settings.encoder.model)] = "the model"
+    for name, folder in settings.indexes.items():
+        names[folder] = names[os.path.abspath(folder)] = name
+        names[os.path.realpath(folder)] = name
+    return names

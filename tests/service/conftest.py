@@ -1,0 +1,69 @@
+"""A real server on this machine, which tests ask through real connections."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from colmodern.encoder.encoder import Encoder
+from colmodern.service.app import create_app
+from colmodern.service.server import Server
+
+MakeServer = Callable[..., "RunningServer"]
+
+
+class RunningServer:
+    """A server in a thread of its own, and a client of it."""
+
+    def __init__(self, model: Encoder | str, **settings: Any) -> None:
+        self.app = create_app(model, port=0, **settings)
+        self.service = self.app.state.service
+        self._server = Server(self.app)
+        self._thread = threading.Thread(target=self._server.run, daemon=True)
+        self._thread.start()
+        deadline = time.monotonic() + 60
+        while not self._server.started or self.service.status == "starting":
+            assert time.monotonic() < deadline, "the server did not start"
+            time.sleep(0.01)
+        self.port = self._server.servers[0].sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.client = httpx.Client(base_url=self.url, timeout=60)
+
+    def close(self) -> None:
+        """End the server, and wait until it has ended."""
+        self.client.close()
+        self._server.end()
+        self._thread.join(60)
+        assert not self._thread.is_alive(), "the server did not end"
+
+
+@pytest.fixture(scope="session")
+def encoder() -> Encoder:
+    return Encoder.from_pretrained("colmodern/tiny", device="cpu")
+
+
+@pytest.fixture
+def make_server(encoder: Encoder) -> Iterator[MakeServer]:
+    """Starts servers, which end with the test."""
+    servers: list[RunningServer] = []
+
+    def make(model: Encoder | str = encoder, **settings: Any) -> RunningServer:
+        servers.append(RunningServer(model, **settings))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def server(encoder: Encoder) -> Iterator[RunningServer]:
+    """A server without indexes, for tests that change nothing of it."""
+    running = RunningServer(encoder)
+    yield running
+    running.close()
