@@ -65,7 +65,7 @@ def returned(value: Any) -> Iterator[type]:
         yield from classes_in(typing.get_type_hints(value, localns=NAMES).get("return"))
         return
     if not issubclass(value, Exception):
-        for annotation in typing.get_type_hints(value).values():
+        for annotation in typing.get_type_hints(value, localns=NAMES).values():
             yield from classes_in(annotation)
     for name in dir(value):
         member = inspect.getattr_static(value, name)
@@ -80,6 +80,8 @@ def returned(value: Any) -> Iterator[type]:
 NAMES = {
     **{name: found(f"colmodern.{name}") for name in ("EmbeddingStore", "Encoder")},
     "FastAPI": found("fastapi.FastAPI"),
+    "np": importlib.import_module("numpy"),
+    "npt": importlib.import_module("numpy.typing"),
     "ServeSettings": found("colmodern.service.settings.ServeSettings"),
 }
 
