@@ -6,7 +6,7 @@ import copy
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -16,6 +16,7 @@ from colmodern.checks import shown
 from colmodern.collection.documents import StoredDocument
 from colmodern.collection.encoded import FOLDER, encoded
 from colmodern.collection.manifest import CollectionManifest, IndexRecord, commit, read_manifest
+from colmodern.collection.model import expect_same
 from colmodern.collection.state import OpenIndex, State, index_digest, load_state, settled
 from colmodern.collection.texts import Texts, TextSegment, TextWriter, record_texts
 from colmodern.disk import remove
@@ -25,6 +26,7 @@ from colmodern.files import naming_write_errors, staging
 from colmodern.index.plaid.index import PlaidIndex
 from colmodern.index.plaid.write.tiers import first_merged
 from colmodern.progress import Progress
+from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.writer_lock import writer_lock
 
 # an index's centroids are learnt again once it has this many times the documents that they were
@@ -80,10 +82,12 @@ class Changer:
         numbers: Numbers | None,
         *,
         replaces: bool,
+        embeddings: TokenEmbeddings | None = None,
     ) -> State:
         """Add documents; with ``replaces``, in place of those with the same ids.
 
         numbers: where ids of texts without one come from
+        embeddings: of the documents, None to encode them; an index that is learnt again encodes all
 
         Raises InputError for an id that is there already, without ``replaces``.
         """
@@ -97,18 +101,22 @@ class Changer:
             state = replace(state, manifest=state.manifest.model_copy(update=counted))
         segment = texts.segments[-1]
         new_ids = segment.ids.get(range(n_new))
+        if embeddings is not None and embeddings.n_docs != n_new:
+            raise InputError(
+                f"embeddings has {embeddings.n_docs} texts for {n_new} documents; pass those of all"
+            )
         n_replaced = sum(doc_id in state for doc_id in new_ids) if replaces else 0
         n_after = state.n_docs - n_replaced + n_new
         if _must_fit(state.manifest.index, n_after):
             staying = _without(state, set(new_ids))
             everything = chain(map(texts.get, staying), segment.documents(0, n_new))
             return self._built(state, texts, everything, n_after)
-        with (
-            self._encoded(state, segment.documents(0, n_new), n_new) as (embeddings, ids),
-            self._index_change(state, texts) as change,
-        ):
+        encoding: AbstractContextManager[Any] = nullcontext((embeddings, new_ids))
+        if embeddings is None:
+            encoding = self._encoded(state, segment.documents(0, n_new), n_new)
+        with encoding as (values, ids), self._index_change(state, texts) as change:
             put = change.index.update if replaces else change.index.add
-            put(embeddings, ids, progress=self.progress)
+            put(values, ids, progress=self.progress)
         return change.after
 
     def delete(self, state: State, ids: list[str]) -> State:
@@ -189,10 +197,11 @@ class Changer:
     def _encoded(
         self, state: State, documents: Iterable[StoredDocument], n_docs: int
     ) -> Iterator[Any]:
-        manifest = state.manifest
+        manifest, encoder = state.manifest, self.encoder()
+        expect_same(self.folder, manifest, encoder)  # the folder may hold another collection now
         with encoded(
             self.folder,
-            self.encoder(),
+            encoder,
             documents,
             n_docs,
             separator=manifest.title_separator,

@@ -13,7 +13,12 @@ from colmodern.checks import shown
 from colmodern.collection.changes import Changer, Numbers, writing
 from colmodern.collection.documents import DocumentInput, SourceError, documents_of
 from colmodern.collection.manifest import CollectionManifest, commit, read_manifest
-from colmodern.collection.model import checked_index_settings, encoder_for, record_of
+from colmodern.collection.model import (
+    checked_index_settings,
+    encoder_for,
+    expect_embeddings_of,
+    record_of,
+)
 from colmodern.collection.reader import CollectionReader
 from colmodern.collection.state import State, load_state
 from colmodern.disk import make_folder
@@ -22,6 +27,7 @@ from colmodern.errors import ColmodernError, InputError, StorageError
 from colmodern.files import naming_write_errors
 from colmodern.progress import Progress, as_progress
 from colmodern.ragged.doc_ids import id_list
+from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.writer_lock import LOCK, writer_lock
 
 Documents = Iterable[DocumentInput] | Mapping[str, str]
@@ -121,18 +127,43 @@ class Collection(CollectionReader):
         """
         self._put(documents, ids, progress, replaces=False)
 
-    def update(self, documents: Documents, *, progress: Progress | bool | None = None) -> None:
+    def update(
+        self,
+        documents: Documents,
+        *,
+        embeddings: TokenEmbeddings | None = None,
+        progress: Progress | bool | None = None,
+    ) -> None:
         """Add documents, and replace those with the same ids; all or none.
 
         Args:
             documents: As in ``add``, each with its id.
+            embeddings: What the collection's encoder made of ``model_texts(documents)``, where that
+                is at hand; with spans where the collection has them.
             progress: As in ``add``.
 
         Raises:
-            InputError: An id is missing or repeats.
+            InputError: An id is missing or repeats, or ``embeddings`` are not those of the documents.
             StorageError: As from ``add``.
         """
-        self._put(documents, None, progress, replaces=True)
+        if embeddings is not None:
+            expect_embeddings_of(self._state.manifest, embeddings)
+        self._put(documents, None, progress, replaces=True, embeddings=embeddings)
+
+    def model_texts(self, documents: Documents) -> list[str]:
+        """The texts that the model reads for documents: title, separator and text.
+
+        Args:
+            documents: As in ``update``.
+
+        Returns:
+            One text for each document.
+
+        Raises:
+            InputError: As from ``update``.
+        """
+        state = self._state
+        return [state.encoded(document).content for document in documents_of(documents, None, None)]
 
     def delete(self, ids: Iterable[str]) -> int:
         """Delete documents; all or none.
@@ -180,12 +211,15 @@ class Collection(CollectionReader):
         progress: Progress | bool | None,
         *,
         replaces: bool,
+        embeddings: TokenEmbeddings | None = None,
     ) -> None:
         try:
             with self._changing(progress) as change:
                 numbers = None if replaces else Numbers(change.after)
                 checked = documents_of(documents, ids, numbers)
-                change.after = change.changer.put(change.after, checked, numbers, replaces=replaces)
+                change.after = change.changer.put(
+                    change.after, checked, numbers, replaces=replaces, embeddings=embeddings
+                )
         except SourceError as error:
             raise error.fault from None
 

@@ -16,9 +16,6 @@ _CURE = (
 )
 _IDS = ("id", "_id", "doc_id")  # keys of a record that may hold its id
 
-# what a caller may pass for one document
-DocumentInput = str | tuple[str, str] | Mapping[str, Any] | Document
-
 
 class SourceError(Exception):
     """A caller's own generator cannot read its documents; no fault of the collection's files.
@@ -46,6 +43,10 @@ class StoredDocument(NamedTuple):
     text: str
     title: str = ""
     fields: Mapping[str, Any] = {}
+
+
+# what a caller may pass for one document
+DocumentInput = str | tuple[str, str] | Mapping[str, Any] | Document | StoredDocument
 
 
 class EncodedText(NamedTuple):

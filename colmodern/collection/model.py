@@ -10,7 +10,9 @@ from colmodern.collection.manifest import CollectionManifest
 from colmodern.encoder.encoder import Encoder
 from colmodern.encoder.recipe import recorded_arguments, unknown_settings
 from colmodern.errors import InputError, StorageError
+from colmodern.index.plaid.search.queries import expect_encoder
 from colmodern.index.plaid.write.settings import settle
+from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.manifest import EncoderRecord
 from colmodern.units import parse_bytes
 
@@ -71,6 +73,23 @@ def expect_same(folder: Path, manifest: CollectionManifest, encoder: Encoder) ->
         "(weights, tokenizer or settings differ), so that scores would mean nothing; open it with "
         "the model that it was created with, or create a new collection of its documents"
     )
+
+
+def expect_embeddings_of(manifest: CollectionManifest, embeddings: object) -> None:
+    """Raise InputError for embeddings that the collection's encoder has not made of documents."""
+    if not isinstance(embeddings, TokenEmbeddings):
+        raise InputError(f"embeddings is a {type(embeddings).__name__}; pass TokenEmbeddings")
+    if embeddings.fingerprint is None:
+        raise InputError(
+            "embeddings.fingerprint is None, so that their encoder is not known; pass what the "
+            "collection's encoder returned, or leave embeddings out"
+        )
+    expect_encoder(embeddings.fingerprint, manifest.encoder.fingerprint)
+    if manifest.spans and embeddings.spans is None:
+        raise InputError(
+            "the collection keeps the characters of tokens, and embeddings have none; encode with "
+            "spans=True"
+        )
 
 
 def checked_index_settings(index: object, dim: int) -> dict[str, Any]:

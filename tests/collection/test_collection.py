@@ -17,6 +17,7 @@ from colmodern import (
     Reranker,
     SpanSettings,
     StoredDocument,
+    TokenEmbeddings,
 )
 from colmodern.collection import changes, encoded
 from colmodern.errors import InputError
@@ -145,6 +146,32 @@ def test_embeddings_of_another_encoder_are_refused(tmp_path: Path, encoder: Enco
         collection.search(other.encode_queries(["pasta"]))
     with pytest.raises(InputError, match="dim=3"):
         collection.search(np.zeros((2, 3), np.float32))
+
+
+def test_embeddings_of_documents_give_what_their_texts_do(tmp_path: Path, encoder: Encoder) -> None:
+    by_text = Collection.create(tmp_path / "texts", encoder)
+    by_embeddings = Collection.create(tmp_path / "embeddings", encoder)
+    for documents in (RECORDS, [RECORDS[1] | {"text": "Names change."}, ("new", "More of it.")]):
+        by_text.update(documents)
+        texts = by_embeddings.model_texts(documents)
+        embeddings = encoder.encode_documents(texts, spans=True)
+        by_embeddings.update(documents, embeddings=embeddings)
+    assert by_text.get(by_text) == by_embeddings.get(by_embeddings)
+    assert everything(by_text, "a name") == everything(by_embeddings, "a name")
+    by_embeddings.check()
+
+    document, version = [("new", "Less.")], by_embeddings.version
+    other = encoder.with_settings(document_length=32)
+    for wrong, message in (
+        (encoder.encode_documents(["Less."]), "keeps the characters"),
+        (other.encode_documents(["Less."], spans=True), "another encoder"),
+        (encoder.encode_documents(["Less.", "Much."], spans=True), "2 texts for 1 documents"),
+        (TokenEmbeddings.from_list([np.eye(3, 128)]), "fingerprint is None"),
+        ([np.eye(3, 128)], "pass TokenEmbeddings"),
+    ):
+        with pytest.raises(InputError, match=message):
+            by_embeddings.update(document, embeddings=wrong)
+    assert by_embeddings.version == version
 
 
 def test_exact_scores_are_those_of_the_decoded_tokens(tmp_path: Path, encoder: Encoder) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ def describe(snapshot: IndexSnapshot, n_open: int) -> dict[str, Any]:
     if not manifest.has_spans:
         del sizes["spans"]
     for kind, path in _files(snapshot):
-        sizes[kind] += path.stat().st_size if path.is_file() else 0
+        with suppress(OSError):
+            sizes[kind] += path.stat().st_size
     sizes["total"] = sum(sizes.values())
     n_tokens = max(1, manifest.n_tokens)
     return {

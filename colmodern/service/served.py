@@ -1,0 +1,344 @@
+"""An index that is served: many searches at a time, one change at a time, and changes of others."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from colmodern.checks import shown
+from colmodern.collection.collection import Collection
+from colmodern.collection.documents import CollectionHit, StoredDocument, encoded_text
+from colmodern.collection.manifest import is_collection_folder
+from colmodern.encoder.encoder import Encoder
+from colmodern.errors import ColmodernError, InputError
+from colmodern.index.plaid.index import PlaidIndex
+from colmodern.index.spans import SpanSettings
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.token_words import with_words
+from colmodern.types import Explanation, ScoredDoc
+from colmodern.writer_lock import LockedError
+
+Searched = Collection | PlaidIndex
+ServedHit = CollectionHit | ScoredDoc  # the first where the index has texts
+_SEPARATOR = " "  # between title and text, for an index that does not know its own
+_RETRY = 0.05  # seconds until another process's lock is tried again
+_log = logging.getLogger(__name__)
+
+
+class ServedState:
+    """An index as it is at one moment, for as many searches as want it; a change makes another.
+
+    Attributes:
+        collection: The collection, None where the folder holds an index alone.
+        index: The index, None where the folder holds a collection.
+        version: Digest of the manifest.
+        n_docs: Number of documents.
+        dim: Width of a token embedding.
+        takes_texts: Whether the server's model is the one that the documents were encoded with.
+        has_spans: Whether searches can show the passages that matched.
+    """
+
+    def __init__(self, searched: Searched, encoder: Encoder | None) -> None:
+        """Keep ``searched`` as it is now; its owner may change it later.
+
+        Args:
+            searched: The open collection or index.
+            encoder: The server's model.
+        """
+        self._searched = searched = copy.copy(searched)
+        self._encoder = encoder
+        self.collection = searched if isinstance(searched, Collection) else None
+        self.index = searched if isinstance(searched, PlaidIndex) else None
+        self.version = searched.version
+        self.n_docs = len(searched)
+        self.dim = searched.dim
+        self.has_spans = searched.has_spans
+        fingerprint = None if encoder is None else encoder.fingerprint("document")
+        self.takes_texts = fingerprint is not None and fingerprint == searched.fingerprint
+
+    def __contains__(self, doc_id: str) -> bool:
+        return doc_id in self._searched
+
+    def copied(self) -> Searched:
+        """The collection or index, to be changed; this state stays as it is."""
+        return copy.copy(self._searched)
+
+    def expect_texts(self) -> Encoder:
+        """The model that encodes texts for this index.
+
+        Raises:
+            InputError: The index was built with another model, or with one that it does not name.
+        """
+        if self.takes_texts and self._encoder is not None:
+            return self._encoder
+        if self._searched.fingerprint is None:
+            fault = "the index does not name the model of its embeddings"
+        else:
+            fault = (
+                "the index was built with another model, or other settings of it, than the server's"
+            )
+        raise InputError(
+            f"{fault}; send embeddings, or serve it with the model that it was built with"
+        )
+
+    def search(
+        self,
+        queries: TokenEmbeddings,
+        k: int,
+        *,
+        spans: bool | SpanSettings | None = None,
+        **options: Any,
+    ) -> Sequence[Sequence[ServedHit]]:
+        """The best documents of each query.
+
+        Args:
+            queries: Embeddings of the queries.
+            k: Number of documents of each, at most.
+            spans: As in Collection.search.
+            **options: ``filter``, ``nprobe``, ``n_candidates`` and ``exact`` of PlaidIndex.search.
+
+        Raises:
+            InputError: An argument does not fit the index.
+        """
+        options["spans"] = self.has_spans if spans is None else spans
+        if len(queries) == 1:  # a single search does not wait for the compiler, nor use all CPUs
+            return [self._searched.search(queries[0], k, n_threads=1, **options)]
+        if self.collection is not None:
+            return self.collection.search(queries, k, **options)
+        assert self.index is not None
+        return self.index.search_batch(queries, k, **options)
+
+    def explain(
+        self, query: str, embeddings: Any, doc_id: str, k: int, **options: Any
+    ) -> Explanation:
+        """Follow a document of the index through the stages of a search.
+
+        Args:
+            query: The query's text.
+            embeddings: (n_query_tokens, dim) embeddings of it.
+            doc_id: The document.
+            k: Number of results that the search looks for.
+            **options: ``nprobe`` and ``n_candidates`` of PlaidIndex.search.
+
+        Raises:
+            InputError: There is no such document, or the server has another model than the index.
+        """
+        encoder = self.expect_texts()
+        if self.collection is not None:
+            explain = self.collection.explain
+            return explain(query, doc_id, k, query_embeddings=embeddings, **options)
+        assert self.index is not None
+        return with_words(self.index.explain(embeddings, doc_id, k, **options), encoder, query)
+
+    def document(self, doc_id: str) -> StoredDocument | None:
+        """A document of the index; None where the index keeps no texts."""
+        return None if self.collection is None else self.collection[doc_id]
+
+    def model_texts(self, documents: Sequence[StoredDocument]) -> list[str]:
+        """The texts that the model reads for documents.
+
+        Raises:
+            InputError: An id repeats, or the index cannot keep a document as it is.
+        """
+        if self.collection is not None:
+            return self.collection.model_texts(documents)
+        for document in documents:
+            if document.fields:
+                raise InputError(
+                    f"document {shown(document.doc_id)} has fields, and the index keeps embeddings "
+                    "alone; leave fields out, or serve a collection"
+                )
+        return [encoded_text(document, _SEPARATOR).content for document in documents]
+
+    def info(self) -> dict[str, Any]:
+        """Counts, model and settings, as ``info`` of collection and index have them."""
+        return self._searched.info()
+
+
+class ServedIndex:
+    """A folder that the server searches and changes: a collection, or an index of embeddings alone.
+
+    Searches take ``state`` once and use it to their end. A change works on a copy and replaces the
+    state when it is complete, so that no search waits for it.
+
+    Attributes:
+        name: Its name in paths.
+        folder: The folder.
+        read_only: Whether changes are refused.
+        fault: Why the last change of another process could not be read, else None.
+    """
+
+    def __init__(
+        self, name: str, folder: Path | str, encoder: Encoder | None, *, read_only: bool = False
+    ) -> None:
+        """Open the folder.
+
+        Args:
+            name: Its name in paths.
+            folder: The folder of a collection or an index.
+            encoder: The server's model, None for a server of embeddings alone.
+            read_only: Whether to refuse changes.
+
+        Raises:
+            StorageError: The folder holds neither, or is damaged.
+        """
+        self.name = name
+        self.folder = Path(os.path.abspath(folder))
+        self.read_only = read_only
+        self.fault: str | None = None
+        self._encoder = encoder
+        self._changing = Lock()
+        self._state: ServedState | None = ServedState(self._open(), encoder)
+
+    @property
+    def state(self) -> ServedState:
+        """The index as it is now; raises InputError once it is closed."""
+        if self._state is None:
+            raise InputError(f"index {self.name!r} is closed")
+        return self._state
+
+    @property
+    def n_docs(self) -> int:
+        """Number of documents."""
+        return self.state.n_docs
+
+    @property
+    def version(self) -> str:
+        """Digest of the manifest."""
+        return self.state.version
+
+    def warm(self) -> None:
+        """Verify the files and compile the kernels of searches, by searching."""
+        if self.n_docs:
+            query = np.zeros((1, self.state.dim), np.float32)
+            self.state.search(TokenEmbeddings.from_list([query, query]), 1)
+
+    def refresh(self) -> bool:
+        """See what other processes changed; searches that run keep what they see.
+
+        A change that cannot be read is logged once and leaves the index as it was.
+
+        Returns:
+            Whether there was a change.
+        """
+        if self._state is None or not self._changing.acquire(blocking=False):
+            return False  # the change that is being made begins with what others changed
+        try:
+            searched = self.state.copied()
+            try:
+                is_changed = searched.refresh()
+            except ColmodernError as error:
+                if self.fault is None:
+                    _log.error("index %r stays as it was: %s", self.name, error)
+                self.fault = str(error)
+                return False
+            self.fault = None
+            if is_changed:
+                self._state = ServedState(searched, self._encoder)
+            return is_changed
+        finally:
+            self._changing.release()
+
+    def update(
+        self,
+        documents: Sequence[StoredDocument],
+        embeddings: TokenEmbeddings,
+        *,
+        seconds: float,
+    ) -> ServedState:
+        """Add documents, and replace those with the same ids; all or none.
+
+        Args:
+            documents: The documents; an index of embeddings alone keeps no more than their ids.
+            embeddings: What the server's model made of ``state.model_texts(documents)``, or what an
+                index of embeddings alone is given by its client.
+            seconds: How long to wait for other changes.
+
+        Returns:
+            The state after the change.
+
+        Raises:
+            InputError: The index is read-only, or a document or an embedding does not fit it.
+            LockedError: Another change took longer.
+            StorageError: The disk is full.
+        """
+
+        def change(searched: Searched) -> None:
+            if isinstance(searched, Collection):
+                searched.update(documents, embeddings=embeddings)
+            else:
+                searched.update(embeddings, [document.doc_id for document in documents])
+
+        return self._change(change, seconds)
+
+    def delete(self, ids: Sequence[str], *, seconds: float) -> ServedState:
+        """Delete documents; all or none.
+
+        Args:
+            ids: Ids of documents of the index.
+            seconds: How long to wait for other changes.
+
+        Returns:
+            The state after the change.
+
+        Raises:
+            InputError: The index is read-only, or has no such document.
+            LockedError: Another change took longer.
+        """
+        return self._change(lambda searched: searched.delete(ids), seconds)
+
+    def close(self) -> None:
+        """Give up the files; later searches raise InputError, and running ones go on."""
+        with self._changing:
+            self._state = None
+
+    def _change(self, change: Callable[[Searched], object], seconds: float) -> ServedState:
+        """Make a change as the only writer."""
+        if self.read_only:
+            raise InputError(f"index {self.name!r} is served with read_only; change it elsewhere")
+        deadline = time.monotonic() + seconds
+        if not self._changing.acquire(timeout=max(0.0, seconds)):
+            raise LockedError(f"index {self.name!r} is being changed; try again later")
+        try:
+            before = self.state
+            searched = before.copied()
+            try:
+                _patiently(change, searched, deadline)
+            finally:
+                if searched.version != before.version:  # also where it failed after it was made
+                    self._state = ServedState(searched, self._encoder)
+            return self.state
+        finally:
+            self._changing.release()
+
+    def _open(self) -> Searched:
+        encoder = self._encoder
+        device = "auto" if encoder is None else encoder.device
+        if not is_collection_folder(self.folder):
+            return PlaidIndex.load(self.folder, device=device)
+        options: dict[str, Any] = {"read_only": self.read_only, "device": device}
+        collection = Collection.open(self.folder, **options)
+        if encoder is None or encoder.fingerprint("document") != collection.fingerprint:
+            return collection
+        return Collection.open(self.folder, encoder=encoder, **options)
+
+
+def _patiently(change: Callable[[Searched], object], searched: Searched, deadline: float) -> None:
+    """Make a change as soon as no other process writes; raises LockedError after the deadline."""
+    while True:
+        try:
+            change(searched)
+            return
+        except LockedError:  # nothing was changed yet
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise
+            time.sleep(min(_RETRY, left))
