@@ -130,7 +130,7 @@ class CodecArrays(NamedTuple):
         codebook: (n_bytes, 256, width) float32.
         gain_step: Length for each step of a residual's gain.
         form: How residuals are scored.
-        doc_codebook: (n_doc_bytes, 256, width) float32, the codebook of document vectors.
+        doc_codebook: (n_doc_bytes, width, 256) float32, the codebook of document vectors, entries last.
         doc_gain_step: Length for each step of a document vector's gain.
         error: Mean squared distance of a token from its decoded self.
         reach: How far a residual of length 1 moves a similarity to a unit query token, at most.

@@ -213,7 +213,7 @@ def fill_doc_tables(codebook: Floats, summed: Floats, products: Floats, table: I
     """Write the products of a vector with every codebook entry, and the same in steps of int16.
 
     Args:
-        codebook: (n_bytes, 256, width) float32.
+        codebook: (n_bytes, width, 256) float32.
         summed: (n_bytes * width,) float32 vector.
         products: (n_bytes, 256) float32, written.
         table: (n_bytes, 256) int16, written.
@@ -221,15 +221,21 @@ def fill_doc_tables(codebook: Floats, summed: Floats, products: Floats, table: I
     Returns:
         The product that a step stands for.
     """
-    n_bytes, _, width = codebook.shape
-    largest = np.float32(1e-12)
+    n_bytes, width, _ = codebook.shape
     for byte in range(n_bytes):
         for entry in range(256):
-            product = np.float32(0)
-            for j in range(width):
-                product += codebook[byte, entry, j] * summed[byte * width + j]
-            products[byte, entry] = product
-            largest = max(largest, abs(product))
+            products[byte, entry] = np.float32(0)
+        for j in range(width):
+            weight = summed[byte * width + j]
+            for entry in range(256):
+                products[byte, entry] += codebook[byte, j, entry] * weight
+    # the bits of floats without a sign are in the order of the floats, and LLVM takes 16 at a time
+    bits = np.float32(1e-12).view(np.int32)
+    for byte in range(n_bytes):
+        for entry in range(256):
+            value = np.float32(products[byte, entry]).view(np.int32)
+            bits = max(bits, value & np.int32(0x7FFFFFFF))
+    largest = np.int32(bits).view(np.float32)
     step = float(largest) / 32_767
     by = np.float32(1 / step)
     for byte in range(n_bytes):

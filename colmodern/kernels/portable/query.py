@@ -152,11 +152,11 @@ def _score_centroids(rows: Floats, scales: Floats, codec: CodecArrays) -> Scores
 
 def _entry_products(codebook: Floats, summed: Floats) -> Floats:
     """(n_bytes, 256) float32 products of a vector with every codebook entry, summed in order."""
-    n_bytes, n_entries, width = codebook.shape
+    n_bytes, width, n_entries = codebook.shape
     parts = summed.reshape(n_bytes, width)
     products = np.zeros((n_bytes, n_entries), np.float32)
     for j in range(width):
-        products += codebook[:, :, j] * parts[:, None, j]
+        products += codebook[:, j] * parts[:, None, j]
     return products
 
 

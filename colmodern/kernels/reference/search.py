@@ -255,8 +255,8 @@ def fill_tables(
 
 def fill_doc_tables(codebook: Floats, summed: Floats, products: Floats, table: Int16s) -> float:
     """Products of a vector with every codebook entry, and the same in steps of int16."""
-    vectors = summed.reshape(len(codebook), -1, 1)
-    products[:] = (codebook @ vectors)[..., 0]
+    vectors = summed.reshape(len(codebook), 1, -1)
+    products[:] = (vectors @ codebook)[:, 0]
     step = max(float(np.abs(products).max()), 1e-12) / 32_767
     table[:] = np.rint(products / np.float32(step)).astype(np.int16)
     return step

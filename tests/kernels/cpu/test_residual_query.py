@@ -29,7 +29,7 @@ def test_fill_tables(dim: int, nbits: int, is_filled: bool, n_query_tokens: int)
 def test_fill_doc_tables(width: int, scale: int) -> None:
     rng, n_bytes = np.random.default_rng(width), 12
     inputs = {
-        "codebook": rng.normal(size=(n_bytes, 256, width)).astype(np.float32) * scale,
+        "codebook": rng.normal(size=(n_bytes, width, 256)).astype(np.float32) * scale,
         "summed": rng.normal(size=n_bytes * width).astype(np.float32),
         "products": np.full((n_bytes, 256), 9, np.float32),
         "table": np.full((n_bytes, 256), 9, np.int16),

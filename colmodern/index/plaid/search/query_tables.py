@@ -33,7 +33,7 @@ class SearchCodec:
             codebook=residuals.codebook,
             gain_step=float(residuals.gain_step),
             form=EntryForm(largest_entry, shift) if shared is None else WeightForm(*shared),
-            doc_codebook=documents.codebook,
+            doc_codebook=np.ascontiguousarray(documents.codebook.transpose(0, 2, 1)),
             doc_gain_step=float(documents.gain_step),
             error=float(codec.error),
             reach=float(codec.reach),
