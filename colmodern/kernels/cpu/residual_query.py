@@ -188,23 +188,41 @@ def _fill_tables(
 ) -> None:
     """fill_tables for as many lanes as the mask has bits; most receives the largest magnitudes."""
     width = codebook.shape[2]
-    first, out = uint64(queries.ctypes.data), uint64(tables.ctypes.data)
+    lanes, to = uint64(queries.ctypes.data), uint64(tables.ctypes.data)
     n_lanes = simd.n_lanes(mask)
+    row_size = uint64(4) * n_lanes
     zero = simd.splat_f32(np.float32(0), mask)
     largest, by = zero, simd.splat_f32(np.float32(scale), mask)
     for byte in range(codebook.shape[0]):
+        # LLVM cannot know that the tables do not overlap what it would keep in registers
+        first = lanes + uint64(byte * width) * row_size
+        a = simd.load_f32(first, mask)
+        b = simd.load_f32(first + uint64(min(1, width - 1)) * row_size, mask)
+        c = simd.load_f32(first + uint64(min(2, width - 1)) * row_size, mask)
+        d = simd.load_f32(first + uint64(min(3, width - 1)) * row_size, mask)
         for entry in range(256):
-            product = zero
-            for j in range(width):
-                lanes = simd.load_f32(first + uint64((byte * width + j) * 4) * n_lanes, mask)
-                weight = simd.splat_f32(codebook[byte, entry, j], mask)
-                product = simd.multiply_add(lanes, weight, product)
+            product = simd.multiply_add(a, simd.splat_f32(codebook[byte, entry, 0], mask), zero)
+            if width == 4:
+                product = simd.multiply_add(
+                    b, simd.splat_f32(codebook[byte, entry, 1], mask), product
+                )
+                product = simd.multiply_add(
+                    c, simd.splat_f32(codebook[byte, entry, 2], mask), product
+                )
+                product = simd.multiply_add(
+                    d, simd.splat_f32(codebook[byte, entry, 3], mask), product
+                )
+            else:
+                for j in range(1, width):
+                    row = simd.load_f32(first + uint64(j) * row_size, mask)
+                    weight = simd.splat_f32(codebook[byte, entry, j], mask)
+                    product = simd.multiply_add(row, weight, product)
             if scale == 0:
                 largest = simd.maximum_f32(largest, product)
                 largest = simd.maximum_f32(largest, simd.subtract_f32(zero, product))
             else:
                 row = simd.narrow(simd.round_f32(simd.multiply_f32(product, by)))
-                simd.store_i16_as_i8(out + uint64(byte * 256 + entry) * n_lanes, row)
+                simd.store_i16_as_i8(to + uint64(byte * 256 + entry) * n_lanes, row)
     simd.store_f32(uint64(most.ctypes.data), largest)
 
 
