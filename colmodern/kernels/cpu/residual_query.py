@@ -201,22 +201,16 @@ def _fill_tables(
         c = simd.load_f32(first + uint64(min(2, width - 1)) * row_size, mask)
         d = simd.load_f32(first + uint64(min(3, width - 1)) * row_size, mask)
         for entry in range(256):
-            product = simd.multiply_add(a, simd.splat_f32(codebook[byte, entry, 0], mask), zero)
+            weights = codebook[byte, entry]
+            product = simd.multiply_add(a, simd.splat_f32(weights[0], mask), zero)
             if width == 4:
-                product = simd.multiply_add(
-                    b, simd.splat_f32(codebook[byte, entry, 1], mask), product
-                )
-                product = simd.multiply_add(
-                    c, simd.splat_f32(codebook[byte, entry, 2], mask), product
-                )
-                product = simd.multiply_add(
-                    d, simd.splat_f32(codebook[byte, entry, 3], mask), product
-                )
+                product = simd.multiply_add(b, simd.splat_f32(weights[1], mask), product)
+                product = simd.multiply_add(c, simd.splat_f32(weights[2], mask), product)
+                product = simd.multiply_add(d, simd.splat_f32(weights[3], mask), product)
             else:
                 for j in range(1, width):
                     row = simd.load_f32(first + uint64(j) * row_size, mask)
-                    weight = simd.splat_f32(codebook[byte, entry, j], mask)
-                    product = simd.multiply_add(row, weight, product)
+                    product = simd.multiply_add(row, simd.splat_f32(weights[j], mask), product)
             if scale == 0:
                 largest = simd.maximum_f32(largest, product)
                 largest = simd.maximum_f32(largest, simd.subtract_f32(zero, product))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import numpy as np
 import pytest
 from numba.core import event
 
@@ -151,3 +152,16 @@ def test_cycles_are_not_collected_while_a_kernel_compiles(
     assert during
     assert not any(during)
     assert after == [is_enabled, is_enabled]
+
+
+def _new_arrays(n_rows: int) -> tuple[Any, Any]:
+    return np.empty((n_rows, 3), np.float32), np.zeros(n_rows, np.int8)
+
+
+def test_new_arrays_begin_with_a_cache_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jit, "kept_in", lambda: tmp_path)
+    new_arrays = jit.compiled(_new_arrays)
+    kept = [array for n_rows in range(1, 40) for array in new_arrays(n_rows)]
+    assert {array.ctypes.data % 64 for array in kept} == {0}
