@@ -5,6 +5,7 @@
 #   make test-slow     tests that take longer: killing and resuming, full disks, the demo's figures
 #   make train-env     an environment for `colmodern train`: .venv-train/bin/colmodern train CONFIG
 #   make test-pylate   training through PyLate, and embeddings against PyLate itself, in another one
+#   make test-tools    PyTerrier, LangChain, LlamaIndex and ir_datasets themselves, in another one; needs Java
 #   make check         lint, types, and the samples of README and documentation
 #   make docs          the documentation as pages that open offline: site/index.html
 #   make reference     write the pages of settings and commands anew from the code
@@ -20,6 +21,7 @@ TORCH_INDEX ?=
 TORCH := torch==2.13.0
 VENV := .venv
 PYLATE_VENV := .venv-pylate
+TOOLS_VENV := .venv-tools
 DOCS_VENV := .venv-docs
 TRAIN_VENV := .venv-train
 TRAIN_TORCH := torch==2.11.0
@@ -34,7 +36,7 @@ define new_venv
 	@$(1)/bin/python -m pip install $(PIP_FLAGS) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(or $(2),$(TORCH))
 endef
 
-.PHONY: demo test test-slow test-pylate train-env check docs reference wheel test-wheel test-installs clean
+.PHONY: demo test test-slow test-pylate test-tools train-env check docs reference wheel test-wheel test-installs clean
 
 demo: $(VENV)/.ready
 	$(VENV)/bin/colmodern eval demo
@@ -47,6 +49,9 @@ test-slow: $(VENV)/.ready
 
 test-pylate: $(PYLATE_VENV)/.ready
 	$(PYLATE_VENV)/bin/python -m pytest -m pylate
+
+test-tools: $(TOOLS_VENV)/.ready
+	$(TOOLS_VENV)/bin/python -m pytest -m tools
 
 check: $(VENV)/.ready
 	$(VENV)/bin/ruff check .
@@ -84,6 +89,11 @@ $(PYLATE_VENV)/.ready: setup.cfg setup.py tests/pylate-requirements.txt
 		pylate==1.6.0 sentence-transformers==5.3.0 -e .
 	@touch $@
 
+$(TOOLS_VENV)/.ready: setup.cfg setup.py constraints.txt
+	$(call new_venv,$(TOOLS_VENV))
+	@$(TOOLS_VENV)/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[dev,tools]'
+	@touch $@
+
 # the extra without the package, which would bring torch along: the code is read, never imported
 $(DOCS_VENV)/.ready: setup.cfg constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -104,4 +114,4 @@ $(TRAIN_VENV)/.ready: setup.cfg setup.py
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(PYLATE_VENV) $(TRAIN_VENV) $(DOCS_VENV) build dist site .cache *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PYLATE_VENV) $(TOOLS_VENV) $(TRAIN_VENV) $(DOCS_VENV) build dist site .cache *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

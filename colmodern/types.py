@@ -304,6 +304,7 @@ class Dataset:
         revision: Commit of the hub repository that it was fetched from.
         missing: query_id -> number of its judged documents that the corpus lacks, where positive.
         n_queries_left_out: Number of judged queries without text.
+        excluded: query_id -> documents that are never its results, as BRIGHT asks for.
     """
 
     name: str
@@ -314,6 +315,7 @@ class Dataset:
     revision: str | None = None
     missing: Mapping[str, int] = field(default_factory=dict)
     n_queries_left_out: int = 0
+    excluded: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         ids = ", ".join(map(repr, list(self.queries)[:_IDS_SHOWN]))

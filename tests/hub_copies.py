@@ -67,6 +67,38 @@ def multilingual(language: str) -> Repository:
     }
 
 
+def with_prefix(prefix: str, split: str, repository: Repository = BEIR) -> Repository:
+    """A repository with a subset before the names of its configs: MIRACL, LoTTE, CoIR, NanoBEIR."""
+    return {
+        f"{prefix}-corpus": {"corpus": repository["corpus"]["corpus"]},
+        f"{prefix}-queries": {"queries": repository["queries"]["queries"]},
+        f"{prefix}-qrels": {split: repository["default"]["test"]},
+    }
+
+
+def bright(*domains: str) -> Repository:
+    """BRIGHT: a split for each domain; judgments and excluded documents stand beside the queries."""
+    examples = [
+        {
+            "query": row["text"],
+            "reasoning": "",
+            "id": row["_id"],
+            "excluded_ids": ["d4", "d5"] if row["_id"] == "q1" else ["N/A"],
+            "gold_ids_long": ["page1"] if row["_id"] == "q1" else ["N/A"],
+            "gold_ids": {"q1": ["d1", "d2"], "q2": ["d2"]}.get(row["_id"], ["N/A"]),
+            "gold_answer": "",
+        }
+        for row in QUERIES
+    ]
+    documents = [{"id": row["_id"], "content": row["text"]} for row in DOCUMENTS]
+    pages = [{"id": "page1", "content": " ".join(row["text"] for row in DOCUMENTS)}]
+    return {
+        "documents": dict.fromkeys(domains, documents),
+        "examples": dict.fromkeys(domains, examples),
+        "long_documents": {domains[0]: pages},
+    }
+
+
 def longembed(*lengths: int) -> Repository:
     """LongEmbed's own repository: a config a set, corpus, queries and qrels are its splits."""
     plain = {

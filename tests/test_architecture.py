@@ -42,7 +42,7 @@ MAY_IMPORT = {
     "environment": {"checks"},
     "encoder": BASE | {"ragged", "kernels"},
     "encoding": BASE | {"environment", "ragged", "kernels", "encoder"},
-    "datasets": BASE,
+    "datasets": BASE | {"config"},
     "evaluation": BASE,
     "report": BASE | {"evaluation"},
     "index": BASE | {"ragged", "kernels", "codecs"},

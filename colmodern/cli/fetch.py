@@ -26,29 +26,40 @@ if TYPE_CHECKING:
     type=PATH,
     help="A copy of the hub repository, or a folder of such copies as OWNER/NAME.",
 )
+@click.option("--registry", type=PATH, help="File that names data sets of one's own.")
 @click.option("--again", is_flag=True, help="Fetch again, and replace what is there.")
-def command(names: tuple[str, ...], split: str | None, source: Path | None, again: bool) -> None:
+def command(
+    names: tuple[str, ...],
+    split: str | None,
+    source: Path | None,
+    registry: Path | None,
+    again: bool,
+) -> None:
     """Fetch the data sets NAME, to be used offline from then on.
 
-    NAME is a set ("beir/scifact", "mldr/en") or a whole suite ("beir", "nanobeir", "mldr",
-    "longembed"). Without NAME, list all sets. A set that fails does not stop the others.
+    NAME is a set ("beir/scifact", "mldr/en"), a whole suite ("beir", "nanobeir", "bright") or an id of
+    ir_datasets ("irds:vaswani", extra ir-datasets). Without NAME, list all sets. A set that fails
+    does not stop the others.
     """
     from huggingface_hub.utils.logging import set_verbosity
 
     from colmodern.cli.progress import TerminalProgress
     from colmodern.cli.tables import show
     from colmodern.datasets.fetch import fetch
-    from colmodern.datasets.registry import named_sets, sets_under
+    from colmodern.datasets.names import sets_under
+    from colmodern.datasets.own_sets import own_sets
+    from colmodern.datasets.registry import NamedSet, named_sets
     from colmodern.errors import DataError
 
     if not names:
-        show(_overview(list(named_sets().values())), prose=(1, 2, 3, 4))
+        mine = [x for x in own_sets(registry).values() if isinstance(x, NamedSet)]
+        show(_overview([*named_sets().values(), *mine]), prose=(1, 2, 3, 4))
         return
     if source is not None and not os.path.isdir(source):
         raise click.UsageError(f"--from={source}: there is no such folder; correct the path")
     # the hub logs every attempt; the error at the end says it once
     set_verbosity(logging.ERROR)
-    wanted = [dataset for name in names for dataset in sets_under(name)]
+    wanted = [dataset for name in names for dataset in sets_under(name, registry)]
     failed = []
     for dataset in wanted:
         with TerminalProgress() as progress:

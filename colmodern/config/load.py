@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from colmodern.checks import shown
 from colmodern.config.models import EvalConfig
-from colmodern.config.read import read_values
+from colmodern.config.read import read_values, with_registry
 from colmodern.config.renamed import current_key, expect_one_name
 from colmodern.config.yaml_text import MAX_DEPTH, parse_yaml
 from colmodern.errors import ConfigError
@@ -39,7 +39,7 @@ def load_eval_config(path: Path | str, overrides: Sequence[str] = ()) -> EvalCon
         sets = values[SETS]
         n_sets = len(sets) if isinstance(sets, dict | list) else "no"
         raise ConfigError(f"{path} is of {n_sets} data sets; `colmodern eval {path}` runs them all")
-    values.setdefault("name", path.stem)
+    values = with_registry(path, {"name": path.stem, **values})
     return build(
         EvalConfig, parse_overrides(overrides, values), source=str(path), overrides=overrides
     )

@@ -12,7 +12,7 @@ from colmodern.config.fields import HomePath, SettingsModel
 from colmodern.config.index import ExactIndexConfig, IndexConfig
 from colmodern.config.load import build, parse_overrides
 from colmodern.config.models import DatasetConfig, EncoderConfig, StorageConfig
-from colmodern.config.read import read_values
+from colmodern.config.read import read_values, with_registry
 
 
 class EncoderTeacherConfig(EncoderConfig):
@@ -147,6 +147,8 @@ def load_mine_config(path: Path | str | None, overrides: Sequence[str] = ()) -> 
         ConfigError: A setting is wrong; the message has all faults at once.
     """
     values = {} if path is None else read_values(Path(path))
+    if path is not None and "dataset" in values:
+        values = with_registry(Path(path), values)
     source = "command line" if path is None else str(path)
     merged = parse_overrides(overrides, values)
     return build(MineConfig, merged, source=source, overrides=overrides)

@@ -26,8 +26,13 @@ class DatasetConfig(SettingsModel):
 
     name: str = Field(
         "stdlib",
-        description="a fetched set, for example beir/scifact, the built-in stdlib, or a folder in the BEIR "
-        "layout",
+        description="a fetched set, for example beir/scifact, the built-in stdlib, a folder in the BEIR "
+        "layout, or a name of the registry",
+    )
+    registry: HomePath | None = Field(
+        None,
+        description="file that names data sets of one's own; null: datasets.yaml beside the config, if there "
+        "is one; the names in ~/.config/colmodern/datasets.yaml are known, too",
     )
     split: str | None = Field(
         None,

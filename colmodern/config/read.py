@@ -16,6 +16,7 @@ from colmodern.errors import ConfigError
 from colmodern.reading import read_text
 
 EXTENDS = "extends"
+REGISTRY = "datasets.yaml"  # names data sets of one's own, beside a config
 _MOST_FILES = 200  # each counted as often as it is extended
 
 
@@ -47,6 +48,14 @@ def is_same_config(path: Path, text: str) -> bool:
         return stored == text or read_values(path, is_stored=True) == yaml.safe_load(text)
     except ConfigError:
         return False
+
+
+def with_registry(path: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a config, with the file of data sets beside it unless they name one."""
+    registry, dataset = path.parent / REGISTRY, values.get("dataset") or {}
+    if not os.path.isfile(registry) or not isinstance(dataset, dict) or "registry" in dataset:
+        return values
+    return {**values, "dataset": {**dataset, "registry": os.path.abspath(registry)}}
 
 
 def merge(values: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 from colmodern.checks import shown, storable
 from colmodern.config.load import SETS, build, parse_overrides
 from colmodern.config.models import EvalConfig
-from colmodern.config.read import merge, read_values
+from colmodern.config.read import REGISTRY, merge, read_values, with_registry
 from colmodern.config.shipped import EXPECTED
 from colmodern.errors import ConfigError
 
@@ -80,7 +80,9 @@ def _load_path(path: Path, overrides: Sequence[str], model: type[EvalConfig]) ->
     files = [
         file
         for file in sorted(path.glob("*.yaml"), key=lambda file: file.stem)
-        if not file.name.startswith("_") and not file.name.endswith(EXPECTED)
+        if not file.name.startswith("_")
+        and file.name != REGISTRY
+        and not file.name.endswith(EXPECTED)
     ]
     if not files:
         raise ConfigError(f"{path} has no *.yaml files; give a folder of configs, or a file")
@@ -91,8 +93,7 @@ def _load_file(
     path: Path, overrides: Sequence[str], model: type[EvalConfig], *, column: str | None
 ) -> list[Member]:
     """Evaluations of one file; without a column, one of a single set is a row of its folder."""
-    values = read_values(path)
-    values.setdefault("name", path.stem)
+    values = with_registry(path, {"name": path.stem, **read_values(path)})
     parse_overrides([override for override in overrides if override.startswith(_OF_FILES)], values)
     if SETS not in values:
         config = build(

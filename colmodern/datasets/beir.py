@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from colmodern.checks import shown, storable
 from colmodern.datasets.corpus import FileCorpus
-from colmodern.datasets.judgments import Judgments, read_judgments, read_queries
+from colmodern.datasets.judgments import Judgments, read_excluded, read_judgments, read_queries
 from colmodern.datasets.records import find_file
 from colmodern.errors import DataError
 from colmodern.types import Corpus, Dataset
@@ -36,13 +36,15 @@ def load_beir(folder: Path | str, *, split: str = "test", name: str | None = Non
         splits = ", ".join(sorted(names)) or "none"
         raise DataError(f"no judgments {judgments}; splits in {judgments.parent}: {splits}")
     corpus = FileCorpus(find_file(folder / "corpus.jsonl"))
-    queries = read_queries(find_file(folder / "queries.jsonl"))
+    topics = find_file(folder / "queries.jsonl")
+    queries = read_queries(topics)
     return judged(
         name or storable(folder.resolve().name),
         f"local collection {storable(str(folder))}, judgments of qrels/{judgments.name}",
         corpus,
         queries,
         read_judgments(judgments, queries, corpus.doc_ids),
+        read_excluded(topics),
     )
 
 
@@ -61,7 +63,8 @@ def load_files(name: str, corpus: Path, queries: Path, qrels: Path) -> Dataset:
     documents = FileCorpus(corpus)
     texts = read_queries(queries)
     grades = read_judgments(qrels, texts, documents.doc_ids, is_trec=True)
-    return judged(name, f"local files {corpus}, {queries} and {qrels}", documents, texts, grades)
+    description = f"local files {corpus}, {queries} and {qrels}"
+    return judged(name, description, documents, texts, grades, read_excluded(queries))
 
 
 def judgments_file(folder: Path, split: str) -> Path:
@@ -77,6 +80,7 @@ def judged(
     corpus: Corpus,
     queries: Mapping[str, str],
     judgments: Judgments,
+    excluded: Mapping[str, Sequence[str]],
 ) -> Dataset:
     """A data set with the judged ones among the queries."""
     qrels = judgments.qrels
@@ -89,4 +93,5 @@ def judged(
         qrels,
         missing=judgments.missing,
         n_queries_left_out=judgments.n_queries_left_out,
+        excluded={query_id: ids for query_id, ids in excluded.items() if query_id in kept},
     )

@@ -14,10 +14,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from colmodern.checks import shown, storable
+from colmodern.datasets import irds
 from colmodern.datasets.corpus import FileCorpus
 from colmodern.datasets.hashed_ids import HashedIds
 from colmodern.datasets.hub import Row, Subset, read_rows
-from colmodern.datasets.registry import NamedSet
+from colmodern.datasets.own_sets import LocalSet
+from colmodern.datasets.registry import IR_DATASETS, NamedSet
 from colmodern.disk import remove, rename
 from colmodern.errors import DataError, StorageError
 from colmodern.files import (
@@ -55,7 +57,7 @@ class _Manifest(BaseModel):
 
 def set_folder(named_set: NamedSet, split: str) -> Path:
     """The folder of a set once it is fetched."""
-    name = named_set.name.replace("/", "--")
+    name = named_set.name.replace("/", "--").replace(":", "--")
     return user_cache() / "datasets" / f"{name}-{split}-{named_set.revision[:12]}"
 
 
@@ -97,6 +99,12 @@ def fetch(
         verify(named_set, split)
         return folder
     origin = None if source is None else str(source.resolve())
+    if named_set.layout == "ir_datasets":
+        if origin is not None:
+            raise DataError(
+                f"{named_set.name} comes from ir_datasets, which keeps its files itself; leave --from out"
+            )
+        origin = f"{IR_DATASETS} {irds.version()}"
     fresh = folder.with_name(f"{folder.name}.new")
     with naming_write_errors(fresh):
         remove(fresh)  # removes a link, not what it points to
@@ -141,6 +149,11 @@ def verify(named_set: NamedSet, split: str) -> dict[str, Any]:
         raise StorageError(
             f"{folder} is of version {shown(manifest.get('version'))}, not {_VERSION}; {cure}"
         )
+    if manifest.get("repo") != named_set.repo:
+        raise DataError(
+            f"{folder} is of {shown(manifest.get('repo'))}, and {named_set.name} is now "
+            f"{named_set.repo}; {cure}"
+        )
     try:
         checked = _Manifest.model_validate(manifest)
     except ValidationError as error:
@@ -158,7 +171,7 @@ def verify(named_set: NamedSet, split: str) -> dict[str, Any]:
     return manifest
 
 
-def checked_split(named_set: NamedSet, split: str | None) -> str:
+def checked_split(named_set: NamedSet | LocalSet, split: str | None) -> str:
     """The split, or the set's usual one for None.
 
     Raises:

@@ -3,7 +3,7 @@
 A repository has the configs "corpus", "queries" and "default" or "qrels", in multilingual sets
 each with a language before it ("en-corpus", "en-qrels"). The requested split of a config is read,
 or its only one. LongEmbed's own repository has a config for each set, with the splits "corpus",
-"queries" and "qrels".
+"queries" and "qrels". BRIGHT has a split for each domain, and its judgments beside its queries.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from colmodern.checks import as_grade, id_fault, shown, text_fault
+from colmodern.datasets import irds
 from colmodern.datasets.registry import NamedSet
 from colmodern.errors import DataError
 
@@ -19,6 +20,7 @@ Subset = Literal["corpus", "queries", "qrels"]
 Row = dict[str, Any]
 
 _ID = ("_id", "id", "doc_id", "qid")
+_LONG = "long"  # split of BRIGHT with whole web pages for documents
 
 
 def read_rows(
@@ -38,6 +40,10 @@ def read_rows(
     Raises:
         DataError: the repository cannot be reached or has another layout.
     """
+    if named_set.layout == "ir_datasets":
+        for record in irds.read_records(named_set.repo, subset):
+            yield _checked(record, subset, f"{named_set.repo}, {subset}")
+        return
     records = iter(_open(named_set, subset, split, source))
     location = f"{source or named_set.repo}, {subset}"
     while True:
@@ -48,8 +54,14 @@ def read_rows(
         except Exception as error:  # whatever the network, the hub and the file formats raise
             raise _failure(named_set, subset, error) from error
         length = named_set.context_length
-        if length is None or row.get("context_length") == length:
-            yield _judgment(row, location) if subset == "qrels" else _text(row, location)
+        if length is not None and row.get("context_length") != length:
+            continue
+        for record in _bright(row, subset, split) if named_set.layout == "bright" else [row]:
+            yield _checked(record, subset, location)
+
+
+def _checked(record: Row, subset: Subset, location: str) -> Row:
+    return _judgment(record, location) if subset == "qrels" else _text(record, location)
 
 
 def _open(named_set: NamedSet, subset: Subset, split: str, source: str | None) -> Any:
@@ -57,6 +69,13 @@ def _open(named_set: NamedSet, subset: Subset, split: str, source: str | None) -
 
     repo, revision = (named_set.repo, named_set.revision) if source is None else (source, None)
     try:
+        if named_set.layout == "bright":
+            config = "examples"
+            if subset == "corpus":
+                config = "long_documents" if split == _LONG else "documents"
+            return datasets.load_dataset(
+                repo, config, split=named_set.config, revision=revision, streaming=True
+            )
         if named_set.config is not None:
             # the subsets differ in their columns, which the library allows in no config
             builder = datasets.load_dataset_builder(repo, named_set.config, revision=revision)
@@ -80,6 +99,8 @@ def _config(named_set: NamedSet, subset: Subset, configs: list[str]) -> str:
     names = [f"{prefix}{subset}"]
     if subset == "qrels" and not prefix:
         names.insert(0, "default")
+    if subset == "queries" and not prefix:
+        names.append("query")
     for name in names:
         if name in configs:
             return name
@@ -97,11 +118,27 @@ def _split(wanted: str, splits: list[str], location: str) -> str:
     raise DataError(f"{location} has the splits {', '.join(splits)}, and not {wanted}")
 
 
+def _bright(row: Row, subset: Subset, split: str) -> list[Row]:
+    """The row of a document or of a query, or the judgments beside a query."""
+    if subset == "corpus":
+        return [{"_id": row.get("id"), "text": row.get("content")}]
+    if subset == "queries":
+        return [
+            {"_id": row.get("id"), "text": row.get("query"), "excluded": _ids(row, "excluded_ids")}
+        ]
+    gold = _ids(row, "gold_ids_long" if split == _LONG else "gold_ids")
+    return [{"query-id": row.get("id"), "corpus-id": doc_id} for doc_id in gold]
+
+
+def _ids(row: Row, name: str) -> list[str]:
+    return [doc_id for doc_id in row.get(name) or [] if doc_id != "N/A"]
+
+
 def _text(row: Row, location: str) -> Row:
     text_id = next((row[name] for name in _ID if row.get(name) is not None), None)
     if text_id is None:
         raise DataError(f"{location}: a row has no id; its fields are {', '.join(row)}")
-    record = {"_id": _id(text_id, location)}
+    record: Row = {"_id": _id(text_id, location)}
     for name in ("text", "title"):
         value = row.get(name) or ""
         if not isinstance(value, str):
@@ -110,6 +147,8 @@ def _text(row: Row, location: str) -> Row:
             raise DataError(f"{location}: row {shown(text_id)}: {name} {fault}")
         if value or name == "text":
             record[name] = value
+    if row.get("excluded"):
+        record["excluded"] = row["excluded"]
     return record
 
 

@@ -71,6 +71,26 @@ def read_queries(path: Path) -> dict[str, str]:
     return queries
 
 
+def read_excluded(path: Path) -> dict[str, tuple[str, ...]]:
+    """query_id -> documents that may not be its results, from the records with "excluded".
+
+    Raises:
+        DataError: the field is not a list of ids.
+    """
+    excluded: dict[str, tuple[str, ...]] = {}
+    for number, record in read_records(path):
+        ids = record.get("excluded")
+        if ids is None:
+            continue
+        if not isinstance(ids, list) or not all(isinstance(doc_id, str) for doc_id in ids):
+            raise DataError(
+                f"{path}:{number}: field 'excluded' is {shown(ids)}; give a list of document ids"
+            )
+        if ids:
+            excluded[id_field(record, path, number)] = tuple(dict.fromkeys(ids))
+    return excluded
+
+
 def read_judgments(
     path: Path,
     queries: Mapping[str, str] | None,

@@ -20,9 +20,11 @@ from colmodern.datasets.beir import judged, judgments_file, load_beir, load_file
 from colmodern.datasets.corpus import DocumentsWithText, FetchedCorpus, FileCorpus
 from colmodern.datasets.fetch import checked_split, set_folder, verify
 from colmodern.datasets.hashed_ids import HashedIds
-from colmodern.datasets.judgments import read_judgments, read_queries
+from colmodern.datasets.judgments import read_excluded, read_judgments, read_queries
+from colmodern.datasets.names import Registry, find_set, set_defaults, suggestion
+from colmodern.datasets.own_sets import LocalSet
 from colmodern.datasets.records import find_file
-from colmodern.datasets.registry import BUILT_IN, NamedSet, named_sets, set_defaults, suggestion
+from colmodern.datasets.registry import BUILT_IN, NamedSet
 from colmodern.datasets.stdlib import load_stdlib
 from colmodern.errors import DataError, InputError
 from colmodern.reading import user_path
@@ -39,12 +41,14 @@ def load_dataset(
     max_queries: int | None = None,
     sample_seed: int | None = None,
     drop_empty_documents: bool | None = None,
+    registry: str | Path | None = None,
 ) -> Dataset:
     """Load a test collection.
 
     Args:
-        name_or_folder: The name of a set that was fetched ("beir/scifact", "mldr/en"), "stdlib",
-            which is built in, or a local folder in the BEIR layout.
+        name_or_folder: The name of a set that was fetched ("beir/scifact", "mldr/en",
+            "irds:vaswani"), of one's own set, or "stdlib", which is built in; or a local folder in
+            the BEIR layout.
         split: Split of judgments; default the split that results on the set are reported on, else
             "test".
         files: Paths of corpus, queries and judgments, instead of a folder; ``name_or_folder`` is
@@ -54,11 +58,14 @@ def load_dataset(
         sample_seed: Seed of that sample.
         drop_empty_documents: Whether to leave out documents with empty text; default as in the
             set's suite.
+        registry: File that names data sets of one's own, beside
+            ~/.config/colmodern/datasets.yaml.
 
     Returns:
         Documents, queries and judgments. The documents are read from disk when they are iterated.
 
     Raises:
+        ConfigError: A file of data sets is malformed.
         DataError: There is no such collection, it was not fetched, or a file is malformed.
         InputError: An argument is out of range or of a wrong type.
         StorageError: A fetched collection is damaged.
@@ -85,12 +92,12 @@ def load_dataset(
         dataset = load_stdlib()
     elif os.path.isdir(folder := user_path(name, DataError)):
         dataset = load_beir(folder, split=split or "test")
-    elif named_set := named_sets().get(name):
-        dataset = _load_fetched(named_set, checked_split(named_set, split))
+    elif (known := find_set(name, registry)) is not None:
+        dataset = _load_known(known, split)
     else:
-        raise _unknown(name)
+        raise _unknown(name, registry)
     drop = (
-        set_defaults(name).drop_empty_documents
+        set_defaults("" if files else name, registry).drop_empty_documents
         if drop_empty_documents is None
         else drop_empty_documents
     )
@@ -143,6 +150,16 @@ def load_judgments(name_or_folder: str | Path, split: str | None = None) -> Qrel
     return load_dataset(name_or_folder, split=split).qrels
 
 
+def _load_known(known: NamedSet | LocalSet, split: str | None) -> Dataset:
+    split = checked_split(known, split)
+    if isinstance(known, NamedSet):
+        return _load_fetched(known, split)
+    if known.folder is not None:
+        return load_beir(known.folder, split=split, name=known.name)
+    assert known.files is not None, "a local set has a folder or files"
+    return load_files(known.name, *known.files)
+
+
 def _load_fetched(named_set: NamedSet, split: str) -> Dataset:
     manifest = verify(named_set, split)
     folder = set_folder(named_set, split)
@@ -160,17 +177,18 @@ def _load_fetched(named_set: NamedSet, split: str) -> Dataset:
         judgments, n_queries_left_out=manifest["judged_queries_left_out"]
     )
     where = "hub" if manifest["source"] == "hub" else f"copy {manifest['source']}"
-    description = (
-        f"{named_set.name}: {named_set.repo} at revision {named_set.revision[:12]} from the {where}, "
-        f"judgments of {split}"
-    )
-    dataset = judged(named_set.name, description, corpus, queries, judgments)
+    origin = f"{named_set.repo} at revision {named_set.revision[:12]} from the {where}"
+    if named_set.layout == "ir_datasets":
+        origin = f"{named_set.repo} of {manifest['source']}"
+    description = f"{named_set.name}: {origin}, judgments of {split}"
+    excluded = read_excluded(folder / "queries.jsonl")
+    dataset = judged(named_set.name, description, corpus, queries, judgments, excluded)
     # a copy may be of any revision
     return dataclasses.replace(dataset, revision=named_set.revision if where == "hub" else None)
 
 
-def _unknown(name: str) -> DataError:
-    hint = suggestion(name)
+def _unknown(name: str, registry: Registry) -> DataError:
+    hint = suggestion(name, registry)
     hint += "" if hint.endswith("?") else "."
     return DataError(
         f"no data set {name!r}: it is not a known name, not on disk and not built in ({BUILT_IN}); "
@@ -191,4 +209,5 @@ def _keep_queries(dataset: Dataset, n: int, seed: int | None) -> Dataset:
         queries={query_id: dataset.queries[query_id] for query_id in ids},
         qrels={query_id: dataset.qrels[query_id] for query_id in ids},
         missing={query_id: n for query_id, n in dataset.missing.items() if query_id in kept},
+        excluded={query_id: x for query_id, x in dataset.excluded.items() if query_id in kept},
     )

@@ -32,6 +32,7 @@ EFFECTS: dict[str, Effect] = {
     "config.max_memory": Effect.NONE,  # it only refuses
     "config.measures": Effect.NONE,  # each is what it is, whichever others are computed
     "config.dataset.name": Effect.NONE,  # dataset.fingerprint says whether it is another one
+    "config.dataset.registry": Effect.NONE,
     "config.dataset.corpus": Effect.NONE,
     "config.dataset.queries": Effect.NONE,
     "config.dataset.qrels": Effect.NONE,

@@ -8,7 +8,7 @@ from typing import TypedDict
 
 from colmodern.config.train import TrainConfig
 from colmodern.datasets.load import load_dataset
-from colmodern.datasets.registry import set_defaults
+from colmodern.datasets.names import set_defaults
 from colmodern.encoder.encoder import Encoder
 from colmodern.encoding.store import document_texts
 from colmodern.evaluation.measures import evaluate, parse_measure
@@ -61,10 +61,12 @@ def _measure(encoder: Encoder, config: TrainConfig, dataset: Dataset) -> dict[st
     queries = encoder.encode_queries(dataset.queries.values())
     drop_self = set_defaults(dataset.name).drop_self_matches
     k = config.evaluation.k
-    rankings = index.search_batch(queries, k + drop_self)
+    most = max(map(len, dataset.excluded.values()), default=0)
+    rankings = index.search_batch(queries, k + drop_self + most)
     run: dict[str, Sequence[ScoredDoc]] = {}
     for query_id, results in zip(dataset.queries, rankings, strict=True):
-        run[query_id] = [x for x in results if not drop_self or x.doc_id != query_id][:k]
+        excluded = {*dataset.excluded.get(query_id, ()), *([query_id] if drop_self else ())}
+        run[query_id] = [x for x in results if x.doc_id not in excluded][:k]
     return evaluate(run, dataset.qrels, config.evaluation.measures).mean
 
 

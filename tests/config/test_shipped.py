@@ -14,7 +14,8 @@ from colmodern.config.shipped import EXPECTED
 from colmodern.config.suite import Member, is_suite, load_suite
 from colmodern.config.sweep import load_sweeps
 from colmodern.config.train import load_train_config
-from colmodern.datasets.registry import named_sets, sets_under
+from colmodern.datasets.names import sets_under
+from colmodern.datasets.registry import named_sets
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 FILES = sorted(CONFIGS.rglob("*.yaml"))

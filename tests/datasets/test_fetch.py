@@ -11,8 +11,10 @@ from hub_copies import (
     MSMARCO,
     NANO,
     QUERIES,
+    bright,
     longembed,
     multilingual,
+    with_prefix,
     write_repository,
 )
 
@@ -98,6 +100,50 @@ def test_passkey_has_a_split_for_each_length(tmp_path: Path) -> None:
     repo = write_repository(tmp_path / "repo", configs, "parquet")
     dataset = fetched("longembed/passkey/256", repo)
     assert (len(dataset.corpus), set(dataset.qrels)) == (2, {"q1"})
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix", "split"),
+    [
+        ("miracl/sw", "sw", "dev"),
+        ("miracl-hard/yo", "yo", "dev"),
+        ("nanobeir-de/scifact", "de", "test"),
+        ("lotte/search/writing", "writing_search", "test"),
+        ("coir/codesearchnet/go", "go", "test"),
+        ("coir/codesearchnet-ccr/php", "php", "test"),
+    ],
+)
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_a_suite_of_languages_or_domains_is_read_by_its_prefix(
+    tmp_path: Path, name: str, prefix: str, split: str, form: str
+) -> None:
+    others = with_prefix("other", split, {**BEIR, "corpus": {"corpus": DOCUMENTS[:1]}})
+    repo = write_repository(tmp_path / "repo", {**others, **with_prefix(prefix, split)}, form)
+    dataset = fetched(name, repo)
+    assert [document.doc_id for document in dataset.corpus] == [row["_id"] for row in DOCUMENTS]
+    assert dataset.qrels == {"q1": {"d1": 2}, "q2": {"d2": 1}, "q3": {"d4": 1}}
+    assert set_folder(named_sets()[name], split).is_dir()
+
+
+@pytest.mark.parametrize("name", ["coir/cosqa", "trec-dl/2019", "trec-dl/2020"])
+def test_suites_in_the_common_layout_are_read(tmp_path: Path, name: str) -> None:
+    repo = {"corpus": BEIR["corpus"], "query": BEIR["queries"], "default": {"test": JUDGMENTS}}
+    dataset = fetched(name, write_repository(tmp_path / "repo", repo, "parquet"))
+    assert dataset.qrels == {"q1": {"d1": 2}, "q2": {"d2": 1}, "q3": {"d4": 1}}
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_bright_has_domains_excluded_documents_and_long_pages(tmp_path: Path, form: str) -> None:
+    repo = write_repository(tmp_path / "repo", bright("biology", "theoremqa_theorems"), form)
+    dataset = fetched("bright/biology", repo)
+    assert [document.text for document in dataset.corpus] == [row["text"] for row in DOCUMENTS]
+    assert dataset.qrels == {"q1": {"d1": 1, "d2": 1}, "q2": {"d2": 1}}
+    assert dataset.excluded == {"q1": ("d4", "d5")}
+    long = fetched("bright/biology", repo, "long")
+    assert ([d.doc_id for d in long.corpus], long.qrels) == (["page1"], {"q1": {"page1": 1}})
+    assert fetched("bright/theoremqa-theorems", repo).qrels == dataset.qrels
+    with pytest.raises(DataError, match="has no split 'long'; it has standard"):
+        load_dataset("bright/theoremqa-theorems", split="long")
 
 
 def test_what_was_left_out_is_in_the_manifest(tmp_path: Path) -> None:

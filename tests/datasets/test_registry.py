@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from colmodern.datasets.registry import named_sets, set_defaults, sets_under
+from colmodern.datasets.names import set_defaults, sets_under
+from colmodern.datasets.registry import named_sets
 from colmodern.errors import DataError
 
 
@@ -15,6 +16,19 @@ def test_the_suites_are_whole() -> None:
     assert len(sets_under("nanobeir")) == 13
     assert len(sets_under("mldr")) == 13
     assert len({named_set.name.split("/")[1] for named_set in sets_under("longembed")}) == 6
+    assert len(sets_under("bright")) == 12
+    assert len(sets_under("lotte/search")) == len(sets_under("lotte/forum")) == 5
+    assert len(sets_under("miracl")) == len(sets_under("miracl-hard")) == 18
+    assert len({named_set.name.split("/")[1] for named_set in sets_under("coir")}) == 10
+    languages = {name.split("/")[0] for name in named_sets() if name.startswith("nanobeir-")}
+    assert len(languages) == 11
+    for language in languages:
+        mine = {named_set.name.split("/")[1] for named_set in sets_under(language)}
+        assert mine == {named_set.name.split("/")[1] for named_set in sets_under("nanobeir")}
+    assert [named_set.name for named_set in sets_under("trec-dl")] == [
+        "trec-dl/2019",
+        "trec-dl/2020",
+    ]
 
 
 def test_every_set_is_pinned_to_a_commit() -> None:

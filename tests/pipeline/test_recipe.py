@@ -12,6 +12,7 @@ from hub_copies import BEIR, write_repository
 
 from colmodern.config.load import load_eval_config
 from colmodern.datasets.fetch import fetch
+from colmodern.datasets.load import load_dataset
 from colmodern.datasets.registry import named_sets
 from colmodern.encoding.store import document_texts
 from colmodern.errors import ConfigError, DataError
@@ -104,3 +105,26 @@ def test_a_fetched_set_is_evaluated_as_its_suite_does(
     assert resolved["drop_empty_documents"] is False
     kept = found(run(path, "dataset.name=beir/arguana", "dataset.drop_self_matches=false"))
     assert "q3" in kept["q3"]
+
+
+def test_excluded_documents_are_no_results_and_others_take_their_places(
+    eval_config: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = eval_config(extra="measures: [nDCG@2]\n")
+    plain = found(run(path, "search.k=4"))
+    queries = [dict(query) for query in QUERIES]
+    queries[0]["excluded"] = [plain["q1"][0], plain["q1"][2], "unknown"]
+    other = write_beir(tmp_path / "excluding", queries=queries)
+    for kind in ("exact", "plaid"):
+        result = run(path, f"dataset.name={other}", "search.k=2", f"index.kind={kind}")
+        assert found(result) == {
+            **{query_id: ids[:2] for query_id, ids in plain.items()},
+            "q1": [plain["q1"][1], plain["q1"][3]],
+        }
+
+
+def test_excluded_documents_are_a_list_of_ids(tmp_path: Path) -> None:
+    queries = [{**QUERIES[0], "excluded": "d1"}, *QUERIES[1:]]
+    folder = write_beir(tmp_path / "excluding", queries=queries)
+    with pytest.raises(DataError, match=r"queries.jsonl:1: field 'excluded' is 'd1'; give a list"):
+        load_dataset(folder)

@@ -28,13 +28,6 @@ _LINES = (".jsonl", ".json")
 _LOOK = 20  # lines of a file that say what is in it
 
 
-class _Anything(dict[str, str]):
-    """Queries of which judgments may name any."""
-
-    def __contains__(self, key: object) -> bool:
-        return True
-
-
 def is_collection(folder: Path) -> bool:
     """Whether a folder has documents, queries or judgments in the BEIR layout."""
     names = (_CORPUS, f"{_CORPUS}.gz", _QUERIES, f"{_QUERIES}.gz", _QRELS)
@@ -161,7 +154,7 @@ def _judgments(qrels: Qrels) -> dict[str, Any]:
 
 
 def _grades(path: Path) -> dict[str, dict[str, int]]:
-    return read_judgments(path, _Anything(), None).qrels
+    return read_judgments(path, None, None).qrels
 
 
 def _spread(counts: Iterable[int]) -> dict[str, float] | None:

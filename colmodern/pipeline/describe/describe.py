@@ -8,7 +8,8 @@ from typing import Any
 
 from colmodern.collection.manifest import is_collection_folder
 from colmodern.config.shipped import shipped_recipes
-from colmodern.datasets.registry import BUILT_IN, named_sets
+from colmodern.datasets.names import find_set
+from colmodern.datasets.registry import BUILT_IN
 from colmodern.environment import describe_environment
 from colmodern.errors import InputError, StorageError
 from colmodern.pipeline.cache import FOLDER
@@ -70,7 +71,7 @@ def describe(what: str | None, *, verify: bool = False) -> dict[str, Any]:
         raise InputError(
             f"{what} is neither a file nor a folder, or is a link to nothing; {_KNOWN}"
         )
-    if what == BUILT_IN or what in named_sets():
+    if what == BUILT_IN or find_set(what) is not None:
         return describe_named(what)
     if what.startswith((".", "/", "~")) or what.count("/") > 1 or path.suffix in _FILES:
         raise InputError(f"there is no {what}; correct the path, or give a model's name")

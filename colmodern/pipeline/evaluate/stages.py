@@ -128,8 +128,9 @@ class Stages:
 
     @property
     def n_wanted(self) -> int:
-        """Documents to ask an index for: one more where the query itself may be among them."""
-        return self._config.search.k + bool(self._config.dataset.drop_self_matches)
+        """Documents to ask an index for: k, and those that may have to be left out."""
+        most = max(map(len, self._dataset.excluded.values()), default=0)
+        return self._config.search.k + bool(self._config.dataset.drop_self_matches) + most
 
     def compare(
         self,
@@ -170,7 +171,11 @@ class Stages:
         kind, *settings = searcher.cache_key(prepared)
         inputs = [documents.manifest["fingerprint"], queries.manifest["fingerprint"]]
         way = f"{kind} each" if is_each else kind
-        rule = ["no self-matches"] if self._config.dataset.drop_self_matches else []
+        excluded = {query_id: set(ids) for query_id, ids in self._dataset.excluded.items()}
+        rule = [sha256_of_json(self._dataset.excluded)] if excluded else []
+        if self._config.dataset.drop_self_matches:
+            rule.append("no self-matches")
+            excluded |= {q: {q, *excluded.get(q, ())} for q in queries.doc_ids}
         key = [*inputs, way, self.n_wanted, *settings, *rule]
 
         def find() -> SearchResults:
@@ -178,12 +183,13 @@ class Stages:
                 self.progress.note(f"{stage}, to see what the index loses")
             search = searcher.search_each if is_each else searcher.search
             results = search(documents, queries, prepared, self.n_wanted, self.progress)
-            if not self._config.dataset.drop_self_matches:
+            if not excluded:
                 return results
             kept = [
-                [result for result in best if result.doc_id != query_id][: self._config.search.k]
+                [x for x in best if x.doc_id not in excluded.get(query_id, ())]
                 for query_id, best in zip(queries.doc_ids, results.results, strict=True)
             ]
+            kept = [best[: self._config.search.k] for best in kept]
             return results._replace(results=kept)
 
         folder, record = search_once(self, stage, key, kind, queries.doc_ids, find)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable
 
 from colmodern.checks import storable
 from colmodern.config.models import DatasetConfig
 from colmodern.datasets.fetch import checked_split, set_folder
 from colmodern.datasets.load import Files, load_dataset
-from colmodern.datasets.registry import BUILT_IN, named_sets, set_defaults
+from colmodern.datasets.names import find_fetched, find_set, set_defaults
+from colmodern.datasets.own_sets import LocalSet
+from colmodern.datasets.registry import BUILT_IN, named_sets
 from colmodern.errors import DataError
 from colmodern.reading import user_path
 from colmodern.types import Dataset
@@ -24,13 +27,14 @@ def dataset_from_config(config: DatasetConfig) -> Dataset:
         max_queries=config.max_queries,
         sample_seed=config.sample_seed,
         drop_empty_documents=config.drop_empty_documents,
+        registry=config.registry,
     )
 
 
 def resolve_dataset(config: DatasetConfig) -> DatasetConfig:
     """The config with everything filled in that the collection's suite decides."""
     # files of one's own are not the suite's, whatever they are called
-    defaults = set_defaults("" if _files(config) else config.name)
+    defaults = set_defaults("" if _files(config) else config.name, config.registry)
     settings = {
         "split": defaults.split if config.split is None else config.split,
         "drop_empty_documents": defaults.drop_empty_documents
@@ -48,7 +52,12 @@ def source_of(config: DatasetConfig) -> str:
     if config.corpus is not None:
         return storable(os.path.realpath(user_path(config.corpus, DataError)))
     folder = user_path(config.name, DataError)
-    if config.name == BUILT_IN or (config.name in named_sets() and not folder.is_dir()):
+    if config.name == BUILT_IN:
+        return config.name
+    known = None if folder.is_dir() else find_set(config.name, config.registry)
+    if isinstance(known, LocalSet):
+        folder = known.documents
+    elif known is not None:
         return config.name
     return storable(os.path.realpath(folder))
 
@@ -57,12 +66,14 @@ def fetch_commands(configs: Iterable[DatasetConfig]) -> list[str]:
     """The commands, one a split, that fetch the collections which are not on this machine."""
     missing: dict[str, dict[str, None]] = {}
     for config in configs:
-        named_set = named_sets().get(config.name)
+        named_set = find_fetched(config.name, config.registry)
         if named_set is None or _files(config) or os.path.isdir(config.name):
             continue
         split = checked_split(named_set, config.split)
         if not set_folder(named_set, split).is_dir():
             option = "" if split == named_set.splits[0] else f" --split {split}"
+            if config.registry is not None and named_set.name not in named_sets():
+                option += f" --registry {shlex.quote(config.registry)}"
             missing.setdefault(option, {})[named_set.name] = None
     return [f"colmodern fetch {' '.join(names)}{option}" for option, names in missing.items()]
 

@@ -43,6 +43,9 @@ class EvalJob:
             "documents": self.dataset.corpus.fingerprint,
             "queries": sha256_of_json(list(self.dataset.queries.items())),
             "qrels": sha256_of_json(self.dataset.qrels),
+            **(
+                {"excluded": sha256_of_json(self.dataset.excluded)} if self.dataset.excluded else {}
+            ),
             "document_encoder": self.encoder.fingerprint("document"),
             "query_encoder": self.encoder.fingerprint("query"),
             **make_searcher(self.config.index, self.encoder.device).inputs(),
