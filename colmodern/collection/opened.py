@@ -172,6 +172,11 @@ class OpenCollection:
         return self._state.manifest.spans
 
     @property
+    def title_separator(self) -> str:
+        """What stands between a document's title and its text when it is encoded."""
+        return self._state.manifest.title_separator
+
+    @property
     def fingerprint(self) -> str | None:
         """Fingerprint of the encoder of its documents."""
         return self._state.manifest.encoder.fingerprint

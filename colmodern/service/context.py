@@ -16,7 +16,7 @@ from starlette.types import Message, Receive, Scope
 from colmodern.service.errors import out_of_time
 
 Result = TypeVar("Result")
-Stage = Literal["queue", "encode", "search"]
+Stage = Literal["queue", "encode", "search", "write"]
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 KEY = "colmodern.request"  # where the ASGI scope has it
 
@@ -105,9 +105,13 @@ class RequestContext:
         finally:
             self.add(stage, time.perf_counter() - start)
 
-    def took_ms(self) -> dict[str, float]:
-        """Milliseconds of each stage so far, 0 for one that the request did not need."""
-        stages: tuple[Stage, ...] = ("queue", "encode", "search")
+    def took_ms(self, last: Stage = "search") -> dict[str, float]:
+        """Milliseconds of each stage so far, 0 for one that the request did not need.
+
+        Args:
+            last: The stage after encoding.
+        """
+        stages: tuple[Stage, ...] = ("queue", "encode", last)
         return {stage: round(1000 * self.stages.get(stage, 0.0), 3) for stage in stages}
 
 

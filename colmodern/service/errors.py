@@ -107,6 +107,16 @@ def unknown_index(name: str, known: list[str]) -> ServiceError:
     )
 
 
+def unknown_document(doc_id: str, name: str) -> ServiceError:
+    """The error of an id that no document of an index has."""
+    return ServiceError(
+        404,
+        "unknown_document",
+        f"index {name!r} has no document {shown(doc_id)}",
+        "check the id; the document may have been deleted",
+    )
+
+
 def answer_of(error: Exception, hide: Callable[[str], str], request_id: str) -> JSONResponse:
     """The answer to a request that raised an error; the log has what the answer leaves out.
 

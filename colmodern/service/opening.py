@@ -2,31 +2,54 @@
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
+
+from colmodern.collection.manifest import is_collection_folder, read_manifest
+from colmodern.collection.model import encoder_of
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import ConfigError
 from colmodern.pipeline.open.encoder import encoder_from_config
-from colmodern.service.metrics import IndexFacts
+from colmodern.service.served import ServedIndex
 from colmodern.service.settings import ServeSettings
+
+_log = logging.getLogger(__name__)
 
 
 def open_encoder(settings: ServeSettings) -> Encoder:
-    """Load the model that the settings name.
+    """Load the model that the settings name, or that of the first collection.
 
     Raises:
-        ConfigError: They name none.
+        ConfigError: There is neither.
         CheckpointError: It cannot be read.
+        StorageError: It is not the one that the collection was made with any more.
     """
-    if settings.encoder is None:
-        raise ConfigError("there is no model; pass --model, or encoder.model in the config")
-    return encoder_from_config(settings.encoder)
+    if settings.encoder is not None:
+        return encoder_from_config(settings.encoder)
+    for folder in map(Path, settings.indexes.values()):
+        if is_collection_folder(folder):
+            manifest = read_manifest(folder)
+            return encoder_of(folder, manifest, device="auto", trust_remote_code=False)
+    raise ConfigError(
+        "there is no model; pass --model, or encoder.model in the config, or serve a collection"
+    )
 
 
-def open_indexes(settings: ServeSettings, encoder: Encoder) -> dict[str, IndexFacts]:
+def open_indexes(settings: ServeSettings, encoder: Encoder) -> dict[str, ServedIndex]:
     """Open every index of the settings, with its kernels compiled and one query answered.
 
     Raises:
         StorageError: A folder is no index, or is damaged.
     """
-    if settings.indexes:
-        raise ConfigError("indexes are not served yet")
-    return {}
+    indexes = {
+        name: ServedIndex(name, folder, encoder, read_only=settings.read_only)
+        for name, folder in settings.indexes.items()
+    }
+    for name, index in indexes.items():
+        if not index.state.takes_texts:
+            _log.warning(
+                "index %r was built with another model than the server's: it takes embeddings alone",
+                name,
+            )
+        index.warm()
+    return indexes

@@ -15,11 +15,12 @@ import numpy as np
 
 from colmodern.checks import shown
 from colmodern.collection.collection import Collection
-from colmodern.collection.documents import CollectionHit, StoredDocument, encoded_text
+from colmodern.collection.documents import CollectionHit, EncodedText, StoredDocument, encoded_text
 from colmodern.collection.manifest import is_collection_folder
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import ColmodernError, InputError
 from colmodern.index.plaid.index import PlaidIndex
+from colmodern.index.plaid.search.queries import expect_encoder
 from colmodern.index.spans import SpanSettings
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.token_words import with_words
@@ -108,6 +109,7 @@ class ServedState:
         Raises:
             InputError: An argument does not fit the index.
         """
+        expect_encoder(queries.fingerprint, self._searched.fingerprint)
         options["spans"] = self.has_spans if spans is None else spans
         if len(queries) == 1:  # a single search does not wait for the compiler, nor use all CPUs
             return [self._searched.search(queries[0], k, n_threads=1, **options)]
@@ -138,9 +140,12 @@ class ServedState:
         assert self.index is not None
         return with_words(self.index.explain(embeddings, doc_id, k, **options), encoder, query)
 
-    def document(self, doc_id: str) -> StoredDocument | None:
-        """A document of the index; None where the index keeps no texts."""
-        return None if self.collection is None else self.collection[doc_id]
+    def document(self, doc_id: str) -> tuple[StoredDocument, EncodedText] | None:
+        """A document and what the model read of it; None where the index keeps no texts."""
+        if self.collection is None:
+            return None
+        document = self.collection[doc_id]
+        return document, encoded_text(document, self.collection.title_separator)
 
     def model_texts(self, documents: Sequence[StoredDocument]) -> list[str]:
         """The texts that the model reads for documents.

@@ -21,14 +21,16 @@ from colmodern.service.batching import EncoderBatcher
 from colmodern.service.context import RequestContext, answered_in_time
 from colmodern.service.errors import hiding, not_ready, overloaded, unknown_index
 from colmodern.service.keys import read_keys
-from colmodern.service.metrics import IndexFacts, Metrics
+from colmodern.service.metrics import Metrics
 from colmodern.service.opening import open_encoder, open_indexes
+from colmodern.service.served import ServedIndex
 from colmodern.service.settings import ServeSettings
 from colmodern.threads import cpu_count
 from colmodern.units import parse_bytes
 
 Status = Literal["starting", "ready", "failed", "draining"]
 Result = TypeVar("Result")
+_WRITERS = 16  # changes that are made or wait at a time
 _CANARY = "Is this server ready?"
 _log = logging.getLogger(__name__)
 
@@ -61,7 +63,7 @@ class Service:
         self.keys = read_keys(settings.api_key_file)
         self.metrics = Metrics(lambda: list(self.indexes.items()))
         self.batcher = EncoderBatcher(settings.batching, self.metrics)
-        self.indexes: dict[str, IndexFacts] = {}
+        self.indexes: dict[str, ServedIndex] = {}
         self.status: Status = "starting"
         self.failure: ColmodernError | None = None
         self.on_failure: Callable[[], None] = lambda: None
@@ -70,7 +72,10 @@ class Service:
         self._encoder = encoder
         self._n_threads = settings.search_threads or cpu_count()
         self._searches = ThreadPoolExecutor(self._n_threads, "search")
+        self._writers = ThreadPoolExecutor(_WRITERS, "writer")
+        self._looking: asyncio.Task[None] | None = None
         self._n_searches = 0
+        self._n_writes = 0
         self._n_requests = 0
 
     @property
@@ -105,6 +110,7 @@ class Service:
             _log.error("the server cannot start: %s", error)
             self.on_failure()
             return
+        self._looking = loop.create_task(self._look_for_changes())
         if self.status == "starting":
             self.status = "ready"
             _log.info("ready")
@@ -112,8 +118,13 @@ class Service:
     async def stop(self) -> None:
         """Give up what was opened; running requests have been answered."""
         self.status = "draining"
+        if self._looking is not None:
+            self._looking.cancel()
         await self.batcher.stop()
-        self._searches.shutdown(wait=True, cancel_futures=True)
+        for pool in (self._searches, self._writers):
+            pool.shutdown(wait=True, cancel_futures=True)
+        for index in self.indexes.values():
+            index.close()
 
     def drain(self) -> None:
         """Answer /ready with 503 from now on; requests are still answered."""
@@ -126,7 +137,7 @@ class Service:
         if self.status == "failed":
             raise not_ready("the server could not load its model and its indexes")
 
-    def index(self, name: str) -> IndexFacts:
+    def index(self, name: str) -> ServedIndex:
         """The index of a name; raises ServiceError (404) where there is none."""
         self.expect_ready()
         if name not in self.indexes:
@@ -164,6 +175,37 @@ class Service:
         finally:
             self._count_searches(-1)
 
+    async def in_writer_thread(
+        self, context: RequestContext, change: Callable[[float], Result]
+    ) -> Result:
+        """Make a change of an index in a thread of its own, which searches do not wait for.
+
+        Args:
+            context: The request. A change that has begun is made to its end, also after the
+                deadline, so that its answer is the truth.
+            change: A function of the seconds that it may wait for other changes.
+
+        Returns:
+            What the function returns.
+
+        Raises:
+            ServiceError: Too many changes wait (429), or the deadline has passed (503).
+        """
+        if self._n_writes >= _WRITERS:
+            raise overloaded("the queue of changes")
+        arrival = time.perf_counter()
+
+        def timed() -> Result:
+            context.add("queue", time.perf_counter() - arrival)
+            with context.timing("write"):
+                return change(context.expect_time())
+
+        self._n_writes += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._writers, timed)
+        finally:
+            self._n_writes -= 1
+
     @contextmanager
     def counting_requests(self) -> Iterator[None]:
         """Count a request as running for the length of a block."""
@@ -182,6 +224,17 @@ class Service:
         self._encoder = self._encoder or open_encoder(self.settings)
         self.indexes = dict(open_indexes(self.settings, self._encoder))
         return self._encoder
+
+    async def _look_for_changes(self) -> None:
+        """See what other processes change, again and again."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self.settings.refresh_s)
+            for index in self.indexes.values():
+                try:
+                    await loop.run_in_executor(None, index.refresh)
+                except Exception:  # one fault must not end the looking
+                    _log.exception("index %r could not be looked at", index.name)
 
     def _count_searches(self, change: int) -> None:
         self._n_searches += change

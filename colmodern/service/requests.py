@@ -1,0 +1,76 @@
+"""What the bodies of requests have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from colmodern.checks import text_fault
+from colmodern.service.errors import ServiceError
+
+TimeoutMs = Annotated[
+    float | None,
+    Field(
+        gt=0,
+        allow_inf_nan=False,
+        description="milliseconds in which to answer; later the answer is status 503",
+    ),
+]
+
+
+class RequestBody(BaseModel):
+    """A body that refuses unknown fields."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def expect_count(name: str, count: int, most: int) -> None:
+    """Raise ServiceError (422) for more items than the server's limits allow."""
+    if count > most:
+        raise ServiceError(
+            422,
+            "too_many",
+            f"{name} has {count:,} items, and this server takes {most:,}",
+            f"send at most {most:,} at a time",
+        )
+
+
+def expect_text(name: str, text: str, *, longest: int, is_query: bool = False) -> None:
+    """Raise ServiceError (422) for a text that cannot be encoded.
+
+    Args:
+        name: What the request calls it.
+        text: The text.
+        longest: Characters that the server's limits allow.
+        is_query: Whether it must not be empty.
+    """
+    if len(text) > longest:
+        raise ServiceError(
+            422,
+            "text_too_long",
+            f"{name} has {len(text):,} characters, and this server takes {longest:,}",
+            "send a shorter text, or raise limits.text_length in the server's settings",
+        )
+    if is_query and not text.strip():
+        raise ServiceError(422, "invalid_value", f"{name} is empty", "send a query with some text")
+    if fault := text_fault(text):
+        raise ServiceError(422, "invalid_value", f"{name} {fault}", "send valid Unicode")
+
+
+def expect_texts(
+    name: str, texts: Sequence[str], *, most: int, longest: int, is_query: bool = False
+) -> None:
+    """Raise ServiceError (422) for too many texts, or one that cannot be encoded.
+
+    Args:
+        name: What the request calls them.
+        texts: The texts.
+        most: Texts that the server's limits allow.
+        longest: Characters of a text that they allow.
+        is_query: Whether none may be empty.
+    """
+    expect_count(name, len(texts), most)
+    for position, text in enumerate(texts):
+        expect_text(f"{name}[{position}]", text, longest=longest, is_query=is_query)

@@ -1,0 +1,304 @@
+"""The indexes of the server: search, change, read and explain them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from colmodern.collection.documents import StoredDocument
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.service.context import Context, RequestContext
+from colmodern.service.embeddings import array_of
+from colmodern.service.errors import ServiceError, read_only, unknown_document
+from colmodern.service.index_answers import (
+    document_json,
+    explanation_json,
+    facts_json,
+    hit_json,
+    summary_json,
+)
+from colmodern.service.index_bodies import (
+    ChangeAnswer,
+    DeleteRequest,
+    DocumentAnswer,
+    DocumentRecord,
+    ExplainRequest,
+    ExplanationAnswer,
+    IndexAnswer,
+    IndexesAnswer,
+    PutRequest,
+    SearchAnswer,
+    SearchOptions,
+    SearchRequest,
+)
+from colmodern.service.requests import expect_count, expect_texts
+from colmodern.service.served import ServedIndex, ServedState
+from colmodern.service.service import Service, ServiceState
+
+router = APIRouter(tags=["indexes"])
+_INDEX = "/v1/indexes/{name}"
+
+
+@router.get("/v1/indexes", summary="The indexes", response_model=IndexesAnswer)
+async def indexes(service: ServiceState) -> Response:
+    """Every index that is served, by name."""
+    service.expect_ready()
+    served = [summary_json(index) for _, index in sorted(service.indexes.items())]
+    return _json({"indexes": served})
+
+
+@router.get(_INDEX, summary="One index", response_model=IndexAnswer)
+async def index_facts(name: str, service: ServiceState, context: Context) -> Response:
+    """Counts, model, settings and sizes of an index."""
+    index = service.index(name)
+    return await service.in_search_thread(context, lambda: _json(facts_json(index, service.hide)))
+
+
+@router.post(f"{_INDEX}/search", summary="Search", response_model=SearchAnswer)
+async def search(
+    name: str, body: SearchRequest, service: ServiceState, context: Context
+) -> Response:
+    """The best documents of each query, best first, with the passages that matched."""
+    context.limit_time(body.timeout_ms)
+    index = service.index(name)
+    state = index.state
+    _expect_k(body, service)
+    queries = await _queries(body, state, service, context)
+    context.facts |= {"index": name, "queries": len(queries), "k": body.k}
+
+    def work() -> list[dict[str, Any]]:
+        results = state.search(
+            queries,
+            body.k,
+            filter=body.filter,
+            nprobe=body.nprobe,
+            n_candidates=body.n_candidates,
+            exact=body.exact,
+            spans=body.span_settings,
+        )
+        return [
+            {"hits": [hit_json(hit, rank, body.texts) for rank, hit in enumerate(hits, 1)]}
+            for hits in results
+        ]
+
+    results = await service.in_search_thread(context, work)
+    return _json(
+        {
+            "results": results,
+            "index_version": state.version,
+            "is_complete": True,
+            "took_ms": context.took_ms(),
+        }
+    )
+
+
+@router.put(f"{_INDEX}/documents", summary="Add or replace documents", response_model=ChangeAnswer)
+async def put_documents(
+    name: str, body: PutRequest, service: ServiceState, context: Context
+) -> Response:
+    """Add documents, in place of those with the same ids: all of them, or none.
+
+    The answer comes when searches see the change. A change that has begun is made to its end, also
+    when its client goes away.
+    """
+    context.limit_time(body.timeout_ms)
+    index = _changeable(name, service)
+    expect_count("documents", len(body.documents), service.settings.limits.documents)
+    context.facts |= {"index": name, "documents": len(body.documents)}
+    documents = [
+        StoredDocument(record.id, record.text or "", record.title, record.fields)
+        for record in body.documents
+    ]
+    embeddings = await _embeddings(body, documents, index.state, service, context)
+    after = await service.in_writer_thread(
+        context, lambda seconds: index.update(documents, embeddings, seconds=seconds)
+    )
+    return _changed(len(documents), after, context)
+
+
+@router.delete(f"{_INDEX}/documents", summary="Delete documents", response_model=ChangeAnswer)
+async def delete_documents(
+    name: str, body: DeleteRequest, service: ServiceState, context: Context
+) -> Response:
+    """Delete documents: all of them, or none where one is not there."""
+    context.limit_time(body.timeout_ms)
+    index = _changeable(name, service)
+    ids = list(dict.fromkeys(body.ids))
+    expect_count("ids", len(ids), service.settings.limits.documents)
+    context.facts |= {"index": name, "documents": len(ids)}
+    for doc_id in ids:
+        _expect_document(doc_id, index.state, name)
+    after = await service.in_writer_thread(
+        context, lambda seconds: index.delete(ids, seconds=seconds)
+    )
+    return _changed(len(ids), after, context)
+
+
+@router.get(
+    f"{_INDEX}/documents/{{doc_id:path}}", summary="One document", response_model=DocumentAnswer
+)
+async def document(name: str, doc_id: str, service: ServiceState, context: Context) -> Response:
+    """A document with its text, title and fields."""
+    state = service.index(name).state
+    _expect_document(doc_id, state, name)
+    return await service.in_search_thread(
+        context, lambda: _json({**document_json(doc_id, state), "index_version": state.version})
+    )
+
+
+@router.post(f"{_INDEX}/explain", summary="Explain a result", response_model=ExplanationAnswer)
+async def explain(
+    name: str, body: ExplainRequest, service: ServiceState, context: Context
+) -> Response:
+    """Why a document is, or is not, among the results of a query, and which words matched."""
+    context.limit_time(body.timeout_ms)
+    state = service.index(name).state
+    _expect_k(body, service)
+    _expect_document(body.doc_id, state, name)
+    state.expect_texts()
+    context.facts |= {"index": name, "k": body.k}
+    [values] = await _encoded_queries([body.query], "query", service, context)
+    answer = await service.in_search_thread(
+        context,
+        lambda: explanation_json(
+            state.explain(
+                body.query,
+                values,
+                body.doc_id,
+                body.k,
+                nprobe=body.nprobe,
+                n_candidates=body.n_candidates,
+            ),
+            state,
+        ),
+    )
+    return _json({**answer, "took_ms": context.took_ms()})
+
+
+async def _queries(
+    body: SearchRequest, state: ServedState, service: Service, context: RequestContext
+) -> TokenEmbeddings:
+    """The queries' embeddings, encoded or as they were sent."""
+    if (texts := body.query_texts) is not None:
+        state.expect_texts()
+        return await _encoded_queries(texts, "queries", service, context)
+    given = body.embeddings or ()
+    expect_count("embeddings", len(given), service.settings.limits.queries)
+    arrays = [array_of(f"embeddings[{i}]", value) for i, value in enumerate(given)]
+    return _with_fingerprint(arrays, "embeddings", state, body.fingerprint)
+
+
+async def _encoded_queries(
+    texts: Sequence[str], name: str, service: Service, context: RequestContext
+) -> TokenEmbeddings:
+    limits = service.settings.limits
+    expect_texts(name, texts, most=limits.queries, longest=limits.text_length)
+    return (await service.batcher.encode(context, texts, "query")).embeddings
+
+
+async def _embeddings(
+    body: PutRequest,
+    documents: Sequence[StoredDocument],
+    state: ServedState,
+    service: Service,
+    context: RequestContext,
+) -> TokenEmbeddings:
+    """The documents' embeddings, encoded or as they were sent."""
+    if given := [record for record in body.documents if record.embedding is not None]:
+        _expect_embeddings_alone(given, body, state)
+        arrays = [
+            array_of(f"documents[{i}].embedding", record.embedding)
+            for i, record in enumerate(body.documents)
+            if record.embedding is not None
+        ]
+        return _with_fingerprint(arrays, "documents", state, body.fingerprint)
+    for i, record in enumerate(body.documents):
+        if record.text is None:
+            raise _unfit(f"documents[{i}] has no text", "send its text")
+    state.expect_texts()
+    texts = state.model_texts(documents)
+    limits = service.settings.limits
+    expect_texts("documents", texts, most=limits.documents, longest=limits.text_length)
+    encoded = await service.batcher.encode(context, texts, "document", spans=state.has_spans)
+    return service.batcher.pool(encoded.embeddings)
+
+
+def _expect_embeddings_alone(
+    given: Sequence[DocumentRecord], body: PutRequest, state: ServedState
+) -> None:
+    """Raise ServiceError (422) where embeddings cannot stand for texts."""
+    if state.collection is not None:
+        raise _unfit(
+            f"document {given[0].id!r} has embeddings, and a collection keeps the text that they are of",
+            "send its text alone; the server encodes it",
+        )
+    if state.has_spans:
+        raise _unfit(
+            "the index keeps the characters of its tokens, which embeddings do not tell",
+            "send texts",
+        )
+    if len(given) < len(body.documents) or any(
+        record.text is not None or record.title or record.fields for record in given
+    ):
+        raise _unfit(
+            "a document has embeddings, and some have a text, a title or fields",
+            "send embeddings of all documents and nothing else, or texts of all",
+        )
+
+
+def _with_fingerprint(
+    arrays: Sequence[Any], name: str, state: ServedState, fingerprint: str | None
+) -> TokenEmbeddings:
+    """Arrays as embeddings of one dim, which is the index's."""
+    for i, array in enumerate(arrays):
+        if array.shape[1] != state.dim:
+            raise _unfit(
+                f"{name}[{i}] has dim {array.shape[1]}, and the index {state.dim}",
+                "encode with the model of the index",
+            )
+    embeddings = TokenEmbeddings.from_list(list(arrays))
+    return TokenEmbeddings(embeddings.values, embeddings.offsets, fingerprint=fingerprint)
+
+
+def _expect_k(body: SearchOptions, service: Service) -> None:
+    if body.k > (most := service.settings.limits.k):
+        raise _unfit(
+            f"k is {body.k:,}, and this server takes {most:,}", f"ask for at most {most:,}"
+        )
+
+
+def _changeable(name: str, service: Service) -> ServedIndex:
+    """An index that may be changed; raises ServiceError (403) for a server that changes none."""
+    index = service.index(name)
+    if index.read_only:
+        raise read_only()
+    return index
+
+
+def _expect_document(doc_id: str, state: ServedState, name: str) -> None:
+    if doc_id not in state:
+        raise unknown_document(doc_id, name)
+
+
+def _unfit(message: str, cure: str) -> ServiceError:
+    return ServiceError(422, "invalid_value", message, cure)
+
+
+def _changed(n_changed: int, after: ServedState, context: RequestContext) -> Response:
+    return _json(
+        {
+            "changed": n_changed,
+            "documents": after.n_docs,
+            "index_version": after.version,
+            "took_ms": context.took_ms("write"),
+        }
+    )
+
+
+def _json(content: dict[str, Any]) -> Response:
+    """An answer; the models of answers describe it, and building them would take longer than a search."""
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Response(text.encode(), media_type="application/json")
