@@ -11,7 +11,7 @@ from colmodern.report.heat_map import HeatMap, heat_map_of
 from colmodern.service.served import ServedHit, ServedIndex, ServedState
 from colmodern.types import Explanation
 
-_DIGITS = 4  # of similarities
+_DIGITS = 4  # digits of a similarity after the point
 
 
 def summary_json(index: ServedIndex) -> dict[str, Any]:
