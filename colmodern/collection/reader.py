@@ -15,8 +15,8 @@ from colmodern.collection.documents import (
 from colmodern.collection.hits import expected_document, wanted_spans
 from colmodern.collection.opened import OpenCollection
 from colmodern.collection.search import rerank, search_many, search_one
+from colmodern.index.filters import Filter
 from colmodern.index.inputs import Embeddings
-from colmodern.index.plaid.search.filters import Filter
 from colmodern.index.spans import SpanSettings
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings

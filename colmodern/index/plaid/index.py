@@ -9,6 +9,7 @@ from colmodern.arguments import checked_path, expect_flags, renamed_keywords
 from colmodern.codecs.residuals import ResidualKind
 from colmodern.errors import InputError
 from colmodern.files import sha256_of_json
+from colmodern.index.fields.inputs import Fields, checked_fields
 from colmodern.index.finite import naming_documents
 from colmodern.index.inputs import Embeddings
 from colmodern.index.plaid.disk.check import check_index
@@ -54,6 +55,7 @@ class PlaidIndex(PlaidReader):
         overwrite: bool = False,
         durable: bool = True,
         spans: bool | None = None,
+        fields: Fields | None = None,
         device: str | Devices = "cpu",
         progress: Progress | bool | None = None,
     ) -> PlaidIndex:
@@ -75,6 +77,9 @@ class PlaidIndex(PlaidReader):
             durable: As in ``add``.
             spans: Whether to keep the characters of the tokens, so that searches can show which
                 passages matched; None keeps them where the embeddings have them.
+            fields: Values that searches can filter by: one mapping from names to values for each
+                document, or such mappings by doc_id. Values are numbers, dates, booleans, text,
+                and lists and mappings of them.
             device: As in ``load``; centroids are assigned there, with the same bytes everywhere.
             progress: True for a bar on stderr, or an object that receives the steps.
 
@@ -91,6 +96,7 @@ class PlaidIndex(PlaidReader):
         expect_flags(overwrite=overwrite, durable=durable)
         source, ids = open_source(embeddings, doc_ids)
         keeps_spans = _keeps_spans(spans, source)
+        table = checked_fields(fields, ids)
         settings = settle(
             source.n_tokens, source.dim, nbits=nbits, codec=codec, n_centroids=n_centroids,
             seed=seed, max_memory=parse_bytes(max_memory, name="max_memory"),
@@ -101,7 +107,7 @@ class PlaidIndex(PlaidReader):
             build_index(
                 path, source, ids, settings, source.fingerprint, progress,
                 overwrite=overwrite, is_durable=durable, devices=devices.gpus,
-                keeps_spans=keeps_spans,
+                keeps_spans=keeps_spans, fields=table,
             )  # fmt: skip
         return cls.load(path, device=devices)
 
@@ -173,6 +179,7 @@ class PlaidIndex(PlaidReader):
         embeddings: Embeddings | Path | str,
         doc_ids: Sequence[str] | None = None,
         *,
+        fields: Fields | None = None,
         merge: bool = True,
         durable: bool = True,
         progress: Progress | bool | None = None,
@@ -182,6 +189,7 @@ class PlaidIndex(PlaidReader):
         Args:
             embeddings: As in ``build``.
             doc_ids: (n_docs,) unique strings; only a store's may be left out.
+            fields: As in ``build``, of these documents.
             merge: Merge small segments with the new one when there are many, to keep searches fast.
             durable: Wait until a power cut can no longer undo the change. False takes less time,
                 but after a power cut the index may be damaged, unless a later change was durable.
@@ -191,7 +199,8 @@ class PlaidIndex(PlaidReader):
             InputError: An id is in the index already or repeats, or dim or encoder differ.
             StorageError: Another process writes the index, it was built again, or the disk is full.
         """
-        self._add(embeddings, doc_ids, progress, False, change_options(durable, merge=merge))
+        options = change_options(durable, merge=merge)
+        self._add(embeddings, doc_ids, fields, progress, False, options)
 
     def delete(self, doc_ids: Iterable[str], *, durable: bool = True) -> int:
         """Delete documents.
@@ -214,15 +223,17 @@ class PlaidIndex(PlaidReader):
         embeddings: Embeddings | Path | str,
         doc_ids: Sequence[str] | None = None,
         *,
+        fields: Fields | None = None,
         merge: bool = True,
         durable: bool = True,
         progress: Progress | bool | None = None,
     ) -> None:
-        """Add documents, and replace those with the same ids, in one change.
+        """Add documents, and replace those with the same ids and their fields, in one change.
 
         Args:
             embeddings: As in ``build``.
             doc_ids: As in ``add``.
+            fields: As in ``build``, of these documents.
             merge: As in ``add``.
             durable: As in ``add``.
             progress: As in ``build``.
@@ -230,7 +241,8 @@ class PlaidIndex(PlaidReader):
         Raises:
             InputError: An id repeats, or dim or encoder differ.
         """
-        self._add(embeddings, doc_ids, progress, True, change_options(durable, merge=merge))
+        options = change_options(durable, merge=merge)
+        self._add(embeddings, doc_ids, fields, progress, True, options)
 
     def compact(self, *, durable: bool = True, progress: Progress | bool | None = None) -> None:
         """Merge all segments into one, without the deleted documents; results stay the same.
@@ -252,6 +264,7 @@ class PlaidIndex(PlaidReader):
         self,
         embeddings: Embeddings | Path | str,
         doc_ids: Sequence[str] | None,
+        fields: Fields | None,
         progress: Progress | bool | None,
         replaces: bool,
         options: ChangeOptions,
@@ -265,9 +278,10 @@ class PlaidIndex(PlaidReader):
         expect_encoder(source.fingerprint, state.snapshot.manifest.fingerprint)
         if state.snapshot.manifest.has_spans and source.n_docs:
             _keeps_spans(True, source)
+        table = checked_fields(fields, ids)
         with naming_documents(ids):
             update.add(
-                state.snapshot, state.codec, source, ids, self._threads, self._adopt,
+                state.snapshot, state.codec, source, ids, table, self._threads, self._adopt,
                 replaces=replaces, options=options, progress=as_progress(progress),
             )  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,13 @@ import numpy.typing as npt
 
 from colmodern.arguments import checked_path, expect_counts, renamed_keywords
 from colmodern.index.base import closed_error
+from colmodern.index.filters import DocFilter, Filter
 from colmodern.index.inputs import Embeddings, query_batch
 from colmodern.index.plaid.cuda.devices import LazyCudaSearch
 from colmodern.index.plaid.disk.info import describe
 from colmodern.index.plaid.disk.verify import Verify
 from colmodern.index.plaid.search.explain import explain
-from colmodern.index.plaid.search.filters import DocFilter, Filter, make_filter
+from colmodern.index.plaid.search.filters import make_filter
 from colmodern.index.plaid.search.first_answer import SearchKernels, WhileCompiling
 from colmodern.index.plaid.search.located import (
     checked_span_settings,
@@ -207,7 +208,8 @@ class PlaidReader:
             k: Number of documents, at most. Ties go to the smaller doc_id.
             nprobe: Centroids probed for each query token; by default it follows from the index and k.
             n_candidates: Documents scored with their compressed tokens; the default likewise.
-            filter: Ids of allowed documents, a function of an id, or a filter made by ``filter``.
+            filter: Conditions on fields, as ``{"year": {"gte": 2020}}``, ids of allowed documents, a
+                function of an id, or a filter made by ``filter``.
             rescore: Embeddings that the index was built from, for exact scores of the last
                 candidates.
             fingerprint: Fingerprint of the query's encoder; refused when the index has another.
@@ -305,18 +307,17 @@ class PlaidReader:
         return BatchResults(results)
 
     @renamed_keywords(chosen="allowed")
-    def filter(self, allowed: Iterable[str] | Callable[[str], bool]) -> DocFilter:
+    def filter(self, allowed: Filter) -> DocFilter:
         """Make a filter for many searches of this index as it is now.
 
         Args:
-            allowed: Ids of the documents that may be returned, or a function from an id to True or
-                False, which is called once for each document.
+            allowed: Conditions on fields, ids of the documents that may be returned, or a function
+                from an id to True or False, which is called once for each document.
 
         Returns:
             A filter for the argument ``filter`` of searches, until the index changes.
         """
-        state = self._state
-        return make_filter(state.view, state.snapshot.manifest.segments, allowed)
+        return make_filter(self._state, allowed)
 
     def explain(
         self,

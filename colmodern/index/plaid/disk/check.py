@@ -14,7 +14,7 @@ from colmodern.index.plaid.disk.manifest import CURE, Manifest
 from colmodern.index.plaid.disk.segment import Segment
 from colmodern.index.plaid.disk.storage import CODEC, IndexSnapshot, open_index
 from colmodern.index.plaid.disk.structure import expect, expect_codes, expect_list_docs
-from colmodern.index.plaid.disk.verify import expect_values, verified_spans
+from colmodern.index.plaid.disk.verify import expect_values, verified_fields, verified_spans
 from colmodern.progress import Progress, as_progress
 
 
@@ -33,6 +33,7 @@ def check_index(folder: Path, progress: Progress | bool | None = None) -> None:
         expect_values(folder, segment)
         if segment.spans is not None:
             verified_spans(folder, segment)
+        verified_fields(folder, segment)
         expect_codes(path, segment.arrays.codes, snapshot.manifest.n_centroids)
         _check_lists(path, segment)
         hashes.append(_check_ids(path, segment))

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from colmodern.index.fields.conditions import words_of
 from colmodern.index.plaid.disk.manifest import NAME
 from colmodern.index.plaid.disk.storage import CODEC, IndexSnapshot
 
@@ -21,6 +22,7 @@ _KIND_OF = {  # files of a segment that are not ids
     "spans.npy": "spans",
     "span_offsets.npy": "spans",
     "span_rows.npy": "spans",
+    "fields.npy": "fields",
     "doc_gains.npy": "documents",
     "doc_vectors.npy": "documents",
     "doc_offsets.npy": "documents",
@@ -37,11 +39,14 @@ def describe(snapshot: IndexSnapshot, n_open: int) -> dict[str, Any]:
     sizes = dict.fromkeys(kinds, 0)
     if not manifest.has_spans:
         del sizes["spans"]
+    if not manifest.fields:
+        del sizes["fields"]
     for kind, path in _files(snapshot):
         with suppress(OSError):
             sizes[kind] += path.stat().st_size
     sizes["total"] = sum(sizes.values())
     n_tokens = max(1, manifest.n_tokens)
+    fields = {name: words_of(kinds) for name, kinds in manifest.fields.items()}
     return {
         "path": str(snapshot.folder),
         "documents": n_open,
@@ -52,6 +57,7 @@ def describe(snapshot: IndexSnapshot, n_open: int) -> dict[str, Any]:
         "segments": len(manifest.segments),
         "fingerprint": manifest.fingerprint,
         "settings": manifest.settings,
+        "fields": fields,
         "bytes": sizes,
         "bytes_per_token": {kind: round(size / n_tokens, 2) for kind, size in sizes.items()},
     }

@@ -11,11 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from colmodern.disk import expect_regular
 from colmodern.errors import InputError, StorageError
 from colmodern.files import load_json, read_error, sha256_of_json, write_json
+from colmodern.index.fields.values import Kind
 
 FORMAT = "colmodern-plaid"
 VERSION = 3  # the version that is written; version 2 is the same without fast checksums
 SPANS_VERSION = 4  # the version of indexes with spans, which earlier writers would lose
-_READ = (2, 3, 4)
+FIELDS_VERSION = 5  # the same of indexes whose documents have fields
+_READ = (2, 3, 4, 5)
 _LARGEST = 1 << 30  # bytes; a segment takes about 2,000
 NAME = "manifest.json"
 UNSYNCED = ".unsynced"  # an empty file, there when a change did not wait for the disk
@@ -75,6 +77,9 @@ class Manifest(_Record):
     segments: tuple[SegmentRecord, ...] = ()
     deletions: tuple[DeletionRecord, ...] = ()
     next_segment: _Count = Field(0, description="number that no segment has had")
+    fields: dict[str, tuple[Kind, ...]] = Field(
+        {}, description="fields that documents have, or had before they were deleted"
+    )
 
     @property
     def has_spans(self) -> bool:
@@ -167,6 +172,8 @@ def commit(folder: Path, manifest: Manifest) -> None:
     for text in it that has no UTF-8; then the index is what it was.
     """
     fields = manifest.model_dump()
+    if not manifest.fields:
+        del fields["fields"]  # earlier versions refuse the name
     for name, value in fields.items():
         if _sum_of({name: value}) is None:
             raise InputError(
@@ -174,5 +181,6 @@ def commit(folder: Path, manifest: Manifest) -> None:
                 f"{folder / NAME}; correct the text"
             )
     version = SPANS_VERSION if manifest.has_spans else VERSION
+    version = FIELDS_VERSION if manifest.fields else version
     sealed = {"format": FORMAT, "version": version, "sha256": sha256_of_json(fields), **fields}
     write_json(folder / NAME, sealed)

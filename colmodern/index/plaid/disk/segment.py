@@ -18,6 +18,8 @@ import numpy.typing as npt
 from colmodern.codecs.codec import code_dtype
 from colmodern.errors import StorageError
 from colmodern.files import read_error, sha256_of_file
+from colmodern.index.fields.files import FIELDS
+from colmodern.index.fields.table import FieldTable
 from colmodern.index.plaid.disk.doc_ids import ID_FILES, DocIds
 from colmodern.index.plaid.disk.manifest import CURE, SegmentRecord
 from colmodern.index.plaid.disk.structure import expect_ids, expect_offsets
@@ -33,6 +35,8 @@ class Segment:
     record: what the manifest says of it
     verified: what verify.py found right of the arrays in this process; it is not looked at again
     spans: the characters of each token, None where the index does not keep them
+    fields: bytes of the documents' fields, None where they have none
+    tables: what verify.verified_fields made of them, by the name of the file
     """
 
     name: str
@@ -43,6 +47,8 @@ class Segment:
     record: SegmentRecord
     verified: set[str] = field(default_factory=set)
     spans: TokenSpans | None = None
+    fields: npt.NDArray[Any] | None = None
+    tables: dict[str, FieldTable] = field(default_factory=dict)
 
     @cached_property
     def files(self) -> dict[str, npt.NDArray[Any]]:
@@ -56,6 +62,8 @@ class Segment:
                     "span_offsets.npy": self.spans.offsets,
                     "span_rows.npy": self.spans.row_of_token,
                 }
+        if self.fields is not None:
+            arrays[FIELDS] = self.fields
         return arrays
 
     @property
@@ -72,6 +80,7 @@ class Segment:
 VALUES = ("codes", "gains", "residuals", "doc_gains", "doc_vectors", "list_docs")
 SEGMENT_FILES = (*(f"{name}.npy" for name in SegmentArrays._fields), *ID_FILES)
 SPAN_FILES = ("spans.npy", "span_offsets.npy", "span_rows.npy")  # of segments with spans
+_OPTIONAL_FILES = (*SPAN_FILES, FIELDS)
 ADDRESSES = tuple(file for file in SEGMENT_FILES if file.removesuffix(".npy") not in VALUES)
 
 
@@ -85,7 +94,7 @@ def record_segment(folder: Path, name: str, *, n_docs: int, n_tokens: int) -> Se
 
     Reads them all, for their checksums.
     """
-    names = (*SEGMENT_FILES, *(file for file in SPAN_FILES if (folder / file).exists()))
+    names = (*SEGMENT_FILES, *(file for file in _OPTIONAL_FILES if (folder / file).exists()))
     files = {file: sha256_of_file(folder / file) for file in names}
     return SegmentRecord(
         name=name,
@@ -131,10 +140,7 @@ def open_segment(folder: Path, record: SegmentRecord, *, n_centroids: int) -> Se
         raise StorageError(f"the manifest names no {', '.join(sorted(lacking))} of {path}; {CURE}")
     arrays = {}
     for name in SegmentArrays._fields:
-        try:
-            arrays[name] = map_file(path / f"{name}.npy")
-        except (OSError, ValueError, MemoryError) as error:
-            raise read_error(path / f"{name}.npy", error, cure=CURE) from error
+        arrays[name] = _mapped(path / f"{name}.npy")
     try:
         ids = DocIds(path)
     except ValueError as error:
@@ -150,6 +156,7 @@ def open_segment(folder: Path, record: SegmentRecord, *, n_centroids: int) -> Se
         ids,
         record,
         spans=_open_spans(path, record, arrays["doc_offsets"]),
+        fields=_mapped(path / FIELDS) if FIELDS in record.files else None,
     )
     _expect_shapes(path, segment, n_centroids)
     _expect_ends(path, segment)
@@ -160,19 +167,21 @@ def open_segment(folder: Path, record: SegmentRecord, *, n_centroids: int) -> Se
     return segment
 
 
+def _mapped(path: Path) -> npt.NDArray[Any]:
+    """A mapped file; raises StorageError where it cannot be."""
+    try:
+        return map_file(path)
+    except (OSError, ValueError, MemoryError) as error:
+        raise read_error(path, error, cure=CURE) from error
+
+
 def _open_spans(
     path: Path, record: SegmentRecord, doc_offsets: npt.NDArray[np.int64]
 ) -> TokenSpans | None:
     """The spans of a segment, mapped; raises StorageError for other shapes than they should have."""
     if "spans.npy" not in record.files:
         return None
-    arrays: dict[str, npt.NDArray[Any]] = {}
-    for name in SPAN_FILES:
-        try:
-            if name in record.files:
-                arrays[name] = map_file(path / name)
-        except (OSError, ValueError, MemoryError) as error:
-            raise read_error(path / name, error, cure=CURE) from error
+    arrays = {name: _mapped(path / name) for name in SPAN_FILES if name in record.files}
     offsets, row_of_token = arrays.get("span_offsets.npy", doc_offsets), arrays.get("span_rows.npy")
     steps = arrays["spans.npy"]
     has_offsets = offsets.dtype == np.int64 and offsets.shape == (record.n_docs + 1,)

@@ -14,6 +14,10 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from colmodern.arguments import expect_choice
+from colmodern.errors import StorageError
+from colmodern.index.fields.files import FIELDS, from_bytes
+from colmodern.index.fields.table import FieldTable
+from colmodern.index.plaid.disk.manifest import CURE
 from colmodern.index.plaid.disk.segment import SPAN_FILES, VALUES, Segment, expect_file
 from colmodern.index.plaid.disk.structure import expect, expect_codes, expect_list_docs
 from colmodern.ragged.mapped import Map, sha256_of_mapped
@@ -23,7 +27,8 @@ from colmodern.threads import ForkSafeLock, cpu_count
 Verify = Literal["lazy", "full", "addresses"]
 
 _ALONE_BYTES = 32 << 20  # bytes of tokens and lists that one thread reads in two milliseconds
-_VALUES, _RANGES, _SPANS = "values", "ranges", "spans"  # entries of Segment.verified
+# entries of Segment.verified
+_VALUES, _RANGES, _SPANS = "values", "ranges", "spans"
 
 
 class Verification:
@@ -93,6 +98,30 @@ def verified_spans(folder: Path, segment: Segment) -> TokenSpans:
         expect(fault is None, folder / segment.name / "spans.npy", f"has spans that {fault}")
         segment.verified.add(_SPANS)
     return spans
+
+
+def verified_fields(folder: Path, segment: Segment) -> FieldTable:
+    """The fields of a segment's documents, compared with their checksum once in a process.
+
+    Args:
+        folder: The index folder.
+        segment: One of its segments.
+
+    Raises:
+        StorageError: They are not what was written.
+    """
+    if segment.fields is None:
+        return FieldTable.empty(segment.n_docs)
+    if (table := segment.tables.get(FIELDS)) is None:
+        expect_file(folder, segment, FIELDS)
+        path = folder / segment.name / FIELDS
+        try:
+            table = from_bytes(segment.fields)
+        except ValueError as error:
+            raise StorageError(f"{path} is damaged: {error}; {CURE}") from error
+        expect(table.n_docs == segment.n_docs, path, "has another number of documents")
+        segment.tables[FIELDS] = table
+    return table
 
 
 def _expect_values_by_threads(folder: Path, segment: Segment) -> None:

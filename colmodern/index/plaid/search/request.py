@@ -7,14 +7,15 @@ import numpy.typing as npt
 
 from colmodern.arguments import checked_count, expect_counts, expect_flags
 from colmodern.errors import InputError
+from colmodern.index.filters import Filter
 from colmodern.index.plaid.search.budget import choose_budget
-from colmodern.index.plaid.search.filters import DocFilter, Filter, join, make_filter
+from colmodern.index.plaid.search.filters import filtered_view
 from colmodern.index.plaid.search.portable import search_portably
 from colmodern.index.plaid.search.queries import unusable_score
 from colmodern.index.plaid.search.state import State
 from colmodern.index.plaid.search.steps import search_view
 from colmodern.index.plaid.search.stored import StoredEmbeddings
-from colmodern.index.plaid.search.view import DocIndex, View
+from colmodern.index.plaid.search.view import DocIndex
 from colmodern.threads import Threads
 from colmodern.types import Results, ScoredDoc
 
@@ -41,7 +42,7 @@ class SearchRequest:
         expect_flags(exact=exact)
         self.k, self.stored, self.exact = checked_count("k", k), stored, bool(exact)
         state.verification()
-        self.view = _view(state, allowed)
+        self.view = filtered_view(state, allowed)
         manifest = state.snapshot.manifest
         self.budget = choose_budget(
             min(self.k, _LARGEST_COUNT),
@@ -85,15 +86,3 @@ class SearchRequest:
         if np.any(ranked[1:] == ranked[:-1]):
             results.sort(key=lambda doc: (-doc.score, doc.doc_id))
         return results[:k]
-
-
-def _view(state: State, allowed: Filter | None) -> View:
-    live, snapshot = state.view, state.snapshot
-    if allowed is None:
-        return live
-    if not isinstance(allowed, DocFilter):
-        allowed = make_filter(live, snapshot.manifest.segments, allowed)
-    if allowed.state != snapshot.manifest.segments:
-        raise InputError("filter was made before the index changed; make it again")
-    blocked, n_open = join(list(live.blocked), live.segments, allowed)
-    return View(live.codec, live.segments, live.bases, blocked, n_open)

@@ -18,6 +18,7 @@ from colmodern.index.plaid.disk.storage import IndexSnapshot, open_index
 from colmodern.index.plaid.disk.verify import Verification, Verify
 from colmodern.index.plaid.search.query_tables import SearchCodec
 from colmodern.index.plaid.search.view import View
+from colmodern.index.plaid.search.view_cache import ViewCache
 from colmodern.ragged.mapped import expect_checksum
 from colmodern.ragged.offsets import offsets_of
 
@@ -29,6 +30,7 @@ class State:
     view: all documents but the deleted ones
     n_tokens: tokens of these documents; deleted ones do not count, so that a search does the same
     before and after a compaction
+    views: what filters let through
     verification: must be called before tokens or lists are used
     """
 
@@ -36,6 +38,7 @@ class State:
     view: View
     n_tokens: int
     verification: Verification
+    views: ViewCache
 
     @property
     def codec(self) -> Codec:
@@ -90,7 +93,11 @@ def make_state(snapshot: IndexSnapshot, codec: SearchCodec, verify: Verify) -> S
         snapshot.folder, snapshot.segments, snapshot.manifest.n_centroids, verify
     )
     return State(
-        snapshot, View(codec, snapshot.segments, bases, deleted, n_open), n_tokens, verification
+        snapshot,
+        View(codec, snapshot.segments, bases, deleted, n_open),
+        n_tokens,
+        verification,
+        ViewCache(snapshot.manifest.n_docs),
     )
 
 

@@ -26,6 +26,8 @@ from colmodern.files import (
     staging,
     write_json,
 )
+from colmodern.index.fields.files import to_bytes
+from colmodern.index.fields.table import FieldTable
 from colmodern.index.inputs import Embeddings
 from colmodern.index.plaid.disk.check import check_index
 from colmodern.index.plaid.disk.manifest import (
@@ -40,6 +42,7 @@ from colmodern.index.plaid.disk.segment import fast_checksums, record_segment, s
 from colmodern.index.plaid.disk.storage import CODEC
 from colmodern.index.plaid.search.state import load_state
 from colmodern.index.plaid.write.arrays import ResumeError
+from colmodern.index.plaid.write.fields import write_fields
 from colmodern.index.plaid.write.inverted_lists import write_inverted_lists
 from colmodern.index.plaid.write.publish import expect_free, publish, restore
 from colmodern.index.plaid.write.segment import (
@@ -86,14 +89,16 @@ def build_index(
     is_durable: bool = True,
     devices: Sequence[torch.device] = (),
     keeps_spans: bool = False,
+    fields: FieldTable | None = None,
 ) -> None:
     """Write the index folder ``path``; until it is finished, work is in ``.NAME.building``.
 
     An interrupted build of the same input and settings is resumed, with ``is_durable`` after a
     power cut too; its files are compared with checksums first, and the build starts over when they
     differ. An older index that is overwritten can be read, but not changed, until the new one is in
-    its place. ``keeps_spans`` keeps the characters of the tokens, which the embeddings must have. The
-    first of ``devices``, if any, assigns tokens to centroids; the bytes are the same.
+    its place. ``keeps_spans`` keeps the characters of the tokens, which the embeddings must have;
+    ``fields`` are those of the documents. The first of ``devices``, if any, assigns tokens to
+    centroids; the bytes are the same.
 
     Raises InputError for bad ids or values that are not finite; StorageError when there is
     something at ``path`` already, when another process writes it, when the disk is full, or when
@@ -109,7 +114,7 @@ def build_index(
         expect_free(path, overwrite=overwrite)
         with _as_only_writer(path):
             try:
-                key = _key(embeddings, doc_ids, settings, fingerprint, keeps_spans)
+                key = _key(embeddings, doc_ids, settings, fingerprint, keeps_spans, fields)
                 make = partial(
                     _make,
                     work,
@@ -120,6 +125,7 @@ def build_index(
                     progress,
                     devices,
                     keeps_spans=keeps_spans,
+                    fields=fields,
                 )
                 _resume(work, key, make, progress)
             except InputError:
@@ -147,6 +153,7 @@ def _key(
     settings: BuildSettings,
     fingerprint: str | None,
     keeps_spans: bool,
+    fields: FieldTable | None,
 ) -> str:
     """Digest of all that the index depends on."""
     if isinstance(embeddings, EmbeddingStore):
@@ -158,6 +165,8 @@ def _key(
             source += [sha256_of_array(a) for a in span_arrays(embeddings.spans).values()]
     ids = sha256_of_texts(str(doc_id) for doc_id in doc_ids)
     also = ["spans"] if keeps_spans else []
+    if fields is not None and fields.columns:
+        also.append(sha256_of_array(to_bytes(fields)))
     return sha256_of_json([_FORMAT, source, ids, asdict(settings), fingerprint, *also])
 
 
@@ -221,6 +230,7 @@ def _make(
     devices: Sequence[torch.device],
     *,
     keeps_spans: bool,
+    fields: FieldTable | None,
 ) -> None:
     """Fill work/index, from where an earlier run stopped, and commit it."""
     index, name = work / _INDEX, segment_name(0)
@@ -230,6 +240,8 @@ def _make(
     write_documents(index / name, doc_ids, embeddings.lengths)
     if keeps_spans:
         write_spans(index / name, partial(spans_of_source, embeddings))
+    table = FieldTable.empty(embeddings.n_docs) if fields is None else fields
+    write_fields(index / name, table)
     codec = _codec(work, embeddings, settings, progress)
     _compress(work, embeddings, settings, _codec_on_device(codec, devices), progress)
     write_inverted_lists(index / name, len(codec.centroids.values), progress)
@@ -245,6 +257,7 @@ def _make(
         codec=CodecRecord(files=files, fast=fast_checksums(index / CODEC, files)),
         segments=(record,),
         next_segment=1,
+        fields=table.schema,
     )
     commit(index, manifest)
 

@@ -23,6 +23,7 @@ from colmodern.codecs.codec import Codec
 from colmodern.disk import durability, mark, sync_tree
 from colmodern.errors import ColmodernError, InputError, StorageError
 from colmodern.files import is_full, naming_write_errors, staging
+from colmodern.index.fields.table import FieldTable
 from colmodern.index.inputs import Embeddings
 from colmodern.index.plaid.disk import tombstones
 from colmodern.index.plaid.disk.doc_ids import expect_ids, hashes_of
@@ -36,6 +37,7 @@ from colmodern.index.plaid.disk.segment import open_segment, record_segment, seg
 from colmodern.index.plaid.disk.storage import IndexSnapshot, open_index, remove_leftovers
 from colmodern.index.plaid.disk.verify import verify_segments
 from colmodern.index.plaid.write import merge
+from colmodern.index.plaid.write.fields import fields_of_live, with_fields, write_fields
 from colmodern.index.plaid.write.segment import encode_chunks, write_segment
 from colmodern.index.plaid.write.spans import spans_of_live, spans_of_source, write_spans
 from colmodern.index.plaid.write.tiers import first_merged
@@ -74,6 +76,7 @@ def add(
     codec: Codec,
     embeddings: Embeddings,
     doc_ids: Sequence[str],
+    fields: FieldTable,
     threads: Threads,
     on_change: OnChange,
     *,
@@ -97,7 +100,7 @@ def add(
             on_change(before)
             return
         expect_ids(doc_ids)  # before they stand behind those of other segments
-        new_documents = _NewDocuments(embeddings, doc_ids, embeddings.lengths, threads)
+        new_documents = _NewDocuments(embeddings, doc_ids, embeddings.lengths, fields, threads)
         deleted = np.union1d(before.deleted, old[old >= 0])
         n_segments = len(before.segments)
         first = n_segments
@@ -221,6 +224,7 @@ class _NewDocuments:
     embeddings: Embeddings
     doc_ids: Sequence[str]
     lengths: npt.NDArray[np.int64]
+    fields: FieldTable
     threads: Threads
 
 
@@ -249,6 +253,8 @@ def _merged(
             new_documents.embeddings, codec, merge.CHUNK_TOKENS, new_documents.threads
         )
         chunks = chain(chunks, new_chunks)
+    new_fields = None if new_documents is None else new_documents.fields
+    table = fields_of_live(folder, live[first:], new_fields)
     staying = [i for i in range(first) if len(live[i].docs) or first == len(live)]
     records = [manifest.segments[i] for i in staying]
     segments = [before.segments[i] for i in staying]
@@ -259,6 +265,7 @@ def _merged(
             write_segment(staged, chunks, ids, lengths, codec, progress)
             if manifest.has_spans:
                 write_spans(staged, partial(_spans_of, live[first:], new_documents))
+            write_fields(staged, table)
             record = record_segment(staged, name, n_docs=len(lengths), n_tokens=int(lengths.sum()))
         records.append(record)
         segments.append(open_segment(folder, record, n_centroids=manifest.n_centroids))
@@ -266,6 +273,7 @@ def _merged(
         "segments": tuple(records),
         "deletions": deletions,
         "next_segment": manifest.next_segment + 1,
+        "fields": with_fields(manifest.fields, table),
     }
     after = manifest.model_copy(update=fields)
     return replace(before, manifest=after, segments=segments, deleted=deleted)

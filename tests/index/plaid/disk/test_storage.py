@@ -104,7 +104,7 @@ def test_a_finished_index_is_served_while_another_is_built(index: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": 1}, r"version=1; this colmodern reads versions 2 to 4"),
+        ({"version": 1}, r"version=1; this colmodern reads versions 2 to 5"),
         ({"version": None}, r"version=None"),
         ({"dim": 0}, r"wrong dim"),
         ({"n_centroids": "5"}, r"wrong n_centroids"),

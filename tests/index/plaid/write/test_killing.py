@@ -80,9 +80,10 @@ def kill():
     time.sleep(delay)
     os.kill(os.getpid(), 9)
 threading.Thread(target=kill, daemon=True).start()
+fields = [{"m": i} for i in range(50)]
 while True:
-    index.add(more, merge=False)
-    index.update(more)
+    index.add(more, fields=fields, merge=False)
+    index.update(more, fields=fields)
     index.delete([f"m{i}" for i in range(0, 50)])
     index.compact()
 """
@@ -90,7 +91,7 @@ while True:
 
 def test_killed_while_changing_the_index_is_whole(tmp_path: Path) -> None:
     folder = tmp_path / "i"
-    PlaidIndex.build(DOCUMENTS, folder, IDS)
+    PlaidIndex.build(DOCUMENTS, folder, IDS, fields=[{"n": i} for i in range(120)])
     more = corpus(lengths_like_passages(50, seed=5), seed=5)
     write_store(tmp_path / "more", more, names(50, "m"), 20)
     counts = set()
@@ -104,7 +105,9 @@ def test_killed_while_changing_the_index_is_whole(tmp_path: Path) -> None:
         index = PlaidIndex.load(folder)
         assert index.n_docs in (120, 170)
         counts.add((index.n_docs, index.info()["segments"], bool(index.info()["deleted"])))
+        assert len(index.search([[1.0] * 16], 500, filter={"n": {"gte": 40}})) == 80
         if index.n_docs == 170:
+            assert len(index.search([[1.0] * 16], 500, filter={"m": {"lt": 20}})) == 20
             index.delete(names(50, "m"))
         index.compact()
         assert sorted(path.name for path in folder.iterdir()) == sorted(

@@ -1,0 +1,1 @@
+"""Fields of documents: columns beside an index, filters as data, groups."""
