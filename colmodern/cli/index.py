@@ -1,4 +1,4 @@
-"""colmodern index build|add|update|delete|compact|info|check|explain."""
+"""colmodern index build|add|update|delete|compact|info|check."""
 
 from __future__ import annotations
 

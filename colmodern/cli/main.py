@@ -45,6 +45,10 @@ _COMMANDS = {
         "Make and change a collection: texts, model and index in one folder.",
     ),
     "search": ("colmodern.cli.search", "Search a collection, a run or token embeddings."),
+    "explain": (
+        "colmodern.cli.explain",
+        "Say why a search finds a document, or does not, in words or as a page.",
+    ),
     "index": ("colmodern.cli.index", "Build, change and inspect a compressed index."),
     "rerank": ("colmodern.cli.rerank", "Reorder a TREC run by exact MaxSim."),
     "serve": ("colmodern.cli.serve", "Serve search, rerank and encode over HTTP."),
@@ -59,8 +63,8 @@ _COMMANDS = {
 }
 _READER_GONE = 141  # exit status that shells give a program ended by SIGPIPE
 _WITH_MODEL = (
-    *("eval", "plan", "reproduce", "sweep", "encode", "collection", "search", "rerank"),
-    *("serve", "train", "mine"),
+    *("eval", "plan", "reproduce", "sweep", "encode", "collection", "search", "explain"),
+    *("rerank", "serve", "train", "mine"),
 )
 # commands that keep what they finished and resume from it
 _RESUMED = ("eval", "reproduce", "fetch", "sweep", "encode", "train", "mine")

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from colmodern.ragged.store import EmbeddingStore
 
-_DEEPEST = 1000  # ranks that are looked at
+_DEEPEST = 1000  # ranks that are looked at, unless a caller asks for more
 
 
 class ExactRank(NamedTuple):
@@ -47,18 +47,24 @@ class ExactRank(NamedTuple):
 
 
 def exact_rank(
-    query: npt.NDArray[np.float32], doc_id: str, k: int, store: EmbeddingStore
+    query: npt.NDArray[np.float32],
+    doc_id: str,
+    k: int,
+    store: EmbeddingStore,
+    *,
+    depth: int = _DEEPEST,
 ) -> ExactRank | None:
     """The rank that exact search of a store gives a document; None where the store has it not.
 
     query: (n_query_tokens, dim) float32
     k: results of the search that is explained; at least as many ranks are looked at
+    depth: ranks that are looked at where k is smaller
     """
     from colmodern.index.exact.index import ExactIndex  # loads torch
 
     if doc_id not in store:
         return None
-    depth = min(store.n_docs, max(k, _DEEPEST))
+    depth = min(store.n_docs, max(k, depth))
     for rank, result in enumerate(ExactIndex(store, store.doc_ids).search(query, depth), start=1):
         if result.doc_id == doc_id:
             return ExactRank(rank, result.score, depth)

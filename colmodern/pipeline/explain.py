@@ -1,0 +1,240 @@
+"""One query and one document of a collection, a run, embeddings or an index: why it is found or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from colmodern.arguments import expect_counts
+from colmodern.checks import shown
+from colmodern.collection.documents import encoded_text
+from colmodern.collection.manifest import is_collection_folder
+from colmodern.encoder.encoder import Encoder
+from colmodern.errors import InputError
+from colmodern.index.alignment import Characters, align, characters_of_tokens
+from colmodern.index.spans import SpanSettings, spans_of_similarities
+from colmodern.pipeline.open.artifacts import (
+    index_of,
+    is_index,
+    open_index,
+    store_of,
+    text_of_document,
+)
+from colmodern.pipeline.open.encoder import encoder_of_store
+from colmodern.pipeline.open.exact_rank import ExactRank, exact_rank
+from colmodern.ragged.store import EmbeddingStore
+from colmodern.report.explanation_page import ExplanationReport
+from colmodern.token_words import with_words
+from colmodern.types import Explanation, Span, Stage, StageReport
+
+if TYPE_CHECKING:
+    from colmodern.index.plaid.index import PlaidIndex
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ExplainSettings:
+    """How the search that is explained looks for documents.
+
+    Attributes:
+        k: Number of results.
+        nprobe: Centroids probed for each query token; None: as a search chooses.
+        n_candidates: Documents scored with their compressed tokens; None likewise.
+        exact: Whether to search exactly too; None: where embeddings are at hand.
+        device: Where the encoder is.
+        trust_remote_code: Whether to run Python code of the checkpoint.
+    """
+
+    k: int = 10
+    nprobe: int | None = None
+    n_candidates: int | None = None
+    exact: bool | None = None
+    device: str = "auto"
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class DocumentExplanation:
+    """An explanation, and what is known beside the index.
+
+    Attributes:
+        report: The explanation, with query and text.
+        exact: The document in exact search; None where it was not asked or cannot be.
+        n_cut: Tokens of the document that ``document_length`` cut; None where its text is not at
+            hand, or the encoder splits texts instead.
+        document_length: Most tokens that the encoder reads of a document.
+    """
+
+    report: ExplanationReport
+    exact: ExactRank | None
+    n_cut: int | None
+    document_length: int
+
+
+def explain_document(
+    folder: Path,
+    query: str,
+    doc_id: str,
+    settings: ExplainSettings,
+    *,
+    embeddings: Path | None = None,
+) -> DocumentExplanation:
+    """Say where a search keeps or loses a document, and which words match.
+
+    Args:
+        folder: A collection, a run, embeddings, or an index.
+        query: The query's text.
+        doc_id: The document.
+        settings: The search.
+        embeddings: For an index: the run or the embeddings of the encoder that it was built with.
+
+    Raises:
+        InputError: There is no such document, or the folder is an index and ``embeddings`` is None.
+        StorageError: The folder is none of these, or damaged.
+    """
+    expect_counts(k=settings.k)
+    if is_collection_folder(folder):
+        return _of_collection(folder, query, doc_id, settings, embeddings)
+    if embeddings is None and is_index(folder):
+        raise InputError(
+            f"{folder} is an index, which does not know the model of its queries; give the run or the "
+            "embeddings that it was built from with --embeddings"
+        )
+    index = index_of(folder) if embeddings is None else folder
+    source = embeddings or folder
+    store = store_of(source)
+    if index is None and (settings.nprobe or settings.n_candidates):
+        raise InputError(
+            f"{folder} is searched exactly, without probing or candidates; leave --nprobe and "
+            "--n-candidates out"
+        )
+    plaid = None if index is None else open_index(index, store)
+    encoder = encoder_of_store(
+        store, device=settings.device, trust_remote_code=settings.trust_remote_code
+    )
+    query_rows = encoder.encode_queries([query])[0]
+    text = text_of_document(source, doc_id)
+    token_ids, exact = None, None
+    if plaid is None:
+        explanation = explain_exactly(query_rows, doc_id, settings.k, store, text=text)
+    else:
+        explanation = explain_search(plaid, query_rows, doc_id, settings, text)
+        is_wanted = settings.exact is not False
+        exact = exact_rank(query_rows, doc_id, settings.k, store) if is_wanted else None
+    if doc_id in store:
+        token_ids = store.select([store.doc_ids.index(doc_id)]).token_ids
+    explanation = with_words(explanation, encoder, query, text=text, token_ids=token_ids)
+    searched = "exact search" if index is None else f"index {index}"
+    source_line = f"{folder}: {searched}"
+    return _joined(explanation, query, source_line, settings, encoder, text, exact)
+
+
+def explain_search(
+    index: PlaidIndex, query_rows: Floats, doc_id: str, settings: ExplainSettings, text: str | None
+) -> Explanation:
+    """The explanation of an index, with passages of whole words where it keeps characters."""
+    return index.explain(
+        query_rows, doc_id, settings.k, nprobe=settings.nprobe, n_candidates=settings.n_candidates,
+        text=text if index.has_spans else None,
+    )  # fmt: skip
+
+
+def explain_exactly(
+    query_rows: Floats, doc_id: str, k: int, store: EmbeddingStore, *, text: str | None = None
+) -> Explanation:
+    """A document in exact search, whose only stage scores all documents.
+
+    query_rows: (n_query_tokens, dim) float32
+    text: the document's text, for passages of whole words
+
+    Raises InputError when the store has no such document.
+    """
+    exact = exact_rank(query_rows, doc_id, k, store, depth=store.n_docs)
+    if exact is None:
+        raise InputError(f"doc_id={shown(doc_id)} is not in {store.folder}; check the id")
+    document = store.select([store.doc_ids.index(doc_id)])
+    similarities = query_rows @ np.asarray(document.values, np.float32).T
+    alignment = align(similarities)
+    characters: Characters = ()
+    passages: list[Span] = []
+    if document.spans is not None:
+        bounds, rows = document.spans[0], document.spans.rows_of(0)
+        characters = characters_of_tokens(bounds, rows, similarities.shape[1])
+        passages = spans_of_similarities(
+            similarities, bounds, rows, text=text, settings=SpanSettings()
+        )
+    is_result = exact.rank is not None and exact.rank <= k
+    reason = (
+        f"result {exact.rank} of {k}"
+        if is_result
+        else f"ranked {exact.rank:,} of {store.n_docs:,} by exact search, below the {k} results: "
+        "raise k; the cause is the model, the text or its length"
+    )
+    return Explanation(
+        doc_id=doc_id,
+        is_result=is_result,
+        lost_at=None,
+        lost_by=None if is_result else Stage.SCORE,
+        reason=reason,
+        score=float(sum(match.similarity for match in alignment)),
+        stages=(StageReport(Stage.SCORE, store.n_docs, exact.rank, exact.score),),
+        alignment=alignment,
+        characters=tuple(characters[match.doc_token] for match in alignment if characters),
+        spans=tuple(passages),
+        similarities=similarities,
+        token_characters=characters,
+    )
+
+
+def _of_collection(
+    folder: Path, query: str, doc_id: str, settings: ExplainSettings, embeddings: Path | None
+) -> DocumentExplanation:
+    from colmodern.collection.reader import CollectionReader  # loads numba
+
+    if embeddings is not None or settings.exact:
+        option = "--exact" if embeddings is None else "--embeddings"
+        raise InputError(
+            f"{folder} is a collection, which has its own model and keeps no embeddings; leave "
+            f"{option} out"
+        )
+    collection = CollectionReader.open(
+        folder,
+        read_only=True,
+        device=settings.device,
+        trust_remote_code=settings.trust_remote_code,
+    )
+    explanation = collection.explain(
+        query, doc_id, settings.k, nprobe=settings.nprobe, n_candidates=settings.n_candidates
+    )
+    text = encoded_text(collection[doc_id], collection.info()["title_separator"]).content
+    source = f"{folder}: collection of {len(collection):,} documents"
+    return _joined(explanation, query, source, settings, collection.encoder, text, None)
+
+
+def _joined(
+    explanation: Explanation,
+    query: str,
+    source: str,
+    settings: ExplainSettings,
+    encoder: Encoder,
+    text: str | None,
+    exact: ExactRank | None,
+) -> DocumentExplanation:
+    """The explanation with sentences on exact search and on what was cut."""
+    notes = []
+    if exact is not None:
+        notes.append(exact.verdict(settings.k, is_result=explanation.is_result))
+    length, n_cut = encoder.settings.document_length, None
+    if text is not None and encoder.settings.overflow == "truncate":
+        n_cut = int(encoder.tokenize([text], "document").cut[0])
+    if n_cut:
+        notes.append(
+            f"{n_cut:,} tokens of its end were cut at document_length={length}: no search sees them"
+        )
+    report = ExplanationReport(explanation, query, settings.k, source, text, notes)
+    return DocumentExplanation(report, exact, n_cut, length)
