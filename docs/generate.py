@@ -224,6 +224,8 @@ def _group(group: click.Group, path: str, level: int) -> Iterator[str]:
     for name in group.list_commands(context):
         command = group.get_command(context, name)
         assert command is not None
+        if command.hidden:  # an old name
+            continue
         yield from _command(command, f"{path} {name}", level)
         if isinstance(command, click.Group):
             yield from _group(command, f"{path} {name}", level + 1)

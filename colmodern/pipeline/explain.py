@@ -121,7 +121,12 @@ def explain_document(
     text = text_of_document(source, doc_id)
     token_ids, exact = None, None
     if plaid is None:
-        explanation = explain_exactly(query_rows, doc_id, settings.k, store, text=text)
+        standing = exact_rank(query_rows, doc_id, settings.k, store, depth=store.n_docs)
+        if standing is None:
+            raise InputError(f"doc_id={shown(doc_id)} is not in {store.folder}; check the id")
+        explanation = explain_exactly(
+            query_rows, doc_id, settings.k, store, rank=standing.rank, text=text
+        )
     else:
         explanation = explain_search(plaid, query_rows, doc_id, settings, text)
         is_wanted = settings.exact is not False
@@ -129,8 +134,10 @@ def explain_document(
     if doc_id in store:
         token_ids = store.select([store.doc_ids.index(doc_id)]).token_ids
     explanation = with_words(explanation, encoder, query, text=text, token_ids=token_ids)
-    searched = "exact search" if index is None else f"index {index}"
-    source_line = f"{folder}: {searched}"
+    way = "exact search" if index is None else "compressed index"
+    source_line = (
+        f"{folder}, {way} of {store.n_docs if plaid is None else plaid.n_docs:,} documents"
+    )
     return _joined(explanation, query, source_line, settings, encoder, text, exact)
 
 
@@ -145,18 +152,20 @@ def explain_search(
 
 
 def explain_exactly(
-    query_rows: Floats, doc_id: str, k: int, store: EmbeddingStore, *, text: str | None = None
+    query_rows: Floats,
+    doc_id: str,
+    k: int,
+    store: EmbeddingStore,
+    *,
+    rank: int | None,
+    text: str | None = None,
 ) -> Explanation:
     """A document in exact search, whose only stage scores all documents.
 
     query_rows: (n_query_tokens, dim) float32
+    rank: the document's rank, from 1; None where it is only known not to be a result
     text: the document's text, for passages of whole words
-
-    Raises InputError when the store has no such document.
     """
-    exact = exact_rank(query_rows, doc_id, k, store, depth=store.n_docs)
-    if exact is None:
-        raise InputError(f"doc_id={shown(doc_id)} is not in {store.folder}; check the id")
     document = store.select([store.doc_ids.index(doc_id)])
     similarities = query_rows @ np.asarray(document.values, np.float32).T
     alignment = align(similarities)
@@ -168,21 +177,23 @@ def explain_exactly(
         passages = spans_of_similarities(
             similarities, bounds, rows, text=text, settings=SpanSettings()
         )
-    is_result = exact.rank is not None and exact.rank <= k
-    reason = (
-        f"result {exact.rank} of {k}"
-        if is_result
-        else f"ranked {exact.rank:,} of {store.n_docs:,} by exact search, below the {k} results: "
-        "raise k; the cause is the model, the text or its length"
-    )
+    score = float(sum(match.similarity for match in alignment))
+    is_result = rank is not None and rank <= k
+    cause = "the cause is the model, the text or its length"
+    if rank is None:
+        reason = f"not among the first {k:,} of {store.n_docs:,} documents: {cause}"
+    elif is_result:
+        reason = f"result {rank} of {k}"
+    else:
+        reason = f"ranked {rank:,} by exact search, below the {k:,} results: raise k; {cause}"
     return Explanation(
         doc_id=doc_id,
         is_result=is_result,
         lost_at=None,
         lost_by=None if is_result else Stage.SCORE,
         reason=reason,
-        score=float(sum(match.similarity for match in alignment)),
-        stages=(StageReport(Stage.SCORE, store.n_docs, exact.rank, exact.score),),
+        score=score,
+        stages=(StageReport(Stage.SCORE, store.n_docs, rank, score),),
         alignment=alignment,
         characters=tuple(characters[match.doc_token] for match in alignment if characters),
         spans=tuple(passages),
@@ -212,7 +223,7 @@ def _of_collection(
         query, doc_id, settings.k, nprobe=settings.nprobe, n_candidates=settings.n_candidates
     )
     text = encoded_text(collection[doc_id], collection.info()["title_separator"]).content
-    source = f"{folder}: collection of {len(collection):,} documents"
+    source = f"{folder}, collection of {len(collection):,} documents"
     return _joined(explanation, query, source, settings, collection.encoder, text, None)
 
 

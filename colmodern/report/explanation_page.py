@@ -20,6 +20,7 @@ SCORED_BY = {
 }
 _MOST_CHARS = 4000  # a longer text is shown by what is around its passages
 _AROUND = 200  # characters on either side of a passage
+_FEW_COLUMNS = 40  # of a heat map inside another page
 _SHADES = 4  # strengths of marked passages
 
 
@@ -51,17 +52,21 @@ def render_explanation(report: ExplanationReport) -> str:
         f"{explanation.doc_id}: {standing(explanation, report.k)}",
         report.source,
         section("Query", f'<p class="text">{escape(report.query)}</p>'),
-        *explanation_blocks(report),
-    )
-
-
-def explanation_blocks(report: ExplanationReport) -> list[str]:
-    """The sections of the page under the query."""
-    explanation = report.explanation
-    return [
         section("What became of the document", outcome_html(report), stages_html(explanation)),
         section("Document", _document(report)),
         section("Which words match", _heat_map(explanation), _alignment(explanation)),
+    )
+
+
+def short_blocks(report: ExplanationReport) -> list[str]:
+    """The explanation without headings and in few bytes, as a part of another page."""
+    explanation = report.explanation
+    shown = heat_map_of(explanation, most_columns=_FEW_COLUMNS)
+    return [
+        outcome_html(report),
+        stages_html(explanation),
+        _document(report),
+        "" if shown is None else heat_map_html(shown),
     ]
 
 
@@ -77,8 +82,9 @@ def outcome_html(report: ExplanationReport) -> str:
     """The reason in words, with what would help."""
     kind = "hit" if report.explanation.is_result else "miss"
     reason = report.explanation.reason
-    lines = [f"{reason[:1].upper()}{reason[1:]}", *report.notes]
-    paragraphs = "".join(f"<div>{escape(line)}.</div>" for line in lines)
+    paragraphs = "".join(
+        f"<div>{escape(line[:1].upper() + line[1:])}.</div>" for line in (reason, *report.notes)
+    )
     score = f"Score {report.explanation.score:,.2f}, the sum over the query's tokens."
     return f'<div class="doc {kind}">{paragraphs}<div class="soft">{score}</div></div>'
 
@@ -94,14 +100,14 @@ def stages_html(explanation: Explanation) -> str:
         kind = ' class="lost"' if is_lost else ""
         rows.append(
             f'<tr{kind}><th scope="row">{report.stage.value}<br><small>{SCORED_BY[report.stage]}'
-            f'</small></th><td class="n">{report.n_seen:,}</td><td class="n">{rank}</td>'
-            f'<td class="n">{score}</td><td>{escape(fate)}</td></tr>\n'
+            f'</small></th><td>{escape(fate)}</td><td class="n">{report.n_seen:,}</td>'
+            f'<td class="n">{rank}</td><td class="n">{score}</td></tr>\n'
         )
     if not rows:
         return ""
     header = (
-        '<th>stage</th><th class="n">documents</th><th class="n">rank</th><th class="n">score</th>'
-        "<th></th>"
+        '<th>stage</th><th>the document</th><th class="n">documents</th><th class="n">rank</th>'
+        '<th class="n">score</th>'
     )
     note = "Scores of different stages have different units." if len(rows) > 1 else ""
     return (
@@ -114,6 +120,8 @@ def _fate(
     explanation: Explanation, number: int, report: StageReport, following: Sequence[StageReport]
 ) -> tuple[bool, str]:
     """Whether a stage lost the document, and what became of it there."""
+    if report.rank is None and explanation.lost_at is None:
+        return True, "below the results"
     if report.rank is None:
         is_first = number == 0 and explanation.lost_at == report.stage
         return is_first, "lost: no centroid of its tokens was probed" if is_first else "not reached"
@@ -190,6 +198,6 @@ def _alignment(explanation: Explanation) -> str:
         '<th class="n">similarity</th><th></th>'
     )
     return (
-        f'<div class="scroll"><table><thead><tr>{header}</tr></thead>\n'
+        f'<div class="scroll"><table class="matches"><thead><tr>{header}</tr></thead>\n'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )

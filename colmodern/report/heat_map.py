@@ -37,17 +37,19 @@ class HeatMap:
     n_doc_tokens: int
 
 
-def heat_map_of(explanation: Explanation) -> HeatMap | None:
+def heat_map_of(explanation: Explanation, *, most_columns: int = _MOST_COLUMNS) -> HeatMap | None:
     """The heat map of a query and a document; None where either has no tokens.
 
     A long document is shown by the tokens around those that query tokens match best.
+
+    most_columns: document tokens that are shown, unless there are more matches
     """
     similarities = explanation.similarities
     if similarities is None or 0 in similarities.shape:
         return None
     n_query_tokens, n_doc_tokens = similarities.shape
     winners = np.array([match.doc_token for match in explanation.alignment])
-    positions = _windows(winners, n_doc_tokens)
+    positions = _windows(winners, n_doc_tokens, most_columns)
     words = explanation.document_words or tuple(map(str, range(n_doc_tokens)))
     return HeatMap(
         query_words=explanation.query_words or tuple(map(str, range(n_query_tokens))),
@@ -73,14 +75,16 @@ def heat_map_html(shown: HeatMap) -> str:
     )
 
 
-def _windows(winners: npt.NDArray[np.int64], n_doc_tokens: int) -> npt.NDArray[np.int64]:
+def _windows(
+    winners: npt.NDArray[np.int64], n_doc_tokens: int, most_columns: int
+) -> npt.NDArray[np.int64]:
     """Positions of the tokens that are shown: all, or as many around the winners as fit."""
-    if n_doc_tokens <= _MOST_COLUMNS:
+    if n_doc_tokens <= most_columns:
         return np.arange(n_doc_tokens)
     for width in range(_WIDEST, -1, -1):
         around = np.unique(winners[:, None] + np.arange(-width, width + 1))
         around = around[(around >= 0) & (around < n_doc_tokens)]
-        if len(around) <= _MOST_COLUMNS:
+        if len(around) <= most_columns:
             break
     return around
 
@@ -102,8 +106,7 @@ def _row(shown: HeatMap, row: int) -> str:
         if _gap(shown, column):
             kinds.append("gap")
         value = _hundredths(similarity) if "best" in kinds else ""
-        title = f"{word} · {escape(shown.document_words[column])}: {similarity:.2f}"
-        cells.append(f'<td class="{" ".join(kinds)}" title="{title}">{value}</td>')
+        cells.append(f'<td class="{" ".join(kinds)}" title="{similarity:.2f}">{value}</td>')
     return f'<tr><th scope="row">{word}</th>{"".join(cells)}</tr>\n'
 
 

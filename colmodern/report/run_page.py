@@ -11,6 +11,7 @@ import numpy as np
 
 from colmodern.evaluation.recipe import flat
 from colmodern.evaluation.significance import LEVEL, Estimate
+from colmodern.report.explanation_page import ExplanationReport, short_blocks
 from colmodern.report.page import folded, histogram, key_values, page, remark, section, table
 from colmodern.report.tables import Cell, Table, text_table
 
@@ -63,6 +64,7 @@ class HardQuery:
     text: str
     value: float
     documents: Sequence[QueryDoc]
+    explanations: Sequence[tuple[str, ExplanationReport]] = ()  # what a document is, and why
 
 
 class LossEntry(NamedTuple):
@@ -223,6 +225,10 @@ def _hard_query(query: HardQuery) -> str:
         query.text,
         f"<p><small>query <code>{escape(query.query_id)}</code></small></p>",
         *map(_document, query.documents),
+        *(
+            folded(f"Why? {role}: {shown.explanation.doc_id}", *short_blocks(shown))
+            for role, shown in query.explanations
+        ),
         value=f"{query.value:.3f}",
     )
 

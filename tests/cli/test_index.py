@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import checkpoints
 import numpy as np
 import pytest
 from cli.test_main import Run, run
-from conftest import unit_rows, write_jsonl
+from conftest import unit_rows
 
 from colmodern import Encoder, TokenEmbeddings
 from colmodern.cli.progress import TerminalProgress
-from colmodern.datasets.load import load_corpus
-from colmodern.encoding.store import text_of
-from colmodern.pipeline.open.exact_rank import ExactRank
 from colmodern.ragged.store import EmbeddingStore, ShardWriter
 
 __all__ = ["run"]  # the fixture
@@ -333,116 +330,12 @@ def test_search_refuses_an_index_of_another_encoder(
     assert run("index", "build", tmp_path / "e", tmp_path / "i")[0] == 0
     for arguments in (
         ("search", encoded, "sort", "--index", tmp_path / "i"),
-        ("index", "explain", tmp_path / "i", encoded, "d1", "sort"),
+        ("explain", tmp_path / "i", "sort", "d1", "--embeddings", encoded),
     ):
         code, out, err = run(*arguments)
         assert (code, out) == (2, "")
         assert "was built with another encoder" in err
     assert run("search", encoded, "sort", "--index", encoded)[0] == 2
-
-
-def test_explain_says_what_became_of_a_document(run: Run, encoded: Path, tmp_path: Path) -> None:
-    assert run("index", "build", encoded, tmp_path / "i")[0] == 0
-    code, out, _ = run("index", "explain", tmp_path / "i", encoded, "d4", "sort names", "-k", "6")
-    assert code == 0
-    assert "d4: result" in out.splitlines()[-2]
-    assert "d4: exact search has it at rank" in out.splitlines()[-1]
-    assert "scored" in out
-    assert "similarity" in out
-    code, _, err = run("index", "explain", tmp_path / "i", encoded, "d9", "sort names")
-    assert code == 2
-    assert "d9" in err
-
-
-def test_explain_names_the_words_that_match(run: Run, encoded: Path, tmp_path: Path) -> None:
-    assert run("index", "build", encoded, tmp_path / "i")[0] == 0
-    arguments = ("index", "explain", tmp_path / "i", encoded, "d4", "sort names")
-    _, out, _ = run(*arguments)
-    matches = [line.split("\t") for line in out.split("\n\n")[1].splitlines()[:-2]]
-    assert matches[0] == ["query token", "document token", "position", "similarity"]
-    assert [row[0] for row in matches if row[0] in ("sort", "name", "##s")] == [
-        "sort",
-        "name",
-        "##s",
-    ]
-    assert {row[1] for row in matches[1:]} & {"sort", "name", "##s"}
-    answer = json.loads(run(*arguments, "--json")[1])
-    assert [row["query_word"] for row in answer["alignment"]] == [row[0] for row in matches[1:]]
-    assert [row["document_word"] for row in answer["alignment"]] == [row[1] for row in matches[1:]]
-
-
-def test_explain_leaves_out_words_of_documents_from_elsewhere(
-    run: Run, encoded: Path, pylate_bert: Path, tmp_path: Path
-) -> None:
-    more = tmp_path / "texts" / "corpus.jsonl"
-    more.parent.mkdir()
-    write_jsonl(more, [{"_id": "new", "title": "", "text": "sort names"}])
-    assert run("encode", more.parent, "-o", tmp_path / "more", "-m", pylate_bert)[0] == 0
-    assert run("index", "build", encoded, tmp_path / "i")[0] == 0
-    assert run("index", "add", tmp_path / "i", tmp_path / "more")[0] == 0
-    code, out, _ = run("index", "explain", tmp_path / "i", encoded, "new", "sort names", "--json")
-    assert code == 0
-    assert {row["document_word"] for row in json.loads(out)["alignment"]} == {None}
-
-
-def test_explain_says_whether_an_index_setting_can_help(
-    run: Run, encoded: Path, tmp_path: Path
-) -> None:
-    assert run("index", "build", encoded, tmp_path / "i")[0] == 0
-    explain = ("index", "explain", tmp_path / "i", encoded)
-    store = EmbeddingStore(encoded)
-    rank = {
-        doc_id: json.loads(run(*explain, doc_id, "sort names", "--json")[1])["exact"]["rank"]
-        for doc_id in store.doc_ids
-    }
-    assert sorted(rank.values()) == list(range(1, store.n_docs + 1))
-    last = max(rank, key=lambda doc_id: rank[doc_id])
-    _, out, _ = run(*explain, last, "sort names", "-k", "1", "--n-candidates", "1")
-    assert "no index setting brings it reliably into the first 1" in out.splitlines()[-1]
-    _, out, _ = run(*explain, last, "sort names", "-k", "1", "--no-exact")
-    assert f"{last}: exact search has it" not in out
-
-
-def test_a_document_that_exact_search_has_among_the_results_can_be_brought_back() -> None:
-    assert ExactRank(98, 5.6, 1000).verdict(100, is_result=False) == (
-        "exact search has it at rank 98 with score 5.60, within the first 100: a setting of the "
-        "index can bring it back"
-    )
-    assert "below rank 1,000: no index setting" in ExactRank(None, None, 1000).verdict(
-        10, is_result=False
-    )
-
-
-def test_explain_takes_the_index_of_a_run(run: Run, eval_config: Callable[..., Path]) -> None:
-    config = eval_config(extra="index: {kind: plaid}\n")
-    folder = json.loads(run("eval", config, "--json")[1])["run"]
-    code, out, _ = run("index", "explain", folder, "d4", "sort names")
-    assert code == 0
-    assert [line.partition(": ")[2][:7] for line in out.splitlines()[-3:-1]] == [
-        "not cut",
-        "result ",
-    ]
-    code, _, err = run("index", "explain", folder, folder, "d4", "sort", "names")
-    assert code == 2
-    assert "the query in quotes" in err
-
-
-def test_explain_refuses_a_folder_that_names_no_index(run: Run, encoded: Path) -> None:
-    code, _, err = run("index", "explain", encoded, "d4", "sort names")
-    assert code == 2
-    assert "is not a run that was searched with an index; evaluate with index.kind=plaid" in err
-
-
-def test_explain_tries_other_settings(run: Run, encoded: Path, tmp_path: Path) -> None:
-    assert run("index", "build", encoded, tmp_path / "i")[0] == 0
-    arguments = ("index", "explain", tmp_path / "i", encoded, "d6", "sort names", "-k", "1")
-    _, out, _ = run(*arguments, "--nprobe", "1", "--n-candidates", "2")
-    stages = dict(line.split("\t")[:2] for line in out.split("\n\n")[0].splitlines()[1:])
-    assert "gathered" in stages  # without --nprobe a small index scores all documents in prune
-    assert stages["scored"] == "2"
-    code, _, err = run(*arguments, "--n-candidates", "0")
-    assert code == 2
-    assert "n_candidates=0; pass a whole number, at least 1" in err
 
 
 def test_encoded_spans_are_kept_by_the_index_and_shown(
@@ -452,27 +345,9 @@ def test_encoded_spans_are_kept_by_the_index_and_shown(
     assert run("encode", beir, "-o", encoded, "-m", pylate_bert, "--spans")[0] == 0
     assert EmbeddingStore(encoded).has_spans
     assert run("index", "build", encoded, tmp_path / "i")[0] == 0
-    arguments = ("index", "explain", tmp_path / "i", encoded, "d4", "sort names")
+    arguments = ("explain", tmp_path / "i", "sort names", "d4", "--embeddings", encoded)
     assert "characters\tscore" in run(*arguments)[1]
     spans = json.loads(run(*arguments, "--json")[1])["spans"]
     assert spans
     assert all(0 <= span["start"] < span["end"] for span in spans)
     assert "spans" in run("index", "info", tmp_path / "i")[1]
-
-
-def test_explain_of_a_run_prints_the_passages(
-    run: Run, beir: Path, pylate_bert: Path, tmp_path: Path
-) -> None:
-    code, _, err = run(
-        "eval", "demo", f"encoder.model={pylate_bert}", f"dataset.name={beir}", "name=spans",
-        "storage.spans=true", f"output={tmp_path}", "encoder.document_length=24",
-        "index.compare_with_exact=false", "dataset.max_queries=null", "dataset.sample_seed=null",
-    )  # fmt: skip
-    assert code == 0, err
-    arguments = ("index", "explain", tmp_path / "spans", "d4", "sort names", "--json")
-    spans = json.loads(run(*arguments)[1])["spans"]
-    texts = {document.doc_id: text_of(document) for document in load_corpus(beir)}
-    assert [span["text"] for span in spans] == [
-        texts["d4"][span["start"] : span["end"]] for span in spans
-    ]
-    assert spans

@@ -96,10 +96,7 @@ def test_hostile_texts_stay_text_and_nothing_is_fetched_or_run() -> None:
 def test_the_best_token_of_each_query_token_is_marked() -> None:
     html = page(explanation(SIMILARITIES))
     best = html.cells("best")
-    assert [cell["title"] for cell in best] == [
-        f"q0{HOSTILE} · d1{HOSTILE}: 0.90",
-        f"q1{HOSTILE} · d0{HOSTILE}: 0.55",
-    ]
+    assert [cell["title"] for cell in best] == ["0.90", "0.55"]
     assert ".90" in html.text
     assert [(cell["class"] or "").split()[0] for cell in best] == ["s9", "s6"]
     assert len(html.cells("s0")) == 1  # the negative one

@@ -11,6 +11,7 @@ import numpy as np
 from colmodern.evaluation.measures import Evaluation
 from colmodern.evaluation.significance import Estimate, estimate
 from colmodern.files import write_text
+from colmodern.pipeline.evaluate.explain import Explain
 from colmodern.pipeline.losses import losses_by_stage
 from colmodern.pipeline.result import EvalResult
 from colmodern.report.run_page import (
@@ -22,9 +23,10 @@ from colmodern.report.run_page import (
     Report,
     render,
 )
-from colmodern.types import Dataset, ScoredDoc
+from colmodern.types import Dataset, Document, ScoredDoc
 
 _HARD_QUERIES = 10
+_EXPLAINED = 3  # hard queries with heat maps
 _RESULTS_SHOWN = 3
 _RELEVANT_SHOWN = 3
 _LOSSES_SHOWN = 50
@@ -45,10 +47,15 @@ Results = Mapping[str, Sequence[ScoredDoc]]
 
 
 def write_report(
-    path: Path, result: EvalResult, dataset: Dataset, run: Results, environment: dict[str, Any]
+    path: Path,
+    result: EvalResult,
+    dataset: Dataset,
+    run: Results,
+    environment: dict[str, Any],
+    explain: Explain | None,
 ) -> None:
     """Write the HTML page of a run; reads the corpus once more for the texts it shows."""
-    write_text(path, render(_report(result, dataset, run, environment)))
+    write_text(path, render(_report(result, dataset, run, environment, explain)))
 
 
 def headline(result: EvalResult) -> list[Figure]:
@@ -77,7 +84,11 @@ def headline(result: EvalResult) -> list[Figure]:
 
 
 def _report(
-    result: EvalResult, dataset: Dataset, run: Results, environment: dict[str, Any]
+    result: EvalResult,
+    dataset: Dataset,
+    run: Results,
+    environment: dict[str, Any],
+    explain: Explain | None,
 ) -> Report:
     measure = next(iter(result.evaluation.mean))
     values = {query: row[measure] for query, row in result.evaluation.per_query.items()}
@@ -85,7 +96,7 @@ def _report(
     hardest = sorted(values, key=lambda query: (values[query], -first_hit[query], query))
     hardest = hardest[:_HARD_QUERIES]
     shown = {query: _shown_ids(run[query], dataset.qrels[query]) for query in hardest}
-    texts = _texts(dataset, {doc_id for ids in shown.values() for doc_id in ids})
+    documents = _documents_of(dataset, {doc_id for ids in shown.values() for doc_id in ids})
     facts = result.facts
     return Report(
         title=f"{result.config.name}: {measure} {result.evaluation.mean[measure]:.4f}",
@@ -101,9 +112,14 @@ def _report(
                 query,
                 dataset.queries[query],
                 values[query],
-                _documents(shown[query], run[query], dataset.qrels[query], texts),
+                _documents(shown[query], run[query], dataset.qrels[query], documents),
+                [
+                    (role, explain(query, documents[doc_id]))
+                    for role, doc_id in _contrast(shown[query], run[query], dataset.qrels[query])
+                    if explain is not None and doc_id in documents and number < _EXPLAINED
+                ],
             )
-            for query in hardest
+            for number, query in enumerate(hardest)
         ],
         timings=[
             (
@@ -193,21 +209,32 @@ def _documents(
     doc_ids: Sequence[str],
     results: Sequence[ScoredDoc],
     grades: Mapping[str, int],
-    texts: Mapping[str, str],
+    corpus: Mapping[str, Document],
 ) -> list[QueryDoc]:
     ranked = {result.doc_id: (rank, result.score) for rank, result in enumerate(results, 1)}
     documents = []
     for doc_id in doc_ids:
         rank, score = ranked.get(doc_id, (None, None))
-        documents.append(
-            QueryDoc(doc_id, texts.get(doc_id, _NO_DOCUMENT), rank, score, grades.get(doc_id))
-        )
+        text = _NO_DOCUMENT
+        if doc_id in corpus:
+            text = f"{corpus[doc_id].title}\n{corpus[doc_id].text}".strip()
+        documents.append(QueryDoc(doc_id, text, rank, score, grades.get(doc_id)))
     return sorted(documents, key=lambda document: document.rank or 10**9)
 
 
-def _texts(dataset: Dataset, wanted: set[str]) -> dict[str, str]:
-    return {
-        document.doc_id: f"{document.title}\n{document.text}".strip()
-        for document in dataset.corpus
-        if document.doc_id in wanted
-    }
+def _contrast(
+    doc_ids: Sequence[str], results: Sequence[ScoredDoc], grades: Mapping[str, int]
+) -> list[tuple[str, str]]:
+    """The best relevant document and the irrelevant one that the search ranked highest."""
+    relevant = [doc_id for doc_id in doc_ids if grades.get(doc_id, 0) > 0]
+    rank = {result.doc_id: rank for rank, result in enumerate(results, 1)}
+    best = sorted(relevant, key=lambda doc_id: rank.get(doc_id, len(results) + 1))[:1]
+    others = [r.doc_id for r in results if grades.get(r.doc_id, 0) <= 0 and r.doc_id in doc_ids]
+    return [
+        *(("the best relevant document", doc_id) for doc_id in best),
+        *(("the first document that is not relevant", doc_id) for doc_id in others[:1]),
+    ]
+
+
+def _documents_of(dataset: Dataset, wanted: set[str]) -> dict[str, Document]:
+    return {document.doc_id: document for document in dataset.corpus if document.doc_id in wanted}

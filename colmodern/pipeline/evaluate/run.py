@@ -18,6 +18,7 @@ from colmodern.environment import describe_environment, peak_memory_mb
 from colmodern.evaluation.fidelity import Fidelity
 from colmodern.evaluation.trec import write_qrels, write_run
 from colmodern.files import write_json, write_text
+from colmodern.pipeline.evaluate.explain import Explain, explainer
 from colmodern.pipeline.evaluate.report import write_report
 from colmodern.pipeline.evaluate.stages import Stages
 from colmodern.pipeline.losses import Loss, fidelity_as_json
@@ -128,7 +129,8 @@ def run_prepared(prepared: EvalJob, *, progress: Progress) -> EvalResult:
         "stages": stages.made_in,
         "inputs": prepared.inputs(),
     }
-    _publish(result, prepared, run, environment, progress)
+    explain = explainer(prepared, documents, queries, run, index)
+    _publish(result, prepared, run, environment, explain, progress)
     return result
 
 
@@ -170,6 +172,7 @@ def _publish(
     prepared: EvalJob,
     run: dict[str, list[ScoredDoc]],
     environment: dict[str, Any],
+    explain: Explain | None,
     progress: Progress,
 ) -> None:
     config_text, dataset = dump(result.config), prepared.dataset
@@ -188,7 +191,7 @@ def _publish(
                 folder / FIDELITY,
                 fidelity_as_json(result.fidelity, result.losses, result.loss_stages),
             )
-        write_report(folder / "report.html", result, dataset, run, environment)
+        write_report(folder / "report.html", result, dataset, run, environment, explain)
         timings = {**result.timings, **prepared.loading}
         timings[EVERYTHING_ELSE] = _rest(timings, prepared)
         write_json(
