@@ -106,7 +106,7 @@ def stages_html(explanation: Explanation) -> str:
     if not rows:
         return ""
     header = (
-        '<th>stage</th><th>the document</th><th class="n">documents</th><th class="n">rank</th>'
+        '<th>stage</th><th>outcome</th><th class="n">documents</th><th class="n">rank</th>'
         '<th class="n">score</th>'
     )
     note = "Scores of different stages have different units." if len(rows) > 1 else ""

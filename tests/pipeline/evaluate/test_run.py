@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -74,6 +75,24 @@ def test_a_run_folder_has_every_file_and_they_agree(eval_config: Callable[..., P
     stages = ["encode documents", "encode queries", "search", "measure"]
     assert list(timings) == [*stages, *LOADED]
     assert "parse a date" in (result.folder / "report.html").read_text()
+
+
+@pytest.mark.parametrize("kind", ["exact", "plaid"])
+def test_the_report_explains_the_hardest_queries(
+    eval_config: Callable[..., Path], kind: str
+) -> None:
+    result, _ = run(eval_config(), f"index={{kind: {kind}, compare_with_exact: false}}"
+                    if kind == "plaid" else "index={kind: exact}")  # fmt: skip
+    page = (result.folder / "report.html").read_text()
+    shown = re.findall(r"Why\? ([a-z ]+): (d\d)</span>", page)
+    relevant = [doc_id for role, doc_id in shown if role == "the best relevant document"]
+    assert sorted(relevant) == ["d1", "d2", "d3"]
+    others = [doc_id for role, doc_id in shown if role == "the first document that is not relevant"]
+    assert len(others) == 3
+    assert page.count('class="heat"') == 6
+    assert page.count("Result 1 of 100.") == 3  # of three queries with judged first results
+    assert "<mark" in page  # passages, though the embeddings keep no characters
+    assert len(page) < 400_000
 
 
 def test_judgments_of_missing_documents_count_and_are_told(
