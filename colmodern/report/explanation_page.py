@@ -20,7 +20,7 @@ SCORED_BY = {
 }
 _MOST_CHARS = 4000  # a longer text is shown by what is around its passages
 _AROUND = 200  # characters on either side of a passage
-_FEW_COLUMNS = 40  # of a heat map inside another page
+_FEW_COLUMNS = 40  # a heat map inside another page stays small
 _SHADES = 4  # strengths of marked passages
 
 

@@ -16,7 +16,7 @@ from colmodern.report.explanation_page import ExplanationReport
 from colmodern.token_words import with_words
 from colmodern.types import Document, ScoredDoc
 
-Explain = Callable[[str, Document], ExplanationReport]  # of the id of a query, and a document
+Explain = Callable[[str, Document], ExplanationReport]  # takes the id of a query, and a document
 _KINDS = ("exact", "plaid", "rerank")  # rank by MaxSim, which the explanation shows
 
 
