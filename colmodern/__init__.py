@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 __all__ = [
+    "BM25Index",
     "CheckpointError",
     "Collection",
     "CollectionHit",
@@ -35,6 +36,7 @@ __all__ = [
     "WorkerError",
     "create_app",
     "evaluate",
+    "fuse",
     "load_dataset",
     "matched_spans",
     "run_eval",
@@ -57,6 +59,8 @@ if TYPE_CHECKING:
         WorkerError,
     )
     from colmodern.evaluation.measures import evaluate
+    from colmodern.fusion import fuse
+    from colmodern.index.bm25.index import BM25Index
     from colmodern.index.exact.index import ExactIndex
     from colmodern.index.plaid.index import PlaidIndex
     from colmodern.index.spans import SpanSettings, matched_spans
@@ -69,6 +73,7 @@ if TYPE_CHECKING:
     from colmodern.types import Hit, ScoredDoc, Span
 
 _HOMES = {
+    "BM25Index": "colmodern.index.bm25.index",
     "CheckpointError": "colmodern.errors",
     "Collection": "colmodern.collection.collection",
     "CollectionHit": "colmodern.collection.documents",
@@ -94,6 +99,7 @@ _HOMES = {
     "WorkerError": "colmodern.errors",
     "create_app": "colmodern.service.app",
     "evaluate": "colmodern.evaluation.measures",
+    "fuse": "colmodern.fusion",
     "load_dataset": "colmodern.datasets.load",
     "matched_spans": "colmodern.index.spans",
     "run_eval": "colmodern.pipeline.evaluate.run",

@@ -124,6 +124,7 @@ def _table(fields: dict[str, FieldInfo], done: dict[type[BaseModel], str]) -> st
         if models:
             titles = [done[model] for model in models]
             links = [f"[{t.partition(': ')[2]}](#{_anchor(t)})" for t in titles]
+            links += [_value(member) for member in _one_values(field.annotation)]
             is_list = get_origin(field.annotation) is tuple
             value = ("list of " if is_list else "") + "; or ".join(links)
             value += "; or `null`" if NoneType in get_args(field.annotation) else ""
@@ -141,6 +142,17 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
     inner = get_args(annotation)
     inner = inner[:1] if get_origin(annotation) is Annotated else inner
     return [] if get_origin(annotation) is Literal else [m for a in inner for m in _models(a)]
+
+
+def _one_values(annotation: Any) -> list[Any]:
+    """The members of a type that are no sections, as the path among kinds of index."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin in (Union, UnionType):
+        return [value for member in inner for value in _one_values(member)]
+    if annotation is NoneType or annotation is Ellipsis or _models(annotation):
+        nested = inner[:1] if origin in (Annotated, tuple) else ()
+        return [value for member in nested for value in _one_values(member)]
+    return [annotation]
 
 
 def _value(annotation: Any, metadata: tuple[Any, ...] = ()) -> str:

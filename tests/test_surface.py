@@ -17,6 +17,7 @@ ERRORS = {
     if isinstance(value, type) and issubclass(value, Exception)
 }
 PUBLIC = ERRORS | {
+    "BM25Index",
     "Collection",
     "CollectionHit",
     "StoredDocument",
@@ -33,6 +34,7 @@ PUBLIC = ERRORS | {
     "TokenSpans",
     "create_app",
     "evaluate",
+    "fuse",
     "load_dataset",
     "matched_spans",
     "run_eval",

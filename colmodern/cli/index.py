@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
+from click.core import ParameterSource
 
 from colmodern.cli import index_explain, index_view, terminal
+from colmodern.cli.bm25 import build_bm25, say_bm25
 from colmodern.cli.options import PATH, ids_to_delete, renamed_option
 
 if TYPE_CHECKING:
@@ -16,10 +18,10 @@ if TYPE_CHECKING:
 
 @click.group("index")
 def command() -> None:
-    """Build, change and inspect a compressed index.
+    """Build, change and inspect an index.
 
     EMBEDDINGS is a run folder or a folder that `colmodern encode` wrote. Commands that change an
-    index print its path last.
+    index print its path last. A BM25 index is built from texts, and built again to change it.
     """
 
 
@@ -28,8 +30,15 @@ command.add_command(index_explain.explain)
 
 
 @command.command("build")
-@click.argument("embeddings", type=PATH)
+@click.argument("source", type=PATH)
 @click.argument("index", type=PATH)
+@click.option(
+    "--kind",
+    type=click.Choice(["plaid", "bm25"]),
+    default="plaid",
+    show_default=True,
+    help="Compressed embeddings, or the words of texts.",
+)
 @click.option("--nbits", default=4, show_default=True, help="Bits per dimension: 1, 2, 4 or 8.")
 @click.option(
     "--codec",
@@ -53,10 +62,19 @@ command.add_command(index_explain.explain)
     show_default=True,
     help="Device that assigns centroids: auto, cpu, cuda, cuda:N. The index does not depend on it.",
 )
+@click.option("--k1", type=float, help="BM25: what repeated words add.  [default: 0.9]")
+@click.option("--b", type=float, help="BM25: what long documents lose.  [default: 0.4]")
+@click.option(
+    "--stemmer", help="BM25: a Snowball stemmer, as english or german; none.  [default: porter]"
+)
+@click.option(
+    "--stop-words", help="BM25: the language of words left out; none.  [default: english]"
+)
 @click.option("--overwrite", is_flag=True, help="Replace the index that is there.")
 def build(
-    embeddings: Path,
+    source: Path,
     index: Path,
+    kind: str,
     nbits: int,
     codec: Literal["pq", "residual"] | None,
     n_centroids: int | None,
@@ -64,11 +82,20 @@ def build(
     max_memory: str,
     device: str,
     overwrite: bool,
+    **words: Any,
 ) -> None:
-    """Compress EMBEDDINGS into a new folder INDEX.
+    """Compress the embeddings SOURCE, or with --kind bm25 index the texts SOURCE, into a folder INDEX.
 
-    An interrupted build resumes where it stopped when the same command runs again.
+    Embeddings are a run folder or a folder that `colmodern encode` wrote; an interrupted build resumes
+    where it stopped when the same command runs again. Texts are a folder in the BEIR layout, a file of
+    documents, the name of a data set or a run folder.
     """
+    _expect_options_of(kind, click.get_current_context())
+    if kind == "bm25":
+        settings = {name: value for name, value in words.items() if value is not None}
+        named = {name: None if value == "none" else value for name, value in settings.items()}
+        build_bm25(source, index, overwrite=overwrite, **named)
+        return
     from colmodern.cli.progress import TerminalProgress
     from colmodern.errors import StorageError
     from colmodern.index.plaid.index import PlaidIndex
@@ -79,7 +106,7 @@ def build(
         raise StorageError(f"{index} exists; choose another folder, {cure}")
     with TerminalProgress() as progress:
         built = PlaidIndex.build(
-            store_of(embeddings),
+            store_of(source),
             index,
             nbits=nbits,
             n_centroids=n_centroids,
@@ -91,6 +118,19 @@ def build(
             progress=progress,
         )
     _say(built, index)
+
+
+def _expect_options_of(kind: str, context: click.Context) -> None:
+    """Raise UsageError for an option of the other kind."""
+    of_words, shared = (
+        {"k1", "b", "stemmer", "stop_words"},
+        {"source", "index", "kind", "overwrite"},
+    )
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        is_given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if is_given and name not in shared and (name in of_words) != (kind == "bm25"):
+            raise click.UsageError(f"{parameter.opts[0]} is not for an index of kind {kind}")
 
 
 _merge = click.option(
@@ -135,6 +175,7 @@ def delete(index: Path, doc_ids: tuple[str, ...], from_file: Path | None) -> Non
     """Delete documents of INDEX by ID: all of them, or none if one is not there."""
     from colmodern.index.plaid.index import PlaidIndex
 
+    _expect_changeable(index)
     ids = ids_to_delete(doc_ids, from_file)
     plaid = PlaidIndex.load(index)
     terminal.put(f"{plaid.delete(ids):,} deleted")
@@ -148,6 +189,7 @@ def compact(index: Path) -> None:
     from colmodern.cli.progress import TerminalProgress
     from colmodern.index.plaid.index import PlaidIndex
 
+    _expect_changeable(index)
     plaid = PlaidIndex.load(index)
     with TerminalProgress() as progress:
         plaid.compact(progress=progress)
@@ -159,12 +201,19 @@ def compact(index: Path) -> None:
 def check(index: Path) -> None:
     """Read all of INDEX and compare it with its checksums; the first fault is named."""
     from colmodern.cli.progress import TerminalProgress
+    from colmodern.index.bm25.files import is_bm25_index
+    from colmodern.index.bm25.index import BM25Index
     from colmodern.index.plaid.index import PlaidIndex
 
+    is_bm25 = is_bm25_index(index)
+    kind = BM25Index if is_bm25 else PlaidIndex
     with TerminalProgress() as progress:
-        PlaidIndex.check(index, progress=progress)
+        kind.check(index, progress=progress)
     terminal.put("nothing is wrong")
-    _say(PlaidIndex.load(index), index)
+    if is_bm25:
+        say_bm25(BM25Index.load(index).info(), index)
+    else:
+        _say(PlaidIndex.load(index), index)
 
 
 def _put(index: Path, embeddings: Path, *, replace: bool, merge: bool, durable: bool) -> None:
@@ -172,11 +221,21 @@ def _put(index: Path, embeddings: Path, *, replace: bool, merge: bool, durable: 
     from colmodern.index.plaid.index import PlaidIndex
     from colmodern.pipeline.open.artifacts import store_of
 
+    _expect_changeable(index)
     plaid = PlaidIndex.load(index)
     put = plaid.update if replace else plaid.add
     with TerminalProgress() as progress:
         put(store_of(embeddings), merge=merge, durable=durable, progress=progress)
     _say(plaid, index)
+
+
+def _expect_changeable(index: Path) -> None:
+    """Raise InputError for a BM25 index, which is built again."""
+    from colmodern.index.bm25.files import is_bm25_index
+    from colmodern.index.bm25.index import unchangeable_error
+
+    if is_bm25_index(index):
+        raise unchangeable_error()
 
 
 def _say(plaid: PlaidIndex, index: Path) -> None:

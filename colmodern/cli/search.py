@@ -77,36 +77,70 @@ def command(
     trust_remote_code: bool,
     as_json: bool,
 ) -> None:
-    """Search FOLDER: a collection, a run folder or a folder that `colmodern encode` wrote.
+    """Search FOLDER: a collection, a run, a folder that `colmodern encode` wrote, or a BM25 index.
 
     A collection prints the passages that matched. A run is searched as it was evaluated: with its
     index if it has one, otherwise exactly with its precision. A run that reranked candidates is
     searched exactly. One QUERY prints a table; --queries writes a TREC run for all of its queries.
     """
-    from colmodern.cli.progress import TerminalProgress
+    from colmodern.cli.bm25 import bm25_index_of, search_bm25
     from colmodern.cli.search_collection import search_collection
     from colmodern.collection.manifest import is_collection_folder
     from colmodern.evaluation.trec import write_run
+    from colmodern.pipeline.open.artifacts import snippets
+
+    _expect_options(query, queries, output, k, model, settings)
+    of_embeddings = {
+        "--precision": precision, "--model": model, "--set": settings,
+        "--device-max-memory": device_max_memory, _DEVICE: index_device != "auto",
+    }  # fmt: skip
+    if is_collection_folder(folder):
+        search_collection(
+            folder, query, k, queries=queries, output=output, device=device,
+            trust_remote_code=trust_remote_code, as_json=as_json,
+            refused={"--index": index, **of_embeddings},
+        )  # fmt: skip
+        return
+    if (bm25 := bm25_index_of(folder, index)) is not None:
+        kind = "bm25"
+        query_ids, results = search_bm25(bm25, query, k, queries=queries, refused=of_embeddings)
+    else:
+        kind, query_ids, results = _search_embeddings(
+            folder, query, k, queries=queries, index=index, precision=precision, device=device,
+            index_device=index_device, device_max_memory=device_max_memory, model=model,
+            settings=settings, trust_remote_code=trust_remote_code,
+        )  # fmt: skip
+    if output is not None:
+        write_run(output, dict(zip(query_ids, results, strict=True)), tag=f"colmodern-{kind}")
+        terminal.put_json({"run": str(output)}) if as_json else terminal.put(output)
+        return
+    _print(results[0], snippets(folder, {result.doc_id for result in results[0]}), as_json)
+
+
+def _search_embeddings(
+    folder: Path,
+    query: str | None,
+    k: int,
+    *,
+    queries: Path | None,
+    index: Path | None,
+    precision: Precision | None,
+    device: str,
+    index_device: str,
+    device_max_memory: str | None,
+    model: str | None,
+    settings: tuple[str, ...],
+    trust_remote_code: bool,
+) -> tuple[str, Sequence[str], Sequence[Sequence[ScoredDoc]]]:
+    """The kind of index, the ids of the queries, and their results."""
+    from colmodern.cli.progress import TerminalProgress
     from colmodern.pipeline.open.artifacts import (
         expect_searchable,
         index_of,
         open_searched,
-        snippets,
         store_of,
     )
-    from colmodern.types import BatchResults
 
-    _expect_options(query, queries, output, k, model, settings)
-    if is_collection_folder(folder):
-        refused = {
-            "--index": index, "--precision": precision, "--model": model, "--set": settings,
-            "--device-max-memory": device_max_memory, _DEVICE: index_device != "auto",
-        }  # fmt: skip
-        search_collection(
-            folder, query, k, queries=queries, output=output, device=device,
-            trust_remote_code=trust_remote_code, as_json=as_json, refused=refused,
-        )  # fmt: skip
-        return
     expect_searchable(folder)
     store = store_of(folder)
     index_folder = index or index_of(folder)
@@ -127,18 +161,10 @@ def command(
         device_max_memory=device_max_memory,
         name=_DEVICE,
     )
-    if query is not None and kind == "plaid":
-        results = BatchResults(
-            [searched.search(embeddings[0], k)]
-        )  # does not wait for the compiler
-    else:
-        with TerminalProgress() as progress:
-            results = searched.search_batch(embeddings, k, progress=progress)
-    if output is not None:
-        write_run(output, dict(zip(query_ids, results, strict=True)), tag=f"colmodern-{kind}")
-        terminal.put_json({"run": str(output)}) if as_json else terminal.put(output)
-        return
-    _print(results[0], snippets(folder, {result.doc_id for result in results[0]}), as_json)
+    if query is not None and kind == "plaid":  # does not wait for the compiler
+        return kind, query_ids, [searched.search(embeddings[0], k)]
+    with TerminalProgress() as progress:
+        return kind, query_ids, searched.search_batch(embeddings, k, progress=progress)
 
 
 def _encoded_queries(

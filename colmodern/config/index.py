@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
+from colmodern.checks import shown
 from colmodern.config.fields import (
     DeviceMaxMemory,
     HomePath,
@@ -15,15 +19,18 @@ from colmodern.config.fields import (
     Size,
     with_new_names,
 )
+from colmodern.config.renamed import replace_names
+from colmodern.errors import ConfigError
 from colmodern.types import Precision
 
-_BM25_CANDIDATES = 1000  # documents of each query, unless the config says how many
+_DEPTH = 1000  # first documents of each query, unless the config says how many
 
 
 class _IndexSettings(SettingsModel):
     """Settings of a kind of index; their old names are taken, too."""
 
     axes: ClassVar[tuple[str, ...]] = ()  # settings that a sweep can combine
+    renamed: ClassVar[Mapping[str, str]] = MappingProxyType({})  # old names that only this kind had
 
     @property
     def is_compared(self) -> bool:
@@ -38,7 +45,13 @@ class _IndexSettings(SettingsModel):
     @model_validator(mode="before")
     @classmethod
     def _takes_old_names(cls, values: object) -> object:
-        return with_new_names(values, "index")
+        renewed = with_new_names(values, "index")
+        if not cls.renamed or not isinstance(renewed, dict):
+            return renewed
+        try:
+            return replace_names(renewed, cls.renamed, section="index")
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
 
 
 class ExactIndexConfig(_IndexSettings):
@@ -116,22 +129,103 @@ class PlaidIndexConfig(_IndexSettings):
         return self.n_candidates
 
 
-class RerankIndexConfig(_IndexSettings):
-    """Exact MaxSim over the candidates that another search found."""
+class Bm25IndexConfig(_IndexSettings):
+    """Documents are scored by the words that they share with the query; needs the extra bm25."""
 
-    axes = ("n_candidates",)
+    axes = ("k1", "b")
+
+    kind: Literal["bm25"] = Field("bm25", description="Lucene's BM25, over texts")
+    k1: float = Field(
+        0.9,
+        ge=0,
+        allow_inf_nan=False,
+        description="how much further occurrences of a word add; k1 and b are those of Anserini's BM25 "
+        "for BEIR",
+    )
+    b: float = Field(
+        0.4, ge=0, le=1, description="how much long documents are held back, from 0 to 1"
+    )
+    stemmer: str | None = Field(
+        "porter",
+        description="Snowball stemmer of PyStemmer, as porter, english or german; null: words are kept "
+        "as they are",
+    )
+    stop_words: str | tuple[str, ...] | None = Field(
+        "english",
+        description="words that are left out: a language that bm25s has a list of, or a list; null: none",
+    )
+    token_pattern: str = Field(
+        r"(?u)\b\w\w+\b", description="regular expression of a word in lowercased text"
+    )
+
+    @field_validator("token_pattern")
+    @classmethod
+    def _is_pattern(cls, value: str) -> str:
+        try:
+            n_groups = re.compile(value).groups
+        except (re.error, RecursionError, OverflowError) as error:
+            raise ValueError(f"is not a regular expression ({error})") from None
+        if n_groups > 1:
+            raise ValueError("has several groups; write them as (?:...)")
+        return value
+
+
+_FIRST_STAGES = {"exact": ExactIndexConfig, "plaid": PlaidIndexConfig, "bm25": Bm25IndexConfig}
+
+
+def _as_settings(value: object) -> object:
+    """The name of a kind stands for its default settings; a TREC run is named by its path."""
+    if isinstance(value, str):
+        return {"kind": value} if value in _FIRST_STAGES else value
+    if _kind_of(value) not in _FIRST_STAGES:
+        raise ValueError(
+            f"{shown(value)} is no first stage; give {', '.join(_FIRST_STAGES)}, settings such as "
+            "{kind: plaid, nbits: 2}, or the path of a TREC run"
+        )
+    return value
+
+
+def _kind_of(value: Any) -> str:
+    if isinstance(value, str):
+        return "run"
+    return str(value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None))
+
+
+FirstStage = Annotated[
+    Annotated[HomePath, Tag("run")]
+    | Annotated[ExactIndexConfig, Tag("exact")]
+    | Annotated[PlaidIndexConfig, Tag("plaid")]
+    | Annotated[Bm25IndexConfig, Tag("bm25")],
+    Discriminator(_kind_of),
+    BeforeValidator(_as_settings),
+]
+
+
+class RerankIndexConfig(_IndexSettings):
+    """MaxSim over the candidates that another search found."""
+
+    axes = ("depth",)
+    renamed = MappingProxyType({"n_candidates": "depth"})
 
     kind: Literal["rerank"] = Field("rerank", description="MaxSim with given candidates")
-    candidates: HomePath = Field(
-        "bm25",
-        description="where candidates come from: a TREC run of the same queries, or bm25 over the texts, "
-        "which needs the extra bm25",
+    candidates: FirstStage = Field(
+        Bm25IndexConfig(),
+        description="where candidates come from: bm25, plaid or exact, also with settings as "
+        "{kind: plaid, nbits: 2}, or a TREC run of the same queries",
     )
-    n_candidates: int | None = Field(
+    depth: int | None = Field(
         None,
         ge=1,
         description="number of first candidates that are scored for each query; null: all of a run, "
-        f"{_BM25_CANDIDATES} of bm25",
+        f"{_DEPTH} of an index",
+    )
+    scorer: Literal["exact", "plaid"] = Field(
+        "exact",
+        description="exact: MaxSim with the stored embeddings; plaid: with the tokens of a compressed "
+        "index of nbits",
+    )
+    nbits: Literal[1, 2, 4, 8] = Field(
+        4, description="bits for each dimension of a token, where scorer is plaid"
     )
     compare_with_exact: bool = Field(
         True, description="run exact search too, and show what the candidates lack"
@@ -153,9 +247,71 @@ class RerankIndexConfig(_IndexSettings):
     @property
     def most_results(self) -> int | None:
         """The candidates of a query; None: those of the run."""
-        if self.n_candidates is None and self.candidates == "bm25":
-            return _BM25_CANDIDATES
-        return self.n_candidates
+        is_index = not isinstance(self.candidates, str)
+        return _DEPTH if self.depth is None and is_index else self.depth
 
 
-IndexConfig = ExactIndexConfig | PlaidIndexConfig | RerankIndexConfig
+class HybridIndexConfig(_IndexSettings):
+    """The results of several searches, fused."""
+
+    axes = ("depth",)
+
+    kind: Literal["hybrid"] = Field("hybrid", description="several searches in one ranking")
+    of: tuple[FirstStage, ...] = Field(
+        (Bm25IndexConfig(), PlaidIndexConfig()),
+        min_length=2,
+        description="the searches: bm25, plaid or exact, also with settings as {kind: plaid, nbits: 2}, "
+        "and TREC runs of the same queries",
+    )
+    fusion: Literal["rrf", "weighted", "interleave"] = Field(
+        "rrf",
+        description="rrf: sum of weight / (rrf_k + rank); weighted: sum of weight * score, scores of a "
+        "query mapped to 0 to 1; interleave: the searches take turns, the first one begins",
+    )
+    depth: int = Field(
+        _DEPTH, ge=1, description="number of first documents of each search that are fused"
+    )
+    rrf_k: int = Field(60, ge=1, description="how little the first ranks differ, for rrf")
+    weights: tuple[float, ...] | None = Field(
+        None, description="one number for each search; null: all are alike, or tuned"
+    )
+    tune_split: str | None = Field(
+        None,
+        description="split whose judgments choose the weights, for example dev; never the one that is "
+        "evaluated; null: weights are not tuned",
+    )
+    tune_measure: str = Field(
+        "nDCG@10", description="measure that tuning raises, as ir_measures names it"
+    )
+
+    @property
+    def most_results(self) -> int:
+        """The depth of the config; the searches may have more documents together."""
+        return self.depth
+
+    @model_validator(mode="after")
+    def _weights_fit(self) -> HybridIndexConfig:
+        if self.weights is not None:
+            if len(self.weights) != len(self.of):
+                raise ValueError(
+                    f"weights has {len(self.weights)} numbers for {len(self.of)} searches in of; give "
+                    "one for each"
+                )
+            if any(not 0 <= weight < float("inf") for weight in self.weights) or not any(
+                self.weights
+            ):
+                raise ValueError("weights are numbers from 0, not all of them 0; correct them")
+            if self.tune_split is not None:
+                raise ValueError("weights are given or tuned; leave out weights or tune_split")
+        if self.tune_split == "test":
+            raise ValueError(
+                "tune_split is test, which results are reported on; choose another split, as dev or train"
+            )
+        if self.fusion == "interleave" and (self.weights or self.tune_split):
+            raise ValueError("interleave has no weights; leave out weights and tune_split")
+        return self
+
+
+IndexConfig = (
+    ExactIndexConfig | PlaidIndexConfig | Bm25IndexConfig | RerankIndexConfig | HybridIndexConfig
+)

@@ -196,6 +196,9 @@ def _locate(
     keys: list[str] = []
     owner, models = model, [model]
     for key in loc:
+        if isinstance(key, int):  # an entry of a list
+            keys.append(str(key))
+            continue
         if len(models) > 1:  # pydantic names the kind between the keys, where it decides the model
             models = [
                 candidate for candidate in models if candidate.model_fields["kind"].default == key
@@ -204,9 +207,13 @@ def _locate(
         owner = models[0] if models else owner
         keys.append(str(key))
         field = owner.model_fields.get(str(key))
-        inner = field.annotation if field else None
-        options = get_args(inner) or (inner,)
-        # Python 3.10 takes list[int] for a type
-        classes = [x for x in options if isinstance(x, type) and get_origin(x) is None]
-        models = [x for x in classes if issubclass(x, BaseModel)]
+        models = _models_in(field.annotation) if field else []
     return keys, owner
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The sections among the members of a type, of whatever depth."""
+    # Python 3.10 takes list[int] for a type
+    if isinstance(annotation, type) and get_origin(annotation) is None:
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    return [model for inner in get_args(annotation) for model in _models_in(inner)]

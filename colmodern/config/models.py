@@ -236,13 +236,12 @@ class EvalConfig(SettingsModel):
         itself = 1 if self.dataset.drop_self_matches else 0
         if most is not None and most < self.search.k + itself:
             also = " and the query itself, which is dropped" if itself else ""
-            is_set = getattr(self.index, "n_candidates", None) is not None
+            name = "n_candidates" if hasattr(self.index, "n_candidates") else "depth"
+            is_set = name in self.index.model_fields_set
             cure = (
                 "raise it, lower search.k, or leave it out"
                 if is_set
                 else "raise it, or lower search.k"
             )
-            raise ValueError(
-                f"index.n_candidates={most} is below search.k={self.search.k}{also}; {cure}"
-            )
+            raise ValueError(f"index.{name}={most} is below search.k={self.search.k}{also}; {cure}")
         return self

@@ -25,7 +25,7 @@ from colmodern.config.suite import load_suite
 _MOST_POINTS = 10_000
 Cut = Literal["encode", "stored"]
 # axes of the grid that are settings of an index: of its building, then of its search
-INDEX_AXES = ("nbits", "nprobe", "n_candidates", "rescore")
+INDEX_AXES = ("nbits", "nprobe", "n_candidates", "rescore", "depth", "k1", "b")
 EMBEDDING_AXES = ("document_length", "pool_factor")
 
 
@@ -36,6 +36,7 @@ def _as_list(value: object) -> object:
 _List = BeforeValidator(_as_list)  # one value may stand without brackets
 _Count = Annotated[int, Field(ge=1)]
 _Length = Annotated[int, Field(ge=4)]
+_Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class GridConfig(SettingsModel):
@@ -52,6 +53,15 @@ class GridConfig(SettingsModel):
     )
     rescore: Annotated[tuple[bool, ...], _List] | None = Field(
         None, description="exact scores for the last candidates, from the stored embeddings"
+    )
+    depth: Annotated[tuple[_Count | None, ...], _List] | None = Field(
+        None, description="number of first candidates that are reranked; null: all"
+    )
+    k1: Annotated[tuple[_Weight, ...], _List] | None = Field(
+        None, description="how much further occurrences of a word add, for bm25"
+    )
+    b: Annotated[tuple[_Weight, ...], _List] | None = Field(
+        None, description="how much long documents are held back, for bm25"
     )
     pool_factor: Annotated[tuple[PoolFactor, ...], _List] | None = Field(
         None,
@@ -116,6 +126,12 @@ class SweepConfig(EvalConfig):
         values: Sequence[Any] | None = getattr(self.sweep, axis)
         return (getattr(own, axis),) if values is None else values
 
+    def _cure_of(self, axis: str) -> str:
+        if new := self.index.renamed.get(axis):
+            return f"it is now called sweep.{new}"
+        kind = "bm25" if axis in ("k1", "b") else "rerank" if axis == "depth" else "plaid"
+        return f"set index.kind to {kind} or leave it out"
+
     @model_validator(mode="after")
     def _all_combinations_are_possible(self) -> SweepConfig:
         grid = self.sweep
@@ -129,7 +145,7 @@ class SweepConfig(EvalConfig):
         if foreign:
             raise ValueError(
                 f"sweep.{foreign[0]}: an index of kind {self.index.kind} has no such setting; "
-                "set index.kind to plaid or leave it out"
+                f"{self._cure_of(foreign[0])}"
             )
         n_points = math.prod(len(getattr(grid, axis)) for axis in (*axes, "cut"))
         if n_points > _MOST_POINTS:

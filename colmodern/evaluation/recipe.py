@@ -76,7 +76,19 @@ EFFECTS: dict[str, Effect] = {
     "config.storage.spans": Effect.NONE,
     "config.index.kind": Effect.SCORE,
     "config.index.precision": Effect.SCORE,
-    "config.index.candidates": Effect.SCORE,
+    "config.index.depth": Effect.SCORE,
+    "config.index.scorer": Effect.SCORE,
+    "config.index.of": Effect.SCORE,
+    "config.index.fusion": Effect.SCORE,
+    "config.index.rrf_k": Effect.SCORE,
+    "config.index.weights": Effect.SCORE,
+    "config.index.tune_split": Effect.SCORE,
+    "config.index.tune_measure": Effect.SCORE,
+    "config.index.k1": Effect.SCORE,
+    "config.index.b": Effect.SCORE,
+    "config.index.stemmer": Effect.SCORE,
+    "config.index.stop_words": Effect.SCORE,
+    "config.index.token_pattern": Effect.SCORE,
     "config.index.nbits": Effect.SCORE,
     "config.index.codec": Effect.SCORE,
     "config.index.n_centroids": Effect.SCORE,
@@ -102,6 +114,15 @@ EFFECTS: dict[str, Effect] = {
     "search.device": Effect.PERHAPS,
     "hardware.memory_gb": Effect.NONE,
     "hardware.*": Effect.PERHAPS,
+}
+# settings of the index that finds candidates, which are those of its kind
+_FIRST_STAGE = (
+    *("kind", "precision", "nbits", "codec", "n_centroids", "seed", "build_max_memory", "nprobe"),
+    *("n_candidates", "rescore", "compare_with_exact", "exact_max_memory", "device"),
+    *("device_max_memory", "k1", "b", "stemmer", "stop_words", "token_pattern"),
+)
+EFFECTS |= {
+    f"config.index.candidates.{name}": EFFECTS[f"config.index.{name}"] for name in _FIRST_STAGE
 }
 
 # fields that other fields imply, and paths

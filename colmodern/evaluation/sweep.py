@@ -18,8 +18,16 @@ AXES = {
     "nprobe": "nprobe",
     "n_candidates": "candidates",
     "rescore": "rescored",
+    "depth": "depth",
+    "k1": "k1",
+    "b": "b",
 }
-_OPEN = {"document_length": "all", "nprobe": "auto", "n_candidates": "auto"}  # what None means
+_OPEN = {
+    "document_length": "all",
+    "nprobe": "auto",
+    "n_candidates": "auto",
+    "depth": "all",
+}  # what None means
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ A kind of index keeps these laws, which tests/index/test_kinds.py checks for eac
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import numpy.typing as npt
@@ -61,6 +62,41 @@ class Index(Protocol):
 
     def close(self) -> None:
         """Release memory, mapped files and GPUs; the index cannot be used afterwards."""
+        ...
+
+
+class TextIndex(Protocol):
+    """Documents that are searched by the words of a query; no model takes part.
+
+    It keeps the laws above, with texts in place of embeddings, and but for one: a document that shares
+    no word with a query is no result of it.
+    """
+
+    @property
+    def n_docs(self) -> int:
+        """Number of documents that a search can return."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __contains__(self, doc_id: object) -> bool: ...
+
+    def search(self, query: str, k: int = 10) -> Results[ScoredDoc]:
+        """The best ``k`` documents for one query, best first."""
+        ...
+
+    def search_batch(
+        self, queries: Iterable[str], k: int = 10, *, progress: Progress | bool | None = None
+    ) -> BatchResults[ScoredDoc]:
+        """The best ``k`` documents of each query, in the order of the queries."""
+        ...
+
+    def info(self) -> dict[str, Any]:
+        """Path, counts, settings, and bytes, as JSON holds them."""
+        ...
+
+    def close(self) -> None:
+        """Release memory and mapped files; the index cannot be used afterwards."""
         ...
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from colmodern.config.models import EvalConfig
 from colmodern.evaluation.fidelity import Fidelity
 from colmodern.evaluation.measures import Evaluation
+from colmodern.evaluation.stages import StageResult
 from colmodern.pipeline.losses import Loss
 from colmodern.report.notebook import measures_table, tables_html
 
@@ -51,6 +52,7 @@ class EvalResult:
         fidelity: Comparison with exact search, None where none ran beside the index.
         losses: Relevant documents that the index lost.
         loss_stages: Stages of this kind of index that may lose a document.
+        stages: What each stage keeps of the relevant documents; empty for a search of one stage.
     """
 
     folder: Path
@@ -61,6 +63,7 @@ class EvalResult:
     fidelity: Fidelity | None = None
     losses: Sequence[Loss] = ()
     loss_stages: Sequence[str] = ()
+    stages: Sequence[StageResult] = ()
 
     def __repr__(self) -> str:
         return f"EvalResult({str(self.folder)!r}, {self.evaluation!r})"

@@ -11,6 +11,7 @@ import numpy as np
 
 from colmodern.evaluation.recipe import flat
 from colmodern.evaluation.significance import LEVEL, Estimate
+from colmodern.evaluation.stages import StageResult
 from colmodern.report.explanation_page import ExplanationReport, short_blocks
 from colmodern.report.page import folded, histogram, key_values, page, remark, section, table
 from colmodern.report.tables import Cell, Table, text_table
@@ -24,6 +25,11 @@ _FIDELITY = (
     "Against exact search on the same embeddings. tau@k: Kendall's rank correlation of its best k; "
     "score error: mean difference from exact MaxSim; lost: what exact search has more. Intervals: "
     "percentile bootstrap over queries."
+)
+_STAGES = (
+    "Recall: share of a query's relevant documents that are among all results of the stage. Lost: relevant "
+    "documents that reached the stage and are not among its results; the last stage is reached by those "
+    "that an earlier one kept."
 )
 _LOST = "Relevant documents that exact search has among its best k and this search has not."
 
@@ -103,6 +109,7 @@ class Report:
     estimates: Mapping[str, Estimate] = field(default_factory=dict)  # measure -> mean, interval
     fidelity: FidelitySummary | None = None
     memory: str = ""  # a sentence
+    stages: Sequence[StageResult] = ()
 
 
 def render(report: Report) -> str:
@@ -116,6 +123,7 @@ def render(report: Report) -> str:
         f'<section class="tiles">{"".join(_tile(*tile) for tile in enumerate(report.tiles))}</section>',
         remark(_COMPARED) if any(tile.exact is not None for tile in report.tiles) else "",
         _measures(report.estimates),
+        _stages(report.stages),
         section(
             f"{report.measure} over queries",
             histogram(report.values, report.measure),
@@ -168,6 +176,25 @@ def _measures(estimates: Mapping[str, Estimate]) -> str:
     header = ["measure", "mean", f"{LEVEL:.0%} interval"]
     note = "Interval: percentile bootstrap over queries. Another training of the model is not part of it."
     return section("Measures", table(Table("", header, _estimate_rows(estimates), note=note)))
+
+
+def _stages(stages: Sequence[StageResult]) -> str:
+    if not stages:
+        return ""
+    measures = list(stages[-1].measures)
+    rows = [
+        [
+            Cell(stage.name),
+            Cell(f"{stage.per_query:,.1f}"),
+            *(Cell(_decimal(stage.measures[name])) for name in measures),
+            Cell(_decimal(stage.recall)),
+            Cell(f"{stage.n_kept:,} of {stage.n_relevant:,}"),
+            Cell(f"{stage.n_lost:,}"),
+        ]
+        for stage in stages
+    ]
+    header = ["stage", "results a query", *measures, "recall", "relevant kept", "lost"]
+    return section("Stages of the search", table(Table("", header, rows)), remark(_STAGES))
 
 
 def _fidelity(shown: FidelitySummary) -> str:

@@ -13,18 +13,21 @@ def fields_of(model: type[BaseModel], prefix: str) -> set[str]:
     """Every key that a person can write, of every kind of a union."""
     names = set()
     for name, field in model.model_fields.items():
-        inner = [
-            inner_type
-            for inner_type in (field.annotation, *get_args(field.annotation))
-            if isinstance(inner_type, type)
-            and get_origin(inner_type) is None
-            and issubclass(inner_type, BaseModel)
-        ]
+        inner = models_in(field.annotation)
         for inner_type in inner:
             names |= fields_of(inner_type, f"{prefix}{name}.")
         if not inner:
             names.add(prefix + name)
     return names
+
+
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The members of a type that have keys; a list of them is one value."""
+    if isinstance(annotation, type) and get_origin(annotation) is None:
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    if get_origin(annotation) is tuple:
+        return []
+    return [model for inner in get_args(annotation) for model in models_in(inner)]
 
 
 def test_every_field_of_the_config_is_classified_and_no_other() -> None:

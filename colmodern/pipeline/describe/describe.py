@@ -12,6 +12,7 @@ from colmodern.datasets.names import find_set
 from colmodern.datasets.registry import BUILT_IN
 from colmodern.environment import describe_environment
 from colmodern.errors import InputError, StorageError
+from colmodern.index.bm25.files import is_bm25_index
 from colmodern.pipeline.cache import FOLDER
 from colmodern.pipeline.describe.data import (
     describe_collection,
@@ -26,7 +27,13 @@ from colmodern.pipeline.describe.results import (
     describe_suite,
     describe_sweep,
 )
-from colmodern.pipeline.open.artifacts import index_of, is_index, read_run_file, stores_of
+from colmodern.pipeline.open.artifacts import (
+    index_info,
+    index_of,
+    is_index,
+    read_run_file,
+    stores_of,
+)
 from colmodern.pipeline.run_folder import (
     ENVIRONMENT,
     SWEEP_CONFIG,
@@ -107,8 +114,8 @@ def _describe_artifact(folder: Path, *, verify: bool) -> dict[str, Any] | None:
         return {"training": str(folder), "model": str(folder / TRAINED_MODEL), **facts}
     if is_collection_folder(folder):
         return _describe_texts(folder, verify=verify)
-    if is_index(folder):
-        return _describe_index(folder, verify=verify)
+    if is_index(folder) or is_bm25_index(folder):
+        return index_info(folder, verify=verify)
     if (folder / "manifest.json").is_file() or any(folder.glob("shard-*")):
         store = EmbeddingStore(folder)
         if verify:
@@ -137,7 +144,7 @@ def _describe_run(folder: Path, *, verify: bool) -> dict[str, Any]:
         for store in stores_of(folder).values():
             store.verify()
         if index is not None:
-            _describe_index(index, verify=True)
+            index_info(index, verify=True)
     try:
         return {
             "run": str(folder),
@@ -181,11 +188,3 @@ def _describe_model(name: str) -> dict[str, Any]:
     from colmodern.encoder.encoder import Encoder
 
     return Encoder.from_pretrained(name, device="cpu").describe()
-
-
-def _describe_index(folder: Path, *, verify: bool) -> dict[str, Any]:
-    from colmodern.index.plaid.index import PlaidIndex  # loads numba
-
-    if verify:
-        PlaidIndex.check(folder)
-    return PlaidIndex.load(folder).info()

@@ -74,6 +74,7 @@ def headline(result: EvalResult) -> list[Figure]:
     return [
         *measures,
         *(Figure(name, f"{value:.4f}") for name, value in overlaps.items()),
+        *(Figure(f"recall of {stage.name}", f"{stage.recall:.4f}") for stage in result.stages[:-1]),
         Figure("documents / s", f"{timings['encode documents'].per_second:,.1f}"),
         Figure("queries / s", *searched),
         Figure("bytes / token", *(kept if fidelity else kept[:1])),
@@ -133,6 +134,7 @@ def _report(
         index_parts=_index_parts(facts),
         estimates=_estimates(result.evaluation),
         fidelity=_fidelity(result, dataset),
+        stages=result.stages,
         memory=_memory(facts),
         recipe={
             "config": result.config.model_dump(mode="json"),

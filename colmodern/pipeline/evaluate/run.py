@@ -105,8 +105,9 @@ def run_prepared(prepared: EvalJob, *, progress: Progress) -> EvalResult:
     facts["search_device"] = searcher.device
     facts["truncated_queries"] = int(queries.manifest["facts"]["n_truncated"])
     result = EvalResult(
-        folder, config, evaluation, stages.timings, facts, fidelity, losses, searcher.loss_stages
-    )
+        folder, config, evaluation, stages.timings, facts, fidelity, losses, searcher.loss_stages,
+        stages.measure_stages(run, prepared_index),
+    )  # fmt: skip
     index = searcher.index_folder(prepared_index)
     environment = {
         **describe_environment(),
@@ -217,6 +218,8 @@ def _metrics(result: EvalResult) -> dict[str, Any]:
     metrics: dict[str, Any] = {"measures": result.evaluation.mean}
     if result.fidelity is not None:
         metrics |= {"exact": result.fidelity.exact.mean, "overlap": result.fidelity.overlap}
+    if result.stages:
+        metrics["stages"] = [stage.as_json() for stage in result.stages]
     return {**metrics, **result.facts}
 
 

@@ -6,20 +6,31 @@ A finished stage lives in OUTPUT/.cache under the digest of all it depends on.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from colmodern.config.models import EvalConfig
 from colmodern.encoder.encoder import Encoder
 from colmodern.encoding.store import corpus_key, encode_corpus, encode_to_store
+from colmodern.errors import ConfigError
 from colmodern.evaluation.fidelity import Fidelity, compare
 from colmodern.evaluation.measures import Evaluation, evaluate
+from colmodern.evaluation.stages import StageResult, measure_stages
 from colmodern.evaluation.trec import read_run
 from colmodern.files import sha256_of_json
 from colmodern.pipeline.cache import FOLDER, CacheUse
 from colmodern.pipeline.losses import Loss
+from colmodern.pipeline.open.data import dataset_from_config
 from colmodern.pipeline.result import Timing
-from colmodern.pipeline.searchers.base import Searcher, SearchResults, SearchTexts, compared_with
+from colmodern.pipeline.searchers.base import (
+    JudgedQueries,
+    Prepared,
+    Searcher,
+    SearchResults,
+    SearchTexts,
+    compared_with,
+)
 from colmodern.pipeline.searchers.registry import make_searcher
 from colmodern.pipeline.searchers.search_cache import RUN, search_once
 from colmodern.progress import Progress
@@ -78,7 +89,31 @@ class Stages:
 
     def encode_queries(self) -> EmbeddingStore:
         """Token embeddings of the queries."""
-        queries = self._dataset.queries
+        return self._encode_queries(self._dataset.queries, "encode queries")
+
+    def judged_queries(self, split: str) -> JudgedQueries:
+        """The queries of another split of the evaluated set, none of which is evaluated.
+
+        Raises ConfigError where the set has no splits, or the split has some of the evaluated
+        queries.
+        """
+        reading = self._config.dataset.model_copy(update={"split": split})
+        if reading.corpus is not None:
+            raise ConfigError(
+                f"index.tune_split={split}: files of one's own have no splits; give the data set as a "
+                "folder with qrels/SPLIT.tsv"
+            )
+        dataset = dataset_from_config(reading)
+        if shared := sorted(dataset.queries.keys() & self._dataset.queries.keys()):
+            raise ConfigError(
+                f"index.tune_split={split}: it has {len(shared)} of the evaluated queries, such as "
+                f"{shared[0]!r}; weights are never tuned on what they are measured on"
+            )
+        embeddings = self._encode_queries(dataset.queries, f"encode queries of {split}")
+        texts = SearchTexts(self._dataset.corpus, dataset.queries, reading)
+        return JudgedQueries(embeddings, texts, dataset.qrels)
+
+    def _encode_queries(self, queries: Mapping[str, str], stage: str) -> EmbeddingStore:
         key = sha256_of_json([list(queries.items()), self._encoder.fingerprint("query")])
         store, reused = encode_to_store(
             queries.items(),
@@ -91,24 +126,24 @@ class Stages:
             shard_tokens=_QUERY_SHARD_TOKENS,
             progress=self.progress,
         )
-        self._record_encoding("encode queries", store, "queries", reused)
+        self._record_encoding(stage, store, "queries", reused)
         if n_cut := int(store.manifest["facts"]["n_truncated"]):
             length = self._encoder.settings.query_length
             self.progress.note(f"{n_cut:,} of {len(queries):,} queries cut at {length} tokens")
         return store
 
-    def prepare(self, documents: EmbeddingStore, queries: EmbeddingStore) -> Path | None:
-        """What the index needs on disk: its folder, or a file of candidates; None for nothing."""
+    def prepare(self, documents: EmbeddingStore, queries: EmbeddingStore) -> Prepared:
+        """What the searcher prepares: an index, or files of candidates; None for nothing."""
         return self.searcher.prepare(documents, queries, self)
 
     def search(
-        self, documents: EmbeddingStore, queries: EmbeddingStore, prepared: Path | None
+        self, documents: EmbeddingStore, queries: EmbeddingStore, prepared: Prepared
     ) -> RunResults:
         """The best documents of every query."""
         return self._search("search", self.searcher, documents, queries, prepared)[0]
 
     def search_each(
-        self, documents: EmbeddingStore, queries: EmbeddingStore, prepared: Path | None
+        self, documents: EmbeddingStore, queries: EmbeddingStore, prepared: Prepared
     ) -> tuple[RunResults, list[float]]:
         """As ``search``, one query after another, and the seconds that each of them took."""
         run, record = self._search(
@@ -136,7 +171,7 @@ class Stages:
         self,
         run: RunResults,
         exact: RunResults,
-        prepared: Path | None,
+        prepared: Prepared,
         queries: EmbeddingStore,
     ) -> tuple[Fidelity, list[Loss]]:
         """What the index loses against exact search, and where; always computed."""
@@ -148,6 +183,14 @@ class Stages:
         seconds = time.perf_counter() - start
         self.timings["compare"] = Timing(seconds, queries.n_docs, "queries", False)
         return fidelity, losses
+
+    def measure_stages(self, run: RunResults, prepared: Prepared) -> list[StageResult]:
+        """What each stage keeps of the relevant documents; nothing for a search of one stage."""
+        first = self.searcher.first_stages(prepared)
+        if not first:
+            return []
+        name, measures = self._config.index.kind, self._config.measures
+        return measure_stages(first, run, name, self._dataset.qrels, measures)
 
     def measure(self, run: RunResults) -> Evaluation:
         """Measures of a run; cheap, so always computed."""
@@ -163,7 +206,7 @@ class Stages:
         searcher: Searcher[Any],
         documents: EmbeddingStore,
         queries: EmbeddingStore,
-        prepared: Path | None,
+        prepared: Prepared,
         *,
         is_each: bool = False,
     ) -> tuple[RunResults, dict[str, Any]]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from colmodern.checks import shown
 from colmodern.datasets.load import load_corpus
 from colmodern.errors import DataError, InputError, StorageError
 from colmodern.files import read_json_object
+from colmodern.index.bm25.files import is_bm25_index
 from colmodern.kernels.device import Devices, resolve_device
 from colmodern.pipeline.run_folder import CONFIG, ENVIRONMENT, is_run
 from colmodern.pipeline.stored_files import CURE, read_run_config
@@ -183,6 +185,51 @@ def open_index(
             "give the run or the embeddings that it was built from"
         )
     return index
+
+
+def index_info(path: Path, *, verify: bool = False) -> dict[str, Any]:
+    """What an index of whatever kind says of itself.
+
+    Args:
+        path: Folder of the index.
+        verify: Whether to compare every file with its checksum first.
+
+    Raises:
+        StorageError: It is missing or damaged.
+    """
+    if is_bm25_index(path):
+        from colmodern.index.bm25.index import BM25Index
+
+        if verify:
+            BM25Index.check(path)
+        return BM25Index.load(path).info()
+    from colmodern.index.plaid.index import PlaidIndex  # loads numba
+
+    if verify:
+        PlaidIndex.check(path)
+    return PlaidIndex.load(path).info()
+
+
+def documents_of(source: Path) -> Iterator[tuple[str, str]]:
+    """Id and text of each document of a run, as it was encoded, or of a corpus.
+
+    Args:
+        source: A run folder, a folder in the BEIR layout, a file of documents, or a set's name.
+
+    Raises:
+        DataError: There is no such corpus, or it is malformed.
+        StorageError: The run is damaged.
+    """
+    from colmodern.encoding.store import document_texts  # loads torch
+
+    if not is_run(source):
+        return document_texts(load_corpus(source), join_titles=True)
+    read = read_run_config(source).get("dataset", {})
+    titles = {name: read[name] for name in ("join_titles", "title_separator") if name in read}
+    name = read_run_file(source, ENVIRONMENT)["dataset"].get("source")
+    if name is None:
+        raise StorageError(f"{source / ENVIRONMENT}: dataset.source: missing; {CURE}")
+    return document_texts(load_corpus(name), **{"join_titles": True, **titles})
 
 
 def text_of_document(folder: Path, doc_id: str) -> str | None:

@@ -22,10 +22,11 @@ from colmodern.pipeline.sample import Sample, Total
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
-from colmodern.types import Corpus, ScoredDoc
+from colmodern.types import Corpus, Qrels, Run, ScoredDoc
 from colmodern.units import parse_bytes
 
 Config = TypeVar("Config", bound=Any)
+Prepared = Any  # what a kind's ``prepare`` returns, which its other methods take
 FLOAT32 = 4  # bytes of a value
 _RESULT_BYTES = 120  # a (doc_id, score) in a list
 
@@ -90,8 +91,22 @@ class IndexSearch:
         return results
 
 
+class JudgedQueries(NamedTuple):
+    """The queries of a split: embedded, as texts with the documents, and their judgments."""
+
+    embeddings: EmbeddingStore
+    texts: SearchTexts
+    qrels: Qrels
+
+
 class Workspace(Protocol):
     """Where a searcher keeps what it prepares, and records what that cost."""
+
+    def judged_queries(self, split: str) -> JudgedQueries:
+        """The queries of another split of the evaluated set, none of which is evaluated.
+
+        Raises ConfigError where the split has some of the evaluated queries.
+        """
 
     @property
     def progress(self) -> Progress:
@@ -157,12 +172,22 @@ class Searcher(ABC, Generic[Config]):
     def __init__(
         self, config: Config, encoder_device: str, texts: SearchTexts | None = None
     ) -> None:
+        setting = getattr(config, "device", "cpu")  # words are counted on the CPU
         self.devices = resolve_device(
-            config.device, kernels=self.kernels, auto=encoder_device, name="index.device"
+            setting, kernels=self.kernels, auto=encoder_device, name="index.device"
         )
         self.device = self.devices.setting
-        self.config: Config = config.model_copy(update={"device": self.device})
-        self.texts = texts
+        is_settled = not hasattr(config, "device")
+        self.config: Config = (
+            config if is_settled else config.model_copy(update={"device": self.device})
+        )
+        self._given_texts = texts
+
+    @property
+    def texts(self) -> SearchTexts:
+        """Documents and queries, for a search that reads them."""
+        assert self._given_texts is not None, "a search that reads texts is given them"
+        return self._given_texts
 
     @property
     def nbits(self) -> int | None:
@@ -180,17 +205,17 @@ class Searcher(ABC, Generic[Config]):
 
     def prepare(
         self, documents: EmbeddingStore, queries: EmbeddingStore, workspace: Workspace
-    ) -> Path | None:
+    ) -> Prepared:
         """Make what a search needs on disk, or reuse it; None where it needs nothing."""
         return None
 
     @abstractmethod
-    def cache_key(self, prepared: Path | None) -> list[Any]:
+    def cache_key(self, prepared: Prepared) -> list[Any]:
         """The kind, then all that results depend on beside embeddings and ``k``."""
 
     @abstractmethod
     def open(
-        self, documents: EmbeddingStore, queries: EmbeddingStore, prepared: Path | None, k: int
+        self, documents: EmbeddingStore, queries: EmbeddingStore, prepared: Prepared, k: int
     ) -> QuerySearch:
         """The index, ready for the queries: whatever happens once is done."""
 
@@ -198,7 +223,7 @@ class Searcher(ABC, Generic[Config]):
         self,
         documents: EmbeddingStore,
         queries: EmbeddingStore,
-        prepared: Path | None,
+        prepared: Prepared,
         k: int,
         progress: Progress,
     ) -> SearchResults:
@@ -212,7 +237,7 @@ class Searcher(ABC, Generic[Config]):
         self,
         documents: EmbeddingStore,
         queries: EmbeddingStore,
-        prepared: Path | None,
+        prepared: Prepared,
         k: int,
         progress: Progress,
     ) -> SearchResults:
@@ -232,26 +257,30 @@ class Searcher(ABC, Generic[Config]):
         self,
         lost: Sequence[LostDoc],
         queries: EmbeddingStore,
-        prepared: Path | None,
+        prepared: Prepared,
         k: int,
         progress: Progress,
     ) -> list[Loss]:
         """The member of ``loss_stages`` that lost each document, and the reason."""
         return []
 
-    def index_folder(self, prepared: Path | None) -> Path | None:
+    def index_folder(self, prepared: Prepared) -> Path | None:
         """The folder of an index that can be searched by itself; None where there is none."""
         return None
+
+    def first_stages(self, prepared: Prepared) -> Mapping[str, Run]:
+        """Runs that the search began with, by the name of what made them; empty for one stage."""
+        return {}
 
     def inputs(self) -> dict[str, str]:
         """Digests of files that results depend on, beside collection, model and config."""
         return {}
 
-    def facts(self, documents: EmbeddingStore, prepared: Path | None) -> dict[str, Any]:
+    def facts(self, documents: EmbeddingStore, prepared: Prepared) -> dict[str, Any]:
         """What a run's metrics say of the index."""
         return {}
 
-    def searched_bytes(self, documents: EmbeddingStore, prepared: Path | None) -> int:
+    def searched_bytes(self, documents: EmbeddingStore, prepared: Prepared) -> int:
         """Bytes on disk that searches read."""
         return documents.n_bytes
 
@@ -282,8 +311,7 @@ def elsewhere(device: str) -> list[str]:
 
 def compared_with(config: Any) -> ExactIndexConfig:
     """Exact search beside an index, as the truth: in full precision, within its ceiling."""
+    names = ("exact_max_memory", "device", "device_max_memory")
     return ExactIndexConfig(
-        exact_max_memory=config.exact_max_memory,
-        device=config.device,
-        device_max_memory=config.device_max_memory,
+        **{name: getattr(config, name) for name in names if hasattr(config, name)}
     )

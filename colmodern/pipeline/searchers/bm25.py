@@ -1,60 +1,182 @@
-"""BM25 over texts, for candidates to rerank: bm25s with its own defaults."""
+"""BM25: an index of the texts, built once; embeddings take no part in its searches."""
 
 from __future__ import annotations
 
-import logging
+import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from colmodern.optional import require
-from colmodern.pipeline.searchers.base import SearchResults
+from colmodern.config.index import Bm25IndexConfig
+from colmodern.encoder.encoder import Encoder
+from colmodern.files import sha256_of_json
+from colmodern.index.bm25.files import VERSION
+from colmodern.index.bm25.index import BM25Index
+from colmodern.index.bm25.words import Analyzer, WordSettings, load_bm25s
+from colmodern.pipeline.result import Timing
+from colmodern.pipeline.sample import Sample, Total
+from colmodern.pipeline.searchers.base import (
+    QuerySearch,
+    Searcher,
+    SearchTexts,
+    Seconds,
+    Workload,
+    Workspace,
+)
+from colmodern.pipeline.searchers.build_cache import build_once
+from colmodern.progress import Progress
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import ScoredDoc
 
-EXTRA = "bm25"
+_BYTES_PER_LETTER = 8  # peak of indexing beside the process, measured on the built-in set
+_TRIED_DOCS, _TRIED_QUERIES = 1000, 64
 
 
-def load_bm25s() -> Any:
-    """The library; raises MissingExtraError without the extra bm25."""
-    bm25s = require("bm25s", extra=EXTRA)
-    logging.getLogger("bm25s").setLevel(logging.WARNING)  # it logs each step
-    return bm25s
+class Bm25Searcher(Searcher[Bm25IndexConfig]):
+    """Builds, or reuses, a BM25 index of the corpus and searches it with the queries' texts."""
+
+    smallest = MappingProxyType({})
+
+    def __init__(
+        self, config: Bm25IndexConfig, encoder_device: str, texts: SearchTexts | None = None
+    ) -> None:
+        """Raises InputError for settings of words that do not exist, MissingExtraError for a package."""
+        super().__init__(config, encoder_device, texts)
+        words = config.stop_words
+        Analyzer(WordSettings(config.token_pattern, words, config.stemmer))
+
+    def preparation_key(self, documents: EmbeddingStore) -> str:
+        """Digest of the texts, and of all settings."""
+        reading = self.texts.reading
+        titles = reading.title_separator if reading.join_titles else None
+        settings = self.config.model_dump(mode="json")
+        library = load_bm25s().__version__
+        return sha256_of_json([VERSION, library, settings, self.texts.corpus.fingerprint, titles])
+
+    def prepare(
+        self, documents: EmbeddingStore, queries: EmbeddingStore, workspace: Workspace
+    ) -> Path:
+        """Build the index, or check the one that an earlier call built."""
+        folder = workspace.folder("index", self.preparation_key(documents))
+        progress = workspace.progress
+        record, reused = build_once(
+            folder,
+            lambda: self._build(folder, progress),
+            lambda: BM25Index.check(folder, progress=progress),
+        )
+        n_docs = len(self.texts.corpus)
+        timing = Timing(record["seconds"], n_docs, "documents", reused)
+        workspace.record("build BM25 index", timing, record["environment"])
+        if reused:
+            progress.note(f"build BM25 index: reused {folder}")
+        return folder
+
+    def cache_key(self, prepared: Path | None) -> list[Any]:
+        """The index by the name of its folder, and the queries' texts."""
+        assert prepared is not None, "prepare() comes before"
+        return ["bm25", [prepared.name, sha256_of_json(list(self.texts.queries.items()))]]
+
+    def open(
+        self, documents: EmbeddingStore, queries: EmbeddingStore, prepared: Path | None, k: int
+    ) -> QuerySearch:
+        """The index, with its files compared with their checksums."""
+        assert prepared is not None, "prepare() comes before"
+        index = BM25Index.load(prepared)
+        texts = [self.texts.queries[query_id] for query_id in queries.doc_ids]
+        if texts:
+            index.search(texts[0], 1)
+        return TextSearch(index, texts, k)
+
+    def index_folder(self, prepared: Path | None) -> Path | None:
+        """The index itself."""
+        return prepared
+
+    def facts(self, documents: EmbeddingStore, prepared: Path | None) -> dict[str, Any]:
+        """Sizes and settings of the index."""
+        assert prepared is not None, "prepare() comes before"
+        info = BM25Index.load(prepared).info()
+        return {"bm25": {name: info[name] for name in _FACTS}}
+
+    def searched_bytes(self, documents: EmbeddingStore, prepared: Path | None) -> int:
+        """Bytes of the index."""
+        assert prepared is not None, "prepare() comes before"
+        n_bytes: int = BM25Index.load(prepared).info()["bytes"]["total"]
+        return n_bytes
+
+    def memory(self, work: Workload) -> dict[str, float]:
+        """The words of all documents, and the scores of a query."""
+        sample = work.sample
+        letters = sum(map(len, sample.texts)) / max(1, len(sample.texts)) * sample.n_docs
+        return {
+            "build BM25 index": _BYTES_PER_LETTER * letters,
+            "search": work.result_bytes + 16 * sample.n_docs,
+        }
+
+    def ceilings(self, work: Workload) -> dict[str, float]:
+        """None: what it takes follows from the texts."""
+        return {}
+
+    def time(
+        self,
+        documents: TokenEmbeddings,
+        queries: TokenEmbeddings,
+        encoder: Encoder,
+        k: int,
+        progress: Progress,
+    ) -> Seconds:
+        """Index some of the texts and search them."""
+        tried = list(islice(self.texts.documents(), _TRIED_DOCS))
+        texts = list(islice(self.texts.queries.values(), _TRIED_QUERIES))
+        with tempfile.TemporaryDirectory(prefix="colmodern-plan-") as name:
+            start = time.perf_counter()
+            index = self._build(Path(name) / "bm25", progress, tried)
+            built = time.perf_counter()
+            index.search_batch(texts, k)
+            searched = time.perf_counter()
+
+        def seconds(sample: Sample) -> Mapping[str, Total]:
+            share = sample.n_docs / max(1, len(tried))
+            per_query = (searched - built) / max(1, len(texts))
+            return {
+                "build BM25 index": Total(*((built - start) * share,) * 3),
+                "search": Total(*(per_query * sample.n_queries * share,) * 3),
+            }
+
+        return seconds
+
+    def _build(
+        self, folder: Path, progress: Progress, documents: list[tuple[str, str]] | None = None
+    ) -> BM25Index:
+        settings = self.config.model_dump(exclude={"kind"})
+        return BM25Index.build(
+            self.texts.documents() if documents is None else documents,
+            folder,
+            **settings,
+            overwrite=True,
+            progress=progress,
+        )
 
 
-def search_bm25(
-    documents: Iterable[tuple[str, str]], queries: Mapping[str, str], k: int
-) -> SearchResults:
-    """The best ``k`` documents of every query that share a word with it, ties by the smaller id.
+_FACTS = ("words", "vocabulary", "settings", "library", "bytes")
 
-    Lucene's BM25 with k1 1.5 and b 0.75, English stop words left out, no stemming.
 
-    Args:
-        documents: (doc_id, text) pairs.
-        queries: query_id -> text.
-        k: Documents to find for each query.
+@dataclass(frozen=True)
+class TextSearch:
+    """A BM25 index, with the queries of its searches as texts."""
 
-    Raises:
-        MissingExtraError: bm25s is not installed.
-    """
-    bm25s = load_bm25s()
-    start = time.perf_counter()
-    doc_ids, texts = [], []
-    for doc_id, text in documents:
-        doc_ids.append(doc_id)
-        texts.append(text)
-    tokens = bm25s.tokenize(texts, show_progress=False)
-    if not queries or not tokens.vocab or not any(map(len, tokens.ids)):
-        return SearchResults([[] for _ in queries], time.perf_counter() - start)
-    index = bm25s.BM25()
-    index.index(tokens, show_progress=False)
-    indices, scores = index.retrieve(
-        bm25s.tokenize(list(queries.values()), show_progress=False),
-        k=min(k, len(doc_ids)),
-        show_progress=False,
-    )
-    results = []
-    for doc_indices, doc_scores in zip(indices, scores, strict=True):
-        pairs = zip(doc_indices.tolist(), doc_scores.tolist(), strict=True)
-        best = [ScoredDoc(doc_ids[i], score) for i, score in pairs if score > 0]
-        results.append(sorted(best, key=lambda scored: (-scored.score, scored.doc_id)))
-    return SearchResults(results, time.perf_counter() - start)
+    index: BM25Index
+    texts: list[str]
+    k: int
+
+    def search_all(self, progress: Progress) -> list[list[ScoredDoc]]:
+        """Results of all queries, in their order."""
+        return list(self.index.search_batch(self.texts, self.k, progress=progress))
+
+    def search_one(self, position: int) -> list[ScoredDoc]:
+        """Results of the query at a position."""
+        return self.index.search(self.texts[position], self.k)

@@ -18,6 +18,7 @@ from colmodern.evaluation.sweep import LengthPoint, Sweep, SweepPoint, shown
 from colmodern.pipeline.cache import FOLDER, CacheUse
 from colmodern.pipeline.evaluate.stages import RunResults, Stages
 from colmodern.pipeline.open.job import EvalJob
+from colmodern.pipeline.searchers.base import Prepared
 from colmodern.pipeline.sweep.derive import CUT_DOCUMENTS, derive, derive_key
 from colmodern.pipeline.sweep.points import Point, Variant
 from colmodern.progress import Progress
@@ -91,7 +92,7 @@ class _SweepRunner:
         self._encoded: dict[int, EmbeddingStore] = {}
         self._stores: dict[Variant, EmbeddingStore] = {}
         self._exact: dict[Variant, _Exact] = {}
-        self._preparations: dict[tuple[Variant, str], tuple[Path | None, float]] = {}
+        self._preparations: dict[tuple[Variant, str], tuple[Prepared, float]] = {}
 
     def encoded(self, variant: Variant) -> EmbeddingStore:
         """The encoding that a variant is made from."""
@@ -195,7 +196,7 @@ class _SweepRunner:
             build_seconds=build_seconds,
         )
 
-    def _preparation(self, point: Point, stages: Stages) -> tuple[Path | None, float]:
+    def _preparation(self, point: Point, stages: Stages) -> tuple[Prepared, float]:
         """What a point's search needs on disk, and the seconds of its making; made once."""
         store = self.store(point.variant)
         key = (point.variant, stages.searcher.preparation_key(store))

@@ -15,12 +15,12 @@ from colmodern.config.mine import CrossEncoderConfig, MineConfig
 from colmodern.config.models import DatasetConfig
 from colmodern.encoder.encoder import Encoder
 from colmodern.encoding.store import corpus_key, document_texts, encode_corpus, encode_to_store
-from colmodern.errors import StorageError
+from colmodern.errors import ConfigError, StorageError
 from colmodern.files import parse_json, sha256_of_json, write_json
 from colmodern.pipeline.open.data import resolve_dataset
 from colmodern.pipeline.open.encoder import encoder_from_config
 from colmodern.pipeline.result import Timing
-from colmodern.pipeline.searchers.base import SearchTexts
+from colmodern.pipeline.searchers.base import JudgedQueries, SearchTexts
 from colmodern.pipeline.searchers.registry import make_searcher
 from colmodern.progress import Progress
 from colmodern.ragged.store import EmbeddingStore
@@ -188,6 +188,12 @@ class MiningStages:
             progress=self.progress,
         )
         return store
+
+    def judged_queries(self, split: str) -> JudgedQueries:
+        """Refused: the queries that are mined have no splits; raises ConfigError."""
+        raise ConfigError(
+            f"index.tune_split={split}: mining has no splits; give index.weights, or leave both out"
+        )
 
     def _search(
         self, documents: EmbeddingStore, queries: EmbeddingStore, k: int

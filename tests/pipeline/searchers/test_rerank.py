@@ -30,6 +30,7 @@ from colmodern.progress import Silent
 from colmodern.types import ScoredDoc
 
 DOCS = ("d1", "d2", "d3", "d4", "d5", "d6")
+BM25 = "{kind: bm25, stemmer: null}"  # without the package that stems
 SMALL = "measures: [nDCG@3, R@3]\nsearch: {k: 3}\n"
 
 
@@ -73,7 +74,7 @@ def test_only_candidates_are_results_and_what_they_lack_is_lost(
 ) -> None:
     candidates = {"q1": ["d2", "d4"], "q2": ["d4", "d2"], "q3": ["d6", "unknown"]}
     first = write_candidates(tmp_path / "first.trec", candidates)
-    index = f"index={{kind: rerank, candidates: {first}, n_candidates: 3}}"
+    index = f"index={{kind: rerank, candidates: {first}, depth: 3}}"
     result, _ = run(eval_config(extra=SMALL), index)
     for query_id, found in results(result.folder).items():
         assert {doc_id for doc_id, _ in found} == set(candidates[query_id]) - {"unknown"}
@@ -92,14 +93,14 @@ def test_unknown_documents_take_no_place_of_known_candidates(
 ) -> None:
     documents = ["unknown", "d2", "gone", "d4", "d1", "d6"]
     first = write_candidates(tmp_path / "first.trec", dict.fromkeys(("q1", "q2", "q3"), documents))
-    index = f"index={{kind: rerank, candidates: {first}, n_candidates: 3}}"
+    index = f"index={{kind: rerank, candidates: {first}, depth: 3}}"
     result, _ = run(eval_config(extra=SMALL), index)
     for found in results(result.folder).values():
         assert {doc_id for doc_id, _ in found} == {"d2", "d4", "d1"}
 
 
 def test_bm25_finds_candidates_once(eval_config: Callable[..., Path]) -> None:
-    path = eval_config(extra="index: {kind: rerank}\n" + SMALL)
+    path = eval_config(extra=f"index: {{kind: rerank, candidates: {BM25}}}\n" + SMALL)
     first, _ = run(path)
     assert first.facts["candidates"]["source"] == "bm25"
     assert [doc_id for doc_id, _ in results(first.folder)["q2"]] == ["d2"]  # shares a word
@@ -159,7 +160,7 @@ def test_queries_without_candidates_get_no_results_and_are_counted(
 def test_what_cannot_be_read_is_refused_before_all_work(
     eval_config: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = eval_config(extra="index: {kind: rerank}\n" + SMALL)
+    path = eval_config(extra=f"index: {{kind: rerank, candidates: {BM25}}}\n" + SMALL)
     with pytest.raises(ConfigError, match=r"index\.candidates=.*no-run\.trec: there is no such f"):
         run(path, f"index.candidates={tmp_path / 'no-run.trec'}")
     with pytest.raises(ConfigError, match=r"index\.candidates=.*: not a file; give a TREC run"):
@@ -176,9 +177,9 @@ def test_what_cannot_be_read_is_refused_before_all_work(
 
 def test_settings_that_do_not_fit_are_named(eval_config: Callable[..., Path]) -> None:
     path = eval_config(extra="index: {kind: rerank}\n")
-    with pytest.raises(ConfigError, match=r"index\.n_candidates=10 is below search\.k=100"):
-        load_eval_config(path, ["index.n_candidates=10"])
-    with pytest.raises(ConfigError, match=r"n_candidates=1000 .*; raise it, or lower search\.k$"):
+    with pytest.raises(ConfigError, match=r"index\.depth=10 is below search\.k=100"):
+        load_eval_config(path, ["index.depth=10"])
+    with pytest.raises(ConfigError, match=r"depth=1000 .*; raise it, or lower search\.k$"):
         load_eval_config(path, ["search.k=2000"])
     with pytest.raises(
         ConfigError, match=r"index\.device: choose auto, .*\(given: 'cuda:0,cuda:1'\)"
@@ -186,6 +187,19 @@ def test_settings_that_do_not_fit_are_named(eval_config: Callable[..., Path]) ->
         load_eval_config(path, ["index.device=cuda:0,cuda:1"])
     with pytest.raises(ConfigError, match=r"sweep\.nbits: an index of kind rerank has no such"):
         load_sweeps([eval_config(extra="index: {kind: rerank}\nsweep: {nbits: [1]}\n")])
+    with pytest.raises(
+        ConfigError, match=r"sweep\.n_candidates: .*; it is now called sweep\.depth"
+    ):
+        load_sweeps([eval_config(extra="index: {kind: rerank}\nsweep: {n_candidates: [200]}\n")])
+
+
+def test_the_depth_is_taken_by_its_old_name(
+    eval_config: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    config = load_eval_config(eval_config(extra="index: {kind: rerank, n_candidates: 200}\n"))
+    assert isinstance(config.index, RerankIndexConfig)
+    assert config.index.depth == 200
+    assert load_eval_config(eval_config(extra="index: {kind: rerank}\n")).index.most_results == 1000
 
 
 def test_the_query_itself_is_dropped_after_reranking(
@@ -200,7 +214,8 @@ def test_the_query_itself_is_dropped_after_reranking(
 
 
 def test_a_plan_has_its_stages(eval_config: Callable[..., Path], everything: Path) -> None:
-    for candidates, stages in ((everything, []), ("bm25", ["find candidates"])):
+    found = ["build BM25 index", "find candidates"]
+    for candidates, stages in ((everything, []), (BM25, found)):
         path = eval_config(extra=f"index: {{kind: rerank, candidates: {candidates}}}\n" + SMALL)
         job = load(load_eval_config(path), LoadedEncoders(), progress=Silent())
         plan = make_plan(job, timed=True, progress=Silent())
@@ -211,17 +226,18 @@ def test_a_plan_has_its_stages(eval_config: Callable[..., Path], everything: Pat
         assert plan.nbits is None
         assert len(stages_table(plan).rows) == len(plan.memory) + 1
     run_eval(load_eval_config(path, ["max_memory=100G"]))
-    assert make_searcher(RerankIndexConfig(), "cpu").smallest == {"index.exact_max_memory": "64M"}
+    searcher = make_searcher(RerankIndexConfig(candidates=str(everything)), "cpu")
+    assert searcher.smallest == {"index.exact_max_memory": "64M"}
 
 
 def test_a_sweep_over_candidates_times_each_query(
     eval_config: Callable[..., Path], everything: Path
 ) -> None:
-    grid = "sweep: {n_candidates: [3, 6], pool_factor: [1, 2]}\n"
+    grid = "sweep: {depth: [3, 6], pool_factor: [1, 2]}\n"
     index = f"index: {{kind: rerank, candidates: {everything}}}\n"
     [config] = load_sweeps([eval_config(extra=index + SMALL + grid)])
     sweep, folder = run_sweep(config)
-    assert [point.settings["n_candidates"] for point in sweep.points] == [3, 6, 3, 6]
+    assert [point.settings["depth"] for point in sweep.points] == [3, 6, 3, 6]
     assert not any(point.is_exact for point in sweep.points)
     points = json.loads((folder / "sweep.json").read_text())["points"]
     assert {point["kind"] for point in points} == {"rerank"}
@@ -233,22 +249,22 @@ def test_each_point_of_a_sweep_has_its_own_candidates_of_bm25(
 ) -> None:
     with (beir / "corpus.jsonl").open("a") as corpus:
         for number in range(6):
-            corpus.write(f'{{"_id": "x{number}", "text": "how to parse a date {number}"}}\n')
-    grid = "sweep: {n_candidates: [3, 9]}\n"
-    path = eval_config(extra="index: {kind: rerank}\n" + SMALL + grid)
+            corpus.write(f'{{"_id": "x{number}", "text": "parse{" date" * number} {number}"}}\n')
+    grid = "sweep: {depth: [3, 9]}\n"
+    path = eval_config(extra=f"index: {{kind: rerank, candidates: {BM25}}}\n" + SMALL + grid)
     [config] = load_sweeps([path])
     together, _ = run_sweep(config)
-    [alone] = load_sweeps([path], ["sweep.n_candidates=[9]", f"output={beir.parent / 'alone'}"])
+    [alone] = load_sweeps([path], ["sweep.depth=[9]", f"output={beir.parent / 'alone'}"])
     [point] = run_sweep(alone)[0].points
-    assert together.points[1].overlap == point.overlap
-    assert together.points[1].overlap != together.points[0].overlap
+    assert together.points[1].measures == point.measures
+    assert together.points[1].measures != together.points[0].measures
 
 
 def test_no_query_may_have_a_candidate(eval_config: Callable[..., Path], beir: Path) -> None:
     lines = (beir / "queries.jsonl").read_text().splitlines()
     queries = [{**json.loads(line), "text": f"zzz{n}"} for n, line in enumerate(lines)]
     (beir / "queries.jsonl").write_text("".join(json.dumps(query) + "\n" for query in queries))
-    path = eval_config(extra="index: {kind: rerank}\n" + SMALL)
+    path = eval_config(extra=f"index: {{kind: rerank, candidates: {BM25}}}\n" + SMALL)
     result, _ = run(path)
     assert set(result.evaluation.mean.values()) == {0}
     assert result.facts["candidates"]["queries"] == 0

@@ -1,0 +1,387 @@
+"""BM25 over stored postings, computed by bm25s and mapped from disk."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from colmodern.arguments import checked_count, checked_path, listed
+from colmodern.checks import shown, text_fault
+from colmodern.errors import InputError
+from colmodern.files import write_bytes, write_json
+from colmodern.index.base import closed_error
+from colmodern.index.bm25.files import (
+    FILES,
+    ID_RANKS,
+    NAME,
+    PARAMETERS,
+    POSTINGS,
+    VOCABULARY,
+    Bm25Files,
+    check_files,
+    expect_free,
+    write_index,
+)
+from colmodern.index.bm25.words import (
+    STEMMER,
+    STOP_WORDS,
+    TOKEN_PATTERN,
+    Analyzer,
+    WordSettings,
+    load_bm25s,
+)
+from colmodern.index.plaid.disk.doc_ids import expect_ids, write_doc_ids
+from colmodern.index.ranking import TopK, id_ranks
+from colmodern.progress import Progress, as_progress
+from colmodern.ragged.arrays import write_array
+from colmodern.types import BatchResults, Results, ScoredDoc
+
+K1, B = 0.9, 0.4  # Anserini's BM25 baselines for BEIR have these
+_METHOD = "lucene"
+_TEXTS = 'pass (id, text) pairs, or a mapping {"id": "text"}'
+
+
+class BM25Index:
+    """A BM25 index of texts, for first stages, hybrid ranking and baselines.
+
+    Scores are those of Lucene's BM25 in float32, which bm25s computes when the index is built. A
+    query's word counts as often as it stands there. Documents without any word of the query are no
+    results. Ties go to the smaller doc_id. Needs the extra bm25.
+
+    An index is made by ``build`` and opened by ``load``. It does not change afterwards, because every
+    score depends on all documents. A pickle holds its path.
+
+    Args:
+        files: The mapped files of an index, as ``load`` opens them.
+    """
+
+    def __init__(self, files: Bm25Files) -> None:
+        settings = dict(files.manifest.settings)
+        k1, b = settings.pop("k1"), settings.pop("b")
+        words = settings["stop_words"]
+        settings["stop_words"] = tuple(words) if isinstance(words, list) else words
+        self._analyzer = Analyzer(WordSettings(**settings))
+        self._scorer = load_bm25s().BM25(k1=k1, b=b, method=_METHOD)
+        self._scorer.vocab_dict = files.vocabulary
+        self._scorer.nonoccurrence_array = None
+        self._scorer.scores = {
+            "data": files.scores,
+            "indices": files.docs,
+            "indptr": files.starts,
+            "num_docs": files.manifest.n_docs,
+        }
+        self._files: Bm25Files | None = files
+
+    @classmethod
+    def build(
+        cls,
+        documents: Mapping[str, str] | Iterable[tuple[str, str]],
+        path: Path | str,
+        *,
+        k1: float = K1,
+        b: float = B,
+        stemmer: str | None = STEMMER,
+        stop_words: str | Sequence[str] | None = STOP_WORDS,
+        token_pattern: str = TOKEN_PATTERN,
+        overwrite: bool = False,
+        progress: Progress | bool | None = None,
+    ) -> BM25Index:
+        """Count the words of all documents and write an index folder.
+
+        The defaults are those of Anserini's BM25 baselines for BEIR: k1 0.9, b 0.4, Porter's stemmer
+        and Lucene's stop words. Words of one letter are left out.
+
+        Args:
+            documents: (id, text) pairs, also from a generator, or texts by id.
+            path: Folder to write.
+            k1: How much further occurrences of a word add; at least 0.
+            b: How much long documents are held back, from 0 to 1.
+            stemmer: A Snowball stemmer, as "porter", "english" or "german"; None for none.
+            stop_words: A language, as "english" or "german"; words; or None to keep all.
+            token_pattern: Regular expression of a word, in lowercased text.
+            overwrite: Whether to replace an older BM25 index at ``path``.
+            progress: True for a bar on stderr, or an object that receives the steps.
+
+        Returns:
+            The open index.
+
+        Raises:
+            InputError: A parameter, an id or a text is unusable; names it.
+            MissingExtraError: bm25s, or PyStemmer for a stemmer, is not installed.
+            StorageError: Something else is at ``path``, or it cannot be written.
+        """
+        folder = Path(os.path.abspath(checked_path("path", path)))
+        k1, b = _parameter("k1", k1, math.inf), _parameter("b", b, 1.0)
+        words = stop_words if isinstance(stop_words, str | None) else tuple(stop_words)
+        settings = WordSettings(token_pattern, words, stemmer)
+        analyzer, library = Analyzer(settings), load_bm25s()
+        expect_free(folder, overwrite=overwrite)
+        progress = as_progress(progress)
+        ids, word_numbers, vocabulary = _count_words(documents, analyzer, progress)
+        expect_ids(ids)
+        scorer = library.BM25(k1=k1, b=b, method=_METHOD)
+        _score(scorer, word_numbers, vocabulary)
+        n_words = sum(map(len, word_numbers))
+        facts = {
+            "settings": {"k1": k1, "b": b, **settings.as_json()},
+            "library": str(library.__version__),
+            "n_docs": len(ids),
+            "n_words": n_words,
+        }
+        write_index(
+            folder,
+            lambda staged: _write(staged, scorer, ids, str(library.__version__)),
+            facts,
+            overwrite=overwrite,
+        )
+        return cls.load(folder)
+
+    @classmethod
+    def load(cls, path: Path | str) -> BM25Index:
+        """Map an index folder; its files are compared with their checksums before the first search.
+
+        Args:
+            path: The index folder.
+
+        Returns:
+            The open index.
+
+        Raises:
+            StorageError: It is missing, damaged or of another format.
+            MissingExtraError: bm25s, or PyStemmer for its stemmer, is not installed.
+        """
+        return cls(Bm25Files(Path(os.path.abspath(checked_path("path", path)))))
+
+    @staticmethod
+    def check(path: Path | str, *, progress: Progress | bool | None = None) -> None:
+        """Read all of an index and compare it with its checksums.
+
+        Args:
+            path: The index folder.
+            progress: True for a bar on stderr, or an object that receives the steps.
+
+        Raises:
+            StorageError: Something is wrong; the first fault is named.
+        """
+        folder, steps = checked_path("path", path), as_progress(progress)
+        steps.start("check files", len(FILES), unit="files")
+        check_files(folder, lambda: steps.advance(1))
+        steps.finish()
+
+    def __repr__(self) -> str:
+        if self._files is None:
+            return "BM25Index(closed)"
+        settings = self._files.manifest.settings
+        shown_settings = ", ".join(f"{name}={settings[name]!r}" for name in ("k1", "b", "stemmer"))
+        return f"BM25Index({str(self._files.folder)!r}, n_docs={self.n_docs}, {shown_settings})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self).load, (self._open.folder,)
+
+    @property
+    def n_docs(self) -> int:
+        """Number of documents."""
+        return self._open.manifest.n_docs
+
+    def __len__(self) -> int:
+        return self.n_docs
+
+    def __contains__(self, doc_id: object) -> bool:
+        ids = self._open.ids
+        return isinstance(doc_id, str) and bool(ids.docs_of([doc_id])[0] >= 0)
+
+    def search(self, query: str, k: int = 10) -> Results[ScoredDoc]:
+        """The best ``k`` documents for one query, best first.
+
+        Args:
+            query: A text.
+            k: Number of documents, at most. Ties go to the smaller doc_id.
+
+        Returns:
+            The best documents that share a word with the query, with their scores.
+
+        Raises:
+            InputError: The query is not a text, or k is below 1.
+            StorageError: The index is damaged.
+        """
+        files, k = self._open, checked_count("k", k)
+        return self._search(files, _checked_text("query", query), k)
+
+    def search_batch(
+        self, queries: Iterable[str], k: int = 10, *, progress: Progress | bool | None = None
+    ) -> BatchResults[ScoredDoc]:
+        """The best ``k`` documents of each query, in the order of the queries.
+
+        Args:
+            queries: Texts.
+            k: Number of documents of each query, at most.
+            progress: True for a bar on stderr, or an object that receives the steps.
+
+        Returns:
+            One list a query, best first.
+
+        Raises:
+            InputError: As from ``search``; names the position of a query that is not a text.
+            StorageError: The index is damaged.
+        """
+        files, k = self._open, checked_count("k", k)
+        texts = listed("queries", queries, "pass a list of texts")
+        for position, text in enumerate(texts):
+            _checked_text(f"queries[{position}]", text)
+        steps = as_progress(progress)
+        steps.start("search", len(texts), unit="queries")
+        results: BatchResults[ScoredDoc] = BatchResults()
+        for text in texts:
+            results.append(self._search(files, text, k))
+            steps.advance(1)
+        steps.finish()
+        return results
+
+    def info(self) -> dict[str, Any]:
+        """Describe the index.
+
+        Returns:
+            Path, kind, counts, settings, and bytes of its files.
+        """
+        files = self._open
+        manifest = files.manifest
+        sizes = {name: (files.folder / name).stat().st_size for name in (*FILES, NAME)}
+        postings = sum(sizes[name] for name in POSTINGS)
+        return {
+            "path": str(files.folder),
+            "kind": "bm25",
+            "documents": manifest.n_docs,
+            "words": manifest.n_words,
+            "vocabulary": len(files.vocabulary),
+            "settings": manifest.settings,
+            "library": f"bm25s {manifest.library}",
+            "bytes": {
+                "postings": postings,
+                "vocabulary": sizes[VOCABULARY],
+                "ids": sum(sizes.values()) - postings - sizes[VOCABULARY],
+                "total": sum(sizes.values()),
+            },
+        }
+
+    def close(self) -> None:
+        """Let go of the mapped files; the index cannot be used afterwards."""
+        self._files = None
+        self._scorer = None
+
+    def add(self, *documents: object, **options: object) -> None:
+        """Refused: each score of BM25 depends on all documents, so the index is built again.
+
+        Args:
+            *documents: Whatever is to be added, updated or deleted.
+            **options: Options of such changes.
+
+        Raises:
+            InputError: Always.
+        """
+        raise unchangeable_error()
+
+    update = delete = compact = add
+
+    @property
+    def _open(self) -> Bm25Files:
+        if self._files is None:
+            raise closed_error()
+        return self._files
+
+    def _search(self, files: Bm25Files, query: str, k: int) -> Results[ScoredDoc]:
+        files.verify()
+        numbers = self._scorer.get_tokens_ids(self._analyzer.words(query))
+        if not numbers:
+            return Results()
+        scores = self._scorer.get_scores_from_ids(numbers)
+        docs = np.flatnonzero(scores > 0)
+        ranking = TopK(1, k, files.ids, files.id_ranks)  # type: ignore[arg-type]
+        ranking.add([(docs, scores[docs])])
+        return ranking.results()[0]
+
+
+def unchangeable_error() -> InputError:
+    """The error of changing a BM25 index."""
+    return InputError(
+        "a BM25 index does not change: each of its scores depends on all documents; build it again "
+        "from all texts, with overwrite=True in Python or --overwrite on the command line"
+    )
+
+
+def _count_words(
+    documents: object, analyzer: Analyzer, progress: Progress
+) -> tuple[list[str], list[list[int]], dict[str, int]]:
+    """Ids, and the numbers of each document's words, with the vocabulary in order of appearance."""
+    items = documents.items() if isinstance(documents, Mapping) else documents
+    if isinstance(items, str | bytes) or not isinstance(items, Iterable):
+        raise InputError(f"documents={shown(documents)}; {_TEXTS}")
+    total = len(items) if isinstance(items, Sized) else 0
+    ids, word_numbers, vocabulary = [], [], {}  # type: ignore[var-annotated]
+    progress.start("count words", total, unit="documents")
+    for position, item in enumerate(items):
+        is_pair = isinstance(item, tuple | list) and len(item) == 2
+        if not is_pair or not isinstance(item[0], str):
+            raise InputError(f"documents[{position}] is {shown(item)}; {_TEXTS}")
+        text = _checked_text(f"documents[{position}][1]", item[1])
+        ids.append(item[0])
+        word_numbers.append(
+            [vocabulary.setdefault(word, len(vocabulary)) for word in analyzer.words(text)]
+        )
+        progress.advance(1)
+    progress.finish()
+    return ids, word_numbers, vocabulary
+
+
+def _score(scorer: Any, word_numbers: list[list[int]], vocabulary: dict[str, int]) -> None:
+    """Let bm25s compute the postings; without any word there are none."""
+    if vocabulary:
+        scorer.index((word_numbers, vocabulary), create_empty_token=False, show_progress=False)
+        return
+    scorer.vocab_dict = {}
+    scorer.scores = {
+        "data": np.empty(0, np.float32),
+        "indices": np.empty(0, np.int32),
+        "indptr": np.zeros(1, np.int64),
+        "num_docs": len(word_numbers),
+    }
+
+
+def _write(folder: Path, scorer: Any, ids: Sequence[str], version: str) -> None:
+    """Write FILES; bm25s reads its part of them with ``bm25s.BM25.load``."""
+    arrays: tuple[npt.NDArray[Any], ...] = (
+        np.asarray(scorer.scores["data"], np.float32),
+        np.asarray(scorer.scores["indices"], np.int32),
+        np.asarray(scorer.scores["indptr"], np.int64),
+    )
+    for name, array in zip(POSTINGS, arrays, strict=True):
+        write_array(folder / name, array)
+    write_bytes(folder / VOCABULARY, json.dumps(scorer.vocab_dict, ensure_ascii=False).encode())
+    parameters = ("k1", "b", "delta", "method", "idf_method", "dtype", "int_dtype", "backend")
+    values = {name: getattr(scorer, name) for name in parameters}
+    write_json(folder / PARAMETERS, {**values, "num_docs": len(ids), "version": version})
+    write_doc_ids(folder, ids)
+    write_array(folder / ID_RANKS, id_ranks(ids))
+
+
+def _parameter(name: str, value: object, most: float) -> float:
+    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    number = float(value) if is_number else math.nan  # type: ignore[arg-type]
+    if not (0 <= number <= most and math.isfinite(number)):
+        limits = "at least 0" if most == math.inf else f"from 0 to {most:g}"
+        raise InputError(f"{name}={shown(value)}; pass a number, {limits}")
+    return number
+
+
+def _checked_text(name: str, text: object) -> str:
+    if not isinstance(text, str):
+        raise InputError(f"{name} is {shown(text)}; pass a text")
+    if fault := text_fault(text):
+        raise InputError(f"{name} is {shown(text)}, which {fault}; correct it")
+    return text

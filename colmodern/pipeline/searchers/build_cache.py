@@ -1,0 +1,59 @@
+"""Indexes in OUTPUT/.cache: built once, resumed after an interruption, checked when reused."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from colmodern.environment import describe_environment
+from colmodern.errors import StorageError
+from colmodern.files import read_json_object, sha256_of_file, write_json
+from colmodern.index.plaid.disk.manifest import NAME, building_folder
+
+
+def build_once(
+    folder: Path, build: Callable[[], object], check: Callable[[], None]
+) -> tuple[dict[str, Any], bool]:
+    """Build an index into ``folder``, unless an earlier call did.
+
+    Args:
+        folder: Folder of the index; its manifest is the file NAME of every kind.
+        build: Builds it there, over what an interrupted call left.
+        check: Reads all of a finished index; raises StorageError when it is damaged.
+
+    Returns:
+        "seconds" and "environment" of its making, and whether it was there already.
+
+    Raises:
+        StorageError: It is damaged, or was changed since.
+    """
+    record_file = folder.with_name(f"{folder.name}.json")  # FOLDER itself is the index's own
+    cure = f"delete {folder} and run again"
+    begun = folder.is_dir() or building_folder(folder).is_dir()
+    earlier = (
+        read_json_object(record_file, StorageError, cure=cure)
+        if record_file.is_file() and begun
+        else {}
+    )
+    if folder.is_dir() and "manifest_sha256" in earlier:
+        if sha256_of_file(folder / NAME) != earlier["manifest_sha256"]:
+            raise StorageError(f"{folder} was changed since it was built; {cure}")
+        check()
+        return earlier, True
+    start = time.perf_counter()
+
+    def made() -> dict[str, Any]:
+        seconds = earlier.get("seconds", 0.0) + time.perf_counter() - start
+        return {"seconds": seconds, "environment": describe_environment()}
+
+    try:
+        build()
+    except KeyboardInterrupt:
+        # the build is resumed later, and what it has cost so far counts
+        write_json(record_file, made())
+        raise
+    finished = {**made(), "manifest_sha256": sha256_of_file(folder / NAME)}
+    write_json(record_file, finished)
+    return finished, False

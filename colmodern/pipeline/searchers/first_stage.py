@@ -1,0 +1,216 @@
+"""A search that another one begins with: a TREC run, or an index that is searched for one."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from colmodern.config.index import FirstStage as FirstStageConfig
+from colmodern.encoder.encoder import Encoder
+from colmodern.errors import ConfigError, DataError
+from colmodern.evaluation.trec import read_run
+from colmodern.files import sha256_of_file
+from colmodern.pipeline.sample import Sample, Total
+from colmodern.pipeline.searchers.base import (
+    Searcher,
+    SearchResults,
+    SearchTexts,
+    Seconds,
+    Workload,
+    Workspace,
+)
+from colmodern.pipeline.searchers.search_cache import RUN, search_once
+from colmodern.progress import Progress
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.store import EmbeddingStore
+from colmodern.types import ScoredDoc
+
+_log = logging.getLogger(__name__)
+_TRUTH = "exact search"  # beside an index; the search that a first stage belongs to has its own
+
+
+class ResultCount(NamedTuple):
+    """Results of a query: their mean and largest number."""
+
+    mean: float
+    most: int
+
+
+class FirstStageFiles(NamedTuple):
+    """A TREC run, and the folder of the index that made it, if that can be searched by itself."""
+
+    run: Path
+    index_folder: Path | None
+
+
+class FirstStage:
+    """Finds the first ``depth`` documents of each query, or reads them.
+
+    Args:
+        config: Settings of an index, or the path of a TREC run.
+        make_searcher: The registry's function, which imports this module's users.
+        encoder_device: Where the encoder is.
+        texts: Documents and queries, for kinds that read them; None where they are not known.
+        depth: Documents of each query; None: all of a run.
+        field: The setting of ``config``, for messages.
+
+    Attributes:
+        name: What the search is called in reports: the kind, or the name of the run's file.
+
+    Raises:
+        ConfigError: The run does not exist.
+        DataError: The run lacks most queries, or is malformed.
+        MissingExtraError: An index needs a package that is not installed.
+    """
+
+    def __init__(
+        self,
+        config: FirstStageConfig,
+        make_searcher: Callable[..., Searcher[Any]],
+        encoder_device: str,
+        texts: SearchTexts | None,
+        *,
+        depth: int | None,
+        field: str,
+    ) -> None:
+        self.depth = depth
+        self._texts, self._field, self._path = texts, field, None
+        self._searcher: Searcher[Any] | None = None
+        if not isinstance(config, str):
+            self.name: str = config.kind
+            self._searcher = make_searcher(config, encoder_device, texts)
+            return
+        self._path, self.name = Path(config), Path(config).name
+        if not os.path.isfile(config):
+            fault = "not a file" if os.path.exists(config) else "there is no such file"
+            raise ConfigError(
+                f"{field}={config}: {fault}; give a TREC run, or a kind of index, such as bm25"
+            )
+        if texts is not None:
+            self._expect_queries(texts.queries)
+
+    @property
+    def index(self) -> Searcher[Any] | None:
+        """The searcher of an index; None for a run."""
+        return self._searcher
+
+    @cached_property
+    def given_run(self) -> dict[str, list[ScoredDoc]]:
+        """The run of the config; raises DataError when it is malformed."""
+        assert self._path is not None, "only a path has a run"
+        try:
+            return read_run(self._path)
+        except DataError as error:
+            raise DataError(f"{self._field}: {error}") from error
+
+    def key(self, documents: EmbeddingStore) -> list[Any]:
+        """All that the run depends on, beside the queries."""
+        if self._searcher is None:
+            return [self.digest, self.depth]
+        settings = self._searcher.config.model_dump(mode="json")
+        prepared = self._searcher.preparation_key(documents)
+        return [settings, prepared, documents.manifest["fingerprint"], self.depth]
+
+    def prepare(
+        self, documents: EmbeddingStore, queries: EmbeddingStore, workspace: Workspace, stage: str
+    ) -> FirstStageFiles:
+        """A TREC run: the given one, or that of a search, which an earlier call may have made.
+
+        Args:
+            documents: Embeddings of the corpus.
+            queries: Embeddings of the queries.
+            workspace: Where results and costs are kept.
+            stage: Name of the search in timings.
+        """
+        searcher = self._searcher
+        if searcher is None:
+            assert self._path is not None, "without an index there is a path"
+            return FirstStageFiles(self._path, None)
+        k = self.depth or documents.n_docs
+        prepared = searcher.prepare(documents, queries, workspace)
+        kind, *settings = searcher.cache_key(prepared)
+        embedded = [documents.manifest["fingerprint"], queries.manifest["fingerprint"]]
+        key = ["first stage", *embedded, kind, k, *settings]
+
+        def find() -> SearchResults:
+            workspace.progress.note(f"{stage}: {self.name}, {k:,} documents of each query")
+            return searcher.search(documents, queries, prepared, k, workspace.progress)
+
+        folder, _ = search_once(workspace, stage, key, kind, queries.doc_ids, find)
+        return FirstStageFiles(folder / RUN, searcher.index_folder(prepared))
+
+    def results(self, prepared: FirstStageFiles) -> dict[str, list[ScoredDoc]]:
+        """Results of each query by what ``prepare`` returned; of a given run all of them."""
+        if self._searcher is None:
+            return self.given_run
+        return read_run(prepared.run, may_be_empty=True)  # no query may have a result
+
+    def searched(self, run: Mapping[str, list[ScoredDoc]]) -> dict[str, list[ScoredDoc]]:
+        """The results of the evaluation's queries, as far as the run has any."""
+        if self._texts is None:
+            return dict(run)
+        return {query_id: run[query_id] for query_id in self._texts.queries if query_id in run}
+
+    @property
+    def digest(self) -> str:
+        """Digest of the file of a run; empty for an index."""
+        return sha256_of_file(self._path) if self._path is not None else ""
+
+    def count(self, sample: Sample) -> ResultCount:
+        """Results of a query: of a given run as they are, of an index as many as there may be."""
+        most = min(self.depth or sample.n_docs, sample.n_docs)
+        if self._searcher is not None:
+            return ResultCount(most, most)
+        counts = [min(most, len(results)) for results in self.searched(self.given_run).values()]
+        return ResultCount(sum(counts) / max(1, len(counts)), max(counts, default=0))
+
+    def memory(self, work: Workload, stage: str) -> dict[str, float]:
+        """As ``Searcher.memory``; its search is called ``stage``."""
+        if self._searcher is None:
+            return {}
+        own = self._searcher.memory(replace(work, k=self.depth or work.k))
+        return {_renamed(name, stage): n_bytes for name, n_bytes in own.items() if name != _TRUTH}
+
+    def time(
+        self,
+        documents: TokenEmbeddings,
+        queries: TokenEmbeddings,
+        encoder: Encoder,
+        progress: Progress,
+        stage: str,
+    ) -> Seconds:
+        """As ``Searcher.time``; its search is called ``stage``."""
+        if self._searcher is None:
+            return lambda sample: {}
+        k = min(self.depth or len(documents), len(documents))
+        own = self._searcher.time(documents, queries, encoder, k, progress)
+
+        def seconds(sample: Sample) -> Mapping[str, Total]:
+            return {_renamed(n, stage): t for n, t in own(sample).items() if n != _TRUTH}
+
+        return seconds
+
+    def _expect_queries(self, queries: Mapping[str, str]) -> None:
+        """Raise DataError where the run has no results for most queries; warn where it lacks some.
+
+        The TREC format has no line for a query without results.
+        """
+        lacking = [query_id for query_id in queries if query_id not in self.given_run]
+        if not lacking:
+            return
+        message = (
+            f"{self._field}={self._path}: it has no candidates for query {lacking[0]!r} "
+            f"({len(lacking)} such of {len(queries)} queries)"
+        )
+        if 2 * len(lacking) > len(queries):
+            raise DataError(f"{message}; give a run of these queries, or a kind of index")
+        _log.warning("%s; such queries get no results", message)
+
+
+def _renamed(name: str, stage: str) -> str:
+    return stage if name == "search" else name

@@ -1,0 +1,246 @@
+"""Several searches fused into one ranking."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from colmodern.config.index import HybridIndexConfig
+from colmodern.encoder.encoder import Encoder
+from colmodern.evaluation.measures import parse_measure
+from colmodern.evaluation.tuning import TunedWeights, tune_weights
+from colmodern.files import sha256_of_file, sha256_of_json
+from colmodern.fusion import Joiner
+from colmodern.pipeline.sample import Sample, Total
+from colmodern.pipeline.searchers.base import (
+    QuerySearch,
+    Searcher,
+    SearchTexts,
+    Seconds,
+    Workload,
+    Workspace,
+)
+from colmodern.pipeline.searchers.first_stage import FirstStage, FirstStageFiles
+from colmodern.progress import Progress
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.store import EmbeddingStore
+from colmodern.types import ScoredDoc
+
+_BYTES_PER_RESULT = 300  # a (doc_id, score) of a part while rankings are joined
+
+
+class Parts(NamedTuple):
+    """What a hybrid search reads: the searches in their order, and their weights."""
+
+    files: tuple[FirstStageFiles, ...]
+    weights: tuple[float, ...] | None
+    tuned: TunedWeights | None
+
+
+class HybridSearcher(Searcher[HybridIndexConfig]):
+    """Searches, or reads, each part and joins their first documents."""
+
+    def __init__(
+        self, config: HybridIndexConfig, encoder_device: str, texts: SearchTexts | None = None
+    ) -> None:
+        """Raises ConfigError, DataError or MissingExtraError for a part that cannot be searched."""
+        super().__init__(config, encoder_device, texts)
+        self._encoder_device = encoder_device
+        if config.tune_split is not None:
+            parse_measure(config.tune_measure)
+        self._parts = self._parts_for(texts)
+        self.names = _different([part.name for part in self._parts])
+
+    def preparation_key(self, documents: EmbeddingStore) -> str:
+        """Digest of what the parts and their weights depend on, beside the queries."""
+        settings = self.config.model_dump(mode="json")
+        return sha256_of_json([settings, *(part.key(documents) for part in self._parts)])
+
+    def prepare(
+        self, documents: EmbeddingStore, queries: EmbeddingStore, workspace: Workspace
+    ) -> Parts:
+        """The runs of all parts; of those of the split that tunes, too."""
+        files = self._prepare(self._parts, documents, queries, workspace, "search")
+        split = self.config.tune_split
+        if split is None:
+            return Parts(files, self.config.weights, None)
+        judged = workspace.judged_queries(split)
+        parts = self._parts_for(judged.texts)
+        tuning = self._prepare(
+            parts, documents, judged.embeddings, workspace, f"search {split} with"
+        )
+        runs = [part.results(part_files) for part, part_files in zip(parts, tuning, strict=True)]
+        tuned = tune_weights(
+            runs,
+            judged.qrels,
+            measure=self.config.tune_measure,
+            fusion=self.config.fusion,
+            rrf_k=self.config.rrf_k,
+            depth=self.config.depth,
+        )
+        shown = ", ".join(f"{n} {w:g}" for n, w in zip(self.names, tuned.weights, strict=True))
+        workspace.progress.note(
+            f"weights tuned on {tuned.n_queries:,} queries of {split}: {shown}; "
+            f"{self.config.tune_measure} {tuned.value:.4f}, with equal weights {tuned.equal:.4f}"
+        )
+        return Parts(files, tuned.weights, tuned)
+
+    def cache_key(self, prepared: Parts) -> list[Any]:
+        """The runs by their digests, and how they are joined."""
+        config = self.config
+        runs = [sha256_of_file(files.run) for files in prepared.files]
+        weights = None if prepared.weights is None else list(prepared.weights)
+        return ["hybrid", [runs, config.fusion, config.rrf_k, config.depth, weights]]
+
+    def open(
+        self, documents: EmbeddingStore, queries: EmbeddingStore, prepared: Parts, k: int
+    ) -> QuerySearch:
+        """The rankings of each query, without documents that the collection lacks."""
+        known = set(documents.doc_ids)
+        runs = [self._first(number, prepared) for number in range(len(self._parts))]
+        rankings = [
+            [[result for result in run.get(query_id, []) if result.doc_id in known] for run in runs]
+            for query_id in queries.doc_ids
+        ]
+        config = self.config
+        joiner = Joiner(
+            len(runs), fusion=config.fusion, weights=prepared.weights, rrf_k=config.rrf_k
+        )
+        return FusedSearch(rankings, joiner, k)
+
+    def first_stages(self, prepared: Parts) -> Mapping[str, Mapping[str, list[ScoredDoc]]]:
+        """The runs of all parts."""
+        return {name: self._first(number, prepared) for number, name in enumerate(self.names)}
+
+    def inputs(self) -> dict[str, str]:
+        """Digests of given runs."""
+        named = zip(self.names, self._parts, strict=True)
+        return {f"of.{name}": part.digest for name, part in named if part.digest}
+
+    def facts(self, documents: EmbeddingStore, prepared: Parts) -> dict[str, Any]:
+        """The parts, and their weights."""
+        config, weights = self.config, prepared.weights or (1.0,) * len(self.names)
+        fusion: dict[str, Any] = {
+            "searches": list(self.names),
+            "fusion": config.fusion,
+            "depth": config.depth,
+        }
+        if config.fusion != "interleave":
+            fusion["weights"] = list(weights)
+        if prepared.tuned is not None:
+            tuned = prepared.tuned
+            fusion["tuned"] = {
+                "split": config.tune_split,
+                "queries": tuned.n_queries,
+                "measure": config.tune_measure,
+                "value": round(tuned.value, 6),
+                "with_equal_weights": round(tuned.equal, 6),
+            }
+        return {"fusion": fusion}
+
+    def memory(self, work: Workload) -> dict[str, float]:
+        """The parts, and their rankings."""
+        stages: dict[str, float] = {}
+        for name, part in zip(self.names, self._parts, strict=True):
+            stages |= part.memory(work, f"search {name}")
+        results = work.sample.n_queries * self.config.depth * len(self._parts)
+        return {**stages, "search": results * _BYTES_PER_RESULT + work.result_bytes}
+
+    def ceilings(self, work: Workload) -> dict[str, float]:
+        """None: those of the parts are theirs."""
+        return {}
+
+    def time(
+        self,
+        documents: TokenEmbeddings,
+        queries: TokenEmbeddings,
+        encoder: Encoder,
+        k: int,
+        progress: Progress,
+    ) -> Seconds:
+        """Try each part; joining takes next to nothing."""
+        tried = [
+            part.time(documents, queries, encoder, progress, f"search {name}")
+            for name, part in zip(self.names, self._parts, strict=True)
+        ]
+
+        def seconds(sample: Sample) -> Mapping[str, Total]:
+            stages: dict[str, Total] = {}
+            for own in tried:
+                stages |= own(sample)
+            joined = sample.n_queries * self.config.depth * len(tried) * 1e-6
+            return {**stages, "search": Total(joined, joined, joined)}
+
+        return seconds
+
+    def index_folders(self, prepared: Parts) -> list[Path | None]:
+        """The folders of the parts' indexes, in their order; None for a run, or exact search."""
+        return [files.index_folder for files in prepared.files]
+
+    def _parts_for(self, texts: SearchTexts | None) -> list[FirstStage]:
+        from colmodern.pipeline.searchers.registry import make_searcher  # imports this module
+
+        return [
+            FirstStage(
+                part,
+                make_searcher,
+                self._encoder_device,
+                texts,
+                depth=self.config.depth,
+                field=f"index.of.{number}",
+            )
+            for number, part in enumerate(self.config.of)
+        ]
+
+    def _prepare(
+        self,
+        parts: Sequence[FirstStage],
+        documents: EmbeddingStore,
+        queries: EmbeddingStore,
+        workspace: Workspace,
+        stage: str,
+    ) -> tuple[FirstStageFiles, ...]:
+        return tuple(
+            part.prepare(documents, queries, workspace, f"{stage} {name}")
+            for name, part in zip(self.names, parts, strict=True)
+        )
+
+    def _first(self, number: int, prepared: Parts) -> dict[str, list[ScoredDoc]]:
+        """The first documents of each query in one part."""
+        part = self._parts[number]
+        run = part.searched(part.results(prepared.files[number]))
+        return {query_id: results[: self.config.depth] for query_id, results in run.items()}
+
+
+@dataclass(frozen=True)
+class FusedSearch:
+    """Joins the rankings of each query.
+
+    Attributes:
+        rankings: Of each query, those of all parts.
+    """
+
+    rankings: Sequence[Sequence[Sequence[ScoredDoc]]]
+    joiner: Joiner
+    k: int
+
+    def search_all(self, progress: Progress) -> list[list[ScoredDoc]]:
+        """Results of all queries, in their order."""
+        return [self.search_one(position) for position in range(len(self.rankings))]
+
+    def search_one(self, position: int) -> list[ScoredDoc]:
+        """Results of the query at a position."""
+        return self.joiner(self.rankings[position], self.k)
+
+
+def _different(names: Sequence[str]) -> list[str]:
+    """The names, numbered where several are the same."""
+    counts, seen = Counter(names), Counter[str]()
+    different = []
+    for name in names:
+        seen[name] += 1
+        different.append(f"{name} {seen[name]}" if counts[name] > 1 else name)
+    return different
