@@ -20,6 +20,7 @@ __all__ = [
     "EmbeddingStore",
     "Encoder",
     "ExactIndex",
+    "GroupedHit",
     "Hit",
     "InputError",
     "MissingExtraError",
@@ -70,7 +71,7 @@ if TYPE_CHECKING:
     from colmodern.ragged.store import EmbeddingStore
     from colmodern.rerank import Reranker
     from colmodern.service.app import create_app
-    from colmodern.types import Hit, ScoredDoc, Span
+    from colmodern.types import GroupedHit, Hit, ScoredDoc, Span
 
 _HOMES = {
     "BM25Index": "colmodern.index.bm25.index",
@@ -83,6 +84,7 @@ _HOMES = {
     "EmbeddingStore": "colmodern.ragged.store",
     "Encoder": "colmodern.encoder.encoder",
     "ExactIndex": "colmodern.index.exact.index",
+    "GroupedHit": "colmodern.types",
     "Hit": "colmodern.types",
     "InputError": "colmodern.errors",
     "MissingExtraError": "colmodern.errors",

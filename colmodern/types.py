@@ -89,6 +89,40 @@ class Hit(ScoredDoc):
         return type(self)(**{**self._asdict(), "spans": self.spans, **fields})
 
 
+class GroupedHit(Hit):
+    """The best document of a group; it unpacks and compares as a ScoredDoc does.
+
+    Attributes:
+        doc_id: Id of the document.
+        score: Its score, higher is better.
+        spans: As in Hit; empty where no passages were asked for.
+        group: The value of the field by which results were grouped; None where it has none.
+    """
+
+    group: Scalar | None = None
+
+    def __new__(
+        cls,
+        doc_id: str,
+        score: float,
+        spans: Iterable[Span] = (),
+        *,
+        group: Scalar | None = None,
+    ) -> GroupedHit:
+        """Make a hit; the arguments are its attributes."""
+        hit: Any = super().__new__(cls, doc_id, score, spans)
+        hit.group = group
+        made: GroupedHit = hit
+        return made
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()[:-1]}, group={self.group!r})"
+
+    def _replace(self, **fields: Any) -> GroupedHit:
+        more = {"spans": self.spans, "group": self.group}
+        return type(self)(**{**self._asdict(), **more, **fields})
+
+
 class RankedHit(RankedDoc):
     """A reranked document with the passages that matched; it unpacks as a RankedDoc does.
 
@@ -272,6 +306,7 @@ class Explanation:
         return html_view("explanation_html", self)
 
 
+Scalar = bool | int | float | str  # a value of a field
 Precision = Literal["float32", "int8"]  # precision of documents in exact search
 # query_id -> results, best first
 Run = Mapping[str, Sequence[ScoredDoc]]

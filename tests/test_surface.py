@@ -24,6 +24,7 @@ PUBLIC = ERRORS | {
     "EmbeddingStore",
     "Encoder",
     "ExactIndex",
+    "GroupedHit",
     "Hit",
     "PlaidIndex",
     "Reranker",

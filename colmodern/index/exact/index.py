@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -13,17 +12,21 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from colmodern.arguments import checked_count, expect_choice, renamed_keywords
-from colmodern.errors import InputError, ResourceError
+from colmodern.arguments import expect_choice, renamed_keywords
+from colmodern.errors import InputError
 from colmodern.index.base import closed_error
+from colmodern.index.exact.filters import filter_mask, groups_by
 from colmodern.index.exact.located import locator
+from colmodern.index.exact.scores import ChunkScores, in_known_floats
+from colmodern.index.fields.inputs import Fields, checked_fields
+from colmodern.index.filters import Filter, Mask
 from colmodern.index.finite import expect_finite, naming_documents
 from colmodern.index.inputs import expect_embeddings, query_batch, query_values
+from colmodern.index.pages import checked_page, ranked_pages, with_groups
 from colmodern.index.ranking import Matches, TopK, id_ranks
 from colmodern.index.spans import SpanSettings, span_settings, with_spans
 from colmodern.index.stores import StoreReference, is_mapped, reference_to
 from colmodern.kernels.device import Devices, resolve_device
-from colmodern.kernels.torch_exact import maxsim_scores
 from colmodern.progress import Progress, as_progress
 from colmodern.ragged.doc_ids import checked_doc_ids
 from colmodern.ragged.embeddings import TokenEmbeddings
@@ -33,12 +36,8 @@ from colmodern.units import parse_bytes
 
 if TYPE_CHECKING:
     from colmodern.index.exact.cuda import CudaExact
-    from colmodern.index.exact.int8 import Int8Search
 
 _log = logging.getLogger(__name__)
-_QUERY_TOKENS_AT_ONCE = 1024  # wide enough for the matrix product to be the only cost
-_KNOWN_FLOATS = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
-_BYTES_PER_SCORE = 8  # a float32 score of a query and a document, and its copy while ranking
 
 
 class ExactIndex:
@@ -50,6 +49,7 @@ class ExactIndex:
     Args:
         embeddings: TokenEmbeddings in memory, or an EmbeddingStore that is mapped from disk.
         doc_ids: (n_docs,) unique strings; default "0", "1", ...
+        fields: Values that searches can filter by, as PlaidIndex.build takes them.
         max_memory: Bytes, or text as "512M" or "2G", for copies and similarities at one time.
         device: "auto", "cpu", "cuda", "cuda:N", or GPUs that share the documents as
             "cuda:0,cuda:1". A GPU without Triton is used through torch, which is slower; several
@@ -74,12 +74,13 @@ class ExactIndex:
         embeddings: TokenEmbeddings | EmbeddingStore,
         doc_ids: Sequence[str] | None = None,
         *,
+        fields: Fields | None = None,
         max_memory: int | str = "1G",
         device: str | Devices = "cpu",
         device_max_memory: int | str | None = None,
         precision: Precision = "float32",
     ) -> None:
-        embeddings = _in_known_floats(expect_embeddings("embeddings", embeddings))
+        embeddings = in_known_floats(expect_embeddings("embeddings", embeddings))
         self._embeddings: TokenEmbeddings | EmbeddingStore | None = embeddings
         expect_choice("precision", precision, get_args(Precision))
         self.precision = precision
@@ -105,13 +106,18 @@ class ExactIndex:
             [str(i) for i in range(n_docs)] if doc_ids is None else checked_doc_ids(doc_ids, n_docs)
         )
         self._id_ranks = id_ranks(self.doc_ids)  # once: it takes longer than many a search
-        # what is mapped from disk is looked at when the first search reads it
-        self._is_checked = not is_mapped(self.embeddings)
-        if isinstance(self.embeddings, TokenEmbeddings) and self._is_checked:
+        self.fields = checked_fields(fields, self.doc_ids)
+        if isinstance(self.embeddings, TokenEmbeddings) and not is_mapped(self.embeddings):
             with naming_documents(self.doc_ids):
                 expect_finite(self.embeddings)
         self._cuda = self._cuda_exact(devices.gpus, device_bytes) if devices.gpus else None
-        self._int8: Int8Search | None = None
+        # a filter on GPUs is applied by torch, in float32
+        self._scores: ChunkScores | None = ChunkScores(
+            embeddings,
+            self._memory,
+            self.device.partition(",")[0],
+            "float32" if devices.gpus else precision,
+        )
 
     @classmethod
     @renamed_keywords(memory_budget="max_memory", device_memory="device_max_memory")
@@ -119,6 +125,7 @@ class ExactIndex:
         cls,
         shard_folder: Path | str,
         *,
+        fields: Fields | None = None,
         max_memory: int | str = "1G",
         device: str | Devices = "cpu",
         device_max_memory: int | str | None = None,
@@ -128,6 +135,7 @@ class ExactIndex:
 
         Args:
             shard_folder: The folder of an EmbeddingStore; its ids are those of the index.
+            fields: As in the class, of the store's documents.
             max_memory: As in the class; so are the other arguments.
             device: See there.
             device_max_memory: See there.
@@ -143,6 +151,7 @@ class ExactIndex:
         return cls(
             store,
             store.doc_ids,
+            fields=fields,
             max_memory=max_memory,
             device=device,
             device_max_memory=device_max_memory,
@@ -167,7 +176,8 @@ class ExactIndex:
             doc_ids = None if self.embeddings.doc_ids == doc_ids else doc_ids
         else:
             source = self.embeddings
-        return _restored, (type(self), source, doc_ids, self._options, self.precision)
+        options = {**self._options, "fields": self.fields, "precision": self.precision}
+        return _restored, (type(self), source, doc_ids, options)
 
     @property
     def embeddings(self) -> TokenEmbeddings | EmbeddingStore:
@@ -192,38 +202,58 @@ class ExactIndex:
     def __contains__(self, doc_id: object) -> bool:
         if self._embeddings is None:
             raise closed_error()
-        return isinstance(doc_id, str) and doc_id in self._doc_id_set
+        return isinstance(doc_id, str) and doc_id in self._numbers
 
     @cached_property
-    def _doc_id_set(self) -> frozenset[str]:
-        return frozenset(self.doc_ids)
+    def _numbers(self) -> dict[str, int]:
+        return {doc_id: number for number, doc_id in enumerate(self.doc_ids)}
 
     def search(
-        self, query: npt.ArrayLike, k: int = 10, *, spans: bool | SpanSettings = False
+        self,
+        query: npt.ArrayLike,
+        k: int = 10,
+        *,
+        filter: Filter | None = None,
+        spans: bool | SpanSettings = False,
+        offset: int = 0,
+        group_by: str | None = None,
     ) -> Results[ScoredDoc]:
         """The best ``k`` documents for one query, best first.
 
         Args:
             query: (n_query_tokens, dim) array, tensor or nested lists of floats.
             k: Number of documents, at most. Ties go to the smaller doc_id.
+            filter: As in PlaidIndex.search; on GPUs, documents are scored by torch then.
             spans: True or SpanSettings for the passages that matched, in float32.
+            offset: Results to leave out before the first, for the next page.
+            group_by: As in PlaidIndex.search.
 
         Returns:
-            The best documents with their scores, as Hit where passages were asked for.
+            The best documents with their scores, as Hit where passages were asked for, as
+            GroupedHit with ``group_by``.
 
         Raises:
             InputError: As from ``search_batch``.
         """
         values = query_values(query, self.dim)
         queries = TokenEmbeddings(values, np.array([0, len(values)]))
-        return Results(self.search_batch(queries, k, spans=spans)[0])
+        options: dict[str, Any] = {
+            "filter": filter,
+            "spans": spans,
+            "offset": offset,
+            "group_by": group_by,
+        }
+        return Results(self.search_batch(queries, k, **options)[0])
 
     def search_batch(
         self,
         queries: TokenEmbeddings | EmbeddingStore,
         k: int = 10,
         *,
+        filter: Filter | None = None,
         spans: bool | SpanSettings = False,
+        offset: int = 0,
+        group_by: str | None = None,
         progress: Progress | bool | None = None,
     ) -> BatchResults[ScoredDoc]:
         """The best ``k`` documents of each query, in the order of the queries.
@@ -231,7 +261,10 @@ class ExactIndex:
         Args:
             queries: Embeddings as an encoder returns them.
             k: Number of documents of each query, at most.
+            filter: As in ``search``, the same for all queries.
             spans: As in ``search``.
+            offset: As in ``search``.
+            group_by: As in ``search``.
             progress: True for a bar on stderr, or an object that receives the steps.
 
         Returns:
@@ -242,12 +275,27 @@ class ExactIndex:
                 has values that are not finite; or there are no spans.
         """
         queries, settings = query_batch(queries, self.dim), span_settings(spans)
-        results = self._search(queries, checked_count("k", k), as_progress(progress))
+        page = checked_page(k, offset, group_by)
+        hearing = as_progress(progress)
+        allowed = None
+        if filter is not None:
+            allowed = filter_mask(filter, self.doc_ids, self._numbers, self.fields)
+        groups_of = groups_by(group_by, lambda doc_id: self._numbers[doc_id], self.fields)
+
+        def search(positions: Sequence[int], k: int) -> list[Results[ScoredDoc]]:
+            is_whole = len(positions) == len(queries)
+            asked = queries if is_whole else queries.select(positions)
+            return self._search(asked, k, allowed, hearing)
+
+        n_open = self.n_docs if allowed is None else int(np.count_nonzero(allowed))
+        results = ranked_pages(search, len(queries), n_open, page, groups_of)
         if settings is not None:
             wanted = {result.doc_id for ranking in results for result in ranking}
             locate = locator(self.embeddings, self.doc_ids, wanted)
             pairs = zip(results, queries, strict=True)
             results = [with_spans(ranking, query, locate, settings) for ranking, query in pairs]
+        if group_by is not None:
+            results = [with_groups(ranking, groups_of) for ranking in results]
         return BatchResults(results)
 
     def info(self) -> dict[str, Any]:
@@ -275,20 +323,18 @@ class ExactIndex:
 
     def close(self) -> None:
         """Release embeddings and GPUs; later searches raise InputError."""
-        self._embeddings = self._cuda = self._int8 = None
+        self._embeddings = self._cuda = self._scores = None
 
     def _search(
-        self, queries: TokenEmbeddings, k: int, progress: Progress
+        self, queries: TokenEmbeddings, k: int, allowed: Mask | None, progress: Progress
     ) -> list[Results[ScoredDoc]]:
         best = TopK(queries.n_docs, k, self.doc_ids, self._id_ranks)
         progress.start("search", self.embeddings.n_docs, unit="documents")
-        if queries.n_docs:
-            with naming_documents(self.doc_ids):
-                for n_docs, matches in self._chunks(queries, k, progress):
-                    self._expect_numbers(matches)
-                    best.add(matches)
-                    progress.advance(n_docs)
-            self._is_checked = True
+        with naming_documents(self.doc_ids):
+            for n_docs, matches in self._chunks(queries, k, allowed, progress):
+                self._expect_numbers(matches)
+                best.add(matches)
+                progress.advance(n_docs)
         progress.finish()
         return best.results()
 
@@ -304,36 +350,13 @@ class ExactIndex:
                 )
 
     def _chunks(
-        self, queries: TokenEmbeddings, k: int, progress: Progress
+        self, queries: TokenEmbeddings, k: int, allowed: Mask | None, progress: Progress
     ) -> Iterator[tuple[int, list[Matches]]]:
         """The number of documents of each chunk, and matches of each query with the best k of them."""
-        if self._cuda is not None:
+        if self._cuda is not None and allowed is None:
             yield from self._cuda.search(queries, k)
-            return
-        scored = self._scores if self.precision == "float32" else self._with_int8(progress).search
-        for first, scores in scored(queries):
-            doc_index = np.arange(first, first + scores.shape[1])
-            yield len(doc_index), [(doc_index, query_scores) for query_scores in scores]
-
-    def _scores(self, queries: TokenEmbeddings) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
-        """The first document of each chunk, and (n_queries, n_docs) scores of its documents."""
-        tile = max(1, min(_QUERY_TOKENS_AT_ONCE, queries.n_tokens))
-        n_tokens = max(1, self._for_tokens // (self._bytes_per_token + 12 * tile))
-        n_docs = max(1, self._memory // 8 // (_BYTES_PER_SCORE * queries.n_docs + 16))
-        for first, documents in self.embeddings.chunks(n_tokens, n_docs):
-            if not self._is_checked:
-                expect_finite(documents, first)
-            yield (
-                first,
-                maxsim_scores(
-                    np.asarray(queries.values),
-                    queries.offsets,
-                    documents.values,
-                    documents.offsets,
-                    device=self.device,
-                    max_similarities=self._similarities(documents.n_tokens),
-                ),
-            )
+        elif self._scores is not None:
+            yield from self._scores.search(queries, allowed, progress)
 
     def _cuda_exact(self, devices: Sequence[torch.device], memory: int | None) -> CudaExact:
         from colmodern.index.exact.cuda import CudaExact
@@ -341,56 +364,15 @@ class ExactIndex:
         is_int8 = self.precision == "int8"
         return CudaExact(self.embeddings, self._id_ranks, devices, memory, is_int8=is_int8)
 
-    def _with_int8(self, progress: Progress | bool | None = None) -> Int8Search:
-        from colmodern.index.exact.int8 import Int8Search
-        from colmodern.kernels.cpu.jit import tell_if_compiling
-
-        if self._int8 is None:
-            tell_if_compiling(as_progress(progress).note)
-            self._int8 = Int8Search(self.embeddings, self._memory)
-        return self._int8
-
-    def _similarities(self, n_tokens: int) -> int:
-        """float32 similarities that fit beside a chunk of ``n_tokens``."""
-        # beside them: the maxima of documents, which can be of a token each, and what torch and
-        # the allocator keep for themselves
-        room = (self._for_tokens - n_tokens * self._bytes_per_token) // 12
-        if room < n_tokens:
-            raise ResourceError(
-                f"max_memory={self._memory} bytes is too small for a document of {n_tokens} tokens; "
-                f"give at least {n_tokens * (self._bytes_per_token + 12) * 2 + 1}"
-            )
-        return room
-
-    @property
-    def _for_tokens(self) -> int:
-        """Bytes for embeddings and similarities: half, since freed blocks leave holes behind."""
-        return self._memory // 2
-
-    @property
-    def _bytes_per_token(self) -> int:
-        return self._dim * (4 + 2) + 16  # float32 copy, stored form, bookkeeping
-
-
-def _in_known_floats(
-    embeddings: TokenEmbeddings | EmbeddingStore,
-) -> TokenEmbeddings | EmbeddingStore:
-    """The same embeddings, as float32 where torch does not know their dtype."""
-    if isinstance(embeddings, EmbeddingStore) or embeddings.values.dtype in _KNOWN_FLOATS:
-        return embeddings
-    with np.errstate(over="ignore"):
-        return replace(embeddings, values=np.asarray(embeddings.values, np.float32))
-
 
 def _restored(
     kind: type[ExactIndex],
     source: TokenEmbeddings | StoreReference,
     doc_ids: list[str] | None,
     options: dict[str, Any],
-    precision: Precision,
 ) -> ExactIndex:
     """The index that was pickled; doc_ids: None for those of the store."""
     embeddings = source if isinstance(source, TokenEmbeddings) else source.open()
     if doc_ids is None and isinstance(embeddings, EmbeddingStore):
         doc_ids = embeddings.doc_ids
-    return kind(embeddings, doc_ids, precision=precision, **options)
+    return kind(embeddings, doc_ids, **options)

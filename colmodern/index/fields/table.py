@@ -15,13 +15,13 @@ from colmodern.errors import InputError
 from colmodern.index.fields.values import (
     MOST_CHARACTERS,
     Kind,
-    Scalar,
     as_float,
     leaves,
     microseconds,
     number_kind,
 )
 from colmodern.ragged.offsets import offsets_of
+from colmodern.types import Scalar
 
 MOST_FIELDS = 10_000
 Docs = npt.NDArray[np.int32]
@@ -137,6 +137,15 @@ class FieldTable:
         for field, kind in sorted(self.columns):
             schema[field] = (*schema.get(field, ()), kind)
         return schema
+
+    def values_of(self, field: str, doc: int) -> list[Scalar]:
+        """The values that a document has in a field, dates as their texts."""
+        values: list[Scalar] = []
+        for kind in (Kind.INTEGER, Kind.FLOAT, Kind.BOOLEAN, Kind.TEXT):
+            if (column := self.columns.get((field, kind))) is not None:
+                own = column.of(doc)
+                values += map(bool, own) if kind is Kind.BOOLEAN else own
+        return values
 
     def select(self, docs: npt.NDArray[np.integer]) -> FieldTable:
         """The fields of the documents with these numbers, in their order."""

@@ -14,8 +14,7 @@ import numpy as np
 
 from colmodern.checks import shown, text_fault
 from colmodern.errors import InputError
-
-Scalar = bool | int | float | str
+from colmodern.types import Scalar
 
 MOST_CHARACTERS = 1024  # a text in a filter has at most so many, and columns keep one more
 _CURE = "pass numbers, dates, booleans, text, and lists or mappings of them"

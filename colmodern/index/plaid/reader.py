@@ -14,6 +14,7 @@ from colmodern.arguments import checked_path, expect_counts, renamed_keywords
 from colmodern.index.base import closed_error
 from colmodern.index.filters import DocFilter, Filter
 from colmodern.index.inputs import Embeddings, query_batch
+from colmodern.index.pages import checked_page
 from colmodern.index.plaid.cuda.devices import LazyCudaSearch
 from colmodern.index.plaid.disk.info import describe
 from colmodern.index.plaid.disk.verify import Verify
@@ -23,8 +24,8 @@ from colmodern.index.plaid.search.first_answer import SearchKernels, WhileCompil
 from colmodern.index.plaid.search.located import (
     checked_span_settings,
     doc_index_of,
-    results_with_spans,
 )
+from colmodern.index.plaid.search.pages import answer_pages
 from colmodern.index.plaid.search.queries import checked_query, expect_encoder
 from colmodern.index.plaid.search.request import Query, SearchRequest
 from colmodern.index.plaid.search.state import State, load_state
@@ -194,6 +195,8 @@ class PlaidReader:
         n_threads: int | None = None,
         exact: bool = False,
         spans: bool | SpanSettings = False,
+        offset: int = 0,
+        group_by: str | None = None,
     ) -> Results[ScoredDoc]:
         """The best ``k`` documents for one (n_query_tokens, dim) query, best first.
 
@@ -218,9 +221,14 @@ class PlaidReader:
                 the rounding of float32. The candidates are the same.
             spans: True or SpanSettings for the passages that matched, by the decoded tokens or
                 ``rescore``'s; the index must keep the characters of its tokens.
+            offset: Results to leave out before the first, for the next page. Pages of one ranking
+                come from searches of different depth, so that a document may move between them.
+            group_by: A field of which each value shall be among the results once, with its best
+                document. A document without a value stands for itself.
 
         Returns:
-            The best documents with their scores, as Hit where passages were asked for.
+            The best documents with their scores, as Hit where passages were asked for, as
+            GroupedHit with ``group_by``.
 
         Raises:
             InputError: A query of another dim or encoder, values that are not finite, or a wrong
@@ -229,16 +237,16 @@ class PlaidReader:
         state = self._state
         settings = checked_span_settings(spans, state)
         expect_encoder(fingerprint, state.snapshot.manifest.fingerprint)
-        values = checked_query(query, self.dim)
-        threads = self._threads_of(n_threads)
-        search = SearchRequest(
-            state, k, filter, nprobe, n_candidates, self._stored(state, rescore), exact=exact
-        )
-        if self._cuda:
-            results = self._search_on_gpus(self._cuda, search, [values])[0]
-        else:
-            results = self._kernels.answer(search, values, threads)
-        return results_with_spans(state, search, results, values, settings)
+        values, page = checked_query(query, self.dim), checked_page(k, offset, group_by)
+        threads, stored = self._threads_of(n_threads), self._stored(state, rescore)
+        search = SearchRequest(state, page.end, filter, nprobe, n_candidates, stored, exact=exact)
+
+        def answer(request: SearchRequest, queries: Sequence[Query]) -> list[Results[ScoredDoc]]:
+            if self._cuda:
+                return self._search_on_gpus(self._cuda, request, queries)
+            return [self._kernels.answer(request, query, threads) for query in queries]
+
+        return answer_pages(state, search, page, [values], answer, settings, Threads(1))[0]
 
     def search_batch(
         self,
@@ -252,6 +260,8 @@ class PlaidReader:
         n_threads: int | None = None,
         exact: bool = False,
         spans: bool | SpanSettings = False,
+        offset: int = 0,
+        group_by: str | None = None,
         progress: Progress | bool | None = None,
     ) -> BatchResults[ScoredDoc]:
         """The best ``k`` documents of each query, in the order of the queries.
@@ -266,6 +276,8 @@ class PlaidReader:
             n_threads: Threads that share the queries; default as loaded.
             exact: As in ``search``.
             spans: As in ``search``.
+            offset: As in ``search``.
+            group_by: As in ``search``.
             progress: True for a bar on stderr, or an object that receives the steps.
 
         Returns:
@@ -281,30 +293,27 @@ class PlaidReader:
             expect_encoder(queries.fingerprint, state.snapshot.manifest.fingerprint)
         queries = query_batch(queries, self.dim)
         threads, alone = self._threads_of(n_threads), Threads(1)
-        search = SearchRequest(
-            state, k, filter, nprobe, n_candidates, self._stored(state, rescore), exact=exact
-        )
-        progress.start("search", len(queries), unit="queries")
+        page, stored = checked_page(k, offset, group_by), self._stored(state, rescore)
+        search = SearchRequest(state, page.end, filter, nprobe, n_candidates, stored, exact=exact)
+        checked = [checked_query(query, self.dim) for query in queries]
 
-        def search_one(query: Query) -> Results[ScoredDoc]:
-            values = checked_query(query, self.dim)
-            ranking = results_with_spans(state, search, search(values, alone), values, settings)
-            progress.advance(1)
-            return ranking
+        def answer(request: SearchRequest, queries: Sequence[Query]) -> list[Results[ScoredDoc]]:
+            def search_one(query: Query) -> Results[ScoredDoc]:
+                results = request(query, alone)
+                progress.advance(1)
+                return results
 
-        if self._cuda:
-            checked = [checked_query(query, self.dim) for query in queries]
-            found = self._search_on_gpus(self._cuda, search, checked)
-            results = [
-                results_with_spans(state, search, ranking, query, settings)
-                for ranking, query in zip(found, checked, strict=True)
-            ]
-            progress.advance(len(queries))
-        else:
-            with self._kernels.awaited(search, alone, tell):
-                results = threads.map(search_one, queries)
-        progress.finish()
-        return BatchResults(results)
+            progress.start("search", len(queries), unit="queries")
+            if self._cuda:
+                results = self._search_on_gpus(self._cuda, request, queries)
+                progress.advance(len(queries))
+            else:
+                with self._kernels.awaited(request, alone, tell):
+                    results = threads.map(search_one, queries)
+            progress.finish()
+            return results
+
+        return BatchResults(answer_pages(state, search, page, checked, answer, settings, threads))
 
     @renamed_keywords(chosen="allowed")
     def filter(self, allowed: Filter) -> DocFilter:

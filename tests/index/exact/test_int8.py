@@ -13,6 +13,7 @@ from conftest import unit_rows
 
 from colmodern import ExactIndex, TokenEmbeddings
 from colmodern.errors import InputError, ResourceError
+from colmodern.index.exact.int8 import Int8Search
 from colmodern.kernels import device as device_module
 from colmodern.kernels import torch_exact
 from colmodern.kernels.cpu.int8 import Int8Documents
@@ -82,7 +83,7 @@ def test_many_short_documents_and_queries_keep_to_the_budget() -> None:
     index = ExactIndex(documents, max_memory=1_000_000, precision="int8")
     some = ExactIndex(documents, precision="int8").search_batch(queries, 3)
     assert index.search_batch(queries, 3) == some
-    pieces = [scores.nbytes for _, scores in index._with_int8().search(queries)]
+    pieces = [scores.nbytes for _, scores in Int8Search(documents, 1_000_000).search(queries)]
     assert len(pieces) > 3
     assert max(pieces) < 1_000_000
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 import numpy.typing as npt
 
@@ -16,6 +18,7 @@ from colmodern.index.plaid.search.state import State
 from colmodern.index.plaid.search.steps import search_view
 from colmodern.index.plaid.search.stored import StoredEmbeddings
 from colmodern.index.plaid.search.view import DocIndex
+from colmodern.kernels.types import SearchBudget
 from colmodern.threads import Threads
 from colmodern.types import Results, ScoredDoc
 
@@ -43,16 +46,28 @@ class SearchRequest:
         self.k, self.stored, self.exact = checked_count("k", k), stored, bool(exact)
         state.verification()
         self.view = filtered_view(state, allowed)
-        manifest = state.snapshot.manifest
-        self.budget = choose_budget(
+        self._state, self._nprobe, self._n_candidates = state, nprobe, n_candidates
+        self.budget = self._budget(n_candidates)
+
+    def with_k(self, k: int) -> SearchRequest:
+        """The same search for more documents, with at least as many candidates."""
+        other = copy(self)
+        other.k = k
+        n_candidates = self._n_candidates
+        other.budget = other._budget(None if n_candidates is None else max(n_candidates, k))
+        return other
+
+    def _budget(self, n_candidates: int | None) -> SearchBudget:
+        state, nprobe = self._state, self._nprobe
+        return choose_budget(
             min(self.k, _LARGEST_COUNT),
             n_open=self.view.n_open,
             n_docs=state.view.n_open,
             n_tokens=state.n_tokens,
-            n_centroids=manifest.n_centroids,
+            n_centroids=state.snapshot.manifest.n_centroids,
             nprobe=None if nprobe is None else min(int(nprobe), _LARGEST_COUNT),
             n_candidates=None if n_candidates is None else min(int(n_candidates), _LARGEST_COUNT),
-            rescored=stored is not None,
+            rescored=self.stored is not None,
         )
 
     def __call__(self, query: npt.NDArray[np.float32], threads: Threads) -> Results[ScoredDoc]:
