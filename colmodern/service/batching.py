@@ -25,6 +25,7 @@ from colmodern.service.metrics import Metrics
 from colmodern.service.settings import BatchingSettings
 
 _SHORT = 2000  # characters that are tokenized at once, without the way to another thread
+_MOST_LENGTHS = 16  # lengths of documents whose tokenizers are kept
 _PATIENCE = 0.05  # seconds of waiting after which a client may have gone away
 Result = TypeVar("Result")
 
@@ -75,6 +76,7 @@ class EncoderBatcher:
         self._is_idle = False
         self._encoder: Encoder | None = None
         self._threads: list[ThreadPoolExecutor] = []
+        self._shorter: dict[int, Encoder] = {}  # by the tokens of a document
         self._worker: asyncio.Task[None] | None = None
 
     def start(self, encoder: Encoder) -> None:
@@ -95,7 +97,13 @@ class EncoderBatcher:
             pool.shutdown(wait=True, cancel_futures=True)
 
     async def encode(
-        self, context: RequestContext, texts: Sequence[str], role: Role, *, spans: bool = False
+        self,
+        context: RequestContext,
+        texts: Sequence[str],
+        role: Role,
+        *,
+        spans: bool = False,
+        max_tokens: int | None = None,
     ) -> EncodedTexts:
         """Encode the texts of a request, in batches with those of others.
 
@@ -104,6 +112,7 @@ class EncoderBatcher:
             texts: Its texts.
             role: "query" or "document".
             spans: Whether to keep the characters of each token.
+            max_tokens: Tokens of a document, where that is fewer than the encoder's settings say.
 
         Returns:
             Embeddings as from ``Encoder.encode_queries`` and, not pooled, ``encode_documents``.
@@ -117,7 +126,7 @@ class EncoderBatcher:
         self._count(1)
         try:
             start = time.perf_counter()
-            tokenized = await self._tokenized(texts, role, spans)
+            tokenized = await self._tokenized(texts, role, spans, max_tokens)
             context.add("encode", time.perf_counter() - start)
             n_cut = int(tokenized.cut.sum())
             if n_cut:
@@ -141,13 +150,28 @@ class EncoderBatcher:
         assert self._encoder is not None, "start() comes first"
         return self._encoder
 
+    def _limited(self, max_tokens: int | None) -> Encoder:
+        """The encoder, or one of the same model that cuts documents earlier."""
+        encoder = self._own_encoder
+        if max_tokens is None or max_tokens >= encoder.settings.document_length:
+            return encoder
+        if max_tokens not in self._shorter:
+            if len(self._shorter) >= _MOST_LENGTHS:
+                self._shorter.clear()
+            shorter = {"document_length": max_tokens, "overflow": "truncate"}
+            settings = {**encoder.settings.as_overrides(), **shorter}
+            self._shorter[max_tokens] = encoder.with_settings(**settings)
+        return self._shorter[max_tokens]
+
     def _count(self, change: int) -> None:
         self._n_requests += change
         self._metrics.queue_depth.labels("encoder").set(self._n_requests)
 
-    async def _tokenized(self, texts: Sequence[str], role: Role, spans: bool) -> TokenizedTexts:
+    async def _tokenized(
+        self, texts: Sequence[str], role: Role, spans: bool, max_tokens: int | None
+    ) -> TokenizedTexts:
         def tokenize() -> TokenizedTexts:
-            return self._own_encoder.tokenize(texts, role, spans=spans)
+            return self._limited(max_tokens).tokenize(texts, role, spans=spans)
 
         if sum(map(len, texts)) <= _SHORT:
             return tokenize()
