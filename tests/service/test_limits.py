@@ -1,0 +1,216 @@
+"""Bodies that are too large or too slow, requests beyond a deadline, and the end of a server."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BODY = {"query": "a", "documents": ["b"]}
+
+
+def answered(port: int, *parts: bytes, pause: float = 0.0) -> bytes:
+    """What a server answers to bytes that are sent one part after another."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        for part in parts:
+            connection.sendall(part)
+            time.sleep(pause)
+        answer = b""
+        while b"\r\n\r\n" not in answer or not answer.rstrip().endswith(b"}"):
+            received = connection.recv(65_536)
+            if not received:
+                break
+            answer += received
+    return answer
+
+
+@pytest.fixture(scope="module")
+def small_server(encoder: Any) -> Iterator[Any]:
+    from tests.service.conftest import RunningServer
+
+    limits = {"body": "1000", "documents": 2, "inputs": 1, "text_length": 50}
+    timeouts = {"body_s": 0.3, "request_ms": 5000}
+    server = RunningServer(encoder, limits=limits, timeouts=timeouts)
+    yield server
+    server.close()
+
+
+@pytest.mark.parametrize("is_announced", [True, False])
+def test_a_body_beyond_the_limit_is_refused(small_server: Any, is_announced: bool) -> None:
+    content: Any = b'{"query": "' + b"x" * 1000 + b'"}'
+    response = small_server.client.post(
+        "/v2/rerank",
+        content=content if is_announced else iter([content[:600], content[600:]]),
+        headers={"content-type": "application/json"},
+    )
+    assert response.status_code == 413
+    assert response.json()["error"]["code"] == "body_too_large"
+    assert small_server.client.post("/v2/rerank", json=BODY).status_code == 200
+
+
+def test_a_body_that_does_not_arrive_is_refused(small_server: Any) -> None:
+    head = b"POST /v2/rerank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    answer = answered(small_server.port, head + b'Content-Length: 100\r\n\r\n{"query":', pause=0.1)
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b'"code":"slow_body"' in answer
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [b"\r\n\r\n", b"GET\r\n\r\n", b"\x16\x03\x01\x02\x00", b"GET / HTTP/9.9\r\n\r\n",
+     b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+     b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 100_000 + b"\r\n\r\n"],
+)  # fmt: skip
+def test_what_is_not_http_ends_its_connection_alone(small_server: Any, nonsense: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", small_server.port), timeout=20) as connection:
+        connection.sendall(nonsense)
+        connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        try:
+            while received := connection.recv(65_536):
+                answer += received
+        except ConnectionResetError:
+            pass
+    assert not answer or answer.startswith(b"HTTP/1.1 4")
+    assert b"Traceback" not in answer
+    assert small_server.client.get("/health").status_code == 200
+
+
+def test_limits_name_what_is_beyond_them(small_server: Any) -> None:
+    for body, message in (
+        ({"query": "a", "documents": ["b"] * 3}, "documents has 3 items, and this server takes 2"),
+        ({"query": "a" * 51, "documents": []}, "query has 51 characters, and this server takes 50"),
+    ):
+        response = small_server.client.post("/v2/rerank", json=body)
+        assert response.status_code == 422
+        assert response.json()["error"]["message"] == message
+
+
+def test_a_request_beyond_its_deadline_is_answered_503(small_server: Any) -> None:
+    body = {"input": "a", "input_type": "query", "timeout_ms": 0.001}
+    response = small_server.client.post("/v1/encode", json=body)
+    assert response.status_code == 503
+    assert response.json()["error"]["code"] == "timeout"
+    assert response.headers["retry-after"]
+
+
+def test_errors_of_the_library_show_no_folder_and_no_traceback(small_server: Any) -> None:
+    from colmodern.errors import ColmodernError, InputError, StorageError
+    from colmodern.service.errors import as_service_error, hiding
+
+    hide = hiding({"/srv/data/docs": "docs", "/srv": "..."})
+    error: Exception = InputError("/srv/data/docs/index has no spans; build it anew")
+    shown = as_service_error(error, hide)
+    assert (shown.status_code, shown.message) == (422, "docs/index has no spans")
+    assert shown.cure == "build it anew"
+    for error in (StorageError("/srv/x is damaged"), ColmodernError("/srv"), KeyError("/srv")):
+        shown = as_service_error(error, hide)
+        assert "/srv" not in shown.message + shown.cure
+
+
+class Process:
+    """`colmodern serve` in a process of its own."""
+
+    def __init__(self, *arguments: str, log: Path) -> None:
+        self.log = log
+        command = [sys.executable, "-m", "colmodern", "serve", "-m", "colmodern/tiny", "--port=0"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        with log.open("w") as file:
+            self.process = subprocess.Popen(
+                [*command, *arguments], stderr=file, env=environment, cwd=log.parent
+            )
+        self.url = self._wait_for(r"running on (http://[\d.:]+)")
+        self._wait_for(r'"message": "(ready)"')
+
+    def _wait_for(self, pattern: str) -> str:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if match := re.search(pattern, self.log.read_text()):
+                return match[1]
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.02)
+        raise AssertionError(self.log.read_text())
+
+
+@pytest.mark.slow
+def test_a_terminated_server_finishes_what_runs_and_says_first_that_it_is_not_ready(
+    tmp_path: Path,
+) -> None:
+    served = Process("--set", "timeouts.drain_delay_s=1", log=tmp_path / "log")
+    texts = ["a document of many words, which takes a while to encode. " * 20] * 300
+    statuses: list[int] = []
+
+    def rerank() -> None:
+        body = {"query": "a while", "documents": texts}
+        statuses.append(httpx.post(f"{served.url}/v2/rerank", json=body, timeout=60).status_code)
+
+    running = threading.Thread(target=rerank)
+    running.start()
+    time.sleep(0.3)
+    served.process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    assert httpx.get(f"{served.url}/ready").status_code == 503
+    health = httpx.get(f"{served.url}/health")
+    assert (health.status_code, health.headers["connection"]) == (200, "close")
+    assert httpx.post(f"{served.url}/v2/rerank", json=BODY, timeout=60).status_code == 200
+    assert served.process.wait(60) == 0
+    running.join(60)
+    assert statuses == [200]
+    assert "Traceback" not in served.log.read_text()
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{served.url}/health")
+
+
+@pytest.mark.slow
+def test_running_requests_have_so_long_and_no_longer(tmp_path: Path) -> None:
+    settings = ["--set=timeouts.drain_delay_s=0", "--set=timeouts.drain_s=1"]
+    served = Process(*settings, log=tmp_path / "log")
+    texts = ["a document of many words, which takes a while to encode. " * 200] * 1000
+
+    def rerank() -> None:
+        body = {"query": "a while", "documents": texts}
+        with pytest.raises(httpx.HTTPError):
+            httpx.post(f"{served.url}/v2/rerank", json=body, timeout=60).raise_for_status()
+
+    running = threading.Thread(target=rerank)
+    running.start()
+    time.sleep(1.0)
+    start = time.monotonic()
+    served.process.send_signal(signal.SIGTERM)
+    served.process.wait(60)
+    assert time.monotonic() - start < 20
+    running.join(60)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--host=0.0.0.0"], "--api-key-file"),
+        (["--set=limits.k=0"], "limits.k"),
+        (["--index=docs"], "NAME=FOLDER"),
+        (["--index=a=x", "--index=a=y"], "twice"),
+        (["--index=a/b=x"], "cannot name an index"),
+        (["--api-key-file=missing"], "missing"),
+    ],
+)
+def test_a_wrong_command_ends_with_the_option_and_a_cure(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from colmodern.cli.main import main
+
+    with pytest.raises(SystemExit) as caught:
+        main(["serve", "-m", "colmodern/tiny", *arguments])
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
