@@ -20,7 +20,7 @@ from colmodern.service.service import Service, ServiceState
 
 router = APIRouter(tags=["encode"])
 BINARY = "application/octet-stream"
-_MOST_NUMBERS = 4_000_000  # of an answer in JSON, where each takes 20 characters
+_MOST_NUMBERS = 4_000_000  # in JSON, where each takes 20 characters
 
 
 class EncodeRequest(RequestBody):

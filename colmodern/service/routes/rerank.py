@@ -26,7 +26,7 @@ class DocumentText(BaseModel):
 
 
 class SpansRequest(BaseModel):
-    """Which passages of a document to show."""
+    """A wish for the passages that matched."""
 
     mode: Literal["enabled", "disabled"] = Field(description="whether to show passages")
     threshold: float = Field(
