@@ -47,6 +47,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 log_config=None,
                 server_header=False,
+                proxy_headers=False,
                 limit_concurrency=settings.limits.connections,
                 timeout_keep_alive=settings.timeouts.keep_alive_s,
                 timeout_graceful_shutdown=settings.timeouts.drain_s,

@@ -195,7 +195,7 @@ async def _encoded_queries(
     texts: Sequence[str], name: str, service: Service, context: RequestContext
 ) -> TokenEmbeddings:
     limits = service.settings.limits
-    expect_texts(name, texts, most=limits.queries, longest=limits.text_length)
+    expect_texts(name, texts, most=limits.queries, longest=limits.text_length, is_query=True)
     return (await service.batcher.encode(context, texts, "query")).embeddings
 
 
