@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,11 @@ def test_a_request_is_logged_as_one_line_of_json(
 ) -> None:
     with caplog.at_level(logging.INFO, logger="colmodern.service.access"):
         server.client.get("/v1/models", headers={"X-Request-ID": "logged"})
-    [record] = [record for record in caplog.records if record.name.endswith("access")]
+        deadline = time.monotonic() + 20
+        while not (lines := [r for r in caplog.records if r.name.endswith("access")]):
+            assert time.monotonic() < deadline  # the answer is sent before it is logged
+            time.sleep(0.005)
+    [record] = lines
     line = JsonLines().format(record)
     assert "\n" not in line
     fields = json.loads(line)
