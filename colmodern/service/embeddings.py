@@ -48,10 +48,10 @@ def array_of(name: str, value: Rows | EmbeddedText) -> npt.NDArray[np.float32]:
     else:
         if len({len(row) for row in embedding}) > 1:
             raise _unusable(name, "has rows of different lengths", "send one row per token")
+        if not embedding or not embedding[0]:
+            raise _unusable(name, "has no numbers", "send one row per token")
         with np.errstate(over="ignore"):  # what is too large is refused below
-            array = np.array(embedding, np.float32).reshape(len(embedding), -1)
-    if array.size == 0:
-        raise _unusable(name, "has no numbers", "send one row per token")
+            array = np.array(embedding, np.float32)
     if not np.isfinite(array).all():
         raise _unusable(name, "has numbers that are not finite", "encode the text again")
     if item is not None and item.shape is not None and item.shape != array.shape:

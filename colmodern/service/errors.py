@@ -144,7 +144,11 @@ def as_service_error(error: Exception, hide: Callable[[str], str]) -> ServiceErr
     message, cure = _split(hide(visible(str(error))))
     if isinstance(error, LockedError):
         return ServiceError(
-            409, "busy", "another writer changes this index", "try again when it has finished"
+            409,
+            "busy",
+            "another writer changes this index",
+            "try again when it has finished",
+            headers={"Retry-After": "1"},
         )
     if isinstance(error, InputError):
         return ServiceError(422, "invalid_value", message, cure)

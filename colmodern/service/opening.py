@@ -8,7 +8,7 @@ from pathlib import Path
 from colmodern.collection.manifest import is_collection_folder, read_manifest
 from colmodern.collection.model import encoder_of
 from colmodern.encoder.encoder import Encoder
-from colmodern.errors import ConfigError
+from colmodern.errors import ConfigError, InputError
 from colmodern.pipeline.open.encoder import encoder_from_config
 from colmodern.service.served import ServedIndex
 from colmodern.service.settings import ServeSettings
@@ -46,10 +46,9 @@ def open_indexes(settings: ServeSettings, encoder: Encoder) -> dict[str, ServedI
         for name, folder in settings.indexes.items()
     }
     for name, index in indexes.items():
-        if not index.state.takes_texts:
-            _log.warning(
-                "index %r was built with another model than the server's: it takes embeddings alone",
-                name,
-            )
+        try:
+            index.state.expect_texts()
+        except InputError as error:
+            _log.warning("index %r takes no texts: %s", name, error)
         index.warm()
     return indexes

@@ -61,6 +61,20 @@ def make_server(encoder: Encoder) -> Iterator[MakeServer]:
         server.close()
 
 
+@pytest.fixture(scope="module")
+def running() -> Iterator[MakeServer]:
+    """The same for all tests of a file."""
+    servers: list[RunningServer] = []
+
+    def make(model: Encoder | str, **settings: Any) -> RunningServer:
+        servers.append(RunningServer(model, **settings))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.close()
+
+
 @pytest.fixture(scope="session")
 def server(encoder: Encoder) -> Iterator[RunningServer]:
     """A server without indexes, for tests that change nothing of it."""
