@@ -1,4 +1,4 @@
-"""colmodern index build|add|update|delete|compact|info|check."""
+"""colmodern index build|add|update|attach|delete|compact|info|check."""
 
 from __future__ import annotations
 
@@ -47,6 +47,11 @@ command.add_command(index_explain.explain)
 )
 @click.option("--n-centroids", type=int, help="Default: chosen from the number of tokens.")
 @click.option(
+    "--codec-from",
+    type=PATH,
+    help="Index whose codec is taken over, with its bits, centroids and seed.",
+)
+@click.option(
     "--seed",
     type=click.IntRange(0, 2**31 - 2),
     default=0,
@@ -78,6 +83,7 @@ def build(
     nbits: int,
     codec: Literal["pq", "residual"] | None,
     n_centroids: int | None,
+    codec_from: Path | None,
     seed: int,
     max_memory: str,
     device: str,
@@ -113,6 +119,7 @@ def build(
             seed=seed,
             max_memory=max_memory,
             codec=codec,
+            codec_from=codec_from,
             overwrite=overwrite,
             device=device,
             progress=progress,
@@ -165,6 +172,25 @@ def add(index: Path, embeddings: Path, merge: bool, durable: bool) -> None:
 def update(index: Path, embeddings: Path, merge: bool, durable: bool) -> None:
     """Add the documents of EMBEDDINGS to INDEX, in place of those with the same ids."""
     _put(index, embeddings, replace=True, merge=merge, durable=durable)
+
+
+@command.command("attach")
+@click.argument("index", type=PATH)
+@click.argument("source", metavar="SEGMENT_OR_INDEX", type=PATH)
+@_durable
+def attach(index: Path, source: Path, durable: bool) -> None:
+    """Add the documents of another index, or of one of its segments, to INDEX as they are.
+
+    SEGMENT_OR_INDEX has the codec of INDEX: it was built with --codec-from INDEX, on any machine.
+    """
+    from colmodern.cli.progress import TerminalProgress
+    from colmodern.index.plaid.index import PlaidIndex
+
+    plaid = PlaidIndex.load(index)
+    with TerminalProgress() as progress:
+        n_docs = plaid.attach(source, durable=durable, progress=progress)
+    terminal.put(f"{n_docs:,} attached")
+    _say(plaid, index)
 
 
 @command.command("delete")

@@ -351,3 +351,18 @@ def test_encoded_spans_are_kept_by_the_index_and_shown(
     assert spans
     assert all(0 <= span["start"] < span["end"] for span in spans)
     assert "spans" in run("index", "info", tmp_path / "i")[1]
+
+
+def test_a_segment_that_was_built_with_the_codec_is_attached(
+    run: Run, index: Path, tmp_path: Path
+) -> None:
+    more = write_store(tmp_path / "more", ids=["x", "y", "z"], seed=3)
+    built = run("index", "build", more, tmp_path / "other", "--codec-from", index)
+    assert built[0] == 0, built
+    code, out, _ = run("index", "attach", index, tmp_path / "other" / "segment-00000")
+    assert (code, out.splitlines()[0], out.splitlines()[-1]) == (0, "3 attached", str(index))
+    assert info(run, index)["documents"] == 11
+    code, _, err = run("index", "attach", index, tmp_path / "other")
+    assert code == 2
+    assert "document 'x' is in the index already" in err
+    assert run("index", "check", index)[0] == 0

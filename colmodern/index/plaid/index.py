@@ -19,8 +19,9 @@ from colmodern.index.plaid.reader import PlaidReader
 from colmodern.index.plaid.search.queries import expect_encoder
 from colmodern.index.plaid.search.state import load_state, make_state
 from colmodern.index.plaid.write import update
+from colmodern.index.plaid.write.attach import attach, open_segments
 from colmodern.index.plaid.write.build import build_index
-from colmodern.index.plaid.write.settings import settle
+from colmodern.index.plaid.write.shared_codec import settle_with_codec
 from colmodern.index.plaid.write.source import open_source
 from colmodern.index.plaid.write.spans import has_spans
 from colmodern.index.plaid.write.update import ChangeOptions, change_options
@@ -52,6 +53,7 @@ class PlaidIndex(PlaidReader):
         seed: int = 0,
         max_memory: int | str = "4G",
         codec: ResidualKind | None = None,
+        codec_from: PlaidIndex | Path | str | None = None,
         overwrite: bool = False,
         durable: bool = True,
         spans: bool | None = None,
@@ -73,6 +75,8 @@ class PlaidIndex(PlaidReader):
             max_memory: Bytes, or text as "2G", that the build may use.
             codec: "pq" (product quantisation) or "residual" (each dimension alone); default
                 "residual" at 4 bits, where it is as good and scored twice as fast, else "pq".
+            codec_from: An index, or its path, whose codec is taken over, with its nbits, centroids
+                and seed: scores of the two compare, and ``attach`` takes one into the other.
             overwrite: Replace an index at ``path``; it can be read until the new one is complete.
             durable: As in ``add``.
             spans: Whether to keep the characters of the tokens, so that searches can show which
@@ -97,9 +101,10 @@ class PlaidIndex(PlaidReader):
         source, ids = open_source(embeddings, doc_ids)
         keeps_spans = _keeps_spans(spans, source)
         table = checked_fields(fields, ids)
-        settings = settle(
-            source.n_tokens, source.dim, nbits=nbits, codec=codec, n_centroids=n_centroids,
-            seed=seed, max_memory=parse_bytes(max_memory, name="max_memory"),
+        settings, shared = settle_with_codec(
+            source, codec_from.path if isinstance(codec_from, PlaidIndex) else codec_from,
+            nbits=nbits, codec=codec, n_centroids=n_centroids, seed=seed,
+            max_memory=parse_bytes(max_memory, name="max_memory"),
         )  # fmt: skip
         devices, progress = resolve_device(device), as_progress(progress)
         tell_if_compiling(progress.note)
@@ -107,7 +112,7 @@ class PlaidIndex(PlaidReader):
             build_index(
                 path, source, ids, settings, source.fingerprint, progress,
                 overwrite=overwrite, is_durable=durable, devices=devices.gpus,
-                keeps_spans=keeps_spans, fields=table,
+                keeps_spans=keeps_spans, fields=table, shared=shared,
             )  # fmt: skip
         return cls.load(path, device=devices)
 
@@ -202,6 +207,37 @@ class PlaidIndex(PlaidReader):
         options = change_options(durable, merge=merge)
         self._add(embeddings, doc_ids, fields, progress, False, options)
 
+    def attach(
+        self,
+        source: PlaidIndex | Path | str,
+        *,
+        durable: bool = True,
+        progress: Progress | bool | None = None,
+    ) -> int:
+        """Add the documents of another index with the same codec, as they are compressed there.
+
+        Another machine can compress them: ``build(..., codec_from=)`` needs the embeddings, and of
+        this index only manifest.json and codec/. Every file is compared with its checksum.
+
+        Args:
+            source: An index, its path, or the path of one of its segments.
+            durable: As in ``add``.
+            progress: As in ``build``.
+
+        Returns:
+            The number of documents added; those deleted in ``source`` are left out.
+
+        Raises:
+            InputError: Its codec or encoder is another, or an id is in the index already.
+            StorageError: A file of ``source`` is damaged, or as from ``add``.
+        """
+        opened = source._state.snapshot if isinstance(source, PlaidIndex) else open_segments(source)
+        state = self._state
+        return attach(
+            state.snapshot, state.codec, opened, self._adopt,
+            options=change_options(durable), progress=as_progress(progress),
+        )  # fmt: skip
+
     def delete(self, doc_ids: Iterable[str], *, durable: bool = True) -> int:
         """Delete documents.
 
@@ -295,7 +331,7 @@ def _keeps_spans(spans: bool | None, source: Embeddings) -> bool:
     if spans is None:
         return has_spans(source)
     expect_flags(spans=spans)
-    if spans and not has_spans(source):
+    if spans and source.n_docs and not has_spans(source):
         raise InputError(
             "the index keeps the characters of its tokens, and these embeddings have none; encode "
             "the documents with spans=True or `colmodern encode --spans`"

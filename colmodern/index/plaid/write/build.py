@@ -52,6 +52,7 @@ from colmodern.index.plaid.write.segment import (
     write_tokens,
 )
 from colmodern.index.plaid.write.settings import BuildSettings
+from colmodern.index.plaid.write.shared_codec import SharedCodec, copy_codec
 from colmodern.index.plaid.write.source import sample_documents
 from colmodern.index.plaid.write.spans import spans_of_source, write_spans
 from colmodern.progress import Progress
@@ -90,6 +91,7 @@ def build_index(
     devices: Sequence[torch.device] = (),
     keeps_spans: bool = False,
     fields: FieldTable | None = None,
+    shared: SharedCodec | None = None,
 ) -> None:
     """Write the index folder ``path``; until it is finished, work is in ``.NAME.building``.
 
@@ -97,8 +99,8 @@ def build_index(
     power cut too; its files are compared with checksums first, and the build starts over when they
     differ. An older index that is overwritten can be read, but not changed, until the new one is in
     its place. ``keeps_spans`` keeps the characters of the tokens, which the embeddings must have;
-    ``fields`` are those of the documents. The first of ``devices``, if any, assigns tokens to
-    centroids; the bytes are the same.
+    ``fields`` are those of the documents; ``shared`` is the codec of another index, taken over in place
+    of a new one. The first of ``devices``, if any, assigns tokens to centroids; the bytes are the same.
 
     Raises InputError for bad ids or values that are not finite; StorageError when there is
     something at ``path`` already, when another process writes it, when the disk is full, or when
@@ -114,7 +116,7 @@ def build_index(
         expect_free(path, overwrite=overwrite)
         with _as_only_writer(path):
             try:
-                key = _key(embeddings, doc_ids, settings, fingerprint, keeps_spans, fields)
+                key = _key(embeddings, doc_ids, settings, fingerprint, keeps_spans, fields, shared)
                 make = partial(
                     _make,
                     work,
@@ -126,6 +128,7 @@ def build_index(
                     devices,
                     keeps_spans=keeps_spans,
                     fields=fields,
+                    shared=shared,
                 )
                 _resume(work, key, make, progress)
             except InputError:
@@ -154,6 +157,7 @@ def _key(
     fingerprint: str | None,
     keeps_spans: bool,
     fields: FieldTable | None,
+    shared: SharedCodec | None,
 ) -> str:
     """Digest of all that the index depends on."""
     if isinstance(embeddings, EmbeddingStore):
@@ -164,9 +168,11 @@ def _key(
         if keeps_spans:
             source += [sha256_of_array(a) for a in span_arrays(embeddings.spans).values()]
     ids = sha256_of_texts(str(doc_id) for doc_id in doc_ids)
-    also = ["spans"] if keeps_spans else []
+    also: list[Any] = ["spans"] if keeps_spans else []
     if fields is not None and fields.columns:
         also.append(sha256_of_array(to_bytes(fields)))
+    if shared is not None:
+        also.append(dict(shared.record.files))
     return sha256_of_json([_FORMAT, source, ids, asdict(settings), fingerprint, *also])
 
 
@@ -231,6 +237,7 @@ def _make(
     *,
     keeps_spans: bool,
     fields: FieldTable | None,
+    shared: SharedCodec | None,
 ) -> None:
     """Fill work/index, from where an earlier run stopped, and commit it."""
     index, name = work / _INDEX, segment_name(0)
@@ -242,7 +249,7 @@ def _make(
         write_spans(index / name, partial(spans_of_source, embeddings))
     table = FieldTable.empty(embeddings.n_docs) if fields is None else fields
     write_fields(index / name, table)
-    codec = _codec(work, embeddings, settings, progress)
+    codec = _codec(work, embeddings, settings, progress, shared)
     _compress(work, embeddings, settings, _codec_on_device(codec, devices), progress)
     write_inverted_lists(index / name, len(codec.centroids.values), progress)
     record = record_segment(
@@ -251,7 +258,7 @@ def _make(
     files = _checksums(index / CODEC)
     manifest = Manifest(
         settings=asdict(settings) | ({"spans": True} if keeps_spans else {}),
-        dim=embeddings.dim,
+        dim=codec.dim,
         fingerprint=fingerprint,
         n_centroids=len(codec.centroids.values),
         codec=CodecRecord(files=files, fast=fast_checksums(index / CODEC, files)),
@@ -263,9 +270,13 @@ def _make(
 
 
 def _codec(
-    work: Path, embeddings: Embeddings, settings: BuildSettings, progress: Progress
+    work: Path,
+    embeddings: Embeddings,
+    settings: BuildSettings,
+    progress: Progress,
+    shared: SharedCodec | None,
 ) -> Codec:
-    """The codec of an earlier build, compared with its checksums, or a new one."""
+    """The codec of an earlier build, compared with its checksums, or a new one, or a copy."""
     folder, state = work / _INDEX / CODEC, _read(work / _KEY)
     if folder.is_dir() and "codec" in state:
         if state["codec"] != _checksums(folder):
@@ -274,23 +285,28 @@ def _codec(
         with naming_write_errors(work):
             remove(folder)  # its checksums were not written yet
             remove(work / _PROGRESS)
-        progress.note("learning the codec from a sample of tokens")
-        sample = sample_documents(
-            embeddings, settings.n_sampled, settings.piece_tokens, settings.seed
-        )
-        codec = train_codec(
-            sample,
-            n_centroids=settings.n_centroids,
-            n_fitted=settings.n_fitted,
-            nbits=settings.nbits,
-            kind=settings.codec,
-            seed=settings.seed,
-            progress=progress,
-        )
+        learned = None if shared else _learned_codec(embeddings, settings, progress)
         with staging(folder) as staged:
-            save_codec(staged, codec)
+            if learned is not None:
+                save_codec(staged, learned)
+            elif shared is not None:
+                copy_codec(shared, staged)
         write_json(work / _KEY, {**state, "codec": _checksums(folder)})
     return load_codec(folder)
+
+
+def _learned_codec(embeddings: Embeddings, settings: BuildSettings, progress: Progress) -> Codec:
+    progress.note("learning the codec from a sample of tokens")
+    sample = sample_documents(embeddings, settings.n_sampled, settings.piece_tokens, settings.seed)
+    return train_codec(
+        sample,
+        n_centroids=settings.n_centroids,
+        n_fitted=settings.n_fitted,
+        nbits=settings.nbits,
+        kind=settings.codec,
+        seed=settings.seed,
+        progress=progress,
+    )
 
 
 def _checksums(folder: Path) -> dict[str, str]:

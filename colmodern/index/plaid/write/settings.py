@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import get_args
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 
@@ -11,7 +13,7 @@ from colmodern.arguments import checked_count, expect_choice
 from colmodern.checks import shown
 from colmodern.codecs.centroids import POINTS_PER_CENTROID
 from colmodern.codecs.residuals import ResidualKind, default_kind
-from colmodern.errors import InputError, ResourceError
+from colmodern.errors import InputError, ResourceError, StorageError
 
 _FEWEST_SAMPLED = 1 << 16  # unless there are fewer tokens: the codebook wants them
 _LARGEST_SAMPLE = 1 << 21  # tokens
@@ -68,7 +70,7 @@ def settle(
     vector = dim * 4  # bytes
     n_sampled = min(wanted, int(max_memory * 0.5) // (3 * vector + 64))
     n_fitted = min(1 << 16, int(max_memory * 0.3) // (7 * vector + 64))
-    chunk_tokens = min(_LARGEST_CHUNK, int(max_memory * 0.25) // (4 * vector))
+    chunk_tokens = _chunk_tokens(dim, max_memory)
     fewest = min(n_tokens, _SMALLEST_SAMPLE)
     if chunk_tokens < _SMALLEST_CHUNK or n_sampled < fewest or n_fitted < min(fewest, 4096):
         needed = max(
@@ -84,6 +86,33 @@ def settle(
         n_fitted=n_fitted,
         piece_tokens=chunk_tokens,
     )
+
+
+def settle_for_codec(
+    settings: Mapping[str, Any], dim: int, max_memory: int, path: Path
+) -> BuildSettings:
+    """The settings of a build that takes the codec of another index.
+
+    settings: of that index, as its manifest has them; path: of that index; max_memory: bytes
+
+    Raises StorageError for a manifest that lacks a setting, ResourceError for too little memory.
+    """
+    chunk_tokens = _chunk_tokens(dim, max_memory)
+    if chunk_tokens < _SMALLEST_CHUNK:
+        needed = 16 * dim * 4 * _SMALLEST_CHUNK
+        raise ResourceError(f"max_memory={max_memory} bytes is too little; give at least {needed}")
+    names = [field.name for field in fields(BuildSettings) if field.name != "piece_tokens"]
+    if lacking := [name for name in names if name not in settings]:
+        raise StorageError(
+            f"{path} does not say its {', '.join(lacking)}, so that its codec cannot be taken over; "
+            "build it again"
+        )
+    return BuildSettings(**{name: settings[name] for name in names}, piece_tokens=chunk_tokens)
+
+
+def _chunk_tokens(dim: int, max_memory: int) -> int:
+    """Tokens that are compressed at a time: each takes at most 4 float32 vectors."""
+    return min(_LARGEST_CHUNK, int(max_memory * 0.25) // (4 * dim * 4))
 
 
 def automatic_n_centroids(n_tokens: int) -> int:

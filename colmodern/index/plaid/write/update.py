@@ -88,8 +88,8 @@ def add(
 
     Raises InputError for an id that is in the index already (without ``replaces``) or repeats.
     """
-    with _changing(snapshot, on_change, options) as before:
-        old = _doc_index_of(before, doc_ids)
+    with changing(snapshot, on_change, options) as before:
+        old = doc_index_of(before, doc_ids)
         if not replaces and np.any(old >= 0):
             known = doc_ids[int(np.argmax(old >= 0))]
             raise InputError(
@@ -114,7 +114,7 @@ def add(
                 raise
             _log.warning("the disk has no room to merge segments of %s", before.folder)
             after = _merged(before, codec, n_segments, deleted, progress, new_documents)
-        _commit(after, on_change)
+        commit_change(after, on_change)
 
 
 def delete(
@@ -125,8 +125,8 @@ def delete(
     Raises InputError, and deletes none, when an id is not in the index.
     """
     ids = id_list("doc_ids", doc_ids, is_ordered=False)
-    with _changing(snapshot, on_change, options) as before:
-        doc_index = _doc_index_of(before, ids)
+    with changing(snapshot, on_change, options) as before:
+        doc_index = doc_index_of(before, ids)
         if np.any(doc_index < 0):
             unknown = ids[int(np.argmax(doc_index < 0))]
             raise InputError(f"document {shown(unknown)} is not in the index; leave its id out")
@@ -145,15 +145,15 @@ def compact(
     progress: Progress,
 ) -> None:
     """Merge segments and leave deleted documents out; tokens are copied as they are."""
-    with _changing(snapshot, on_change, options) as before:
+    with changing(snapshot, on_change, options) as before:
         if len(before.segments) < 2 and not before.manifest.deletions:
             on_change(before)
             return
-        _commit(_merged(before, codec, 0, before.deleted, progress), on_change)
+        commit_change(_merged(before, codec, 0, before.deleted, progress), on_change)
 
 
 @contextmanager
-def _changing(
+def changing(
     snapshot: IndexSnapshot, on_change: OnChange, options: ChangeOptions
 ) -> Iterator[IndexSnapshot]:
     """Lock the folder and yield the snapshot that it holds now.
@@ -197,7 +197,7 @@ def _settle(snapshot: IndexSnapshot, options: ChangeOptions) -> None:
             note.unlink()
 
 
-def _doc_index_of(snapshot: IndexSnapshot, doc_ids: Sequence[str]) -> npt.NDArray[np.int64]:
+def doc_index_of(snapshot: IndexSnapshot, doc_ids: Sequence[str]) -> npt.NDArray[np.int64]:
     """(n,) doc_index of each id, -1 where there is none or it is deleted."""
     doc_index = np.full(len(doc_ids), -1, np.int64)
     hashes = hashes_of(doc_ids)
@@ -306,7 +306,8 @@ def _deletions(
     return tombstones.record_deleted(folder, manifest, new, before.deleted, end=n_docs), after
 
 
-def _commit(after: IndexSnapshot, on_change: OnChange) -> None:
+def commit_change(after: IndexSnapshot, on_change: OnChange) -> None:
+    """Make ``after`` the state of its folder, and remove what only the state before it had."""
     commit(after.folder, after.manifest)
     on_change(after)
     with suppress(OSError):  # what stays now, the next writer removes
