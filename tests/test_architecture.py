@@ -55,6 +55,7 @@ MAY_IMPORT["collection"] = set(MAY_IMPORT) - {"config", "datasets", "evaluation"
 MAY_IMPORT["pipeline"] = set(MAY_IMPORT)
 MAY_IMPORT["service"] = set(MAY_IMPORT)
 MAY_IMPORT["training"] = set(MAY_IMPORT) - {"service"}
+MAY_IMPORT["integrations"] = set(MAY_IMPORT) - {"training"}
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 MAY_IMPORT["__main__"] = {"cli"}
 NO_TORCH = ("config", "datasets", "evaluation", "ragged", "report", *BASE)

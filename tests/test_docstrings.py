@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import colmodern
-from colmodern.pipeline.mteb_model import MtebModel
+from colmodern.integrations.mteb import MtebModel
 
 SECTIONS = r"Args|Attributes|Returns|Yields|Raises"
 

@@ -64,6 +64,7 @@ EXTRAS = {
     "sentence_transformers": "train",  # comes with pylate
     "accelerate": "train",
     "mteb": "mteb",
+    "pandas": "pyterrier",  # comes with python-terrier
     "fastapi": "serve",
     "starlette": "serve",  # comes with fastapi
     "uvicorn": "serve",

@@ -11,7 +11,7 @@ from conftest import CORPUS, QUERIES
 from colmodern import Encoder, ExactIndex, evaluate
 from colmodern.config.index import PlaidIndexConfig
 from colmodern.errors import InputError
-from colmodern.pipeline.mteb_model import MtebModel
+from colmodern.integrations.mteb import MtebModel
 from colmodern.progress import Silent
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]

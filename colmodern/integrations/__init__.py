@@ -1,0 +1,1 @@
+"""colmodern inside other tools: one file for each of them."""
