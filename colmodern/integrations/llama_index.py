@@ -10,7 +10,7 @@ from colmodern.optional import require
 
 if TYPE_CHECKING:
     from colmodern.collection.reader import CollectionReader
-    from colmodern.index.plaid.search.filters import Filter
+    from colmodern.index.filters import Filter
 
 retrievers: Any = require("llama_index.core.retrievers", extra="llama-index")
 postprocessor: Any = require("llama_index.core.postprocessor.types", extra="llama-index")

@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from colmodern.arguments import checked_count
 from colmodern.checks import shown
+from colmodern.collection.reader import CollectionReader
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import InputError
+from colmodern.index.bm25.index import BM25Index
 from colmodern.optional import require
 from colmodern.rerank import Reranker
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-    from colmodern.collection.reader import CollectionReader
-    from colmodern.index.base import Index
 
 pt: Any = require("pyterrier", extra="pyterrier")
 pd: Any = require("pandas", extra="pyterrier")
@@ -28,20 +27,18 @@ class ColmodernRetriever(pt.Transformer):  # type: ignore[misc]
     columns of the queries stay.
 
     Args:
-        searched: A Collection, or an index whose documents the encoder made.
-        encoder: The encoder of the queries of an index; a collection has its own.
+        searched: A Collection, a BM25 index, or an index of embeddings.
+        encoder: The encoder that made these embeddings.
         k: Number of documents of each query, at most.
 
     Raises:
-        InputError: An index has no encoder, or a collection has two.
+        InputError: An index of embeddings has no encoder, or one is given where none is needed.
     """
 
-    def __init__(
-        self, searched: CollectionReader | Index, encoder: Encoder | None = None, *, k: int = 1000
-    ) -> None:
-        own = getattr(searched, "encoder", None)
-        if (own is None) == (encoder is None):
-            cure = "pass encoder=" if own is None else "leave encoder out, the collection has one"
+    def __init__(self, searched: Any, encoder: Encoder | None = None, *, k: int = 1000) -> None:
+        takes_texts = isinstance(searched, CollectionReader | BM25Index)
+        if takes_texts == (encoder is not None):
+            cure = "leave encoder out" if takes_texts else "pass the encoder of its queries"
             raise InputError(f"searched={shown(searched)}; {cure}")
         self.searched: Any = searched
         self.encoder, self.k = encoder, checked_count("k", k)
@@ -49,19 +46,21 @@ class ColmodernRetriever(pt.Transformer):  # type: ignore[misc]
     def transform(self, inp: DataFrame) -> DataFrame:
         """The documents of each query, best first; ranks begin at 0, as PyTerrier's do."""
         pt.validate.query_frame(inp, extra_columns=["query"])
-        texts, with_text = list(inp["query"]), self.encoder is None
+        texts: Any = list(inp["query"])
+        with_text = isinstance(self.searched, CollectionReader)
         hits: Any = []
-        if texts and self.encoder is None:
+        if texts and with_text:
             hits = self.searched.search(texts, self.k, spans=False)
-        elif texts and self.encoder is not None:
-            hits = self.searched.search_batch(self.encoder.encode_queries(texts), self.k)
-        queries = inp.drop(columns=["docno", "score", "rank", "text"], errors="ignore")
+        elif texts:
+            queries = texts if self.encoder is None else self.encoder.encode_queries(texts)
+            hits = self.searched.search_batch(queries, self.k)
+        topics = inp.drop(columns=["docno", "score", "rank", "text"], errors="ignore")
         rows = [
-            [*query, hit.doc_id, float(hit.score), rank, *([hit.text] if with_text else [])]
-            for query, results in zip(queries.itertuples(index=False), hits, strict=True)
+            [*topic, hit.doc_id, float(hit.score), rank, *([hit.text] if with_text else [])]
+            for topic, results in zip(topics.itertuples(index=False), hits, strict=True)
             for rank, hit in enumerate(results, pt.model.FIRST_RANK)
         ]
-        columns = [*queries.columns, "docno", "score", "rank", *(["text"] if with_text else [])]
+        columns = [*topics.columns, "docno", "score", "rank", *(["text"] if with_text else [])]
         return pd.DataFrame(rows, columns=columns)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,6 +12,7 @@ from integrations.conftest import TEXTS
 
 from colmodern import Collection, Encoder, ExactIndex, Reranker, evaluate
 from colmodern.errors import InputError
+from colmodern.index.bm25.index import BM25Index
 
 pytestmark = [pytest.mark.tools, pytest.mark.filterwarnings("ignore")]
 pt: Any = pytest.importorskip("pyterrier", reason="needs the extra pyterrier")
@@ -67,6 +69,23 @@ def test_a_pipeline_reranks_what_another_stage_retrieves(tiny: Encoder) -> None:
         assert list(mine["rank"]) == [0, 1, 2, 3]
 
 
+def test_bm25_and_a_reranker_need_no_java(tiny: Encoder, tmp_path: Path) -> None:
+    from colmodern.integrations.pyterrier import ColmodernReranker, ColmodernRetriever
+
+    index = BM25Index.build(TEXTS, tmp_path / "bm25")
+    first = ColmodernRetriever(index, k=3)
+    results = first(TOPICS)
+    assert list(results.columns) == ["qid", "query", "docno", "score", "rank"]
+    for topic in TOPICS.itertuples():
+        hits = index.search(topic.query, 3)
+        assert list(results[results.qid == topic.qid].docno) == [hit.doc_id for hit in hits]
+    texts = pt.apply.text(lambda row: TEXTS[row["docno"]])
+    reranked = (first >> texts >> ColmodernReranker(tiny))(TOPICS)
+    assert set(zip(reranked.qid, reranked.docno, strict=True)) == set(
+        zip(results.qid, results.docno, strict=True)
+    )
+
+
 def test_stages_keep_other_columns_and_take_empty_frames(
     collection: Collection, tiny: Encoder
 ) -> None:
@@ -85,10 +104,10 @@ def test_stages_keep_other_columns_and_take_empty_frames(
 def test_wrong_frames_and_encoders_are_refused(collection: Collection, tiny: Encoder) -> None:
     from colmodern.integrations.pyterrier import ColmodernReranker, ColmodernRetriever
 
-    with pytest.raises(InputError, match="leave encoder out, the collection has one"):
+    with pytest.raises(InputError, match="leave encoder out"):
         ColmodernRetriever(collection, tiny)
     index = ExactIndex(tiny.encode_documents(["a text"]), ["a"])
-    with pytest.raises(InputError, match="pass encoder="):
+    with pytest.raises(InputError, match="pass the encoder of its queries"):
         ColmodernRetriever(index)
     with pytest.raises(InputError, match="k=0"):
         ColmodernRetriever(collection, k=0)
