@@ -147,7 +147,7 @@ class Collection(CollectionReader):
             StorageError: As from ``add``.
         """
         if embeddings is not None:
-            expect_embeddings_of(self._state.manifest, embeddings)
+            expect_embeddings_of(self._state.manifest, embeddings, needs_spans=self.has_spans)
         self._put(documents, None, progress, replaces=True, embeddings=embeddings)
 
     def model_texts(self, documents: Documents) -> list[str]:

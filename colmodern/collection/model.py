@@ -75,7 +75,9 @@ def expect_same(folder: Path, manifest: CollectionManifest, encoder: Encoder) ->
     )
 
 
-def expect_embeddings_of(manifest: CollectionManifest, embeddings: object) -> None:
+def expect_embeddings_of(
+    manifest: CollectionManifest, embeddings: object, *, needs_spans: bool
+) -> None:
     """Raise InputError for embeddings that the collection's encoder has not made of documents."""
     if not isinstance(embeddings, TokenEmbeddings):
         raise InputError(f"embeddings is a {type(embeddings).__name__}; pass TokenEmbeddings")
@@ -85,10 +87,9 @@ def expect_embeddings_of(manifest: CollectionManifest, embeddings: object) -> No
             "collection's encoder returned, or leave embeddings out"
         )
     expect_encoder(embeddings.fingerprint, manifest.encoder.fingerprint)
-    if manifest.spans and embeddings.spans is None:
+    if needs_spans and embeddings.spans is None:
         raise InputError(
-            "the collection keeps the characters of tokens, and embeddings have none; encode with "
-            "spans=True"
+            "passages need the characters of tokens, and embeddings have none; encode with spans=True"
         )
 
 

@@ -103,21 +103,24 @@ class CollectionReader(OpenCollection):
 
     def rerank(
         self,
-        query: str,
+        query: str | npt.NDArray[np.floating],
         documents: Iterable[str | RankedDoc | ScoredDoc],
         k: int | None = None,
         *,
         spans: bool | SpanSettings | None = None,
+        embeddings: TokenEmbeddings | None = None,
     ) -> Results[CollectionHit]:
         """Order documents of the collection by exact MaxSim: their texts are encoded again.
 
         For texts that are not in the collection, use ``Reranker(collection.encoder)``.
 
         Args:
-            query: One text.
+            query: One text; or its (n_query_tokens, dim) embeddings, where ``embeddings`` are given.
             documents: Ids of the collection's documents, or results of a search.
             k: Number of documents to return; default all.
             spans: As in ``search``.
+            embeddings: What the collection's encoder made of the documents, in their order, where
+                that is at hand; nothing is encoded then.
 
         Returns:
             The best documents, best first.
@@ -127,7 +130,8 @@ class CollectionReader(OpenCollection):
         """
         state = self._state
         settings = wanted_spans(spans, state, self.folder)
-        return rerank(state, query, documents, k, self.encoder, settings)
+        expect_counts(k=k)
+        return rerank(state, query, documents, k, self._loaded, settings, embeddings)
 
     def explain(
         self,

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy.typing as npt
+
 from colmodern.arguments import listed
 from colmodern.collection.documents import CollectionHit
 from colmodern.collection.hits import expected_document, hit_of
+from colmodern.collection.model import expect_embeddings_of
 from colmodern.collection.state import State
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import InputError
+from colmodern.index.exact.index import ExactIndex
 from colmodern.index.inputs import query_values
 from colmodern.index.plaid.search.queries import expect_encoder
 from colmodern.index.spans import SpanSettings
@@ -67,24 +71,27 @@ def search_many(
 
 def rerank(
     state: State,
-    query: str,
+    query: str | npt.ArrayLike,
     documents: Iterable[str | RankedDoc | ScoredDoc],
     k: int | None,
-    encoder: Encoder,
+    encoder: Callable[[], Encoder],
     settings: SpanSettings | None,
+    embeddings: TokenEmbeddings | None,
 ) -> Results[CollectionHit]:
     """Documents of the collection by exact MaxSim.
 
     Args:
         state: The collection.
-        query: One text.
+        query: A text, or (n_query_tokens, dim) embeddings where those of the documents are given.
         documents: Ids, or results of a search.
         k: Number of documents to return, None for all.
-        encoder: The collection's encoder.
+        encoder: Loads the collection's encoder, which texts need.
         settings: How passages are made, None for none.
+        embeddings: Of the documents, in their order; None to encode their texts.
 
     Raises:
-        InputError: A document is not in the collection or repeats, or the query has no text.
+        InputError: A document is not in the collection or repeats, the query has no text, or the
+            embeddings are not those of the documents.
     """
     items = listed("documents", documents, "pass a list of ids or of results")
     ids = [item[0] if isinstance(item, RankedDoc | ScoredDoc) else item for item in items]
@@ -93,8 +100,19 @@ def rerank(
     if len(texts) != len(ids):
         raise InputError("documents has repeated ids; pass each document once")
     spans = False if settings is None else settings
-    ranked = Reranker(encoder).rank(query, texts, k, spans=spans)
-    return Results(hit_of(state, result.rank, result) for result in ranked)
+    if embeddings is None:
+        if not isinstance(query, str):
+            raise InputError("query is an array; pass its text, or embeddings of the documents too")
+        ranked = Reranker(encoder()).rank(query, texts, k, spans=spans)
+        return Results(hit_of(state, result.rank, result) for result in ranked)
+    expect_embeddings_of(state.manifest, embeddings, needs_spans=settings is not None)
+    if embeddings.n_docs != len(ids):
+        raise InputError(f"embeddings has {embeddings.n_docs} texts for {len(ids)} documents")
+    values = encoder().encode_queries([query])[0] if isinstance(query, str) else query
+    if not ids:
+        return Results()
+    index = ExactIndex(embeddings, list(texts))
+    return _hits(state, index.search(values, k or len(ids), spans=spans))
 
 
 def _hits(state: State, results: Iterable[ScoredDoc]) -> Results[CollectionHit]:

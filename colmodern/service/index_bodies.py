@@ -59,8 +59,15 @@ class SearchRequest(SearchOptions):
         description="fingerprint of embeddings as POST /v1/encode gives it; an index of another "
         "model refuses them",
     )
-    filter: list[str] | None = Field(
-        None, description="ids of the documents that may be returned; null: all"
+    filter: list[str] | dict[str, Any] | None = Field(
+        None,
+        description="the documents that may be returned: their ids, or conditions on their fields "
+        'such as {"year": {"gte": 2020}}; null: all',
+    )
+    rescore: bool = Field(
+        False,
+        description="encode the texts of the k results again and order them by exact MaxSim, "
+        "without the compression of the index; a collection only",
     )
     exact: bool = Field(
         False, description="score the last candidates with all of their compressed tokens"

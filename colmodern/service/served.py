@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from colmodern.checks import shown
 from colmodern.collection.collection import Collection
 from colmodern.collection.documents import CollectionHit, EncodedText, StoredDocument, encoded_text
 from colmodern.collection.manifest import is_collection_folder
@@ -118,6 +117,36 @@ class ServedState:
         assert self.index is not None
         return self.index.search_batch(queries, k, **options)
 
+    def rescore(
+        self,
+        queries: TokenEmbeddings,
+        results: Sequence[Sequence[ServedHit]],
+        documents: TokenEmbeddings,
+        doc_ids: Sequence[str],
+        *,
+        spans: bool | SpanSettings | None = None,
+    ) -> Sequence[Sequence[ServedHit]]:
+        """The results of a search in the order of exact MaxSim, without the index's compression.
+
+        Args:
+            queries: Embeddings of the queries.
+            results: The results of each.
+            documents: What the server's model made of the documents in all of the results.
+            doc_ids: Their ids.
+            spans: As in ``search``.
+
+        Raises:
+            InputError: The index has no texts.
+        """
+        collection = self._expect_collection()
+        row_of = {doc_id: row for row, doc_id in enumerate(doc_ids)}
+        ranked = []
+        for query, hits in zip(queries, results, strict=True):
+            own = documents.select([row_of[hit.doc_id] for hit in hits])
+            ids = [hit.doc_id for hit in hits]
+            ranked.append(collection.rerank(query, ids, spans=spans, embeddings=own))
+        return ranked
+
     def explain(
         self, query: str, embeddings: Any, doc_id: str, k: int, **options: Any
     ) -> Explanation:
@@ -140,6 +169,15 @@ class ServedState:
         assert self.index is not None
         return with_words(self.index.explain(embeddings, doc_id, k, **options), encoder, query)
 
+    def texts_of(self, doc_ids: Sequence[str]) -> list[str]:
+        """The texts that the model reads for documents of the index.
+
+        Raises:
+            InputError: The index has no texts, or no such document.
+        """
+        collection = self._expect_collection()
+        return collection.model_texts(collection.get(doc_ids))
+
     def document(self, doc_id: str) -> tuple[StoredDocument, EncodedText] | None:
         """A document and what the model read of it; None where the index keeps no texts."""
         if self.collection is None:
@@ -151,17 +189,16 @@ class ServedState:
         """The texts that the model reads for documents.
 
         Raises:
-            InputError: An id repeats, or the index cannot keep a document as it is.
+            InputError: An id repeats.
         """
         if self.collection is not None:
             return self.collection.model_texts(documents)
-        for document in documents:
-            if document.fields:
-                raise InputError(
-                    f"document {shown(document.doc_id)} has fields, and the index keeps embeddings "
-                    "alone; leave fields out, or serve a collection"
-                )
         return [encoded_text(document, _SEPARATOR).content for document in documents]
+
+    def _expect_collection(self) -> Collection:
+        if self.collection is None:
+            raise InputError("the index has no texts to encode again; leave rescore out")
+        return self.collection
 
     def info(self) -> dict[str, Any]:
         """Counts, model and settings, as ``info`` of collection and index have them."""
@@ -262,7 +299,7 @@ class ServedIndex:
         """Add documents, and replace those with the same ids; all or none.
 
         Args:
-            documents: The documents; an index of embeddings alone keeps no more than their ids.
+            documents: The documents; an index of embeddings alone keeps their ids and fields.
             embeddings: What the server's model made of ``state.model_texts(documents)``, or what an
                 index of embeddings alone is given by its client.
             seconds: How long to wait for other changes.
@@ -280,7 +317,8 @@ class ServedIndex:
             if isinstance(searched, Collection):
                 searched.update(documents, embeddings=embeddings)
             else:
-                searched.update(embeddings, [document.doc_id for document in documents])
+                ids = [document.doc_id for document in documents]
+                searched.update(embeddings, ids, fields=[document.fields for document in documents])
 
         return self._change(change, seconds)
 

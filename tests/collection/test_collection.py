@@ -163,7 +163,7 @@ def test_embeddings_of_documents_give_what_their_texts_do(tmp_path: Path, encode
     document, version = [("new", "Less.")], by_embeddings.version
     other = encoder.with_settings(document_length=32)
     for wrong, message in (
-        (encoder.encode_documents(["Less."]), "keeps the characters"),
+        (encoder.encode_documents(["Less."]), "need the characters"),
         (other.encode_documents(["Less."], spans=True), "another encoder"),
         (encoder.encode_documents(["Less.", "Much."], spans=True), "2 texts for 1 documents"),
         (TokenEmbeddings.from_list([np.eye(3, 128)]), "fingerprint is None"),

@@ -184,6 +184,24 @@ def test_options_shape_the_answer(served: Any) -> None:
     assert len(hits_of(served, queries=QUERY, k=3, nprobe=1, n_candidates=3)) == 3
 
 
+def test_rescoring_gives_exact_scores(served: Any, folders: dict[str, str]) -> None:
+    with Collection.open(folders["docs"], device="cpu") as collection:
+        expected = collection.rerank(QUERY, ["pasta", "backup", "rename/it"])
+    body = search(served, queries=[QUERY, "pasta"], rescore=True)
+    hits = body["results"][0]["hits"]
+    assert [hit["id"] for hit in hits] == [hit.doc_id for hit in expected]
+    for hit, known in zip(hits, expected, strict=True):
+        assert hit["score"] == pytest.approx(known.score, abs=1e-4)
+        spans = [(span["start"], span["end"]) for span in hit["spans"]]
+        assert spans == [(start, end) for start, end, _ in known.spans]
+    assert body["results"][1]["hits"][0]["id"] == "pasta"
+    [hit] = hits_of(served, queries=QUERY, k=1, rescore=True, spans=False)
+    assert hit["spans"] == []
+    assert hits_of(served, "empty", queries=QUERY, rescore=True) == []
+    response = served.client.post("/v1/indexes/bare/search", json={"queries": "x", "rescore": True})
+    expect_error(response, 422, "invalid_value", "no texts", "leave rescore out")
+
+
 def test_embeddings_stand_for_texts(served: Any, encoder: Encoder) -> None:
     expected = _ranking(search(served, queries=QUERY)["results"][0])
     rows = encoder.encode_queries([QUERY])[0]
@@ -308,8 +326,9 @@ def test_an_index_of_embeddings_alone_takes_embeddings_or_texts(
     assert len({round(hit["score"], 3) for hit in found}) == 1
     both = [by_rows, {"id": "t", "text": "x"}]
     expect_error(put(changing, *both, name="bare"), 422, "invalid_value", "embeddings of all")
-    fields = {"id": "t", "text": "x", "fields": {"a": 1}}
-    expect_error(put(changing, fields, name="bare"), 422, "invalid_value", "fields")
+    fields = {"id": "t", "text": "salt of the walrus", "fields": {"year": 2021}}
+    answer(put(changing, fields, name="bare"), ChangeAnswer)
+    assert hits_of(changing, "bare", queries="x", filter={"year": {"gte": 2020}})[0]["id"] == "t"
     response = put(changing, by_rows, name="bare", fingerprint="0" * 64)
     expect_error(response, 422, "invalid_value", "another encoder")
     expect_error(put(changing, by_rows), 422, "invalid_value", "keeps the text")
@@ -320,7 +339,12 @@ def test_an_index_of_embeddings_alone_takes_embeddings_or_texts(
     [
         ({}, 422, "invalid_value", ["give queries, or embeddings"]),
         ({"queries": "x", "embeddings": [[[1.0]]]}, 422, "invalid_value", ["give queries"]),
-        ({"queries": ""}, 422, "invalid_value", ["query 0 has no text", "give it some"]),
+        (
+            {"queries": ""},
+            422,
+            "invalid_value",
+            ["queries[0] is empty", "send a query with some text"],
+        ),
         ({"queries": []}, 422, "invalid_value", ["queries"]),
         ({"queries": ["x"] * 33}, 422, "too_many", ["33", "32"]),
         ({"queries": "x", "k": 0}, 422, "invalid_value", ["k", "greater than or equal to 1"]),

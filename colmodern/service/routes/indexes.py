@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -35,7 +35,7 @@ from colmodern.service.index_bodies import (
     SearchRequest,
 )
 from colmodern.service.requests import expect_count, expect_texts
-from colmodern.service.served import ServedIndex, ServedState
+from colmodern.service.served import ServedHit, ServedIndex, ServedState
 from colmodern.service.service import Service, ServiceState
 
 router = APIRouter(tags=["indexes"])
@@ -66,33 +66,47 @@ async def search(
     index = service.index(name)
     state = index.state
     _expect_k(body, service)
+    if body.rescore:
+        state.expect_texts()
     queries = await _queries(body, state, service, context)
     context.facts |= {"index": name, "queries": len(queries), "k": body.k}
 
-    def work() -> list[dict[str, Any]]:
-        results = state.search(
+    def found() -> Sequence[Sequence[ServedHit]]:
+        return state.search(
             queries,
             body.k,
             filter=body.filter,
             nprobe=body.nprobe,
             n_candidates=body.n_candidates,
             exact=body.exact,
-            spans=body.span_settings,
+            spans=False if body.rescore else body.span_settings,
         )
-        return [
+
+    def answer(results: Sequence[Sequence[ServedHit]]) -> dict[str, Any]:
+        listed = [
             {"hits": [hit_json(hit, rank, body.texts) for rank, hit in enumerate(hits, 1)]}
             for hits in results
         ]
+        return {"results": listed, "index_version": state.version, "is_complete": True}
 
-    results = await service.in_search_thread(context, work)
-    return _json(
-        {
-            "results": results,
-            "index_version": state.version,
-            "is_complete": True,
-            "took_ms": context.took_ms(),
-        }
-    )
+    if not body.rescore:
+        return await _answered(service, context, lambda: answer(found()))
+
+    def with_texts() -> tuple[Sequence[Sequence[ServedHit]], list[str], list[str]]:
+        results = found()
+        ids = list(dict.fromkeys(hit.doc_id for hits in results for hit in hits))
+        return results, ids, state.texts_of(ids)
+
+    results, ids, texts = await service.in_search_thread(context, with_texts)
+    expect_count("the results to rescore", len(ids), service.settings.limits.documents)
+    wants_spans = body.span_settings is not False and (state.has_spans or bool(body.spans))
+    encoded = await service.batcher.encode(context, texts, "document", spans=wants_spans)
+    documents = service.batcher.pool(encoded.embeddings)
+
+    def rescored() -> Sequence[Sequence[ServedHit]]:
+        return state.rescore(queries, results, documents, ids, spans=body.span_settings)
+
+    return await _answered(service, context, lambda: answer(rescored()))
 
 
 @router.put(f"{_INDEX}/documents", summary="Add or replace documents", response_model=ChangeAnswer)
@@ -161,7 +175,8 @@ async def explain(
     state.expect_texts()
     context.facts |= {"index": name, "k": body.k}
     [values] = await _encoded_queries([body.query], "query", service, context)
-    answer = await service.in_search_thread(
+    return await _answered(
+        service,
         context,
         lambda: explanation_json(
             state.explain(
@@ -175,7 +190,6 @@ async def explain(
             state,
         ),
     )
-    return _json({**answer, "took_ms": context.took_ms()})
 
 
 async def _queries(
@@ -241,11 +255,11 @@ def _expect_embeddings_alone(
             "send texts",
         )
     if len(given) < len(body.documents) or any(
-        record.text is not None or record.title or record.fields for record in given
+        record.text is not None or record.title for record in given
     ):
         raise _unfit(
-            "a document has embeddings, and some have a text, a title or fields",
-            "send embeddings of all documents and nothing else, or texts of all",
+            "a document has embeddings, and some have a text or a title",
+            "send embeddings of all documents, or texts of all",
         )
 
 
@@ -298,7 +312,22 @@ def _changed(n_changed: int, after: ServedState, context: RequestContext) -> Res
     )
 
 
+async def _answered(
+    service: Service, context: RequestContext, work: Callable[[], dict[str, Any]]
+) -> Response:
+    """The answer of work that a search thread does, written there too, and the time that it took."""
+    text = await service.in_search_thread(context, lambda: _text_of(work()))
+    return _response(f'{text[:-1]},"took_ms":{_text_of(context.took_ms())}}}')
+
+
 def _json(content: dict[str, Any]) -> Response:
-    """An answer; the models of answers describe it, and building them would take longer than a search."""
-    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return _response(_text_of(content))
+
+
+def _text_of(content: dict[str, Any]) -> str:
+    """An answer as JSON; its model describes it, and building that would take longer than a search."""
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _response(text: str) -> Response:
     return Response(text.encode(), media_type="application/json")
