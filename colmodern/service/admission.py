@@ -16,7 +16,8 @@ OPEN_FOLDER = "/page/"
 
 def expect_key(scope: Scope, keys: Keys) -> None:
     """Raise ServiceError (401) for a request without one of the keys, where there are some."""
-    path: str = scope["path"]
+    root: str = scope.get("root_path", "")  # where another application has this one
+    path = str(scope["path"]).removeprefix(root) or "/"
     if not keys or path in OPEN_PATHS or path.startswith(OPEN_FOLDER):
         return
     if not keys.admit(header(scope, b"authorization")):

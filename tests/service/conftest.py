@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from colmodern.encoder.encoder import Encoder
 from colmodern.service.app import create_app
@@ -21,7 +22,17 @@ class RunningServer:
     """A server in a thread of its own, and a client of it."""
 
     def __init__(self, model: Encoder | str, **settings: Any) -> None:
-        self.app = create_app(model, port=0, **settings)
+        self._run(create_app(model, port=0, **settings))
+
+    @classmethod
+    def of(cls, app: FastAPI) -> RunningServer:
+        """A server of an application, which has a service in its state."""
+        running = object.__new__(cls)
+        running._run(app)
+        return running
+
+    def _run(self, app: FastAPI) -> None:
+        self.app = app
         self.service = self.app.state.service
         self._server = Server(self.app)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
