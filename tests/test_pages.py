@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,16 +74,28 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("stages")
 
 
-def run_in_shell(code: str, folder: Path) -> None:
-    done = subprocess.run(
+@pytest.fixture
+def shells() -> Iterator[list[int]]:
+    """Process groups of samples; what they leave running, such as a server, ends with the page."""
+    groups: list[int] = []
+    yield groups
+    for group in groups:
+        with suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGTERM)
+
+
+def run_in_shell(code: str, folder: Path, shells: list[int]) -> None:
+    shell = subprocess.Popen(
         ["bash", "-euo", "pipefail", "-c", code],
         cwd=folder,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
-        timeout=600,
+        start_new_session=True,
     )
-    assert done.returncode == 0, f"{code}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    shells.append(shell.pid)
+    output, errors = shell.communicate(timeout=600)
+    assert shell.returncode == 0, f"{code}\n{output[-2000:]}\n{errors[-2000:]}"
 
 
 @pytest.mark.parametrize(
@@ -90,7 +104,12 @@ def run_in_shell(code: str, folder: Path) -> None:
     ids=page_id,
 )
 def test_samples_run_one_after_another(
-    page: Path, programs: Path, stages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: Path,
+    programs: Path,
+    stages: Path,
+    shells: list[int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
@@ -102,7 +121,7 @@ def test_samples_run_one_after_another(
         if not sample.is_run:
             continue
         if sample.language == "sh":
-            run_in_shell(sample.code, tmp_path)
+            run_in_shell(sample.code, tmp_path, shells)
             continue
         code = "\n" * (sample.line - 1) + sample.code  # a traceback names the page's line
         exec(compile(code, str(page), "exec"), names)
