@@ -1,4 +1,4 @@
-"""The page at / in a real browser, against a real server: it shows what the API answers, and runs nothing else."""
+"""The page at / in a real browser, against a real server: it shows what the API answers, and no more."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from colmodern import Collection, Encoder
 HOSTILE_ID = "<img src=x onerror=alert(1)>"
 HOSTILE_TEXT = (
     "A parser of dates </script><script>document.title='run'</script> <img src=x "
-    "onerror=\"document.title='run'\"> \u202eright to left\u202c 🗂️👩‍🚀 é naïve. It reads a date string & a number."
+    "onerror=\"document.title='run'\"> \u202eright to left\u202c 🗂️👩‍🚀 é naïve. "
+    "It reads a date string & a number."
 )
 RECORDS: list[dict[str, Any]] = [
     {"id": HOSTILE_ID, "title": "<b>Dates</b> 👩‍🚀", "text": HOSTILE_TEXT},
