@@ -17,10 +17,10 @@ from colmodern.service.context import KEY
 from colmodern.service.errors import ERROR_ANSWERS, answer_of
 from colmodern.service.middleware import RequestMiddleware
 from colmodern.service.reference import reference_page
-from colmodern.service.routes import encode, indexes, rerank, status
+from colmodern.service.routes import encode, indexes, page, rerank, status
 from colmodern.service.service import Service
 
-_ROUTERS = (status.router, indexes.router, rerank.router, encode.router)
+_ROUTERS = (page.router, status.router, indexes.router, rerank.router, encode.router)
 _ABOUT = (
     "Late-interaction retrieval: search, rerank and encode with token embeddings, and see the passages "
     "that matched. Errors have the body {error: {code, message, cure}}."
