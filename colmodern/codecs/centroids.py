@@ -27,6 +27,7 @@ _ITERATIONS = 5  # eight lose half a percent less of squared length
 # with fewer products of a point and a centroid, threads gain nothing and on a busy machine wait
 # for each other
 _FEWEST_PRODUCTS = 1 << 20
+_CHUNK = 1 << 16  # tokens that choose a cell together
 _MOST_CELLS = 1024  # limit of coarse k-means cells
 _MOST_IDS = 1 << 22  # a number beyond is not a vocabulary id, and would need a table as long
 
@@ -128,8 +129,36 @@ def quantize(
     return Centroids(values, scales.astype(np.float32), cells, token_cells, coarse)
 
 
+@dataclass(frozen=True, eq=False)
+class CentredTokens:
+    """Sampled tokens without the corpus's mean and their document's subject, worked out when taken.
+
+    The sample is the largest thing that a build keeps in memory, so it stays as it was read.
+
+    Attributes:
+        values: (n_sampled, dim) floats, as read.
+        mean: (dim,) float32.
+        subjects: (n_docs, dim) float32.
+        doc_of: (n_sampled,) int32, document of each token.
+    """
+
+    values: npt.NDArray[np.floating]
+    mean: Floats
+    subjects: Floats
+    doc_of: npt.NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, rows: Ints) -> Floats:
+        """(len(rows), dim) float32 tokens."""
+        tokens = self.values[rows].astype(np.float32, copy=False)
+        tokens -= self.mean + self.subjects[self.doc_of[rows]]
+        return tokens
+
+
 def train_centroids(
-    values: Floats,
+    values: CentredTokens,
     token_ids: npt.NDArray[np.int32] | None,
     n_centroids: int,
     *,
@@ -139,7 +168,7 @@ def train_centroids(
     """Cluster a sample of centred tokens.
 
     Args:
-        values: (n_sampled, dim) float32.
+        values: The tokens.
         token_ids: (n_sampled,) int32 vocabulary ids, or None.
         n_centroids: An upper bound; a sample with fewer distinct values gives fewer.
         seed: Same seed, same centroids.
@@ -192,16 +221,18 @@ def _are_ids(token_ids: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
     return np.asarray((token_ids >= 0) & (token_ids < _MOST_IDS))
 
 
-def _coarse_cells(values: Floats, n_centroids: int, seed: int) -> tuple[Floats, Ints]:
+def _coarse_cells(values: CentredTokens, n_centroids: int, seed: int) -> tuple[Floats, Ints]:
     most = min(_MOST_CELLS, max(1, len(values) // _FEWEST_POINTS))
     n_cells = int(np.clip(np.sqrt(n_centroids), 1, most))
     coarse = _kmeans(values, np.arange(len(values)), n_cells, seed)
-    cells = _nearest(_in_single_cell(coarse), values)
+    means = _in_single_cell(coarse)
+    chunks = np.array_split(np.arange(len(values)), -(-len(values) // _CHUNK))
+    cells = np.concatenate([_nearest(means, values[chunk]) for chunk in chunks])
     used = np.unique(cells)  # a mean without tokens would be a cell without centroids
     return coarse[used], np.searchsorted(used, cells)
 
 
-def _centroids_by_cell(values: Floats, order: Ints, starts: Ints, n_centroids: int) -> Ints:
+def _centroids_by_cell(values: CentredTokens, order: Ints, starts: Ints, n_centroids: int) -> Ints:
     """(n_cells,) numbers of centroids: more for cells with many and with scattered tokens."""
     sizes = np.diff(starts)
     spread = np.empty(len(sizes))
@@ -222,7 +253,7 @@ def _centroids_by_cell(values: Floats, order: Ints, starts: Ints, n_centroids: i
     return np.maximum(1, np.floor(counts)).astype(np.int64)
 
 
-def _kmeans(values: Floats, tokens: Ints, k: int, seed: int) -> Floats:
+def _kmeans(values: CentredTokens, tokens: Ints, k: int, seed: int) -> Floats:
     """(k, dim) float32 means of the tokens."""
     if k == 1:
         return np.asarray(values[tokens].mean(axis=0, keepdims=True, dtype=np.float32))
@@ -230,7 +261,7 @@ def _kmeans(values: Floats, tokens: Ints, k: int, seed: int) -> Floats:
     if len(tokens) > most:
         tokens = np.sort(np.random.default_rng(seed).choice(tokens, most, replace=False))
     kmeans = faiss.Kmeans(
-        values.shape[1],
+        len(values.mean),
         k,
         niter=_ITERATIONS,
         seed=seed + 1,  # some versions of faiss take 0 for a seed of their own choice

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from colmodern.codecs.centroids import Centroids, train_centroids
+from colmodern.codecs.centroids import CentredTokens, Centroids, train_centroids
 from colmodern.codecs.residuals import Quantizer, ResidualKind, train_quantizer
 from colmodern.kernels.cpu.encoding import mean_by_document
 from colmodern.progress import Progress
@@ -31,7 +31,6 @@ CodeDtype = np.dtype[np.uint16] | np.dtype[np.uint32]
 _UNSURE_TOKENS = 2
 _DOC_BITS = 2  # bits for each dimension of a document vector: six percent of it are lost
 _MEASURED = 1 << 13  # tokens that the error is measured with
-_CHUNK = 1 << 11  # sampled tokens whose differences are worked out together, in the cache
 
 
 def code_dtype(n_centroids: int) -> CodeDtype:
@@ -61,14 +60,14 @@ class Sample(NamedTuple):
     """Tokens of some documents, from which a codec is learnt.
 
     Attributes:
-        values: (n_sampled, dim) float32, document after document.
+        values: (n_sampled, dim) floats, document after document; may be a mapped file.
         token_ids: (n_sampled,) int32, or None.
         sampled: (n_docs,) int64, sampled tokens of each document, at least one.
         lengths: (n_docs,) int64, all tokens of each document.
         means: (n_docs, dim) float32, means of all tokens of each document.
     """
 
-    values: Floats
+    values: npt.NDArray[np.floating]
     token_ids: TokenIds | None
     sampled: Ints
     lengths: Ints
@@ -147,7 +146,7 @@ def train_codec(
     seed: int,
     progress: Progress,
 ) -> Codec:
-    """Fit a codec to a sample of at least one token, whose values are overwritten.
+    """Fit a codec to a sample of at least one token.
 
     Args:
         sample: Tokens to learn from.
@@ -158,16 +157,15 @@ def train_codec(
         seed: Same seed, same codec.
         progress: Shows the clustering of centroids.
     """
-    values = sample.values
-    mean = values.mean(axis=0, dtype=np.float64).astype(np.float32)
-    doc_of = np.repeat(np.arange(len(sample.sampled)), sample.sampled)
+    mean = sample.values.mean(axis=0, dtype=np.float64).astype(np.float32)
+    doc_of = np.repeat(np.arange(len(sample.sampled), dtype=np.int32), sample.sampled)
     subjects = _subjects(sample.means - mean, sample.lengths)
-    for start in range(0, len(values), _CHUNK):
-        chunk = slice(start, start + _CHUNK)
-        values[chunk] -= mean + subjects[doc_of[chunk]]
-    centroids = train_centroids(values, sample.token_ids, n_centroids, seed=seed, progress=progress)
+    centred = CentredTokens(sample.values, mean, subjects, doc_of)
+    centroids = train_centroids(
+        centred, sample.token_ids, n_centroids, seed=seed, progress=progress
+    )
     fitted = _tokens_to_fit(sample.sampled, n_fitted, seed)
-    values, doc_of = values[fitted], doc_of[fitted]
+    values, doc_of = centred[fitted], doc_of[fitted]
     ids = None if sample.token_ids is None else sample.token_ids[fitted]
     rest = values - centroids.decode(centroids.assign(values, ids))
     values += subjects[doc_of]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +18,11 @@ from colmodern.index.inputs import Embeddings, expect_embeddings
 from colmodern.ragged.doc_ids import checked_doc_ids
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.finite import is_finite
-from colmodern.ragged.mapping import release_pages
+from colmodern.ragged.mapping import map_file, release_pages
 from colmodern.ragged.offsets import offsets_of
 from colmodern.ragged.store import EmbeddingStore
 
+_IN_MEMORY = 1 << 26  # bytes of a sample; a larger one is a mapped file
 _MOST_OF_A_DOC = 256  # tokens sampled from a document: they are much alike, other documents differ
 
 
@@ -62,12 +65,16 @@ def chunks(embeddings: Embeddings, max_tokens: int) -> Iterator[tuple[int, Token
                 release_pages(chunk.token_ids)
 
 
-def sample_documents(embeddings: Embeddings, n_sampled: int, max_tokens: int, seed: int) -> Sample:
+def sample_documents(
+    embeddings: Embeddings, n_sampled: int, max_tokens: int, seed: int, scratch: Path
+) -> Sample:
     """At most ``n_sampled`` tokens of random documents, and the means of these documents.
 
     A document gives at most 256 random tokens, unless all tokens are taken. The same seed gives
-    the same sample, however the documents are cut into shards. Raises InputError for a sampled
-    document whose values are not finite.
+    the same sample, however the documents are cut into shards. Values are float16 where the
+    embeddings are, and a large sample is a mapped file without a name in the folder ``scratch``.
+
+    Raises InputError for a sampled document whose values are not finite; OSError for a full disk.
     """
     lengths = embeddings.lengths
     is_whole = int(lengths.sum()) <= n_sampled
@@ -75,13 +82,14 @@ def sample_documents(embeddings: Embeddings, n_sampled: int, max_tokens: int, se
     docs = _sampled_docs(taken, n_sampled, seed)
     sampled, lengths = taken[docs], lengths[docs]
     starts = offsets_of(sampled)
-    values = np.empty((starts[-1], embeddings.dim), np.float32)
     means = np.empty((len(docs), embeddings.dim), np.float32)
     ids: npt.NDArray[np.int32] | None = np.empty(starts[-1], np.int32)
+    rows = _RowFile(int(starts[-1]), embeddings.dim, scratch)
     for first, chunk in chunks(embeddings, max_tokens):
         begin, end = np.searchsorted(docs, [first, first + chunk.n_docs])
         if chunk.token_ids is None:
             ids = None
+        dtype = np.float16 if chunk.values.dtype == np.float16 else np.float32
         for position in range(begin, end):
             doc = int(docs[position]) - first
             with np.errstate(over="ignore"):
@@ -90,11 +98,35 @@ def sample_documents(embeddings: Embeddings, n_sampled: int, max_tokens: int, se
                 refuse_infinite(chunk, first)
             means[position] = tokens.mean(axis=0)
             kept = _sampled_tokens(len(tokens), int(sampled[position]), [seed, first + doc])
-            into = slice(starts[position], starts[position + 1])
-            values[into] = tokens[kept]
+            rows.append(tokens[kept].astype(dtype, copy=False))
             if ids is not None and chunk.token_ids is not None:
+                into = slice(starts[position], starts[position + 1])
                 ids[into] = chunk.token_ids[chunk.offsets[doc] : chunk.offsets[doc + 1]][kept]
-    return Sample(values, ids, sampled, lengths, means)
+    return Sample(rows.finished(), ids, sampled, lengths, means)
+
+
+class _RowFile:
+    """Rows that are appended, then read: in memory, or in a file where there are many."""
+
+    def __init__(self, n_rows: int, dim: int, folder: Path) -> None:
+        """Make room for ``n_rows`` of ``dim`` floats, at most float32."""
+        self._shape = (n_rows, dim)
+        is_small = n_rows * dim * 4 <= _IN_MEMORY
+        self._stream = BytesIO() if is_small else TemporaryFile(dir=folder)  # noqa: SIM115 - finished() closes it
+        self._dtype = np.dtype(np.float32)
+
+    def append(self, rows: npt.NDArray[np.floating]) -> None:
+        """Add rows, all of one dtype."""
+        self._dtype = rows.dtype
+        self._stream.write(rows.tobytes())
+
+    def finished(self) -> npt.NDArray[np.floating]:
+        """(n_rows, dim) all rows."""
+        if isinstance(self._stream, BytesIO):
+            return np.frombuffer(self._stream.getbuffer(), self._dtype).reshape(self._shape)
+        with self._stream as stream:
+            stream.flush()
+            return map_file(stream, self._dtype, self._shape, 0)
 
 
 def _sampled_docs(taken: npt.NDArray[np.int64], n_sampled: int, seed: int) -> npt.NDArray[np.int64]:
