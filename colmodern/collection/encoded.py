@@ -15,7 +15,7 @@ from colmodern.progress import Progress
 
 FOLDER = ".embeddings"  # beside the index that is built of it
 _IN_MEMORY = 64  # documents; of more, embeddings are written to disk shard by shard
-_SHARD_TOKENS = 1 << 18
+_SHARD_TOKENS = 1 << 16  # two shards are in memory at a time
 
 
 @contextmanager
