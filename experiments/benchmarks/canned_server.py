@@ -1,6 +1,6 @@
 """A server that does nothing: the same bytes for every request. What clients reach is their limit.
 
-    python experiments/benchmarks/canned_server.py N_BYTES     # prints its port
+python experiments/benchmarks/canned_server.py N_BYTES     # prints its port
 """
 
 from __future__ import annotations

@@ -147,7 +147,8 @@ class LoadClient:
 
     def run(self, job: Job) -> dict[str, Any]:
         """Do a job, and give its figures."""
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(asdict(job)) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()

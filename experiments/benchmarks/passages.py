@@ -71,9 +71,8 @@ def opened_collection(folder: Path, n_docs: int, corpora: Iterable[Path] = ()) -
 
 def _texts_of_files(files: list[Path]) -> Iterator[str]:
     for file in files:
-        opened = gzip.open(file, "rt") if file.suffix == ".gz" else file.open()
-        with opened as stream:
-            for line in stream:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:
+            for line in lines:
                 record = json.loads(line)
                 text = next(str(record[key]) for key in _TEXT_KEYS if key in record)
                 if text.strip():
