@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -84,25 +85,25 @@ def sample_documents(
     starts = offsets_of(sampled)
     means = np.empty((len(docs), embeddings.dim), np.float32)
     ids: npt.NDArray[np.int32] | None = np.empty(starts[-1], np.int32)
-    rows = _RowFile(int(starts[-1]), embeddings.dim, scratch)
-    for first, chunk in chunks(embeddings, max_tokens):
-        begin, end = np.searchsorted(docs, [first, first + chunk.n_docs])
-        if chunk.token_ids is None:
-            ids = None
-        dtype = np.float16 if chunk.values.dtype == np.float16 else np.float32
-        for position in range(begin, end):
-            doc = int(docs[position]) - first
-            with np.errstate(over="ignore"):
-                tokens = np.asarray(chunk[doc], np.float32)
-            if not is_finite(tokens):
-                refuse_infinite(chunk, first)
-            means[position] = tokens.mean(axis=0)
-            kept = _sampled_tokens(len(tokens), int(sampled[position]), [seed, first + doc])
-            rows.append(tokens[kept].astype(dtype, copy=False))
-            if ids is not None and chunk.token_ids is not None:
-                into = slice(starts[position], starts[position + 1])
-                ids[into] = chunk.token_ids[chunk.offsets[doc] : chunk.offsets[doc + 1]][kept]
-    return Sample(rows.finished(), ids, sampled, lengths, means)
+    with _RowFile(int(starts[-1]), embeddings.dim, scratch) as rows:
+        for first, chunk in chunks(embeddings, max_tokens):
+            begin, end = np.searchsorted(docs, [first, first + chunk.n_docs])
+            if chunk.token_ids is None:
+                ids = None
+            dtype = np.float16 if chunk.values.dtype == np.float16 else np.float32
+            for position in range(begin, end):
+                doc = int(docs[position]) - first
+                with np.errstate(over="ignore"):
+                    tokens = np.asarray(chunk[doc], np.float32)
+                if not is_finite(tokens):
+                    refuse_infinite(chunk, first)
+                means[position] = tokens.mean(axis=0)
+                kept = _sampled_tokens(len(tokens), int(sampled[position]), [seed, first + doc])
+                rows.append(tokens[kept].astype(dtype, copy=False))
+                if ids is not None and chunk.token_ids is not None:
+                    into = slice(starts[position], starts[position + 1])
+                    ids[into] = chunk.token_ids[chunk.offsets[doc] : chunk.offsets[doc + 1]][kept]
+        return Sample(rows.finished(), ids, sampled, lengths, means)
 
 
 class _RowFile:
@@ -112,8 +113,15 @@ class _RowFile:
         """Make room for ``n_rows`` of ``dim`` floats, at most float32."""
         self._shape = (n_rows, dim)
         is_small = n_rows * dim * 4 <= _IN_MEMORY
-        self._stream = BytesIO() if is_small else TemporaryFile(dir=folder)  # noqa: SIM115 - finished() closes it
+        self._stream = BytesIO() if is_small else TemporaryFile(dir=folder)  # noqa: SIM115 - __exit__ closes it
         self._dtype = np.dtype(np.float32)
+
+    def __enter__(self) -> _RowFile:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with suppress(OSError):  # of a full disk, which was raised already
+            self._stream.close()
 
     def append(self, rows: npt.NDArray[np.floating]) -> None:
         """Add rows, all of one dtype."""
@@ -121,12 +129,11 @@ class _RowFile:
         self._stream.write(rows.tobytes())
 
     def finished(self) -> npt.NDArray[np.floating]:
-        """(n_rows, dim) all rows."""
+        """(n_rows, dim) all rows, which stay when the file is closed."""
         if isinstance(self._stream, BytesIO):
-            return np.frombuffer(self._stream.getbuffer(), self._dtype).reshape(self._shape)
-        with self._stream as stream:
-            stream.flush()
-            return map_file(stream, self._dtype, self._shape, 0)
+            return np.frombuffer(self._stream.getvalue(), self._dtype).reshape(self._shape)
+        self._stream.flush()
+        return map_file(self._stream, self._dtype, self._shape, 0)
 
 
 def _sampled_docs(taken: npt.NDArray[np.int64], n_sampled: int, seed: int) -> npt.NDArray[np.int64]:

@@ -5,6 +5,8 @@ import resource
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
 from unittest.mock import Mock
 
 import faiss
@@ -16,7 +18,7 @@ from colmodern import PlaidIndex, TokenEmbeddings
 from colmodern.disk import remove
 from colmodern.errors import InputError, StorageError
 from colmodern.index.plaid.disk.manifest import UNSYNCED, building_folder
-from colmodern.index.plaid.write import build, publish
+from colmodern.index.plaid.write import build, publish, source
 from colmodern.index.plaid.write import settings as build_settings
 from colmodern.progress import Silent
 from colmodern.writer_lock import LOCK, writer_lock
@@ -70,9 +72,9 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path, whole: dict[str, st
     write_store(tmp_path / "one", DOCUMENTS, IDS, 120)
     write_store(tmp_path / "many", DOCUMENTS, IDS, 17)
     sources = [(DOCUMENTS, IDS), (tmp_path / "one", None), (str(tmp_path / "many"), IDS)]
-    for number, (source, ids) in enumerate(sources):
+    for number, (embeddings, ids) in enumerate(sources):
         folder = tmp_path / f"i{number}"
-        PlaidIndex.build(source, folder, ids)
+        PlaidIndex.build(embeddings, folder, ids)
         assert digests(folder) == whole
     assert sorted(path.name for path in tmp_path.iterdir()) == ["i0", "i1", "i2", "many", "one"]
 
@@ -87,6 +89,33 @@ def test_the_same_bytes_without_token_ids_and_whatever_the_threads(tmp_path: Pat
     finally:
         faiss.omp_set_num_threads(threads)
     assert digests(tmp_path / "i1") == digests(tmp_path / "i2")
+
+
+def test_a_sample_in_a_file_gives_the_same_bytes(
+    tmp_path: Path, whole: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Path] = []
+
+    def noted(dir: Path) -> IO[bytes]:
+        made.append(dir)
+        return TemporaryFile(dir=dir)
+
+    monkeypatch.setattr(source, "_IN_MEMORY", 0)
+    monkeypatch.setattr(source, "TemporaryFile", noted)
+    folder = tmp_path / "i"
+    PlaidIndex.build(DOCUMENTS, folder, IDS)
+    assert made == [building_folder(folder)]
+    assert digests(folder) == whole
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signalled = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))  # the sample is the first beyond
+    try:
+        with pytest.raises(StorageError, match="a file may not be that large"):
+            PlaidIndex.build(DOCUMENTS, tmp_path / "full", IDS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, signalled)
+    assert len(made) == 2
 
 
 def test_another_seed_gives_other_bytes(tmp_path: Path, whole: dict[str, str]) -> None:
