@@ -120,7 +120,7 @@ class _RowFile:
         return self
 
     def __exit__(self, *error: object) -> None:
-        with suppress(OSError):  # of a full disk, which was raised already
+        with suppress(OSError):  # a full disk was raised already
             self._stream.close()
 
     def append(self, rows: npt.NDArray[np.floating]) -> None:
