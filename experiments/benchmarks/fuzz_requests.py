@@ -57,8 +57,7 @@ VALUES: list[Value] = [
     lambda rng: Raw(
         rng.choice(["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "01", "1.", "9" * 5000])
     ),
-    _text,
-    _text,
+    *[_text] * 8,
     lambda rng: rng.choice(
         ["", " ", "1", "true", "null", "../../etc/passwd", "file:///etc/passwd", "x" * 250_000]
     ),
