@@ -61,6 +61,8 @@ class Bench:
         self.server, self.clients, self.collection = server, clients, collection
         self.seconds = seconds
         self.queries = queries_of(collection, 4000)
+        for warm in (self.queries[0], self.queries[:_BATCH]):  # kernels compile and files are read
+            collection.search(warm, _K)
         self.rows: list[Figures] = []
         self._common = {"date": date.today().isoformat(), **machine_and_commit()}
 
@@ -168,11 +170,12 @@ def enumerate_ids(texts: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def _library_searches(bench: Bench, n: int, *, spans: bool) -> Iterator[object]:
-    """Searches of one query at a time, or of a list of them."""
+    """Searches of one query at a time, or of a list of them; with the threads of the server."""
+    threads = 1 if n == 1 else None
     search = bench.collection.search
     for first in itertools.cycle(range(0, len(bench.queries) - n, n)):
         batch = bench.queries[first : first + n]
-        yield search(batch[0] if n == 1 else batch, _K, spans=spans)
+        yield search(batch[0] if n == 1 else batch, _K, spans=spans, n_threads=threads)
 
 
 def _timed(work: Iterator[object], seconds: float, n: int) -> Figures:
