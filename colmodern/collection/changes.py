@@ -15,6 +15,7 @@ from typing import Any
 from colmodern.checks import shown
 from colmodern.collection.documents import StoredDocument
 from colmodern.collection.encoded import FOLDER, encoded
+from colmodern.collection.fields import FieldReading, fields_of
 from colmodern.collection.manifest import CollectionManifest, IndexRecord, commit, read_manifest
 from colmodern.collection.model import expect_same
 from colmodern.collection.state import OpenIndex, State, index_digest, load_state, settled
@@ -111,12 +112,13 @@ class Changer:
             staying = _without(state, set(new_ids))
             everything = chain(map(texts.get, staying), segment.documents(0, n_new))
             return self._built(state, texts, everything, n_after)
+        fields = fields_of(segment.documents(0, n_new), state.manifest.fields)
         encoding: AbstractContextManager[Any] = nullcontext((embeddings, new_ids))
         if embeddings is None:
             encoding = self._encoded(state, segment.documents(0, n_new), n_new)
         with encoding as (values, ids), self._index_change(state, texts) as change:
             put = change.index.update if replaces else change.index.add
-            put(values, ids, progress=self.progress)
+            put(values, ids, fields=fields, progress=self.progress)
         return change.after
 
     def delete(self, state: State, ids: list[str]) -> State:
@@ -177,11 +179,13 @@ class Changer:
         before = state.manifest
         name = f"index-{before.next_part:05d}"
         settings: dict[str, Any] = before.index_settings
-        with self._encoded(state, documents, n_docs) as (embeddings, ids):
+        reading = FieldReading(before.fields)
+        with self._encoded(state, reading.through(documents), n_docs) as (embeddings, ids):
             PlaidIndex.build(
                 embeddings,
                 self.folder / name,
                 ids,
+                fields=reading.table(),
                 spans=before.spans,
                 progress=self.progress,
                 **settings,

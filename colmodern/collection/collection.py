@@ -12,6 +12,7 @@ from colmodern.arguments import checked_path, expect_flags
 from colmodern.checks import shown
 from colmodern.collection.changes import Changer, Numbers, writing
 from colmodern.collection.documents import DocumentInput, SourceError, documents_of
+from colmodern.collection.fields import checked_names
 from colmodern.collection.manifest import CollectionManifest, commit, read_manifest
 from colmodern.collection.model import (
     checked_index_settings,
@@ -54,6 +55,7 @@ class Collection(CollectionReader):
         *,
         index: dict[str, Any] | None = None,
         spans: bool = True,
+        fields: bool | Iterable[str] = True,
         title_separator: str = " ",
         device: str = "auto",
         **encoder_options: Any,
@@ -66,6 +68,8 @@ class Collection(CollectionReader):
             index: Settings of the index, as ``{"nbits": 2}``: nbits, n_centroids, seed, codec and
                 max_memory of PlaidIndex.build.
             spans: Whether searches can show the passages that matched, for 2 bytes a token.
+            fields: The keys of records, beside id, title and text, that searches can filter by:
+                True for all, False for none, or their names.
             title_separator: What stands between a document's title and its text when it is encoded.
             device: Where encoder and index are, as Encoder.from_pretrained takes it.
             **encoder_options: Further arguments of Encoder.from_pretrained, as
@@ -91,6 +95,7 @@ class Collection(CollectionReader):
             change=0,
             encoder=record_of(encoder),
             spans=spans,
+            fields=checked_names(fields),
             title_separator=title_separator,
             index_settings=checked_index_settings(index, encoder.dim),
         )

@@ -26,6 +26,8 @@ from colmodern.files import read_json_object, sha256_of_json, write_json
 from colmodern.ragged.manifest import EncoderRecord
 
 FORMAT, VERSION = "colmodern-collection", 1
+FIELDS_VERSION = 2  # the version of collections with fields, which earlier writers would lose
+FieldNames = bool | tuple[str, ...]
 NAME = "manifest.json"
 
 
@@ -50,6 +52,9 @@ class CollectionManifest(_Record):
     encoder: EncoderRecord
     spans: bool = Field(description="whether the index keeps the characters of its tokens")
     title_separator: str = Field(description="what stands between title and text")
+    fields: FieldNames = Field(
+        False, description="fields that the index keeps for filters: true for all, or their names"
+    )
     index_settings: dict[str, Any] = Field(description="arguments of PlaidIndex.build")
     next_part: int = Field(1, ge=0, description="number of the next folder")
     next_number: int = Field(0, ge=0, description="id of the next text without one")
@@ -84,10 +89,10 @@ def read_manifest(folder: Path) -> CollectionManifest:
             f"{path} has format={named!r}, not {FORMAT!r}: {folder} holds no collection; choose the "
             "folder of one"
         )
-    if (version := content.pop("version", None)) != VERSION:
+    if (version := content.pop("version", None)) not in (VERSION, FIELDS_VERSION):
         raise StorageError(
-            f"{path} has version={version!r}; this colmodern reads version {VERSION}: use the "
-            "colmodern that wrote it"
+            f"{path} has version={version!r}; this colmodern reads versions {VERSION} and "
+            f"{FIELDS_VERSION}: use the colmodern that wrote it"
         )
     if content.pop("sha256", None) != sha256_of_json(content):
         raise StorageError(f"{path} differs from its checksum; {CURE}")
@@ -102,7 +107,11 @@ def read_manifest(folder: Path) -> CollectionManifest:
 def commit(folder: Path, manifest: CollectionManifest) -> None:
     """Make ``manifest`` the state of the collection; every file that it names must be in place."""
     content = manifest.model_dump(mode="json")
-    sealed = {"format": FORMAT, "version": VERSION, "sha256": sha256_of_json(content), **content}
+    version = FIELDS_VERSION
+    if manifest.fields is False:
+        version = VERSION
+        del content["fields"]  # earlier versions refuse the name
+    sealed = {"format": FORMAT, "version": version, "sha256": sha256_of_json(content), **content}
     write_json(folder / NAME, sealed)
 
 

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from colmodern.arguments import expect_counts
 from colmodern.collection.documents import (
     CollectionHit,
 )
+from colmodern.collection.fields import expect_filter
 from colmodern.collection.hits import expected_document, wanted_spans
 from colmodern.collection.opened import OpenCollection
 from colmodern.collection.search import rerank, search_many, search_one
 from colmodern.index.filters import Filter
 from colmodern.index.inputs import Embeddings
+from colmodern.index.pages import checked_page
 from colmodern.index.spans import SpanSettings
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings
@@ -43,14 +44,16 @@ class CollectionReader(OpenCollection):
         self, query: str | npt.NDArray[np.floating], k: int = ..., *,
         spans: bool | SpanSettings | None = ..., filter: Filter | None = ...,
         nprobe: int | None = ..., n_candidates: int | None = ..., rescore: Embeddings | None = ...,
-        exact: bool = ..., n_threads: int | None = ..., progress: Progress | bool | None = ...,
+        exact: bool = ..., n_threads: int | None = ..., offset: int = ...,
+        group_by: str | None = ..., progress: Progress | bool | None = ...,
     ) -> Results[CollectionHit]: ...  # fmt: skip
     @overload
     def search(
         self, query: Iterable[str] | TokenEmbeddings, k: int = ..., *,
         spans: bool | SpanSettings | None = ..., filter: Filter | None = ...,
         nprobe: int | None = ..., n_candidates: int | None = ..., rescore: Embeddings | None = ...,
-        exact: bool = ..., n_threads: int | None = ..., progress: Progress | bool | None = ...,
+        exact: bool = ..., n_threads: int | None = ..., offset: int = ...,
+        group_by: str | None = ..., progress: Progress | bool | None = ...,
     ) -> BatchResults[CollectionHit]: ...  # fmt: skip
     def search(
         self,
@@ -64,6 +67,8 @@ class CollectionReader(OpenCollection):
         rescore: Embeddings | None = None,
         exact: bool = False,
         n_threads: int | None = None,
+        offset: int = 0,
+        group_by: str | None = None,
         progress: Progress | bool | None = None,
     ) -> Results[CollectionHit] | BatchResults[CollectionHit]:
         """The best ``k`` documents of a query, best first, with their texts.
@@ -74,12 +79,16 @@ class CollectionReader(OpenCollection):
             k: Number of documents of each query, at most.
             spans: Whether to show the passages that matched: True, False, or SpanSettings; default
                 where the collection can.
-            filter: Ids of allowed documents, or a function of an id.
+            filter: Conditions on fields, as ``{"year": {"gte": 2020}, "lang": "en"}``, ids of
+                allowed documents, or a function of an id.
             nprobe: As in PlaidIndex.search, like the arguments that follow.
             n_candidates: As in PlaidIndex.search.
             rescore: As in PlaidIndex.search.
             exact: As in PlaidIndex.search.
             n_threads: As in PlaidIndex.search.
+            offset: Results to leave out before the first, for the next page.
+            group_by: A field of which each value shall be among the hits once, with its best
+                document.
             progress: True for a bar on stderr, for many queries.
 
         Returns:
@@ -91,10 +100,11 @@ class CollectionReader(OpenCollection):
         """
         state = self._state
         settings = wanted_spans(spans, state, self.folder)
-        expect_counts(k=k)
+        expect_filter(filter, state.manifest, self.folder)
+        page = checked_page(k, offset, group_by)
         options: dict[str, Any] = {
             "filter": filter, "nprobe": nprobe, "n_candidates": n_candidates, "rescore": rescore,
-            "exact": exact, "n_threads": n_threads,
+            "exact": exact, "n_threads": n_threads, "offset": page.offset, "group_by": group_by,
             "spans": False if settings is None else settings,
         }  # fmt: skip
         if isinstance(query, str) or getattr(query, "ndim", None) == 2:

@@ -26,8 +26,13 @@ from colmodern.collection import encoded
 encoded._IN_MEMORY = 3  # larger changes go through a store
 base, change, step = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 encoder = Encoder.from_pretrained("colmodern/tiny", device="cpu")
-OLD = [(f"d{i}", f"text number {i} on file and disk {i * 7 % 5}") for i in range(8)]
-NEW = [(f"n{i}", f"new text {i} on water and salt") for i in range(3)]
+OLD = [
+    {"id": f"d{i}", "text": f"text number {i} on file and disk {i * 7 % 5}", "even": i % 2 == 0}
+    for i in range(8)
+]
+NEW = [
+    {"id": f"n{i}", "text": f"new text {i} on water and salt", "new": True} for i in range(3)
+]
 CHANGES = {
     "first": lambda c: c.add(OLD),
     "add": lambda c: c.add(NEW),
@@ -45,6 +50,12 @@ def content(folder):
     with Collection.open(folder, encoder=encoder, read_only=True, device="cpu") as collection:
         hits = collection.search("text on file", k=100) if len(collection) else []
         assert {hit.doc_id for hit in hits} == set(collection)
+        for name in ("even", "new"):
+            having = {i for i in collection if name in collection[i].fields}
+            if having:
+                filter = {name: {"exists": True}}
+                hits = collection.search("text on file", k=100, filter=filter)
+                assert {hit.doc_id for hit in hits} == having
         return {doc_id: collection[doc_id].text for doc_id in collection}
 
 

@@ -172,13 +172,18 @@ class FieldTable:
 class FieldWriter:
     """Collects the fields of documents, one after another.
 
+    Args:
+        name: What the documents are called in messages.
+        wanted: The fields to keep, with all that is nested in them; None for all.
+
     Attributes:
         n_docs: Documents so far.
     """
 
-    def __init__(self, name: str = "fields") -> None:
+    def __init__(self, name: str = "fields", wanted: Iterable[str] | None = None) -> None:
         self.n_docs = 0
         self._name = name
+        self._wanted = None if wanted is None else frozenset(wanted)
         self._docs: dict[tuple[str, Kind], array[int]] = {}
         self._values: dict[tuple[str, Kind], array[Any]] = {}
         self._texts: dict[str, dict[str, int]] = {}  # field -> text -> number, by first occurrence
@@ -190,8 +195,14 @@ class FieldWriter:
             InputError: It is no mapping, or has a value that cannot be a field's.
         """
         for field, value in leaves(record, lambda: f"{self._name}[{self.n_docs}]"):
-            self._add_value(field, value)
+            if self._wanted is None or self._is_wanted(field):
+                self._add_value(field, value)
         self.n_docs += 1
+
+    def _is_wanted(self, field: str) -> bool:
+        assert self._wanted is not None
+        levels = field.split(".")
+        return any(".".join(levels[:n]) in self._wanted for n in range(1, len(levels) + 1))
 
     def _add_value(self, field: str, value: Scalar) -> None:
         if isinstance(value, str):
@@ -212,7 +223,7 @@ class FieldWriter:
             if len(self._docs) == MOST_FIELDS:
                 raise InputError(
                     f"{self._name} has more than {MOST_FIELDS:,} fields, the last one {field!r}; "
-                    "leave out those that no search filters by"
+                    "keep those that searches filter by, as Collection.create(fields=[...])"
                 )
             self._docs[key], self._values[key] = array("i"), array(_CODES[kind])
         self._docs[key].append(self.n_docs)
