@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import numpy.typing as npt
 
+from colmodern.arguments import expect_counts
 from colmodern.collection.documents import (
     CollectionHit,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy.typing as npt
@@ -45,7 +45,7 @@ def search_one(
         query_values(values, state.dim)
         return Results()
     # a search of one query does not wait for the compiler
-    return _hits(state, state.index.search(values, k, **options), options)
+    return _hits(state, state.index.search(values, k, **options), options.get("offset", 0))
 
 
 def search_many(
@@ -66,7 +66,7 @@ def search_many(
     if state.index is None:
         return BatchResults(Results() for _ in embeddings)
     batch = state.index.search_batch(embeddings, k, progress=progress, **options)
-    return BatchResults(_hits(state, results, options) for results in batch)
+    return BatchResults(_hits(state, results, options.get("offset", 0)) for results in batch)
 
 
 def rerank(
@@ -115,8 +115,5 @@ def rerank(
     return _hits(state, index.search(values, k or len(ids), spans=spans))
 
 
-def _hits(
-    state: State, results: Iterable[ScoredDoc], options: Mapping[str, Any]
-) -> Results[CollectionHit]:
-    first = 1 + options.get("offset", 0)
-    return Results(hit_of(state, rank, result) for rank, result in enumerate(results, first))
+def _hits(state: State, results: Iterable[ScoredDoc], offset: int = 0) -> Results[CollectionHit]:
+    return Results(hit_of(state, rank, result) for rank, result in enumerate(results, offset + 1))

@@ -9,7 +9,7 @@ from typing import Any
 from colmodern.collection.documents import CollectionHit, spans_in
 from colmodern.report.heat_map import HeatMap, heat_map_of
 from colmodern.service.served import ServedHit, ServedIndex, ServedState
-from colmodern.types import Explanation
+from colmodern.types import Explanation, GroupedHit
 
 _DIGITS = 4  # digits of a similarity after the point
 
@@ -44,6 +44,7 @@ def facts_json(index: ServedIndex, hide: Callable[[str], str]) -> dict[str, Any]
         "fault": None if index.fault is None else hide(index.fault),
         "model": os.path.basename(model) if model and os.path.isabs(model) else model,
         "encoder_settings": None if encoder is None else encoder["settings"],
+        "fields": inner.get("fields", {}),
         "index_settings": inner.get("settings", info.get("index_settings", {})),
         **{key: inner.get(key, 0) for key in ("deleted", "tokens", "segments", "centroids")},
         "bytes": {**inner.get("bytes", {}), **_text_bytes(index.state, info)},
@@ -64,6 +65,8 @@ def hit_json(hit: ServedHit, rank: int, has_texts: bool) -> dict[str, Any]:
         if has_texts:
             answer |= {"title": hit.title, "text": hit.text, "fields": dict(hit.fields)}
         answer["title_spans"] = spans_json(hit.title_spans)
+    if isinstance(hit, GroupedHit):
+        answer["group"] = hit.group
     if (spans := getattr(hit, "spans", None)) is not None:
         answer["spans"] = spans_json(spans)
     return answer

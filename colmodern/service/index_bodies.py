@@ -69,6 +69,13 @@ class SearchRequest(SearchOptions):
         description="encode the texts of the k results again and order them by exact MaxSim, "
         "without the compression of the index; a collection only",
     )
+    offset: Annotated[int, Field(ge=0, strict=True)] = Field(
+        0, description="results to leave out before the first, for the next page"
+    )
+    group_by: str | None = Field(
+        None,
+        description="a field of which each value is among the results once, with its best document",
+    )
     exact: bool = Field(
         False, description="score the last candidates with all of their compressed tokens"
     )
@@ -148,6 +155,9 @@ class HitAnswer(BaseModel):
     id: str
     rank: int = Field(description="from 1")
     score: float = Field(description="MaxSim, the sum over query tokens; higher is better")
+    group: bool | int | float | str | None = Field(
+        None, description="value of the field group_by; absent without"
+    )
     title: str | None = Field(None, description="absent without texts")
     text: str | None = Field(None, description="absent without texts")
     fields: dict[str, Any] | None = Field(None, description="absent without texts")
@@ -221,6 +231,9 @@ class IndexAnswer(IndexSummary):
     model: str | None = Field(description="model of its documents, null when unknown")
     encoder_settings: dict[str, Any] | None
     index_settings: dict[str, Any]
+    fields: dict[str, str] = Field(
+        description="fields that searches can filter by, with the kinds of their values"
+    )
     deleted: int = Field(description="deleted documents whose space is not free yet")
     tokens: int
     segments: int

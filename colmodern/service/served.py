@@ -103,7 +103,8 @@ class ServedState:
             queries: Embeddings of the queries.
             k: Number of documents of each, at most.
             spans: As in Collection.search.
-            **options: ``filter``, ``nprobe``, ``n_candidates`` and ``exact`` of PlaidIndex.search.
+            **options: ``filter``, ``nprobe``, ``n_candidates``, ``exact``, ``offset`` and
+                ``group_by`` of PlaidIndex.search.
 
         Raises:
             InputError: An argument does not fit the index.

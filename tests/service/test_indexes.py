@@ -202,6 +202,20 @@ def test_rescoring_gives_exact_scores(served: Any, folders: dict[str, str]) -> N
     expect_error(response, 422, "invalid_value", "no texts", "leave rescore out")
 
 
+def test_fields_filter_and_group_and_offsets_page(served: Any) -> None:
+    def found(**body: Any) -> list[tuple[str, int]]:
+        return [(hit["id"], hit["rank"]) for hit in hits_of(served, queries="file", **body)]
+
+    assert found(filter={"language": "en"}) == [("backup", 1)]
+    assert found(filter={"or": [{"pages": 2}, {"language": {"prefix": "x"}}]}) == [("backup", 1)]
+    assert {i for i, _ in found(filter={"language": {"exists": False}})} == {"rename/it", "pasta"}
+    everything = found(filter={})
+    assert [*found(k=2), *found(k=2, offset=2)] == everything
+    assert len(found(group_by="language")) == 3
+    facts = served.client.get("/v1/indexes/docs").json()
+    assert facts["fields"] == {"language": "text", "pages": "number"}
+
+
 def test_embeddings_stand_for_texts(served: Any, encoder: Encoder) -> None:
     expected = _ranking(search(served, queries=QUERY)["results"][0])
     rows = encoder.encode_queries([QUERY])[0]
@@ -355,6 +369,18 @@ def test_an_index_of_embeddings_alone_takes_embeddings_or_texts(
         ({"queries": "x" * 200_001}, 422, "text_too_long", ["200,000"]),
         ({"queries": "\ud800"}, 422, "invalid_value", ["surrogate"]),
         ({"queries": "x", "filter": ["nobody"]}, 422, "invalid_value", ["none of them"]),
+        (
+            {"queries": "x", "filter": {"lang": "en"}},
+            422,
+            "invalid_value",
+            ["which no document has"],
+        ),
+        ({"queries": "x", "filter": {"language": 3}}, 422, "invalid_value", ["the number 3"]),
+        ({"queries": "x", "filter": {"language": {"is": 3}}}, 422, "invalid_value", ["operator"]),
+        ({"queries": "x", "filter": "language"}, 422, "invalid_value", ["filter"]),
+        ({"queries": "x", "group_by": "pages"}, 422, "invalid_value", ["has 2 values"]),
+        ({"queries": "x", "offset": -1}, 422, "invalid_value", ["offset"]),
+        ({"queries": "x", "offset": 41}, 422, "invalid_value", ["offset + k is 51", "at most 50"]),
         ({"queries": "x", "fingerprint": "y"}, 422, "invalid_value", ["leave it out for texts"]),
         ({"queries": "x", "timeout_ms": 0}, 422, "invalid_value", ["timeout_ms"]),
         ({"queries": "x", "timeout_ms": 0.001}, 503, "timeout", []),

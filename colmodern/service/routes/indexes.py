@@ -65,7 +65,7 @@ async def search(
     context.limit_time(body.timeout_ms)
     index = service.index(name)
     state = index.state
-    _expect_k(body, service)
+    _expect_k(body, service, body.offset)
     if body.rescore:
         state.expect_texts()
     queries = await _queries(body, state, service, context)
@@ -80,11 +80,18 @@ async def search(
             n_candidates=body.n_candidates,
             exact=body.exact,
             spans=False if body.rescore else body.span_settings,
+            offset=body.offset,
+            group_by=body.group_by,
         )
 
     def answer(results: Sequence[Sequence[ServedHit]]) -> dict[str, Any]:
         listed = [
-            {"hits": [hit_json(hit, rank, body.texts) for rank, hit in enumerate(hits, 1)]}
+            {
+                "hits": [
+                    hit_json(hit, rank, body.texts)
+                    for rank, hit in enumerate(hits, body.offset + 1)
+                ]
+            }
             for hits in results
         ]
         return {"results": listed, "index_version": state.version, "is_complete": True}
@@ -277,11 +284,10 @@ def _with_fingerprint(
     return TokenEmbeddings(embeddings.values, embeddings.offsets, fingerprint=fingerprint)
 
 
-def _expect_k(body: SearchOptions, service: Service) -> None:
-    if body.k > (most := service.settings.limits.k):
-        raise _unfit(
-            f"k is {body.k:,}, and this server takes {most:,}", f"ask for at most {most:,}"
-        )
+def _expect_k(body: SearchOptions, service: Service, offset: int = 0) -> None:
+    if body.k + offset > (most := service.settings.limits.k):
+        name = f"offset + k is {body.k + offset:,}" if offset else f"k is {body.k:,}"
+        raise _unfit(f"{name}, and this server takes {most:,}", f"ask for at most {most:,}")
 
 
 def _changeable(name: str, service: Service) -> ServedIndex:
