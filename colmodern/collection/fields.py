@@ -47,7 +47,7 @@ def fields_of(documents: Iterable[StoredDocument], names: FieldNames) -> FieldTa
 
 
 def checked_names(fields: object) -> FieldNames:
-    """Which fields a collection keeps; raises InputError for what does not say so."""
+    """The fields that a collection keeps; raises InputError for what does not say so."""
     if isinstance(fields, bool):
         return fields
     names = listed("fields", fields, _CURE, is_ordered=False)
