@@ -1,0 +1,138 @@
+"""BM25, BM25 with MaxSim on top, the compressed index and hybrid search, side by side.
+
+    python experiments/benchmarks/stages.py --work FOLDER DATASET [DATASET ...]
+
+A DATASET is a folder in the BEIR layout. Encodings, indexes and runs stay in FOLDER, so that a second call
+only measures what is new. Every row is compared with the better of BM25 and the index alone, query by
+query: two-sided randomisation tests, adjusted by Holm over the rows of a data set. Rows go to
+experiments/results/stages.csv. Needs the extra bm25.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from results import Row, append_rows, machine_and_commit
+from rich.console import Console
+from rich.table import Table
+
+from colmodern import run_eval
+from colmodern.evaluation.significance import estimate, holm, randomisation_test
+from colmodern.pipeline.result import EvalResult
+
+RESULTS = Path(__file__).resolve().parents[1] / "results" / "stages.csv"
+MEASURES = ("nDCG@10", "RR@10", "R@100")
+SINGLE = ("bm25", "plaid")
+SYSTEMS: dict[str, dict[str, Any]] = {
+    "bm25": {"kind": "bm25"},
+    "bm25 + MaxSim, depth 100": {"kind": "rerank", "depth": 100, "compare_with_exact": False},
+    "bm25 + MaxSim, depth 1000": {"kind": "rerank", "depth": 1000, "compare_with_exact": False},
+    "plaid": {"kind": "plaid", "compare_with_exact": False},
+    "hybrid, rrf": {"kind": "hybrid", "fusion": "rrf"},
+    "hybrid, weighted": {"kind": "hybrid", "fusion": "weighted"},
+    "hybrid, interleave": {"kind": "hybrid", "fusion": "interleave"},
+    "exact": {"kind": "exact"},
+}
+# stages whose seconds a query waits for
+SEARCHES = ("search", "find candidates", "search bm25", "search plaid")
+COLUMNS = (
+    *("date", "commit", "machine", "dataset", "n_docs", "n_queries", "model", "system"),
+    *(*MEASURES, "first_stage_recall", "ms_per_query", "compared_with", "difference", "low"),
+    *("high", "p", "p_holm"),
+)
+
+
+@click.command()
+@click.argument("datasets", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--work", required=True, type=click.Path(path_type=Path))
+@click.option("--model", default="colmodern/tiny", show_default=True)
+@click.option("--document-length", default=256, show_default=True)
+@click.option(
+    "--max-queries", default=1000, show_default=True, help="Seeded sample of the queries."
+)
+@click.option("--only", multiple=True, help="Systems to run; default: all.")
+@click.option("--keep/--no-keep", default=True, show_default=True, help="Append the rows.")
+def main(
+    datasets: tuple[Path, ...],
+    work: Path,
+    model: str,
+    document_length: int,
+    max_queries: int,
+    only: tuple[str, ...],
+    keep: bool,
+) -> None:
+    """Evaluate every system on every data set, and keep and print the rows."""
+    for folder in datasets:
+        base = {
+            "dataset": {"name": str(folder), "max_queries": max_queries, "sample_seed": 0},
+            "encoder": {"model": model, "document_length": document_length},
+            "measures": list(MEASURES),
+            "output": str(work),
+        }
+        results = {}
+        for number, (system, index) in enumerate(SYSTEMS.items()):
+            if only and system not in only:
+                continue
+            name = f"stages-{folder.name}-{number}"
+            results[system] = run_eval({**base, "name": name, "index": index}, progress=True)
+        rows = list(_rows(folder.name, f"{model}, document_length {document_length}", results))
+        if keep:
+            append_rows(RESULTS, rows, COLUMNS)
+        _show(rows)
+
+
+def _rows(dataset: str, model: str, results: dict[str, EvalResult]) -> Iterator[Row]:
+    """A row of each system, compared with the better of the single ones."""
+    measure = MEASURES[0]
+    values = {
+        system: np.array([row[measure] for row in result.evaluation.per_query.values()])
+        for system, result in results.items()
+    }
+    single = max((s for s in SINGLE if s in values), key=lambda s: values[s].mean(), default=None)
+    others = [] if single is None else [system for system in values if system != single]
+    p_values = [randomisation_test([values[system] - values[single]]) for system in others]
+    adjusted = dict(zip(others, zip(p_values, holm(p_values), strict=True), strict=True))
+    for system, result in results.items():
+        timings = result.timings
+        seconds = sum(timings[s].seconds / timings[s].items for s in SEARCHES if s in timings)
+        row: Row = {
+            "date": date.today().isoformat(),
+            **machine_and_commit(),
+            "dataset": dataset,
+            "n_docs": result.facts["documents"],
+            "n_queries": len(values[system]),
+            "model": model,
+            "system": system,
+            **{name: f"{value:.4f}" for name, value in result.evaluation.mean.items()},
+            "ms_per_query": f"{seconds * 1e3:.2f}",
+        }
+        if result.stages:
+            recalls = [f"{stage.name} {stage.recall:.4f}" for stage in result.stages[:-1]]
+            row["first_stage_recall"] = "; ".join(recalls)
+        if system in adjusted:
+            difference = estimate([values[system] - values[single]])
+            p, p_holm = adjusted[system]
+            row |= {"compared_with": single, "p": f"{p:.4f}", "p_holm": f"{p_holm:.4f}"}
+            row |= {"difference": f"{difference.mean:.4f}", "low": f"{difference.low:.4f}"}
+            row["high"] = f"{difference.high:.4f}"
+        yield row
+
+
+def _show(rows: list[Row]) -> None:
+    first = rows[0]
+    table = Table(title=f"{first['dataset']}: {first['n_docs']:,} documents", title_justify="left")
+    shown = ("system", *MEASURES, "first_stage_recall", "ms_per_query", "difference", "p_holm")
+    for name in shown:
+        table.add_column(name, justify="left" if name == "system" else "right")
+    for row in rows:
+        table.add_row(*(str(row.get(name, "")) for name in shown))
+    Console(width=160).print(table)
+
+
+if __name__ == "__main__":
+    main()
