@@ -2,14 +2,17 @@
 
     python experiments/benchmarks/stages.py --work FOLDER DATASET [DATASET ...]
 
-A DATASET is a folder in the BEIR layout. Encodings, indexes and runs stay in FOLDER, so that a second call
-only measures what is new. Every row is compared with the better of BM25 and the index alone, query by
+A DATASET is a folder in the BEIR layout. Of a large one, --max-docs takes a seeded sample with all
+relevant documents of the queries. Encodings, indexes and runs stay in FOLDER, so that a second call only
+measures what is new. Every row is compared with the better of BM25 and the index alone, query by
 query: two-sided randomisation tests, adjusted by Holm over the rows of a data set. Rows go to
 experiments/results/stages.csv. Needs the extra bm25.
 """
 
 from __future__ import annotations
 
+import json
+import random
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -21,8 +24,10 @@ from results import Row, append_rows, machine_and_commit
 from rich.console import Console
 from rich.table import Table
 
-from colmodern import run_eval
+from colmodern import load_dataset, run_eval
+from colmodern.config.load import parse_overrides
 from colmodern.evaluation.significance import estimate, holm, randomisation_test
+from colmodern.files import staging
 from colmodern.pipeline.result import EvalResult
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "stages.csv"
@@ -55,6 +60,8 @@ COLUMNS = (
 @click.option(
     "--max-queries", default=1000, show_default=True, help="Seeded sample of the queries."
 )
+@click.option("--max-docs", type=int, help="Seeded sample of the documents; default: all.")
+@click.option("--set", "settings", multiple=True, help="Encoder setting, as overflow=split.")
 @click.option("--only", multiple=True, help="Systems to run; default: all.")
 @click.option("--keep/--no-keep", default=True, show_default=True, help="Append the rows.")
 def main(
@@ -63,14 +70,18 @@ def main(
     model: str,
     document_length: int,
     max_queries: int,
+    max_docs: int | None,
+    settings: tuple[str, ...],
     only: tuple[str, ...],
     keep: bool,
 ) -> None:
     """Evaluate every system on every data set, and keep and print the rows."""
     for folder in datasets:
+        dataset = sampled(folder, work / "sets", max_docs, max_queries)
+        encoder = {"model": model, "document_length": document_length, **parse_overrides(settings)}
         base = {
-            "dataset": {"name": str(folder), "max_queries": max_queries, "sample_seed": 0},
-            "encoder": {"model": model, "document_length": document_length},
+            "dataset": {"name": str(dataset), "max_queries": max_queries, "sample_seed": 0},
+            "encoder": encoder,
             "measures": list(MEASURES),
             "output": str(work),
         }
@@ -80,10 +91,43 @@ def main(
                 continue
             name = f"stages-{folder.name}-{number}"
             results[system] = run_eval({**base, "name": name, "index": index}, progress=True)
-        rows = list(_rows(folder.name, f"{model}, document_length {document_length}", results))
+        described = ", ".join([f"{model}, document_length {document_length}", *settings])
+        rows = list(_rows(folder.name, described, results))
         if keep:
             append_rows(RESULTS, rows, COLUMNS)
         _show(rows)
+
+
+def sampled(folder: Path, work: Path, max_docs: int | None, max_queries: int) -> Path:
+    """The folder of a data set, or of a seeded sample of it."""
+    dataset = load_dataset(folder, max_queries=max_queries, sample_seed=0)
+    if max_docs is None or len(dataset.corpus) <= max_docs:
+        return folder
+    target = work / f"{folder.name}-{max_docs}-{max_queries}"
+    if target.is_dir():
+        return target
+    relevant = {d for grades in dataset.qrels.values() for d, grade in grades.items() if grade > 0}
+    others = [document.doc_id for document in dataset.corpus if document.doc_id not in relevant]
+    n_others = max(0, max_docs - len(relevant))
+    kept = relevant | set(random.Random(0).sample(others, min(n_others, len(others))))
+    with staging(target) as staged:
+        (staged / "qrels").mkdir()
+        documents = [d._asdict() for d in dataset.corpus if d.doc_id in kept]
+        for record in documents:
+            record["_id"] = record.pop("doc_id")
+        queries = [{"_id": query_id, "text": text} for query_id, text in dataset.queries.items()]
+        for name, records in (("corpus", documents), ("queries", queries)):
+            lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
+            (staged / f"{name}.jsonl").write_text("".join(lines))
+        judgments = [
+            f"{query_id}\t{doc_id}\t{grade}\n"
+            for query_id, grades in dataset.qrels.items()
+            for doc_id, grade in grades.items()
+            if doc_id in kept
+        ]
+        header = "query-id\tcorpus-id\tscore\n"
+        (staged / "qrels" / "test.tsv").write_text(header + "".join(judgments))
+    return target
 
 
 def _rows(dataset: str, model: str, results: dict[str, EvalResult]) -> Iterator[Row]:

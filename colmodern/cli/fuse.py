@@ -1,0 +1,110 @@
+"""colmodern fuse RUN RUN ... --output RUN."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+
+from colmodern.cli import terminal
+from colmodern.cli.options import OUTPUT_FILE, PATH, json_option
+from colmodern.fusion import RRF_K, Fusion
+
+if TYPE_CHECKING:
+    from colmodern.types import ScoredDoc
+
+    Results = dict[str, list[ScoredDoc]]
+
+
+@click.command("fuse")
+@click.argument("runs", type=PATH, nargs=-1, required=True)
+@click.option("--output", "-o", required=True, type=OUTPUT_FILE, help="New TREC run.")
+@click.option(
+    "--fusion",
+    type=click.Choice(get_args(Fusion)),
+    default="rrf",
+    show_default=True,
+    help="Sum of 1 / (rrf-k + rank), weighted sum of scores mapped to 0 to 1, or runs by turns.",
+)
+@click.option("--weights", help="One number for each run, for example 0.3,0.7; default: all alike.")
+@click.option("--rrf-k", default=RRF_K, show_default=True, help="How little first ranks differ.")
+@click.option("--depth", type=int, help="First documents of each run that count; default: all.")
+@click.option("-k", type=int, help="Documents of each query to write; default: all.")
+@click.option(
+    "--tune",
+    type=PATH,
+    help="Judgments that choose the weights; their queries are left out of the new run.",
+)
+@click.option("--measure", default="nDCG@10", show_default=True, help="Measure that --tune raises.")
+@json_option
+def command(
+    runs: tuple[Path, ...],
+    output: Path,
+    fusion: Fusion,
+    weights: str | None,
+    rrf_k: int,
+    depth: int | None,
+    k: int | None,
+    tune: Path | None,
+    measure: str,
+    as_json: bool,
+) -> None:
+    """Fuse TREC RUNS of the same queries, plain or gzipped, into one, and print its path last.
+
+    RUNS are files, or run folders. With --tune, the weights are those with the highest mean of --measure
+    on judged queries. These queries are left out of the new run, so that nobody measures it on what it
+    was tuned on.
+    """
+    from colmodern.datasets.judgments import read_qrels_file
+    from colmodern.evaluation.trec import read_run, write_run
+    from colmodern.evaluation.tuning import tune_weights
+    from colmodern.fusion import fuse
+
+    if len(runs) < 2:
+        raise click.UsageError("give two runs or more")
+    if tune is not None and (weights is not None or fusion == "interleave"):
+        raise click.UsageError("--tune chooses weights of rrf or weighted; leave out --weights")
+    rankings: list[Results] = [read_run(_run_file(path)) for path in runs]
+    chosen = None if weights is None else _numbers(weights)
+    tuned: dict[str, Any] = {}
+    if tune is not None:
+        qrels = read_qrels_file(tune)
+        best = tune_weights(
+            rankings, qrels, measure=measure, fusion=fusion, rrf_k=rrf_k, depth=depth
+        )
+        chosen, tuned = list(best.weights), best._asdict()
+        rankings = [{q: docs for q, docs in run.items() if q not in qrels} for run in rankings]
+        if not any(rankings):
+            raise click.UsageError(
+                f"every query of the runs is judged in {tune}, so that none is left to fuse; give "
+                "--tune the judgments of other queries"
+            )
+    fused = fuse(rankings, k, fusion=fusion, weights=chosen, rrf_k=rrf_k, depth=depth)
+    write_run(output, fused, tag=f"colmodern-{fusion}")
+    if as_json:
+        terminal.put_json(
+            {"run": str(output), "weights": chosen, **({"tuned": tuned} if tuned else {})}
+        )
+        return
+    if tuned:
+        shares = ", ".join(f"{path.name} {w:g}" for path, w in zip(runs, chosen or [], strict=True))
+        terminal.say(
+            f"weights tuned on {tuned['n_queries']:,} queries: {shares}; {measure} "
+            f"{tuned['value']:.4f}, with equal weights {tuned['equal']:.4f}"
+        )
+    terminal.put(output)
+
+
+def _run_file(path: Path) -> Path:
+    """The TREC file of a run folder, or the file that is given."""
+    return path / "run.trec" if path.is_dir() else path
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(word) for word in text.split(",")]
+    except ValueError:
+        raise click.UsageError(
+            f"--weights {text} is not a list of numbers; write it as 0.3,0.7"
+        ) from None
