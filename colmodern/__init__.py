@@ -22,9 +22,11 @@ __all__ = [
     "ExactIndex",
     "GroupedHit",
     "Hit",
+    "HybridIndex",
     "InputError",
     "MissingExtraError",
     "PlaidIndex",
+    "RerankIndex",
     "Reranker",
     "ResourceError",
     "ScoredDoc",
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
     from colmodern.index.exact.index import ExactIndex
     from colmodern.index.plaid.index import PlaidIndex
     from colmodern.index.spans import SpanSettings, matched_spans
+    from colmodern.index.staged import HybridIndex, RerankIndex
     from colmodern.pipeline.evaluate.run import run_eval
     from colmodern.ragged.embeddings import TokenEmbeddings
     from colmodern.ragged.spans import TokenSpans
@@ -86,9 +89,11 @@ _HOMES = {
     "ExactIndex": "colmodern.index.exact.index",
     "GroupedHit": "colmodern.types",
     "Hit": "colmodern.types",
+    "HybridIndex": "colmodern.index.staged",
     "InputError": "colmodern.errors",
     "MissingExtraError": "colmodern.errors",
     "PlaidIndex": "colmodern.index.plaid.index",
+    "RerankIndex": "colmodern.index.staged",
     "Reranker": "colmodern.rerank",
     "ResourceError": "colmodern.errors",
     "ScoredDoc": "colmodern.types",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from colmodern.cli import terminal
-from colmodern.cli.options import OUTPUT_FILE, PATH, json_option
+from colmodern.cli.options import OUTPUT_FILE, json_option
 from colmodern.fusion import RRF_K, Fusion
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command("fuse")
-@click.argument("runs", type=PATH, nargs=-1, required=True)
+@click.argument("runs", nargs=-1, required=True)
 @click.option("--output", "-o", required=True, type=OUTPUT_FILE, help="New TREC run.")
 @click.option(
     "--fusion",
@@ -33,20 +33,22 @@ if TYPE_CHECKING:
 @click.option("-k", type=int, help="Documents of each query to write; default: all.")
 @click.option(
     "--tune",
-    type=PATH,
-    help="Judgments that choose the weights; their queries are left out of the new run.",
+    help="Judgments that choose the weights, a file or a collection; their queries are left out of the "
+    "new run.",
 )
+@click.option("--tune-split", help="Split of a collection's judgments; never test.")
 @click.option("--measure", default="nDCG@10", show_default=True, help="Measure that --tune raises.")
 @json_option
 def command(
-    runs: tuple[Path, ...],
+    runs: tuple[str, ...],
     output: Path,
     fusion: Fusion,
     weights: str | None,
     rrf_k: int,
     depth: int | None,
     k: int | None,
-    tune: Path | None,
+    tune: str | None,
+    tune_split: str | None,
     measure: str,
     as_json: bool,
 ) -> None:
@@ -56,20 +58,27 @@ def command(
     on judged queries. These queries are left out of the new run, so that nobody measures it on what it
     was tuned on.
     """
-    from colmodern.datasets.judgments import read_qrels_file
     from colmodern.evaluation.trec import read_run, write_run
     from colmodern.evaluation.tuning import tune_weights
     from colmodern.fusion import fuse
+    from colmodern.pipeline.compare.stored_run import trec_file
+    from colmodern.pipeline.compare.trec_runs import read_judged
 
     if len(runs) < 2:
         raise click.UsageError("give two runs or more")
+    if tune_split is not None and tune is None:
+        raise click.UsageError("--tune-split is the split of --tune, which is missing")
     if tune is not None and (weights is not None or fusion == "interleave"):
         raise click.UsageError("--tune chooses weights of rrf or weighted; leave out --weights")
-    rankings: list[Results] = [read_run(_run_file(path)) for path in runs]
+    rankings: list[Results] = [read_run(trec_file(path)) for path in runs]
     chosen = None if weights is None else _numbers(weights)
     tuned: dict[str, Any] = {}
     if tune is not None:
-        qrels = read_qrels_file(tune)
+        if tune_split == "test":
+            raise click.UsageError(
+                "--tune-split test: results are reported on it; give another split"
+            )
+        qrels = read_judged(tune, tune_split).qrels
         best = tune_weights(
             rankings, qrels, measure=measure, fusion=fusion, rrf_k=rrf_k, depth=depth
         )
@@ -88,17 +97,12 @@ def command(
         )
         return
     if tuned:
-        shares = ", ".join(f"{path.name} {w:g}" for path, w in zip(runs, chosen or [], strict=True))
+        shares = ", ".join(f"{path} {w:g}" for path, w in zip(runs, chosen or [], strict=True))
         terminal.say(
             f"weights tuned on {tuned['n_queries']:,} queries: {shares}; {measure} "
             f"{tuned['value']:.4f}, with equal weights {tuned['equal']:.4f}"
         )
     terminal.put(output)
-
-
-def _run_file(path: Path) -> Path:
-    """The TREC file of a run folder, or the file that is given."""
-    return path / "run.trec" if path.is_dir() else path
 
 
 def _numbers(text: str) -> list[float]:

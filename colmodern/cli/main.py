@@ -52,6 +52,7 @@ _COMMANDS = {
     "index": ("colmodern.cli.index", "Build, change and inspect a compressed index."),
     "rerank": ("colmodern.cli.rerank", "Reorder a TREC run by exact MaxSim."),
     "serve": ("colmodern.cli.serve", "Serve search, rerank and encode over HTTP."),
+    "fuse": ("colmodern.cli.fuse", "Fuse TREC runs of the same queries into one."),
     "train": ("colmodern.cli.train", "Train a model through PyLate from a config file."),
     "mine": ("colmodern.cli.mine", "Find hard negatives for training, with a teacher's scores."),
     "cache": ("colmodern.cli.cache", "List and prune what earlier evaluations left to be reused."),

@@ -180,15 +180,24 @@ def read_trec_systems(paths: Sequence[str], judged: JudgedQueries) -> list[Syste
         DataError: A run is malformed.
         InputError: A path is neither.
     """
-    systems = []
-    for name, path in zip(_names(paths), paths, strict=True):
-        file = user_path(path, InputError)
-        if os.path.isdir(file) and is_run(file):
-            file /= RUN
-        elif not os.path.isfile(file):
-            raise InputError(f"{path} is neither a file nor a run folder; give a TREC run")
-        systems.append(System(name, {judged.name: read_trec_run(file, judged)}))
-    return systems
+    return [
+        System(name, {judged.name: read_trec_run(trec_file(path), judged)})
+        for name, path in zip(_names(paths), paths, strict=True)
+    ]
+
+
+def trec_file(path: str) -> Path:
+    """The TREC run that a path means: the file itself, or that of a run folder.
+
+    Raises:
+        InputError: It is neither.
+    """
+    file = user_path(path, InputError)
+    if os.path.isdir(file) and is_run(file):
+        return file / RUN
+    if not os.path.isfile(file):
+        raise InputError(f"{path} is neither a file nor a run folder; give a TREC run")
+    return file
 
 
 def read_trec_run(path: Path, judged: JudgedQueries) -> StoredRun:

@@ -1,0 +1,255 @@
+"""Searches made of other searches: several indexes fused, and MaxSim over the results of one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy.typing as npt
+
+from colmodern.arguments import checked_count, listed
+from colmodern.checks import shown
+from colmodern.errors import InputError
+from colmodern.fusion import RRF_K, Fusion, Joiner
+from colmodern.index.base import Index, TextIndex, closed_error
+from colmodern.index.exact.index import ExactIndex
+from colmodern.progress import Progress, as_progress
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.store import EmbeddingStore
+from colmodern.types import BatchResults, Results, ScoredDoc
+
+DEPTH = 1000  # first documents of an index that take part
+
+AnyIndex = Index | TextIndex
+
+
+class HybridIndex:
+    """Several indexes of the same documents, whose results for a query are fused.
+
+    A query is a text and its embeddings, of which each index takes what it searches with. The indexes
+    stay the caller's: closing this one closes none of them.
+
+    Args:
+        indexes: Name -> index, at least two: BM25Index, PlaidIndex, ExactIndex, or what meets their
+            protocols.
+        fusion: As in ``fuse``, like the arguments that follow.
+        weights: As in ``fuse``, in the order of the indexes.
+        rrf_k: As in ``fuse``.
+        depth: First documents of each index that are fused.
+
+    Raises:
+        InputError: There are fewer than two indexes, or an argument is unusable.
+    """
+
+    def __init__(
+        self,
+        indexes: Mapping[str, AnyIndex],
+        *,
+        fusion: Fusion = "rrf",
+        weights: Sequence[float] | None = None,
+        rrf_k: int = RRF_K,
+        depth: int = DEPTH,
+    ) -> None:
+        if not isinstance(indexes, Mapping) or len(indexes) < 2:
+            raise InputError(
+                f"indexes={shown(indexes)}; pass a mapping of at least two, as "
+                '{"bm25": bm25_index, "plaid": plaid_index}'
+            )
+        for name, index in indexes.items():
+            _expect_index(f"indexes[{name!r}]", index)
+        self._indexes: dict[str, AnyIndex] | None = dict(indexes)
+        self._joiner = Joiner(len(indexes), fusion=fusion, weights=weights, rrf_k=rrf_k)
+        self.depth = checked_count("depth", depth)
+
+    def __repr__(self) -> str:
+        if self._indexes is None:
+            return "HybridIndex(closed)"
+        return f"HybridIndex({list(self._indexes)}, fusion={self._joiner.fusion!r}, depth={self.depth})"
+
+    def search(self, text: str, query: npt.ArrayLike, k: int = 10) -> Results[ScoredDoc]:
+        """The best ``k`` documents for one query, best first.
+
+        Args:
+            text: The query's text.
+            query: Its (n_query_tokens, dim) embeddings.
+            k: Number of documents, at most; ties go to the smaller doc_id.
+
+        Returns:
+            The best documents with their fused scores.
+
+        Raises:
+            InputError: As from the indexes.
+        """
+        k = checked_count("k", k)
+        rankings = [_ask(index, text, query, self.depth) for index in self._open.values()]
+        return self._joiner(rankings, k)
+
+    def search_batch(
+        self,
+        texts: Iterable[str],
+        queries: TokenEmbeddings,
+        k: int = 10,
+        *,
+        progress: Progress | bool | None = None,
+    ) -> BatchResults[ScoredDoc]:
+        """The best ``k`` documents of each query, in the order of the queries.
+
+        Args:
+            texts: Texts of the queries.
+            queries: Their embeddings, as an encoder returns them.
+            k: Number of documents of each query, at most.
+            progress: True for a bar on stderr, or an object that receives the steps.
+
+        Returns:
+            One list a query, best first.
+
+        Raises:
+            InputError: There are not as many texts as queries, or as from the indexes.
+        """
+        k, steps = checked_count("k", k), as_progress(progress)
+        pairs = _texts_of(texts, queries)
+        runs: list[Sequence[Sequence[ScoredDoc]]] = []
+        for index in self._open.values():
+            if _takes_text(index):
+                runs.append(index.search_batch(pairs, self.depth, progress=steps))  # type: ignore[arg-type]
+            else:
+                runs.append(index.search_batch(queries, self.depth, progress=steps))  # type: ignore[arg-type]
+        return BatchResults(self._joiner(rankings, k) for rankings in zip(*runs, strict=True))
+
+    def info(self) -> dict[str, Any]:
+        """Describe the index.
+
+        Returns:
+            How results are fused, and what each index says of itself.
+        """
+        joiner = self._joiner
+        return {
+            "fusion": joiner.fusion,
+            "weights": list(joiner.weights),
+            "rrf_k": joiner.rrf_k,
+            "depth": self.depth,
+            "indexes": {name: index.info() for name, index in self._open.items()},
+        }
+
+    def close(self) -> None:
+        """Let go of the indexes, which stay open; this one cannot be used afterwards."""
+        self._indexes = None
+
+    @property
+    def _open(self) -> dict[str, AnyIndex]:
+        if self._indexes is None:
+            raise closed_error()
+        return self._indexes
+
+
+class RerankIndex:
+    """Exact MaxSim over the first documents that another index finds.
+
+    Args:
+        first: The index that finds candidates, by the text or the embeddings of a query.
+        embeddings: Embeddings of the documents, at least of all candidates.
+        doc_ids: (n_docs,) ids of the embeddings; default those of a store.
+        depth: Candidates of each query.
+        **options: Further arguments of ExactIndex, as ``device="cuda"``.
+
+    Raises:
+        InputError: An argument is unusable.
+    """
+
+    def __init__(
+        self,
+        first: AnyIndex,
+        embeddings: TokenEmbeddings | EmbeddingStore,
+        doc_ids: Sequence[str] | None = None,
+        *,
+        depth: int = DEPTH,
+        **options: Any,
+    ) -> None:
+        _expect_index("first", first)
+        if doc_ids is None and isinstance(embeddings, EmbeddingStore):
+            doc_ids = embeddings.doc_ids
+        exact = ExactIndex(embeddings, doc_ids, **options)  # checks ids and options
+        self._first, self._options = first, options
+        self._embeddings = exact.embeddings
+        self._rows = {doc_id: row for row, doc_id in enumerate(exact.doc_ids)}
+        self.depth = checked_count("depth", depth)
+
+    def __repr__(self) -> str:
+        return f"RerankIndex({self._first!r}, depth={self.depth})"
+
+    def search(self, text: str, query: npt.ArrayLike, k: int = 10) -> Results[ScoredDoc]:
+        """The best ``k`` candidates for one query, best first.
+
+        Args:
+            text: The query's text.
+            query: Its (n_query_tokens, dim) embeddings.
+            k: Number of documents, at most; ties go to the smaller doc_id.
+
+        Returns:
+            The best candidates by MaxSim. Candidates without embeddings are left out.
+
+        Raises:
+            InputError: As from the first index and ExactIndex.
+        """
+        k = checked_count("k", k)
+        candidates = [doc_id for doc_id, _ in _ask(self._first, text, query, self.depth)]
+        ids = [doc_id for doc_id in candidates if doc_id in self._rows]
+        if not ids:
+            return Results()
+        selected = self._embeddings.select([self._rows[doc_id] for doc_id in ids])
+        return ExactIndex(selected, ids, **self._options).search(query, k)
+
+    def search_batch(
+        self,
+        texts: Iterable[str],
+        queries: TokenEmbeddings,
+        k: int = 10,
+        *,
+        progress: Progress | bool | None = None,
+    ) -> BatchResults[ScoredDoc]:
+        """The best ``k`` candidates of each query, in the order of the queries.
+
+        Args:
+            texts: Texts of the queries.
+            queries: Their embeddings, as an encoder returns them.
+            k: Number of documents of each query, at most.
+            progress: True for a bar on stderr, or an object that receives the steps.
+
+        Returns:
+            One list a query, best first.
+
+        Raises:
+            InputError: There are not as many texts as queries, or as from ``search``.
+        """
+        steps, pairs = as_progress(progress), _texts_of(texts, queries)
+        steps.start("search", len(pairs), unit="queries")
+        results: BatchResults[ScoredDoc] = BatchResults()
+        for text, query in zip(pairs, queries, strict=True):
+            results.append(self.search(text, query, k))
+            steps.advance(1)
+        steps.finish()
+        return results
+
+
+def _takes_text(index: AnyIndex) -> bool:
+    """Whether an index is searched with texts: those of embeddings have a dim."""
+    return not hasattr(type(index), "dim")
+
+
+def _ask(index: AnyIndex, text: str, query: npt.ArrayLike, k: int) -> Sequence[ScoredDoc]:
+    """The best documents of an index for a query, by what the index takes."""
+    return index.search(text if _takes_text(index) else query, k)  # type: ignore[arg-type]
+
+
+def _texts_of(texts: Iterable[str], queries: TokenEmbeddings) -> list[str]:
+    listed_texts = listed("texts", texts, "pass the texts of the queries")
+    if len(listed_texts) != len(queries):
+        raise InputError(
+            f"{len(listed_texts)} texts for {len(queries)} queries; pass the text of each query"
+        )
+    return listed_texts
+
+
+def _expect_index(name: str, index: object) -> None:
+    if not (hasattr(index, "search") and hasattr(index, "search_batch")):
+        raise InputError(f"{name} is {shown(index)}; pass an index, as BM25Index or PlaidIndex")
