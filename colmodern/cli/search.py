@@ -80,8 +80,9 @@ def command(
     """Search FOLDER: a collection, a run, a folder that `colmodern encode` wrote, or a BM25 index.
 
     A collection prints the passages that matched. A run is searched as it was evaluated: with its
-    index if it has one, otherwise exactly with its precision. A run that reranked candidates is
-    searched exactly. One QUERY prints a table; --queries writes a TREC run for all of its queries.
+    index if it has one, with its stages if it was hybrid or reranked, otherwise exactly. A run that
+    reranked a TREC run is searched exactly. One QUERY prints a table; --queries writes a TREC run for
+    all of its queries.
     """
     from colmodern.cli.bm25 import bm25_index_of, search_bm25
     from colmodern.cli.search_collection import search_collection
@@ -140,6 +141,7 @@ def _search_embeddings(
         open_searched,
         store_of,
     )
+    from colmodern.pipeline.open.staged import open_staged
 
     expect_searchable(folder)
     store = store_of(folder)
@@ -151,6 +153,14 @@ def _search_embeddings(
     query_ids, embeddings, encoder_device = _encoded_queries(
         query, queries, store, device, trust_remote_code, model, settings
     )
+    if index_folder is None and precision is None:
+        places = {"device": index_device, "encoder_device": encoder_device, "name": _DEVICE}
+        staged = open_staged(folder, store, **places)
+        if staged is not None:
+            texts = _texts_of_queries(query, queries)
+            with TerminalProgress() as progress:
+                results = staged.search_batch(texts, embeddings, k, progress=progress)
+            return "staged", query_ids, results
     kind, searched = open_searched(
         folder,
         store,
@@ -165,6 +175,20 @@ def _search_embeddings(
         return kind, query_ids, [searched.search(embeddings[0], k)]
     with TerminalProgress() as progress:
         return kind, query_ids, searched.search_batch(embeddings, k, progress=progress)
+
+
+def _texts_of_queries(query: str | None, queries: Path | None) -> list[str]:
+    """The texts that are searched for, which a stage of words needs beside their embeddings."""
+    from colmodern.datasets.judgments import read_queries
+
+    if queries is None:
+        return [query or ""]
+    if queries.is_dir():
+        raise click.UsageError(
+            f"--queries {queries} has embeddings; a run of several stages also needs their texts: give "
+            "a queries.jsonl"
+        )
+    return list(read_queries(queries).values())
 
 
 def _encoded_queries(

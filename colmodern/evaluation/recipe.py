@@ -131,6 +131,7 @@ _LEFT_OUT = (
     "started",
     "embeddings.*",
     "index",
+    "first_stages*",
     "inputs.*",
     "stages.*",
     "dataset.description",

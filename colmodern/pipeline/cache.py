@@ -236,6 +236,8 @@ def _runs_by_entry(output: Path, *, skips_damaged: bool) -> dict[str, list[str]]
             continue
         embeddings = environment.get("embeddings")
         paths = list(embeddings.values()) if isinstance(embeddings, dict) else []
+        first = environment.get("first_stages")
+        paths += first if isinstance(first, list) else []
         for relative in (*paths, environment.get("index")):
             if not isinstance(relative, str) or "\0" in relative:  # damaged: it names no entry
                 continue

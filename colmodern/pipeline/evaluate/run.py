@@ -126,6 +126,10 @@ def run_prepared(prepared: EvalJob, *, progress: Progress) -> EvalResult:
             "queries": _from(folder, queries.folder),
         },
         "index": None if index is None else _from(folder, index),
+        "first_stages": [
+            None if path is None else _from(folder, path)
+            for path in searcher.first_stage_folders(prepared_index)
+        ],
         "search": {"device": searcher.device},
         "stages": stages.made_in,
         "inputs": prepared.inputs(),

@@ -268,6 +268,10 @@ class Searcher(ABC, Generic[Config]):
         """The folder of an index that can be searched by itself; None where there is none."""
         return None
 
+    def first_stage_folders(self, prepared: Prepared) -> list[Path | None]:
+        """The folders of the indexes that the search began with; None for one without a folder."""
+        return []
+
     def first_stages(self, prepared: Prepared) -> Mapping[str, Run]:
         """Runs that the search began with, by the name of what made them; empty for one stage."""
         return {}

@@ -115,6 +115,10 @@ class HybridSearcher(Searcher[HybridIndexConfig]):
         """The runs of all parts."""
         return {name: self._first(number, prepared) for number, name in enumerate(self.names)}
 
+    def first_stage_folders(self, prepared: Parts) -> list[Path | None]:
+        """The folders of the parts' indexes, in their order; None for a run, or exact search."""
+        return [files.index_folder for files in prepared.files]
+
     def inputs(self) -> dict[str, str]:
         """Digests of given runs."""
         named = zip(self.names, self._parts, strict=True)
@@ -175,10 +179,6 @@ class HybridSearcher(Searcher[HybridIndexConfig]):
             return {**stages, "search": Total(joined, joined, joined)}
 
         return seconds
-
-    def index_folders(self, prepared: Parts) -> list[Path | None]:
-        """The folders of the parts' indexes, in their order; None for a run, or exact search."""
-        return [files.index_folder for files in prepared.files]
 
     def _parts_for(self, texts: SearchTexts | None) -> list[FirstStage]:
         from colmodern.pipeline.searchers.registry import make_searcher  # imports this module

@@ -161,6 +161,10 @@ class RerankSearcher(Searcher[RerankIndexConfig]):
         run, most = self._first.results(prepared.first), self.config.most_results
         return {self._first.name: {query_id: docs[:most] for query_id, docs in run.items()}}
 
+    def first_stage_folders(self, prepared: Candidates) -> list[Path | None]:
+        """The index that found the candidates."""
+        return [prepared.first.index_folder]
+
     def inputs(self) -> dict[str, str]:
         """Digest of a given run."""
         return {"candidates": self._first.digest} if self._first.digest else {}
