@@ -15,7 +15,16 @@ from colmodern.errors import InputError
 from colmodern.index.exact.index import ExactIndex
 from colmodern.index.spans import SpanSettings, span_settings
 from colmodern.progress import Progress, as_progress
-from colmodern.types import BatchResults, Hit, Precision, RankedDoc, RankedHit, Results, ScoredDoc
+from colmodern.types import (
+    BatchResults,
+    Hit,
+    Precision,
+    RankedDoc,
+    RankedHit,
+    Results,
+    Score,
+    ScoredDoc,
+)
 
 Candidate = str | tuple[str, str]
 # texts or (id, text) pairs in an order, or texts by id
@@ -32,26 +41,36 @@ class Reranker:
     Args:
         model: An Encoder, or what Encoder.from_pretrained takes.
         precision: Precision of the documents that are scored, as in ExactIndex.
+        score: "sum" for MaxSim, or "mean" for MaxSim divided by the number of query tokens, so that
+            scores of different queries can be compared; spans of passages are divided, too.
         **options: Further arguments of Encoder.from_pretrained, as ``document_length=8192`` or
             ``device="cuda"``, where documents are then also scored.
 
     Attributes:
         encoder: The encoder of queries and documents.
         precision: Precision of the documents that are scored.
+        score: How scores are given.
         facts: Counts over the documents encoded so far, of texts that were cut, for example.
+        query_facts: The same of the queries.
 
     Raises:
-        InputError: The precision is unknown, or there are options besides an Encoder.
+        InputError: The precision or score is unknown, or there are options besides an Encoder.
     """
 
     def __init__(
-        self, model: Encoder | str | Path, *, precision: Precision = "float32", **options: Any
+        self,
+        model: Encoder | str | Path,
+        *,
+        precision: Precision = "float32",
+        score: Score = "sum",
+        **options: Any,
     ) -> None:
         if isinstance(model, Encoder) and options:
             raise InputError(
                 f"options {sorted(options)} come too late: model is an Encoder already"
             )
         expect_choice("precision", precision, get_args(Precision))
+        expect_choice("score", score, get_args(Score))
         if not isinstance(model, Encoder | str | Path):
             raise InputError(
                 f"model={shown(model)}; pass an Encoder, or the name or folder of a checkpoint"
@@ -60,7 +79,9 @@ class Reranker:
             model if isinstance(model, Encoder) else Encoder.from_pretrained(model, **options)
         )
         self.precision: Precision = precision
+        self.score: Score = score
         self.facts: Counter[str] = Counter()  # TokenizedTexts.facts
+        self.query_facts: Counter[str] = Counter()
 
     def __repr__(self) -> str:
         checkpoint = self.encoder.checkpoint.name
@@ -136,6 +157,7 @@ class Reranker:
         texts = list(dict.fromkeys(text for pairs in candidates for _, text in pairs))
         positions = {text: position for position, text in enumerate(texts)}
         query_embeddings = self.encoder.encode_queries(queries)
+        self.query_facts.update(self.encoder.tokenize(queries, "query").facts())
         tokenized = self.encoder.tokenize(texts, "document", spans=settings is not None)
         self.facts.update(tokenized.facts())
         progress = as_progress(progress)
@@ -154,15 +176,20 @@ class Reranker:
             n_wanted = len(pairs) or 1 if k is None else k
             own = False if settings is None else replace(settings, texts=dict(pairs))
             results = index.search(query_embeddings[query], n_wanted, spans=own)
-            ranked.append(Results(_ranked(result, rank) for rank, result in enumerate(results, 1)))
+            parts = max(1, len(query_embeddings[query])) if self.score == "mean" else 1
+            ranked.append(
+                Results(_ranked(result, rank, parts) for rank, result in enumerate(results, 1))
+            )
         return ranked
 
 
-def _ranked(result: ScoredDoc, rank: int) -> RankedDoc:
+def _ranked(result: ScoredDoc, rank: int, parts: int) -> RankedDoc:
+    """A result with its rank, and its scores divided by ``parts``."""
     doc_id, score = result
     if isinstance(result, Hit):
-        return RankedHit(doc_id, score, rank, result.spans)
-    return RankedDoc(doc_id, score, rank)
+        spans = [span._replace(score=span.score / parts) for span in result.spans]
+        return RankedHit(doc_id, score / parts, rank, spans)
+    return RankedDoc(doc_id, score / parts, rank)
 
 
 def _queries(queries: object) -> list[str]:

@@ -308,6 +308,7 @@ class Explanation:
 
 Scalar = bool | int | float | str  # a value of a field
 Precision = Literal["float32", "int8"]  # precision of documents in exact search
+Score = Literal["sum", "mean"]  # MaxSim: summed over query tokens, or divided by their number
 # query_id -> results, best first
 Run = Mapping[str, Sequence[ScoredDoc]]
 # query_id -> doc_id -> relevance grade (0: judged and not relevant)
@@ -340,6 +341,8 @@ class Dataset:
         missing: query_id -> number of its judged documents that the corpus lacks, where positive.
         n_queries_left_out: Number of judged queries without text.
         excluded: query_id -> documents that are never its results, as BRIGHT asks for.
+        query_fields: query_id -> fields of its record beside id and text, where it has any.
+        prompted: query_id -> the text that a model reads, where a template makes one.
     """
 
     name: str
@@ -351,6 +354,13 @@ class Dataset:
     missing: Mapping[str, int] = field(default_factory=dict)
     n_queries_left_out: int = 0
     excluded: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    query_fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    prompted: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def model_queries(self) -> Mapping[str, str]:
+        """query_id -> the text that a model reads: with its prompt, where there is one."""
+        return self.prompted or self.queries
 
     def __repr__(self) -> str:
         ids = ", ".join(map(repr, list(self.queries)[:_IDS_SHOWN]))

@@ -206,3 +206,30 @@ def test_pooled_and_split_documents_show_words_too(pylate_bert: Path) -> None:
     [hit] = ranker.rank("close the file", [text], spans=True)
     assert hit.spans
     assert max(span.end for span in hit.spans) <= len(text)
+
+
+def test_mean_scores_are_divided_by_the_query_tokens(pylate_bert: Path) -> None:
+    documents = {"a": "the lift of a wing", "b": "a date"}
+    summed, mean = Reranker(pylate_bert), Reranker(pylate_bert, score="mean")
+    n_tokens = len(summed.encoder.encode_queries(["wing lift"])[0])
+    for spans in (False, True):
+        pairs = zip(
+            summed.rank("wing lift", documents, spans=spans),
+            mean.rank("wing lift", documents, spans=spans),
+            strict=True,
+        )
+        for by_sum, by_mean in pairs:
+            assert (by_sum.doc_id, by_sum.rank) == (by_mean.doc_id, by_mean.rank)
+            assert by_mean.score == pytest.approx(by_sum.score / n_tokens)
+            if spans:
+                scores = [span.score / n_tokens for span in by_sum.spans]
+                assert [span.score for span in by_mean.spans] == pytest.approx(scores)
+    with pytest.raises(InputError, match="score='max'; choose one of 'sum', 'mean'"):
+        Reranker(pylate_bert, score="max")
+
+
+def test_cut_queries_are_counted(pylate_bert: Path) -> None:
+    ranker = Reranker(pylate_bert, query_length=8)
+    ranker.rank_batch(["wing", "date " * 40], [["a"], ["b"]])
+    assert ranker.query_facts["n_truncated"] == 1
+    assert ranker.query_facts["n_cut_tokens"] > 0

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import click
 
 from colmodern.cli import terminal
 from colmodern.cli.options import OUTPUT_FILE, PATH, encoder_config, encoder_options, json_option
 from colmodern.cli.overflow import overflow
+from colmodern.types import Score
 
 
 @click.command("rerank")
@@ -30,6 +32,13 @@ from colmodern.cli.overflow import overflow
 @click.option(
     "--split", help="Split of judgments; default: the usual one of the set, otherwise test."
 )
+@click.option(
+    "--score",
+    type=click.Choice(get_args(Score)),
+    default="sum",
+    show_default=True,
+    help="MaxSim, or its mean over query tokens, which compares between queries.",
+)
 @encoder_options
 @json_option
 def command(
@@ -39,6 +48,7 @@ def command(
     k: int | None,
     measures: tuple[str, ...],
     split: str | None,
+    score: Score,
     model: str | None,
     revision: str | None,
     device: str,
@@ -70,11 +80,12 @@ def command(
     run = read_run(run_path)
     corpus, queries = load_corpus(dataset, split), load_queries(dataset, split)
     judgments = load_judgments(dataset, split)
-    ranker = Reranker(encoder_from_config(config))
+    ranker = Reranker(encoder_from_config(config), score=score)
     check_address_space(ENCODING, "encoding")
     with TerminalProgress() as progress:
         reranked = rerank_run(ranker, corpus, queries, run, k, progress=progress)
     terminal.say(f"documents: {overflow(ranker.facts)}")
+    terminal.say(f"queries: {overflow(ranker.query_facts, 'queries')}")
     write_run(output, reranked, tag="colmodern-rerank")
     is_judged = any(query_id in judgments for query_id in run) if judgments else False
     if measures and not judgments:

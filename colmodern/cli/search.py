@@ -9,7 +9,7 @@ import click
 
 from colmodern.cli import terminal
 from colmodern.cli.options import OUTPUT_FILE, PATH, json_option, renamed_option
-from colmodern.types import Precision
+from colmodern.types import Precision, Score
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,6 +51,13 @@ _DEVICE = "--index-device"
 @renamed_option(
     "--device-max-memory", "--device-memory", help="Bytes that may stay on a GPU, for example 20G."
 )
+@click.option(
+    "--score",
+    type=click.Choice(get_args(Score)),
+    default="sum",
+    show_default=True,
+    help="MaxSim, or its mean over query tokens, which compares between queries.",
+)
 @click.option("--model", "-m", help="Checkpoint of embeddings that do not name theirs.")
 @click.option(
     "--set",
@@ -72,6 +79,7 @@ def command(
     device: str,
     index_device: str,
     device_max_memory: str | None,
+    score: Score,
     model: str | None,
     settings: tuple[str, ...],
     trust_remote_code: bool,
@@ -94,6 +102,7 @@ def command(
     of_embeddings = {
         "--precision": precision, "--model": model, "--set": settings,
         "--device-max-memory": device_max_memory, _DEVICE: index_device != "auto",
+        "--score": score != "sum",
     }  # fmt: skip
     if is_collection_folder(folder):
         search_collection(
@@ -109,7 +118,7 @@ def command(
         kind, query_ids, results = _search_embeddings(
             folder, query, k, queries=queries, index=index, precision=precision, device=device,
             index_device=index_device, device_max_memory=device_max_memory, model=model,
-            settings=settings, trust_remote_code=trust_remote_code,
+            settings=settings, trust_remote_code=trust_remote_code, score=score,
         )  # fmt: skip
     if output is not None:
         write_run(output, dict(zip(query_ids, results, strict=True)), tag=f"colmodern-{kind}")
@@ -132,9 +141,11 @@ def _search_embeddings(
     model: str | None,
     settings: tuple[str, ...],
     trust_remote_code: bool,
+    score: Score,
 ) -> tuple[str, Sequence[str], Sequence[Sequence[ScoredDoc]]]:
     """The kind of index, the ids of the queries, and their results."""
     from colmodern.cli.progress import TerminalProgress
+    from colmodern.index.staged import HybridIndex
     from colmodern.pipeline.open.artifacts import (
         expect_searchable,
         index_of,
@@ -153,14 +164,17 @@ def _search_embeddings(
     query_ids, embeddings, encoder_device = _encoded_queries(
         query, queries, store, device, trust_remote_code, model, settings
     )
+    results: Sequence[Sequence[ScoredDoc]]
     if index_folder is None and precision is None:
         places = {"device": index_device, "encoder_device": encoder_device, "name": _DEVICE}
         staged = open_staged(folder, store, **places)
         if staged is not None:
+            if score == "mean" and isinstance(staged, HybridIndex):
+                raise click.UsageError("--score mean is of MaxSim; fused scores have no mean")
             texts = _texts_of_queries(query, queries)
             with TerminalProgress() as progress:
                 results = staged.search_batch(texts, embeddings, k, progress=progress)
-            return "staged", query_ids, results
+            return "staged", query_ids, _scores(results, embeddings, score)
     kind, searched = open_searched(
         folder,
         store,
@@ -172,9 +186,20 @@ def _search_embeddings(
         name=_DEVICE,
     )
     if query is not None and kind == "plaid":  # does not wait for the compiler
-        return kind, query_ids, [searched.search(embeddings[0], k)]
-    with TerminalProgress() as progress:
-        return kind, query_ids, searched.search_batch(embeddings, k, progress=progress)
+        results = [searched.search(embeddings[0], k)]
+    else:
+        with TerminalProgress() as progress:
+            results = searched.search_batch(embeddings, k, progress=progress)
+    return kind, query_ids, _scores(results, embeddings, score)
+
+
+def _scores(
+    results: Sequence[Sequence[ScoredDoc]], queries: TokenEmbeddings, score: Score
+) -> Sequence[Sequence[ScoredDoc]]:
+    """The results with scores of a kind."""
+    from colmodern.index.ranking import mean_scores
+
+    return mean_scores(results, queries) if score == "mean" else results
 
 
 def _texts_of_queries(query: str | None, queries: Path | None) -> list[str]:

@@ -19,6 +19,7 @@ from colmodern.config.index import ExactIndexConfig, IndexConfig
 from colmodern.config.index import (
     PlaidIndexConfig as PlaidIndexConfig,  # for MtebModel, from here too
 )
+from colmodern.types import Score
 
 
 class DatasetConfig(SettingsModel):
@@ -51,6 +52,11 @@ class DatasetConfig(SettingsModel):
         True, description='encode a document as "title text"; false: its text alone'
     )
     title_separator: str = Field(" ", description="text between a title and its document")
+    query_template: str | None = Field(
+        None,
+        description="text that the model reads for each query, with fields of queries.jsonl in braces, for "
+        "example '{instruction} {text}'; bm25 reads the query alone; null: the query alone",
+    )
     drop_empty_documents: bool | None = Field(
         None, description="leave out documents without text; null: as the set's suite does"
     )
@@ -182,6 +188,11 @@ class SearchConfig(SettingsModel):
     """What is asked of the index."""
 
     k: int = Field(100, ge=1, description="number of documents to retrieve for each query")
+    score: Score = Field(
+        "sum",
+        description="sum: MaxSim; mean: divided by the number of query tokens, so that scores of different "
+        "queries can be compared; ranks are the same",
+    )
 
 
 class EvalConfig(SettingsModel):
@@ -228,6 +239,14 @@ class EvalConfig(SettingsModel):
                     f"{measure} needs {cutoff[1]} documents per query, but search.k is {self.search.k}; "
                     "raise search.k or drop the measure"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _score_is_of_maxsim(self) -> EvalConfig:
+        if self.search.score == "mean" and self.index.kind in ("bm25", "hybrid"):
+            raise ValueError(
+                f"search.score=mean: scores of kind {self.index.kind} are not MaxSim; leave it out"
+            )
         return self
 
     @model_validator(mode="after")

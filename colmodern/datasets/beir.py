@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from colmodern.checks import shown, storable
 from colmodern.datasets.corpus import FileCorpus
 from colmodern.datasets.judgments import Judgments, read_excluded, read_judgments, read_queries
+from colmodern.datasets.query_fields import read_query_fields
 from colmodern.datasets.records import find_file
 from colmodern.errors import DataError
 from colmodern.types import Corpus, Dataset
@@ -38,7 +40,7 @@ def load_beir(folder: Path | str, *, split: str = "test", name: str | None = Non
     corpus = FileCorpus(find_file(folder / "corpus.jsonl"))
     topics = find_file(folder / "queries.jsonl")
     queries = read_queries(topics)
-    return judged(
+    dataset = judged(
         name or storable(folder.resolve().name),
         f"local collection {storable(str(folder))}, judgments of qrels/{judgments.name}",
         corpus,
@@ -46,6 +48,7 @@ def load_beir(folder: Path | str, *, split: str = "test", name: str | None = Non
         read_judgments(judgments, queries, corpus.doc_ids),
         read_excluded(topics),
     )
+    return replace(dataset, query_fields=read_query_fields(topics, dataset.queries))
 
 
 def load_files(name: str, corpus: Path, queries: Path, qrels: Path) -> Dataset:
@@ -64,7 +67,8 @@ def load_files(name: str, corpus: Path, queries: Path, qrels: Path) -> Dataset:
     texts = read_queries(queries)
     grades = read_judgments(qrels, texts, documents.doc_ids, is_trec=True)
     description = f"local files {corpus}, {queries} and {qrels}"
-    return judged(name, description, documents, texts, grades, read_excluded(queries))
+    dataset = judged(name, description, documents, texts, grades, read_excluded(queries))
+    return replace(dataset, query_fields=read_query_fields(queries, dataset.queries))
 
 
 def judgments_file(folder: Path, split: str) -> Path:

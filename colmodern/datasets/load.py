@@ -23,6 +23,7 @@ from colmodern.datasets.hashed_ids import HashedIds
 from colmodern.datasets.judgments import read_excluded, read_judgments, read_queries
 from colmodern.datasets.names import Registry, find_set, set_defaults, suggestion
 from colmodern.datasets.own_sets import LocalSet
+from colmodern.datasets.query_fields import read_query_fields, with_template
 from colmodern.datasets.records import find_file
 from colmodern.datasets.registry import BUILT_IN, NamedSet
 from colmodern.datasets.stdlib import load_stdlib
@@ -42,6 +43,7 @@ def load_dataset(
     sample_seed: int | None = None,
     drop_empty_documents: bool | None = None,
     registry: str | Path | None = None,
+    query_template: str | None = None,
 ) -> Dataset:
     """Load a test collection.
 
@@ -60,6 +62,8 @@ def load_dataset(
             set's suite.
         registry: File that names data sets of one's own, beside
             ~/.config/colmodern/datasets.yaml.
+        query_template: Text that a model reads for each query, with fields of its record in braces, as
+            "{instruction} {text}"; default the query's text.
 
     Returns:
         Documents, queries and judgments. The documents are read from disk when they are iterated.
@@ -103,7 +107,9 @@ def load_dataset(
     )
     if drop:
         dataset = dataclasses.replace(dataset, corpus=DocumentsWithText(dataset.corpus))
-    return dataset if max_queries is None else _keep_queries(dataset, max_queries, sample_seed)
+    if max_queries is not None:
+        dataset = _keep_queries(dataset, max_queries, sample_seed)
+    return dataset if query_template is None else with_template(dataset, query_template)
 
 
 def load_corpus(name_or_path: str | Path, split: str | None = None) -> Corpus:
@@ -183,8 +189,11 @@ def _load_fetched(named_set: NamedSet, split: str) -> Dataset:
     description = f"{named_set.name}: {origin}, judgments of {split}"
     excluded = read_excluded(folder / "queries.jsonl")
     dataset = judged(named_set.name, description, corpus, queries, judgments, excluded)
-    # a copy may be of any revision
-    return dataclasses.replace(dataset, revision=named_set.revision if where == "hub" else None)
+    return dataclasses.replace(
+        dataset,
+        revision=named_set.revision if where == "hub" else None,  # a copy may be of any revision
+        query_fields=read_query_fields(folder / "queries.jsonl", dataset.queries),
+    )
 
 
 def _unknown(name: str, registry: Registry) -> DataError:
@@ -210,4 +219,5 @@ def _keep_queries(dataset: Dataset, n: int, seed: int | None) -> Dataset:
         qrels={query_id: dataset.qrels[query_id] for query_id in ids},
         missing={query_id: n for query_id, n in dataset.missing.items() if query_id in kept},
         excluded={query_id: x for query_id, x in dataset.excluded.items() if query_id in kept},
+        query_fields={q: fields for q, fields in dataset.query_fields.items() if q in kept},
     )

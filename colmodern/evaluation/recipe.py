@@ -43,6 +43,7 @@ EFFECTS: dict[str, Effect] = {
     "config.dataset.max_queries": Effect.SCORE,
     "config.dataset.sample_seed": Effect.SCORE,
     "config.dataset.join_titles": Effect.SCORE,
+    "config.dataset.query_template": Effect.SCORE,
     "config.encoder.model": Effect.SCORE,
     "config.encoder.revision": Effect.SCORE,
     "config.encoder.trust_remote_code": Effect.SCORE,
@@ -102,6 +103,7 @@ EFFECTS: dict[str, Effect] = {
     "config.index.device": Effect.PERHAPS,  # a GPU scans all documents and rounds differently
     "config.index.device_max_memory": Effect.NONE,
     "config.search.k": Effect.SCORE,
+    "config.search.score": Effect.NONE,  # ranks are the same
     "dataset.fingerprint": Effect.SCORE,
     "model.weights_sha256": Effect.SCORE,
     "model.kind": Effect.SCORE,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from colmodern.types import Results, ScoredDoc
+from colmodern.errors import InputError
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.types import BatchResults, Results, ScoredDoc
 
 Matches = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]  # doc_index values, their scores
 
@@ -54,6 +57,34 @@ class TopK:
             )
             for indices, scores in zip(self._indices, self._scores, strict=True)
         ]
+
+
+def mean_scores(
+    results: Sequence[Sequence[ScoredDoc]], queries: TokenEmbeddings | Sequence[npt.NDArray[Any]]
+) -> BatchResults[ScoredDoc]:
+    """Results with mean MaxSim for scores: divided by the number of query tokens.
+
+    Ranks do not change. Mean scores of different queries can be compared, and unit rows have means from
+    -1 to 1.
+
+    Args:
+        results: Results of each query by MaxSim, as searches return them; passages are left out.
+        queries: Their embeddings, in the same order.
+
+    Returns:
+        One list a query; a query without tokens keeps its scores of 0.
+
+    Raises:
+        InputError: There are not as many queries as results.
+    """
+    if len(results) != len(queries):
+        raise InputError(
+            f"{len(results)} results for {len(queries)} queries; pass those of each query"
+        )
+    return BatchResults(
+        Results(ScoredDoc(doc_id, score / max(1, len(query))) for doc_id, score in ranking)
+        for ranking, query in zip(results, queries, strict=True)
+    )
 
 
 def id_ranks(doc_ids: Sequence[str]) -> npt.NDArray[np.int64]:

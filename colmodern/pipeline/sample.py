@@ -98,7 +98,7 @@ def take_sample(
             texts.append(text)
     tokenized = encoder.tokenize(texts, "document")
     token_counts = _of_texts(tokenized, [float(scored.sum()) for scored in tokenized.scored])
-    queries = encoder.tokenize(dataset.queries.values(), "query")
+    queries = encoder.tokenize(dataset.model_queries.values(), "query")
     return Sample(
         n_docs,
         texts,

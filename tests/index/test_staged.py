@@ -11,6 +11,7 @@ from conftest import unit_rows
 
 from colmodern import BM25Index, ExactIndex, HybridIndex, PlaidIndex, RerankIndex, fuse
 from colmodern.errors import InputError
+from colmodern.index.ranking import mean_scores
 
 NAMES = [f"d{number:02d}" for number in range(30)]
 EMBEDDINGS = unit_rows([4, 7, 12] * 10, dim=24, seed=1)
@@ -101,3 +102,12 @@ def test_what_cannot_be_searched_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         call(parts)
+
+
+def test_mean_scores_divide_by_the_query_tokens(parts: dict[str, Any]) -> None:
+    results = parts["plaid"].search_batch(QUERIES, 5)
+    means = mean_scores(results, QUERIES)
+    for ranking, divided, query in zip(results, means, QUERIES, strict=True):
+        assert divided == [(doc_id, score / len(query)) for doc_id, score in ranking]
+    with pytest.raises(InputError, match="3 results for 1 queries"):
+        mean_scores(results, QUERIES.select([0]))

@@ -48,7 +48,7 @@ def explainer(
     read, k = config.dataset, config.search.k
 
     def explain(query_id: str, document: Document) -> ExplanationReport:
-        doc_id, query = document.doc_id, prepared.dataset.queries[query_id]
+        doc_id, query = document.doc_id, prepared.dataset.model_queries[query_id]
         text = text_of(document, join_titles=read.join_titles, title_separator=read.title_separator)
         query_store = queries.select([queries.doc_ids.index(query_id)])
         query_rows = np.asarray(query_store.values, np.float32)

@@ -36,7 +36,6 @@ _SEARCHES = ("search", "exact search")
 _SAID = {
     "judgments_of_unknown_documents": "judged, not in the corpus",
     "judged_queries_left_out": "judged queries without text",
-    "truncated_queries": "truncated queries",
     "split_documents": "split documents",
     "windows": "windows",
     "pool_factor": "pool factor",
@@ -80,6 +79,8 @@ def headline(result: EvalResult) -> list[Figure]:
         Figure("bytes / token", *(kept if fidelity else kept[:1])),
         Figure("truncated documents", f"{facts['truncated_documents']:,}"),
         Figure("of all tokens cut", f"{facts['cut_tokens_share']:.1%}"),
+        Figure("truncated queries", f"{facts['truncated_queries']:,}"),
+        Figure("of query tokens cut", f"{facts['cut_query_tokens_share']:.1%}"),
         *(Figure(_SAID[key], f"{facts[key]:,}") for key in _SAID if key in facts),
     ]
 

@@ -103,7 +103,7 @@ def run_prepared(prepared: EvalJob, *, progress: Progress) -> EvalResult:
     searcher = stages.searcher
     facts = {**_facts(config, documents, dataset), **searcher.facts(documents, prepared_index)}
     facts["search_device"] = searcher.device
-    facts["truncated_queries"] = int(queries.manifest["facts"]["n_truncated"])
+    facts |= _query_facts(queries)
     result = EvalResult(
         folder, config, evaluation, stages.timings, facts, fidelity, losses, searcher.loss_stages,
         stages.measure_stages(run, prepared_index),
@@ -142,6 +142,16 @@ def run_prepared(prepared: EvalJob, *, progress: Progress) -> EvalResult:
 def _from(folder: Path, path: Path) -> str:
     """The way from a run folder, through a link where it is one, to a path."""
     return os.path.relpath(os.path.realpath(path), os.path.realpath(folder))
+
+
+def _query_facts(queries: EmbeddingStore) -> dict[str, Any]:
+    """How many queries were cut at query_length, and what share of their tokens that was."""
+    encoded = queries.manifest["facts"]
+    cut, read = encoded["n_cut_tokens"], encoded["n_input_tokens"]
+    return {
+        "truncated_queries": int(encoded["n_truncated"]),
+        "cut_query_tokens_share": round(cut / max(1, cut + read), 4),
+    }
 
 
 def _facts(config: EvalConfig, documents: EmbeddingStore, dataset: Dataset) -> dict[str, Any]:
@@ -231,6 +241,8 @@ def _query_records(result: EvalResult, dataset: Dataset, run: Run) -> Iterator[d
     """Values of each judged query."""
     for query_id, values in result.evaluation.per_query.items():
         record: dict[str, Any] = {"query_id": query_id, "query": dataset.queries[query_id]}
+        if query_id in dataset.prompted:
+            record["model_query"] = dataset.prompted[query_id]
         record |= {**values, "retrieved": len(run[query_id])}
         if result.fidelity is not None:
             record |= result.fidelity.per_query[query_id]

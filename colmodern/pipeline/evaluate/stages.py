@@ -19,6 +19,7 @@ from colmodern.evaluation.measures import Evaluation, evaluate
 from colmodern.evaluation.stages import StageResult, measure_stages
 from colmodern.evaluation.trec import read_run
 from colmodern.files import sha256_of_json
+from colmodern.index.ranking import mean_scores
 from colmodern.pipeline.cache import FOLDER, CacheUse
 from colmodern.pipeline.losses import Loss
 from colmodern.pipeline.open.data import dataset_from_config
@@ -89,7 +90,7 @@ class Stages:
 
     def encode_queries(self) -> EmbeddingStore:
         """Token embeddings of the queries."""
-        return self._encode_queries(self._dataset.queries, "encode queries")
+        return self._encode_queries(self._dataset.model_queries, "encode queries")
 
     def judged_queries(self, split: str) -> JudgedQueries:
         """The queries of another split of the evaluated set, none of which is evaluated.
@@ -109,7 +110,7 @@ class Stages:
                 f"index.tune_split={split}: it has {len(shared)} of the evaluated queries, such as "
                 f"{shared[0]!r}; weights are never tuned on what they are measured on"
             )
-        embeddings = self._encode_queries(dataset.queries, f"encode queries of {split}")
+        embeddings = self._encode_queries(dataset.model_queries, f"encode queries of {split}")
         texts = SearchTexts(self._dataset.corpus, dataset.queries, reading)
         return JudgedQueries(embeddings, texts, dataset.qrels)
 
@@ -237,7 +238,10 @@ class Stages:
 
         folder, record = search_once(self, stage, key, kind, queries.doc_ids, find)
         run = read_run(folder / RUN, may_be_empty=True)  # no query may have a candidate
-        return {query_id: run.get(query_id, []) for query_id in queries.doc_ids}, record
+        rankings = [run.get(query_id, []) for query_id in queries.doc_ids]
+        if self._config.search.score == "mean":
+            rankings = list(mean_scores(rankings, queries.to_memory()))
+        return dict(zip(queries.doc_ids, rankings, strict=True)), record
 
     def folder(self, stage: str, key: str) -> Path:
         """Where a stage's result is kept; key: digest of all it depends on."""

@@ -27,6 +27,7 @@ def dataset_from_config(config: DatasetConfig) -> Dataset:
         max_queries=config.max_queries,
         sample_seed=config.sample_seed,
         drop_empty_documents=config.drop_empty_documents,
+        query_template=config.query_template,
         registry=config.registry,
     )
 

@@ -39,9 +39,11 @@ class EvalJob:
 
     def inputs(self) -> dict[str, str]:
         """Digests of all that the result depends on beside the config."""
+        prompted = self.dataset.prompted
         return {
             "documents": self.dataset.corpus.fingerprint,
             "queries": sha256_of_json(list(self.dataset.queries.items())),
+            **({"prompted": sha256_of_json(list(prompted.items()))} if prompted else {}),
             "qrels": sha256_of_json(self.dataset.qrels),
             **(
                 {"excluded": sha256_of_json(self.dataset.excluded)} if self.dataset.excluded else {}

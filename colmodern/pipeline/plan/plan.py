@@ -94,7 +94,7 @@ def make_plan(
         fits = find_fitting(config, encoder, sample, limit)
     seconds: dict[str, Total] = {}
     if timed and sample.texts:
-        queries = list(dataset.queries.values())
+        queries = list(dataset.model_queries.values())
         costs = try_stages(searcher, encoder, sample, queries, config.search.k, progress)
         seconds = seconds_by_stage(sample, costs)
     return Plan(
