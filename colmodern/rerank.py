@@ -176,20 +176,20 @@ class Reranker:
             n_wanted = len(pairs) or 1 if k is None else k
             own = False if settings is None else replace(settings, texts=dict(pairs))
             results = index.search(query_embeddings[query], n_wanted, spans=own)
-            parts = max(1, len(query_embeddings[query])) if self.score == "mean" else 1
+            divisor = max(1, len(query_embeddings[query])) if self.score == "mean" else 1
             ranked.append(
-                Results(_ranked(result, rank, parts) for rank, result in enumerate(results, 1))
+                Results(_ranked(result, rank, divisor) for rank, result in enumerate(results, 1))
             )
         return ranked
 
 
-def _ranked(result: ScoredDoc, rank: int, parts: int) -> RankedDoc:
-    """A result with its rank, and its scores divided by ``parts``."""
+def _ranked(result: ScoredDoc, rank: int, divisor: int) -> RankedDoc:
+    """A result with its rank, and its scores divided by ``divisor``."""
     doc_id, score = result
     if isinstance(result, Hit):
-        spans = [span._replace(score=span.score / parts) for span in result.spans]
-        return RankedHit(doc_id, score / parts, rank, spans)
-    return RankedDoc(doc_id, score / parts, rank)
+        spans = [span._replace(score=span.score / divisor) for span in result.spans]
+        return RankedHit(doc_id, score / divisor, rank, spans)
+    return RankedDoc(doc_id, score / divisor, rank)
 
 
 def _queries(queries: object) -> list[str]:

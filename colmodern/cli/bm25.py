@@ -77,8 +77,8 @@ def search_bm25(
     from colmodern.datasets.judgments import read_queries
     from colmodern.index.bm25.index import BM25Index
 
-    if given := [option for option, value in refused.items() if value]:
-        raise click.UsageError(f"{given[0]} is for embeddings; {index} is a BM25 index")
+    if options := [option for option, value in refused.items() if value]:
+        raise click.UsageError(f"{options[0]} is for embeddings; {index} is a BM25 index")
     if queries is not None and queries.is_dir():
         raise click.UsageError(f"--queries {queries} has embeddings; BM25 takes a queries.jsonl")
     texts = {"query": query or ""} if queries is None else read_queries(queries)

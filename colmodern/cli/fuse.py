@@ -71,7 +71,7 @@ def command(
     if tune is not None and (weights is not None or fusion == "interleave"):
         raise click.UsageError("--tune chooses weights of rrf or weighted; leave out --weights")
     rankings: list[Results] = [read_run(trec_file(path)) for path in runs]
-    chosen = None if weights is None else _numbers(weights)
+    run_weights = None if weights is None else _numbers(weights)
     tuned: dict[str, Any] = {}
     if tune is not None:
         if tune_split == "test":
@@ -82,22 +82,22 @@ def command(
         best = tune_weights(
             rankings, qrels, measure=measure, fusion=fusion, rrf_k=rrf_k, depth=depth
         )
-        chosen, tuned = list(best.weights), best._asdict()
+        run_weights, tuned = list(best.weights), best._asdict()
         rankings = [{q: docs for q, docs in run.items() if q not in qrels} for run in rankings]
         if not any(rankings):
             raise click.UsageError(
                 f"every query of the runs is judged in {tune}, so that none is left to fuse; give "
                 "--tune the judgments of other queries"
             )
-    fused = fuse(rankings, k, fusion=fusion, weights=chosen, rrf_k=rrf_k, depth=depth)
+    fused = fuse(rankings, k, fusion=fusion, weights=run_weights, rrf_k=rrf_k, depth=depth)
     write_run(output, fused, tag=f"colmodern-{fusion}")
     if as_json:
         terminal.put_json(
-            {"run": str(output), "weights": chosen, **({"tuned": tuned} if tuned else {})}
+            {"run": str(output), "weights": run_weights, **({"tuned": tuned} if tuned else {})}
         )
         return
     if tuned:
-        shares = ", ".join(f"{path} {w:g}" for path, w in zip(runs, chosen or [], strict=True))
+        shares = ", ".join(f"{path} {w:g}" for path, w in zip(runs, run_weights or [], strict=True))
         terminal.say(
             f"weights tuned on {tuned['n_queries']:,} queries: {shares}; {measure} "
             f"{tuned['value']:.4f}, with equal weights {tuned['equal']:.4f}"

@@ -76,6 +76,6 @@ def tune_weights(
 
 def _combinations(n: int) -> Iterator[tuple[float, ...]]:
     """All weights of n runs in steps, that add up to 1."""
-    for parts in itertools.product(range(STEPS + 1), repeat=n - 1):
-        if sum(parts) <= STEPS:
-            yield tuple(part / STEPS for part in (*parts, STEPS - sum(parts)))
+    for tenths in itertools.product(range(STEPS + 1), repeat=n - 1):
+        if sum(tenths) <= STEPS:
+            yield tuple(tenth / STEPS for tenth in (*tenths, STEPS - sum(tenths)))

@@ -63,15 +63,15 @@ def open_staged(
         assert config.most_results is not None, "an index has a depth"
         return RerankIndex(first, store, depth=config.most_results, device=devices)
     assert isinstance(config, HybridIndexConfig), config
-    if given := [part for part in config.of if isinstance(part, str)]:
+    if trec := [path for path in config.of if isinstance(path, str)]:
         raise InputError(
-            f"{folder} fused the run {given[0]}, which has no results for other queries; search one of "
+            f"{folder} fused the run {trec[0]}, which has no results for other queries; search one of "
             "its other parts by itself"
         )
-    parts = zip(config.of, _paths(folder, paths, len(config.of)), strict=True)
+    settings = zip(config.of, _paths(folder, paths, len(config.of)), strict=True)
     indexes = {
-        f"{number} {getattr(part, 'kind', '')}": _open(part, path, store, devices.setting)
-        for number, (part, path) in enumerate(parts, start=1)
+        f"{number} {getattr(first, 'kind', '')}": _open(first, path, store, devices.setting)
+        for number, (first, path) in enumerate(settings, start=1)
     }
     fusion = read_run_file(folder, "metrics.json").get("fusion", {})
     return HybridIndex(

@@ -29,10 +29,10 @@ from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import ScoredDoc
 
-_BYTES_PER_RESULT = 300  # a (doc_id, score) of a part while rankings are joined
+_BYTES_PER_RESULT = 300  # a (doc_id, score) of a search while rankings are joined
 
 
-class Parts(NamedTuple):
+class HybridFiles(NamedTuple):
     """What a hybrid search reads: the searches in their order, and their weights."""
 
     files: tuple[FirstStageFiles, ...]
@@ -41,38 +41,38 @@ class Parts(NamedTuple):
 
 
 class HybridSearcher(Searcher[HybridIndexConfig]):
-    """Searches, or reads, each part and joins their first documents."""
+    """Searches, or reads, each search and joins their first documents."""
 
     def __init__(
         self, config: HybridIndexConfig, encoder_device: str, texts: SearchTexts | None = None
     ) -> None:
-        """Raises ConfigError, DataError or MissingExtraError for a part that cannot be searched."""
+        """Raises ConfigError, DataError or MissingExtraError for a search that cannot be searched."""
         super().__init__(config, encoder_device, texts)
         self._encoder_device = encoder_device
         if config.tune_split is not None:
             parse_measure(config.tune_measure)
-        self._parts = self._parts_for(texts)
-        self.names = _different([part.name for part in self._parts])
+        self._searches = self._searches_of(texts)
+        self.names = _different([search.name for search in self._searches])
 
     def preparation_key(self, documents: EmbeddingStore) -> str:
-        """Digest of what the parts and their weights depend on, beside the queries."""
+        """Digest of what the searches and their weights depend on, beside the queries."""
         settings = self.config.model_dump(mode="json")
-        return sha256_of_json([settings, *(part.key(documents) for part in self._parts)])
+        return sha256_of_json([settings, *(search.key(documents) for search in self._searches)])
 
     def prepare(
         self, documents: EmbeddingStore, queries: EmbeddingStore, workspace: Workspace
-    ) -> Parts:
-        """The runs of all parts; of those of the split that tunes, too."""
-        files = self._prepare(self._parts, documents, queries, workspace, "search")
+    ) -> HybridFiles:
+        """The runs of all searches; of those of the split that tunes, too."""
+        files = self._prepare(self._searches, documents, queries, workspace, "search")
         split = self.config.tune_split
         if split is None:
-            return Parts(files, self.config.weights, None)
+            return HybridFiles(files, self.config.weights, None)
         judged = workspace.judged_queries(split)
-        parts = self._parts_for(judged.texts)
+        searches = self._searches_of(judged.texts)
         tuning = self._prepare(
-            parts, documents, judged.embeddings, workspace, f"search {split} with"
+            searches, documents, judged.embeddings, workspace, f"search {split} with"
         )
-        runs = [part.results(part_files) for part, part_files in zip(parts, tuning, strict=True)]
+        runs = [search.results(files) for search, files in zip(searches, tuning, strict=True)]
         tuned = tune_weights(
             runs,
             judged.qrels,
@@ -86,9 +86,9 @@ class HybridSearcher(Searcher[HybridIndexConfig]):
             f"weights tuned on {tuned.n_queries:,} queries of {split}: {shown}; "
             f"{self.config.tune_measure} {tuned.value:.4f}, with equal weights {tuned.equal:.4f}"
         )
-        return Parts(files, tuned.weights, tuned)
+        return HybridFiles(files, tuned.weights, tuned)
 
-    def cache_key(self, prepared: Parts) -> list[Any]:
+    def cache_key(self, prepared: HybridFiles) -> list[Any]:
         """The runs by their digests, and how they are joined."""
         config = self.config
         runs = [sha256_of_file(files.run) for files in prepared.files]
@@ -96,11 +96,11 @@ class HybridSearcher(Searcher[HybridIndexConfig]):
         return ["hybrid", [runs, config.fusion, config.rrf_k, config.depth, weights]]
 
     def open(
-        self, documents: EmbeddingStore, queries: EmbeddingStore, prepared: Parts, k: int
+        self, documents: EmbeddingStore, queries: EmbeddingStore, prepared: HybridFiles, k: int
     ) -> QuerySearch:
         """The rankings of each query, without documents that the collection lacks."""
         known = set(documents.doc_ids)
-        runs = [self._first(number, prepared) for number in range(len(self._parts))]
+        runs = [self._first(number, prepared) for number in range(len(self._searches))]
         rankings = [
             [[result for result in run.get(query_id, []) if result.doc_id in known] for run in runs]
             for query_id in queries.doc_ids
@@ -111,21 +111,21 @@ class HybridSearcher(Searcher[HybridIndexConfig]):
         )
         return FusedSearch(rankings, joiner, k)
 
-    def first_stages(self, prepared: Parts) -> Mapping[str, Mapping[str, list[ScoredDoc]]]:
-        """The runs of all parts."""
+    def first_stages(self, prepared: HybridFiles) -> Mapping[str, Mapping[str, list[ScoredDoc]]]:
+        """The runs of all searches."""
         return {name: self._first(number, prepared) for number, name in enumerate(self.names)}
 
-    def first_stage_folders(self, prepared: Parts) -> list[Path | None]:
-        """The folders of the parts' indexes, in their order; None for a run, or exact search."""
+    def first_stage_folders(self, prepared: HybridFiles) -> list[Path | None]:
+        """The folders of the searches' indexes, in their order; None for a run, or exact search."""
         return [files.index_folder for files in prepared.files]
 
     def inputs(self) -> dict[str, str]:
         """Digests of given runs."""
-        named = zip(self.names, self._parts, strict=True)
-        return {f"of.{name}": part.digest for name, part in named if part.digest}
+        named = zip(self.names, self._searches, strict=True)
+        return {f"of.{name}": search.digest for name, search in named if search.digest}
 
-    def facts(self, documents: EmbeddingStore, prepared: Parts) -> dict[str, Any]:
-        """The parts, and their weights."""
+    def facts(self, documents: EmbeddingStore, prepared: HybridFiles) -> dict[str, Any]:
+        """The searches, and their weights."""
         config, weights = self.config, prepared.weights or (1.0,) * len(self.names)
         fusion: dict[str, Any] = {
             "searches": list(self.names),
@@ -146,15 +146,15 @@ class HybridSearcher(Searcher[HybridIndexConfig]):
         return {"fusion": fusion}
 
     def memory(self, work: Workload) -> dict[str, float]:
-        """The parts, and their rankings."""
+        """The searches, and their rankings."""
         stages: dict[str, float] = {}
-        for name, part in zip(self.names, self._parts, strict=True):
-            stages |= part.memory(work, f"search {name}")
-        results = work.sample.n_queries * self.config.depth * len(self._parts)
+        for name, search in zip(self.names, self._searches, strict=True):
+            stages |= search.memory(work, f"search {name}")
+        results = work.sample.n_queries * self.config.depth * len(self._searches)
         return {**stages, "search": results * _BYTES_PER_RESULT + work.result_bytes}
 
     def ceilings(self, work: Workload) -> dict[str, float]:
-        """None: those of the parts are theirs."""
+        """None: those of the searches are theirs."""
         return {}
 
     def time(
@@ -165,10 +165,10 @@ class HybridSearcher(Searcher[HybridIndexConfig]):
         k: int,
         progress: Progress,
     ) -> Seconds:
-        """Try each part; joining takes next to nothing."""
+        """Try each search; joining takes next to nothing."""
         tried = [
-            part.time(documents, queries, encoder, progress, f"search {name}")
-            for name, part in zip(self.names, self._parts, strict=True)
+            search.time(documents, queries, encoder, progress, f"search {name}")
+            for name, search in zip(self.names, self._searches, strict=True)
         ]
 
         def seconds(sample: Sample) -> Mapping[str, Total]:
@@ -180,38 +180,38 @@ class HybridSearcher(Searcher[HybridIndexConfig]):
 
         return seconds
 
-    def _parts_for(self, texts: SearchTexts | None) -> list[FirstStage]:
+    def _searches_of(self, texts: SearchTexts | None) -> list[FirstStage]:
         from colmodern.pipeline.searchers.registry import make_searcher  # imports this module
 
         return [
             FirstStage(
-                part,
+                search,
                 make_searcher,
                 self._encoder_device,
                 texts,
                 depth=self.config.depth,
                 field=f"index.of.{number}",
             )
-            for number, part in enumerate(self.config.of)
+            for number, search in enumerate(self.config.of)
         ]
 
     def _prepare(
         self,
-        parts: Sequence[FirstStage],
+        searches: Sequence[FirstStage],
         documents: EmbeddingStore,
         queries: EmbeddingStore,
         workspace: Workspace,
         stage: str,
     ) -> tuple[FirstStageFiles, ...]:
         return tuple(
-            part.prepare(documents, queries, workspace, f"{stage} {name}")
-            for name, part in zip(self.names, parts, strict=True)
+            search.prepare(documents, queries, workspace, f"{stage} {name}")
+            for name, search in zip(self.names, searches, strict=True)
         )
 
-    def _first(self, number: int, prepared: Parts) -> dict[str, list[ScoredDoc]]:
-        """The first documents of each query in one part."""
-        part = self._parts[number]
-        run = part.searched(part.results(prepared.files[number]))
+    def _first(self, number: int, prepared: HybridFiles) -> dict[str, list[ScoredDoc]]:
+        """The first documents of each query in one search."""
+        search = self._searches[number]
+        run = search.searched(search.results(prepared.files[number]))
         return {query_id: results[: self.config.depth] for query_id, results in run.items()}
 
 
@@ -220,7 +220,7 @@ class FusedSearch:
     """Joins the rankings of each query.
 
     Attributes:
-        rankings: Of each query, those of all parts.
+        rankings: Of each query, those of all searches.
     """
 
     rankings: Sequence[Sequence[Sequence[ScoredDoc]]]

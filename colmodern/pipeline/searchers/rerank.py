@@ -103,10 +103,10 @@ class RerankSearcher(Searcher[RerankIndexConfig]):
         """The candidates of each query, as positions of the stored documents."""
         run = self._first.results(prepared.first)
         most = self.config.most_results
-        positions = {doc_id: position for position, doc_id in enumerate(documents.doc_ids)}
+        row_of = {doc_id: position for position, doc_id in enumerate(documents.doc_ids)}
         candidates = [
             # documents that the collection lacks take no place of the others
-            [positions[doc_id] for doc_id, _ in run.get(query_id, []) if doc_id in positions][:most]
+            [row_of[doc_id] for doc_id, _ in run.get(query_id, []) if doc_id in row_of][:most]
             for query_id in queries.doc_ids
         ]
         if not any(candidates) and any(run.values()):
@@ -129,7 +129,7 @@ class RerankSearcher(Searcher[RerankIndexConfig]):
             candidates,
             k,
             embeddings,
-            lambda rows, query: _exact(documents, rows, query, k, options),
+            lambda positions, query: _exact(documents, positions, query, k, options),
         )
 
     def explain_losses(
@@ -245,10 +245,10 @@ class RerankSearcher(Searcher[RerankIndexConfig]):
             candidates,
             k,
             queries,
-            lambda rows, query: _compressed(index, [ids[row] for row in rows], query, k),
+            lambda positions, query: _compressed(index, [ids[row] for row in positions], query, k),
         )
         if any(candidates):  # compiles
-            search.search_one(next(i for i, rows in enumerate(candidates) if rows))
+            search.search_one(next(i for i, positions in enumerate(candidates) if positions))
         return search
 
 
@@ -278,16 +278,20 @@ class CandidateSearch:
 
     def search_one(self, position: int) -> list[ScoredDoc]:
         """Results of the query at a position."""
-        rows = self.candidates[position]
-        return self.score(rows, self.queries[position]) if rows else []
+        positions = self.candidates[position]
+        return self.score(positions, self.queries[position]) if positions else []
 
 
 def _exact(
-    documents: EmbeddingStore, rows: Sequence[int], query: Any, k: int, options: Mapping[str, Any]
+    documents: EmbeddingStore,
+    positions: Sequence[int],
+    query: Any,
+    k: int,
+    options: Mapping[str, Any],
 ) -> list[ScoredDoc]:
     """The best of some documents by their stored embeddings."""
-    ids = [documents.doc_ids[row] for row in rows]
-    return ExactIndex(documents.select(rows), ids, **options).search(query, k)
+    ids = [documents.doc_ids[row] for row in positions]
+    return ExactIndex(documents.select(positions), ids, **options).search(query, k)
 
 
 def _compressed(index: PlaidIndex, ids: Sequence[str], query: Any, k: int) -> list[ScoredDoc]:
