@@ -83,7 +83,7 @@ def open_staged(
     )
 
 
-class _Configured:
+class _IndexWithOptions:
     """An index of embeddings whose searches have the options of a config."""
 
     def __init__(self, index: Any, options: Mapping[str, Any]) -> None:
@@ -128,7 +128,7 @@ def _open(config: FirstStage, path: Path | None, store: EmbeddingStore, device: 
         "n_candidates": config.n_candidates,
         "rescore": store if config.rescore else None,
     }
-    return _Configured(index, options)  # type: ignore[return-value]
+    return _IndexWithOptions(index, options)  # type: ignore[return-value]
 
 
 def _paths(folder: Path, paths: Sequence[object], n: int) -> list[Path | None]:
