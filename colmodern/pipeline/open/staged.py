@@ -50,7 +50,7 @@ def open_staged(
     config = build(EvalConfig, read_run_config(folder), source=str(folder)).index
     environment = read_run_file(folder, ENVIRONMENT)
     paths = environment.get("first_stages")
-    if not isinstance(paths, list):  # of a version that did not record them
+    if not isinstance(paths, list):  # an older version did not record them
         return None
     from colmodern.index.staged import HybridIndex, RerankIndex  # loads torch
 
