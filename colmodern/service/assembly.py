@@ -44,6 +44,7 @@ def assemble(service: Service) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,  # FastAPI's own page loads scripts from another host
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.service = service
     for router in _ROUTERS:

@@ -11,9 +11,9 @@ import numpy.typing as npt
 from pydantic import Field
 
 from colmodern.service.errors import ServiceError
-from colmodern.service.requests import RequestBody
+from colmodern.service.requests import Items, RequestBody
 
-Rows = list[list[float]]
+Rows = Items[Items[float]]
 
 
 class EmbeddedText(RequestBody):

@@ -8,11 +8,11 @@ from pydantic import BaseModel, Field, model_validator
 
 from colmodern.index.spans import SpanSettings
 from colmodern.service.embeddings import EmbeddedText, Rows
-from colmodern.service.requests import RequestBody, TimeoutMs
+from colmodern.service.requests import Items, RequestBody, TimeoutMs
 
 _LARGEST = 2**31 - 1
 Count = Annotated[int, Field(ge=1, le=_LARGEST)]
-DocIds = Annotated[list[str], Field(min_length=1)]
+DocIds = Annotated[Items[str], Field(min_length=1)]
 _CHARACTERS = "in code points, as Python counts them"
 
 
@@ -49,7 +49,7 @@ class SearchRequest(SearchOptions):
     """Queries, as texts or as embeddings."""
 
     queries: str | DocIds | None = Field(None, description="one text, or several")
-    embeddings: Annotated[list[Rows | EmbeddedText], Field(min_length=1)] | None = Field(
+    embeddings: Annotated[Items[Rows | EmbeddedText], Field(min_length=1)] | None = Field(
         None,
         description="token embeddings in place of queries: for each query rows of numbers, or "
         "base64 with its shape",
@@ -59,7 +59,7 @@ class SearchRequest(SearchOptions):
         description="fingerprint of embeddings as POST /v1/encode gives it; an index of another "
         "model refuses them",
     )
-    filter: list[str] | dict[str, Any] | None = Field(
+    filter: Items[str] | dict[str, Any] | None = Field(
         None,
         description="the documents that may be returned: their ids, or conditions on their fields "
         'such as {"year": {"gte": 2020}}; null: all',
@@ -129,7 +129,7 @@ class DocumentRecord(RequestBody):
 class PutRequest(RequestBody):
     """Documents to add, in place of those with the same ids."""
 
-    documents: Annotated[list[DocumentRecord], Field(min_length=1)]
+    documents: Annotated[Items[DocumentRecord], Field(min_length=1)]
     fingerprint: str | None = Field(None, description="fingerprint of embeddings, as for a search")
     timeout_ms: TimeoutMs = None
 

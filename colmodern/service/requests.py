@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from colmodern.checks import text_fault
 from colmodern.service.errors import ServiceError
 
+Item = TypeVar("Item")
+# a message on each of a million wrong items would fill the memory
+Items = Annotated[list[Item], Field(fail_fast=True)]
+_MOST_UNKNOWN = 10  # unknown fields that a message lists
 TimeoutMs = Annotated[
     float | None,
     Field(
@@ -24,6 +28,13 @@ class RequestBody(BaseModel):
     """A body that refuses unknown fields."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_few_fields(cls, value: Any) -> Any:
+        if isinstance(value, dict) and len(value) > len(cls.model_fields) + _MOST_UNKNOWN:
+            raise ValueError(f"{len(value):,} fields, most of them unknown")
+        return value
 
 
 def expect_count(name: str, count: int, most: int) -> None:

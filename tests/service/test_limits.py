@@ -98,6 +98,22 @@ def test_limits_name_what_is_beyond_them(small_server: Any) -> None:
         assert response.json()["error"]["message"] == message
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v2/rerank", {"query": "a", "documents": [1] * 500_000}),
+        ("/v1/encode", {"input": [1] * 500_000, "input_type": "query"}),
+        ("/v1/encode", {str(number): 0 for number in range(200_000)}),
+    ],
+)
+def test_a_body_of_faults_alone_is_refused_at_the_first(
+    server: Any, path: str, body: dict[str, Any]
+) -> None:
+    response = server.client.post(path, json=body)
+    assert response.status_code == 422
+    assert len(response.content) < 2000
+
+
 def test_a_request_beyond_its_deadline_is_answered_503(small_server: Any) -> None:
     body = {"input": "a", "input_type": "query", "timeout_ms": 0.001}
     response = small_server.client.post("/v1/encode", json=body)

@@ -34,6 +34,31 @@ def test_a_started_server_is_healthy_and_ready(server: Any) -> None:
     assert model["document_fingerprint"] == server.service.encoder.fingerprint("document")
 
 
+def test_balancers_may_ask_for_the_head_alone(server: Any) -> None:
+    for path in ("/health", "/ready"):
+        response = server.client.head(path)
+        assert (response.status_code, response.content) == (200, b"")
+    assert server.client.get("/health/").status_code == 404
+
+
+def test_a_slow_request_is_logged_again_with_its_sizes_and_no_text(
+    make_server: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = make_server(log={"slow_ms": 0, "access": False})
+    with caplog.at_level(logging.INFO, logger="colmodern.service.access"):
+        body = {"query": "a secret", "documents": ["hidden", "words"]}
+        server.client.post("/v2/rerank", json=body)
+        server.close()
+    [record] = [record for record in caplog.records if record.name.endswith("access")]
+    line = JsonLines().format(record)
+    assert "secret" not in line
+    assert "hidden" not in line
+    fields = json.loads(line)
+    assert (fields["message"], fields["level"]) == ("slow request", "warning")
+    assert fields["n_documents"] == 2
+    assert set(fields["stages_ms"]) == {"queue", "encode", "search"}
+
+
 def test_a_request_keeps_its_id_when_that_is_a_plain_word(server: Any) -> None:
     def sent(request_id: str) -> str:
         return server.client.get("/health", headers={"X-Request-ID": request_id}).headers[

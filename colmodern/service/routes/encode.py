@@ -15,7 +15,7 @@ from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.service.batching import EncodedTexts
 from colmodern.service.context import Context
 from colmodern.service.errors import ServiceError
-from colmodern.service.requests import RequestBody, TimeoutMs, expect_texts
+from colmodern.service.requests import Items, RequestBody, TimeoutMs, expect_texts
 from colmodern.service.service import Service, ServiceState
 
 router = APIRouter(tags=["encode"])
@@ -26,7 +26,7 @@ _MOST_NUMBERS = 4_000_000  # in JSON, where each takes 20 characters
 class EncodeRequest(RequestBody):
     """Texts to encode."""
 
-    input: str | list[str] = Field(description="one text, or several")
+    input: str | Items[str] = Field(description="one text, or several")
     input_type: Literal["query", "document"] = Field(description="what the texts are")
     encoding_format: Literal["float", "base64", "safetensors"] = Field(
         "float",

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from colmodern.index.spans import SpanSettings
 from colmodern.service.context import Context, RequestContext
-from colmodern.service.requests import expect_text, expect_texts
+from colmodern.service.requests import Items, expect_text, expect_texts
 from colmodern.service.rerank import RankedText, rank_texts
 from colmodern.service.service import Service, ServiceState
 from colmodern.types import Span
@@ -42,8 +42,8 @@ class RerankRequest(BaseModel):
 
     model: str | None = Field(None, description="ignored: the server has one model")
     query: str = Field(description="the query")
-    documents: list[str | DocumentText] | None = Field(None, description="the documents")
-    texts: list[str] | None = Field(
+    documents: Items[str | DocumentText] | None = Field(None, description="the documents")
+    texts: Items[str] | None = Field(
         None, description="the documents, as text-embeddings-inference calls them"
     )
     top_n: int | None = Field(None, ge=1, description="documents to return; null: all")

@@ -48,12 +48,14 @@ class Models(BaseModel):
     data: list[Model]
 
 
+@router.head("/health", include_in_schema=False)
 @router.get("/health", summary="Whether the process lives")
 async def health() -> Health:
     """Answer as long as the process does, also before the model is loaded."""
     return Health(version=colmodern.__version__)
 
 
+@router.head("/ready", include_in_schema=False)
 @router.get("/ready", summary="Whether requests can be answered")
 async def ready(service: ServiceState) -> Readiness:
     """Answer 503 until model and kernels are loaded and a canary query was answered, and at the end."""
