@@ -69,9 +69,9 @@ def test_a_body_that_does_not_arrive_is_refused(small_server: Any) -> None:
 
 @pytest.mark.parametrize(
     "nonsense",
-    [b"\r\n\r\n", b"GET\r\n\r\n", b"\x16\x03\x01\x02\x00", b"GET / HTTP/9.9\r\n\r\n",
-     b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-     b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 100_000 + b"\r\n\r\n"],
+    [b"\r\n\r\n", b"GET\r\n\r\n", b"\x16\x03\x01\x02\x00", b"GET /nothing HTTP/9.9\r\n\r\n",
+     b"GET /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+     b"GET /nothing HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 100_000 + b"\r\n\r\n"],
 )  # fmt: skip
 def test_what_is_not_http_ends_its_connection_alone(small_server: Any, nonsense: bytes) -> None:
     with socket.create_connection(("127.0.0.1", small_server.port), timeout=20) as connection:
