@@ -18,6 +18,7 @@ from colmodern.types import Score
 @click.option("--run", "run_path", required=True, type=PATH, help="TREC run.")
 @click.option("--output", "-o", required=True, type=OUTPUT_FILE, help="New TREC run.")
 @click.option(
+    "--depth",
     "-k",
     default=None,
     type=int,
@@ -45,7 +46,7 @@ def command(
     dataset: str,
     run_path: Path,
     output: Path,
-    k: int | None,
+    depth: int | None,
     measures: tuple[str, ...],
     split: str | None,
     score: Score,
@@ -83,7 +84,7 @@ def command(
     ranker = Reranker(encoder_from_config(config), score=score)
     check_address_space(ENCODING, "encoding")
     with TerminalProgress() as progress:
-        reranked = rerank_run(ranker, corpus, queries, run, k, progress=progress)
+        reranked = rerank_run(ranker, corpus, queries, run, depth, progress=progress)
     terminal.say(f"documents: {overflow(ranker.facts)}")
     terminal.say(f"queries: {overflow(ranker.query_facts, 'queries')}")
     write_run(output, reranked, tag="colmodern-rerank")

@@ -61,13 +61,6 @@ def set_folder(named_set: NamedSet, split: str) -> Path:
     return user_cache() / "datasets" / f"{name}-{split}-{named_set.revision[:12]}"
 
 
-def fetch_command(named_set: NamedSet, split: str) -> str:
-    """The command that fetches a set."""
-    return f"colmodern fetch {named_set.name}" + (
-        f" --split {split}" if split != named_set.splits[0] else ""
-    )
-
-
 def fetch(
     named_set: NamedSet,
     *,
@@ -137,7 +130,7 @@ def verify(named_set: NamedSet, split: str) -> dict[str, Any]:
         StorageError: the set is damaged.
     """
     folder = set_folder(named_set, split)
-    command = fetch_command(named_set, split)
+    command = named_set.fetch_command(split)
     if not folder.is_dir():
         raise DataError(
             f"data set {named_set.name} (split {split}) is not on this machine; fetch it once, then it "

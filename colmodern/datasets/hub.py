@@ -175,10 +175,11 @@ def _id(value: Any, location: str) -> str:
 def _failure(named_set: NamedSet, subset: Subset, error: Exception) -> DataError:
     reason = str(error).strip().splitlines()
     name, repo, revision = named_set.name, named_set.repo, named_set.revision
+    command = named_set.fetch_command()
     return DataError(
         f"cannot read the {subset} of {name} from {repo} at revision {revision[:12]}: "
         f"{reason[0] if reason else type(error).__name__}. Check the connection and run "
-        f"`colmodern fetch {name}` again; or copy the repository here from a machine that "
+        f"`{command}` again; or copy the repository here from a machine that "
         f"has it (hf download {repo} --repo-type dataset --revision {revision} "
-        f"--local-dir FOLDER) and run `colmodern fetch {name} --from FOLDER`"
+        f"--local-dir FOLDER) and run `{command} --from FOLDER`"
     )

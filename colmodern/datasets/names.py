@@ -38,8 +38,8 @@ def find_set(name: str, registry: Registry = None) -> NamedSet | LocalSet | None
 
 def find_fetched(name: str, registry: Registry = None) -> NamedSet | None:
     """The set of that name, if it is one that is fetched."""
-    found = find_set(name, registry)
-    return found if isinstance(found, NamedSet) else None
+    match = find_set(name, registry)
+    return match if isinstance(match, NamedSet) else None
 
 
 def sets_under(name: str, registry: Registry = None) -> list[NamedSet]:

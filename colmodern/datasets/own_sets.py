@@ -113,11 +113,16 @@ def own_sets(registry: str | Path | None = None) -> dict[str, NamedSet | LocalSe
         ConfigError: There is no such file, or it is malformed.
     """
     mine = user_registry()
-    sets = _read(mine) if os.path.isfile(mine) else {}
-    return sets if registry is None else {**sets, **_read(user_path(registry, ConfigError))}
+    sets = read_sets(mine) if os.path.isfile(mine) else {}
+    return sets if registry is None else {**sets, **read_sets(user_path(registry, ConfigError))}
 
 
-def _read(path: Path) -> dict[str, NamedSet | LocalSet]:
+def read_sets(path: Path) -> dict[str, NamedSet | LocalSet]:
+    """The data sets of one file, by name.
+
+    Raises:
+        ConfigError: It cannot be read, or is malformed.
+    """
     values = parse_yaml(read_text(path, ConfigError), str(path), ConfigError)
     if not isinstance(values, dict):
         raise ConfigError(
@@ -137,12 +142,14 @@ def _read(path: Path) -> dict[str, NamedSet | LocalSet]:
             raise ConfigError(f"{path}: {name}: {shown(entry)}; write {{folder: FOLDER}}")
         own = build(OwnSet, entry, source=f"{path}: {name}")
         sets[name] = (
-            _named(name, own) if own.repo or own.ir_datasets else _local(name, own, path.parent)
+            _named(name, own, path)
+            if own.repo or own.ir_datasets
+            else _local(name, own, path.parent)
         )
     return sets
 
 
-def _named(name: str, own: OwnSet) -> NamedSet:
+def _named(name: str, own: OwnSet, path: Path) -> NamedSet:
     """A set that is fetched."""
     return NamedSet(
         name,
@@ -154,6 +161,7 @@ def _named(name: str, own: OwnSet) -> NamedSet:
         prefix=own.prefix,
         drop_self_matches=own.drop_self_matches,
         drop_empty_documents=own.drop_empty_documents,
+        registry=None if path == user_registry() else str(path),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -36,6 +37,16 @@ class NamedSet:
     context_length: int | None = None  # keep the rows with this value only
     drop_self_matches: bool = False
     drop_empty_documents: bool = False
+    registry: str | None = None  # file that names it, where the user's own does not
+
+    def fetch_options(self, split: str | None = None) -> str:
+        """What follows its name in the command that fetches it; split: None for the usual one."""
+        options = f" --split {split}" if split not in (None, self.splits[0]) else ""
+        return options + (f" --registry {shlex.quote(self.registry)}" if self.registry else "")
+
+    def fetch_command(self, split: str | None = None) -> str:
+        """The command that fetches it."""
+        return f"colmodern fetch {self.name}{self.fetch_options(split)}"
 
 
 @cache

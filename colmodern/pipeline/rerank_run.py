@@ -18,33 +18,35 @@ def rerank_run(
     corpus: Corpus,
     queries: Mapping[str, str],
     run: Run,
-    k: int | None = None,
+    depth: int | None = None,
     *,
     progress: Progress,
 ) -> dict[str, list[ScoredDoc]]:
-    """The first ``k`` candidates of every query (default: all), reordered by exact MaxSim.
+    """The first ``depth`` candidates of every query (default: all), reordered by exact MaxSim.
 
-    Candidates below the first ``k`` follow in their order, with scores below all others.
+    Candidates below these follow in their order, with scores below all others.
 
     Args:
         ranker: Scores the candidates.
         corpus: Holds the run's documents.
         queries: query_id -> text, at least of the run's queries.
         run: Candidates of every query, best first.
-        k: Candidates of each query that are scored; None: all.
+        depth: Candidates of each query that are scored; None: all.
         progress: Receives the queries that are reranked.
 
     Raises:
         DataError: The run names queries or documents that the collection lacks.
     """
-    if k is not None and k < 1:
-        raise InputError(f"k={k}; rerank at least 1 candidate per query")
+    if depth is not None and depth < 1:
+        raise InputError(f"depth={depth}; rerank at least 1 candidate per query")
     if unknown := [query_id for query_id in run if query_id not in queries]:
         raise DataError(
             f"the run has query {unknown[0]!r}, which the collection lacks "
             f"({len(unknown)} such queries); give the run of this collection"
         )
-    candidates = {query_id: [doc_id for doc_id, _ in docs[:k]] for query_id, docs in run.items()}
+    candidates = {
+        query_id: [doc_id for doc_id, _ in docs[:depth]] for query_id, docs in run.items()
+    }
     wanted = {doc_id for doc_ids in candidates.values() for doc_id in doc_ids}
     pairs = document_texts(corpus, join_titles=True)
     texts = {doc_id: text for doc_id, text in pairs if doc_id in wanted}
@@ -66,7 +68,7 @@ def rerank_run(
             lowest = scored[-1].score if scored else 0.0
             reranked[query_id] = [
                 *scored,
-                *(ScoredDoc(doc_id, lowest - depth) for depth, doc_id in enumerate(below, 1)),
+                *(ScoredDoc(doc_id, lowest - position) for position, doc_id in enumerate(below, 1)),
             ]
         progress.advance(len(group))
     progress.finish()

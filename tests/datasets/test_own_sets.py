@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli.test_evaluate import call
+from cli.test_evaluate import call, values
 from conftest import CORPUS, write_beir
 from hub_copies import DOCUMENTS, with_prefix, write_repository
 
@@ -84,7 +84,9 @@ def test_a_repository_of_the_hub_is_fetched_under_its_name(home: Path, tmp_path:
         write_config(tmp_path), ["dataset.name=mine/hub", f"dataset.registry={registry}"]
     )
     assert fetch_commands([config.dataset]) == [f"colmodern fetch mine/hub --registry {registry}"]
-    with pytest.raises(DataError, match=r"not on this machine.*: colmodern fetch mine/hub"):
+    with pytest.raises(
+        DataError, match=r"not on this machine.*: colmodern fetch mine/hub --registry "
+    ):
         load_dataset("mine/hub", registry=registry)
     result = call("fetch", "mine/hub", "--registry", registry, "--from", repo)
     assert result.exception is None
@@ -125,6 +127,16 @@ def test_a_wrong_file_is_refused_with_the_name(home: Path, text: str, message: s
         load_dataset("anything")
     assert message in str(caught.value)
     assert str(home / "datasets.yaml") in str(caught.value)
+
+
+def test_info_lists_what_a_file_names(home: Path, beir: Path, tmp_path: Path) -> None:
+    text = f"here: {{folder: {beir}}}\ngone: {{folder: gone}}\nhub: {{repo: a/b, revision: {COMMIT}}}\n"
+    (tmp_path / "datasets.yaml").write_text(text)
+    facts = values("info", tmp_path / "datasets.yaml")
+    assert facts["here"] == str(beir)
+    assert facts["gone"] == f"{tmp_path / 'gone'}, which is not there"
+    command = f"colmodern fetch hub --registry {tmp_path / 'datasets.yaml'}"
+    assert facts["hub"] == f"a/b, fetched with: {command}"
 
 
 def test_names_of_ones_own_are_suggested(home: Path, beir: Path) -> None:

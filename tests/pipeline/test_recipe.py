@@ -123,6 +123,16 @@ def test_excluded_documents_are_no_results_and_others_take_their_places(
         }
 
 
+def test_n_candidates_leaves_room_for_excluded_documents(
+    eval_config: Callable[..., Path], tmp_path: Path
+) -> None:
+    queries = [{**QUERIES[0], "excluded": ["d1", "d2", "d3"]}, *QUERIES[1:]]
+    other = write_beir(tmp_path / "excluding", queries=queries)
+    path = eval_config(extra="index: {kind: plaid, n_candidates: 4}\nmeasures: [nDCG@2]\n")
+    with pytest.raises(ConfigError, match=r"search\.k=2 and the 3 documents that a query of"):
+        run(path, f"dataset.name={other}", "search.k=2")
+
+
 def test_excluded_documents_are_a_list_of_ids(tmp_path: Path) -> None:
     queries = [{**QUERIES[0], "excluded": "d1"}, *QUERIES[1:]]
     folder = write_beir(tmp_path / "excluding", queries=queries)

@@ -16,6 +16,7 @@ from colmodern.datasets.beir import judgments_file
 from colmodern.datasets.corpus import read_documents
 from colmodern.datasets.judgments import read_judgments, read_queries
 from colmodern.datasets.load import load_dataset
+from colmodern.datasets.own_sets import LocalSet, read_sets
 from colmodern.datasets.records import find_file, read_records
 from colmodern.errors import DataError
 from colmodern.evaluation.measures import evaluate
@@ -61,6 +62,16 @@ def describe_named(name: str) -> dict[str, Any]:
         **_documents(dataset.corpus),
         **_queries(dataset.queries),
         "judgments": _judgments(dataset.qrels),
+    }
+
+
+def describe_own_sets(path: Path) -> dict[str, str]:
+    """Name -> source of every data set that a file names."""
+    return {
+        name: f"{known.documents}" + ("" if known.documents.exists() else ", which is not there")
+        if isinstance(known, LocalSet)
+        else f"{known.repo}, fetched with: {known.fetch_command()}"
+        for name, known in read_sets(path).items()
     }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from colmodern.collection.manifest import is_collection_folder
+from colmodern.config.read import REGISTRY
 from colmodern.config.shipped import shipped_recipes
 from colmodern.datasets.names import find_set
 from colmodern.datasets.registry import BUILT_IN
@@ -18,6 +19,7 @@ from colmodern.pipeline.describe.data import (
     describe_collection,
     describe_data_file,
     describe_named,
+    describe_own_sets,
     is_collection,
 )
 from colmodern.pipeline.describe.results import (
@@ -176,6 +178,8 @@ def _describe_folder(folder: Path) -> dict[str, Any]:
 
 
 def _describe_file(path: Path) -> dict[str, Any]:
+    if path.name == REGISTRY:
+        return {"data sets": str(path), **describe_own_sets(path)}
     if path.suffix in (".yaml", ".yml"):
         return describe_config(path)
     facts = describe_suite(path) if path.suffix == ".json" else describe_data_file(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Iterable
 
 from colmodern.checks import storable
@@ -12,7 +11,7 @@ from colmodern.datasets.fetch import checked_split, set_folder
 from colmodern.datasets.load import Files, load_dataset
 from colmodern.datasets.names import find_fetched, find_set, set_defaults
 from colmodern.datasets.own_sets import LocalSet
-from colmodern.datasets.registry import BUILT_IN, named_sets
+from colmodern.datasets.registry import BUILT_IN
 from colmodern.errors import DataError
 from colmodern.reading import user_path
 from colmodern.types import Dataset
@@ -72,11 +71,8 @@ def fetch_commands(configs: Iterable[DatasetConfig]) -> list[str]:
             continue
         split = checked_split(named_set, config.split)
         if not set_folder(named_set, split).is_dir():
-            option = "" if split == named_set.splits[0] else f" --split {split}"
-            if config.registry is not None and named_set.name not in named_sets():
-                option += f" --registry {shlex.quote(config.registry)}"
-            missing.setdefault(option, {})[named_set.name] = None
-    return [f"colmodern fetch {' '.join(names)}{option}" for option, names in missing.items()]
+            missing.setdefault(named_set.fetch_options(split), {})[named_set.name] = None
+    return [f"colmodern fetch {' '.join(names)}{options}" for options, names in missing.items()]
 
 
 def _files(config: DatasetConfig) -> Files | None:

@@ -11,6 +11,7 @@ from typing import Any
 from colmodern.config.load import build
 from colmodern.config.models import EvalConfig
 from colmodern.encoder.encoder import Encoder
+from colmodern.errors import ConfigError
 from colmodern.evaluation.measures import parse_measure
 from colmodern.files import sha256_of_json
 from colmodern.pipeline.machine_faults import ENCODING, check_address_space
@@ -61,6 +62,7 @@ def load(config: EvalConfig, encoders: LoadedEncoders, *, progress: Progress) ->
         parse_measure(measure)
     progress.note(f"data set {config.dataset.name}")
     dataset = dataset_from_config(config.dataset)
+    _expect_room_for_excluded(config, dataset)
     read = time.perf_counter()
     encoder = encoders.get(config.encoder)
     check_address_space(ENCODING, "encoding")
@@ -70,6 +72,17 @@ def load(config: EvalConfig, encoders: LoadedEncoders, *, progress: Progress) ->
         "load model": Timing(time.perf_counter() - read, 1, "models", False),
     }
     return EvalJob(resolve(config, encoder), dataset, encoder, started, loading)
+
+
+def _expect_room_for_excluded(config: EvalConfig, dataset: Dataset) -> None:
+    """Raise ConfigError where an index gives fewer documents than k and those left out of a query."""
+    n_excluded = max(map(len, dataset.excluded.values()), default=0)
+    most, k = getattr(config.index, "n_candidates", None), config.search.k
+    if n_excluded and most is not None and most < k + n_excluded:
+        raise ConfigError(
+            f"index.n_candidates={most} is below search.k={k} and the {n_excluded} documents that a query "
+            f"of {dataset.name} excludes; raise it, lower search.k, or leave it out"
+        )
 
 
 def resolve(config: EvalConfig, encoder: Encoder) -> EvalConfig:
