@@ -131,6 +131,7 @@ async def answered_in_time(context: RequestContext, future: asyncio.Future[Resul
         ServiceError: The deadline has passed (503).
     """
     try:
-        return await asyncio.wait_for(future, context.expect_time())
+        # a deadline that has passed cancels the future too, so that no error of it is left
+        return await asyncio.wait_for(future, context.seconds_left)
     except asyncio.TimeoutError:
         raise context.out_of_time() from None

@@ -93,6 +93,8 @@ class SearchRequest(SearchOptions):
             raise ValueError("give queries, or embeddings")
         if self.fingerprint is not None and self.embeddings is None:
             raise ValueError("fingerprint is that of embeddings; leave it out for texts")
+        if self.rescore and (self.offset or self.group_by is not None):
+            raise ValueError("rescore orders the first k results; leave offset and group_by out")
         return self
 
     @property

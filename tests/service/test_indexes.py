@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import threading
+import time
 from base64 import b64encode
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,9 @@ import pytest
 from pydantic import BaseModel
 
 from colmodern import Collection, Encoder, PlaidIndex, SpanSettings
+from colmodern.errors import InputError
+from colmodern.service.context import RequestContext, answered_in_time
+from colmodern.service.errors import ServiceError
 from colmodern.service.index_bodies import (
     ChangeAnswer,
     DocumentAnswer,
@@ -382,6 +388,7 @@ def test_an_index_of_embeddings_alone_takes_embeddings_or_texts(
         ({"queries": "x", "offset": -1}, 422, "invalid_value", ["offset"]),
         ({"queries": "x", "offset": 41}, 422, "invalid_value", ["offset + k is 51", "at most 50"]),
         ({"queries": "x", "fingerprint": "y"}, 422, "invalid_value", ["leave it out for texts"]),
+        ({"queries": "x", "rescore": True, "offset": 2}, 422, "invalid_value", ["offset"]),
         ({"queries": "x", "timeout_ms": 0}, 422, "invalid_value", ["timeout_ms"]),
         ({"queries": "x", "timeout_ms": 0.001}, 503, "timeout", []),
         ({"embeddings": [[[1.0, 2.0], [1.0]]]}, 422, "invalid_value", ["different lengths"]),
@@ -525,6 +532,65 @@ def _wait_until(is_so: Any) -> None:
             return
         threading.Event().wait(0.025)
     raise AssertionError("it never came to be")
+
+
+def test_a_damaged_change_of_another_process_is_told(changing: Any, tmp_path: Path) -> None:
+    version = search(changing, queries="x")["index_version"]
+    manifest = tmp_path / "docs" / "manifest.json"
+    whole = manifest.read_bytes()
+    manifest.write_bytes(whole[:100])
+    path = "/v1/indexes/docs"
+    _wait_until(lambda: changing.client.get(path).json()["fault"])
+    assert "docs/manifest.json" in changing.client.get(path).json()["fault"]
+    assert str(tmp_path) not in changing.client.get(path).text
+    assert search(changing, queries="x")["index_version"] == version
+    expect_error(put(changing, {"id": "x", "text": "y"}), 503, "index_unavailable")
+    manifest.write_bytes(whole)
+    _wait_until(lambda: changing.client.get(path).json()["fault"] is None)
+    answer(put(changing, {"id": "x", "text": "y"}), ChangeAnswer)
+
+
+def test_a_full_queue_is_told(folders: dict[str, str], make_server: Any) -> None:
+    server = make_server(indexes=folders, batching={"queue": 1}, search_threads=1)
+    expected = _ranking(search(server, queries=QUERY)["results"][0])
+    responses: list[Any] = []
+
+    def ask() -> None:
+        body = {"queries": QUERY}
+        responses.append(server.client.post("/v1/indexes/docs/search", json=body))
+
+    threads = [threading.Thread(target=ask) for _ in range(32)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert {response.status_code for response in responses} == {200, 429}
+    for response in responses:
+        if response.status_code == 200:
+            assert _ranking(response.json()["results"][0]) == expected
+        else:
+            expect_error(response, 429, "overloaded")
+            assert response.headers["retry-after"]
+
+
+def test_work_after_the_deadline_leaves_no_error_behind() -> None:
+    faults: list[object] = []
+
+    def fail() -> None:
+        raise InputError("too late")
+
+    async def ask() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, fault: faults.append(fault))
+        context = RequestContext.of_server(1)
+        time.sleep(0.01)  # the deadline has passed
+        with pytest.raises(ServiceError, match="1 ms"):
+            await answered_in_time(context, loop.run_in_executor(None, fail))
+        await asyncio.sleep(0.05)
+        gc.collect()
+
+    asyncio.run(ask())
+    assert not faults
 
 
 def test_an_index_that_is_being_changed_is_busy(changing: Any) -> None:
