@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +16,10 @@ from colmodern.collection.manifest import is_collection_folder
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import InputError
 from colmodern.index.alignment import Characters, align, characters_of_tokens
+from colmodern.index.bm25.files import is_bm25_index
 from colmodern.index.spans import SpanSettings, spans_of_similarities
 from colmodern.pipeline.open.artifacts import (
+    expect_searchable,
     index_of,
     is_index,
     open_index,
@@ -26,6 +28,8 @@ from colmodern.pipeline.open.artifacts import (
 )
 from colmodern.pipeline.open.encoder import encoder_of_store
 from colmodern.pipeline.open.exact_rank import ExactRank, exact_rank
+from colmodern.pipeline.run_folder import is_run
+from colmodern.pipeline.stored_files import read_run_config
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.report.explanation_page import ExplanationReport
 from colmodern.token_words import with_words
@@ -35,6 +39,8 @@ if TYPE_CHECKING:
     from colmodern.index.plaid.index import PlaidIndex
 
 Floats = npt.NDArray[np.float32]
+KINDS = ("exact", "plaid", "rerank")  # kinds of index whose scores are MaxSim
+_RERANKED = "the run ranked candidates alone, and this is exact search among all documents"
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,9 @@ def explain_document(
             f"{folder} is an index, which does not know the model of its queries; give the run or the "
             "embeddings that it was built from with --embeddings"
         )
+    if embeddings is None:
+        expect_searchable(folder)
+    kind = _kind_of_run(folder)
     index = index_of(folder) if embeddings is None else folder
     source = embeddings or folder
     store = store_of(source)
@@ -134,11 +143,30 @@ def explain_document(
     if doc_id in store:
         token_ids = store.select([store.doc_ids.index(doc_id)]).token_ids
     explanation = with_words(explanation, encoder, query, text=text, token_ids=token_ids)
+    if kind == "rerank":
+        explanation = replace(explanation, reason=f"{explanation.reason}; {_RERANKED}")
     way = "exact search" if index is None else "compressed index"
     source_line = (
         f"{folder}, {way} of {store.n_docs if plaid is None else plaid.n_docs:,} documents"
     )
     return _joined(explanation, query, source_line, settings, encoder, text, exact)
+
+
+def _kind_of_run(folder: Path) -> str | None:
+    """The kind of index that a run was searched with; None for what is no run.
+
+    Raises InputError for results that similarities of tokens did not rank.
+    """
+    is_bm25 = is_bm25_index(folder)
+    if not is_bm25 and not is_run(folder):
+        return None
+    kind = "bm25" if is_bm25 else read_run_config(folder).get("index", {}).get("kind", "exact")
+    if kind in KINDS:
+        return str(kind)
+    raise InputError(
+        f"{folder} was searched with index.kind={kind}, whose scores are not those of token embeddings; "
+        "give a run of kind plaid or exact, or its index with --embeddings"
+    )
 
 
 def explain_search(

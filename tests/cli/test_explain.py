@@ -161,6 +161,27 @@ def test_of_exact_search_it_says_the_rank(
     assert "is searched exactly" in err
 
 
+def test_of_a_run_of_candidates_it_says_what_it_ranks(
+    run: Run, eval_config: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "first.trec").write_text(
+        "".join(f"{q} Q0 d1 1 2.0 x\n{q} Q0 d4 2 1.0 x\n" for q in ("q1", "q2", "q3"))
+    )
+    candidates = f"{{kind: rerank, candidates: {tmp_path / 'first.trec'}}}"
+    config = eval_config(extra=f"index: {candidates}\n")
+    code, out, err = run("eval", config, "--json")
+    assert code == 0, err
+    folder = Path(json.loads(out)["run"])
+    code, out, _ = run("explain", folder, QUERY, "d4")
+    assert code == 0
+    assert "the run ranked candidates alone" in out
+    settings = folder / "config.yaml"
+    settings.write_text(settings.read_text().replace("kind: rerank", "kind: hybrid"))
+    code, _, err = run("explain", folder, QUERY, "d4")
+    assert code == 2
+    assert "index.kind=hybrid, whose scores are not those of token embeddings" in err
+
+
 def test_of_a_collection_it_has_the_text(run: Run, tmp_path: Path) -> None:
     with Collection.create(tmp_path / "c") as collection:
         collection.add(CORPUS)

@@ -9,7 +9,7 @@ import numpy as np
 
 from colmodern.config.index import PlaidIndexConfig
 from colmodern.encoding.store import text_of
-from colmodern.pipeline.explain import ExplainSettings, explain_exactly, explain_search
+from colmodern.pipeline.explain import KINDS, ExplainSettings, explain_exactly, explain_search
 from colmodern.pipeline.open.job import EvalJob
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.report.explanation_page import ExplanationReport
@@ -17,7 +17,6 @@ from colmodern.token_words import with_words
 from colmodern.types import Document, ScoredDoc
 
 Explain = Callable[[str, Document], ExplanationReport]  # takes the id of a query, and a document
-_KINDS = ("exact", "plaid", "rerank")  # rank by MaxSim, which the explanation shows
 
 
 def explainer(
@@ -37,7 +36,7 @@ def explainer(
         index: Folder of its compressed index, if it has one.
     """
     config, encoder = prepared.config, prepared.encoder
-    if config.index.kind not in _KINDS:
+    if config.index.kind not in KINDS:
         return None
     compressed = config.index if isinstance(config.index, PlaidIndexConfig) else None
     plaid = None

@@ -151,7 +151,15 @@ async function toggle(doc, item, button) {
   replaceDoc(isOpen ? null : doc);
   if (isOpen) return;
   const shown = await explained(doc);
-  if (shown && button.getAttribute("aria-expanded") === "true") item.append(shown);
+  if (shown && button.getAttribute("aria-expanded") === "true") insert(item, shown);
+}
+
+// Put an explanation on the page, with the first passage of its text in sight.
+function insert(parent, shown) {
+  parent.append(shown);
+  const text = shown.querySelector(".text");
+  const mark = text?.querySelector("mark");
+  if (mark) text.scrollTop = mark.offsetTop - text.clientHeight / 3;
 }
 
 async function explainAbsent(doc) {
@@ -160,7 +168,9 @@ async function explainAbsent(doc) {
   replaceDoc(doc);
   byId("absent-explanation").replaceChildren("Looking …");
   const shown = await explained(doc);
-  if (shown) byId("absent-explanation").replaceChildren(shown);
+  if (shown === null) return;
+  byId("absent-explanation").replaceChildren();
+  insert(byId("absent-explanation"), shown);
 }
 
 // The explanation of a document, or the error in its place; null where another one was asked for meanwhile.
