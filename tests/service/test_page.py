@@ -96,14 +96,18 @@ class Visit:
     def search(self, query: str) -> None:
         self.page.fill("#query", query)
         self.page.keyboard.press("Enter")
+        self.wait_for_title(query)
         self.wait_for_results()
 
     def wait_for_results(self) -> None:
         self.page.wait_for_selector("#results:not(.stale) .result")
 
     def wait_for_title(self, text: str) -> None:
-        while text not in self.page.title():  # the page's policy forbids what waits by itself
+        for _ in range(1000):  # the page's policy forbids functions that wait by themselves
+            if text in self.page.title():
+                return
             self.page.wait_for_timeout(20)
+        raise AssertionError(f"the title stayed {self.page.title()!r}")
 
     def marks(self, selector: str) -> list[str]:
         return self.page.locator(f"{selector} mark").all_text_contents()
@@ -159,6 +163,7 @@ def test_a_result_is_explained_by_keyboard(visit: Visit, served: RunningServer) 
     assert visit.page.evaluate("document.activeElement.id") == "query"
     visit.page.keyboard.type(QUERY)
     visit.page.keyboard.press("Enter")
+    visit.wait_for_title(QUERY)
     visit.wait_for_results()
     visit.page.keyboard.press("ArrowDown")
     visit.page.keyboard.press("ArrowDown")

@@ -162,7 +162,7 @@ function heatMap(map) {
     ),
     element(
       "p", { class: "scale" },
-      "The darker, the more similar. A number and a frame mark the token of the document that a query token matches " +
+      "The stronger the colour, the more similar. A number and a frame mark the token of the document that a query token matches " +
       `best; these similarities add up to the score.${leftOut}`,
     ),
   ];
