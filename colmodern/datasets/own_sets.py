@@ -26,6 +26,7 @@ from colmodern.errors import ConfigError
 from colmodern.reading import read_text, user_path
 
 FILES = ("corpus", "queries", "qrels")
+_VARIABLE = "COLMODERN_DATASETS"
 _NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
 
 
@@ -100,7 +101,7 @@ class LocalSet:
 
 def user_registry() -> Path:
     """The user's file of data sets, which need not exist; COLMODERN_DATASETS names another."""
-    if path := os.environ.get("COLMODERN_DATASETS"):
+    if path := os.environ.get(_VARIABLE):
         return user_path(path, ConfigError)
     config = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
     return user_path(config, ConfigError) / "colmodern" / "datasets.yaml"
@@ -113,7 +114,8 @@ def own_sets(registry: str | Path | None = None) -> dict[str, NamedSet | LocalSe
         ConfigError: There is no such file, or it is malformed.
     """
     mine = user_registry()
-    sets = read_sets(mine) if os.path.isfile(mine) else {}
+    is_named = bool(os.environ.get(_VARIABLE))  # then a missing file is a mistake
+    sets = read_sets(mine) if is_named or os.path.isfile(mine) else {}
     return sets if registry is None else {**sets, **read_sets(user_path(registry, ConfigError))}
 
 

@@ -143,6 +143,11 @@ def test_a_trec_run_stands_beside_a_run_folder(
             "is a file, which has no splits",
         ),
         (
+            ["evaluate", "bm25.trec", "dense.trec", "--qrels", "qrels", "--alpha", "3"],
+            InputError,
+            "alpha=3.0",
+        ),
+        (
             ["evaluate", "bm25.trec", "--qrels", "other"],
             InputError,
             "bm25.trec: none of the 3 queries of the run is judged",

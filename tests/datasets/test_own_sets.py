@@ -139,6 +139,16 @@ def test_info_lists_what_a_file_names(home: Path, beir: Path, tmp_path: Path) ->
     assert facts["hub"] == f"a/b, fetched with: {command}"
 
 
+def test_a_variable_names_another_file(
+    beir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLMODERN_DATASETS", str(tmp_path / "other.yaml"))
+    with pytest.raises(ConfigError, match=r"cannot read .*other\.yaml"):
+        load_dataset("mine/other")
+    (tmp_path / "other.yaml").write_text(f"mine/other: {{folder: {beir}}}\n")
+    assert load_dataset("mine/other").name == "mine/other"
+
+
 def test_names_of_ones_own_are_suggested(home: Path, beir: Path) -> None:
     (home / "datasets.yaml").write_text(f"mine/questions: {{folder: {beir}}}\n")
     with pytest.raises(DataError, match=r"did you mean mine/questions\?"):

@@ -228,7 +228,7 @@ def _judgments_of(stored: Mapping[str, Mapping[str, StoredRun]]) -> JudgedQuerie
     if len({run.dataset for run in runs}) > 1:
         raise InputError(
             "the run folders are of several data sets, and a TREC run does not say of which it is; "
-            "compare it with the run of one data set, or give its judgments with --qrels"
+            "compare it with the run of one data set"
         )
     return JudgedQueries(runs[0].dataset, runs[0].qrels, runs[0].texts)
 
