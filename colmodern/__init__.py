@@ -26,16 +26,19 @@ __all__ = [
     "InputError",
     "MissingExtraError",
     "PlaidIndex",
+    "RemoteIndex",
     "RerankIndex",
     "Reranker",
     "ResourceError",
     "ScoredDoc",
+    "ShardedIndex",
     "Span",
     "SpanSettings",
     "StorageError",
     "StoredDocument",
     "TokenEmbeddings",
     "TokenSpans",
+    "UnavailableError",
     "WorkerError",
     "create_app",
     "evaluate",
@@ -43,6 +46,8 @@ __all__ = [
     "load_dataset",
     "matched_spans",
     "run_eval",
+    "shard_index",
+    "shard_of",
 ]
 
 if TYPE_CHECKING:
@@ -59,6 +64,7 @@ if TYPE_CHECKING:
         MissingExtraError,
         ResourceError,
         StorageError,
+        UnavailableError,
         WorkerError,
     )
     from colmodern.evaluation.measures import evaluate
@@ -66,6 +72,10 @@ if TYPE_CHECKING:
     from colmodern.index.bm25.index import BM25Index
     from colmodern.index.exact.index import ExactIndex
     from colmodern.index.plaid.index import PlaidIndex
+    from colmodern.index.remote import RemoteIndex
+    from colmodern.index.sharded.index import ShardedIndex
+    from colmodern.index.sharded.placement import shard_of
+    from colmodern.index.sharded.split import shard_index
     from colmodern.index.spans import SpanSettings, matched_spans
     from colmodern.index.staged import HybridIndex, RerankIndex
     from colmodern.pipeline.evaluate.run import run_eval
@@ -93,16 +103,19 @@ _HOMES = {
     "InputError": "colmodern.errors",
     "MissingExtraError": "colmodern.errors",
     "PlaidIndex": "colmodern.index.plaid.index",
+    "RemoteIndex": "colmodern.index.remote",
     "RerankIndex": "colmodern.index.staged",
     "Reranker": "colmodern.rerank",
     "ResourceError": "colmodern.errors",
     "ScoredDoc": "colmodern.types",
+    "ShardedIndex": "colmodern.index.sharded.index",
     "Span": "colmodern.types",
     "SpanSettings": "colmodern.index.spans",
     "StorageError": "colmodern.errors",
     "StoredDocument": "colmodern.collection.documents",
     "TokenEmbeddings": "colmodern.ragged.embeddings",
     "TokenSpans": "colmodern.ragged.spans",
+    "UnavailableError": "colmodern.errors",
     "WorkerError": "colmodern.errors",
     "create_app": "colmodern.service.app",
     "evaluate": "colmodern.evaluation.measures",
@@ -110,6 +123,8 @@ _HOMES = {
     "load_dataset": "colmodern.datasets.load",
     "matched_spans": "colmodern.index.spans",
     "run_eval": "colmodern.pipeline.evaluate.run",
+    "shard_index": "colmodern.index.sharded.split",
+    "shard_of": "colmodern.index.sharded.placement",
 }
 
 

@@ -8,6 +8,7 @@ ColmodernError
 ├── StorageError (OSError)           files of ours are damaged, unfinished, foreign or unwritable
 ├── ResourceError (MemoryError)      memory or open files do not suffice: free some, or raise the limit
 ├── WorkerError (RuntimeError)       another process of the work ended: run the command again
+├── UnavailableError (RuntimeError)  another machine or shard did not answer: ask again, or take a part
 └── MissingExtraError (ImportError)  an optional package is needed: install the extra
 """
 
@@ -50,6 +51,10 @@ class ResourceError(ColmodernError, MemoryError):
 
 class WorkerError(ColmodernError, RuntimeError):
     """A worker process ended before its work was done; finished work is kept."""
+
+
+class UnavailableError(ColmodernError, RuntimeError):
+    """A server or a shard of an index did not answer, or not in time; the message names it."""
 
 
 class MissingExtraError(ColmodernError, ImportError):

@@ -170,6 +170,11 @@ class Results(_ShortList[Result]):
 
     __slots__ = ()
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all documents of the index were searched; only shards may be missing."""
+        return True
+
     @overload
     def __getitem__(self, key: SupportsIndex) -> Result: ...
     @overload
@@ -188,6 +193,11 @@ class BatchResults(_ShortList[list[Result]]):
 
     __slots__ = ()
     _shown = 2
+
+    @property
+    def is_complete(self) -> bool:
+        """As of Results, for all queries."""
+        return True
 
     def _repr_html_(self) -> str:
         return html_view("batch_html", self)

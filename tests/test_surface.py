@@ -28,8 +28,10 @@ PUBLIC = ERRORS | {
     "Hit",
     "HybridIndex",
     "PlaidIndex",
+    "RemoteIndex",
     "RerankIndex",
     "Reranker",
+    "ShardedIndex",
     "ScoredDoc",
     "Span",
     "SpanSettings",
@@ -41,6 +43,8 @@ PUBLIC = ERRORS | {
     "load_dataset",
     "matched_spans",
     "run_eval",
+    "shard_index",
+    "shard_of",
 }
 
 

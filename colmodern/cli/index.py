@@ -1,4 +1,4 @@
-"""colmodern index build|add|update|attach|delete|compact|info|check."""
+"""colmodern index build|shard|add|update|attach|delete|compact|info|check."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 from click.core import ParameterSource
 
-from colmodern.cli import index_explain, index_view, terminal
+from colmodern.cli import index_explain, index_shard, index_view, terminal
 from colmodern.cli.bm25 import build_bm25, say_bm25
 from colmodern.cli.options import PATH, ids_to_delete, renamed_option
 
 if TYPE_CHECKING:
     from colmodern.index.plaid.index import PlaidIndex
+    from colmodern.index.sharded.index import ShardedIndex
 
 
 @click.group("index")
@@ -26,6 +27,7 @@ def command() -> None:
 
 
 command.add_command(index_view.info)
+command.add_command(index_shard.shard)
 command.add_command(index_explain.explain)
 
 
@@ -199,11 +201,10 @@ def attach(index: Path, source: Path, durable: bool) -> None:
 @click.option("--from-file", type=PATH, help="File of ids, one per line, in place of ID.")
 def delete(index: Path, doc_ids: tuple[str, ...], from_file: Path | None) -> None:
     """Delete documents of INDEX by ID: all of them, or none if one is not there."""
-    from colmodern.index.plaid.index import PlaidIndex
+    from colmodern.pipeline.open.artifacts import load_compressed
 
-    _expect_changeable(index)
     ids = ids_to_delete(doc_ids, from_file)
-    plaid = PlaidIndex.load(index)
+    plaid = load_compressed(index)
     terminal.put(f"{plaid.delete(ids):,} deleted")
     _say(plaid, index)
 
@@ -213,10 +214,9 @@ def delete(index: Path, doc_ids: tuple[str, ...], from_file: Path | None) -> Non
 def compact(index: Path) -> None:
     """Merge the segments of INDEX and free the space of deleted documents."""
     from colmodern.cli.progress import TerminalProgress
-    from colmodern.index.plaid.index import PlaidIndex
+    from colmodern.pipeline.open.artifacts import load_compressed
 
-    _expect_changeable(index)
-    plaid = PlaidIndex.load(index)
+    plaid = load_compressed(index)
     with TerminalProgress() as progress:
         plaid.compact(progress=progress)
     _say(plaid, index)
@@ -229,42 +229,31 @@ def check(index: Path) -> None:
     from colmodern.cli.progress import TerminalProgress
     from colmodern.index.bm25.files import is_bm25_index
     from colmodern.index.bm25.index import BM25Index
-    from colmodern.index.plaid.index import PlaidIndex
+    from colmodern.pipeline.open.artifacts import compressed_kind
 
     is_bm25 = is_bm25_index(index)
-    kind = BM25Index if is_bm25 else PlaidIndex
+    kind = BM25Index if is_bm25 else compressed_kind(index)
     with TerminalProgress() as progress:
         kind.check(index, progress=progress)
     terminal.put("nothing is wrong")
     if is_bm25:
         say_bm25(BM25Index.load(index).info(), index)
     else:
-        _say(PlaidIndex.load(index), index)
+        _say(compressed_kind(index).load(index), index)
 
 
 def _put(index: Path, embeddings: Path, *, replace: bool, merge: bool, durable: bool) -> None:
     from colmodern.cli.progress import TerminalProgress
-    from colmodern.index.plaid.index import PlaidIndex
-    from colmodern.pipeline.open.artifacts import store_of
+    from colmodern.pipeline.open.artifacts import load_compressed, store_of
 
-    _expect_changeable(index)
-    plaid = PlaidIndex.load(index)
+    plaid = load_compressed(index)
     put = plaid.update if replace else plaid.add
     with TerminalProgress() as progress:
         put(store_of(embeddings), merge=merge, durable=durable, progress=progress)
     _say(plaid, index)
 
 
-def _expect_changeable(index: Path) -> None:
-    """Raise InputError for a BM25 index, which is built again."""
-    from colmodern.index.bm25.files import is_bm25_index
-    from colmodern.index.bm25.index import unchangeable_error
-
-    if is_bm25_index(index):
-        raise unchangeable_error()
-
-
-def _say(plaid: PlaidIndex, index: Path) -> None:
+def _say(plaid: PlaidIndex | ShardedIndex, index: Path) -> None:
     info = plaid.info()
     terminal.put(
         f"{info['documents']:,} documents, {info['tokens']:,} tokens of {info['dim']} dimensions, "

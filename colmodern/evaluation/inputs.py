@@ -63,7 +63,19 @@ def checked_run(run: Mapping[str, Any], qrels: Mapping[str, Any]) -> dict[str, l
     return {query_id: _results(query_id, run[query_id]) for query_id in qrels if query_id in judged}
 
 
+def expect_complete(query_id: str, results: object) -> None:
+    """Raise InputError for results that lack a part of the index: no measure of them is one of it."""
+    if getattr(results, "is_complete", True) is not False:
+        return
+    missing = ", ".join(getattr(getattr(results, "shards", None), "missing", ())) or "a part"
+    raise InputError(
+        f"the results of query {shown(query_id)} are incomplete: {missing} is missing; search again "
+        "when all shards answer"
+    )
+
+
 def _results(query_id: str, results: Any) -> list[ScoredDoc]:
+    expect_complete(query_id, results)
     location = f"run: query {shown(query_id)}"
     is_mapping = _is_mapping(results)
     try:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from colmodern.checks import as_score, id_fault, parse_grade, shown
 from colmodern.errors import DataError
+from colmodern.evaluation.inputs import expect_complete
 from colmodern.evaluation.measures import untied
 from colmodern.files import write_text
 from colmodern.reading import read_lines
@@ -28,9 +29,11 @@ def write_run(path: Path, run: Run, *, tag: str) -> None:
 
     Raises:
         DataError: an id is empty or has white space or a NUL in it.
+        InputError: results of a query are incomplete.
     """
     lines = []
     for query_id, results in run.items():
+        expect_complete(query_id, results)
         for rank, (doc_id, score) in enumerate(untied(results), start=1):
             lines.append(f"{_word(query_id)} Q0 {_word(doc_id)} {rank} {score:.9g} {_word(tag)}\n")
     write_text(path, "".join(lines))

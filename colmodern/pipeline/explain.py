@@ -22,6 +22,7 @@ from colmodern.pipeline.open.artifacts import (
     expect_searchable,
     index_of,
     is_index,
+    is_sharded,
     open_index,
     store_of,
     text_of_document,
@@ -37,6 +38,7 @@ from colmodern.types import Explanation, Span, Stage, StageReport
 
 if TYPE_CHECKING:
     from colmodern.index.plaid.index import PlaidIndex
+    from colmodern.index.sharded.index import ShardedIndex
 
 Floats = npt.NDArray[np.float32]
 KINDS = ("exact", "plaid", "rerank")  # kinds of index whose scores are MaxSim
@@ -106,7 +108,7 @@ def explain_document(
     expect_counts(k=settings.k)
     if is_collection_folder(folder):
         return _of_collection(folder, query, doc_id, settings, embeddings)
-    if embeddings is None and is_index(folder):
+    if embeddings is None and (is_index(folder) or is_sharded(folder)):
         raise InputError(
             f"{folder} is an index, which does not know the model of its queries; give the run or the "
             "embeddings that it was built from with --embeddings"
@@ -170,7 +172,11 @@ def _kind_of_run(folder: Path) -> str | None:
 
 
 def explain_search(
-    index: PlaidIndex, query_rows: Floats, doc_id: str, settings: ExplainSettings, text: str | None
+    index: PlaidIndex | ShardedIndex,
+    query_rows: Floats,
+    doc_id: str,
+    settings: ExplainSettings,
+    text: str | None,
 ) -> Explanation:
     """The explanation of an index, with passages of whole words where it keeps characters."""
     return index.explain(

@@ -366,3 +366,44 @@ def test_a_segment_that_was_built_with_the_codec_is_attached(
     assert code == 2
     assert "document 'x' is in the index already" in err
     assert run("index", "check", index)[0] == 0
+
+
+def test_shards_are_used_as_an_index_is(
+    run: Run, embeddings: Path, index: Path, tmp_path: Path
+) -> None:
+    code, out, _ = run("index", "shard", index, "-o", tmp_path / "s", "--shards", 3)
+    assert (code, out.splitlines()[-1]) == (0, str(tmp_path / "s"))
+    assert "8 documents in 3 shards, 67 tokens" in out
+    code, out, _ = run("index", "check", tmp_path / "s")
+    assert (code, out.splitlines()[0]) == (0, "nothing is wrong")
+    assert info(run, tmp_path / "s")["shards"] == 3
+    assert "shards" in run("index", "info", tmp_path / "s")[1]
+    code, out, _ = run("info", tmp_path / "s", "--verify", "--json")
+    assert json.loads(out)["documents"] == 8
+    queries = write_store(tmp_path / "q", ids=["q1", "q2"], seed=4)
+    for name, folder in (("one", index), ("several", tmp_path / "s")):
+        arguments = ("search", embeddings, "--index", folder, "--queries", queries)
+        assert run(*arguments, "--output", tmp_path / f"{name}.trec")[0] == 0
+    one, several = ((tmp_path / f"{name}.trec").read_text() for name in ("one", "several"))
+    assert several == one
+    assert run("search", tmp_path / "s", "a query")[0] == 2
+    more = write_store(tmp_path / "more", ids=["x", "y", "z"], seed=3)
+    assert run("index", "add", tmp_path / "s", more)[0] == 0
+    assert run("index", "update", tmp_path / "s", more)[0] == 0
+    code, out, _ = run("index", "delete", tmp_path / "s", "x", "a")
+    assert (code, out.splitlines()[0]) == (0, "2 deleted")
+    assert run("index", "compact", tmp_path / "s")[0] == 0
+    assert info(run, tmp_path / "s")["documents"] == 9
+
+
+def test_shards_are_made_of_embeddings_too(run: Run, embeddings: Path, tmp_path: Path) -> None:
+    arguments = ("index", "shard", embeddings, "-o", tmp_path / "s", "--shards", 2, "--nbits", 2)
+    assert run(*arguments)[0] == 0
+    assert info(run, tmp_path / "s")["settings"]["nbits"] == 2
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert "s holds shards already" in err
+    shard = tmp_path / "s" / "shard-00000"
+    code, _, err = run("index", "shard", shard, "-o", tmp_path / "t", "--shards", 2, "--nbits", 2)
+    assert code == 2
+    assert "--nbits is for embeddings" in err

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import SCORE_TOLERANCE, unit_rows
 
-from colmodern import ExactIndex, PlaidIndex, TokenEmbeddings
+from colmodern import ExactIndex, PlaidIndex, ShardedIndex, TokenEmbeddings, shard_index
 from colmodern.errors import InputError
 from colmodern.index.base import Index
 
@@ -20,6 +20,13 @@ NAMES = [f"d{(5 * i) % 28:02d}" for i in range(28)]
 QUERIES = unit_rows([3, 32, 1, 7], dim=DIM, seed=6)
 NO_TOKENS = np.zeros((0, DIM), np.float32)
 
+
+def sharded(documents: TokenEmbeddings, path: Path) -> ShardedIndex:
+    PlaidIndex.build(documents, path / "index", NAMES)
+    shard_index(path / "index", path / "shards", 3)
+    return ShardedIndex.load(path / "shards")
+
+
 KINDS: dict[str, Callable[[TokenEmbeddings, Path], Index]] = {
     "exact": lambda documents, path: ExactIndex(documents, NAMES),
     "exact, int8": lambda documents, path: ExactIndex(documents, NAMES, precision="int8"),
@@ -27,6 +34,14 @@ KINDS: dict[str, Callable[[TokenEmbeddings, Path], Index]] = {
         documents.save(path / "store", NAMES) or ExactIndex.load(path / "store")
     ),
     "plaid": lambda documents, path: PlaidIndex.build(documents, path / "index", NAMES),
+    "sharded": lambda documents, path: sharded(documents, path),
+    "shards joined": lambda documents, path: ShardedIndex(
+        [
+            ExactIndex(documents[:9], NAMES[:9]),
+            ExactIndex(documents[9:20], NAMES[9:20]),
+            PlaidIndex.build(documents[20:], path / "index", NAMES[20:]),
+        ]
+    ),
     "plaid, 1 bit": lambda documents, path: PlaidIndex.build(
         documents, path / "index", NAMES, nbits=1
     ),

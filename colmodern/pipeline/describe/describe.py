@@ -33,6 +33,7 @@ from colmodern.pipeline.open.artifacts import (
     index_info,
     index_of,
     is_index,
+    is_sharded,
     read_run_file,
     stores_of,
 )
@@ -116,7 +117,7 @@ def _describe_artifact(folder: Path, *, verify: bool) -> dict[str, Any] | None:
         return {"training": str(folder), "model": str(folder / TRAINED_MODEL), **facts}
     if is_collection_folder(folder):
         return _describe_texts(folder, verify=verify)
-    if is_index(folder) or is_bm25_index(folder):
+    if is_index(folder) or is_bm25_index(folder) or is_sharded(folder):
         return index_info(folder, verify=verify)
     if (folder / "manifest.json").is_file() or any(folder.glob("shard-*")):
         store = EmbeddingStore(folder)

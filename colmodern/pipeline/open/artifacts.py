@@ -22,6 +22,7 @@ from colmodern.types import Precision
 if TYPE_CHECKING:
     from colmodern.index.base import Index
     from colmodern.index.plaid.index import PlaidIndex
+    from colmodern.index.sharded.index import ShardedIndex
 
 _SNIPPET_CHARS = 160
 
@@ -90,6 +91,36 @@ def is_index(folder: Path) -> bool:
     return manifest.get("format") == FORMAT
 
 
+def load_compressed(path: Path) -> PlaidIndex | ShardedIndex:
+    """A compressed index, or a folder of shards, to be changed.
+
+    Raises:
+        InputError: A BM25 index, which is built again.
+        StorageError: There is none, or it is damaged.
+    """
+    if is_bm25_index(path):
+        from colmodern.index.bm25.index import unchangeable_error
+
+        raise unchangeable_error()
+    return compressed_kind(path).load(path)
+
+
+def compressed_kind(path: Path) -> type[PlaidIndex] | type[ShardedIndex]:
+    """The class that opens the compressed index of a folder."""
+    if is_sharded(path):
+        from colmodern.index.sharded.index import ShardedIndex  # loads numba
+
+        return ShardedIndex
+    from colmodern.index.plaid.index import PlaidIndex  # loads numba
+
+    return PlaidIndex
+
+
+def is_sharded(folder: Path) -> bool:
+    """Whether a folder says that it holds shards of an index, of whatever version and state."""
+    return (folder / "shards.json").is_file()
+
+
 def expect_searchable(folder: Path) -> None:
     """Raise an error for what is neither a run nor embeddings, and is no collection either.
 
@@ -102,7 +133,7 @@ def expect_searchable(folder: Path) -> None:
         raise StorageError(f"there is no folder {folder}; {cure}")
     if not os.listdir(folder):
         raise StorageError(f"{folder} is empty; {cure}")
-    if is_index(folder):
+    if is_index(folder) or is_sharded(folder):
         raise InputError(
             f"{folder} is an index, which knows neither the model of its queries nor its texts; give "
             f"the run or the embeddings that it was built from, and --index {folder}, or make a "
@@ -162,7 +193,7 @@ def open_index(
     *,
     device: str | Devices = "cpu",
     device_max_memory: str | None = None,
-) -> PlaidIndex:
+) -> PlaidIndex | ShardedIndex:
     """An index, to be searched with queries of the encoder that made a store.
 
     Args:
@@ -175,10 +206,9 @@ def open_index(
         InputError: The index is of another encoder.
         StorageError: As ``PlaidIndex.load``.
     """
-    from colmodern.index.plaid.index import PlaidIndex  # loads numba
-
-    index = PlaidIndex.load(path, device=device, device_max_memory=device_max_memory)
-    its, mine = index.info()["fingerprint"], store.fingerprint
+    kind = compressed_kind(path)
+    index = kind.load(path, device=device, device_max_memory=device_max_memory)
+    its, mine = index.fingerprint, store.fingerprint
     if None not in (its, mine) and its != mine:
         raise InputError(
             f"{path} was built with another encoder, or other settings of it, than {store.folder}; "
@@ -203,11 +233,10 @@ def index_info(path: Path, *, verify: bool = False) -> dict[str, Any]:
         if verify:
             BM25Index.check(path)
         return BM25Index.load(path).info()
-    from colmodern.index.plaid.index import PlaidIndex  # loads numba
-
+    kind = compressed_kind(path)
     if verify:
-        PlaidIndex.check(path)
-    return PlaidIndex.load(path).info()
+        kind.check(path)
+    return kind.load(path).info()
 
 
 def documents_of(source: Path) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,157 @@
+"""JSON over HTTP with the standard library, for indexes on other machines."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+from typing import Any
+from urllib.parse import urlsplit
+
+from colmodern.checks import shown
+from colmodern.errors import InputError, UnavailableError
+
+_REFUSED = {400, 401, 403, 404, 405, 413, 415, 422}  # asking again gives the same answer
+_LARGEST = 1 << 28  # bytes of an answer
+
+
+class HttpClient:
+    """A client of one server, with a connection that is kept for each thread.
+
+    Attributes:
+        url: Address of the server.
+        timeout_s: Seconds that a request may take, unless it says otherwise.
+    """
+
+    def __init__(self, url: str, *, api_key: str | None, timeout_s: float) -> None:
+        """Check the address; nothing is connected yet.
+
+        Raises:
+            InputError: The address is none of HTTP, or a value is wrong.
+        """
+        parts = urlsplit(url) if isinstance(url, str) else None
+        if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InputError(f"url={shown(url)}; pass the address of a server, as http://HOST:PORT")
+        is_number = isinstance(timeout_s, int | float) and not isinstance(timeout_s, bool)
+        if not is_number or not timeout_s > 0:
+            raise InputError(f"timeout_s={shown(timeout_s)}; pass seconds above 0")
+        if not isinstance(api_key, str | None) or (
+            api_key is not None and not api_key.isprintable()
+        ):
+            raise InputError("api_key is no printable text; pass the key, or None")
+        try:
+            self._port = parts.port
+        except ValueError as error:
+            raise InputError(
+                f"url={shown(url)} has no usable port; pass http://HOST:PORT"
+            ) from error
+        self.url, self.timeout_s = url.rstrip("/"), float(timeout_s)
+        self._host, self._prefix = parts.hostname, parts.path.rstrip("/")
+        self._is_tls = parts.scheme == "https"
+        self._headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        if api_key:
+            self._headers["Authorization"] = f"Bearer {api_key}"
+        self._local = threading.local()
+
+    def get(self, path: str) -> dict[str, Any]:
+        """The object that a path answers with; raises as ``post`` does."""
+        return self._json("GET", path, None, self.timeout_s)
+
+    def exists(self, path: str) -> bool:
+        """Whether a path answers with something else than 404; raises as ``post`` does."""
+        status, content = self._ask("GET", path, None, self.timeout_s)
+        if status == 404 and _error_of(content).get("code") == "unknown_document":
+            return False
+        self._expect_success(path, status, content)
+        return True
+
+    def post(self, path: str, body: Any, *, timeout_s: float) -> dict[str, Any]:
+        """The object that a path answers a body with.
+
+        Raises:
+            InputError: The server refuses the request; has its message and cure.
+            UnavailableError: The server cannot be reached, fails, or does not answer in time.
+        """
+        return self._json("POST", path, json.dumps(body).encode(), timeout_s)
+
+    def close(self) -> None:
+        """Close this thread's connection; those of others are closed with them."""
+        connection = getattr(self._local, "connection", None)
+        if connection is not None:
+            connection.close()
+
+    def unreadable(self, path: str) -> UnavailableError:
+        """The error of an answer that is none of a server of this version."""
+        return UnavailableError(
+            f"{self.url}{path} gave no answer of `colmodern serve`; check the address, and use the same "
+            "colmodern on both sides"
+        )
+
+    def _json(self, method: str, path: str, body: bytes | None, timeout_s: float) -> dict[str, Any]:
+        status, content = self._ask(method, path, body, timeout_s)
+        self._expect_success(path, status, content)
+        try:
+            answer = json.loads(content)
+        except ValueError as error:
+            raise self.unreadable(path) from error
+        if not isinstance(answer, dict):
+            raise self.unreadable(path)
+        return answer
+
+    def _expect_success(self, path: str, status: int, content: bytes) -> None:
+        if 200 <= status < 300:
+            return
+        fault = _error_of(content)
+        message = f"{fault.get('message') or f'it answered with status {status}'}"
+        cure = fault.get("cure") or "look at the server's log"
+        kind = InputError if status in _REFUSED else UnavailableError
+        raise kind(f"{self.url}{path}: {message}; {cure}")
+
+    def _ask(
+        self, method: str, path: str, body: bytes | None, timeout_s: float
+    ) -> tuple[int, bytes]:
+        """Status and content of an answer, asked for again where a kept connection was dead."""
+        while True:
+            connection, is_new = self._connection(timeout_s)
+            try:
+                connection.request(method, self._prefix + path, body, self._headers)
+                with connection.getresponse() as response:
+                    content = response.read(_LARGEST + 1)
+                if len(content) > _LARGEST:
+                    connection.close()
+                    raise self.unreadable(path)
+                return response.status, content
+            except TimeoutError as error:
+                connection.close()
+                raise UnavailableError(
+                    f"{self.url} did not answer within {timeout_s:g} s; raise timeout_s, or try again"
+                ) from error
+            except (http.client.HTTPException, OSError) as error:
+                connection.close()
+                was_dropped = isinstance(error, ConnectionError | http.client.BadStatusLine)
+                if is_new or not was_dropped:
+                    raise UnavailableError(
+                        f"{self.url} cannot be reached ({error or type(error).__name__}); check that the "
+                        "server runs"
+                    ) from error
+
+    def _connection(self, timeout_s: float) -> tuple[http.client.HTTPConnection, bool]:
+        """This thread's connection, and whether it has to be made yet."""
+        connection = getattr(self._local, "connection", None)
+        if connection is None:
+            make = http.client.HTTPSConnection if self._is_tls else http.client.HTTPConnection
+            connection = self._local.connection = make(self._host, self._port, timeout=timeout_s)
+        connection.timeout = timeout_s
+        if connection.sock is None:
+            return connection, True
+        connection.sock.settimeout(timeout_s)
+        return connection, False
+
+
+def _error_of(content: bytes) -> dict[str, Any]:
+    """The error in an answer of a server; empty where there is none."""
+    try:
+        fault = json.loads(content)["error"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return fault if isinstance(fault, dict) else {}

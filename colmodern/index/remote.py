@@ -1,0 +1,304 @@
+"""An index on another machine, which `colmodern serve` answers for."""
+
+from __future__ import annotations
+
+import math
+from base64 import b64encode
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import numpy.typing as npt
+
+from colmodern.arguments import checked_count, expect_flags
+from colmodern.checks import shown
+from colmodern.errors import InputError, UnavailableError
+from colmodern.index.base import closed_error
+from colmodern.index.filters import allowed_ids
+from colmodern.index.http_client import HttpClient
+from colmodern.index.inputs import query_batch, query_values
+from colmodern.index.spans import SpanSettings, span_settings
+from colmodern.progress import Progress, as_progress
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.store import EmbeddingStore
+from colmodern.types import BatchResults, Hit, Results, ScoredDoc, Span
+
+_QUERIES = 32  # of one request: what servers take unless they are set up otherwise
+
+
+class RemoteIndex:
+    """An index that a server of `colmodern serve` has; safe to search from many threads.
+
+    It takes embeddings of queries, as the indexes of this machine do. A pickle holds address and
+    settings.
+
+    Args:
+        url: Address of the server, as "http://10.0.0.7:8080".
+        name: Name of the index there.
+        api_key: Key that the server asks for, if any.
+        timeout_s: Seconds that a request may take, unless a search says otherwise.
+
+    Raises:
+        InputError: The address is none of HTTP, or a value is wrong. The server is asked only when
+            the index is used.
+    """
+
+    def __init__(
+        self, url: str, name: str, *, api_key: str | None = None, timeout_s: float = 10.0
+    ) -> None:
+        if not isinstance(name, str) or not name:
+            raise InputError(f"name={shown(name)}; pass the name of an index of the server")
+        self._settings = {"url": url, "name": name, "api_key": api_key, "timeout_s": timeout_s}
+        self._client: HttpClient | None = HttpClient(url, api_key=api_key, timeout_s=timeout_s)
+        self._path = f"/v1/indexes/{quote(name, safe='')}"
+        self._facts: dict[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        if self._client is None:
+            return "RemoteIndex(closed)"
+        return f"RemoteIndex({self._settings['url']!r}, {self._settings['name']!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self._open_client()
+        return _restored, (type(self), self._settings)
+
+    @property
+    def n_docs(self) -> int:
+        """Number of documents, as the server has them now."""
+        return int(self._read_facts()["documents"])
+
+    @property
+    def dim(self) -> int:
+        """Width of a token embedding."""
+        self._open_client()
+        facts = self._facts or self._read_facts()
+        return int(facts["dim"])
+
+    @property
+    def has_spans(self) -> bool:
+        """Whether it keeps the characters of its tokens."""
+        return bool(self._read_facts()["spans"])
+
+    @property
+    def version(self) -> str:
+        """Digest that changes with the index."""
+        return str(self._read_facts()["index_version"])
+
+    def __len__(self) -> int:
+        return self.n_docs
+
+    def __contains__(self, doc_id: object) -> bool:
+        client = self._open_client()
+        if not isinstance(doc_id, str) or not doc_id:
+            return False
+        path = f"{self._path}/documents/{quote(doc_id, safe='', errors='surrogatepass')}"
+        return client.exists(path)
+
+    def search(
+        self,
+        query: npt.ArrayLike,
+        k: int = 10,
+        *,
+        nprobe: int | None = None,
+        n_candidates: int | None = None,
+        filter: Iterable[str] | None = None,
+        exact: bool = False,
+        spans: bool | SpanSettings = False,
+        timeout_s: float | None = None,
+    ) -> Results[ScoredDoc]:
+        """The best ``k`` documents for one (n_query_tokens, dim) query, best first.
+
+        Args:
+            query: As ``PlaidIndex.search`` takes it, like the arguments that follow.
+            k: See there.
+            nprobe: See there.
+            n_candidates: See there.
+            filter: Ids of allowed documents.
+            exact: See ``PlaidIndex.search``.
+            spans: True, or SpanSettings without texts. The spans of a collection count from a
+                document's text.
+            timeout_s: Seconds that the request may take.
+
+        Returns:
+            The best documents with their scores, as Hit where passages were asked for.
+
+        Raises:
+            InputError: As from ``PlaidIndex.search``; or the server refuses the request.
+            UnavailableError: The server does not answer, or not in time.
+        """
+        values = query_values(query, self.dim)
+        queries = TokenEmbeddings(values, np.array([0, len(values)]))
+        [results] = self.search_batch(
+            queries,
+            k,
+            nprobe=nprobe,
+            n_candidates=n_candidates,
+            filter=filter,
+            exact=exact,
+            spans=spans,
+            timeout_s=timeout_s,
+        )
+        return Results(results)
+
+    def search_batch(
+        self,
+        queries: TokenEmbeddings | EmbeddingStore,
+        k: int = 10,
+        *,
+        nprobe: int | None = None,
+        n_candidates: int | None = None,
+        filter: Iterable[str] | None = None,
+        exact: bool = False,
+        spans: bool | SpanSettings = False,
+        timeout_s: float | None = None,
+        progress: Progress | bool | None = None,
+    ) -> BatchResults[ScoredDoc]:
+        """The best ``k`` documents of each query, in the order of the queries.
+
+        Args:
+            queries: Embeddings as an encoder returns them; 32 go in one request.
+            k: Number of documents of each query, at most.
+            nprobe: As in ``search``, like the arguments that follow.
+            n_candidates: See there.
+            filter: See there.
+            exact: See there.
+            spans: See there.
+            timeout_s: Seconds that each request may take.
+            progress: True for a bar on stderr, or an object that receives the steps.
+
+        Returns:
+            One list a query, best first.
+
+        Raises:
+            InputError: As from ``search``.
+            UnavailableError: Likewise.
+        """
+        expect_flags(exact=exact)
+        progress, settings = as_progress(progress), span_settings(spans)
+        checked = query_batch(queries, self.dim)
+        body = {
+            "k": checked_count("k", k),
+            "nprobe": nprobe,
+            "n_candidates": n_candidates,
+            "filter": None if filter is None else _checked_ids(filter),
+            "exact": bool(exact),
+            "spans": _span_options(settings),
+            "texts": False,
+            "fingerprint": checked.fingerprint,
+        }
+        results: BatchResults[ScoredDoc] = BatchResults()
+        progress.start("search", len(checked), unit="queries")
+        for start in range(0, len(checked), _QUERIES):
+            part = checked[start : start + _QUERIES]
+            results += self._search(part, body, settings is not None, timeout_s)
+            progress.advance(len(part))
+        progress.finish()
+        return results
+
+    def info(self) -> dict[str, Any]:
+        """Describe the index, as the server does.
+
+        Returns:
+            Counts, settings and bytes as ``PlaidIndex.info`` has them; the path is its address.
+        """
+        facts = self._read_facts()
+        return {
+            "path": f"{self._settings['url']}{self._path}",
+            **{name: facts.get(name, 0) for name in ("documents", "deleted", "tokens", "segments")},
+            "dim": facts["dim"],
+            "fingerprint": facts.get("fingerprint"),
+            "settings": facts["index_settings"],
+            "bytes": facts["bytes"],
+            "bytes_per_token": facts["bytes_per_token"],
+        }
+
+    def close(self) -> None:
+        """Close the connections; later uses raise InputError."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _search(
+        self,
+        queries: TokenEmbeddings,
+        body: Mapping[str, Any],
+        has_spans: bool,
+        timeout_s: float | None,
+    ) -> list[Results[ScoredDoc]]:
+        client = self._open_client()
+        seconds = client.timeout_s if timeout_s is None else timeout_s
+        wanted = {
+            **body,
+            "embeddings": [_as_json(query, self.dim) for query in queries],
+            "timeout_ms": max(1, math.ceil(seconds * 1000)),
+        }
+        answer = client.post(f"{self._path}/search", wanted, timeout_s=seconds)
+        if not answer.get("is_complete", False):
+            raise UnavailableError(f"{self!r} answered incompletely; search again")
+        try:
+            found = [_results(result["hits"], has_spans) for result in answer["results"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise client.unreadable(f"{self._path}/search") from error
+        if len(found) != len(queries):
+            raise client.unreadable(f"{self._path}/search")
+        return found
+
+    def _read_facts(self) -> dict[str, Any]:
+        """What the server says of the index now."""
+        facts = self._open_client().get(self._path)
+        if lacking := {"documents", "dim", "index_settings", "bytes", "spans"} - facts.keys():
+            raise UnavailableError(
+                f"{self!r} says nothing of its {', '.join(sorted(lacking))}: the server is not one of "
+                "this version; use the same colmodern on both sides"
+            )
+        self._facts = facts
+        return facts
+
+    def _open_client(self) -> HttpClient:
+        if self._client is None:
+            raise closed_error()
+        return self._client
+
+
+def _restored(kind: type[RemoteIndex], settings: dict[str, Any]) -> RemoteIndex:
+    return kind(**settings)
+
+
+def _as_json(query: npt.NDArray[np.floating], dim: int) -> dict[str, Any]:
+    """A query's embeddings in base64; without tokens a row of zeros, which scores the same."""
+    values = np.asarray(query, "<f4") if len(query) else np.zeros((1, dim), "<f4")
+    text = b64encode(np.ascontiguousarray(values).tobytes()).decode()
+    return {"embedding": text, "shape": list(values.shape), "dtype": "float32"}
+
+
+def _results(hits: Iterable[Mapping[str, Any]], has_spans: bool) -> Results[ScoredDoc]:
+    if not has_spans:
+        return Results(ScoredDoc(str(hit["id"]), float(hit["score"])) for hit in hits)
+    return Results(
+        Hit(
+            str(hit["id"]),
+            float(hit["score"]),
+            [Span(int(s["start"]), int(s["end"]), float(s["score"])) for s in hit["spans"]],
+        )
+        for hit in hits
+    )
+
+
+def _checked_ids(allowed: Any) -> list[str]:
+    if isinstance(allowed, Mapping) or callable(allowed):
+        raise InputError(
+            f"filter={shown(allowed)}: an index on another machine takes ids; pass a list of doc_ids"
+        )
+    return allowed_ids(allowed)
+
+
+def _span_options(settings: SpanSettings | None) -> bool | dict[str, Any]:
+    if settings is None:
+        return False
+    if settings.texts is not None:
+        raise InputError(
+            "spans has texts, and the server has the texts of a collection itself; leave texts out"
+        )
+    names = ("max_spans", "min_share", "max_gap", "max_length")
+    return {name: getattr(settings, name) for name in names}

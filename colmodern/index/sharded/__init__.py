@@ -1,0 +1,1 @@
+"""One index of several: documents lie in shards, which are searched together."""

@@ -1,0 +1,108 @@
+"""A folder of shards: compressed indexes with one codec, under one manifest.
+
+    FOLDER/shards.json      written last: its presence means that every shard is complete
+    FOLDER/shard-00000/     a PLAID index of the documents whose id hashes to 0
+    FOLDER/shard-00001/     ...
+
+The manifest says how documents are placed and which codec the shards have. Documents are added to
+and deleted from the shards later; the manifest does not change then.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from colmodern.errors import StorageError
+from colmodern.files import read_json_object, sha256_of_json, write_json
+from colmodern.index.plaid.disk.manifest import Manifest
+
+FORMAT = "colmodern-shards"
+VERSION = 1
+NAME = "shards.json"
+CURE = "shard the index again, or bring a copy of the folder back"
+
+_Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+_Name = Annotated[str, Field(pattern=r"^shard-\d{5}$")]
+
+
+class ShardsManifest(BaseModel):
+    """What shards.json says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    placement: Literal["xxh3_64 of the doc_id, modulo the number of shards"]
+    shards: tuple[_Name, ...] = Field(
+        min_length=1, description="folders, by the number of the shard"
+    )
+    codec: _Sha256 = Field(description="digest of the checksums of the codec that all shards have")
+
+
+def shard_name(number: int) -> str:
+    """The folder of a shard."""
+    return f"shard-{number:05d}"
+
+
+def is_sharded(folder: Path) -> bool:
+    """Whether a folder says that it holds shards, of whatever version and state."""
+    return (folder / NAME).is_file()
+
+
+def codec_digest(manifest: Manifest) -> str:
+    """Digest of the codec of an index: the same for indexes whose codecs have the same bytes."""
+    return sha256_of_json(dict(manifest.codec.files))
+
+
+def write_shards_manifest(folder: Path, manifest: ShardsManifest) -> None:
+    """Write the manifest of finished shards.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    fields = manifest.model_dump(mode="json")
+    sealed = {"format": FORMAT, "version": VERSION, "sha256": sha256_of_json(fields), **fields}
+    write_json(folder / NAME, sealed)
+
+
+def read_shards_manifest(folder: Path) -> ShardsManifest:
+    """The manifest of a folder of shards.
+
+    Raises:
+        StorageError: There is none, or it is damaged or of another format or version.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        raise StorageError(_why_there_is_none(folder))
+    fields: dict[str, Any] = read_json_object(path, StorageError, cure=CURE)
+    if (named := fields.pop("format", None)) != FORMAT:
+        raise StorageError(f"{path} has format={named!r}, not {FORMAT!r}; {CURE}")
+    if (version := fields.pop("version", None)) != VERSION:
+        raise StorageError(
+            f"{path} has version={version!r}; this colmodern reads version {VERSION}: shard the "
+            "index again, or use the colmodern that wrote it"
+        )
+    if fields.pop("sha256", None) != sha256_of_json(fields):
+        raise StorageError(f"{path} differs from its checksum; {CURE}")
+    try:
+        return ShardsManifest.model_validate(fields)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        location = ".".join(str(key) for key in fault["loc"])
+        raise StorageError(f"{path} has a wrong {location} ({fault['msg']}); {CURE}") from error
+
+
+def work_folder(folder: Path) -> Path:
+    """The folder in which shards are made until all of them are finished."""
+    return folder.parent / f".{folder.name}.sharding"
+
+
+def _why_there_is_none(folder: Path) -> str:
+    if work_folder(folder).is_dir():
+        return f"{folder} is unfinished; run the same command again to resume it"
+    if not folder.is_dir():
+        return f"there is no folder {folder}; shard an index first, or mend the path"
+    return (
+        f"{folder} holds no shards: there is no {NAME} in it; choose the folder of a sharded index"
+    )

@@ -1,0 +1,31 @@
+"""Which shard a document belongs to: the same on every machine and in every version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+# manifests say how documents are placed
+PLACEMENT: Literal["xxh3_64 of the doc_id, modulo the number of shards"] = (
+    "xxh3_64 of the doc_id, modulo the number of shards"
+)
+
+
+def shard_of(doc_id: str, n_shards: int) -> int:
+    """The number of a document's shard: XXH3 (64 bits, seed 0) of its id in UTF-8, modulo n_shards.
+
+    Args:
+        doc_id: Id of the document.
+        n_shards: Number of shards.
+    """
+    # half a surrogate pair has no UTF-8: no document has such an id, and a caller may ask for it
+    return xxhash.xxh3_64_intdigest(doc_id.encode("utf-8", "surrogatepass")) % n_shards
+
+
+def shards_of(doc_ids: Iterable[str], n_shards: int) -> npt.NDArray[np.int64]:
+    """(n_docs,) int64 ``shard_of`` each document."""
+    return np.fromiter((shard_of(doc_id, n_shards) for doc_id in doc_ids), np.int64)

@@ -1,0 +1,114 @@
+"""Documents are added to, replaced in and deleted from the shards of their ids."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from index.plaid.corpora import corpus, lengths_like_passages, names
+
+from colmodern import PlaidIndex, ShardedIndex, shard_index, shard_of
+from colmodern.errors import InputError, StorageError
+from colmodern.ragged.store import EmbeddingStore
+from colmodern.writer_lock import LockedError, writer_lock
+
+DOCUMENTS = corpus(lengths_like_passages(120))
+IDS = names(120)
+MORE = corpus(lengths_like_passages(40, seed=5), seed=5)
+MORE_IDS = names(40, "m")
+QUERIES = corpus([3, 32, 8], seed=4)
+EVERYTHING = {"nprobe": 1 << 20, "n_candidates": 1 << 20}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("changes")
+    PlaidIndex.build(DOCUMENTS, folder / "i", IDS)
+    shard_index(folder / "i", folder / "s", 3)
+    return folder
+
+
+@pytest.fixture
+def folder(built: Path, tmp_path: Path) -> Path:
+    shutil.copytree(built, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def test_changes_give_what_they_give_in_one_index(folder: Path) -> None:
+    one, several = PlaidIndex.load(folder / "i"), ShardedIndex.load(folder / "s")
+    version = several.version
+    for index in (one, several):
+        index.add(MORE[:25], MORE_IDS[:25], fields=[{"n": i} for i in range(25)])
+        index.update(MORE, MORE_IDS)
+        assert index.delete([*IDS[::9], *MORE_IDS[:3]]) == 17
+    assert several.version != version
+    for seen in (several, ShardedIndex.load(folder / "s")):
+        assert sorted(seen.doc_ids) == sorted(one.doc_ids)
+        for query in QUERIES:
+            assert seen.search(query, 30, **EVERYTHING) == one.search(query, 30, **EVERYTHING)
+    several.compact()
+    ShardedIndex.check(folder / "s")
+    assert several.info()["deleted"] == 0
+
+
+def test_a_store_is_added(folder: Path, tmp_path: Path) -> None:
+    several = ShardedIndex.load(folder / "s")
+    EmbeddingStore.write(tmp_path / "more", MORE, MORE_IDS)
+    several.add(tmp_path / "more")
+    assert several.n_docs == 160
+    other = ShardedIndex.load(folder / "s")
+    several.delete(MORE_IDS)
+    assert other.n_docs == 160
+    assert other.refresh()
+    assert not other.refresh()
+    assert other.n_docs == 120
+
+
+def test_a_wrong_change_changes_nothing(folder: Path) -> None:
+    several = ShardedIndex.load(folder / "s")
+    version = several.version
+    cases = [
+        (lambda: several.add(MORE[:2], ["new", IDS[7]]), "document 'd7' is in shard shard-0000"),
+        (lambda: several.add(MORE[:2], ["new", "new"]), r"doc_ids\[0\] and doc_ids\[1\] are both"),
+        (lambda: several.add(MORE[:2]), "doc_ids is missing"),
+        (lambda: several.add(corpus([3], dim=24), ["new"]), "have dim=24, the index has dim=16"),
+        (lambda: several.update(MORE[:2], ["new"]), "doc_ids"),
+        (lambda: several.delete([IDS[1], "none"]), "document 'none' is not in the index"),
+        (lambda: several.delete(IDS[1]), "doc_ids='d1'"),
+    ]
+    for change, message in cases:
+        with pytest.raises(InputError, match=message):
+            change()
+        assert ShardedIndex.load(folder / "s").version == several.version == version
+
+
+def test_a_change_that_fails_half_way_says_so_and_is_completed_by_update(folder: Path) -> None:
+    several = ShardedIndex.load(folder / "s")
+    last = folder / "s" / "shard-00002"
+    with (
+        writer_lock(last),
+        pytest.raises(
+            LockedError,
+            match=r"^shard shard-00002: .* is being written .*; shard-00000, shard-00001 have the change",
+        ),
+    ):
+        several.add(MORE, MORE_IDS)
+    n_lacking = sum(shard_of(doc_id, 3) == 2 for doc_id in MORE_IDS)
+    assert several.n_docs == 160 - n_lacking
+    several.update(MORE, MORE_IDS)
+    assert several.n_docs == 160
+    ShardedIndex.check(folder / "s")
+
+
+def test_a_shard_with_another_codec_is_refused(folder: Path, tmp_path: Path) -> None:
+    shutil.rmtree(folder / "s" / "shard-00001")
+    with pytest.raises(StorageError, match=r"there is no index .*shard-00001"):
+        ShardedIndex.load(folder / "s")
+    own = [i for i, doc_id in enumerate(IDS) if shard_of(doc_id, 3) == 1]
+    PlaidIndex.build(
+        DOCUMENTS.select(own), folder / "s" / "shard-00001", [IDS[i] for i in own], seed=3
+    )
+    for use in (ShardedIndex.load, ShardedIndex.check):
+        with pytest.raises(StorageError, match="shard-00001 has another codec than"):
+            use(folder / "s")
