@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import threading
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,10 +12,11 @@ from colmodern.errors import InputError, UnavailableError
 
 _REFUSED = {400, 401, 403, 404, 405, 413, 415, 422}  # asking again gives the same answer
 _LARGEST = 1 << 28  # bytes of an answer
+_MOST_IDLE = 32  # connections that are kept
 
 
 class HttpClient:
-    """A client of one server, with a connection that is kept for each thread.
+    """A client of one server, which keeps connections for later requests; for many threads at once.
 
     Attributes:
         url: Address of the server.
@@ -29,6 +29,7 @@ class HttpClient:
         Raises:
             InputError: The address is none of HTTP, or a value is wrong.
         """
+        self._idle: list[http.client.HTTPConnection] = []
         parts = urlsplit(url) if isinstance(url, str) else None
         if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
             raise InputError(f"url={shown(url)}; pass the address of a server, as http://HOST:PORT")
@@ -51,7 +52,6 @@ class HttpClient:
         self._headers = {"Accept": "application/json", "Content-Type": "application/json"}
         if api_key:
             self._headers["Authorization"] = f"Bearer {api_key}"
-        self._local = threading.local()
 
     def get(self, path: str) -> dict[str, Any]:
         """The object that a path answers with; raises as ``post`` does."""
@@ -75,10 +75,11 @@ class HttpClient:
         return self._json("POST", path, json.dumps(body).encode(), timeout_s)
 
     def close(self) -> None:
-        """Close this thread's connection; those of others are closed with them."""
-        connection = getattr(self._local, "connection", None)
-        if connection is not None:
-            connection.close()
+        """Close the connections that no request uses; others are closed by their request's end."""
+        while self._idle:
+            self._idle.pop().close()
+
+    __del__ = close
 
     def unreadable(self, path: str) -> UnavailableError:
         """The error of an answer that is none of a server of this version."""
@@ -112,40 +113,44 @@ class HttpClient:
     ) -> tuple[int, bytes]:
         """Status and content of an answer, asked for again where a kept connection was dead."""
         while True:
-            connection, is_new = self._connection(timeout_s)
+            connection = self._connection(timeout_s)
+            is_new, is_kept = connection.sock is None, False
             try:
                 connection.request(method, self._prefix + path, body, self._headers)
                 with connection.getresponse() as response:
                     content = response.read(_LARGEST + 1)
                 if len(content) > _LARGEST:
-                    connection.close()
                     raise self.unreadable(path)
+                is_kept = connection.sock is not None and len(self._idle) < _MOST_IDLE
                 return response.status, content
             except TimeoutError as error:
-                connection.close()
                 raise UnavailableError(
                     f"{self.url} did not answer within {timeout_s:g} s; raise timeout_s, or try again"
                 ) from error
             except (http.client.HTTPException, OSError) as error:
-                connection.close()
                 was_dropped = isinstance(error, ConnectionError | http.client.BadStatusLine)
                 if is_new or not was_dropped:
                     raise UnavailableError(
                         f"{self.url} cannot be reached ({error or type(error).__name__}); check that the "
                         "server runs"
                     ) from error
+            finally:
+                if is_kept:
+                    self._idle.append(connection)
+                else:
+                    connection.close()
 
-    def _connection(self, timeout_s: float) -> tuple[http.client.HTTPConnection, bool]:
-        """This thread's connection, and whether it has to be made yet."""
-        connection = getattr(self._local, "connection", None)
-        if connection is None:
+    def _connection(self, timeout_s: float) -> http.client.HTTPConnection:
+        """A connection that no other request uses, which may have to be made yet."""
+        try:
+            connection = self._idle.pop()
+        except IndexError:
             make = http.client.HTTPSConnection if self._is_tls else http.client.HTTPConnection
-            connection = self._local.connection = make(self._host, self._port, timeout=timeout_s)
+            return make(self._host, self._port, timeout=timeout_s)
         connection.timeout = timeout_s
-        if connection.sock is None:
-            return connection, True
-        connection.sock.settimeout(timeout_s)
-        return connection, False
+        if connection.sock is not None:
+            connection.sock.settimeout(timeout_s)
+        return connection
 
 
 def _error_of(content: bytes) -> dict[str, Any]:

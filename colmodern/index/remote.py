@@ -11,18 +11,19 @@ from urllib.parse import quote
 import numpy as np
 import numpy.typing as npt
 
-from colmodern.arguments import checked_count, expect_flags
+from colmodern.arguments import expect_flags
 from colmodern.checks import shown
 from colmodern.errors import InputError, UnavailableError
 from colmodern.index.base import closed_error
 from colmodern.index.filters import allowed_ids
 from colmodern.index.http_client import HttpClient
 from colmodern.index.inputs import query_batch, query_values
+from colmodern.index.pages import checked_page
 from colmodern.index.spans import SpanSettings, span_settings
 from colmodern.progress import Progress, as_progress
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
-from colmodern.types import BatchResults, Hit, Results, ScoredDoc, Span
+from colmodern.types import BatchResults, GroupedHit, Hit, Results, ScoredDoc, Span
 
 _QUERIES = 32  # of one request: what servers take unless they are set up otherwise
 
@@ -102,9 +103,11 @@ class RemoteIndex:
         *,
         nprobe: int | None = None,
         n_candidates: int | None = None,
-        filter: Iterable[str] | None = None,
+        filter: Iterable[str] | Mapping[str, Any] | None = None,
         exact: bool = False,
         spans: bool | SpanSettings = False,
+        offset: int = 0,
+        group_by: str | None = None,
         timeout_s: float | None = None,
     ) -> Results[ScoredDoc]:
         """The best ``k`` documents for one (n_query_tokens, dim) query, best first.
@@ -114,10 +117,12 @@ class RemoteIndex:
             k: See there.
             nprobe: See there.
             n_candidates: See there.
-            filter: Ids of allowed documents.
+            filter: Ids of allowed documents, or conditions on fields.
             exact: See ``PlaidIndex.search``.
             spans: True, or SpanSettings without texts. The spans of a collection count from a
                 document's text.
+            offset: See ``PlaidIndex.search``.
+            group_by: See there.
             timeout_s: Seconds that the request may take.
 
         Returns:
@@ -137,6 +142,8 @@ class RemoteIndex:
             filter=filter,
             exact=exact,
             spans=spans,
+            offset=offset,
+            group_by=group_by,
             timeout_s=timeout_s,
         )
         return Results(results)
@@ -148,9 +155,11 @@ class RemoteIndex:
         *,
         nprobe: int | None = None,
         n_candidates: int | None = None,
-        filter: Iterable[str] | None = None,
+        filter: Iterable[str] | Mapping[str, Any] | None = None,
         exact: bool = False,
         spans: bool | SpanSettings = False,
+        offset: int = 0,
+        group_by: str | None = None,
         timeout_s: float | None = None,
         progress: Progress | bool | None = None,
     ) -> BatchResults[ScoredDoc]:
@@ -164,6 +173,8 @@ class RemoteIndex:
             filter: See there.
             exact: See there.
             spans: See there.
+            offset: See there.
+            group_by: See there.
             timeout_s: Seconds that each request may take.
             progress: True for a bar on stderr, or an object that receives the steps.
 
@@ -177,21 +188,23 @@ class RemoteIndex:
         expect_flags(exact=exact)
         progress, settings = as_progress(progress), span_settings(spans)
         checked = query_batch(queries, self.dim)
+        page = checked_page(k, offset, group_by)
         body = {
-            "k": checked_count("k", k),
+            **page._asdict(),
             "nprobe": nprobe,
             "n_candidates": n_candidates,
-            "filter": None if filter is None else _checked_ids(filter),
+            "filter": None if filter is None else _checked_filter(filter),
             "exact": bool(exact),
             "spans": _span_options(settings),
             "texts": False,
             "fingerprint": checked.fingerprint,
         }
+        are_plain = settings is None and group_by is None
         results: BatchResults[ScoredDoc] = BatchResults()
         progress.start("search", len(checked), unit="queries")
         for start in range(0, len(checked), _QUERIES):
             part = checked[start : start + _QUERIES]
-            results += self._search(part, body, settings is not None, timeout_s)
+            results += self._search(part, body, timeout_s, are_plain=are_plain)
             progress.advance(len(part))
         progress.finish()
         return results
@@ -223,8 +236,9 @@ class RemoteIndex:
         self,
         queries: TokenEmbeddings,
         body: Mapping[str, Any],
-        has_spans: bool,
         timeout_s: float | None,
+        *,
+        are_plain: bool,
     ) -> list[Results[ScoredDoc]]:
         client = self._open_client()
         seconds = client.timeout_s if timeout_s is None else timeout_s
@@ -237,7 +251,7 @@ class RemoteIndex:
         if not answer.get("is_complete", False):
             raise UnavailableError(f"{self!r} answered incompletely; search again")
         try:
-            found = [_results(result["hits"], has_spans) for result in answer["results"]]
+            found = [_results(result["hits"], are_plain=are_plain) for result in answer["results"]]
         except (KeyError, TypeError, ValueError) as error:
             raise client.unreadable(f"{self._path}/search") from error
         if len(found) != len(queries):
@@ -272,23 +286,29 @@ def _as_json(query: npt.NDArray[np.floating], dim: int) -> dict[str, Any]:
     return {"embedding": text, "shape": list(values.shape), "dtype": "float32"}
 
 
-def _results(hits: Iterable[Mapping[str, Any]], has_spans: bool) -> Results[ScoredDoc]:
-    if not has_spans:
+def _hit(hit: Mapping[str, Any]) -> ScoredDoc:
+    """A result of an answer, as an index of this machine would give it."""
+    doc_id, score = str(hit["id"]), float(hit["score"])
+    spans = [Span(int(s["start"]), int(s["end"]), float(s["score"])) for s in hit["spans"]]
+    if "group" in hit:
+        return GroupedHit(doc_id, score, spans, group=hit["group"])
+    return Hit(doc_id, score, spans)
+
+
+def _results(hits: Iterable[Mapping[str, Any]], *, are_plain: bool) -> Results[ScoredDoc]:
+    """The results of an answer; are_plain: without passages and groups."""
+    if are_plain:
         return Results(ScoredDoc(str(hit["id"]), float(hit["score"])) for hit in hits)
-    return Results(
-        Hit(
-            str(hit["id"]),
-            float(hit["score"]),
-            [Span(int(s["start"]), int(s["end"]), float(s["score"])) for s in hit["spans"]],
-        )
-        for hit in hits
-    )
+    return Results(_hit({"spans": [], **hit}) for hit in hits)
 
 
-def _checked_ids(allowed: Any) -> list[str]:
-    if isinstance(allowed, Mapping) or callable(allowed):
+def _checked_filter(allowed: Any) -> list[str] | Mapping[str, Any]:
+    if isinstance(allowed, Mapping):
+        return allowed
+    if callable(allowed):
         raise InputError(
-            f"filter={shown(allowed)}: an index on another machine takes ids; pass a list of doc_ids"
+            f"filter={shown(allowed)}: an index on another machine calls no functions; pass a list of "
+            "doc_ids, or conditions on fields"
         )
     return allowed_ids(allowed)
 
