@@ -196,7 +196,7 @@ class BatchResults(_ShortList[list[Result]]):
 
     @property
     def is_complete(self) -> bool:
-        """As of Results, for all queries."""
+        """Whether all documents were searched for every query."""
         return True
 
     def _repr_html_(self) -> str:

@@ -25,7 +25,7 @@ from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import BatchResults, GroupedHit, Hit, Results, ScoredDoc, Span
 
-_QUERIES = 32  # of one request: what servers take unless they are set up otherwise
+_QUERIES = 32  # a request; servers take as many unless they are set up otherwise
 
 
 class RemoteIndex:

@@ -11,7 +11,7 @@ from colmodern.errors import UnavailableError
 
 Answer = TypeVar("Answer")
 
-_CALLS = 16  # of one shard at a time; a shard that hangs takes no thread of another
+_CALLS = 16  # calls of a shard at a time; one that hangs takes no thread of another
 
 
 class FanOut:
@@ -57,7 +57,7 @@ class FanOut:
                 continue
             try:
                 answers[name] = future.result()
-            except Exception as error:  # as above
+            except Exception as error:  # whatever it raises, as before
                 errors[name] = error
         return answers, errors
 

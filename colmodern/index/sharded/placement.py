@@ -1,4 +1,4 @@
-"""Which shard a document belongs to: the same on every machine and in every version."""
+"""The shard that a document belongs to: the same on every machine and in every version."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from colmodern.types import BatchResults, Result, Results
 
 
 class ShardsReport(NamedTuple):
-    """Which shards of an index an answer is made of.
+    """Shards that answered a search, and those that did not.
 
     Attributes:
         answered: Names of the shards that were searched.
