@@ -224,7 +224,11 @@ class ShardedIndex(ShardedReader):
             local(name, shard).compact(durable=durable, progress=progress)
 
     def refresh(self) -> bool:
-        """See what other objects and processes changed since; see ``PlaidIndex.refresh``."""
+        """See what other objects and processes changed since.
+
+        Returns:
+            Whether there was a change in a shard.
+        """
         changed = [local(name, shard).refresh() for name, shard in self.shards.items()]
         return any(changed)
 

@@ -16,11 +16,14 @@ PLACEMENT: Literal["xxh3_64 of the doc_id, modulo the number of shards"] = (
 
 
 def shard_of(doc_id: str, n_shards: int) -> int:
-    """The number of a document's shard: XXH3 (64 bits, seed 0) of its id in UTF-8, modulo n_shards.
+    """The shard that a document belongs to.
 
     Args:
         doc_id: Id of the document.
         n_shards: Number of shards.
+
+    Returns:
+        Number of the shard, from 0: XXH3 (64 bits, seed 0) of the id in UTF-8, modulo ``n_shards``.
     """
     # half a surrogate pair has no UTF-8: no document has such an id, and a caller may ask for it
     return xxhash.xxh3_64_intdigest(doc_id.encode("utf-8", "surrogatepass")) % n_shards

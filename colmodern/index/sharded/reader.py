@@ -250,6 +250,9 @@ class ShardedReader:
             k: Number of documents that the search looks for.
             **options: As in ``PlaidIndex.explain``.
 
+        Returns:
+            As ``PlaidIndex.explain`` of the shard.
+
         Raises:
             InputError: No shard has such a document, or its shard is on another machine.
         """
