@@ -17,7 +17,7 @@ from colmodern.collection.collection import Collection
 from colmodern.collection.documents import CollectionHit, EncodedText, StoredDocument, encoded_text
 from colmodern.collection.manifest import is_collection_folder
 from colmodern.encoder.encoder import Encoder
-from colmodern.errors import ColmodernError, InputError
+from colmodern.errors import ColmodernError, InputError, StorageError
 from colmodern.index.plaid.index import PlaidIndex
 from colmodern.index.plaid.search.queries import expect_encoder
 from colmodern.index.spans import SpanSettings
@@ -366,6 +366,11 @@ class ServedIndex:
     def _open(self) -> Searched:
         encoder = self._encoder
         device = "auto" if encoder is None else encoder.device
+        if not self.folder.is_dir():
+            raise StorageError(
+                f"index {self.name!r}: there is no folder {self.folder}; give that of a collection "
+                "or an index"
+            )
         if not is_collection_folder(self.folder):
             return PlaidIndex.load(self.folder, device=device)
         options: dict[str, Any] = {"read_only": self.read_only, "device": device}
