@@ -17,7 +17,9 @@ body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem aut
 table {{ border-collapse: collapse; display: block; overflow-x: auto; }}
 th, td {{ text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0; }}
 th {{ border-bottom: 1px solid; }}
-code {{ font-family: ui-monospace, monospace; overflow-wrap: anywhere; }}
+code {{ font-family: ui-monospace, monospace; }}
+td:first-child {{ white-space: nowrap; }}
+h2 {{ overflow-wrap: anywhere; }}
 section {{ border-top: 1px solid #8886; margin-top: 2rem; }}
 </style></head><body>
 <h1>{title}</h1>
@@ -55,11 +57,11 @@ def _operation(
     body = _schema_of(operation.get("requestBody", {}))
     if body:
         yield "<h3>Body</h3>"
-        yield from _fields(body, schemas)
+        yield from _fields(body, schemas, has_defaults=True)
     answer = _schema_of(operation.get("responses", {}).get("200", {}))
     if answer:
         yield "<h3>Answer</h3>"
-        yield from _fields(answer, schemas)
+        yield from _fields(answer, schemas, has_defaults=False)
     yield "</section>"
 
 
@@ -70,7 +72,9 @@ def _schema_of(content: Mapping[str, Any]) -> Mapping[str, Any]:
     return schema
 
 
-def _fields(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> Iterator[str]:
+def _fields(
+    schema: Mapping[str, Any], schemas: Mapping[str, Any], *, has_defaults: bool
+) -> Iterator[str]:
     """Tables of a schema's fields, and of those of the schemas that it names."""
     waiting, names = [schema], set[str]()
     while waiting:
@@ -85,16 +89,15 @@ def _fields(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> Iterator[s
         if not properties:
             continue
         yield f"<h4>{escape(name)}</h4>" if len(names) > 1 and name else ""
-        yield "<table><tr><th>field</th><th>value</th><th>default</th><th>meaning</th></tr>"
+        columns = ["field", "value", *(["default"] if has_defaults else []), "meaning"]
+        yield "<table><tr>" + "".join(f"<th>{column}</th>" for column in columns) + "</tr>"
         for key, value in properties.items():
-            is_required = key in resolved.get("required", ())
-            default = json.dumps(value.get("default")) if "default" in value else ""
-            cells = [
-                f"<code>{escape(key)}</code>",
-                escape(_type(value)),
-                "required" if is_required else f"<code>{escape(default)}</code>",
-                escape(value.get("description", "")),
-            ]
+            default = json.dumps(value.get("default"))
+            cells = [f"<code>{escape(key)}</code>", escape(_type(value))]
+            if has_defaults:
+                is_required = key in resolved.get("required", ())
+                cells.append("required" if is_required else f"<code>{escape(default)}</code>")
+            cells.append(escape(value.get("description", "")))
             yield "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
         yield "</table>"
 

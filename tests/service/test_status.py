@@ -28,7 +28,7 @@ def error_of(response: Any) -> dict[str, str]:
 
 def test_a_started_server_is_healthy_and_ready(server: Any) -> None:
     assert server.client.get("/health").json()["status"] == "ok"
-    assert server.client.get("/ready").json() == {"status": "ready", "indexes": []}
+    assert server.client.get("/ready").json() == {"status": "ready"}
     [model] = server.client.get("/v1/models").json()["data"]
     assert model["id"] == "colmodern/tiny"
     assert model["document_fingerprint"] == server.service.encoder.fingerprint("document")

@@ -23,7 +23,6 @@ class Readiness(BaseModel):
     """The server can answer requests."""
 
     status: str = "ready"
-    indexes: list[str] = Field(description="names of the indexes that are served")
 
 
 class Model(BaseModel):
@@ -62,7 +61,7 @@ async def ready(service: ServiceState) -> Readiness:
     service.expect_ready()
     if service.is_draining:
         raise not_ready("the server is about to end", "ask another server, or try again later")
-    return Readiness(indexes=sorted(service.indexes))
+    return Readiness()
 
 
 @router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
