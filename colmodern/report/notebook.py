@@ -125,9 +125,12 @@ def explanation_html(
 
     Args:
         explanation: What ``PlaidIndex.explain`` returns.
-        query_words: The query's tokens as text, as ``encoder.tokenizer.words`` returns them.
+        query_words: The query's tokens as text, as ``encoder.tokenizer.words`` returns them;
+            default: those of the explanation, where it has them.
         document_words: The document's tokens likewise; those that match are then highlighted.
     """
+    query_words = query_words or explanation.query_words or None
+    document_words = document_words or explanation.document_words or None
     stages = [
         [
             report.stage.value,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -177,6 +178,13 @@ def test_an_explanation_highlights_the_words_that_match(index: PlaidIndex) -> No
     assert marked[1] == "ing"
     assert "</mark><mark" in text  # a token that continues a word follows without a space
     assert text.rstrip().removesuffix("</div>").rstrip().endswith(" C</p>")
+
+
+def test_an_explanation_with_words_shows_them_by_itself(index: PlaidIndex) -> None:
+    explanation = index.explain(np.eye(8, dtype=np.float32)[[4, 3]], EVIL, k=1)
+    worded = replace(explanation, query_words=("one", "two"), document_words=("A", "B", "C"))
+    assert "0 one" in view(worded).cells
+    assert "<mark" in worded._repr_html_()
 
 
 def test_a_view_is_text_that_can_be_written(index: PlaidIndex, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from service.conftest import RunningServer
 
-from colmodern import Collection, Encoder
+from colmodern import Collection, Encoder, PlaidIndex
 
 HOSTILE_ID = "<img src=x onerror=alert(1)>"
 HOSTILE_TEXT = (
@@ -68,8 +68,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> Path:
 
 
 @pytest.fixture(scope="module")
-def served(folder: Path, encoder: Encoder) -> Iterator[RunningServer]:
-    running = RunningServer(encoder, indexes={"docs": str(folder), "more": str(folder)})
+def served(
+    folder: Path, encoder: Encoder, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningServer]:
+    bare = tmp_path_factory.mktemp("bare") / "i"
+    embeddings = encoder.encode_documents([record["text"] for record in RECORDS])
+    PlaidIndex.build(embeddings, bare, [record["id"] for record in RECORDS])
+    folders = {"docs": str(folder), "more": str(folder), "plain": str(bare)}
+    running = RunningServer(encoder, indexes=folders)
     yield running
     running.close()
 
@@ -258,7 +264,7 @@ def test_an_error_is_shown_with_its_cure(visit: Visit, served: RunningServer) ->
     visit.page.wait_for_selector("#error:not([hidden])")
     shown = visit.page.inner_text("#error")
     assert "nowhere" in shown
-    assert "docs, more" in shown
+    assert "docs, more, plain" in shown
     visit.faults[:] = [fault for fault in visit.faults if "404" not in fault]
     visit.page.select_option("#index", "docs")
     visit.search("file")
@@ -284,6 +290,17 @@ def test_a_server_that_is_gone_or_not_ready_is_named(visit: Visit) -> None:
     visit.page.unroute("**/search")
     visit.wait_for_results()  # the page asks again by itself
     visit.faults.clear()  # the failures of this test
+
+
+def test_an_index_without_texts_shows_ids_and_tokens(visit: Visit, served: RunningServer) -> None:
+    visit.page.goto(f"{served.url}/#q=rename+a+file&index=plain")
+    visit.wait_for_results()
+    assert "rename" in visit.texts(".result .name")
+    assert visit.texts(".snippet") == []
+    visit.page.click(".result:nth-child(1) > button")
+    visit.page.wait_for_selector(".result:nth-child(1) .heat")
+    assert visit.texts(".explanation .text") == []
+    assert "file" in visit.texts(".heat tbody th")
 
 
 def test_facts_of_the_index_are_shown(visit: Visit, served: RunningServer) -> None:
