@@ -31,7 +31,7 @@ from colmodern.ragged.mapped import map_file, sha256_of_mapped
 
 TEXTS, BLOCKS, OFFSETS = "texts.bin", "blocks.npy", "offsets.npy"
 CURE = "restore the folder from a backup, or create the collection again from its documents"
-_BLOCK = 1 << 15  # bytes of documents that are compressed together; one block is read for one text
+_BLOCK = 1 << 13  # bytes of documents that are compressed together; one block is read for one text
 _LEVEL = 6  # zlib's trade of time for size
 _KEPT = 32  # blocks that stay in memory
 
