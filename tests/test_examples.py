@@ -77,6 +77,23 @@ def test_rerank_search_results(tmp_path: Path) -> None:
     assert lines[1].endswith("b: parse a date")
 
 
+def test_search_a_collection(tmp_path: Path) -> None:
+    first, best, *_ = run(tmp_path, "search_a_collection")
+    assert first == "3 documents; query: restore one file"
+    assert best.startswith("1. ")
+    assert "[backup] Backups: Every night" in best
+    assert re.search(r"\*[^*]*restore a single file[^*]*\*", best)
+    assert "*Every night" not in best
+    file = tmp_path / "notes.jsonl"
+    file.write_text('{"text": "open a file"}\n\n{"id": "b", "text": "parse a date", "year": 1}\n')
+    arguments = [str(file), "read a date", "--folder", "kept", "-k", "1"]
+    lines = run(tmp_path, "search_a_collection", *arguments)
+    assert lines[0].startswith("2 documents")
+    assert re.fullmatch(r"1\. [\d.]+ \[b\] \*parse a date\*", lines[1])
+    file.write_text('{"id": "c", "text": "boil pasta"}\n')
+    assert run(tmp_path, "search_a_collection", *arguments)[0].startswith("3 documents")
+
+
 def test_index_markdown_folder(tmp_path: Path) -> None:
     notes = tmp_path / "notes" / "deep"
     notes.mkdir(parents=True)
