@@ -33,6 +33,7 @@ def pool_tokens(embeddings: TokenEmbeddings, factor: float, *, protected: int) -
         New float32 embeddings of the same documents.
     """
     lengths = embeddings.lengths
+    factor = min(factor, 1 << 53)  # larger ones pool no more, and are no int64
     kept = np.minimum(lengths, protected)
     rest_lengths = lengths - kept
     n_pooled = np.where(rest_lengths > 0, np.maximum(rest_lengths // factor, 1), 0)

@@ -233,7 +233,8 @@ def _peer(python: Path, log: Path) -> ServerProcess:
     """The plain server around PyLate, with the checkpoint of colmodern/tiny."""
     checkpoint = Path(colmodern.__file__).parent / "tiny"
     script, port = Path(__file__).with_name("plain_server.py"), free_port()
-    command = [str(python), str(script), str(checkpoint), str(port)]
+    # -I keeps this folder off its path, where a module has the name of a package of transformers
+    command = [str(python), "-I", str(script), str(checkpoint), str(port)]
     return ServerProcess(command, log, port, path="/health")
 
 

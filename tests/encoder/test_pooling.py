@@ -30,6 +30,13 @@ def test_pooling_equals_the_slow_truth(factor: int, protected: int) -> None:
         assert pooled.token_ids[pooled.offsets[i] : pooled.offsets[i + 1]].tolist() == row_ids
 
 
+@pytest.mark.parametrize("factor", [10**38, 1e308])
+def test_a_huge_factor_keeps_a_row_of_each_document(factor: float) -> None:
+    embeddings = unit_rows(LENGTHS, dim=8, seed=0)
+    pooled = pool_tokens(embeddings, factor, protected=0)
+    assert pooled.lengths.tolist() == [min(1, length) for length in LENGTHS]
+
+
 def test_a_factor_of_one_changes_nothing() -> None:
     embeddings = unit_rows(LENGTHS, dim=8, seed=0)
     pooled = pool_tokens(embeddings, 1, protected=1)
