@@ -38,10 +38,12 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "bm25 + MaxSim, depth 100": {"kind": "rerank", "depth": 100, "compare_with_exact": False},
     "bm25 + MaxSim, depth 1000": {"kind": "rerank", "depth": 1000, "compare_with_exact": False},
     "plaid": {"kind": "plaid", "compare_with_exact": False},
-    "hybrid, rrf": {"kind": "hybrid", "fusion": "rrf"},
-    "hybrid, weighted": {"kind": "hybrid", "fusion": "weighted"},
-    "hybrid, interleave": {"kind": "hybrid", "fusion": "interleave"},
+    "hybrid, rrf, depth 1000": {"kind": "hybrid", "fusion": "rrf", "depth": 1000},
+    "hybrid, weighted, depth 1000": {"kind": "hybrid", "fusion": "weighted", "depth": 1000},
+    "hybrid, interleave, depth 1000": {"kind": "hybrid", "fusion": "interleave", "depth": 1000},
     "exact": {"kind": "exact"},
+    "hybrid, rrf, depth 100": {"kind": "hybrid", "fusion": "rrf", "depth": 100},
+    "hybrid, weighted, depth 100": {"kind": "hybrid", "fusion": "weighted", "depth": 100},
 }
 # stages whose seconds a query waits for
 SEARCHES = ("search", "find candidates", "search bm25", "search plaid")
