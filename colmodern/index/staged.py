@@ -18,7 +18,8 @@ from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import BatchResults, Results, ScoredDoc
 
-DEPTH = 1000  # first documents of an index that take part
+CANDIDATES = 1000  # first documents of an index that are reranked
+FUSED = 200  # and those that are fused: more take longer, and move little
 
 AnyIndex = Index | TextIndex
 
@@ -48,7 +49,7 @@ class HybridIndex:
         fusion: Fusion = "rrf",
         weights: Sequence[float] | None = None,
         rrf_k: int = RRF_K,
-        depth: int = DEPTH,
+        depth: int = FUSED,
     ) -> None:
         if not isinstance(indexes, Mapping) or len(indexes) < 2:
             raise InputError(
@@ -162,7 +163,7 @@ class RerankIndex:
         embeddings: TokenEmbeddings | EmbeddingStore,
         doc_ids: Sequence[str] | None = None,
         *,
-        depth: int = DEPTH,
+        depth: int = CANDIDATES,
         **options: Any,
     ) -> None:
         _expect_index("first", first)

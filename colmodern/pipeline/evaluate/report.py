@@ -70,15 +70,19 @@ def headline(result: EvalResult) -> list[Figure]:
     index = facts.get("index", {"bytes_per_token": {}})
     sizes = [index["bytes_per_token"].get("total"), facts["bytes_per_token"]]
     kept = [f"{size:,.1f}" for size in sizes if size is not None]
+    encoding = timings.get("encode documents")  # none where a search reads texts alone
+    documents = [
+        Figure("documents / s", f"{encoding.per_second if encoding else 0:,.1f}"),
+        Figure("bytes / token", *(kept if fidelity else kept[:1])),
+        Figure("truncated documents", f"{facts['truncated_documents']:,}"),
+        Figure("of all tokens cut", f"{facts['cut_tokens_share']:.1%}"),
+    ]
     return [
         *measures,
         *(Figure(name, f"{value:.4f}") for name, value in overlaps.items()),
         *(Figure(f"recall of {stage.name}", f"{stage.recall:.4f}") for stage in result.stages[:-1]),
-        Figure("documents / s", f"{timings['encode documents'].per_second:,.1f}"),
         Figure("queries / s", *searched),
-        Figure("bytes / token", *(kept if fidelity else kept[:1])),
-        Figure("truncated documents", f"{facts['truncated_documents']:,}"),
-        Figure("of all tokens cut", f"{facts['cut_tokens_share']:.1%}"),
+        *(documents if facts["tokens"] else []),
         Figure("truncated queries", f"{facts['truncated_queries']:,}"),
         Figure("of query tokens cut", f"{facts['cut_query_tokens_share']:.1%}"),
         *(Figure(_SAID[key], f"{facts[key]:,}") for key in _SAID if key in facts),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -155,10 +156,10 @@ def _query_facts(queries: EmbeddingStore) -> dict[str, Any]:
 
 
 def _facts(config: EvalConfig, documents: EmbeddingStore, dataset: Dataset) -> dict[str, Any]:
-    encoded = documents.manifest["facts"]
+    encoded = Counter[str](documents.manifest["facts"])  # a store without documents has no facts
     cut, read = encoded["n_cut_tokens"], encoded["n_input_tokens"]
     facts = {
-        "documents": documents.n_docs,
+        "documents": documents.n_docs or len(dataset.corpus),
         "queries": len(dataset.queries),
         "tokens": documents.n_tokens,
         "dim": documents.dim,

@@ -34,7 +34,7 @@ from colmodern.pipeline.searchers.base import (
 )
 from colmodern.pipeline.searchers.registry import make_searcher
 from colmodern.pipeline.searchers.search_cache import RUN, search_once
-from colmodern.progress import Progress
+from colmodern.progress import Progress, Silent
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import Dataset, ScoredDoc
 
@@ -67,7 +67,21 @@ class Stages:
         self.searcher = make_searcher(config.index, encoder.device, texts)
 
     def encode_documents(self) -> EmbeddingStore:
-        """Token embeddings of the corpus."""
+        """Token embeddings of the corpus; of no document where the search reads texts alone."""
+        if not self.searcher.reads_embeddings:
+            key = sha256_of_json(["no documents", self._encoder.fingerprint("document")])
+            store, _ = encode_to_store(
+                iter(()),
+                0,
+                self._encoder,
+                self.folder("documents", key),
+                role="document",
+                fingerprint=key,
+                dtype="float32",
+                shard_tokens=1,
+                progress=Silent(),
+            )
+            return store
         read, dtype = self._config.dataset, self._config.storage.dtype
         titles: dict[str, Any] = {
             "join_titles": read.join_titles,

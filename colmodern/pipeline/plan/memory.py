@@ -30,10 +30,10 @@ def memory_by_stage(config: EvalConfig, encoder: Encoder, sample: Sample) -> dic
     shard = min(config.storage.shard_tokens * max(ratio, 0.1), sample.tokens.high)
     # one is computed while the one before is written in its stored form
     stored = work.item * (work.item != FLOAT32)
-    stages: dict[str, float] = {
-        "encode": encoder.batch_bytes() + shard * (2 * work.token_bytes + stored)
-    }
-    stages |= make_searcher(config.index, encoder.device).memory(work)
+    searcher, stages = make_searcher(config.index, encoder.device), dict[str, float]()
+    if searcher.reads_embeddings:
+        stages["encode"] = encoder.batch_bytes() + shard * (2 * work.token_bytes + stored)
+    stages |= searcher.memory(work)
     return {name: int(base + size) for name, size in stages.items()}
 
 

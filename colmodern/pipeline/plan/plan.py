@@ -97,6 +97,8 @@ def make_plan(
         queries = list(dataset.model_queries.values())
         costs = try_stages(searcher, encoder, sample, queries, config.search.k, progress)
         seconds = seconds_by_stage(sample, costs)
+        if not searcher.reads_embeddings:
+            del seconds["encode"]
     return Plan(
         config.name,
         dataset.description,

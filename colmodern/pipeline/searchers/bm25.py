@@ -41,6 +41,7 @@ class Bm25Searcher(Searcher[Bm25IndexConfig]):
     """Builds, or reuses, a BM25 index of the corpus and searches it with the queries' texts."""
 
     smallest = MappingProxyType({})
+    reads_embeddings = False
 
     def __init__(
         self, config: Bm25IndexConfig, encoder_device: str, texts: SearchTexts | None = None

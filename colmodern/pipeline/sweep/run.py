@@ -18,7 +18,7 @@ from colmodern.evaluation.sweep import LengthPoint, Sweep, SweepPoint, shown
 from colmodern.pipeline.cache import FOLDER, CacheUse
 from colmodern.pipeline.evaluate.stages import RunResults, Stages
 from colmodern.pipeline.open.job import EvalJob
-from colmodern.pipeline.searchers.base import Prepared
+from colmodern.pipeline.searchers.base import Prepared, compared_with
 from colmodern.pipeline.sweep.derive import CUT_DOCUMENTS, derive, derive_key
 from colmodern.pipeline.sweep.points import Point, Variant
 from colmodern.progress import Progress
@@ -98,7 +98,9 @@ class _SweepRunner:
         """The encoding that a variant is made from."""
         length = variant.encoded_length
         if length not in self._encoded:
-            stages = self._stages_of(self._prepared.config.index, self._encoder(length))
+            # exact search reads embeddings, whatever the index does
+            index = compared_with(self._prepared.config.index)
+            stages = self._stages_of(index, self._encoder(length))
             self._encoded[length] = stages.encode_documents()
         return self._encoded[length]
 

@@ -41,6 +41,15 @@ def test_a_run_has_the_results_of_the_index(
     assert result.facts["bm25"]["settings"]["stemmer"] is None
 
 
+def test_no_document_is_encoded(eval_config: Callable[..., Path]) -> None:
+    result, _ = run(eval_config(extra=BM25 + SMALL))
+    assert "encode documents" not in result.timings
+    assert (result.facts["documents"], result.facts["tokens"]) == (6, 0)
+    assert not list(result.folder.parent.glob(".cache/documents-*/shard-*"))
+    compared, _ = run(eval_config(extra=SMALL), "name=exact")
+    assert "encode documents" in compared.timings
+
+
 def test_an_index_is_built_once_and_again_for_other_settings(
     eval_config: Callable[..., Path],
 ) -> None:
@@ -66,7 +75,7 @@ def test_a_plan_has_its_stages(eval_config: Callable[..., Path]) -> None:
     path = eval_config(extra=BM25 + SMALL)
     job = load(load_eval_config(path), LoadedEncoders(), progress=Silent())
     plan = make_plan(job, timed=True, progress=Silent())
-    assert list(plan.memory) == list(plan.seconds) == ["encode", "build BM25 index", "search"]
+    assert list(plan.memory) == list(plan.seconds) == ["build BM25 index", "search"]
     run_eval(load_eval_config(path, ["max_memory=100G"]))
 
 
