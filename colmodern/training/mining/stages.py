@@ -81,14 +81,16 @@ class MiningStages:
             query_id: [doc_id for doc_id, grade in dataset.qrels[query_id].items() if grade > 0]
             for query_id in dataset.queries
         }
-        k = negatives.last_rank + max(len(doc_ids) for doc_ids in positives.values()) + 1
+        n_excluded = max(map(len, dataset.excluded.values()), default=0) + 1  # and the query itself
+        k = negatives.last_rank + max(map(len, positives.values())) + n_excluded
         queries = self._encode_queries([x for x, doc_ids in positives.items() if doc_ids])
         results = self._search(documents, queries, k)
         read = self.config.dataset
         drop_self = read is not None and resolve_dataset(read).drop_self_matches
         candidates = []
         for query_id, doc_ids in zip(queries.doc_ids, results, strict=True):
-            excluded = {*positives[query_id], *([query_id] if drop_self else [])}
+            excluded = {*positives[query_id], *dataset.excluded.get(query_id, ())}
+            excluded |= {query_id} if drop_self else set()
             others = [doc_id for doc_id in doc_ids if doc_id not in excluded]
             ranked = others[negatives.first_rank - 1 : negatives.last_rank]
             candidates.append(Candidates(query_id, positives[query_id], ranked))

@@ -121,6 +121,27 @@ def test_a_judged_collection_with_an_index_and_another_teacher(
     )
 
 
+def test_a_document_that_a_query_excludes_is_no_negative_of_it(
+    tmp_path: Path, pylate_bert: Path
+) -> None:
+    corpus = [{"_id": f"d{i}", "text": pair["positive"]} for i, pair in enumerate(PAIRS)]
+    qrels = ["q1\td0\t1", "q2\td1\t1"]
+    queries = [{"_id": "q1", "text": "dates"}, {"_id": "q2", "text": "wings"}]
+
+    def negatives(name: str) -> list[set[str]]:
+        folder = write_beir(tmp_path / name, corpus=corpus, queries=queries, qrels=qrels)
+        output = tmp_path / f"{name}.jsonl"
+        run_mine(config(output, pylate_bert, f"dataset.name={folder}"))
+        return [set(row["documents"][1:]) for row in rows_of(output)]
+
+    before = negatives("before")
+    texts = {document["text"]: document["_id"] for document in corpus}
+    queries[0]["excluded"] = [texts[text] for text in before[0]]
+    after = negatives("after")
+    assert not before[0] & after[0]
+    assert (len(after[0]), after[1]) == (2, before[1])
+
+
 @pytest.fixture
 def cross_encoder(tmp_path: Path, bert: Path) -> Path:
     folder = tmp_path / "cross"
