@@ -1,4 +1,4 @@
-"""The bodies of requests: how large they may be, and how long they may take to arrive."""
+"""The bodies of requests: that they are JSON, how large they are, how long they take to arrive."""
 
 from __future__ import annotations
 
@@ -6,8 +6,27 @@ import asyncio
 
 from starlette.types import Message, Receive, Scope
 
+from colmodern.checks import shown
 from colmodern.service.context import header
 from colmodern.service.errors import ServiceError
+
+
+def expect_json(scope: Scope) -> None:
+    """Raise ServiceError (415) for a body that does not say that it is JSON.
+
+    Browsers send such bodies for a page of any site without asking this server first.
+    """
+    has_body = header(scope, b"content-length") not in (b"", b"0")
+    if not has_body and not header(scope, b"transfer-encoding"):
+        return
+    kind = header(scope, b"content-type").partition(b";")[0].strip().lower()
+    if kind != b"application/json":
+        raise ServiceError(
+            415,
+            "not_json",
+            f"the header Content-Type is {shown(kind.decode('latin-1'))}",
+            "send JSON, with Content-Type: application/json",
+        )
 
 
 def expect_length(scope: Scope, limit: int) -> None:

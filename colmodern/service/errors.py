@@ -245,6 +245,7 @@ ERROR_ANSWERS: dict[int | str, dict[str, Any]] = {
         (404, "There is no such path, index or document."),
         (409, "Another writer changes the index."),
         (413, "The body is larger than the limit."),
+        (415, "The body is not said to be JSON."),
         (422, "A field has a wrong value, or is unknown."),
         (429, "A queue is full; Retry-After says when to try again."),
         (503, "The server is not ready, or has no time or memory for this request."),

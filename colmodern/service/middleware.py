@@ -9,7 +9,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from colmodern.service.admission import expect_host, expect_key
-from colmodern.service.body import expect_length, limited
+from colmodern.service.body import expect_json, expect_length, limited
 from colmodern.service.context import KEY, RequestContext
 from colmodern.service.errors import answer_of
 from colmodern.service.logs import log_request
@@ -49,19 +49,19 @@ class RequestMiddleware:
                     headers["Connection"] = "close"
             await send(message)
 
-        with self._service.counting_requests():
-            try:
-                expect_host(scope, settings.allowed_hosts)
-                expect_key(scope, self._service.keys)
-                expect_length(scope, limit)
-                await self._app(scope, receive, send_with_id)
-            except Exception as error:
-                if status != _CLIENT_GONE:  # the answer has begun: only its end can tell
-                    raise
-                answer = answer_of(error, self._service.hide, context.request_id)
-                await answer(scope, receive, send_with_id)
-            finally:
-                self._record(scope, context, status)
+        try:
+            expect_host(scope, settings.allowed_hosts)
+            expect_key(scope, self._service.keys)
+            expect_json(scope)
+            expect_length(scope, limit)
+            await self._app(scope, receive, send_with_id)
+        except Exception as error:
+            if status != _CLIENT_GONE:  # the answer has begun: only its end can tell
+                raise
+            answer = answer_of(error, self._service.hide, context.request_id)
+            await answer(scope, receive, send_with_id)
+        finally:
+            self._record(scope, context, _CLIENT_GONE if context.is_disconnected else status)
 
     def _record(self, scope: Scope, context: RequestContext, status: int) -> None:
         seconds = time.perf_counter() - context.started

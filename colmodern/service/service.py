@@ -6,9 +6,8 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -76,7 +75,6 @@ class Service:
         self._looking: asyncio.Task[None] | None = None
         self._n_searches = 0
         self._n_writes = 0
-        self._n_requests = 0
 
     @property
     def encoder(self) -> Encoder:
@@ -205,20 +203,6 @@ class Service:
             return await asyncio.get_running_loop().run_in_executor(self._writers, timed)
         finally:
             self._n_writes -= 1
-
-    @contextmanager
-    def counting_requests(self) -> Iterator[None]:
-        """Count a request as running for the length of a block."""
-        self._n_requests += 1
-        try:
-            yield
-        finally:
-            self._n_requests -= 1
-
-    @property
-    def n_requests(self) -> int:
-        """Requests that are being answered."""
-        return self._n_requests
 
     def _open(self) -> Encoder:
         self._encoder = self._encoder or open_encoder(self.settings)

@@ -107,7 +107,13 @@ def test_what_is_not_json_is_a_bad_request(server: Any, content: bytes) -> None:
     assert response.json()["error"]["cure"]
 
 
-def test_a_body_of_another_type_is_refused(server: Any) -> None:
-    response = server.client.post("/v1/encode", content=b'{"input": "a", "input_type": "query"}')
-    assert response.status_code == 422
-    assert "JSON object" in response.json()["error"]["message"]
+@pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded", "x"])
+def test_a_body_that_is_not_said_to_be_json_is_refused(server: Any, kind: str | None) -> None:
+    content = b'{"input": "a", "input_type": "query"}'
+    headers = {} if kind is None else {"content-type": kind}
+    for body in (content, iter([content])):
+        response = server.client.post("/v1/encode", content=body, headers=headers)
+        assert response.status_code == 415
+        assert response.json()["error"]["cure"] == "send JSON, with Content-Type: application/json"
+    headers = {"content-type": "Application/JSON; charset=utf-8"}
+    assert server.client.post("/v1/encode", content=content, headers=headers).status_code == 200
