@@ -131,6 +131,15 @@ class PlaidIndexConfig(_IndexSettings):
         return self.n_candidates
 
 
+class ShardedIndexConfig(PlaidIndexConfig):
+    """A compressed index in shards with one codec, which are searched together."""
+
+    kind: Literal["sharded"] = Field(  # type: ignore[assignment]
+        "sharded", description="a compressed index, split by a hash of the documents' ids"
+    )
+    shards: int = Field(ge=1, le=10_000, description="number of shards")
+
+
 class Bm25IndexConfig(_IndexSettings):
     """Documents are scored by the words that they share with the query; needs the extra bm25."""
 
@@ -315,5 +324,10 @@ class HybridIndexConfig(_IndexSettings):
 
 
 IndexConfig = (
-    ExactIndexConfig | PlaidIndexConfig | Bm25IndexConfig | RerankIndexConfig | HybridIndexConfig
+    ExactIndexConfig
+    | PlaidIndexConfig
+    | ShardedIndexConfig
+    | Bm25IndexConfig
+    | RerankIndexConfig
+    | HybridIndexConfig
 )

@@ -91,6 +91,7 @@ EFFECTS: dict[str, Effect] = {
     "config.index.stop_words": Effect.SCORE,
     "config.index.token_pattern": Effect.SCORE,
     "config.index.nbits": Effect.SCORE,
+    "config.index.shards": Effect.PERHAPS,  # each shard chooses candidates for its own size
     "config.index.codec": Effect.SCORE,
     "config.index.n_centroids": Effect.SCORE,
     "config.index.seed": Effect.SCORE,

@@ -41,7 +41,7 @@ _USES, _ENTRIES = ".uses", "entries"
 _PATIENCE = 30.0  # seconds to wait for somebody who holds the lock for a moment
 _TAKEN = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK}
 _ENTRY = re.compile(
-    r"\.?((documents|queries|index|search)-[0-9a-f]{16})(\.json|\.building|\.replaced)?"
+    r"\.?((documents|queries|index|search)-[0-9a-f]{16})(\.json|\.building|\.sharding|\.replaced)?"
 )
 _USE = re.compile(r".*\.\d+\.[0-9a-f]{8}")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from colmodern.index.sharded.index import ShardedIndex
 
 Floats = npt.NDArray[np.float32]
-KINDS = ("exact", "plaid", "rerank")  # kinds of index whose scores are MaxSim
+KINDS = ("exact", "plaid", "sharded", "rerank")  # kinds of index whose scores are MaxSim
 _RERANKED = "the run ranked candidates alone, and this is exact search among all documents"
 
 

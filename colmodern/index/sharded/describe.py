@@ -30,6 +30,9 @@ def describe_shards(
         for name, value in every[0].items()
         if all(name in other and other[name] == value for other in every)
     }
+    centroids = {info.get("centroids") for info in infos.values()}
+    if len(centroids) == 1 and None not in centroids:
+        counts["centroids"] = centroids.pop()
     return {
         "path": None if path is None else str(path),
         "shards": len(infos),

@@ -25,6 +25,7 @@ from colmodern.threads import cpu_count
 
 if TYPE_CHECKING:
     from colmodern.index.plaid.disk.verify import Verify
+    from colmodern.index.plaid.search.first_answer import WhileCompiling
 
 
 class ShardedIndex(ShardedReader):
@@ -88,6 +89,7 @@ class ShardedIndex(ShardedReader):
         device: str | Devices = "cpu",
         device_max_memory: int | str | None = None,
         verify: Verify = "lazy",
+        while_compiling: WhileCompiling | None = None,
         timeout_s: float | None = None,
         allow_partial: bool = False,
     ) -> ShardedIndex:
@@ -99,6 +101,7 @@ class ShardedIndex(ShardedReader):
             device: As in ``PlaidIndex.load``, the same for each shard.
             device_max_memory: Likewise.
             verify: Likewise.
+            while_compiling: Likewise.
             timeout_s: As in the class.
             allow_partial: As in the class.
 
@@ -120,6 +123,7 @@ class ShardedIndex(ShardedReader):
                 device=device,
                 device_max_memory=device_max_memory,
                 verify=verify,
+                while_compiling=while_compiling,
             )
             if codec_digest(shard._state.snapshot.manifest) != manifest.codec:
                 raise codec_error(folder / name, folder)

@@ -10,6 +10,7 @@ import numpy as np
 from colmodern.config.index import PlaidIndexConfig
 from colmodern.encoding.store import text_of
 from colmodern.pipeline.explain import KINDS, ExplainSettings, explain_exactly, explain_search
+from colmodern.pipeline.open.artifacts import compressed_kind
 from colmodern.pipeline.open.job import EvalJob
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.report.explanation_page import ExplanationReport
@@ -41,9 +42,7 @@ def explainer(
     compressed = config.index if isinstance(config.index, PlaidIndexConfig) else None
     plaid = None
     if compressed is not None and index is not None:
-        from colmodern.index.plaid.index import PlaidIndex  # loads numba
-
-        plaid = PlaidIndex.load(index)
+        plaid = compressed_kind(index).load(index)
     read, k = config.dataset, config.search.k
 
     def explain(query_id: str, document: Document) -> ExplanationReport:

@@ -14,14 +14,19 @@ from colmodern.index.plaid.disk.manifest import NAME, building_folder
 
 
 def build_once(
-    folder: Path, build: Callable[[], object], check: Callable[[], None]
+    folder: Path,
+    build: Callable[[], object],
+    check: Callable[[], None],
+    *,
+    name: str = NAME,
 ) -> tuple[dict[str, Any], bool]:
     """Build an index into ``folder``, unless an earlier call did.
 
     Args:
-        folder: Folder of the index; its manifest is the file NAME of every kind.
+        folder: Folder of the index.
         build: Builds it there, over what an interrupted call left.
         check: Reads all of a finished index; raises StorageError when it is damaged.
+        name: Its manifest.
 
     Returns:
         "seconds" and "environment" of its making, and whether it was there already.
@@ -38,7 +43,7 @@ def build_once(
         else {}
     )
     if folder.is_dir() and "manifest_sha256" in earlier:
-        if sha256_of_file(folder / NAME) != earlier["manifest_sha256"]:
+        if sha256_of_file(folder / name) != earlier["manifest_sha256"]:
             raise StorageError(f"{folder} was changed since it was built; {cure}")
         check()
         return earlier, True
@@ -54,6 +59,6 @@ def build_once(
         # the build is resumed later, and what it has cost so far counts
         write_json(record_file, made())
         raise
-    finished = {**made(), "manifest_sha256": sha256_of_file(folder / NAME)}
+    finished = {**made(), "manifest_sha256": sha256_of_file(folder / name)}
     write_json(record_file, finished)
     return finished, False

@@ -38,6 +38,7 @@ from colmodern.units import parse_bytes
 
 if TYPE_CHECKING:
     from colmodern.index.plaid.index import PlaidIndex
+    from colmodern.index.sharded.index import ShardedIndex
 
 NOT_PROBED, PRUNED, QUANTISED = "not probed", "pruned by candidates", "quantisation"
 _CAUSES = {
@@ -82,7 +83,7 @@ class PlaidSearcher(Searcher[PlaidIndexConfig]):
         check_address_space(COMPILED_SEARCH, "a compressed index", cure=exact)
         from colmodern.pipeline.searchers.plaid_index import build_once  # loads numba
 
-        folder = workspace.folder("index", self.preparation_key(documents))
+        folder = workspace.folder("index", PlaidSearcher.preparation_key(self, documents))
         record, reused = build_once(folder, documents, self.config, workspace.progress)
         timing = Timing(record["seconds"], documents.n_tokens, "tokens", reused)
         workspace.record("build index", timing, record["environment"])
@@ -102,7 +103,7 @@ class PlaidSearcher(Searcher[PlaidIndexConfig]):
         """The index after a search of each width, which compiles."""
         from colmodern.pipeline.searchers.plaid_index import compile_searches  # loads numba
 
-        index = self.load(self._folder(prepared))
+        index = self.load_searched(self._folder(prepared))
         options: dict[str, Any] = {
             "nprobe": self.config.nprobe,
             "n_candidates": self.config.n_candidates,
@@ -127,9 +128,8 @@ class PlaidSearcher(Searcher[PlaidIndexConfig]):
         """
         if not lost:
             return []
-        from colmodern.index.plaid.index import PlaidIndex  # loads numba
-
-        searched, embeddings = PlaidIndex.load(self._folder(prepared)), queries.to_memory()
+        searched = self.load_explained(self._folder(prepared))
+        embeddings = queries.to_memory()
         is_cuda = self.device.startswith("cuda")
         nprobe = searched.info()["centroids"] if is_cuda else self.config.nprobe
         positions = {query_id: position for position, query_id in enumerate(queries.doc_ids)}
@@ -216,6 +216,16 @@ class PlaidSearcher(Searcher[PlaidIndexConfig]):
     def _folder(self, prepared: Path | None) -> Path:
         assert prepared is not None, "prepare() comes before"
         return prepared
+
+    def load_explained(self, folder: Path) -> PlaidIndex | ShardedIndex:
+        """The index, for explanations of documents that it loses."""
+        from colmodern.index.plaid.index import PlaidIndex  # loads numba
+
+        return PlaidIndex.load(folder)
+
+    def load_searched(self, folder: Path) -> PlaidIndex | ShardedIndex:
+        """The index that queries search."""
+        return self.load(folder)
 
     def load(self, folder: Path) -> PlaidIndex:
         """The index in a folder, where the config searches it."""

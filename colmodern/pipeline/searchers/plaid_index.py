@@ -11,6 +11,7 @@ from colmodern.config.index import PlaidIndexConfig
 from colmodern.files import sha256_of_json
 from colmodern.index.plaid.disk.manifest import VERSION
 from colmodern.index.plaid.index import PlaidIndex
+from colmodern.index.sharded.index import ShardedIndex
 from colmodern.kernels.cpu.ir.vectors import FEW_LANES
 from colmodern.pipeline.searchers import build_cache
 from colmodern.progress import Progress
@@ -54,7 +55,9 @@ def describe_index(folder: Path) -> dict[str, Any]:
 _SIZES = ("bytes", "bytes_per_token")
 
 
-def compile_searches(index: PlaidIndex, queries: TokenEmbeddings, k: int, **options: Any) -> None:
+def compile_searches(
+    index: PlaidIndex | ShardedIndex, queries: TokenEmbeddings, k: int, **options: Any
+) -> None:
     """Search for one query of each width that kernels are compiled for, before time is taken."""
     is_short = queries.lengths <= FEW_LANES
     for indices in (np.flatnonzero(is_short), np.flatnonzero(~is_short)):

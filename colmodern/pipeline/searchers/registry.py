@@ -12,6 +12,7 @@ from colmodern.pipeline.searchers.base import Searcher, SearchTexts
 _SEARCHERS = {
     "exact": ("colmodern.pipeline.searchers.exact", "ExactSearcher"),
     "plaid": ("colmodern.pipeline.searchers.plaid", "PlaidSearcher"),
+    "sharded": ("colmodern.pipeline.searchers.sharded", "ShardedSearcher"),
     "bm25": ("colmodern.pipeline.searchers.bm25", "Bm25Searcher"),
     "hybrid": ("colmodern.pipeline.searchers.hybrid", "HybridSearcher"),
     "rerank": ("colmodern.pipeline.searchers.rerank", "RerankSearcher"),

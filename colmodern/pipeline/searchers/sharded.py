@@ -1,0 +1,75 @@
+"""Shards of a compressed index: built as one, split, and searched together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from colmodern.config.index import ShardedIndexConfig
+from colmodern.files import sha256_of_json
+from colmodern.index.sharded.folder import NAME
+from colmodern.index.sharded.index import ShardedIndex
+from colmodern.index.sharded.placement import PLACEMENT
+from colmodern.index.sharded.split import shard_index
+from colmodern.pipeline.result import Timing
+from colmodern.pipeline.searchers.base import Workspace
+from colmodern.pipeline.searchers.build_cache import build_once
+from colmodern.pipeline.searchers.plaid import PlaidSearcher
+from colmodern.ragged.store import EmbeddingStore
+
+_STAGE = "shard index"
+
+
+class ShardedSearcher(PlaidSearcher):
+    """Builds, or reuses, a compressed index, splits it into shards and searches these.
+
+    A shard that does not answer fails the evaluation: a part of an index is not measured.
+    """
+
+    config: ShardedIndexConfig
+
+    def preparation_key(self, documents: EmbeddingStore) -> str:
+        """Digest of all that the shards depend on."""
+        return sha256_of_json([super().preparation_key(documents), PLACEMENT, self.config.shards])
+
+    def prepare(
+        self, documents: EmbeddingStore, queries: EmbeddingStore, workspace: Workspace
+    ) -> Path:
+        """Build the index and split it, or check the shards that an earlier call made."""
+        whole = super().prepare(documents, queries, workspace)
+        folder = workspace.folder("index", self.preparation_key(documents))
+        progress = workspace.progress
+        record, reused = build_once(
+            folder,
+            lambda: shard_index(whole, folder, self.config.shards, progress=progress),
+            lambda: ShardedIndex.check(folder, progress=progress),
+            name=NAME,
+        )
+        timing = Timing(record["seconds"], documents.n_docs, "documents", reused)
+        workspace.record(_STAGE, timing, record["environment"])
+        if reused:
+            progress.note(f"{_STAGE}: reused {folder}")
+        return folder
+
+    def cache_key(self, prepared: Path | None) -> list[Any]:
+        """The shards by the name of their folder, and the settings of a search."""
+        return ["sharded", *super().cache_key(prepared)[1:]]
+
+    def facts(self, documents: EmbeddingStore, prepared: Path | None) -> dict[str, Any]:
+        """Sizes of all shards together."""
+        info = ShardedIndex.load(self._folder(prepared)).info()
+        names = ("shards", "centroids", "bytes", "bytes_per_token")
+        return {"index": {"kind": "sharded", **{name: info[name] for name in names}}}
+
+    def load_searched(self, folder: Path) -> ShardedIndex:
+        """The shards in a folder, where the config searches them."""
+        return ShardedIndex.load(
+            folder,
+            device=self.device,
+            device_max_memory=self.config.device_max_memory,
+            while_compiling="wait",
+        )
+
+    def load_explained(self, folder: Path) -> ShardedIndex:
+        """The shards, for explanations of documents that they lose."""
+        return ShardedIndex.load(folder)
