@@ -238,6 +238,15 @@ def _peer(python: Path, log: Path) -> ServerProcess:
     return ServerProcess(command, log, port, path="/health")
 
 
+def _table(rows: list[Figures]) -> str:
+    """The figures that are read first, in Markdown."""
+    names = ("task", "engine", "clients", "requests_per_s", "ms_p50", "ms_p99", "over_library",
+             "unit", "memory_mb", "failed")  # fmt: skip
+    lines = [names, ["---"] * len(names)]
+    lines += [[str(row.get(name, "")) for name in names] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def _rounded(value: Any) -> Any:
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
@@ -285,6 +294,7 @@ def main(
         if "memory" in parts:
             measure_memory(bench, requests)
     append_rows(results, bench.rows, COLUMNS)
+    click.echo(_table(bench.rows))
 
 
 if __name__ == "__main__":
