@@ -38,6 +38,7 @@ NAMES = {
     float: "number",
     bool: "`true` or `false`",
     NoneType: "`null`",
+    Any: "any value",
 }
 BOUNDS = (
     (annotated_types.Ge, "ge", "at least"),

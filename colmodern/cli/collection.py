@@ -42,12 +42,19 @@ def command() -> None:
     show_default=True,
     help="Keep the characters of tokens, so that searches show passages.",
 )
+@click.option(
+    "--fields/--no-fields",
+    default=True,
+    show_default=True,
+    help="Keep the other keys of records in the index, to filter searches by.",
+)
 @encoder_options
 def create(
     folder: Path,
     sources: tuple[str, ...],
     nbits: int | None,
     spans: bool,
+    fields: bool,
     model: str | None,
     revision: str | None,
     device: str,
@@ -64,7 +71,9 @@ def create(
 
     encoder = encoder_from_config(encoder_config(model or TINY, revision, device, dtype, settings))
     index = None if nbits is None else {"nbits": nbits}
-    collection = Collection.create(folder, encoder, index=index, spans=spans, device=device)
+    collection = Collection.create(
+        folder, encoder, index=index, spans=spans, fields=fields, device=device
+    )
     _put(collection, sources, replaces=False)
 
 

@@ -13,8 +13,16 @@ from colmodern.cli.bm25 import build_bm25, say_bm25
 from colmodern.cli.options import PATH, ids_to_delete, renamed_option
 
 if TYPE_CHECKING:
+    from colmodern.index.fields.table import FieldTable
     from colmodern.index.plaid.index import PlaidIndex
     from colmodern.index.sharded.index import ShardedIndex
+    from colmodern.ragged.store import EmbeddingStore
+
+
+FIELDS_HELP = (
+    "File of the documents' fields, to filter searches by: the corpus.jsonl, or JSON lines or parquet "
+    "with their ids."
+)
 
 
 @click.group("index")
@@ -77,6 +85,7 @@ command.add_command(index_explain.explain)
 @click.option(
     "--stop-words", help="BM25: the language of words left out; none.  [default: english]"
 )
+@click.option("--fields", type=PATH, help=FIELDS_HELP)
 @click.option("--overwrite", is_flag=True, help="Replace the index that is there.")
 def build(
     source: Path,
@@ -89,6 +98,7 @@ def build(
     seed: int,
     max_memory: str,
     device: str,
+    fields: Path | None,
     overwrite: bool,
     **words: Any,
 ) -> None:
@@ -112,10 +122,12 @@ def build(
     if index.exists() and not (overwrite and is_index(index)):
         cure = "it is not an index, so delete it yourself" if overwrite else "or pass --overwrite"
         raise StorageError(f"{index} exists; choose another folder, {cure}")
+    store = store_of(source)
     with TerminalProgress() as progress:
         built = PlaidIndex.build(
-            store_of(source),
+            store,
             index,
+            fields=_fields_of(fields, store),
             nbits=nbits,
             n_centroids=n_centroids,
             seed=seed,
@@ -142,6 +154,7 @@ def _expect_options_of(kind: str, context: click.Context) -> None:
             raise click.UsageError(f"{parameter.opts[0]} is not for an index of kind {kind}")
 
 
+_fields = click.option("--fields", type=PATH, help=FIELDS_HELP)
 _merge = click.option(
     "--merge/--no-merge",
     default=True,
@@ -159,21 +172,23 @@ _durable = click.option(
 @command.command("add")
 @click.argument("index", type=PATH)
 @click.argument("embeddings", type=PATH)
+@_fields
 @_merge
 @_durable
-def add(index: Path, embeddings: Path, merge: bool, durable: bool) -> None:
+def add(index: Path, embeddings: Path, fields: Path | None, merge: bool, durable: bool) -> None:
     """Add the documents of EMBEDDINGS, all of which must be new, to INDEX."""
-    _put(index, embeddings, replace=False, merge=merge, durable=durable)
+    _put(index, embeddings, fields, replace=False, merge=merge, durable=durable)
 
 
 @command.command("update")
 @click.argument("index", type=PATH)
 @click.argument("embeddings", type=PATH)
+@_fields
 @_merge
 @_durable
-def update(index: Path, embeddings: Path, merge: bool, durable: bool) -> None:
+def update(index: Path, embeddings: Path, fields: Path | None, merge: bool, durable: bool) -> None:
     """Add the documents of EMBEDDINGS to INDEX, in place of those with the same ids."""
-    _put(index, embeddings, replace=True, merge=merge, durable=durable)
+    _put(index, embeddings, fields, replace=True, merge=merge, durable=durable)
 
 
 @command.command("attach")
@@ -242,15 +257,32 @@ def check(index: Path) -> None:
         _say(compressed_kind(index).load(index), index)
 
 
-def _put(index: Path, embeddings: Path, *, replace: bool, merge: bool, durable: bool) -> None:
+def _put(
+    index: Path,
+    embeddings: Path,
+    fields: Path | None,
+    *,
+    replace: bool,
+    merge: bool,
+    durable: bool,
+) -> None:
     from colmodern.cli.progress import TerminalProgress
     from colmodern.pipeline.open.artifacts import load_compressed, store_of
 
     plaid = load_compressed(index)
     put = plaid.update if replace else plaid.add
+    store = store_of(embeddings)
+    table = _fields_of(fields, store)
     with TerminalProgress() as progress:
-        put(store_of(embeddings), merge=merge, durable=durable, progress=progress)
+        put(store, fields=table, merge=merge, durable=durable, progress=progress)
     _say(plaid, index)
+
+
+def _fields_of(path: Path | None, store: EmbeddingStore) -> FieldTable | None:
+    """The fields of a store's documents, from a file; None without one."""
+    from colmodern.pipeline.open.fields import fields_from_file
+
+    return None if path is None else fields_from_file(path, store.doc_ids)
 
 
 def _say(plaid: PlaidIndex | ShardedIndex, index: Path) -> None:

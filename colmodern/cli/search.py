@@ -9,6 +9,7 @@ import click
 
 from colmodern.cli import terminal
 from colmodern.cli.options import OUTPUT_FILE, PATH, json_option, renamed_option
+from colmodern.cli.page_options import PageOptions, page_options
 from colmodern.types import Precision, Score
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _DEVICE = "--index-device"
     type=PATH,
     help="A queries.jsonl, or a folder of query embeddings, instead of QUERY.",
 )
+@page_options
 @click.option("--output", "-o", type=OUTPUT_FILE, help="TREC run to write.")
 @click.option(
     "--index",
@@ -73,6 +75,7 @@ def command(
     query: str | None,
     k: int,
     queries: Path | None,
+    page: PageOptions,
     output: Path | None,
     index: Path | None,
     precision: Precision | None,
@@ -107,24 +110,28 @@ def command(
     if is_collection_folder(folder):
         search_collection(
             folder, query, k, queries=queries, output=output, device=device,
-            trust_remote_code=trust_remote_code, as_json=as_json,
+            trust_remote_code=trust_remote_code, as_json=as_json, page=page,
             refused={"--index": index, **of_embeddings},
         )  # fmt: skip
         return
     if (bm25 := bm25_index_of(folder, index)) is not None:
         kind = "bm25"
-        query_ids, results = search_bm25(bm25, query, k, queries=queries, refused=of_embeddings)
+        query_ids, results = search_bm25(
+            bm25, query, k, queries=queries, refused={**of_embeddings, **page.by_option}
+        )
     else:
         kind, query_ids, results = _search_embeddings(
             folder, query, k, queries=queries, index=index, precision=precision, device=device,
             index_device=index_device, device_max_memory=device_max_memory, model=model,
             settings=settings, trust_remote_code=trust_remote_code, score=score,
+            page=page,
         )  # fmt: skip
     if output is not None:
         write_run(output, dict(zip(query_ids, results, strict=True)), tag=f"colmodern-{kind}")
         terminal.put_json({"run": str(output)}) if as_json else terminal.put(output)
         return
-    _print(results[0], snippets(folder, {result.doc_id for result in results[0]}), as_json)
+    texts = snippets(folder, {result.doc_id for result in results[0]})
+    _print(results[0], texts, as_json, first=page.offset + 1)
 
 
 def _search_embeddings(
@@ -142,6 +149,7 @@ def _search_embeddings(
     settings: tuple[str, ...],
     trust_remote_code: bool,
     score: Score,
+    page: PageOptions,
 ) -> tuple[str, Sequence[str], Sequence[Sequence[ScoredDoc]]]:
     """The kind of index, the ids of the queries, and their results."""
     from colmodern.cli.progress import TerminalProgress
@@ -169,6 +177,7 @@ def _search_embeddings(
         places = {"device": index_device, "encoder_device": encoder_device, "name": _DEVICE}
         staged = open_staged(folder, store, **places)
         if staged is not None:
+            page.refuse(f"{folder} was searched in stages")
             if score == "mean" and isinstance(staged, HybridIndex):
                 raise click.UsageError("--score mean is of MaxSim; fused scores have no mean")
             texts = _texts_of_queries(query, queries)
@@ -184,12 +193,16 @@ def _search_embeddings(
         encoder_device=encoder_device,
         device_max_memory=device_max_memory,
         name=_DEVICE,
+        fields=None if index_folder is not None else page.table(folder, store),
     )
+    options = page.arguments()
+    if kind == "plaid":
+        options = page.for_index(searched, folder, store).arguments()
     if query is not None and kind == "plaid":  # does not wait for the compiler
-        results = [searched.search(embeddings[0], k)]
+        results = [searched.search(embeddings[0], k, **options)]
     else:
         with TerminalProgress() as progress:
-            results = searched.search_batch(embeddings, k, progress=progress)
+            results = searched.search_batch(embeddings, k, progress=progress, **options)
     return kind, query_ids, _scores(results, embeddings, score)
 
 
@@ -274,12 +287,21 @@ def _stored_queries(folder: Path, documents: EmbeddingStore, model: str | None) 
     return queries
 
 
-def _print(results: Sequence[ScoredDoc], texts: Mapping[str, str], as_json: bool) -> None:
-    """Print the best first; texts: doc_id -> its beginning, empty where no text is at hand."""
+def _print(
+    results: Sequence[ScoredDoc], texts: Mapping[str, str], as_json: bool, first: int
+) -> None:
+    """Print the best first.
+
+    Args:
+        results: The results of a query.
+        texts: doc_id -> its beginning, empty where no text is at hand.
+        as_json: Whether to print JSON.
+        first: Rank of the first result.
+    """
     from colmodern.cli.tables import show
     from colmodern.report.tables import text_table
 
-    ranked = list(enumerate(results, start=1))
+    ranked = list(enumerate(results, start=first))
     if as_json:
         terminal.put_json(
             [

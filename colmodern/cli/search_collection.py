@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from colmodern.cli import terminal
+from colmodern.cli.page_options import PageOptions
 
 if TYPE_CHECKING:
     from colmodern.collection.documents import CollectionHit
@@ -26,6 +27,7 @@ def search_collection(
     device: str,
     trust_remote_code: bool,
     as_json: bool,
+    page: PageOptions,
     refused: Mapping[str, object],
 ) -> None:
     """Print the documents that match one query, or write a TREC run for many.
@@ -46,7 +48,7 @@ def search_collection(
         folder, read_only=True, device=device, trust_remote_code=trust_remote_code
     )
     if queries is None or output is None:
-        _print(collection.search(query or "", k), as_json)
+        _print(collection.search(query or "", k, **page.arguments()), as_json)
         return
     if queries.is_dir():
         raise click.UsageError(
@@ -54,7 +56,9 @@ def search_collection(
         )
     texts = read_queries(queries)
     with TerminalProgress() as progress:
-        results = collection.search(list(texts.values()), k, spans=False, progress=progress)
+        results = collection.search(
+            list(texts.values()), k, spans=False, progress=progress, **page.arguments()
+        )
     run = {
         query_id: [ScoredDoc(hit.doc_id, hit.score) for hit in hits]
         for query_id, hits in zip(texts, results, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from typing import Any, Literal
 
@@ -20,6 +21,8 @@ from colmodern.config.index import (
     PlaidIndexConfig as PlaidIndexConfig,  # for MtebModel, from here too
 )
 from colmodern.types import Score
+
+_FILTERED = ("exact", "plaid")  # kinds of index that search a part of the documents
 
 
 class DatasetConfig(SettingsModel):
@@ -43,6 +46,11 @@ class DatasetConfig(SettingsModel):
     queries: str | None = Field(None, description="file of queries; needs corpus and qrels")
     qrels: str | None = Field(
         None, description="file of judgments, TREC or BEIR; needs corpus and queries"
+    )
+    fields: str | None = Field(
+        None,
+        description="file of the documents' fields, JSON lines or parquet with their ids; null: the other "
+        "keys of the corpus's own records",
     )
     max_queries: int | None = Field(None, ge=1, description="keep at most this many queries")
     sample_seed: int | None = Field(
@@ -193,6 +201,29 @@ class SearchConfig(SettingsModel):
         description="sum: MaxSim; mean: divided by the number of query tokens, so that scores of different "
         "queries can be compared; ranks are the same",
     )
+    filter: dict[str, Any] | None = Field(
+        None,
+        description="conditions on fields that documents must meet, for example {year: {gte: 2020}}; "
+        "null: none",
+    )
+    filter_field: str | None = Field(
+        None,
+        description="key of queries.jsonl with further conditions of a query; null: none",
+    )
+
+    @field_validator("filter", mode="before")
+    @classmethod
+    def _has_dates_as_text(cls, value: object) -> object:
+        return _plain(value)
+
+
+def _plain(value: object) -> object:
+    """The value with the dates that YAML reads as texts, as JSON has them."""
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 class EvalConfig(SettingsModel):
@@ -247,6 +278,16 @@ class EvalConfig(SettingsModel):
             raise ValueError(
                 f"search.score=mean: scores of kind {self.index.kind} are not MaxSim; leave it out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _index_takes_filters(self) -> EvalConfig:
+        for name in ("filter", "filter_field"):
+            if getattr(self.search, name) is not None and self.index.kind not in _FILTERED:
+                raise ValueError(
+                    f"search.{name} is set, and index.kind={self.index.kind} has no filters; choose "
+                    f"one of {', '.join(_FILTERED)}"
+                )
         return self
 
     @model_validator(mode="after")

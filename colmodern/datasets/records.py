@@ -12,7 +12,7 @@ from colmodern.checks import id_fault, shown, text_fault
 from colmodern.errors import DataError
 from colmodern.reading import read_lines
 
-_IDS = ("_id", "id", "doc_id", "docid", "pid", "qid", "query_id")
+ID_NAMES = ("_id", "id", "doc_id", "docid", "pid", "qid", "query_id")
 _TABLES = (".tsv", ".txt", ".tab")
 
 Numbered = tuple[int, dict[str, Any]]
@@ -62,7 +62,7 @@ def read_table(path: Path, digest: Any = None) -> Iterator[Numbered]:
     for number, line in read_lines(path, DataError, digest=digest):
         fields = line.split("\t")
         if not columns:
-            is_header = fields[0].strip().lower() in _IDS
+            is_header = fields[0].strip().lower() in ID_NAMES
             columns = [name.strip().lower() for name in fields] if is_header else ["id", "text"]
             if is_header:
                 continue
@@ -81,7 +81,7 @@ def id_field(record: dict[str, Any], path: Path, number: int) -> str:
     Raises:
         DataError: the id is missing, or TREC files cannot hold it.
     """
-    value = next((record[name] for name in _IDS if record.get(name) is not None), None)
+    value = next((record[name] for name in ID_NAMES if record.get(name) is not None), None)
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str) or not value:

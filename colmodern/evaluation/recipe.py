@@ -36,6 +36,7 @@ EFFECTS: dict[str, Effect] = {
     "config.dataset.corpus": Effect.NONE,
     "config.dataset.queries": Effect.NONE,
     "config.dataset.qrels": Effect.NONE,
+    "config.dataset.fields": Effect.SCORE,
     "config.dataset.split": Effect.SCORE,
     "config.dataset.drop_self_matches": Effect.SCORE,
     "config.dataset.drop_empty_documents": Effect.SCORE,
@@ -105,6 +106,8 @@ EFFECTS: dict[str, Effect] = {
     "config.index.device_max_memory": Effect.NONE,
     "config.search.k": Effect.SCORE,
     "config.search.score": Effect.NONE,  # ranks are the same
+    "config.search.filter": Effect.SCORE,
+    "config.search.filter_field": Effect.SCORE,
     "dataset.fingerprint": Effect.SCORE,
     "model.weights_sha256": Effect.SCORE,
     "model.kind": Effect.SCORE,

@@ -21,6 +21,7 @@ from colmodern.evaluation.trec import read_run
 from colmodern.files import sha256_of_json
 from colmodern.index.ranking import mean_scores
 from colmodern.pipeline.cache import FOLDER, CacheUse
+from colmodern.pipeline.evaluate.filters import query_filters
 from colmodern.pipeline.losses import Loss
 from colmodern.pipeline.open.data import dataset_from_config
 from colmodern.pipeline.result import Timing
@@ -65,6 +66,7 @@ class Stages:
         self.use = use or CacheUse(Path(config.output) / FOLDER)
         texts = SearchTexts(dataset.corpus, dataset.queries, config.dataset)
         self.searcher = make_searcher(config.index, encoder.device, texts)
+        self.searcher.filters = query_filters(config, dataset)
 
     def encode_documents(self) -> EmbeddingStore:
         """Token embeddings of the corpus; of no document where the search reads texts alone."""
@@ -174,6 +176,7 @@ class Stages:
         if not searcher.is_exact:
             config = compared_with(self._config.index)
             searcher = make_searcher(config, self._encoder.device)
+            searcher.filters = self.searcher.filters
         return self._search(stage, searcher, documents, queries, None)[0]
 
     @property
@@ -234,6 +237,8 @@ class Stages:
         if self._config.dataset.drop_self_matches:
             rule.append("no self-matches")
             excluded |= {q: {q, *excluded.get(q, ())} for q in queries.doc_ids}
+        if searcher.filters is not None:
+            rule.append(searcher.filters.key)
         key = [*inputs, way, self.n_wanted, *settings, *rule]
 
         def find() -> SearchResults:

@@ -20,7 +20,7 @@ from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import Precision
 
 if TYPE_CHECKING:
-    from colmodern.index.base import Index
+    from colmodern.index.fields.table import FieldTable
     from colmodern.index.plaid.index import PlaidIndex
     from colmodern.index.sharded.index import ShardedIndex
 
@@ -151,7 +151,8 @@ def open_searched(
     encoder_device: str,
     device_max_memory: str | None,
     name: str,
-) -> tuple[str, Index]:
+    fields: FieldTable | None = None,
+) -> tuple[str, Any]:
     """The kind and the index that queries of a folder search: a compressed one, or exact search.
 
     Args:
@@ -163,6 +164,7 @@ def open_searched(
         encoder_device: Where the encoder is.
         device_max_memory: Bytes that may stay on a GPU, as "20G"; None: most of what is free.
         name: The setting of the device, for errors.
+        fields: Of the documents, for exact search.
 
     Raises:
         ConfigError: The device is not usable here.
@@ -183,6 +185,7 @@ def open_searched(
         device=devices,
         device_max_memory=device_max_memory,
         precision=precision or precision_of(folder),
+        fields=fields,
     )
     return kind, exact
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
@@ -69,25 +69,69 @@ class QuerySearch(Protocol):
         """Results of the query at a position."""
 
 
+class QueryFilters(NamedTuple):
+    """The documents that each query may return.
+
+    Attributes:
+        by_query: query_id -> ids of allowed documents; None for all. Equal filters share a list.
+        key: Digest of them.
+    """
+
+    by_query: Mapping[str, list[str] | None]
+    key: str
+
+
 @dataclass(frozen=True)
 class IndexSearch:
-    """An index, with the queries and options of its searches."""
+    """An index, with the queries and options of its searches.
+
+    filters: for each query the filter of its search; None where no query has one
+    """
 
     index: Any  # an Index whose searches take the options
     queries: TokenEmbeddings
     k: int
     options: Mapping[str, Any] = field(default_factory=dict)
+    filters: Sequence[Any] | None = None
 
     def search_all(self, progress: Progress) -> list[list[ScoredDoc]]:
         """Results of all queries, in their order."""
-        results: list[list[ScoredDoc]] = self.index.search_batch(
-            self.queries, self.k, **self.options, progress=progress
-        )
+        if self.filters is None:
+            return self._batch(self.queries, progress)
+        results: list[list[ScoredDoc]] = [[] for _ in self.filters]
+        alike: dict[int, list[int]] = {}  # queries whose filters are the same
+        for position, filter in enumerate(self.filters):
+            alike.setdefault(id(filter), []).append(position)
+        for positions in alike.values():
+            filter = self.filters[positions[0]]
+            batch = self._batch(self.queries.select(positions), progress, filter=filter)
+            for position, ranking in zip(positions, batch, strict=True):
+                results[position] = ranking
         return results
 
     def search_one(self, position: int) -> list[ScoredDoc]:
         """Results of the query at a position."""
-        results: list[ScoredDoc] = self.index.search(self.queries[position], self.k, **self.options)
+        options = dict(self.options)
+        if self.filters is not None:
+            options["filter"] = self.filters[position]
+        results: list[ScoredDoc] = self.index.search(self.queries[position], self.k, **options)
+        return results
+
+    def with_filters(self, filters: QueryFilters, query_ids: Sequence[str]) -> IndexSearch:
+        """The same searches, each among the documents that its query may return."""
+        prepare = getattr(self.index, "filter", lambda ids: ids)
+        made: dict[int, Any] = {id(None): None}
+        for ids in filters.by_query.values():
+            if id(ids) not in made:
+                made[id(ids)] = prepare(ids)
+        return replace(self, filters=[made[id(filters.by_query[q])] for q in query_ids])
+
+    def _batch(
+        self, queries: TokenEmbeddings, progress: Progress, **filter: Any
+    ) -> list[list[ScoredDoc]]:
+        results: list[list[ScoredDoc]] = self.index.search_batch(
+            queries, self.k, **self.options, **filter, progress=progress
+        )
         return results
 
 
@@ -169,6 +213,7 @@ class Searcher(ABC, Generic[Config]):
     loss_stages: ClassVar[tuple[str, ...]] = ()  # stages that may lose a document
     # settings of the ceilings, as low as is sensible
     smallest: ClassVar[Mapping[str, str]] = MappingProxyType({"index.exact_max_memory": "64M"})
+    filters: QueryFilters | None = None  # the documents that each query may return
 
     def __init__(
         self, config: Config, encoder_device: str, texts: SearchTexts | None = None
@@ -220,6 +265,15 @@ class Searcher(ABC, Generic[Config]):
     ) -> QuerySearch:
         """The index, ready for the queries: whatever happens once is done."""
 
+    def _opened(
+        self, documents: EmbeddingStore, queries: EmbeddingStore, prepared: Prepared, k: int
+    ) -> QuerySearch:
+        query_search = self.open(documents, queries, prepared, k)
+        if self.filters is None:
+            return query_search
+        assert isinstance(query_search, IndexSearch)  # the config has a kind with filters
+        return query_search.with_filters(self.filters, queries.doc_ids)
+
     def search(
         self,
         documents: EmbeddingStore,
@@ -229,7 +283,7 @@ class Searcher(ABC, Generic[Config]):
         progress: Progress,
     ) -> SearchResults:
         """The best ``k`` documents of every query; opening and compiling are not timed."""
-        query_search = self.open(documents, queries, prepared, k)
+        query_search = self._opened(documents, queries, prepared, k)
         start = time.perf_counter()
         results = query_search.search_all(progress)
         return SearchResults(results, time.perf_counter() - start)
@@ -243,7 +297,7 @@ class Searcher(ABC, Generic[Config]):
         progress: Progress,
     ) -> SearchResults:
         """As ``search``, one query after another, with the seconds of each."""
-        query_search = self.open(documents, queries, prepared, k)
+        query_search = self._opened(documents, queries, prepared, k)
         results, latencies = [], []
         progress.start("search", queries.n_docs, unit="queries")
         for position in range(queries.n_docs):

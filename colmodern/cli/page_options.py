@@ -1,0 +1,114 @@
+"""Options that filter, group and page the results of a search."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from colmodern.errors import InputError
+
+if TYPE_CHECKING:
+    from colmodern.index.fields.table import FieldTable
+    from colmodern.ragged.store import EmbeddingStore
+
+
+class PageOptions(NamedTuple):
+    """The documents that a search may return, and which of its results are wanted."""
+
+    filter: dict[str, Any] | None = None
+    offset: int = 0
+    group_by: str | None = None
+
+    @property
+    def by_option(self) -> dict[str, object]:
+        """The values by the option that sets them."""
+        return {"--filter": self.filter, "--offset": self.offset, "--group-by": self.group_by}
+
+    def refuse(self, reason: str) -> None:
+        """Raise UsageError where a value is set."""
+        if names := [name for name, value in self.by_option.items() if value]:
+            raise click.UsageError(
+                f"{reason}, which has no filters and pages; leave {names[0]} out"
+            )
+
+    @property
+    def needs_fields(self) -> bool:
+        """Whether the documents must have fields."""
+        return self.filter is not None or self.group_by is not None
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of a search."""
+        return self._asdict()
+
+    def table(self, folder: Path, store: EmbeddingStore) -> FieldTable | None:
+        """The fields for exact search of a run's documents; None where none are needed."""
+        from colmodern.pipeline.open.fields import fields_of_run
+
+        return fields_of_run(folder, store.doc_ids) if self.needs_fields else None
+
+    def for_index(self, index: Any, folder: Path, store: EmbeddingStore) -> PageOptions:
+        """The same for an index, with ids as the filter where the index itself has no fields."""
+        if self.filter is None or index.info().get("fields"):
+            return self
+        from colmodern.pipeline.open.fields import DocumentFields, fields_of_run
+
+        doc_ids = store.doc_ids
+        fields = DocumentFields(doc_ids, fields_of_run(folder, doc_ids))
+        ids: Any = fields.ids(self.filter, "--filter")
+        return self._replace(filter=ids)
+
+
+def page_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --filter, --offset and --group-by, passed on as ``page``."""
+
+    @wraps(function)
+    def command(conditions: str | None, offset: int, group_by: str | None, **values: Any) -> Any:
+        page = PageOptions(_parsed(conditions), offset, group_by)
+        return function(page=page, **values)
+
+    options = [
+        click.option(
+            "--filter",
+            "conditions",
+            metavar="JSON",
+            help="Conditions on fields of documents, for example "
+            '\'{"year": {"gte": 2020}, "lang": "en"}\'.',
+        ),
+        click.option(
+            "--offset",
+            type=click.IntRange(min=0),
+            default=0,
+            show_default=True,
+            help="Results to leave out before the first, for the next page.",
+        ),
+        click.option(
+            "--group-by",
+            metavar="FIELD",
+            help="Show each value of a field once, with its best document.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _parsed(conditions: str | None) -> dict[str, Any] | None:
+    if conditions is None:
+        return None
+    from colmodern.index.fields.conditions import parse_filter
+
+    try:
+        filter = json.loads(conditions)
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"--filter={conditions!r} is not JSON ({error}); quote it for the shell, as "
+            '\'{"year": {"gte": 2020}}\''
+        ) from error
+    parse_filter(filter, "--filter")
+    parsed: dict[str, Any] = filter
+    return parsed
