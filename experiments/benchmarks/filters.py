@@ -86,7 +86,7 @@ def noisy_copies(documents: TokenEmbeddings, copies: int) -> TokenEmbeddings:
 def main(data: Path, copies: int, ks: tuple[int, ...], max_queries: int, work: Path) -> None:
     """Build the index once in WORK, then time every filter."""
     encoder = Encoder.from_pretrained("colmodern/tiny", device="cpu")
-    texts = [text for _, text in document_texts(load_corpus(data))]
+    texts = [text for _, text in document_texts(load_corpus(data), join_titles=True)]
     documents = noisy_copies(encoder.encode_documents(texts, progress=True), copies)
     queries = encoder.encode_queries(list(load_queries(data).values())[:max_queries])
     fields = fields_of(documents.n_docs)
