@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import signal
+import socket
 from types import FrameType
 
 import uvicorn
@@ -13,6 +16,9 @@ from colmodern.errors import ConfigError
 from colmodern.service.keys import LOOPBACK
 from colmodern.service.service import Service
 from colmodern.service.settings import ServeSettings
+
+_BACKLOG = 2048  # connections that wait to be accepted
+_log = logging.getLogger(__name__)
 
 
 def expect_safe(settings: ServeSettings) -> None:
@@ -31,6 +37,29 @@ def with_own_hosts(settings: ServeSettings) -> ServeSettings:
     if not is_local or settings.allowed_hosts is not None:
         return settings
     return settings.model_copy(update={"allowed_hosts": LOOPBACK})
+
+
+def listening_sockets(host: str, port: int) -> list[socket.socket]:
+    """Sockets that listen on every address of a host; of port 0 on one free port of the first.
+
+    Raises:
+        ConfigError: The host is unknown, or the port is taken or not allowed.
+    """
+    sockets: list[socket.socket] = []
+    try:
+        entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        addresses = list(dict.fromkeys((entry[0], entry[4]) for entry in entries))
+        for family, address in addresses[: None if port else 1]:
+            sockets.append(socket.create_server(address[:2], family=family, backlog=_BACKLOG))
+    except OSError as error:
+        for opened in sockets:
+            opened.close()
+        is_of_system = error.errno is not None and error.errno > 0  # names have codes of their own
+        reason = os.strerror(error.errno) if is_of_system else error.strerror or str(error)
+        raise ConfigError(
+            f"cannot listen on host={host}, port={port} ({reason}); choose another --host or --port"
+        ) from error
+    return sockets
 
 
 class Server(uvicorn.Server):
@@ -57,6 +86,20 @@ class Server(uvicorn.Server):
         )
         self.service = service
         service.on_failure = self.end
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer requests until told to end.
+
+        Raises:
+            ConfigError: The address cannot be listened on.
+        """
+        settings = self.service.settings
+        sockets = sockets or listening_sockets(settings.host, settings.port)
+        for opened in sockets:
+            host, port = opened.getsockname()[:2]
+            shown = f"[{host}]" if ":" in host else host
+            _log.info("listening on http://%s:%d", shown, port)
+        super().run(sockets)
 
     def end(self) -> None:
         """Accept no more requests, and return when the running ones are answered."""

@@ -147,7 +147,7 @@ class Process:
             self.process = subprocess.Popen(
                 [*command, *arguments], stderr=file, env=environment, cwd=log.parent
             )
-        self.url = self._wait_for(r"running on (http://[\d.:]+)")
+        self.url = self._wait_for(r"listening on (http://[\d.:]+)")
         self._wait_for(r'"message": "(ready)"')
 
     def _wait_for(self, pattern: str) -> str:
@@ -190,6 +190,29 @@ def test_a_terminated_server_finishes_what_runs_and_says_first_that_it_is_not_re
 
 
 @pytest.mark.slow
+def test_a_client_that_hangs_up_while_it_waits_is_not_encoded(make_server: Any) -> None:
+    server = make_server()
+    texts = ["a document of many words, which takes a while to encode. " * 20] * 200
+
+    def rerank() -> None:
+        server.client.post("/v2/rerank", json={"query": "a while", "documents": texts})
+
+    running = threading.Thread(target=rerank)
+    running.start()
+    time.sleep(0.5)
+    content = b'{"input": "nobody waits for this", "input_type": "document"}'
+    head = f"POST /v1/encode HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\n"
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + content)
+    running.join(60)
+    deadline = time.monotonic() + 20
+    line = 'colmodern_requests_total{code="499",path="/v1/encode"} 1.0'
+    while line not in server.client.get("/metrics").text:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
 def test_running_requests_have_so_long_and_no_longer(tmp_path: Path) -> None:
     settings = ["--set=timeouts.drain_delay_s=0", "--set=timeouts.drain_s=1"]
     served = Process(*settings, log=tmp_path / "log")
@@ -208,6 +231,20 @@ def test_running_requests_have_so_long_and_no_longer(tmp_path: Path) -> None:
     served.process.wait(60)
     assert time.monotonic() - start < 20
     running.join(60)
+
+
+def test_a_taken_port_and_an_unknown_host_are_named() -> None:
+    from colmodern.errors import ConfigError
+    from colmodern.service.server import listening_sockets
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"port={port} .* choose another --host or --port"):
+            listening_sockets("127.0.0.1", port)
+    with pytest.raises(ConfigError, match=r"host=no-such-host\.invalid"):
+        listening_sockets("no-such-host.invalid", 0)
+    [free] = listening_sockets("localhost", 0)
+    free.close()
 
 
 @pytest.mark.parametrize(
