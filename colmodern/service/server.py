@@ -54,8 +54,8 @@ def listening_sockets(host: str, port: int) -> list[socket.socket]:
     except OSError as error:
         for opened in sockets:
             opened.close()
-        is_of_system = error.errno is not None and error.errno > 0  # names have codes of their own
-        reason = os.strerror(error.errno) if is_of_system else error.strerror or str(error)
+        number = error.errno or 0
+        reason = os.strerror(number) if number > 0 else error.strerror  # names' codes are below 0
         raise ConfigError(
             f"cannot listen on host={host}, port={port} ({reason}); choose another --host or --port"
         ) from error
