@@ -276,6 +276,10 @@ def read_error(path: Path, error: Exception, *, cure: str) -> ColmodernError:
     return StorageError(f"{path} cannot be read ({error}); {cure}")
 
 
+class UnwritableError(StorageError):
+    """A path cannot be written, now or later: it is not allowed, or something else is there."""
+
+
 @contextmanager
 def naming_write_errors(path: Path) -> Iterator[None]:
     """Turn the system's error for an unwritable path into a StorageError with a cure."""
@@ -305,7 +309,7 @@ def naming_write_errors(path: Path) -> Iterator[None]:
                 "through; remove it, or choose another output"
             ) from error
         if error.errno == errno.EISDIR:
-            raise StorageError(
+            raise UnwritableError(
                 f"cannot write {path}: it is a folder; remove it, or choose another output"
             ) from error
         if error.errno in _OUT_OF_FILES:
@@ -314,7 +318,7 @@ def naming_write_errors(path: Path) -> Iterator[None]:
                 "limit (ulimit -n) or close some, then run again"
             ) from error
         if error.errno in _UNWRITABLE:
-            raise StorageError(
+            raise UnwritableError(
                 f"cannot write {path}: {error.strerror}; choose an output that you may write"
             ) from error
         raise

@@ -79,8 +79,8 @@ def command(
     given = {key: value for key, value in values.items() if value is not None}
     settings = with_own_hosts(load_serve_settings(config, overrides, given))
     expect_safe(settings)
-    server = Server(create_app(config=settings))
     _prepare_logging()
+    server = Server(create_app(config=settings))
     server.run()
     failure = server.service.failure
     if failure is not None:

@@ -12,13 +12,22 @@ from colmodern.service.errors import ServiceError
 
 
 def expect_json(scope: Scope) -> None:
-    """Raise ServiceError (415) for a body that does not say that it is JSON.
+    """Raise ServiceError (415) for a body that does not say that it is JSON, or is compressed.
 
     Browsers send such bodies for a page of any site without asking this server first.
     """
     has_body = header(scope, b"content-length") not in (b"", b"0")
     if not has_body and not header(scope, b"transfer-encoding"):
         return
+    encoding = header(scope, b"content-encoding").strip().lower()
+    if encoding not in (b"", b"identity"):
+        raise ServiceError(
+            415,
+            "encoded_body",
+            f"the header Content-Encoding is {shown(encoding.decode('latin-1'))}",
+            "send the body without compression",
+            headers={"Accept-Encoding": "identity"},
+        )
     kind = header(scope, b"content-type").partition(b";")[0].strip().lower()
     if kind != b"application/json":
         raise ServiceError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import binascii
 from base64 import b64decode
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ class EmbeddedText(RequestBody):
         description="rows of numbers, or the bytes of an array in base64: rows one after another, "
         "little-endian"
     )
-    shape: tuple[int, int] | None = Field(
+    shape: Annotated[tuple[int, int], Field(strict=False)] | None = Field(  # JSON has no tuples
         None, description="number of tokens and dim; needed with base64"
     )
     dtype: Literal["float32", "float16"] = Field("float32", description="type of base64's numbers")

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse
 
 from colmodern.checks import shown, visible
 from colmodern.errors import CheckpointError, ColmodernError, InputError, ResourceError
+from colmodern.files import UnwritableError
 from colmodern.writer_lock import LockedError
 
 _MOST_FAULTS = 10  # faults of a body that one message lists
@@ -150,6 +151,14 @@ def as_service_error(error: Exception, hide: Callable[[str], str]) -> ServiceErr
             "try again when it has finished",
             headers={"Retry-After": "1"},
         )
+    if isinstance(error, UnwritableError):
+        _log.error("%s", error)
+        return ServiceError(
+            403,
+            "not_writable",
+            "the server cannot write the folder of this index",
+            "allow the server's user to write it, or serve it with read_only; trying again is no use",
+        )
     if isinstance(error, InputError):
         return ServiceError(422, "invalid_value", message, cure)
     if isinstance(error, ResourceError | MemoryError):
@@ -245,7 +254,7 @@ ERROR_ANSWERS: dict[int | str, dict[str, Any]] = {
         (404, "There is no such path, index or document."),
         (409, "Another writer changes the index."),
         (413, "The body is larger than the limit."),
-        (415, "The body is not said to be JSON."),
+        (415, "The body is compressed, or not said to be JSON."),
         (422, "A field has a wrong value, or is unknown."),
         (429, "A queue is full; Retry-After says when to try again."),
         (503, "The server is not ready, or has no time or memory for this request."),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
+import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,6 +14,7 @@ from colmodern.errors import ConfigError
 from colmodern.reading import read_lines
 
 _LEAST_LENGTH = 16
+_log = logging.getLogger(__name__)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -43,6 +47,7 @@ def read_keys(path: Path | str | None) -> Keys:
     """
     if path is None:
         return Keys(())
+    _warn_of_readers(Path(path))
     keys = []
     for number, line in read_lines(Path(path), ConfigError):
         key = line.strip()
@@ -57,6 +62,12 @@ def read_keys(path: Path | str | None) -> Keys:
     if not keys:
         raise ConfigError(f"{path} has no key; write one a line, made with: openssl rand -hex 32")
     return Keys(keys)
+
+
+def _warn_of_readers(path: Path) -> None:
+    """Warn of a file that every user of this machine can read."""
+    if os.name == "posix" and path.exists() and path.stat().st_mode & stat.S_IROTH:
+        _log.warning("%s can be read by every user of this machine; run chmod o= on it", path)
 
 
 def _digest(key: bytes) -> bytes:

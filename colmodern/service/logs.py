@@ -13,18 +13,18 @@ ACCESS = logging.getLogger("colmodern.service.access")
 
 
 def log_request(
-    *, request: dict[str, Any], facts: dict[str, Any], is_slow: bool, logs_all: bool
+    *, request: dict[str, Any], facts: dict[str, Any], level: int | None, is_slow: bool
 ) -> None:
     """Log a request that was answered.
 
     Args:
         request: What is logged of every request.
         facts: What is logged beside it of a slow one.
-        is_slow: Whether it took longer than the settings call slow.
-        logs_all: Whether requests that are not slow are logged.
+        level: Level of its line in the log; None for no line.
+        is_slow: Whether it took longer than the settings call slow, which is a line of its own.
     """
-    if logs_all:
-        ACCESS.info("request", extra={"fields": request})
+    if level is not None:
+        ACCESS.log(level, "request", extra={"fields": request})
     if is_slow:
         ACCESS.warning("slow request", extra={"fields": {**request, **facts}})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from colmodern.service.logs import log_request
 if TYPE_CHECKING:
     from colmodern.service.service import Service
 
+_PROBES = frozenset({"/health", "/ready", "/metrics"})  # asked every few seconds
 _CLIENT_GONE = 499  # in the log alone: the client did not wait for an answer
 
 
@@ -68,6 +70,7 @@ class RequestMiddleware:
         route = getattr(scope.get("route"), "path", None)
         stages: dict[str, float] = {str(stage): taken for stage, taken in context.stages.items()}
         self._service.metrics.count_request(route, status, seconds, stages)
+        level = logging.DEBUG if route in _PROBES else logging.INFO
         log, milliseconds = self._service.settings.log, round(1000 * seconds, 3)
         log_request(
             request={
@@ -79,6 +82,6 @@ class RequestMiddleware:
                 "stages_ms": {stage: round(1000 * taken, 3) for stage, taken in stages.items()},
             },
             facts=context.facts,
+            level=level if log.access else None,
             is_slow=milliseconds > log.slow_ms,
-            logs_all=log.access,
         )

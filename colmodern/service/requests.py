@@ -25,9 +25,9 @@ TimeoutMs = Annotated[
 
 
 class RequestBody(BaseModel):
-    """A body that refuses unknown fields."""
+    """A body that refuses unknown fields, and values of another type: "3" is no number."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     @model_validator(mode="before")
     @classmethod

@@ -16,6 +16,7 @@ from fastapi import Depends, Request
 import colmodern
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import ColmodernError
+from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.service.batching import EncoderBatcher
 from colmodern.service.context import RequestContext, answered_in_time
 from colmodern.service.errors import hiding, not_ready, overloaded, unknown_index
@@ -102,6 +103,9 @@ class Service:
             self.batcher.start(encoder)
             context = RequestContext.of_server(self.settings.timeouts.request_ms)
             await self.batcher.encode(context, [_CANARY], "query")
+            context = RequestContext.of_server(self.settings.timeouts.request_ms)
+            canary = await self.batcher.encode(context, [_CANARY], "document")
+            await loop.run_in_executor(self._searches, _compile_pooling, canary.embeddings)
             await loop.run_in_executor(self._searches, encoder.fingerprint, "document")
         except ColmodernError as error:
             self.status, self.failure = "failed", error
@@ -224,6 +228,13 @@ class Service:
         self._n_searches += change
         waiting = max(0, self._n_searches - self._n_threads)
         self.metrics.queue_depth.labels("search").set(waiting)
+
+
+def _compile_pooling(documents: TokenEmbeddings) -> None:
+    """Compile what POST /v1/encode needs for a pool_factor."""
+    from colmodern.encoder.pooling import pool_tokens  # loads numba
+
+    pool_tokens(documents, 2.0, protected=0)
 
 
 async def service_of(request: Request) -> Service:

@@ -83,7 +83,10 @@ class TimeoutSettings(SettingsModel):
 class LogSettings(SettingsModel):
     """What is logged, as one JSON object a line on stderr."""
 
-    access: bool = Field(True, description="log every request")
+    access: bool = Field(
+        True,
+        description="log every request; those of /health, /ready and /metrics at level debug only",
+    )
     slow_ms: float = Field(
         1000.0,
         ge=0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from base64 import b64decode
 from typing import Any
 
@@ -117,3 +118,11 @@ def test_a_body_that_is_not_said_to_be_json_is_refused(server: Any, kind: str | 
         assert response.json()["error"]["cure"] == "send JSON, with Content-Type: application/json"
     headers = {"content-type": "Application/JSON; charset=utf-8"}
     assert server.client.post("/v1/encode", content=content, headers=headers).status_code == 200
+
+
+def test_a_compressed_body_is_refused(server: Any) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    content = gzip.compress(b'{"input": "x", "input_type": "query"}')
+    response = server.client.post("/v1/encode", content=content, headers=headers)
+    assert response.status_code == 415
+    assert response.json()["error"]["code"] == "encoded_body"

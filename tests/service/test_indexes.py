@@ -217,7 +217,8 @@ def test_fields_filter_and_group_and_offsets_page(served: Any) -> None:
     assert {i for i, _ in found(filter={"language": {"exists": False}})} == {"rename/it", "pasta"}
     everything = found(filter={})
     assert [*found(k=2), *found(k=2, offset=2)] == everything
-    assert len(found(group_by="language")) == 3
+    groups = hits_of(served, queries="file", group_by="language", texts=False)
+    assert sorted(str(hit["group"]) for hit in groups) == ["None", "None", "en"]
     facts = served.client.get("/v1/indexes/docs").json()
     assert facts["fields"] == {"language": "text", "pages": "number"}
 
@@ -310,6 +311,7 @@ def test_documents_are_put_read_and_deleted(changing: Any) -> None:
 
 def test_odd_texts_and_ids_come_back_with_right_passages(changing: Any) -> None:
     ids = ["a b", "ü/🚀", "<img onerror=alert(1)>", "..%2f..", "{doc_id}", "a?b#c"]
+    ids += ["backup\n", "a\nb", "\r\n"]
     documents = [{"id": doc_id, "text": f"unused number {i}"} for i, doc_id in enumerate(ids)]
     documents += [{"id": f"t{i}", "text": text} for i, text in enumerate(ODD_TEXTS)]
     answer(put(changing, *documents), ChangeAnswer)
@@ -611,3 +613,22 @@ def test_spans_settings_are_those_of_the_library(served: Any, folders: dict[str,
         (start, end) for start, end, _ in expected.spans
     ]
     assert np.isclose(hit["score"], expected.score)
+
+
+def test_a_folder_that_cannot_be_written_is_named_as_the_fault(
+    changing: Any, tmp_path: Path
+) -> None:
+    lock = tmp_path / "docs" / ".lock"
+    lock.unlink(missing_ok=True)
+    lock.mkdir()
+    response = put(changing, {"id": "new", "text": "Walrus."})
+    expect_error(response, 403, "not_writable", "cannot write the folder")
+    assert "retry-after" not in response.headers
+    assert hits_of(changing, queries="file")
+
+
+@pytest.mark.parametrize("wrong", [{"k": True}, {"k": "3"}, {"spans": "yes"}, {"offset": "1"}])
+def test_values_of_another_type_are_refused(served: Any, wrong: dict[str, Any]) -> None:
+    body = {"queries": "x", **wrong}
+    response = served.client.post("/v1/indexes/docs/search", json=body)
+    expect_error(response, 422, "invalid_value", *wrong)

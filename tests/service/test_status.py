@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from colmodern.errors import ConfigError
+from colmodern.kernels.cpu.ward import ward_labels
+from colmodern.service.keys import read_keys
 from colmodern.service.logs import JsonLines
 from colmodern.service.server import expect_safe, with_own_hosts
 from colmodern.service.settings import ServeSettings
@@ -35,7 +37,7 @@ def test_a_started_server_is_healthy_and_ready(server: Any) -> None:
 
 
 def test_balancers_may_ask_for_the_head_alone(server: Any) -> None:
-    for path in ("/health", "/ready"):
+    for path in ("/", "/health", "/ready"):
         response = server.client.head(path)
         assert (response.status_code, response.content) == (200, b"")
     assert server.client.get("/health/").status_code == 404
@@ -161,3 +163,36 @@ def test_a_request_is_logged_as_one_line_of_json(
     assert fields["request_id"] == "logged"
     assert (fields["method"], fields["path"], fields["status"]) == ("GET", "/v1/models", 200)
     assert fields["ms"] > 0
+
+
+def test_probes_are_logged_at_level_debug_alone(
+    make_server: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG, logger="colmodern.service.access"):
+        server = make_server()
+        for path in ("/health", "/ready", "/metrics", "/v1/models"):
+            server.client.get(path)
+        server.close()
+    levels = {r.fields["path"]: r.levelname for r in caplog.records if r.name.endswith("access")}  # type: ignore[attr-defined]
+    probes = dict.fromkeys(("/health", "/ready", "/metrics"), "DEBUG")
+    assert levels == {**probes, "/v1/models": "INFO"}
+
+
+def test_a_file_of_keys_that_everybody_can_read_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(f"{KEY}\n")
+    for mode, n_warnings in ((0o640, 0), (0o644, 1)):
+        keys.chmod(mode)
+        caplog.clear()
+        read_keys(keys)
+        assert [r.levelname for r in caplog.records] == ["WARNING"] * n_warnings
+
+
+def test_a_server_that_is_ready_compiles_no_pooling_any_more(server: Any) -> None:
+    compiled = list(ward_labels.signatures)  # type: ignore[attr-defined]
+    assert compiled
+    body = {"input": ["a text of some words"], "input_type": "document", "pool_factor": 2}
+    assert server.client.post("/v1/encode", json=body).status_code == 200
+    assert ward_labels.signatures == compiled  # type: ignore[attr-defined]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Response
+from starlette.convertors import PathConvertor, register_url_convertor
 
 from colmodern.collection.documents import StoredDocument
 from colmodern.ragged.embeddings import TokenEmbeddings
@@ -38,6 +39,14 @@ from colmodern.service.requests import expect_count, expect_texts
 from colmodern.service.served import ServedHit, ServedIndex, ServedState
 from colmodern.service.service import Service, ServiceState
 
+
+class _DocumentId(PathConvertor):
+    """The rest of a path, whatever it holds: Starlette's own ends at a line break."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("document_id", _DocumentId())
 router = APIRouter(tags=["indexes"])
 _INDEX = "/v1/indexes/{name}"
 
@@ -88,7 +97,7 @@ async def search(
         listed = [
             {
                 "hits": [
-                    hit_json(hit, rank, body.texts)
+                    hit_json(hit, rank, body.texts, body.group_by)
                     for rank, hit in enumerate(hits, body.offset + 1)
                 ]
             }
@@ -159,7 +168,9 @@ async def delete_documents(
 
 
 @router.get(
-    f"{_INDEX}/documents/{{doc_id:path}}", summary="One document", response_model=DocumentAnswer
+    f"{_INDEX}/documents/{{doc_id:document_id}}",
+    summary="One document",
+    response_model=DocumentAnswer,
 )
 async def document(name: str, doc_id: str, service: ServiceState, context: Context) -> Response:
     """A document with its text, title and fields."""

@@ -28,6 +28,7 @@ _HEADERS = {
 }
 
 
+@router.head("/")
 @router.get("/")
 async def page() -> Response:
     """The page."""
