@@ -77,6 +77,8 @@ def parse_json(path: Path, error: type[ColmodernError], *, cure: str) -> Any:
         if _ESCAPED_SURROGATE.search(text):  # pairs are text; halves cannot be encoded
             json.dumps(value, ensure_ascii=False).encode()
     except ColmodernError as fault:
+        if isinstance(fault.__cause__, UnicodeDecodeError):  # nobody writes JSON otherwise
+            raise error(f"{path} is damaged, as it is not UTF-8; {cure}") from fault
         raise error(f"{fault}; {cure}") from fault
     except (ValueError, RecursionError) as fault:
         raise error(f"{path} is not JSON ({fault}); {cure}") from fault

@@ -139,3 +139,11 @@ def test_json_that_is_nested_too_deep_to_be_shown_is_refused(tmp_path: Path, ope
         parse_json(deep, StorageError, cure="write it again")
     deep.write_text(opening * 100 + "1" + closing * 100)
     assert parse_json(deep, StorageError, cure="write it again")
+
+
+def test_a_flipped_byte_is_damage_and_nothing_to_convert(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.json"
+    path.write_bytes(b'{"a": "\xff"}')
+    with pytest.raises(StorageError, match=r"manifest\.json is damaged, .*; build again") as caught:
+        parse_json(path, StorageError, cure="build again")
+    assert "convert" not in str(caught.value)

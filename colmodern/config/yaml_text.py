@@ -31,11 +31,27 @@ def parse_yaml(text: str, source: str, error: type[ColmodernError]) -> Any:
     try:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as fault:
-        raise error(f"{source} is not valid YAML: {fault}") from fault
+        raise error(f"{source} is not valid YAML: {_reason(fault)}") from fault
     # the parser of a value that says what it is ("!!int x", "2024-13-01") raises whatever comes
     except Exception as fault:
         reason = str(fault)[:200] or type(fault).__name__
         raise error(f"{source} is not valid YAML: a value cannot be read ({reason})") from fault
+
+
+def _reason(fault: yaml.YAMLError) -> str:
+    """The parser's reason on one line, with the place in the text and a cure."""
+    mark = getattr(fault, "problem_mark", None)
+    problem = getattr(fault, "problem", None)
+    if mark is None or problem is None:  # a character that YAML does not allow
+        reason = " ".join(str(fault).replace('in "<unicode string>", ', "at ").split())
+        return f"{reason}; take the character out"
+    start = getattr(fault, "context_mark", None)
+    context = f" {fault.context}" if getattr(fault, "context", None) else ""
+    if context and start is not None:
+        context += f" that begins in line {start.line + 1}, column {start.column + 1}"
+    where = f"line {mark.line + 1}, column {mark.column + 1}"
+    cure = "a bracket, quote or indent may be missing above" if context else "change it there"
+    return f"{where}: {problem}{context}; {cure}"
 
 
 _MERGE = (

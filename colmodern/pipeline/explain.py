@@ -159,10 +159,14 @@ def _kind_of_run(folder: Path) -> str | None:
 
     Raises InputError for results that similarities of tokens did not rank.
     """
-    is_bm25 = is_bm25_index(folder)
-    if not is_bm25 and not is_run(folder):
+    if is_bm25_index(folder):
+        raise InputError(
+            f"{folder} is a BM25 index, which has scores of words and no token embeddings; give a "
+            "collection, embeddings, a run of kind plaid or exact, or a PLAID index"
+        )
+    if not is_run(folder):
         return None
-    kind = "bm25" if is_bm25 else read_run_config(folder).get("index", {}).get("kind", "exact")
+    kind = read_run_config(folder).get("index", {}).get("kind", "exact")
     if kind in KINDS:
         return str(kind)
     raise InputError(

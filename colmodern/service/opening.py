@@ -10,7 +10,7 @@ from colmodern.collection.model import encoder_of
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import ConfigError, InputError
 from colmodern.pipeline.open.encoder import encoder_from_config
-from colmodern.service.served import ServedIndex
+from colmodern.service.served import ServedIndex, expect_folder
 from colmodern.service.settings import ServeSettings
 
 _log = logging.getLogger(__name__)
@@ -22,8 +22,11 @@ def open_encoder(settings: ServeSettings) -> Encoder:
     Raises:
         ConfigError: There is neither.
         CheckpointError: It cannot be read.
-        StorageError: It is not the one that the collection was made with any more.
+        StorageError: It is not the one that the collection was made with any more, or an index that
+            is to be served has no folder.
     """
+    for name, folder in settings.indexes.items():
+        expect_folder(name, folder)
     if settings.encoder is not None:
         return encoder_from_config(settings.encoder)
     for folder in map(Path, settings.indexes.values()):

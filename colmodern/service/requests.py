@@ -48,6 +48,37 @@ def expect_count(name: str, count: int, most: int) -> None:
         )
 
 
+def expect_id(name: str, doc_id: str, longest: int) -> None:
+    """Raise ServiceError (422) for an id of more characters than the server's limits allow."""
+    if len(doc_id) > longest:
+        raise ServiceError(
+            422,
+            "invalid_value",
+            f"{name} has {len(doc_id):,} characters, and this server takes {longest:,}",
+            "use a shorter id, or raise limits.id_length in the server's settings",
+        )
+
+
+def expect_filter_size(filter: object, most: int) -> None:
+    """Raise ServiceError (422) for a filter of more values than the server's limits allow."""
+    count, nodes = 0, [filter]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, dict):
+            nodes.extend(node.values())
+        elif isinstance(node, list):
+            nodes.extend(node)
+        else:
+            count += 1
+    if count > most:
+        raise ServiceError(
+            422,
+            "too_many",
+            f"filter has {count:,} values, and this server takes {most:,}",
+            "filter by fewer values, or raise limits.filter_values in the server's settings",
+        )
+
+
 def expect_text(name: str, text: str, *, longest: int, is_query: bool = False) -> None:
     """Raise ServiceError (422) for a text that cannot be encoded.
 

@@ -206,6 +206,15 @@ class ServedState:
         return self._searched.info()
 
 
+def expect_folder(name: str, folder: Path | str) -> None:
+    """Raise StorageError where an index that is to be served has no folder."""
+    if not os.path.isdir(folder):
+        raise StorageError(
+            f"index {name!r}: there is no folder {os.path.abspath(folder)}; give that of a collection "
+            "or an index"
+        )
+
+
 class ServedIndex:
     """A folder that the server searches and changes: a collection, or an index of embeddings alone.
 
@@ -366,11 +375,7 @@ class ServedIndex:
     def _open(self) -> Searched:
         encoder = self._encoder
         device = "auto" if encoder is None else encoder.device
-        if not self.folder.is_dir():
-            raise StorageError(
-                f"index {self.name!r}: there is no folder {self.folder}; give that of a collection "
-                "or an index"
-            )
+        expect_folder(self.name, self.folder)
         if not is_collection_folder(self.folder):
             return PlaidIndex.load(self.folder, device=device)
         options: dict[str, Any] = {"read_only": self.read_only, "device": device}

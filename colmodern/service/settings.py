@@ -27,6 +27,10 @@ class LimitSettings(SettingsModel):
     inputs: int = Field(1000, ge=1, description="texts of a request to encode")
     k: int = Field(1000, ge=1, description="results of a query")
     text_length: int = Field(200_000, ge=1, description="characters of a text")
+    id_length: int = Field(1024, ge=1, description="characters of the id of a document to add")
+    filter_values: int = Field(
+        100_000, ge=1, description="values and ids in the filter of a request to search"
+    )
     connections: int = Field(
         1024, ge=1, description="open connections; further ones are refused with status 503"
     )

@@ -58,6 +58,20 @@ def test_what_is_beyond_bounds_or_no_yaml_is_refused(text: str, words: str) -> N
         parse(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("host: [\nport: 1\n", "line 3, column 1: .*line 1, column 7; a bracket, quote or indent"),
+        ("a: b: c\n", "line 1, column 5: mapping values are not allowed here; change it there"),
+        ("a: \x07\n", "at position 3; take the character out"),
+    ],
+)
+def test_a_fault_of_syntax_is_one_line_with_file_place_and_cure(text: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=f"is not valid YAML: .*{words}") as caught:
+        parse(text)
+    assert "\n" not in str(caught.value)
+
+
 def test_as_many_values_as_the_bound_are_read() -> None:
     parsed = parse("[" + "x," * (MAX_NODES - 1) + "]")
     assert isinstance(parsed, list)

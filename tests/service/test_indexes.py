@@ -632,3 +632,23 @@ def test_values_of_another_type_are_refused(served: Any, wrong: dict[str, Any]) 
     body = {"queries": "x", **wrong}
     response = served.client.post("/v1/indexes/docs/search", json=body)
     expect_error(response, 422, "invalid_value", *wrong)
+
+
+def test_long_ids_and_filters_of_many_values_are_refused(
+    tmp_path: Path, encoder: Encoder, make_server: Any
+) -> None:
+    filled(tmp_path / "docs", encoder).close()
+    limits = {"id_length": 8, "filter_values": 3}
+    server = make_server(indexes={"docs": str(tmp_path / "docs")}, limits=limits)
+    refused = put(server, {"id": "short", "text": "a"}, {"id": "x" * 9, "text": "a"})
+    assert refused.status_code == 422
+    error = refused.json()["error"]
+    assert error["message"] == "documents[1].id has 9 characters, and this server takes 8"
+    assert "limits.id_length" in error["cure"]
+    assert put(server, {"id": "x" * 8, "text": "a"}).json()["changed"] == 1
+    for filter in ({"or": [{"a": [1, 2]}, {"b": {"in": [3], "gt": 0}}]}, ["1", "2", "3", "4"]):
+        body = {"queries": "a", "filter": filter}
+        refused = server.client.post("/v1/indexes/docs/search", json=body)
+        assert refused.status_code == 422
+        message = refused.json()["error"]["message"]
+        assert message == "filter has 4 values, and this server takes 3"

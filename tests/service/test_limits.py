@@ -267,3 +267,13 @@ def test_a_wrong_command_ends_with_the_option_and_a_cure(
         main(["serve", "-m", "colmodern/tiny", *arguments])
     assert caught.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_missing_folder_is_named_before_the_missing_model(tmp_path: Path) -> None:
+    from colmodern.errors import StorageError
+    from colmodern.service.opening import open_encoder
+    from colmodern.service.settings import ServeSettings
+
+    settings = ServeSettings(indexes={"notes": str(tmp_path / "missing")})
+    with pytest.raises(StorageError, match=r"index 'notes': there is no folder .*missing"):
+        open_encoder(settings)

@@ -34,12 +34,17 @@ class Literal(NamedTuple):
     Attributes:
         kinds: Kinds of the columns that it is compared with.
         value: Its value as these columns hold it.
-        shown: The same for messages.
+        written: Its value as the filter has it.
     """
 
     kinds: tuple[Kind, ...]
     value: int | float | str
-    shown: str = ""
+    written: bool | int | float | str
+
+    @property
+    def shown(self) -> str:
+        """The value for messages; made only for them, as a filter may have very many values."""
+        return str(self.written) if self.kinds == (Kind.DATE,) else shown(self.written)
 
 
 @dataclass(frozen=True)
@@ -130,16 +135,21 @@ def _comparison(field: str, operator: str, value: object, where: str) -> Compari
         if not isinstance(value, list | tuple | set | frozenset):
             raise InputError(f"{where} is {shown(value)}; pass a list of values")
         literals = tuple(_literal(item, f"{where}[{i}]") for i, item in enumerate(value))
-        return Comparison(field, operator, tuple(sorted(set(literals), key=repr)))
+        return Comparison(field, operator, tuple(sorted(set(literals), key=_order)))
     literal = _literal(value, where)
     if operator == "prefix":
         plain = scalar(value, where)
         if not isinstance(plain, str):
             raise InputError(f"{where} is {shown(value)}; pass the beginning of a text")
-        return Comparison(field, operator, (Literal((Kind.TEXT,), plain, shown(plain)),))
+        return Comparison(field, operator, (Literal((Kind.TEXT,), plain, plain),))
     if operator in _ORDER and literal.kinds == (Kind.BOOLEAN,):
         raise InputError(f"{where} is {shown(value)}, which has no order; use eq")
     return Comparison(field, operator, (literal,))
+
+
+def _order(literal: Literal) -> tuple[str, int | float | str, bool | int | float | str]:
+    """What literals are sorted by; those of one kind can be compared."""
+    return literal.kinds[0].value, literal.value, literal.written
 
 
 def _literal(value: object, where: str) -> Literal:
@@ -147,7 +157,7 @@ def _literal(value: object, where: str) -> Literal:
     if plain is None:
         raise InputError(f'{where} is {shown(value)}; {_VALUES}, or use {{"exists": False}}')
     if isinstance(plain, bool):
-        return Literal((Kind.BOOLEAN,), int(plain), str(plain))
+        return Literal((Kind.BOOLEAN,), int(plain), plain)
     if isinstance(plain, str):
         if len(plain) > MOST_CHARACTERS:
             raise InputError(
@@ -156,11 +166,11 @@ def _literal(value: object, where: str) -> Literal:
             )
         moment = microseconds(plain)
         if moment is None:
-            return Literal((Kind.TEXT,), plain, shown(plain))
+            return Literal((Kind.TEXT,), plain, plain)
         return Literal((Kind.DATE,), moment, plain)
     if isinstance(plain, float) and math.isinf(plain):
         raise InputError(f"{where} is {shown(value)}; {_VALUES}")
-    return Literal((Kind.INTEGER, Kind.FLOAT), plain, shown(plain))
+    return Literal((Kind.INTEGER, Kind.FLOAT), plain, plain)
 
 
 def expect_fields(condition: Condition, schema: Schema, name: str = "filter") -> None:

@@ -35,7 +35,7 @@ from colmodern.service.index_bodies import (
     SearchOptions,
     SearchRequest,
 )
-from colmodern.service.requests import expect_count, expect_texts
+from colmodern.service.requests import expect_count, expect_filter_size, expect_id, expect_texts
 from colmodern.service.served import ServedHit, ServedIndex, ServedState
 from colmodern.service.service import Service, ServiceState
 
@@ -75,6 +75,7 @@ async def search(
     index = service.index(name)
     state = index.state
     _expect_k(body, service, body.offset)
+    expect_filter_size(body.filter, service.settings.limits.filter_values)
     if body.rescore:
         state.expect_texts()
     queries = await _queries(body, state, service, context)
@@ -136,7 +137,10 @@ async def put_documents(
     """
     context.limit_time(body.timeout_ms)
     index = _changeable(name, service)
-    expect_count("documents", len(body.documents), service.settings.limits.documents)
+    limits = service.settings.limits
+    expect_count("documents", len(body.documents), limits.documents)
+    for i, record in enumerate(body.documents):
+        expect_id(f"documents[{i}].id", record.id, limits.id_length)
     context.facts |= {"index": name, "documents": len(body.documents)}
     documents = [
         StoredDocument(record.id, record.text or "", record.title, record.fields)

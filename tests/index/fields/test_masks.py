@@ -15,7 +15,7 @@ from colmodern.index.fields.conditions import expect_fields, parse_filter
 from colmodern.index.fields.files import from_bytes, to_bytes
 from colmodern.index.fields.masks import mask_of
 from colmodern.index.fields.table import FieldTable, joined
-from colmodern.index.fields.values import microseconds
+from colmodern.index.fields.values import Kind, microseconds
 
 
 def mask(documents: list[Any], filter: Any) -> list[bool]:
@@ -194,3 +194,25 @@ def test_damaged_bytes_are_refused_or_stay_inside(where: float, flip: int) -> No
     for column in table.columns.values():
         for doc in range(min(table.n_docs, 3)):
             column.of(doc)
+
+
+def test_a_filter_of_many_values_is_parsed_without_messages(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = []
+
+    def counted(value: object) -> str:
+        calls.append(value)
+        return repr(value)
+
+    monkeypatch.setattr("colmodern.index.fields.conditions.shown", counted)
+    values = [f"text {i}" for i in range(100_000)]
+    condition = parse_filter({"a": values, "b": {"in": [2, 1.5, True, "2024-01-01"]}})
+    assert hash(condition) == hash(
+        parse_filter({"a": values[::-1], "b": [True, "2024-01-01", 1.5, 2]})
+    )
+    assert condition == parse_filter({"a": values[::-1], "b": [True, "2024-01-01", 1.5, 2]})
+    assert not calls
+    with pytest.raises(InputError, match="with the text 'text 0'"):
+        expect_fields(condition, {"a": [Kind.INTEGER], "b": [Kind.TEXT]})
+    assert calls == ["a", "text 0"]
