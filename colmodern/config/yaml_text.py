@@ -40,18 +40,17 @@ def parse_yaml(text: str, source: str, error: type[ColmodernError]) -> Any:
 
 def _reason(fault: yaml.YAMLError) -> str:
     """The parser's reason on one line, with the place in the text and a cure."""
-    mark = getattr(fault, "problem_mark", None)
-    problem = getattr(fault, "problem", None)
-    if mark is None or problem is None:  # a character that YAML does not allow
+    if not isinstance(fault, yaml.MarkedYAMLError) or fault.problem_mark is None:
+        # a character that YAML does not allow
         reason = " ".join(str(fault).replace('in "<unicode string>", ', "at ").split())
         return f"{reason}; take the character out"
-    start = getattr(fault, "context_mark", None)
-    context = f" {fault.context}" if getattr(fault, "context", None) else ""
+    mark, start = fault.problem_mark, fault.context_mark
+    context = f" {fault.context}" if fault.context else ""
     if context and start is not None:
         context += f" that begins in line {start.line + 1}, column {start.column + 1}"
     where = f"line {mark.line + 1}, column {mark.column + 1}"
     cure = "a bracket, quote or indent may be missing above" if context else "change it there"
-    return f"{where}: {problem}{context}; {cure}"
+    return f"{where}: {fault.problem}{context}; {cure}"
 
 
 _MERGE = (

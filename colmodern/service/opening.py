@@ -25,8 +25,8 @@ def open_encoder(settings: ServeSettings) -> Encoder:
         StorageError: It is not the one that the collection was made with any more, or an index that
             is to be served has no folder.
     """
-    for name, folder in settings.indexes.items():
-        expect_folder(name, folder)
+    for name, path in settings.indexes.items():
+        expect_folder(name, path)
     if settings.encoder is not None:
         return encoder_from_config(settings.encoder)
     for folder in map(Path, settings.indexes.values()):
