@@ -133,7 +133,7 @@ def quantize(
 class CentredTokens:
     """Sampled tokens without the corpus's mean and their document's subject, worked out when taken.
 
-    The sample is the largest thing that a build keeps in memory, so it stays as it was read.
+    A large sample is the largest thing that a build keeps in memory, so it stays as it was read.
 
     Attributes:
         values: (n_sampled, dim) floats, as read.
@@ -153,8 +153,13 @@ class CentredTokens:
     def __getitem__(self, rows: Ints) -> Floats:
         """(len(rows), dim) float32 tokens."""
         tokens = self.values[rows].astype(np.float32, copy=False)
-        tokens -= self.mean + self.subjects[self.doc_of[rows]]
+        tokens -= self._shifts[self.doc_of[rows]]
         return tokens
+
+    @cached_property
+    def _shifts(self) -> Floats:
+        """(n_docs, dim) float32, what is taken from the tokens of each document."""
+        return self.mean + self.subjects
 
 
 def train_centroids(

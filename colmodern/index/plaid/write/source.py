@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from colmodern.ragged.mapping import map_file, release_pages
 from colmodern.ragged.offsets import offsets_of
 from colmodern.ragged.store import EmbeddingStore
 
-_IN_MEMORY = 1 << 26  # bytes of a sample; a larger one is a mapped file
+_IN_MEMORY = 1 << 28  # bytes of a sample in float32; a larger one is a mapped file
 _MOST_OF_A_DOC = 256  # tokens sampled from a document: they are much alike, other documents differ
 
 
@@ -72,8 +72,8 @@ def sample_documents(
     """At most ``n_sampled`` tokens of random documents, and the means of these documents.
 
     A document gives at most 256 random tokens, unless all tokens are taken. The same seed gives
-    the same sample, however the documents are cut into shards. Values are float16 where the
-    embeddings are, and a large sample is a mapped file without a name in the folder ``scratch``.
+    the same sample, however the documents are cut into shards. A large sample is a mapped file
+    without a name in the folder ``scratch``, in float16 where the embeddings are; a small one is float32.
 
     Raises InputError for a sampled document whose values are not finite; OSError for a full disk.
     """
@@ -85,7 +85,7 @@ def sample_documents(
     starts = offsets_of(sampled)
     means = np.empty((len(docs), embeddings.dim), np.float32)
     ids: npt.NDArray[np.int32] | None = np.empty(starts[-1], np.int32)
-    with _RowFile(int(starts[-1]), embeddings.dim, scratch) as rows:
+    with _SampledRows(int(starts[-1]), embeddings.dim, scratch) as rows:
         for first, chunk in chunks(embeddings, max_tokens):
             begin, end = np.searchsorted(docs, [first, first + chunk.n_docs])
             if chunk.token_ids is None:
@@ -99,41 +99,51 @@ def sample_documents(
                     refuse_infinite(chunk, first)
                 means[position] = tokens.mean(axis=0)
                 kept = _sampled_tokens(len(tokens), int(sampled[position]), [seed, first + doc])
-                rows.append(tokens[kept].astype(dtype, copy=False))
+                rows.append(tokens[kept], dtype)
                 if ids is not None and chunk.token_ids is not None:
                     into = slice(starts[position], starts[position + 1])
                     ids[into] = chunk.token_ids[chunk.offsets[doc] : chunk.offsets[doc + 1]][kept]
         return Sample(rows.finished(), ids, sampled, lengths, means)
 
 
-class _RowFile:
-    """Rows that are appended, then read: in memory, or in a file where there are many."""
+class _SampledRows:
+    """Rows that are appended, then read: in memory as float32, or in a file where there are many."""
 
     def __init__(self, n_rows: int, dim: int, folder: Path) -> None:
         """Make room for ``n_rows`` of ``dim`` floats, at most float32."""
-        self._shape = (n_rows, dim)
-        is_small = n_rows * dim * 4 <= _IN_MEMORY
-        self._stream = BytesIO() if is_small else TemporaryFile(dir=folder)  # noqa: SIM115 - __exit__ closes it
-        self._dtype = np.dtype(np.float32)
+        self._shape, self._n = (n_rows, dim), 0
+        self._dtype: npt.DTypeLike = np.float32
+        self._rows: npt.NDArray[np.float32] | None = None
+        self._stream: BinaryIO | None = None
+        if n_rows * dim * 4 <= _IN_MEMORY:
+            self._rows = np.empty(self._shape, np.float32)
+        else:
+            self._stream = cast(BinaryIO, TemporaryFile(dir=folder))  # noqa: SIM115 - __exit__ closes it
 
-    def __enter__(self) -> _RowFile:
+    def __enter__(self) -> _SampledRows:
         return self
 
     def __exit__(self, *error: object) -> None:
-        with suppress(OSError):  # a full disk was raised already
-            self._stream.close()
+        if self._stream is not None:
+            with suppress(OSError):  # a full disk was raised already
+                self._stream.close()
 
-    def append(self, rows: npt.NDArray[np.floating]) -> None:
-        """Add rows, all of one dtype."""
-        self._dtype = rows.dtype
-        self._stream.write(rows.tobytes())
+    def append(self, rows: npt.NDArray[np.float32], dtype: npt.DTypeLike) -> None:
+        """Add rows, which a file keeps in the dtype that all of them were read in."""
+        if self._rows is not None:
+            self._rows[self._n : self._n + len(rows)] = rows
+            self._n += len(rows)
+        elif self._stream is not None:
+            self._dtype = dtype
+            self._stream.write(rows.astype(dtype, copy=False).tobytes())
 
     def finished(self) -> npt.NDArray[np.floating]:
         """(n_rows, dim) all rows, which stay when the file is closed."""
-        if isinstance(self._stream, BytesIO):
-            return np.frombuffer(self._stream.getvalue(), self._dtype).reshape(self._shape)
+        if self._stream is None:
+            assert self._rows is not None
+            return self._rows
         self._stream.flush()
-        return map_file(self._stream, self._dtype, self._shape, 0)
+        return map_file(self._stream, np.dtype(self._dtype), self._shape, 0)
 
 
 def _sampled_docs(taken: npt.NDArray[np.int64], n_sampled: int, seed: int) -> npt.NDArray[np.int64]:
