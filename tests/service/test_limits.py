@@ -247,6 +247,16 @@ def test_a_taken_port_and_an_unknown_host_are_named() -> None:
     free.close()
 
 
+def test_answers_do_not_wait_for_acknowledgements() -> None:
+    from colmodern.service.server import listening_sockets
+
+    [listening] = listening_sockets("127.0.0.1", 0)
+    with listening, socket.create_connection(listening.getsockname()):
+        connection, _ = listening.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
