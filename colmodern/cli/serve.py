@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,8 @@ def command(
     is loaded; SIGTERM lets running requests finish. Every request is logged on stderr as a line of
     JSON. /docs describes the paths.
     """
+    # else OpenMP's threads spin between two encodings, on CPUs that searches need
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from colmodern.optional import require
     from colmodern.service.settings import load_serve_settings
 

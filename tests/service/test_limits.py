@@ -287,3 +287,14 @@ def test_a_missing_folder_is_named_before_the_missing_model(tmp_path: Path) -> N
     settings = ServeSettings(indexes={"notes": str(tmp_path / "missing")})
     with pytest.raises(StorageError, match=r"index 'notes': there is no folder .*missing"):
         open_encoder(settings)
+
+
+def test_openmp_does_not_spin_unless_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    from colmodern.cli.main import main
+
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    for expected in ("active", "passive"):
+        with pytest.raises(SystemExit):
+            main(["serve", "-m", "colmodern/tiny", "--set=limits.k=0"])
+        assert os.environ["OMP_WAIT_POLICY"] == expected
+        monkeypatch.delenv("OMP_WAIT_POLICY")
