@@ -29,6 +29,7 @@ from colmodern.index.bm25.files import (
     expect_free,
     write_index,
 )
+from colmodern.index.bm25.unchangeable import Unchangeable
 from colmodern.index.bm25.words import (
     STEMMER,
     STOP_WORDS,
@@ -48,7 +49,7 @@ _METHOD = "lucene"
 _TEXTS = 'pass (id, text) pairs, or a mapping {"id": "text"}'
 
 
-class BM25Index:
+class BM25Index(Unchangeable):
     """A BM25 index of texts, for first stages, hybrid ranking and baselines.
 
     Scores are those of Lucene's BM25 in float32, which bm25s computes when the index is built. A
@@ -275,20 +276,6 @@ class BM25Index:
         self._files = None
         self._scorer = None
 
-    def add(self, *documents: object, **options: object) -> None:
-        """Refused: each score of BM25 depends on all documents, so the index is built again.
-
-        Args:
-            *documents: Whatever is to be added, updated or deleted.
-            **options: Options of such changes.
-
-        Raises:
-            InputError: Always.
-        """
-        raise unchangeable_error()
-
-    update = delete = compact = add
-
     @property
     def _open(self) -> Bm25Files:
         if self._files is None:
@@ -305,14 +292,6 @@ class BM25Index:
         ranking = TopK(1, k, files.ids, files.id_ranks)  # type: ignore[arg-type]
         ranking.add([(docs, scores[docs])])
         return ranking.results()[0]
-
-
-def unchangeable_error() -> InputError:
-    """The error of changing a BM25 index."""
-    return InputError(
-        "a BM25 index does not change: each of its scores depends on all documents; build it again "
-        "from all texts, with overwrite=True in Python or --overwrite on the command line"
-    )
 
 
 def _count_words(

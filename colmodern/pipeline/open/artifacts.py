@@ -99,7 +99,7 @@ def load_compressed(path: Path) -> PlaidIndex | ShardedIndex:
         StorageError: There is none, or it is damaged.
     """
     if is_bm25_index(path):
-        from colmodern.index.bm25.index import unchangeable_error
+        from colmodern.index.bm25.unchangeable import unchangeable_error
 
         raise unchangeable_error()
     return compressed_kind(path).load(path)
