@@ -22,6 +22,7 @@ BASE = {
     "optional",
     "progress",
     "reading",
+    "sealed",
 }
 BASE |= {"progress_bar", "threads", "types", "units", "writer_lock"}
 # package -> the packages it may import; itself is always allowed
@@ -35,6 +36,7 @@ MAY_IMPORT = {
     "files": {"disk", "errors", "reading", "types"},
     "fusion": {"arguments", "checks", "errors", "types"},
     "reading": {"disk", "errors", "types"},
+    "sealed": {"errors", "files", "types"},
     "writer_lock": {"disk", "errors", "files", "types"},
     "progress": {"errors", "notebook", "notebook_progress", "progress_bar", "types"},
     "config": BASE,

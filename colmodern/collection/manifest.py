@@ -18,12 +18,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from colmodern.collection.texts import CURE, TextsRecord
 from colmodern.errors import StorageError
-from colmodern.files import read_json_object, sha256_of_json, write_json
+from colmodern.files import read_json_object
 from colmodern.ragged.manifest import EncoderRecord
+from colmodern.sealed import unsealed, write_sealed
 
 FORMAT, VERSION = "colmodern-collection", 1
 FIELDS_VERSION = 2  # the version of collections with fields, which earlier writers would lose
@@ -83,25 +84,16 @@ def read_manifest(folder: Path) -> CollectionManifest:
     path = folder / NAME
     if not path.is_file():
         raise StorageError(_why_there_is_none(folder))
-    content = read_json_object(path, StorageError, cure=CURE)
-    if (named := content.pop("format", None)) != FORMAT:
-        raise StorageError(
-            f"{path} has format={named!r}, not {FORMAT!r}: {folder} holds no collection; choose the "
-            "folder of one"
-        )
-    if (version := content.pop("version", None)) not in (VERSION, FIELDS_VERSION):
-        raise StorageError(
-            f"{path} has version={version!r}; this colmodern reads versions {VERSION} and "
-            f"{FIELDS_VERSION}: use the colmodern that wrote it"
-        )
-    if content.pop("sha256", None) != sha256_of_json(content):
-        raise StorageError(f"{path} differs from its checksum; {CURE}")
-    try:
-        return CollectionManifest.model_validate_json(json.dumps(content))
-    except ValidationError as error:
-        fault = error.errors()[0]
-        location = ".".join(map(str, fault["loc"]))
-        raise StorageError(f"{path} has a wrong {location} ({fault['msg']}); {CURE}") from error
+    return unsealed(
+        path,
+        read_json_object(path, StorageError, cure=CURE),
+        lambda content: CollectionManifest.model_validate_json(json.dumps(content)),
+        format=FORMAT,
+        versions=(VERSION, FIELDS_VERSION),
+        wrong_format=f": {folder} holds no collection; choose the folder of one",
+        wrong_version=f"versions {VERSION} and {FIELDS_VERSION}: use the colmodern that wrote it",
+        cure=CURE,
+    )
 
 
 def commit(folder: Path, manifest: CollectionManifest) -> None:
@@ -111,8 +103,7 @@ def commit(folder: Path, manifest: CollectionManifest) -> None:
     if manifest.fields is False:
         version = VERSION
         del content["fields"]  # earlier versions refuse the name
-    sealed = {"format": FORMAT, "version": version, "sha256": sha256_of_json(content), **content}
-    write_json(folder / NAME, sealed)
+    write_sealed(folder / NAME, content, format=FORMAT, version=version)
 
 
 def _why_there_is_none(folder: Path) -> str:

@@ -22,7 +22,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from colmodern.disk import remove, sync_folder
 from colmodern.errors import StorageError
@@ -31,12 +31,11 @@ from colmodern.files import (
     read_error,
     read_json_object,
     sha256_of_file,
-    sha256_of_json,
     staging,
-    write_json,
 )
 from colmodern.index.plaid.disk.doc_ids import ID_FILES, DocIds
 from colmodern.ragged.mapped import expect_checksum, fast_checksum, map_file
+from colmodern.sealed import unsealed, write_sealed
 
 FORMAT = "colmodern-bm25"
 VERSION = 1
@@ -126,23 +125,16 @@ def read_manifest(folder: Path) -> Bm25Manifest:
     path = folder / NAME
     if not path.is_file():
         raise StorageError(f"{folder} holds no BM25 index; build it first, or mend the path")
-    fields = read_json_object(path, StorageError, cure=CURE)
-    if (named := fields.pop("format", None)) != FORMAT:
-        raise StorageError(f"{path} has format={named!r}, not {FORMAT!r}; choose a BM25 index")
-    if (version := fields.pop("version", None)) != VERSION:
-        raise StorageError(
-            f"{path} has version={version!r}; this colmodern reads version {VERSION}: build the index "
-            "again, or use the colmodern that wrote it"
-        )
-    recorded = fields.pop("sha256", None)
-    if recorded != sha256_of_json(fields):
-        raise StorageError(f"{path} differs from its checksum; {CURE}")
-    try:
-        manifest = Bm25Manifest.model_validate(fields)
-    except ValidationError as error:
-        raise StorageError(
-            f"{path} is not a manifest ({error.errors()[0]['msg']}); {CURE}"
-        ) from error
+    manifest = unsealed(
+        path,
+        read_json_object(path, StorageError, cure=CURE),
+        Bm25Manifest.model_validate,
+        format=FORMAT,
+        versions=(VERSION,),
+        wrong_format="; choose a BM25 index",
+        wrong_version=f"version {VERSION}: build the index again, or use the colmodern that wrote it",
+        cure=CURE,
+    )
     if set(manifest.files) != set(FILES) or set(manifest.fast) != set(ARRAYS):
         raise StorageError(f"{path} does not list the files of a BM25 index; {CURE}")
     return manifest
@@ -235,9 +227,7 @@ def write_index(
             files={name: sha256_of_file(folder / name) for name in FILES},
             fast={name: fast_checksum(map_file(folder / name)) for name in ARRAYS},
         )
-        fields = manifest.model_dump()
-        sealed = {"format": FORMAT, "version": VERSION, "sha256": sha256_of_json(fields), **fields}
-        write_json(folder / NAME, sealed)
+        write_sealed(folder / NAME, manifest.model_dump(), format=FORMAT, version=VERSION)
     if finished == path:
         return
     with naming_write_errors(path):

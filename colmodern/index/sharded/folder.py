@@ -11,13 +11,14 @@ and deleted from the shards later; the manifest does not change then.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from colmodern.errors import StorageError
-from colmodern.files import read_json_object, sha256_of_json, write_json
+from colmodern.files import read_json_object, sha256_of_json
 from colmodern.index.plaid.disk.manifest import Manifest
+from colmodern.sealed import unsealed, write_sealed
 
 FORMAT = "colmodern-shards"
 VERSION = 1
@@ -62,8 +63,7 @@ def write_shards_manifest(folder: Path, manifest: ShardsManifest) -> None:
         StorageError: It cannot be written.
     """
     fields = manifest.model_dump(mode="json")
-    sealed = {"format": FORMAT, "version": VERSION, "sha256": sha256_of_json(fields), **fields}
-    write_json(folder / NAME, sealed)
+    write_sealed(folder / NAME, fields, format=FORMAT, version=VERSION)
 
 
 def read_shards_manifest(folder: Path) -> ShardsManifest:
@@ -75,22 +75,16 @@ def read_shards_manifest(folder: Path) -> ShardsManifest:
     path = folder / NAME
     if not path.is_file():
         raise StorageError(_why_there_is_none(folder))
-    fields: dict[str, Any] = read_json_object(path, StorageError, cure=CURE)
-    if (named := fields.pop("format", None)) != FORMAT:
-        raise StorageError(f"{path} has format={named!r}, not {FORMAT!r}; {CURE}")
-    if (version := fields.pop("version", None)) != VERSION:
-        raise StorageError(
-            f"{path} has version={version!r}; this colmodern reads version {VERSION}: shard the "
-            "index again, or use the colmodern that wrote it"
-        )
-    if fields.pop("sha256", None) != sha256_of_json(fields):
-        raise StorageError(f"{path} differs from its checksum; {CURE}")
-    try:
-        return ShardsManifest.model_validate(fields)
-    except ValidationError as error:
-        fault = error.errors()[0]
-        location = ".".join(str(key) for key in fault["loc"])
-        raise StorageError(f"{path} has a wrong {location} ({fault['msg']}); {CURE}") from error
+    return unsealed(
+        path,
+        read_json_object(path, StorageError, cure=CURE),
+        ShardsManifest.model_validate,
+        format=FORMAT,
+        versions=(VERSION,),
+        wrong_format=f"; {CURE}",
+        wrong_version=f"version {VERSION}: shard the index again, or use the colmodern that wrote it",
+        cure=CURE,
+    )
 
 
 def work_folder(folder: Path) -> Path:

@@ -6,12 +6,13 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from colmodern.disk import expect_regular
 from colmodern.errors import InputError, StorageError
-from colmodern.files import load_json, read_error, sha256_of_json, write_json
+from colmodern.files import load_json, read_error
 from colmodern.index.fields.values import Kind
+from colmodern.sealed import sum_of, unsealed, write_sealed
 
 FORMAT = "colmodern-plaid"
 VERSION = 3  # the version that is written; version 2 is the same without fast checksums
@@ -103,26 +104,17 @@ def read_manifest(folder: Path) -> Manifest:
     Raises StorageError when there is none, or it is damaged or of another format or version.
     """
     path = folder / NAME
-    fields = _read_object(folder, path)
-    if (named := fields.pop("format", None)) != FORMAT:
-        raise StorageError(
-            f"{path} has format={named!r}, not {FORMAT!r}: {folder} holds no PLAID index; "
-            "choose the folder of one"
-        )
-    if (version := fields.pop("version", None)) not in _READ:
-        raise StorageError(
-            f"{path} has version={version!r}; this colmodern reads versions {_READ[0]} to "
-            f"{_READ[-1]}: build the index again, or use the colmodern that wrote it"
-        )
-    recorded = fields.pop("sha256", None)
-    if recorded is None or recorded != _sum_of(fields):
-        raise StorageError(f"{path} differs from its checksum; {CURE}")
-    try:
-        return Manifest.model_validate(fields)
-    except ValidationError as error:
-        fault = error.errors()[0]
-        location = ".".join(str(key) for key in fault["loc"])
-        raise StorageError(f"{path} has a wrong {location} ({fault['msg']}); {CURE}") from error
+    return unsealed(
+        path,
+        _read_object(folder, path),
+        Manifest.model_validate,
+        format=FORMAT,
+        versions=_READ,
+        wrong_format=f": {folder} holds no PLAID index; choose the folder of one",
+        wrong_version=f"versions {_READ[0]} to {_READ[-1]}: build the index again, or use the colmodern "
+        "that wrote it",
+        cure=CURE,
+    )
 
 
 def _read_object(folder: Path, path: Path) -> dict[str, Any]:
@@ -139,14 +131,6 @@ def _read_object(folder: Path, path: Path) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise StorageError(f"{path} holds {type(fields).__name__}, not an object; {CURE}")
     return fields
-
-
-def _sum_of(fields: dict[str, Any]) -> str | None:
-    """The checksum of a manifest's fields; None when they hold text that has no UTF-8."""
-    try:
-        return sha256_of_json(fields)
-    except (UnicodeEncodeError, RecursionError):
-        return None
 
 
 def building_folder(folder: Path) -> Path:
@@ -175,12 +159,11 @@ def commit(folder: Path, manifest: Manifest) -> None:
     if not manifest.fields:
         del fields["fields"]  # earlier versions refuse the name
     for name, value in fields.items():
-        if _sum_of({name: value}) is None:
+        if sum_of({name: value}) is None:
             raise InputError(
                 f"{name}={value!r} has half a surrogate pair and cannot be written to "
                 f"{folder / NAME}; correct the text"
             )
     version = SPANS_VERSION if manifest.has_spans else VERSION
     version = FIELDS_VERSION if manifest.fields else version
-    sealed = {"format": FORMAT, "version": version, "sha256": sha256_of_json(fields), **fields}
-    write_json(folder / NAME, sealed)
+    write_sealed(folder / NAME, fields, format=FORMAT, version=version)
