@@ -69,7 +69,7 @@ def ranked_pages(
         depth = max(page.k, min(depth, n_docs))
         for position, ranking in zip(waiting, search(waiting, depth), strict=True):
             groups = groups_of([result.doc_id for result in ranking])
-            best[position] = _first_of_each(ranking, groups)
+            best[position] = first_of_each(ranking, groups)
         if depth >= n_docs:  # there are no others
             break
         waiting = [position for position in waiting if len(best[position]) < page.end]
@@ -97,9 +97,10 @@ def single_value(values: Sequence[Scalar], doc_id: str, field: str) -> Scalar | 
     return values[0] if values else None
 
 
-def _first_of_each(
-    ranking: Results[ScoredDoc], groups: Sequence[Scalar | None]
+def first_of_each(
+    ranking: Sequence[ScoredDoc], groups: Sequence[Scalar | None]
 ) -> Results[ScoredDoc]:
+    """The best document of each group, and all that have none."""
     seen: set[Hashable] = set()
     best: Results[ScoredDoc] = Results()
     for result, group in zip(ranking, groups, strict=True):

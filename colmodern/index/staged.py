@@ -108,13 +108,11 @@ class HybridIndex:
             InputError: There are not as many texts as queries, or as from the indexes.
         """
         k, steps = checked_count("k", k), as_progress(progress)
-        pairs = _texts_of(texts, queries)
+        own_texts = _texts_of(texts, queries)
         runs: list[Sequence[Sequence[ScoredDoc]]] = []
         for index in self._open.values():
-            if _takes_text(index):
-                runs.append(index.search_batch(pairs, self.depth, progress=steps))  # type: ignore[arg-type]
-            else:
-                runs.append(index.search_batch(queries, self.depth, progress=steps))  # type: ignore[arg-type]
+            taken = own_texts if _takes_text(index) else queries
+            runs.append(index.search_batch(taken, self.depth, progress=steps))  # type: ignore[arg-type]
         return BatchResults(self._joiner(rankings, k) for rankings in zip(*runs, strict=True))
 
     def info(self) -> dict[str, Any]:
@@ -222,10 +220,10 @@ class RerankIndex:
         Raises:
             InputError: There are not as many texts as queries, or as from ``search``.
         """
-        steps, pairs = as_progress(progress), _texts_of(texts, queries)
-        steps.start("search", len(pairs), unit="queries")
+        steps, own_texts = as_progress(progress), _texts_of(texts, queries)
+        steps.start("search", len(own_texts), unit="queries")
         results: BatchResults[ScoredDoc] = BatchResults()
-        for text, query in zip(pairs, queries, strict=True):
+        for text, query in zip(own_texts, queries, strict=True):
             results.append(self.search(text, query, k))
             steps.advance(1)
         steps.finish()

@@ -26,7 +26,7 @@ from colmodern.index.plaid.search.located import (
     doc_index_of,
 )
 from colmodern.index.plaid.search.pages import answer_pages
-from colmodern.index.plaid.search.queries import checked_query, expect_encoder
+from colmodern.index.plaid.search.queries import checked_query, expect_encoder, expect_encoder_of
 from colmodern.index.plaid.search.request import Query, SearchRequest
 from colmodern.index.plaid.search.state import State, load_state
 from colmodern.index.plaid.search.stored import StoredEmbeddings, stored_of
@@ -289,8 +289,7 @@ class PlaidReader:
         tell = as_progress(progress).note if progress else _log.warning
         state, progress = self._state, as_progress(progress)
         settings = checked_span_settings(spans, state)
-        if isinstance(queries, EmbeddingStore) and queries.manifest.get("role") != "query":
-            expect_encoder(queries.fingerprint, state.snapshot.manifest.fingerprint)
+        expect_encoder_of(queries, state.snapshot.manifest.fingerprint)
         queries = query_batch(queries, self.dim)
         threads, alone = self._threads_of(n_threads), Threads(1)
         page, stored = checked_page(k, offset, group_by), self._stored(state, rescore)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 
 from colmodern.checks import shown
 from colmodern.errors import StorageError
-from colmodern.index.pages import Page
+from colmodern.index.pages import Page, first_of_each
 from colmodern.types import ScoredDoc
 
 
@@ -33,7 +33,7 @@ def merged(answers: Mapping[str, Sequence[ScoredDoc]], page: Page) -> list[Score
         ]
         raise repeated_error(repeated, owners)
     if page.group_by is not None:
-        best = _first_of_each_group(best)
+        best = first_of_each(best, [getattr(hit, "group", None) for hit in best])
     return best[page.offset : page.end]
 
 
@@ -43,15 +43,3 @@ def repeated_error(doc_id: str, names: Sequence[str]) -> StorageError:
         f"document {shown(doc_id)} is in the shards {' and '.join(names)}; delete it in all but one "
         "of them"
     )
-
-
-def _first_of_each_group(ranking: Iterable[ScoredDoc]) -> list[ScoredDoc]:
-    seen: set[object] = set()
-    best = []
-    for hit in ranking:
-        group = getattr(hit, "group", None)
-        key = (isinstance(group, bool), group)  # True is no 1
-        if group is None or key not in seen:
-            seen.add(key)
-            best.append(hit)
-    return best

@@ -16,7 +16,7 @@ from colmodern.files import sha256_of_json
 from colmodern.index.base import Index, closed_error
 from colmodern.index.inputs import query_batch, query_values
 from colmodern.index.pages import checked_page
-from colmodern.index.plaid.search.queries import expect_encoder
+from colmodern.index.plaid.search.queries import expect_encoder_of
 from colmodern.index.sharded.changes import local
 from colmodern.index.sharded.check import expect_unique
 from colmodern.index.sharded.describe import describe_shards, expect_alike
@@ -31,9 +31,6 @@ from colmodern.progress import Progress, as_progress
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import Explanation, ScoredDoc
-
-if TYPE_CHECKING:
-    pass
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -226,8 +223,7 @@ class ShardedReader:
         """
         progress = as_progress(progress)
         request = self._request("search_batch", filter, timeout_s, allow_partial, options)
-        if isinstance(queries, EmbeddingStore) and queries.manifest.get("role") != "query":
-            expect_encoder(queries.fingerprint, self._fingerprint)
+        expect_encoder_of(queries, self._fingerprint)
         page, queries = checked_page(k, offset, group_by), query_batch(queries, self.dim)
         progress.start("search", len(queries), unit="queries")
         answers, report = request(queries, page, nothing=[[]] * len(queries))

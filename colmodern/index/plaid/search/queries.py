@@ -10,6 +10,8 @@ import numpy.typing as npt
 from colmodern.checks import shown
 from colmodern.errors import InputError
 from colmodern.index.inputs import query_values
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.store import EmbeddingStore
 
 Floats = npt.NDArray[np.float32]
 
@@ -37,6 +39,15 @@ def expect_encoder(fingerprint: str | None, own: str | None) -> None:
             "another encoder or other encoder settings, often another document_length; encode with the "
             "same (`colmodern encode --set document_length=...`), or build again"
         )
+
+
+def expect_encoder_of(queries: TokenEmbeddings | EmbeddingStore, own: str | None) -> None:
+    """Raise InputError for a store of documents that another encoder made, as queries.
+
+    Stored queries have a fingerprint of their own, of the settings for queries.
+    """
+    if isinstance(queries, EmbeddingStore) and queries.manifest.get("role") != "query":
+        expect_encoder(queries.fingerprint, own)
 
 
 def unusable_score(name: str, doc_id: str) -> str:
