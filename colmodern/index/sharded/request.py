@@ -89,7 +89,12 @@ class ShardRequest:
 
     def _taken(self, name: str, page: Page) -> dict[str, Any]:
         """The options of one shard's search."""
-        wanted = {key: value for key, value in self.options.items() if value not in (None, False)}
+        # not "in (None, False)", which 0 is as well: a shard has to refuse it
+        wanted = {
+            key: value
+            for key, value in self.options.items()
+            if value is not None and value is not False
+        }
         if isinstance(wanted.get("rescore"), TokenEmbeddings):
             raise InputError(
                 "rescore is TokenEmbeddings, which have no ids to find the documents of a shard by; pass "

@@ -325,6 +325,17 @@ def test_what_cannot_be_joined_is_refused(sharded: ShardedIndex) -> None:
             ShardedIndex([first], timeout_s=timeout)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("option", ["nprobe", "n_candidates"])
+def test_a_shard_refuses_an_option_of_zero(folder: Path, option: str) -> None:
+    index = ShardedIndex.load(folder)
+    for search in (
+        lambda options: index.search(QUERIES[0], 3, **options),
+        lambda options: index.search_batch(QUERIES, 3, **options),
+    ):
+        with pytest.raises(InputError, match=rf"{option}=0; pass a whole number, at least 1"):
+            search({option: 0})
+
+
 def test_a_document_in_two_shards_is_noticed_in_results(folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
