@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import operator
 import os
 import warnings
@@ -78,6 +79,14 @@ def expect_counts(**counts: object) -> None:
     for name, value in counts.items():
         if value is not None:
             checked_count(name, value)
+
+
+def checked_seconds(name: str, value: object, *, cure: str) -> float:
+    """A number of seconds above 0; raises InputError for anything else."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not 0 < value < math.inf:  # type: ignore[operator]
+        raise InputError(f"{name}={shown(value)}; {cure}")
+    return float(value)  # type: ignore[arg-type]
 
 
 def listed(name: str, values: Any, cure: str, *, is_ordered: bool = True) -> list[Any]:

@@ -7,6 +7,7 @@ import json
 from typing import Any
 from urllib.parse import urlsplit
 
+from colmodern.arguments import checked_seconds
 from colmodern.checks import shown
 from colmodern.errors import InputError, UnavailableError
 
@@ -33,9 +34,7 @@ class HttpClient:
         parts = urlsplit(url) if isinstance(url, str) else None
         if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
             raise InputError(f"url={shown(url)}; pass the address of a server, as http://HOST:PORT")
-        is_number = isinstance(timeout_s, int | float) and not isinstance(timeout_s, bool)
-        if not is_number or not timeout_s > 0:
-            raise InputError(f"timeout_s={shown(timeout_s)}; pass seconds above 0")
+        self.timeout_s = checked_seconds("timeout_s", timeout_s, cure="pass seconds above 0")
         if not isinstance(api_key, str | None) or (
             api_key is not None and not api_key.isprintable()
         ):
@@ -46,7 +45,7 @@ class HttpClient:
             raise InputError(
                 f"url={shown(url)} has no usable port; pass http://HOST:PORT"
             ) from error
-        self.url, self.timeout_s = url.rstrip("/"), float(timeout_s)
+        self.url = url.rstrip("/")
         self._host, self._prefix = parts.hostname, parts.path.rstrip("/")
         self._is_tls = parts.scheme == "https"
         self._headers = {"Accept": "application/json", "Content-Type": "application/json"}

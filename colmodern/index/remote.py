@@ -11,7 +11,7 @@ from urllib.parse import quote
 import numpy as np
 import numpy.typing as npt
 
-from colmodern.arguments import expect_flags
+from colmodern.arguments import checked_seconds, expect_flags
 from colmodern.checks import shown
 from colmodern.errors import InputError, UnavailableError
 from colmodern.index.base import closed_error
@@ -241,7 +241,11 @@ class RemoteIndex:
         are_plain: bool,
     ) -> list[Results[ScoredDoc]]:
         client = self._open_client()
-        seconds = client.timeout_s if timeout_s is None else timeout_s
+        seconds = client.timeout_s
+        if timeout_s is not None:
+            seconds = checked_seconds(
+                "timeout_s", timeout_s, cure="pass seconds above 0, or None for those of the index"
+            )
         wanted = {
             **body,
             "embeddings": [_as_json(query, self.dim) for query in queries],
@@ -251,12 +255,12 @@ class RemoteIndex:
         if not answer.get("is_complete", False):
             raise UnavailableError(f"{self!r} answered incompletely; search again")
         try:
-            found = [_results(result["hits"], are_plain=are_plain) for result in answer["results"]]
+            rankings = [_results(each["hits"], are_plain=are_plain) for each in answer["results"]]
         except (KeyError, TypeError, ValueError) as error:
             raise client.unreadable(f"{self._path}/search") from error
-        if len(found) != len(queries):
+        if len(rankings) != len(queries):
             raise client.unreadable(f"{self._path}/search")
-        return found
+        return rankings
 
     def _read_facts(self) -> dict[str, Any]:
         """What the server says of the index now."""

@@ -240,11 +240,18 @@ def test_wrong_settings_are_refused() -> None:
         ({"name": ""}, "name=''"),
         ({"timeout_s": 0}, "timeout_s=0"),
         ({"timeout_s": "1"}, "timeout_s='1'"),
+        ({"timeout_s": float("inf")}, "timeout_s=inf"),
         ({"api_key": "a\nb"}, "api_key is no printable text"),
         ({"api_key": 7}, "api_key is no printable text"),
     ):
         with pytest.raises(InputError, match=message):
             RemoteIndex(**{"url": "http://host", "name": "docs", **settings})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("timeout_s", [0, -1, "1", True, float("nan"), float("inf")])
+def test_a_search_refuses_a_time_that_is_none(remote: RemoteIndex, timeout_s: Any) -> None:
+    with pytest.raises(InputError, match=r"^timeout_s=.*pass seconds above 0, or None"):
+        remote.search(QUERIES[0], 1, timeout_s=timeout_s)
 
 
 def test_a_closed_index_refuses_every_use(remote: RemoteIndex) -> None:

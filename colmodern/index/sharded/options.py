@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -40,16 +39,6 @@ def named_shards(shards: Mapping[str, Index] | Sequence[Index]) -> dict[str, Ind
     if len({id(shard) for shard in named.values()}) < len(named):
         raise InputError("shards has the same index twice; pass each once")
     return named
-
-
-def checked_timeout(timeout_s: object) -> float | None:
-    """Seconds, or None; raises InputError for anything else, and for what is not above 0."""
-    if timeout_s is None:
-        return None
-    is_number = isinstance(timeout_s, int | float) and not isinstance(timeout_s, bool)
-    if not is_number or not 0 < timeout_s < math.inf:  # type: ignore[operator]
-        raise InputError(f"timeout_s={shown(timeout_s)}; pass seconds above 0, or None")
-    return float(timeout_s)  # type: ignore[arg-type]
 
 
 def expect_taken(name: str, shard: Index, method: str, options: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from colmodern.arguments import expect_flags
+from colmodern.arguments import checked_seconds, expect_flags
 from colmodern.checks import shown
 from colmodern.errors import InputError, UnavailableError
 from colmodern.files import sha256_of_json
@@ -23,7 +23,7 @@ from colmodern.index.sharded.describe import describe_shards, expect_alike
 from colmodern.index.sharded.fan_out import Answer, FanOut
 from colmodern.index.sharded.filters import split_filter
 from colmodern.index.sharded.merge import merged
-from colmodern.index.sharded.options import checked_timeout, named_shards
+from colmodern.index.sharded.options import named_shards
 from colmodern.index.sharded.placement import shard_of
 from colmodern.index.sharded.request import ShardRequest
 from colmodern.index.sharded.results import ShardedBatchResults, ShardedResults
@@ -77,7 +77,7 @@ class ShardedReader:
         expect_flags(is_hashed=is_hashed, allow_partial=allow_partial)
         self._shards: dict[str, Index] | None = named_shards(shards)
         self.is_hashed = bool(is_hashed)
-        self._timeout_s = checked_timeout(timeout_s)
+        self._timeout_s = _checked_timeout(timeout_s)
         self._allow_partial = bool(allow_partial)
         self._path = path
         self._fan_out = FanOut(self._shards)
@@ -296,7 +296,7 @@ class ShardedReader:
             self._fan_out,
             method,
             split_filter(allowed, self.shards, is_hashed=self.is_hashed),
-            self._timeout_s if timeout_s is None else checked_timeout(timeout_s),
+            _checked_timeout(timeout_s) or self._timeout_s,
             self._allow_partial if allow_partial is None else bool(allow_partial),
             options,
         )
@@ -322,6 +322,12 @@ class ShardedReader:
                 raise InputError(f"shard {name}: {error}") from error
             raise UnavailableError(f"shard {name} does not answer: {error}") from error
         return expect_alike(answers)
+
+
+def _checked_timeout(timeout_s: object) -> float | None:
+    if timeout_s is None:
+        return None
+    return checked_seconds("timeout_s", timeout_s, cure="pass seconds above 0, or None")
 
 
 def _restored(
