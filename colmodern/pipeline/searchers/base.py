@@ -363,6 +363,12 @@ class Searcher(ABC, Generic[Config]):
         """Do a little of each stage, and say how many seconds a whole corpus will take."""
 
 
+def prepared_folder(prepared: Path | None) -> Path:
+    """The folder that ``prepare`` made, which comes first."""
+    assert prepared is not None, "prepare() comes before"
+    return prepared
+
+
 def elsewhere(device: str) -> list[str]:
     """The device where it is not the CPU: results and times of a search depend on it."""
     return [] if device == "cpu" else [device]

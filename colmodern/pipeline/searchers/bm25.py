@@ -17,7 +17,6 @@ from colmodern.files import sha256_of_json
 from colmodern.index.bm25.files import VERSION
 from colmodern.index.bm25.index import BM25Index
 from colmodern.index.bm25.words import Analyzer, WordSettings, load_bm25s
-from colmodern.pipeline.result import Timing
 from colmodern.pipeline.sample import Sample, Total
 from colmodern.pipeline.searchers.base import (
     QuerySearch,
@@ -26,8 +25,9 @@ from colmodern.pipeline.searchers.base import (
     Seconds,
     Workload,
     Workspace,
+    prepared_folder,
 )
-from colmodern.pipeline.searchers.build_cache import build_once
+from colmodern.pipeline.searchers.build_cache import build_once, record_build
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
@@ -65,29 +65,25 @@ class Bm25Searcher(Searcher[Bm25IndexConfig]):
         """Build the index, or check the one that an earlier call built."""
         folder = workspace.folder("index", self.preparation_key(documents))
         progress = workspace.progress
-        record, reused = build_once(
+        built = build_once(
             folder,
             lambda: self._build(folder, progress),
             lambda: BM25Index.check(folder, progress=progress),
         )
         n_docs = len(self.texts.corpus)
-        timing = Timing(record["seconds"], n_docs, "documents", reused)
-        workspace.record("build BM25 index", timing, record["environment"])
-        if reused:
-            progress.note(f"build BM25 index: reused {folder}")
+        record_build(workspace, "build BM25 index", folder, built, n_docs, "documents")
         return folder
 
     def cache_key(self, prepared: Path | None) -> list[Any]:
         """The index by the name of its folder, and the queries' texts."""
-        assert prepared is not None, "prepare() comes before"
-        return ["bm25", [prepared.name, sha256_of_json(list(self.texts.queries.items()))]]
+        name = prepared_folder(prepared).name
+        return ["bm25", [name, sha256_of_json(list(self.texts.queries.items()))]]
 
     def open(
         self, documents: EmbeddingStore, queries: EmbeddingStore, prepared: Path | None, k: int
     ) -> QuerySearch:
         """The index, with its files compared with their checksums."""
-        assert prepared is not None, "prepare() comes before"
-        index = BM25Index.load(prepared)
+        index = BM25Index.load(prepared_folder(prepared))
         texts = [self.texts.queries[query_id] for query_id in queries.doc_ids]
         if texts:
             index.search(texts[0], 1)
@@ -99,14 +95,12 @@ class Bm25Searcher(Searcher[Bm25IndexConfig]):
 
     def facts(self, documents: EmbeddingStore, prepared: Path | None) -> dict[str, Any]:
         """Sizes and settings of the index."""
-        assert prepared is not None, "prepare() comes before"
-        info = BM25Index.load(prepared).info()
+        info = BM25Index.load(prepared_folder(prepared)).info()
         return {"bm25": {name: info[name] for name in _FACTS}}
 
     def searched_bytes(self, documents: EmbeddingStore, prepared: Path | None) -> int:
         """Bytes of the index."""
-        assert prepared is not None, "prepare() comes before"
-        n_bytes: int = BM25Index.load(prepared).info()["bytes"]["total"]
+        n_bytes: int = self.facts(documents, prepared)["bm25"]["bytes"]["total"]
         return n_bytes
 
     def memory(self, work: Workload) -> dict[str, float]:

@@ -11,6 +11,8 @@ from colmodern.environment import describe_environment
 from colmodern.errors import StorageError
 from colmodern.files import read_json_object, sha256_of_file, write_json
 from colmodern.index.plaid.disk.manifest import NAME, building_folder
+from colmodern.pipeline.result import Timing
+from colmodern.pipeline.searchers.base import Workspace
 
 
 def build_once(
@@ -62,3 +64,28 @@ def build_once(
     finished = {**made(), "manifest_sha256": sha256_of_file(folder / name)}
     write_json(record_file, finished)
     return finished, False
+
+
+def record_build(
+    workspace: Workspace,
+    stage: str,
+    folder: Path,
+    built: tuple[dict[str, Any], bool],
+    n: int,
+    unit: str,
+) -> None:
+    """Keep what a build cost, and say where an earlier one was reused.
+
+    Args:
+        workspace: Keeps it.
+        stage: Name of the build.
+        folder: The index.
+        built: As ``build_once`` returned it.
+        n: What was built from: a number of documents or tokens.
+        unit: Their name.
+    """
+    record, is_reused = built
+    timing = Timing(record["seconds"], n, unit, is_reused)
+    workspace.record(stage, timing, record["environment"])
+    if is_reused:
+        workspace.progress.note(f"{stage}: reused {folder}")

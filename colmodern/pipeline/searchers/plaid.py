@@ -16,7 +16,6 @@ from colmodern.encoder.encoder import Encoder
 from colmodern.evaluation.fidelity import LostDoc
 from colmodern.pipeline.losses import Loss
 from colmodern.pipeline.machine_faults import COMPILED_SEARCH, check_address_space
-from colmodern.pipeline.result import Timing
 from colmodern.pipeline.sample import Sample, Total
 from colmodern.pipeline.searchers.base import (
     IndexSearch,
@@ -27,7 +26,9 @@ from colmodern.pipeline.searchers.base import (
     Workspace,
     compared_with,
     elsewhere,
+    prepared_folder,
 )
+from colmodern.pipeline.searchers.build_cache import record_build
 from colmodern.pipeline.searchers.exact import ExactSearcher, exact_seconds, seconds_of_pair
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings
@@ -84,16 +85,13 @@ class PlaidSearcher(Searcher[PlaidIndexConfig]):
         from colmodern.pipeline.searchers.plaid_index import build_once  # loads numba
 
         folder = workspace.folder("index", PlaidSearcher.preparation_key(self, documents))
-        record, reused = build_once(folder, documents, self.config, workspace.progress)
-        timing = Timing(record["seconds"], documents.n_tokens, "tokens", reused)
-        workspace.record("build index", timing, record["environment"])
-        if reused:
-            workspace.progress.note(f"build index: reused {folder}")
+        built = build_once(folder, documents, self.config, workspace.progress)
+        record_build(workspace, "build index", folder, built, documents.n_tokens, "tokens")
         return folder
 
     def cache_key(self, prepared: Path | None) -> list[Any]:
         """The index by the name of its folder, and the settings of a search."""
-        config, folder = self.config, self._folder(prepared)
+        config, folder = self.config, prepared_folder(prepared)
         settings = [folder.name, config.nprobe, config.n_candidates, config.rescore]
         return ["plaid", [*settings, *elsewhere(self.device)]]
 
@@ -103,7 +101,7 @@ class PlaidSearcher(Searcher[PlaidIndexConfig]):
         """The index after a search of each width, which compiles."""
         from colmodern.pipeline.searchers.plaid_index import compile_searches  # loads numba
 
-        index = self.load_searched(self._folder(prepared))
+        index = self.load_searched(prepared_folder(prepared))
         options: dict[str, Any] = {
             "nprobe": self.config.nprobe,
             "n_candidates": self.config.n_candidates,
@@ -128,7 +126,7 @@ class PlaidSearcher(Searcher[PlaidIndexConfig]):
         """
         if not lost:
             return []
-        searched = self.load_explained(self._folder(prepared))
+        searched = self.load_explained(prepared_folder(prepared))
         embeddings = queries.to_memory()
         is_cuda = self.device.startswith("cuda")
         nprobe = searched.info()["centroids"] if is_cuda else self.config.nprobe
@@ -155,13 +153,13 @@ class PlaidSearcher(Searcher[PlaidIndexConfig]):
 
     def index_folder(self, prepared: Path | None) -> Path:
         """The index itself."""
-        return self._folder(prepared)
+        return prepared_folder(prepared)
 
     def facts(self, documents: EmbeddingStore, prepared: Path | None) -> dict[str, Any]:
         """Sizes of the index."""
         from colmodern.pipeline.searchers.plaid_index import describe_index  # loads numba
 
-        return {"index": describe_index(self._folder(prepared))}
+        return {"index": describe_index(prepared_folder(prepared))}
 
     def searched_bytes(self, documents: EmbeddingStore, prepared: Path | None) -> int:
         """Bytes of the index, and of the embeddings where they rescore."""
@@ -212,10 +210,6 @@ class PlaidSearcher(Searcher[PlaidIndexConfig]):
             return stages
 
         return seconds
-
-    def _folder(self, prepared: Path | None) -> Path:
-        assert prepared is not None, "prepare() comes before"
-        return prepared
 
     def load_explained(self, folder: Path) -> PlaidIndex | ShardedIndex:
         """The index, for explanations of documents that it loses."""

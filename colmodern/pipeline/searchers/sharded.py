@@ -11,13 +11,10 @@ from colmodern.index.sharded.folder import NAME
 from colmodern.index.sharded.index import ShardedIndex
 from colmodern.index.sharded.placement import PLACEMENT
 from colmodern.index.sharded.split import shard_index
-from colmodern.pipeline.result import Timing
-from colmodern.pipeline.searchers.base import Workspace
-from colmodern.pipeline.searchers.build_cache import build_once
+from colmodern.pipeline.searchers.base import Workspace, prepared_folder
+from colmodern.pipeline.searchers.build_cache import build_once, record_build
 from colmodern.pipeline.searchers.plaid import PlaidSearcher
 from colmodern.ragged.store import EmbeddingStore
-
-_STAGE = "shard index"
 
 
 class ShardedSearcher(PlaidSearcher):
@@ -39,16 +36,13 @@ class ShardedSearcher(PlaidSearcher):
         whole = super().prepare(documents, queries, workspace)
         folder = workspace.folder("index", self.preparation_key(documents))
         progress = workspace.progress
-        record, reused = build_once(
+        built = build_once(
             folder,
             lambda: shard_index(whole, folder, self.config.shards, progress=progress),
             lambda: ShardedIndex.check(folder, progress=progress),
             name=NAME,
         )
-        timing = Timing(record["seconds"], documents.n_docs, "documents", reused)
-        workspace.record(_STAGE, timing, record["environment"])
-        if reused:
-            progress.note(f"{_STAGE}: reused {folder}")
+        record_build(workspace, "shard index", folder, built, documents.n_docs, "documents")
         return folder
 
     def cache_key(self, prepared: Path | None) -> list[Any]:
@@ -57,7 +51,7 @@ class ShardedSearcher(PlaidSearcher):
 
     def facts(self, documents: EmbeddingStore, prepared: Path | None) -> dict[str, Any]:
         """Sizes of all shards together."""
-        info = ShardedIndex.load(self._folder(prepared)).info()
+        info = ShardedIndex.load(prepared_folder(prepared)).info()
         names = ("shards", "centroids", "bytes", "bytes_per_token")
         return {"index": {"kind": "sharded", **{name: info[name] for name in names}}}
 
