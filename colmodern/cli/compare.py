@@ -84,7 +84,6 @@ def command(
     scores, differences with their tests, the queries that changed most, and every setting, version
     and machine in which the runs differ.
     """
-    from colmodern.files import write_text
     from colmodern.pipeline.compare.runs import compare_runs
     from colmodern.pipeline.compare.stored_run import read_systems
     from colmodern.pipeline.compare.trec_runs import read_judged
@@ -102,12 +101,7 @@ def command(
     if form == "json" and output is None:
         terminal.put_json(comparison.as_json())
         return
-    text = comparison_text(comparison, systems, form)
-    if output is None:
-        terminal.put(text)
-        return
-    write_text(output, text)
-    terminal.put(output)
+    terminal.put_or_write(comparison_text(comparison, systems, form), output)
 
 
 def comparison_text(comparison: Comparison, systems: Sequence[System], form: str) -> str:

@@ -52,7 +52,6 @@ def command(
     the mean of each measure over all judged queries; of several runs also the differences from the
     first with their tests, and the queries that changed most.
     """
-    from colmodern.files import write_text
     from colmodern.pipeline.compare.trec_runs import evaluate_runs, read_judged
 
     form = "json" if as_json else form
@@ -69,12 +68,7 @@ def command(
     if form == "json" and output is None:
         terminal.put_json(evaluated.as_json(per_query=per_query))
         return
-    text = _text(evaluated, form, per_query)
-    if output is None:
-        terminal.put(text)
-        return
-    write_text(output, text)
-    terminal.put(output)
+    terminal.put_or_write(_text(evaluated, form, per_query), output)
 
 
 def _text(evaluated: EvaluatedRuns, form: str, per_query: bool) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -13,6 +13,7 @@ from colmodern.cli import terminal
 from colmodern.errors import InputError
 from colmodern.files import expect_replaceable
 from colmodern.reading import user_path
+from colmodern.types import Score
 
 if TYPE_CHECKING:
     from colmodern.config.models import EncoderConfig
@@ -71,6 +72,17 @@ def json_option(function: Decorated) -> Decorated:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(
         function
     )
+
+
+def score_option(function: Decorated) -> Decorated:
+    """Add --score, how the similarities of query tokens make a score."""
+    return click.option(
+        "--score",
+        type=click.Choice(get_args(Score)),
+        default="sum",
+        show_default=True,
+        help="MaxSim, or its mean over query tokens, which compares between queries.",
+    )(function)
 
 
 def ids_to_delete(doc_ids: tuple[str, ...], from_file: Path | None) -> list[str]:

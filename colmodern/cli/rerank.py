@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
 
 import click
 
 from colmodern.cli import terminal
-from colmodern.cli.options import OUTPUT_FILE, PATH, encoder_config, encoder_options, json_option
+from colmodern.cli.options import (
+    OUTPUT_FILE,
+    PATH,
+    encoder_config,
+    encoder_options,
+    json_option,
+    score_option,
+)
 from colmodern.cli.overflow import overflow
 from colmodern.types import Score
 
@@ -33,13 +39,7 @@ from colmodern.types import Score
 @click.option(
     "--split", help="Split of judgments; default: the usual one of the set, otherwise test."
 )
-@click.option(
-    "--score",
-    type=click.Choice(get_args(Score)),
-    default="sum",
-    show_default=True,
-    help="MaxSim, or its mean over query tokens, which compares between queries.",
-)
+@score_option
 @encoder_options
 @json_option
 def command(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, get_args
 import click
 
 from colmodern.cli import terminal
-from colmodern.cli.options import OUTPUT_FILE, PATH, json_option, renamed_option
+from colmodern.cli.options import OUTPUT_FILE, PATH, json_option, renamed_option, score_option
 from colmodern.cli.page_options import PageOptions, page_options
 from colmodern.types import Precision, Score
 
@@ -53,13 +53,7 @@ _DEVICE = "--index-device"
 @renamed_option(
     "--device-max-memory", "--device-memory", help="Bytes that may stay on a GPU, for example 20G."
 )
-@click.option(
-    "--score",
-    type=click.Choice(get_args(Score)),
-    default="sum",
-    show_default=True,
-    help="MaxSim, or its mean over query tokens, which compares between queries.",
-)
+@score_option
 @click.option("--model", "-m", help="Checkpoint of embeddings that do not name theirs.")
 @click.option(
     "--set",

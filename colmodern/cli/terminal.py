@@ -9,6 +9,7 @@ import os
 import select
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, TextIO
 
 import click
@@ -24,6 +25,17 @@ def say(message: object) -> None:
 def put(line: object = "") -> None:
     """Print a line of results on stdout."""
     click.echo(visible(line, lines=True))
+
+
+def put_or_write(text: str, output: Path | None) -> None:
+    """Print a text on stdout, or write it to a file and print where that is."""
+    if output is None:
+        put(text)
+        return
+    from colmodern.files import write_text
+
+    write_text(output, text)
+    put(output)
 
 
 def put_notes(notes: Iterable[str]) -> None:
