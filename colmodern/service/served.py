@@ -15,7 +15,7 @@ import numpy as np
 
 from colmodern.collection.collection import Collection
 from colmodern.collection.documents import CollectionHit, EncodedText, StoredDocument, encoded_text
-from colmodern.collection.manifest import is_collection_folder
+from colmodern.collection.manifest import is_collection_folder, read_manifest
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import ColmodernError, InputError, StorageError
 from colmodern.index.plaid.index import PlaidIndex
@@ -378,11 +378,12 @@ class ServedIndex:
         expect_folder(self.name, self.folder)
         if not is_collection_folder(self.folder):
             return PlaidIndex.load(self.folder, device=device)
-        options: dict[str, Any] = {"read_only": self.read_only, "device": device}
-        collection = Collection.open(self.folder, **options)
-        if encoder is None or encoder.fingerprint("document") != collection.fingerprint:
-            return collection
-        return Collection.open(self.folder, encoder=encoder, **options)
+        own = read_manifest(self.folder).encoder.fingerprint
+        if encoder is not None and encoder.fingerprint("document") != own:
+            encoder = None  # the collection loads its own where it is needed
+        return Collection.open(
+            self.folder, read_only=self.read_only, device=device, encoder=encoder
+        )
 
 
 def _patiently(change: Callable[[Searched], object], searched: Searched, deadline: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -58,32 +59,34 @@ def encoder() -> Encoder:
     return Encoder.from_pretrained("colmodern/tiny", device="cpu")
 
 
-@pytest.fixture
-def make_server(encoder: Encoder) -> Iterator[MakeServer]:
-    """Starts servers, which end with the test."""
+@contextmanager
+def ending_servers() -> Iterator[MakeServer]:
+    """A function that starts servers, all of which end with the context."""
     servers: list[RunningServer] = []
 
-    def make(model: Encoder | str = encoder, **settings: Any) -> RunningServer:
+    def start(model: Encoder | str, **settings: Any) -> RunningServer:
         servers.append(RunningServer(model, **settings))
         return servers[-1]
 
-    yield make
-    for server in servers:
-        server.close()
+    try:
+        yield start
+    finally:
+        for server in servers:
+            server.close()
+
+
+@pytest.fixture
+def make_server(encoder: Encoder) -> Iterator[MakeServer]:
+    """Starts servers, which end with the test."""
+    with ending_servers() as start:
+        yield lambda model=encoder, **settings: start(model, **settings)
 
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[MakeServer]:
     """The same for all tests of a file."""
-    servers: list[RunningServer] = []
-
-    def make(model: Encoder | str, **settings: Any) -> RunningServer:
-        servers.append(RunningServer(model, **settings))
-        return servers[-1]
-
-    yield make
-    for server in servers:
-        server.close()
+    with ending_servers() as start:
+        yield start
 
 
 @pytest.fixture(scope="session")
