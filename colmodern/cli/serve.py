@@ -79,8 +79,8 @@ def command(
         "encoder": {key: value for key, value in encoder.items() if value is not None} or None,
         "indexes": _by_name(indexes) or None,
     }
-    given = {key: value for key, value in values.items() if value is not None}
-    settings = with_own_hosts(load_serve_settings(config, overrides, given))
+    options = {key: value for key, value in values.items() if value is not None}
+    settings = with_own_hosts(load_serve_settings(config, overrides, options))
     expect_safe(settings)
     _prepare_logging()
     server = Server(create_app(config=settings))

@@ -16,7 +16,7 @@ OPEN_FOLDER = "/page/"
 
 def expect_key(scope: Scope, keys: Keys) -> None:
     """Raise ServiceError (401) for a request without one of the keys, where there are some."""
-    root: str = scope.get("root_path", "")  # where another application has this one
+    root: str = scope.get("root_path", "")  # the path that this application is mounted at
     path = str(scope["path"]).removeprefix(root) or "/"
     if not keys or path in OPEN_PATHS or path.startswith(OPEN_FOLDER):
         return

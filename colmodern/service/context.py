@@ -18,7 +18,7 @@ from colmodern.service.errors import out_of_time
 Result = TypeVar("Result")
 Stage = Literal["queue", "encode", "search", "write"]
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-KEY = "colmodern.request"  # where the ASGI scope has it
+KEY = "colmodern.request"  # a key of the ASGI scope
 
 
 def header(scope: Scope, name: bytes) -> bytes:

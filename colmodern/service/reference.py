@@ -104,12 +104,12 @@ def _fields(
 
 def _inner(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Schemas that a schema names, at any depth of its own text."""
-    found = [schema] if "$ref" in schema else []
+    references = [schema] if "$ref" in schema else []
     for value in schema.values():
         for item in value if isinstance(value, list) else [value]:
             if isinstance(item, Mapping):
-                found += [{"$ref": item["$ref"]}] if "$ref" in item else _inner(item)
-    return found
+                references += [{"$ref": item["$ref"]}] if "$ref" in item else _inner(item)
+    return references
 
 
 def _name(schema: Mapping[str, Any]) -> str:

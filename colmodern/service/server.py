@@ -50,14 +50,14 @@ def listening_sockets(host: str, port: int) -> list[socket.socket]:
         entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         addresses = list(dict.fromkeys((entry[0], entry[4]) for entry in entries))
         for family, address in addresses[: None if port else 1]:
-            opened = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+            listening = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
             # connections inherit it; asyncio sets it only for sockets that name the protocol TCP. Without
             # it the second packet of an answer waits 40 ms for the client to acknowledge the first
-            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sockets.append(opened)
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sockets.append(listening)
     except OSError as error:
-        for opened in sockets:
-            opened.close()
+        for listening in sockets:
+            listening.close()
         number = error.errno or 0
         reason = os.strerror(number) if number > 0 else error.strerror  # names' codes are below 0
         raise ConfigError(
@@ -99,8 +99,8 @@ class Server(uvicorn.Server):
         """
         settings = self.service.settings
         sockets = sockets or listening_sockets(settings.host, settings.port)
-        for opened in sockets:
-            host, port = opened.getsockname()[:2]
+        for listening in sockets:
+            host, port = listening.getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
             _log.info("listening on http://%s:%d", shown, port)
         super().run(sockets)

@@ -14,7 +14,7 @@ import click
 
 from colmodern import Collection, load_dataset
 
-_MOST_CHARACTERS = 600  # of a passage, about 130 tokens of colmodern/tiny
+_MOST_CHARACTERS = 600  # a passage is cut there, at about 130 tokens of colmodern/tiny
 _QUERY_WORDS = (4, 12)
 _TEXT_KEYS = ("text", "positive")
 

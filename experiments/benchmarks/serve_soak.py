@@ -53,7 +53,7 @@ class Search(NamedTuple):
     """A search and its answer, checked at the end."""
 
     doc_id: str
-    version: int  # of the text whose words were asked for
+    version: int  # the text whose words the query has
     index_version: str
     hits: list[tuple[str, float, str]]  # id, score, text
 

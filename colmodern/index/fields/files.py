@@ -23,7 +23,7 @@ FIELDS = "fields.npy"
 _ALIGNED = 8  # bytes
 
 Bytes = npt.NDArray[np.uint8]
-_Extent = tuple[int, int]  # where an array begins, in bytes behind the header, and its entries
+_Extent = tuple[int, int]  # first byte behind the header, and number of entries
 
 
 class _ColumnRecord(BaseModel):

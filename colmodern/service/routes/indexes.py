@@ -221,9 +221,9 @@ async def _queries(
     if (texts := body.query_texts) is not None:
         state.expect_texts()
         return await _encoded_queries(texts, "queries", service, context)
-    given = body.embeddings or ()
-    expect_count("embeddings", len(given), service.settings.limits.queries)
-    arrays = [array_of(f"embeddings[{i}]", value) for i, value in enumerate(given)]
+    values = body.embeddings or ()
+    expect_count("embeddings", len(values), service.settings.limits.queries)
+    arrays = [array_of(f"embeddings[{i}]", value) for i, value in enumerate(values)]
     return _with_fingerprint(arrays, "embeddings", state, body.fingerprint)
 
 
@@ -243,8 +243,8 @@ async def _embeddings(
     context: RequestContext,
 ) -> TokenEmbeddings:
     """The documents' embeddings, encoded or as they were sent."""
-    if given := [record for record in body.documents if record.embedding is not None]:
-        _expect_embeddings_alone(given, body, state)
+    if encoded_records := [record for record in body.documents if record.embedding is not None]:
+        _expect_embeddings_alone(encoded_records, body, state)
         arrays = [
             array_of(f"documents[{i}].embedding", record.embedding)
             for i, record in enumerate(body.documents)
@@ -263,12 +263,12 @@ async def _embeddings(
 
 
 def _expect_embeddings_alone(
-    given: Sequence[DocumentRecord], body: PutRequest, state: ServedState
+    records: Sequence[DocumentRecord], body: PutRequest, state: ServedState
 ) -> None:
     """Raise ServiceError (422) where embeddings cannot stand for texts."""
     if state.collection is not None:
         raise _unfit(
-            f"document {given[0].id!r} has embeddings, and a collection keeps the text that they are of",
+            f"document {records[0].id!r} has embeddings, and a collection keeps the text that they are of",
             "send its text alone; the server encodes it",
         )
     if state.has_spans:
@@ -276,8 +276,8 @@ def _expect_embeddings_alone(
             "the index keeps the characters of its tokens, which embeddings do not tell",
             "send texts",
         )
-    if len(given) < len(body.documents) or any(
-        record.text is not None or record.title for record in given
+    if len(records) < len(body.documents) or any(
+        record.text is not None or record.title for record in records
     ):
         raise _unfit(
             "a document has embeddings, and some have a text or a title",

@@ -79,7 +79,7 @@ class Segment:
 
 VALUES = ("codes", "gains", "residuals", "doc_gains", "doc_vectors", "list_docs")
 SEGMENT_FILES = (*(f"{name}.npy" for name in SegmentArrays._fields), *ID_FILES)
-SPAN_FILES = ("spans.npy", "span_offsets.npy", "span_rows.npy")  # of segments with spans
+SPAN_FILES = ("spans.npy", "span_offsets.npy", "span_rows.npy")
 _OPTIONAL_FILES = (*SPAN_FILES, FIELDS)
 ADDRESSES = tuple(file for file in SEGMENT_FILES if file.removesuffix(".npy") not in VALUES)
 
