@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -52,6 +53,18 @@ class RunningServer:
         self._server.end()
         self._thread.join(60)
         assert not self._thread.is_alive(), "the server did not end"
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """Takes back what `colmodern serve` sets up of logging in this process."""
+    root = logging.getLogger()
+    loggers = [logging.getLogger(name) for name in ("colmodern", "uvicorn.error")]
+    levels, handlers = [each.level for each in (root, *loggers)], root.handlers[:]
+    yield
+    root.handlers[:] = handlers
+    for each, level in zip((root, *loggers), levels, strict=True):
+        each.setLevel(level)
 
 
 @pytest.fixture(scope="session")

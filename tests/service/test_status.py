@@ -51,7 +51,9 @@ def test_a_slow_request_is_logged_again_with_its_sizes_and_no_text(
         body = {"query": "a secret", "documents": ["hidden", "words"]}
         server.client.post("/v2/rerank", json=body)
         server.close()
-    [record] = [record for record in caplog.records if record.name.endswith("access")]
+    # another server of these tests may still log the end of its last request
+    records = [record for record in caplog.records if record.name.endswith("access")]
+    [record] = [record for record in records if vars(record)["fields"]["path"] == "/v2/rerank"]
     line = JsonLines().format(record)
     assert "secret" not in line
     assert "hidden" not in line
