@@ -181,7 +181,8 @@ class Bm25IndexConfig(_IndexSettings):
         return value
 
 
-_FIRST_STAGES = {"exact": ExactIndexConfig, "plaid": PlaidIndexConfig, "bm25": Bm25IndexConfig}
+_FIRST_STAGES = ("bm25", "plaid", "exact", "sharded", "rerank", "hybrid")
+_OF_A_SEARCH = "bm25, plaid, exact, sharded, rerank or hybrid"
 
 
 def _as_settings(value: object) -> object:
@@ -190,7 +191,7 @@ def _as_settings(value: object) -> object:
         return {"kind": value} if value in _FIRST_STAGES else value
     if _kind_of(value) not in _FIRST_STAGES:
         raise ValueError(
-            f"{shown(value)} is no first stage; give {', '.join(_FIRST_STAGES)}, settings such as "
+            f"{shown(value)} is no first stage; give {_OF_A_SEARCH}, settings such as "
             "{kind: plaid, nbits: 2}, or the path of a TREC run"
         )
     return value
@@ -206,7 +207,10 @@ FirstStage = Annotated[
     Annotated[HomePath, Tag("run")]
     | Annotated[ExactIndexConfig, Tag("exact")]
     | Annotated[PlaidIndexConfig, Tag("plaid")]
-    | Annotated[Bm25IndexConfig, Tag("bm25")],
+    | Annotated[ShardedIndexConfig, Tag("sharded")]
+    | Annotated[Bm25IndexConfig, Tag("bm25")]
+    | Annotated["RerankIndexConfig", Tag("rerank")]
+    | Annotated["HybridIndexConfig", Tag("hybrid")],
     Discriminator(_kind_of),
     BeforeValidator(_as_settings),
 ]
@@ -221,14 +225,14 @@ class RerankIndexConfig(_IndexSettings):
     kind: Literal["rerank"] = Field("rerank", description="MaxSim with given candidates")
     candidates: FirstStage = Field(
         Bm25IndexConfig(),
-        description="where candidates come from: bm25, plaid or exact, also with settings as "
+        description=f"where candidates come from: {_OF_A_SEARCH}, also with settings as "
         "{kind: plaid, nbits: 2}, or a TREC run of the same queries",
     )
     depth: int | None = Field(
         None,
         ge=1,
         description="number of first candidates that are scored for each query; null: all of a run, "
-        f"{_DEPTH} of an index",
+        f"{_DEPTH} of an index, or as many as it has",
     )
     scorer: Literal["exact", "plaid"] = Field(
         "exact",
@@ -258,8 +262,20 @@ class RerankIndexConfig(_IndexSettings):
     @property
     def most_results(self) -> int | None:
         """The candidates of a query; None: those of the run."""
-        is_index = not isinstance(self.candidates, str)
-        return _DEPTH if self.depth is None and is_index else self.depth
+        if self.depth is not None or isinstance(self.candidates, str):
+            return self.depth
+        return min(_DEPTH, self.candidates.most_results or _DEPTH)
+
+    @model_validator(mode="after")
+    def _candidates_are_enough(self) -> RerankIndexConfig:
+        first = self.candidates
+        if isinstance(first, RerankIndexConfig) and first.scorer == self.scorer == "exact":
+            raise ValueError(
+                "candidates are reranked by exact MaxSim, and would be scored so again; give the candidates "
+                "of that search, or its scorer as plaid"
+            )
+        _expect_enough("candidates", first, self.depth or 1)
+        return self
 
 
 class HybridIndexConfig(_IndexSettings):
@@ -271,8 +287,8 @@ class HybridIndexConfig(_IndexSettings):
     of: tuple[FirstStage, ...] = Field(
         (Bm25IndexConfig(), PlaidIndexConfig()),
         min_length=2,
-        description="the searches: bm25, plaid or exact, also with settings as {kind: plaid, nbits: 2}, "
-        "and TREC runs of the same queries",
+        description=f"the searches: {_OF_A_SEARCH}, also with settings as "
+        "{kind: plaid, nbits: 2}, and TREC runs of the same queries",
     )
     fusion: Literal["rrf", "weighted", "interleave"] = Field(
         "rrf",
@@ -301,6 +317,12 @@ class HybridIndexConfig(_IndexSettings):
         return self.depth
 
     @model_validator(mode="after")
+    def _searches_are_enough(self) -> HybridIndexConfig:
+        for number, search in enumerate(self.of):
+            _expect_enough(f"of.{number}", search, self.depth)
+        return self
+
+    @model_validator(mode="after")
     def _weights_fit(self) -> HybridIndexConfig:
         if self.weights is not None:
             if len(self.weights) != len(self.of):
@@ -322,6 +344,26 @@ class HybridIndexConfig(_IndexSettings):
             raise ValueError("interleave has no weights; leave out weights and tune_split")
         return self
 
+
+def _expect_enough(name: str, first: FirstStage, depth: int) -> None:
+    """Raise ValueError where a search finds fewer documents than another one takes of it."""
+    if isinstance(first, str):
+        return
+    setting = "n_candidates" if isinstance(first, PlaidIndexConfig) else "depth"
+    if first.most_results is not None and first.most_results < depth:
+        raise ValueError(
+            f"{name}.{setting}={first.most_results} is below depth={depth}, the documents that are taken of "
+            "it; raise it, or lower depth"
+        )
+    if isinstance(first, HybridIndexConfig) and first.tune_split is not None:
+        raise ValueError(
+            f"{name}.tune_split={first.tune_split}: only the outermost search tunes weights; give weights "
+            "there, or leave both out"
+        )
+
+
+RerankIndexConfig.model_rebuild()
+HybridIndexConfig.model_rebuild()
 
 IndexConfig = (
     ExactIndexConfig

@@ -22,8 +22,6 @@ from colmodern.config.index import (
 )
 from colmodern.types import Score
 
-_FILTERED = ("exact", "plaid")  # kinds of index that search a part of the documents
-
 
 class DatasetConfig(SettingsModel):
     """A collection, and how its texts are read."""
@@ -211,6 +209,12 @@ class SearchConfig(SettingsModel):
         description="key of queries.jsonl with further conditions of a query; null: none",
     )
 
+    group_by: str | None = Field(
+        None,
+        description="field of the documents; of those with the same value only the best one is a result of a "
+        "query; null: no groups",
+    )
+
     @field_validator("filter", mode="before")
     @classmethod
     def _has_dates_as_text(cls, value: object) -> object:
@@ -278,16 +282,6 @@ class EvalConfig(SettingsModel):
             raise ValueError(
                 f"search.score=mean: scores of kind {self.index.kind} are not MaxSim; leave it out"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _index_takes_filters(self) -> EvalConfig:
-        for name in ("filter", "filter_field"):
-            if getattr(self.search, name) is not None and self.index.kind not in _FILTERED:
-                raise ValueError(
-                    f"search.{name} is set, and index.kind={self.index.kind} has no filters; choose "
-                    f"one of {', '.join(_FILTERED)}"
-                )
         return self
 
     @model_validator(mode="after")

@@ -108,6 +108,7 @@ EFFECTS: dict[str, Effect] = {
     "config.search.score": Effect.NONE,  # ranks are the same
     "config.search.filter": Effect.SCORE,
     "config.search.filter_field": Effect.SCORE,
+    "config.search.group_by": Effect.SCORE,
     "dataset.fingerprint": Effect.SCORE,
     "model.weights_sha256": Effect.SCORE,
     "model.kind": Effect.SCORE,

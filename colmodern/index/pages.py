@@ -87,11 +87,13 @@ def with_groups(results: Iterable[ScoredDoc], groups_of: GroupsOf) -> Results[Sc
     )
 
 
-def single_value(values: Sequence[Scalar], doc_id: str, field: str) -> Scalar | None:
+def single_value(
+    values: Sequence[Scalar], doc_id: str, field: str, name: str = "group_by"
+) -> Scalar | None:
     """The value by which a document is grouped; raises InputError where it has several."""
     if len(values) > 1:
         raise InputError(
-            f"group_by={field!r}, but document {shown(doc_id)} has {len(values)} values in this field; "
+            f"{name}={field!r}, but document {shown(doc_id)} has {len(values)} values in this field; "
             "group by a field with one value"
         )
     return values[0] if values else None

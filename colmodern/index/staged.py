@@ -21,18 +21,17 @@ from colmodern.types import BatchResults, Results, ScoredDoc
 CANDIDATES = 1000  # first documents of an index that are reranked
 FUSED = 200  # and those that are fused: more take longer, and move little
 
-AnyIndex = Index | TextIndex
-
 
 class HybridIndex:
     """Several indexes of the same documents, whose results for a query are fused.
 
-    A query is a text and its embeddings, of which each index takes what it searches with. The indexes
-    stay the caller's: closing this one closes none of them.
+    A query is a text and its embeddings, of which each index takes what it searches with; another
+    HybridIndex or a RerankIndex takes both. The indexes stay the caller's: closing this one closes
+    none of them.
 
     Args:
         indexes: Name -> index, at least two: BM25Index, PlaidIndex, ExactIndex, or what meets their
-            protocols.
+            protocols; also RerankIndex and HybridIndex.
         fusion: As in ``fuse``, like the arguments that follow.
         weights: As in ``fuse``, in the order of the indexes.
         rrf_k: As in ``fuse``.
@@ -111,8 +110,7 @@ class HybridIndex:
         own_texts = _texts_of(texts, queries)
         runs: list[Sequence[Sequence[ScoredDoc]]] = []
         for index in self._open.values():
-            taken = own_texts if _takes_text(index) else queries
-            runs.append(index.search_batch(taken, self.depth, progress=steps))  # type: ignore[arg-type]
+            runs.append(_ask_all(index, own_texts, queries, self.depth, steps))
         return BatchResults(self._joiner(rankings, k) for rankings in zip(*runs, strict=True))
 
     def info(self) -> dict[str, Any]:
@@ -145,7 +143,7 @@ class RerankIndex:
     """Exact MaxSim over the first documents that another index finds.
 
     Args:
-        first: The index that finds candidates, by the text or the embeddings of a query.
+        first: The index that finds candidates, by the text or the embeddings of a query, or by both.
         embeddings: Embeddings of the documents, at least of all candidates.
         doc_ids: (n_docs,) ids of the embeddings; default those of a store.
         depth: Candidates of each query.
@@ -229,6 +227,17 @@ class RerankIndex:
         steps.finish()
         return results
 
+    def info(self) -> dict[str, Any]:
+        """Describe the index.
+
+        Returns:
+            Documents with embeddings, the depth, and what the first index says of itself.
+        """
+        return {"documents": len(self._rows), "depth": self.depth, "first": self._first.info()}
+
+
+AnyIndex = Index | TextIndex | HybridIndex | RerankIndex
+
 
 def _takes_text(index: AnyIndex) -> bool:
     """Whether an index is searched with texts: those of embeddings have a dim."""
@@ -237,7 +246,19 @@ def _takes_text(index: AnyIndex) -> bool:
 
 def _ask(index: AnyIndex, text: str, query: npt.ArrayLike, k: int) -> Sequence[ScoredDoc]:
     """The best documents of an index for a query, by what the index takes."""
+    if isinstance(index, HybridIndex | RerankIndex):
+        return index.search(text, query, k)
     return index.search(text if _takes_text(index) else query, k)  # type: ignore[arg-type]
+
+
+def _ask_all(
+    index: AnyIndex, texts: list[str], queries: TokenEmbeddings, k: int, progress: Progress
+) -> Sequence[Sequence[ScoredDoc]]:
+    """As ``_ask``, for each query."""
+    if isinstance(index, HybridIndex | RerankIndex):
+        return index.search_batch(texts, queries, k, progress=progress)
+    taken = texts if _takes_text(index) else queries
+    return index.search_batch(taken, k, progress=progress)  # type: ignore[arg-type]
 
 
 def _texts_of(texts: Iterable[str], queries: TokenEmbeddings) -> list[str]:

@@ -236,8 +236,7 @@ def _runs_by_entry(output: Path, *, skips_damaged: bool) -> dict[str, list[str]]
             continue
         embeddings = environment.get("embeddings")
         paths = list(embeddings.values()) if isinstance(embeddings, dict) else []
-        first = environment.get("first_stages")
-        paths += first if isinstance(first, list) else []
+        paths += _leaves(environment.get("first_stages"))
         for relative in (*paths, environment.get("index")):
             if not isinstance(relative, str) or "\0" in relative:  # damaged: it names no entry
                 continue
@@ -245,6 +244,13 @@ def _runs_by_entry(output: Path, *, skips_damaged: bool) -> dict[str, list[str]]
             if path.parent == cache:
                 runs.setdefault(path.name, []).append(folder.name)
     return runs
+
+
+def _leaves(paths: object) -> list[object]:
+    """The paths in lists of lists of paths, as searches made of others record them."""
+    if isinstance(paths, list):
+        return [leaf for inner in paths for leaf in _leaves(inner)]
+    return [paths]
 
 
 def _uses(cache: Path) -> list[Path]:

@@ -32,6 +32,8 @@ def _is_path(value: str) -> str:
     return value
 
 
+# indexes of the searches that another one begins with: a path, None, or the list of a nested search
+FirstStagePaths = str | None | list["FirstStagePaths"]
 Id = Annotated[StrictStr, AfterValidator(_is_id)]
 PathText = Annotated[StrictStr, AfterValidator(_is_path)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]

@@ -71,6 +71,26 @@ def test_candidates_without_embeddings_are_left_out(parts: dict[str, Any], tmp_p
     assert [d for d, _ in results] == [d for d, _ in in_memory.search("", QUERIES[0], 30)]
 
 
+def test_searches_nest(parts: dict[str, Any]) -> None:
+    rerank = RerankIndex(parts["bm25"], EMBEDDINGS, NAMES, depth=6)
+    inner = HybridIndex(parts, depth=6)
+    hybrid = HybridIndex({"bm25": parts["bm25"], "rerank": rerank, "hybrid": inner}, depth=5)
+    runs = [
+        dict(zip(TEXTS, parts["bm25"].search_batch(TEXTS, 5), strict=True)),
+        dict(zip(TEXTS, rerank.search_batch(TEXTS, QUERIES, 5), strict=True)),
+        dict(zip(TEXTS, inner.search_batch(TEXTS, QUERIES, 5), strict=True)),
+    ]
+    expected = fuse(runs, 4)
+    assert hybrid.search_batch(TEXTS, QUERIES, 4) == [expected[text] for text in TEXTS]
+    over = RerankIndex(hybrid, EMBEDDINGS, NAMES, depth=5)
+    exact = ExactIndex(EMBEDDINGS, NAMES)
+    for text, query in zip(TEXTS, QUERIES, strict=True):
+        candidates = {doc_id for doc_id, _ in hybrid.search(text, query, 5)}
+        best = [doc_id for doc_id, _ in exact.search(query, 30) if doc_id in candidates]
+        assert [doc_id for doc_id, _ in over.search(text, query, 5)] == best
+    assert over.info()["first"]["indexes"]["rerank"]["depth"] == 6
+
+
 def test_a_closed_hybrid_leaves_its_indexes_open(parts: dict[str, Any]) -> None:
     hybrid = HybridIndex(parts)
     hybrid.close()

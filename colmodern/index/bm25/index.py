@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from colmodern.arguments import checked_count, checked_path, listed
-from colmodern.checks import shown, text_fault
+from colmodern.checks import shown
 from colmodern.errors import InputError
-from colmodern.files import write_bytes, write_json
 from colmodern.index.base import closed_error
+from colmodern.index.bm25.build import checked_text, count_words, score, write
 from colmodern.index.bm25.files import (
     FILES,
-    ID_RANKS,
     NAME,
-    PARAMETERS,
     POSTINGS,
     VOCABULARY,
     Bm25Files,
@@ -29,6 +25,7 @@ from colmodern.index.bm25.files import (
     expect_free,
     write_index,
 )
+from colmodern.index.bm25.filters import filter_mask
 from colmodern.index.bm25.unchangeable import Unchangeable
 from colmodern.index.bm25.words import (
     STEMMER,
@@ -38,15 +35,14 @@ from colmodern.index.bm25.words import (
     WordSettings,
     load_bm25s,
 )
-from colmodern.index.plaid.disk.doc_ids import expect_ids, write_doc_ids
-from colmodern.index.ranking import TopK, id_ranks
+from colmodern.index.filters import DocFilter, Mask
+from colmodern.index.plaid.disk.doc_ids import expect_ids
+from colmodern.index.ranking import TopK
 from colmodern.progress import Progress, as_progress
-from colmodern.ragged.arrays import write_array
 from colmodern.types import BatchResults, Results, ScoredDoc
 
 K1, B = 0.9, 0.4  # Anserini's BM25 baselines for BEIR have these
 _METHOD = "lucene"
-_TEXTS = 'pass (id, text) pairs, or a mapping {"id": "text"}'
 
 
 class BM25Index(Unchangeable):
@@ -125,10 +121,10 @@ class BM25Index(Unchangeable):
         analyzer, library = Analyzer(settings), load_bm25s()
         expect_free(folder, overwrite=overwrite)
         progress = as_progress(progress)
-        ids, word_numbers, vocabulary = _count_words(documents, analyzer, progress)
+        ids, word_numbers, vocabulary = count_words(documents, analyzer, progress)
         expect_ids(ids)
         scorer = library.BM25(k1=k1, b=b, method=_METHOD)
-        _score(scorer, word_numbers, vocabulary)
+        score(scorer, word_numbers, vocabulary)
         n_words = sum(map(len, word_numbers))
         facts = {
             "settings": {"k1": k1, "b": b, **settings.as_json()},
@@ -138,7 +134,7 @@ class BM25Index(Unchangeable):
         }
         write_index(
             folder,
-            lambda staged: _write(staged, scorer, ids, str(library.__version__)),
+            lambda staged: write(staged, scorer, ids, str(library.__version__)),
             facts,
             overwrite=overwrite,
         )
@@ -198,31 +194,60 @@ class BM25Index(Unchangeable):
         ids = self._open.ids
         return isinstance(doc_id, str) and bool(ids.docs_of([doc_id])[0] >= 0)
 
-    def search(self, query: str, k: int = 10) -> Results[ScoredDoc]:
+    def filter(self, allowed: Iterable[str] | Callable[[str], bool]) -> DocFilter:
+        """A filter to be used in many searches of this index.
+
+        Args:
+            allowed: Ids of allowed documents, or a function from an id to True or False.
+
+        Returns:
+            What ``search`` takes as ``filter``.
+
+        Raises:
+            InputError: It is neither, or the index has none of the ids.
+        """
+        files = self._open
+        return DocFilter([filter_mask(files.ids, self.n_docs, allowed)], str(files.folder))
+
+    def search(
+        self,
+        query: str,
+        k: int = 10,
+        *,
+        filter: DocFilter | Iterable[str] | Callable[[str], bool] | None = None,
+    ) -> Results[ScoredDoc]:
         """The best ``k`` documents for one query, best first.
 
         Args:
             query: A text.
             k: Number of documents, at most. Ties go to the smaller doc_id.
+            filter: Ids of allowed documents, a function from an id to True or False, or what
+                ``filter`` made of one; None for all. Scores stay those among all documents.
 
         Returns:
             The best documents that share a word with the query, with their scores.
 
         Raises:
-            InputError: The query is not a text, or k is below 1.
+            InputError: The query is not a text, k is below 1, or as from ``filter``.
             StorageError: The index is damaged.
         """
         files, k = self._open, checked_count("k", k)
-        return self._search(files, _checked_text("query", query), k)
+        return self._search(files, checked_text("query", query), k, self._mask(filter))
 
     def search_batch(
-        self, queries: Iterable[str], k: int = 10, *, progress: Progress | bool | None = None
+        self,
+        queries: Iterable[str],
+        k: int = 10,
+        *,
+        filter: DocFilter | Iterable[str] | Callable[[str], bool] | None = None,
+        progress: Progress | bool | None = None,
     ) -> BatchResults[ScoredDoc]:
         """The best ``k`` documents of each query, in the order of the queries.
 
         Args:
             queries: Texts.
             k: Number of documents of each query, at most.
+            filter: As in ``search``, the same for all queries.
             progress: True for a bar on stderr, or an object that receives the steps.
 
         Returns:
@@ -235,12 +260,12 @@ class BM25Index(Unchangeable):
         files, k = self._open, checked_count("k", k)
         texts = listed("queries", queries, "pass a list of texts")
         for position, text in enumerate(texts):
-            _checked_text(f"queries[{position}]", text)
-        steps = as_progress(progress)
+            checked_text(f"queries[{position}]", text)
+        steps, mask = as_progress(progress), self._mask(filter)
         steps.start("search", len(texts), unit="queries")
         results: BatchResults[ScoredDoc] = BatchResults()
         for text in texts:
-            results.append(self._search(files, text, k))
+            results.append(self._search(files, text, k, mask))
             steps.advance(1)
         steps.finish()
         return results
@@ -282,71 +307,27 @@ class BM25Index(Unchangeable):
             raise closed_error()
         return self._files
 
-    def _search(self, files: Bm25Files, query: str, k: int) -> Results[ScoredDoc]:
+    def _mask(self, allowed: object) -> Mask | None:
+        """(n_docs,) the documents that a filter allows; None for all."""
+        if allowed is None:
+            return None
+        made = allowed if isinstance(allowed, DocFilter) else self.filter(allowed)  # type: ignore[arg-type]
+        if made.state != str(self._open.folder):
+            raise InputError("filter was made by another index; make it with filter of this one")
+        return made.allowed[0]
+
+    def _search(
+        self, files: Bm25Files, query: str, k: int, mask: Mask | None
+    ) -> Results[ScoredDoc]:
         files.verify()
         numbers = self._scorer.get_tokens_ids(self._analyzer.words(query))
         if not numbers:
             return Results()
         scores = self._scorer.get_scores_from_ids(numbers)
-        docs = np.flatnonzero(scores > 0)
+        docs = np.flatnonzero(scores > 0 if mask is None else mask & (scores > 0))
         ranking = TopK(1, k, files.ids, files.id_ranks)  # type: ignore[arg-type]
         ranking.add([(docs, scores[docs])])
         return ranking.results()[0]
-
-
-def _count_words(
-    documents: object, analyzer: Analyzer, progress: Progress
-) -> tuple[list[str], list[list[int]], dict[str, int]]:
-    """Ids, and the numbers of each document's words, with the vocabulary in order of appearance."""
-    items = documents.items() if isinstance(documents, Mapping) else documents
-    if isinstance(items, str | bytes) or not isinstance(items, Iterable):
-        raise InputError(f"documents={shown(documents)}; {_TEXTS}")
-    total = len(items) if isinstance(items, Sized) else 0
-    ids, word_numbers, vocabulary = [], [], {}  # type: ignore[var-annotated]
-    progress.start("count words", total, unit="documents")
-    for position, item in enumerate(items):
-        is_pair = isinstance(item, tuple | list) and len(item) == 2
-        if not is_pair or not isinstance(item[0], str):
-            raise InputError(f"documents[{position}] is {shown(item)}; {_TEXTS}")
-        text = _checked_text(f"documents[{position}][1]", item[1])
-        ids.append(item[0])
-        word_numbers.append(
-            [vocabulary.setdefault(word, len(vocabulary)) for word in analyzer.words(text)]
-        )
-        progress.advance(1)
-    progress.finish()
-    return ids, word_numbers, vocabulary
-
-
-def _score(scorer: Any, word_numbers: list[list[int]], vocabulary: dict[str, int]) -> None:
-    """Let bm25s compute the postings; without any word there are none."""
-    if vocabulary:
-        scorer.index((word_numbers, vocabulary), create_empty_token=False, show_progress=False)
-        return
-    scorer.vocab_dict = {}
-    scorer.scores = {
-        "data": np.empty(0, np.float32),
-        "indices": np.empty(0, np.int32),
-        "indptr": np.zeros(1, np.int64),
-        "num_docs": len(word_numbers),
-    }
-
-
-def _write(folder: Path, scorer: Any, ids: Sequence[str], version: str) -> None:
-    """Write FILES; bm25s reads its part of them with ``bm25s.BM25.load``."""
-    arrays: tuple[npt.NDArray[Any], ...] = (
-        np.asarray(scorer.scores["data"], np.float32),
-        np.asarray(scorer.scores["indices"], np.int32),
-        np.asarray(scorer.scores["indptr"], np.int64),
-    )
-    for name, array in zip(POSTINGS, arrays, strict=True):
-        write_array(folder / name, array)
-    write_bytes(folder / VOCABULARY, json.dumps(scorer.vocab_dict, ensure_ascii=False).encode())
-    parameters = ("k1", "b", "delta", "method", "idf_method", "dtype", "int_dtype", "backend")
-    values = {name: getattr(scorer, name) for name in parameters}
-    write_json(folder / PARAMETERS, {**values, "num_docs": len(ids), "version": version})
-    write_doc_ids(folder, ids)
-    write_array(folder / ID_RANKS, id_ranks(ids))
 
 
 def _parameter(name: str, value: object, most: float) -> float:
@@ -356,11 +337,3 @@ def _parameter(name: str, value: object, most: float) -> float:
         limits = "at least 0" if most == math.inf else f"from 0 to {most:g}"
         raise InputError(f"{name}={shown(value)}; pass a number, {limits}")
     return number
-
-
-def _checked_text(name: str, text: object) -> str:
-    if not isinstance(text, str):
-        raise InputError(f"{name} is {shown(text)}; pass a text")
-    if fault := text_fault(text):
-        raise InputError(f"{name} is {shown(text)}, which {fault}; correct it")
-    return text

@@ -1,11 +1,12 @@
-"""The filters of an evaluation's queries, from its config and from a field of queries.jsonl."""
+"""Filters and groups of an evaluation's searches, from its config and from fields of its files."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
-from colmodern.config.models import DatasetConfig, EvalConfig
+from colmodern.config.models import DatasetConfig, EvalConfig, SearchConfig
 from colmodern.datasets.fetch import checked_split, set_folder
 from colmodern.datasets.fields import read_query_filters
 from colmodern.datasets.registry import named_sets
@@ -14,28 +15,52 @@ from colmodern.files import sha256_of_json
 from colmodern.index.fields.conditions import parse_filter
 from colmodern.pipeline.open.data import source_of
 from colmodern.pipeline.open.fields import DocumentFields, corpus_file, fields_from_file
-from colmodern.pipeline.searchers.base import QueryFilters
+from colmodern.pipeline.searchers.query_search import QueryFilters, QueryGroups
 from colmodern.reading import user_path
 from colmodern.types import Dataset
 
 
-def query_filters(config: EvalConfig, dataset: Dataset) -> QueryFilters | None:
-    """The documents that each query of an evaluation may return; None where it has no filter.
+def searched_fields(config: EvalConfig, dataset: Dataset) -> DocumentFields | None:
+    """The fields of the documents; None where the searches of an evaluation need none.
 
     Raises:
         ConfigError: The collection has no fields.
-        DataError: A file of fields or queries is malformed.
+        DataError: Their file is malformed.
+    """
+    search = config.search
+    if search.filter is None and search.filter_field is None and search.group_by is None:
+        return None
+    doc_ids = [document.doc_id for document in dataset.corpus]
+    return DocumentFields(doc_ids, fields_from_file(_fields_file(config.dataset), doc_ids))
+
+
+def query_filters(
+    search: SearchConfig,
+    reading: DatasetConfig,
+    query_ids: Iterable[str],
+    documents: DocumentFields | None,
+) -> QueryFilters | None:
+    """The documents that each query of an evaluation may return; None where it has no filter.
+
+    Args:
+        search: The filters.
+        reading: Where the queries are.
+        query_ids: The queries.
+        documents: As ``searched_fields`` returns them.
+
+    Raises:
+        ConfigError: The queries are in no file.
+        DataError: The file of queries is malformed.
         InputError: A filter is none, or names a field that no document has.
     """
-    common, key = config.search.filter, config.search.filter_field
+    common, key = search.filter, search.filter_field
     if common is None and key is None:
         return None
-    own = {} if key is None else read_query_filters(_queries_file(config.dataset), key)
-    doc_ids = [document.doc_id for document in dataset.corpus]
-    documents = DocumentFields(doc_ids, fields_from_file(_fields_file(config.dataset), doc_ids))
+    assert documents is not None, "a filter needs fields"
+    own = {} if key is None else read_query_filters(_queries_file(reading), key)
     allowed: dict[str, list[str]] = {}
     by_query: dict[str, list[str] | None] = {}
-    for query_id in dataset.queries:
+    for query_id in query_ids:
         name, filter = "search.filter", common
         if query_id in own:
             name = f"{key} of query {query_id!r}"
@@ -49,6 +74,26 @@ def query_filters(config: EvalConfig, dataset: Dataset) -> QueryFilters | None:
             allowed[digest] = documents.ids(filter, name)
         by_query[query_id] = allowed[digest]
     return QueryFilters(by_query, sha256_of_json(by_query))
+
+
+def query_groups(
+    field: str | None, documents: DocumentFields | None, left_out: Mapping[str, Collection[str]]
+) -> QueryGroups | None:
+    """What the documents are grouped by; None for no groups.
+
+    Args:
+        field: The field whose values make groups.
+        documents: As ``searched_fields`` returns them.
+        left_out: query_id -> documents that are no results of the query.
+
+    Raises:
+        InputError: No document has the field, or one has several values in it.
+    """
+    if field is None:
+        return None
+    assert documents is not None, "a group needs fields"
+    values = documents.values(field, "search.group_by")
+    return QueryGroups(field, values, left_out, sha256_of_json([field, values]))
 
 
 def _fields_file(config: DatasetConfig) -> Path:

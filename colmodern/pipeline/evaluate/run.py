@@ -34,6 +34,8 @@ from colmodern.pipeline.run_folder import (
     check_publishable,
     publishing,
 )
+from colmodern.pipeline.searchers.base import IndexFolders
+from colmodern.pipeline.stored_files import FirstStagePaths
 from colmodern.progress import Progress, as_progress
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import Dataset, Run, ScoredDoc
@@ -127,10 +129,7 @@ def run_prepared(prepared: EvalJob, *, progress: Progress) -> EvalResult:
             "queries": _from(folder, queries.folder),
         },
         "index": None if index is None else _from(folder, index),
-        "first_stages": [
-            None if path is None else _from(folder, path)
-            for path in searcher.first_stage_folders(prepared_index)
-        ],
+        "first_stages": _all_from(folder, searcher.first_stage_folders(prepared_index)),
         "search": {"device": searcher.device},
         "stages": stages.made_in,
         "inputs": prepared.inputs(),
@@ -143,6 +142,13 @@ def run_prepared(prepared: EvalJob, *, progress: Progress) -> EvalResult:
 def _from(folder: Path, path: Path) -> str:
     """The way from a run folder, through a link where it is one, to a path."""
     return os.path.relpath(os.path.realpath(path), os.path.realpath(folder))
+
+
+def _all_from(folder: Path, paths: IndexFolders) -> FirstStagePaths:
+    """As ``_from``, of the indexes of a search made of others."""
+    if isinstance(paths, list):
+        return [_all_from(folder, path) for path in paths]
+    return None if paths is None else _from(folder, paths)
 
 
 def _query_facts(queries: EmbeddingStore) -> dict[str, Any]:

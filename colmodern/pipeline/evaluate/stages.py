@@ -21,7 +21,7 @@ from colmodern.evaluation.trec import read_run
 from colmodern.files import sha256_of_json
 from colmodern.index.ranking import mean_scores
 from colmodern.pipeline.cache import FOLDER, CacheUse
-from colmodern.pipeline.evaluate.filters import query_filters
+from colmodern.pipeline.evaluate.filters import query_filters, query_groups, searched_fields
 from colmodern.pipeline.losses import Loss
 from colmodern.pipeline.open.data import dataset_from_config
 from colmodern.pipeline.result import Timing
@@ -66,7 +66,14 @@ class Stages:
         self.use = use or CacheUse(Path(config.output) / FOLDER)
         texts = SearchTexts(dataset.corpus, dataset.queries, config.dataset)
         self.searcher = make_searcher(config.index, encoder.device, texts)
-        self.searcher.filters = query_filters(config, dataset)
+        self._excluded: dict[str, set[str]] = {q: set(ids) for q, ids in dataset.excluded.items()}
+        if config.dataset.drop_self_matches:
+            self._excluded |= {q: {q, *self._excluded.get(q, ())} for q in dataset.queries}
+        self._fields = searched_fields(config, dataset)
+        self.searcher.restrict(
+            query_filters(config.search, config.dataset, dataset.queries, self._fields)
+        )
+        self.searcher.groups = query_groups(config.search.group_by, self._fields, self._excluded)
 
     def encode_documents(self) -> EmbeddingStore:
         """Token embeddings of the corpus; of no document where the search reads texts alone."""
@@ -128,7 +135,8 @@ class Stages:
             )
         embeddings = self._encode_queries(dataset.model_queries, f"encode queries of {split}")
         texts = SearchTexts(self._dataset.corpus, dataset.queries, reading)
-        return JudgedQueries(embeddings, texts, dataset.qrels)
+        filters = query_filters(self._config.search, reading, dataset.queries, self._fields)
+        return JudgedQueries(embeddings, texts, dataset.qrels, filters)
 
     def _encode_queries(self, queries: Mapping[str, str], stage: str) -> EmbeddingStore:
         key = sha256_of_json([list(queries.items()), self._encoder.fingerprint("query")])
@@ -176,7 +184,8 @@ class Stages:
         if not searcher.is_exact:
             config = compared_with(self._config.index)
             searcher = make_searcher(config, self._encoder.device)
-            searcher.filters = self.searcher.filters
+            searcher.restrict(self.searcher.filters)
+            searcher.groups = self.searcher.groups
         return self._search(stage, searcher, documents, queries, None)[0]
 
     @property
@@ -232,13 +241,10 @@ class Stages:
         kind, *settings = searcher.cache_key(prepared)
         inputs = [documents.manifest["fingerprint"], queries.manifest["fingerprint"]]
         way = f"{kind} each" if is_each else kind
-        excluded = {query_id: set(ids) for query_id, ids in self._dataset.excluded.items()}
-        rule = [sha256_of_json(self._dataset.excluded)] if excluded else []
+        rule = [sha256_of_json(self._dataset.excluded)] if self._dataset.excluded else []
         if self._config.dataset.drop_self_matches:
             rule.append("no self-matches")
-            excluded |= {q: {q, *excluded.get(q, ())} for q in queries.doc_ids}
-        if searcher.filters is not None:
-            rule.append(searcher.filters.key)
+        rule += [one.key for one in (searcher.filters, searcher.groups) if one is not None]
         key = [*inputs, way, self.n_wanted, *settings, *rule]
 
         def find() -> SearchResults:
@@ -246,10 +252,10 @@ class Stages:
                 self.progress.note(f"{stage}, to see what the index loses")
             search = searcher.search_each if is_each else searcher.search
             results = search(documents, queries, prepared, self.n_wanted, self.progress)
-            if not excluded:
+            if not self._excluded:
                 return results
             kept = [
-                [x for x in best if x.doc_id not in excluded.get(query_id, ())]
+                [x for x in best if x.doc_id not in self._excluded.get(query_id, ())]
                 for query_id, best in zip(queries.doc_ids, results.results, strict=True)
             ]
             kept = [best[: self._config.search.k] for best in kept]

@@ -13,12 +13,14 @@ from colmodern.datasets.fetch import checked_split, set_folder
 from colmodern.datasets.fields import read_fields
 from colmodern.datasets.registry import named_sets
 from colmodern.errors import DataError, InputError
-from colmodern.index.fields.conditions import expect_fields, parse_filter
+from colmodern.index.fields.conditions import expect_fields, field_kinds, parse_filter
 from colmodern.index.fields.masks import mask_of
 from colmodern.index.fields.table import FieldTable, FieldWriter
+from colmodern.index.pages import single_value
 from colmodern.pipeline.run_folder import ENVIRONMENT, is_run
 from colmodern.pipeline.stored_files import read_run_file
 from colmodern.reading import user_path
+from colmodern.types import Scalar
 
 
 class DocumentFields:
@@ -43,6 +45,18 @@ class DocumentFields:
         expect_fields(condition, self.table.schema, name)
         numbers = np.flatnonzero(mask_of(self.table, condition))
         return [self.doc_ids[number] for number in numbers.tolist()]
+
+    def values(self, field: str, name: str) -> dict[str, Scalar | None]:
+        """doc_id -> value in a field, None without one; name: of the setting in messages.
+
+        Raises:
+            InputError: No document has the field, or one has several values in it.
+        """
+        field_kinds(field, self.table.schema, name)
+        return {
+            doc_id: single_value(self.table.values_of(field, number), doc_id, field, name)
+            for number, doc_id in enumerate(self.doc_ids)
+        }
 
 
 def fields_from_file(path: Path, doc_ids: Sequence[str]) -> FieldTable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,12 @@ from colmodern.config.index import (
     HybridIndexConfig,
     PlaidIndexConfig,
     RerankIndexConfig,
+    ShardedIndexConfig,
 )
 from colmodern.config.load import build
 from colmodern.config.models import EvalConfig
 from colmodern.errors import InputError, StorageError
-from colmodern.kernels.device import resolve_device
+from colmodern.kernels.device import Devices, resolve_device
 from colmodern.pipeline.run_folder import ENVIRONMENT, is_run
 from colmodern.pipeline.stored_files import CURE, read_run_config, read_run_file
 from colmodern.ragged.store import EmbeddingStore
@@ -26,7 +28,7 @@ from colmodern.types import BatchResults, Results, ScoredDoc
 if TYPE_CHECKING:
     from colmodern.index.staged import AnyIndex, HybridIndex, RerankIndex
 
-_STAGED = ("hybrid", "rerank")
+_STAGED = (HybridIndexConfig, RerankIndexConfig)
 
 
 def open_staged(
@@ -45,42 +47,27 @@ def open_staged(
         InputError: A TREC run was fused, which has no results for other queries.
         StorageError: The run or an index of it is damaged.
     """
-    if not is_run(folder) or read_run_config(folder).get("index", {}).get("kind") not in _STAGED:
+    if not is_run(folder) or read_run_config(folder).get("index", {}).get("kind") not in (
+        "hybrid",
+        "rerank",
+    ):
         return None
     config = build(EvalConfig, read_run_config(folder), source=str(folder)).index
     environment = read_run_file(folder, ENVIRONMENT)
     paths = environment.get("first_stages")
     if not isinstance(paths, list):  # an older version did not record them
         return None
-    from colmodern.index.staged import HybridIndex, RerankIndex  # loads torch
-
     devices = resolve_device(device, kernels="triton or torch", auto=encoder_device, name=name)
-    if isinstance(config, RerankIndexConfig):
-        if isinstance(config.candidates, str):
-            return None
-        [path] = _paths(folder, paths, 1)
-        first = _open(config.candidates, path, store, devices.setting)
-        assert config.most_results is not None, "an index has a depth"
-        return RerankIndex(first, store, depth=config.most_results, device=devices)
-    assert isinstance(config, HybridIndexConfig), config
-    if trec := [path for path in config.of if isinstance(path, str)]:
-        raise InputError(
-            f"{folder} fused the run {trec[0]}, which has no results for other queries; search one of "
-            "its other parts by itself"
-        )
-    settings = zip(config.of, _paths(folder, paths, len(config.of)), strict=True)
-    indexes = {
-        f"{number} {getattr(first, 'kind', '')}": _open(first, path, store, devices.setting)
-        for number, (first, path) in enumerate(settings, start=1)
-    }
-    fusion = read_run_file(folder, "metrics.json").get("fusion", {})
-    return HybridIndex(
-        indexes,
-        fusion=config.fusion,
-        weights=fusion.get("weights"),
-        rrf_k=config.rrf_k,
-        depth=config.depth,
-    )
+    assert isinstance(config, _STAGED), config
+    if isinstance(config, RerankIndexConfig) and isinstance(config.candidates, str):
+        return None
+    tuned = None
+    if isinstance(config, HybridIndexConfig) and config.tune_split is not None:
+        tuned = read_run_file(folder, "metrics.json").get("fusion", {}).get("weights")
+    return _Opener(folder, store, devices).open_staged(config, paths, tuned)
+
+
+_BUDGET = ("nprobe", "n_candidates")
 
 
 class _IndexWithOptions:
@@ -107,32 +94,87 @@ class _IndexWithOptions:
         )
         return results
 
-
-def _open(config: FirstStage, path: Path | None, store: EmbeddingStore, device: str) -> AnyIndex:
-    """One part of a run."""
-    from colmodern.index.exact.index import ExactIndex
-
-    if isinstance(config, ExactIndexConfig):
-        return ExactIndex.load(store.folder, device=device, precision=config.precision)
-    assert path is not None, "other kinds have a folder"
-    if isinstance(config, Bm25IndexConfig):
-        from colmodern.index.bm25.index import BM25Index
-
-        return BM25Index.load(path)
-    assert isinstance(config, PlaidIndexConfig), config
-    from colmodern.index.plaid.index import PlaidIndex  # loads numba
-
-    index = PlaidIndex.load(path, device=device, while_compiling="wait")
-    options = {
-        "nprobe": config.nprobe,
-        "n_candidates": config.n_candidates,
-        "rescore": store if config.rescore else None,
-    }
-    return _IndexWithOptions(index, options)  # type: ignore[return-value]
+    def info(self) -> dict[str, Any]:
+        """What the index says of itself, and the options of its searches."""
+        return {**self._index.info(), **{name: self._options[name] for name in _BUDGET}}
 
 
-def _paths(folder: Path, paths: Sequence[object], n: int) -> list[Path | None]:
-    """The folders of a run's parts; raises StorageError when they are not as many, or no paths."""
-    if len(paths) != n or not all(isinstance(path, str | None) for path in paths):
-        raise StorageError(f"{folder / ENVIRONMENT}: first_stages: not {n} folders; {CURE}")
-    return [None if path is None else folder / str(path) for path in paths]
+@dataclass(frozen=True)
+class _Opener:
+    """Opens the searches that a run was made of."""
+
+    folder: Path
+    store: EmbeddingStore
+    devices: Devices
+
+    def open_staged(
+        self,
+        config: HybridIndexConfig | RerankIndexConfig,
+        paths: object,
+        tuned: Sequence[float] | None = None,
+    ) -> HybridIndex | RerankIndex:
+        """A search made of others; paths: of their indexes, as ``first_stages`` of the run."""
+        from colmodern.index.staged import HybridIndex, RerankIndex  # loads torch
+
+        firsts = (config.candidates,) if isinstance(config, RerankIndexConfig) else config.of
+        indexes = {
+            f"{number} {getattr(first, 'kind', '')}": self._open(first, path)
+            for number, (first, path) in enumerate(
+                zip(firsts, self._listed(paths, len(firsts)), strict=True), start=1
+            )
+        }
+        if isinstance(config, RerankIndexConfig):
+            assert config.most_results is not None, "an index has a depth"
+            [first] = indexes.values()
+            return RerankIndex(first, self.store, depth=config.most_results, device=self.devices)
+        return HybridIndex(
+            indexes,
+            fusion=config.fusion,
+            weights=tuned or config.weights,
+            rrf_k=config.rrf_k,
+            depth=config.depth,
+        )
+
+    def _open(self, config: FirstStage, path: object) -> AnyIndex:
+        """One of the searches."""
+        if isinstance(config, str):
+            raise InputError(
+                f"{self.folder} searched the run {config}, which has no results for other queries; search "
+                "one of its other parts by itself"
+            )
+        if isinstance(config, _STAGED):
+            return self.open_staged(config, path)
+        if isinstance(config, ExactIndexConfig):
+            from colmodern.index.exact.index import ExactIndex
+
+            setting = self.devices.setting
+            return ExactIndex.load(self.store.folder, device=setting, precision=config.precision)
+        if not isinstance(path, str):
+            raise self._damaged("a search lacks its index")
+        if isinstance(config, Bm25IndexConfig):
+            from colmodern.index.bm25.index import BM25Index
+
+            return BM25Index.load(self.folder / path)
+        return self._open_compressed(config, self.folder / path)
+
+    def _open_compressed(self, config: PlaidIndexConfig, path: Path) -> AnyIndex:
+        if isinstance(config, ShardedIndexConfig):
+            from colmodern.index.sharded.index import ShardedIndex as Compressed  # loads numba
+        else:
+            from colmodern.index.plaid.index import PlaidIndex as Compressed  # type: ignore[assignment]
+        index = Compressed.load(path, device=self.devices.setting, while_compiling="wait")
+        options = {
+            "nprobe": config.nprobe,
+            "n_candidates": config.n_candidates,
+            "rescore": self.store if config.rescore else None,
+        }
+        return _IndexWithOptions(index, options)  # type: ignore[return-value]
+
+    def _listed(self, paths: object, n: int) -> list[object]:
+        """The paths of so many searches; raises StorageError when they are not as many."""
+        if not isinstance(paths, list) or len(paths) != n:
+            raise self._damaged(f"not {n} folders")
+        return paths
+
+    def _damaged(self, fault: str) -> StorageError:
+        return StorageError(f"{self.folder / ENVIRONMENT}: first_stages: {fault}; {CURE}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
@@ -19,6 +19,12 @@ from colmodern.kernels.device import Kernels, resolve_device
 from colmodern.pipeline.losses import Loss
 from colmodern.pipeline.result import Timing
 from colmodern.pipeline.sample import Sample, Total
+from colmodern.pipeline.searchers.query_search import (
+    GroupedSearch,
+    QueryFilters,
+    QueryGroups,
+    QuerySearch,
+)
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
@@ -26,6 +32,8 @@ from colmodern.types import Corpus, Qrels, Run, ScoredDoc
 from colmodern.units import parse_bytes
 
 Config = TypeVar("Config", bound=Any)
+# folder of an index, None where it has none; for a search made of others, a list of theirs
+IndexFolders = Path | None | list["IndexFolders"]
 Prepared = Any  # what a kind's ``prepare`` returns, which its other methods take
 FLOAT32 = 4  # bytes of a value
 _RESULT_BYTES = 120  # a (doc_id, score) in a list
@@ -59,88 +67,17 @@ class SearchResults(NamedTuple):
     latencies: list[float] | None = None
 
 
-class QuerySearch(Protocol):
-    """An index opened for the queries of an evaluation."""
-
-    def search_all(self, progress: Progress) -> list[list[ScoredDoc]]:
-        """Results of all queries, in their order."""
-
-    def search_one(self, position: int) -> list[ScoredDoc]:
-        """Results of the query at a position."""
-
-
-class QueryFilters(NamedTuple):
-    """The documents that each query may return.
+class JudgedQueries(NamedTuple):
+    """The queries of a split: embedded, as texts with the documents, and their judgments.
 
     Attributes:
-        by_query: query_id -> ids of allowed documents; None for all. Equal filters share a list.
-        key: Digest of them.
+        filters: The documents that each query may return; None for all.
     """
-
-    by_query: Mapping[str, list[str] | None]
-    key: str
-
-
-@dataclass(frozen=True)
-class IndexSearch:
-    """An index, with the queries and options of its searches.
-
-    filters: for each query the filter of its search; None where no query has one
-    """
-
-    index: Any  # an Index whose searches take the options
-    queries: TokenEmbeddings
-    k: int
-    options: Mapping[str, Any] = field(default_factory=dict)
-    filters: Sequence[Any] | None = None
-
-    def search_all(self, progress: Progress) -> list[list[ScoredDoc]]:
-        """Results of all queries, in their order."""
-        if self.filters is None:
-            return self._batch(self.queries, progress)
-        results: list[list[ScoredDoc]] = [[] for _ in self.filters]
-        alike: dict[int, list[int]] = {}  # queries whose filters are the same
-        for position, filter in enumerate(self.filters):
-            alike.setdefault(id(filter), []).append(position)
-        for positions in alike.values():
-            filter = self.filters[positions[0]]
-            batch = self._batch(self.queries.select(positions), progress, filter=filter)
-            for position, ranking in zip(positions, batch, strict=True):
-                results[position] = ranking
-        return results
-
-    def search_one(self, position: int) -> list[ScoredDoc]:
-        """Results of the query at a position."""
-        options = dict(self.options)
-        if self.filters is not None:
-            options["filter"] = self.filters[position]
-        results: list[ScoredDoc] = self.index.search(self.queries[position], self.k, **options)
-        return results
-
-    def with_filters(self, filters: QueryFilters, query_ids: Sequence[str]) -> IndexSearch:
-        """The same searches, each among the documents that its query may return."""
-        prepare = getattr(self.index, "filter", lambda ids: ids)
-        made: dict[int, Any] = {id(None): None}
-        for ids in filters.by_query.values():
-            if id(ids) not in made:
-                made[id(ids)] = prepare(ids)
-        return replace(self, filters=[made[id(filters.by_query[q])] for q in query_ids])
-
-    def _batch(
-        self, queries: TokenEmbeddings, progress: Progress, **filter: Any
-    ) -> list[list[ScoredDoc]]:
-        results: list[list[ScoredDoc]] = self.index.search_batch(
-            queries, self.k, **self.options, **filter, progress=progress
-        )
-        return results
-
-
-class JudgedQueries(NamedTuple):
-    """The queries of a split: embedded, as texts with the documents, and their judgments."""
 
     embeddings: EmbeddingStore
     texts: SearchTexts
     qrels: Qrels
+    filters: QueryFilters | None = None
 
 
 class Workspace(Protocol):
@@ -214,6 +151,8 @@ class Searcher(ABC, Generic[Config]):
     # settings of the ceilings, as low as is sensible
     smallest: ClassVar[Mapping[str, str]] = MappingProxyType({"index.exact_max_memory": "64M"})
     filters: QueryFilters | None = None  # the documents that each query may return
+    groups: QueryGroups | None = None  # what each document is grouped by in the results
+    has_first_stages: ClassVar[bool] = False  # whether it begins with other searches
 
     def __init__(
         self, config: Config, encoder_device: str, texts: SearchTexts | None = None
@@ -245,6 +184,16 @@ class Searcher(ABC, Generic[Config]):
         """Centroids of a compressed index; None where they are chosen."""
         return None
 
+    @property
+    def most_results(self) -> int | None:
+        """Documents that a search can find for a query at most; None: all."""
+        most: int | None = self.config.most_results
+        return most
+
+    def restrict(self, filters: QueryFilters | None) -> None:
+        """Search, from now on, among the documents that each query may return; None: all."""
+        self.filters = filters
+
     def preparation_key(self, documents: EmbeddingStore) -> str:
         """Digest of all that ``prepare`` depends on, beside the queries."""
         return ""
@@ -263,16 +212,15 @@ class Searcher(ABC, Generic[Config]):
     def open(
         self, documents: EmbeddingStore, queries: EmbeddingStore, prepared: Prepared, k: int
     ) -> QuerySearch:
-        """The index, ready for the queries: whatever happens once is done."""
+        """The index, ready for the queries and their filters: whatever happens once is done."""
 
     def _opened(
         self, documents: EmbeddingStore, queries: EmbeddingStore, prepared: Prepared, k: int
     ) -> QuerySearch:
         query_search = self.open(documents, queries, prepared, k)
-        if self.filters is None:
+        if self.groups is None:
             return query_search
-        assert isinstance(query_search, IndexSearch)  # the config has a kind with filters
-        return query_search.with_filters(self.filters, queries.doc_ids)
+        return GroupedSearch(query_search, self.groups, queries.doc_ids, k, self.most_results)
 
     def search(
         self,
@@ -323,8 +271,8 @@ class Searcher(ABC, Generic[Config]):
         """The folder of an index that can be searched by itself; None where there is none."""
         return None
 
-    def first_stage_folders(self, prepared: Prepared) -> list[Path | None]:
-        """The folders of the indexes that the search began with; None for one without a folder."""
+    def first_stage_folders(self, prepared: Prepared) -> list[IndexFolders]:
+        """The folders of the indexes that the search began with."""
         return []
 
     def first_stages(self, prepared: Prepared) -> Mapping[str, Run]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -17,9 +17,9 @@ from colmodern.files import sha256_of_json
 from colmodern.index.bm25.files import VERSION
 from colmodern.index.bm25.index import BM25Index
 from colmodern.index.bm25.words import Analyzer, WordSettings, load_bm25s
+from colmodern.index.filters import DocFilter
 from colmodern.pipeline.sample import Sample, Total
 from colmodern.pipeline.searchers.base import (
-    QuerySearch,
     Searcher,
     SearchTexts,
     Seconds,
@@ -28,6 +28,7 @@ from colmodern.pipeline.searchers.base import (
     prepared_folder,
 )
 from colmodern.pipeline.searchers.build_cache import build_once, record_build
+from colmodern.pipeline.searchers.query_search import QuerySearch
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
@@ -87,7 +88,9 @@ class Bm25Searcher(Searcher[Bm25IndexConfig]):
         texts = [self.texts.queries[query_id] for query_id in queries.doc_ids]
         if texts:
             index.search(texts[0], 1)
-        return TextSearch(index, texts, k)
+        if self.filters is None:
+            return TextSearch(index, texts, k)
+        return TextSearch(index, texts, k, self.filters.prepared(index, queries.doc_ids))
 
     def index_folder(self, prepared: Path | None) -> Path | None:
         """The index itself."""
@@ -162,16 +165,27 @@ _FACTS = ("words", "vocabulary", "settings", "library", "bytes")
 
 @dataclass(frozen=True)
 class TextSearch:
-    """A BM25 index, with the queries of its searches as texts."""
+    """A BM25 index, with the queries of its searches as texts.
+
+    filters: for each query the filter of its search; None where no query has one
+    """
 
     index: BM25Index
     texts: list[str]
     k: int
+    filters: Sequence[DocFilter | None] | None = None
 
     def search_all(self, progress: Progress) -> list[list[ScoredDoc]]:
         """Results of all queries, in their order."""
-        return list(self.index.search_batch(self.texts, self.k, progress=progress))
+        if self.filters is None:
+            return list(self.index.search_batch(self.texts, self.k, progress=progress))
+        return [self.search_one(position) for position in range(len(self.texts))]
 
     def search_one(self, position: int) -> list[ScoredDoc]:
         """Results of the query at a position."""
-        return self.index.search(self.texts[position], self.k)
+        filter = None if self.filters is None else self.filters[position]
+        return self.index.search(self.texts[position], self.k, filter=filter)
+
+    def with_k(self, k: int) -> TextSearch:
+        """The same search for another number of results."""
+        return replace(self, k=k)

@@ -13,13 +13,12 @@ from colmodern.index.exact.index import ExactIndex
 from colmodern.kernels.device import Devices
 from colmodern.pipeline.sample import Sample, Total
 from colmodern.pipeline.searchers.base import (
-    IndexSearch,
-    QuerySearch,
     Searcher,
     Seconds,
     Workload,
     elsewhere,
 )
+from colmodern.pipeline.searchers.query_search import IndexSearch, QuerySearch
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
@@ -48,7 +47,8 @@ class ExactSearcher(Searcher[ExactIndexConfig]):
             device_max_memory=self.config.device_max_memory,
             precision=self.config.precision,
         )
-        return IndexSearch(index, queries.to_memory(), k)
+        search = IndexSearch(index, queries.to_memory(), k)
+        return search.with_filters(self.filters, queries.doc_ids)
 
     def memory(self, work: Workload) -> dict[str, float]:
         """Embeddings and similarities of a piece of the corpus, and the results."""

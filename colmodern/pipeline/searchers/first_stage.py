@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,8 +15,11 @@ from colmodern.encoder.encoder import Encoder
 from colmodern.errors import ConfigError, DataError
 from colmodern.evaluation.trec import read_run
 from colmodern.files import sha256_of_file
+from colmodern.pipeline.result import Timing
 from colmodern.pipeline.sample import Sample, Total
 from colmodern.pipeline.searchers.base import (
+    IndexFolders,
+    JudgedQueries,
     Searcher,
     SearchResults,
     SearchTexts,
@@ -24,6 +27,7 @@ from colmodern.pipeline.searchers.base import (
     Workload,
     Workspace,
 )
+from colmodern.pipeline.searchers.query_search import QueryFilters
 from colmodern.pipeline.searchers.search_cache import RUN, search_once
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings
@@ -42,10 +46,10 @@ class ResultCount(NamedTuple):
 
 
 class FirstStageFiles(NamedTuple):
-    """A TREC run, and the folder of the index that made it, if that can be searched by itself."""
+    """A TREC run, and the folders of the index that made it, if that can be searched by itself."""
 
     run: Path
-    index_folder: Path | None
+    index_folders: IndexFolders
 
 
 class FirstStage:
@@ -80,6 +84,7 @@ class FirstStage:
     ) -> None:
         self.depth = depth
         self._texts, self._field, self._path = texts, field, None
+        self._filters: QueryFilters | None = None
         self._searcher: Searcher[Any] | None = None
         if not isinstance(config, str):
             self.name: str = config.kind
@@ -93,6 +98,12 @@ class FirstStage:
             )
         if texts is not None:
             self._expect_queries(texts.queries)
+
+    def restrict(self, filters: QueryFilters | None) -> None:
+        """As ``Searcher.restrict``; of a run, only the allowed documents are read."""
+        self._filters = filters
+        if self._searcher is not None:
+            self._searcher.restrict(filters)
 
     @property
     def index(self) -> Searcher[Any] | None:
@@ -110,11 +121,12 @@ class FirstStage:
 
     def key(self, documents: EmbeddingStore) -> list[Any]:
         """All that the run depends on, beside the queries."""
+        rule = [] if self._filters is None else [self._filters.key]
         if self._searcher is None:
-            return [self.digest, self.depth]
+            return [self.digest, self.depth, *rule]
         settings = self._searcher.config.model_dump(mode="json")
         prepared = self._searcher.preparation_key(documents)
-        return [settings, prepared, documents.manifest["fingerprint"], self.depth]
+        return [settings, prepared, documents.manifest["fingerprint"], self.depth, *rule]
 
     def prepare(
         self, documents: EmbeddingStore, queries: EmbeddingStore, workspace: Workspace, stage: str
@@ -132,23 +144,40 @@ class FirstStage:
             assert self._path is not None, "without an index there is a path"
             return FirstStageFiles(self._path, None)
         k = self.depth or documents.n_docs
-        prepared = searcher.prepare(documents, queries, workspace)
+        own = StageWorkspace(workspace, stage) if searcher.has_first_stages else workspace
+        prepared = searcher.prepare(documents, queries, own)
         kind, *settings = searcher.cache_key(prepared)
         embedded = [documents.manifest["fingerprint"], queries.manifest["fingerprint"]]
-        key = ["first stage", *embedded, kind, k, *settings]
+        rule = [] if self._filters is None else [self._filters.key]
+        key = ["first stage", *embedded, kind, k, *settings, *rule]
 
         def find() -> SearchResults:
             workspace.progress.note(f"{stage}: {self.name}, {k:,} documents of each query")
             return searcher.search(documents, queries, prepared, k, workspace.progress)
 
         folder, _ = search_once(workspace, stage, key, kind, queries.doc_ids, find)
+        if searcher.has_first_stages:
+            return FirstStageFiles(folder / RUN, searcher.first_stage_folders(prepared))
         return FirstStageFiles(folder / RUN, searcher.index_folder(prepared))
 
     def results(self, prepared: FirstStageFiles) -> dict[str, list[ScoredDoc]]:
-        """Results of each query by what ``prepare`` returned; of a given run all of them."""
+        """Results of each query by what ``prepare`` returned; of a given run all that are allowed."""
         if self._searcher is None:
-            return self.given_run
+            return self._allowed(self.given_run)
         return read_run(prepared.run, may_be_empty=True)  # no query may have a result
+
+    def _allowed(self, run: dict[str, list[ScoredDoc]]) -> dict[str, list[ScoredDoc]]:
+        """A run without the documents that its queries may not return."""
+        if self._filters is None:
+            return run
+        allowed = {
+            q: None if ids is None else set(ids) for q, ids in self._filters.by_query.items()
+        }
+        kept = {}
+        for query_id, results in run.items():
+            ids = allowed.get(query_id)
+            kept[query_id] = results if ids is None else [x for x in results if x.doc_id in ids]
+        return kept
 
     def searched(self, run: Mapping[str, list[ScoredDoc]]) -> dict[str, list[ScoredDoc]]:
         """The results of the evaluation's queries, as far as the run has any."""
@@ -174,7 +203,12 @@ class FirstStage:
         if self._searcher is None:
             return {}
         own = self._searcher.memory(replace(work, k=self.depth or work.k))
-        return {_renamed(name, stage): n_bytes for name, n_bytes in own.items() if name != _TRUTH}
+        nested = self._searcher.has_first_stages
+        return {
+            _renamed(name, stage, nested): n_bytes
+            for name, n_bytes in own.items()
+            if name != _TRUTH
+        }
 
     def time(
         self,
@@ -189,9 +223,10 @@ class FirstStage:
             return lambda sample: {}
         k = min(self.depth or len(documents), len(documents))
         own = self._searcher.time(documents, queries, encoder, k, progress)
+        nested = self._searcher.has_first_stages
 
         def seconds(sample: Sample) -> Mapping[str, Total]:
-            return {_renamed(n, stage): t for n, t in own(sample).items() if n != _TRUTH}
+            return {_renamed(n, stage, nested): t for n, t in own(sample).items() if n != _TRUTH}
 
         return seconds
 
@@ -212,5 +247,33 @@ class FirstStage:
         _log.warning("%s; such queries get no results", message)
 
 
-def _renamed(name: str, stage: str) -> str:
-    return stage if name == "search" else name
+@dataclass(frozen=True)
+class StageWorkspace:
+    """A workspace whose stages are those of one stage of a search, and carry its name in front."""
+
+    whole: Workspace
+    stage: str
+
+    @property
+    def progress(self) -> Progress:
+        """Receives the steps."""
+        return self.whole.progress
+
+    def judged_queries(self, split: str) -> JudgedQueries:
+        """As ``Workspace.judged_queries``."""
+        return self.whole.judged_queries(split)
+
+    def folder(self, stage: str, key: str) -> Path:
+        """As ``Workspace.folder``: what is kept does not depend on the search that needs it."""
+        return self.whole.folder(stage, key)
+
+    def record(self, stage: str, timing: Timing, environment: dict[str, Any]) -> None:
+        """As ``Workspace.record``."""
+        self.whole.record(f"{self.stage}: {stage}", timing, environment)
+
+
+def _renamed(name: str, stage: str, nested: bool) -> str:
+    """The name of a stage of a search within another; nested: whether it has stages of its own."""
+    if name == "search":
+        return stage
+    return f"{stage}: {name}" if nested else name

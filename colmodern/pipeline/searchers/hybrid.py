@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from colmodern.config.index import HybridIndexConfig
@@ -16,7 +15,7 @@ from colmodern.files import sha256_of_file, sha256_of_json
 from colmodern.fusion import Joiner
 from colmodern.pipeline.sample import Sample, Total
 from colmodern.pipeline.searchers.base import (
-    QuerySearch,
+    IndexFolders,
     Searcher,
     SearchTexts,
     Seconds,
@@ -24,6 +23,7 @@ from colmodern.pipeline.searchers.base import (
     Workspace,
 )
 from colmodern.pipeline.searchers.first_stage import FirstStage, FirstStageFiles
+from colmodern.pipeline.searchers.query_search import QueryFilters, QuerySearch
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
@@ -43,6 +43,8 @@ class HybridFiles(NamedTuple):
 class HybridSearcher(Searcher[HybridIndexConfig]):
     """Searches, or reads, each search and joins their first documents."""
 
+    has_first_stages = True
+
     def __init__(
         self, config: HybridIndexConfig, encoder_device: str, texts: SearchTexts | None = None
     ) -> None:
@@ -53,6 +55,17 @@ class HybridSearcher(Searcher[HybridIndexConfig]):
             parse_measure(config.tune_measure)
         self._searches = self._searches_of(texts)
         self.names = _different([search.name for search in self._searches])
+
+    @property
+    def most_results(self) -> int:
+        """The first documents of all searches, where none is found twice."""
+        return self.config.depth * len(self.config.of)
+
+    def restrict(self, filters: QueryFilters | None) -> None:
+        """As the base class has it; each search finds only what it may return."""
+        super().restrict(filters)
+        for search in self._searches:
+            search.restrict(filters)
 
     def preparation_key(self, documents: EmbeddingStore) -> str:
         """Digest of what the searches and their weights depend on, beside the queries."""
@@ -69,6 +82,8 @@ class HybridSearcher(Searcher[HybridIndexConfig]):
             return HybridFiles(files, self.config.weights, None)
         judged = workspace.judged_queries(split)
         searches = self._searches_of(judged.texts)
+        for search in searches:
+            search.restrict(judged.filters)
         tuning = self._prepare(
             searches, documents, judged.embeddings, workspace, f"search {split} with"
         )
@@ -115,9 +130,9 @@ class HybridSearcher(Searcher[HybridIndexConfig]):
         """The runs of all searches."""
         return {name: self._first(number, prepared) for number, name in enumerate(self.names)}
 
-    def first_stage_folders(self, prepared: HybridFiles) -> list[Path | None]:
+    def first_stage_folders(self, prepared: HybridFiles) -> list[IndexFolders]:
         """The folders of the searches' indexes, in their order; None for a run, or exact search."""
-        return [files.index_folder for files in prepared.files]
+        return [files.index_folders for files in prepared.files]
 
     def inputs(self) -> dict[str, str]:
         """Digests of given runs."""
@@ -234,6 +249,10 @@ class FusedSearch:
     def search_one(self, position: int) -> list[ScoredDoc]:
         """Results of the query at a position."""
         return self.joiner(self.rankings[position], self.k)
+
+    def with_k(self, k: int) -> FusedSearch:
+        """The same search for another number of results."""
+        return replace(self, k=k)
 
 
 def _different(names: Sequence[str]) -> list[str]:

@@ -18,8 +18,6 @@ from colmodern.pipeline.losses import Loss
 from colmodern.pipeline.machine_faults import COMPILED_SEARCH, check_address_space
 from colmodern.pipeline.sample import Sample, Total
 from colmodern.pipeline.searchers.base import (
-    IndexSearch,
-    QuerySearch,
     Searcher,
     Seconds,
     Workload,
@@ -30,6 +28,7 @@ from colmodern.pipeline.searchers.base import (
 )
 from colmodern.pipeline.searchers.build_cache import record_build
 from colmodern.pipeline.searchers.exact import ExactSearcher, exact_seconds, seconds_of_pair
+from colmodern.pipeline.searchers.query_search import IndexSearch, QuerySearch
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.offsets import offsets_of
@@ -110,7 +109,8 @@ class PlaidSearcher(Searcher[PlaidIndexConfig]):
         # not the store, which names the settings of the documents when the queries were encoded
         in_memory = queries.to_memory()
         compile_searches(index, in_memory, k, **options)
-        return IndexSearch(index, in_memory, k, options)
+        search = IndexSearch(index, in_memory, k, options)
+        return search.with_filters(self.filters, queries.doc_ids)
 
     def explain_losses(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +16,7 @@ from colmodern.index.exact.index import ExactIndex
 from colmodern.pipeline.losses import Loss
 from colmodern.pipeline.sample import Sample, Total
 from colmodern.pipeline.searchers.base import (
-    QuerySearch,
+    IndexFolders,
     Searcher,
     SearchTexts,
     Seconds,
@@ -28,6 +28,7 @@ from colmodern.pipeline.searchers.base import (
 from colmodern.pipeline.searchers.exact import ExactSearcher, exact_seconds, seconds_of_pair
 from colmodern.pipeline.searchers.first_stage import FirstStage, FirstStageFiles
 from colmodern.pipeline.searchers.plaid import PlaidSearcher
+from colmodern.pipeline.searchers.query_search import QueryFilters, QuerySearch
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
@@ -51,6 +52,7 @@ class RerankSearcher(Searcher[RerankIndexConfig]):
     """Finds candidates, or reads them, and scores each by MaxSim."""
 
     kernels = "triton or torch"
+    has_first_stages = True
     loss_stages = (NO_CANDIDATE, ROUNDED)
 
     def __init__(
@@ -76,6 +78,11 @@ class RerankSearcher(Searcher[RerankIndexConfig]):
         if config.scorer == "plaid":
             own = PlaidIndexConfig(nbits=config.nbits, device=self.device)
             self._scorer = PlaidSearcher(own, encoder_device, texts)
+
+    def restrict(self, filters: QueryFilters | None) -> None:
+        """As the base class has it; candidates are only what a query may return."""
+        super().restrict(filters)
+        self._first.restrict(filters)
 
     def preparation_key(self, documents: EmbeddingStore) -> str:
         """Digest of what candidates and scores depend on, beside the queries."""
@@ -129,7 +136,7 @@ class RerankSearcher(Searcher[RerankIndexConfig]):
             candidates,
             k,
             embeddings,
-            lambda positions, query: _exact(documents, positions, query, k, options),
+            lambda positions, query, k: _exact(documents, positions, query, k, options),
         )
 
     def explain_losses(
@@ -161,9 +168,9 @@ class RerankSearcher(Searcher[RerankIndexConfig]):
         run, most = self._first.results(prepared.first), self.config.most_results
         return {self._first.name: {query_id: docs[:most] for query_id, docs in run.items()}}
 
-    def first_stage_folders(self, prepared: Candidates) -> list[Path | None]:
+    def first_stage_folders(self, prepared: Candidates) -> list[IndexFolders]:
         """The index that found the candidates."""
-        return [prepared.first.index_folder]
+        return [prepared.first.index_folders]
 
     def inputs(self) -> dict[str, str]:
         """Digest of a given run."""
@@ -245,7 +252,7 @@ class RerankSearcher(Searcher[RerankIndexConfig]):
             candidates,
             k,
             queries,
-            lambda positions, query: _compressed(index, [ids[row] for row in positions], query, k),
+            lambda rows, query, k: _compressed(index, [ids[row] for row in rows], query, k),
         )
         if any(candidates):  # compiles
             search.search_one(next(i for i, positions in enumerate(candidates) if positions))
@@ -258,13 +265,13 @@ class CandidateSearch:
 
     Attributes:
         candidates: Positions of each query's stored documents.
-        score: The best of some positions for a query.
+        score: The best ``k`` of some positions for a query.
     """
 
     candidates: Sequence[Sequence[int]]
     k: int
     queries: TokenEmbeddings
-    score: Callable[[Sequence[int], Any], list[ScoredDoc]] = field(repr=False)
+    score: Callable[[Sequence[int], Any, int], list[ScoredDoc]] = field(repr=False)
 
     def search_all(self, progress: Progress) -> list[list[ScoredDoc]]:
         """Results of all queries, in their order."""
@@ -279,7 +286,11 @@ class CandidateSearch:
     def search_one(self, position: int) -> list[ScoredDoc]:
         """Results of the query at a position."""
         positions = self.candidates[position]
-        return self.score(positions, self.queries[position]) if positions else []
+        return self.score(positions, self.queries[position], self.k) if positions else []
+
+    def with_k(self, k: int) -> CandidateSearch:
+        """The same search for another number of results."""
+        return replace(self, k=k)
 
 
 def _exact(

@@ -309,3 +309,35 @@ def test_other_folders_are_refused(tmp_path: Path) -> None:
     (tmp_path / NAME).write_text('{"format": "colmodern-bm25", "version": 9}')
     with pytest.raises(StorageError, match="has version=9; this colmodern reads version 1"):
         BM25Index.load(tmp_path)
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_a_filter_keeps_scores_and_order_of_what_it_allows(index: BM25Index, query: str) -> None:
+    allowed = {f"d{number:02d}" for number in range(0, 40, 3)}
+    expected = [result for result in index.search(query, 40) if result.doc_id in allowed]
+    for filter in (sorted(allowed), allowed.__contains__, index.filter(allowed)):
+        assert index.search(query, 40, filter=filter) == expected
+        assert index.search(query, 3, filter=filter) == expected[:3]
+        assert index.search_batch([query, "wing"], 3, filter=filter)[0] == expected[:3]
+    assert index.search(query, filter=[]) == []
+
+
+@pytest.mark.parametrize(
+    ("filter", "message"),
+    [
+        ({"year": 2020}, "filter={'year': 2020} has conditions, and a BM25 index keeps no fields"),
+        ("d00", "filter='d00'"),
+        (["x"], r"filter has 1 ids, and the index has none of them \(the first is 'x'\)"),
+        (lambda _: 3, "filter returned 3 for doc_id='d00'"),
+        (3, "filter=3"),
+    ],
+)
+def test_what_is_no_filter_is_refused(index: BM25Index, filter: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        index.search("wing", filter=filter)
+
+
+def test_a_filter_of_another_index_is_refused(index: BM25Index, tmp_path: Path) -> None:
+    other = build(DOCUMENTS, tmp_path / "other")
+    with pytest.raises(InputError, match="filter was made by another index"):
+        index.search("wing", filter=other.filter(["d00"]))
