@@ -6,6 +6,7 @@
 #   make train-env     an environment for `colmodern train`: .venv-train/bin/colmodern train CONFIG
 #   make test-pylate   training through PyLate, and embeddings against PyLate itself, in another one
 #   make test-tools    PyTerrier, LangChain, LlamaIndex and ir_datasets themselves, in another one; needs Java
+#   make test-cluster  encoding, building and searching on a Ray cluster of this machine, in another one
 #   make check         lint, types, and the samples of README and documentation
 #   make docs          the documentation as pages that open offline: site/index.html
 #   make reference     write the pages of settings and commands anew from the code
@@ -22,6 +23,7 @@ TORCH := torch==2.13.0
 VENV := .venv
 PYLATE_VENV := .venv-pylate
 TOOLS_VENV := .venv-tools
+CLUSTER_VENV := .venv-cluster
 DOCS_VENV := .venv-docs
 TRAIN_VENV := .venv-train
 TRAIN_TORCH := torch==2.11.0
@@ -36,7 +38,7 @@ define new_venv
 	@$(1)/bin/python -m pip install $(PIP_FLAGS) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(or $(2),$(TORCH))
 endef
 
-.PHONY: demo test test-slow test-pylate test-tools train-env check docs reference wheel test-wheel test-installs clean
+.PHONY: demo test test-slow test-pylate test-tools test-cluster train-env check docs reference wheel test-wheel test-installs clean
 
 demo: $(VENV)/.ready
 	$(VENV)/bin/colmodern eval demo
@@ -53,6 +55,9 @@ test-pylate: $(PYLATE_VENV)/.ready
 
 test-tools: $(TOOLS_VENV)/.ready
 	$(TOOLS_VENV)/bin/python -m pytest -m tools
+
+test-cluster: $(CLUSTER_VENV)/.ready
+	$(CLUSTER_VENV)/bin/python -m pytest -m cluster
 
 check: $(VENV)/.ready
 	$(VENV)/bin/ruff check .
@@ -95,6 +100,11 @@ $(TOOLS_VENV)/.ready: setup.cfg setup.py constraints.txt
 	@$(TOOLS_VENV)/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[dev,tools]'
 	@touch $@
 
+$(CLUSTER_VENV)/.ready: setup.cfg setup.py constraints.txt
+	$(call new_venv,$(CLUSTER_VENV))
+	@$(CLUSTER_VENV)/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[dev,ray]'
+	@touch $@
+
 # the extra without the package, which would bring torch along: the code is read, never imported
 $(DOCS_VENV)/.ready: setup.cfg constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -115,4 +125,4 @@ $(TRAIN_VENV)/.ready: setup.cfg setup.py
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(PYLATE_VENV) $(TOOLS_VENV) $(TRAIN_VENV) $(DOCS_VENV) build dist site .cache *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PYLATE_VENV) $(TOOLS_VENV) $(CLUSTER_VENV) $(TRAIN_VENV) $(DOCS_VENV) build dist site .cache *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

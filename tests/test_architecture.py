@@ -54,6 +54,7 @@ MAY_IMPORT = {
     "token_words": BASE | {"encoder", "index"},
 }
 MAY_IMPORT["collection"] = set(MAY_IMPORT) - {"config", "datasets", "evaluation", "report"}
+MAY_IMPORT["cluster"] = BASE | {"config", "ragged", "encoder", "encoding", "index"}
 MAY_IMPORT["pipeline"] = set(MAY_IMPORT)
 MAY_IMPORT["service"] = set(MAY_IMPORT)
 MAY_IMPORT["training"] = set(MAY_IMPORT) - {"service"}

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from colmodern.cli import terminal
 from colmodern.cli.options import PATH, encoder_config, encoder_options
 from colmodern.cli.overflow import overflow
+
+if TYPE_CHECKING:
+    from colmodern.encoding.store import ShardWorkers
 
 
 @click.command("encode")
@@ -25,6 +29,13 @@ from colmodern.cli.overflow import overflow
 @click.option("--titles/--no-titles", default=True, show_default=True, help="Join titles to texts.")
 @click.option("--spans", is_flag=True, help="Keep the characters that each token covers.")
 @click.option("--devices", help="Devices that share the work, for example cuda:0,cuda:1.")
+@click.option("--ray", metavar="ADDRESS", help="Ray cluster that encodes: auto, local, HOST:PORT.")
+@click.option("--encoders", type=click.IntRange(1), help="Its encoders.  [default: all that fit]")
+@click.option(
+    "--gpus-per-encoder",
+    type=click.FloatRange(0, 1),
+    help="GPUs of each, or a part.  [default: 1 where it has GPUs]",
+)
 @encoder_options
 def command(
     dataset: str,
@@ -34,6 +45,9 @@ def command(
     titles: bool,
     spans: bool,
     devices: str | None,
+    ray: str | None,
+    encoders: int | None,
+    gpus_per_encoder: float | None,
     model: str | None,
     revision: str | None,
     device: str,
@@ -42,7 +56,8 @@ def command(
 ) -> None:
     """Encode the documents of DATASET (a BEIR folder, a corpus.jsonl, or stdlib).
 
-    An interrupted run resumes after its last finished shard. The last line printed is the folder.
+    An interrupted run resumes after its last finished shard. With --ray, the machines of a cluster
+    encode; all of them mount FOLDER at the same path. The last line printed is the folder.
     """
     from colmodern.cli.progress import TerminalProgress
     from colmodern.datasets.load import load_corpus
@@ -54,6 +69,11 @@ def command(
         raise click.UsageError("give a checkpoint with --model")
     if shard_tokens < 1:
         raise click.UsageError(f"--shard-tokens={shard_tokens} is below 1")
+    workers = None
+    if ray is not None:
+        workers = _cluster_encoders(output, devices, ray, encoders, gpus_per_encoder)
+    elif encoders is not None or gpus_per_encoder is not None:
+        raise click.UsageError("--encoders and --gpus-per-encoder belong to --ray ADDRESS")
     corpus = load_corpus(dataset)
     if devices is not None:
         settings = (*settings, f"devices=[{devices}]")
@@ -70,6 +90,7 @@ def command(
             shard_tokens=shard_tokens,
             progress=progress,
             devices=config.devices or (),
+            workers=workers,
             spans=spans,
         )
         if reused:
@@ -79,3 +100,25 @@ def command(
         f"{store.n_bytes / 1e6:,.1f} MB, {overflow(store.manifest['facts'])}"
     )
     terminal.put(store.folder)
+
+
+def _cluster_encoders(
+    output: Path,
+    devices: str | None,
+    address: str,
+    encoders: int | None,
+    gpus_per_encoder: float | None,
+) -> ShardWorkers:
+    """The encoders of a cluster, which is reached before anything is read."""
+    from colmodern.cluster.connection import connected
+    from colmodern.cluster.encode import ClusterEncoders, checked_output
+    from colmodern.config.cluster import ClusterConfig
+    from colmodern.config.load import build
+
+    if devices is not None:
+        raise click.UsageError("give either --devices, of this machine, or --ray")
+    checked_output(output)
+    values = {"address": address, "encoders": encoders, "gpus_per_encoder": gpus_per_encoder}
+    config = build(ClusterConfig, values, source="command line")
+    connected(config.address)
+    return ClusterEncoders(config)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from colmodern.config.cluster import ClusterConfig
 from colmodern.config.fields import (
     FolderName,
     HomePath,
@@ -248,6 +249,11 @@ class EvalConfig(SettingsModel):
     )
     output: HomePath = Field(
         "runs", description="folder of all runs and of their shared embeddings"
+    )
+    cluster: ClusterConfig | None = Field(
+        None,
+        description="the Ray cluster that encodes documents, and builds and searches an index of kind "
+        "sharded; all of its machines mount output at the same path; null: this machine",
     )
     max_memory: Size | None = Field(
         None,

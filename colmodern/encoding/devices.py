@@ -35,8 +35,8 @@ def encode_on_devices(
     encoder: Encoder,
     role: Role,
     writer: ShardWriter,
-    devices: Sequence[str],
     *,
+    devices: Sequence[str],
     spans: bool = False,
     progress: Progress,
 ) -> None:

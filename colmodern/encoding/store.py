@@ -4,20 +4,38 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from colmodern.encoder.encoder import Encoder
 from colmodern.encoder.text.settings import Role
 from colmodern.encoding.devices import encode_on_devices
 from colmodern.encoding.shard_order import ShardOrder
-from colmodern.encoding.shards import Text, cut_shards, encode_shards
+from colmodern.encoding.shards import Shard, Text, cut_shards, encode_shards
 from colmodern.environment import describe_environment
 from colmodern.errors import StorageError
 from colmodern.files import sha256_of_json
 from colmodern.progress import Progress
 from colmodern.ragged.store import EmbeddingStore, ShardWriter
 from colmodern.types import Corpus, Document
+
+
+class ShardWorkers(Protocol):
+    """Encodes shards elsewhere: in other processes, or on other machines."""
+
+    def __call__(
+        self,
+        shards: Iterator[Shard],
+        encoder: Encoder,
+        role: Role,
+        writer: ShardWriter,
+        *,
+        spans: bool = False,
+        progress: Progress,
+    ) -> None:
+        """Encode the shards that ``writer`` lacks, which end in it in their order."""
+        ...
 
 
 def document_texts(
@@ -68,6 +86,7 @@ def encode_corpus(
     progress: Progress,
     title_separator: str = " ",
     devices: Sequence[str] = (),
+    workers: ShardWorkers | None = None,
     spans: bool = False,
 ) -> tuple[EmbeddingStore, bool]:
     """Encode the documents of a corpus; arguments and result as of ``encode_to_store``."""
@@ -83,6 +102,7 @@ def encode_corpus(
         shard_tokens=shard_tokens,
         progress=progress,
         devices=devices,
+        workers=workers,
         spans=spans,
     )
 
@@ -99,6 +119,7 @@ def encode_to_store(
     shard_tokens: int,
     progress: Progress,
     devices: Sequence[str] = (),
+    workers: ShardWorkers | None = None,
     spans: bool = False,
 ) -> tuple[EmbeddingStore, bool]:
     """Encode texts into a store, resuming after the last finished shard of an earlier call.
@@ -118,6 +139,7 @@ def encode_to_store(
         progress: Receives the texts that are encoded.
         devices: Two or more share the shards, each with a process and a model of its own; the
             bytes are those of the encoder alone.
+        workers: Encode the shards in place of ``devices``, as colmodern.cluster does on machines.
         spans: Whether to keep the characters that each token covers.
 
     Returns:
@@ -141,10 +163,10 @@ def encode_to_store(
             limit=_limit(encoder, role),
             shard_tokens=shard_tokens,
         )
-        if len(devices) > 1:
-            encode_on_devices(
-                shards, encoder, role, writer, devices, spans=spans, progress=progress
-            )
+        if workers is None and len(devices) > 1:
+            workers = partial(encode_on_devices, devices=devices)
+        if workers is not None:
+            workers(shards, encoder, role, writer, spans=spans, progress=progress)
         else:
             order = ShardOrder(writer, progress)
             unfinished = order.unfinished(shards)

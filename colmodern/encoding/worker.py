@@ -1,7 +1,7 @@
 """What a process does that encodes shards for another one, on a device of its own.
 
 It receives Shards and a closing None, and sends what ``Report`` lists. It exits at once when the main
-process is gone.
+process is gone. ``load_encoder`` and ``encode_inbox`` also serve workers of other kinds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from colmodern.encoder.encoder import Encoder
 from colmodern.encoder.text.settings import Role
 from colmodern.encoding.shards import EncodedShard, Shard, encode_shards
 from colmodern.errors import CheckpointError
-from colmodern.progress import Silent
+from colmodern.progress import Progress, Silent
 from colmodern.ragged.shard import shard_name, write_shard
 
 # ready; texts done; index of a shard that is written; (error, where it was raised)
@@ -50,41 +50,74 @@ def run_worker(connection: Connection, task: WorkerTask) -> None:
     """Encode the shards that come and say how it goes, until None comes."""
     say = _speaker(connection)
     try:
-        torch.set_num_threads(task.n_threads)
-        logging.getLogger("colmodern").setLevel(logging.ERROR)  # the other process has warned
-        encoder = Encoder.from_pretrained(**task.encoder)
-        if encoder.fingerprint(task.role) != task.encoder_fingerprint:
-            raise CheckpointError(
-                f"{task.encoder['name_or_path']} was saved anew after it was loaded; run again"
-            )
-        logging.getLogger("colmodern").setLevel(logging.NOTSET)
+        encoder = load_encoder(task)
         inbox = _listen(connection)
         say(("ready", None))
-
-        def write(shard: EncodedShard) -> None:
-            # workers run side by side: together they take a part of this time
-            seconds = shard.facts["seconds"] / task.n_workers
-            write_shard(
-                task.folder / shard_name(shard.index),
-                shard.embeddings,
-                shard.doc_ids,
-                fingerprint=task.fingerprint,
-                dtype=task.dtype,
-                facts={**shard.facts, "seconds": seconds},
-            )
-            say(("written", shard.index))
-
-        encode_shards(
-            _until_none(inbox),
+        encode_inbox(
+            inbox,
             encoder,
-            task.role,
-            write,
+            task,
+            written=lambda index: say(("written", index)),
             progress=_ForwardingProgress(say),
-            spans=task.spans,
-            cancel=lambda: inbox.put(None),
         )
     except BaseException as error:  # raised again by the other process
         say(("failed", (_sendable(error), traceback.format_exc())))
+
+
+def load_encoder(task: WorkerTask) -> Encoder:
+    """The encoder of a task; raises CheckpointError where its checkpoint is another one by now."""
+    torch.set_num_threads(task.n_threads)
+    logging.getLogger("colmodern").setLevel(logging.ERROR)  # the main process has warned
+    encoder = Encoder.from_pretrained(**task.encoder)
+    if encoder.fingerprint(task.role) != task.encoder_fingerprint:
+        raise CheckpointError(
+            f"{task.encoder['name_or_path']} differs from the checkpoint that the main process loaded; "
+            "bring the same one here, and run again"
+        )
+    logging.getLogger("colmodern").setLevel(logging.NOTSET)
+    return encoder
+
+
+def encode_inbox(
+    inbox: SimpleQueue[Shard | None],
+    encoder: Encoder,
+    task: WorkerTask,
+    *,
+    written: Callable[[int], object],
+    progress: Progress,
+) -> None:
+    """Encode the shards that arrive in a queue, until None arrives.
+
+    Args:
+        inbox: Shards in the order of the work.
+        encoder: That of ``load_encoder``.
+        task: Says where and how shards are written.
+        written: Called in a thread with the index of each shard that is whole on disk.
+        progress: Receives the texts that are encoded.
+    """
+
+    def write(shard: EncodedShard) -> None:
+        # workers run side by side: together they take a part of this time
+        seconds = shard.facts["seconds"] / task.n_workers
+        write_shard(
+            task.folder / shard_name(shard.index),
+            shard.embeddings,
+            shard.doc_ids,
+            fingerprint=task.fingerprint,
+            dtype=task.dtype,
+            facts={**shard.facts, "seconds": seconds},
+        )
+        written(shard.index)
+
+    encode_shards(
+        _until_none(inbox),
+        encoder,
+        task.role,
+        write,
+        progress=progress,
+        spans=task.spans,
+        cancel=lambda: inbox.put(None),
+    )
 
 
 class _ForwardingProgress(Silent):

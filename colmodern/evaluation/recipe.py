@@ -30,6 +30,12 @@ EFFECTS: dict[str, Effect] = {
     "config.name": Effect.NONE,
     "config.output": Effect.NONE,
     "config.max_memory": Effect.NONE,  # it only refuses
+    "config.cluster.address": Effect.NONE,
+    "config.cluster.encoders": Effect.PERHAPS,  # GPUs of other kinds round in other ways
+    "config.cluster.gpus_per_encoder": Effect.PERHAPS,
+    "config.cluster.cpus_per_worker": Effect.PERHAPS,
+    "config.cluster.builders": Effect.NONE,
+    "config.cluster.scratch": Effect.NONE,
     "config.measures": Effect.NONE,  # each is what it is, whichever others are computed
     "config.dataset.name": Effect.NONE,  # dataset.fingerprint says whether it is another one
     "config.dataset.registry": Effect.NONE,

@@ -12,7 +12,7 @@ from typing import Any
 
 from colmodern.config.models import EvalConfig
 from colmodern.encoder.encoder import Encoder
-from colmodern.encoding.store import corpus_key, encode_corpus, encode_to_store
+from colmodern.encoding.store import ShardWorkers, corpus_key, encode_corpus, encode_to_store
 from colmodern.errors import ConfigError
 from colmodern.evaluation.fidelity import Fidelity, compare
 from colmodern.evaluation.measures import Evaluation, evaluate
@@ -107,6 +107,7 @@ class Stages:
             shard_tokens=self._config.storage.shard_tokens,
             progress=self.progress,
             devices=self._config.encoder.devices or (),
+            workers=self._workers(),
         )
         self._record_encoding("encode documents", store, "documents", reused)
         return store
@@ -276,6 +277,14 @@ class Stages:
         """Keep what a stage cost, and the environment that it ran in."""
         self.timings[stage] = timing
         self.made_in[stage] = environment
+
+    def _workers(self) -> ShardWorkers | None:
+        """The processes on a cluster that encode documents; None for this machine."""
+        if self._config.cluster is None:
+            return None
+        from colmodern.cluster.encode import ClusterEncoders
+
+        return ClusterEncoders(self._config.cluster)
 
     def _record_encoding(self, stage: str, store: EmbeddingStore, unit: str, reused: bool) -> None:
         timing = Timing(store.manifest["facts"]["seconds"], store.n_docs, unit, reused)

@@ -1,0 +1,1 @@
+"""Encoding, building and searching on the machines of a Ray cluster."""

@@ -1,0 +1,246 @@
+"""Processes of a cluster that share jobs; what one of them leaves when it dies, another one does."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+from colmodern.cluster.connection import connected
+from colmodern.cluster.room import Resources, Room, free_room
+from colmodern.errors import ColmodernError, ResourceError, WorkerError
+from colmodern.progress import Progress
+
+Job = TypeVar("Job")
+
+_TRIES = 3  # times that a job is given to a process that then dies
+_TICK = 1.0  # seconds between looks at the room
+_GRACE = 15  # ticks without any process and without room, after which the work ends
+
+
+class CrewWorker(Protocol):
+    """What a process does; its methods are called from several threads at a time."""
+
+    def load(self) -> str:
+        """Prepare for jobs, once, and return the name of the machine."""
+        ...
+
+    def do(self, job: Any) -> None:
+        """Do a job; a job that is done again has the same result."""
+        ...
+
+
+@dataclass
+class _Member:
+    """A process of the crew.
+
+    Attributes:
+        slot: Its slot in the room.
+        actor: Ray's handle of it.
+        node: The name of its machine; None while it is being started.
+    """
+
+    slot: int
+    actor: Any
+    node: str | None = None
+    n_jobs: int = 0
+
+
+@dataclass
+class _Task(Generic[Job]):
+    """A call of a process that has not returned; job: None for the call that prepares it."""
+
+    member: _Member
+    job: Job | None
+
+
+@dataclass
+class Crew(Generic[Job]):
+    """Processes that share jobs, on as many machines as there is room on.
+
+    Attributes:
+        worker: The class that does the work, made anew in each process.
+        arguments: Its arguments.
+        room: Slots of the processes.
+        resources: What a slot has.
+        noun: What a process is called.
+        name_of: What a job is called in messages.
+        is_done: Whether a job whose process died was done before that.
+        progress: Receives what went wrong, and how it goes on.
+        at_once: Jobs that a process has at a time.
+    """
+
+    worker: type[CrewWorker]
+    arguments: tuple[Any, ...]
+    room: Room
+    resources: Resources
+    noun: str
+    name_of: Callable[[Job], str]
+    is_done: Callable[[Job], bool]
+    progress: Progress
+    at_once: int = 1
+    _members: list[_Member] = field(default_factory=list)
+    _calls: dict[Any, _Task[Job]] = field(default_factory=dict)
+    _tries: dict[str, int] = field(default_factory=dict)
+
+    def do(self, jobs: Iterable[Job]) -> Iterator[Job]:
+        """Do jobs, and give each of them back when it is done.
+
+        Raises:
+            ColmodernError: As a job raises it.
+            WorkerError: A job's process died again and again, or no process is left and no room.
+        """
+        ray = connected("auto")
+        source, again = iter(jobs), deque[Job]()
+        try:
+            for slot in range(self.room.n):
+                self._start(slot)
+            n_idle = 0
+            while True:
+                self._give(source, again)
+                has_work = any(call.job is not None for call in self._calls.values())
+                if not has_work and self._is_finished(source, again):
+                    return
+                ended, _ = ray.wait(list(self._calls), num_returns=1, timeout=_TICK)
+                for call in ended:
+                    yield from self._end(call, again)
+                has_nobody = all(member.node is None for member in self._members)
+                n_idle = n_idle + 1 if has_nobody and self.room.is_lacking else 0
+                if n_idle > _GRACE:
+                    raise WorkerError(
+                        f"no {self.noun} is left, and no room for another one of {self.resources}; the "
+                        f"cluster has {free_room()}; finished work is kept: add machines, then run again "
+                        "to resume"
+                    )
+        finally:
+            for member in self._members:
+                ray.kill(member.actor, no_restart=True)
+
+    def _is_finished(self, source: Iterator[Job], again: deque[Job]) -> bool:
+        """Whether nothing is left to do; looks one job ahead."""
+        if again:
+            return False
+        following = next(source, None)
+        if following is None:
+            return True
+        again.append(following)
+        return False
+
+    def _start(self, slot: int) -> None:
+        ray = connected("auto")
+        wanted = {
+            "num_cpus": self.resources.cpus,
+            "num_gpus": self.resources.gpus,
+            "max_concurrency": self.at_once + 1,
+            **self.room.options(slot),
+        }
+        actor = ray.remote(**wanted)(self.worker).remote(*self.arguments)
+        member = _Member(slot, actor)
+        self._members.append(member)
+        self._calls[actor.load.remote()] = _Task(member, None)
+
+    def _give(self, source: Iterator[Job], again: deque[Job]) -> None:
+        """Send every process as many jobs as it should have, one each in turn."""
+        for _ in range(self.at_once):
+            for member in self._members:
+                if member.node is None or member.n_jobs >= self.at_once:
+                    continue
+                job = again.popleft() if again else next(source, None)
+                if job is None:
+                    return
+                self._calls[member.actor.do.remote(job)] = _Task(member, job)
+                member.n_jobs += 1
+
+    def _end(self, call: Any, again: deque[Job]) -> Iterator[Job]:
+        """Take the result of a call, or what is to be done when there is none."""
+        from ray.exceptions import RayError, RayTaskError
+
+        if call not in self._calls:  # its process died meanwhile
+            return
+        task = self._calls[call]
+        try:
+            result = connected("auto").get(call)
+        except RayTaskError as error:
+            raise self._failed(error, task) from error
+        except RayError as error:
+            yield from self._lost(task.member, error, again)
+            return
+        del self._calls[call]
+        if task.job is None:
+            task.member.node = result
+        else:
+            task.member.n_jobs -= 1
+            yield task.job
+
+    def _failed(self, error: Any, task: _Task[Job]) -> BaseException:
+        """What to raise for an error that a worker raised."""
+        cause = error.cause
+        where = f"the {self.noun} on {task.member.node or 'a new machine'}"
+        what = "" if task.job is None else f" at {self.name_of(task.job)}"
+        if isinstance(cause, MemoryError) and not isinstance(cause, ColmodernError):
+            return ResourceError(
+                f"{where} ran out of memory{what}; give it more, or make its work smaller: "
+                "storage.shard_tokens, encoder.max_memory, index.build_max_memory"
+            )
+        if isinstance(cause, ColmodernError):
+            return type(cause)(f"{where}{what}: {cause}")
+        return WorkerError(f"{where} failed{what} with {type(cause).__name__}: {cause}")
+
+    def _lost(self, member: _Member, error: Exception, again: deque[Job]) -> Iterator[Job]:
+        """Take back the jobs of a process that died, and start another one in its place."""
+        connected("auto").kill(member.actor, no_restart=True)  # it may only seem dead
+        self._members.remove(member)
+        lost = [call for call, task in self._calls.items() if task.member is member]
+        jobs = [job for call in lost if (job := self._calls.pop(call).job) is not None]
+        self.progress.note(
+            f"the {self.noun} on {member.node or 'a new machine'} died ({death(error)}): "
+            f"{self._what_now(jobs)}"
+        )
+        for job in jobs:
+            if self.is_done(job):
+                yield job
+                continue
+            name = self.name_of(job)
+            self._tries[name] = self._tries.get(name, 1) + 1
+            if self._tries[name] > _TRIES:
+                raise WorkerError(
+                    f"{name} was given to {_TRIES} processes, and each died ({death(error)}); its work may "
+                    "need more memory than a machine has: lower storage.shard_tokens; finished work is "
+                    "kept: run again to resume"
+                )
+            again.append(job)
+        if member.node is None:
+            self._tries["start"] = self._tries.get("start", 1) + 1
+            if self._tries["start"] > _TRIES + self.room.n:
+                raise WorkerError(
+                    f"no {self.noun} lives long enough to start ({death(error)}); see Ray's logs"
+                )
+        self._start(member.slot)
+
+    def _what_now(self, jobs: list[Job]) -> str:
+        names = ", ".join(self.name_of(job) for job in jobs) or "no work of it"
+        left = f"{names} {'goes' if len(jobs) < 2 else 'go'} to another one"
+        if self.room.is_lacking:
+            n_left = len(self._members)
+            return f"{left}; no room for a new one ({free_room()}), going on with {n_left}"
+        return left
+
+
+def death(error: Exception) -> str:
+    """Why a process died, in a few words."""
+    text = str(error).lower()
+    if "out of memory" in text or "outofmemory" in text or "running low on memory" in text:
+        return "its machine ran out of memory"
+    if "connection error code 2" in text:
+        return "it was killed, as the system does when memory ends"
+    if "node" in text and ("died" in text or "dead" in text or "terminated" in text):
+        return "its machine is gone"
+    return type(error).__name__
+
+
+def counted_from_first(jobs: Iterator[Job], n: int) -> tuple[int, Iterator[Job]]:
+    """How many of ``n`` processes have a job, and all jobs."""
+    first = list(itertools.islice(jobs, n))
+    return len(first), itertools.chain(first, jobs)

@@ -1,0 +1,175 @@
+"""Texts encoded by processes on the machines of a cluster, into one store on shared disks."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Condition, Thread
+
+from colmodern.checks import shown
+from colmodern.cluster.connection import connected
+from colmodern.cluster.crew import Crew, counted_from_first
+from colmodern.cluster.room import Resources, Room, gpus_of_each, n_fitting
+from colmodern.cluster.shared import expect_shared, node_name, share
+from colmodern.config.cluster import ClusterConfig
+from colmodern.encoder.encoder import Encoder
+from colmodern.encoder.pickling import loading_options
+from colmodern.encoder.text.settings import Role
+from colmodern.encoding.shard_order import ShardOrder
+from colmodern.encoding.shards import Shard
+from colmodern.encoding.worker import WorkerTask, encode_inbox, load_encoder
+from colmodern.errors import InputError, StorageError
+from colmodern.files import remove_leftovers
+from colmodern.progress import Progress, Silent
+from colmodern.ragged.shard import shard_name
+from colmodern.ragged.store import ShardWriter
+
+_AT_ONCE = 2  # shards that an encoder has: one is tokenized while the other is encoded
+_PATIENCE = 60.0  # seconds until a file that another machine wrote is seen here
+
+
+class ClusterEncoders:
+    """Encodes shards on a cluster, for ``encode_corpus(..., workers=)``.
+
+    Shards are written to the store's folder, which all machines mount at the same path; each is
+    renamed into place when it is whole, so that a machine may die at any moment.
+
+    Args:
+        config: The cluster, and what an encoder takes of it.
+    """
+
+    def __init__(self, config: ClusterConfig) -> None:
+        self._config = config
+
+    def __call__(
+        self,
+        shards: Iterator[Shard],
+        encoder: Encoder,
+        role: Role,
+        writer: ShardWriter,
+        *,
+        spans: bool = False,
+        progress: Progress,
+    ) -> None:
+        """Encode the shards that ``writer`` lacks.
+
+        Raises:
+            ResourceError: The cluster has no room for the encoders.
+            WorkerError: They die; finished shards stay.
+            ColmodernError: As an encoder raises it.
+        """
+        config = self._config
+        connected(config.address)
+        resources = Resources(config.cpus_per_worker, gpus_of_each(config.gpus_per_encoder))
+        order = ShardOrder(writer, progress)
+        wanted = config.encoders or n_fitting(resources)
+        n, waiting = counted_from_first(order.unfinished(shards), wanted)
+        if not n:
+            return
+        folder = Path(os.path.abspath(writer.ahead))
+        share(folder)
+        task = WorkerTask(
+            encoder={
+                "name_or_path": encoder.checkpoint.lasting_name,
+                "revision": encoder.checkpoint.revision,
+                "device": "cuda" if resources.gpus else "cpu",
+                **loading_options(encoder),
+            },
+            encoder_fingerprint=encoder.fingerprint(role),
+            role=role,
+            spans=spans,
+            folder=folder,
+            fingerprint=writer.fingerprint,
+            dtype=writer.dtype,
+            n_threads=config.cpus_per_worker,
+            n_workers=n,
+        )
+        room = Room(resources, n, "encoders", setting="cluster.encoders")
+        crew = Crew[Shard](
+            worker=ShardEncoder,
+            arguments=(task,),
+            room=room,
+            resources=resources,
+            noun="encoder",
+            name_of=lambda shard: shard_name(shard.index),
+            is_done=lambda shard: writer.has_ahead(shard.index, shard.doc_ids),
+            progress=progress,
+            at_once=_AT_ONCE,
+        )
+        try:
+            for shard in crew.do(waiting):
+                await_file(folder / shard_name(shard.index))
+                order.finish(shard.index)
+                progress.advance(len(shard.texts))
+        finally:
+            room.close()
+            remove_leftovers(folder, is_locked=True)  # this process holds the lock of the store
+
+
+class ShardEncoder:
+    """A process of the cluster that encodes; see CrewWorker."""
+
+    def __init__(self, task: WorkerTask) -> None:
+        self._task = task
+        self._inbox: SimpleQueue[Shard | None] = SimpleQueue()
+        self._changed = Condition()
+        self._written: set[int] = set()
+        self._error: BaseException | None = None
+
+    def load(self) -> str:
+        """Load the model, and begin to wait for shards."""
+        expect_shared(self._task.folder)
+        encoder = load_encoder(self._task)
+        Thread(target=self._encode, args=(encoder,), name="colmodern-encode", daemon=True).start()
+        return node_name()
+
+    def do(self, job: Shard) -> None:
+        """Encode and write a shard."""
+        self._inbox.put(job)
+        with self._changed:
+            self._changed.wait_for(lambda: job.index in self._written or self._error is not None)
+            if job.index not in self._written and self._error is not None:
+                raise self._error
+
+    def _encode(self, encoder: Encoder) -> None:
+        try:
+            encode_inbox(self._inbox, encoder, self._task, written=self._finish, progress=Silent())
+        except BaseException as error:  # raised by the calls that wait
+            with self._changed:
+                self._error = error
+                self._changed.notify_all()
+
+    def _finish(self, index: int) -> None:
+        with self._changed:
+            self._written.add(index)
+            self._changed.notify_all()
+
+
+def checked_output(folder: Path | str) -> Path:
+    """A folder that machines can share; raises InputError for a URL."""
+    if "://" in str(folder) or ":/" in str(folder):  # a Path has lost one of the slashes
+        raise InputError(
+            f"output={shown(str(folder))} is a URL; embeddings and indexes are files that are mapped into "
+            "memory: give a folder that all machines mount at the same path (NFS, Lustre, or a mounted "
+            "bucket)"
+        )
+    return Path(folder)
+
+
+def await_file(path: Path) -> None:
+    """Wait until a folder that another machine made is seen: network file systems take a moment.
+
+    Raises StorageError when it does not appear.
+    """
+    end = time.monotonic() + _PATIENCE
+    while not path.exists():
+        if time.monotonic() > end:
+            raise StorageError(
+                f"{path} was written by another machine and is not seen here after {_PATIENCE:g} s; is "
+                "the folder the same on all machines?"
+            )
+        os.listdir(path.parent)  # asks the server anew
+        time.sleep(0.05)

@@ -1,0 +1,39 @@
+"""The machines of an evaluation that runs on a Ray cluster."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from colmodern.config.fields import HomePath, SettingsModel
+
+
+class ClusterConfig(SettingsModel):
+    """A Ray cluster, and how much of it each step takes."""
+
+    address: str = Field(
+        "auto",
+        min_length=1,
+        description="address of the head node, as 10.0.0.5:6379; auto: the cluster that this machine is a "
+        "part of; local: a cluster of this machine alone, for the time of the command",
+    )
+    encoders: int | None = Field(
+        None, ge=1, description="processes that encode; null: as many as there is room for"
+    )
+    gpus_per_encoder: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="GPUs of each encoder, or the part of one; null: 1 where the cluster has GPUs, else 0",
+    )
+    builders: int | None = Field(
+        None, ge=1, description="processes that build shards; null: as many as there is room for"
+    )
+    cpus_per_worker: int = Field(
+        1, ge=1, description="CPUs of each encoder, each builder and each shard that is searched"
+    )
+    scratch: HomePath | None = Field(
+        None,
+        description="folder on the disk of each machine in which shards are built and searched; null: the "
+        "system's folder for temporary files to build in, and the shared folder to search",
+    )

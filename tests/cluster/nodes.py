@@ -1,0 +1,133 @@
+"""A Ray cluster of three nodes on this machine, one CPU each, whose nodes can be killed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from colmodern import Encoder
+from colmodern.config.cluster import ClusterConfig
+from colmodern.progress import Silent
+from colmodern.ragged.store import EmbeddingStore
+from colmodern.types import Corpus
+
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+# processes of three nodes share the CPUs of this machine
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+_OBJECTS = 80 << 20  # bytes of a node's object store, the smallest that Ray takes
+N_DOCS = 240
+SHARD_TOKENS = 1500
+# a dead node is noticed after at most 2 s
+_HEALTH = {
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 500,
+    "health_check_timeout_ms": 500,
+    "health_check_failure_threshold": 3,
+}
+
+
+class Nodes:
+    """The cluster; ``kill`` takes a node away as a power cut does."""
+
+    def __init__(self) -> None:
+        from ray.cluster_utils import Cluster
+
+        self._cluster = Cluster(
+            initialize_head=True,
+            head_node_args={
+                "num_cpus": 1,
+                "object_store_memory": _OBJECTS,
+                "include_dashboard": False,
+                "_system_config": _HEALTH,
+            },
+        )
+        self._others: list[Any] = []
+        self.complete()
+
+    @property
+    def config(self) -> ClusterConfig:
+        """Settings of work on the cluster."""
+        return ClusterConfig(address=self._cluster.address, gpus_per_encoder=0)
+
+    def complete(self, n: int = 3) -> None:
+        """Add nodes until there are ``n``."""
+        while len(self._others) < n - 1:
+            self._others.append(self._cluster.add_node(num_cpus=1, object_store_memory=_OBJECTS))
+
+    def kill(self, node_id: str | None = None) -> None:
+        """Kill a node: any but the head, or the one with an id."""
+        matching = [node for node in self._others if node_id in (None, node.node_id)]
+        self._others.remove(matching[0])
+        self._cluster.remove_node(matching[0], allow_graceful=False)
+
+    def is_worker(self, node_id: str) -> bool:
+        """Whether a node can be killed: the head cannot."""
+        return any(node.node_id == node_id for node in self._others)
+
+    def stop(self) -> None:
+        """End all processes of the cluster."""
+        import ray
+
+        ray.shutdown()
+        self._cluster.shutdown()
+
+
+def encoded(corpus: Corpus, encoder: Encoder, folder: Path, **options: Any) -> EmbeddingStore:
+    """The embeddings of a corpus."""
+    from colmodern.encoding.store import encode_corpus
+
+    values = {"join_titles": True, "dtype": "float16", "shard_tokens": SHARD_TOKENS}
+    return encode_corpus(corpus, encoder, folder, **{"progress": Silent(), **values, **options})[0]
+
+
+class Watch(Silent):
+    """Keeps what is said, and calls something once when so many units are done."""
+
+    def __init__(self, after: int = 1 << 30, do: Callable[[], None] = lambda: None) -> None:
+        self.done = 0
+        self.said: list[str] = []
+        self._after, self._do = after, do
+
+    def advance(self, n: int) -> None:
+        before, self.done = self.done, self.done + n
+        if before < self._after <= self.done:
+            self._do()
+
+    def note(self, message: str) -> None:
+        self.said.append(message)
+
+
+def files_of(folder: Path, *, but: tuple[str, ...] = ()) -> dict[str, bytes]:
+    """The contents of all files of a folder, by their paths in it."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in but
+    }
+
+
+def within(seconds: float, claim: Callable[[], bool]) -> bool:
+    """Whether a claim becomes true in time."""
+    end = time.monotonic() + seconds
+    while not claim():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def processes(title: str) -> list[int]:
+    """Ids of the processes of this machine whose title begins so."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                if (folder / "cmdline").read_text().startswith(title):
+                    found.append(int(folder.name))
+            except OSError:  # it has ended
+                continue
+    return found

@@ -1,0 +1,89 @@
+"""What can be said of a cluster without Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from colmodern.cli.main import main
+from colmodern.cluster.encode import await_file, checked_output
+from colmodern.cluster.shared import expect_shared, share
+from colmodern.config.load import build
+from colmodern.config.models import EvalConfig
+from colmodern.errors import ConfigError, InputError, StorageError
+
+
+@pytest.fixture
+def encode(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[object, str]]:
+    """Calls `colmodern encode`; gives exit status and stderr."""
+
+    def call(*options: str) -> tuple[object, str]:
+        output = str(tmp_path / "output")
+        with pytest.raises(SystemExit) as ended:
+            main(["encode", "stdlib", "-m", "colmodern/tiny", "-o", output, *options])
+        return ended.value.code, capfd.readouterr().err
+
+    return call
+
+
+@pytest.mark.parametrize("output", ["s3://bucket/folder", Path("gs://bucket/folder")])
+def test_a_url_is_refused_because_files_are_mapped(output: Path | str) -> None:
+    with pytest.raises(InputError, match="mount at the same path"):
+        checked_output(output)
+
+
+def test_a_machine_that_does_not_see_the_folder_says_so(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="names of machines come from Ray")
+    with pytest.raises(StorageError, match="does not see"):
+        expect_shared(tmp_path)
+    share(tmp_path)
+    expect_shared(tmp_path)
+
+
+def test_a_file_of_another_machine_is_awaited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("colmodern.cluster.encode._PATIENCE", 0.1)
+    with pytest.raises(StorageError, match="not seen here"):
+        await_file(tmp_path / "shard-00000")
+    (tmp_path / "shard-00000").mkdir()
+    await_file(tmp_path / "shard-00000")
+
+
+@pytest.mark.parametrize(
+    ("cluster", "fault"),
+    [
+        ({"encoders": 0}, "encoders"),
+        ({"gpus_per_encoder": 2}, "gpus_per_encoder"),
+        ({"machines": 3}, "machines"),
+    ],
+)
+def test_wrong_settings_of_a_cluster_are_named(cluster: dict[str, int], fault: str) -> None:
+    values = {"name": "x", "encoder": {"model": "colmodern/tiny"}, "cluster": cluster}
+    with pytest.raises(ConfigError, match=rf"cluster\.{fault}"):
+        build(EvalConfig, values, source="x")
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        (["--encoders", "2"], "belong to --ray"),
+        (["--ray", "auto", "--devices", "cpu,cpu"], "either --devices"),
+    ],
+)
+def test_options_that_do_not_fit_together_are_refused(
+    options: list[str], fault: str, encode: Callable[..., tuple[object, str]]
+) -> None:
+    code, said = encode(*options)
+    assert code == 2
+    assert fault in said
+
+
+@pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed here")
+def test_without_ray_the_extra_is_named(encode: Callable[..., tuple[object, str]]) -> None:
+    code, said = encode("--ray", "auto")
+    assert code == 2
+    assert "pip install 'colmodern[ray]'" in said
