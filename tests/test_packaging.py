@@ -69,6 +69,7 @@ EXTRAS = {
     "starlette": "serve",  # comes with fastapi
     "uvicorn": "serve",
     "prometheus_client": "serve",
+    "ray": "ray",
 }
 
 
