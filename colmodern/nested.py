@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def flatten(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+def flatten(values: Mapping[str, object], path: str = "") -> dict[str, object]:
     """Values by their path, as {"search.k": 10}; an empty mapping stays a value."""
     flat: dict[str, Any] = {}
     for key, value in values.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from colmodern.errors import StorageError
 from colmodern.files import sha256_of_json, write_json
@@ -12,7 +12,7 @@ from colmodern.files import sha256_of_json, write_json
 Record = TypeVar("Record")
 
 
-def write_sealed(path: Path, fields: dict[str, Any], *, format: str, version: int) -> None:
+def write_sealed(path: Path, fields: dict[str, object], *, format: str, version: int) -> None:
     """Write the fields of a manifest, sealed.
 
     Raises:
@@ -25,8 +25,8 @@ def write_sealed(path: Path, fields: dict[str, Any], *, format: str, version: in
 
 def unsealed(
     path: Path,
-    fields: dict[str, Any],
-    validate: Callable[[dict[str, Any]], Record],
+    fields: dict[str, object],
+    validate: Callable[[dict[str, object]], Record],
     *,
     format: str,
     versions: Collection[int],
@@ -66,7 +66,7 @@ def unsealed(
         raise StorageError(f"{path} has a wrong {location} ({fault['msg']}); {cure}") from error
 
 
-def sum_of(fields: dict[str, Any]) -> str | None:
+def sum_of(fields: dict[str, object]) -> str | None:
     """The checksum of a manifest's fields; None when they hold text that has no UTF-8."""
     try:
         return sha256_of_json(fields)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -158,7 +158,7 @@ def _size(entries: Sequence[Entry]) -> str:
     return f"{sum(entry.n_bytes for entry in entries) / 1e6:,.1f}"
 
 
-def _as_json(entry: Entry) -> dict[str, Any]:
+def _as_json(entry: Entry) -> dict[str, object]:
     return {
         "name": entry.name,
         "kind": entry.kind,

@@ -154,7 +154,7 @@ def _passages(explanation: Explanation, text: str | None) -> Table:
     return text_table("", ["characters", "score", "passage"], rows, words=(0, 2))
 
 
-def _as_json(shown: DocumentExplanation) -> dict[str, Any]:
+def _as_json(shown: DocumentExplanation) -> dict[str, object]:
     explanation, text, exact = shown.report.explanation, shown.report.text, shown.exact
     stages = [
         {"stage": name, "documents": n_seen, "rank": rank, "score": score}

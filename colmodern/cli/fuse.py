@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 import click
 
@@ -72,7 +72,7 @@ def command(
         raise click.UsageError("--tune chooses weights of rrf or weighted; leave out --weights")
     rankings: list[Results] = [read_run(trec_file(path)) for path in runs]
     run_weights = None if weights is None else _numbers(weights)
-    tuned: dict[str, Any] = {}
+    tuned: dict[str, object] = {}
     if tune is not None:
         if tune_split == "test":
             raise click.UsageError(

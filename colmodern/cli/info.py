@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import click
 
@@ -34,5 +33,5 @@ def command(what: str | None, verify: bool, as_json: bool) -> None:
         terminal.put(yaml.safe_dump(facts, sort_keys=False, allow_unicode=True).rstrip())
 
 
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+def _plain(values: Mapping[str, object]) -> dict[str, object]:
     return {k: _plain(v) if isinstance(v, Mapping) else v for k, v in values.items()}

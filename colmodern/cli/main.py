@@ -7,7 +7,6 @@ import os
 import sys
 from contextlib import suppress
 from importlib import import_module
-from typing import Any
 
 import click
 
@@ -138,7 +137,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(words: list[str]) -> int:
     """Exit status of a command; messages are printed."""
     try:
-        status: Any = cli.main(words, standalone_mode=False)
+        status: object = cli.main(words, standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):
         terminal.say(f"interrupted; {_how_to_resume(words)}")
         return 130

@@ -63,7 +63,7 @@ class PageOptions(NamedTuple):
         return self._replace(filter=ids)
 
 
-def page_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def page_options(function: Callable[..., object]) -> Callable[..., object]:
     """Add --filter, --offset and --group-by, passed on as ``page``."""
 
     @wraps(function)
@@ -97,7 +97,7 @@ def page_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _parsed(conditions: str | None) -> dict[str, Any] | None:
+def _parsed(conditions: str | None) -> dict[str, object] | None:
     if conditions is None:
         return None
     from colmodern.index.fields.conditions import parse_filter
@@ -110,5 +110,5 @@ def _parsed(conditions: str | None) -> dict[str, Any] | None:
             '\'{"year": {"gte": 2020}}\''
         ) from error
     parse_filter(filter, "--filter")
-    parsed: dict[str, Any] = filter
+    parsed: dict[str, object] = filter
     return parsed

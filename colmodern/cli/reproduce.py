@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -83,7 +83,7 @@ def _differences(verdict: Verdict) -> list[Table]:
     return [text_table("", header, rows, words=(0, 1, 2, 3))] if rows else []
 
 
-def _as_json(verdict: Verdict) -> dict[str, Any]:
+def _as_json(verdict: Verdict) -> dict[str, object]:
     differences = [
         {"setting": setting, "published": theirs, "here": here, "sets": list(sets)}
         for setting, theirs, here, sets in verdict.differences

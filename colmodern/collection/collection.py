@@ -58,7 +58,7 @@ class Collection(CollectionReader):
         fields: bool | Iterable[str] = True,
         title_separator: str = " ",
         device: str = "auto",
-        **encoder_options: Any,
+        **encoder_options: object,
     ) -> Collection:
         """Make an empty collection in a folder.
 

@@ -46,7 +46,7 @@ class StoredDocument(NamedTuple):
 
 
 # what a caller may pass for one document
-DocumentInput = str | tuple[str, str] | Mapping[str, Any] | Document | StoredDocument
+DocumentInput = str | tuple[str, str] | Mapping[str, object] | Document | StoredDocument
 
 
 class EncodedText(NamedTuple):
@@ -92,7 +92,7 @@ class CollectionHit(RankedHit):
         *,
         text: str = "",
         title: str = "",
-        fields: Mapping[str, Any] | None = None,
+        fields: Mapping[str, object] | None = None,
         title_spans: Iterable[Span] = (),
     ) -> CollectionHit:
         """Make a hit; the arguments are its attributes."""
@@ -114,7 +114,7 @@ class CollectionHit(RankedHit):
             f"text={shown(self.text)}, passages={shown(list(self.passages))})"
         )
 
-    def _replace(self, **fields: Any) -> CollectionHit:
+    def _replace(self, **fields: object) -> CollectionHit:
         names = ("spans", "text", "title", "fields", "title_spans")
         more = {name: getattr(self, name) for name in names}
         return type(self)(**{**self._asdict(), **more, **fields})
@@ -242,7 +242,7 @@ def _document(item: object, where: str, numbers: Iterator[str] | None) -> Stored
 
 
 def _of_record(
-    record: Mapping[Any, Any], where: str, numbers: Iterator[str] | None
+    record: Mapping[object, Any], where: str, numbers: Iterator[str] | None
 ) -> tuple[Any, Any, Any, dict[Any, Any]]:
     """Id, text, title and the other keys of a record."""
     if "text" not in record:
@@ -282,7 +282,7 @@ def _checked_text(text: object, where: str) -> str:
     return str(text)
 
 
-def _checked_fields(fields: dict[Any, Any], where: str) -> dict[str, Any]:
+def _checked_fields(fields: dict[Any, object], where: str) -> dict[str, object]:
     if not fields:
         return {}
     for name in fields:
@@ -296,5 +296,5 @@ def _checked_fields(fields: dict[Any, Any], where: str) -> dict[str, Any]:
             f"{where} has a field that JSON cannot hold ({error}); pass text, numbers, lists and "
             "mappings of them"
         ) from error
-    plain: dict[str, Any] = json.loads(stored)
+    plain: dict[str, object] = json.loads(stored)
     return plain

@@ -93,7 +93,7 @@ def expect_embeddings_of(
         )
 
 
-def checked_index_settings(index: object, dim: int) -> dict[str, Any]:
+def checked_index_settings(index: object, dim: int) -> dict[str, object]:
     """Arguments of PlaidIndex.build; raises InputError for those that it does not take."""
     if index is None:
         return {}

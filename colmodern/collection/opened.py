@@ -114,7 +114,7 @@ class OpenCollection:
     def _repr_html_(self) -> str:
         return html_view("collection_html", self)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return _open, (
             type(self),
             self.folder,

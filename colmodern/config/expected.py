@@ -7,7 +7,6 @@ NAME.expected.yaml holds a list of sources for the suite NAME.yaml. A score's ke
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field
 
@@ -18,7 +17,7 @@ from colmodern.errors import ConfigError
 from colmodern.nested import flatten
 from colmodern.reading import read_text
 
-Settings = dict[str, Any]
+Settings = dict[str, object]
 
 
 class PublishedScores(SettingsModel):

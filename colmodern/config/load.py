@@ -46,7 +46,7 @@ def load_eval_config(path: Path | str, overrides: Sequence[str] = ()) -> EvalCon
 
 
 def parse_overrides(
-    overrides: Sequence[str], values: dict[str, Any] | None = None
+    overrides: Sequence[str], values: dict[str, object] | None = None
 ) -> dict[str, Any]:
     """Put "key.path=value" overrides into nested values, which are changed and returned.
 

@@ -50,7 +50,7 @@ def is_same_config(path: Path, text: str) -> bool:
         return False
 
 
-def with_registry(path: Path, values: dict[str, Any]) -> dict[str, Any]:
+def with_registry(path: Path, values: dict[str, Any]) -> dict[str, object]:
     """The settings of a config, with the file of data sets beside it unless they name one."""
     registry, dataset = path.parent / REGISTRY, values.get("dataset") or {}
     if not os.path.isfile(registry) or not isinstance(dataset, dict) or "registry" in dataset:
@@ -58,7 +58,7 @@ def with_registry(path: Path, values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "dataset": {**dataset, "registry": os.path.abspath(registry)}}
 
 
-def merge(values: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def merge(values: dict[str, Any], over: dict[str, Any]) -> dict[str, object]:
     """A new dict of both, in which ``over`` wins; nested settings are merged, too.
 
     Settings of another ``kind`` replace those that were there; an empty value of a key that holds
@@ -75,13 +75,13 @@ def merge(values: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _same_kind(earlier: dict[str, Any], over: dict[str, Any]) -> bool:
+def _same_kind(earlier: dict[str, Any], over: dict[str, object]) -> bool:
     return "kind" not in over or over["kind"] == earlier.get("kind")
 
 
 def _read(
     path: Path, children: tuple[Path, ...], n_read: list[int], is_stored: bool
-) -> dict[str, Any]:
+) -> dict[str, object]:
     if _real(path) in [_real(child) for child in children]:
         chain = " extends ".join(str(entry) for entry in (*children, path))
         raise ConfigError(f"{chain}: a circle; take one `{EXTENDS}` out")

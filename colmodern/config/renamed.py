@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Any
 
 from colmodern.errors import ConfigError
 
@@ -27,8 +26,8 @@ def renamed_fields(section: str) -> dict[str, str]:
 
 
 def with_new_names(
-    values: Mapping[str, Any], source: str, *, is_quiet: bool = False
-) -> dict[str, Any]:
+    values: Mapping[str, object], source: str, *, is_quiet: bool = False
+) -> dict[str, object]:
     """Settings of a file with each old name replaced, also in the settings of its ``sets``.
 
     Args:
@@ -58,13 +57,13 @@ def with_new_names(
 
 
 def replace_names(
-    values: Mapping[str, Any],
+    values: Mapping[str, object],
     fields: Mapping[str, str],
     prefix: str = "",
     section: str = "",
     *,
     is_quiet: bool = False,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The settings of one section under their new names, in the order in which they stand.
 
     Args:
@@ -103,7 +102,7 @@ def expect_one_name(keys: Iterable[str]) -> None:
             raise ConfigError(f"override {old}: it is the old name of {new}; give {new} alone")
 
 
-def with_old_names(values: Mapping[str, Any], section: str) -> dict[str, Any]:
+def with_old_names(values: Mapping[str, object], section: str) -> dict[str, object]:
     """The settings of a section under the names that digests were made with."""
     fields = {new: old for old, new in renamed_fields(section).items()}
     return {fields.get(name, name): value for name, value in values.items()}

@@ -115,7 +115,7 @@ def _load_file(
 
 
 def _values(
-    path: Path, name: str, values: dict[str, Any], row: str, changes: Any
+    path: Path, name: str, values: dict[str, Any], row: str, changes: object
 ) -> dict[str, Any]:
     """The settings of one set: those of the file, with its own over them."""
     if changes is not None and not isinstance(changes, dict):

@@ -80,7 +80,7 @@ class GridConfig(SettingsModel):
 
     @field_validator("*")
     @classmethod
-    def _has_each_value_once(cls, value: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+    def _has_each_value_once(cls, value: tuple[Any, ...] | None) -> tuple[object, ...] | None:
         if value is not None and not value:
             raise ValueError("is empty; give at least one value, or leave it out")
         if value is not None and len(set(value)) < len(value):

@@ -14,7 +14,7 @@ MAX_NODES = 10_000  # keys and values, those that aliases repeat counted each ti
 MAX_DEPTH = 50  # settings inside settings
 
 
-def parse_yaml(text: str, source: str, error: type[ColmodernError]) -> Any:
+def parse_yaml(text: str, source: str, error: type[ColmodernError]) -> object:
     """The value that a YAML text holds.
 
     Args:
@@ -69,7 +69,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """The next node; an alias counts as much as what it stands for."""
-        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        event: object = self.peek_event()  # type: ignore[no-untyped-call]
         before = self._n_nodes
         is_alias = isinstance(event, yaml.AliasEvent)
         self._depth += 1
@@ -90,9 +90,9 @@ class _Loader(yaml.SafeLoader):
             self._check_text(node.value, event)
         return node
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
         """The mapping; YAML would keep the last of two equal keys."""
-        seen: set[Any] = set()
+        seen: set[object] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
                 value = self.construct_object(key, deep=True)
@@ -101,11 +101,11 @@ class _Loader(yaml.SafeLoader):
                 seen.add(value)
         return super().construct_mapping(node, deep)
 
-    def _check_size(self, at: Any) -> None:
+    def _check_size(self, at: object) -> None:
         if self._n_nodes > MAX_NODES:
             self._refuse(f"it has more than {MAX_NODES:,} keys and values, aliases spelt out", at)
 
-    def _check_text(self, text: str, at: Any) -> None:
+    def _check_text(self, text: str, at: object) -> None:
         if fault := "has a NUL character" if "\0" in text else text_fault(text):
             self._refuse(f"a value {fault}", at)
 

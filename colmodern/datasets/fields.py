@@ -36,7 +36,7 @@ def read_fields(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield doc_id, {name: value for name, value in record.items() if name not in left_out}
 
 
-def read_query_filters(path: Path, key: str) -> dict[str, dict[str, Any]]:
+def read_query_filters(path: Path, key: str) -> dict[str, dict[str, object]]:
     """The filter of each query of a file that has one.
 
     Args:
@@ -46,7 +46,7 @@ def read_query_filters(path: Path, key: str) -> dict[str, dict[str, Any]]:
     Raises:
         DataError: It is missing or malformed, no query has the key, or a value is no mapping.
     """
-    path, filters, n_queries = find_file(path), dict[str, dict[str, Any]](), 0
+    path, filters, n_queries = find_file(path), dict[str, dict[str, object]](), 0
     for number, record in read_records(path):
         n_queries += 1
         if (value := record.get(key)) is None:
@@ -64,7 +64,7 @@ def read_query_filters(path: Path, key: str) -> dict[str, dict[str, Any]]:
     return filters
 
 
-def _read_parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _read_parquet(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
     """Numbers from 1 and records of a parquet file."""
     import pyarrow as pa
     import pyarrow.parquet as pq

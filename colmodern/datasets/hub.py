@@ -165,7 +165,7 @@ def _judgment(row: Row, location: str) -> Row:
     return {"query-id": _id(query_id, location), "corpus-id": _id(doc_id, location), "score": grade}
 
 
-def _id(value: Any, location: str) -> str:
+def _id(value: object, location: str) -> str:
     text = str(value)
     if fault := id_fault(text):
         raise DataError(f"{location}: id {shown(text)} {fault}")

@@ -11,7 +11,7 @@ from colmodern.optional import require
 
 def read_records(
     dataset_id: str, subset: Literal["corpus", "queries", "qrels"]
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[dict[str, object]]:
     """The records of an id, as the package gives them; it downloads what is not on this machine.
 
     A document has what the package calls its default text, without the title where it is title and
@@ -45,7 +45,7 @@ def version() -> str:
     return str(require("ir_datasets", extra="ir-datasets").__version__)
 
 
-def _load(dataset_id: str) -> Any:
+def _load(dataset_id: str) -> object:
     package = require("ir_datasets", extra="ir-datasets")
     try:
         return package.load(dataset_id)
@@ -56,7 +56,7 @@ def _load(dataset_id: str) -> Any:
         ) from error
 
 
-def _document(record: Any) -> dict[str, Any]:
+def _document(record: Any) -> dict[str, object]:
     title, body = getattr(record, "title", None), getattr(record, "text", None)
     whole = record.default_text()
     if whole == f"{title} {body}":
@@ -64,11 +64,11 @@ def _document(record: Any) -> dict[str, Any]:
     return {"_id": record.doc_id, "text": whole}
 
 
-def _query(record: Any) -> dict[str, Any]:
+def _query(record: Any) -> dict[str, object]:
     return {"_id": record.query_id, "text": record.default_text()}
 
 
-def _judgment(record: Any) -> dict[str, Any]:
+def _judgment(record: Any) -> dict[str, object]:
     return {"query-id": record.query_id, "corpus-id": record.doc_id, "score": record.relevance}
 
 

@@ -61,7 +61,7 @@ def with_template(dataset: Dataset, template: str) -> Dataset:
     return dataclasses.replace(dataset, prompted=prompted)
 
 
-def _value(name: str, fields: dict[str, Any], query_id: str, dataset: str) -> str:
+def _value(name: str, fields: dict[str, object], query_id: str, dataset: str) -> str:
     if name not in fields:
         raise DataError(
             f"{dataset}: query {shown(query_id)} has no field {shown(name)}, which query_template asks "

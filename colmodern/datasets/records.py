@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from colmodern.checks import id_fault, shown, text_fault
 from colmodern.errors import DataError
@@ -15,7 +14,7 @@ from colmodern.reading import read_lines
 ID_NAMES = ("_id", "id", "doc_id", "docid", "pid", "qid", "query_id")
 _TABLES = (".tsv", ".txt", ".tab")
 
-Numbered = tuple[int, dict[str, Any]]
+Numbered = tuple[int, dict[str, object]]
 
 
 def find_file(path: Path) -> Path:
@@ -24,7 +23,7 @@ def find_file(path: Path) -> Path:
     return packed if not os.path.exists(path) and os.path.exists(packed) else path
 
 
-def read_records(path: Path, digest: Any = None) -> Iterator[Numbered]:
+def read_records(path: Path, digest: object = None) -> Iterator[Numbered]:
     """Line number and fields of every line that is not blank.
 
     Args:
@@ -39,7 +38,7 @@ def read_records(path: Path, digest: Any = None) -> Iterator[Numbered]:
     return (read_table if suffix in _TABLES else read_jsonl)(path, digest)
 
 
-def json_object(line: str, location: str) -> dict[str, Any]:
+def json_object(line: str, location: str) -> dict[str, object]:
     """The object on a line of JSON lines; raises DataError for anything else."""
     try:
         record = json.loads(line)
@@ -50,13 +49,13 @@ def json_object(line: str, location: str) -> dict[str, Any]:
     return record
 
 
-def read_jsonl(path: Path, digest: Any = None) -> Iterator[Numbered]:
+def read_jsonl(path: Path, digest: object = None) -> Iterator[Numbered]:
     """Records of a file with a JSON object on every line, as ``read_records`` gives them."""
     for number, line in read_lines(path, DataError, digest=digest):
         yield number, json_object(line, f"{path}:{number}")
 
 
-def read_table(path: Path, digest: Any = None) -> Iterator[Numbered]:
+def read_table(path: Path, digest: object = None) -> Iterator[Numbered]:
     """Records of a tab-separated file without quoting, as ``read_records`` gives them."""
     columns: list[str] = []
     for number, line in read_lines(path, DataError, digest=digest):
@@ -75,7 +74,7 @@ def read_table(path: Path, digest: Any = None) -> Iterator[Numbered]:
         yield number, dict(zip(columns, fields, strict=True))
 
 
-def id_field(record: dict[str, Any], path: Path, number: int) -> str:
+def id_field(record: dict[str, object], path: Path, number: int) -> str:
     """The id of a record, under any of the names that collections give it.
 
     Raises:
@@ -93,7 +92,7 @@ def id_field(record: dict[str, Any], path: Path, number: int) -> str:
     return value
 
 
-def text_field(record: dict[str, Any], path: Path, number: int, name: str = "text") -> str:
+def text_field(record: dict[str, object], path: Path, number: int, name: str = "text") -> str:
     """The text of a record, or its title, which may be missing, null or a number.
 
     Raises:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from colmodern.datasets.records import find_file, json_object, read_records, text_field
 from colmodern.errors import DataError
@@ -15,7 +14,7 @@ _TEXT_FILES = (*_MARKDOWN, ".txt")
 _CORPUS = "corpus.jsonl"
 
 
-def read_texts(path: Path) -> Iterator[dict[str, Any]]:
+def read_texts(path: Path) -> Iterator[dict[str, object]]:
     """The documents of a file or folder, as records with "text", and maybe "id" and "title".
 
     Args:
@@ -36,7 +35,7 @@ def read_texts(path: Path) -> Iterator[dict[str, Any]]:
         yield from _text_files(path)
 
 
-def read_stream(lines: Iterable[bytes], name: str) -> Iterator[dict[str, Any]]:
+def read_stream(lines: Iterable[bytes], name: str) -> Iterator[dict[str, object]]:
     """The documents of a stream: one JSON object a line, or one text a line.
 
     Args:
@@ -59,19 +58,19 @@ def read_stream(lines: Iterable[bytes], name: str) -> Iterator[dict[str, Any]]:
         yield _of_line(line, name, number) if is_json else {"text": line}
 
 
-def _of_line(line: str, name: str, number: int) -> dict[str, Any]:
+def _of_line(line: str, name: str, number: int) -> dict[str, object]:
     record = json_object(line, f"{name}:{number}")
     text_field(record, Path(name), number)
     return record
 
 
-def _records(path: Path) -> Iterator[dict[str, Any]]:
+def _records(path: Path) -> Iterator[dict[str, object]]:
     for number, record in read_records(path):
         text_field(record, path, number)
         yield record
 
 
-def _text_files(folder: Path) -> Iterator[dict[str, Any]]:
+def _text_files(folder: Path) -> Iterator[dict[str, object]]:
     """Files in the order of their paths, without hidden ones."""
     paths = sorted(
         path

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from colmodern.encoder.encoder import Encoder
 
 
-def reduce_encoder(encoder: Encoder, *, device: str | torch.device) -> tuple[Any, ...]:
+def reduce_encoder(encoder: Encoder, *, device: str | torch.device) -> tuple[object, ...]:
     """The result of ``__reduce__``: name, settings and fingerprints, but no weights.
 
     Args:

@@ -28,7 +28,7 @@ from colmodern.progress import Progress, Silent
 from colmodern.ragged.shard import shard_name, write_shard
 
 # ready; texts done; index of a shard that is written; (error, where it was raised)
-Report = tuple[Literal["ready", "advance", "written", "failed"], Any]
+Report = tuple[Literal["ready", "advance", "written", "failed"], object]
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,9 @@ def checked_qrels(qrels: Qrels) -> dict[str, dict[str, int]]:
     return checked
 
 
-def checked_run(run: Mapping[str, Any], qrels: Mapping[str, Any]) -> dict[str, list[ScoredDoc]]:
+def checked_run(
+    run: Mapping[str, object], qrels: Mapping[str, object]
+) -> dict[str, list[ScoredDoc]]:
     """The results of judged queries, in their order, with every id a str and every score a float.
 
     Args:
@@ -104,7 +106,7 @@ def _results(query_id: str, results: Any) -> list[ScoredDoc]:
     )
 
 
-def _pair(result: Any, location: str) -> tuple[Any, Any]:
+def _pair(result: object, location: str) -> tuple[object, object]:
     """Id and score of a pair, or of a record with more fields, such as a RankedDoc."""
     if hasattr(result, "doc_id") and hasattr(result, "score"):
         return result.doc_id, result.score
@@ -113,15 +115,15 @@ def _pair(result: Any, location: str) -> tuple[Any, Any]:
     raise InputError(f"{location} has {shown(result)}; give pairs of doc_id and score")
 
 
-def _is_mapping(value: Any) -> bool:
+def _is_mapping(value: object) -> bool:
     return isinstance(value, Mapping) or (hasattr(value, "items") and hasattr(value, "keys"))
 
 
-def _need_mapping(name: str, value: Any, form: str) -> None:
+def _need_mapping(name: str, value: object, form: str) -> None:
     if not _is_mapping(value):
         raise InputError(f"{name} is of type {type(value).__name__}; give a mapping: {form}")
 
 
-def _check_id(name: str, value: Any) -> None:
+def _check_id(name: str, value: object) -> None:
     if fault := id_fault(value):
         raise InputError(f"{name} id {shown(value)} {fault}")

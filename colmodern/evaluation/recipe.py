@@ -13,7 +13,7 @@ ABSENT = "—"
 _SHOWN = 12  # letters of a digest in a table
 _STAGE = " in stage "
 
-Recipe = tuple[Mapping[str, Any], Mapping[str, Any]]  # config and environment of a run
+Recipe = tuple[Mapping[str, object], Mapping[str, Any]]  # config and environment of a run
 
 
 class Effect(str, Enum):
@@ -221,7 +221,7 @@ def shown(value: str) -> str:
     return value[:_SHOWN] + "…" if is_digest else value
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, list | tuple):
         return " ".join(map(str, value)) or "none"
     return "none" if value is None else str(value)

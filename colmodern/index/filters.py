@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +38,7 @@ class DocFilter:
     n_unknown: int = 0
 
 
-Filter = DocFilter | Mapping[str, Any] | Iterable[str] | Callable[[str], bool]
+Filter = DocFilter | Mapping[str, object] | Iterable[str] | Callable[[str], bool]
 
 
 def answers(predicate: Callable[[str], object], doc_ids: Iterable[str], n_docs: int) -> Mask:

@@ -64,7 +64,7 @@ class HttpClient:
         self._expect_success(path, status, content)
         return True
 
-    def post(self, path: str, body: Any, *, timeout_s: float) -> dict[str, Any]:
+    def post(self, path: str, body: object, *, timeout_s: float) -> dict[str, Any]:
         """The object that a path answers a body with.
 
         Raises:
@@ -87,7 +87,9 @@ class HttpClient:
             "colmodern on both sides"
         )
 
-    def _json(self, method: str, path: str, body: bytes | None, timeout_s: float) -> dict[str, Any]:
+    def _json(
+        self, method: str, path: str, body: bytes | None, timeout_s: float
+    ) -> dict[str, object]:
         status, content = self._ask(method, path, body, timeout_s)
         self._expect_success(path, status, content)
         try:
@@ -152,7 +154,7 @@ class HttpClient:
         return connection
 
 
-def _error_of(content: bytes) -> dict[str, Any]:
+def _error_of(content: bytes) -> dict[str, object]:
     """The error in an answer of a server; empty where there is none."""
     try:
         fault = json.loads(content)["error"]

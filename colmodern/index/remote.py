@@ -60,7 +60,7 @@ class RemoteIndex:
             return "RemoteIndex(closed)"
         return f"RemoteIndex({self._settings['url']!r}, {self._settings['name']!r})"
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         self._open_client()
         return _restored, (type(self), self._settings)
 
@@ -283,7 +283,7 @@ def _restored(kind: type[RemoteIndex], settings: dict[str, Any]) -> RemoteIndex:
     return kind(**settings)
 
 
-def _as_json(query: npt.NDArray[np.floating], dim: int) -> dict[str, Any]:
+def _as_json(query: npt.NDArray[np.floating], dim: int) -> dict[str, object]:
     """A query's embeddings in base64; without tokens a row of zeros, which scores the same."""
     values = np.asarray(query, "<f4") if len(query) else np.zeros((1, dim), "<f4")
     text = b64encode(np.ascontiguousarray(values).tobytes()).decode()
@@ -306,7 +306,7 @@ def _results(hits: Iterable[Mapping[str, Any]], *, are_plain: bool) -> Results[S
     return Results(_hit({"spans": [], **hit}) for hit in hits)
 
 
-def _checked_filter(allowed: Any) -> list[str] | Mapping[str, Any]:
+def _checked_filter(allowed: object) -> list[str] | Mapping[str, object]:
     if isinstance(allowed, Mapping):
         return allowed
     if callable(allowed):
@@ -317,7 +317,7 @@ def _checked_filter(allowed: Any) -> list[str] | Mapping[str, Any]:
     return allowed_ids(allowed)
 
 
-def _span_options(settings: SpanSettings | None) -> bool | dict[str, Any]:
+def _span_options(settings: SpanSettings | None) -> bool | dict[str, object]:
     if settings is None:
         return False
     if settings.texts is not None:

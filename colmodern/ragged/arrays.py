@@ -100,7 +100,7 @@ def _view(
     stream: BinaryIO,
     path: Path,
     content: bytes,
-    dtype: np.dtype[Any],
+    dtype: np.dtype[np.generic],
     shape: tuple[int, ...],
     start: int,
 ) -> npt.NDArray[Any]:

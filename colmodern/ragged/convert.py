@@ -17,7 +17,7 @@ _LARGEST_ID = (1 << 31) - 1
 _NARROW = ("bfloat16", "float8")  # names of dtypes that NumPy cannot compute with
 
 
-def as_array(value: Any, name: str) -> npt.NDArray[Any]:
+def as_array(value: object, name: str) -> npt.NDArray[Any]:
     """A NumPy array of an array, a tensor on any device, or nested lists.
 
     Args:
@@ -43,7 +43,7 @@ def as_array(value: Any, name: str) -> npt.NDArray[Any]:
         ) from error
 
 
-def _on_host(value: Any) -> Any:
+def _on_host(value: Any) -> object:
     """A NumPy array of a tensor; any other value is returned as it is."""
     if not (type(value).__module__.startswith("torch") and hasattr(value, "detach")):
         return value

@@ -84,7 +84,7 @@ def release_pages(array: npt.NDArray[Any]) -> None:
         mapping.madvise(mmap.MADV_DONTNEED)
 
 
-def mapping_of(array: npt.NDArray[Any]) -> Mapping | mmap.mmap | None:
+def mapping_of(array: npt.NDArray[np.generic]) -> Mapping | mmap.mmap | None:
     """The mapped file that an array is a view of, None for an array in memory."""
     base: Any = array
     while base is not None and not isinstance(base, Mapping | mmap.mmap):

@@ -245,7 +245,7 @@ class MappedShard:
         return TokenEmbeddings.unchecked(values, offsets, token_ids, None, spans)
 
 
-def span_arrays(spans: TokenSpans | None) -> dict[str, npt.NDArray[Any]]:
+def span_arrays(spans: TokenSpans | None) -> dict[str, npt.NDArray[np.generic]]:
     """The arrays that spans are stored in, by name; {} for none."""
     if spans is None:
         return {}

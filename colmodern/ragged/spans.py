@@ -185,7 +185,7 @@ def explicit_rows(spans: TokenSpans) -> npt.NDArray[np.unsignedinteger[Any]]:
     return _narrow(rows_of_texts(np.zeros_like(lengths), lengths))
 
 
-def _narrow(rows: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.unsignedinteger[Any]]:
+def _narrow(rows: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.unsignedinteger]:
     return rows.astype(width_of(int(rows.max(initial=0))))
 
 

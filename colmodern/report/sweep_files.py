@@ -35,7 +35,7 @@ def as_csv(rows: list[dict[str, Any]]) -> str:
     return stream.getvalue()
 
 
-def _point_row(point: SweepPoint, fronts: tuple[bool, bool]) -> dict[str, Any]:
+def _point_row(point: SweepPoint, fronts: tuple[bool, bool]) -> dict[str, object]:
     row: dict[str, Any] = dict(point.settings)
     row["cut_from_stored"] = round(point.cut_share, 4)
     for name, (mean, low, high) in point.measures.items():
@@ -58,7 +58,7 @@ def length_row(point: LengthPoint) -> dict[str, Any]:
     )
 
 
-def sweep_as_json(sweep: Sweep, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def sweep_as_json(sweep: Sweep, rows: list[dict[str, object]]) -> dict[str, Any]:
     """A sweep as plain values; rows: as ``point_rows`` gives them."""
     return {
         "name": sweep.name,

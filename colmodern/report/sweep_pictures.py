@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from colmodern.evaluation.sweep import LengthPoint, Sweep, SweepPoint, axes_of, shown
 from colmodern.optional import require
@@ -184,7 +184,7 @@ def _draw_front(axes: Axes, sweep: Sweep, fronts: Sequence[bool], cost: Cost) ->
 def _legend(figure: Figure, axes: Axes, colours: dict[str, str], markers: dict[str, str]) -> None:
     lines = require("matplotlib.lines", extra="plot")
 
-    def handle(label: str, colour: str, marker: str) -> Any:
+    def handle(label: str, colour: str, marker: str) -> object:
         return lines.Line2D([], [], color=colour, marker=marker, linestyle="none", label=label)
 
     handles = [handle(label, colour, "o") for label, colour in colours.items()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from colmodern.checks import shown
 from colmodern.errors import InputError
@@ -22,7 +22,7 @@ def create_app(
     indexes: Mapping[str, str | Path] | None = None,
     *,
     config: ServeSettings | str | Path | None = None,
-    **settings: Any,
+    **settings: object,
 ) -> FastAPI:
     """Make the application of the service, for any ASGI server or another FastAPI application.
 

@@ -246,7 +246,7 @@ def hiding(replacements: Mapping[str, str]) -> Callable[[str], str]:
     return lambda message: pattern.sub(lambda match: replacements[match[0]], message)
 
 
-ERROR_ANSWERS: dict[int | str, dict[str, Any]] = {
+ERROR_ANSWERS: dict[int | str, dict[str, object]] = {
     status: {"model": ErrorAnswer, "description": description}
     for status, description in (
         (400, "The body is not JSON."),

@@ -15,7 +15,7 @@ from colmodern.types import Explanation, GroupedHit, Scalar
 _DIGITS = 4  # digits of a similarity after the point
 
 
-def summary_json(index: ServedIndex) -> dict[str, Any]:
+def summary_json(index: ServedIndex) -> dict[str, object]:
     """An index in a list of all."""
     state = index.state
     return {
@@ -55,7 +55,7 @@ def facts_json(index: ServedIndex, hide: Callable[[str], str]) -> dict[str, Any]
 
 def hit_json(
     hit: ServedHit, rank: int, has_texts: bool, group_by: str | None = None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """A result.
 
     Args:
@@ -64,7 +64,7 @@ def hit_json(
         has_texts: Whether to return text, title and fields.
         group_by: The field by which results were grouped.
     """
-    answer: dict[str, Any] = {"id": hit.doc_id, "rank": rank, "score": float(hit.score)}
+    answer: dict[str, object] = {"id": hit.doc_id, "rank": rank, "score": float(hit.score)}
     if isinstance(hit, CollectionHit):
         if has_texts:
             answer |= {"title": hit.title, "text": hit.text, "fields": dict(hit.fields)}
@@ -84,7 +84,7 @@ def _group_of(hit: CollectionHit, field: str) -> Scalar | None:
     return next((value for name, value in values if name == field), None)
 
 
-def document_json(doc_id: str, state: ServedState) -> dict[str, Any]:
+def document_json(doc_id: str, state: ServedState) -> dict[str, object]:
     """A document of an index."""
     stored = state.document(doc_id)
     if stored is None:
@@ -94,7 +94,7 @@ def document_json(doc_id: str, state: ServedState) -> dict[str, Any]:
     return {"id": doc_id, "title": document.title, "text": document.text, "fields": fields}
 
 
-def explanation_json(explanation: Explanation, state: ServedState) -> dict[str, Any]:
+def explanation_json(explanation: Explanation, state: ServedState) -> dict[str, object]:
     """An explanation, with passages that count from title and text.
 
     Args:
@@ -133,12 +133,12 @@ def explanation_json(explanation: Explanation, state: ServedState) -> dict[str, 
     }
 
 
-def spans_json(spans: Sequence[tuple[int, int, float]]) -> list[dict[str, Any]]:
+def spans_json(spans: Sequence[tuple[int, int, float]]) -> list[dict[str, object]]:
     """Passages as the answers have them."""
     return [{"start": start, "end": end, "score": float(score)} for start, end, score in spans]
 
 
-def _alignment(explanation: Explanation) -> list[dict[str, Any]]:
+def _alignment(explanation: Explanation) -> list[dict[str, object]]:
     """For each query token its match, with the words and characters that are known."""
     queries, words = explanation.query_words, explanation.document_words
     characters: Sequence[Any] = explanation.characters or [()] * len(explanation.alignment)
@@ -155,7 +155,7 @@ def _alignment(explanation: Explanation) -> list[dict[str, Any]]:
     ]
 
 
-def _heat_map(shown: HeatMap | None) -> dict[str, Any] | None:
+def _heat_map(shown: HeatMap | None) -> dict[str, object] | None:
     if shown is None:
         return None
     return {

@@ -59,7 +59,7 @@ class SearchRequest(SearchOptions):
         description="fingerprint of embeddings as POST /v1/encode gives it; an index of another "
         "model refuses them",
     )
-    filter: Items[str] | dict[str, Any] | None = Field(
+    filter: Items[str] | dict[str, object] | None = Field(
         None,
         description="the documents that may be returned: their ids, or conditions on their fields "
         'such as {"year": {"gte": 2020}}; null: all',
@@ -231,7 +231,7 @@ class IndexAnswer(IndexSummary):
 
     fault: str | None = Field(description="why a change of another process could not be read")
     model: str | None = Field(description="model of its documents, null when unknown")
-    encoder_settings: dict[str, Any] | None
+    encoder_settings: dict[str, object] | None
     index_settings: dict[str, Any]
     fields: dict[str, str] = Field(
         description="fields that searches can filter by, with the kinds of their values"
@@ -276,7 +276,7 @@ class ExplanationAnswer(BaseModel):
     reason: str = Field(description="the same in words, with a cure")
     score: float = Field(description="MaxSim with all of its compressed tokens")
     stages: list[StageAnswer]
-    alignment: list[dict[str, Any]] = Field(
+    alignment: list[dict[str, object]] = Field(
         description="for each query token its word, the document token that it matches best, that "
         "one's word and characters in encoded_text, and their similarity"
     )

@@ -13,7 +13,7 @@ ACCESS = logging.getLogger("colmodern.service.access")
 
 
 def log_request(
-    *, request: dict[str, Any], facts: dict[str, Any], level: int | None, is_slow: bool
+    *, request: dict[str, object], facts: dict[str, object], level: int | None, is_slow: bool
 ) -> None:
     """Log a request that was answered.
 

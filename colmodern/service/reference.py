@@ -47,7 +47,7 @@ def reference_page(description: Mapping[str, Any]) -> str:
 
 
 def _operation(
-    path: str, method: str, operation: Mapping[str, Any], schemas: Mapping[str, Any]
+    path: str, method: str, operation: Mapping[str, Any], schemas: Mapping[str, object]
 ) -> Iterator[str]:
     yield f"<section><h2><code>{method.upper()} {escape(path)}</code></h2>"
     yield f"<p>{escape(operation.get('description', operation.get('summary', '')))}</p>"
@@ -65,8 +65,8 @@ def _operation(
     yield "</section>"
 
 
-def _schema_of(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    schema: Mapping[str, Any] = (
+def _schema_of(content: Mapping[str, Any]) -> Mapping[str, object]:
+    schema: Mapping[str, object] = (
         content.get("content", {}).get("application/json", {}).get("schema", {})
     )
     return schema
@@ -102,7 +102,7 @@ def _fields(
         yield "</table>"
 
 
-def _inner(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _inner(schema: Mapping[str, object]) -> list[Mapping[str, object]]:
     """Schemas that a schema names, at any depth of its own text."""
     references = [schema] if "$ref" in schema else []
     for value in schema.values():
@@ -112,7 +112,7 @@ def _inner(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return references
 
 
-def _name(schema: Mapping[str, Any]) -> str:
+def _name(schema: Mapping[str, object]) -> str:
     return str(schema.get("$ref", "")).rpartition("/")[2]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -31,7 +31,7 @@ class RequestBody(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _has_few_fields(cls, value: Any) -> Any:
+    def _has_few_fields(cls, value: object) -> object:
         if isinstance(value, dict) and len(value) > len(cls.model_fields) + _MOST_UNKNOWN:
             raise ValueError(f"{len(value):,} fields, most of them unknown")
         return value

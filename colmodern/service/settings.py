@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field, field_validator
 
@@ -159,7 +158,7 @@ class ServeSettings(SettingsModel):
 def load_serve_settings(
     path: Path | str | None,
     overrides: Sequence[str] = (),
-    values: dict[str, Any] | None = None,
+    values: dict[str, object] | None = None,
 ) -> ServeSettings:
     """Read a server's settings, and what their file extends.
 

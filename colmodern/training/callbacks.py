@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from transformers import TrainerCallback
@@ -33,19 +33,19 @@ class ProgressCallback(TrainerCallback):  # type: ignore[misc]
         self._progress = progress
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
         """Start the task at the step where an earlier run stopped."""
         self._progress.start("train", state.max_steps, unit="steps", done=state.global_step)
 
     def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
         """Count a finished step."""
         self._progress.advance(1)
 
     def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
         """Finish the task."""
         self._progress.finish()
@@ -70,7 +70,7 @@ class EvaluationCallback(TrainerCallback):  # type: ignore[misc]
         control: TrainerControl,
         *,
         model: ColBERT,
-        **_: Any,
+        **_: object,
     ) -> None:
         """Measure the initial weights when a training begins, not when it is resumed."""
         if self._config.evaluation.at_start and state.global_step == 0:
@@ -83,7 +83,7 @@ class EvaluationCallback(TrainerCallback):  # type: ignore[misc]
         control: TrainerControl,
         *,
         model: ColBERT,
-        **_: Any,
+        **_: object,
     ) -> None:
         """Measure the weights every so many steps, before the checkpoint of the same step."""
         every = self._config.evaluation.every
@@ -97,7 +97,7 @@ class EvaluationCallback(TrainerCallback):  # type: ignore[misc]
         control: TrainerControl,
         *,
         model: ColBERT,
-        **_: Any,
+        **_: object,
     ) -> None:
         """Measure the last weights, unless the last step measured them."""
         if not any("measures" in x and x["step"] == state.global_step for x in state.log_history):
@@ -131,7 +131,7 @@ class CheckpointCallback(TrainerCallback):  # type: ignore[misc]
         self._config, self._folder, self._work = config, folder, work
 
     def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
         """Mark the checkpoint that the trainer has just written."""
         if not state.is_world_process_zero:

@@ -88,7 +88,7 @@ def weigh(n_rows: int, weight: float, seed: int) -> Sequence[int]:
 
 def _load(
     source: SourceConfig, teacher: DistillationConfig | None, file: Path, progress: Progress
-) -> tuple[datasets.Dataset, dict[str, Any]]:
+) -> tuple[datasets.Dataset, dict[str, object]]:
     facts: dict[str, Any] = {"path": source.path, "kind": source.kind, "weight": source.weight}
     if is_file_name(source.path):
         path = user_path(source.path, DataError)

@@ -18,7 +18,7 @@ _VERSIONS = ("pylate", "sentence-transformers", "transformers", "torch", "datase
 
 
 def write_model_card(
-    folder: Path, config: TrainConfig, result: dict[str, Any], environment: dict[str, Any]
+    folder: Path, config: TrainConfig, result: dict[str, object], environment: dict[str, object]
 ) -> None:
     """Write README.md into the folder of a checkpoint.
 
@@ -32,7 +32,7 @@ def write_model_card(
 
 
 def model_card(
-    folder: Path, config: TrainConfig, result: dict[str, Any], environment: dict[str, Any]
+    folder: Path, config: TrainConfig, result: dict[str, Any], environment: dict[str, object]
 ) -> str:
     """Text of a model card: front matter for the hub, then what the model is and its training.
 
@@ -76,7 +76,7 @@ def model_card(
     return "\n".join(sections)
 
 
-def no_gain(result: dict[str, Any]) -> str | None:
+def no_gain(result: dict[str, object]) -> str | None:
     """A sentence for a model that is what its training started from; None for any other.
 
     Args:
@@ -91,7 +91,7 @@ def no_gain(result: dict[str, Any]) -> str | None:
     )
 
 
-def _front_matter(config: TrainConfig) -> dict[str, Any]:
+def _front_matter(config: TrainConfig) -> dict[str, object]:
     fields: dict[str, Any] = {"library_name": "PyLate", "pipeline_tag": "sentence-similarity"}
     fields["tags"] = ["ColBERT", "PyLate", "sentence-transformers", "feature-extraction"]
     if config.card.licence:
@@ -139,7 +139,7 @@ def _measures(config: TrainConfig, result: dict[str, Any]) -> str:
     )
 
 
-def _training(config: TrainConfig, result: dict[str, Any], environment: dict[str, Any]) -> str:
+def _training(config: TrainConfig, result: dict[str, object], environment: dict[str, Any]) -> str:
     versions = {"colmodern": environment["colmodern"], **environment["packages"]}
     hardware = environment["hardware"]
     machine = ", ".join(hardware["gpus"]) or hardware["processor"]
@@ -154,7 +154,7 @@ def _training(config: TrainConfig, result: dict[str, Any], environment: dict[str
     return _table(("setting", "value"), settings)
 
 
-def _plain(values: dict[str, Any]) -> str:
+def _plain(values: dict[str, object]) -> str:
     return ", ".join(f"{name}: {value}" for name, value in values.items())
 
 

@@ -114,7 +114,7 @@ def _check_folder(folder: Path, config: TrainConfig) -> None:
         )
 
 
-def _stored_config(path: Path) -> dict[str, Any]:
+def _stored_config(path: Path) -> dict[str, object]:
     """The config that a training began with.
 
     Raises:
@@ -133,7 +133,7 @@ def _is_foreign(path: Path) -> bool:
 
 def _train(
     config: TrainConfig, folder: Path, progress: Progress, is_first: bool
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+) -> tuple[list[dict[str, object]], dict[str, Any]]:
     """Train up to the last step; returns the trainer's log and the facts of the run."""
     work = folder / _WORK
     judged = load_judged(config)
@@ -190,8 +190,8 @@ def _check_unchanged(folder: Path, facts: dict[str, Any]) -> None:
 def _finish(
     config: TrainConfig,
     folder: Path,
-    log: list[dict[str, Any]],
-    facts: dict[str, Any],
+    log: list[dict[str, object]],
+    facts: dict[str, object],
     progress: Progress,
 ) -> None:
     """Publish the best or last weights; the model's folder comes last, so that all else is there."""

@@ -63,13 +63,13 @@ class TextJoin:
         """The rows as a dataset of query, documents and scores, joined when they are read."""
         return self._rows.with_transform(self)
 
-    def __call__(self, batch: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    def __call__(self, batch: Mapping[str, list[object]]) -> dict[str, list[Any]]:
         """Join a batch.
 
         Raises:
             DataError: An id has no text, or ids and scores of a row differ in number.
         """
-        joined: dict[str, list[Any]] = {"query": [], "documents": [], "scores": []}
+        joined: dict[str, list[object]] = {"query": [], "documents": [], "scores": []}
         columns = (batch[name] for name in _COLUMNS)
         for query_id, document_ids, scores in zip(*columns, strict=True):
             location = f"{self._source.path}, query {query_id}"

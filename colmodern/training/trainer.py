@@ -63,7 +63,7 @@ def make_trainer(
 
         def get_train_dataloader(self) -> DataLoader[Any]:
             """The library's data loader, whose samplers are told the epoch."""
-            loader: DataLoader[Any] = super().get_train_dataloader()
+            loader: DataLoader[object] = super().get_train_dataloader()
             self.add_callback(_EpochCallback(loader.batch_sampler))
             return loader
 
@@ -102,7 +102,7 @@ class _EpochCallback(TrainerCallback):  # type: ignore[misc]
         self._samplers = [sampler, *sampler.batch_samplers]
 
     def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
         """Set the epoch before its first batch is drawn."""
         for sampler in self._samplers:

@@ -41,7 +41,7 @@ class Checkpoint:
         """A name that finds the checkpoint from any process: absolute for a local folder."""
         return self.name if is_packaged(self.name) or self.revision else str(self.folder)
 
-    def settings_with(self, changes: Mapping[str, Any]) -> EncoderSettings:
+    def settings_with(self, changes: Mapping[str, object]) -> EncoderSettings:
         """The checkpoint's settings with other values in some fields, checked for its backbone.
 
         Args:
@@ -98,7 +98,7 @@ def read_checkpoint(
         )
     folder, commit = locate(str(name_or_path), revision, with_code=with_code)
     folder = folder.resolve()  # a later chdir, or a moved link, must not change the model
-    readers: dict[Kind, Callable[[Path, dict[str, Any]], formats.Reading]] = {
+    readers: dict[Kind, Callable[[Path, dict[str, object]], formats.Reading]] = {
         "pylate": formats.read_pylate,
         "stanford": formats.read_stanford,
         "sentence-transformers": formats.read_sentence_transformers,

@@ -61,7 +61,7 @@ def read_pylate(folder: Path, config: dict[str, Any]) -> Reading:
     return tuple(layers), settings
 
 
-def read_stanford(folder: Path, config: dict[str, Any]) -> Reading:
+def read_stanford(folder: Path, config: dict[str, object]) -> Reading:
     """Read linear.weight beside the backbone's weights, and settings in artifact.metadata."""
     stored = read_json(folder / "artifact.metadata", missing={})
     weights = read_weights(folder)
@@ -82,7 +82,7 @@ def read_stanford(folder: Path, config: dict[str, Any]) -> Reading:
     return (Layer(weights["linear.weight"]),), settings
 
 
-def read_sentence_transformers(folder: Path, config: dict[str, Any]) -> Reading:
+def read_sentence_transformers(folder: Path, config: dict[str, object]) -> Reading:
     """Read modules.json of a MultiVectorEncoder, with lengths beside the backbone and a mask."""
     stored = read_fields(folder / "config_sentence_transformers.json", _STORED, missing={})
     prompts: dict[str, Any] = stored.get("prompts") or {}
@@ -127,7 +127,7 @@ def read_sentence_transformers(folder: Path, config: dict[str, Any]) -> Reading:
     return tuple(layers), settings
 
 
-def read_plain(folder: Path, config: dict[str, Any]) -> Reading:
+def read_plain(folder: Path, config: dict[str, object]) -> Reading:
     """Read a plain backbone: no markers, expansion or skiplist, and its own length limit."""
     longest = longest_input(config) or _DEFAULT_LENGTH
     return (), EncoderSettings(
@@ -157,7 +157,7 @@ def _lowercases(folder: Path) -> bool:
     return bool(text.get("do_lower_case"))
 
 
-def _get(stored: dict[str, Any], key: str, default: Any) -> Any:
+def _get(stored: dict[str, object], key: str, default: Any) -> Any:
     """The value under a key; null stands for the default."""
     value = stored.get(key)
     return default if value is None else value

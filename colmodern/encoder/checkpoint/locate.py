@@ -35,7 +35,7 @@ def is_packaged(name: str) -> bool:
     return name == TINY or name.startswith("package:")
 
 
-def read_json(path: Path, *, missing: dict[str, Any] | None = None) -> dict[str, Any]:
+def read_json(path: Path, *, missing: dict[str, object] | None = None) -> dict[str, Any]:
     """Read a JSON object of a checkpoint.
 
     Args:
@@ -51,7 +51,7 @@ def read_json(path: Path, *, missing: dict[str, Any] | None = None) -> dict[str,
 
 
 def read_fields(
-    path: Path, kinds: Mapping[str, type], *, missing: dict[str, Any] | None = None
+    path: Path, kinds: Mapping[str, type], *, missing: dict[str, object] | None = None
 ) -> dict[str, Any]:
     """Read a JSON object of a checkpoint whose fields have these types, or are null or absent.
 

@@ -179,7 +179,7 @@ class BM25Index(Unchangeable):
         shown_settings = ", ".join(f"{name}={settings[name]!r}" for name in ("k1", "b", "stemmer"))
         return f"BM25Index({str(self._files.folder)!r}, n_docs={self.n_docs}, {shown_settings})"
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return type(self).load, (self._open.folder,)
 
     @property

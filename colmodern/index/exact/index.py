@@ -167,7 +167,7 @@ class ExactIndex:
             f"bytes_per_token={info['bytes_per_token']['total']}, device={self.device!r})"
         )
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """By settings, with the embeddings or the path of their store; nothing read is copied."""
         source: TokenEmbeddings | StoreReference
         doc_ids: list[str] | None = self.doc_ids

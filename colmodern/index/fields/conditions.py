@@ -68,7 +68,7 @@ class Combination:
 Condition = Comparison | Combination
 
 
-def parse_filter(filter: Mapping[Any, Any], name: str = "filter") -> Condition:
+def parse_filter(filter: Mapping[Any, object], name: str = "filter") -> Condition:
     """The conditions of a filter, which can be compared and hashed.
 
     Args:

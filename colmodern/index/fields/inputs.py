@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from colmodern.arguments import listed
 from colmodern.checks import shown
@@ -13,7 +12,7 @@ from colmodern.index.fields.table import FieldTable
 _CURE = "pass a list with one mapping for each document, or a mapping from doc_ids to mappings"
 
 # what a caller may pass for the fields of documents
-Fields = FieldTable | Iterable[Mapping[str, Any]] | Mapping[str, Mapping[str, Any]]
+Fields = FieldTable | Iterable[Mapping[str, object]] | Mapping[str, Mapping[str, object]]
 
 
 def checked_fields(fields: Fields | None, doc_ids: Sequence[str]) -> FieldTable:
@@ -36,7 +35,7 @@ def checked_fields(fields: Fields | None, doc_ids: Sequence[str]) -> FieldTable:
                 f"fields has {len(fields):,} doc_ids, as {shown(next(iter(fields)))}, and none of "
                 f"the documents, as {shown(doc_ids[0])}; {_CURE}"
             )
-        nothing: Mapping[str, Any] = {}
+        nothing: Mapping[str, object] = {}
         return FieldTable.from_records(fields.get(doc_id, nothing) for doc_id in doc_ids)
     if not isinstance(fields, FieldTable):
         fields = FieldTable.from_records(listed("fields", fields, _CURE))

@@ -151,7 +151,7 @@ class PlaidReader:
             f"device={self._devices.setting!r})"
         )
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return _load, (type(self), self._state.snapshot.folder, self._settings)
 
     @property

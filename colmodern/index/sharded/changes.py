@@ -95,7 +95,7 @@ def put(
     progress.finish()
 
 
-def delete(shards: Shards, doc_ids: Any, **options: Any) -> int:
+def delete(shards: Shards, doc_ids: object, **options: object) -> int:
     """Delete documents; returns how many.
 
     Raises InputError, and deletes none, when an id is in no shard.

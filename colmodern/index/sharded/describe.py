@@ -13,7 +13,7 @@ _COUNTS = ("documents", "deleted", "tokens", "segments")
 
 def describe_shards(
     infos: Mapping[str, Mapping[str, Any]], path: Path | None, *, dim: int, fingerprint: str | None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The ``info`` of a sharded index, from those of its shards."""
     counts = {
         name: sum(info.get(name) or 0 for info in infos.values())

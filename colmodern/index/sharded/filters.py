@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -15,8 +14,8 @@ from colmodern.index.sharded.placement import shards_of
 
 
 def split_filter(
-    allowed: Any, shards: Mapping[str, Index], *, is_hashed: bool
-) -> dict[str, dict[str, Any]]:
+    allowed: object, shards: Mapping[str, Index], *, is_hashed: bool
+) -> dict[str, dict[str, object]]:
     """The options of each shard that has to be searched; others have none of the allowed documents.
 
     Args:
@@ -55,13 +54,13 @@ def split_filter(
     return {name: {"filter": own} for name, own in by_shard.items() if own}
 
 
-def lacks_all(shard: Index, options: Mapping[str, Any]) -> bool:
+def lacks_all(shard: Index, options: Mapping[str, object]) -> bool:
     """Whether a search failed because a shard has none of the ids of its filter."""
     allowed = options.get("filter")
     return isinstance(allowed, list) and not any(doc_id in shard for doc_id in allowed)
 
 
-def unknown_ids_error(ids: Any) -> InputError:
+def unknown_ids_error(ids: object) -> InputError:
     """The error of a filter whose ids no shard has."""
     listed = allowed_ids(ids)
     return InputError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from colmodern.checks import shown
 from colmodern.errors import InputError
@@ -41,7 +40,7 @@ def named_shards(shards: Mapping[str, Index] | Sequence[Index]) -> dict[str, Ind
     return named
 
 
-def expect_taken(name: str, shard: Index, method: str, options: Mapping[str, Any]) -> None:
+def expect_taken(name: str, shard: Index, method: str, options: Mapping[str, object]) -> None:
     """Raise InputError for an option that a shard's search does not have."""
     parameters = inspect.signature(getattr(shard, method)).parameters
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):

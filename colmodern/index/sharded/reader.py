@@ -144,7 +144,7 @@ class ShardedReader:
         where = "" if self._path is None else f"{str(self._path)!r}, "
         return f"{type(self).__name__}({where}n_shards={len(self._shards)}, dim={self._dim})"
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         settings = (self.is_hashed, self._timeout_s, self._allow_partial, self._path)
         return _restored, (type(self), dict(self.shards), settings)
 
@@ -284,10 +284,10 @@ class ShardedReader:
     def _request(
         self,
         method: str,
-        allowed: Any,
+        allowed: object,
         timeout_s: float | None,
         allow_partial: bool | None,
-        options: Mapping[str, Any],
+        options: Mapping[str, object],
     ) -> ShardRequest:
         if allow_partial is not None:
             expect_flags(allow_partial=allow_partial)

@@ -40,7 +40,7 @@ class ShardRequest:
     options: Mapping[str, Any]
 
     def __call__(
-        self, queries: Any, page: Page, *, nothing: Any
+        self, queries: Any, page: Page, *, nothing: object
     ) -> tuple[dict[str, Any], ShardsReport]:
         """The answers of the shards, and a report of which there are.
 
@@ -87,7 +87,7 @@ class ShardRequest:
             raise self._unavailable(report) from next(iter(errors.values()))
         return answers, report
 
-    def _taken(self, name: str, page: Page) -> dict[str, Any]:
+    def _taken(self, name: str, page: Page) -> dict[str, object]:
         """The options of one shard's search."""
         # not "in (None, False)", which 0 is as well: a shard has to refuse it
         wanted = {

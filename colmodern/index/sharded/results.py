@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, SupportsIndex, overload
+from typing import NamedTuple, SupportsIndex, overload
 
 from colmodern.types import BatchResults, Result, Results
 
@@ -47,7 +47,7 @@ class ShardedResults(Results[Result]):
             return ShardedResults(list(self)[key], self.shards)
         return super().__getitem__(key)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return type(self), (list(self), self.shards)
 
 
@@ -69,5 +69,5 @@ class ShardedBatchResults(BatchResults[Result]):
         """Whether every shard answered."""
         return not self.shards.missing
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return type(self), (list(self), self.shards)

@@ -301,7 +301,7 @@ def _score(
     tokens: Tokens,
     arguments: tuple[torch.Tensor, ...],
     codebook: Codebook,
-    **constexprs: Any,
+    **constexprs: object,
 ) -> torch.Tensor:
     """What both scores of tokens have in common; arguments: between the tokens and ``out``."""
     device = queries.device

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -88,7 +87,7 @@ def in_tiles(
 
 
 def to_device(
-    array: npt.NDArray[Any], device: torch.device, stream: torch.cuda.Stream | None = None
+    array: npt.NDArray[np.generic], device: torch.device, stream: torch.cuda.Stream | None = None
 ) -> torch.Tensor:
     """A copy on the GPU that the host does not wait for.
 

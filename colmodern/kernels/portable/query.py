@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -127,7 +127,7 @@ def prepare_query(query: Floats, codec: CodecArrays) -> PreparedQuery:
     )
 
 
-def to_int16(values: npt.NDArray[Any]) -> Scores:
+def to_int16(values: npt.NDArray[np.generic]) -> Scores:
     """int16, staying at its ends."""
     rounded: Scores = np.clip(values, _LOWEST, _LARGEST).astype(np.int16)
     return rounded
@@ -198,7 +198,7 @@ def _weights(
     return unit, made, _STEP_DEVIATION * step * spread * 255 * codec.gain_step
 
 
-def _steps(values: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+def _steps(values: npt.NDArray[np.generic]) -> npt.NDArray[np.int32]:
     """Whole numbers as far as int16 holds them."""
     steps: npt.NDArray[np.int32] = np.clip(np.rint(values), 0, _LARGEST).astype(np.int32)
     return steps

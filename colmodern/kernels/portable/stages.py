@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -90,7 +89,7 @@ def _gather_block(
     return is_listed, total
 
 
-def keep_best(scores: npt.NDArray[Any], n: int) -> DocIndex:
+def keep_best(scores: npt.NDArray[np.generic], n: int) -> DocIndex:
     """Positions, ascending, of scores that are at least the n-th largest."""
     if n >= len(scores):
         return np.arange(len(scores))
@@ -264,7 +263,7 @@ def _starts_of(is_kept: npt.NDArray[np.bool_], starts: DocIndex) -> DocIndex:
     return np.asarray(before[starts], np.int64)
 
 
-def _below(tops: npt.NDArray[Any], margin: int) -> npt.NDArray[np.int32]:
+def _below(tops: npt.NDArray[np.generic], margin: int) -> npt.NDArray[np.int32]:
     """``margin`` below the best, staying inside int16."""
     return np.maximum(tops.astype(np.int32) - margin, _LOWEST)
 

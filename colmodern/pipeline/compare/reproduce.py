@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from colmodern.checks import shown
 from colmodern.config.expected import PublishedScores, load_expected
@@ -44,8 +44,8 @@ class Difference(NamedTuple):
     """A setting that is not as published, or not as in the committed config."""
 
     setting: str
-    theirs: Any
-    here: Any
+    theirs: object
+    here: object
     datasets: tuple[str, ...]  # those where it differs
 
 
@@ -165,7 +165,7 @@ def _differences(
     source: PublishedScores, target: Target, outcomes: Sequence[Outcome]
 ) -> tuple[Difference, ...]:
     """Settings that differ from what the source states; then those changed by overrides."""
-    differences: dict[tuple[str, str, str], tuple[Any, Any, list[str]]] = {}
+    differences: dict[tuple[str, str, str], tuple[object, object, list[str]]] = {}
     for outcome, committed in zip(outcomes, target.committed, strict=True):
         row = outcome.member.row
         here = _settings_of(outcome)
@@ -181,7 +181,7 @@ def _differences(
     )
 
 
-def _settings_of(outcome: Outcome) -> dict[str, Any]:
+def _settings_of(outcome: Outcome) -> dict[str, object]:
     """The settings of a run as resolved; of one that failed, as configured."""
     if outcome.measures is None:
         return flatten(outcome.member.config.model_dump(mode="json"))
@@ -192,7 +192,7 @@ def _config_of(folder: Path) -> EvalConfig:
     return build(EvalConfig, read_run_config(folder), source=str(folder / CONFIG))
 
 
-def _changed(member: Member, committed: Member) -> dict[str, Any]:
+def _changed(member: Member, committed: Member) -> dict[str, object]:
     """The committed values of what the overrides changed."""
     before, after = (flatten(m.config.model_dump(mode="json")) for m in (committed, member))
     return {

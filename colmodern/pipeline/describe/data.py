@@ -35,7 +35,7 @@ def is_collection(folder: Path) -> bool:
     return any(os.path.exists(folder / name) for name in names)
 
 
-def describe_collection(folder: Path) -> dict[str, Any]:
+def describe_collection(folder: Path) -> dict[str, object]:
     """Counts, lengths and judgments of a folder in the BEIR layout; what it lacks is said.
 
     Raises DataError for a malformed file.

@@ -75,7 +75,7 @@ def describe_configs(folder: Path) -> dict[str, Any] | None:
     return {"configs": str(folder), "of": "evaluations", **_one_or_many(configs)}
 
 
-def describe_runs(folder: Path) -> dict[str, Any] | None:
+def describe_runs(folder: Path) -> dict[str, object] | None:
     """The runs and sweeps in a folder, and what they came to; None where it has none.
 
     What is wrong with a damaged run stands in the place of its results.
@@ -147,7 +147,7 @@ def _evaluation(config: EvalConfig) -> dict[str, Any]:
     }
 
 
-def _one_or_many(evaluations: list[dict[str, Any]]) -> Mapping[str, Any]:
+def _one_or_many(evaluations: list[dict[str, object]]) -> Mapping[str, Any]:
     return (
         evaluations[0]
         if len(evaluations) == 1

@@ -192,7 +192,7 @@ def _index_parts(facts: Mapping[str, Any]) -> list[tuple[str, int, float]]:
     return [(name, size, a_token[name]) for name, size in facts["index"]["bytes"].items()]
 
 
-def _without_repetition(environment: dict[str, Any]) -> dict[str, Any]:
+def _without_repetition(environment: dict[str, Any]) -> dict[str, object]:
     """The environment, and of the stages' own only what is different in it."""
     different = {
         stage: {k: v for k, v in made_in.items() if k != "command" and v != environment[k]}

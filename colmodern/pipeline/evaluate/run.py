@@ -235,7 +235,7 @@ def _rest(timings: Mapping[str, Timing], prepared: EvalJob) -> Timing:
     return Timing(max(0.0, took - stages), len(prepared.dataset.queries), "queries", False)
 
 
-def _metrics(result: EvalResult) -> dict[str, Any]:
+def _metrics(result: EvalResult) -> dict[str, object]:
     metrics: dict[str, Any] = {"measures": result.evaluation.mean}
     if result.fidelity is not None:
         metrics |= {"exact": result.fidelity.exact.mean, "overlap": result.fidelity.overlap}
@@ -244,7 +244,7 @@ def _metrics(result: EvalResult) -> dict[str, Any]:
     return {**metrics, **result.facts}
 
 
-def _query_records(result: EvalResult, dataset: Dataset, run: Run) -> Iterator[dict[str, Any]]:
+def _query_records(result: EvalResult, dataset: Dataset, run: Run) -> Iterator[dict[str, object]]:
     """Values of each judged query."""
     for query_id, values in result.evaluation.per_query.items():
         record: dict[str, Any] = {"query_id": query_id, "query": dataset.queries[query_id]}

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from colmodern.config.load import dump
 from colmodern.config.read import is_same_config
@@ -128,7 +127,7 @@ def _names(outcomes: Sequence[Outcome]) -> str:
     return f"{len(outcomes)} evaluations, {first} the first"
 
 
-def outcomes_as_json(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+def outcomes_as_json(outcomes: Sequence[Outcome]) -> list[dict[str, object]]:
     """What every evaluation came to, as plain values."""
     return [
         {

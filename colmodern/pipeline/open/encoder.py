@@ -69,7 +69,7 @@ def encoder_of_store(
     device: str = "auto",
     trust_remote_code: bool = False,
     model: str | None = None,
-    settings: Mapping[str, Any] | None = None,
+    settings: Mapping[str, object] | None = None,
 ) -> Encoder:
     """The encoder that made a store's document embeddings, loaded again for queries.
 

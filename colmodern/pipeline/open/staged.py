@@ -73,7 +73,7 @@ _BUDGET = ("nprobe", "n_candidates")
 class _IndexWithOptions:
     """An index of embeddings whose searches have the options of a config."""
 
-    def __init__(self, index: Any, options: Mapping[str, Any]) -> None:
+    def __init__(self, index: Any, options: Mapping[str, object]) -> None:
         self._index, self._options = index, options
 
     @property

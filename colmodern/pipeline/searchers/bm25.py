@@ -75,7 +75,7 @@ class Bm25Searcher(Searcher[Bm25IndexConfig]):
         record_build(workspace, "build BM25 index", folder, built, n_docs, "documents")
         return folder
 
-    def cache_key(self, prepared: Path | None) -> list[Any]:
+    def cache_key(self, prepared: Path | None) -> list[object]:
         """The index by the name of its folder, and the queries' texts."""
         name = prepared_folder(prepared).name
         return ["bm25", [name, sha256_of_json(list(self.texts.queries.items()))]]

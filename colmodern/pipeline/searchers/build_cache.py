@@ -21,7 +21,7 @@ def build_once(
     check: Callable[[], None],
     *,
     name: str = NAME,
-) -> tuple[dict[str, Any], bool]:
+) -> tuple[dict[str, object], bool]:
     """Build an index into ``folder``, unless an earlier call did.
 
     Args:

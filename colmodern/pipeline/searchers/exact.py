@@ -30,7 +30,7 @@ class ExactSearcher(Searcher[ExactIndexConfig]):
     is_exact = True
     kernels = "triton or torch"
 
-    def cache_key(self, prepared: Path | None) -> list[Any]:
+    def cache_key(self, prepared: Path | None) -> list[object]:
         """The precision only where it is not the usual one."""
         precision = self.config.precision
         return ["exact", *elsewhere(self.device), *([precision] if precision != "float32" else [])]

@@ -103,7 +103,7 @@ class HybridSearcher(Searcher[HybridIndexConfig]):
         )
         return HybridFiles(files, tuned.weights, tuned)
 
-    def cache_key(self, prepared: HybridFiles) -> list[Any]:
+    def cache_key(self, prepared: HybridFiles) -> list[object]:
         """The runs by their digests, and how they are joined."""
         config = self.config
         runs = [sha256_of_file(files.run) for files in prepared.files]
@@ -142,7 +142,7 @@ class HybridSearcher(Searcher[HybridIndexConfig]):
     def facts(self, documents: EmbeddingStore, prepared: HybridFiles) -> dict[str, Any]:
         """The searches, and their weights."""
         config, weights = self.config, prepared.weights or (1.0,) * len(self.names)
-        fusion: dict[str, Any] = {
+        fusion: dict[str, object] = {
             "searches": list(self.names),
             "fusion": config.fusion,
             "depth": config.depth,

@@ -88,7 +88,7 @@ class PlaidSearcher(Searcher[PlaidIndexConfig]):
         record_build(workspace, "build index", folder, built, documents.n_tokens, "tokens")
         return folder
 
-    def cache_key(self, prepared: Path | None) -> list[Any]:
+    def cache_key(self, prepared: Path | None) -> list[object]:
         """The index by the name of its folder, and the settings of a search."""
         config, folder = self.config, prepared_folder(prepared)
         settings = [folder.name, config.nprobe, config.n_candidates, config.rescore]

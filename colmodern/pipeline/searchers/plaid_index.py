@@ -46,7 +46,7 @@ def build_once(
     )
 
 
-def describe_index(folder: Path) -> dict[str, Any]:
+def describe_index(folder: Path) -> dict[str, object]:
     """Sizes of a finished index, without what only holds where it lies."""
     info = PlaidIndex.load(folder).info()
     return {"kind": "plaid", **{name: info[name] for name in ("centroids", *_SIZES)}}

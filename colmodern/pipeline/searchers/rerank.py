@@ -98,7 +98,7 @@ class RerankSearcher(Searcher[RerankIndexConfig]):
             index = self._scorer.prepare(documents, queries, workspace)
         return Candidates(self._first.prepare(documents, queries, workspace, _FIND), index)
 
-    def cache_key(self, prepared: Candidates) -> list[Any]:
+    def cache_key(self, prepared: Candidates) -> list[object]:
         """The candidates by the digest of their run, and the index by its name."""
         settings = [sha256_of_file(prepared.first.run), self.config.most_results]
         scorer = [] if prepared.scorer is None else [prepared.scorer.name]

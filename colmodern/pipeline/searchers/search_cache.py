@@ -34,7 +34,7 @@ def search_once(
     kind: str,
     query_ids: Sequence[str],
     find: Callable[[], SearchResults],
-) -> tuple[Path, dict[str, Any]]:
+) -> tuple[Path, dict[str, object]]:
     """Search and keep the run, or take the one that an earlier call left.
 
     Args:

@@ -45,7 +45,7 @@ class ShardedSearcher(PlaidSearcher):
         record_build(workspace, "shard index", folder, built, documents.n_docs, "documents")
         return folder
 
-    def cache_key(self, prepared: Path | None) -> list[Any]:
+    def cache_key(self, prepared: Path | None) -> list[object]:
         """The shards by the name of their folder, and the settings of a search."""
         return ["sharded", *super().cache_key(prepared)[1:]]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from colmodern.config.load import dump
 from colmodern.config.sweep import SweepConfig
@@ -25,7 +24,7 @@ def write_sweep(
     folder: Path,
     sweep: Sweep,
     config: SweepConfig,
-    environment: dict[str, Any],
+    environment: dict[str, object],
     progress: Progress,
 ) -> None:
     """Write sweep.json, sweep.csv, report.html and, with matplotlib, pictures; all or nothing."""

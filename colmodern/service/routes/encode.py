@@ -150,7 +150,7 @@ def _pooled(
     return TokenEmbeddings.unchecked(documents.values, documents.offsets, documents.token_ids)
 
 
-def _safetensors(values: Any, offsets: Any, facts: dict[str, str | None]) -> bytes:
+def _safetensors(values: object, offsets: Any, facts: dict[str, str | None]) -> bytes:
     from safetensors.numpy import save
 
     metadata = {name: fact for name, fact in facts.items() if fact is not None}

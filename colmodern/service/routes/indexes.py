@@ -94,7 +94,7 @@ async def search(
             group_by=body.group_by,
         )
 
-    def answer(results: Sequence[Sequence[ServedHit]]) -> dict[str, Any]:
+    def answer(results: Sequence[Sequence[ServedHit]]) -> dict[str, object]:
         listed = [
             {
                 "hits": [
@@ -341,7 +341,7 @@ async def _answered(
     return _response(f'{text[:-1]},"took_ms":{_text_of(context.took_ms())}}}')
 
 
-def _json(content: dict[str, Any]) -> Response:
+def _json(content: dict[str, object]) -> Response:
     return _response(_text_of(content))
 
 

@@ -207,6 +207,6 @@ def _near_codebook(codec: Codec, on_device: Any) -> Codebook:
     return Codebook(on_device(entries[None], torch.float16), on_device(scales * _LEVELS))
 
 
-def _tensor(array: npt.NDArray[Any]) -> torch.Tensor:
+def _tensor(array: npt.NDArray[np.generic]) -> torch.Tensor:
     """A tensor of a mapped array's values: torch takes no read-only memory without a warning."""
     return torch.from_numpy(np.array(array))

@@ -189,14 +189,14 @@ def _listed(ids: Iterable[str]) -> Iterable[str]:
     return ids
 
 
-def _encode(doc_id: Any) -> bytes:
+def _encode(doc_id: object) -> bytes:
     if not isinstance(doc_id, str):
         raise InputError(f"doc id {shown(doc_id)} is {type(doc_id).__name__}; pass strings")
     # half a surrogate pair has no UTF-8: no document has such an id, and a caller may ask for it
     return doc_id.encode("utf-8", "surrogatepass")
 
 
-def _checked(doc_id: Any, doc: int) -> bytes:
+def _checked(doc_id: object, doc: int) -> bytes:
     if doc_id == "":
         raise InputError(f"doc_ids[{doc}] is empty; give every document an id")
     try:
@@ -212,7 +212,7 @@ def _checked(doc_id: Any, doc: int) -> bytes:
     return encoded
 
 
-def _expect(name: str, array: npt.NDArray[Any], dtype: npt.DTypeLike, n_rows: int) -> None:
+def _expect(name: str, array: npt.NDArray[np.generic], dtype: npt.DTypeLike, n_rows: int) -> None:
     if array.dtype != dtype or array.shape != (n_rows,):
         raise ValueError(
             f"{name} has shape {array.shape} and dtype {array.dtype}, not ({n_rows},) "

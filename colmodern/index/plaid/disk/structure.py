@@ -69,7 +69,7 @@ def expect_ids(path: Path, ids: DocIds) -> None:
     expect(is_whole, path / "id_offsets.npy", "cuts a character of ids.bin")
 
 
-def expect_codes(path: Path, codes: npt.NDArray[Any], n_centroids: int) -> None:
+def expect_codes(path: Path, codes: npt.NDArray[np.generic], n_centroids: int) -> None:
     """Every code is the number of a centroid; raises StorageError.
 
     Args:
@@ -115,6 +115,6 @@ def rises(array: npt.NDArray[Any], *, strictly: bool = False) -> bool:
     return True
 
 
-def chunks(array: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
+def chunks(array: npt.NDArray[np.generic]) -> Iterator[npt.NDArray[Any]]:
     """The array in chunks of bounded size."""
     return (array[start : start + _CHUNK] for start in range(0, len(array), _CHUNK))

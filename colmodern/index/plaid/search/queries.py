@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
@@ -16,7 +14,7 @@ from colmodern.ragged.store import EmbeddingStore
 Floats = npt.NDArray[np.float32]
 
 
-def checked_query(query: Any, dim: int) -> Floats:
+def checked_query(query: object, dim: int) -> Floats:
     """A query as (n_query_tokens, dim) float32; a row of zeros where it has no tokens.
 
     MaxSim without query tokens is 0 for all documents, as with one token of zeros.

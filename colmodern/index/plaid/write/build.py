@@ -168,7 +168,7 @@ def _key(
         if keeps_spans:
             source += [sha256_of_array(a) for a in span_arrays(embeddings.spans).values()]
     ids = sha256_of_texts(str(doc_id) for doc_id in doc_ids)
-    also: list[Any] = ["spans"] if keeps_spans else []
+    also: list[object] = ["spans"] if keeps_spans else []
     if fields is not None and fields.columns:
         also.append(sha256_of_array(to_bytes(fields)))
     if shared is not None:
