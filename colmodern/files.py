@@ -172,7 +172,7 @@ def write_text(path: Path, text: str) -> None:
         write_bytes(temporary, text.encode())
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write indented JSON, all or nothing."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
@@ -197,7 +197,7 @@ def sha256_of_file(path: Path, *, on_piece: Callable[[], None] | None = None) ->
     return digest.hexdigest()
 
 
-def sha256_of_json(value: Any) -> str:
+def sha256_of_json(value: object) -> str:
     """Hex digest of a JSON value, the same whatever the order of its keys."""
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()

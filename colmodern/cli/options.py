@@ -135,6 +135,11 @@ def encoder_config(
     from colmodern.config.load import build, parse_overrides
     from colmodern.config.models import EncoderConfig
 
-    values = {"model": model, "revision": revision, "device": device, "dtype": dtype}
+    values: dict[str, object] = {
+        "model": model,
+        "revision": revision,
+        "device": device,
+        "dtype": dtype,
+    }
     values |= parse_overrides(settings)
     return build(EncoderConfig, values, source="command line")

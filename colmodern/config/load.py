@@ -47,7 +47,7 @@ def load_eval_config(path: Path | str, overrides: Sequence[str] = ()) -> EvalCon
 
 def parse_overrides(
     overrides: Sequence[str], values: dict[str, object] | None = None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Put "key.path=value" overrides into nested values, which are changed and returned.
 
     A number in the path is an entry of a list that is there, counted from 0: "data.0.max_rows=100".
@@ -62,7 +62,7 @@ def parse_overrides(
 
 
 def build(
-    model: type[Config], values: dict[str, Any], *, source: str, overrides: Sequence[str] = ()
+    model: type[Config], values: dict[str, object], *, source: str, overrides: Sequence[str] = ()
 ) -> Config:
     """Check values against a config model.
 
@@ -94,7 +94,7 @@ def dump(config: BaseModel) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _apply(values: dict[str, Any], override: str) -> None:
+def _apply(values: dict[str, object], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ConfigError(f"override {shown(override)} is not of the form key.path=value")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -20,7 +20,7 @@ REGISTRY = "datasets.yaml"  # names data sets of one's own, beside a config
 _MOST_FILES = 200  # each counted as often as it is extended
 
 
-def read_values(path: Path, *, is_stored: bool = False) -> dict[str, Any]:
+def read_values(path: Path, *, is_stored: bool = False) -> dict[str, object]:
     """The settings of a file over those of the files that its ``extends`` names.
 
     ``extends`` is a path or a list of paths, each relative to the file that it stands in, or a
@@ -50,7 +50,7 @@ def is_same_config(path: Path, text: str) -> bool:
         return False
 
 
-def with_registry(path: Path, values: dict[str, Any]) -> dict[str, object]:
+def with_registry(path: Path, values: dict[str, object]) -> dict[str, object]:
     """The settings of a config, with the file of data sets beside it unless they name one."""
     registry, dataset = path.parent / REGISTRY, values.get("dataset") or {}
     if not os.path.isfile(registry) or not isinstance(dataset, dict) or "registry" in dataset:
@@ -58,7 +58,7 @@ def with_registry(path: Path, values: dict[str, Any]) -> dict[str, object]:
     return {**values, "dataset": {**dataset, "registry": os.path.abspath(registry)}}
 
 
-def merge(values: dict[str, Any], over: dict[str, Any]) -> dict[str, object]:
+def merge(values: Mapping[str, object], over: Mapping[str, object]) -> dict[str, object]:
     """A new dict of both, in which ``over`` wins; nested settings are merged, too.
 
     Settings of another ``kind`` replace those that were there; an empty value of a key that holds
@@ -75,7 +75,7 @@ def merge(values: dict[str, Any], over: dict[str, Any]) -> dict[str, object]:
     return merged
 
 
-def _same_kind(earlier: dict[str, Any], over: dict[str, object]) -> bool:
+def _same_kind(earlier: Mapping[str, object], over: Mapping[str, object]) -> bool:
     return "kind" not in over or over["kind"] == earlier.get("kind")
 
 
@@ -103,7 +103,7 @@ def _read(
         raise ConfigError(
             f"{path}: {EXTENDS}: {shown(parents)} is neither a path nor a list of paths"
         )
-    inherited: dict[str, Any] = {}
+    inherited: dict[str, object] = {}
     for parent in parents:
         inherited = merge(
             inherited, _read(_parent(path, parent), (*children, path), n_read, is_stored)
@@ -124,7 +124,7 @@ def _real(path: Path) -> str:
         raise ConfigError(f"cannot read {path}: {error}") from error
 
 
-def _parse(path: Path) -> dict[str, Any]:
+def _parse(path: Path) -> dict[str, object]:
     values = parse_yaml(
         read_text(path, ConfigError, max_bytes=4 * MAX_BYTES), str(path), ConfigError
     )

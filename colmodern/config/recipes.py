@@ -49,7 +49,9 @@ def describe(path: Path) -> str:
     if not path.is_dir():
         comment = " ".join(_comment_lines(read_text(path, ConfigError)))
         values = {} if comment else read_values(path)
-        return _sentence(comment) or str(values.get("encoder", {}).get("model", ""))
+        encoder = values.get("encoder")
+        model = encoder.get("model", "") if isinstance(encoder, dict) else ""
+        return _sentence(comment) or str(model)
     shared = sorted(path.glob("_*.yaml"))
     members = [recipe.stem for recipe in shipped_recipes().values() if recipe.parent == path]
     return describe(shared[0]) if shared else f"The recipes {', '.join(members)}."

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 from colmodern.checks import shown, storable
 from colmodern.config.load import SETS, build, parse_overrides
@@ -115,12 +114,12 @@ def _load_file(
 
 
 def _values(
-    path: Path, name: str, values: dict[str, Any], row: str, changes: object
-) -> dict[str, Any]:
+    path: Path, name: str, values: dict[str, object], row: str, changes: object
+) -> dict[str, object]:
     """The settings of one set: those of the file, with its own over them."""
     if changes is not None and not isinstance(changes, dict):
         raise ConfigError(
             f"{path}: {SETS}.{row}: {shown(changes)} are not settings; write key: value"
         )
-    named = {"name": f"{name}.{row.replace('/', '-')}", "dataset": {"name": row}}
+    named: dict[str, object] = {"name": f"{name}.{row.replace('/', '-')}", "dataset": {"name": row}}
     return merge(merge(values, named), changes or {})

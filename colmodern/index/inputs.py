@@ -111,7 +111,7 @@ def expect_dim(name: str, dim: int, index_dim: int) -> None:
         )
 
 
-def _cure_of(array: npt.NDArray[Any]) -> str:
+def _cure_of(array: npt.NDArray[np.generic]) -> str:
     if array.ndim == 3:
         return ", or many with search_batch and TokenEmbeddings.from_list(list(queries))"
     return ""

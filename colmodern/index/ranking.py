@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -60,7 +59,8 @@ class TopK:
 
 
 def mean_scores(
-    results: Sequence[Sequence[ScoredDoc]], queries: TokenEmbeddings | Sequence[npt.NDArray[Any]]
+    results: Sequence[Sequence[ScoredDoc]],
+    queries: TokenEmbeddings | Sequence[npt.NDArray[np.generic]],
 ) -> BatchResults[ScoredDoc]:
     """Results with mean MaxSim for scores: divided by the number of query tokens.
 

@@ -42,7 +42,7 @@ def header_of(dtype: npt.DTypeLike, shape: tuple[int, ...]) -> bytes:
     return header.getvalue()
 
 
-def write_array(path: Path, array: npt.NDArray[Any]) -> None:
+def write_array(path: Path, array: npt.NDArray[np.generic]) -> None:
     """Write an .npy file and wait until it is on disk.
 
     Raises:
@@ -115,7 +115,7 @@ def _view(
     return map_file(stream, dtype, shape, start)
 
 
-def sha256_of_array(array: npt.NDArray[Any]) -> str:
+def sha256_of_array(array: npt.NDArray[np.generic]) -> str:
     """Hex digest of an array's dtype, shape and values; a view is copied chunk by chunk."""
     digest = hashlib.sha256(f"{array.dtype} {array.shape}".encode())
     for start in range(0, len(array), _CHUNK):

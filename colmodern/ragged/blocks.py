@@ -7,7 +7,6 @@ grow with the store; reading all of an array verifies it on the way, at some GB 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +20,7 @@ BLOCK = 1 << 16  # bytes: a few documents, and enough to outweigh the cost of a 
 _DIGITS = 16  # hex digits of a checksum
 
 
-def block_checksums(array: npt.NDArray[Any]) -> str:
+def block_checksums(array: npt.NDArray[np.generic]) -> str:
     """64-bit XXH3 of each block of an array's bytes, as 16 hex digits each, joined."""
     data = _bytes_of(array)
     starts = range(0, len(data), BLOCK)
@@ -32,7 +31,7 @@ class BlockVerifier:
     """Compares the rows of a mapped array with their checksums, each block once."""
 
     def __init__(
-        self, path: Path, array: npt.NDArray[Any], checksums: str | None, sha256: str
+        self, path: Path, array: npt.NDArray[np.generic], checksums: str | None, sha256: str
     ) -> None:
         """Prepare to verify; nothing is read yet.
 
@@ -92,5 +91,5 @@ class BlockVerifier:
             self._is_verified[0] = True
 
 
-def _bytes_of(array: npt.NDArray[Any]) -> memoryview:
+def _bytes_of(array: npt.NDArray[np.generic]) -> memoryview:
     return memoryview(b"") if array.size == 0 else array.data.cast("B")

@@ -53,7 +53,7 @@ def _on_host(value: Any) -> object:
     return tensor.numpy()
 
 
-def as_values(value: Any, name: str = "values") -> npt.NDArray[np.floating]:
+def as_values(value: object, name: str = "values") -> npt.NDArray[np.floating]:
     """A (n_tokens, dim) float16 or float32 array; wider floats become float32.
 
     Raises:
@@ -75,7 +75,7 @@ def as_values(value: Any, name: str = "values") -> npt.NDArray[np.floating]:
         return array if size <= 4 and is_native else array.astype("f2" if size == 2 else "f4")
 
 
-def as_offsets(value: Any, n_tokens: int) -> npt.NDArray[np.int64]:
+def as_offsets(value: object, n_tokens: int) -> npt.NDArray[np.int64]:
     """(n_docs + 1,) int64 offsets into ``n_tokens`` rows.
 
     Raises:
@@ -91,7 +91,7 @@ def as_offsets(value: Any, n_tokens: int) -> npt.NDArray[np.int64]:
     return array.astype(np.int64, copy=False)
 
 
-def as_token_ids(value: Any, n_tokens: int) -> npt.NDArray[np.int32]:
+def as_token_ids(value: object, n_tokens: int) -> npt.NDArray[np.int32]:
     """(n_tokens,) int32 vocabulary ids.
 
     Raises:
@@ -110,7 +110,7 @@ def as_token_ids(value: Any, n_tokens: int) -> npt.NDArray[np.int32]:
     return array.astype(np.int32, copy=False)
 
 
-def as_indices(value: Any, n_docs: int) -> npt.NDArray[np.int64]:
+def as_indices(value: object, n_docs: int) -> npt.NDArray[np.int64]:
     """(n,) int64 indices from 0 to ``n_docs`` - 1, from indices or a mask.
 
     A mask has one bool a text. A negative index counts from the end, as in Python.

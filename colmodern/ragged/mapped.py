@@ -37,7 +37,7 @@ def map_file(path: Path) -> npt.NDArray[Any]:
     return map_bytes(path, np.uint8, (path.stat().st_size,))
 
 
-def fast_checksum(array: npt.NDArray[Any], map_chunks: Map = map) -> str:
+def fast_checksum(array: npt.NDArray[np.generic], map_chunks: Map = map) -> str:
     """16 hex digits that tell an array from a damaged copy, but not from a forged one.
 
     They are the XXH3 of the dtype, the shape and the XXH3 of every 4 MiB, so that threads can share
@@ -53,13 +53,13 @@ def fast_checksum(array: npt.NDArray[Any], map_chunks: Map = map) -> str:
     return digest.hexdigest()
 
 
-def chunks_of(array: npt.NDArray[Any]) -> list[Bytes]:
+def chunks_of(array: npt.NDArray[np.generic]) -> list[Bytes]:
     """The bytes of a contiguous array in chunks of at most CHUNK bytes."""
     flat = array.reshape(-1).view(np.uint8) if array.size else np.empty(0, np.uint8)
     return [flat[start : start + CHUNK] for start in range(0, len(flat), CHUNK)]
 
 
-def sha256_of_mapped(path: Path, array: npt.NDArray[Any]) -> str:
+def sha256_of_mapped(path: Path, array: npt.NDArray[np.generic]) -> str:
     """Hex digest of the file that ``map_file`` mapped, with the values in memory."""
     digest = hashlib.sha256(_header(path, array))
     for chunk in chunks_of(array):
@@ -69,7 +69,7 @@ def sha256_of_mapped(path: Path, array: npt.NDArray[Any]) -> str:
 
 def expect_checksum(
     path: Path,
-    array: npt.NDArray[Any],
+    array: npt.NDArray[np.generic],
     *,
     sha256: str,
     fast: str | None,
@@ -101,7 +101,7 @@ def _digest(chunk: Bytes) -> bytes:
     return xxhash.xxh3_64_digest(chunk.data)
 
 
-def _header(path: Path, array: npt.NDArray[Any]) -> bytes:
+def _header(path: Path, array: npt.NDArray[np.generic]) -> bytes:
     """The bytes before the values; for a file that is gone, the header that we write today."""
     if path.suffix != ".npy":
         return b""

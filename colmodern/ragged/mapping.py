@@ -70,7 +70,7 @@ def map_file(
     return content[start:].view(dtype).reshape(shape)
 
 
-def release_pages(array: npt.NDArray[Any]) -> None:
+def release_pages(array: npt.NDArray[np.generic]) -> None:
     """Release the pages of a mapped file from this process's memory; they stay on disk.
 
     Only for files mapped for reading: data written to a private mapping would be lost.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,16 +36,16 @@ class TokenSpans:
             of; None where each token has a row of its own.
     """
 
-    steps: npt.NDArray[np.unsignedinteger[Any]]
+    steps: npt.NDArray[np.unsignedinteger]
     offsets: npt.NDArray[np.int64]
-    row_of_token: npt.NDArray[np.unsignedinteger[Any]] | None = None
+    row_of_token: npt.NDArray[np.unsignedinteger] | None = None
 
     @classmethod
     def from_bounds(
         cls,
         bounds: npt.ArrayLike,
         offsets: npt.NDArray[np.int64],
-        row_of_token: npt.NDArray[np.integer[Any]] | None = None,
+        row_of_token: npt.NDArray[np.integer] | None = None,
     ) -> TokenSpans:
         """Store spans in as few bytes as they need.
 
@@ -177,7 +176,7 @@ def joined_spans(runs: Sequence[TokenSpans]) -> TokenSpans:
     return TokenSpans(steps, offsets, row_of_token)
 
 
-def explicit_rows(spans: TokenSpans) -> npt.NDArray[np.unsignedinteger[Any]]:
+def explicit_rows(spans: TokenSpans) -> npt.NDArray[np.unsignedinteger]:
     """(n_spans,) row of its text that each token is a part of, also where nothing was pooled."""
     if spans.row_of_token is not None:
         return spans.row_of_token
@@ -185,11 +184,11 @@ def explicit_rows(spans: TokenSpans) -> npt.NDArray[np.unsignedinteger[Any]]:
     return _narrow(rows_of_texts(np.zeros_like(lengths), lengths))
 
 
-def _narrow(rows: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.unsignedinteger]:
+def _narrow(rows: npt.NDArray[np.integer]) -> npt.NDArray[np.unsignedinteger]:
     return rows.astype(width_of(int(rows.max(initial=0))))
 
 
-def width_of(largest: int) -> type[np.unsignedinteger[Any]]:
+def width_of(largest: int) -> type[np.unsignedinteger]:
     """The narrowest dtype of numbers up to ``largest``."""
     return next(width for width in WIDTHS if largest <= np.iinfo(width).max)
 

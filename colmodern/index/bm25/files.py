@@ -95,7 +95,7 @@ class Bm25Files:
         """
         if self._is_verified:
             return
-        arrays: dict[str, npt.NDArray[Any]] = dict(
+        arrays: dict[str, npt.NDArray[np.generic]] = dict(
             zip(POSTINGS, (self.scores, self.docs, self.starts), strict=True)
         )
         for name, array in {**arrays, ID_RANKS: self.id_ranks, **self.ids.arrays}.items():

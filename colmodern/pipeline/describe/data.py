@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -40,7 +39,7 @@ def describe_collection(folder: Path) -> dict[str, object]:
 
     Raises DataError for a malformed file.
     """
-    facts: dict[str, Any] = {"collection": str(folder)}
+    facts: dict[str, object] = {"collection": str(folder)}
     corpus, queries = find_file(folder / _CORPUS), find_file(folder / _QUERIES)
     facts |= _documents(read_documents(corpus)) if corpus.exists() else {"documents": "none"}
     facts |= _queries(read_queries(queries)) if queries.exists() else {"queries": "none"}
@@ -50,7 +49,7 @@ def describe_collection(folder: Path) -> dict[str, object]:
     return facts
 
 
-def describe_named(name: str) -> dict[str, Any]:
+def describe_named(name: str) -> dict[str, object]:
     """Counts, lengths and judgments of a named collection.
 
     Raises DataError when it was not fetched.
@@ -75,7 +74,7 @@ def describe_own_sets(path: Path) -> dict[str, str]:
     }
 
 
-def describe_data_file(path: Path) -> dict[str, Any] | None:
+def describe_data_file(path: Path) -> dict[str, object] | None:
     """What a file of documents, queries, judgments or results holds; None where it is none of them.
 
     Raises DataError for one that is malformed.
@@ -96,7 +95,7 @@ def describe_data_file(path: Path) -> dict[str, Any] | None:
     return _describe_records(path) if all(len(row) > 1 for row in cells) else None
 
 
-def _describe_records(path: Path) -> dict[str, Any]:
+def _describe_records(path: Path) -> dict[str, object]:
     _, first = next(iter(read_records(path)), (0, {}))
     if not first:
         raise DataError(f"{path} is empty; give a file with at least one line")
@@ -110,7 +109,7 @@ def _describe_records(path: Path) -> dict[str, Any]:
     return {"documents_file": str(path), **_documents(read_documents(path))}
 
 
-def _describe_results(path: Path) -> dict[str, Any]:
+def _describe_results(path: Path) -> dict[str, object]:
     run = read_run(path)
     scores = [scored.score for results in run.values() for scored in results]
     facts = {
@@ -134,7 +133,7 @@ def _describe_results(path: Path) -> dict[str, Any]:
     return facts
 
 
-def _documents(documents: Iterable[Document]) -> dict[str, Any]:
+def _documents(documents: Iterable[Document]) -> dict[str, object]:
     words, n_titles, n_empty = array("q"), 0, 0
     for document in documents:
         words.append(len(document.text.split()))
@@ -148,12 +147,12 @@ def _documents(documents: Iterable[Document]) -> dict[str, Any]:
     }
 
 
-def _queries(queries: Mapping[str, str]) -> dict[str, Any]:
+def _queries(queries: Mapping[str, str]) -> dict[str, object]:
     lengths = [len(text.split()) for text in queries.values()]
     return {"queries": len(lengths), "words_of_a_query": _spread(lengths)}
 
 
-def _judgments(qrels: Qrels) -> dict[str, Any]:
+def _judgments(qrels: Qrels) -> dict[str, object]:
     grades = Counter(grade for row in qrels.values() for grade in row.values())
     relevant = [sum(grade > 0 for grade in row.values()) for row in qrels.values()]
     return {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 from colmodern.collection.manifest import is_collection_folder
 from colmodern.config.read import REGISTRY
@@ -49,7 +48,7 @@ from colmodern.ragged.store import EmbeddingStore
 from colmodern.reading import user_path
 
 
-def describe(what: str | None, *, verify: bool = False) -> dict[str, Any]:
+def describe(what: str | None, *, verify: bool = False) -> dict[str, object]:
     """Facts about anything that colmodern reads or writes; None: this machine.
 
     Args:
@@ -105,7 +104,7 @@ def _recipe_name(name: str) -> str | None:
     return next((key for key in shipped_recipes() if f"/{key}".endswith(f"/{name}")), None)
 
 
-def _describe_artifact(folder: Path, *, verify: bool) -> dict[str, Any] | None:
+def _describe_artifact(folder: Path, *, verify: bool) -> dict[str, object] | None:
     """A folder with files of checksums; None for anything else."""
     if is_run(folder):
         return _describe_run(folder, verify=verify)
@@ -131,7 +130,7 @@ def _describe_artifact(folder: Path, *, verify: bool) -> dict[str, Any] | None:
     return None
 
 
-def _describe_texts(folder: Path, *, verify: bool) -> dict[str, Any]:
+def _describe_texts(folder: Path, *, verify: bool) -> dict[str, object]:
     from colmodern.collection.reader import CollectionReader  # loads torch
 
     collection = CollectionReader.open(folder, read_only=True, device="cpu")
@@ -140,7 +139,7 @@ def _describe_texts(folder: Path, *, verify: bool) -> dict[str, Any]:
     return collection.info()
 
 
-def _describe_run(folder: Path, *, verify: bool) -> dict[str, Any]:
+def _describe_run(folder: Path, *, verify: bool) -> dict[str, object]:
     metrics, environment = (read_run_file(folder, name) for name in ("metrics.json", ENVIRONMENT))
     index = index_of(folder)
     if verify:
@@ -163,7 +162,7 @@ def _describe_run(folder: Path, *, verify: bool) -> dict[str, Any]:
         ) from error
 
 
-def _describe_folder(folder: Path) -> dict[str, Any]:
+def _describe_folder(folder: Path) -> dict[str, object]:
     if (folder / SWEEP_CONFIG).is_file():
         return describe_sweep(folder)
     if is_collection(folder):
@@ -178,7 +177,7 @@ def _describe_folder(folder: Path) -> dict[str, Any]:
     return facts
 
 
-def _describe_file(path: Path) -> dict[str, Any]:
+def _describe_file(path: Path) -> dict[str, object]:
     if path.name == REGISTRY:
         return {"data sets": str(path), **describe_own_sets(path)}
     if path.suffix in (".yaml", ".yml"):
@@ -189,7 +188,7 @@ def _describe_file(path: Path) -> dict[str, Any]:
     return facts
 
 
-def _describe_model(name: str) -> dict[str, Any]:
+def _describe_model(name: str) -> dict[str, object]:
     from colmodern.encoder.encoder import Encoder
 
     return Encoder.from_pretrained(name, device="cpu").describe()

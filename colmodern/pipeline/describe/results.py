@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from colmodern.config.load import SETS
 from colmodern.config.models import EvalConfig
@@ -17,7 +16,7 @@ from colmodern.pipeline.run_folder import ENVIRONMENT, SWEEP_CONFIG, is_run
 _CURE = "evaluate again"
 
 
-def describe_config(path: Path) -> dict[str, Any]:
+def describe_config(path: Path) -> dict[str, object]:
     """What a config asks for: an evaluation, a suite, a sweep, a training or mining.
 
     Raises ConfigError for one that is wrong.
@@ -62,7 +61,7 @@ def describe_config(path: Path) -> dict[str, Any]:
     return {"config": str(path), "of": kind, **_one_or_many(configs)}
 
 
-def describe_configs(folder: Path) -> dict[str, Any] | None:
+def describe_configs(folder: Path) -> dict[str, object] | None:
     """The evaluations of a folder of configs; None where it has none.
 
     Raises ConfigError for one that is wrong.
@@ -81,7 +80,7 @@ def describe_runs(folder: Path) -> dict[str, object] | None:
     What is wrong with a damaged run stands in the place of its results.
     """
     inside = sorted(path for path in folder.iterdir() if path.is_dir())
-    runs: dict[str, dict[str, Any]] = {}
+    runs: dict[str, dict[str, object]] = {}
     for path in inside:
         if is_run(path):
             try:
@@ -94,7 +93,7 @@ def describe_runs(folder: Path) -> dict[str, object] | None:
     return {"runs_folder": str(folder), "n_runs": len(runs), "runs": runs, "sweeps": sweeps}
 
 
-def describe_sweep(folder: Path) -> dict[str, Any]:
+def describe_sweep(folder: Path) -> dict[str, object]:
     """A sweep's points, and the folder's files.
 
     Raises StorageError when it is damaged.
@@ -106,7 +105,7 @@ def describe_sweep(folder: Path) -> dict[str, Any]:
     return {"sweep": str(folder), "points": n_points, **rest}
 
 
-def describe_suite(path: Path) -> dict[str, Any] | None:
+def describe_suite(path: Path) -> dict[str, object] | None:
     """What the evaluations of a suite came to, from the file that it wrote; None for another file.
 
     Raises DataError for one that is not JSON.
@@ -122,7 +121,7 @@ def describe_suite(path: Path) -> dict[str, Any] | None:
     return {"suite": str(path), "evaluations": len(outcomes), "failed": failed, "measures": results}
 
 
-def _run(folder: Path) -> dict[str, Any]:
+def _run(folder: Path) -> dict[str, object]:
     environment = read_run_file(folder, ENVIRONMENT)
     metrics = read_run_file(folder, "metrics.json")
     try:
@@ -135,7 +134,7 @@ def _run(folder: Path) -> dict[str, Any]:
         raise StorageError(f"{folder} is damaged: {error!r} is missing; {_CURE}") from error
 
 
-def _evaluation(config: EvalConfig) -> dict[str, Any]:
+def _evaluation(config: EvalConfig) -> dict[str, object]:
     return {
         "name": config.name,
         "model": config.encoder.model,
@@ -147,7 +146,7 @@ def _evaluation(config: EvalConfig) -> dict[str, Any]:
     }
 
 
-def _one_or_many(evaluations: list[dict[str, object]]) -> Mapping[str, Any]:
+def _one_or_many(evaluations: list[dict[str, object]]) -> Mapping[str, object]:
     return (
         evaluations[0]
         if len(evaluations) == 1

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from colmodern.config.models import EvalConfig
 from colmodern.encoder.encoder import Encoder
 from colmodern.encoding.store import ShardWorkers, corpus_key, encode_corpus, encode_to_store
@@ -231,7 +233,7 @@ class Stages:
     def _search(
         self,
         stage: str,
-        searcher: Searcher[Any],
+        searcher: Searcher[BaseModel],
         documents: EmbeddingStore,
         queries: EmbeddingStore,
         prepared: Prepared,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from pydantic import BaseModel
 
 from colmodern.encoder.encoder import Encoder
 from colmodern.pipeline.sample import Sample, Total
@@ -31,7 +32,7 @@ class StageCosts:
 
 
 def try_stages(
-    searcher: Searcher[object],
+    searcher: Searcher[BaseModel],
     encoder: Encoder,
     sample: Sample,
     queries: list[str],

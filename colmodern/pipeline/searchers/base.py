@@ -10,6 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
+from pydantic import BaseModel
+
 from colmodern.config.index import ExactIndexConfig
 from colmodern.config.models import DatasetConfig
 from colmodern.encoder.encoder import Encoder
@@ -31,7 +33,7 @@ from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import Corpus, Qrels, Run, ScoredDoc
 from colmodern.units import parse_bytes
 
-Config = TypeVar("Config", bound=Any)
+Config = TypeVar("Config", bound=BaseModel, covariant=True)
 # folder of an index, None where it has none; for a search made of others, a list of theirs
 IndexFolders = Path | None | list["IndexFolders"]
 Prepared = Any  # what a kind's ``prepare`` returns, which its other methods take

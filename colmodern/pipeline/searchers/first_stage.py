@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import BaseModel
+
 from colmodern.config.index import FirstStage as FirstStageConfig
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import ConfigError, DataError
@@ -75,7 +77,7 @@ class FirstStage:
     def __init__(
         self,
         config: FirstStageConfig,
-        make_searcher: Callable[..., Searcher[Any]],
+        make_searcher: Callable[..., Searcher[BaseModel]],
         encoder_device: str,
         texts: SearchTexts | None,
         *,
@@ -85,7 +87,7 @@ class FirstStage:
         self.depth = depth
         self._texts, self._field, self._path = texts, field, None
         self._filters: QueryFilters | None = None
-        self._searcher: Searcher[Any] | None = None
+        self._searcher: Searcher[BaseModel] | None = None
         if not isinstance(config, str):
             self.name: str = config.kind
             self._searcher = make_searcher(config, encoder_device, texts)
@@ -106,7 +108,7 @@ class FirstStage:
             self._searcher.restrict(filters)
 
     @property
-    def index(self) -> Searcher[Any] | None:
+    def index(self) -> Searcher[BaseModel] | None:
         """The searcher of an index; None for a run."""
         return self._searcher
 

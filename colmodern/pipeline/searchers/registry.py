@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+
+from pydantic import BaseModel
 
 from colmodern.config.index import IndexConfig
 from colmodern.pipeline.searchers.base import Searcher, SearchTexts
@@ -19,16 +20,16 @@ _SEARCHERS = {
 }
 
 
-def searcher_class(kind: str) -> type[Searcher[Any]]:
+def searcher_class(kind: str) -> type[Searcher[BaseModel]]:
     """The class of a kind of index."""
     module, name = _SEARCHERS[kind]
-    searcher: type[Searcher[Any]] = getattr(import_module(module), name)
+    searcher: type[Searcher[BaseModel]] = getattr(import_module(module), name)
     return searcher
 
 
 def make_searcher(
     config: IndexConfig, encoder_device: str, texts: SearchTexts | None = None
-) -> Searcher[Any]:
+) -> Searcher[BaseModel]:
     """The searcher of a config, with its device settled.
 
     Args:

@@ -105,7 +105,7 @@ def expect(is_right: bool, path: Path, fault: str) -> None:
         raise StorageError(f"{path} {fault}; {CURE}")
 
 
-def rises(array: npt.NDArray[Any], *, strictly: bool = False) -> bool:
+def rises(array: npt.NDArray[np.integer], *, strictly: bool = False) -> bool:
     """Whether no entry (strictly: nor its equal) comes after a larger one."""
     for start in range(0, len(array), _CHUNK):
         chunk = array[start : start + _CHUNK + 1]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -101,10 +100,10 @@ def make_state(snapshot: IndexSnapshot, codec: SearchCodec, verify: Verify) -> S
     )
 
 
-def _comparing(record: CodecRecord) -> Callable[[Path, npt.NDArray[Any]], None]:
+def _comparing(record: CodecRecord) -> Callable[[Path, npt.NDArray[np.generic]], None]:
     """A function that compares a file of the codec with the manifest."""
 
-    def expect_file(path: Path, array: npt.NDArray[Any]) -> None:
+    def expect_file(path: Path, array: npt.NDArray[np.generic]) -> None:
         if (sha256 := record.files.get(path.name)) is None:
             raise StorageError(f"the manifest does not name {path}; {CURE}")
         expect_checksum(path, array, sha256=sha256, fast=record.fast.get(path.name), cure=CURE)

@@ -6,7 +6,6 @@ import math
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -72,7 +71,7 @@ class ArrayWriter:
                 self._stream.close()
                 raise
 
-    def append(self, rows: npt.NDArray[Any]) -> None:
+    def append(self, rows: npt.NDArray[np.generic]) -> None:
         """Write more rows.
 
         They are on disk after ``sync`` or ``close``, in a ``staging`` folder when that is finished.
