@@ -10,7 +10,6 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import colmodern
 from colmodern.checks import storable
@@ -31,7 +30,7 @@ _PACKAGES = (
 )
 
 
-def describe_environment(more: Sequence[str] = ()) -> dict[str, Any]:
+def describe_environment(more: Sequence[str] = ()) -> dict[str, object]:
     """Versions, hardware and the commit of colmodern, as plain values.
 
     more: packages whose versions matter too
@@ -46,7 +45,7 @@ def describe_environment(more: Sequence[str] = ()) -> dict[str, Any]:
     }
 
 
-def describe_hardware() -> dict[str, Any]:
+def describe_hardware() -> dict[str, object]:
     """CPU model, cores that may be used, memory and GPUs."""
     import torch
 

@@ -6,7 +6,6 @@ import copy
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from colmodern.arguments import checked_path, listed
 from colmodern.checks import shown
@@ -17,7 +16,7 @@ from colmodern.errors import ConfigError, InputError
 
 
 def eval_config(
-    config: EvalConfig | Mapping[str, Any] | str | Path, overrides: Sequence[str] = ()
+    config: EvalConfig | Mapping[str, object] | str | Path, overrides: Sequence[str] = ()
 ) -> EvalConfig:
     """The checked config of one evaluation.
 

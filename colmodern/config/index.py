@@ -28,7 +28,7 @@ _DEPTH = 1000  # candidates to rerank of each query, unless the config says how 
 _FUSED_DEPTH = 200
 
 
-class _IndexSettings(SettingsModel):
+class IndexSettings(SettingsModel):
     """Settings of a kind of index; their old names are taken, too."""
 
     axes: ClassVar[tuple[str, ...]] = ()  # settings that a sweep can combine
@@ -56,7 +56,7 @@ class _IndexSettings(SettingsModel):
             raise ValueError(str(error)) from None
 
 
-class ExactIndexConfig(_IndexSettings):
+class ExactIndexConfig(IndexSettings):
     """Every document is scored with its uncompressed embeddings."""
 
     kind: Literal["exact"] = Field("exact", description="MaxSim with every document")
@@ -76,7 +76,7 @@ class ExactIndexConfig(_IndexSettings):
     device_max_memory: DeviceMaxMemory = None
 
 
-class PlaidIndexConfig(_IndexSettings):
+class PlaidIndexConfig(IndexSettings):
     """A compressed index; null: chosen from the collection and search.k."""
 
     axes = ("nbits", "nprobe", "n_candidates", "rescore")
@@ -140,7 +140,7 @@ class ShardedIndexConfig(PlaidIndexConfig):
     shards: int = Field(ge=1, le=10_000, description="number of shards")
 
 
-class Bm25IndexConfig(_IndexSettings):
+class Bm25IndexConfig(IndexSettings):
     """Documents are scored by the words that they share with the query; needs the extra bm25."""
 
     axes = ("k1", "b")
@@ -216,7 +216,7 @@ FirstStage = Annotated[
 ]
 
 
-class RerankIndexConfig(_IndexSettings):
+class RerankIndexConfig(IndexSettings):
     """MaxSim over the candidates that another search found."""
 
     axes = ("depth",)
@@ -278,7 +278,7 @@ class RerankIndexConfig(_IndexSettings):
         return self
 
 
-class HybridIndexConfig(_IndexSettings):
+class HybridIndexConfig(IndexSettings):
     """The results of several searches, fused."""
 
     axes = ("depth",)

@@ -50,7 +50,7 @@ def write_report(
     result: EvalResult,
     dataset: Dataset,
     run: Results,
-    environment: dict[str, Any],
+    environment: dict[str, object],
     explain: Explain | None,
 ) -> None:
     """Write the HTML page of a run; reads the corpus once more for the texts it shows."""
@@ -93,7 +93,7 @@ def _report(
     result: EvalResult,
     dataset: Dataset,
     run: Results,
-    environment: dict[str, Any],
+    environment: dict[str, object],
     explain: Explain | None,
 ) -> Report:
     measure = next(iter(result.evaluation.mean))
@@ -192,7 +192,7 @@ def _index_parts(facts: Mapping[str, Any]) -> list[tuple[str, int, float]]:
     return [(name, size, a_token[name]) for name, size in facts["index"]["bytes"].items()]
 
 
-def _without_repetition(environment: dict[str, Any]) -> dict[str, object]:
+def _without_repetition(environment: Mapping[str, Any]) -> dict[str, object]:
     """The environment, and of the stages' own only what is different in it."""
     different = {
         stage: {k: v for k, v in made_in.items() if k != "command" and v != environment[k]}

@@ -42,7 +42,7 @@ from colmodern.types import Dataset, Run, ScoredDoc
 
 
 def run_eval(
-    config: EvalConfig | Mapping[str, Any] | str | Path,
+    config: EvalConfig | Mapping[str, object] | str | Path,
     overrides: Sequence[str] = (),
     *,
     progress: Progress | bool | None = None,
@@ -151,7 +151,7 @@ def _all_from(folder: Path, paths: IndexFolders) -> FirstStagePaths:
     return None if paths is None else _from(folder, paths)
 
 
-def _query_facts(queries: EmbeddingStore) -> dict[str, Any]:
+def _query_facts(queries: EmbeddingStore) -> dict[str, float]:
     """How many queries were cut at query_length, and what share of their tokens that was."""
     encoded = queries.manifest["facts"]
     cut, read = encoded["n_cut_tokens"], encoded["n_input_tokens"]
@@ -193,7 +193,7 @@ def _publish(
     result: EvalResult,
     prepared: EvalJob,
     run: dict[str, list[ScoredDoc]],
-    environment: dict[str, Any],
+    environment: dict[str, object],
     explain: Explain | None,
     progress: Progress,
 ) -> None:
@@ -236,7 +236,7 @@ def _rest(timings: Mapping[str, Timing], prepared: EvalJob) -> Timing:
 
 
 def _metrics(result: EvalResult) -> dict[str, object]:
-    metrics: dict[str, Any] = {"measures": result.evaluation.mean}
+    metrics: dict[str, object] = {"measures": result.evaluation.mean}
     if result.fidelity is not None:
         metrics |= {"exact": result.fidelity.exact.mean, "overlap": result.fidelity.overlap}
     if result.stages:
@@ -247,7 +247,7 @@ def _metrics(result: EvalResult) -> dict[str, object]:
 def _query_records(result: EvalResult, dataset: Dataset, run: Run) -> Iterator[dict[str, object]]:
     """Values of each judged query."""
     for query_id, values in result.evaluation.per_query.items():
-        record: dict[str, Any] = {"query_id": query_id, "query": dataset.queries[query_id]}
+        record: dict[str, object] = {"query_id": query_id, "query": dataset.queries[query_id]}
         if query_id in dataset.prompted:
             record["model_query"] = dataset.prompted[query_id]
         record |= {**values, "retrieved": len(run[query_id])}
@@ -257,5 +257,5 @@ def _query_records(result: EvalResult, dataset: Dataset, run: Run) -> Iterator[d
         yield record
 
 
-def _json_line(value: dict[str, Any]) -> str:
+def _json_line(value: Mapping[str, object]) -> str:
     return json.dumps(value, ensure_ascii=False) + "\n"

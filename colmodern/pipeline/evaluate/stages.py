@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
+from colmodern.config.index import IndexSettings
 from colmodern.config.models import EvalConfig
 from colmodern.encoder.encoder import Encoder
 from colmodern.encoding.store import ShardWorkers, corpus_key, encode_corpus, encode_to_store
@@ -60,7 +59,7 @@ class Stages:
     ) -> None:
         """use: the use of the cache, where several share it; default: its own."""
         self.timings: dict[str, Timing] = {}
-        self.made_in: dict[str, dict[str, Any]] = {}  # stage -> the environment it ran in
+        self.made_in: dict[str, dict[str, object]] = {}  # stage -> the environment it ran in
         self._config = config
         self._dataset = dataset
         self._encoder = encoder
@@ -233,7 +232,7 @@ class Stages:
     def _search(
         self,
         stage: str,
-        searcher: Searcher[BaseModel],
+        searcher: Searcher[IndexSettings],
         documents: EmbeddingStore,
         queries: EmbeddingStore,
         prepared: Prepared,
@@ -275,7 +274,7 @@ class Stages:
         """Where a stage's result is kept; key: digest of all it depends on."""
         return self.use.hold(f"{stage}-{key[:16]}")
 
-    def record(self, stage: str, timing: Timing, environment: dict[str, Any]) -> None:
+    def record(self, stage: str, timing: Timing, environment: dict[str, object]) -> None:
         """Keep what a stage cost, and the environment that it ran in."""
         self.timings[stage] = timing
         self.made_in[stage] = environment

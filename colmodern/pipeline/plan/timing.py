@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import BaseModel
 
+from colmodern.config.index import IndexSettings
 from colmodern.encoder.encoder import Encoder
 from colmodern.pipeline.sample import Sample, Total
 from colmodern.pipeline.searchers.base import Searcher, Seconds
@@ -32,7 +32,7 @@ class StageCosts:
 
 
 def try_stages(
-    searcher: Searcher[BaseModel],
+    searcher: Searcher[IndexSettings],
     encoder: Encoder,
     sample: Sample,
     queries: list[str],

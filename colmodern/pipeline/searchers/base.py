@@ -10,9 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
-from pydantic import BaseModel
-
-from colmodern.config.index import ExactIndexConfig
+from colmodern.config.index import ExactIndexConfig, IndexSettings
 from colmodern.config.models import DatasetConfig
 from colmodern.encoder.encoder import Encoder
 from colmodern.encoding.store import document_texts
@@ -33,7 +31,7 @@ from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import Corpus, Qrels, Run, ScoredDoc
 from colmodern.units import parse_bytes
 
-Config = TypeVar("Config", bound=BaseModel, covariant=True)
+Config = TypeVar("Config", bound=IndexSettings, covariant=True)
 # folder of an index, None where it has none; for a search made of others, a list of theirs
 IndexFolders = Path | None | list["IndexFolders"]
 Prepared = Any  # what a kind's ``prepare`` returns, which its other methods take
@@ -98,7 +96,7 @@ class Workspace(Protocol):
     def folder(self, stage: str, key: str) -> Path:
         """Folder of a stage's result; key: digest of all that it depends on."""
 
-    def record(self, stage: str, timing: Timing, environment: dict[str, Any]) -> None:
+    def record(self, stage: str, timing: Timing, environment: dict[str, object]) -> None:
         """Keep what a stage cost, and the environment that it ran in."""
 
 
@@ -324,7 +322,7 @@ def elsewhere(device: str) -> list[str]:
     return [] if device == "cpu" else [device]
 
 
-def compared_with(config: Any) -> ExactIndexConfig:
+def compared_with(config: IndexSettings) -> ExactIndexConfig:
     """Exact search beside an index, as the truth: in full precision, within its ceiling."""
     names = ("exact_max_memory", "device", "device_max_memory")
     return ExactIndexConfig(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ def build_once(
         return earlier, True
     start = time.perf_counter()
 
-    def made() -> dict[str, Any]:
+    def made() -> dict[str, object]:
         seconds = earlier.get("seconds", 0.0) + time.perf_counter() - start
         return {"seconds": seconds, "environment": describe_environment()}
 
@@ -70,7 +70,7 @@ def record_build(
     workspace: Workspace,
     stage: str,
     folder: Path,
-    built: tuple[dict[str, Any], bool],
+    built: tuple[Mapping[str, Any], bool],
     n: int,
     unit: str,
 ) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from colmodern.config.index import ExactIndexConfig
 from colmodern.encoder.encoder import Encoder
@@ -22,6 +21,7 @@ from colmodern.pipeline.searchers.query_search import IndexSearch, QuerySearch
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
+from colmodern.types import Precision
 
 
 class ExactSearcher(Searcher[ExactIndexConfig]):
@@ -71,7 +71,7 @@ def seconds_of_pair(
     documents: TokenEmbeddings,
     queries: TokenEmbeddings,
     device: Devices,
-    precision: Any = "float32",
+    precision: Precision = "float32",
 ) -> float:
     """Seconds of exact search for each pair of a query token and a document token."""
     index = ExactIndex(documents, device=device, precision=precision)

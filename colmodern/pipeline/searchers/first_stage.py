@@ -10,9 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel
-
 from colmodern.config.index import FirstStage as FirstStageConfig
+from colmodern.config.index import IndexSettings
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import ConfigError, DataError
 from colmodern.evaluation.trec import read_run
@@ -77,7 +76,7 @@ class FirstStage:
     def __init__(
         self,
         config: FirstStageConfig,
-        make_searcher: Callable[..., Searcher[BaseModel]],
+        make_searcher: Callable[..., Searcher[IndexSettings]],
         encoder_device: str,
         texts: SearchTexts | None,
         *,
@@ -87,7 +86,7 @@ class FirstStage:
         self.depth = depth
         self._texts, self._field, self._path = texts, field, None
         self._filters: QueryFilters | None = None
-        self._searcher: Searcher[BaseModel] | None = None
+        self._searcher: Searcher[IndexSettings] | None = None
         if not isinstance(config, str):
             self.name: str = config.kind
             self._searcher = make_searcher(config, encoder_device, texts)
@@ -108,7 +107,7 @@ class FirstStage:
             self._searcher.restrict(filters)
 
     @property
-    def index(self) -> Searcher[BaseModel] | None:
+    def index(self) -> Searcher[IndexSettings] | None:
         """The searcher of an index; None for a run."""
         return self._searcher
 
@@ -269,7 +268,7 @@ class StageWorkspace:
         """As ``Workspace.folder``: what is kept does not depend on the search that needs it."""
         return self.whole.folder(stage, key)
 
-    def record(self, stage: str, timing: Timing, environment: dict[str, Any]) -> None:
+    def record(self, stage: str, timing: Timing, environment: dict[str, object]) -> None:
         """As ``Workspace.record``."""
         self.whole.record(f"{self.stage}: {stage}", timing, environment)
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from colmodern.index.pages import Page, ranked_pages
+from colmodern.index.pages import Page, Search, ranked_pages
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.types import Results, Scalar, ScoredDoc
@@ -39,7 +39,7 @@ class QueryFilters(NamedTuple):
     by_query: Mapping[str, list[str] | None]
     key: str
 
-    def prepared(self, index: Any, query_ids: Sequence[str]) -> list[Any]:
+    def prepared(self, index: object, query_ids: Sequence[str]) -> list[Any]:
         """The filter of each query as an index takes it; equal ones are prepared once."""
         prepare = getattr(index, "filter", lambda ids: ids)
         made: dict[int, Any] = {id(None): None}
@@ -75,8 +75,8 @@ class IndexSearch:
     index: Any  # an Index whose searches take the options
     queries: TokenEmbeddings
     k: int
-    options: Mapping[str, Any] = field(default_factory=dict)
-    filters: Sequence[Any] | None = None
+    options: Mapping[str, object] = field(default_factory=dict)
+    filters: Sequence[object] | None = None
 
     def search_all(self, progress: Progress) -> list[list[ScoredDoc]]:
         """Results of all queries, in their order."""
@@ -112,7 +112,7 @@ class IndexSearch:
         return replace(self, filters=filters.prepared(self.index, query_ids))
 
     def _batch(
-        self, queries: TokenEmbeddings, progress: Progress, **filter: Any
+        self, queries: TokenEmbeddings, progress: Progress, **filter: object
     ) -> list[list[ScoredDoc]]:
         results: list[list[ScoredDoc]] = self.index.search_batch(
             queries, self.k, **self.options, **filter, progress=progress
@@ -161,7 +161,7 @@ class GroupedSearch:
         """The same search for another number of groups."""
         return replace(self, k=k)
 
-    def _pages(self, find: Any, n_queries: int) -> list[Results[ScoredDoc]]:
+    def _pages(self, find: Search, n_queries: int) -> list[Results[ScoredDoc]]:
         value_of = self.groups.value_of
         reach = len(value_of) if self.most is None else min(self.most, len(value_of))
         page = Page(self.k, 0, self.groups.field)

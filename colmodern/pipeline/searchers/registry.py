@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from pydantic import BaseModel
-
-from colmodern.config.index import IndexConfig
+from colmodern.config.index import IndexConfig, IndexSettings
 from colmodern.pipeline.searchers.base import Searcher, SearchTexts
 
 # modules are loaded when they are needed: some load numba
@@ -20,16 +18,16 @@ _SEARCHERS = {
 }
 
 
-def searcher_class(kind: str) -> type[Searcher[BaseModel]]:
+def searcher_class(kind: str) -> type[Searcher[IndexSettings]]:
     """The class of a kind of index."""
     module, name = _SEARCHERS[kind]
-    searcher: type[Searcher[BaseModel]] = getattr(import_module(module), name)
+    searcher: type[Searcher[IndexSettings]] = getattr(import_module(module), name)
     return searcher
 
 
 def make_searcher(
     config: IndexConfig, encoder_device: str, texts: SearchTexts | None = None
-) -> Searcher[BaseModel]:
+) -> Searcher[IndexSettings]:
     """The searcher of a config, with its device settled.
 
     Args:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from colmodern.config.index import PlaidIndexConfig, RerankIndexConfig
 from colmodern.encoder.encoder import Encoder
@@ -271,7 +274,9 @@ class CandidateSearch:
     candidates: Sequence[Sequence[int]]
     k: int
     queries: TokenEmbeddings
-    score: Callable[[Sequence[int], Any, int], list[ScoredDoc]] = field(repr=False)
+    score: Callable[[Sequence[int], npt.NDArray[np.floating], int], list[ScoredDoc]] = field(
+        repr=False
+    )
 
     def search_all(self, progress: Progress) -> list[list[ScoredDoc]]:
         """Results of all queries, in their order."""
@@ -296,7 +301,7 @@ class CandidateSearch:
 def _exact(
     documents: EmbeddingStore,
     positions: Sequence[int],
-    query: Any,
+    query: npt.NDArray[np.floating],
     k: int,
     options: Mapping[str, Any],
 ) -> list[ScoredDoc]:
@@ -305,11 +310,13 @@ def _exact(
     return ExactIndex(documents.select(positions), ids, **options).search(query, k)
 
 
-def _compressed(index: PlaidIndex, ids: Sequence[str], query: Any, k: int) -> list[ScoredDoc]:
+def _compressed(
+    index: PlaidIndex, ids: Sequence[str], query: npt.NDArray[np.floating], k: int
+) -> list[ScoredDoc]:
     """The best of some documents by all of their compressed tokens."""
     return index.search(query, k, filter=ids, n_candidates=max(k, len(ids)), exact=True)
 
 
-def _mean(values: Any) -> float:
+def _mean(values: Iterable[float]) -> float:
     numbers = list(values)
     return float(sum(numbers)) / max(1, len(numbers))

@@ -30,7 +30,7 @@ _CURE = "delete the folder and run again"
 def search_once(
     workspace: Workspace,
     stage: str,
-    key: Sequence[Any],
+    key: Sequence[object],
     kind: str,
     query_ids: Sequence[str],
     find: Callable[[], SearchResults],

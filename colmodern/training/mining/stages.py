@@ -169,7 +169,7 @@ class MiningStages:
         """Folder of a stage's result; key: digest of all that it depends on."""
         return self._path(stage, key)
 
-    def record(self, stage: str, timing: Timing, environment: dict[str, Any]) -> None:
+    def record(self, stage: str, timing: Timing, environment: dict[str, object]) -> None:
         """What stages of mining cost is not kept."""
 
     def _path(self, stage: str, key: str) -> Path:
