@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -62,7 +62,7 @@ def parse_overrides(
 
 
 def build(
-    model: type[Config], values: dict[str, object], *, source: str, overrides: Sequence[str] = ()
+    model: type[Config], values: Mapping[str, object], *, source: str, overrides: Sequence[str] = ()
 ) -> Config:
     """Check values against a config model.
 
