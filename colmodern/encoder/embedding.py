@@ -40,7 +40,7 @@ def embed_texts(
         progress: Advances by the texts of each batch.
 
     Returns:
-        Embeddings in the order of the texts, and the last ``max_tokens``.
+        Embeddings in the order of the texts, or of their passages, and the last ``max_tokens``.
 
     Raises:
         ResourceError: A single text does not fit into memory.
@@ -62,7 +62,7 @@ def embed_texts(
     ids = [ids[scored] for ids, scored in pairs]
     token_ids = np.concatenate(ids) if ids else np.empty(0, np.int32)
     # windows of a text follow each other, and each of its tokens is scored in exactly one of them
-    text_offsets = offsets[tokenized.offsets]
+    text_offsets = offsets if tokenized.are_passages else offsets[tokenized.offsets]
     spans = None
     if tokenized.spans is not None:
         bounds = [

@@ -44,6 +44,7 @@ def join(pieces: Sequence[TokenizedTexts]) -> TokenizedTexts:
         np.concatenate([piece.cut for piece in pieces]),
         offsets_of(np.concatenate([np.diff(piece.offsets) for piece in pieces])),
         [bounds for piece in spans for bounds in piece] if len(spans) == len(pieces) else None,
+        pieces[0].are_passages,
     )
 
 
@@ -57,4 +58,5 @@ def _slice(tokenized: TokenizedTexts, start: int, stop: int) -> TokenizedTexts:
         tokenized.cut[start:stop],
         offsets - offsets[0],
         None if tokenized.spans is None else tokenized.spans[windows],
+        tokenized.are_passages,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,7 @@ class TokenizedTexts:
         offsets: (n_texts + 1,) int64; text i owns windows offsets[i] to offsets[i + 1].
         spans: One (n_tokens, 2) int64 array per window: the characters of its text that each token
             covers; None where they were not asked for.
+        are_passages: Whether each window is a document of its own, a passage of its text.
     """
 
     ids: list[Ids]
@@ -51,6 +53,7 @@ class TokenizedTexts:
     cut: npt.NDArray[np.int64]
     offsets: npt.NDArray[np.int64]
     spans: list[Bounds] | None = None
+    are_passages: bool = False
 
     def __repr__(self) -> str:
         return (
@@ -151,13 +154,16 @@ class TextTokenizer:
         """The same tokenizer under other rules."""
         return TextTokenizer(self._tokenizer, settings, masks_first_piece=self._masks_first_piece)
 
-    def tokenize(self, texts: Sequence[str], role: Role, *, spans: bool = False) -> TokenizedTexts:
+    def tokenize(
+        self, texts: Sequence[str], role: Role, *, spans: bool = False, passages: bool = False
+    ) -> TokenizedTexts:
         """Tokenize texts, and cut or split them at the length limit of their role.
 
         Args:
             texts: (n_texts,) strings.
             role: "query" or "document".
             spans: Whether to tell which characters each token covers.
+            passages: Whether each window of a split document is a document of its own.
 
         Raises:
             ConfigError: ``spans``, and the tokenizer does not know them.
@@ -167,14 +173,15 @@ class TextTokenizer:
         limit = settings.query_length if role == "query" else settings.document_length
         if len(texts) == 0:  # transformers' tokenizers do not take an empty list
             empty = np.zeros(0, np.int64)
-            return TokenizedTexts([], empty, [], empty, offsets_of([]), [] if spans else None)
+            none = [] if spans else None
+            return TokenizedTexts([], empty, [], empty, offsets_of([]), none, passages)
         prepared = [self._prepare(prompt + text) for text in texts]
         full, bounds = self._ids_and_bounds(prepared, texts, prompt, spans=spans)
         marker = self._markers[role]
         room = limit - (marker is not None)
         cut = np.zeros(len(texts), np.int64)
         is_split = role == "document" and settings.overflow == "split"
-        windows_of = self._split if is_split else self._cut
+        windows_of = partial(self._split, passages=passages) if is_split else self._cut
         split = [windows_of(text, text, room) for text in full]
         if not is_split:
             cut = np.array([max(0, len(text) - room) for text in full], dtype=np.int64)
@@ -194,7 +201,7 @@ class TextTokenizer:
                 for mask, window in zip(kept, ids, strict=True)
             ]
         if bounds is None:
-            return TokenizedTexts(ids, attended, kept, cut, offsets)
+            return TokenizedTexts(ids, attended, kept, cut, offsets, None, passages)
         lengths = iter(ids)  # with expansion tokens
         window_bounds = [
             bounds_of_window(
@@ -203,7 +210,7 @@ class TextTokenizer:
             for text, own in zip(full, bounds, strict=True)
             for window in windows_of(list(range(len(text))), text, room)
         ]
-        return TokenizedTexts(ids, attended, kept, cut, offsets, window_bounds)
+        return TokenizedTexts(ids, attended, kept, cut, offsets, window_bounds, passages)
 
     def _ids_and_bounds(
         self, prepared: list[str], texts: Sequence[str], prompt: str, *, spans: bool
@@ -278,13 +285,16 @@ class TextTokenizer:
             items = items[: room - len(tail)] + tail
         return [Window(items, np.ones(len(items), np.bool_))]
 
-    def _split(self, items: list[int], ids: list[int], room: int) -> list[Window]:
+    def _split(
+        self, items: list[int], ids: list[int], room: int, *, passages: bool
+    ) -> list[Window]:
         """The windows of a text; items: as of ``_cut``."""
         # a prompt's last letters can share a token with the text's first letters
         pairs = zip(self._prompt_ids, ids, strict=False)
         head = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
         tail = self._n_trailing
-        return split_ids(items, head=head, tail=tail, length=room, overlap=self._overlap)
+        lengths = {"head": head, "tail": tail, "length": room, "overlap": self._overlap}
+        return split_ids(items, **lengths, are_passages=passages)
 
     def _mark(self, window: Window, marker: int | None) -> Window:
         if marker is None:

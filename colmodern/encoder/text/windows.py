@@ -15,7 +15,8 @@ class Window(NamedTuple):
 
     Attributes:
         ids: Token ids.
-        is_kept: (n_tokens,) bool; over all windows of a text, True once for each of its tokens.
+        is_kept: (n_tokens,) bool; over all windows of a text, True once for each of its tokens, but
+            for the head and the tail where every window keeps its own.
     """
 
     ids: list[int]
@@ -23,12 +24,19 @@ class Window(NamedTuple):
 
 
 def split_ids(
-    ids: Sequence[int], *, head: int, tail: int, length: int, overlap: int
+    ids: Sequence[int],
+    *,
+    head: int,
+    tail: int,
+    length: int,
+    overlap: int,
+    are_passages: bool = False,
 ) -> list[Window]:
     """Split a text into windows of ``length`` tokens, or one window when it is not longer.
 
     Windows are spread evenly, so each is full. A shared token is kept in the window where it
-    is further from the edge; the head is kept in the first window and the tail in the last.
+    is further from the edge; the head is kept in the first window and the tail in the last, or
+    both in every window where these are passages.
 
     Args:
         ids: Token ids of the whole text.
@@ -37,6 +45,7 @@ def split_ids(
         length: Tokens of a window.
         overlap: Least number of other tokens that neighbours share, below
             ``length - head - tail``.
+        are_passages: Whether each window is to be a document of its own, with head and tail.
     """
     if len(ids) <= length:
         return [Window(list(ids), np.ones(len(ids), np.bool_))]
@@ -51,7 +60,7 @@ def split_ids(
     for i, start in enumerate(starts):
         is_kept = np.zeros(length, np.bool_)
         is_kept[head + edges[i] - start : head + edges[i + 1] - start] = True
-        is_kept[:head] = i == 0
-        is_kept[head + room :] = i == n_windows - 1
+        is_kept[:head] = i == 0 or are_passages
+        is_kept[head + room :] = i == n_windows - 1 or are_passages
         windows.append(Window([*before, *body[start : start + room], *after], is_kept))
     return windows

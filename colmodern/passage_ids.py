@@ -1,0 +1,53 @@
+"""Ids of passages: that of their document, a # and their number in it, as "manual#12".
+
+A document's own id may have a # in it: what follows the last one is the number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from colmodern.checks import shown
+from colmodern.errors import InputError
+
+_MARK = "#"
+
+
+def passage_id(doc_id: str, number: int) -> str:
+    """The id of a passage; number: its place in the document, from 0."""
+    return f"{doc_id}{_MARK}{number}"
+
+
+def passage_ids(doc_ids: Iterable[str], counts: Iterable[int]) -> list[str]:
+    """The ids of all passages of documents, one document after another.
+
+    Args:
+        doc_ids: (n_docs,) ids of the documents.
+        counts: (n_docs,) how many passages each has.
+    """
+    pairs = zip(doc_ids, counts, strict=True)
+    return [passage_id(doc_id, number) for doc_id, count in pairs for number in range(count)]
+
+
+def document_and_number(passage: str) -> tuple[str, int]:
+    """The document of a passage, and the passage's number in it.
+
+    Raises:
+        InputError: It is not the id of a passage.
+    """
+    doc_id, mark, number = passage.rpartition(_MARK)
+    if not (mark and doc_id and number.isascii() and number.isdigit()):
+        raise InputError(
+            f"doc_id={shown(passage)} is not the id of a passage, such as 'manual#12'; encode the "
+            "documents with encode_passages or `colmodern encode --passages`"
+        )
+    return doc_id, int(number)
+
+
+def documents_of(passages: Sequence[str]) -> list[str]:
+    """The documents that passages belong to, each once, in the order of their first passages.
+
+    Raises:
+        InputError: An id is not that of a passage.
+    """
+    return list(dict.fromkeys(document_and_number(passage)[0] for passage in passages))
