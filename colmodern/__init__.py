@@ -25,6 +25,8 @@ __all__ = [
     "HybridIndex",
     "InputError",
     "MissingExtraError",
+    "PassageHit",
+    "PassageIndex",
     "PlaidIndex",
     "RemoteIndex",
     "RerankIndex",
@@ -41,6 +43,7 @@ __all__ = [
     "UnavailableError",
     "WorkerError",
     "create_app",
+    "encode_passages",
     "evaluate",
     "fuse",
     "load_dataset",
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
     from colmodern.collection.documents import CollectionHit, StoredDocument
     from colmodern.datasets.load import load_dataset
     from colmodern.encoder.encoder import Encoder
+    from colmodern.encoder.passages import encode_passages
     from colmodern.errors import (
         CheckpointError,
         ColmodernError,
@@ -71,6 +75,7 @@ if TYPE_CHECKING:
     from colmodern.fusion import fuse
     from colmodern.index.bm25.index import BM25Index
     from colmodern.index.exact.index import ExactIndex
+    from colmodern.index.passages import PassageIndex
     from colmodern.index.plaid.index import PlaidIndex
     from colmodern.index.remote import RemoteIndex
     from colmodern.index.sharded.index import ShardedIndex
@@ -78,6 +83,7 @@ if TYPE_CHECKING:
     from colmodern.index.sharded.split import shard_index
     from colmodern.index.spans import SpanSettings, matched_spans
     from colmodern.index.staged import HybridIndex, RerankIndex
+    from colmodern.passages import PassageHit
     from colmodern.pipeline.evaluate.run import run_eval
     from colmodern.ragged.embeddings import TokenEmbeddings
     from colmodern.ragged.spans import TokenSpans
@@ -102,6 +108,8 @@ _HOMES = {
     "HybridIndex": "colmodern.index.staged",
     "InputError": "colmodern.errors",
     "MissingExtraError": "colmodern.errors",
+    "PassageHit": "colmodern.passages",
+    "PassageIndex": "colmodern.index.passages",
     "PlaidIndex": "colmodern.index.plaid.index",
     "RemoteIndex": "colmodern.index.remote",
     "RerankIndex": "colmodern.index.staged",
@@ -118,6 +126,7 @@ _HOMES = {
     "UnavailableError": "colmodern.errors",
     "WorkerError": "colmodern.errors",
     "create_app": "colmodern.service.app",
+    "encode_passages": "colmodern.encoder.passages",
     "evaluate": "colmodern.evaluation.measures",
     "fuse": "colmodern.fusion",
     "load_dataset": "colmodern.datasets.load",

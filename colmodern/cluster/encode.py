@@ -52,6 +52,7 @@ class ClusterEncoders:
         writer: ShardWriter,
         *,
         spans: bool = False,
+        passages: bool = False,
         progress: Progress,
     ) -> None:
         """Encode the shards that ``writer`` lacks.
@@ -81,6 +82,7 @@ class ClusterEncoders:
             encoder_fingerprint=encoder.fingerprint(role),
             role=role,
             spans=spans,
+            passages=passages,
             folder=folder,
             fingerprint=writer.fingerprint,
             dtype=writer.dtype,

@@ -12,7 +12,7 @@ from colmodern.encoder.text.check import check_texts
 from colmodern.encoder.text.settings import EncoderSettings
 from colmodern.encoder.text.tokenizer import TokenizedTexts
 from colmodern.errors import ConfigError
-from colmodern.passage_ids import passage_ids
+from colmodern.passages import passage_ids
 from colmodern.progress import Progress, as_progress
 from colmodern.ragged.doc_ids import checked_doc_ids
 from colmodern.ragged.embeddings import TokenEmbeddings

@@ -38,6 +38,7 @@ def encode_on_devices(
     *,
     devices: Sequence[str],
     spans: bool = False,
+    passages: bool = False,
     progress: Progress,
 ) -> None:
     """Encode shards in processes, one for each device; they end in ``writer`` in their order.
@@ -62,6 +63,7 @@ def encode_on_devices(
         encoder_fingerprint=encoder.fingerprint(role),
         role=role,
         spans=spans,
+        passages=passages,
         folder=writer.ahead,
         fingerprint=writer.fingerprint,
         dtype=writer.dtype,

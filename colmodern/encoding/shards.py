@@ -6,12 +6,17 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from colmodern.encoder.encoder import Encoder
+from colmodern.encoder.passages import tokenize_passages
 from colmodern.encoder.text.settings import Role
 from colmodern.encoder.text.tokenizer import TokenizedTexts
 from colmodern.encoding.overlap import Prefetcher, WriteBehind
+from colmodern.passages import passage_ids
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.writer import N_TEXTS
 
 Text = tuple[str, str]  # (id, text)
 
@@ -76,6 +81,7 @@ def encode_shards(
     *,
     progress: Progress,
     spans: bool = False,
+    passages: bool = False,
     cancel: Callable[[], object] | None = None,
 ) -> None:
     """Encode shards in order; the next is tokenized and the last is written meanwhile.
@@ -89,12 +95,17 @@ def encode_shards(
         write: Called in a thread of its own, in the order of the shards.
         progress: Receives the texts that are encoded.
         spans: Whether to keep the characters that each token covers.
+        passages: Whether to keep the passages of each text apart.
         cancel: Wakes ``shards`` where it waits for something, when the work ends early.
     """
 
     def tokenize() -> Iterator[tuple[Shard, TokenizedTexts]]:
         for shard in shards:
-            yield shard, encoder.tokenize([text for _, text in shard.texts], role, spans=spans)
+            texts = [text for _, text in shard.texts]
+            if passages:
+                yield shard, tokenize_passages(encoder, texts, spans=spans)
+            else:
+                yield shard, encoder.tokenize(texts, role, spans=spans)
 
     def finish(shard: EncodedShard) -> None:
         if role == "document":
@@ -113,5 +124,9 @@ def encode_shards(
                 **tokens.facts(),
                 "n_scored_tokens": embeddings.n_tokens,
             }
-            behind.put(EncodedShard(shard.index, shard.doc_ids, embeddings, facts))
+            ids = shard.doc_ids
+            if passages:
+                facts[N_TEXTS] = len(ids)
+                ids = passage_ids(ids, np.diff(tokens.offsets).tolist())
+            behind.put(EncodedShard(shard.index, ids, embeddings, facts))
             before = done

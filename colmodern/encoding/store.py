@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from colmodern.encoder.encoder import Encoder
+from colmodern.encoder.passages import expect_split
 from colmodern.encoder.text.settings import Role
 from colmodern.encoding.devices import encode_on_devices
 from colmodern.encoding.shard_order import ShardOrder
@@ -32,6 +33,7 @@ class ShardWorkers(Protocol):
         writer: ShardWriter,
         *,
         spans: bool = False,
+        passages: bool = False,
         progress: Progress,
     ) -> None:
         """Encode the shards that ``writer`` lacks, which end in it in their order."""
@@ -67,11 +69,12 @@ def corpus_key(
     dtype: str,
     title_separator: str = " ",
     spans: bool = False,
+    passages: bool = False,
 ) -> str:
     """Digest of all that stored document embeddings depend on."""
     encoded_by = encoder.fingerprint("document")
     joined = title_separator if join_titles else None
-    also = ["spans"] if spans else []
+    also = [*(["spans"] if spans else []), *(["passages"] if passages else [])]
     return sha256_of_json([corpus.fingerprint, joined, encoded_by, dtype, *also])
 
 
@@ -88,22 +91,24 @@ def encode_corpus(
     devices: Sequence[str] = (),
     workers: ShardWorkers | None = None,
     spans: bool = False,
+    passages: bool = False,
 ) -> tuple[EmbeddingStore, bool]:
     """Encode the documents of a corpus; arguments and result as of ``encode_to_store``."""
     titles: dict[str, Any] = {"join_titles": join_titles, "title_separator": title_separator}
+    kept: dict[str, Any] = {"spans": spans, "passages": passages}
     return encode_to_store(
         document_texts(corpus, **titles),
         len(corpus),
         encoder,
         folder,
         role="document",
-        fingerprint=corpus_key(corpus, encoder, dtype=dtype, spans=spans, **titles),
+        fingerprint=corpus_key(corpus, encoder, dtype=dtype, **titles, **kept),
         dtype=dtype,
         shard_tokens=shard_tokens,
         progress=progress,
         devices=devices,
         workers=workers,
-        spans=spans,
+        **kept,
     )
 
 
@@ -121,6 +126,7 @@ def encode_to_store(
     devices: Sequence[str] = (),
     workers: ShardWorkers | None = None,
     spans: bool = False,
+    passages: bool = False,
 ) -> tuple[EmbeddingStore, bool]:
     """Encode texts into a store, resuming after the last finished shard of an earlier call.
 
@@ -141,24 +147,30 @@ def encode_to_store(
             bytes are those of the encoder alone.
         workers: Encode the shards in place of ``devices``, as colmodern.cluster does on machines.
         spans: Whether to keep the characters that each token covers.
+        passages: Whether each window of a split document is a document of the store, with the id of
+            a passage.
 
     Returns:
         The store and whether it was there already.
 
     Raises:
+        ConfigError: ``passages``, and the encoder cuts long documents.
         StorageError: The folder holds other embeddings, cannot be written, or is being written
             by another process.
         WorkerError: A process dies.
     """
+    if passages:
+        expect_split(encoder.settings)
     task = f"encode {'queries' if role == 'query' else 'documents'}"
+    kept: dict[str, Any] = {"spans": spans, "passages": passages}
     with ShardWriter(folder, fingerprint=fingerprint, dtype=dtype, note=progress.note) as writer:
         if (folder / "manifest.json").is_file():
             return reuse_store(folder, progress), True
-        if writer.n_docs:
-            progress.note(f"{task}: resuming after {writer.n_docs:,} of {n_texts:,}")
-        progress.start(task, n_texts, unit="texts", done=writer.n_docs)
+        if done := writer.n_texts:
+            progress.note(f"{task}: resuming after {done:,} of {n_texts:,}")
+        progress.start(task, n_texts, unit="texts", done=done)
         shards = cut_shards(
-            itertools.islice(texts, writer.n_docs, None),
+            itertools.islice(texts, done, None),
             first=len(writer.shards),
             limit=_limit(encoder, role),
             shard_tokens=shard_tokens,
@@ -166,17 +178,19 @@ def encode_to_store(
         if workers is None and len(devices) > 1:
             workers = partial(encode_on_devices, devices=devices)
         if workers is not None:
-            workers(shards, encoder, role, writer, spans=spans, progress=progress)
+            workers(shards, encoder, role, writer, **kept, progress=progress)
         else:
             order = ShardOrder(writer, progress)
             unfinished = order.unfinished(shards)
-            encode_shards(unfinished, encoder, role, order.write, spans=spans, progress=progress)
+            encode_shards(unfinished, encoder, role, order.write, **kept, progress=progress)
         progress.finish()
-        record = {
+        record: dict[str, Any] = {
             "encoder": encoder.describe(),
             "role": role,
             "environment": describe_environment(),
         }
+        if passages:
+            record["passages"] = True
         return writer.finish(**record), False
 
 

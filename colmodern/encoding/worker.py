@@ -39,6 +39,7 @@ class WorkerTask:
     encoder_fingerprint: str  # fingerprint for this role of the encoder in the main process
     role: Role
     spans: bool  # whether to keep the characters that each token covers
+    passages: bool  # whether to keep the passages of each text apart
     folder: Path  # shards are written here
     fingerprint: str
     dtype: str
@@ -116,6 +117,7 @@ def encode_inbox(
         write,
         progress=progress,
         spans=task.spans,
+        passages=task.passages,
         cancel=lambda: inbox.put(None),
     )
 

@@ -115,6 +115,9 @@ class StoreManifest(BaseModel):
     shards: tuple[ShardEntry, ...]
     encoder: EncoderRecord | None = None
     role: Literal["query", "document"] | None = None
+    passages: StrictBool = Field(
+        False, description="whether documents are passages of longer ones, which their ids name"
+    )
     environment: dict[str, Any] = {}
 
     @model_validator(mode="after")

@@ -216,3 +216,9 @@ def fault_of_spans(spans: TokenSpans, lengths: npt.NDArray[np.int64]) -> str | N
         document = int(np.argmax(differs))
         return f"are {owned[document]} for the {lengths[document]} rows of text {document}"
     return None
+
+
+def extent(bounds: Bounds) -> tuple[int, int] | None:
+    """Where the first token begins and the last one ends; None where no token covers anything."""
+    covering = bounds[bounds[:, 0] < bounds[:, 1]]
+    return (int(covering[0, 0]), int(covering[:, 1].max())) if len(covering) else None

@@ -62,6 +62,7 @@ class EmbeddingStore:
         n_tokens: Number of token embeddings.
         dim: Width of a token embedding.
         encoder: The encoder that made the embeddings, None when unknown.
+        has_passages: Whether its documents are passages of longer ones, with ids as "manual#12".
     """
 
     def __init__(self, folder: Path | str, *, verify: Literal["lazy", "full"] = "lazy") -> None:
@@ -86,6 +87,7 @@ class EmbeddingStore:
         self.n_tokens = manifest.n_tokens
         self.dim = manifest.dim
         self.encoder = manifest.encoder
+        self.has_passages = manifest.passages
         self._entries = manifest.shards
         self._shards = [
             MappedShard(self.root / entry.name, entry, dtype=manifest.dtype, dim=manifest.dim)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from colmodern.disk import discard
 from colmodern.errors import InputError, StorageError
 from colmodern.files import naming_write_errors
+from colmodern.passages import documents_of
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.manifest import (
     MANIFEST,
@@ -40,6 +41,9 @@ from colmodern.writer_lock import writer_lock
 
 if TYPE_CHECKING:
     from colmodern.ragged.store import EmbeddingStore
+
+
+N_TEXTS = "n_texts"  # fact of a shard of passages: how many documents they are of
 
 
 class ShardWriter:
@@ -97,6 +101,11 @@ class ShardWriter:
         """Number of documents in finished shards, the index of the next shard's first document."""
         return sum(shard.n_docs for shard in self.shards)
 
+    @property
+    def n_texts(self) -> int:
+        """Number of texts in finished shards, which have more documents where these are passages."""
+        return int(sum(shard.facts.get(N_TEXTS, shard.n_docs) for shard in self.shards))
+
     def add(
         self,
         embeddings: TokenEmbeddings,
@@ -134,6 +143,8 @@ class ShardWriter:
     def has_ahead(self, index: int, doc_ids: Sequence[str]) -> bool:
         """Whether shard ``index`` waits in ``ahead``, complete and with exactly these documents.
 
+        Of a shard of passages, these are the documents that they belong to.
+
         Anything else under its name, such as a shard of another size, is deleted.
         """
         folder = self.ahead / shard_name(index)
@@ -143,7 +154,8 @@ class ShardWriter:
             record = read_shard_record(folder)
             if (record.fingerprint, record.dtype) == (self.fingerprint, self.dtype):
                 shard = verified_shard(folder, record)
-                if shard.doc_ids() == list(doc_ids):
+                ids = shard.doc_ids()
+                if (documents_of(ids) if N_TEXTS in record.facts else ids) == list(doc_ids):
                     return True
         discard(folder)
         return False

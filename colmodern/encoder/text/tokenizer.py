@@ -173,8 +173,8 @@ class TextTokenizer:
         limit = settings.query_length if role == "query" else settings.document_length
         if len(texts) == 0:  # transformers' tokenizers do not take an empty list
             empty = np.zeros(0, np.int64)
-            none = [] if spans else None
-            return TokenizedTexts([], empty, [], empty, offsets_of([]), none, passages)
+            offsets = offsets_of([])
+            return TokenizedTexts([], empty, [], empty, offsets, [] if spans else None, passages)
         prepared = [self._prepare(prompt + text) for text in texts]
         full, bounds = self._ids_and_bounds(prepared, texts, prompt, spans=spans)
         marker = self._markers[role]

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from colmodern.arguments import expect_choice, renamed_keywords
+from colmodern.checks import shown
 from colmodern.errors import InputError
 from colmodern.index.base import closed_error
 from colmodern.index.exact.filters import filter_mask, groups_by
@@ -30,6 +31,7 @@ from colmodern.kernels.device import Devices, resolve_device
 from colmodern.progress import Progress, as_progress
 from colmodern.ragged.doc_ids import checked_doc_ids
 from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.spans import extent
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import BatchResults, Precision, Results, ScoredDoc
 from colmodern.units import parse_bytes
@@ -297,6 +299,23 @@ class ExactIndex:
         if group_by is not None:
             results = [with_groups(ranking, groups_of) for ranking in results]
         return BatchResults(results)
+
+    def characters(self, doc_id: str) -> tuple[int, int] | None:
+        """The characters of its text from a document's first token to its last.
+
+        Args:
+            doc_id: A document, which may be a passage of a longer text.
+
+        Returns:
+            (start, end) in code points; None where the embeddings have none.
+
+        Raises:
+            InputError: There is no such document.
+        """
+        if doc_id not in self:
+            raise InputError(f"doc_id={shown(doc_id)} is not in the index; check the id")
+        spans = self.embeddings.select([self._numbers[doc_id]]).spans
+        return None if spans is None else extent(spans[0])
 
     def info(self) -> dict[str, Any]:
         """Describe the index.

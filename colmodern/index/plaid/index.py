@@ -16,6 +16,7 @@ from colmodern.index.plaid.disk.check import check_index
 from colmodern.index.plaid.disk.manifest import read_manifest
 from colmodern.index.plaid.disk.storage import IndexSnapshot, open_index
 from colmodern.index.plaid.reader import PlaidReader
+from colmodern.index.plaid.search.located import bounds_of, expected_doc_index
 from colmodern.index.plaid.search.queries import expect_encoder
 from colmodern.index.plaid.search.state import load_state, make_state
 from colmodern.index.plaid.write import update
@@ -29,6 +30,7 @@ from colmodern.kernels.cpu.jit import tell_if_compiling
 from colmodern.kernels.device import Devices, resolve_device
 from colmodern.progress import Progress, as_progress
 from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.spans import extent
 from colmodern.units import parse_bytes
 
 
@@ -141,6 +143,22 @@ class PlaidIndex(PlaidReader):
         """(n_docs,) ids of the documents, in the order in which they were added."""
         view = self._state.view
         return view.doc_ids(view.open_docs())
+
+    def characters(self, doc_id: str) -> tuple[int, int] | None:
+        """The characters of its text from a document's first token to its last.
+
+        Args:
+            doc_id: A document, which may be a passage of a longer text.
+
+        Returns:
+            (start, end) in code points; None where the index keeps none.
+
+        Raises:
+            InputError: There is no such document.
+        """
+        doc_index = expected_doc_index(doc_id, self._state.view)
+        bounds = bounds_of(doc_index, self.path, self._state.view) if self.has_spans else None
+        return None if bounds is None else extent(bounds)
 
     @property
     def path(self) -> Path:

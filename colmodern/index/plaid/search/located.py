@@ -16,6 +16,7 @@ from colmodern.index.plaid.search.state import State
 from colmodern.index.plaid.search.stored import StoredEmbeddings
 from colmodern.index.plaid.search.view import View
 from colmodern.index.spans import LocatedDocument, SpanSettings, span_settings, with_spans
+from colmodern.ragged.spans import Bounds
 from colmodern.types import Results, ScoredDoc
 
 
@@ -49,6 +50,16 @@ def decoded(doc_index: int, view: View) -> npt.NDArray[np.float32]:
         segment.arrays.doc_vectors[doc : doc + 1],
     )
     return view.codec.codec.decode(encoded, np.array([stop - start]))
+
+
+def bounds_of(doc_index: int, folder: Path, view: View) -> Bounds:
+    """(n_tokens, 2) characters of a document's tokens, in an index that keeps them.
+
+    Raises:
+        StorageError: The spans are not what was written.
+    """
+    ((segment, _, (doc,)),) = view.by_segment(np.array([doc_index]))
+    return verified_spans(folder, segment)[int(doc)]
 
 
 def located(
