@@ -319,6 +319,7 @@ class Explanation:
 Scalar = bool | int | float | str  # a value of a field
 Precision = Literal["float32", "int8"]  # precision of documents in exact search
 Score = Literal["sum", "mean"]  # MaxSim: summed over query tokens, or divided by their number
+PassageRank = Literal["best", "sum"]  # a document's score: that of its best passage, or of all
 # query_id -> results, best first
 Run = Mapping[str, Sequence[ScoredDoc]]
 # query_id -> doc_id -> relevance grade (0: judged and not relevant)

@@ -21,7 +21,7 @@ from colmodern.config.index import ExactIndexConfig, IndexConfig
 from colmodern.config.index import (
     PlaidIndexConfig as PlaidIndexConfig,  # for MtebModel, from here too
 )
-from colmodern.types import Score
+from colmodern.types import PassageRank, Score
 
 
 class DatasetConfig(SettingsModel):
@@ -200,6 +200,12 @@ class SearchConfig(SettingsModel):
         description="sum: MaxSim; mean: divided by the number of query tokens, so that scores of different "
         "queries can be compared; ranks are the same",
     )
+    passages: PassageRank | None = Field(
+        None,
+        description="best or sum: the windows of encoder.overflow=split are passages, each a document of the "
+        "index, and documents are ranked by the best score of their passages or by the sum of all; null: "
+        "the windows of a document are joined",
+    )
     filter: dict[str, Any] | None = Field(
         None,
         description="conditions on fields that documents must meet, for example {year: {gte: 2020}}; "
@@ -287,6 +293,23 @@ class EvalConfig(SettingsModel):
         if self.search.score == "mean" and self.index.kind in ("bm25", "hybrid"):
             raise ValueError(
                 f"search.score=mean: scores of kind {self.index.kind} are not MaxSim; leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _passages_are_windows(self) -> EvalConfig:
+        rank = self.search.passages
+        if rank is None:
+            return self
+        if self.index.kind == "bm25":
+            raise ValueError(
+                f"search.passages={rank}: kind bm25 reads whole texts, without a model's windows; leave it "
+                "out"
+            )
+        if self.encoder.overflow != "split":
+            raise ValueError(
+                f"search.passages={rank}: passages are the windows of encoder.overflow=split; set that, "
+                "and encoder.document_length to the tokens of a passage, or leave it out"
             )
         return self
 

@@ -112,6 +112,7 @@ EFFECTS: dict[str, Effect] = {
     "config.index.device_max_memory": Effect.NONE,
     "config.search.k": Effect.SCORE,
     "config.search.score": Effect.NONE,  # ranks are the same
+    "config.search.passages": Effect.SCORE,
     "config.search.filter": Effect.SCORE,
     "config.search.filter_field": Effect.SCORE,
     "config.search.group_by": Effect.SCORE,

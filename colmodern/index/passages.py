@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple, Protocol, cast, get_args
+from typing import Any, NamedTuple, Protocol, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +22,8 @@ from colmodern.passages import PassageHit, document_and_number, passage_id
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
-from colmodern.types import BatchResults, Hit, Results, ScoredDoc
+from colmodern.types import BatchResults, Hit, PassageRank, Results, ScoredDoc
 
-Rank = Literal["best", "sum"]
 # from positions of queries and a number of passages to their results
 Ask = Callable[[Sequence[int], int], Sequence[Sequence[ScoredDoc]]]
 
@@ -67,8 +66,8 @@ class PassageIndex:
         InputError: An id is not that of a passage, or the index is of another kind.
     """
 
-    def __init__(self, index: Index, rank: Rank = "best") -> None:
-        expect_choice("rank", rank, get_args(Rank))
+    def __init__(self, index: Index, rank: PassageRank = "best") -> None:
+        expect_choice("rank", rank, get_args(PassageRank))
         if not hasattr(index, "dim") or not hasattr(index, "doc_ids"):
             raise InputError(
                 f"index is a {type(index).__name__}; pass an ExactIndex, PlaidIndex or ShardedIndex of "

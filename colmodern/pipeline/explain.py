@@ -29,6 +29,7 @@ from colmodern.pipeline.open.artifacts import (
 )
 from colmodern.pipeline.open.encoder import encoder_of_store
 from colmodern.pipeline.open.exact_rank import ExactRank, exact_rank
+from colmodern.pipeline.passages import stored_id
 from colmodern.pipeline.run_folder import is_run
 from colmodern.pipeline.stored_files import read_run_config
 from colmodern.ragged.store import EmbeddingStore
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 KINDS = ("exact", "plaid", "sharded", "rerank")  # kinds of index whose scores are MaxSim
 _RERANKED = "the run ranked candidates alone, and this is exact search among all documents"
+
+_PASSAGE = "this is the document's best passage among the passages of all documents"
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ def explain_document(
     )
     query_rows = encoder.encode_queries([query])[0]
     text = text_of_document(source, doc_id)
-    token_ids, exact = None, None
+    token_ids, exact, doc_id = None, None, stored_id(store, doc_id, query_rows)
     if plaid is None:
         standing = exact_rank(query_rows, doc_id, settings.k, store, depth=store.n_docs)
         if standing is None:
@@ -147,6 +150,8 @@ def explain_document(
     explanation = with_words(explanation, encoder, query, text=text, token_ids=token_ids)
     if kind == "rerank":
         explanation = replace(explanation, reason=f"{explanation.reason}; {_RERANKED}")
+    if store.has_passages:
+        explanation = replace(explanation, reason=f"{explanation.reason}; {_PASSAGE}")
     way = "exact search" if index is None else "compressed index"
     source_line = (
         f"{folder}, {way} of {store.n_docs if plaid is None else plaid.n_docs:,} documents"

@@ -28,6 +28,7 @@ SWEEP_CONFIG = "sweep.yaml"  # a sweep has it in place of CONFIG
 TRAIN_CONFIG, TRAINED_MODEL, TRAIN_RESULT = "train.yaml", "model", "training.json"
 ENVIRONMENT = "environment.json"
 FIDELITY = "fidelity.json"  # only beside an index that was compared with exact search
+PASSAGES = "passages.trec"  # run of each document's best passage, where documents have passages
 _NEW, _REPLACED = "new", "replaced"
 
 

@@ -60,6 +60,7 @@ class QueryDoc:
     rank: int | None  # None: not among the results
     score: float | None
     grade: int | None  # None: not judged
+    passage: int | None = None  # number of its best passage, where passages rank documents
 
 
 @dataclass(frozen=True)
@@ -265,6 +266,7 @@ def _document(document: QueryDoc) -> str:
     kind = "hit" if is_relevant and document.rank else "miss" if is_relevant else ""
     where = "not among the results" if document.rank is None else f"rank {document.rank}"
     score = "" if document.score is None else f", score {document.score:.3f}"
+    score += "" if document.passage is None else f", passage {document.passage}"
     judged = ", not judged" if document.grade is None else f", grade {document.grade}"
     text = document.text[:_MAX_CHARS] + ("…" if len(document.text) > _MAX_CHARS else "")
     return (

@@ -12,6 +12,7 @@ from colmodern.encoding.store import text_of
 from colmodern.pipeline.explain import KINDS, ExplainSettings, explain_exactly, explain_search
 from colmodern.pipeline.open.artifacts import compressed_kind
 from colmodern.pipeline.open.job import EvalJob
+from colmodern.pipeline.passages import stored_id
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.report.explanation_page import ExplanationReport
 from colmodern.token_words import with_words
@@ -50,14 +51,15 @@ def explainer(
         text = text_of(document, join_titles=read.join_titles, title_separator=read.title_separator)
         query_store = queries.select([queries.doc_ids.index(query_id)])
         query_rows = np.asarray(query_store.values, np.float32)
+        ranks = (rank for rank, result in enumerate(run[query_id], 1) if result[0] == doc_id)
+        rank = next(ranks, None)
+        doc_id = stored_id(documents, doc_id, query_rows)
         if plaid is not None and compressed is not None:
             settings = ExplainSettings(
                 k=k, nprobe=compressed.nprobe, n_candidates=compressed.n_candidates
             )
             explanation = explain_search(plaid, query_rows, doc_id, settings, text)
         else:
-            ranks = (rank for rank, result in enumerate(run[query_id], 1) if result[0] == doc_id)
-            rank = next(ranks, None)
             explanation = explain_exactly(query_rows, doc_id, k, documents, rank=rank, text=text)
         token_ids = documents.select([documents.doc_ids.index(doc_id)]).token_ids
         explanation = with_words(explanation, encoder, query, text=text, token_ids=token_ids)

@@ -11,6 +11,7 @@ import numpy as np
 from colmodern.evaluation.measures import Evaluation
 from colmodern.evaluation.significance import Estimate, estimate
 from colmodern.files import write_text
+from colmodern.passages import PassageHit
 from colmodern.pipeline.evaluate.explain import Explain
 from colmodern.pipeline.losses import losses_by_stage
 from colmodern.pipeline.result import EvalResult
@@ -38,6 +39,7 @@ _SAID = {
     "judged_queries_left_out": "judged queries without text",
     "split_documents": "split documents",
     "windows": "windows",
+    "passages": "passages",
     "pool_factor": "pool factor",
     "tokens_before_pooling": "tokens before pooling",
 }
@@ -219,13 +221,15 @@ def _documents(
     corpus: Mapping[str, Document],
 ) -> list[QueryDoc]:
     ranked = {result.doc_id: (rank, result.score) for rank, result in enumerate(results, 1)}
+    passages = {hit.doc_id: hit.passage for hit in results if isinstance(hit, PassageHit)}
     documents = []
     for doc_id in doc_ids:
         rank, score = ranked.get(doc_id, (None, None))
         text = _NO_DOCUMENT
         if doc_id in corpus:
             text = f"{corpus[doc_id].title}\n{corpus[doc_id].text}".strip()
-        documents.append(QueryDoc(doc_id, text, rank, score, grades.get(doc_id)))
+        passage = passages.get(doc_id)
+        documents.append(QueryDoc(doc_id, text, rank, score, grades.get(doc_id), passage))
     return sorted(documents, key=lambda document: document.rank or 10**9)
 
 

@@ -19,6 +19,7 @@ from colmodern.environment import describe_environment, peak_memory_mb
 from colmodern.evaluation.fidelity import Fidelity
 from colmodern.evaluation.trec import write_qrels, write_run
 from colmodern.files import write_json, write_text
+from colmodern.passages import PassageHit
 from colmodern.pipeline.evaluate.explain import Explain, explainer
 from colmodern.pipeline.evaluate.report import write_report
 from colmodern.pipeline.evaluate.stages import Stages
@@ -26,11 +27,13 @@ from colmodern.pipeline.losses import Loss, fidelity_as_json
 from colmodern.pipeline.open.data import source_of
 from colmodern.pipeline.open.encoder import LoadedEncoders
 from colmodern.pipeline.open.job import EvalJob, load
+from colmodern.pipeline.passages import best_passages, doc_ids_of
 from colmodern.pipeline.result import EVERYTHING_ELSE, EvalResult, Timing
 from colmodern.pipeline.run_folder import (
     CONFIG,
     ENVIRONMENT,
     FIDELITY,
+    PASSAGES,
     check_publishable,
     publishing,
 )
@@ -165,7 +168,7 @@ def _facts(config: EvalConfig, documents: EmbeddingStore, dataset: Dataset) -> d
     encoded = Counter[str](documents.manifest["facts"])  # a store without documents has no facts
     cut, read = encoded["n_cut_tokens"], encoded["n_input_tokens"]
     facts = {
-        "documents": documents.n_docs or len(dataset.corpus),
+        "documents": len(doc_ids_of(documents)) or len(dataset.corpus),
         "queries": len(dataset.queries),
         "tokens": documents.n_tokens,
         "dim": documents.dim,
@@ -177,6 +180,8 @@ def _facts(config: EvalConfig, documents: EmbeddingStore, dataset: Dataset) -> d
     }
     if config.encoder.overflow == "split":
         facts |= {"split_documents": int(encoded["n_split"]), "windows": int(encoded["n_windows"])}
+    if documents.has_passages:
+        facts["passages"] = documents.n_docs
     if config.encoder.pool_factor != 1:
         facts |= {
             "pool_factor": config.encoder.pool_factor,
@@ -202,6 +207,9 @@ def _publish(
         write_text(folder / CONFIG, config_text)
         write_json(folder / ENVIRONMENT, environment)
         write_run(folder / "run.trec", run, tag=f"colmodern-{result.config.index.kind}")
+        if any(isinstance(hit, PassageHit) for ranking in run.values() for hit in ranking):
+            passages = {query_id: best_passages(ranking) for query_id, ranking in run.items()}
+            write_run(folder / PASSAGES, passages, tag=f"colmodern-{result.config.index.kind}")
         write_qrels(folder / "qrels.trec", dataset.qrels)
         write_json(folder / "metrics.json", _metrics(result))
         write_text(

@@ -25,6 +25,13 @@ from colmodern.pipeline.cache import FOLDER, CacheUse
 from colmodern.pipeline.evaluate.filters import query_filters, query_groups, searched_fields
 from colmodern.pipeline.losses import Loss
 from colmodern.pipeline.open.data import dataset_from_config
+from colmodern.pipeline.passages import (
+    best_passages,
+    doc_ids_of,
+    documents_of_passages,
+    losses_of_documents,
+    lost_passages,
+)
 from colmodern.pipeline.result import Timing
 from colmodern.pipeline.searchers.base import (
     JudgedQueries,
@@ -65,7 +72,8 @@ class Stages:
         self._encoder = encoder
         self.progress = progress
         self.use = use or CacheUse(Path(config.output) / FOLDER)
-        texts = SearchTexts(dataset.corpus, dataset.queries, config.dataset)
+        rank = config.search.passages
+        texts = SearchTexts(dataset.corpus, dataset.queries, config.dataset, rank)
         self.searcher = make_searcher(config.index, encoder.device, texts)
         self._excluded: dict[str, set[str]] = {q: set(ids) for q, ids in dataset.excluded.items()}
         if config.dataset.drop_self_matches:
@@ -98,6 +106,7 @@ class Stages:
             "title_separator": read.title_separator,
             "dtype": dtype,
             "spans": self._config.storage.spans,
+            "passages": self._config.search.passages is not None,
         }
         key = corpus_key(self._dataset.corpus, self._encoder, **titles)
         store, reused = encode_corpus(
@@ -136,7 +145,8 @@ class Stages:
                 f"{shared[0]!r}; weights are never tuned on what they are measured on"
             )
         embeddings = self._encode_queries(dataset.model_queries, f"encode queries of {split}")
-        texts = SearchTexts(self._dataset.corpus, dataset.queries, reading)
+        rank = self._config.search.passages
+        texts = SearchTexts(self._dataset.corpus, dataset.queries, reading, rank)
         filters = query_filters(self._config.search, reading, dataset.queries, self._fields)
         return JudgedQueries(embeddings, texts, dataset.qrels, filters)
 
@@ -188,6 +198,7 @@ class Stages:
             searcher = make_searcher(config, self._encoder.device)
             searcher.restrict(self.searcher.filters)
             searcher.groups = self.searcher.groups
+            searcher.passages = self._config.search.passages
         return self._search(stage, searcher, documents, queries, None)[0]
 
     @property
@@ -206,9 +217,12 @@ class Stages:
         """What the index loses against exact search, and where; always computed."""
         start, k = time.perf_counter(), self._config.search.k
         fidelity = compare(run, exact, self._dataset.qrels, measures=self._config.measures, k=k)
-        losses = self.searcher.explain_losses(
-            fidelity.lost, queries, prepared, self.n_wanted, self.progress
+        lost = (
+            fidelity.lost if self.searcher.passages is None else lost_passages(fidelity.lost, exact)
         )
+        losses = self.searcher.explain_losses(lost, queries, prepared, self.n_wanted, self.progress)
+        if self.searcher.passages is not None:
+            losses = losses_of_documents(losses)
         seconds = time.perf_counter() - start
         self.timings["compare"] = Timing(seconds, queries.n_docs, "queries", False)
         return fidelity, losses
@@ -247,20 +261,22 @@ class Stages:
         if self._config.dataset.drop_self_matches:
             rule.append("no self-matches")
         rule += [one.key for one in (searcher.filters, searcher.groups) if one is not None]
-        key = [*inputs, way, self.n_wanted, *settings, *rule]
+        key = [*inputs, way, self.n_wanted, *settings, *rule, *searcher.ranking_key]
 
         def find() -> SearchResults:
             if stage != "search":
                 self.progress.note(f"{stage}, to see what the index loses")
             search = searcher.search_each if is_each else searcher.search
             results = search(documents, queries, prepared, self.n_wanted, self.progress)
-            if not self._excluded:
-                return results
-            kept = [
-                [x for x in best if x.doc_id not in self._excluded.get(query_id, ())]
-                for query_id, best in zip(queries.doc_ids, results.results, strict=True)
-            ]
-            kept = [best[: self._config.search.k] for best in kept]
+            kept = results.results
+            if self._excluded:
+                kept = [
+                    [x for x in best if x.doc_id not in self._excluded.get(query_id, ())]
+                    for query_id, best in zip(queries.doc_ids, kept, strict=True)
+                ]
+                kept = [best[: self._config.search.k] for best in kept]
+            if searcher.passages is not None:
+                kept = [best_passages(ranking) for ranking in kept]
             return results._replace(results=kept)
 
         folder, record = search_once(self, stage, key, kind, queries.doc_ids, find)
@@ -268,6 +284,8 @@ class Stages:
         rankings = [run.get(query_id, []) for query_id in queries.doc_ids]
         if self._config.search.score == "mean":
             rankings = list(mean_scores(rankings, queries.to_memory()))
+        if searcher.passages is not None:
+            rankings = [documents_of_passages(ranking) for ranking in rankings]
         return dict(zip(queries.doc_ids, rankings, strict=True)), record
 
     def folder(self, stage: str, key: str) -> Path:
@@ -288,7 +306,8 @@ class Stages:
         return ClusterEncoders(self._config.cluster)
 
     def _record_encoding(self, stage: str, store: EmbeddingStore, unit: str, reused: bool) -> None:
-        timing = Timing(store.manifest["facts"]["seconds"], store.n_docs, unit, reused)
+        n = len(doc_ids_of(store))
+        timing = Timing(store.manifest["facts"]["seconds"], n, unit, reused)
         self.record(stage, timing, store.manifest["environment"])
         if reused:
             self.progress.note(f"{stage}: reused {store.folder}")

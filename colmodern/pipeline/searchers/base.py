@@ -28,7 +28,7 @@ from colmodern.pipeline.searchers.query_search import (
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
-from colmodern.types import Corpus, Qrels, Run, ScoredDoc
+from colmodern.types import Corpus, PassageRank, Qrels, Run, ScoredDoc
 from colmodern.units import parse_bytes
 
 Config = TypeVar("Config", bound=IndexSettings, covariant=True)
@@ -40,11 +40,12 @@ _RESULT_BYTES = 120  # a (doc_id, score) in a list
 
 
 class SearchTexts(NamedTuple):
-    """Documents and queries as texts, and how a document's text is read."""
+    """Documents and queries as texts, how a document's text is read, and how passages rank it."""
 
     corpus: Corpus
     queries: Mapping[str, str]
     reading: DatasetConfig
+    passages: PassageRank | None = None
 
     def documents(self) -> Iterator[tuple[str, str]]:
         """Id and text of each document, as it is encoded."""
@@ -142,6 +143,7 @@ class Searcher(ABC, Generic[Config]):
         config: Settings, with the device resolved.
         devices: Where the index is searched.
         device: Setting of these devices.
+        passages: How documents are ranked by their passages; None where each has one embedding.
     """
 
     kernels: ClassVar[Kernels] = "triton"  # what its search has on a GPU
@@ -167,6 +169,7 @@ class Searcher(ABC, Generic[Config]):
             config if is_settled else config.model_copy(update={"device": self.device})
         )
         self._given_texts = texts
+        self.passages: PassageRank | None = None if texts is None else texts.passages
 
     @property
     def texts(self) -> SearchTexts:
@@ -213,6 +216,19 @@ class Searcher(ABC, Generic[Config]):
         self, documents: EmbeddingStore, queries: EmbeddingStore, prepared: Prepared, k: int
     ) -> QuerySearch:
         """The index, ready for the queries and their filters: whatever happens once is done."""
+
+    @property
+    def ranking_key(self) -> list[str]:
+        """How documents are ranked by their passages, as far as results depend on it."""
+        return [] if self.passages is None else [f"passages by {self.passages}"]
+
+    def ranked(self, index: Any) -> Any:
+        """The index, or one that ranks documents where it has their passages."""
+        if self.passages is None:
+            return index
+        from colmodern.index.passages import PassageIndex
+
+        return PassageIndex(index, self.passages)
 
     def _opened(
         self, documents: EmbeddingStore, queries: EmbeddingStore, prepared: Prepared, k: int

@@ -47,7 +47,7 @@ class ExactSearcher(Searcher[ExactIndexConfig]):
             device_max_memory=self.config.device_max_memory,
             precision=self.config.precision,
         )
-        search = IndexSearch(index, queries.to_memory(), k)
+        search = IndexSearch(self.ranked(index), queries.to_memory(), k)
         return search.with_filters(self.filters, queries.doc_ids)
 
     def memory(self, work: Workload) -> dict[str, float]:

@@ -16,6 +16,7 @@ from colmodern.encoder.encoder import Encoder
 from colmodern.errors import ConfigError, DataError
 from colmodern.evaluation.trec import read_run
 from colmodern.files import sha256_of_file
+from colmodern.pipeline.passages import doc_ids_of
 from colmodern.pipeline.result import Timing
 from colmodern.pipeline.sample import Sample, Total
 from colmodern.pipeline.searchers.base import (
@@ -127,6 +128,7 @@ class FirstStage:
             return [self.digest, self.depth, *rule]
         settings = self._searcher.config.model_dump(mode="json")
         prepared = self._searcher.preparation_key(documents)
+        rule += self._searcher.ranking_key
         return [settings, prepared, documents.manifest["fingerprint"], self.depth, *rule]
 
     def prepare(
@@ -144,13 +146,13 @@ class FirstStage:
         if searcher is None:
             assert self._path is not None, "without an index there is a path"
             return FirstStageFiles(self._path, None)
-        k = self.depth or documents.n_docs
+        k = self.depth or len(doc_ids_of(documents))
         own = StageWorkspace(workspace, stage) if searcher.has_first_stages else workspace
         prepared = searcher.prepare(documents, queries, own)
         kind, *settings = searcher.cache_key(prepared)
         embedded = [documents.manifest["fingerprint"], queries.manifest["fingerprint"]]
         rule = [] if self._filters is None else [self._filters.key]
-        key = ["first stage", *embedded, kind, k, *settings, *rule]
+        key = ["first stage", *embedded, kind, k, *settings, *rule, *searcher.ranking_key]
 
         def find() -> SearchResults:
             workspace.progress.note(f"{stage}: {self.name}, {k:,} documents of each query")

@@ -13,6 +13,7 @@ from colmodern.evaluation.measures import parse_measure
 from colmodern.evaluation.tuning import TunedWeights, tune_weights
 from colmodern.files import sha256_of_file, sha256_of_json
 from colmodern.fusion import Joiner
+from colmodern.pipeline.passages import doc_ids_of
 from colmodern.pipeline.sample import Sample, Total
 from colmodern.pipeline.searchers.base import (
     IndexFolders,
@@ -50,6 +51,7 @@ class HybridSearcher(Searcher[HybridIndexConfig]):
     ) -> None:
         """Raises ConfigError, DataError or MissingExtraError for a search that cannot be searched."""
         super().__init__(config, encoder_device, texts)
+        self.passages = None  # the searches rank documents by them; what is fused are documents
         self._encoder_device = encoder_device
         if config.tune_split is not None:
             parse_measure(config.tune_measure)
@@ -114,7 +116,7 @@ class HybridSearcher(Searcher[HybridIndexConfig]):
         self, documents: EmbeddingStore, queries: EmbeddingStore, prepared: HybridFiles, k: int
     ) -> QuerySearch:
         """The rankings of each query, without documents that the collection lacks."""
-        known = set(documents.doc_ids)
+        known = set(doc_ids_of(documents))
         runs = [self._first(number, prepared) for number in range(len(self._searches))]
         rankings = [
             [[result for result in run.get(query_id, []) if result.doc_id in known] for run in runs]

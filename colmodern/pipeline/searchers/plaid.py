@@ -100,7 +100,7 @@ class PlaidSearcher(Searcher[PlaidIndexConfig]):
         """The index after a search of each width, which compiles."""
         from colmodern.pipeline.searchers.plaid_index import compile_searches  # loads numba
 
-        index = self.load_searched(prepared_folder(prepared))
+        index = self.ranked(self.load_searched(prepared_folder(prepared)))
         options: dict[str, Any] = {
             "nprobe": self.config.nprobe,
             "n_candidates": self.config.n_candidates,
@@ -134,7 +134,10 @@ class PlaidSearcher(Searcher[PlaidIndexConfig]):
         progress.start("explain losses", len(lost), unit="documents")
         losses = []
         for document in lost:
-            if document.rank is not None:
+            if self.passages == "sum":
+                reason = "every passage is a candidate; the sum of their compressed scores is lower"
+                loss = Loss(document, QUANTISED, reason)
+            elif document.rank is not None:
                 reason = f"result {document.rank}, by the scores of compressed tokens"
                 loss = Loss(document, QUANTISED, reason)
             else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,9 @@ from colmodern.errors import DataError
 from colmodern.evaluation.fidelity import LostDoc
 from colmodern.files import sha256_of_file, sha256_of_json
 from colmodern.index.exact.index import ExactIndex
+from colmodern.passages import documents_of
 from colmodern.pipeline.losses import Loss
+from colmodern.pipeline.passages import doc_ids_of, rows_of_documents
 from colmodern.pipeline.sample import Sample, Total
 from colmodern.pipeline.searchers.base import (
     IndexFolders,
@@ -36,9 +38,6 @@ from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import ScoredDoc
-
-if TYPE_CHECKING:
-    from colmodern.index.plaid.index import PlaidIndex
 
 NO_CANDIDATE, ROUNDED = "not a candidate", "rounding"
 _FIND = "find candidates"
@@ -113,12 +112,12 @@ class RerankSearcher(Searcher[RerankIndexConfig]):
         """The candidates of each query, as positions of the stored documents."""
         run = self._first.results(prepared.first)
         most = self.config.most_results
-        row_of = {doc_id: position for position, doc_id in enumerate(documents.doc_ids)}
-        candidates = [
+        rows_of = rows_of_documents(documents)
+        candidates = []
+        for query_id in queries.doc_ids:
             # documents that the collection lacks take no place of the others
-            [row_of[doc_id] for doc_id, _ in run.get(query_id, []) if doc_id in row_of][:most]
-            for query_id in queries.doc_ids
-        ]
+            known = [doc_id for doc_id, _ in run.get(query_id, []) if doc_id in rows_of]
+            candidates.append([row for doc_id in known[:most] for row in rows_of[doc_id]])
         if not any(candidates) and any(run.values()):
             raise DataError(
                 f"index.candidates={self.config.candidates}: none of its documents is in the "
@@ -139,7 +138,7 @@ class RerankSearcher(Searcher[RerankIndexConfig]):
             candidates,
             k,
             embeddings,
-            lambda positions, query, k: _exact(documents, positions, query, k, options),
+            lambda positions, query, k: self._exact(documents, positions, query, k, options),
         )
 
     def explain_losses(
@@ -181,7 +180,7 @@ class RerankSearcher(Searcher[RerankIndexConfig]):
 
     def facts(self, documents: EmbeddingStore, prepared: Candidates) -> dict[str, Any]:
         """How many candidates there are, and how many of them the collection lacks."""
-        known, most = set(documents.doc_ids), self.config.most_results
+        known, most = set(doc_ids_of(documents)), self.config.most_results
         results = self._first.searched(self._first.results(prepared.first))
         run = [docs[:most] for docs in results.values()]
         counts = [len(docs) for docs in run]
@@ -240,6 +239,20 @@ class RerankSearcher(Searcher[RerankIndexConfig]):
 
         return seconds
 
+    def _exact(
+        self,
+        documents: EmbeddingStore,
+        positions: Sequence[int],
+        query: npt.NDArray[np.floating],
+        k: int,
+        options: Mapping[str, Any],
+    ) -> list[ScoredDoc]:
+        """The best of some documents by their stored embeddings."""
+        ids = [documents.doc_ids[row] for row in positions]
+        index = self.ranked(ExactIndex(documents.select(positions), ids, **options))
+        results: list[ScoredDoc] = index.search(query, k)
+        return results
+
     def _open_scorer(
         self,
         scorer: PlaidSearcher,
@@ -249,14 +262,19 @@ class RerankSearcher(Searcher[RerankIndexConfig]):
         candidates: Sequence[Sequence[int]],
         k: int,
     ) -> CandidateSearch:
-        index = scorer.load(folder)
-        ids = documents.doc_ids
-        search = CandidateSearch(
-            candidates,
-            k,
-            queries,
-            lambda rows, query, k: _compressed(index, [ids[row] for row in rows], query, k),
-        )
+        index, ids = self.ranked(scorer.load(folder)), documents.doc_ids
+
+        def compressed(
+            positions: Sequence[int], query: npt.NDArray[np.floating], k: int
+        ) -> list[ScoredDoc]:
+            """The best of some documents by all of their compressed tokens."""
+            names = [ids[row] for row in positions]
+            allowed = documents_of(names) if documents.has_passages else names
+            options = {"filter": allowed, "n_candidates": max(k, len(names)), "exact": True}
+            results: list[ScoredDoc] = index.search(query, k, **options)
+            return results
+
+        search = CandidateSearch(candidates, k, queries, compressed)
         if any(candidates):  # compiles
             search.search_one(next(i for i, positions in enumerate(candidates) if positions))
         return search
@@ -296,25 +314,6 @@ class CandidateSearch:
     def with_k(self, k: int) -> CandidateSearch:
         """The same search for another number of results."""
         return replace(self, k=k)
-
-
-def _exact(
-    documents: EmbeddingStore,
-    positions: Sequence[int],
-    query: npt.NDArray[np.floating],
-    k: int,
-    options: Mapping[str, Any],
-) -> list[ScoredDoc]:
-    """The best of some documents by their stored embeddings."""
-    ids = [documents.doc_ids[row] for row in positions]
-    return ExactIndex(documents.select(positions), ids, **options).search(query, k)
-
-
-def _compressed(
-    index: PlaidIndex, ids: Sequence[str], query: npt.NDArray[np.floating], k: int
-) -> list[ScoredDoc]:
-    """The best of some documents by all of their compressed tokens."""
-    return index.search(query, k, filter=ids, n_candidates=max(k, len(ids)), exact=True)
 
 
 def _mean(values: Iterable[float]) -> float:
