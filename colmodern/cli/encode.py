@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 @click.option("--shard-tokens", default=262_144, show_default=True, help="Tokens in a shard.")
 @click.option("--titles/--no-titles", default=True, show_default=True, help="Join titles to texts.")
 @click.option("--spans", is_flag=True, help="Keep the characters that each token covers.")
+@click.option(
+    "--passages",
+    is_flag=True,
+    help="Keep the windows of --set overflow=split apart, as passages that rank their documents.",
+)
 @click.option("--devices", help="Devices that share the work, for example cuda:0,cuda:1.")
 @click.option("--ray", metavar="ADDRESS", help="Ray cluster that encodes: auto, local, HOST:PORT.")
 @click.option("--encoders", type=click.IntRange(1), help="Its encoders.  [default: all that fit]")
@@ -44,6 +49,7 @@ def command(
     shard_tokens: int,
     titles: bool,
     spans: bool,
+    passages: bool,
     devices: str | None,
     ray: str | None,
     encoders: int | None,
@@ -92,12 +98,17 @@ def command(
             devices=config.devices or (),
             workers=workers,
             spans=spans,
+            passages=passages,
         )
         if reused:
             progress.note("already encoded: nothing to do")
+    facts = store.manifest["facts"]
+    counted = f"{store.n_docs:,} documents"
+    if store.has_passages:
+        counted = f"{facts['n_texts']:,} documents in {store.n_docs:,} passages"
     terminal.put(
-        f"{store.n_docs:,} documents, {store.n_tokens:,} tokens of {store.dim} dimensions, "
-        f"{store.n_bytes / 1e6:,.1f} MB, {overflow(store.manifest['facts'])}"
+        f"{counted}, {store.n_tokens:,} tokens of {store.dim} dimensions, "
+        f"{store.n_bytes / 1e6:,.1f} MB, {overflow(facts)}"
     )
     terminal.put(store.folder)
 

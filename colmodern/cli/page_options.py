@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from colmodern.errors import InputError
+from colmodern.passages import document_and_number
 
 if TYPE_CHECKING:
     from colmodern.index.fields.table import FieldTable
@@ -49,15 +50,21 @@ class PageOptions(NamedTuple):
         """The fields for exact search of a run's documents; None where none are needed."""
         from colmodern.pipeline.open.fields import fields_of_run
 
-        return fields_of_run(folder, store.doc_ids) if self.needs_fields else None
+        if not self.needs_fields:
+            return None
+        ids = store.doc_ids
+        if store.has_passages:  # which have the fields of their documents
+            ids = [document_and_number(passage)[0] for passage in ids]
+        return fields_of_run(folder, ids)
 
     def for_index(self, index: Any, folder: Path, store: EmbeddingStore) -> PageOptions:
         """The same for an index, with ids as the filter where the index itself has no fields."""
         if self.filter is None or index.info().get("fields"):
             return self
         from colmodern.pipeline.open.fields import DocumentFields, fields_of_run
+        from colmodern.pipeline.passages import doc_ids_of
 
-        doc_ids = store.doc_ids
+        doc_ids = doc_ids_of(store)
         fields = DocumentFields(doc_ids, fields_of_run(folder, doc_ids))
         ids: Any = fields.ids(self.filter, "--filter")
         return self._replace(filter=ids)

@@ -10,7 +10,8 @@ import click
 from colmodern.cli import terminal
 from colmodern.cli.options import OUTPUT_FILE, PATH, json_option, renamed_option, score_option
 from colmodern.cli.page_options import PageOptions, page_options
-from colmodern.types import Precision, Score
+from colmodern.passages import PassageHit
+from colmodern.types import PassageRank, Precision, Score
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,6 +55,11 @@ _DEVICE = "--index-device"
     "--device-max-memory", "--device-memory", help="Bytes that may stay on a GPU, for example 20G."
 )
 @score_option
+@click.option(
+    "--passages",
+    type=click.Choice(get_args(PassageRank)),
+    help="Rank documents by the best of their passages or the sum of all; default: as the run, else best.",
+)
 @click.option("--model", "-m", help="Checkpoint of embeddings that do not name theirs.")
 @click.option(
     "--set",
@@ -77,6 +83,7 @@ def command(
     index_device: str,
     device_max_memory: str | None,
     score: Score,
+    passages: PassageRank | None,
     model: str | None,
     settings: tuple[str, ...],
     trust_remote_code: bool,
@@ -99,7 +106,7 @@ def command(
     of_embeddings = {
         "--precision": precision, "--model": model, "--set": settings,
         "--device-max-memory": device_max_memory, _DEVICE: index_device != "auto",
-        "--score": score != "sum",
+        "--score": score != "sum", "--passages": passages,
     }  # fmt: skip
     if is_collection_folder(folder):
         search_collection(
@@ -118,13 +125,15 @@ def command(
             folder, query, k, queries=queries, index=index, precision=precision, device=device,
             index_device=index_device, device_max_memory=device_max_memory, model=model,
             settings=settings, trust_remote_code=trust_remote_code, score=score,
-            page=page,
+            passages=passages, page=page,
         )  # fmt: skip
     if output is not None:
         write_run(output, dict(zip(query_ids, results, strict=True)), tag=f"colmodern-{kind}")
         terminal.put_json({"run": str(output)}) if as_json else terminal.put(output)
         return
-    texts = snippets(folder, {result.doc_id for result in results[0]})
+    hits = [hit for hit in results[0] if isinstance(hit, PassageHit)]
+    where = {hit.doc_id: hit.characters for hit in hits if hit.characters is not None}
+    texts = snippets(folder, {result.doc_id for result in results[0]}, where)
     _print(results[0], texts, as_json, first=page.offset + 1)
 
 
@@ -143,6 +152,7 @@ def _search_embeddings(
     settings: tuple[str, ...],
     trust_remote_code: bool,
     score: Score,
+    passages: PassageRank | None,
     page: PageOptions,
 ) -> tuple[str, Sequence[str], Sequence[Sequence[ScoredDoc]]]:
     """The kind of index, the ids of the queries, and their results."""
@@ -172,6 +182,11 @@ def _search_embeddings(
         staged = open_staged(folder, store, **places)
         if staged is not None:
             page.refuse(f"{folder} was searched in stages")
+            if passages is not None:
+                raise click.UsageError(
+                    f"{folder} was searched in stages, which rank documents as they were evaluated; leave "
+                    "--passages out"
+                )
             if score == "mean" and isinstance(staged, HybridIndex):
                 raise click.UsageError("--score mean is of MaxSim; fused scores have no mean")
             texts = _texts_of_queries(query, queries)
@@ -188,6 +203,7 @@ def _search_embeddings(
         device_max_memory=device_max_memory,
         name=_DEVICE,
         fields=None if index_folder is not None else page.table(folder, store),
+        passages=passages,
     )
     options = page.arguments()
     if kind == "plaid":
@@ -299,18 +315,36 @@ def _print(
     if as_json:
         terminal.put_json(
             [
-                {"rank": rank, "doc_id": doc_id, "score": float(score)}
-                | ({"text": texts[doc_id]} if texts else {})
-                for rank, (doc_id, score) in ranked
+                {"rank": rank, "doc_id": hit.doc_id, "score": float(hit.score)}
+                | _passage_of(hit)
+                | ({"text": texts[hit.doc_id]} if texts else {})
+                for rank, hit in ranked
             ]
         )
         return
+    has_passages = any(isinstance(hit, PassageHit) for hit in results)
     rows = [
-        [str(rank), f"{score:.4f}", doc_id, *([texts[doc_id]] if texts else [])]
-        for rank, (doc_id, score) in ranked
+        [
+            str(rank),
+            f"{hit.score:.4f}",
+            hit.doc_id,
+            *([str(_passage_of(hit).get("passage", ""))] if has_passages else []),
+            *([texts[hit.doc_id]] if texts else []),
+        ]
+        for rank, hit in ranked
     ]
-    header = ["rank", "score", "document", *(["text"] if texts else [])]
-    show(text_table("", header, rows, words=(2, 3)), prose=(3,) if texts else ())
+    header = ["rank", "score", "document", *(["passage"] if has_passages else [])]
+    prose = (len(header),) if texts else ()
+    header += ["text"] if texts else []
+    show(text_table("", header, rows, words=(2, *prose)), prose=prose)
+
+
+def _passage_of(hit: ScoredDoc) -> dict[str, object]:
+    """The number of a document's best passage, and its characters where they are known."""
+    if not isinstance(hit, PassageHit):
+        return {}
+    known = {} if hit.characters is None else {"characters": list(hit.characters)}
+    return {"passage": hit.passage, **known}
 
 
 def _expect_options(

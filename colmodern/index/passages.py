@@ -236,7 +236,7 @@ class PassageIndex:
         options: dict[str, Any],
     ) -> list[Results[PassageHit]]:
         """The page of each query; page: the number of documents, and of those before them."""
-        if "group_by" in options:
+        if options.pop("group_by", None) is not None:
             raise InputError("group_by: a PassageIndex groups by document; leave it out")
         k, offset = page
         n_open = self.index.n_docs

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from colmodern.errors import InputError
+from colmodern.passages import PassageHit
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.types import BatchResults, Results, ScoredDoc
 
@@ -68,7 +69,8 @@ def mean_scores(
     -1 to 1.
 
     Args:
-        results: Results of each query by MaxSim, as searches return them; passages are left out.
+        results: Results of each query by MaxSim, as searches return them; passages that matched are
+            left out, and the number of a document's best passage is kept.
         queries: Their embeddings, in the same order.
 
     Returns:
@@ -82,9 +84,15 @@ def mean_scores(
             f"{len(results)} results for {len(queries)} queries; pass those of each query"
         )
     return BatchResults(
-        Results(ScoredDoc(doc_id, score / max(1, len(query))) for doc_id, score in ranking)
+        Results(_with_score(hit, hit.score / max(1, len(query))) for hit in ranking)
         for ranking, query in zip(results, queries, strict=True)
     )
+
+
+def _with_score(hit: ScoredDoc, score: float) -> ScoredDoc:
+    if not isinstance(hit, PassageHit):
+        return ScoredDoc(hit.doc_id, score)
+    return PassageHit(hit.doc_id, score, passage=hit.passage, characters=hit.characters)
 
 
 def id_ranks(doc_ids: Sequence[str]) -> npt.NDArray[np.int64]:

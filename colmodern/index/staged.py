@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy.typing as npt
 
-from colmodern.arguments import checked_count, listed
+from colmodern.arguments import checked_count, expect_choice, listed
 from colmodern.checks import shown
 from colmodern.errors import InputError
 from colmodern.fusion import RRF_K, Fusion, Joiner
 from colmodern.index.base import Index, TextIndex, closed_error
 from colmodern.index.exact.index import ExactIndex
+from colmodern.index.passages import PassageIndex
+from colmodern.passages import document_and_number
 from colmodern.progress import Progress, as_progress
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
-from colmodern.types import BatchResults, Results, ScoredDoc
+from colmodern.types import BatchResults, PassageRank, Results, ScoredDoc
 
 CANDIDATES = 1000  # first documents of an index that are reranked
 FUSED = 200  # and those that are fused: more take longer, and move little
@@ -147,6 +149,8 @@ class RerankIndex:
         embeddings: Embeddings of the documents, at least of all candidates.
         doc_ids: (n_docs,) ids of the embeddings; default those of a store.
         depth: Candidates of each query.
+        passages: "best" or "sum" where the embeddings are of passages, with the ids that
+            ``encode_passages`` gives: how they rank the candidates, which are documents.
         **options: Further arguments of ExactIndex, as ``device="cuda"``.
 
     Raises:
@@ -160,15 +164,22 @@ class RerankIndex:
         doc_ids: Sequence[str] | None = None,
         *,
         depth: int = CANDIDATES,
+        passages: PassageRank | None = None,
         **options: Any,
     ) -> None:
         _expect_index("first", first)
+        if passages is not None:
+            expect_choice("passages", passages, get_args(PassageRank))
         if doc_ids is None and isinstance(embeddings, EmbeddingStore):
             doc_ids = embeddings.doc_ids
         exact = ExactIndex(embeddings, doc_ids, **options)  # checks ids and options
         self._first, self._options = first, options
         self._embeddings = exact.embeddings
-        self._rows = {doc_id: row for row, doc_id in enumerate(exact.doc_ids)}
+        self._ids, self._passages = exact.doc_ids, passages
+        self._rows: dict[str, list[int]] = {}  # of a document, or of all its passages
+        for row, doc_id in enumerate(exact.doc_ids):
+            name = doc_id if passages is None else document_and_number(doc_id)[0]
+            self._rows.setdefault(name, []).append(row)
         self.depth = checked_count("depth", depth)
 
     def __repr__(self) -> str:
@@ -190,11 +201,14 @@ class RerankIndex:
         """
         k = checked_count("k", k)
         candidates = [doc_id for doc_id, _ in _ask(self._first, text, query, self.depth)]
-        ids = [doc_id for doc_id in candidates if doc_id in self._rows]
-        if not ids:
+        rows = [row for doc_id in candidates for row in self._rows.get(doc_id, ())]
+        if not rows:
             return Results()
-        selected = self._embeddings.select([self._rows[doc_id] for doc_id in ids])
-        return ExactIndex(selected, ids, **self._options).search(query, k)
+        ids = [self._ids[row] for row in rows]
+        exact = ExactIndex(self._embeddings.select(rows), ids, **self._options)
+        if self._passages is None:
+            return exact.search(query, k)
+        return Results(PassageIndex(exact, self._passages).search(query, k))
 
     def search_batch(
         self,

@@ -6,6 +6,7 @@ A finished search is kept as a run of each document's best passage, whose id nam
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from colmodern.evaluation.fidelity import LostDoc
 from colmodern.passages import PassageHit, document_and_number, documents_of
 from colmodern.pipeline.losses import Loss
 from colmodern.ragged.store import EmbeddingStore
-from colmodern.types import ScoredDoc
+from colmodern.types import PassageRank, ScoredDoc
 
 
 def doc_ids_of(documents: EmbeddingStore) -> list[str]:
@@ -31,6 +32,15 @@ def rows_of_documents(documents: EmbeddingStore) -> dict[str, list[int]]:
         name = document_and_number(doc_id)[0] if documents.has_passages else doc_id
         rows.setdefault(name, []).append(row)
     return rows
+
+
+def ranked_by_passages(index: Any, rank: PassageRank | None) -> Any:
+    """An index of passages that ranks their documents; with None for ``rank`` the index as it is."""
+    if rank is None:
+        return index
+    from colmodern.index.passages import PassageIndex  # loads torch
+
+    return PassageIndex(index, rank)
 
 
 def stored_id(documents: EmbeddingStore, doc_id: str, query: npt.NDArray[np.float32]) -> str:

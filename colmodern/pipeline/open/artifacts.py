@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
@@ -13,11 +13,12 @@ from colmodern.errors import DataError, InputError, StorageError
 from colmodern.files import read_json_object
 from colmodern.index.bm25.files import is_bm25_index
 from colmodern.kernels.device import Devices, resolve_device
+from colmodern.pipeline.passages import ranked_by_passages
 from colmodern.pipeline.run_folder import CONFIG, ENVIRONMENT, is_run
 from colmodern.pipeline.stored_files import CURE, read_run_config
 from colmodern.pipeline.stored_files import read_run_file as read_run_file  # also called from here
 from colmodern.ragged.store import EmbeddingStore
-from colmodern.types import Precision
+from colmodern.types import PassageRank, Precision
 
 if TYPE_CHECKING:
     from colmodern.index.fields.table import FieldTable
@@ -152,6 +153,7 @@ def open_searched(
     device_max_memory: str | None,
     name: str,
     fields: FieldTable | None = None,
+    passages: PassageRank | None = None,
 ) -> tuple[str, Any]:
     """The kind and the index that queries of a folder search: a compressed one, or exact search.
 
@@ -165,10 +167,12 @@ def open_searched(
         device_max_memory: Bytes that may stay on a GPU, as "20G"; None: most of what is free.
         name: The setting of the device, for errors.
         fields: Of the documents, for exact search.
+        passages: How documents are ranked by their passages; None: as the run was evaluated, else by
+            the best of them.
 
     Raises:
         ConfigError: The device is not usable here.
-        InputError: The index is of another encoder.
+        InputError: The index is of another encoder, or ``passages`` is set and the store has none.
         StorageError: The index or the run is damaged.
     """
     from colmodern.pipeline.searchers.registry import searcher_class  # loads torch
@@ -176,8 +180,10 @@ def open_searched(
     kind = "exact" if index is None else "plaid"
     kernels = searcher_class(kind).kernels
     devices = resolve_device(device, kernels=kernels, auto=encoder_device, name=name)
+    rank = _rank_of(folder, store, passages)
     if index is not None:
-        return kind, open_index(index, store, device=devices, device_max_memory=device_max_memory)
+        opened = open_index(index, store, device=devices, device_max_memory=device_max_memory)
+        return kind, ranked_by_passages(opened, rank)
     from colmodern.index.exact.index import ExactIndex
 
     exact = ExactIndex.load(
@@ -187,7 +193,22 @@ def open_searched(
         precision=precision or precision_of(folder),
         fields=fields,
     )
-    return kind, exact
+    return kind, ranked_by_passages(exact, rank)
+
+
+def _rank_of(
+    folder: Path, store: EmbeddingStore, passages: PassageRank | None
+) -> PassageRank | None:
+    """How the passages of a store rank documents; None where it has whole documents."""
+    if not store.has_passages:
+        if passages is not None:
+            raise InputError(
+                f"{folder} has no passages; encode the documents with `colmodern encode --passages`, or "
+                "leave the option out"
+            )
+        return None
+    stored = read_run_config(folder).get("search", {}).get("passages") if is_run(folder) else None
+    return passages or stored or "best"
 
 
 def open_index(
@@ -284,19 +305,33 @@ def text_of_document(folder: Path, doc_id: str) -> str | None:
         return None  # moved or changed since
 
 
-def snippets(folder: Path, doc_ids: set[str]) -> dict[str, str]:
-    """The beginning of each document's text, where the folder is a run and its collection is there."""
+def snippets(
+    folder: Path, doc_ids: set[str], characters: Mapping[str, tuple[int, int]] | None = None
+) -> dict[str, str]:
+    """The beginning of each document's text, where the folder is a run and its collection is there.
+
+    Args:
+        folder: A folder of whatever kind.
+        doc_ids: The documents.
+        characters: doc_id -> (start, end) of the passage whose beginning is wanted in its place.
+    """
     if not is_run(folder):
         return {}
     source = read_run_file(folder, ENVIRONMENT)["dataset"].get("source")
     if source is None:
         return {}
+    read = read_run_config(folder).get("dataset", {})
+    titles = {name: read[name] for name in ("join_titles", "title_separator") if name in read}
+    texts, where = dict[str, str](), characters or {}
     try:
-        texts = {
-            document.doc_id: f"{document.title} {document.text}"
-            for document in load_corpus(source)
-            if document.doc_id in doc_ids
-        }
+        for document in load_corpus(source):
+            if document.doc_id in where:  # of the text that was encoded
+                from colmodern.encoding.store import text_of  # loads torch
+
+                start, end = where[document.doc_id]
+                texts[document.doc_id] = text_of(document, **titles)[start:end]
+            elif document.doc_id in doc_ids:
+                texts[document.doc_id] = f"{document.title} {document.text}"
     except (DataError, StorageError):
         return {}  # moved or changed since: results without texts are still results
     return {doc_id: " ".join(texts.get(doc_id, "").split())[:_SNIPPET_CHARS] for doc_id in doc_ids}

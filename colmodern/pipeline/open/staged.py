@@ -20,10 +20,11 @@ from colmodern.config.load import build
 from colmodern.config.models import EvalConfig
 from colmodern.errors import InputError, StorageError
 from colmodern.kernels.device import Devices, resolve_device
+from colmodern.pipeline.passages import ranked_by_passages
 from colmodern.pipeline.run_folder import ENVIRONMENT, is_run
 from colmodern.pipeline.stored_files import CURE, read_run_config, read_run_file
 from colmodern.ragged.store import EmbeddingStore
-from colmodern.types import BatchResults, Results, ScoredDoc
+from colmodern.types import BatchResults, PassageRank, Results, ScoredDoc
 
 if TYPE_CHECKING:
     from colmodern.index.staged import AnyIndex, HybridIndex, RerankIndex
@@ -52,7 +53,8 @@ def open_staged(
         "rerank",
     ):
         return None
-    config = build(EvalConfig, read_run_config(folder), source=str(folder)).index
+    evaluated = build(EvalConfig, read_run_config(folder), source=str(folder))
+    config, passages = evaluated.index, evaluated.search.passages
     environment = read_run_file(folder, ENVIRONMENT)
     paths = environment.get("first_stages")
     if not isinstance(paths, list):  # an older version did not record them
@@ -64,7 +66,7 @@ def open_staged(
     tuned = None
     if isinstance(config, HybridIndexConfig) and config.tune_split is not None:
         tuned = read_run_file(folder, "metrics.json").get("fusion", {}).get("weights")
-    return _Opener(folder, store, devices).open_staged(config, paths, tuned)
+    return _Opener(folder, store, devices, passages).open_staged(config, paths, tuned)
 
 
 _BUDGET = ("nprobe", "n_candidates")
@@ -106,6 +108,7 @@ class _Opener:
     folder: Path
     store: EmbeddingStore
     devices: Devices
+    passages: PassageRank | None
 
     def open_staged(
         self,
@@ -126,7 +129,8 @@ class _Opener:
         if isinstance(config, RerankIndexConfig):
             assert config.most_results is not None, "an index has a depth"
             [first] = indexes.values()
-            return RerankIndex(first, self.store, depth=config.most_results, device=self.devices)
+            options = {"depth": config.most_results, "device": self.devices}
+            return RerankIndex(first, self.store, passages=self.passages, **options)
         return HybridIndex(
             indexes,
             fusion=config.fusion,
@@ -147,8 +151,9 @@ class _Opener:
         if isinstance(config, ExactIndexConfig):
             from colmodern.index.exact.index import ExactIndex
 
-            setting = self.devices.setting
-            return ExactIndex.load(self.store.folder, device=setting, precision=config.precision)
+            places: dict[str, Any] = {"device": self.devices.setting, "precision": config.precision}
+            exact = ExactIndex.load(self.store.folder, **places)
+            return ranked_by_passages(exact, self.passages)
         if not isinstance(path, str):
             raise self._damaged("a search lacks its index")
         if isinstance(config, Bm25IndexConfig):
@@ -168,7 +173,8 @@ class _Opener:
             "n_candidates": config.n_candidates,
             "rescore": self.store if config.rescore else None,
         }
-        return _IndexWithOptions(index, options)  # type: ignore[return-value]
+        ranked = ranked_by_passages(index, self.passages)
+        return _IndexWithOptions(ranked, options)  # type: ignore[return-value]
 
     def _listed(self, paths: object, n: int) -> list[object]:
         """The paths of so many searches; raises StorageError when they are not as many."""

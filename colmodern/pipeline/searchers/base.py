@@ -17,6 +17,7 @@ from colmodern.encoding.store import document_texts
 from colmodern.evaluation.fidelity import LostDoc
 from colmodern.kernels.device import Kernels, resolve_device
 from colmodern.pipeline.losses import Loss
+from colmodern.pipeline.passages import ranked_by_passages
 from colmodern.pipeline.result import Timing
 from colmodern.pipeline.sample import Sample, Total
 from colmodern.pipeline.searchers.query_search import (
@@ -224,11 +225,7 @@ class Searcher(ABC, Generic[Config]):
 
     def ranked(self, index: Any) -> Any:
         """The index, or one that ranks documents where it has their passages."""
-        if self.passages is None:
-            return index
-        from colmodern.index.passages import PassageIndex
-
-        return PassageIndex(index, self.passages)
+        return ranked_by_passages(index, self.passages)
 
     def _opened(
         self, documents: EmbeddingStore, queries: EmbeddingStore, prepared: Prepared, k: int
