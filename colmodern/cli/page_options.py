@@ -53,7 +53,7 @@ class PageOptions(NamedTuple):
         if not self.needs_fields:
             return None
         ids = store.doc_ids
-        if store.has_passages:  # which have the fields of their documents
+        if store.has_passages:  # passages have the fields of their documents
             ids = [document_and_number(passage)[0] for passage in ids]
         return fields_of_run(folder, ids)
 

@@ -38,7 +38,7 @@ class _Documents(Protocol):
     def doc_ids(self) -> Sequence[str]: ...
 
 
-class _Ranked(NamedTuple):
+class _DocumentScore(NamedTuple):
     """A document, its score and its best passage."""
 
     doc_id: str
@@ -264,7 +264,7 @@ class PassageIndex:
 
     def _hits(
         self,
-        documents: Sequence[_Ranked],
+        documents: Sequence[_DocumentScore],
         query: npt.NDArray[Any],
         settings: SpanSettings | None,
         options: Mapping[str, Any],
@@ -309,9 +309,9 @@ class PassageIndex:
         ]
 
 
-def _by_best(ask: Ask, n_queries: int, n_passages: int, wanted: int) -> list[list[_Ranked]]:
+def _by_best(ask: Ask, n_queries: int, n_passages: int, wanted: int) -> list[list[_DocumentScore]]:
     """Documents by their best passages, at least the ``wanted`` first of each query."""
-    ranked: list[list[_Ranked]] = [[] for _ in range(n_queries)]
+    ranked: list[list[_DocumentScore]] = [[] for _ in range(n_queries)]
     waiting, depth = list(range(n_queries)), _FIRST * wanted
     while waiting and n_passages:
         depth = min(depth, n_passages)
@@ -326,9 +326,9 @@ def _by_best(ask: Ask, n_queries: int, n_passages: int, wanted: int) -> list[lis
     return ranked
 
 
-def _by_sum(ask: Ask, n_queries: int, n_passages: int) -> list[list[_Ranked]]:
+def _by_sum(ask: Ask, n_queries: int, n_passages: int) -> list[list[_DocumentScore]]:
     """Documents by the sums of their passages, a few queries at a time."""
-    ranked: list[list[_Ranked]] = []
+    ranked: list[list[_DocumentScore]] = []
     at_once = max(1, _MOST_RESULTS // max(1, n_passages))
     for start in range(0, n_queries if n_passages else 0, at_once):
         some = range(start, min(start + at_once, n_queries))
@@ -336,17 +336,17 @@ def _by_sum(ask: Ask, n_queries: int, n_passages: int) -> list[list[_Ranked]]:
     return ranked or [[] for _ in range(n_queries)]
 
 
-def _best_of_each(passages: Iterable[ScoredDoc]) -> list[_Ranked]:
+def _best_of_each(passages: Iterable[ScoredDoc]) -> list[_DocumentScore]:
     """Each document with its first passage."""
-    best: dict[str, _Ranked] = {}
+    best: dict[str, _DocumentScore] = {}
     for passage, score in passages:
         doc_id = document_and_number(passage)[0]
         if doc_id not in best:
-            best[doc_id] = _Ranked(doc_id, score, passage)
+            best[doc_id] = _DocumentScore(doc_id, score, passage)
     return _in_order(best.values())
 
 
-def _sum_of_each(passages: Iterable[ScoredDoc]) -> list[_Ranked]:
+def _sum_of_each(passages: Iterable[ScoredDoc]) -> list[_DocumentScore]:
     """Each document with the sum of its passages; fsum: the same in whatever order they come."""
     scores: dict[str, list[float]] = {}
     best: dict[str, str] = {}
@@ -354,10 +354,12 @@ def _sum_of_each(passages: Iterable[ScoredDoc]) -> list[_Ranked]:
         doc_id = document_and_number(passage)[0]
         scores.setdefault(doc_id, []).append(score)
         best.setdefault(doc_id, passage)
-    return _in_order(_Ranked(doc_id, math.fsum(scores[doc_id]), best[doc_id]) for doc_id in scores)
+    return _in_order(
+        _DocumentScore(doc_id, math.fsum(scores[doc_id]), best[doc_id]) for doc_id in scores
+    )
 
 
-def _in_order(documents: Iterable[_Ranked]) -> list[_Ranked]:
+def _in_order(documents: Iterable[_DocumentScore]) -> list[_DocumentScore]:
     return sorted(documents, key=lambda document: (-document.score, document.doc_id))
 
 

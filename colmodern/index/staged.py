@@ -176,7 +176,7 @@ class RerankIndex:
         self._first, self._options = first, options
         self._embeddings = exact.embeddings
         self._ids, self._passages = exact.doc_ids, passages
-        self._rows: dict[str, list[int]] = {}  # of a document, or of all its passages
+        self._rows: dict[str, list[int]] = {}  # one for each passage
         for row, doc_id in enumerate(exact.doc_ids):
             name = doc_id if passages is None else document_and_number(doc_id)[0]
             self._rows.setdefault(name, []).append(row)

@@ -16,6 +16,7 @@ from colmodern import (
     ExactIndex,
     PassageIndex,
     PlaidIndex,
+    RerankIndex,
     ShardedIndex,
     SpanSettings,
     TokenEmbeddings,
@@ -174,6 +175,20 @@ def test_passages_that_matched_are_counted_in_the_whole_text(tmp_path: Path) -> 
         assert index.search(QUERIES[1], 1)[0].spans == ()
     unknown = PassageIndex(ExactIndex(PASSAGES, IDS)).search(QUERIES[1], 1)[0]
     assert unknown.characters is None
+
+
+@pytest.mark.parametrize("rank", RANKS)
+def test_all_passages_of_candidates_are_reranked(rank: str) -> None:
+    exact = ExactIndex(PASSAGES, IDS)
+    first = PassageIndex(exact, "best")
+    reranked = RerankIndex(first, PASSAGES, IDS, depth=3, passages=rank)
+    candidates = [hit.doc_id for hit in first.search(QUERIES[1], 3)]
+    found = reranked.search("", QUERIES[1], 6)
+    expected = PassageIndex(exact, rank).search(QUERIES[1], 6, filter=candidates)
+    assert found == expected
+    assert [hit.passage for hit in found] == [hit.passage for hit in expected]
+    with pytest.raises(InputError, match="passages='mean'"):
+        RerankIndex(first, PASSAGES, IDS, passages="mean")
 
 
 def test_it_says_what_it_holds(passages: Index) -> None:

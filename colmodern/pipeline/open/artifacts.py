@@ -325,7 +325,7 @@ def snippets(
     texts, where = dict[str, str](), characters or {}
     try:
         for document in load_corpus(source):
-            if document.doc_id in where:  # of the text that was encoded
+            if document.doc_id in where:  # they count in the encoded text
                 from colmodern.encoding.store import text_of  # loads torch
 
                 start, end = where[document.doc_id]

@@ -129,8 +129,8 @@ class _Opener:
         if isinstance(config, RerankIndexConfig):
             assert config.most_results is not None, "an index has a depth"
             [first] = indexes.values()
-            options = {"depth": config.most_results, "device": self.devices}
-            return RerankIndex(first, self.store, passages=self.passages, **options)
+            depth, places = config.most_results, {"device": self.devices}
+            return RerankIndex(first, self.store, depth=depth, passages=self.passages, **places)
         return HybridIndex(
             indexes,
             fusion=config.fusion,
@@ -153,7 +153,8 @@ class _Opener:
 
             places: dict[str, Any] = {"device": self.devices.setting, "precision": config.precision}
             exact = ExactIndex.load(self.store.folder, **places)
-            return ranked_by_passages(exact, self.passages)
+            index: AnyIndex = ranked_by_passages(exact, self.passages)
+            return index
         if not isinstance(path, str):
             raise self._damaged("a search lacks its index")
         if isinstance(config, Bm25IndexConfig):
