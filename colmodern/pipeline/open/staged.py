@@ -129,8 +129,8 @@ class _Opener:
         if isinstance(config, RerankIndexConfig):
             assert config.most_results is not None, "an index has a depth"
             [first] = indexes.values()
-            depth, places = config.most_results, {"device": self.devices}
-            return RerankIndex(first, self.store, depth=depth, passages=self.passages, **places)
+            depth, rank = config.most_results, self.passages
+            return RerankIndex(first, self.store, depth=depth, passages=rank, device=self.devices)
         return HybridIndex(
             indexes,
             fusion=config.fusion,
