@@ -21,6 +21,7 @@ from colmodern.progress import Progress
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
+FEW_CENTROIDS = 1 << 16  # a codec of more learns from a sample that grows with them
 POINTS_PER_CENTROID = 48  # more do not improve a centroid by as much as they cost
 _FEWEST_POINTS = 4  # a centroid of fewer sampled tokens would not generalise
 _ITERATIONS = 5  # eight lose half a percent less of squared length
@@ -167,6 +168,7 @@ def train_centroids(
     token_ids: npt.NDArray[np.int32] | None,
     n_centroids: int,
     *,
+    n_clustered: int | None = None,
     seed: int,
     progress: Progress,
 ) -> Centroids:
@@ -176,6 +178,7 @@ def train_centroids(
         values: The tokens.
         token_ids: (n_sampled,) int32 vocabulary ids, or None.
         n_centroids: An upper bound; a sample with fewer distinct values gives fewer.
+        n_clustered: At most so many tokens of a cell are used; bounds memory. None for no bound.
         seed: Same seed, same centroids.
         progress: Advanced after each cell.
     """
@@ -193,7 +196,7 @@ def train_centroids(
     means = []
     for i, size in enumerate(sizes):
         tokens = order[starts[i] : starts[i + 1]]
-        means.append(_kmeans(values, tokens, int(counts[i]), seed))
+        means.append(_kmeans(values, tokens, int(counts[i]), seed, n_clustered))
         progress.advance(int(size))
     progress.finish()
     cells = np.concatenate([[0], np.cumsum([len(mean) for mean in means])])
@@ -258,11 +261,17 @@ def _centroids_by_cell(values: CentredTokens, order: Ints, starts: Ints, n_centr
     return np.maximum(1, np.floor(counts)).astype(np.int64)
 
 
-def _kmeans(values: CentredTokens, tokens: Ints, k: int, seed: int) -> Floats:
-    """(k, dim) float32 means of the tokens."""
+def _kmeans(
+    values: CentredTokens, tokens: Ints, k: int, seed: int, n_clustered: int | None = None
+) -> Floats:
+    """(k, dim) float32 means of the tokens, learnt from at most ``n_clustered`` of them."""
     if k == 1:
+        if n_clustered is not None:
+            tokens = tokens[:: -(-len(tokens) // n_clustered)]
         return np.asarray(values[tokens].mean(axis=0, keepdims=True, dtype=np.float32))
     most = k * POINTS_PER_CENTROID
+    if n_clustered is not None:
+        most = min(most, max(k, n_clustered))
     if len(tokens) > most:
         tokens = np.sort(np.random.default_rng(seed).choice(tokens, most, replace=False))
     kmeans = faiss.Kmeans(

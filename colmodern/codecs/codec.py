@@ -141,6 +141,7 @@ def train_codec(
     *,
     n_centroids: int,
     n_fitted: int = 1 << 16,
+    n_clustered: int | None = None,
     nbits: int,
     kind: ResidualKind,
     seed: int,
@@ -152,6 +153,8 @@ def train_codec(
         sample: Tokens to learn from.
         n_centroids: At most so many centroids.
         n_fitted: At most so many sampled tokens are used to learn the quantisers; bounds memory.
+        n_clustered: At most so many sampled tokens of a cell are used to learn its centroids; bounds
+            memory. None for no bound.
         nbits: Bits for each dimension of a residual: 1, 2, 4 or 8.
         kind: How residuals are quantised.
         seed: Same seed, same codec.
@@ -162,7 +165,12 @@ def train_codec(
     subjects = _subjects(sample.means - mean, sample.lengths)
     centred = CentredTokens(sample.values, mean, subjects, doc_of)
     centroids = train_centroids(
-        centred, sample.token_ids, n_centroids, seed=seed, progress=progress
+        centred,
+        sample.token_ids,
+        n_centroids,
+        n_clustered=n_clustered,
+        seed=seed,
+        progress=progress,
     )
     fitted = _tokens_to_fit(sample.sampled, n_fitted, seed)
     values, doc_of = centred[fitted], doc_of[fitted]

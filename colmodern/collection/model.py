@@ -106,5 +106,5 @@ def checked_index_settings(index: object, dim: int) -> dict[str, object]:
     defaults = {"nbits": 4, "n_centroids": None, "seed": 0, "max_memory": "4G", "codec": None}
     values: dict[str, Any] = {**defaults, **index}
     values["max_memory"] = parse_bytes(values["max_memory"], name="max_memory")
-    settle(1 << 20, dim, **values)
+    settle(1 << 20, dim, n_docs=1 << 14, **values)
     return dict(index)

@@ -240,18 +240,20 @@ class PlaidSearcher(Searcher[PlaidIndexConfig]):
         from colmodern.index.plaid.write.settings import settle  # loads faiss
 
         config, tokens = self.config, max(1, int(work.sample.tokens.high))
+        max_memory = parse_bytes(config.build_max_memory, name="index.build_max_memory")
         settings = settle(
             tokens,
             work.dim,
+            n_docs=work.sample.n_docs,
             nbits=config.nbits,
             codec=config.codec,
             n_centroids=config.n_centroids,
             seed=config.seed,
-            max_memory=parse_bytes(config.build_max_memory, name="index.build_max_memory"),
+            max_memory=max_memory,
         )
         row = work.token_bytes
         return max(
-            min(tokens, settings.n_sampled) * (2 * row + 64),
+            min(min(tokens, settings.n_sampled) * (2 * row + 64), max_memory),
             min(tokens, settings.n_fitted) * (7 * row + 64),
             min(tokens, settings.piece_tokens) * 4 * row,
         )

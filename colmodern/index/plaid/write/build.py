@@ -307,6 +307,7 @@ def _learned_codec(
         sample,
         n_centroids=settings.n_centroids,
         n_fitted=settings.n_fitted,
+        n_clustered=settings.n_clustered,
         nbits=settings.nbits,
         kind=settings.codec,
         seed=settings.seed,

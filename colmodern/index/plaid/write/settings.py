@@ -11,15 +11,17 @@ import numpy as np
 
 from colmodern.arguments import checked_count, expect_choice
 from colmodern.checks import shown
-from colmodern.codecs.centroids import POINTS_PER_CENTROID
+from colmodern.codecs.centroids import FEW_CENTROIDS, POINTS_PER_CENTROID
 from colmodern.codecs.residuals import ResidualKind, default_kind
 from colmodern.errors import InputError, ResourceError, StorageError
 
 _FEWEST_SAMPLED = 1 << 16  # unless there are fewer tokens: the codebook wants them
-_LARGEST_SAMPLE = 1 << 21  # tokens
+_LARGEST_SAMPLE = 1 << 21  # tokens, for at most FEW_CENTROIDS
 _LARGEST_CHUNK = 1 << 18  # tokens compressed at a time
 _SMALLEST_CHUNK = 1 << 10  # tokens
 _SMALLEST_SAMPLE = 1 << 14  # tokens
+MOST_OF_A_DOC = 256  # tokens sampled from a document: they are much alike, other documents differ
+_NUMBERS = 0.3  # share of memory for numbers of sampled tokens and vectors of their documents
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,17 @@ class BuildSettings:
     n_fitted: int  # sampled tokens that residuals are learnt from, at most
     piece_tokens: int  # tokens compressed at a time
 
+    @property
+    def n_clustered(self) -> int | None:
+        """Sampled tokens that the centroids of one cell are learnt from, at most; None for all."""
+        return None if self.n_centroids <= FEW_CENTROIDS else 4 * self.n_fitted
+
 
 def settle(
     n_tokens: int,
     dim: int,
     *,
+    n_docs: int,
     nbits: int,
     codec: ResidualKind | None,
     n_centroids: int | None,
@@ -47,7 +55,7 @@ def settle(
 ) -> BuildSettings:
     """Check the settings of a build, and fill in what follows from its input.
 
-    n_tokens, dim: size of the embeddings; max_memory: bytes
+    n_tokens, n_docs, dim: size of the embeddings; max_memory: bytes
 
     Raises InputError for a wrong value, ResourceError for too little memory.
     """
@@ -65,10 +73,10 @@ def settle(
     if n_tokens == 0:
         raise InputError("embeddings hold no tokens; there is nothing to index")
     n_centroids = n_centroids or automatic_n_centroids(n_tokens)
-    wanted = min(_LARGEST_SAMPLE, max(_FEWEST_SAMPLED, n_centroids * POINTS_PER_CENTROID))
     # a token takes at most 3, 7 and 4 float32 vectors in the three steps, and 64 bytes of numbers
     vector = dim * 4  # bytes
-    n_sampled = min(wanted, int(max_memory * 0.5) // (3 * vector + 64))
+    docs_per_token = min(1.0, max(n_docs / n_tokens, 1 / MOST_OF_A_DOC))
+    n_sampled = _sample_tokens(n_centroids, docs_per_token, vector, max_memory)
     n_fitted = min(1 << 16, int(max_memory * 0.3) // (7 * vector + 64))
     chunk_tokens = _chunk_tokens(dim, max_memory)
     fewest = min(n_tokens, _SMALLEST_SAMPLE)
@@ -86,6 +94,23 @@ def settle(
         n_fitted=n_fitted,
         piece_tokens=chunk_tokens,
     )
+
+
+def _sample_tokens(n_centroids: int, docs_per_token: float, vector: int, max_memory: int) -> int:
+    """Tokens that the codec is learnt from: as many for each centroid as memory allows.
+
+    A large sample lies in a file, whose pages should fit in memory while cells read it. What stays
+    in memory are the numbers of its tokens, three vectors of each document, and one cell's tokens.
+
+    n_centroids: of the codec; docs_per_token: documents for each token; vector: bytes of one in
+    float32; max_memory: in bytes
+    """
+    wanted = max(_FEWEST_SAMPLED, n_centroids * POINTS_PER_CENTROID)
+    held = min(wanted, _LARGEST_SAMPLE, int(max_memory * 0.5) // (3 * vector + 64))
+    if n_centroids <= FEW_CENTROIDS:
+        return held
+    numbers = int(max_memory * _NUMBERS / (3 * vector * docs_per_token + 64))
+    return max(held, min(wanted, numbers, max_memory // vector))
 
 
 def settle_for_codec(

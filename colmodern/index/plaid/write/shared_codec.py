@@ -78,6 +78,7 @@ def settle_with_codec(
         settings = settle(
             source.n_tokens,
             source.dim,
+            n_docs=source.n_docs,
             nbits=nbits,
             codec=codec,
             n_centroids=n_centroids,

@@ -16,6 +16,7 @@ from colmodern.codecs.codec import Sample
 from colmodern.errors import InputError
 from colmodern.index.finite import refuse_infinite
 from colmodern.index.inputs import Embeddings, expect_embeddings
+from colmodern.index.plaid.write.settings import MOST_OF_A_DOC
 from colmodern.ragged.doc_ids import checked_doc_ids
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.finite import is_finite
@@ -24,7 +25,6 @@ from colmodern.ragged.offsets import offsets_of
 from colmodern.ragged.store import EmbeddingStore
 
 _IN_MEMORY = 1 << 28  # bytes of a sample in float32; a larger one is a mapped file
-_MOST_OF_A_DOC = 256  # tokens sampled from a document: they are much alike, other documents differ
 
 
 def open_source(
@@ -79,7 +79,7 @@ def sample_documents(
     """
     lengths = embeddings.lengths
     is_whole = int(lengths.sum()) <= n_sampled
-    taken = np.minimum(lengths, n_sampled if is_whole else min(_MOST_OF_A_DOC, n_sampled))
+    taken = np.minimum(lengths, n_sampled if is_whole else min(MOST_OF_A_DOC, n_sampled))
     docs = _sampled_docs(taken, n_sampled, seed)
     sampled, lengths = taken[docs], lengths[docs]
     starts = offsets_of(sampled)
