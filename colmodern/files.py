@@ -327,8 +327,13 @@ def naming_write_errors(path: Path) -> Iterator[None]:
 
 
 def is_full(error: Exception) -> bool:
-    """Whether an error of ``naming_write_errors`` says that a disk is full."""
-    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _FULL
+    """Whether an error says that a disk is full, or is caused by one that does."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _FULL:
+            return True
+        cause = cause.__cause__
+    return False
 
 
 def _is_running(pid: int) -> bool:

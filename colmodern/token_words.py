@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from colmodern.encoder.encoder import Encoder
-from colmodern.encoder.text.tokenizer import TokenizedTexts
+from colmodern.encoder.text.tokenized import TokenizedTexts
 from colmodern.errors import ConfigError
 from colmodern.index.alignment import characters_of_tokens
 from colmodern.index.spans import SpanSettings, spans_of_similarities

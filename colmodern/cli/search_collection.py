@@ -48,7 +48,8 @@ def search_collection(
         folder, read_only=True, device=device, trust_remote_code=trust_remote_code
     )
     if queries is None or output is None:
-        _print(collection.search(query or "", k, **page.arguments()), as_json)
+        hits = collection.search(query or "", k, **page.arguments())
+        _print(hits, as_json, is_grouped=page.group_by is not None)
         return
     if queries.is_dir():
         raise click.UsageError(
@@ -67,12 +68,13 @@ def search_collection(
     terminal.put_json({"run": str(output)}) if as_json else terminal.put(output)
 
 
-def _print(hits: Sequence[CollectionHit], as_json: bool) -> None:
+def _print(hits: Sequence[CollectionHit], as_json: bool, *, is_grouped: bool) -> None:
     from colmodern.cli.tables import show
     from colmodern.report.tables import text_table
 
     if as_json:
-        terminal.put_json([_fields(hit) for hit in hits])
+        group = ("group",) if is_grouped else ()
+        terminal.put_json([_fields(hit) | dict.fromkeys(group, hit.group) for hit in hits])
         return
     titles = any(hit.title for hit in hits)
     rows = [

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from colmodern.arguments import listed
 from colmodern.checks import shown, text_fault
 from colmodern.errors import InputError
-from colmodern.types import Document, RankedHit, Span
+from colmodern.types import Document, RankedHit, Scalar, Span
 
 _CURE = (
     'pass texts, (id, text) pairs, or records such as {"id": "1", "title": "...", "text": "..."}'
@@ -76,12 +76,14 @@ class CollectionHit(RankedHit):
         fields: The other keys of its record.
         spans: The passages of ``text`` that matched, in its order.
         title_spans: The same of ``title``.
+        group: The value of the field by which hits were grouped; None without, or where it has none.
     """
 
     text: str = ""
     title: str = ""
     fields: Mapping[str, Any] = {}
     title_spans: tuple[Span, ...] = ()
+    group: Scalar | None = None
 
     def __new__(
         cls,
@@ -94,11 +96,12 @@ class CollectionHit(RankedHit):
         title: str = "",
         fields: Mapping[str, object] | None = None,
         title_spans: Iterable[Span] = (),
+        group: Scalar | None = None,
     ) -> CollectionHit:
         """Make a hit; the arguments are its attributes."""
         hit: Any = super().__new__(cls, doc_id, score, rank, spans)
         hit.text, hit.title, hit.fields = text, title, fields or {}
-        hit.title_spans = tuple(title_spans)
+        hit.title_spans, hit.group = tuple(title_spans), group
         made: CollectionHit = hit
         return made
 
@@ -109,13 +112,14 @@ class CollectionHit(RankedHit):
 
     def __repr__(self) -> str:
         title = f"title={shown(self.title)}, " if self.title else ""
+        group = f"group={shown(self.group)}, " if self.group is not None else ""
         return (
-            f"CollectionHit({self.doc_id!r}, score={self.score:.4f}, rank={self.rank}, {title}"
+            f"CollectionHit({self.doc_id!r}, score={self.score:.4f}, rank={self.rank}, {group}{title}"
             f"text={shown(self.text)}, passages={shown(list(self.passages))})"
         )
 
     def _replace(self, **fields: object) -> CollectionHit:
-        names = ("spans", "text", "title", "fields", "title_spans")
+        names = ("spans", "text", "title", "fields", "title_spans", "group")
         more = {name: getattr(self, name) for name in names}
         return type(self)(**{**self._asdict(), **more, **fields})
 

@@ -55,4 +55,5 @@ def hit_of(state: State, rank: int, result: ScoredDoc | RankedDoc) -> Collection
         title=document.title,
         fields=document.fields,
         title_spans=spans_in(spans, encoded.title_start, len(document.title)),
+        group=getattr(result, "group", None),
     )

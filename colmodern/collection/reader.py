@@ -89,7 +89,7 @@ class CollectionReader(OpenCollection):
             n_threads: As in PlaidIndex.search.
             offset: Results to leave out before the first, for the next page.
             group_by: A field of which each value shall be among the hits once, with its best
-                document.
+                document; ``group`` of a hit is the value.
             progress: True for a bar on stderr, for many queries.
 
         Returns:

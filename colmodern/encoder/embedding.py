@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from colmodern.encoder.batching import run_in_budget
 from colmodern.encoder.model.packing import Indices
-from colmodern.encoder.text.tokenizer import TokenizedTexts
+from colmodern.encoder.text.tokenized import TokenizedTexts
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.offsets import offsets_of

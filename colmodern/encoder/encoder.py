@@ -31,7 +31,8 @@ from colmodern.encoder.pickling import reduce_encoder
 from colmodern.encoder.recipe import describe, fingerprint_of
 from colmodern.encoder.text.check import check_texts
 from colmodern.encoder.text.settings import ROLES, EncoderSettings, Role
-from colmodern.encoder.text.tokenizer import TextTokenizer, TokenizedTexts
+from colmodern.encoder.text.tokenized import TokenizedTexts
+from colmodern.encoder.text.tokenizer import TextTokenizer
 from colmodern.errors import ConfigError, InputError
 from colmodern.kernels.device import resolve_device
 from colmodern.progress import Progress, as_progress
@@ -190,11 +191,9 @@ class Encoder:
         return other
 
     def __repr__(self) -> str:
-        size = f"dim={self.dim}, device={self.device!r}, dtype={self.dtype}"
-        lengths = f"query_length={self.settings.query_length}, document_length="
-        return (
-            f"Encoder({self.checkpoint.name!r}, {size}, {lengths}{self.settings.document_length})"
-        )
+        own, size = self.settings, f"dim={self.dim}, device={self.device!r}, dtype={self.dtype}"
+        lengths = f"query_length={own.query_length}, document_length={own.document_length}"
+        return f"Encoder({self.checkpoint.name!r}, {size}, {lengths})"
 
     def __copy__(self) -> Encoder:
         """Copy the encoder; both share the model."""
@@ -266,13 +265,17 @@ class Encoder:
         progress.finish()
         return embeddings
 
-    def tokenize(self, texts: Iterable[str], role: Role, *, spans: bool = False) -> TokenizedTexts:
+    def tokenize(
+        self, texts: Iterable[str], role: Role, *, spans: bool = False,
+        max_tokens: int | None = None,
+    ) -> TokenizedTexts:  # fmt: skip
         """Tokenize texts, the first half of encoding; the result tells which texts were cut.
 
         Args:
             texts: An ordered iterable of strings.
             role: "query" or "document".
             spans: Whether to tell which characters each token covers.
+            max_tokens: Tokens of a text that are read at most, also where it is split.
 
         Returns:
             Token ids, ready for ``encode_tokens``.
@@ -282,7 +285,9 @@ class Encoder:
         """
         expect_choice("role", role, ROLES)
         expect_flags(spans=spans)
-        tokenized = self.tokenizer.tokenize(check_texts(texts, role), role, spans=spans)
+        expect_counts(max_tokens=max_tokens)
+        checked = check_texts(texts, role)
+        tokenized = self.tokenizer.tokenize(checked, role, spans=spans, max_tokens=max_tokens)
         if role == "query" and (empty := np.flatnonzero(tokenized.lengths == 0)).size:
             raise InputError(
                 f"query {empty[0]} has no token of this vocabulary; remove it or give it other text"

@@ -10,7 +10,7 @@ from colmodern.arguments import expect_flags
 from colmodern.encoder.encoder import Encoder
 from colmodern.encoder.text.check import check_texts
 from colmodern.encoder.text.settings import EncoderSettings
-from colmodern.encoder.text.tokenizer import TokenizedTexts
+from colmodern.encoder.text.tokenized import TokenizedTexts
 from colmodern.errors import ConfigError
 from colmodern.passages import passage_ids
 from colmodern.progress import Progress, as_progress

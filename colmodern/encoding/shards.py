@@ -11,7 +11,7 @@ import numpy as np
 from colmodern.encoder.encoder import Encoder
 from colmodern.encoder.passages import tokenize_passages
 from colmodern.encoder.text.settings import Role
-from colmodern.encoder.text.tokenizer import TokenizedTexts
+from colmodern.encoder.text.tokenized import TokenizedTexts
 from colmodern.encoding.overlap import Prefetcher, WriteBehind
 from colmodern.passages import passage_ids
 from colmodern.progress import Progress

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from colmodern.config.models import DatasetConfig
 from colmodern.encoder.encoder import Encoder
-from colmodern.encoder.text.tokenizer import TokenizedTexts
+from colmodern.encoder.text.tokenized import TokenizedTexts
 from colmodern.encoding.shards import guess_tokens
 from colmodern.encoding.store import document_texts
 from colmodern.evaluation.significance import Estimate, estimate

@@ -15,7 +15,7 @@ import numpy as np
 from colmodern.encoder.encoder import Encoder
 from colmodern.encoder.text.pieces import cut_at, join
 from colmodern.encoder.text.settings import Role
-from colmodern.encoder.text.tokenizer import TokenizedTexts
+from colmodern.encoder.text.tokenized import TokenizedTexts
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.offsets import offsets_of
 from colmodern.ragged.spans import joined_spans
@@ -25,7 +25,6 @@ from colmodern.service.metrics import Metrics
 from colmodern.service.settings import BatchingSettings
 
 _SHORT = 2000  # characters that are tokenized at once, without the way to another thread
-_MOST_LENGTHS = 16  # lengths of documents whose tokenizers are kept
 _PATIENCE = 0.05  # seconds of waiting after which a client may have gone away
 Result = TypeVar("Result")
 
@@ -76,7 +75,6 @@ class EncoderBatcher:
         self._is_idle = False
         self._encoder: Encoder | None = None
         self._threads: list[ThreadPoolExecutor] = []
-        self._shorter: dict[int, Encoder] = {}  # by the tokens of a document
         self._worker: asyncio.Task[None] | None = None
 
     def start(self, encoder: Encoder) -> None:
@@ -112,7 +110,7 @@ class EncoderBatcher:
             texts: Its texts.
             role: "query" or "document".
             spans: Whether to keep the characters of each token.
-            max_tokens: Tokens of a document, where that is fewer than the encoder's settings say.
+            max_tokens: Tokens of a text that are read at most, also where the encoder splits it.
 
         Returns:
             Embeddings as from ``Encoder.encode_queries`` and, not pooled, ``encode_documents``.
@@ -150,19 +148,6 @@ class EncoderBatcher:
         assert self._encoder is not None, "start() comes first"
         return self._encoder
 
-    def _limited(self, max_tokens: int | None) -> Encoder:
-        """The encoder, or one of the same model that cuts documents earlier."""
-        encoder = self._own_encoder
-        if max_tokens is None or max_tokens >= encoder.settings.document_length:
-            return encoder
-        if max_tokens not in self._shorter:
-            if len(self._shorter) >= _MOST_LENGTHS:
-                self._shorter.clear()
-            shorter = {"document_length": max_tokens, "overflow": "truncate"}
-            settings = {**encoder.settings.as_overrides(), **shorter}
-            self._shorter[max_tokens] = encoder.with_settings(**settings)
-        return self._shorter[max_tokens]
-
     def _count(self, change: int) -> None:
         self._n_requests += change
         self._metrics.queue_depth.labels("encoder").set(self._n_requests)
@@ -171,7 +156,7 @@ class EncoderBatcher:
         self, texts: Sequence[str], role: Role, spans: bool, max_tokens: int | None
     ) -> TokenizedTexts:
         def tokenize() -> TokenizedTexts:
-            return self._limited(max_tokens).tokenize(texts, role, spans=spans)
+            return self._own_encoder.tokenize(texts, role, spans=spans, max_tokens=max_tokens)
 
         if sum(map(len, texts)) <= _SHORT:
             return tokenize()

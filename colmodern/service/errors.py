@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse
 
 from colmodern.checks import shown, visible
 from colmodern.errors import CheckpointError, ColmodernError, InputError, ResourceError
-from colmodern.files import UnwritableError
+from colmodern.files import UnwritableError, is_full
 from colmodern.writer_lock import LockedError
 
 _MOST_FAULTS = 10  # faults of a body that one message lists
@@ -159,6 +159,13 @@ def as_service_error(error: Exception, hide: Callable[[str], str]) -> ServiceErr
             "the server cannot write the folder of this index",
             "allow the server's user to write it, or serve it with read_only; trying again is no use",
         )
+    if is_full(error):
+        return ServiceError(
+            507,
+            "disk_full",
+            "the server's disk is full, and the change was not made",
+            "free space on the server's disk, or raise its limits of file sizes, then send it again",
+        )
     if isinstance(error, InputError):
         return ServiceError(422, "invalid_value", message, cure)
     if isinstance(error, ResourceError | MemoryError):
@@ -258,5 +265,6 @@ ERROR_ANSWERS: dict[int | str, dict[str, object]] = {
         (422, "A field has a wrong value, or is unknown."),
         (429, "A queue is full; Retry-After says when to try again."),
         (503, "The server is not ready, or has no time or memory for this request."),
+        (507, "The server's disk is full; the change was not made."),
     )
 }

@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from colmodern.collection.documents import CollectionHit, spans_in
-from colmodern.index.fields.values import leaves
 from colmodern.report.heat_map import HeatMap, heat_map_of
 from colmodern.service.served import ServedHit, ServedIndex, ServedState
-from colmodern.types import Explanation, GroupedHit, Scalar
+from colmodern.types import Explanation, GroupedHit
 
 _DIGITS = 4  # digits of a similarity after the point
 
@@ -54,7 +53,7 @@ def facts_json(index: ServedIndex, hide: Callable[[str], str]) -> dict[str, Any]
 
 
 def hit_json(
-    hit: ServedHit, rank: int, has_texts: bool, group_by: str | None = None
+    hit: ServedHit, rank: int, has_texts: bool, *, is_grouped: bool = False
 ) -> dict[str, object]:
     """A result.
 
@@ -62,26 +61,18 @@ def hit_json(
         hit: As a search gives it.
         rank: Its rank.
         has_texts: Whether to return text, title and fields.
-        group_by: The field by which results were grouped.
+        is_grouped: Whether the results are of groups.
     """
     answer: dict[str, object] = {"id": hit.doc_id, "rank": rank, "score": float(hit.score)}
     if isinstance(hit, CollectionHit):
         if has_texts:
             answer |= {"title": hit.title, "text": hit.text, "fields": dict(hit.fields)}
         answer["title_spans"] = spans_json(hit.title_spans)
-        if group_by is not None:
-            answer["group"] = _group_of(hit, group_by)
-    elif isinstance(hit, GroupedHit):
+    if is_grouped and isinstance(hit, CollectionHit | GroupedHit):
         answer["group"] = hit.group
     if (spans := getattr(hit, "spans", None)) is not None:
         answer["spans"] = spans_json(spans)
     return answer
-
-
-def _group_of(hit: CollectionHit, field: str) -> Scalar | None:
-    """The value of a field of which each document has one at most, or it could not be grouped."""
-    values = leaves(hit.fields, lambda: "fields")
-    return next((value for name, value in values if name == field), None)
 
 
 def document_json(doc_id: str, state: ServedState) -> dict[str, object]:

@@ -122,7 +122,11 @@ class DocumentRecord(RequestBody):
     id: str = Field(min_length=1, description="its id")
     text: str | None = Field(None, description="its text")
     title: str = Field("", description="its title, which the model reads before the text")
-    fields: dict[str, Any] = Field({}, description="whatever else belongs to it, kept as it is")
+    fields: dict[str, Any] = Field(
+        {},
+        description="whatever else belongs to it; a collection keeps it as it is, and an index of "
+        "embeddings alone for filters and groups",
+    )
     embedding: Rows | EmbeddedText | None = Field(
         None, description="its token embeddings in place of a text: rows of numbers, or base64"
     )

@@ -86,8 +86,13 @@ def test_hits_are_grouped_and_paged(encoder: Encoder, tmp_path: Path) -> None:
         best.setdefault(hit.fields["parent"], hit.doc_id)
     groups = collection.search(QUERY, 5, group_by="parent")
     assert [hit.doc_id for hit in groups] == list(best.values())
+    assert [hit.group for hit in groups] == list(best)
+    assert [hit._replace(score=0.0).group for hit in groups] == list(best)
+    assert f"group={groups[0].group!r}" in repr(groups[0])
+    assert all(hit.group is None for hit in everything)
     many = collection.search([QUERY, "text"], 2, group_by="parent", offset=1)
     assert [hit.doc_id for hit in many[0]] == list(best.values())[1:]
+    assert [hit.group for hit in many[0]] == list(best)[1:]
 
 
 def test_a_collection_keeps_the_fields_that_it_was_created_with(

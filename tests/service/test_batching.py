@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from colmodern.encoder.encoder import Encoder
-from colmodern.encoder.text.tokenizer import TokenizedTexts
+from colmodern.encoder.text.tokenized import TokenizedTexts
 from colmodern.errors import InputError
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.service.batching import EncoderBatcher
@@ -34,8 +34,8 @@ class GatedEncoder:
         self.gate.set()
         self.batches: list[int] = []  # texts of each
 
-    def tokenize(self, texts: Any, role: Any, *, spans: bool = False) -> TokenizedTexts:
-        return self._encoder.tokenize(texts, role, spans=spans)
+    def tokenize(self, texts: Any, role: Any, **options: Any) -> TokenizedTexts:
+        return self._encoder.tokenize(texts, role, **options)
 
     def encode_tokens(self, tokenized: TokenizedTexts) -> TokenEmbeddings:
         assert self.gate.wait(30)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import json
+import os
 import threading
 import time
 from base64 import b64encode
@@ -351,6 +353,16 @@ def test_an_index_of_embeddings_alone_takes_embeddings_or_texts(
     fields = {"id": "t", "text": "salt of the walrus", "fields": {"year": 2021}}
     answer(put(changing, fields, name="bare"), ChangeAnswer)
     assert hits_of(changing, "bare", queries="x", filter={"year": {"gte": 2020}})[0]["id"] == "t"
+    filed = {**by_rows, "fields": {"year": 1999, "tags": ["old", "dry"], "author": {"name": "Ann"}}}
+    answer(put(changing, filed, {"id": "none", "embedding": embedding}, name="bare"), ChangeAnswer)
+    for filter in ({"year": {"lt": 2000}}, {"tags": "dry"}, {"author.name": "Ann"}):
+        assert [hit["id"] for hit in hits_of(changing, "bare", queries="x", filter=filter)] == [
+            "rows"
+        ]
+    groups = hits_of(changing, "bare", queries="walrus", group_by="year", k=9)
+    assert {hit["group"] for hit in groups} == {2021, 1999, None}
+    answer(put(changing, by_rows, name="bare"), ChangeAnswer)  # in place of the one with fields
+    assert not hits_of(changing, "bare", queries="x", filter={"tags": "dry"})
     response = put(changing, by_rows, name="bare", fingerprint="0" * 64)
     expect_error(response, 422, "invalid_value", "another encoder")
     expect_error(put(changing, by_rows), 422, "invalid_value", "keeps the text")
@@ -625,6 +637,23 @@ def test_a_folder_that_cannot_be_written_is_named_as_the_fault(
     expect_error(response, 403, "not_writable", "cannot write the folder")
     assert "retry-after" not in response.headers
     assert hits_of(changing, queries="file")
+
+
+@pytest.mark.parametrize("name", ["docs", "bare"])
+def test_a_full_disk_is_named_and_changes_nothing(
+    changing: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = changing.client.get(f"/v1/indexes/{name}").json()
+
+    def full(_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        response = put(changing, {"id": "new", "text": "Walrus."}, name=name)
+    expect_error(response, 507, "disk_full", "disk is full, and the change was not made", "free")
+    assert changing.client.get(f"/v1/indexes/{name}").json() == before
+    answer(put(changing, {"id": "new", "text": "Walrus."}, name=name), ChangeAnswer)
 
 
 @pytest.mark.parametrize("wrong", [{"k": True}, {"k": "3"}, {"spans": "yes"}, {"offset": "1"}])

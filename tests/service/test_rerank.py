@@ -120,6 +120,30 @@ def test_a_document_is_cut_where_the_request_says(server: Any) -> None:
     assert short["results"][0]["score"] < whole["results"][0]["score"]
 
 
+def test_a_document_that_is_split_is_cut_where_the_request_says(make_server: Any) -> None:
+    settings = {"document_length": 16, "overflow": "split", "overlap": 2}
+    split = Encoder.from_pretrained("colmodern/tiny", device="cpu", **settings)
+    server = make_server(split)
+    text = "filler " * 30 + DOCUMENTS[1]
+    tokens = {}
+    for most in (None, 12, 16, 24, 32, 60):
+        body = {"query": QUERY, "documents": [text], "max_tokens_per_doc": most}
+        body |= {"relevant_spans": {"mode": "enabled", "threshold": 0}}
+        answer = server.client.post("/v2/rerank", json=body).json()
+        [result] = answer["results"]
+        tokens[most] = answer["usage"]["total_tokens"]
+        read = split.tokenize([text], "document", max_tokens=most)
+        n_query = int(split.tokenize([QUERY], "query").attended.sum())
+        assert tokens[most] == n_query + int(read.attended.sum())
+        expected = Reranker(split).rank(QUERY, [text])[0].score
+        if most is None:
+            assert result["score"] == pytest.approx(expected, abs=1e-3)
+        else:
+            assert result["score"] < expected - 0.01
+            assert all(span["end"] <= 7 * most for span in result["relevant_spans"])
+    assert list(tokens.values())[1:] == sorted(tokens.values())[:-1]
+
+
 def test_no_documents_give_no_results(server: Any) -> None:
     answer = server.client.post("/v2/rerank", json={"query": QUERY, "documents": []})
     assert answer.json()["results"] == []

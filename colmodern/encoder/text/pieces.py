@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from colmodern.encoder.text.tokenizer import TokenizedTexts
+from colmodern.encoder.text.tokenized import TokenizedTexts
 from colmodern.ragged.offsets import offsets_of
 
 

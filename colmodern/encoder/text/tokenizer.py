@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from colmodern.encoder.text.library import (
 )
 from colmodern.encoder.text.settings import PUNCTUATION, EncoderSettings, Role
 from colmodern.encoder.text.spans import bounds_in_text, bounds_of_window
+from colmodern.encoder.text.tokenized import TokenizedTexts
 from colmodern.encoder.text.windows import Window, split_ids
 from colmodern.errors import CheckpointError, ConfigError, InputError
 from colmodern.ragged.offsets import offsets_of
@@ -30,87 +30,6 @@ if TYPE_CHECKING:
     from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TokenizedTexts:
-    """Token ids of texts, ready for the backbone; a text is one window, or several if it is split.
-
-    Attributes:
-        ids: One (n_tokens,) int32 array per window, expansion tokens last.
-        attended: (n_windows,) how many of each window's first tokens are attended to.
-        scored: One (n_tokens,) bool array per window, True where the embedding takes part in MaxSim.
-        cut: (n_texts,) tokens that a length limit removed.
-        offsets: (n_texts + 1,) int64; text i owns windows offsets[i] to offsets[i + 1].
-        spans: One (n_tokens, 2) int64 array per window: the characters of its text that each token
-            covers; None where they were not asked for.
-        are_passages: Whether each window is a document of its own, a passage of its text.
-    """
-
-    ids: list[Ids]
-    attended: npt.NDArray[np.int64]
-    scored: list[npt.NDArray[np.bool_]]
-    cut: npt.NDArray[np.int64]
-    offsets: npt.NDArray[np.int64]
-    spans: list[Bounds] | None = None
-    are_passages: bool = False
-
-    def __repr__(self) -> str:
-        return (
-            f"TokenizedTexts(n_texts={len(self.offsets) - 1}, n_windows={len(self.ids)}, "
-            f"n_tokens={int(self.lengths.sum())}, cut={int(self.cut.sum())})"
-        )
-
-    @property
-    def lengths(self) -> npt.NDArray[np.int64]:
-        """(n_windows,) number of tokens in each window, including expansion tokens."""
-        return np.array([len(ids) for ids in self.ids], dtype=np.int64)
-
-    @property
-    def begins_text(self) -> npt.NDArray[np.bool_]:
-        """(n_windows,) whether each window is the first of its text."""
-        begins = np.zeros(len(self.ids), np.bool_)
-        begins[self.offsets[:-1]] = True
-        return begins
-
-    def ids_of(self, windows: npt.NDArray[np.int64], n_vocab: int) -> list[Ids]:
-        """Token ids of windows.
-
-        Args:
-            windows: (n,) indices of windows.
-            n_vocab: Tokens that the backbone knows.
-
-        Raises:
-            CheckpointError: An id has no row in the backbone's table of tokens.
-        """
-        ids = [self.ids[window] for window in windows]
-        if (last := max((int(text.max()) for text in ids if len(text)), default=0)) >= n_vocab:
-            raise CheckpointError(
-                f"the tokenizer gives token {last}, and the backbone knows tokens 0 to {n_vocab - 1}: "
-                "they do not belong to one checkpoint; fetch the checkpoint again"
-            )
-        return ids
-
-    def facts(self) -> dict[str, int]:
-        """Counts of the texts that were cut or split, of their tokens and of windows."""
-        n_windows = np.diff(self.offsets)
-        return {
-            "n_truncated": int((self.cut > 0).sum()),
-            "n_cut_tokens": int(self.cut.sum()),
-            "n_input_tokens": int(self.attended.sum()),
-            "n_split": int((n_windows > 1).sum()),
-            "n_windows": len(self.ids),
-        }
-
-    def describe_cut(self, query_length: int) -> str | None:
-        """A sentence on the queries that were cut at ``query_length``; None where none was."""
-        facts = self.facts()
-        if not facts["n_truncated"]:
-            return None
-        return (
-            f"{facts['n_truncated']:,} of {len(self.cut):,} queries are longer than query_length="
-            f"{query_length} and were cut, by {facts['n_cut_tokens']:,} tokens; raise query_length"
-        )
 
 
 class TextTokenizer:
@@ -155,7 +74,13 @@ class TextTokenizer:
         return TextTokenizer(self._tokenizer, settings, masks_first_piece=self._masks_first_piece)
 
     def tokenize(
-        self, texts: Sequence[str], role: Role, *, spans: bool = False, passages: bool = False
+        self,
+        texts: Sequence[str],
+        role: Role,
+        *,
+        spans: bool = False,
+        passages: bool = False,
+        max_tokens: int | None = None,
     ) -> TokenizedTexts:
         """Tokenize texts, and cut or split them at the length limit of their role.
 
@@ -164,6 +89,7 @@ class TextTokenizer:
             role: "query" or "document".
             spans: Whether to tell which characters each token covers.
             passages: Whether each window of a split document is a document of its own.
+            max_tokens: Tokens of a text that are read at most, before it is split.
 
         Raises:
             ConfigError: ``spans``, and the tokenizer does not know them.
@@ -179,12 +105,12 @@ class TextTokenizer:
         full, bounds = self._ids_and_bounds(prepared, texts, prompt, spans=spans)
         marker = self._markers[role]
         room = limit - (marker is not None)
-        cut = np.zeros(len(texts), np.int64)
+        full, bounds, cut = self._shortened(full, bounds, max_tokens, role)
         is_split = role == "document" and settings.overflow == "split"
         windows_of = partial(self._split, passages=passages) if is_split else self._cut
         split = [windows_of(text, text, room) for text in full]
         if not is_split:
-            cut = np.array([max(0, len(text) - room) for text in full], dtype=np.int64)
+            cut += np.array([max(0, len(text) - room) for text in full], dtype=np.int64)
         offsets = offsets_of([len(windows) for windows in split])
         marked = [self._mark(window, marker) for windows in split for window in windows]
         ids = [as_ids(window.ids) for window in marked]
@@ -230,6 +156,21 @@ class TextTokenizer:
             for mapping, text, read in zip(encoded["offset_mapping"], texts, prepared, strict=True)
         ]
         return encoded["input_ids"], bounds
+
+    def _shortened(
+        self, full: list[list[int]], bounds: list[Bounds] | None, most: int | None, role: Role
+    ) -> tuple[list[list[int]], list[Bounds] | None, npt.NDArray[np.int64]]:
+        """Texts and bounds of at most so many tokens, one of them of the text; and what was cut."""
+        cut = np.zeros(len(full), np.int64)
+        if most is None:
+            return full, bounds, cut
+        n_fixed = self._n_fixed(role)
+        room = max(most, n_fixed + 1) - (self._markers[role] is not None)
+        kept = [self._cut(list(range(len(text))), text, room)[0].ids for text in full]
+        cut += [len(text) - len(own) for text, own in zip(full, kept, strict=True)]
+        if bounds is not None:
+            bounds = [text[own] for text, own in zip(bounds, kept, strict=True)]
+        return [[text[i] for i in own] for text, own in zip(full, kept, strict=True)], bounds, cut
 
     def words(self, ids: npt.ArrayLike | None) -> list[str]:
         """The text of each token: to show, for example, which words matched.
@@ -316,16 +257,19 @@ class TextTokenizer:
     def _check_room(self, role: Role) -> None:
         """Raise ConfigError where a length limit holds no token of a text."""
         settings = self.settings
-        prompt = settings.query_prompt if role == "query" else settings.document_prompt
         limit = settings.query_length if role == "query" else settings.document_length
-        n_fixed = (
-            len(self._leading_ids(prompt)) + self._n_trailing + (self._markers[role] is not None)
-        )
-        if n_fixed >= limit:
+        if (n_fixed := self._n_fixed(role)) >= limit:
             raise ConfigError(
                 f"{role}_length={limit} leaves no room for text: special tokens, marker and "
                 f"{role}_prompt take {n_fixed} tokens; raise it or shorten the prompt"
             )
+
+    def _n_fixed(self, role: Role) -> int:
+        """Tokens of every text that are not its own: special tokens, marker and prompt."""
+        is_query = role == "query"
+        prompt = self.settings.query_prompt if is_query else self.settings.document_prompt
+        leading = self._leading_ids(prompt)
+        return len(leading) + self._n_trailing + (self._markers[role] is not None)
 
     def _find_overlap(self) -> int:
         """Number of tokens that windows of documents share.

@@ -98,7 +98,7 @@ async def search(
         listed = [
             {
                 "hits": [
-                    hit_json(hit, rank, body.texts, body.group_by)
+                    hit_json(hit, rank, body.texts, is_grouped=body.group_by is not None)
                     for rank, hit in enumerate(hits, body.offset + 1)
                 ]
             }

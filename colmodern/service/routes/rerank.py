@@ -16,7 +16,6 @@ from colmodern.types import Span
 
 router = APIRouter(tags=["rerank"])
 _MOST_SPANS = 1000
-_SHORTEST = 8  # tokens of a document that is cut: its special tokens need some
 
 
 class DocumentText(BaseModel):
@@ -50,7 +49,10 @@ class RerankRequest(BaseModel):
     return_documents: bool = Field(False, description="whether to return their texts too")
     return_text: bool = Field(False, description="the same, beside texts")
     max_tokens_per_doc: int | None = Field(
-        None, ge=1, description="tokens of a document; longer ones are cut"
+        None,
+        ge=1,
+        description="tokens of a document, special ones included; longer ones are cut, also where the "
+        "server would split them",
     )
     relevant_spans: SpansRequest | None = Field(
         None, description="the passages that matched; null: none"
@@ -184,14 +186,13 @@ async def _ranked(
     expect_text("query", body.query, longest=limits.text_length, is_query=True)
     name = "documents" if body.texts is None else "texts"
     expect_texts(name, contents, most=limits.documents, longest=limits.text_length)
-    longest = body.max_tokens_per_doc
     query = await service.batcher.encode(context, [body.query], "query")
     documents = await service.batcher.encode(
         context,
         contents,
         "document",
         spans=body.spans is not None,
-        max_tokens=None if longest is None else max(longest, _SHORTEST),
+        max_tokens=body.max_tokens_per_doc,
     )
     settings, threshold = _span_settings(body.spans, contents)
 

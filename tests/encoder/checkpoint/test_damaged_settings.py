@@ -11,7 +11,7 @@ import torch
 from colmodern import Encoder
 from colmodern.encoder.checkpoint.checkpoint import read_checkpoint
 from colmodern.encoder.checkpoint.projection import Layer, Projection
-from colmodern.encoder.text.tokenizer import TokenizedTexts
+from colmodern.encoder.text.tokenized import TokenizedTexts
 from colmodern.errors import CheckpointError
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from colmodern.encoder.encoder import Encoder
 from colmodern.encoder.text.pieces import cut_at, join
-from colmodern.encoder.text.tokenizer import TokenizedTexts
+from colmodern.encoder.text.tokenized import TokenizedTexts
 
 TEXTS = ["heat", "", "the lift of a wing in the flow " * 3, "speed and heat", "read the file " * 9]
 

@@ -16,7 +16,8 @@ from tokenizers.models import BPE, Unigram
 from transformers import PreTrainedTokenizerFast
 
 from colmodern.encoder.text.settings import EncoderSettings
-from colmodern.encoder.text.tokenizer import TextTokenizer, TokenizedTexts
+from colmodern.encoder.text.tokenized import TokenizedTexts
+from colmodern.encoder.text.tokenizer import TextTokenizer
 from colmodern.errors import ConfigError
 
 BYTE_OF = dict(

@@ -186,3 +186,32 @@ def test_words_are_texts_or_else_the_vocabularys_own_strings(tokenizer, modernbe
     # a space alone and the bytes of an é are no texts
     assert letters.words(ids) == ["[CLS]", "of", "the", "Ġ", "Ã", "©", "[SEP]"]
     assert letters.words(np.empty(0, np.int32)) == []
+
+
+@pytest.mark.parametrize("overflow", ["truncate", "split"])
+@pytest.mark.parametrize("most", [1, 5, 9, 10, 14, 20, 1000])
+def test_at_most_so_many_tokens_of_a_text_are_read(tokenizer, overflow: str, most: int) -> None:
+    text = "find the date of the file in the list of the dates of the files " * 2
+    options = {"overflow": overflow, "overlap": 1, "document_marker": "[D] "}
+    if overflow == "truncate":
+        options = {"document_marker": "[D] ", "document_length": 40}
+    whole = rules(tokenizer, **{**options, "document_length": 400, "overflow": "truncate"})
+    whole = whole.tokenize([text], "document", spans=True)
+    short = rules(tokenizer, **options).tokenize(
+        [text, "a list"], "document", spans=True, max_tokens=most
+    )
+    length = options.get("document_length", len(whole.ids[0]))
+    n_read = min(max(most, 4), length, len(whole.ids[0]))  # [CLS], [D], one of the text, [SEP]
+    windows = slice(*short.offsets[:2])
+    kept = np.concatenate(
+        [ids[mask] for ids, mask in zip(short.ids[windows], short.scored[windows], strict=True)]
+    )
+    assert kept.tolist() == [*whole.ids[0][: n_read - 1], whole.ids[0][-1]]
+    bounds = np.concatenate(
+        [own[mask] for own, mask in zip(short.spans[windows], short.scored[windows], strict=True)]
+    )
+    np.testing.assert_array_equal(bounds[:-1], whole.spans[0][: n_read - 1])
+    assert short.cut[0] == len(whole.ids[0]) - n_read
+    assert all(len(ids) <= options.get("document_length", 10) for ids in short.ids)
+    if overflow == "split" and most >= 20:
+        assert short.offsets[1] > 1
