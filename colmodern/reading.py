@@ -7,7 +7,7 @@ import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, Protocol
 
 from colmodern.disk import IrregularFileError, open_regular
 from colmodern.errors import ColmodernError
@@ -21,6 +21,13 @@ _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
 
 ErrorType = type[ColmodernError]
+
+
+class Digest(Protocol):
+    """A digest that bytes are added to, as those of hashlib."""
+
+    def update(self, data: bytes, /) -> object:
+        """Add bytes."""
 
 
 def user_path(path: str | Path, error: ErrorType) -> Path:
@@ -81,7 +88,9 @@ def read_text(path: Path, error: ErrorType, *, max_bytes: int = MAX_TEXT) -> str
         raise error(f"{path} is not UTF-8 text ({fault}); convert it") from fault
 
 
-def read_lines(path: Path, error: ErrorType, *, digest: Any = None) -> Iterator[tuple[int, str]]:
+def read_lines(
+    path: Path, error: ErrorType, *, digest: Digest | None = None
+) -> Iterator[tuple[int, str]]:
     r"""Number and text of every line that is not blank, of a plain or gzipped file.
 
     Lines end with "\n" or "\r\n" and nothing else: a text may hold U+2028, U+0085 and other
@@ -91,7 +100,7 @@ def read_lines(path: Path, error: ErrorType, *, digest: Any = None) -> Iterator[
     Args:
         path: a regular file.
         error: the class to raise.
-        digest: a hashlib object that is fed the unpacked bytes of all lines.
+        digest: is fed the unpacked bytes of all lines.
 
     Raises:
         ColmodernError: an ``error`` that names file and line; the file is missing or damaged, or a

@@ -21,6 +21,7 @@ from colmodern.notebook import html_view
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    from typing_extensions import Self
 
 _IDS_SHOWN = 3  # in the repr of a data set
 
@@ -76,7 +77,7 @@ class Hit(ScoredDoc):
 
     spans: tuple[Span, ...] = ()
 
-    def __new__(cls, doc_id: str, score: float, spans: Iterable[Span] = ()) -> Hit:
+    def __new__(cls, doc_id: str, score: float, spans: Iterable[Span] = ()) -> Self:
         """Make a hit; spans: its passages."""
         hit = super().__new__(cls, doc_id, score)
         hit.spans = tuple(spans)
@@ -108,12 +109,11 @@ class GroupedHit(Hit):
         spans: Iterable[Span] = (),
         *,
         group: Scalar | None = None,
-    ) -> GroupedHit:
+    ) -> Self:
         """Make a hit; the arguments are its attributes."""
-        hit: Any = super().__new__(cls, doc_id, score, spans)
+        hit = super().__new__(cls, doc_id, score, spans)
         hit.group = group
-        made: GroupedHit = hit
-        return made
+        return hit
 
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}, group={self.group!r})"
@@ -135,7 +135,7 @@ class RankedHit(RankedDoc):
 
     spans: tuple[Span, ...] = ()
 
-    def __new__(cls, doc_id: str, score: float, rank: int, spans: Iterable[Span] = ()) -> RankedHit:
+    def __new__(cls, doc_id: str, score: float, rank: int, spans: Iterable[Span] = ()) -> Self:
         """Make a hit; spans: its passages."""
         hit = super().__new__(cls, doc_id, score, rank)
         hit.spans = tuple(spans)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from colmodern.arguments import listed
 from colmodern.checks import shown, text_fault
 from colmodern.errors import InputError
 from colmodern.types import Document, RankedHit, Scalar, Span
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _CURE = (
     'pass texts, (id, text) pairs, or records such as {"id": "1", "title": "...", "text": "..."}'
@@ -97,13 +100,12 @@ class CollectionHit(RankedHit):
         fields: Mapping[str, object] | None = None,
         title_spans: Iterable[Span] = (),
         group: Scalar | None = None,
-    ) -> CollectionHit:
+    ) -> Self:
         """Make a hit; the arguments are its attributes."""
-        hit: Any = super().__new__(cls, doc_id, score, rank, spans)
+        hit = super().__new__(cls, doc_id, score, rank, spans)
         hit.text, hit.title, hit.fields = text, title, fields or {}
         hit.title_spans, hit.group = tuple(title_spans), group
-        made: CollectionHit = hit
-        return made
+        return hit
 
     @property
     def passages(self) -> tuple[str, ...]:
@@ -224,7 +226,10 @@ def _streamed(documents: Iterator[object]) -> Iterator[object]:
 
 
 def _document(item: object, where: str, numbers: Iterator[str] | None) -> StoredDocument:
-    title, fields = "", dict[str, Any]()
+    doc_id: object
+    text: object
+    title: object = ""
+    fields: Mapping[Any, object] = {}  # a caller's keys may be of any type
     if isinstance(item, StoredDocument):
         doc_id, text, title, fields = item.doc_id, item.text, item.title, dict(item.fields)
     elif isinstance(item, Document):
@@ -246,8 +251,8 @@ def _document(item: object, where: str, numbers: Iterator[str] | None) -> Stored
 
 
 def _of_record(
-    record: Mapping[object, Any], where: str, numbers: Iterator[str] | None
-) -> tuple[Any, Any, Any, dict[Any, Any]]:
+    record: Mapping[object, object], where: str, numbers: Iterator[str] | None
+) -> tuple[object, object, object, dict[object, object]]:
     """Id, text, title and the other keys of a record."""
     if "text" not in record:
         raise InputError(f"{where} has no key 'text', only {shown(list(record))}; {_CURE}")
@@ -286,7 +291,7 @@ def _checked_text(text: object, where: str) -> str:
     return str(text)
 
 
-def _checked_fields(fields: dict[Any, object], where: str) -> dict[str, object]:
+def _checked_fields(fields: Mapping[Any, object], where: str) -> dict[str, object]:
     if not fields:
         return {}
     for name in fields:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -16,6 +16,9 @@ from colmodern.config.read import read_values, with_registry
 from colmodern.config.renamed import current_key, expect_one_name
 from colmodern.config.yaml_text import MAX_DEPTH, parse_yaml
 from colmodern.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 _MOST_FAULTS = 20  # faults that one message lists
 _LONGEST_KEY = 100
@@ -122,7 +125,7 @@ def _inner(node: Any, key: str, override: str) -> Any:
     return inner
 
 
-def _index(entries: list[Any], key: str, override: str) -> int:
+def _index(entries: Sequence[object], key: str, override: str) -> int:
     if not key.isdecimal():
         raise ConfigError(
             f"override {shown(override)}: {key!r} is not a number, where a list is; its entries are "
@@ -137,7 +140,9 @@ def _index(entries: list[Any], key: str, override: str) -> int:
     return int(key)
 
 
-def _message(model: type[BaseModel], fault: Any, source: str, overridden: Sequence[str]) -> str:
+def _message(
+    model: type[BaseModel], fault: ErrorDetails, source: str, overridden: Sequence[str]
+) -> str:
     """A fault after its source: the file, or the override that gave the setting."""
     path = ".".join(_locate(model, fault["loc"])[0])
     is_override = any(f"{path}.".startswith(f"{key}.") for key in overridden)
@@ -148,7 +153,7 @@ def _message(model: type[BaseModel], fault: Any, source: str, overridden: Sequen
     )
 
 
-def _describe(model: type[BaseModel], fault: Any) -> str:
+def _describe(model: type[BaseModel], fault: ErrorDetails) -> str:
     keys, owner = _locate(model, fault["loc"])
     path = ".".join(_key(key) for key in keys)
     if fault["type"] == "extra_forbidden":
@@ -211,7 +216,7 @@ def _locate(
     return keys, owner
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
+def _models_in(annotation: object) -> list[type[BaseModel]]:
     """The sections among the members of a type, of whatever depth."""
     # Python 3.10 takes list[int] for a type
     if isinstance(annotation, type) and get_origin(annotation) is None:

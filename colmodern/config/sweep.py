@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -80,7 +80,7 @@ class GridConfig(SettingsModel):
 
     @field_validator("*")
     @classmethod
-    def _has_each_value_once(cls, value: tuple[Any, ...] | None) -> tuple[object, ...] | None:
+    def _has_each_value_once(cls, value: tuple[object, ...] | None) -> tuple[object, ...] | None:
         if value is not None and not value:
             raise ValueError("is empty; give at least one value, or leave it out")
         if value is not None and len(set(value)) < len(value):
@@ -174,7 +174,7 @@ def load_sweeps(
     return [member.config for member in members if isinstance(member.config, SweepConfig)]
 
 
-def _with(base: EvalConfig, settings: dict[str, Any]) -> EvalConfig:
+def _with(base: EvalConfig, settings: Mapping[str, object]) -> EvalConfig:
     """The evaluation with these settings; a document_length of None keeps its own."""
     values = base.model_dump()
     for axis, value in settings.items():

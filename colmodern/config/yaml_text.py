@@ -67,7 +67,7 @@ class _Loader(yaml.SafeLoader):
         self._depth = 0
         self._sizes: dict[int, int] = {}  # id of a finished node -> number of nodes in it
 
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """The next node; an alias counts as much as what it stands for."""
         event: object = self.peek_event()  # type: ignore[no-untyped-call]
         before = self._n_nodes

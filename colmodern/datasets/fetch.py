@@ -183,7 +183,7 @@ def _names(split: str) -> tuple[str, str, str]:
     return "corpus.jsonl", "queries.jsonl", f"qrels/{split}.tsv"
 
 
-def _facts(path: Path) -> dict[str, Any]:
+def _facts(path: Path) -> dict[str, object]:
     return {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from colmodern.checks import id_fault, shown, text_fault
 from colmodern.errors import DataError
-from colmodern.reading import read_lines
+from colmodern.reading import Digest, read_lines
 
 ID_NAMES = ("_id", "id", "doc_id", "docid", "pid", "qid", "query_id")
 _TABLES = (".tsv", ".txt", ".tab")
@@ -23,13 +23,13 @@ def find_file(path: Path) -> Path:
     return packed if not os.path.exists(path) and os.path.exists(packed) else path
 
 
-def read_records(path: Path, digest: object = None) -> Iterator[Numbered]:
+def read_records(path: Path, digest: Digest | None = None) -> Iterator[Numbered]:
     """Line number and fields of every line that is not blank.
 
     Args:
         path: .jsonl, or .tsv or .txt with id and text (or a first line that names the columns, as
             "id", "title", "text"); may be gzipped, with a name that ends in .gz.
-        digest: a hashlib object that is fed the bytes of all lines.
+        digest: is fed the bytes of all lines.
 
     Raises:
         DataError: the file is missing or a line is malformed.
@@ -49,13 +49,13 @@ def json_object(line: str, location: str) -> dict[str, object]:
     return record
 
 
-def read_jsonl(path: Path, digest: object = None) -> Iterator[Numbered]:
+def read_jsonl(path: Path, digest: Digest | None = None) -> Iterator[Numbered]:
     """Records of a file with a JSON object on every line, as ``read_records`` gives them."""
     for number, line in read_lines(path, DataError, digest=digest):
         yield number, json_object(line, f"{path}:{number}")
 
 
-def read_table(path: Path, digest: object = None) -> Iterator[Numbered]:
+def read_table(path: Path, digest: Digest | None = None) -> Iterator[Numbered]:
     """Records of a tab-separated file without quoting, as ``read_records`` gives them."""
     columns: list[str] = []
     for number, line in read_lines(path, DataError, digest=digest):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -97,7 +97,7 @@ class Comparison:
     def _repr_html_(self) -> str:
         return html_view("comparison_html", self)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Everything but the values of each query, as plain values."""
         changes = [
             {**entry._asdict(), "query": self.queries[entry.dataset].get(entry.query_id, "")}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from colmodern.evaluation.measures import evaluate
 from colmodern.types import Qrels, Run
@@ -33,7 +33,7 @@ class StageResult(NamedTuple):
         """Relevant documents that reached the stage and are no results of it."""
         return self.n_relevant - self.n_kept
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """All of it as plain values."""
         return {**self._asdict(), "measures": dict(self.measures), "n_lost": self.n_lost}
 

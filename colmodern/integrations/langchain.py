@@ -9,11 +9,11 @@ from pydantic import ConfigDict, Field
 
 from colmodern.optional import require
 
-documents: Any = require("langchain_core.documents", extra="langchain")
-retrievers: Any = require("langchain_core.retrievers", extra="langchain")
+documents = require("langchain_core.documents", extra="langchain")
+retrievers = require("langchain_core.retrievers", extra="langchain")
 
 
-class ColmodernRetriever(retrievers.BaseRetriever):  # type: ignore[misc]
+class ColmodernRetriever(retrievers.BaseRetriever):  # type: ignore[misc, name-defined]
     """The documents of a collection that match a query, as LangChain's documents.
 
     A document has its id and its text; its metadata are its own fields, and "title", "score" and
@@ -47,7 +47,7 @@ class ColmodernRetriever(retrievers.BaseRetriever):  # type: ignore[misc]
         ]
 
 
-class ColmodernReranker(documents.BaseDocumentCompressor):  # type: ignore[misc]
+class ColmodernReranker(documents.BaseDocumentCompressor):  # type: ignore[misc, name-defined]
     """Documents of any retriever in the order of MaxSim, each with metadata "relevance_score".
 
     Attributes:

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from colmodern.collection.reader import CollectionReader
     from colmodern.index.filters import Filter
 
-retrievers: Any = require("llama_index.core.retrievers", extra="llama-index")
-postprocessor: Any = require("llama_index.core.postprocessor.types", extra="llama-index")
-schema: Any = require("llama_index.core.schema", extra="llama-index")
+retrievers = require("llama_index.core.retrievers", extra="llama-index")
+postprocessor = require("llama_index.core.postprocessor.types", extra="llama-index")
+schema = require("llama_index.core.schema", extra="llama-index")
 
 
-class ColmodernRetriever(retrievers.BaseRetriever):  # type: ignore[misc]
+class ColmodernRetriever(retrievers.BaseRetriever):  # type: ignore[misc, name-defined]
     """The documents of a collection that match a query, as LlamaIndex's nodes with scores.
 
     A node has the document's id and text; its metadata are the document's own fields and "title".
@@ -55,7 +55,7 @@ class ColmodernRetriever(retrievers.BaseRetriever):  # type: ignore[misc]
         ]
 
 
-class ColmodernReranker(postprocessor.BaseNodePostprocessor):  # type: ignore[misc]
+class ColmodernReranker(postprocessor.BaseNodePostprocessor):  # type: ignore[misc, name-defined]
     """Nodes of any retriever in the order of MaxSim.
 
     Attributes:

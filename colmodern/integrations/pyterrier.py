@@ -16,11 +16,11 @@ from colmodern.rerank import Reranker
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-pt: Any = require("pyterrier", extra="pyterrier")
-pd: Any = require("pandas", extra="pyterrier")
+pt = require("pyterrier", extra="pyterrier")
+pd = require("pandas", extra="pyterrier")
 
 
-class ColmodernRetriever(pt.Transformer):  # type: ignore[misc]
+class ColmodernRetriever(pt.Transformer):  # type: ignore[misc, name-defined]
     """From queries to documents of a collection or an index: ``retriever >> other_stage``.
 
     Columns qid and query become qid, query, docno, score and rank, of a collection also text. Other
@@ -64,7 +64,7 @@ class ColmodernRetriever(pt.Transformer):  # type: ignore[misc]
         return pd.DataFrame(rows, columns=columns)
 
 
-class ColmodernReranker(pt.Transformer):  # type: ignore[misc]
+class ColmodernReranker(pt.Transformer):  # type: ignore[misc, name-defined]
     """From documents with texts to their order by MaxSim: ``bm25 >> get_text >> reranker``.
 
     Args:

@@ -10,12 +10,12 @@ from colmodern.encoder.encoder import Encoder
 from colmodern.optional import require
 from colmodern.rerank import Reranker
 
-ranker: Any = require("rerankers.models.ranker", extra="rerankers")
-results: Any = require("rerankers.results", extra="rerankers")
-utils: Any = require("rerankers.utils", extra="rerankers")
+ranker = require("rerankers.models.ranker", extra="rerankers")
+results = require("rerankers.results", extra="rerankers")
+utils = require("rerankers.utils", extra="rerankers")
 
 
-class ColmodernRanker(ranker.BaseRanker):  # type: ignore[misc]
+class ColmodernRanker(ranker.BaseRanker):  # type: ignore[misc, name-defined]
     """Orders documents by MaxSim: ``ColmodernRanker(MODEL).rank(query, docs)``.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -68,7 +69,7 @@ class ShardEntry(_Record):
             raise ValueError("sha256 names other files than a shard has")
         return self
 
-    def entry(self) -> dict[str, Any]:
+    def entry(self) -> dict[str, object]:
         """The fields that the manifest has of a shard."""
         return self.model_dump(include=set(ShardEntry.model_fields), exclude_none=True)
 
@@ -98,7 +99,7 @@ class EncoderRecord(BaseModel):
     attention: str = "auto"
     projection_dim: int | None = None
     seed: int = 0
-    settings: dict[str, Any] = {}
+    settings: dict[str, object] = {}
 
 
 class StoreManifest(BaseModel):
@@ -118,7 +119,7 @@ class StoreManifest(BaseModel):
     passages: StrictBool = Field(
         False, description="whether documents are passages of longer ones, which their ids name"
     )
-    environment: dict[str, Any] = {}
+    environment: dict[str, object] = {}
 
     @model_validator(mode="after")
     def _adds_up(self) -> StoreManifest:
@@ -238,7 +239,7 @@ def read_object(path: Path) -> dict[str, Any]:
     return value
 
 
-def read_value(path: Path) -> Any:
+def read_value(path: Path) -> object:
     """The value in a JSON file.
 
     Raises:
@@ -268,7 +269,7 @@ def unreadable(path: Path, error: Exception) -> ColmodernError:
     return read_error(path, error, cure=CURE)
 
 
-def _unseal(fields: dict[str, Any], path: Path, *, is_sealed: bool) -> None:
+def _unseal(fields: dict[str, object], path: Path, *, is_sealed: bool) -> None:
     """Remove the checksum from ``fields``; raise DamageError when the fields differ from it."""
     checksum = fields.pop(_CHECKSUM, None)
     try:
@@ -279,7 +280,7 @@ def _unseal(fields: dict[str, Any], path: Path, *, is_sealed: bool) -> None:
         raise DamageError(f"{path} differs from its checksum; {CURE}")
 
 
-def _validated(model: type[_Model], fields: dict[str, Any], path: Path) -> _Model:
+def _validated(model: type[_Model], fields: Mapping[str, object], path: Path) -> _Model:
     content = {name: value for name, value in fields.items() if name not in ("format", "version")}
     try:
         return model.model_validate(content)

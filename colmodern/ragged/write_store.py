@@ -116,7 +116,7 @@ def write_store(
         unlink_lock(path)
 
 
-def _provenance(embeddings: TokenEmbeddings, encoder: DescribedEncoder | None) -> dict[str, Any]:
+def _provenance(embeddings: TokenEmbeddings, encoder: DescribedEncoder | None) -> dict[str, object]:
     """The manifest's description of the encoder, as far as it is known."""
     if encoder is None:
         mine = embeddings.fingerprint

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from colmodern.disk import discard
 from colmodern.errors import InputError, StorageError
@@ -169,7 +169,7 @@ class ShardWriter:
             os.replace(self.ahead / name, self.folder / name)
         self.shards.append(record)
 
-    def finish(self, **provenance: Any) -> EmbeddingStore:
+    def finish(self, **provenance: object) -> EmbeddingStore:
         """Write the manifest, with more fields of ``provenance``, and open the store."""
         from colmodern.ragged.store import EmbeddingStore  # the store imports this module
 

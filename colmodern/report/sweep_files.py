@@ -6,7 +6,6 @@ import csv
 import io
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from colmodern.errors import MissingExtraError
 from colmodern.evaluation.sweep import LengthPoint, Sweep, SweepPoint
@@ -18,7 +17,7 @@ from colmodern.report.sweep_pictures import as_png, as_svg, length_picture, pare
 _TITLES = {"latency": "quality and latency", "bytes": "quality and size"}
 
 
-def point_rows(sweep: Sweep, kind: str) -> list[dict[str, Any]]:
+def point_rows(sweep: Sweep, kind: str) -> list[dict[str, object]]:
     """A flat row for each point, numbered as in the table and the pictures; kind: of the index."""
     return [
         {"point": number, "kind": kind, **_point_row(point, fronts)}
@@ -26,7 +25,7 @@ def point_rows(sweep: Sweep, kind: str) -> list[dict[str, Any]]:
     ]
 
 
-def as_csv(rows: list[dict[str, Any]]) -> str:
+def as_csv(rows: list[dict[str, object]]) -> str:
     """Rows of the same keys as the text of a CSV file; None is empty."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
@@ -36,7 +35,7 @@ def as_csv(rows: list[dict[str, Any]]) -> str:
 
 
 def _point_row(point: SweepPoint, fronts: tuple[bool, bool]) -> dict[str, object]:
-    row: dict[str, Any] = dict(point.settings)
+    row: dict[str, object] = dict(point.settings)
     row["cut_from_stored"] = round(point.cut_share, 4)
     for name, (mean, low, high) in point.measures.items():
         row |= {name: mean, f"{name} low": low, f"{name} high": high}
@@ -51,14 +50,14 @@ def _point_row(point: SweepPoint, fronts: tuple[bool, bool]) -> dict[str, object
     return row | {"best_for_latency": fronts[0], "best_for_bytes": fronts[1]}
 
 
-def length_row(point: LengthPoint) -> dict[str, Any]:
+def length_row(point: LengthPoint) -> dict[str, object]:
     """A point of document lengths as a flat row."""
     return flatten(
         {**asdict(point), "value": point.value._asdict(), "difference": point.difference._asdict()}
     )
 
 
-def sweep_as_json(sweep: Sweep, rows: list[dict[str, object]]) -> dict[str, Any]:
+def sweep_as_json(sweep: Sweep, rows: list[dict[str, object]]) -> dict[str, object]:
     """A sweep as plain values; rows: as ``point_rows`` gives them."""
     return {
         "name": sweep.name,

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from fastapi import Depends, Request
 from starlette.types import Message, Receive, Scope
@@ -50,7 +50,7 @@ class RequestContext:
         self.request_id = given_id.decode() if is_usable else uuid.uuid4().hex
         self.started = time.perf_counter()
         self.stages: dict[Stage, float] = {}
-        self.facts: dict[str, Any] = {}
+        self.facts: dict[str, object] = {}
         self.is_disconnected = False
         self._request = Request(scope, receive)
         self._longest_ms = timeout_ms

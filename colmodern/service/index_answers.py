@@ -29,7 +29,7 @@ def summary_json(index: ServedIndex) -> dict[str, object]:
     }
 
 
-def facts_json(index: ServedIndex, hide: Callable[[str], str]) -> dict[str, Any]:
+def facts_json(index: ServedIndex, hide: Callable[[str], str]) -> dict[str, object]:
     """An index with its settings and sizes.
 
     Args:
@@ -132,7 +132,9 @@ def spans_json(spans: Sequence[tuple[int, int, float]]) -> list[dict[str, object
 def _alignment(explanation: Explanation) -> list[dict[str, object]]:
     """For each query token its match, with the words and characters that are known."""
     queries, words = explanation.query_words, explanation.document_words
-    characters: Sequence[Any] = explanation.characters or [()] * len(explanation.alignment)
+    characters: Sequence[Sequence[Sequence[int]]] = explanation.characters or [()] * len(
+        explanation.alignment
+    )
     return [
         {
             "query_token": match.query_token,

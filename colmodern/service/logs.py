@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from datetime import datetime, timezone
-from typing import Any
 
 from colmodern.checks import visible_json
 
@@ -35,7 +34,7 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One line, whatever the record holds."""
         moment = datetime.fromtimestamp(record.created, timezone.utc)
-        line: dict[str, Any] = {
+        line: dict[str, object] = {
             "time": moment.isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from colmodern.encoder.checkpoint.locate import read_fields, read_json
 from colmodern.encoder.checkpoint.modules import backbone_folder, folders_of, read_modules
@@ -17,6 +17,8 @@ from colmodern.encoder.text.settings import PUNCTUATION, EncoderSettings
 from colmodern.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
+
+Value = TypeVar("Value")
 
 Reading = tuple[tuple[Layer, ...], EncoderSettings]
 
@@ -157,7 +159,7 @@ def _lowercases(folder: Path) -> bool:
     return bool(text.get("do_lower_case"))
 
 
-def _get(stored: dict[str, object], key: str, default: Any) -> Any:
+def _get(stored: dict[str, Any], key: str, default: Value) -> Value:
     """The value under a key; null stands for the default."""
     value = stored.get(key)
     return default if value is None else value

@@ -239,13 +239,10 @@ class ExactIndex:
         """
         values = query_values(query, self.dim)
         queries = TokenEmbeddings(values, np.array([0, len(values)]))
-        options: dict[str, Any] = {
-            "filter": filter,
-            "spans": spans,
-            "offset": offset,
-            "group_by": group_by,
-        }
-        return Results(self.search_batch(queries, k, **options)[0])
+        results = self.search_batch(
+            queries, k, filter=filter, spans=spans, offset=offset, group_by=group_by
+        )
+        return Results(results[0])
 
     def search_batch(
         self,

@@ -12,6 +12,7 @@ from colmodern.arguments import checked_path
 from colmodern.disk import discard
 from colmodern.errors import InputError, StorageError
 from colmodern.files import read_json_object, sha256_of_json, write_json
+from colmodern.index.inputs import Embeddings
 from colmodern.index.plaid.index import PlaidIndex
 from colmodern.index.plaid.write.source import open_source
 from colmodern.index.sharded.split import checked_n_shards, expect_free, shard_index
@@ -20,7 +21,7 @@ from colmodern.ragged.store import EmbeddingStore
 
 
 def build_shards(
-    embeddings: Any,
+    embeddings: Embeddings | Path | str,
     path: Path | str,
     n_shards: int,
     doc_ids: Sequence[str] | None,

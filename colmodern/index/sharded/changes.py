@@ -7,6 +7,7 @@ all; when one fails, the error says which shards have it already.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ def local(name: str, shard: Index) -> PlaidIndex:
 
 def put(
     shards: Shards,
-    embeddings: Any,
+    embeddings: Embeddings | Path | str,
     doc_ids: Sequence[str] | None,
     fields: Fields | None,
     progress: Progress,

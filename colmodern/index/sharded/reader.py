@@ -14,6 +14,7 @@ from colmodern.checks import shown
 from colmodern.errors import InputError, UnavailableError
 from colmodern.files import sha256_of_json
 from colmodern.index.base import Index, closed_error
+from colmodern.index.filters import Filter
 from colmodern.index.inputs import query_batch, query_values
 from colmodern.index.pages import checked_page
 from colmodern.index.plaid.search.queries import expect_encoder_of
@@ -30,7 +31,7 @@ from colmodern.index.sharded.results import ShardedBatchResults, ShardedResults
 from colmodern.progress import Progress, as_progress
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
-from colmodern.types import Explanation, ScoredDoc
+from colmodern.types import BatchResults, Explanation, Results, ScoredDoc
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -153,7 +154,7 @@ class ShardedReader:
         query: npt.ArrayLike,
         k: int = 10,
         *,
-        filter: Any = None,
+        filter: Filter | None = None,
         offset: int = 0,
         group_by: str | None = None,
         timeout_s: float | None = None,
@@ -184,7 +185,7 @@ class ShardedReader:
         """
         request = self._request("search", filter, timeout_s, allow_partial, options)
         page, values = checked_page(k, offset, group_by), query_values(query, self.dim)
-        answers, report = request(values, page, nothing=[])
+        answers, report = request(values, page, nothing=Results[ScoredDoc]())
         return ShardedResults(merged(answers, page), report)
 
     def search_batch(
@@ -192,7 +193,7 @@ class ShardedReader:
         queries: TokenEmbeddings | EmbeddingStore,
         k: int = 10,
         *,
-        filter: Any = None,
+        filter: Filter | None = None,
         offset: int = 0,
         group_by: str | None = None,
         timeout_s: float | None = None,
@@ -226,7 +227,9 @@ class ShardedReader:
         expect_encoder_of(queries, self._fingerprint)
         page, queries = checked_page(k, offset, group_by), query_batch(queries, self.dim)
         progress.start("search", len(queries), unit="queries")
-        answers, report = request(queries, page, nothing=[[]] * len(queries))
+        answers, report = request(
+            queries, page, nothing=BatchResults([Results[ScoredDoc]()] * len(queries))
+        )
         results = [
             ShardedResults(merged({name: each[i] for name, each in answers.items()}, page), report)
             for i in range(len(queries))
@@ -331,6 +334,8 @@ def _checked_timeout(timeout_s: object) -> float | None:
 
 
 def _restored(
-    kind: type[ShardedReader], shards: dict[str, Index], settings: tuple[Any, ...]
+    kind: type[ShardedReader],
+    shards: dict[str, Index],
+    settings: tuple[bool, float | None, bool, Path | None],
 ) -> ShardedReader:
     return kind.__new__(kind)._open(shards, *settings)

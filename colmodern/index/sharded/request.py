@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from colmodern.errors import InputError, UnavailableError
 from colmodern.index.base import Index
 from colmodern.index.pages import Page
-from colmodern.index.sharded.fan_out import FanOut
+from colmodern.index.sharded.fan_out import Answer, FanOut
 from colmodern.index.sharded.filters import lacks_all, unknown_ids_error
 from colmodern.index.sharded.options import expect_taken, takes
 from colmodern.index.sharded.results import ShardsReport
@@ -37,11 +37,11 @@ class ShardRequest:
     filters: Mapping[str, Mapping[str, Any]]
     timeout_s: float | None
     allow_partial: bool
-    options: Mapping[str, Any]
+    options: Mapping[str, object]
 
     def __call__(
-        self, queries: Any, page: Page, *, nothing: object
-    ) -> tuple[dict[str, Any], ShardsReport]:
+        self, queries: object, page: Page, *, nothing: Answer
+    ) -> tuple[dict[str, Answer], ShardsReport]:
         """The answers of the shards, and a report of which there are.
 
         Args:
@@ -53,7 +53,7 @@ class ShardRequest:
             InputError: As a shard raises it.
             UnavailableError: A shard did not answer and partial answers will not do, or none did.
         """
-        calls = {
+        calls: dict[str, Callable[[], Answer]] = {
             name: partial(
                 getattr(self.shards[name], self.method),
                 queries,

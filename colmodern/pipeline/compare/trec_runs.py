@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from colmodern.datasets.judgments import read_judgments
 from colmodern.datasets.load import load_dataset
@@ -33,9 +33,9 @@ class EvaluatedRuns(NamedTuple):
     comparison: Comparison | None
     notes: Sequence[str]
 
-    def as_json(self, *, per_query: bool = False) -> dict[str, Any]:
+    def as_json(self, *, per_query: bool = False) -> dict[str, object]:
         """Everything as plain values; per_query: with the measures of each query."""
-        values: dict[str, Any] = {
+        values: dict[str, object] = {
             "qrels": self.judged.name,
             "queries": len(self.judged.qrels),
             "measures": {name: scores.mean for name, scores in self.evaluations.items()},

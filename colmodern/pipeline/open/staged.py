@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy.typing as npt
+
 from colmodern.config.index import (
     Bm25IndexConfig,
     ExactIndexConfig,
@@ -23,6 +25,7 @@ from colmodern.kernels.device import Devices, resolve_device
 from colmodern.pipeline.passages import ranked_by_passages
 from colmodern.pipeline.run_folder import ENVIRONMENT, is_run
 from colmodern.pipeline.stored_files import CURE, read_run_config, read_run_file
+from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import BatchResults, PassageRank, Results, ScoredDoc
 
@@ -84,12 +87,14 @@ class _IndexWithOptions:
         dim: int = self._index.dim
         return dim
 
-    def search(self, query: Any, k: int = 10) -> Results[ScoredDoc]:
+    def search(self, query: npt.ArrayLike, k: int = 10) -> Results[ScoredDoc]:
         """The best ``k`` documents."""
         results: Results[ScoredDoc] = self._index.search(query, k, **self._options)
         return results
 
-    def search_batch(self, queries: Any, k: int = 10, **steps: Any) -> BatchResults[ScoredDoc]:
+    def search_batch(
+        self, queries: TokenEmbeddings | EmbeddingStore, k: int = 10, **steps: Any
+    ) -> BatchResults[ScoredDoc]:
         """The best ``k`` documents of each query."""
         results: BatchResults[ScoredDoc] = self._index.search_batch(
             queries, k, **self._options, **steps

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from colmodern.config.models import EvalConfig
 from colmodern.encoder.encoder import Encoder
@@ -67,7 +66,7 @@ class Plan:
         index = f"index, {self.nbits} bits"
         return sum(size.value for name, size in self.disk.items() if name in ("embeddings", index))
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """All of it as plain values."""
         values = {**vars(self), "tokens": self.tokens._asdict(), "peak_memory": self.peak}
         values["max_ram"] = self.max_memory  # the name until version 0.2

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
+import numpy.typing as npt
 from fastapi import APIRouter, Response
 from starlette.convertors import PathConvertor, register_url_convertor
 
@@ -286,7 +287,10 @@ def _expect_embeddings_alone(
 
 
 def _with_fingerprint(
-    arrays: Sequence[Any], name: str, state: ServedState, fingerprint: str | None
+    arrays: Sequence[npt.NDArray[np.floating]],
+    name: str,
+    state: ServedState,
+    fingerprint: str | None,
 ) -> TokenEmbeddings:
     """Arrays as embeddings of one dim, which is the index's."""
     for i, array in enumerate(arrays):
@@ -334,7 +338,7 @@ def _changed(n_changed: int, after: ServedState, context: RequestContext) -> Res
 
 
 async def _answered(
-    service: Service, context: RequestContext, work: Callable[[], dict[str, Any]]
+    service: Service, context: RequestContext, work: Callable[[], dict[str, object]]
 ) -> Response:
     """The answer of work that a search thread does, written there too, and the time that it took."""
     text = await service.in_search_thread(context, lambda: _text_of(work()))
@@ -345,7 +349,7 @@ def _json(content: dict[str, object]) -> Response:
     return _response(_text_of(content))
 
 
-def _text_of(content: dict[str, Any]) -> str:
+def _text_of(content: Mapping[str, object]) -> str:
     """An answer as JSON; its model describes it, and building that would take longer than a search."""
     return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 

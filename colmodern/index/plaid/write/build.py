@@ -161,7 +161,7 @@ def _key(
 ) -> str:
     """Digest of all that the index depends on."""
     if isinstance(embeddings, EmbeddingStore):
-        source: Any = [shard["sha256"] for shard in embeddings.manifest["shards"]]
+        source: object = [shard["sha256"] for shard in embeddings.manifest["shards"]]
     else:
         arrays = (embeddings.values, embeddings.offsets, embeddings.token_ids)
         source = [None if array is None else sha256_of_array(array) for array in arrays]
