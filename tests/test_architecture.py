@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1] / "colmodern"
+MOST_ANY = 500  # uses of Any in the package
 
 BASE = {
     "arguments",
@@ -159,6 +160,20 @@ def test_files_and_functions_stay_readable() -> None:
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef):
                 assert (node.end_lineno or 0) - node.lineno < 80, f"{path}: {node.name}"
+
+
+def test_few_types_are_any() -> None:
+    """Where a type is Any, mypy checks nothing; experiments/structure/count.py counts the same."""
+    uses = {
+        str(path.relative_to(ROOT)): sum(
+            (isinstance(node, ast.Name) and node.id == "Any")
+            or (isinstance(node, ast.Attribute) and node.attr == "Any")
+            for node in ast.walk(ast.parse(path.read_text()))
+        )
+        for path in ROOT.rglob("*.py")
+    }
+    most = sorted(uses.items(), key=lambda item: -item[1])[:10]
+    assert sum(uses.values()) < MOST_ANY, f"say more in types; most are in {most}"
 
 
 def test_every_folder_with_modules_is_a_package() -> None:
