@@ -7,10 +7,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from conftest import unit_rows
 
+from colmodern import PlaidIndex
 from colmodern.cli.main import main
-from colmodern.cluster.encode import await_file, checked_output
-from colmodern.cluster.shared import expect_shared, share
+from colmodern.cluster.copies import copy_index
+from colmodern.cluster.encode import checked_output
+from colmodern.cluster.shared import await_file, expect_shared, share
 from colmodern.config.load import build
 from colmodern.config.models import EvalConfig
 from colmodern.errors import ConfigError, InputError, StorageError
@@ -46,7 +49,7 @@ def test_a_machine_that_does_not_see_the_folder_says_so(tmp_path: Path) -> None:
 def test_a_file_of_another_machine_is_awaited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("colmodern.cluster.encode._PATIENCE", 0.1)
+    monkeypatch.setattr("colmodern.cluster.shared._PATIENCE", 0.1)
     with pytest.raises(StorageError, match="not seen here"):
         await_file(tmp_path / "shard-00000")
     (tmp_path / "shard-00000").mkdir()
@@ -87,3 +90,16 @@ def test_without_ray_the_extra_is_named(encode: Callable[..., tuple[object, str]
     code, said = encode("--ray", "auto")
     assert code == 2
     assert "pip install 'colmodern[ray]'" in said
+
+
+def test_a_copy_of_an_index_with_a_flipped_byte_is_refused_and_named(tmp_path: Path) -> None:
+    PlaidIndex.build(unit_rows([5, 6, 7], 16, 0), tmp_path / "index").close()
+    copy_index(tmp_path / "index", tmp_path / "copy")
+    PlaidIndex.check(tmp_path / "copy")
+    [codes] = (tmp_path / "index").rglob("codes.npy")
+    damaged = bytearray(codes.read_bytes())
+    damaged[-1] ^= 1
+    codes.write_bytes(damaged)
+    with pytest.raises(StorageError, match=r"codes\.npy differs from its checksum"):
+        copy_index(tmp_path / "index", tmp_path / "second")
+    assert {path.name for path in tmp_path.iterdir()} == {"index", "copy"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from queue import SimpleQueue
@@ -13,7 +12,7 @@ from colmodern.checks import shown
 from colmodern.cluster.connection import connected
 from colmodern.cluster.crew import Crew, counted_from_first
 from colmodern.cluster.room import Resources, Room, gpus_of_each, n_fitting
-from colmodern.cluster.shared import expect_shared, node_name, share
+from colmodern.cluster.shared import await_file, expect_shared, node_name, share
 from colmodern.config.cluster import ClusterConfig
 from colmodern.encoder.encoder import Encoder
 from colmodern.encoder.pickling import loading_options
@@ -21,14 +20,13 @@ from colmodern.encoder.text.settings import Role
 from colmodern.encoding.shard_order import ShardOrder
 from colmodern.encoding.shards import Shard
 from colmodern.encoding.worker import WorkerTask, encode_inbox, load_encoder
-from colmodern.errors import InputError, StorageError
+from colmodern.errors import InputError
 from colmodern.files import remove_leftovers
 from colmodern.progress import Progress, Silent
 from colmodern.ragged.shard import shard_name
 from colmodern.ragged.store import ShardWriter
 
 _AT_ONCE = 2  # shards that an encoder has: one is tokenized while the other is encoded
-_PATIENCE = 60.0  # seconds until a file that another machine wrote is seen here
 
 
 class ClusterEncoders:
@@ -159,19 +157,3 @@ def checked_output(folder: Path | str) -> Path:
             "bucket)"
         )
     return Path(folder)
-
-
-def await_file(path: Path) -> None:
-    """Wait until a folder that another machine made is seen: network file systems take a moment.
-
-    Raises StorageError when it does not appear.
-    """
-    end = time.monotonic() + _PATIENCE
-    while not path.exists():
-        if time.monotonic() > end:
-            raise StorageError(
-                f"{path} was written by another machine and is not seen here after {_PATIENCE:g} s; is "
-                "the folder the same on all machines?"
-            )
-        os.listdir(path.parent)  # asks the server anew
-        time.sleep(0.05)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from colmodern.cluster.connection import connected
 from colmodern.errors import ResourceError
 
-_PATIENCE = 10.0  # seconds until room that is free is reserved
+_PATIENCE = 5.0  # seconds until room that is free is reserved
 
 
 class Resources(NamedTuple):

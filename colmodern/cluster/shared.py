@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import secrets
+import time
 from pathlib import Path
 
 from colmodern.errors import StorageError
@@ -11,6 +13,7 @@ from colmodern.files import naming_write_errors
 from colmodern.optional import require
 
 _MARK = ".shared"
+_PATIENCE = 60.0  # seconds until a file that another machine wrote is seen here
 
 
 def share(folder: Path) -> None:
@@ -29,7 +32,28 @@ def expect_shared(folder: Path) -> None:
         )
 
 
+def unshare(folder: Path) -> None:
+    """Take the mark away."""
+    (folder / _MARK).unlink(missing_ok=True)
+
+
 def node_name() -> str:
     """The name of this machine as messages have it: its address in the cluster, and its host name."""
     address = require("ray", extra="ray").util.get_node_ip_address()
     return f"{platform.node()} ({address})"
+
+
+def await_file(path: Path) -> None:
+    """Wait until a folder that another machine made is seen: network file systems take a moment.
+
+    Raises StorageError when it does not appear.
+    """
+    end = time.monotonic() + _PATIENCE
+    while not path.exists():
+        if time.monotonic() > end:
+            raise StorageError(
+                f"{path} was written by another machine and is not seen here after {_PATIENCE:g} s; is "
+                "the folder the same on all machines?"
+            )
+        os.listdir(path.parent)  # asks the server anew
+        time.sleep(0.05)

@@ -49,7 +49,7 @@ from colmodern.progress import Progress, as_progress
 from colmodern.writer_lock import LOCK, writer_lock
 
 _FORMAT = 1  # bump when the same index gives other bytes
-_KEY, _SHARDS = "sharding.json", "shards"
+_KEY, SHARDS = "sharding.json", "shards"
 MOST_SHARDS = 10_000
 
 
@@ -83,15 +83,15 @@ def shard_index(
         make_own_folder(work)
     with naming_write_errors(work), writer_lock(work):
         expect_free(folder)
-        shards = work / _SHARDS
+        shards = work / SHARDS
         key = sha256_of_json([_FORMAT, PLACEMENT, n_shards, snapshot.manifest.model_dump()])
-        _begin(work, key, progress)
+        begin(work, key, progress)
         verify_segments(snapshot.folder, snapshot.segments)
         owners = [shards_of(segment.ids, n_shards) for segment in snapshot.segments]
         live = merge.live_documents(snapshot.segments, snapshot.deleted)
         progress.start("shard index", n_shards, unit="shards")
         for number, name in enumerate(names):
-            if not _is_whole(shards / name):
+            if not is_whole(shards / name):
                 own = [
                     merge.LiveDocuments(segment, docs[owner[docs] == number])
                     for (segment, docs), owner in zip(live, owners, strict=True)
@@ -121,8 +121,15 @@ def expect_free(folder: Path) -> None:
         raise StorageError(f"{folder} {what}; choose another folder, or delete it")
 
 
-def _begin(work: Path, key: str, progress: Progress) -> None:
-    """Keep the finished shards of an earlier run of the same; delete everything else."""
+def begin(work: Path, key: str, progress: Progress, *, keep: Sequence[str] = ()) -> None:
+    """Keep the finished shards of an earlier run of the same; delete everything else.
+
+    Args:
+        work: The work folder, whose lock the caller holds.
+        key: Digest of all that the shards depend on.
+        progress: Is told that the run resumes.
+        keep: Names of what else is kept.
+    """
     state = work / _KEY
     is_same = state.is_file()
     if is_same:
@@ -135,16 +142,16 @@ def _begin(work: Path, key: str, progress: Progress) -> None:
     else:
         remove(state)
     for entry in work.iterdir():
-        if entry.name != LOCK and not (is_same and entry.name in (_KEY, _SHARDS)):
+        if entry.name != LOCK and not (is_same and entry.name in (_KEY, SHARDS, *keep)):
             remove(entry)
-    make_own_folder(work / _SHARDS)
-    for entry in (work / _SHARDS).iterdir():
+    make_own_folder(work / SHARDS)
+    for entry in (work / SHARDS).iterdir():
         if entry.name.startswith("."):  # half a shard
             remove(entry)
     write_json(state, {"key": key})
 
 
-def _is_whole(shard: Path) -> bool:
+def is_whole(shard: Path) -> bool:
     """Whether an earlier run finished a shard, and its files are what was written; else it is deleted."""
     if not os.path.lexists(shard):
         return False

@@ -285,7 +285,7 @@ def _codec(
         with naming_write_errors(work):
             remove(folder)  # its checksums were not written yet
             remove(work / _PROGRESS)
-        learned = None if shared else _learned_codec(embeddings, settings, progress, work)
+        learned = None if shared else learned_codec(embeddings, settings, progress, work)
         with staging(folder) as staged:
             if learned is not None:
                 save_codec(staged, learned)
@@ -295,9 +295,10 @@ def _codec(
     return load_codec(folder)
 
 
-def _learned_codec(
+def learned_codec(
     embeddings: Embeddings, settings: BuildSettings, progress: Progress, work: Path
 ) -> Codec:
+    """A codec of embeddings; work: an existing folder for a large sample."""
     progress.note("learning the codec from a sample of tokens")
     with naming_write_errors(work):
         sample = sample_documents(

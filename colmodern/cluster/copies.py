@@ -1,0 +1,33 @@
+"""Copies of indexes between disks, each compared with its manifest."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from colmodern.errors import StorageError
+from colmodern.files import sha256_of_file, staging
+from colmodern.index.plaid.disk.check import check_index
+from colmodern.index.plaid.disk.manifest import NAME
+
+
+def copy_index(source: Path, folder: Path) -> None:
+    """Copy an index into a new folder; it appears there when all of it was read back and compared.
+
+    Raises:
+        StorageError: A file of the copy differs from the checksum in its manifest; the message names
+            it. Or ``source`` is no index, or the disk is full.
+    """
+    digest = _digest(source)
+    with staging(folder) as staged:
+        shutil.copytree(source, staged, dirs_exist_ok=True)
+        if _digest(staged) != digest:
+            raise StorageError(f"{staged / NAME} differs from that of {source}; copy it again")
+        check_index(staged)
+
+
+def _digest(folder: Path) -> str:
+    path = folder / NAME
+    if not path.is_file():
+        raise StorageError(f"{folder} holds no index: there is no {NAME} in it")
+    return sha256_of_file(path)
