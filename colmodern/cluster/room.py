@@ -33,7 +33,7 @@ class Room:
         n: Number of slots.
         noun: What they are for, in the plural.
         setting: Name of the setting that decides ``n``.
-        is_detached: Whether it stays when this process ends.
+        name: Name under which it stays when this process ends; None: it ends with the process.
         is_apart: Whether no two slots may be on one machine.
 
     Raises:
@@ -47,7 +47,7 @@ class Room:
         noun: str,
         *,
         setting: str,
-        is_detached: bool = False,
+        name: str | None = None,
         is_apart: bool = False,
     ) -> None:
         from ray.util.placement_group import placement_group
@@ -56,7 +56,8 @@ class Room:
         self._group = placement_group(
             [resources.bundle()] * n,
             strategy="STRICT_SPREAD" if is_apart else "SPREAD",
-            lifetime="detached" if is_detached else None,
+            name=name or "",
+            lifetime="detached" if name else None,
         )
         if not self._group.wait(_PATIENCE):
             self.close()

@@ -64,9 +64,17 @@ class Nodes:
         self._others.remove(matching[0])
         self._cluster.remove_node(matching[0], allow_graceful=False)
 
-    def is_worker(self, node_id: str) -> bool:
-        """Whether a node can be killed: the head cannot."""
-        return any(node.node_id == node_id for node in self._others)
+    def holder(self, name: str) -> str:
+        """The id of a node, but the head, with a process that holds a shard under a name."""
+        from ray.util import placement_group_table
+
+        groups = [
+            group
+            for group in placement_group_table().values()
+            if group["name"].startswith(f"{name}/") and group["state"] == "CREATED"
+        ]
+        holders = groups[0]["bundles_to_node_id"].values()
+        return next(node.node_id for node in self._others if node.node_id in holders)
 
     def stop(self) -> None:
         """End all processes of the cluster."""

@@ -75,6 +75,7 @@ class Stages:
         rank = config.search.passages
         texts = SearchTexts(dataset.corpus, dataset.queries, config.dataset, rank)
         self.searcher = make_searcher(config.index, encoder.device, texts)
+        self.searcher.cluster = config.cluster
         self._excluded: dict[str, set[str]] = {q: set(ids) for q, ids in dataset.excluded.items()}
         if config.dataset.drop_self_matches:
             self._excluded |= {q: {q, *self._excluded.get(q, ())} for q in dataset.queries}

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
+from colmodern.config.cluster import ClusterConfig
 from colmodern.config.index import ExactIndexConfig, IndexSettings
 from colmodern.config.models import DatasetConfig
 from colmodern.encoder.encoder import Encoder
@@ -155,6 +156,7 @@ class Searcher(ABC, Generic[Config]):
     smallest: ClassVar[Mapping[str, str]] = MappingProxyType({"index.exact_max_memory": "64M"})
     filters: QueryFilters | None = None  # the documents that each query may return
     groups: QueryGroups | None = None  # what each document is grouped by in the results
+    cluster: ClusterConfig | None = None  # machines that build and search shards
     has_first_stages: ClassVar[bool] = False  # whether it begins with other searches
 
     def __init__(

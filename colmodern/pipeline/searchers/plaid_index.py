@@ -21,7 +21,7 @@ from colmodern.ragged.store import EmbeddingStore
 
 def index_key(documents: EmbeddingStore, config: PlaidIndexConfig) -> str:
     """Digest of all that the index depends on."""
-    settings = _settings(config)
+    settings = build_settings(config)
     settings["max_ram"] = settings.pop("max_memory")  # the name in digests of earlier runs
     return sha256_of_json([VERSION, documents.manifest["fingerprint"], settings])
 
@@ -35,7 +35,7 @@ def build_once(
         PlaidIndex.build(
             documents,
             folder,
-            **_settings(config),
+            **build_settings(config),
             overwrite=True,
             device=config.device,
             progress=progress,
@@ -65,7 +65,7 @@ def compile_searches(
             index.search(queries[int(indices[0])], k, **options)
 
 
-def _settings(config: PlaidIndexConfig) -> dict[str, Any]:
+def build_settings(config: PlaidIndexConfig) -> dict[str, Any]:
     """Settings for ``PlaidIndex.build``."""
     names = ("nbits", "codec", "n_centroids", "seed")
     return {

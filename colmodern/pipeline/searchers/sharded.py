@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from colmodern.config.cluster import ClusterConfig
 from colmodern.config.index import ShardedIndexConfig
+from colmodern.errors import ConfigError
 from colmodern.files import sha256_of_json
 from colmodern.index.sharded.folder import NAME
 from colmodern.index.sharded.index import ShardedIndex
@@ -14,6 +17,8 @@ from colmodern.index.sharded.split import shard_index
 from colmodern.pipeline.searchers.base import Workspace, prepared_folder
 from colmodern.pipeline.searchers.build_cache import build_once, record_build
 from colmodern.pipeline.searchers.plaid import PlaidSearcher
+from colmodern.pipeline.searchers.plaid_index import build_settings
+from colmodern.progress import Progress
 from colmodern.ragged.store import EmbeddingStore
 
 
@@ -33,14 +38,15 @@ class ShardedSearcher(PlaidSearcher):
         self, documents: EmbeddingStore, queries: EmbeddingStore, workspace: Workspace
     ) -> Path:
         """Build the index and split it, or check the shards that an earlier call made."""
-        whole = super().prepare(documents, queries, workspace)
         folder = workspace.folder("index", self.preparation_key(documents))
         progress = workspace.progress
+        if self.cluster is None:
+            whole = super().prepare(documents, queries, workspace)
+            make = partial(shard_index, whole, folder, self.config.shards, progress=progress)
+        else:
+            make = partial(self._build_on_cluster, self.cluster, documents, folder, progress)
         built = build_once(
-            folder,
-            lambda: shard_index(whole, folder, self.config.shards, progress=progress),
-            lambda: ShardedIndex.check(folder, progress=progress),
-            name=NAME,
+            folder, make, lambda: ShardedIndex.check(folder, progress=progress), name=NAME
         )
         record_build(workspace, "shard index", folder, built, documents.n_docs, "documents")
         return folder
@@ -57,6 +63,15 @@ class ShardedSearcher(PlaidSearcher):
 
     def load_searched(self, folder: Path) -> ShardedIndex:
         """The shards in a folder, where the config searches them."""
+        if self.cluster is not None:
+            from colmodern.cluster.search import open_on_cluster
+
+            if self.device != "cpu":
+                raise ConfigError(
+                    f"index.device={self.device}: the machines of a cluster search on their CPUs; set "
+                    "index.device=cpu"
+                )
+            return open_on_cluster(folder, self.cluster)
         return ShardedIndex.load(
             folder,
             device=self.device,
@@ -67,3 +82,12 @@ class ShardedSearcher(PlaidSearcher):
     def load_explained(self, folder: Path) -> ShardedIndex:
         """The shards, for explanations of documents that they lose."""
         return ShardedIndex.load(folder)
+
+    def _build_on_cluster(
+        self, cluster: ClusterConfig, documents: EmbeddingStore, folder: Path, progress: Progress
+    ) -> None:
+        """Build each shard in a process of the cluster."""
+        from colmodern.cluster.build import build_on_cluster
+
+        settings = build_settings(self.config)
+        build_on_cluster(documents, folder, self.config.shards, cluster, progress, **settings)

@@ -1,0 +1,92 @@
+"""A process of a cluster that holds one shard and answers for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from threading import Lock, Thread
+from typing import Any
+
+import numpy as np
+
+from colmodern.cluster.copies import copy_index
+from colmodern.errors import StorageError
+from colmodern.files import sha256_of_file
+from colmodern.index.plaid.disk.manifest import NAME
+from colmodern.index.plaid.index import PlaidIndex
+
+
+class ShardHolder:
+    """Opens a shard once, in a thread, so that a process that was started again is warm early.
+
+    Every byte is compared with its checksum before the first answer. A fault is raised by each call:
+    the process stays, so that the shard is not opened again and again.
+
+    Args:
+        folder: The shard, on disks that all machines see.
+        scratch: Folder of the machine's own disk that gets a copy; None searches the shared one.
+        n_threads: Threads of a search.
+    """
+
+    def __init__(self, folder: Path, scratch: Path | None, n_threads: int) -> None:
+        self._folder, self._scratch, self._n_threads = folder, scratch, n_threads
+        self._lock = Lock()
+        self._index: PlaidIndex | None = None
+        Thread(target=self._open_early, name="colmodern-open", daemon=True).start()
+
+    def ask(self, method: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """The answer of a method of the index, or the value of a property of it."""
+        index = self._opened()
+        wanted = getattr(index, method)
+        return wanted(*arguments, **options) if callable(wanted) else wanted
+
+    def check_health(self) -> None:
+        """Answer a canary query; raises what is wrong."""
+        search_canary(self._opened())
+
+    def _open_early(self) -> None:
+        try:
+            self._opened()
+        except Exception:  # raised again by the first call
+            return
+
+    def _opened(self) -> PlaidIndex:
+        with self._lock:
+            if self._index is None:
+                folder, verify = self._folder, "full"
+                if self._scratch is not None:
+                    folder, verify = local_copy(self._folder, self._scratch), "lazy"
+                index = PlaidIndex.load(
+                    folder,
+                    n_threads=self._n_threads,
+                    verify=verify,  # type: ignore[arg-type]
+                    while_compiling="wait",
+                )
+                search_canary(index)
+                self._index = index
+            return self._index
+
+
+def search_canary(index: PlaidIndex) -> None:
+    """Search once for a query of each width, which reads files and compiles kernels."""
+    if len(index):
+        for n_tokens in (1, 32):
+            index.search(np.zeros((n_tokens, index.dim), np.float32), 1)
+
+
+def local_copy(folder: Path, scratch: Path) -> Path:
+    """A verified copy of an index on this machine, made once for each version of the index.
+
+    Raises:
+        StorageError: The index is damaged, or the disk is full.
+    """
+    if not (folder / NAME).is_file():
+        raise StorageError(f"{folder} holds no index: there is no {NAME} in it")
+    digest = sha256_of_file(folder / NAME)[:16]
+    copy = scratch / f"{folder.parent.name}-{folder.name}-{digest}"
+    if not copy.is_dir():
+        try:
+            copy_index(folder, copy)
+        except OSError:
+            if not copy.is_dir():  # else another process of this machine was faster
+                raise
+    return copy

@@ -1,0 +1,325 @@
+"""Shards that processes of a cluster hold, searched as one index."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import weakref
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from colmodern.arguments import checked_path
+from colmodern.cluster.connection import NAMESPACE, connected
+from colmodern.cluster.crew import death
+from colmodern.cluster.holder import ShardHolder
+from colmodern.cluster.room import Resources, Room, free_room
+from colmodern.config.cluster import ClusterConfig
+from colmodern.errors import ColmodernError, InputError, UnavailableError
+from colmodern.index.base import Index, closed_error
+from colmodern.index.inputs import query_batch, query_values
+from colmodern.index.sharded.folder import read_shards_manifest
+from colmodern.index.sharded.index import ShardedIndex
+from colmodern.progress import Progress, as_progress
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.store import EmbeddingStore
+from colmodern.types import BatchResults, Results, ScoredDoc
+
+# method, arguments, options, seconds or None -> answer
+Ask = Callable[[str, tuple[Any, ...], dict[str, Any], float | None], Any]
+
+
+class HeldIndex:
+    """A shard that another process holds; meets ``Index`` for ``ShardedIndex``.
+
+    Args:
+        name: What messages call it.
+        ask: Calls the process.
+    """
+
+    def __init__(self, name: str, ask: Ask) -> None:
+        self._name = name
+        self._ask: Ask | None = ask
+        self._dim: int | None = None
+
+    def __repr__(self) -> str:
+        return f"HeldIndex({'closed' if self._ask is None else repr(self._name)})"
+
+    def __len__(self) -> int:
+        return self.n_docs
+
+    def __contains__(self, doc_id: object) -> bool:
+        return bool(self._answer("__contains__", doc_id))
+
+    @property
+    def n_docs(self) -> int:
+        """Number of documents."""
+        return int(self._answer("n_docs"))
+
+    @property
+    def dim(self) -> int:
+        """Width of a token embedding."""
+        if self._ask is None:
+            raise closed_error()
+        if self._dim is None:
+            self._dim = int(self._answer("dim"))
+        return self._dim
+
+    @property
+    def has_spans(self) -> bool:
+        """Whether it keeps the characters of its tokens."""
+        return bool(self._answer("has_spans"))
+
+    @property
+    def version(self) -> str:
+        """Digest that changes with the index."""
+        return str(self._answer("version"))
+
+    def info(self) -> dict[str, Any]:
+        """As ``PlaidIndex.info``."""
+        return dict(self._answer("info"))
+
+    def search(
+        self,
+        query: npt.ArrayLike,
+        k: int = 10,
+        *,
+        timeout_s: float | None = None,
+        **options: Any,
+    ) -> Results[ScoredDoc]:
+        """The best ``k`` documents for one query.
+
+        Args:
+            query: (n_query_tokens, dim) floats.
+            k: Number of documents, at most.
+            timeout_s: Seconds that the process may take; None: any time.
+            **options: Others of ``PlaidIndex.search``.
+
+        Returns:
+            The best documents with their scores.
+
+        Raises:
+            InputError: As from ``PlaidIndex.search``.
+            UnavailableError: The process does not answer, or not in time.
+            StorageError: The shard is damaged.
+        """
+        values = query_values(query, self.dim)
+        results: Results[ScoredDoc] = self._answer(
+            "search", values, k, timeout_s=timeout_s, **options
+        )
+        return results
+
+    def search_batch(
+        self,
+        queries: TokenEmbeddings | EmbeddingStore,
+        k: int = 10,
+        *,
+        timeout_s: float | None = None,
+        progress: Progress | bool | None = None,
+        **options: Any,
+    ) -> BatchResults[ScoredDoc]:
+        """The best ``k`` documents of each query.
+
+        Args:
+            queries: Embeddings as an encoder returns them.
+            k: As in ``search``.
+            timeout_s: Seconds for all queries together.
+            progress: Receives the queries when all of them are answered.
+            **options: As in ``search``.
+
+        Returns:
+            One list a query, best first.
+
+        Raises:
+            InputError: As from ``search``.
+            UnavailableError: Likewise.
+            StorageError: Likewise.
+        """
+        told, batch = as_progress(progress), query_batch(queries, self.dim)
+        told.start("search", len(batch), unit="queries")
+        results: BatchResults[ScoredDoc] = self._answer(
+            "search_batch", batch, k, timeout_s=timeout_s, **options
+        )
+        told.advance(len(batch))
+        told.finish()
+        return results
+
+    def close(self) -> None:
+        """Let go of the process, which stays; later uses raise InputError."""
+        self._ask = None
+
+    def _answer(
+        self, method: str, *arguments: Any, timeout_s: float | None = None, **options: Any
+    ) -> Any:
+        if self._ask is None:
+            raise closed_error()
+        return self._ask(method, arguments, options, timeout_s)
+
+
+def open_on_cluster(
+    path: Path | str,
+    config: ClusterConfig,
+    *,
+    name: str | None = None,
+    timeout_s: float | None = None,
+    allow_partial: bool = False,
+) -> ShardedIndex:
+    """Open a folder of shards on a cluster: one process for each, on as many machines as there are.
+
+    A process that dies with its machine is started again on another one with room; searches of the
+    meantime lack its shard.
+
+    Args:
+        path: The folder, on disks that all machines mount at the same path.
+        config: The cluster, and the CPUs of each process.
+        name: The processes stay under this name until ``stop_on_cluster``, and are found again by it;
+            None: they end with the returned index.
+        timeout_s: As in ``ShardedIndex``.
+        allow_partial: Likewise.
+
+    Returns:
+        The open shards.
+
+    Raises:
+        ResourceError: There is no room for a process for each shard.
+        StorageError: A shard is damaged; the message names it.
+        InputError: Other shards are open under ``name``.
+    """
+    ray = connected(config.address)
+    folder = Path(os.path.realpath(checked_path("path", path)))
+    manifest = read_shards_manifest(folder)
+    n = len(manifest.shards)
+    prefix = f"{name or secrets.token_hex(8)}/{n}/{manifest.codec[:8]}"
+    actors = _running(prefix, manifest.shards) if name else None
+    room: Room | None = None
+    if actors is None:
+        resources = Resources(config.cpus_per_worker)
+        room = Room(resources, n, "shards", setting="index.shards", name=prefix if name else None)
+        scratch = None if config.scratch is None else Path(config.scratch)
+        actors = {
+            shard: ray.remote(
+                name=f"{prefix}/{shard}" if name else None,
+                namespace=NAMESPACE,
+                lifetime="detached" if name else None,
+                num_cpus=resources.cpus,
+                max_restarts=-1,
+                max_concurrency=config.cpus_per_worker + 1,
+                **room.options(number),
+            )(ShardHolder).remote(folder / shard, scratch, config.cpus_per_worker)
+            for number, shard in enumerate(manifest.shards)
+        }
+    shards: dict[str, Index] = {
+        shard: HeldIndex(shard, partial(ask_actor, actor, shard, room))
+        for shard, actor in actors.items()
+    }
+    try:
+        for shard, actor in actors.items():
+            ask_actor(actor, shard, room, "n_docs", (), {}, None)
+        index = ShardedIndex(
+            shards, is_hashed=True, timeout_s=timeout_s, allow_partial=allow_partial
+        )
+    except BaseException:
+        if room is not None:
+            _end(list(actors.values()), room)
+        raise
+    if room is not None and not name:
+        weakref.finalize(index, _end, list(actors.values()), room)
+    return index
+
+
+def stop_on_cluster(path: Path | str, config: ClusterConfig, name: str) -> bool:
+    """End the processes that hold the shards of a folder under a name.
+
+    Args:
+        path: The folder.
+        config: The cluster.
+        name: As in ``open_on_cluster``.
+
+    Returns:
+        Whether there were any.
+    """
+    from ray.util import get_placement_group, remove_placement_group
+
+    ray = connected(config.address)
+    manifest = read_shards_manifest(Path(os.path.realpath(checked_path("path", path))))
+    prefix = f"{name}/{len(manifest.shards)}/{manifest.codec[:8]}"
+    actors = _running(prefix, manifest.shards)
+    if actors is None:
+        return False
+    for actor in actors.values():
+        ray.kill(actor, no_restart=True)
+    remove_placement_group(get_placement_group(prefix))
+    return True
+
+
+def ask_actor(
+    actor: Any,
+    name: str,
+    room: Room | None,
+    method: str,
+    arguments: tuple[Any, ...],
+    options: dict[str, Any],
+    timeout_s: float | None,
+) -> Any:
+    """Call the process of a shard.
+
+    Raises:
+        ColmodernError: As the index raises it.
+        UnavailableError: It does not answer, or not in time.
+    """
+    from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+
+    ray = connected("auto")
+    try:
+        return ray.get(actor.ask.remote(method, arguments, options), timeout=timeout_s)
+    except GetTimeoutError as error:
+        raise UnavailableError(f"{name} did not answer within {timeout_s:g} s") from error
+    except RayTaskError as error:
+        raise raised_there(error, name) from error
+    except RayError as error:
+        lacks = room is not None and room.is_lacking
+        where = f"; there is no room for it: {free_room()}" if lacks else " and is started again"
+        raise UnavailableError(f"{name} is gone ({death(error)}){where}") from error
+
+
+def raised_there(error: Any, name: str) -> Exception:
+    """What to raise here for an error that the process of a shard raised."""
+    cause = error.cause
+    if isinstance(cause, InputError):
+        return cause
+    if isinstance(cause, MemoryError) and not isinstance(cause, ColmodernError):
+        return UnavailableError(
+            f"{name} ran out of memory; give its machine more, or use more shards"
+        )
+    if isinstance(cause, ColmodernError):
+        return type(cause)(f"{name}: {cause}")
+    return UnavailableError(f"{name} failed with {type(cause).__name__}: {cause}")
+
+
+def _running(prefix: str, shards: tuple[str, ...]) -> dict[str, Any] | None:
+    """The processes under a name; None where there are none."""
+    ray = connected("auto")
+    try:
+        return {shard: ray.get_actor(f"{prefix}/{shard}", namespace=NAMESPACE) for shard in shards}
+    except ValueError:  # no such actor
+        return None
+
+
+def _end(actors: list[Any], room: Room) -> None:
+    """End processes and give their room back, where the cluster is still there."""
+    ray = connected_already()
+    if ray is None:
+        return
+    for actor in actors:
+        ray.kill(actor, no_restart=True)
+    room.close()
+
+
+def connected_already() -> Any:
+    """The module ray while this process is connected, else None."""
+    import ray
+
+    return ray if ray.is_initialized() else None

@@ -1,0 +1,84 @@
+"""Shards held by processes of a cluster: the results of one machine, and what happens when one dies."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from cluster.nodes import Nodes, within
+
+from colmodern import Encoder, ShardedIndex
+from colmodern.cluster.search import open_on_cluster, stop_on_cluster
+from colmodern.errors import InputError, UnavailableError
+from colmodern.evaluation.measures import evaluate
+from colmodern.index.base import Index
+from colmodern.index.sharded.results import ShardedResults
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.store import EmbeddingStore
+from colmodern.types import ScoredDoc
+
+
+@pytest.fixture(scope="session")
+def shards(store: EmbeddingStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two shards of the store: a node of three is spare."""
+    folder = tmp_path_factory.mktemp("held") / "shards"
+    ShardedIndex.build(store, folder, 2, nbits=2).close()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def queries(encoder: Encoder) -> TokenEmbeddings:
+    return encoder.encode_queries(
+        ["sort a list of names", "read a file", "parse a date", "open a socket", "a"]
+    )
+
+
+def answers(shard: Index) -> bool:
+    """Whether a shard answers when it alone is asked."""
+    try:
+        return len(shard) > 0
+    except UnavailableError:
+        return False
+
+
+def test_a_killed_node_gives_flagged_parts_until_its_shard_is_back(
+    nodes: Nodes, shards: Path, queries: TokenEmbeddings
+) -> None:
+    whole = ShardedIndex.load(shards)
+    index = open_on_cluster(shards, nodes.config, name="kill", timeout_s=10, allow_partial=True)
+    options = {"nprobe": 8, "filter": lambda doc_id: len(doc_id) % 3 > 0}
+    assert index.search_batch(queries, 5, **options) == whole.search_batch(queries, 5, **options)
+    assert index.search_batch(queries, 5) == (expected := whole.search_batch(queries, 5))
+    assert (len(index), index.dim, index.version) == (len(whole), whole.dim, whole.version)
+    with pytest.raises(InputError, match="dim"):
+        index.search(queries[0][:, :8], 5)
+    with pytest.raises(InputError, match="nprobe"):
+        index.search(queries[0], 5, nprobe=-1)
+
+    nodes.kill(nodes.holder("kill"))
+    partial: list[ShardedResults[ScoredDoc]] = []
+    returned: list[float] = []  # moments at which the lost shard answered by itself
+
+    def is_whole() -> bool:
+        if partial and not returned and all(map(answers, index.shards.values())):
+            returned.append(time.monotonic())
+        results = index.search(queries[0], 5, timeout_s=1)
+        if not results.is_complete:
+            partial.append(results)
+        return bool(returned) and results.is_complete
+
+    assert within(40, is_whole)
+    assert time.monotonic() - returned[0] < 5
+    for results in partial:
+        assert len(results.shards.missing) == 1
+        assert len(results) <= 5
+        with pytest.raises(InputError, match="shard"):
+            evaluate({"q": results}, {"q": {"x": 1}}, ["nDCG@10"])
+    assert index.search_batch(queries, 5) == expected
+    again = open_on_cluster(shards, nodes.config, name="kill")
+    assert again.search_batch(queries, 5) == expected
+    assert stop_on_cluster(shards, nodes.config, "kill")
+    assert not stop_on_cluster(shards, nodes.config, "kill")
+    with pytest.raises(UnavailableError):
+        again.search(queries[0], 5)
