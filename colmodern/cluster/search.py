@@ -19,7 +19,7 @@ from colmodern.cluster.holder import ShardHolder
 from colmodern.cluster.room import Resources, Room, free_room
 from colmodern.config.cluster import ClusterConfig
 from colmodern.errors import ColmodernError, InputError, UnavailableError
-from colmodern.index.base import Index, closed_error
+from colmodern.index.base import closed_error
 from colmodern.index.inputs import query_batch, query_values
 from colmodern.index.sharded.folder import read_shards_manifest
 from colmodern.index.sharded.index import ShardedIndex
@@ -44,6 +44,7 @@ class HeldIndex:
         self._name = name
         self._ask: Ask | None = ask
         self._dim: int | None = None
+        self.end: Callable[[], object] | None = None  # ends the processes of all shards
 
     def __repr__(self) -> str:
         return f"HeldIndex({'closed' if self._ask is None else repr(self._name)})"
@@ -148,8 +149,10 @@ class HeldIndex:
         return results
 
     def close(self) -> None:
-        """Let go of the process, which stays; later uses raise InputError."""
+        """Let go of the process, which ends unless it has a name; later uses raise InputError."""
         self._ask = None
+        if self.end is not None:
+            self.end()
 
     def _answer(
         self, method: str, *arguments: Any, timeout_s: float | None = None, **options: Any
@@ -211,7 +214,7 @@ def open_on_cluster(
             )(ShardHolder).remote(folder / shard, scratch, config.cpus_per_worker)
             for number, shard in enumerate(manifest.shards)
         }
-    shards: dict[str, Index] = {
+    shards = {
         shard: HeldIndex(shard, partial(ask_actor, actor, shard, room))
         for shard, actor in actors.items()
     }
@@ -226,7 +229,9 @@ def open_on_cluster(
             _end(list(actors.values()), room)
         raise
     if room is not None and not name:
-        weakref.finalize(index, _end, list(actors.values()), room)
+        end = weakref.finalize(index, _end, list(actors.values()), room)
+        for held in shards.values():
+            held.end = end
     return index
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from cluster.nodes import Nodes, within
 
 from colmodern import Encoder, ShardedIndex
 from colmodern.cluster.search import open_on_cluster, stop_on_cluster
-from colmodern.errors import InputError, UnavailableError
+from colmodern.errors import InputError, ResourceError, StorageError, UnavailableError
 from colmodern.evaluation.measures import evaluate
 from colmodern.index.base import Index
 from colmodern.index.sharded.results import ShardedResults
@@ -82,3 +83,25 @@ def test_a_killed_node_gives_flagged_parts_until_its_shard_is_back(
     assert not stop_on_cluster(shards, nodes.config, "kill")
     with pytest.raises(UnavailableError):
         again.search(queries[0], 5)
+
+
+def test_a_damaged_shard_is_named_and_too_little_room_is_said_at_once(
+    nodes: Nodes, shards: Path, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(shards, damaged)
+    [codes] = (damaged / "shard-00001").rglob("codes.npy")
+    content = bytearray(codes.read_bytes())
+    content[-1] ^= 1
+    codes.write_bytes(content)
+    scratch = nodes.config.model_copy(update={"scratch": str(tmp_path / "scratch")})
+    for config in (nodes.config, scratch):
+        with pytest.raises(StorageError, match=r"shard-00001.*codes\.npy"):
+            open_on_cluster(damaged, config)
+    index = open_on_cluster(shards, scratch)
+    assert len(list((tmp_path / "scratch").iterdir())) == 3  # of the damaged one, the other shard
+    start = time.monotonic()
+    with pytest.raises(ResourceError, match=r"no room for 2 shards of 1 CPU .* 1 of 3 CPUs free"):
+        open_on_cluster(shards, nodes.config)
+    assert time.monotonic() - start < 20
+    index.close()
