@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import click
 
@@ -21,6 +21,24 @@ if TYPE_CHECKING:
     from colmodern.types import ScoredDoc
 
 _DEVICE = "--index-device"
+
+
+class QueryEncoding(NamedTuple):
+    """How texts of queries become embeddings."""
+
+    device: str
+    trust_remote_code: bool
+    model: str | None  # of embeddings that do not name theirs
+    settings: tuple[str, ...]  # of that model
+
+
+class SearchedIndex(NamedTuple):
+    """What is searched beside a folder's own embeddings, and where."""
+
+    folder: Path | None  # of an index; None for the run's
+    precision: Precision | None  # of exact search
+    device: str
+    device_max_memory: str | None
 
 
 @click.command("search")
@@ -97,7 +115,7 @@ def command(
     all of its queries.
     """
     from colmodern.cli.bm25 import bm25_index_of, search_bm25
-    from colmodern.cli.search_collection import search_collection
+    from colmodern.cli.search_collection import open_collection, search_collection
     from colmodern.collection.manifest import is_collection_folder
     from colmodern.evaluation.trec import write_run
     from colmodern.pipeline.open.artifacts import snippets
@@ -109,11 +127,13 @@ def command(
         "--score": score != "sum", "--passages": passages,
     }  # fmt: skip
     if is_collection_folder(folder):
-        search_collection(
-            folder, query, k, queries=queries, output=output, device=device,
-            trust_remote_code=trust_remote_code, as_json=as_json, page=page,
+        collection = open_collection(
+            folder, device=device, trust_remote_code=trust_remote_code,
             refused={"--index": index, **of_embeddings},
         )  # fmt: skip
+        search_collection(
+            collection, query, k, queries=queries, output=output, as_json=as_json, page=page
+        )
         return
     if (bm25 := bm25_index_of(folder, index)) is not None:
         kind = "bm25"
@@ -122,10 +142,9 @@ def command(
         )
     else:
         kind, query_ids, results = _search_embeddings(
-            folder, query, k, queries=queries, index=index, precision=precision, device=device,
-            index_device=index_device, device_max_memory=device_max_memory, model=model,
-            settings=settings, trust_remote_code=trust_remote_code, score=score,
-            passages=passages, page=page,
+            folder, query, k, queries=queries, score=score, passages=passages, page=page,
+            encoding=QueryEncoding(device, trust_remote_code, model, settings),
+            searched=SearchedIndex(index, precision, index_device, device_max_memory),
         )  # fmt: skip
     if output is not None:
         write_run(output, dict(zip(query_ids, results, strict=True)), tag=f"colmodern-{kind}")
@@ -143,14 +162,8 @@ def _search_embeddings(
     k: int,
     *,
     queries: Path | None,
-    index: Path | None,
-    precision: Precision | None,
-    device: str,
-    index_device: str,
-    device_max_memory: str | None,
-    model: str | None,
-    settings: tuple[str, ...],
-    trust_remote_code: bool,
+    encoding: QueryEncoding,
+    searched: SearchedIndex,
     score: Score,
     passages: PassageRank | None,
     page: PageOptions,
@@ -168,17 +181,15 @@ def _search_embeddings(
 
     expect_searchable(folder)
     store = store_of(folder)
-    index_folder = index or index_of(folder)
-    if precision is not None and index_folder is not None:
+    index_folder = searched.folder or index_of(folder)
+    if searched.precision is not None and index_folder is not None:
         raise click.UsageError(
             f"--precision applies to exact search only; drop it when searching {index_folder}"
         )
-    query_ids, embeddings, encoder_device = _encoded_queries(
-        query, queries, store, device, trust_remote_code, model, settings
-    )
+    query_ids, embeddings, encoder_device = _encoded_queries(query, queries, store, encoding)
     results: Sequence[Sequence[ScoredDoc]]
-    if index_folder is None and precision is None:
-        places = {"device": index_device, "encoder_device": encoder_device, "name": _DEVICE}
+    if index_folder is None and searched.precision is None:
+        places = {"device": searched.device, "encoder_device": encoder_device, "name": _DEVICE}
         staged = open_staged(folder, store, **places)
         if staged is not None:
             page.refuse(f"{folder} was searched in stages")
@@ -193,26 +204,26 @@ def _search_embeddings(
             with TerminalProgress() as progress:
                 results = staged.search_batch(texts, embeddings, k, progress=progress)
             return "staged", query_ids, _scores(results, embeddings, score)
-    kind, searched = open_searched(
+    kind, opened = open_searched(
         folder,
         store,
         index_folder,
-        precision=precision,
-        device=index_device,
+        precision=searched.precision,
+        device=searched.device,
         encoder_device=encoder_device,
-        device_max_memory=device_max_memory,
+        device_max_memory=searched.device_max_memory,
         name=_DEVICE,
         fields=None if index_folder is not None else page.table(folder, store),
         passages=passages,
     )
     options = page.arguments()
     if kind == "plaid":
-        options = page.for_index(searched, folder, store).arguments()
+        options = page.for_index(opened, folder, store).arguments()
     if query is not None and kind == "plaid":  # does not wait for the compiler
-        results = [searched.search(embeddings[0], k, **options)]
+        results = [opened.search(embeddings[0], k, **options)]
     else:
         with TerminalProgress() as progress:
-            results = searched.search_batch(embeddings, k, progress=progress, **options)
+            results = opened.search_batch(embeddings, k, progress=progress, **options)
     return kind, query_ids, _scores(results, embeddings, score)
 
 
@@ -243,10 +254,7 @@ def _encoded_queries(
     query: str | None,
     queries: Path | None,
     store: EmbeddingStore,
-    device: str,
-    trust_remote_code: bool,
-    model: str | None,
-    settings: tuple[str, ...],
+    encoding: QueryEncoding,
 ) -> tuple[Sequence[str], TokenEmbeddings, str]:
     """Ids and embeddings of the queries, and the device on which they are encoded."""
     from colmodern.config.load import parse_overrides
@@ -255,17 +263,17 @@ def _encoded_queries(
     from colmodern.pipeline.open.encoder import encoder_of_store
 
     if queries is not None and queries.is_dir():
-        stored = _stored_queries(queries, store, model)
+        stored = _stored_queries(queries, store, encoding.model)
         query_ids, embeddings = stored.doc_ids, stored.to_memory()
-        encoder_device = resolve_device(device, kernels="torch", name="--device").setting
+        encoder_device = resolve_device(encoding.device, kernels="torch", name="--device").setting
     else:
         texts = {"query": query or ""} if queries is None else read_queries(queries)
         encoder = encoder_of_store(
             store,
-            device=device,
-            trust_remote_code=trust_remote_code,
-            model=model,
-            settings=parse_overrides(settings),
+            device=encoding.device,
+            trust_remote_code=encoding.trust_remote_code,
+            model=encoding.model,
+            settings=parse_overrides(encoding.settings),
         )
         query_ids, embeddings = list(texts), encoder.encode_queries(list(texts.values()))
         encoder_device = encoder.device

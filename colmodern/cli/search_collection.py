@@ -13,40 +13,45 @@ from colmodern.cli.page_options import PageOptions
 
 if TYPE_CHECKING:
     from colmodern.collection.documents import CollectionHit
+    from colmodern.collection.reader import CollectionReader
 
 _SHOWN = 160  # characters of the beginning of a text, where no passage matched
 
 
-def search_collection(
-    folder: Path,
-    query: str | None,
-    k: int,
-    *,
-    queries: Path | None,
-    output: Path | None,
-    device: str,
-    trust_remote_code: bool,
-    as_json: bool,
-    page: PageOptions,
-    refused: Mapping[str, object],
-) -> None:
-    """Print the documents that match one query, or write a TREC run for many.
+def open_collection(
+    folder: Path, *, device: str, trust_remote_code: bool, refused: Mapping[str, object]
+) -> CollectionReader:
+    """A collection that is searched.
 
     refused: options that a collection does not take, by name; UsageError where one has a value
     """
-    from colmodern.cli.progress import TerminalProgress
     from colmodern.collection.reader import CollectionReader
-    from colmodern.datasets.judgments import read_queries
-    from colmodern.evaluation.trec import write_run
-    from colmodern.types import ScoredDoc
 
     if given := [name for name, value in refused.items() if value]:
         raise click.UsageError(
             f"{folder} is a collection, which has its own model and index; leave {given[0]} out"
         )
-    collection = CollectionReader.open(
+    return CollectionReader.open(
         folder, read_only=True, device=device, trust_remote_code=trust_remote_code
     )
+
+
+def search_collection(
+    collection: CollectionReader,
+    query: str | None,
+    k: int,
+    *,
+    queries: Path | None,
+    output: Path | None,
+    as_json: bool,
+    page: PageOptions,
+) -> None:
+    """Print the documents that match one query, or write a TREC run for many."""
+    from colmodern.cli.progress import TerminalProgress
+    from colmodern.datasets.judgments import read_queries
+    from colmodern.evaluation.trec import write_run
+    from colmodern.types import ScoredDoc
+
     if queries is None or output is None:
         hits = collection.search(query or "", k, **page.arguments())
         _print(hits, as_json, is_grouped=page.group_by is not None)
