@@ -24,19 +24,26 @@ _DEVICE = "--index-device"
 
 
 class QueryEncoding(NamedTuple):
-    """How texts of queries become embeddings."""
+    """How texts of queries become embeddings.
+
+    model and settings: the checkpoint of documents that do not name theirs
+    """
 
     device: str
     trust_remote_code: bool
-    model: str | None  # of embeddings that do not name theirs
-    settings: tuple[str, ...]  # of that model
+    model: str | None
+    settings: tuple[str, ...]
 
 
 class SearchedIndex(NamedTuple):
-    """What is searched beside a folder's own embeddings, and where."""
+    """The index of a search, and where it is.
 
-    folder: Path | None  # of an index; None for the run's
-    precision: Precision | None  # of exact search
+    folder: None for the index of the run, or exact search
+    precision: None for the one of the run
+    """
+
+    folder: Path | None
+    precision: Precision | None
     device: str
     device_max_memory: str | None
 
