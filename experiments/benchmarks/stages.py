@@ -1,19 +1,21 @@
 """BM25, BM25 with MaxSim on top, the compressed index and hybrid search, side by side.
 
     python experiments/benchmarks/stages.py --work FOLDER DATASET [DATASET ...]
+    python experiments/benchmarks/stages.py --work FOLDER --latency 100000 DATASET [PAIRS.jsonl.gz ...]
 
 A DATASET is a folder in the BEIR layout. Of a large one, --max-docs takes a seeded sample with all
 relevant documents of the queries. Encodings, indexes and runs stay in FOLDER, so that a second call only
 measures what is new. Every row is compared with the better of BM25 and the index alone, query by
 query: two-sided randomisation tests, adjusted by Holm over the rows of a data set. Rows go to
-experiments/results/stages.csv. Needs the extra bm25.
+experiments/results/stages.csv. Needs the extra bm25. With --latency, stage_latency.py times the searches
+among so many passages of the data sets and of the positives in files of pairs.
 """
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -23,8 +25,10 @@ import numpy as np
 from results import Row, append_rows, machine_and_commit
 from rich.console import Console
 from rich.table import Table
+from stage_latency import SHOWN as LATENCY_COLUMNS
+from stage_latency import measure_latency
 
-from colmodern import load_dataset, run_eval
+from colmodern import Encoder, load_dataset, run_eval
 from colmodern.config.load import parse_overrides
 from colmodern.evaluation.significance import estimate, holm, randomisation_test
 from colmodern.files import staging
@@ -52,6 +56,7 @@ COLUMNS = (
     *(*MEASURES, "first_stage_recall", "ms_per_query", "compared_with", "difference", "low"),
     *("high", "p", "p_holm"),
 )
+_SHOWN = ("system", *MEASURES, "first_stage_recall", "ms_per_query", "difference", "p_holm")
 
 
 @click.command()
@@ -65,6 +70,8 @@ COLUMNS = (
 @click.option("--max-docs", type=int, help="Seeded sample of the documents; default: all.")
 @click.option("--set", "settings", multiple=True, help="Encoder setting, as overflow=split.")
 @click.option("--only", multiple=True, help="Systems to run; default: all.")
+@click.option("--latency", type=int, help="Time searches among so many passages instead.")
+@click.option("--copies", default=5, show_default=True, help="Copies of the encoded ones.")
 @click.option("--keep/--no-keep", default=True, show_default=True, help="Append the rows.")
 def main(
     datasets: tuple[Path, ...],
@@ -75,9 +82,17 @@ def main(
     max_docs: int | None,
     settings: tuple[str, ...],
     only: tuple[str, ...],
+    latency: int | None,
+    copies: int,
     keep: bool,
 ) -> None:
     """Evaluate every system on every data set, and keep and print the rows."""
+    if latency is not None:
+        length = {"document_length": document_length, **parse_overrides(settings)}
+        encoder = Encoder.from_pretrained(model, device="cpu", **length)
+        rows = measure_latency(datasets, work, encoder, latency, copies, max_queries)
+        _print(rows, LATENCY_COLUMNS, "passages")
+        return
     for folder in datasets:
         dataset = sampled(folder, work / "sets", max_docs, max_queries)
         encoder = {"model": model, "document_length": document_length, **parse_overrides(settings)}
@@ -97,7 +112,7 @@ def main(
         rows = list(_rows(folder.name, described, results))
         if keep:
             append_rows(RESULTS, rows, COLUMNS)
-        _show(rows)
+        _print(rows, _SHOWN, folder.name)
 
 
 def sampled(folder: Path, work: Path, max_docs: int | None, max_queries: int) -> Path:
@@ -169,14 +184,13 @@ def _rows(dataset: str, model: str, results: dict[str, EvalResult]) -> Iterator[
         yield row
 
 
-def _show(rows: list[Row]) -> None:
-    first = rows[0]
-    table = Table(title=f"{first['dataset']}: {first['n_docs']:,} documents", title_justify="left")
-    shown = ("system", *MEASURES, "first_stage_recall", "ms_per_query", "difference", "p_holm")
-    for name in shown:
+def _print(rows: list[Row], names: Sequence[str], dataset: str) -> None:
+    """A table of some columns."""
+    table = Table(title=f"{dataset}: {rows[0]['n_docs']:,} documents", title_justify="left")
+    for name in names:
         table.add_column(name, justify="left" if name == "system" else "right")
     for row in rows:
-        table.add_row(*(str(row.get(name, "")) for name in shown))
+        table.add_row(*(str(row.get(name, "")) for name in names))
     Console(width=160).print(table)
 
 
