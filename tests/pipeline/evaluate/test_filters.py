@@ -55,7 +55,11 @@ def ranked(folder: Path, output: Path, **settings: Any) -> dict[str, list[str]]:
     config = {
         "name": "run",
         "dataset": {"name": str(folder), **settings.pop("dataset", {})},
-        "encoder": {"model": "colmodern/tiny", "device": "cpu"},
+        "encoder": {
+            "model": "colmodern/tiny",
+            "device": "cpu",
+            **settings.pop("encoder", {}),
+        },
         "index": settings.pop("index", {"kind": "exact"}),
         "search": {"k": 30, **settings},
         "measures": measures,
@@ -177,6 +181,31 @@ def test_a_document_that_is_left_out_takes_no_group(folder: Path, tmp_path: Path
     others = [doc_id for doc_id in whole if doc_id != "d1"]
     languages = [FIELDS[int(doc_id[1:])]["lang"] for doc_id in others]
     assert {first, second} == {others[languages.index("en")], others[languages.index("de")]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "rank"), [("exact", "sum"), ("plaid", "best"), ("rerank", "sum"), ("hybrid", "best")]
+)
+def test_documents_ranked_by_passages_are_filtered_and_grouped(
+    folder: Path, kind: str, rank: str, tmp_path: Path
+) -> None:
+    options = {
+        "index": KINDS.get(kind, {"kind": kind}),
+        "encoder": {"document_length": 8, "overflow": "split", "overlap": 0},
+        "passages": rank,
+    }
+    whole = ranked(folder, tmp_path, **options)
+    late = meeting(lambda f: f["year"] >= 2005)
+    filtered = ranked(folder, tmp_path, **options, filter={"year": {"gte": 2005}})
+    grouped = ranked(folder, tmp_path, **options, group_by="year")
+    for query_id, found in whole.items():
+        assert set(filtered[query_id]) == set(found) & late
+        if kind != "hybrid":  # where ranks among fewer documents make other scores
+            assert filtered[query_id] == [doc_id for doc_id in found if doc_id in late]
+        best: dict[int, str] = {}
+        for doc_id in found:
+            best.setdefault(FIELDS[int(doc_id[1:])]["year"], doc_id)
+        assert grouped[query_id] == list(best.values())
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
