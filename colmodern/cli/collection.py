@@ -6,12 +6,13 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from colmodern.cli import terminal
 from colmodern.cli.options import PATH, encoder_config, encoder_options, ids_to_delete, json_option
+from colmodern.types import PassageRank
 
 if TYPE_CHECKING:
     from colmodern.collection.collection import Collection
@@ -48,6 +49,12 @@ def command() -> None:
     show_default=True,
     help="Keep the other keys of records in the index, to filter searches by.",
 )
+@click.option(
+    "--passages",
+    type=click.Choice(get_args(PassageRank)),
+    help="Rank documents by their passages, which are the windows of --set overflow=split: by the best "
+    "one, or by the sum of all.",
+)
 @encoder_options
 def create(
     folder: Path,
@@ -55,6 +62,7 @@ def create(
     nbits: int | None,
     spans: bool,
     fields: bool,
+    passages: PassageRank | None,
     model: str | None,
     revision: str | None,
     device: str,
@@ -72,7 +80,7 @@ def create(
     encoder = encoder_from_config(encoder_config(model or TINY, revision, device, dtype, settings))
     index = None if nbits is None else {"nbits": nbits}
     collection = Collection.create(
-        folder, encoder, index=index, spans=spans, fields=fields, device=device
+        folder, encoder, index=index, spans=spans, fields=fields, passages=passages, device=device
     )
     _put(collection, sources, replaces=False)
 

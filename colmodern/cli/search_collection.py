@@ -119,4 +119,5 @@ def _fields(hit: CollectionHit) -> dict[str, Any]:
         "text": hit.text,
         "fields": dict(hit.fields),
         **spans,
+        **({} if hit.passage is None else {"passage": hit.passage, "characters": hit.characters}),
     }

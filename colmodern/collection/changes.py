@@ -15,7 +15,7 @@ from typing import Any
 from colmodern.checks import shown
 from colmodern.collection.documents import StoredDocument
 from colmodern.collection.encoded import FOLDER, encoded
-from colmodern.collection.fields import FieldReading, fields_of
+from colmodern.collection.fields import FieldReading, fields_of, fields_of_passages
 from colmodern.collection.manifest import CollectionManifest, IndexRecord, commit, read_manifest
 from colmodern.collection.model import expect_same
 from colmodern.collection.state import OpenIndex, State, index_digest, load_state, settled
@@ -117,14 +117,22 @@ class Changer:
         if embeddings is None:
             encoding = self._encoded(state, segment.documents(0, n_new), n_new)
         with encoding as (values, ids), self._index_change(state, texts) as change:
-            put = change.index.update if replaces else change.index.add
-            put(values, ids, fields=fields, progress=self.progress)
+            options: dict[str, Any] = {"fields": fields, "progress": self.progress}
+            if state.manifest.passages is not None:
+                options["fields"] = fields_of_passages(fields, ids)
+            if not replaces:
+                change.index.add(values, ids, **options)
+            else:  # a document may have fewer passages than before
+                given = set(ids)
+                gone = [other for other in state.stored_ids(new_ids) if other not in given]
+                in_index = gone if state.manifest.passages is not None else ()
+                change.index.update(values, ids, delete=in_index, **options)
         return change.after
 
     def delete(self, state: State, ids: list[str]) -> State:
         """Delete documents that are all there."""
         with self._index_change(state, state.texts) as change:
-            change.index.delete(ids)
+            change.index.delete(state.stored_ids(ids))
         return change.after
 
     def compact(self, state: State) -> State:
@@ -181,11 +189,14 @@ class Changer:
         settings: dict[str, Any] = before.index_settings
         reading = FieldReading(before.fields)
         with self._encoded(state, reading.through(documents), n_docs) as (embeddings, ids):
+            fields = reading.table()
+            if before.passages is not None:
+                fields = fields_of_passages(fields, ids)
             PlaidIndex.build(
                 embeddings,
                 self.folder / name,
                 ids,
-                fields=reading.table(),
+                fields=fields,
                 spans=before.spans,
                 progress=self.progress,
                 **settings,
@@ -210,6 +221,7 @@ class Changer:
             n_docs,
             separator=manifest.title_separator,
             spans=manifest.spans,
+            passages=manifest.passages is not None,
             progress=self.progress,
         ) as embeddings:
             yield embeddings

@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from colmodern.arguments import checked_path, expect_flags
+from colmodern.arguments import checked_path, expect_choice, expect_flags
 from colmodern.checks import shown
 from colmodern.collection.changes import Changer, Numbers, writing
 from colmodern.collection.documents import DocumentInput, SourceError, documents_of
@@ -24,11 +24,13 @@ from colmodern.collection.reader import CollectionReader
 from colmodern.collection.state import State, load_state
 from colmodern.disk import make_folder
 from colmodern.encoder.encoder import Encoder
+from colmodern.encoder.passages import expect_split
 from colmodern.errors import ColmodernError, InputError, StorageError
 from colmodern.files import naming_write_errors
 from colmodern.progress import Progress, as_progress
 from colmodern.ragged.doc_ids import id_list
 from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.types import PassageRank
 from colmodern.writer_lock import LOCK, writer_lock
 
 Documents = Iterable[DocumentInput] | Mapping[str, str]
@@ -56,6 +58,7 @@ class Collection(CollectionReader):
         index: dict[str, Any] | None = None,
         spans: bool = True,
         fields: bool | Iterable[str] = True,
+        passages: PassageRank | None = None,
         title_separator: str = " ",
         device: str = "auto",
         **encoder_options: object,
@@ -70,6 +73,9 @@ class Collection(CollectionReader):
             spans: Whether searches can show the passages that matched, for 2 bytes a token.
             fields: The keys of records, beside id, title and text, that searches can filter by:
                 True for all, False for none, or their names.
+            passages: "best" or "sum" to keep the windows of long documents apart, as passages that
+                rank them: by the best one, or by the sum of all (see PassageIndex). The model needs
+                ``overflow="split"``, and a passage has ``document_length`` tokens.
             title_separator: What stands between a document's title and its text when it is encoded.
             device: Where encoder and index are, as Encoder.from_pretrained takes it.
             **encoder_options: Further arguments of Encoder.from_pretrained, as
@@ -81,8 +87,11 @@ class Collection(CollectionReader):
         Raises:
             StorageError: The folder holds something, or cannot be written.
             InputError: A setting is unknown or wrong.
+            ConfigError: ``passages``, and the model cuts long documents.
             CheckpointError: The model cannot be read.
         """
+        if passages is not None:
+            expect_choice("passages", passages, get_args(PassageRank))
         path = Path(os.path.abspath(checked_path("folder", folder)))
         expect_flags(spans=spans)
         if not isinstance(title_separator, str):
@@ -91,11 +100,14 @@ class Collection(CollectionReader):
         if not isinstance(model, Encoder):
             encoder_options = {**encoder_options, "device": device}
         encoder = encoder_for(model, encoder_options)
+        if passages is not None:
+            expect_split(encoder.settings)
         manifest = CollectionManifest(
             change=0,
             encoder=record_of(encoder),
             spans=spans,
             fields=checked_names(fields),
+            passages=passages,
             title_separator=title_separator,
             index_settings=checked_index_settings(index, encoder.dim),
         )

@@ -25,6 +25,7 @@ def describe(folder: Path, state: State) -> dict[str, Any]:
         "encoder": {name: encoder[name] for name in ("dim", "dtype", "attention", "settings")},
         "spans": manifest.spans,
         "fields": manifest.fields,
+        "passages": manifest.passages,
         "title_separator": manifest.title_separator,
         "index_settings": manifest.index_settings,
         "index": None if state.index is None else state.index.info(),

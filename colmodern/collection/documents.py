@@ -80,6 +80,9 @@ class CollectionHit(RankedHit):
         spans: The passages of ``text`` that matched, in its order.
         title_spans: The same of ``title``.
         group: The value of the field by which hits were grouped; None without, or where it has none.
+        passage: Number of the document's best passage, from 0; None where whole documents are ranked.
+        characters: (start, end) of that passage in ``text``; None likewise, or where the collection
+            keeps no characters.
     """
 
     text: str = ""
@@ -87,6 +90,8 @@ class CollectionHit(RankedHit):
     fields: Mapping[str, Any] = {}
     title_spans: tuple[Span, ...] = ()
     group: Scalar | None = None
+    passage: int | None = None
+    characters: tuple[int, int] | None = None
 
     def __new__(
         cls,
@@ -100,11 +105,14 @@ class CollectionHit(RankedHit):
         fields: Mapping[str, object] | None = None,
         title_spans: Iterable[Span] = (),
         group: Scalar | None = None,
+        passage: int | None = None,
+        characters: tuple[int, int] | None = None,
     ) -> Self:
         """Make a hit; the arguments are its attributes."""
         hit = super().__new__(cls, doc_id, score, rank, spans)
         hit.text, hit.title, hit.fields = text, title, fields or {}
         hit.title_spans, hit.group = tuple(title_spans), group
+        hit.passage, hit.characters = passage, characters
         return hit
 
     @property
@@ -121,7 +129,8 @@ class CollectionHit(RankedHit):
         )
 
     def _replace(self, **fields: object) -> CollectionHit:
-        names = ("spans", "text", "title", "fields", "title_spans", "group")
+        names = ["spans", "text", "title", "fields", "title_spans", "group"]
+        names += ["passage", "characters"]
         more = {name: getattr(self, name) for name in names}
         return type(self)(**{**self._asdict(), **more, **fields})
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from colmodern.collection.documents import StoredDocument, encoded_text
 from colmodern.disk import remove
 from colmodern.encoder.encoder import Encoder
+from colmodern.encoder.passages import encode_passages
 from colmodern.encoding.store import encode_to_store
 from colmodern.index.inputs import Embeddings
 from colmodern.progress import Progress
@@ -27,6 +29,7 @@ def encoded(
     *,
     separator: str,
     spans: bool,
+    passages: bool,
     progress: Progress,
 ) -> Iterator[tuple[Embeddings, Sequence[str]]]:
     """Encode documents, and give their embeddings and ids for the length of a block.
@@ -38,13 +41,18 @@ def encoded(
         n_docs: Number of documents.
         separator: What stands between title and text.
         spans: Whether to keep the characters of tokens.
+        passages: Whether to keep the passages of each document apart.
         progress: Receives the documents that are encoded.
     """
     texts = ((document.doc_id, encoded_text(document, separator).content) for document in documents)
     if n_docs <= _IN_MEMORY:
         pairs = dict(texts)
+        kept: dict[str, Any] = {"spans": spans, "progress": progress}
+        if passages:
+            yield encode_passages(encoder, pairs.values(), list(pairs), **kept)
+            return
         yield (
-            encoder.encode_documents(pairs.values(), spans=spans, progress=progress),
+            encoder.encode_documents(pairs.values(), **kept),
             list(pairs),
         )
         return
@@ -62,6 +70,7 @@ def encoded(
             shard_tokens=_SHARD_TOKENS,
             progress=progress,
             spans=spans,
+            passages=passages,
         )
         yield store, store.doc_ids
     finally:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
+
 from colmodern.arguments import listed
 from colmodern.checks import shown, text_fault
 from colmodern.collection.documents import StoredDocument
@@ -12,6 +14,7 @@ from colmodern.collection.manifest import CollectionManifest, FieldNames
 from colmodern.errors import InputError
 from colmodern.index.fields.conditions import parse_filter
 from colmodern.index.fields.table import FieldTable, FieldWriter
+from colmodern.passages import document_and_number
 
 _CURE = "pass True, False, or a list of the keys that searches filter by"
 
@@ -36,6 +39,20 @@ class FieldReading:
     def table(self) -> FieldTable:
         """The fields of the documents that were read."""
         return self._writer.finish()
+
+
+def fields_of_passages(table: FieldTable, ids: Iterable[str]) -> FieldTable:
+    """Fields of documents as those of their passages.
+
+    Args:
+        table: Fields of the documents.
+        ids: Ids of all passages, document by document.
+    """
+    numbers: dict[str, int] = {}
+    documents = (document_and_number(passage)[0] for passage in ids)
+    return table.select(
+        np.array([numbers.setdefault(d, len(numbers)) for d in documents], np.int64)
+    )
 
 
 def fields_of(documents: Iterable[StoredDocument], names: FieldNames) -> FieldTable:

@@ -14,6 +14,7 @@ from colmodern.collection.documents import (
 from colmodern.collection.state import State
 from colmodern.errors import InputError
 from colmodern.index.spans import SpanSettings, span_settings
+from colmodern.passages import PassageHit
 from colmodern.types import RankedDoc, ScoredDoc, Span
 
 
@@ -46,6 +47,10 @@ def hit_of(state: State, rank: int, result: ScoredDoc | RankedDoc) -> Collection
     document = state.texts.get(result.doc_id)
     encoded = state.encoded(document)
     spans: tuple[Span, ...] = getattr(result, "spans", ())
+    number, characters = None, None
+    if isinstance(result, PassageHit):
+        number = result.passage
+        characters = _in_text(result.characters, encoded.text_start, len(document.text))
     return CollectionHit(
         result.doc_id,
         float(result.score),
@@ -56,4 +61,14 @@ def hit_of(state: State, rank: int, result: ScoredDoc | RankedDoc) -> Collection
         fields=document.fields,
         title_spans=spans_in(spans, encoded.title_start, len(document.title)),
         group=getattr(result, "group", None),
+        passage=number,
+        characters=characters,
     )
+
+
+def _in_text(characters: tuple[int, int] | None, start: int, length: int) -> tuple[int, int] | None:
+    """Characters of the encoded text as those of a part that begins at ``start``."""
+    if characters is None:
+        return None
+    first, last = (min(max(position - start, 0), length) for position in characters)
+    return first, last

@@ -25,9 +25,11 @@ from colmodern.errors import StorageError
 from colmodern.files import read_json_object
 from colmodern.ragged.manifest import EncoderRecord
 from colmodern.sealed import unsealed, write_sealed
+from colmodern.types import PassageRank
 
 FORMAT, VERSION = "colmodern-collection", 1
 FIELDS_VERSION = 2  # the version of collections with fields, which earlier writers would lose
+PASSAGES_VERSION = 3  # the version of collections of passages, whose ids earlier readers would show
 FieldNames = bool | tuple[str, ...]
 NAME = "manifest.json"
 
@@ -55,6 +57,9 @@ class CollectionManifest(_Record):
     title_separator: str = Field(description="what stands between title and text")
     fields: FieldNames = Field(
         False, description="fields that the index keeps for filters: true for all, or their names"
+    )
+    passages: PassageRank | None = Field(
+        None, description="how passages rank their documents; null, not written: whole documents"
     )
     index_settings: dict[str, Any] = Field(description="arguments of PlaidIndex.build")
     next_part: int = Field(1, ge=0, description="number of the next folder")
@@ -89,9 +94,9 @@ def read_manifest(folder: Path) -> CollectionManifest:
         read_json_object(path, StorageError, cure=CURE),
         lambda content: CollectionManifest.model_validate_json(json.dumps(content)),
         format=FORMAT,
-        versions=(VERSION, FIELDS_VERSION),
+        versions=(VERSION, FIELDS_VERSION, PASSAGES_VERSION),
         wrong_format=f": {folder} holds no collection; choose the folder of one",
-        wrong_version=f"versions {VERSION} and {FIELDS_VERSION}: use the colmodern that wrote it",
+        wrong_version=f"versions {VERSION} to {PASSAGES_VERSION}: use the colmodern that wrote it",
         cure=CURE,
     )
 
@@ -99,10 +104,13 @@ def read_manifest(folder: Path) -> CollectionManifest:
 def commit(folder: Path, manifest: CollectionManifest) -> None:
     """Make ``manifest`` the state of the collection; every file that it names must be in place."""
     content = manifest.model_dump(mode="json")
-    version = FIELDS_VERSION
-    if manifest.fields is False:
-        version = VERSION
-        del content["fields"]  # earlier versions refuse the name
+    version = PASSAGES_VERSION
+    if manifest.passages is None:
+        version = FIELDS_VERSION
+        del content["passages"]  # earlier versions refuse the name, and that of fields
+        if manifest.fields is False:
+            version = VERSION
+            del content["fields"]
     write_sealed(folder / NAME, content, format=FORMAT, version=version)
 
 

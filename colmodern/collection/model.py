@@ -79,6 +79,11 @@ def expect_embeddings_of(
     manifest: CollectionManifest, embeddings: object, *, needs_spans: bool
 ) -> None:
     """Raise InputError for embeddings that the collection's encoder has not made of documents."""
+    if manifest.passages is not None:
+        raise InputError(
+            "embeddings are of whole documents, and the collection has passages of them; leave "
+            "embeddings out"
+        )
     if not isinstance(embeddings, TokenEmbeddings):
         raise InputError(f"embeddings is a {type(embeddings).__name__}; pass TokenEmbeddings")
     if embeddings.fingerprint is None:

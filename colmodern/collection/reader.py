@@ -19,6 +19,7 @@ from colmodern.collection.search import rerank, search_many, search_one
 from colmodern.index.filters import Filter
 from colmodern.index.inputs import Embeddings
 from colmodern.index.pages import checked_page
+from colmodern.index.passages import PassageIndex
 from colmodern.index.spans import SpanSettings
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings
@@ -166,7 +167,8 @@ class CollectionReader(OpenCollection):
 
         Returns:
             As from PlaidIndex.explain, with the words of the tokens. Characters are those of the
-            encoded text: title, separator and text.
+            encoded text: title, separator and text. Of a collection of passages, the document's best
+            passage is explained, whose ranks are among passages.
 
         Raises:
             InputError: The collection has no such document.
@@ -177,8 +179,11 @@ class CollectionReader(OpenCollection):
         text, encoder = state.encoded(document).content, self.encoder
         if query_embeddings is None:
             query_embeddings = encoder.encode_queries([query])[0]
+        stored_id = doc_id
+        if isinstance(state.documents, PassageIndex):
+            stored_id = state.documents.best_passage(query_embeddings, doc_id)
         explanation = state.index.explain(
-            query_embeddings, doc_id, k, nprobe=nprobe, n_candidates=n_candidates,
+            query_embeddings, stored_id, k, nprobe=nprobe, n_candidates=n_candidates,
             text=text if state.manifest.spans else None,
         )  # fmt: skip
         return with_words(explanation, encoder, query, text=text)

@@ -13,9 +13,11 @@ from colmodern.collection.hits import expected_document, hit_of
 from colmodern.collection.model import expect_embeddings_of
 from colmodern.collection.state import State
 from colmodern.encoder.encoder import Encoder
+from colmodern.encoder.passages import encode_passages
 from colmodern.errors import InputError
 from colmodern.index.exact.index import ExactIndex
 from colmodern.index.inputs import query_values
+from colmodern.index.passages import PassageIndex
 from colmodern.index.plaid.search.queries import expect_encoder
 from colmodern.index.spans import SpanSettings
 from colmodern.progress import Progress
@@ -41,11 +43,11 @@ def search_one(
         InputError: The query has no text or another dim, or an option is wrong.
     """
     values = encoder().encode_queries([query])[0] if isinstance(query, str) else query
-    if state.index is None:
+    if state.documents is None:
         query_values(values, state.dim)
         return Results()
     # a search of one query does not wait for the compiler
-    return _hits(state, state.index.search(values, k, **options), options.get("offset", 0))
+    return _hits(state, state.documents.search(values, k, **options), options.get("offset", 0))
 
 
 def search_many(
@@ -63,9 +65,9 @@ def search_many(
         embeddings = queries
     else:
         embeddings = encoder().encode_queries(listed("query", queries, "pass texts"))
-    if state.index is None:
+    if state.documents is None:
         return BatchResults(Results() for _ in embeddings)
-    batch = state.index.search_batch(embeddings, k, progress=progress, **options)
+    batch = state.documents.search_batch(embeddings, k, progress=progress, **options)
     return BatchResults(_hits(state, results, options.get("offset", 0)) for results in batch)
 
 
@@ -103,6 +105,11 @@ def rerank(
     if embeddings is None:
         if not isinstance(query, str):
             raise InputError("query is an array; pass its text, or embeddings of the documents too")
+        if (rank := state.manifest.passages) is not None and ids:
+            own = encoder().encode_queries([query])[0]
+            passages = encode_passages(encoder(), texts.values(), ids, spans=settings is not None)
+            ranking = PassageIndex(ExactIndex(*passages), rank)
+            return _hits(state, ranking.search(own, k or len(ids), spans=spans))
         ranked = Reranker(encoder()).rank(query, texts, k, spans=spans)
         return Results(hit_of(state, result.rank, result) for result in ranked)
     expect_embeddings_of(state.manifest, embeddings, needs_spans=settings is not None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from colmodern.collection.documents import EncodedText, StoredDocument, encoded_text
@@ -13,7 +13,9 @@ from colmodern.collection.manifest import CollectionManifest, IndexRecord, read_
 from colmodern.collection.texts import CURE, Texts, TextSegment
 from colmodern.errors import StorageError
 from colmodern.files import read_error, sha256_of_file, sha256_of_json
+from colmodern.index.passages import PassageIndex
 from colmodern.index.plaid.index import PlaidIndex
+from colmodern.passages import documents_of
 
 INDEX_MANIFEST = "manifest.json"
 OpenIndex = Callable[[Path], PlaidIndex]
@@ -33,8 +35,14 @@ class State:
     texts: Texts
     index: PlaidIndex | None
 
+    @cached_property
+    def documents(self) -> PlaidIndex | PassageIndex | None:
+        """The index, which ranks documents by their passages where it has these."""
+        rank = self.manifest.passages
+        return self.index if self.index is None or rank is None else PassageIndex(self.index, rank)
+
     def __contains__(self, doc_id: object) -> bool:
-        return self.index is not None and doc_id in self.index
+        return self.documents is not None and doc_id in self.documents
 
     def encoded(self, document: StoredDocument) -> EncodedText:
         """What the model read of a document."""
@@ -43,7 +51,7 @@ class State:
     @property
     def n_docs(self) -> int:
         """Number of documents."""
-        return 0 if self.index is None else self.index.n_docs
+        return 0 if self.documents is None else self.documents.n_docs
 
     @property
     def dim(self) -> int:
@@ -54,11 +62,21 @@ class State:
     def version(self) -> str:
         """Digest of texts and index, which a pending change has or has not made."""
         kept = {"texts", "index", "encoder", "title_separator"}
+        kept |= {"passages"} if self.manifest.passages else set()
         return sha256_of_json(self.manifest.model_dump(mode="json", include=kept))
 
     def doc_ids(self) -> list[str]:
         """(n_docs,) ids, in the order of the index."""
-        return [] if self.index is None else self.index.doc_ids
+        if self.index is None:
+            return []
+        ids = self.index.doc_ids
+        return ids if self.manifest.passages is None else documents_of(ids)
+
+    def stored_ids(self, doc_ids: Iterable[str]) -> list[str]:
+        """The ids that documents have in the index: those of their passages, where it has these."""
+        if isinstance(self.documents, PassageIndex):
+            return self.documents.passages_of(doc_ids)
+        return list(doc_ids)
 
 
 def load_state(folder: Path, open_index: OpenIndex, known: State | None = None) -> State:

@@ -195,6 +195,21 @@ class PassageIndex:
         made: DocFilter = prepare(of_passages)
         return made
 
+    def passages_of(self, doc_ids: Iterable[str]) -> list[str]:
+        """The ids of the passages of documents, in the index; of one that it lacks, none.
+
+        Args:
+            doc_ids: Documents.
+
+        Returns:
+            Ids such as "manual#0", document by document.
+        """
+        return [
+            passage_id(doc_id, number)
+            for doc_id in doc_ids
+            for number in self._passages.get(doc_id, ())
+        ]
+
     def best_passage(self, query: npt.ArrayLike, doc_id: str) -> str:
         """The id of the passage of one document that scores best, by all of its tokens.
 
@@ -302,11 +317,7 @@ class PassageIndex:
         ids = allowed_ids(filter)
         is_known = np.array([doc_id in self._passages for doc_id in ids], np.bool_)
         count_unknown(ids, is_known, is_empty=not self._passages)
-        return [
-            passage_id(doc_id, number)
-            for doc_id in ids
-            for number in self._passages.get(doc_id, ())
-        ]
+        return self.passages_of(ids)
 
 
 def _by_best(ask: Ask, n_queries: int, n_passages: int, wanted: int) -> list[list[_DocumentScore]]:

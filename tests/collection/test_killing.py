@@ -18,14 +18,19 @@ pytestmark = [
 SCRIPT = """
 import os, shutil, signal, sys
 from pathlib import Path
+import numpy as np
 import torch
 torch.set_num_threads(1)
 from colmodern import Collection, Encoder
 from colmodern.collection import encoded
+from colmodern.encoder.passages import tokenize_passages
+from colmodern.passages import passage_ids
 
 encoded._IN_MEMORY = 3  # larger changes go through a store
 base, change, step = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-encoder = Encoder.from_pretrained("colmodern/tiny", device="cpu")
+passages = "best" if change == "update of passages" else None
+split = {"overflow": "split", "document_length": 8, "overlap": 1} if passages else {}
+encoder = Encoder.from_pretrained("colmodern/tiny", device="cpu", **split)
 OLD = [
     {"id": f"d{i}", "text": f"text number {i} on file and disk {i * 7 % 5}", "even": i % 2 == 0}
     for i in range(8)
@@ -38,6 +43,7 @@ CHANGES = {
     "add": lambda c: c.add(NEW),
     "add from a store": lambda c: c.add([*NEW, ("n3", "three"), ("n4", "four")]),
     "learn again": lambda c: c.add([(f"m{i}", f"more {i}") for i in range(24)]),
+    "update of passages": lambda c: c.update([("d2", "short"), ("d3", "one two " * 20)]),
     "update": lambda c: c.update([("d2", "another text"), ("d3", "and more"), ("x", "new")]),
     "delete": lambda c: c.delete(["d1", "d5"]),
     "compact": lambda c: c.compact(),
@@ -56,7 +62,12 @@ def content(folder):
                 filter = {name: {"exists": True}}
                 hits = collection.search("text on file", k=100, filter=filter)
                 assert {hit.doc_id for hit in hits} == having
-        return {doc_id: collection[doc_id].text for doc_id in collection}
+        texts = {doc_id: collection[doc_id].text for doc_id in collection}
+        if passages and texts:
+            counts = np.diff(tokenize_passages(encoder, list(texts.values())).offsets).tolist()
+            stored = collection._state.index.doc_ids
+            assert sorted(stored) == sorted(passage_ids(texts, counts))
+        return texts
 
 
 def killed(folder, moment):
@@ -84,7 +95,7 @@ def killed(folder, moment):
 
 
 start = base / "start"
-collection = Collection.create(start, encoder, device="cpu")
+collection = Collection.create(start, encoder, passages=passages, device="cpu")
 if change != "first":
     collection.add(OLD)
     collection.update([("d0", "a text that was replaced")])
@@ -123,7 +134,10 @@ print("moments", len(seen))
 
 @pytest.mark.parametrize(
     "change",
-    ["first", "add", "add from a store", "learn again", "update", "delete", "compact", "rebuild"],
+    [
+        *("first", "add", "add from a store", "learn again", "update", "update of passages"),
+        *("delete", "compact", "rebuild"),
+    ],
 )
 def test_a_killed_change_leaves_the_state_before_or_after(tmp_path: Path, change: str) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}

@@ -228,3 +228,19 @@ def test_what_it_cannot_rank_is_refused(tmp_path: Path) -> None:
     exact.close()
     with pytest.raises(InputError, match="the index is closed"):
         PassageIndex(exact).search(QUERIES[0])
+
+
+def test_an_update_deletes_other_documents_in_the_same_change(tmp_path: Path) -> None:
+    index = PlaidIndex.build(PASSAGES, tmp_path / "index", IDS)
+    before = index.version
+    one = PASSAGES[:1]
+    with pytest.raises(InputError, match="document 'nobody' is not in the index"):
+        index.update(one, ["e#0"], delete=["e#1", "nobody"])
+    assert index.version == before
+    index.update(one, ["e#0"], delete=["e#1", "e#2"])
+    assert index.n_docs == 19
+    assert "e#0" in index
+    assert "e#1" not in index
+    assert PlaidIndex.load(tmp_path / "index").n_docs == 19
+    with pytest.raises(InputError, match="delete"):
+        index.update(one, ["e#0"], delete="e#3")

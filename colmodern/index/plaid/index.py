@@ -29,6 +29,7 @@ from colmodern.index.plaid.write.update import ChangeOptions, change_options
 from colmodern.kernels.cpu.jit import tell_if_compiling
 from colmodern.kernels.device import Devices, resolve_device
 from colmodern.progress import Progress, as_progress
+from colmodern.ragged.doc_ids import id_list
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.spans import extent
 from colmodern.units import parse_bytes
@@ -278,6 +279,7 @@ class PlaidIndex(PlaidReader):
         doc_ids: Sequence[str] | None = None,
         *,
         fields: Fields | None = None,
+        delete: Iterable[str] = (),
         merge: bool = True,
         durable: bool = True,
         progress: Progress | bool | None = None,
@@ -288,15 +290,16 @@ class PlaidIndex(PlaidReader):
             embeddings: As in ``build``.
             doc_ids: As in ``add``.
             fields: As in ``build``, of these documents.
+            delete: Ids of other documents, to be deleted by the same change; there must be new ones.
             merge: As in ``add``.
             durable: As in ``add``.
             progress: As in ``build``.
 
         Raises:
-            InputError: An id repeats, or dim or encoder differ.
+            InputError: An id repeats, one to delete is not there, or dim or encoder differ.
         """
         options = change_options(durable, merge=merge)
-        self._add(embeddings, doc_ids, fields, progress, True, options)
+        self._add(embeddings, doc_ids, fields, progress, True, options, delete)
 
     def compact(self, *, durable: bool = True, progress: Progress | bool | None = None) -> None:
         """Merge all segments into one, without the deleted documents; results stay the same.
@@ -322,7 +325,9 @@ class PlaidIndex(PlaidReader):
         progress: Progress | bool | None,
         replaces: bool,
         options: ChangeOptions,
+        deleted: Iterable[str] = (),
     ) -> None:
+        other_ids = id_list("delete", deleted, is_ordered=False)
         source, ids = open_source(embeddings, doc_ids)
         if doc_ids is None and isinstance(source, TokenEmbeddings):
             raise InputError("doc_ids is missing; pass one new id per document")
@@ -336,7 +341,7 @@ class PlaidIndex(PlaidReader):
         with naming_documents(ids):
             update.add(
                 state.snapshot, state.codec, source, ids, table, self._threads, self._adopt,
-                replaces=replaces, options=options, progress=as_progress(progress),
+                replaces=replaces, also_deleted=other_ids, options=options, progress=as_progress(progress),
             )  # fmt: skip
 
     def _adopt(self, snapshot: IndexSnapshot) -> None:

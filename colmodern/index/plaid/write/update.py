@@ -81,12 +81,16 @@ def add(
     on_change: OnChange,
     *,
     replaces: bool,
+    also_deleted: Sequence[str] = (),
     options: ChangeOptions,
     progress: Progress,
 ) -> None:
     """Compress documents into a new segment; with ``replaces``, delete older ones of the same ids.
 
-    Raises InputError for an id that is in the index already (without ``replaces``) or repeats.
+    also_deleted: ids of other documents, which the same change deletes
+
+    Raises InputError for an id that is in the index already (without ``replaces``) or repeats, and
+    for one to be deleted that is not there.
     """
     with changing(snapshot, on_change, options) as before:
         old = doc_index_of(before, doc_ids)
@@ -99,6 +103,7 @@ def add(
         if embeddings.n_docs == 0:
             on_change(before)
             return
+        old = np.concatenate([old, _known_documents(before, also_deleted)])
         expect_ids(doc_ids)  # before they stand behind those of other segments
         new_documents = _NewDocuments(embeddings, doc_ids, embeddings.lengths, fields, threads)
         deleted = np.union1d(before.deleted, old[old >= 0])
@@ -126,11 +131,7 @@ def delete(
     """
     ids = id_list("doc_ids", doc_ids, is_ordered=False)
     with changing(snapshot, on_change, options) as before:
-        doc_index = doc_index_of(before, ids)
-        if np.any(doc_index < 0):
-            unknown = ids[int(np.argmax(doc_index < 0))]
-            raise InputError(f"document {shown(unknown)} is not in the index; leave its id out")
-        doc_index = np.unique(doc_index)
+        doc_index = np.unique(_known_documents(before, ids))
         manifest = tombstones.delete(before.folder, before.manifest, doc_index, before.deleted)
         on_change(replace(before, manifest=manifest, deleted=np.union1d(before.deleted, doc_index)))
         return len(doc_index)
@@ -195,6 +196,15 @@ def _settle(snapshot: IndexSnapshot, options: ChangeOptions) -> None:
         with naming_write_errors(note):
             sync_tree(snapshot.folder)
             note.unlink()
+
+
+def _known_documents(snapshot: IndexSnapshot, doc_ids: Sequence[str]) -> npt.NDArray[np.int64]:
+    """(n,) doc_index of documents; raises InputError for one that is not in the index."""
+    doc_index = doc_index_of(snapshot, doc_ids)
+    if np.any(doc_index < 0):
+        unknown = doc_ids[int(np.argmax(doc_index < 0))]
+        raise InputError(f"document {shown(unknown)} is not in the index; leave its id out")
+    return doc_index
 
 
 def doc_index_of(snapshot: IndexSnapshot, doc_ids: Sequence[str]) -> npt.NDArray[np.int64]:
