@@ -208,8 +208,8 @@ def test_manifests_of_other_versions_and_fields_are_refused(collection: Collecti
         sealed = {k: v for k, v in content.items() if k not in ("format", "version")}
         path.write_text(json.dumps({**content, "sha256": sha256_of_json(sealed)}))
 
-    write(version=3)
-    with pytest.raises(StorageError, match="version=3; this colmodern reads versions 1 and 2"):
+    write(version=4)
+    with pytest.raises(StorageError, match="version=4; this colmodern reads versions 1 to 3"):
         Collection.open(collection.folder)
     write(texts=[{**fields["texts"][0], "name": "../texts-00001"}])
     with pytest.raises(StorageError, match=r"a wrong texts\.0\.name"):
