@@ -50,6 +50,7 @@ BOUNDS = (
 
 def settings_page() -> str:
     """Every key of every kind of configuration file."""
+    from colmodern.config.cluster_plan import ClusterPlanConfig
     from colmodern.config.mine import MineConfig
     from colmodern.config.models import EvalConfig
     from colmodern.config.sweep import SweepConfig
@@ -72,6 +73,10 @@ def settings_page() -> str:
         "Sweep": (SweepConfig, "`colmodern sweep` reads it."),
         "Mining": (MineConfig, "`colmodern mine` reads it."),
         "Training": (TrainConfig, "`colmodern train` reads it."),
+        "Planning a cluster": (
+            ClusterPlanConfig,
+            "`colmodern plan --cluster` takes them as KEY=VALUE.",
+        ),
         "Server": (ServeSettings, "`colmodern serve --config FILE` reads it."),
     }
     done: dict[type[BaseModel], str] = {}

@@ -10,7 +10,7 @@ from colmodern.cli.options import json_option
 
 
 @click.command("plan")
-@click.argument("arguments", nargs=-1, required=True, metavar="CONFIG... [KEY=VALUE]...")
+@click.argument("arguments", nargs=-1, metavar="CONFIG... [KEY=VALUE]...")
 @click.option(
     "--only", multiple=True, metavar="PATTERN", help="Sets to plan, for example 'beir/cqa*'."
 )
@@ -19,6 +19,11 @@ from colmodern.cli.options import json_option
 @click.option(
     "--no-timing", is_flag=True, help="Do not time encoding, building and searching a small sample."
 )
+@click.option(
+    "--cluster",
+    is_flag=True,
+    help="Plan many machines for a large collection instead: passages=1000000000 nbits=2.",
+)
 @json_option
 def command(
     arguments: tuple[str, ...],
@@ -26,6 +31,7 @@ def command(
     sample: int,
     seed: int,
     no_timing: bool,
+    cluster: bool,
     as_json: bool,
 ) -> int:
     """Estimate what the evaluations that CONFIG defines will take, before they run.
@@ -34,6 +40,9 @@ def command(
     at every number of bits, memory and time of each stage. CONFIG and KEY=VALUE are those of
     `colmodern eval`. With max_memory=8G, here or in the config, it says whether that is enough and which
     settings fit; the exit status is 3 if something does not fit.
+
+    With --cluster, there is no CONFIG: prints bytes, machines, hours and latencies of a collection that
+    many machines hold, from measured rates and a simulation. The reference lists its settings.
     """
     from colmodern.cli.progress import TerminalProgress
     from colmodern.cli.tables import show
@@ -45,6 +54,10 @@ def command(
     from colmodern.pipeline.plan import view
     from colmodern.pipeline.plan.plan import make_plan
 
+    if cluster:
+        return _plan_cluster(arguments, as_json=as_json)
+    if not arguments:
+        raise click.UsageError("give the CONFIG to plan, or --cluster")
     if sample < 1:
         raise click.UsageError(f"--sample {sample}: count at least 1 document")
     paths, overrides = paths_and_overrides(arguments, "eval")
@@ -68,3 +81,14 @@ def command(
     for text in verdicts:
         terminal.say(text)
     return INCOMPLETE if verdicts else 0
+
+
+def _plan_cluster(arguments: tuple[str, ...], *, as_json: bool) -> int:
+    """Plan many machines; all arguments are settings."""
+    from colmodern.cli.plan_cluster import print_cluster_plan
+
+    for argument in arguments:
+        if "=" not in argument:
+            raise click.UsageError(f"--cluster takes KEY=VALUE, and {argument} is none")
+    print_cluster_plan(arguments, as_json=as_json)
+    return 0
