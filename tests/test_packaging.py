@@ -65,6 +65,7 @@ EXTRAS = {
     "accelerate": "train",
     "mteb": "mteb",
     "pandas": "pyterrier",  # comes with python-terrier
+    "anyio": "serve",
     "fastapi": "serve",
     "starlette": "serve",  # comes with fastapi
     "uvicorn": "serve",

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+import anyio
 import numpy as np
 
 from colmodern.encoder.encoder import Encoder
@@ -22,9 +24,11 @@ from colmodern.ragged.spans import joined_spans
 from colmodern.service.context import RequestContext, answered_in_time
 from colmodern.service.errors import overloaded
 from colmodern.service.metrics import Metrics
+from colmodern.service.search_threads import SearchThreads
 from colmodern.service.settings import BatchingSettings
 
 _SHORT = 2000  # characters that are tokenized at once, without the way to another thread
+_LOOK_AGAIN = 0.003  # seconds after which the threads that search may need queries
 _PATIENCE = 0.05  # seconds of waiting after which a client may have gone away
 Result = TypeVar("Result")
 
@@ -51,7 +55,8 @@ class _Entry:
     texts: TokenizedTexts
     context: RequestContext
     waits: bool  # for others to join; False where the encoder had nothing to do
-    future: asyncio.Future[TokenEmbeddings]
+    future: asyncio.Future[Any]
+    deliver: Callable[[TokenEmbeddings], None]  # called in the thread that encodes
     arrival: float = field(default_factory=time.perf_counter)
     n_tokens: int = field(init=False)
 
@@ -77,9 +82,14 @@ class EncoderBatcher:
         self._threads: list[ThreadPoolExecutor] = []
         self._worker: asyncio.Task[None] | None = None
 
-    def start(self, encoder: Encoder) -> None:
-        """Begin to encode; called once, in the event loop that requests come from."""
-        self._encoder = encoder
+    def start(self, encoder: Encoder, searches: SearchThreads) -> None:
+        """Begin to encode; called once, in the event loop that requests come from.
+
+        Args:
+            encoder: The model.
+            searches: The threads that search with what was encoded.
+        """
+        self._encoder, self._searches = encoder, searches
         self._changed = asyncio.Event()
         self._tokenizing = ThreadPoolExecutor(1, "tokenizer")
         self._encoding = ThreadPoolExecutor(1, "encoder")
@@ -119,25 +129,54 @@ class EncoderBatcher:
             InputError: A text cannot be encoded.
             ServiceError: The queue is full (429), or the time of the request is over (503).
         """
-        if self._n_requests >= self._settings.queue:
-            raise overloaded("the queue of the encoder")
-        self._count(1)
-        try:
-            start = time.perf_counter()
-            tokenized = await self._tokenized(texts, role, spans, max_tokens)
-            context.add("encode", time.perf_counter() - start)
-            n_cut = int(tokenized.cut.sum())
-            if n_cut:
-                self._metrics.truncated_tokens.labels(role).inc(n_cut)
+        with self._queued(context):
+            tokenized, n_cut = await self._tokenized(context, texts, role, spans, max_tokens)
             lane = _Lane(role, spans)
             # one piece after another, so that small requests get their turns beside large ones
             pieces = [
                 await self._encoded(lane, piece, context)
                 for piece in cut_at(tokenized, self._settings.max_tokens)
             ]
-        finally:
-            self._count(-1)
         return EncodedTexts(_joined(pieces), int(tokenized.attended.sum()), n_cut)
+
+    async def encode_and(
+        self,
+        context: RequestContext,
+        texts: Sequence[str],
+        role: Role,
+        work: Callable[[TokenEmbeddings], Result],
+    ) -> Result:
+        """Encode the texts of a request, and then do work with their embeddings in a search thread.
+
+        The thread that encodes hands them over: the event loop, which has much to do where many
+        requests come, sees the result alone.
+
+        Args:
+            context: The request.
+            texts: Its texts.
+            role: "query" or "document".
+            work: A function of the embeddings.
+
+        Returns:
+            What the function returns.
+
+        Raises:
+            InputError: A text cannot be encoded.
+            ServiceError: A queue is full (429), or the time of the request is over (503).
+        """
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+
+        def hand_over(embeddings: TokenEmbeddings) -> None:
+            self._searches.submit(context, lambda: work(embeddings), future)
+
+        with self._queued(context):
+            tokenized, _ = await self._tokenized(context, texts, role, False, None)
+            pieces = list(cut_at(tokenized, self._settings.max_tokens))
+            lane = _Lane(role, False)
+            if len(pieces) == 1:
+                return await self._wait(lane, pieces[0], context, future, hand_over)
+            joined = _joined([await self._encoded(lane, piece, context) for piece in pieces])
+        return await self._searches.run(context, lambda: work(joined))
 
     def pool(self, documents: TokenEmbeddings) -> TokenEmbeddings:
         """Pool documents as the encoder's settings say."""
@@ -148,51 +187,95 @@ class EncoderBatcher:
         assert self._encoder is not None, "start() comes first"
         return self._encoder
 
+    @contextmanager
+    def _queued(self, context: RequestContext) -> Iterator[None]:
+        """Count a request in the block; raises ServiceError (429) where too many wait."""
+        if self._n_requests >= self._settings.queue:
+            raise overloaded("the queue of the encoder")
+        self._count(1)
+        try:
+            yield
+        finally:
+            self._count(-1)
+
     def _count(self, change: int) -> None:
         self._n_requests += change
         self._metrics.queue_depth.labels("encoder").set(self._n_requests)
 
     async def _tokenized(
-        self, texts: Sequence[str], role: Role, spans: bool, max_tokens: int | None
-    ) -> TokenizedTexts:
+        self,
+        context: RequestContext,
+        texts: Sequence[str],
+        role: Role,
+        spans: bool,
+        max_tokens: int | None,
+    ) -> tuple[TokenizedTexts, int]:
+        """The tokens of texts, and how many of them a length limit removed."""
+
         def tokenize() -> TokenizedTexts:
             return self._own_encoder.tokenize(texts, role, spans=spans, max_tokens=max_tokens)
 
-        if sum(map(len, texts)) <= _SHORT:
-            return tokenize()
-        return await asyncio.get_running_loop().run_in_executor(self._tokenizing, tokenize)
+        with context.timing("encode"):
+            if sum(map(len, texts)) <= _SHORT:
+                tokenized = tokenize()
+            else:
+                loop = asyncio.get_running_loop()
+                tokenized = await loop.run_in_executor(self._tokenizing, tokenize)
+        if n_cut := int(tokenized.cut.sum()):
+            self._metrics.truncated_tokens.labels(role).inc(n_cut)
+        return tokenized, n_cut
 
     async def _encoded(
         self, lane: _Lane, texts: TokenizedTexts, context: RequestContext
     ) -> TokenEmbeddings:
         """The embeddings of a piece, once its batch has been encoded."""
         future: asyncio.Future[TokenEmbeddings] = asyncio.get_running_loop().create_future()
+        return await self._wait(
+            lane,
+            texts,
+            context,
+            future,
+            lambda piece: self._searches.deliveries.result(future, piece),
+        )
+
+    async def _wait(
+        self,
+        lane: _Lane,
+        texts: TokenizedTexts,
+        context: RequestContext,
+        future: asyncio.Future[Result],
+        deliver: Callable[[TokenEmbeddings], None],
+    ) -> Result:
+        """Queue a piece, and wait for what becomes of its embeddings."""
         waiting = self._lanes.setdefault(lane, deque())
-        waiting.append(_Entry(texts, context, not self._is_idle, future))
+        waiting.append(_Entry(texts, context, not self._is_idle, future, deliver))
         self._is_idle = False
         self._changed.set()
         return await answered_in_time(context, future)
 
     async def _work(self) -> None:
         while True:
-            if not any(self._lanes.values()):
-                self._is_idle = True
-            self._changed.clear()
-            await self._wait_for_one()
-            lane = min(
-                (lane for lane, entries in self._lanes.items() if entries),
-                key=lambda lane: self._lanes[lane][0].arrival,
-            )
+            lane = await self._next_lane()
             await self._wait_for_more(lane)
             batch = [entry for entry in self._take(lane) if await _is_wanted(entry)]
             if batch:
                 await self._encode_batch(lane, batch)
 
-    async def _wait_for_one(self) -> None:
-        while not any(self._lanes.values()):
-            await self._changed.wait()
+    async def _next_lane(self) -> _Lane:
+        """The lane whose first text has waited longest, once there is one to encode."""
+        while True:
+            lanes = [lane for lane in self._lanes if self._lanes[lane] and not self._is_held(lane)]
+            if lanes:
+                self._is_idle = False
+                return min(lanes, key=lambda lane: self._lanes[lane][0].arrival)
+            self._is_idle = not any(self._lanes.values())
             self._changed.clear()
-        self._is_idle = False
+            with anyio.move_on_after(None if self._is_idle else _LOOK_AGAIN):
+                await self._changed.wait()
+
+    def _is_held(self, lane: _Lane) -> bool:
+        """Whether the texts of a lane wait for more: queries, while many are to be searched first."""
+        return lane.role == "query" and self._searches.are_behind and not self._is_full(lane)
 
     async def _wait_for_more(self, lane: _Lane) -> None:
         """Wait until the batch of a lane is closed."""
@@ -202,10 +285,8 @@ class EncoderBatcher:
             if left <= 0:
                 return
             self._changed.clear()
-            try:
-                await asyncio.wait_for(self._changed.wait(), left)
-            except asyncio.TimeoutError:
-                return
+            with anyio.move_on_after(left):
+                await self._changed.wait()
 
     def _is_full(self, lane: _Lane) -> bool:
         entries = self._lanes[lane]
@@ -231,27 +312,30 @@ class EncoderBatcher:
         for entry in batch:
             entry.context.add("queue", start - entry.arrival)
         try:
-            embeddings = await self._in_thread(
-                lambda: self._own_encoder.encode_tokens(join([entry.texts for entry in batch]))
-            )
+            await self._in_thread(lambda: self._encode_entries(batch, start))
         except Exception as error:
             if len(batch) > 1:
                 for entry in batch:
                     await self._encode_batch(lane, [entry])
             elif not batch[0].future.done():
                 batch[0].future.set_exception(error)
-            return
+
+    def _encode_entries(self, batch: Sequence[_Entry], start: float) -> None:
+        """Encode a batch and deliver to each entry what is its own; raises where that fails."""
+        embeddings = self._own_encoder.encode_tokens(join([entry.texts for entry in batch]))
         taken = time.perf_counter() - start
         first = 0
         for entry in batch:
             last = first + len(entry.texts.cut)
             entry.context.add("encode", taken)
-            if not entry.future.done():
-                entry.future.set_result(embeddings[first:last])
+            try:
+                entry.deliver(embeddings[first:last])
+            except Exception as error:
+                self._searches.deliveries.error(entry.future, error)
             first = last
 
-    async def _in_thread(self, work: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._encoding, work)
+    async def _in_thread(self, work: Callable[[], None]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._encoding, work)
 
 
 async def _is_wanted(entry: _Entry) -> bool:

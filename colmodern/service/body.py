@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import anyio
 from starlette.types import Message, Receive, Scope
 
 from colmodern.checks import shown
@@ -60,16 +61,17 @@ def limited(receive: Receive, *, limit: int, seconds: float) -> Receive:
         if is_complete:  # what follows is the end of the connection, whenever that comes
             return await receive()
         left = deadline - asyncio.get_running_loop().time()
-        try:
-            message = await asyncio.wait_for(receive(), max(left, 0.001))
-        except asyncio.TimeoutError:
+        # asyncio.wait_for makes a task for each message before Python 3.12
+        with anyio.move_on_after(max(left, 0.001)) as scope:
+            message = await receive()
+        if scope.cancelled_caught:
             raise ServiceError(
                 408,
                 "slow_body",
                 f"the body did not arrive in {seconds:g} s",
                 "send it faster, or less of it",
                 headers={"Connection": "close"},
-            ) from None
+            )
         if message["type"] == "http.request":
             n_bytes += len(message.get("body", b""))
             is_complete = not message.get("more_body", False)

@@ -103,6 +103,11 @@ class SearchRequest(SearchOptions):
         return [self.queries] if isinstance(self.queries, str) else self.queries
 
     @property
+    def n_queries(self) -> int:
+        """Number of queries, texts or embeddings."""
+        return len(self.query_texts or self.embeddings or ())
+
+    @property
     def span_settings(self) -> bool | SpanSettings | None:
         """The passages that are wanted, as the library takes them."""
         return self.spans.settings() if isinstance(self.spans, SpansOptions) else self.spans

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -89,6 +90,7 @@ class Server(uvicorn.Server):
             )
         )
         self.service = service
+        service.on_ready = _freeze
         service.on_failure = self.end
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
@@ -119,3 +121,9 @@ class Server(uvicorn.Server):
         self.service.drain()
         loop = asyncio.get_running_loop()
         loop.call_later(self.service.settings.timeouts.drain_delay_s, self.end)
+
+
+def _freeze() -> None:
+    """Leave what was loaded out of garbage collections, which took a fifth of the event loop's time."""
+    gc.collect()
+    gc.freeze()

@@ -18,11 +18,12 @@ from colmodern.encoder.encoder import Encoder
 from colmodern.errors import ColmodernError
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.service.batching import EncoderBatcher
-from colmodern.service.context import RequestContext, answered_in_time
+from colmodern.service.context import RequestContext
 from colmodern.service.errors import hiding, not_ready, overloaded, unknown_index
 from colmodern.service.keys import read_keys
 from colmodern.service.metrics import Metrics
 from colmodern.service.opening import open_encoder, open_indexes
+from colmodern.service.search_threads import SearchThreads
 from colmodern.service.served import ServedIndex
 from colmodern.service.settings import ServeSettings
 from colmodern.threads import cpu_count
@@ -43,6 +44,7 @@ class Service:
         keys: Keys of clients.
         metrics: What is counted.
         batcher: Encodes the texts of requests.
+        searches: The threads that search.
         indexes: The indexes that are served, by name.
         status: "starting", "ready", "failed" or "draining".
         failure: Why the server could not start, else None.
@@ -66,15 +68,15 @@ class Service:
         self.indexes: dict[str, ServedIndex] = {}
         self.status: Status = "starting"
         self.failure: ColmodernError | None = None
+        self.on_ready: Callable[[], None] = lambda: None
         self.on_failure: Callable[[], None] = lambda: None
         self.body_limit = parse_bytes(settings.limits.body, name="limits.body")
         self.hide = hiding(_names_of_folders(settings))
         self._encoder = encoder
-        self._n_threads = settings.search_threads or cpu_count()
-        self._searches = ThreadPoolExecutor(self._n_threads, "search")
+        n_threads = settings.search_threads or cpu_count()
+        self.searches = SearchThreads(n_threads, settings.batching.queue, self.metrics)
         self._writers = ThreadPoolExecutor(_WRITERS, "writer")
         self._looking: asyncio.Task[None] | None = None
-        self._n_searches = 0
         self._n_writes = 0
 
     @property
@@ -99,14 +101,16 @@ class Service:
         """Load model and indexes, compile kernels, and answer a canary query."""
         loop = asyncio.get_running_loop()
         try:
-            encoder = await loop.run_in_executor(self._searches, self._open)
-            self.batcher.start(encoder)
+            pool = self.searches.pool
+            encoder = await loop.run_in_executor(pool, self._open)
+            self.searches.start()
+            self.batcher.start(encoder, self.searches)
             context = RequestContext.of_server(self.settings.timeouts.request_ms)
             await self.batcher.encode(context, [_CANARY], "query")
             context = RequestContext.of_server(self.settings.timeouts.request_ms)
             canary = await self.batcher.encode(context, [_CANARY], "document")
-            await loop.run_in_executor(self._searches, _compile_pooling, canary.embeddings)
-            await loop.run_in_executor(self._searches, encoder.fingerprint, "document")
+            await loop.run_in_executor(pool, _compile_pooling, canary.embeddings)
+            await loop.run_in_executor(pool, encoder.fingerprint, "document")
         except ColmodernError as error:
             self.status, self.failure = "failed", error
             _log.error("the server cannot start: %s", error)
@@ -115,6 +119,7 @@ class Service:
         self._looking = loop.create_task(self._look_for_changes())
         if self.status == "starting":
             self.status = "ready"
+            self.on_ready()
             _log.info("ready")
 
     async def stop(self) -> None:
@@ -123,7 +128,7 @@ class Service:
         if self._looking is not None:
             self._looking.cancel()
         await self.batcher.stop()
-        for pool in (self._searches, self._writers):
+        for pool in (self.searches.pool, self._writers):
             pool.shutdown(wait=True, cancel_futures=True)
         for index in self.indexes.values():
             index.close()
@@ -145,37 +150,6 @@ class Service:
         if name not in self.indexes:
             raise unknown_index(name, sorted(self.indexes))
         return self.indexes[name]
-
-    async def in_search_thread(self, context: RequestContext, work: Callable[[], Result]) -> Result:
-        """Do work of a request in one of the threads of searches, in the order of arrival.
-
-        Args:
-            context: The request; work that has not begun at its deadline never begins.
-            work: A function without arguments.
-
-        Returns:
-            What the function returns.
-
-        Raises:
-            ServiceError: Too much work waits (429), or the deadline has passed (503).
-        """
-        if self._n_searches >= self._n_threads + self.settings.batching.queue:
-            raise overloaded("the queue of searches")
-        arrival = time.perf_counter()
-
-        def timed() -> Result:
-            start = time.perf_counter()
-            context.add("queue", start - arrival)
-            context.expect_time()
-            with context.timing("search"):
-                return work()
-
-        self._count_searches(1)
-        try:
-            future = asyncio.get_running_loop().run_in_executor(self._searches, timed)
-            return await answered_in_time(context, future)
-        finally:
-            self._count_searches(-1)
 
     async def in_writer_thread(
         self, context: RequestContext, change: Callable[[float], Result]
@@ -223,11 +197,6 @@ class Service:
                     await loop.run_in_executor(None, index.refresh)
                 except Exception:  # one fault must not end the looking
                     _log.exception("index %r could not be looked at", index.name)
-
-    def _count_searches(self, change: int) -> None:
-        self._n_searches += change
-        waiting = max(0, self._n_searches - self._n_threads)
-        self.metrics.queue_depth.labels("search").set(waiting)
 
 
 def _compile_pooling(documents: TokenEmbeddings) -> None:

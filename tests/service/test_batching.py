@@ -19,6 +19,7 @@ from colmodern.service.batching import EncoderBatcher
 from colmodern.service.context import RequestContext
 from colmodern.service.errors import ServiceError
 from colmodern.service.metrics import Metrics
+from colmodern.service.search_threads import SearchThreads
 from colmodern.service.settings import BatchingSettings
 
 CLOSE = 1e-5  # rounding of floats in batches of other sizes
@@ -51,8 +52,11 @@ def run(encoder: Encoder, body: Body, **settings: Any) -> GatedEncoder:
     gated = GatedEncoder(encoder)
 
     async def main() -> None:
-        batcher = EncoderBatcher(BatchingSettings(**settings), Metrics(lambda: []))
-        batcher.start(gated)  # type: ignore[arg-type]
+        metrics = Metrics(lambda: [])
+        batcher = EncoderBatcher(BatchingSettings(**settings), metrics)
+        searches = SearchThreads(2, 512, metrics)
+        searches.start()
+        batcher.start(gated, searches)  # type: ignore[arg-type]
         await asyncio.sleep(0)  # the worker begins to wait
         try:
             await asyncio.wait_for(body(batcher, gated), 60)
@@ -205,9 +209,12 @@ def test_what_fails_in_a_batch_fails_alone(encoder: Encoder) -> None:
             return super().encode_tokens(tokenized)
 
     async def main() -> None:
-        batcher = EncoderBatcher(BatchingSettings(), Metrics(lambda: []))
+        metrics = Metrics(lambda: [])
+        batcher = EncoderBatcher(BatchingSettings(), metrics)
         gated = Failing(encoder)
-        batcher.start(gated)  # type: ignore[arg-type]
+        searches = SearchThreads(2, 512, metrics)
+        searches.start()
+        batcher.start(gated, searches)  # type: ignore[arg-type]
         gated.gate.clear()
         texts = ["first", "short", "long " * 100, "short too"]
         tasks = [asyncio.create_task(batcher.encode(request(), [t], "document")) for t in texts]

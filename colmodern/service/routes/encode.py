@@ -97,7 +97,7 @@ async def encode(
     if BINARY in request.headers.get("accept", ""):
         body.encoding_format = "safetensors"
     encoded = await service.batcher.encode(context, texts, body.input_type)
-    return await service.in_search_thread(context, lambda: _answer(body, service, encoded))
+    return await service.searches.run(context, lambda: _answer(body, service, encoded))
 
 
 def _answer(body: EncodeRequest, service: Service, encoded: EncodedTexts) -> Response:

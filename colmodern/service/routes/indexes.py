@@ -64,7 +64,7 @@ async def indexes(service: ServiceState) -> Response:
 async def index_facts(name: str, service: ServiceState, context: Context) -> Response:
     """Counts, model, settings and sizes of an index."""
     index = service.index(name)
-    return await service.in_search_thread(context, lambda: _json(facts_json(index, service.hide)))
+    return await service.searches.run(context, lambda: _json(facts_json(index, service.hide)))
 
 
 @router.post(f"{_INDEX}/search", summary="Search", response_model=SearchAnswer)
@@ -73,58 +73,83 @@ async def search(
 ) -> Response:
     """The best documents of each query, best first, with the passages that matched."""
     context.limit_time(body.timeout_ms)
-    index = service.index(name)
-    state = index.state
+    state = service.index(name).state
     _expect_k(body, service, body.offset)
     expect_filter_size(body.filter, service.settings.limits.filter_values)
+    texts = _expect_query_texts(body, state, service)
+    context.facts |= {"index": name, "queries": body.n_queries, "k": body.k}
     if body.rescore:
-        state.expect_texts()
-    queries = await _queries(body, state, service, context)
-    context.facts |= {"index": name, "queries": len(queries), "k": body.k}
+        return await _rescored(body, state, service, context)
 
-    def found() -> Sequence[Sequence[ServedHit]]:
-        return state.search(
-            queries,
-            body.k,
-            filter=body.filter,
-            nprobe=body.nprobe,
-            n_candidates=body.n_candidates,
-            exact=body.exact,
-            spans=False if body.rescore else body.span_settings,
-            offset=body.offset,
-            group_by=body.group_by,
-        )
+    def work(queries: TokenEmbeddings) -> str:
+        return _text_of(_search_answer(body, state, _results(body, state, queries)))
 
-    def answer(results: Sequence[Sequence[ServedHit]]) -> dict[str, object]:
-        listed = [
-            {
-                "hits": [
-                    hit_json(hit, rank, body.texts, is_grouped=body.group_by is not None)
-                    for rank, hit in enumerate(hits, body.offset + 1)
-                ]
-            }
-            for hits in results
-        ]
-        return {"results": listed, "index_version": state.version, "is_complete": True}
+    if texts is None:
+        queries = _sent_queries(body, state, service)
+        answer = await service.searches.run(context, lambda: work(queries))
+    else:
+        answer = await service.batcher.encode_and(context, texts, "query", work)
+    return _timed_response(answer, context)
 
-    if not body.rescore:
-        return await _answered(service, context, lambda: answer(found()))
+
+def _results(
+    body: SearchRequest, state: ServedState, queries: TokenEmbeddings
+) -> Sequence[Sequence[ServedHit]]:
+    """The results of a search before they are rescored."""
+    return state.search(
+        queries,
+        body.k,
+        filter=body.filter,
+        nprobe=body.nprobe,
+        n_candidates=body.n_candidates,
+        exact=body.exact,
+        spans=False if body.rescore else body.span_settings,
+        offset=body.offset,
+        group_by=body.group_by,
+    )
+
+
+def _search_answer(
+    body: SearchRequest, state: ServedState, results: Sequence[Sequence[ServedHit]]
+) -> dict[str, object]:
+    listed = [
+        {
+            "hits": [
+                hit_json(hit, rank, body.texts, is_grouped=body.group_by is not None)
+                for rank, hit in enumerate(hits, body.offset + 1)
+            ]
+        }
+        for hits in results
+    ]
+    return {"results": listed, "index_version": state.version, "is_complete": True}
+
+
+async def _rescored(
+    body: SearchRequest, state: ServedState, service: Service, context: RequestContext
+) -> Response:
+    """The answer of a search whose results are encoded again and scored exactly."""
+    state.expect_texts()
+    if (texts := body.query_texts) is None:
+        queries = _sent_queries(body, state, service)
+    else:
+        queries = (await service.batcher.encode(context, texts, "query")).embeddings
 
     def with_texts() -> tuple[Sequence[Sequence[ServedHit]], list[str], list[str]]:
-        results = found()
+        results = _results(body, state, queries)
         ids = list(dict.fromkeys(hit.doc_id for hits in results for hit in hits))
         return results, ids, state.texts_of(ids)
 
-    results, ids, texts = await service.in_search_thread(context, with_texts)
+    results, ids, contents = await service.searches.run(context, with_texts)
     expect_count("the results to rescore", len(ids), service.settings.limits.documents)
     wants_spans = body.span_settings is not False and (state.has_spans or bool(body.spans))
-    encoded = await service.batcher.encode(context, texts, "document", spans=wants_spans)
+    encoded = await service.batcher.encode(context, contents, "document", spans=wants_spans)
     documents = service.batcher.pool(encoded.embeddings)
 
-    def rescored() -> Sequence[Sequence[ServedHit]]:
-        return state.rescore(queries, results, documents, ids, spans=body.span_settings)
+    def rescored() -> dict[str, object]:
+        ranked = state.rescore(queries, results, documents, ids, spans=body.span_settings)
+        return _search_answer(body, state, ranked)
 
-    return await _answered(service, context, lambda: answer(rescored()))
+    return await _answered(service, context, rescored)
 
 
 @router.put(f"{_INDEX}/documents", summary="Add or replace documents", response_model=ChangeAnswer)
@@ -181,7 +206,7 @@ async def document(name: str, doc_id: str, service: ServiceState, context: Conte
     """A document with its text, title and fields."""
     state = service.index(name).state
     _expect_document(doc_id, state, name)
-    return await service.in_search_thread(
+    return await service.searches.run(
         context, lambda: _json({**document_json(doc_id, state), "index_version": state.version})
     )
 
@@ -197,43 +222,38 @@ async def explain(
     _expect_document(body.doc_id, state, name)
     state.expect_texts()
     context.facts |= {"index": name, "k": body.k}
-    [values] = await _encoded_queries([body.query], "query", service, context)
-    return await _answered(
-        service,
-        context,
-        lambda: explanation_json(
-            state.explain(
-                body.query,
-                values,
-                body.doc_id,
-                body.k,
-                nprobe=body.nprobe,
-                n_candidates=body.n_candidates,
-            ),
-            state,
-        ),
-    )
+    _expect_queries([body.query], "query", service)
+
+    def work(queries: TokenEmbeddings) -> str:
+        options = {"nprobe": body.nprobe, "n_candidates": body.n_candidates}
+        explanation = state.explain(body.query, queries[0], body.doc_id, body.k, **options)
+        return _text_of(explanation_json(explanation, state))
+
+    answer = await service.batcher.encode_and(context, [body.query], "query", work)
+    return _timed_response(answer, context)
 
 
-async def _queries(
-    body: SearchRequest, state: ServedState, service: Service, context: RequestContext
-) -> TokenEmbeddings:
-    """The queries' embeddings, encoded or as they were sent."""
+def _expect_query_texts(
+    body: SearchRequest, state: ServedState, service: Service
+) -> list[str] | None:
+    """The texts of queries, which can be encoded; None where embeddings were sent."""
     if (texts := body.query_texts) is not None:
         state.expect_texts()
-        return await _encoded_queries(texts, "queries", service, context)
+        _expect_queries(texts, "queries", service)
+    return texts
+
+
+def _expect_queries(texts: Sequence[str], name: str, service: Service) -> None:
+    limits = service.settings.limits
+    expect_texts(name, texts, most=limits.queries, longest=limits.text_length, is_query=True)
+
+
+def _sent_queries(body: SearchRequest, state: ServedState, service: Service) -> TokenEmbeddings:
+    """The queries' embeddings as they were sent."""
     values = body.embeddings or ()
     expect_count("embeddings", len(values), service.settings.limits.queries)
     arrays = [array_of(f"embeddings[{i}]", value) for i, value in enumerate(values)]
     return _with_fingerprint(arrays, "embeddings", state, body.fingerprint)
-
-
-async def _encoded_queries(
-    texts: Sequence[str], name: str, service: Service, context: RequestContext
-) -> TokenEmbeddings:
-    limits = service.settings.limits
-    expect_texts(name, texts, most=limits.queries, longest=limits.text_length, is_query=True)
-    return (await service.batcher.encode(context, texts, "query")).embeddings
 
 
 async def _embeddings(
@@ -341,7 +361,12 @@ async def _answered(
     service: Service, context: RequestContext, work: Callable[[], dict[str, object]]
 ) -> Response:
     """The answer of work that a search thread does, written there too, and the time that it took."""
-    text = await service.in_search_thread(context, lambda: _text_of(work()))
+    text = await service.searches.run(context, lambda: _text_of(work()))
+    return _timed_response(text, context)
+
+
+def _timed_response(text: str, context: RequestContext) -> Response:
+    """An answer, which is a JSON object, with the time that it took."""
     return _response(f'{text[:-1]},"took_ms":{_text_of(context.took_ms())}}}')
 
 

@@ -206,7 +206,7 @@ async def _ranked(
             threshold=threshold,
         )
 
-    ranked = await service.in_search_thread(context, rank)
+    ranked = await service.searches.run(context, rank)
     return ranked, query.n_tokens + documents.n_tokens
 
 

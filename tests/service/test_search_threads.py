@@ -1,0 +1,184 @@
+"""Threads that search: how embeddings come to them, and results to the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable
+
+import numpy as np
+import pytest
+
+from colmodern import Encoder
+from colmodern.errors import InputError
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.service.batching import EncoderBatcher
+from colmodern.service.context import RequestContext
+from colmodern.service.errors import ServiceError
+from colmodern.service.metrics import Metrics
+from colmodern.service.search_threads import Deliveries, SearchThreads
+from colmodern.service.settings import BatchingSettings
+
+CLOSE = 1e-5  # rounding of floats in batches of other sizes
+Body = Callable[[EncoderBatcher, SearchThreads], Awaitable[None]]
+
+
+def run(encoder: Encoder, body: Body, *, n_threads: int = 2, queue: int = 100) -> None:
+    """Run a coroutine with a batcher and threads that search."""
+
+    async def main() -> None:
+        metrics = Metrics(lambda: [])
+        batcher = EncoderBatcher(BatchingSettings(max_tokens=200), metrics)
+        searches = SearchThreads(n_threads, queue, metrics)
+        searches.start()
+        batcher.start(encoder, searches)
+        await asyncio.sleep(0)
+        try:
+            await asyncio.wait_for(body(batcher, searches), 60)
+        finally:
+            await batcher.stop()
+            searches.pool.shutdown()
+
+    asyncio.run(main())
+
+
+def request(timeout_ms: float = 30_000) -> RequestContext:
+    return RequestContext.of_server(timeout_ms)
+
+
+def test_every_result_of_many_threads_arrives_once() -> None:
+    async def main() -> list[int]:
+        loop = asyncio.get_running_loop()
+        deliveries = Deliveries(loop)
+        futures = [loop.create_future() for _ in range(2000)]
+
+        def deliver(first: int) -> None:
+            for number in range(first, len(futures), 4):
+                deliveries.result(futures[number], number)
+
+        threads = [threading.Thread(target=deliver, args=(first,)) for first in range(4)]
+        for thread in threads:
+            thread.start()
+        return await asyncio.wait_for(asyncio.gather(*futures), 30)
+
+    assert asyncio.run(main()) == list(range(2000))
+
+
+def test_what_is_delivered_to_a_future_that_has_ended_is_dropped() -> None:
+    async def main() -> None:
+        loop, faults = asyncio.get_running_loop(), list[object]()
+        loop.set_exception_handler(lambda _, fault: faults.append(fault))
+        deliveries = Deliveries(loop)
+        future = loop.create_future()
+        future.cancel()
+        deliveries.result(future, 1)
+        deliveries.error(future, InputError("late"))
+        await asyncio.sleep(0.02)
+        assert future.cancelled()
+        assert not faults
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("n_texts", [1, 3, 60])  # 60 are more than one piece
+def test_work_gets_what_the_texts_are_encoded_to(encoder: Encoder, n_texts: int) -> None:
+    texts = [f"the query number {number}" for number in range(n_texts)]
+
+    async def body(batcher: EncoderBatcher, _: SearchThreads) -> None:
+        def work(embeddings: TokenEmbeddings) -> tuple[str, TokenEmbeddings]:
+            return threading.current_thread().name, embeddings
+
+        context = request()
+        name, embeddings = await batcher.encode_and(context, texts, "query", work)
+        expected = encoder.encode_queries(texts)
+        assert name.startswith("search")
+        np.testing.assert_array_equal(embeddings.offsets, expected.offsets)
+        np.testing.assert_allclose(embeddings.values, expected.values, atol=CLOSE)
+        assert embeddings.fingerprint == expected.fingerprint
+        assert set(context.stages) == {"queue", "encode", "search"}
+
+    run(encoder, body)
+
+
+def test_an_error_of_the_work_is_that_of_its_request_alone(encoder: Encoder) -> None:
+    async def body(batcher: EncoderBatcher, _: SearchThreads) -> None:
+        def fail(_: TokenEmbeddings) -> None:
+            raise InputError("no such field")
+
+        async def fine() -> int:
+            return await batcher.encode_and(request(), ["fine"], "query", lambda e: e.n_docs)
+
+        async def wrong() -> None:
+            with pytest.raises(InputError, match="no such field"):
+                await batcher.encode_and(request(), ["wrong"], "query", fail)
+
+        answers = await asyncio.gather(fine(), wrong(), fine())
+        assert answers == [1, None, 1]
+
+    run(encoder, body)
+
+
+def test_work_whose_time_is_over_never_begins(encoder: Encoder) -> None:
+    begun = []
+
+    async def body(_: EncoderBatcher, searches: SearchThreads) -> None:
+        release = threading.Event()
+        blocking = asyncio.create_task(searches.run(request(), release.wait))
+        await asyncio.sleep(0.02)
+        with pytest.raises(ServiceError, match="50 ms"):
+            await searches.run(request(50), lambda: begun.append(1))
+        release.set()
+        await blocking
+        await searches.run(request(), lambda: None)
+
+    run(encoder, body, n_threads=1)
+    assert not begun
+
+
+def test_encoded_queries_are_refused_where_the_queue_of_searches_is_full(encoder: Encoder) -> None:
+    async def body(batcher: EncoderBatcher, searches: SearchThreads) -> None:
+        release = threading.Event()
+        held = [asyncio.create_task(searches.run(request(), release.wait)) for _ in range(2)]
+        await asyncio.sleep(0.02)
+        with pytest.raises(ServiceError, match="queue of searches"):
+            await batcher.encode_and(request(), ["one too many"], "query", lambda _: None)
+        release.set()
+        await asyncio.gather(*held)
+
+    run(encoder, body, n_threads=1, queue=1)
+
+
+def test_queries_wait_for_one_batch_while_searches_are_behind(encoder: Encoder) -> None:
+    batches = []
+
+    class Noting:
+        settings = encoder.settings
+        tokenize = staticmethod(encoder.tokenize)
+
+        @staticmethod
+        def encode_tokens(tokenized: object) -> TokenEmbeddings:
+            batches.append(len(tokenized.cut))  # type: ignore[attr-defined]
+            return encoder.encode_tokens(tokenized)  # type: ignore[arg-type]
+
+    async def body(batcher: EncoderBatcher, searches: SearchThreads) -> None:
+        release = threading.Event()
+        held = [asyncio.create_task(searches.run(request(), release.wait)) for _ in range(3)]
+        await asyncio.sleep(0.02)
+        assert searches.are_behind
+        tasks = []
+        for number in range(8):
+            work = batcher.encode_and(request(), [f"query {number}"], "query", lambda e: e.n_docs)
+            tasks.append(asyncio.create_task(work))
+            await asyncio.sleep(0.01)
+        assert not batches
+        start = time.perf_counter()
+        document = await batcher.encode(request(), ["a document"], "document")
+        assert document.embeddings.n_docs == 1
+        assert time.perf_counter() - start < 5
+        release.set()
+        assert await asyncio.gather(*tasks) == [1] * 8
+        await asyncio.gather(*held)
+
+    run(Noting(), body, n_threads=1)  # type: ignore[arg-type]
+    assert batches == [1, 8]
