@@ -51,6 +51,7 @@ def test_the_package_keeps_ranges_and_pylate_an_extra() -> None:
 # what comes with a declared package, which needs it in every version
 COMES_WITH = {
     "huggingface_hub": "transformers",
+    "pydantic_core": "pydantic",
     "typing_extensions": "pydantic",
     "llvmlite": "numba",
     "pyarrow": "datasets",
