@@ -135,7 +135,7 @@ def renamed_keywords(**renamed: str) -> Callable[[_Function], _Function]:
         names = list(signature(function).parameters)
 
         @wraps(function)
-        def call(*args: Any, **values: object) -> Any:
+        def call(*args: Any, **values: object) -> object:
             for old in renamed.keys() & values.keys():
                 new = renamed[old]
                 if new in values or new in names[: len(args)]:

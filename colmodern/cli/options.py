@@ -50,7 +50,7 @@ def renamed_option(
 
     def decorate(function: Decorated) -> Decorated:
         @wraps(function)
-        def command(**values: Any) -> Any:
+        def command(**values: object) -> Any:
             old_value = values.pop(old_name)
             if old_value is not None:
                 if values[name] is not None:

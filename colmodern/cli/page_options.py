@@ -74,7 +74,7 @@ def page_options(function: Callable[..., object]) -> Callable[..., object]:
     """Add --filter, --offset and --group-by, passed on as ``page``."""
 
     @wraps(function)
-    def command(conditions: str | None, offset: int, group_by: str | None, **values: Any) -> Any:
+    def command(conditions: str | None, offset: int, group_by: str | None, **values: Any) -> object:
         page = PageOptions(_parsed(conditions), offset, group_by)
         return function(page=page, **values)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from threading import Lock, Thread
-from typing import Any
 
 import numpy as np
 
@@ -33,7 +32,7 @@ class ShardHolder:
         self._index: PlaidIndex | None = None
         Thread(target=self._open_early, name="colmodern-open", daemon=True).start()
 
-    def ask(self, method: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    def ask(self, method: str, arguments: tuple[object, ...], options: dict[str, object]) -> object:
         """The answer of a method of the index, or the value of a property of it."""
         index = self._opened()
         wanted = getattr(index, method)

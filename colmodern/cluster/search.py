@@ -29,7 +29,7 @@ from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import BatchResults, Results, ScoredDoc
 
 # method, arguments, options, seconds or None -> answer
-Ask = Callable[[str, tuple[Any, ...], dict[str, Any], float | None], Any]
+Ask = Callable[[str, tuple[object, ...], dict[str, object], float | None], object]
 
 
 class HeldIndex:
@@ -155,7 +155,7 @@ class HeldIndex:
             self.end()
 
     def _answer(
-        self, method: str, *arguments: Any, timeout_s: float | None = None, **options: Any
+        self, method: str, *arguments: object, timeout_s: float | None = None, **options: object
     ) -> Any:
         if self._ask is None:
             raise closed_error()
@@ -265,10 +265,10 @@ def ask_actor(
     name: str,
     room: Room | None,
     method: str,
-    arguments: tuple[Any, ...],
-    options: dict[str, Any],
+    arguments: tuple[object, ...],
+    options: dict[str, object],
     timeout_s: float | None,
-) -> Any:
+) -> object:
     """Call the process of a shard.
 
     Raises:
@@ -304,7 +304,7 @@ def raised_there(error: Any, name: str) -> Exception:
     return UnavailableError(f"{name} failed with {type(cause).__name__}: {cause}")
 
 
-def _running(prefix: str, shards: tuple[str, ...]) -> dict[str, Any] | None:
+def _running(prefix: str, shards: tuple[str, ...]) -> dict[str, object] | None:
     """The processes under a name; None where there are none."""
     ray = connected("auto")
     try:

@@ -300,7 +300,7 @@ def _checked_text(text: object, where: str) -> str:
     return str(text)
 
 
-def _checked_fields(fields: Mapping[Any, object], where: str) -> dict[str, object]:
+def _checked_fields(fields: Mapping[object, object], where: str) -> dict[str, object]:
     if not fields:
         return {}
     for name in fields:

@@ -184,7 +184,7 @@ def encode_to_store(
             unfinished = order.unfinished(shards)
             encode_shards(unfinished, encoder, role, order.write, **kept, progress=progress)
         progress.finish()
-        record: dict[str, Any] = {
+        record: dict[str, object] = {
             "encoder": encoder.describe(),
             "role": role,
             "environment": describe_environment(),

@@ -135,7 +135,9 @@ class PassageIndex:
         values = query_values(query, self.dim)
         queries = TokenEmbeddings(values, np.array([0, len(values)]))
 
-        def ask(k: int, positions: Sequence[int], **options: Any) -> Sequence[Sequence[ScoredDoc]]:
+        def ask(
+            k: int, positions: Sequence[int], **options: object
+        ) -> Sequence[Sequence[ScoredDoc]]:
             search: Any = self.index.search
             return [search(values, k, **options)]
 
@@ -172,7 +174,9 @@ class PassageIndex:
         """
         batch = query_batch(queries, self.dim)
 
-        def ask(k: int, positions: Sequence[int], **options: Any) -> Sequence[Sequence[ScoredDoc]]:
+        def ask(
+            k: int, positions: Sequence[int], **options: object
+        ) -> Sequence[Sequence[ScoredDoc]]:
             search: Any = self.index.search_batch
             return search(batch.select(positions), k, progress=progress, **options)  # type: ignore[no-any-return]
 
@@ -280,9 +284,9 @@ class PassageIndex:
     def _hits(
         self,
         documents: Sequence[_DocumentScore],
-        query: npt.NDArray[Any],
+        query: npt.NDArray[np.generic],
         settings: SpanSettings | None,
-        options: Mapping[str, Any],
+        options: Mapping[str, object],
     ) -> Results[PassageHit]:
         """Results with the number and characters of each document's best passage."""
         matched: dict[str, Hit] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -105,7 +105,7 @@ class Report:
     values: Sequence[float]  # the measure of each query
     hardest: Sequence[HardQuery]
     timings: Sequence[tuple[str, float, str, str]]  # stage, seconds, rate, remark
-    recipe: Mapping[str, Any]  # nested
+    recipe: Mapping[str, object]  # nested
     index_parts: Sequence[tuple[str, int, float]] = ()  # name, bytes, bytes a token
     estimates: Mapping[str, Estimate] = field(default_factory=dict)  # measure -> mean, interval
     fidelity: FidelitySummary | None = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from typing import Any
 
 from colmodern.evaluation.recipe import flat
 from colmodern.evaluation.sweep import Sweep
@@ -23,7 +22,7 @@ class SweepPage:
     """The content of the page; pictures are svg elements by title, none without matplotlib."""
 
     sweep: Sweep
-    recipe: Mapping[str, Any]  # nested
+    recipe: Mapping[str, object]  # nested
     pareto: Mapping[str, str] = field(default_factory=dict)
     lengths: str = ""
     notes: Sequence[str] = ()

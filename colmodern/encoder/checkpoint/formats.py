@@ -36,7 +36,7 @@ CONFIG: dict[str, type] = {
 _DEFAULT_LENGTH = 8192  # length limit where the checkpoint sets none
 
 
-def read_pylate(folder: Path, config: dict[str, Any]) -> Reading:
+def read_pylate(folder: Path, config: dict[str, object]) -> Reading:
     """Read modules.json with Dense folders, and settings in config_sentence_transformers.json."""
     stored = read_fields(folder / "config_sentence_transformers.json", _STORED, missing={})
     prompts: dict[str, Any] = stored.get("prompts") or {}

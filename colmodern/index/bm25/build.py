@@ -63,7 +63,7 @@ def score(scorer: Any, word_numbers: list[list[int]], vocabulary: dict[str, int]
 
 def write(folder: Path, scorer: Any, ids: Sequence[str], version: str) -> None:
     """Write FILES; bm25s reads its part of them with ``bm25s.BM25.load``."""
-    arrays: tuple[npt.NDArray[Any], ...] = (
+    arrays: tuple[npt.NDArray[np.generic], ...] = (
         np.asarray(scorer.scores["data"], np.float32),
         np.asarray(scorer.scores["indices"], np.int32),
         np.asarray(scorer.scores["indptr"], np.int64),

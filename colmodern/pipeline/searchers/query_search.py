@@ -42,7 +42,7 @@ class QueryFilters(NamedTuple):
     def prepared(self, index: object, query_ids: Sequence[str]) -> list[Any]:
         """The filter of each query as an index takes it; equal ones are prepared once."""
         prepare = getattr(index, "filter", lambda ids: ids)
-        made: dict[int, Any] = {id(None): None}
+        made: dict[int, object] = {id(None): None}
         for ids in self.by_query.values():
             if id(ids) not in made:
                 made[id(ids)] = prepare(ids)

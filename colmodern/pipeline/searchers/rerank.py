@@ -178,7 +178,7 @@ class RerankSearcher(Searcher[RerankIndexConfig]):
         """Digest of a given run."""
         return {"candidates": self._first.digest} if self._first.digest else {}
 
-    def facts(self, documents: EmbeddingStore, prepared: Candidates) -> dict[str, Any]:
+    def facts(self, documents: EmbeddingStore, prepared: Candidates) -> dict[str, object]:
         """How many candidates there are, and how many of them the collection lacks."""
         known, most = set(doc_ids_of(documents)), self.config.most_results
         results = self._first.searched(self._first.results(prepared.first))

@@ -79,7 +79,7 @@ def _write(
     scores: Sequence[Sequence[float]],
     *,
     provenance: dict[str, Any],
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Select negatives and write the rows, all or nothing, with the facts beside them."""
     config, dataset = stages.config, stages.dataset
     output = Path(config.output)

@@ -7,7 +7,7 @@ the last, float32 scores may differ, by ``TOLERANCE`` times the score.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,9 @@ TOLERANCE = 1e-5  # relative to a score: float32 sums have another order
 
 _PRUNED_TOKENS, _REFINED_TOKENS = 2_000_000, 200_000
 
+Number = TypeVar("Number", bound=np.generic)
 Floats = npt.NDArray[np.float32]
+Scores = npt.NDArray[np.int32]  # integers, in the steps of a query
 Slack = npt.NDArray[np.int32]
 Addresses = Callable[[DocIndex], tuple[npt.NDArray[np.uint64], bool]]
 
@@ -69,10 +71,10 @@ def search_portably(
     return candidates, _score(prepared, view, candidates, slacks, stored)
 
 
-def _candidates(query: PreparedQuery, view: View, budget: SearchBudget) -> tuple[DocIndex, Any]:
+def _candidates(query: PreparedQuery, view: View, budget: SearchBudget) -> tuple[DocIndex, Scores]:
     """Documents to be scored with their compressed tokens, and what their vectors add."""
 
-    def shared_of(docs: DocIndex) -> Any:
+    def shared_of(docs: DocIndex) -> Scores:
         return _on_segments(
             view,
             docs,
@@ -101,7 +103,7 @@ def _candidates(query: PreparedQuery, view: View, budget: SearchBudget) -> tuple
     return docs[best], shared[best]
 
 
-def _gather(query: PreparedQuery, view: View, nprobe: int) -> tuple[DocIndex, Any]:
+def _gather(query: PreparedQuery, view: View, nprobe: int) -> tuple[DocIndex, Scores]:
     """Documents in the probed lists of every segment, and their sums."""
     probes = stages.probe(query, nprobe)
     docs, sums = [np.empty(0, np.int64)], [np.empty(0, np.int32)]
@@ -141,16 +143,15 @@ def _score(
         stages.add_doc_vectors(query, arrays, inside, codec.doc_gain_step, scores)
         return scores
 
-    scores: Floats = _on_segments(view, docs, np.float32, score)
-    return scores
+    return _on_segments(view, docs, np.float32, score)
 
 
 def _on_segments(
     view: View,
     docs: DocIndex,
-    dtype: npt.DTypeLike,
-    score: Callable[[Segment, DocIndex, slice], Any],
-) -> Any:
+    dtype: type[Number],
+    score: Callable[[Segment, DocIndex, slice], npt.NDArray[Number]],
+) -> npt.NDArray[Number]:
     """Scores of documents, worked out segment by segment."""
     out = np.empty(len(docs), dtype)
     for segment, positions, inside in view.by_segment(docs):
