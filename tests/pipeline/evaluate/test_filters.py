@@ -43,6 +43,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where evaluations share embeddings and indexes."""
+    return tmp_path_factory.mktemp("runs")
+
+
 def evaluate(folder: Path, output: Path, **settings: Any) -> dict[str, set[str]]:
     """The documents of each query."""
     run = ranked(folder, output, **settings)
@@ -109,14 +115,12 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_filters_of_every_kind_keep_what_they_allow(
-    folder: Path, kind: str, tmp_path: Path
-) -> None:
+def test_filters_of_every_kind_keep_what_they_allow(folder: Path, kind: str, output: Path) -> None:
     index = KINDS[kind]
-    everything = evaluate(folder, tmp_path, index=index)
+    everything = evaluate(folder, output, index=index)
     english, late = meeting(lambda f: f["lang"] == "en"), meeting(lambda f: f["year"] >= 2005)
     both = {"filter": {"year": {"gte": 2005}}, "filter_field": "only"}
-    assert evaluate(folder, tmp_path, index=index, **both) == {
+    assert evaluate(folder, output, index=index, **both) == {
         "q0": everything["q0"] & english & late,
         "q1": everything["q1"] & late,
         "q2": everything["q2"] & english & late,
@@ -154,14 +158,14 @@ def test_weights_are_tuned_under_the_filters_of_their_queries(folder: Path, tmp_
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_groups_of_every_kind_keep_their_best_document(
-    folder: Path, kind: str, tmp_path: Path
+    folder: Path, kind: str, output: Path
 ) -> None:
     index = {**KINDS[kind], "compare_with_exact": False}
     if kind in ("exact", "bm25") or kind.startswith("hybrid"):
         del index["compare_with_exact"]
-    whole = ranked(folder, tmp_path, index=index)
+    whole = ranked(folder, output, index=index)
     few = {"k": 4, "measures": ["nDCG@4"]}
-    grouped = ranked(folder, tmp_path, index=index, group_by="year", **few)
+    grouped = ranked(folder, output, index=index, group_by="year", **few)
     for query_id, found in grouped.items():
         best: dict[int, str] = {}
         for doc_id in whole[query_id]:
@@ -187,17 +191,17 @@ def test_a_document_that_is_left_out_takes_no_group(folder: Path, tmp_path: Path
     ("kind", "rank"), [("exact", "sum"), ("plaid", "best"), ("rerank", "sum"), ("hybrid", "best")]
 )
 def test_documents_ranked_by_passages_are_filtered_and_grouped(
-    folder: Path, kind: str, rank: str, tmp_path: Path
+    folder: Path, kind: str, rank: str, output: Path
 ) -> None:
     options = {
         "index": KINDS.get(kind, {"kind": kind}),
         "encoder": {"document_length": 8, "overflow": "split", "overlap": 0},
         "passages": rank,
     }
-    whole = ranked(folder, tmp_path, **options)
+    whole = ranked(folder, output, **options)
     late = meeting(lambda f: f["year"] >= 2005)
-    filtered = ranked(folder, tmp_path, **options, filter={"year": {"gte": 2005}})
-    grouped = ranked(folder, tmp_path, **options, group_by="year")
+    filtered = ranked(folder, output, **options, filter={"year": {"gte": 2005}})
+    grouped = ranked(folder, output, **options, group_by="year")
     for query_id, found in whole.items():
         assert set(filtered[query_id]) == set(found) & late
         if kind != "hybrid":  # where ranks among fewer documents make other scores
