@@ -21,7 +21,7 @@ from colmodern.index.plaid.search.queries import expect_encoder
 from colmodern.index.plaid.search.state import load_state, make_state
 from colmodern.index.plaid.write import update
 from colmodern.index.plaid.write.attach import attach, open_segments
-from colmodern.index.plaid.write.build import build_index
+from colmodern.index.plaid.write.build import BuildInput, build_index
 from colmodern.index.plaid.write.shared_codec import settle_with_codec
 from colmodern.index.plaid.write.source import open_source
 from colmodern.index.plaid.write.spans import has_spans
@@ -113,10 +113,13 @@ class PlaidIndex(PlaidReader):
         tell_if_compiling(progress.note)
         with naming_documents(ids):
             build_index(
-                path, source, ids, settings, source.fingerprint, progress,
-                overwrite=overwrite, is_durable=durable, devices=devices.gpus,
-                keeps_spans=keeps_spans, fields=table, shared=shared,
-            )  # fmt: skip
+                path,
+                BuildInput(source, ids, settings, source.fingerprint, keeps_spans, table, shared),
+                progress,
+                overwrite=overwrite,
+                is_durable=durable,
+                devices=devices.gpus,
+            )
         return cls.load(path, device=devices)
 
     @staticmethod

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -78,29 +78,43 @@ class _ProgressRecord(BaseModel):
     checksums: dict[str, str]
 
 
+class BuildInput(NamedTuple):
+    """What an index is built from, and all that its bytes depend on.
+
+    Attributes:
+        embeddings: Token embeddings of the documents.
+        doc_ids: (n_docs,) their ids.
+        settings: The codec's, and the ceiling of memory.
+        fingerprint: Of the encoder, None when unknown.
+        keeps_spans: Whether to keep the characters of the tokens, which the embeddings must have.
+        fields: Fields of the documents.
+        shared: The codec of another index, taken over in place of a new one.
+    """
+
+    embeddings: Embeddings
+    doc_ids: Sequence[str]
+    settings: BuildSettings
+    fingerprint: str | None
+    keeps_spans: bool = False
+    fields: FieldTable | None = None
+    shared: SharedCodec | None = None
+
+
 def build_index(
     path: Path,
-    embeddings: Embeddings,
-    doc_ids: Sequence[str],
-    settings: BuildSettings,
-    fingerprint: str | None,
+    source: BuildInput,
     progress: Progress,
     *,
     overwrite: bool = False,
     is_durable: bool = True,
     devices: Sequence[torch.device] = (),
-    keeps_spans: bool = False,
-    fields: FieldTable | None = None,
-    shared: SharedCodec | None = None,
 ) -> None:
     """Write the index folder ``path``; until it is finished, work is in ``.NAME.building``.
 
     An interrupted build of the same input and settings is resumed, with ``is_durable`` after a
     power cut too; its files are compared with checksums first, and the build starts over when they
     differ. An older index that is overwritten can be read, but not changed, until the new one is in
-    its place. ``keeps_spans`` keeps the characters of the tokens, which the embeddings must have;
-    ``fields`` are those of the documents; ``shared`` is the codec of another index, taken over in place
-    of a new one. The first of ``devices``, if any, assigns tokens to centroids; the bytes are the same.
+    its place. The first of ``devices``, if any, assigns tokens to centroids; the bytes are the same.
 
     Raises InputError for bad ids or values that are not finite; StorageError when there is
     something at ``path`` already, when another process writes it, when the disk is full, or when
@@ -116,21 +130,8 @@ def build_index(
         expect_free(path, overwrite=overwrite)
         with _as_only_writer(path):
             try:
-                key = _key(embeddings, doc_ids, settings, fingerprint, keeps_spans, fields, shared)
-                make = partial(
-                    _make,
-                    work,
-                    embeddings,
-                    doc_ids,
-                    settings,
-                    fingerprint,
-                    progress,
-                    devices,
-                    keeps_spans=keeps_spans,
-                    fields=fields,
-                    shared=shared,
-                )
-                _resume(work, key, make, progress)
+                make = partial(_make, work, source, progress, devices)
+                _resume(work, _key(source), make, progress)
             except InputError:
                 shutil.rmtree(work, ignore_errors=True)  # running it again would not help
                 raise
@@ -150,30 +151,24 @@ def _as_only_writer(path: Path) -> Iterator[None]:
         yield
 
 
-def _key(
-    embeddings: Embeddings,
-    doc_ids: Sequence[str],
-    settings: BuildSettings,
-    fingerprint: str | None,
-    keeps_spans: bool,
-    fields: FieldTable | None,
-    shared: SharedCodec | None,
-) -> str:
+def _key(source: BuildInput) -> str:
     """Digest of all that the index depends on."""
+    embeddings, fields = source.embeddings, source.fields
     if isinstance(embeddings, EmbeddingStore):
-        source: object = [shard["sha256"] for shard in embeddings.manifest["shards"]]
+        digests: object = [shard["sha256"] for shard in embeddings.manifest["shards"]]
     else:
         arrays = (embeddings.values, embeddings.offsets, embeddings.token_ids)
-        source = [None if array is None else sha256_of_array(array) for array in arrays]
-        if keeps_spans:
-            source += [sha256_of_array(a) for a in span_arrays(embeddings.spans).values()]
-    ids = sha256_of_texts(str(doc_id) for doc_id in doc_ids)
-    also: list[object] = ["spans"] if keeps_spans else []
+        digests = [None if array is None else sha256_of_array(array) for array in arrays]
+        if source.keeps_spans:
+            digests += [sha256_of_array(a) for a in span_arrays(embeddings.spans).values()]
+    ids = sha256_of_texts(str(doc_id) for doc_id in source.doc_ids)
+    also: list[object] = ["spans"] if source.keeps_spans else []
     if fields is not None and fields.columns:
         also.append(sha256_of_array(to_bytes(fields)))
-    if shared is not None:
-        also.append(dict(shared.record.files))
-    return sha256_of_json([_FORMAT, source, ids, asdict(settings), fingerprint, *also])
+    if source.shared is not None:
+        also.append(dict(source.shared.record.files))
+    settings = asdict(source.settings)
+    return sha256_of_json([_FORMAT, digests, ids, settings, source.fingerprint, *also])
 
 
 def _resume(work: Path, key: str, make: Callable[[], None], progress: Progress) -> None:
@@ -227,29 +222,20 @@ def _expect_whole(index: Path) -> None:
 
 
 def _make(
-    work: Path,
-    embeddings: Embeddings,
-    doc_ids: Sequence[str],
-    settings: BuildSettings,
-    fingerprint: str | None,
-    progress: Progress,
-    devices: Sequence[torch.device],
-    *,
-    keeps_spans: bool,
-    fields: FieldTable | None,
-    shared: SharedCodec | None,
+    work: Path, source: BuildInput, progress: Progress, devices: Sequence[torch.device]
 ) -> None:
     """Fill work/index, from where an earlier run stopped, and commit it."""
+    embeddings, settings, fields = source.embeddings, source.settings, source.fields
     index, name = work / _INDEX, segment_name(0)
     with naming_write_errors(work):
         make_own_folder(index / name)
     # first, so that bad ids are refused before all the work
-    write_documents(index / name, doc_ids, embeddings.lengths)
-    if keeps_spans:
+    write_documents(index / name, source.doc_ids, embeddings.lengths)
+    if source.keeps_spans:
         write_spans(index / name, partial(spans_of_source, embeddings))
     table = FieldTable.empty(embeddings.n_docs) if fields is None else fields
     write_fields(index / name, table)
-    codec = _codec(work, embeddings, settings, progress, shared)
+    codec = _codec(work, embeddings, settings, progress, source.shared)
     _compress(work, embeddings, settings, _codec_on_device(codec, devices), progress)
     write_inverted_lists(index / name, len(codec.centroids.values), progress)
     record = record_segment(
@@ -257,9 +243,9 @@ def _make(
     )
     files = _checksums(index / CODEC)
     manifest = Manifest(
-        settings=asdict(settings) | ({"spans": True} if keeps_spans else {}),
+        settings=asdict(settings) | ({"spans": True} if source.keeps_spans else {}),
         dim=codec.dim,
-        fingerprint=fingerprint,
+        fingerprint=source.fingerprint,
         n_centroids=len(codec.centroids.values),
         codec=CodecRecord(files=files, fast=fast_checksums(index / CODEC, files)),
         segments=(record,),
