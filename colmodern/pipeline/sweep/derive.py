@@ -18,12 +18,14 @@ from colmodern.encoding.store import document_texts, reuse_store
 from colmodern.environment import describe_environment
 from colmodern.errors import StorageError
 from colmodern.files import sha256_of_json
+from colmodern.passages import documents_of
 from colmodern.pipeline.sweep.points import Variant
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.offsets import offsets_of
 from colmodern.ragged.spans import TokenSpans
 from colmodern.ragged.store import EmbeddingStore, ShardWriter
+from colmodern.ragged.writer import N_TEXTS
 from colmodern.types import Corpus
 
 _FORMAT = 1  # raised when the same input begins to give other embeddings
@@ -91,6 +93,8 @@ def derive(
                 protected = encoder.settings.protected_tokens
                 kept = pool_tokens(kept, variant.pool_factor, protected=protected)
             facts = {"seconds": time.perf_counter() - start, CUT_DOCUMENTS: n_cut}
+            if store.has_passages:
+                facts[N_TEXTS] = len(documents_of(ids))
             writer.add(kept, ids, facts=facts)
             progress.advance(shard.n_docs)
         progress.finish()
@@ -98,6 +102,7 @@ def derive(
             # no encoder makes these embeddings in one step, so they have a fingerprint of their own
             encoder={**encoder.describe(), "fingerprint": key},
             role="document",
+            **({"passages": True} if store.has_passages else {}),
             derived_from=store.manifest["fingerprint"],
             environment=describe_environment(),
         )

@@ -86,6 +86,13 @@ def _variant(combination: Combination, config: SweepConfig, encoder: Encoder) ->
                 "windows and no document would be cut; set sweep.cut to stored, which cuts the "
                 "embeddings of all windows, or overflow to truncate"
             )
+        rank = combination.config.search.passages
+        if wanted is not None and rank is not None:
+            raise ConfigError(
+                f"sweep.document_length: with search.passages={rank}, the embeddings are of passages, which "
+                "have no longer document to cut; leave sweep.document_length out, or run an evaluation "
+                "for each encoder.document_length"
+            )
         return Variant(own.document_length, wanted, factor)
     length = wanted or own.document_length
     if combination.cut == "encode":

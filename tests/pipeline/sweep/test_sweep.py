@@ -211,6 +211,18 @@ def test_windows_cover_whole_documents_and_can_only_be_cut_afterwards(sweep) -> 
         run_sweep(sweep(grid, *split, "sweep.cut=encode"))
 
 
+def test_points_may_rank_documents_by_passages(sweep) -> None:
+    split = ("encoder.overflow=split", "encoder.document_length=10", "encoder.overlap=2")
+    grid = "sweep: {pool_factor: [1, 2]}\nmeasures: [nDCG@10]\nsearch: {passages: best}\n"
+    found, _ = run_sweep(sweep(grid, *split))
+    whole, pooled = (point.n_tokens for point in found.points)
+    assert pooled < whole
+    assert all(point.measures["nDCG@10"].mean > 0 for point in found.points)
+    cut = "sweep: {document_length: [8, null], cut: stored}\nsearch: {passages: best}\n"
+    with pytest.raises(ConfigError, match="which have no longer document to cut"):
+        run_sweep(sweep(cut, *split))
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
