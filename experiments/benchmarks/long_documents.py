@@ -2,14 +2,15 @@
 
     python experiments/benchmarks/long_documents.py --work FOLDER DATASET [DATASET ...]
 
-A DATASET is a folder in the BEIR layout. The long encoding has windows of --longest tokens; each of
---length is measured three ways: windows joined to one document, and as passages by their best score
-and by the sum of all. All of them read whole texts, so the tokens are the same but for the special
-tokens of each passage. Quality is that of exact search; the compressed index gives bytes, latency (one
+A DATASET is a folder in the BEIR layout; of a large one, --max-docs takes a seeded sample with all
+relevant documents of the queries. The long encoding has windows of --longest tokens, joined to one
+document. Each --length is measured as passages, by their best score and by the sum of all; the largest
+also with its windows joined, which have the same vectors. All of them read whole texts, so the tokens
+are the same but for the special tokens of each passage. Quality is that of exact search; the compressed index gives bytes, latency (one
 thread, one query after another, in turns between the systems of a data set) and its own nDCG@10.
 Differences are from the long encoding, query by query: two-sided randomisation tests, adjusted by Holm
 over the rows of a data set. Rows go to experiments/results/long_documents.csv. Encodings, indexes and
-runs stay in FOLDER; --only encodes a part of them, for a machine that others use too.
+runs stay in FOLDER, so that a call that was ended goes on where it was.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import numpy as np
 from results import Row, append_rows, machine_and_commit
 from rich.console import Console
 from rich.table import Table
+from stages import sampled
 
 from colmodern import PassageIndex, PlaidIndex, run_eval
 from colmodern.evaluation.significance import estimate, holm, randomisation_test
@@ -34,7 +36,7 @@ from colmodern.pipeline.result import EvalResult
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "long_documents.csv"
 MEASURES = ("nDCG@10", "R@100")
 LONG = "joined"
-ROUNDS = 3  # of timed queries
+ROUNDS, TIMED_QUERIES = 2, 15
 COLUMNS = (
     *("date", "commit", "machine", "dataset", "n_docs", "n_queries", "model", "document_length"),
     *("way", "n_stored", "n_tokens", *MEASURES, "plaid_nDCG@10", "plaid_overlap@10"),
@@ -50,7 +52,7 @@ COLUMNS = (
 @click.option("--longest", default=2048, show_default=True, help="Tokens of the long windows.")
 @click.option("--length", "lengths", multiple=True, type=int, default=(64, 128, 256))
 @click.option("--max-queries", default=200, show_default=True, help="Seeded sample.")
-@click.option("--only", multiple=True, help='Systems to run, as "128 best"; nothing is kept then.')
+@click.option("--max-docs", type=int, help="Seeded sample of the documents; default: all.")
 def main(
     datasets: tuple[Path, ...],
     work: Path,
@@ -58,21 +60,17 @@ def main(
     longest: int,
     lengths: tuple[int, ...],
     max_queries: int,
-    only: tuple[str, ...],
+    max_docs: int | None,
 ) -> None:
     """Evaluate every way of reading long documents, and keep and print the rows."""
-    systems = [(longest, "cut"), (longest, LONG)]
-    systems += [(length, way) for length in lengths for way in (LONG, "best", "sum")]
+    systems = [(longest, LONG), (max(lengths), LONG)]
+    systems += [(length, way) for length in lengths for way in ("best", "sum")]
     for folder in datasets:
         results = {}
+        sample = sampled(folder, work / "sets", max_docs, max_queries)
         for length, way in systems:
-            name = f"{length} {way}"
-            if only and name not in only:
-                continue
-            config = _config(folder, work, model, length, way, max_queries)
-            results[name] = run_eval(config, progress=True)
-        if only:
-            continue
+            config = _config(sample, work, model, length, way, max_queries)
+            results[f"{length} {way}"] = run_eval(config, progress=True)
         rows = list(_rows(folder.name, model, f"{longest} {LONG}", results))
         append_rows(RESULTS, rows, COLUMNS)
         _show(rows)
@@ -88,7 +86,7 @@ def _config(
         "encoder": {
             "model": model,
             "document_length": length,
-            "overflow": "truncate" if way == "cut" else "split",
+            "overflow": "split",
         },
         "index": {"kind": "plaid"},
         "search": {"k": 100, "passages": way if is_passages else None},
@@ -165,7 +163,7 @@ def _search_of(result: EvalResult) -> tuple[Any, list[Any]]:
     index = PlaidIndex.load(folder, while_compiling="wait")
     queries = stores_of(result.folder)["queries"].to_memory()
     rank = result.config.search.passages
-    return (index if rank is None else PassageIndex(index, rank)), list(queries)[:30]
+    return (index if rank is None else PassageIndex(index, rank)), list(queries)[:TIMED_QUERIES]
 
 
 def _show(rows: list[Row]) -> None:
