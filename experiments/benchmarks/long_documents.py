@@ -2,19 +2,23 @@
 
     python experiments/benchmarks/long_documents.py --work FOLDER DATASET [DATASET ...]
 
-A DATASET is a folder in the BEIR layout; of a large one, --max-docs takes a seeded sample with all
-relevant documents of the queries. The long encoding has windows of --longest tokens, joined to one
-document. Each --length is measured as passages, by their best score and by the sum of all; the largest
-also with its windows joined, which have the same vectors. All of them read whole texts, so the tokens
-are the same but for the special tokens of each passage. Quality is that of exact search; the compressed index gives bytes, latency (one
-thread, one query after another, in turns between the systems of a data set) and its own nDCG@10.
-Differences are from the long encoding, query by query: two-sided randomisation tests, adjusted by Holm
-over the rows of a data set. Rows go to experiments/results/long_documents.csv. Encodings, indexes and
-runs stay in FOLDER, so that a call that was ended goes on where it was.
+A DATASET is a folder in the BEIR layout; --max-docs takes a seeded sample of its documents, with the
+queries whose relevant documents are all in it. The long encoding has windows of --longest tokens, joined
+to one document. Each --length is measured as passages, by their best score and by the sum of all; the
+largest also with its windows joined, which have the same vectors. All of them read whole texts, so the
+tokens are the same but for the special tokens of each passage.
+
+Quality is that of exact search; the compressed index gives bytes, latency (one thread, one query after
+another, in turns between the systems of a data set) and its own nDCG@10. Differences are from the long
+encoding, query by query: two-sided randomisation tests, adjusted by Holm over the rows of a data set.
+Rows go to experiments/results/long_documents.csv. Encodings, indexes and runs stay in FOLDER, so that
+--only can make them in several calls, which keep no rows.
 """
 
 from __future__ import annotations
 
+import json
+import random
 import time
 from collections.abc import Iterator, Mapping
 from datetime import date
@@ -26,10 +30,10 @@ import numpy as np
 from results import Row, append_rows, machine_and_commit
 from rich.console import Console
 from rich.table import Table
-from stages import sampled
 
-from colmodern import PassageIndex, PlaidIndex, run_eval
+from colmodern import PassageIndex, PlaidIndex, load_dataset, run_eval
 from colmodern.evaluation.significance import estimate, holm, randomisation_test
+from colmodern.files import staging
 from colmodern.pipeline.open.artifacts import index_of, stores_of
 from colmodern.pipeline.result import EvalResult
 
@@ -53,6 +57,7 @@ COLUMNS = (
 @click.option("--length", "lengths", multiple=True, type=int, default=(64, 128, 256))
 @click.option("--max-queries", default=200, show_default=True, help="Seeded sample.")
 @click.option("--max-docs", type=int, help="Seeded sample of the documents; default: all.")
+@click.option("--only", multiple=True, help='Systems to evaluate, as "128 best"; keeps no rows.')
 def main(
     datasets: tuple[Path, ...],
     work: Path,
@@ -61,19 +66,52 @@ def main(
     lengths: tuple[int, ...],
     max_queries: int,
     max_docs: int | None,
+    only: tuple[str, ...],
 ) -> None:
     """Evaluate every way of reading long documents, and keep and print the rows."""
     systems = [(longest, LONG), (max(lengths), LONG)]
     systems += [(length, way) for length in lengths for way in ("best", "sum")]
     for folder in datasets:
         results = {}
-        sample = sampled(folder, work / "sets", max_docs, max_queries)
+        sample = _sampled(folder, work / "sets", max_docs)
         for length, way in systems:
+            if only and f"{length} {way}" not in only:
+                continue
             config = _config(sample, work, model, length, way, max_queries)
             results[f"{length} {way}"] = run_eval(config, progress=True)
+        if only:
+            continue
         rows = list(_rows(folder.name, model, f"{longest} {LONG}", results))
         append_rows(RESULTS, rows, COLUMNS)
         _show(rows)
+
+
+def _sampled(folder: Path, work: Path, max_docs: int | None) -> Path:
+    """The folder of a data set, or of a sample of its documents with the queries on them alone."""
+    documents = _lines(folder / "corpus.jsonl")
+    if max_docs is None or len(documents) <= max_docs:
+        return folder
+    target = work / f"{folder.name}-{max_docs}"
+    if target.is_dir():
+        return target
+    kept = random.Random(0).sample(sorted(documents), max_docs)
+    qrels = load_dataset(folder).qrels
+    known = {q: grades for q, grades in qrels.items() if grades.keys() <= set(kept)}
+    queries = _lines(folder / "queries.jsonl")
+    with staging(target) as staged:
+        (staged / "qrels").mkdir()
+        (staged / "corpus.jsonl").write_text("".join(documents[doc_id] for doc_id in kept))
+        (staged / "queries.jsonl").write_text("".join(queries[query] for query in known))
+        judgments = [f"{q}\t{d}\t{n}\n" for q, grades in known.items() for d, n in grades.items()]
+        header = "query-id\tcorpus-id\tscore\n"
+        (staged / "qrels" / "test.tsv").write_text(header + "".join(judgments))
+    return target
+
+
+def _lines(path: Path) -> dict[str, str]:
+    """The lines of a file of records by their ids."""
+    with path.open() as lines:
+        return {str(json.loads(line)["_id"]): line for line in lines}
 
 
 def _config(
