@@ -275,6 +275,8 @@ class SearchBudget(NamedTuple):
         n_candidates: Documents that are scored with their compressed tokens.
         n_scored: Documents that are scored in float32.
         exhaustive: Whether every token of every candidate is decoded.
+        n_postings: Postings of a query token after which it opens no further list, beyond its best
+            two; 0 for no bound.
     """
 
     nprobe: int
@@ -282,3 +284,4 @@ class SearchBudget(NamedTuple):
     n_candidates: int
     n_scored: int
     exhaustive: bool = False
+    n_postings: int = 0

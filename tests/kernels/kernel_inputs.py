@@ -26,6 +26,7 @@ from colmodern.kernels.types import ResidualQuery, TableQuery, WeightQuery
 WRITTEN = {
     "score_centroids": ("query",),
     "find_probes": ("probes",),
+    "limit_probes": ("probes",),
     "gather": ("state",),
     "collect": ("docs", "sums"),
     "keep_best": (),

@@ -15,6 +15,26 @@ from colmodern.kernels.cpu.jit import borrowing, compiled
 from colmodern.kernels.types import Int16s, Int32s, Int64s
 
 BLOCK_DOCS = 1 << 16  # documents that a uint16 can number
+_FEWEST_LISTS = 2  # of a query token, however long they are
+
+
+@borrowing
+def limit_probes(probes: Int32s, list_sizes: Int64s, n_postings: int) -> None:
+    """Take away the probes of a query token that follow lists of ``n_postings`` postings together.
+
+    Args:
+        probes: (n_query_tokens, nprobe) int32, as find_probes writes them; -1 is written for each probe
+            that is taken away. The best two of a query token stay.
+        list_sizes: (n_centroids,) int64, postings of each list.
+        n_postings: Postings.
+    """
+    for token in range(probes.shape[0]):
+        n_before = int64(0)
+        for j in range(probes.shape[1]):
+            size = list_sizes[probes[token, j]]
+            if j >= _FEWEST_LISTS and n_before >= n_postings:
+                probes[token, j] = -1
+            n_before += size
 
 
 @compiled
@@ -31,7 +51,7 @@ def gather(
     a document beyond ``state`` change no other document.
 
     Args:
-        probes: (n_query_tokens, nprobe) int32.
+        probes: (n_query_tokens, nprobe) int32; behind the first, -1 where there is no further one.
         scores: (n_blocks, n_centroids, n_lanes) int16 centroid scores.
         list_offsets: (n_centroids + 1,) uint32 of one block of documents.
         list_docs: (n_postings,) uint16 of the same block.
@@ -62,8 +82,11 @@ def _add_lists(
     n_lanes, n_postings = scores.shape[2], np.uint32(len(list_docs))
     for token in range(probes.shape[0]):
         block, lane, turn = token // n_lanes, token % n_lanes, int64(token + 1)
-        floor = int64(scores[block, probes[token, probes.shape[1] - 1], lane])
-        for j in range(probes.shape[1]):
+        n_probes = probes.shape[1]
+        while n_probes > 1 and probes[token, n_probes - 1] < 0:
+            n_probes -= 1
+        floor = int64(scores[block, probes[token, n_probes - 1], lane])
+        for j in range(n_probes):
             centroid = probes[token, j]
             gained = ((int64(scores[block, centroid, lane]) - floor) << 16) + turn
             for at in range(list_offsets[centroid], min(list_offsets[centroid + 1], n_postings)):

@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from colmodern.kernels.cpu.gather import BLOCK_DOCS, collect, gather, keep_best
+from colmodern.kernels.cpu.gather import BLOCK_DOCS, collect, gather, keep_best, limit_probes
 from colmodern.kernels.cpu.jit import borrowing, compiled
 from colmodern.kernels.cpu.probe import find_probes
 from colmodern.kernels.cpu.prune import score_by_centroids, score_doc_vectors
@@ -42,6 +42,7 @@ def search_segment(
     segment: SegmentArrays,
     blocked: Bools,
     budget: SearchBudget,
+    list_sizes: Int64s,
 ) -> tuple[Int64s, Floats]:
     """All steps: the n_scored best documents, ascending, and their (n,) float32 scores.
 
@@ -51,10 +52,11 @@ def search_segment(
         segment: The documents.
         blocked: (n_docs,) bool, documents to be passed over; (0,) for none.
         budget: How much to look at.
+        list_sizes: As probe takes it.
     """
     tables = prepare_query(query, codec)
     fill_centroid_scores(tables, codec, 0, tables.maxima.shape[1])
-    docs, near = find_candidates(tables, segment, blocked, budget, tables.rounding)
+    docs, near = find_candidates(tables, segment, blocked, budget, list_sizes, tables.rounding)
     out = np.empty(len(docs), np.float32)
     score_decoded(docs, segment, tables, codec, tables.rounding, near, out)
     add_doc_vectors(docs, segment, tables, codec, out)
@@ -63,7 +65,12 @@ def search_segment(
 
 @compiled
 def find_candidates(
-    query: QueryTables, segment: SegmentArrays, blocked: Bools, budget: SearchBudget, margin: int
+    query: QueryTables,
+    segment: SegmentArrays,
+    blocked: Bools,
+    budget: SearchBudget,
+    list_sizes: Int64s,
+    margin: int,
 ) -> tuple[Int64s, NearTokens]:
     """All steps but the last: the documents and their NearTokens.
 
@@ -72,10 +79,11 @@ def find_candidates(
         segment: The documents.
         blocked: As search_segment takes it.
         budget: How much to look at.
+        list_sizes: As probe takes it.
         margin: As score_compressed takes it.
     """
     if budget.nprobe > 0:
-        docs, scores = _gather(query, segment, blocked, probe(query, budget.nprobe))
+        docs, scores = _gather(query, segment, blocked, probe(query, budget, list_sizes))
         shared = _add_shared(docs, segment, query, scores)
         best = keep_best(scores, budget.n_gathered)
         docs, shared = _take(docs, best), _take(shared, best)
@@ -98,13 +106,21 @@ def find_candidates(
 
 
 @compiled
-def probe(query: QueryTables, nprobe: int) -> Int32s:
-    """(n_query_tokens, nprobe) int32, the best centroids of each query token."""
+def probe(query: QueryTables, budget: SearchBudget, list_sizes: Int64s) -> Int32s:
+    """(n_query_tokens, nprobe) int32, the best centroids of each query token, or -1 behind them.
+
+    Args:
+        query: With its centroid_scores.
+        budget: Its nprobe and n_postings count.
+        list_sizes: (n_centroids,) int64, postings of each list; (0,) where the budget has no bound.
+    """
     n_lanes = query.centroid_scores.shape[2]
-    probes = np.empty((query.n_tokens, nprobe), np.int32)
+    probes = np.empty((query.n_tokens, budget.nprobe), np.int32)
     for block in range(len(query.lanes)):
         of_block = probes[block * n_lanes : (block + 1) * n_lanes]
         find_probes(query.centroid_scores[block], query.maxima[block], query.lanes[block], of_block)
+    if budget.n_postings > 0:
+        limit_probes(probes, list_sizes, budget.n_postings)
     return probes
 
 

@@ -41,6 +41,20 @@ def probe(query: PreparedQuery, nprobe: int) -> npt.NDArray[np.int64]:
     return best & 0xFFFFFFFF
 
 
+def limit_probes(probes: DocIndex, list_sizes: DocIndex, n_postings: int) -> DocIndex:
+    """Probes with -1 in place of those that follow ``n_postings`` of their token; the best two stay.
+
+    Args:
+        probes: As ``probe`` gives them.
+        list_sizes: (n_centroids,) postings of each list.
+        n_postings: Postings.
+    """
+    sizes = list_sizes[probes]
+    before = np.cumsum(sizes, axis=1) - sizes
+    is_behind = (before >= n_postings) & (np.arange(probes.shape[1]) >= 2)
+    return np.where(is_behind, -1, probes)
+
+
 def gather(
     query: PreparedQuery,
     segment: SegmentArrays,
@@ -53,7 +67,7 @@ def gather(
         query: The prepared query.
         segment: Arrays of its documents and tokens.
         blocked: (n_docs,) documents to pass over, or None.
-        probes: As ``probe`` gives them.
+        probes: As ``probe`` or ``limit_probes`` gives them.
     """
     docs, sums = [np.empty(0, np.int64)], [np.empty(0, np.int32)]
     for block in range(len(segment.list_offsets)):
@@ -77,7 +91,8 @@ def _gather_block(
 ) -> tuple[npt.NDArray[np.bool_], Ints]:
     """Which documents of a block are in a probed list, and every document's sum."""
     is_listed, total = np.zeros(_BLOCK_DOCS, bool), np.zeros(_BLOCK_DOCS, np.int32)
-    for token, centroids in enumerate(probes):
+    for token, of_token in enumerate(probes):
+        centroids = of_token[of_token >= 0]
         scores = query.centroid_scores[centroids, token].astype(np.int32)
         postings = [lists[offsets[c] : offsets[c + 1]] for c in centroids[::-1].tolist()]
         listed = np.concatenate(postings)

@@ -92,6 +92,14 @@ def find_probes(scores: Int16s, maxima: Int16s, mask: Mask, probes: Int32s) -> N
         probes[lane] = order[: probes.shape[1]]
 
 
+def limit_probes(probes: Int32s, list_sizes: Int64s, n_postings: int) -> None:
+    """-1 for probes that follow so many postings of their query token, but for its best two."""
+    for centroids in probes:
+        sizes = list_sizes[centroids]
+        before = np.cumsum(sizes) - sizes
+        centroids[(before >= n_postings) & (np.arange(len(centroids)) >= 2)] = -1
+
+
 def gather(
     probes: Int32s,
     scores: Int16s,
@@ -102,7 +110,7 @@ def gather(
     """Sum over query tokens of each document's best probed centroid, above the token's last one."""
     for token, centroids in enumerate(probes):
         block, lane = divmod(token, scores.shape[2])
-        by_centroid = scores[block, :, lane].astype(int)
+        by_centroid, centroids = scores[block, :, lane].astype(int), centroids[centroids >= 0]
         floor = by_centroid[centroids[-1]]
         best: dict[int, int] = {}
         for centroid in centroids:

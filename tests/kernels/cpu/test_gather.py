@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernels.kernel_inputs import (
     KINDS,
+    Inputs,
     assert_equal,
     collect_inputs,
     fast,
@@ -26,6 +27,46 @@ def test_gather_and_collect(n_query_tokens: int, kind: str) -> None:
         inputs = gather_inputs(n_query_tokens, n_docs, n_centroids, nprobe, 1, kind=kind)
         assert_equal("gather", inputs)
         assert_equal("collect", collect_inputs(inputs))
+
+
+def limited_inputs(n_query_tokens: int, n_postings: int, seed: int) -> Inputs:
+    inputs = gather_inputs(n_query_tokens, 200, 40, 9, seed, kind="random")
+    sizes = np.diff(inputs["list_offsets"]).astype(np.int64)
+    return {**inputs, "list_sizes": sizes, "n_postings": n_postings}
+
+
+@given(seed=seeds, n_query_tokens=st.sampled_from(N_QUERY_TOKENS), n_postings=st.integers(0, 300))
+@settings(max_examples=25)
+def test_lists_behind_so_many_postings_are_not_opened(
+    seed: int, n_query_tokens: int, n_postings: int
+) -> None:
+    inputs = limited_inputs(n_query_tokens, n_postings, seed)
+    assert_equal("limit_probes", inputs)
+    limited = run(fast("limit_probes"), inputs)["probes"]
+    for before, after in zip(inputs["probes"], limited, strict=True):
+        kept = after[after >= 0]
+        np.testing.assert_array_equal(kept, before[: len(kept)])  # the best, in their order
+        sizes = inputs["list_sizes"][before]
+        assert len(kept) == 2 or sizes[: len(kept) - 1].sum() < n_postings
+        assert len(kept) == len(before) or sizes[: len(kept)].sum() >= n_postings
+    assert_equal("gather", {**inputs, "probes": limited})
+
+
+def test_a_bound_that_no_token_reaches_changes_nothing() -> None:
+    inputs = limited_inputs(20, 1 << 40, 3)
+    limited = run(fast("limit_probes"), inputs)["probes"]
+    np.testing.assert_array_equal(limited, inputs["probes"])
+
+
+@given(seed=seeds, n_probes=st.integers(1, 8))
+@settings(max_examples=15)
+def test_probes_that_were_taken_away_are_as_if_never_asked_for(seed: int, n_probes: int) -> None:
+    inputs = gather_inputs(7, 60, 20, 8, seed, kind="random")
+    cut = inputs["probes"].copy()
+    cut[:, n_probes:] = -1
+    expected = run(fast("gather"), {**inputs, "probes": inputs["probes"][:, :n_probes].copy()})
+    got = run(fast("gather"), {**inputs, "probes": cut})
+    np.testing.assert_array_equal(got["state"], expected["state"])
 
 
 def test_the_last_row_that_uint16_can_name_is_gathered() -> None:

@@ -71,6 +71,15 @@ class Segment:
         """(n_docs,) tokens of each document."""
         return np.diff(self.arrays.doc_offsets)
 
+    @cached_property
+    def list_sizes(self) -> npt.NDArray[np.int64]:
+        """(n_centroids,) postings of each centroid's lists."""
+        offsets = self.arrays.list_offsets
+        sizes = np.zeros(offsets.shape[1] - 1, np.int64)
+        for of_block in offsets:
+            sizes += np.diff(of_block)
+        return sizes
+
     @property
     def n_blocks(self) -> int:
         """How many blocks of inverted lists."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from colmodern.codecs.centroids import FEW_CENTROIDS
 from colmodern.errors import InputError
 from colmodern.kernels.types import SearchBudget
 
@@ -11,6 +12,10 @@ _PROBED = 32
 # overlap@10 = 0.98 and overlap@100 = 0.97; what 4,000 passages need is _GROWTH's power of it
 _MEASURED_AT = 123_000
 _GROWTH = 0.4
+# an index of more than FEW_CENTROIDS, measured at a million passages: longer lists reach documents that
+# are not among the candidates, so that a query token stops opening them after so many postings
+_MILLION, _POSTINGS, _POSTINGS_GROWTH = 1_000_000, 16_000, 0.25
+_SLOW_GROWTH = 0.2
 _FEWEST = 128  # candidates: cheap, and a small collection has less to choose from
 _BASE, _PER_RESULT, _GATHERED = 240, 7, 2000
 _FEW_TOKENS = 1 << 16  # an index of fewer tokens is decoded whole: it costs a millisecond or two
@@ -40,7 +45,9 @@ def choose_budget(
         raise InputError(
             f"n_candidates={n_candidates} is below k={k}; raise it, lower k, or pass None"
         )
-    growth = (n_docs / _MEASURED_AT) ** _GROWTH
+    is_large = n_centroids > FEW_CENTROIDS
+    size = n_docs / _MEASURED_AT
+    growth = size ** (_SLOW_GROWTH if is_large and size > 1 else _GROWTH)
     candidates = n_candidates or max(2 * k, _FEWEST, round((_BASE + _PER_RESULT * k) * growth))
     is_complete = n_open <= max(candidates, _NARROW * n_docs)
     if is_complete:
@@ -49,6 +56,8 @@ def choose_budget(
     is_wanted = n_candidates is not None or n_open < n_docs
     is_exhaustive = is_complete and (is_wanted or n_tokens <= _FEW_TOKENS)
     scans = nprobe is None and n_tokens <= _SCANNED_TOKENS
+    # of documents that may be returned, as far as those are spread evenly over the lists
+    n_postings = _POSTINGS * (n_docs / _MILLION) ** _POSTINGS_GROWTH * n_docs / max(1, n_open)
     scored = k + k // 2 + 30 if rescored else k + k // 8 + 16
     return SearchBudget(
         nprobe=0 if scans else min(nprobe or _PROBED, n_centroids),
@@ -56,4 +65,5 @@ def choose_budget(
         n_candidates=candidates,
         n_scored=n_open if is_exhaustive else scored,
         exhaustive=is_exhaustive,
+        n_postings=round(n_postings) if is_large and nprobe is None else 0,
     )

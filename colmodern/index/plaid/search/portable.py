@@ -86,7 +86,7 @@ def _candidates(query: PreparedQuery, view: View, budget: SearchBudget) -> tuple
         docs = view.open_docs()
         return docs, shared_of(docs)
     if budget.nprobe:
-        docs, scores = _gather(query, view, budget.nprobe)
+        docs, scores = _gather(query, view, budget)
         shared = shared_of(docs)
         best = stages.keep_best(scores + shared, budget.n_gathered)
         docs, shared = docs[best], shared[best]
@@ -103,9 +103,11 @@ def _candidates(query: PreparedQuery, view: View, budget: SearchBudget) -> tuple
     return docs[best], shared[best]
 
 
-def _gather(query: PreparedQuery, view: View, nprobe: int) -> tuple[DocIndex, Scores]:
+def _gather(query: PreparedQuery, view: View, budget: SearchBudget) -> tuple[DocIndex, Scores]:
     """Documents in the probed lists of every segment, and their sums."""
-    probes = stages.probe(query, nprobe)
+    probes = stages.probe(query, budget.nprobe)
+    if budget.n_postings:
+        probes = stages.limit_probes(probes, view.list_sizes, budget.n_postings)
     docs, sums = [np.empty(0, np.int64)], [np.empty(0, np.int32)]
     for segment, base, blocked in zip(view.segments, view.bases, view.blocked, strict=False):
         inside, scores = stages.gather(query, segment.arrays, blocked, probes)

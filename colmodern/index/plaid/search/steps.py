@@ -36,6 +36,7 @@ from colmodern.types import Stage
 Scores = npt.NDArray[np.int32]
 
 _NONE_BLOCKED = np.zeros(0, np.bool_)
+_NO_SIZES = np.zeros(0, np.int64)
 _ALL_SLACK = np.full(256, 32_767, np.int16)
 # in units: no centroid's or residual's part of a similarity is larger, so that no token that
 # could have the largest similarity lies further below the best
@@ -137,13 +138,20 @@ def _search_at_once(
     segment, blocked = view.segments[0].arrays, _blocked(view, 0)
     if stored is not None:
         tables = make_tables(query, view.codec, threads)
-        candidates, near = find_candidates(tables, segment, blocked, budget, tables.loss)
+        candidates, near = find_candidates(
+            tables, segment, blocked, budget, _list_sizes(view, budget), tables.loss
+        )
         return candidates, _score(tables, view, candidates, tables.loss, near, threads, stored)
     codec = view.codec.arrays
     matches: tuple[DocIndex, npt.NDArray[np.float32]] = search_segment(
-        query, codec, segment, blocked, budget
+        query, codec, segment, blocked, budget, _list_sizes(view, budget)
     )
     return matches
+
+
+def _list_sizes(view: View, budget: SearchBudget) -> npt.NDArray[np.int64]:
+    """The postings of lists, as kernels take them."""
+    return view.list_sizes if budget.n_postings else _NO_SIZES
 
 
 def _blocked(view: View, number: int) -> npt.NDArray[np.bool_]:
@@ -166,7 +174,7 @@ def _find_by_steps(
         shared = _doc_scores(tables, view, candidates, threads)
     else:
         if budget.nprobe:
-            probes = probe(tables, budget.nprobe)
+            probes = probe(tables, budget, _list_sizes(view, budget))
             gathered, scores = _gather(tables, view, probes, threads)
             shared = _doc_scores(tables, view, gathered, threads)
             scores += shared

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,12 @@ class View:
     bases: DocIndex
     blocked: Sequence[npt.NDArray[np.bool_] | None]
     n_open: int
+
+    @cached_property
+    def list_sizes(self) -> npt.NDArray[np.int64]:
+        """(n_centroids,) postings of each centroid's lists, those of blocked documents too."""
+        sizes = [segment.list_sizes for segment in self.segments]
+        return sizes[0] if len(sizes) == 1 else np.sum(sizes, axis=0, dtype=np.int64)
 
     def by_segment(self, doc_index: DocIndex) -> list[tuple[Segment, slice, DocIndex]]:
         """Ascending doc_index values as (segment, their positions, documents of the segment)."""

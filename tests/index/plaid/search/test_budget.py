@@ -30,3 +30,30 @@ def test_all_tokens_are_decoded_where_that_is_asked_for_or_cheap(
     assert found.exhaustive == decodes_all
     assert found.n_candidates >= min(80, changes.get("n_open", 80))
     assert (found.n_scored >= changes.get("n_open", 80)) == decodes_all
+
+
+def test_only_an_index_of_many_centroids_counts_postings() -> None:
+    sizes = {"n_open": 500_000, "n_docs": 500_000, "n_tokens": 16_000_000}
+    few = budget(**sizes, n_centroids=1 << 16)
+    many = budget(**sizes, n_centroids=(1 << 16) + 1)
+    assert few.n_postings == 0 < many.n_postings
+    assert few.nprobe == many.nprobe == 32
+    assert many.n_candidates < few.n_candidates
+    assert budget(**sizes, n_centroids=1 << 17, nprobe=32).n_postings == 0
+
+
+def test_a_filter_lets_lists_be_read_until_as_many_of_its_documents_were_seen() -> None:
+    sizes = {"n_docs": 1_000_000, "n_tokens": 80_000_000, "n_centroids": 143_000}
+    whole, tenth = budget(**sizes, n_open=1_000_000), budget(**sizes, n_open=100_000)
+    assert whole.n_postings == 16_000
+    assert tenth.n_postings == 160_000
+
+
+def test_candidates_never_become_fewer_as_an_index_grows() -> None:
+    before = 0
+    for n_docs in (200_000, 1_000_000, 10_000_000, 100_000_000):
+        sizes = {"n_open": n_docs, "n_docs": n_docs, "n_tokens": 80 * n_docs}
+        found = budget(**sizes, n_centroids=1 << 18)
+        assert found.n_candidates > before
+        assert found.n_gathered > found.n_candidates
+        before = found.n_candidates

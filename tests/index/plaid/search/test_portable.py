@@ -53,8 +53,9 @@ def expect_equal(
     request = SearchRequest(
         state, k, None, budget.get("nprobe"), budget.get("n_candidates"), stored
     )
-    expected = search_view(query, request.view, request.budget, Threads(1), stored=stored)
-    docs, scores = search_portably(query, request.view, request.budget, stored=stored)
+    asked = request.budget._replace(n_postings=budget.get("n_postings", 0))
+    expected = search_view(query, request.view, asked, Threads(1), stored=stored)
+    docs, scores = search_portably(query, request.view, asked, stored=stored)
     np.testing.assert_array_equal(docs, expected[0])
     np.testing.assert_allclose(
         scores, expected[1], rtol=TOLERANCE, atol=TOLERANCE * np.abs(expected[1]).max()
@@ -72,6 +73,7 @@ def random_query(n_tokens: int, dim: int, seed: int) -> np.ndarray:
     k=st.integers(1, 40),
     nprobe=st.none() | st.integers(1, 50),
     n_candidates=st.none() | st.integers(40, 2000),
+    n_postings=st.just(0) | st.integers(1, 500),
     seed=st.integers(0, 999),
     length=st.sampled_from([1.0, 1e-3, 37.0]),
 )
@@ -81,11 +83,13 @@ def test_every_search_equals_the_compiled_one(
     k: int,
     nprobe: int | None,
     n_candidates: int | None,
+    n_postings: int,
     seed: int,
     length: float,
 ) -> None:
     query = random_query(n_tokens, plaid.dim, seed) * np.float32(length)
-    expect_equal(plaid, query, k=k, nprobe=nprobe, n_candidates=n_candidates)
+    budget = {"nprobe": nprobe, "n_candidates": n_candidates, "n_postings": n_postings}
+    expect_equal(plaid, query, k=k, **budget)
 
 
 @pytest.mark.parametrize("n_tokens", [1, 16, 17, 45])

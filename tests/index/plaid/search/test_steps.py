@@ -41,6 +41,7 @@ def index(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     n_candidates=st.sampled_from([None, 30, 60, N_DOCS - 60]),
     n_allowed=st.sampled_from([N_DOCS, N_DOCS - 5, N_DOCS // 2]),
     is_rescored=st.booleans(),
+    n_postings=st.sampled_from([0, 0, 20, 200]),
     n_threads=st.sampled_from([1, 3]),
 )
 @settings(max_examples=40)
@@ -51,6 +52,7 @@ def test_one_call_does_what_the_steps_do(index: PlaidIndex, seed: int, **given: 
     search = SearchRequest(
         index._state, given["k"], allowed, given["nprobe"], given["n_candidates"], stored
     )
+    search.budget = search.budget._replace(n_postings=given["n_postings"])
     trace = Trace()
     at_once = search_view(query, search.view, search.budget, Threads(1), stored=stored)
     threads = Threads(given["n_threads"])
