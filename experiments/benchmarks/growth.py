@@ -1,85 +1,52 @@
-"""Search latency and memory as a collection grows: real passages, and noisy copies of them.
+"""Search latency, fidelity and memory as a collection grows.
 
-    python experiments/benchmarks/growth.py DOCS_STORE QUERIES_STORE --copies 8 --work FOLDER
+    python experiments/benchmarks/growth.py DOCS_STORE QUERIES_STORE --docs 100000 --docs 1000000 \
+        --work FOLDER
 
-A copy has every token of the original plus noise of a tenth of its length, renormalised; so eight
-copies of 123,522 passages stand for a million. Copies are made while the index is built and never
-stored. Appends rows to experiments/results/growth.csv.
+Documents are those of the store, and behind them documents made of halves of two of them with noise
+(growth_corpus.py). Every size is built, its searches are timed, and overlap@10 with exact MaxSim over
+all documents is counted, without and with rescoring. Rescoring reads embeddings that were made before
+the clock started, since nothing is stored. A build that was stopped, and an exact search of half the
+documents, go on where they were when the same command runs again: with --seconds it stops by itself.
+Appends rows to experiments/results/growth.csv.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 from statistics import median, quantiles
+from typing import Any
 
 import click
 import numpy as np
+import numpy.typing as npt
+from growth_corpus import ResampledStore
 from results import append_rows, machine_and_commit
 
-from colmodern import PlaidIndex, TokenEmbeddings
+from colmodern import ExactIndex, PlaidIndex, TokenEmbeddings
+from colmodern.errors import StorageError
+from colmodern.files import read_json_object, write_json
+from colmodern.index.plaid.search.request import SearchRequest
+from colmodern.index.plaid.search.steps import search_view
 from colmodern.ragged.store import EmbeddingStore
+from colmodern.threads import Threads
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 COLUMNS = (
-    "date",
-    "commit",
-    "machine",
-    "collection",
-    "copies",
-    "n_docs",
-    "n_tokens",
-    "dim",
-    "nbits",
-    "k",
-    "threads",
-    "build_s",
-    "index_mb",
-    "bytes_per_token",
-    "latency_ms_median",
-    "latency_ms_p90",
-    "search_peak_mb",
-    "search_anonymous_mb",
+    *("date", "commit", "machine", "collection", "copies", "n_docs", "n_tokens", "dim", "nbits"),
+    *("k", "threads", "build_s", "index_mb", "bytes_per_token", "latency_ms_median"),
+    *("latency_ms_p90", "search_peak_mb", "search_anonymous_mb", "load", "build_cpu_s"),
+    *("build_peak_mb", "n_centroids", "n_queries", "rescored_ms_median", "rescored_ms_p90"),
+    *("overlap@10", "rescored_overlap@10", "latency_cpu_ms_median", "rescored_cpu_ms_median"),
 )
-_NOISE = 0.1
-_BANK = 1 << 16  # rows of noise, used from another place for every piece
+_AT_ONCE = 10_000  # documents of an exact search between two notes of how far it is
 
-
-class NoisyCopies(EmbeddingStore):
-    """A store read ``copies`` times, every time but the first with other noise."""
-
-    def __init__(self, folder: Path, copies: int) -> None:
-        super().__init__(folder)
-        self._copies = copies
-        self._own_docs, self._own_ids = self.n_docs, super().doc_ids
-        self.n_docs, self.n_tokens = self.n_docs * copies, self.n_tokens * copies
-        noise = np.random.default_rng(0).standard_normal((_BANK, self.dim), dtype=np.float32)
-        self._noise = noise * np.float32(_NOISE / np.sqrt(self.dim))
-
-    @property
-    def doc_ids(self) -> list[str]:
-        """The ids of every copy."""
-        return [f"{copy}/{doc_id}" for copy in range(self._copies) for doc_id in self._own_ids]
-
-    def chunks(
-        self, max_tokens: int, max_docs: int = 1 << 62
-    ) -> Iterator[tuple[int, TokenEmbeddings]]:
-        """As EmbeddingStore.chunks, copy after copy."""
-        for copy in range(self._copies):
-            for first, piece in super().chunks(max_tokens, max_docs):
-                first_doc = copy * self._own_docs + first
-                yield (
-                    first_doc,
-                    piece if copy == 0 or max_tokens > 1 << 40 else self._blur(piece, first_doc),
-                )
-
-    def _blur(self, piece: TokenEmbeddings, first_doc: int) -> TokenEmbeddings:
-        rows = np.random.default_rng(first_doc).integers(0, _BANK, piece.n_tokens)
-        values = piece.values + self._noise[rows]
-        values /= np.linalg.norm(values, axis=1, keepdims=True)
-        return TokenEmbeddings(values, piece.offsets, piece.token_ids)
+Row = dict[str, Any]
 
 
 def memory_mb(field: str) -> float:
@@ -90,67 +57,177 @@ def memory_mb(field: str) -> float:
     return float("nan")
 
 
-def time_searches(
-    index: PlaidIndex, queries: TokenEmbeddings, k: int, threads: int
-) -> tuple[float, float]:
-    """Median and 90th percentile of a query's fastest of three, in ms."""
-    milliseconds = []
-    for query in queries:
-        best = np.inf
-        for _ in range(3):
-            start = time.perf_counter()
-            index.search(query, k, n_threads=threads)
-            best = min(best, time.perf_counter() - start)
-        milliseconds.append(best * 1000)
-    return median(milliseconds), quantiles(milliseconds, n=10)[-1]
+def build(corpus: ResampledStore, path: Path, nbits: int, max_memory: str) -> Row:
+    """Build the index, or go on; what it took, all runs together."""
+    notes = path.with_name(path.name + ".json")
+    if path.exists():
+        return read_json_object(notes, StorageError, cure="delete it") if notes.exists() else {}
+    spent = read_json_object(notes, StorageError, cure="delete it") if notes.exists() else {}
+    start, used = time.perf_counter(), time.process_time()
+    try:
+        PlaidIndex.build(corpus, path, nbits=nbits, max_memory=max_memory, progress=True).close()
+    finally:
+        seconds, cpu = time.perf_counter() - start, time.process_time() - used
+        spent["build_s"] = round(spent.get("build_s", 0) + seconds, 1)
+        spent["build_cpu_s"] = round(spent.get("build_cpu_s", 0) + cpu, 1)
+        spent["build_peak_mb"] = max(spent.get("build_peak_mb", 0), memory_mb("VmHWM"))
+        write_json(notes, spent)
+    return spent
+
+
+def exact_best(corpus: ResampledStore, queries: TokenEmbeddings, notes: Path) -> list[list[int]]:
+    """The ten best documents of each query by exact MaxSim, piece by piece."""
+    state: Row = {"done": 0, "best": [[] for _ in range(queries.n_docs)]}
+    if notes.exists():
+        state = read_json_object(notes, StorageError, cure="delete it")
+    while state["done"] < corpus.n_docs:
+        first, last = state["done"], min(state["done"] + _AT_ONCE, corpus.n_docs)
+        docs = np.arange(first, last)
+        piece = ExactIndex(corpus.make(docs), [str(doc) for doc in docs])
+        for number, results in enumerate(piece.search_batch(queries, 10)):
+            best = state["best"][number] + [[hit.score, int(hit.doc_id)] for hit in results]
+            state["best"][number] = sorted(best, reverse=True)[:10]
+        state["done"] = last
+        write_json(notes, state)
+        click.echo(f"exact search: {last:,} of {corpus.n_docs:,} documents", err=True)
+    return [[doc for _, doc in best] for best in state["best"]]
+
+
+class MadeDocuments:
+    """Stored embeddings as a search takes them: made when they are first asked for, then kept."""
+
+    def __init__(self, corpus: ResampledStore) -> None:
+        self._corpus = corpus
+        self._values: dict[int, npt.NDArray[np.floating]] = {}
+
+    def __call__(self, docs: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.uint64], bool]:
+        """Addresses of the documents' values, and that they are float16."""
+        for doc in docs.tolist():
+            if doc not in self._values:
+                self._values[doc] = np.ascontiguousarray(self._corpus.make(np.array([doc])).values)
+        return np.array([self._values[d].ctypes.data for d in docs.tolist()], np.uint64), True
+
+
+def fastest(call: Callable[[], Any]) -> tuple[float, float, Any]:
+    """Milliseconds of the fastest of three calls, after one that is not timed; CPU time; its result."""
+    result, best, least = call(), np.inf, np.inf
+    for _ in range(3):
+        start, used = time.perf_counter(), time.process_time()
+        result = call()
+        best, least = (
+            min(best, time.perf_counter() - start),
+            min(least, time.process_time() - used),
+        )
+    return best * 1000, least * 1000, result
+
+
+def ten_best(matches: tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]) -> set[int]:
+    """The ten documents with the largest scores."""
+    docs, scores = matches
+    return set(docs[np.lexsort((docs, -scores))[:10]].tolist())
+
+
+def measure(
+    index: PlaidIndex,
+    corpus: ResampledStore,
+    queries: TokenEmbeddings,
+    k: int,
+    n_threads: int,
+    truth: Sequence[Sequence[int]],
+) -> Row:
+    """Latency with decoded tokens and rescored; overlap@10 of the queries with a truth."""
+    state, threads = index._state, Threads(n_threads)  # as index.search does, with made embeddings
+    times: dict[str, list[float]] = {"latency": [], "rescored": []}
+    used: dict[str, list[float]] = {"latency": [], "rescored": []}
+    shared: dict[str, list[float]] = {"overlap@10": [], "rescored_overlap@10": []}
+    for number, query in enumerate(np.ascontiguousarray(q, np.float32) for q in queries):
+        plain = SearchRequest(state, k, None, None, None, None)
+        stored: Any = MadeDocuments(corpus)
+        rescored = SearchRequest(state, k, None, None, None, stored)
+        for name, overlap, request in (
+            ("latency", "overlap@10", plain),
+            ("rescored", "rescored_overlap@10", rescored),
+        ):
+            ms, cpu_ms, matches = fastest(
+                lambda request=request, query=query: search_view(
+                    query, request.view, request.budget, threads, stored=request.stored
+                )
+            )
+            times[name].append(ms)
+            used[name].append(cpu_ms)
+            if number < len(truth):
+                shared[overlap].append(len(ten_best(matches) & set(truth[number])) / 10)
+    row: Row = {}
+    for name, values in times.items():
+        row[f"{name}_ms_median"] = round(median(values), 2)
+        row[f"{name}_ms_p90"] = round(quantiles(values, n=10)[-1], 2)
+        row[f"{name}_cpu_ms_median"] = round(median(used[name]), 2)
+    for name, values in shared.items():
+        row[name] = round(float(np.mean(values)), 4) if values else ""
+    return row
+
+
+def stop_after(seconds: int | None) -> None:
+    """Interrupt this process after so many seconds, as the key does."""
+    if seconds is not None:
+        signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        signal.alarm(seconds)
 
 
 @click.command()
 @click.argument("documents", type=click.Path(exists=True, path_type=Path))
 @click.argument("queries", type=click.Path(exists=True, path_type=Path))
-@click.option("--copies", multiple=True, type=int, default=(1, 8), show_default=True)
+@click.option("--docs", multiple=True, type=int, default=(100_000, 1_000_000), show_default=True)
 @click.option("--nbits", default=2, show_default=True)
-@click.option("--k", default=100, show_default=True)
-@click.option("--max-queries", default=60, show_default=True)
+@click.option("--k", "ks", multiple=True, type=int, default=(10, 100), show_default=True)
+@click.option("--threads", multiple=True, type=int, default=(1, 2), show_default=True)
+@click.option("--max-queries", default=60, show_default=True, help="Queries that are timed.")
+@click.option("--max-exact", default=20, show_default=True, help="Queries searched exactly.")
+@click.option("--max-memory", default="2G", show_default=True, help="Of a build.")
+@click.option("--seconds", type=int, help="Stop after so many; run again to go on.")
 @click.option("--name", default="passages", show_default=True)
 @click.option("--work", type=click.Path(path_type=Path), required=True)
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
 def main(
     documents: Path,
     queries: Path,
-    copies: tuple[int, ...],
+    docs: tuple[int, ...],
     nbits: int,
-    k: int,
+    ks: tuple[int, ...],
+    threads: tuple[int, ...],
     max_queries: int,
+    max_exact: int,
+    max_memory: str,
+    seconds: int | None,
     name: str,
     work: Path,
     results: Path,
 ) -> None:
-    """Build at each size and time searches with automatic settings."""
-    query_embeddings = EmbeddingStore(queries).to_memory()[:max_queries]
-    rows = []
-    for n in copies:
-        path, start = work / f"growth-{n}-{nbits}", time.perf_counter()
-        build = {}
-        if not path.exists():
-            store = NoisyCopies(documents, n)
-            PlaidIndex.build(store, path, nbits=nbits, max_memory="2G")
-            build["build_s"] = round(time.perf_counter() - start, 1)
-        index = PlaidIndex.load(path)
-        info = index.info()
-        for threads in (1, 2):
-            middle, slow = time_searches(index, query_embeddings, k, threads)
-            row = {"date": date.today().isoformat(), **machine_and_commit(), "collection": name}
-            row |= {"copies": n, "n_docs": info["documents"], "n_tokens": info["tokens"]}
-            row |= {"dim": info["dim"], "nbits": nbits, "k": k, "threads": threads, **build}
-            row["index_mb"] = round(info["bytes"]["total"] / 1e6, 1)
-            row["bytes_per_token"] = info["bytes_per_token"]["total"]
-            row["latency_ms_median"], row["latency_ms_p90"] = round(middle, 2), round(slow, 2)
-            row["search_peak_mb"] = round(memory_mb("VmHWM"), 1)
-            row["search_anonymous_mb"] = round(memory_mb("RssAnon"), 1)
-            click.echo(row)
-            rows.append(row)
-    append_rows(results / "growth.csv", rows, COLUMNS)
+    """Build at each size, search exactly, and time searches with automatic settings."""
+    stop_after(seconds)
+    embeddings = EmbeddingStore(queries).to_memory()[:max_queries]
+    work.mkdir(parents=True, exist_ok=True)
+    for n_docs in docs:
+        corpus, path = ResampledStore(documents, n_docs), work / f"growth-{n_docs}-{nbits}"
+        built = build(corpus, path, nbits, max_memory)
+        truth = exact_best(corpus, embeddings[:max_exact], work / f"exact-{n_docs}.json")
+        index = PlaidIndex.load(path, while_compiling="wait")
+        info, rows = index.info(), []
+        for k in ks:
+            for n_threads in threads:
+                row = {"date": date.today().isoformat(), **machine_and_commit(), **built}
+                row |= {"collection": name, "n_docs": n_docs, "n_tokens": info["tokens"]}
+                row |= {"dim": info["dim"], "nbits": nbits, "k": k, "threads": n_threads}
+                row |= {"n_centroids": info["centroids"], "load": round(os.getloadavg()[0], 1)}
+                row |= {"n_queries": embeddings.n_docs}
+                row |= measure(index, corpus, embeddings, k, n_threads, truth)
+                row["index_mb"] = round(info["bytes"]["total"] / 1e6, 1)
+                row["bytes_per_token"] = info["bytes_per_token"]["total"]
+                row["search_peak_mb"] = round(memory_mb("VmHWM"), 1)
+                row["search_anonymous_mb"] = round(memory_mb("RssAnon"), 1)
+                click.echo(row)
+                rows.append(row)
+        append_rows(results / "growth.csv", rows, COLUMNS)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -60,3 +61,33 @@ def test_one_call_does_what_the_steps_do(index: PlaidIndex, seed: int, **given: 
     assert Stage.PRUNE in trace.stages or search.budget.n_candidates >= search.view.n_open
     for found, expected in zip(at_once, steps, strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+@given(seed=st.integers(0, 99), n_query_tokens=st.integers(1, 40), n_postings=st.integers(1, 400))
+@settings(max_examples=15)
+def test_a_bound_of_postings_reaches_fewer_documents_and_none_besides(
+    index: PlaidIndex, seed: int, n_query_tokens: int, n_postings: int
+) -> None:
+    query = np.asarray(corpus([n_query_tokens], seed=seed)[0], np.float32)
+    search = SearchRequest(index._state, 10, None, 9, 60, None)
+    gathered = []
+    for bound in (0, n_postings, 2 * n_postings, 1 << 40):
+        trace = Trace()
+        budget = search.budget._replace(n_postings=bound)
+        search_view(query, search.view, budget, Threads(1), trace=trace)
+        gathered.append(set(trace.stages[Stage.GATHER][0].tolist()))
+    every, fewest, more, unbounded = gathered
+    assert fewest <= more <= every
+    assert unbounded == every
+
+
+def test_the_sizes_of_lists_are_those_of_all_blocks_and_segments(index: PlaidIndex) -> None:
+    view = index._state.view
+    arrays = view.segments[0].arrays
+    expected = np.zeros(len(view.codec.arrays.centroids), np.int64)
+    for doc in range(N_DOCS):
+        start, stop = arrays.doc_offsets[doc : doc + 2]
+        expected[np.unique(arrays.codes[start:stop])] += 1
+    np.testing.assert_array_equal(view.list_sizes, expected)
+    twice = replace(view, segments=[*view.segments, *view.segments])
+    np.testing.assert_array_equal(twice.list_sizes, 2 * expected)
