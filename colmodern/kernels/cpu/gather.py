@@ -15,7 +15,7 @@ from colmodern.kernels.cpu.jit import borrowing, compiled
 from colmodern.kernels.types import Int16s, Int32s, Int64s
 
 BLOCK_DOCS = 1 << 16  # documents that a uint16 can number
-_FEWEST_LISTS = 2  # of a query token, however long they are
+_FEWEST_LISTS = 2  # lists that every query token opens, however long they are
 
 
 @borrowing
