@@ -1,10 +1,10 @@
 """How long each search of stages.py takes for one query among many passages, on one thread.
 
-Texts are cut at 100 words, and BM25 indexes a seeded sample of the passages. The model encodes a part of the
-sample; the embeddings of the rest are noisy copies of that part, as in growth.py. Their number and
-lengths are real, while words and embeddings of a passage are of different texts. Every query is searched
-by all systems in turn, once, so that a busy machine slows all of them alike.
-Encoding the query is timed apart; every system but BM25 waits for it, too.
+Texts are cut at 100 words, and BM25 indexes a seeded sample of the passages. The model encodes a part of
+the sample; the embeddings of the rest are noisy copies of that part. Their number and lengths are real, while
+words and embeddings of a passage are of different texts. Every query is searched by all systems in turn,
+so that a busy machine slows all of them alike. Encoding the query is timed apart; every system but BM25
+waits for it, too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
-from growth import NoisyCopies
 from results import Row, append_rows, machine_and_commit
 
 from colmodern import (
@@ -53,18 +52,44 @@ COLUMNS = (
     *("threads", "n_queries", "median_ms", "p99_ms"),
 )
 SHOWN = ("system", "k", "n_queries", "median_ms", "p99_ms", "load")
-WORDS, K, WARM = 100, 10, 10
+WORDS, K, WARM, NOISE = 100, 10, 10, np.float32(0.1)
 
 Search = Callable[[str, np.ndarray], object]
 
 
-class Resampled(NoisyCopies):
-    """Noisy copies of a store for a build; for MaxSim with candidates, the store's own documents."""
+class Resampled(EmbeddingStore):
+    """A store and noisy copies of it, made while an index is built.
+
+    MaxSim with candidates reads the documents that they are copies of.
+    """
+
+    def __init__(self, folder: Path, copies: int) -> None:
+        super().__init__(folder)
+        self._copies, self._own_docs, self._own_ids = copies, self.n_docs, super().doc_ids
+        self.n_docs, self.n_tokens = self.n_docs * copies, self.n_tokens * copies
+
+    @property
+    def doc_ids(self) -> list[str]:
+        """(n_docs,) ids, those of a copy with its number in front."""
+        return [f"{copy}/{doc_id}" for copy in range(self._copies) for doc_id in self._own_ids]
 
     @property
     def lengths(self) -> np.ndarray:
         """(n_docs,) tokens of each document."""
         return np.tile(super().lengths, self._copies)
+
+    def chunks(
+        self, max_tokens: int, max_docs: int = 1 << 62
+    ) -> Iterator[tuple[int, TokenEmbeddings]]:
+        """As EmbeddingStore.chunks, copy after copy; the noise is a tenth of a token's length."""
+        for copy in range(self._copies):
+            for first, piece in super().chunks(max_tokens, max_docs):
+                position = copy * self._own_docs + first
+                rng = np.random.default_rng(position)
+                noise = rng.standard_normal(piece.values.shape, np.float32)
+                values = piece.values + (copy > 0) * NOISE / np.sqrt(self.dim) * noise
+                values /= np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-6)
+                yield position, TokenEmbeddings(values.astype(np.float16), piece.offsets)
 
     def select(self, docs: Sequence[int]) -> TokenEmbeddings:
         """The documents of which these are copies."""
