@@ -196,11 +196,11 @@ def main(work: Path, documents: int, n_queries: int) -> None:
     texts = list(load_dataset("stdlib").queries.values())[:n_queries]
     queries = encoder.encode_queries(texts)
     arguments = (corpus, encoder, queries, work)
-    rows = [on_this_machine(*arguments), *(on_nodes(n, *arguments) for n in (1, 2, 3))]
-    for figures in rows:
+    for nodes in range(4):
+        figures = on_nodes(nodes, *arguments) if nodes else on_this_machine(*arguments)
         figures["queries"] = len(queries)
         click.echo(json.dumps(figures))
-    append_rows(RESULTS / "cluster.csv", rows, COLUMNS)
+        append_rows(RESULTS / "cluster.csv", [figures], COLUMNS)
     shutil.rmtree(work)
 
 
