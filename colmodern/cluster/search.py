@@ -28,6 +28,7 @@ from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import BatchResults, Results, ScoredDoc
 
+_OWN_SHARE = 0.9  # of the time of all shards: a late shard says why before it is given up
 # method, arguments, options, seconds or None -> answer
 Ask = Callable[[str, tuple[object, ...], dict[str, object], float | None], object]
 
@@ -278,10 +279,13 @@ def ask_actor(
     from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
     ray = connected("auto")
+    seconds = None if timeout_s is None else timeout_s * _OWN_SHARE
     try:
-        return ray.get(actor.ask.remote(method, arguments, options), timeout=timeout_s)
+        return ray.get(actor.ask.remote(method, arguments, options), timeout=seconds)
     except GetTimeoutError as error:
-        raise UnavailableError(f"{name} did not answer within {timeout_s:g} s") from error
+        lacks = room is not None and room.is_lacking
+        why = f"; there is no room for it: {free_room()}" if lacks else ""
+        raise UnavailableError(f"{name} did not answer within {seconds:g} s{why}") from error
     except RayTaskError as error:
         raise raised_there(error, name) from error
     except RayError as error:

@@ -77,6 +77,18 @@ def test_a_killed_node_gives_flagged_parts_until_its_shard_is_back(
         with pytest.raises(InputError, match="shard"):
             evaluate({"q": results}, {"q": {"x": 1}}, ["nDCG@10"])
     assert index.search_batch(queries, 5) == expected
+
+    nodes.kill(nodes.holder("kill"))  # the head has room for one shard
+    missing: dict[str, str] = {}
+
+    def is_said() -> bool:
+        missing.update(index.search(queries[0], 5, timeout_s=2).shards.missing)
+        return any("there is no room for it: 0 of 1 CPUs free" in why for why in missing.values())
+
+    assert within(20, is_said), missing
+    nodes.complete(2)
+    assert within(40, lambda: index.search(queries[0], 5, timeout_s=1).is_complete)
+    assert index.search_batch(queries, 5) == expected
     again = open_on_cluster(shards, nodes.config, name="kill")
     assert again.search_batch(queries, 5) == expected
     assert stop_on_cluster(shards, nodes.config, "kill")
