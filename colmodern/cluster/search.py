@@ -28,7 +28,7 @@ from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import BatchResults, Results, ScoredDoc
 
-_OWN_SHARE = 0.9  # of the time of all shards: a late shard says why before it is given up
+_OWN_SHARE = 0.9  # share of the time of all shards: a late shard says why before it is given up
 # method, arguments, options, seconds or None -> answer
 Ask = Callable[[str, tuple[object, ...], dict[str, object], float | None], object]
 
