@@ -12,7 +12,7 @@ Quality is that of exact search; the compressed index gives bytes, latency (one 
 another, in turns between the systems of a data set) and its own nDCG@10. Differences are from the long
 encoding, query by query: two-sided randomisation tests, adjusted by Holm over the rows of a data set.
 Rows go to experiments/results/long_documents.csv. Encodings, indexes and runs stay in FOLDER, so that
---only can make them in several calls, which keep no rows.
+--only can make them in several calls; one with the long encoding among several systems keeps rows.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from colmodern.pipeline.result import EvalResult
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "long_documents.csv"
 MEASURES = ("nDCG@10", "R@100")
 LONG = "joined"
-ROUNDS, TIMED_QUERIES = 2, 15
+ROUNDS, TIMED_QUERIES = 2, 10
 COLUMNS = (
     *("date", "commit", "machine", "dataset", "n_docs", "n_queries", "model", "document_length"),
     *("way", "n_stored", "n_tokens", *MEASURES, "plaid_nDCG@10", "plaid_overlap@10"),
@@ -57,7 +57,7 @@ COLUMNS = (
 @click.option("--length", "lengths", multiple=True, type=int, default=(64, 128, 256))
 @click.option("--max-queries", default=200, show_default=True, help="Seeded sample.")
 @click.option("--max-docs", type=int, help="Seeded sample of the documents; default: all.")
-@click.option("--only", multiple=True, help='Systems to evaluate, as "128 best"; keeps no rows.')
+@click.option("--only", multiple=True, help='Systems to evaluate, as "128 best".')
 def main(
     datasets: tuple[Path, ...],
     work: Path,
@@ -79,9 +79,10 @@ def main(
                 continue
             config = _config(sample, work, model, length, way, max_queries)
             results[f"{length} {way}"] = run_eval(config, progress=True)
-        if only:
+        reference = f"{longest} {LONG}"
+        if len(results) < 2 or reference not in results:
             continue
-        rows = list(_rows(folder.name, model, f"{longest} {LONG}", results))
+        rows = list(_rows(sample.name, model, reference, results))
         append_rows(RESULTS, rows, COLUMNS)
         _show(rows)
 
