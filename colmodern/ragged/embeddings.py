@@ -23,7 +23,7 @@ from colmodern.ragged.convert import (
     refuse_infinite,
 )
 from colmodern.ragged.offsets import offsets_of, rows_of_texts
-from colmodern.ragged.spans import TokenSpans, fault_of_spans
+from colmodern.ragged.spans import TokenSpans, fault_of_spans, joined_spans
 
 if TYPE_CHECKING:
     from colmodern.ragged.write_store import DescribedEncoder
@@ -295,6 +295,24 @@ class TokenEmbeddings:
             stop = max(min(stop, start + max_docs), start + 1)
             yield start, self[start:stop]
             start = stop
+
+
+def joined_embeddings(runs: Sequence[TokenEmbeddings], dtype: str | None = None) -> TokenEmbeddings:
+    """The texts of several runs, one run after another, with what all of them have.
+
+    Args:
+        runs: At least one, of one encoder.
+        dtype: Of the values; None for their own.
+    """
+    ids = [run.token_ids for run in runs if run.token_ids is not None]
+    spans = [run.spans for run in runs if run.spans is not None]
+    return TokenEmbeddings.unchecked(
+        np.concatenate([np.asarray(run.values, dtype=dtype) for run in runs]),
+        offsets_of(np.concatenate([run.lengths for run in runs])),
+        np.concatenate(ids) if len(ids) == len(runs) else None,
+        runs[0].fingerprint,
+        joined_spans(spans) if len(spans) == len(runs) else None,
+    )
 
 
 def expect_spans(spans: object, offsets: npt.NDArray[np.int64]) -> TokenSpans | None:

@@ -26,7 +26,7 @@ import numpy.typing as npt
 from colmodern.arguments import checked_count, checked_path, expect_choice
 from colmodern.progress import Progress, as_progress
 from colmodern.ragged.convert import as_indices
-from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.embeddings import TokenEmbeddings, joined_embeddings
 from colmodern.ragged.manifest import (
     CURE,
     MANIFEST,
@@ -37,7 +37,7 @@ from colmodern.ragged.manifest import (
 )
 from colmodern.ragged.offsets import offsets_of
 from colmodern.ragged.shard import MappedShard
-from colmodern.ragged.spans import TokenSpans, joined_spans
+from colmodern.ragged.spans import TokenSpans
 from colmodern.ragged.write_store import DescribedEncoder, write_store
 from colmodern.ragged.writer import ShardWriter
 
@@ -346,11 +346,4 @@ class EmbeddingStore:
             return TokenEmbeddings.unchecked(
                 np.empty((0, self.dim), dtype or stored), np.zeros(1, np.int64)
             )
-        ids = [chunk.token_ids for chunk in chunks if chunk.token_ids is not None]
-        spans = [chunk.spans for chunk in chunks if chunk.spans is not None]
-        return TokenEmbeddings.unchecked(
-            np.concatenate([np.asarray(chunk.values, dtype=dtype) for chunk in chunks]),
-            offsets_of(np.concatenate([chunk.lengths for chunk in chunks])),
-            np.concatenate(ids) if len(ids) == len(chunks) else None,
-            spans=joined_spans(spans) if len(spans) == len(chunks) else None,
-        )
+        return joined_embeddings(chunks, dtype)

@@ -1,4 +1,4 @@
-"""Encodes the texts of many requests together, on one thread."""
+"""Encodes the texts of many requests together."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import anyio
-import numpy as np
 
 from colmodern.encoder.encoder import Encoder
 from colmodern.encoder.text.pieces import cut_at, join
 from colmodern.encoder.text.settings import Role
 from colmodern.encoder.text.tokenized import TokenizedTexts
-from colmodern.ragged.embeddings import TokenEmbeddings
-from colmodern.ragged.offsets import offsets_of
-from colmodern.ragged.spans import joined_spans
+from colmodern.ragged.embeddings import TokenEmbeddings, joined_embeddings
 from colmodern.service.context import RequestContext, answered_in_time
 from colmodern.service.errors import overloaded
 from colmodern.service.metrics import Metrics
-from colmodern.service.search_threads import SearchThreads
+from colmodern.service.search_threads import JointWork, SearchThreads
 from colmodern.service.settings import BatchingSettings
+from colmodern.threads import cpu_count
 
 _SHORT = 2000  # characters that are tokenized at once, without the way to another thread
+_SHARE = 512  # tokens for which another thread is worth its way
 _LOOK_AGAIN = 0.003  # seconds after which the threads that search may need queries
 _PATIENCE = 0.05  # seconds of waiting after which a client may have gone away
 Result = TypeVar("Result")
@@ -65,11 +65,13 @@ class _Entry:
 
 
 class EncoderBatcher:
-    """One queue for each role, and one thread that encodes batch after batch.
+    """One queue for each role, and threads that encode batch after batch.
 
     A batch closes at so many tokens or requests, or when its first text has waited long enough; an
     encoder that has nothing to do does not wait. Embeddings do not depend on the batch that they were
-    encoded in, but for the rounding of floats.
+    encoded in, but for the rounding of floats. On CPUs a large batch is shared by threads that encode
+    apart from each other: PyTorch's own threads wait for each other after every step, which takes
+    longer beside other work.
     """
 
     def __init__(self, settings: BatchingSettings, metrics: Metrics) -> None:
@@ -92,7 +94,11 @@ class EncoderBatcher:
         self._encoder, self._searches = encoder, searches
         self._changed = asyncio.Event()
         self._tokenizing = ThreadPoolExecutor(1, "tokenizer")
-        self._encoding = ThreadPoolExecutor(1, "encoder")
+        is_cpu = encoder.device == "cpu"
+        self._n_threads = cpu_count() if is_cpu else 1
+        self._encoding = ThreadPoolExecutor(
+            self._n_threads, "encoder", _use_one_thread if is_cpu else None
+        )
         self._threads = [self._tokenizing, self._encoding]
         self._worker = asyncio.get_running_loop().create_task(self._work())
 
@@ -137,14 +143,14 @@ class EncoderBatcher:
                 await self._encoded(lane, piece, context)
                 for piece in cut_at(tokenized, self._settings.max_tokens)
             ]
-        return EncodedTexts(_joined(pieces), int(tokenized.attended.sum()), n_cut)
+        return EncodedTexts(joined_embeddings(pieces), int(tokenized.attended.sum()), n_cut)
 
     async def encode_and(
         self,
         context: RequestContext,
         texts: Sequence[str],
         role: Role,
-        work: Callable[[TokenEmbeddings], Result],
+        work: JointWork[Result],
     ) -> Result:
         """Encode the texts of a request, and then do work with their embeddings in a search thread.
 
@@ -155,10 +161,10 @@ class EncoderBatcher:
             context: The request.
             texts: Its texts.
             role: "query" or "document".
-            work: A function of the embeddings.
+            work: What is done with their embeddings.
 
         Returns:
-            What the function returns.
+            The result of the work.
 
         Raises:
             InputError: A text cannot be encoded.
@@ -167,7 +173,7 @@ class EncoderBatcher:
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
 
         def hand_over(embeddings: TokenEmbeddings) -> None:
-            self._searches.submit(context, lambda: work(embeddings), future)
+            self._searches.submit(context, work, embeddings, future)
 
         with self._queued(context):
             tokenized, _ = await self._tokenized(context, texts, role, False, None)
@@ -175,8 +181,11 @@ class EncoderBatcher:
             lane = _Lane(role, False)
             if len(pieces) == 1:
                 return await self._wait(lane, pieces[0], context, future, hand_over)
-            joined = _joined([await self._encoded(lane, piece, context) for piece in pieces])
-        return await self._searches.run(context, lambda: work(joined))
+            joined = joined_embeddings(
+                [await self._encoded(lane, piece, context) for piece in pieces]
+            )
+        hand_over(joined)
+        return await answered_in_time(context, future)
 
     def pool(self, documents: TokenEmbeddings) -> TokenEmbeddings:
         """Pool documents as the encoder's settings say."""
@@ -312,7 +321,18 @@ class EncoderBatcher:
         for entry in batch:
             entry.context.add("queue", start - entry.arrival)
         try:
-            await self._in_thread(lambda: self._encode_entries(batch, start))
+            joined = join([entry.texts for entry in batch])
+            share = max(
+                _SHARE, -(-n_tokens // self._n_threads) + int(joined.lengths.max(initial=0))
+            )
+            pieces = cut_at(joined, share)
+            if len(pieces) == 1:
+                await self._in_thread(
+                    lambda: self._deliver(batch, self._encode_piece(joined), start)
+                )
+            else:
+                works = (self._in_thread(partial(self._encode_piece, piece)) for piece in pieces)
+                self._deliver(batch, joined_embeddings(await asyncio.gather(*works)), start)
         except Exception as error:
             if len(batch) > 1:
                 for entry in batch:
@@ -320,9 +340,11 @@ class EncoderBatcher:
             elif not batch[0].future.done():
                 batch[0].future.set_exception(error)
 
-    def _encode_entries(self, batch: Sequence[_Entry], start: float) -> None:
-        """Encode a batch and deliver to each entry what is its own; raises where that fails."""
-        embeddings = self._own_encoder.encode_tokens(join([entry.texts for entry in batch]))
+    def _encode_piece(self, texts: TokenizedTexts) -> TokenEmbeddings:
+        return self._own_encoder.encode_tokens(texts)
+
+    def _deliver(self, batch: Sequence[_Entry], embeddings: TokenEmbeddings, start: float) -> None:
+        """Deliver to each entry of a batch what is its own; from any thread."""
         taken = time.perf_counter() - start
         first = 0
         for entry in batch:
@@ -334,8 +356,15 @@ class EncoderBatcher:
                 self._searches.deliveries.error(entry.future, error)
             first = last
 
-    async def _in_thread(self, work: Callable[[], None]) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._encoding, work)
+    async def _in_thread(self, work: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._encoding, work)
+
+
+def _use_one_thread() -> None:
+    """Make PyTorch encode in the thread that calls it, without helpers that wait for each other."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 async def _is_wanted(entry: _Entry) -> bool:
@@ -348,17 +377,3 @@ async def _is_wanted(entry: _Entry) -> bool:
         entry.future.set_exception(entry.context.out_of_time())
         return False
     return True
-
-
-def _joined(pieces: Sequence[TokenEmbeddings]) -> TokenEmbeddings:
-    if len(pieces) == 1:
-        return pieces[0]
-    spans = [piece.spans for piece in pieces if piece.spans is not None]
-    ids = [piece.token_ids for piece in pieces if piece.token_ids is not None]
-    return TokenEmbeddings.unchecked(
-        np.concatenate([piece.values for piece in pieces]),
-        offsets_of(np.concatenate([piece.lengths for piece in pieces])),
-        np.concatenate(ids) if len(ids) == len(pieces) else None,
-        pieces[0].fingerprint,
-        joined_spans(spans) if len(spans) == len(pieces) else None,
-    )

@@ -103,6 +103,11 @@ class SearchRequest(SearchOptions):
         return [self.queries] if isinstance(self.queries, str) else self.queries
 
     @property
+    def search_key(self) -> str:
+        """Equal for searches that differ in their queries alone."""
+        return self.model_dump_json(exclude={"queries", "timeout_ms"})
+
+    @property
     def n_queries(self) -> int:
         """Number of queries, texts or embeddings."""
         return len(self.query_texts or self.embeddings or ())

@@ -6,15 +6,21 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
+import numpy as np
+
+from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.service.context import RequestContext, answered_in_time
-from colmodern.service.errors import overloaded
+from colmodern.service.errors import ServiceError, overloaded
 from colmodern.service.metrics import Metrics
 
 Result = TypeVar("Result")
+_MOST_JOINED = 16  # requests that are searched together
+_NO_QUERIES = TokenEmbeddings(np.zeros((0, 1), np.float32), np.zeros(1, np.int64))
 
 
 class Deliveries:
@@ -45,8 +51,35 @@ class Deliveries:
             self._ready.popleft()()
 
 
+@dataclass(frozen=True)
+class JointWork(Generic[Result]):
+    """Work with queries that can be done for several requests at once.
+
+    Attributes:
+        key: Equal for work that can be done together; None for work that is done alone.
+        run: Gives a result for each of the requests' queries.
+    """
+
+    key: Hashable | None
+    run: Callable[[Sequence[TokenEmbeddings]], Sequence[Result]]
+
+
+@dataclass(eq=False)
+class _Entry:
+    """Work that waits for a thread."""
+
+    context: RequestContext
+    work: JointWork[Any]
+    queries: TokenEmbeddings
+    future: asyncio.Future[Any]
+    arrival: float = field(default_factory=time.perf_counter)
+
+
 class SearchThreads:
     """Threads for work of requests, in the order of arrival, with a bounded queue.
+
+    Searches that wait and differ in their queries alone are made together, which takes less time than
+    one after another.
 
     Attributes:
         pool: The threads.
@@ -63,7 +96,9 @@ class SearchThreads:
         """
         self.pool = ThreadPoolExecutor(n_threads, "search")
         self._n_threads, self._queue = n_threads, queue
-        self._waiting = metrics.queue_depth.labels("search")
+        self._depth = metrics.queue_depth.labels("search")
+        self._waiting: deque[_Entry] = deque()
+        self._taking = threading.Lock()
         self._n_works = 0
         self._counting = threading.Lock()
 
@@ -90,40 +125,86 @@ class SearchThreads:
             ServiceError: Too much work waits (429), or the deadline has passed (503).
         """
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self.submit(context, work, future)
+        self.submit(context, JointWork(None, lambda _: [work()]), _NO_QUERIES, future)
         return await answered_in_time(context, future)
 
     def submit(
-        self, context: RequestContext, work: Callable[[], Result], future: asyncio.Future[Result]
+        self,
+        context: RequestContext,
+        work: JointWork[Result],
+        queries: TokenEmbeddings,
+        future: asyncio.Future[Result],
     ) -> None:
-        """The same for a future that a coroutine waits for already; from any thread.
+        """Do work with queries for a future that a coroutine waits for already; from any thread.
+
+        Args:
+            context: The request; work that has not begun at its deadline never begins.
+            work: What is done, together with waiting work of the same key.
+            queries: Its queries.
+            future: Gets the result.
 
         Raises:
             ServiceError: Too much work waits (429).
         """
         self._count(1)
-        arrival = time.perf_counter()
+        self._waiting.append(_Entry(context, work, queries, future))
+        self.pool.submit(self._do_some)  # which finds nothing where another thread took it along
 
-        def timed() -> None:
-            try:
-                if future.done():  # nobody waits for it any more
-                    return
-                context.add("queue", time.perf_counter() - arrival)
-                context.expect_time()
-                with context.timing("search"):
-                    result = work()
-            except Exception as error:
-                self.deliveries.error(future, error)
-            else:
-                self.deliveries.result(future, result)
-            finally:
-                self._count(-1)
+    def _do_some(self) -> None:
+        """Do the work that has waited longest, and what can be done with it."""
+        entries = self._take()
+        try:
+            self._do([entry for entry in entries if self._is_in_time(entry)])
+        finally:
+            self._count(-len(entries))
 
-        self.pool.submit(timed)
+    def _take(self) -> list[_Entry]:
+        with self._taking:
+            if not self._waiting:
+                return []
+            first = self._waiting.popleft()
+            if first.work.key is None:
+                return [first]
+            alike = [entry for entry in self._waiting if entry.work.key == first.work.key]
+            # the other threads shall have their part of them
+            alike = alike[: min(_MOST_JOINED - 1, len(alike) // self._n_threads)]
+            for entry in alike:
+                self._waiting.remove(entry)
+            return [first, *alike]
+
+    def _is_in_time(self, entry: _Entry) -> bool:
+        """Whether somebody still waits for an entry; one whose time is over fails."""
+        if entry.future.done():
+            return False
+        entry.context.add("queue", time.perf_counter() - entry.arrival)
+        try:
+            entry.context.expect_time()
+        except ServiceError as error:
+            self.deliveries.error(entry.future, error)
+            return False
+        return True
+
+    def _do(self, entries: Sequence[_Entry]) -> None:
+        if not entries:
+            return
+        start = time.perf_counter()
+        try:
+            results = entries[0].work.run([entry.queries for entry in entries])
+        except Exception as error:
+            if len(entries) == 1:
+                self.deliveries.error(entries[0].future, error)
+                return
+            for entry in entries:  # what fails may be of one of them
+                self._do([entry])
+            return
+        taken = time.perf_counter() - start
+        for entry, result in zip(entries, results, strict=True):
+            entry.context.add("search", taken)
+            self.deliveries.result(entry.future, result)
 
     def _count(self, change: int) -> None:
         with self._counting:
             if change > 0 and self._n_works >= self._n_threads + self._queue:
                 raise overloaded("the queue of searches")
             self._n_works += change
-            self._waiting.set(max(0, self._n_works - self._n_threads))
+            self._depth.set(max(0, self._n_works - self._n_threads))

@@ -103,8 +103,8 @@ class ServedState:
             queries: Embeddings of the queries.
             k: Number of documents of each, at most.
             spans: As in Collection.search.
-            **options: ``filter``, ``nprobe``, ``n_candidates``, ``exact``, ``offset`` and
-                ``group_by`` of PlaidIndex.search.
+            **options: ``filter``, ``nprobe``, ``n_candidates``, ``exact``, ``offset``, ``group_by``
+                and, for several queries, ``n_threads`` of PlaidIndex.search.
 
         Raises:
             InputError: An argument does not fit the index.
@@ -112,7 +112,7 @@ class ServedState:
         expect_encoder(queries.fingerprint, self._searched.fingerprint)
         options["spans"] = self.has_spans if spans is None else spans
         if len(queries) == 1:  # a single search does not wait for the compiler, nor use all CPUs
-            return [self._searched.search(queries[0], k, n_threads=1, **options)]
+            return [self._searched.search(queries[0], k, **{**options, "n_threads": 1})]
         if self.collection is not None:
             return self.collection.search(queries, k, **options)
         assert self.index is not None

@@ -31,6 +31,7 @@ class GatedEncoder:
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
         self.settings = encoder.settings
+        self.device = encoder.device
         self.gate = threading.Event()
         self.gate.set()
         self.batches: list[int] = []  # texts of each

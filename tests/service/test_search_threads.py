@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from colmodern.service.batching import EncoderBatcher
 from colmodern.service.context import RequestContext
 from colmodern.service.errors import ServiceError
 from colmodern.service.metrics import Metrics
-from colmodern.service.search_threads import Deliveries, SearchThreads
+from colmodern.service.search_threads import Deliveries, JointWork, SearchThreads
 from colmodern.service.settings import BatchingSettings
 
 CLOSE = 1e-5  # rounding of floats in batches of other sizes
@@ -41,6 +42,11 @@ def run(encoder: Encoder, body: Body, *, n_threads: int = 2, queue: int = 100) -
             searches.pool.shutdown()
 
     asyncio.run(main())
+
+
+def alone(work: Callable[[TokenEmbeddings], Any]) -> JointWork[Any]:
+    """Work with the queries of one request."""
+    return JointWork(None, lambda requests: [work(queries) for queries in requests])
 
 
 def request(timeout_ms: float = 30_000) -> RequestContext:
@@ -90,7 +96,7 @@ def test_work_gets_what_the_texts_are_encoded_to(encoder: Encoder, n_texts: int)
             return threading.current_thread().name, embeddings
 
         context = request()
-        name, embeddings = await batcher.encode_and(context, texts, "query", work)
+        name, embeddings = await batcher.encode_and(context, texts, "query", alone(work))
         expected = encoder.encode_queries(texts)
         assert name.startswith("search")
         np.testing.assert_array_equal(embeddings.offsets, expected.offsets)
@@ -107,11 +113,11 @@ def test_an_error_of_the_work_is_that_of_its_request_alone(encoder: Encoder) -> 
             raise InputError("no such field")
 
         async def fine() -> int:
-            return await batcher.encode_and(request(), ["fine"], "query", lambda e: e.n_docs)
+            return await batcher.encode_and(request(), ["fine"], "query", alone(lambda e: e.n_docs))
 
         async def wrong() -> None:
             with pytest.raises(InputError, match="no such field"):
-                await batcher.encode_and(request(), ["wrong"], "query", fail)
+                await batcher.encode_and(request(), ["wrong"], "query", alone(fail))
 
         answers = await asyncio.gather(fine(), wrong(), fine())
         assert answers == [1, None, 1]
@@ -142,7 +148,7 @@ def test_encoded_queries_are_refused_where_the_queue_of_searches_is_full(encoder
         held = [asyncio.create_task(searches.run(request(), release.wait)) for _ in range(2)]
         await asyncio.sleep(0.02)
         with pytest.raises(ServiceError, match="queue of searches"):
-            await batcher.encode_and(request(), ["one too many"], "query", lambda _: None)
+            await batcher.encode_and(request(), ["one too many"], "query", alone(lambda _: None))
         release.set()
         await asyncio.gather(*held)
 
@@ -154,6 +160,7 @@ def test_queries_wait_for_one_batch_while_searches_are_behind(encoder: Encoder) 
 
     class Noting:
         settings = encoder.settings
+        device = encoder.device
         tokenize = staticmethod(encoder.tokenize)
 
         @staticmethod
@@ -168,7 +175,9 @@ def test_queries_wait_for_one_batch_while_searches_are_behind(encoder: Encoder) 
         assert searches.are_behind
         tasks = []
         for number in range(8):
-            work = batcher.encode_and(request(), [f"query {number}"], "query", lambda e: e.n_docs)
+            work = batcher.encode_and(
+                request(), [f"query {number}"], "query", alone(lambda e: e.n_docs)
+            )
             tasks.append(asyncio.create_task(work))
             await asyncio.sleep(0.01)
         assert not batches
@@ -182,3 +191,33 @@ def test_queries_wait_for_one_batch_while_searches_are_behind(encoder: Encoder) 
 
     run(Noting(), body, n_threads=1)  # type: ignore[arg-type]
     assert batches == [1, 8]
+
+
+def test_waiting_searches_of_one_key_are_made_together(encoder: Encoder) -> None:
+    made = list[list[int]]()
+
+    def search(requests: Sequence[TokenEmbeddings]) -> list[int]:
+        counts = [queries.n_docs for queries in requests]
+        made.append(counts)
+        if 3 in counts:
+            raise InputError("three are too many")
+        return counts
+
+    async def body(_: EncoderBatcher, searches: SearchThreads) -> None:
+        release = threading.Event()
+        held = asyncio.create_task(searches.run(request(), release.wait))
+        await asyncio.sleep(0.02)
+        loop, futures = asyncio.get_running_loop(), list[asyncio.Future[int]]()
+        for key, n_texts in [("a", 1), ("b", 1), ("a", 2), (None, 1), ("a", 3), ("b", 4)]:
+            queries = encoder.encode_queries(["a query"] * n_texts)
+            futures.append(loop.create_future())
+            searches.submit(request(), JointWork(key, search), queries, futures[-1])
+        futures[2].cancel()
+        release.set()
+        await held
+        results = await asyncio.gather(*futures, return_exceptions=True)
+        assert [results[i] for i in (0, 1, 3, 5)] == [1, 1, 1, 4]
+        assert isinstance(results[4], InputError)
+
+    run(encoder, body, n_threads=1)
+    assert made == [[1, 3], [1], [3], [1, 4], [1]]

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Response
 from starlette.convertors import PathConvertor, register_url_convertor
 
 from colmodern.collection.documents import StoredDocument
-from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.embeddings import TokenEmbeddings, joined_embeddings
 from colmodern.service.context import Context, RequestContext
 from colmodern.service.embeddings import array_of
 from colmodern.service.errors import ServiceError, read_only, unknown_document
@@ -37,6 +37,7 @@ from colmodern.service.index_bodies import (
     SearchRequest,
 )
 from colmodern.service.requests import expect_count, expect_filter_size, expect_id, expect_texts
+from colmodern.service.search_threads import JointWork
 from colmodern.service.served import ServedHit, ServedIndex, ServedState
 from colmodern.service.service import Service, ServiceState
 
@@ -81,19 +82,37 @@ async def search(
     if body.rescore:
         return await _rescored(body, state, service, context)
 
-    def work(queries: TokenEmbeddings) -> str:
-        return _text_of(_search_answer(body, state, _results(body, state, queries)))
+    def search_all(queries: Sequence[TokenEmbeddings]) -> list[str]:
+        return _search_texts(body, state, queries)
 
     if texts is None:
-        queries = _sent_queries(body, state, service)
-        answer = await service.searches.run(context, lambda: work(queries))
+        sent = _sent_queries(body, state, service)
+        answer = await service.searches.run(context, lambda: search_all([sent])[0])
     else:
+        work = JointWork((id(state), body.search_key), search_all)
         answer = await service.batcher.encode_and(context, texts, "query", work)
     return _timed_response(answer, context)
 
 
+def _search_texts(
+    body: SearchRequest, state: ServedState, requests: Sequence[TokenEmbeddings]
+) -> list[str]:
+    """The answers to requests that differ in their queries alone."""
+    joined = requests[0] if len(requests) == 1 else joined_embeddings(requests)
+    # other threads search the requests that wait beside these
+    results = _results(body, state, joined, n_threads=None if len(requests) == 1 else 1)
+    ends = np.cumsum([len(queries) for queries in requests])
+    return [
+        _text_of(_search_answer(body, state, results[end - len(queries) : end]))
+        for queries, end in zip(requests, ends, strict=True)
+    ]
+
+
 def _results(
-    body: SearchRequest, state: ServedState, queries: TokenEmbeddings
+    body: SearchRequest,
+    state: ServedState,
+    queries: TokenEmbeddings,
+    n_threads: int | None = None,
 ) -> Sequence[Sequence[ServedHit]]:
     """The results of a search before they are rescored."""
     return state.search(
@@ -106,6 +125,7 @@ def _results(
         spans=False if body.rescore else body.span_settings,
         offset=body.offset,
         group_by=body.group_by,
+        n_threads=n_threads,
     )
 
 
@@ -224,12 +244,15 @@ async def explain(
     context.facts |= {"index": name, "k": body.k}
     _expect_queries([body.query], "query", service)
 
-    def work(queries: TokenEmbeddings) -> str:
+    def explained(requests: Sequence[TokenEmbeddings]) -> list[str]:
+        [queries] = requests
         options = {"nprobe": body.nprobe, "n_candidates": body.n_candidates}
         explanation = state.explain(body.query, queries[0], body.doc_id, body.k, **options)
-        return _text_of(explanation_json(explanation, state))
+        return [_text_of(explanation_json(explanation, state))]
 
-    answer = await service.batcher.encode_and(context, [body.query], "query", work)
+    answer = await service.batcher.encode_and(
+        context, [body.query], "query", JointWork(None, explained)
+    )
     return _timed_response(answer, context)
 
 
