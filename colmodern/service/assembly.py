@@ -20,7 +20,8 @@ from colmodern.service.reference import reference_page
 from colmodern.service.routes import encode, indexes, page, rerank, status
 from colmodern.service.service import Service
 
-_ROUTERS = (page.router, status.router, indexes.router, rerank.router, encode.router)
+# a request is compared with one path after another: the busy ones come first
+_ROUTERS = (indexes.router, rerank.router, encode.router, status.router, page.router)
 _ABOUT = (
     "Late-interaction retrieval: search, rerank and encode with token embeddings, and see the passages "
     "that matched. Errors have the body {error: {code, message, cure}}."

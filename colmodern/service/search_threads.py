@@ -19,6 +19,7 @@ from colmodern.service.errors import ServiceError, overloaded
 from colmodern.service.metrics import Metrics
 
 Result = TypeVar("Result")
+_BEHIND = 6  # works of a thread
 _MOST_JOINED = 16  # requests that are searched together
 _NO_QUERIES = TokenEmbeddings(np.zeros((0, 1), np.float32), np.zeros(1, np.int64))
 
@@ -108,8 +109,8 @@ class SearchThreads:
 
     @property
     def are_behind(self) -> bool:
-        """Whether work waits for every thread, beside what it does."""
-        return self._n_works > 2 * self._n_threads
+        """Whether the threads have work for longer than the next batch of queries takes."""
+        return self._n_works > _BEHIND * self._n_threads
 
     async def run(self, context: RequestContext, work: Callable[[], Result]) -> Result:
         """Do work of a request in one of the threads.

@@ -170,7 +170,7 @@ def test_queries_wait_for_one_batch_while_searches_are_behind(encoder: Encoder) 
 
     async def body(batcher: EncoderBatcher, searches: SearchThreads) -> None:
         release = threading.Event()
-        held = [asyncio.create_task(searches.run(request(), release.wait)) for _ in range(3)]
+        held = [asyncio.create_task(searches.run(request(), release.wait)) for _ in range(7)]
         await asyncio.sleep(0.02)
         assert searches.are_behind
         tasks = []
