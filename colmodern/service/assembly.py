@@ -17,11 +17,11 @@ from colmodern.service.context import KEY
 from colmodern.service.errors import ERROR_ANSWERS, answer_of
 from colmodern.service.middleware import RequestMiddleware
 from colmodern.service.reference import reference_page
-from colmodern.service.routes import encode, indexes, page, rerank, status
+from colmodern.service.routes import encode, indexes, page, rerank, search, status
 from colmodern.service.service import Service
 
 # a request is compared with one path after another: the busy ones come first
-_ROUTERS = (indexes.router, rerank.router, encode.router, status.router, page.router)
+_ROUTERS = (search.router, indexes.router, rerank.router, encode.router, status.router, page.router)
 _ABOUT = (
     "Late-interaction retrieval: search, rerank and encode with token embeddings, and see the passages "
     "that matched. Errors have the body {error: {code, message, cure}}."

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import binascii
 from base64 import b64decode
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from colmodern.service.errors import ServiceError
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.service.errors import ServiceError, unfit
 from colmodern.service.requests import Items, RequestBody
 
 Rows = Items[Items[float]]
@@ -61,6 +63,30 @@ def array_of(name: str, value: Rows | EmbeddedText) -> npt.NDArray[np.float32]:
     return array
 
 
+def embeddings_of(
+    arrays: Sequence[npt.NDArray[np.floating]], name: str, dim: int, fingerprint: str | None
+) -> TokenEmbeddings:
+    """Arrays as embeddings for an index.
+
+    Args:
+        arrays: (n_tokens, dim) each.
+        name: What the request calls them.
+        dim: That of the index.
+        fingerprint: The fingerprint that the request gives for them.
+
+    Raises:
+        ServiceError: One has another dim (422).
+    """
+    for i, array in enumerate(arrays):
+        if array.shape[1] != dim:
+            raise unfit(
+                f"{name}[{i}] has dim {array.shape[1]}, and the index {dim}",
+                "encode with the model of the index",
+            )
+    embeddings = TokenEmbeddings.from_list(list(arrays))
+    return TokenEmbeddings(embeddings.values, embeddings.offsets, fingerprint=fingerprint)
+
+
 def _of_base64(name: str, text: str, item: EmbeddedText | None) -> npt.NDArray[np.float32]:
     if item is None or item.shape is None:
         raise _unusable(name, "is in base64 without shape", "send the number of tokens and dim")
@@ -83,4 +109,4 @@ def _of_base64(name: str, text: str, item: EmbeddedText | None) -> npt.NDArray[n
 
 
 def _unusable(name: str, fault: str, cure: str) -> ServiceError:
-    return ServiceError(422, "invalid_value", f"{name} {fault}", cure)
+    return unfit(f"{name} {fault}", cure)

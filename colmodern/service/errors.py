@@ -97,6 +97,11 @@ def read_only() -> ServiceError:
     )
 
 
+def unfit(message: str, cure: str) -> ServiceError:
+    """The error of a value that the server or the index does not take."""
+    return ServiceError(422, "invalid_value", message, cure)
+
+
 def unknown_index(name: str, known: list[str]) -> ServiceError:
     """The error of a path with the name of no index."""
     names = ", ".join(known) if known else "none"

@@ -1,13 +1,17 @@
-"""Answers of the paths of indexes, as plain values in the shapes of ``index_bodies.py``."""
+"""Answers of the paths of indexes, in the shapes of ``index_bodies.py``."""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from fastapi import Response
 
 from colmodern.collection.documents import CollectionHit, spans_in
 from colmodern.report.heat_map import HeatMap, heat_map_of
+from colmodern.service.context import RequestContext
 from colmodern.service.served import ServedHit, ServedIndex, ServedState
 from colmodern.types import Explanation, GroupedHit
 
@@ -168,3 +172,22 @@ def _text_bytes(state: ServedState, info: dict[str, Any]) -> dict[str, int]:
     if state.collection is None:
         return {}
     return {"texts": info["bytes"]["texts"], "total": info["bytes"]["total"]}
+
+
+def json_text(content: Mapping[str, object]) -> str:
+    """An answer as JSON; its model describes it, and building that would take longer than a search."""
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def json_response(content: Mapping[str, object]) -> Response:
+    """An answer."""
+    return _response(json_text(content))
+
+
+def timed_response(text: str, context: RequestContext) -> Response:
+    """An answer, which is a JSON object, with the time that it took."""
+    return _response(f'{text[:-1]},"took_ms":{json_text(context.took_ms())}}}')
+
+
+def _response(text: str) -> Response:
+    return Response(text.encode(), media_type="application/json")

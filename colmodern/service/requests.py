@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, TypeVar
+from typing import Annotated, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from colmodern.checks import text_fault
-from colmodern.service.errors import ServiceError
+from colmodern.service.errors import ServiceError, unknown_document
 
 Item = TypeVar("Item")
 # a message on each of a million wrong items would fill the memory
@@ -57,6 +57,19 @@ def expect_id(name: str, doc_id: str, longest: int) -> None:
             f"{name} has {len(doc_id):,} characters, and this server takes {longest:,}",
             "use a shorter id, or raise limits.id_length in the server's settings",
         )
+
+
+class SupportsContains(Protocol):
+    """What knows its documents."""
+
+    def __contains__(self, doc_id: str, /) -> bool:
+        """Whether it has a document."""
+
+
+def expect_document(doc_id: str, documents: SupportsContains, name: str) -> None:
+    """Raise ServiceError (404) for a document that the index called ``name`` does not have."""
+    if doc_id not in documents:
+        raise unknown_document(doc_id, name)
 
 
 def expect_filter_size(filter: object, most: int) -> None:
