@@ -149,7 +149,7 @@ class SearchThreads:
         """
         self._count(1)
         self._waiting.append(_Entry(context, work, queries, future))
-        self.pool.submit(self._do_some)  # which finds nothing where another thread took it along
+        self.pool.submit(self._do_some)  # nothing is left for it where another thread took it along
 
     def _do_some(self) -> None:
         """Do the work that has waited longest, and what can be done with it."""
