@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import anyio
 
@@ -22,6 +20,7 @@ from colmodern.ragged.embeddings import TokenEmbeddings, joined_embeddings
 from colmodern.service.context import RequestContext, answered_in_time
 from colmodern.service.errors import overloaded
 from colmodern.service.metrics import Metrics
+from colmodern.service.queues import Entry, Lane, Queue
 from colmodern.service.search_threads import JointWork, SearchThreads
 from colmodern.service.settings import BatchingSettings
 from colmodern.threads import cpu_count
@@ -41,29 +40,6 @@ class EncodedTexts(NamedTuple):
     n_cut_tokens: int  # tokens that a length limit removed
 
 
-class _Lane(NamedTuple):
-    """Texts of one lane can be in one batch."""
-
-    role: Role
-    has_spans: bool
-
-
-@dataclass
-class _Entry:
-    """A piece of a request that waits to be encoded."""
-
-    texts: TokenizedTexts
-    context: RequestContext
-    waits: bool  # for others to join; False where the encoder had nothing to do
-    future: asyncio.Future[Any]
-    deliver: Callable[[TokenEmbeddings], None]  # called in the thread that encodes
-    arrival: float = field(default_factory=time.perf_counter)
-    n_tokens: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.n_tokens = int(self.texts.lengths.sum())
-
-
 class EncoderBatcher:
     """One queue for each role, and threads that encode batch after batch.
 
@@ -77,7 +53,7 @@ class EncoderBatcher:
     def __init__(self, settings: BatchingSettings, metrics: Metrics) -> None:
         self._settings = settings
         self._metrics = metrics
-        self._lanes: dict[_Lane, deque[_Entry]] = {}
+        self._lanes: dict[Lane, Queue] = {}
         self._n_requests = 0
         self._is_idle = False
         self._encoder: Encoder | None = None
@@ -137,7 +113,7 @@ class EncoderBatcher:
         """
         with self._queued(context):
             tokenized, n_cut = await self._tokenized(context, texts, role, spans, max_tokens)
-            lane = _Lane(role, spans)
+            lane = Lane(role, spans)
             # one piece after another, so that small requests get their turns beside large ones
             pieces = [
                 await self._encoded(lane, piece, context)
@@ -178,7 +154,7 @@ class EncoderBatcher:
         with self._queued(context):
             tokenized, _ = await self._tokenized(context, texts, role, False, None)
             pieces = list(cut_at(tokenized, self._settings.max_tokens))
-            lane = _Lane(role, False)
+            lane = Lane(role, False)
             if len(pieces) == 1:
                 return await self._wait(lane, pieces[0], context, future, hand_over)
             joined = joined_embeddings(
@@ -235,7 +211,7 @@ class EncoderBatcher:
         return tokenized, n_cut
 
     async def _encoded(
-        self, lane: _Lane, texts: TokenizedTexts, context: RequestContext
+        self, lane: Lane, texts: TokenizedTexts, context: RequestContext
     ) -> TokenEmbeddings:
         """The embeddings of a piece, once its batch has been encoded."""
         future: asyncio.Future[TokenEmbeddings] = asyncio.get_running_loop().create_future()
@@ -249,71 +225,79 @@ class EncoderBatcher:
 
     async def _wait(
         self,
-        lane: _Lane,
+        lane: Lane,
         texts: TokenizedTexts,
         context: RequestContext,
         future: asyncio.Future[Result],
         deliver: Callable[[TokenEmbeddings], None],
     ) -> Result:
         """Queue a piece, and wait for what becomes of its embeddings."""
-        waiting = self._lanes.setdefault(lane, deque())
-        waiting.append(_Entry(texts, context, not self._is_idle, future, deliver))
+        queue = self._lanes.setdefault(lane, Queue())
+        queue.append(Entry(texts, context, not self._is_idle, future, deliver))
+        if self._is_idle or self._is_full(queue):
+            self._changed.set()
         self._is_idle = False
-        self._changed.set()
         return await answered_in_time(context, future)
 
     async def _work(self) -> None:
         while True:
             lane = await self._next_lane()
-            await self._wait_for_more(lane)
-            batch = [entry for entry in self._take(lane) if await _is_wanted(entry)]
+            await self._wait_for_more(self._lanes[lane])
+            batch = [entry for entry in self._take(self._lanes[lane]) if await _is_wanted(entry)]
             if batch:
                 await self._encode_batch(lane, batch)
 
-    async def _next_lane(self) -> _Lane:
+    async def _next_lane(self) -> Lane:
         """The lane whose first text has waited longest, once there is one to encode."""
         while True:
-            lanes = [lane for lane in self._lanes if self._lanes[lane] and not self._is_held(lane)]
-            if lanes:
-                self._is_idle = False
-                return min(lanes, key=lambda lane: self._lanes[lane][0].arrival)
-            self._is_idle = not any(self._lanes.values())
+            waiting = [(lane, queue) for lane, queue in self._lanes.items() if queue.entries]
+            ready = [
+                (queue.entries[0].arrival, lane)
+                for lane, queue in waiting
+                if not self._is_held(lane)
+            ]
+            if ready:
+                return min(ready)[1]
+            if waiting:
+                await asyncio.sleep(_LOOK_AGAIN)
+                continue
+            self._is_idle = True
             self._changed.clear()
-            with anyio.move_on_after(None if self._is_idle else _LOOK_AGAIN):
-                await self._changed.wait()
+            await self._changed.wait()
 
-    def _is_held(self, lane: _Lane) -> bool:
+    def _is_held(self, lane: Lane) -> bool:
         """Whether the texts of a lane wait for more: queries, while many are to be searched first."""
-        return lane.role == "query" and self._searches.are_behind and not self._is_full(lane)
+        is_behind = lane.role == "query" and self._searches.are_behind
+        return is_behind and not self._is_full(self._lanes[lane])
 
-    async def _wait_for_more(self, lane: _Lane) -> None:
-        """Wait until the batch of a lane is closed."""
-        first = self._lanes[lane][0]
-        while first.waits and not self._is_full(lane):
-            left = first.arrival + self._settings.max_wait_ms / 1000 - time.perf_counter()
-            if left <= 0:
-                return
-            self._changed.clear()
-            with anyio.move_on_after(left):
+    async def _wait_for_more(self, queue: Queue) -> None:
+        """Wait until a batch is full, or its first text has waited long enough."""
+        first = queue.entries[0]
+        left = first.arrival + self._settings.max_wait_ms / 1000 - time.perf_counter()
+        if not first.waits or left <= 0:
+            return
+        with anyio.move_on_after(left):
+            while not self._is_full(queue):
+                self._changed.clear()
                 await self._changed.wait()
 
-    def _is_full(self, lane: _Lane) -> bool:
-        entries = self._lanes[lane]
-        if len(entries) >= self._settings.max_requests:
-            return True
-        return sum(entry.n_tokens for entry in entries) >= self._settings.max_tokens
+    def _is_full(self, queue: Queue) -> bool:
+        return (
+            len(queue.entries) >= self._settings.max_requests
+            or queue.n_tokens >= self._settings.max_tokens
+        )
 
-    def _take(self, lane: _Lane) -> list[_Entry]:
-        """The entries of the next batch, which leave the queue."""
-        entries, batch, n_tokens = self._lanes[lane], list[_Entry](), 0
-        while entries and len(batch) < self._settings.max_requests:
-            n_tokens += entries[0].n_tokens
+    def _take(self, queue: Queue) -> list[Entry]:
+        """The entries of the next batch, which leave their queue."""
+        batch, n_tokens = list[Entry](), 0
+        while queue.entries and len(batch) < self._settings.max_requests:
+            n_tokens += queue.entries[0].n_tokens
             if batch and n_tokens > self._settings.max_tokens:
                 break
-            batch.append(entries.popleft())
+            batch.append(queue.pop())
         return batch
 
-    async def _encode_batch(self, lane: _Lane, batch: list[_Entry]) -> None:
+    async def _encode_batch(self, lane: Lane, batch: list[Entry]) -> None:
         """Encode a batch and answer its entries; a failure is only of those that fail alone."""
         start = time.perf_counter()
         n_tokens = sum(entry.n_tokens for entry in batch)
@@ -343,7 +327,7 @@ class EncoderBatcher:
     def _encode_piece(self, texts: TokenizedTexts) -> TokenEmbeddings:
         return self._own_encoder.encode_tokens(texts)
 
-    def _deliver(self, batch: Sequence[_Entry], embeddings: TokenEmbeddings, start: float) -> None:
+    def _deliver(self, batch: Sequence[Entry], embeddings: TokenEmbeddings, start: float) -> None:
         """Deliver to each entry of a batch what is its own; from any thread."""
         taken = time.perf_counter() - start
         first = 0
@@ -367,7 +351,7 @@ def _use_one_thread() -> None:
     torch.set_num_threads(1)
 
 
-async def _is_wanted(entry: _Entry) -> bool:
+async def _is_wanted(entry: Entry) -> bool:
     """Whether somebody still waits for an entry; asked of the connection after a while only."""
     if entry.future.done():
         return False

@@ -1,0 +1,57 @@
+"""Texts of requests that wait to be encoded."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from colmodern.encoder.text.settings import Role
+from colmodern.encoder.text.tokenized import TokenizedTexts
+from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.service.context import RequestContext
+
+
+class Lane(NamedTuple):
+    """Texts of one lane can be in one batch."""
+
+    role: Role
+    has_spans: bool
+
+
+@dataclass
+class Entry:
+    """A piece of a request that waits to be encoded."""
+
+    texts: TokenizedTexts
+    context: RequestContext
+    waits: bool  # for others to join; False where the encoder had nothing to do
+    future: asyncio.Future[Any]
+    deliver: Callable[[TokenEmbeddings], None]  # called in the thread that encodes
+    arrival: float = field(default_factory=time.perf_counter)
+    n_tokens: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.n_tokens = int(self.texts.lengths.sum())
+
+
+class Queue:
+    """The entries of a lane that wait, and the number of their tokens."""
+
+    def __init__(self) -> None:
+        self.entries: deque[Entry] = deque()
+        self.n_tokens = 0
+
+    def append(self, entry: Entry) -> None:
+        """Add an entry at the end."""
+        self.entries.append(entry)
+        self.n_tokens += entry.n_tokens
+
+    def pop(self) -> Entry:
+        """Take the first entry out."""
+        entry = self.entries.popleft()
+        self.n_tokens -= entry.n_tokens
+        return entry
