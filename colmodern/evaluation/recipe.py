@@ -129,15 +129,13 @@ EFFECTS: dict[str, Effect] = {
     "hardware.memory_gb": Effect.NONE,
     "hardware.*": Effect.PERHAPS,
 }
-# settings of the index that finds candidates, which are those of its kind
-_FIRST_STAGE = (
-    *("kind", "precision", "nbits", "codec", "n_centroids", "seed", "build_max_memory", "nprobe"),
-    *("n_candidates", "rescore", "compare_with_exact", "exact_max_memory", "device"),
-    *("device_max_memory", "k1", "b", "stemmer", "stop_words", "token_pattern"),
-)
+# the settings of a search that finds candidates are those of its kind
 EFFECTS |= {
-    f"config.index.candidates.{name}": EFFECTS[f"config.index.{name}"] for name in _FIRST_STAGE
+    field.replace("config.index.", "config.index.candidates."): effect
+    for field, effect in EFFECTS.items()
+    if field.startswith("config.index.")
 }
+EFFECTS["config.index.candidates.candidates.*"] = Effect.SCORE
 
 # fields that other fields imply, and paths
 _LEFT_OUT = (

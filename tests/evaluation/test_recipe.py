@@ -9,13 +9,18 @@ from colmodern.config.models import EvalConfig
 from colmodern.evaluation.recipe import ABSENT, EFFECTS, Effect, diff, effect_of, shown
 
 
-def fields_of(model: type[BaseModel], prefix: str) -> set[str]:
-    """Every key that a person can write, of every kind of a union."""
+def fields_of(
+    model: type[BaseModel], prefix: str, outer: tuple[type[BaseModel], ...] = ()
+) -> set[str]:
+    """Every key that a person can write, of every kind of a union; * for kinds inside themselves."""
     names = set()
     for name, field in model.model_fields.items():
         inner = models_in(field.annotation)
+        if model in outer and model in inner:
+            names.add(f"{prefix}{name}.*")
+            continue
         for inner_type in inner:
-            names |= fields_of(inner_type, f"{prefix}{name}.")
+            names |= fields_of(inner_type, f"{prefix}{name}.", (*outer, model))
         if not inner:
             names.add(prefix + name)
     return names
