@@ -43,8 +43,9 @@ endef
 demo: $(VENV)/.ready
 	$(VENV)/bin/colmodern eval demo
 
+# one process for each CPU, each of which computes on one thread
 test: $(VENV)/.ready
-	$(VENV)/bin/python -m pytest
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
 test-slow: $(VENV)/.ready
 	$(VENV)/bin/python -m pytest -m slow
