@@ -46,8 +46,8 @@ def build_on_cluster(
 ) -> None:
     """Build a folder of shards, each by one process, with the bytes of ``ShardedIndex.build``.
 
-    Store and ``path`` are on disks that all machines mount at the same paths. Finished shards of an
-    interrupted call are kept.
+    The store and ``path`` are on disks that all machines mount at the same paths. Finished shards of
+    an interrupted call are kept.
 
     Args:
         store: The documents.
@@ -55,13 +55,16 @@ def build_on_cluster(
         n_shards: Number of shards.
         config: The cluster, and what a builder takes of it.
         progress: Receives the steps.
-        **settings: Of ``PlaidIndex.build``: nbits, codec, n_centroids, seed, max_memory.
+        **settings: Settings of ``PlaidIndex.build``: nbits, codec, n_centroids, seed, max_memory.
 
     Raises:
         InputError: A value is wrong.
-        ResourceError: The cluster has no room, or a builder too little memory.
-        StorageError: ``path`` exists or is being written, or a copy differs from what was built.
-        WorkerError: The builders die.
+        MissingExtraError: Ray is not installed.
+        UnavailableError: There is no such cluster, or it does not answer.
+        ResourceError: The cluster has no room, or a builder has too little memory.
+        StorageError: ``path`` exists or is being written, a machine does not see its folder, or a copy
+            differs from what was built.
+        WorkerError: The builders die again and again; finished shards stay.
     """
     n_shards = checked_n_shards(n_shards)
     folder = Path(os.path.realpath(path))
@@ -107,7 +110,7 @@ def build_on_cluster(
 
 @dataclass(frozen=True)
 class BuildTask:
-    """All that a builder knows: the store, the work folder, and its settings."""
+    """What a builder works from: the store, the work folder, and the settings of the index."""
 
     store: Path
     work: Path
@@ -117,7 +120,7 @@ class BuildTask:
 
 
 def _work(worker: type[CrewWorker], task: BuildTask, jobs: list[int], progress: Progress) -> None:
-    """Do the jobs of a kind of worker."""
+    """Do jobs with one class of workers, and report the shards that are finished."""
     if not jobs:
         return
     resources = Resources(task.config.cpus_per_worker)
@@ -151,7 +154,7 @@ class CodecLearner:
         self._task = task
 
     def load(self) -> str:
-        """Look whether the machine sees the folder."""
+        """Check that the machine sees the work folder, and return the name of the machine."""
         expect_shared(self._task.work / SHARDS)
         return node_name()
 

@@ -17,10 +17,10 @@ _log = logging.getLogger(__name__)
 
 
 def connected(address: str) -> ModuleType:
-    """The module ray, connected to a cluster; a connection that there is already is used.
+    """Connect this process to a cluster, unless it is connected already, and return the module ray.
 
     Args:
-        address: Of the head node, "auto" or "local".
+        address: Address of the head node, "auto" or "local"; not read where there is a connection.
 
     Raises:
         MissingExtraError: Ray is not installed.
@@ -50,7 +50,7 @@ def connected(address: str) -> ModuleType:
 
 
 def _log_notices() -> None:
-    """Log what Ray says of dead machines and processes; it prints it on stdout, and has no setting."""
+    """Log what Ray says of dead machines and processes, which it prints on stdout without a setting."""
     worker = import_module("ray._private.worker")
     if hasattr(worker, "print_to_stdstream"):
         worker.print_to_stdstream = _notice  # type: ignore[attr-defined]

@@ -12,11 +12,11 @@ from colmodern.index.plaid.disk.manifest import NAME
 
 
 def copy_index(source: Path, folder: Path) -> None:
-    """Copy an index into a new folder; it appears there when all of it was read back and compared.
+    """Copy an index into a new folder, which appears when every file was read back and compared.
 
     Raises:
-        StorageError: A file of the copy differs from the checksum in its manifest; the message names
-            it. Or ``source`` is no index, or the disk is full.
+        StorageError: A file of the copy differs from its checksum, ``source`` is no index, or the disk
+            is full; the message names the file or folder.
     """
     digest = _digest(source)
     with staging(folder) as staged:

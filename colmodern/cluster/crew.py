@@ -1,4 +1,4 @@
-"""Processes of a cluster that share jobs; what one of them leaves when it dies, another one does."""
+"""Processes of a cluster that share jobs: when one dies, its jobs go to another one."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ Job = TypeVar("Job")
 
 _TRIES = 3  # times that a job is given to a process that then dies
 _TICK = 1.0  # seconds between looks at the room
-_GRACE = 15  # ticks without any process and without room, after which the work ends
+_GRACE = 15  # looks that find no process and no room, after which the work ends
 
 
 class CrewWorker(Protocol):
-    """What a process does; its methods are called from several threads at a time."""
+    """The object in each process that does the jobs; several threads call its methods at a time."""
 
     def load(self) -> str:
         """Prepare for jobs, once, and return the name of the machine."""
         ...
 
     def do(self, job: Any) -> None:
-        """Do a job; a job that is done again has the same result."""
+        """Do a job. It may be done twice, by two processes, and leaves the same result."""
         ...
 
 
@@ -40,6 +40,7 @@ class _Member:
         slot: Its slot in the room.
         actor: Ray's handle of it.
         node: The name of its machine; None while it is being started.
+        n_jobs: Jobs that it has and has not finished.
     """
 
     slot: int
@@ -62,12 +63,12 @@ class Crew(Generic[Job]):
 
     Attributes:
         worker: The class that does the work, made anew in each process.
-        arguments: Its arguments.
-        room: Slots of the processes.
-        resources: What a slot has.
-        noun: What a process is called.
-        name_of: What a job is called in messages.
-        is_done: Whether a job whose process died was done before that.
+        arguments: Arguments of the class.
+        room: The slots that the processes run in.
+        resources: CPUs and GPUs of a slot.
+        noun: What messages call a process.
+        name_of: What messages call a job.
+        is_done: Whether a job was finished by a process that died afterwards.
         progress: Receives what went wrong, and how it goes on.
         at_once: Jobs that a process has at a time.
     """
@@ -86,11 +87,16 @@ class Crew(Generic[Job]):
     _tries: dict[str, int] = field(default_factory=dict)
 
     def do(self, jobs: Iterable[Job]) -> Iterator[Job]:
-        """Do jobs, and give each of them back when it is done.
+        """Do jobs, and yield each of them when it is done.
+
+        Args:
+            jobs: The jobs, read as processes take them.
 
         Raises:
-            ColmodernError: As a job raises it.
-            WorkerError: A job's process died again and again, or no process is left and no room.
+            ColmodernError: A job raised it.
+            ResourceError: A job ran out of memory.
+            WorkerError: A job failed in another way, its processes died again and again, or there is no
+                process left and no room for one.
         """
         ray = connected("auto")
         source, again = iter(jobs), deque[Job]()
@@ -154,7 +160,7 @@ class Crew(Generic[Job]):
                 member.n_jobs += 1
 
     def _end(self, call: Any, again: deque[Job]) -> Iterator[Job]:
-        """Take the result of a call, or what is to be done when there is none."""
+        """Take the result of a call; after a death, its jobs are given to others."""
         from ray.exceptions import RayError, RayTaskError
 
         if call not in self._calls:  # its process died meanwhile
@@ -215,7 +221,7 @@ class Crew(Generic[Job]):
             self._tries["start"] = self._tries.get("start", 1) + 1
             if self._tries["start"] > _TRIES + self.room.n:
                 raise WorkerError(
-                    f"no {self.noun} lives long enough to start ({death(error)}); see Ray's logs"
+                    f"no {self.noun} lives long enough to start ({death(error)}); see why in Ray's logs"
                 )
         self._start(member.slot)
 

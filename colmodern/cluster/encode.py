@@ -30,7 +30,7 @@ _AT_ONCE = 2  # shards that an encoder has: one is tokenized while the other is 
 
 
 class ClusterEncoders:
-    """Encodes shards on a cluster, for ``encode_corpus(..., workers=)``.
+    """Encodes shards on a cluster; the argument ``workers`` of ``colmodern.encoding.store.encode_corpus``.
 
     Shards are written to the store's folder, which all machines mount at the same path; each is
     renamed into place when it is whole, so that a machine may die at any moment.
@@ -55,10 +55,21 @@ class ClusterEncoders:
     ) -> None:
         """Encode the shards that ``writer`` lacks.
 
+        Args:
+            shards: Texts and their ids, in the order of the store.
+            encoder: The encoder of this process; those of the cluster load the same checkpoint.
+            role: "query" or "document".
+            writer: Writes the store.
+            spans: Whether to keep the characters that each token covers.
+            passages: Whether to keep the passages of each text apart.
+            progress: Receives the texts that are encoded, and the deaths of processes.
+
         Raises:
-            ResourceError: The cluster has no room for the encoders.
-            WorkerError: They die; finished shards stay.
-            ColmodernError: As an encoder raises it.
+            MissingExtraError: Ray is not installed.
+            UnavailableError: There is no such cluster, or it does not answer.
+            ResourceError: The cluster has no room for the encoders, or one ran out of memory.
+            WorkerError: The encoders die again and again; finished shards stay.
+            ColmodernError: An encoder raised it.
         """
         config = self._config
         connected(config.address)
@@ -120,7 +131,7 @@ class ShardEncoder:
         self._error: BaseException | None = None
 
     def load(self) -> str:
-        """Load the model, and begin to wait for shards."""
+        """Load the model, begin to wait for shards, and return the name of the machine."""
         expect_shared(self._task.folder)
         encoder = load_encoder(self._task)
         Thread(target=self._encode, args=(encoder,), name="colmodern-encode", daemon=True).start()

@@ -15,14 +15,14 @@ from colmodern.index.plaid.index import PlaidIndex
 
 
 class ShardHolder:
-    """Opens a shard once, in a thread, so that a process that was started again is warm early.
+    """Opens a shard in a thread when the process starts, so that a restarted process is soon warm.
 
-    Every byte is compared with its checksum before the first answer. A fault is raised by each call:
-    the process stays, so that the shard is not opened again and again.
+    Every byte is compared with its checksum before the first answer. Where the shard cannot be opened,
+    each call tries again and raises the fault; the process stays.
 
     Args:
         folder: The shard, on disks that all machines see.
-        scratch: Folder of the machine's own disk that gets a copy; None searches the shared one.
+        scratch: Folder on the machine's own disk that gets a copy; None: the shared folder is searched.
         n_threads: Threads of a search.
     """
 
@@ -39,7 +39,7 @@ class ShardHolder:
         return wanted(*arguments, **options) if callable(wanted) else wanted
 
     def check_health(self) -> None:
-        """Answer a canary query; raises what is wrong."""
+        """Answer a canary query; raises the fault of a shard that cannot be opened or searched."""
         search_canary(self._opened())
 
     def _open_early(self) -> None:

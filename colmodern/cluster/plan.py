@@ -1,4 +1,4 @@
-"""Arithmetic and a simulation for collections of many machines."""
+"""Arithmetic and a simulation for collections that many machines hold."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SIMULATED_AT_ONCE = 1 << 22  # searches of shards
 
 @dataclass(frozen=True)
 class Percentiles:
-    """Milliseconds of a query, of all simulated queries."""
+    """Latencies of the simulated queries, in milliseconds."""
 
     p50: float
     p90: float
@@ -29,24 +29,24 @@ class Percentiles:
 
 @dataclass(frozen=True)
 class ClusterPlan:
-    """What a collection takes; bytes, seconds and milliseconds.
+    """What a collection takes in bytes, machines and time.
 
     Attributes:
-        tokens: Of all passages.
-        index_bytes: Of one copy of the index.
-        store_bytes: Of the embeddings of all tokens.
+        tokens: Tokens of all passages.
+        index_bytes: Bytes of one copy of the index.
+        store_bytes: Bytes of the embeddings of all tokens.
         shards: Number of shards.
-        shard_bytes: Index of one shard.
+        shard_bytes: Bytes of the index of one shard.
         machines: Machines that search: shards times replicas, and the spares.
         encode_s: Seconds of encoding on all GPUs.
         build_s: Seconds of building on the machines of one replica.
-        shard_ms: Median latency of a shard.
+        shard_ms: Median latency of a shard, in milliseconds.
         cpu_s: CPU seconds of a query, over all shards.
-        queries_per_s: Queries that the machines answer.
+        queries_per_s: Queries that the machines answer in a second.
         plain: Simulated latency where every shard is asked once.
         hedged: The same where late shards are asked a second time, of another replica; None with one
             replica.
-        hedged_share: Additional searches of shards that this takes.
+        hedged_share: Share of the searches of shards that are asked a second time.
         copy_s: Seconds until a spare machine has the shard of a lost one.
     """
 
@@ -106,13 +106,13 @@ def simulate(
 ) -> tuple[Percentiles, Percentiles | None, float]:
     """Latencies of queries that wait for the slowest of their shards.
 
-    A shard's latency is log-normal about its median, with the measured 90th percentile; some are
-    stragglers. Searches do not wait for one another: a machine that is busy adds to it.
+    A shard's latency is log-normal about its median, with the measured 90th percentile; some
+    searches are stragglers. Searches do not wait for one another; on a busy machine they would.
 
     Args:
         config: The distribution, and when a late shard is asked again.
         shards: Shards that a query asks.
-        shard_ms: Median of one of them.
+        shard_ms: Median latency of one of them, in milliseconds.
 
     Returns:
         Milliseconds without hedged requests; with them, None for one replica; and the share of

@@ -1,4 +1,4 @@
-"""Room for processes on the machines of a cluster: reserved as a whole, or refused at once."""
+"""Room for processes on the machines of a cluster: reserved as a whole, or refused within seconds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Resources(NamedTuple):
     gpus: float = 0.0
 
     def bundle(self) -> dict[str, float]:
-        """As Ray wants it."""
+        """The resources as Ray takes them."""
         return {"CPU": self.cpus, **({"GPU": self.gpus} if self.gpus else {})}
 
     def __str__(self) -> str:
@@ -31,7 +31,7 @@ class Room:
     Args:
         resources: What each slot has.
         n: Number of slots.
-        noun: What they are for, in the plural.
+        noun: What messages call the processes, in the plural.
         setting: Name of the setting that decides ``n``.
         name: Name under which it stays when this process ends; None: it ends with the process.
         is_apart: Whether no two slots may be on one machine.
@@ -64,7 +64,7 @@ class Room:
             apart = ", each on another machine" if is_apart else ""
             raise ResourceError(
                 f"{setting}={n}: no room for {n} {noun} of {resources} each{apart}; the cluster has "
-                f"{free_room()}; lower {setting}, free or add machines"
+                f"{free_room()}; lower {setting}, end other work on the cluster, or add machines"
             )
 
     def options(self, slot: int) -> dict[str, Any]:

@@ -34,10 +34,10 @@ Ask = Callable[[str, tuple[object, ...], dict[str, object], float | None], objec
 
 
 class HeldIndex:
-    """A shard that another process holds; meets ``Index`` for ``ShardedIndex``.
+    """A shard that another process holds, searched as an ``Index`` of a ``ShardedIndex``.
 
     Args:
-        name: What messages call it.
+        name: What messages call the shard.
         ask: Calls the process.
     """
 
@@ -81,7 +81,7 @@ class HeldIndex:
         return str(self._answer("version"))
 
     def info(self) -> dict[str, Any]:
-        """As ``PlaidIndex.info``."""
+        """Describe the shard, as ``PlaidIndex.info``."""
         return dict(self._answer("info"))
 
     def search(
@@ -97,8 +97,8 @@ class HeldIndex:
         Args:
             query: (n_query_tokens, dim) floats.
             k: Number of documents, at most.
-            timeout_s: Seconds that the process may take; None: any time.
-            **options: Others of ``PlaidIndex.search``.
+            timeout_s: Seconds that the process may take; None: no limit.
+            **options: Other options of ``PlaidIndex.search``.
 
         Returns:
             The best documents with their scores.
@@ -137,16 +137,16 @@ class HeldIndex:
 
         Raises:
             InputError: As from ``search``.
-            UnavailableError: Likewise.
-            StorageError: Likewise.
+            UnavailableError: The process does not answer, or not in time.
+            StorageError: The shard is damaged.
         """
-        told, batch = as_progress(progress), query_batch(queries, self.dim)
-        told.start("search", len(batch), unit="queries")
+        progress, batch = as_progress(progress), query_batch(queries, self.dim)
+        progress.start("search", len(batch), unit="queries")
         results: BatchResults[ScoredDoc] = self._answer(
             "search_batch", batch, k, timeout_s=timeout_s, **options
         )
-        told.advance(len(batch))
-        told.finish()
+        progress.advance(len(batch))
+        progress.finish()
         return results
 
     def close(self) -> None:
@@ -173,24 +173,26 @@ def open_on_cluster(
 ) -> ShardedIndex:
     """Open a folder of shards on a cluster: one process for each, on as many machines as there are.
 
-    A process that dies with its machine is started again on another one with room; searches of the
-    meantime lack its shard.
+    Ray starts a process that dies again, on a machine with room; until it answers, searches lack its
+    shard.
 
     Args:
         path: The folder, on disks that all machines mount at the same path.
         config: The cluster, and the CPUs of each process.
-        name: The processes stay under this name until ``stop_on_cluster``, and are found again by it;
-            None: they end with the returned index.
+        name: The processes stay under this name until ``stop_on_cluster``, and a later call with the
+            name uses them. Give each folder a name of its own: shards are told apart by the name, their
+            number and their codec alone. None: the processes end with the returned index.
         timeout_s: As in ``ShardedIndex``.
-        allow_partial: Likewise.
+        allow_partial: As in ``ShardedIndex``.
 
     Returns:
         The open shards.
 
     Raises:
+        MissingExtraError: Ray is not installed.
+        UnavailableError: There is no such cluster, or a shard does not answer.
         ResourceError: There is no room for a process for each shard.
-        StorageError: A shard is damaged; the message names it.
-        InputError: Other shards are open under ``name``.
+        StorageError: The folder holds no shards, or one is damaged; the message names it.
     """
     ray = connected(config.address)
     folder = Path(os.path.realpath(checked_path("path", path)))
@@ -242,10 +244,14 @@ def stop_on_cluster(path: Path | str, config: ClusterConfig, name: str) -> bool:
     Args:
         path: The folder.
         config: The cluster.
-        name: As in ``open_on_cluster``.
+        name: The name that ``open_on_cluster`` was called with.
 
     Returns:
-        Whether there were any.
+        Whether there were such processes.
+
+    Raises:
+        UnavailableError: There is no such cluster, or it does not answer.
+        StorageError: The folder holds no shards.
     """
     from ray.util import get_placement_group, remove_placement_group
 
@@ -273,8 +279,8 @@ def ask_actor(
     """Call the process of a shard.
 
     Raises:
-        ColmodernError: As the index raises it.
-        UnavailableError: It does not answer, or not in time.
+        ColmodernError: The index raised it.
+        UnavailableError: The process does not answer, or not in time.
     """
     from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
@@ -295,7 +301,7 @@ def ask_actor(
 
 
 def raised_there(error: Any, name: str) -> Exception:
-    """What to raise here for an error that the process of a shard raised."""
+    """The error to raise in this process for one that the process of a shard raised."""
     cause = error.cause
     if isinstance(cause, InputError):
         return cause

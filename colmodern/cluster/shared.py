@@ -33,12 +33,12 @@ def expect_shared(folder: Path) -> None:
 
 
 def unshare(folder: Path) -> None:
-    """Take the mark away."""
+    """Remove the mark that ``share`` left."""
     (folder / _MARK).unlink(missing_ok=True)
 
 
 def node_name() -> str:
-    """The name of this machine as messages have it: its address in the cluster, and its host name."""
+    """The name of this machine in messages: its host name, and its address in the cluster."""
     address = require("ray", extra="ray").util.get_node_ip_address()
     return f"{platform.node()} ({address})"
 
@@ -52,8 +52,8 @@ def await_file(path: Path) -> None:
     while not path.exists():
         if time.monotonic() > end:
             raise StorageError(
-                f"{path} was written by another machine and is not seen here after {_PATIENCE:g} s; is "
-                "the folder the same on all machines?"
+                f"{path} was written by another machine and is not seen here after {_PATIENCE:g} s; "
+                "mount the same folder at this path on all machines"
             )
         os.listdir(path.parent)  # asks the server anew
         time.sleep(0.05)
