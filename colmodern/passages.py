@@ -26,7 +26,10 @@ def passage_ids(doc_ids: Iterable[str], counts: Iterable[int]) -> list[str]:
 
     Args:
         doc_ids: (n_docs,) ids of the documents.
-        counts: (n_docs,) how many passages each has.
+        counts: (n_docs,) numbers of their passages.
+
+    Returns:
+        (n_passages,) ids such as "manual#0".
     """
     pairs = zip(doc_ids, counts, strict=True)
     return [passage_id(doc_id, number) for doc_id, count in pairs for number in range(count)]
@@ -79,7 +82,7 @@ class PassageHit(Hit):
         passage: int = 0,
         characters: tuple[int, int] | None = None,
     ) -> PassageHit:
-        """Make a hit; the arguments are its attributes."""
+        """Make a hit; see the attributes of the class for the arguments."""
         hit: Any = super().__new__(cls, doc_id, score, spans)
         hit.passage, hit.characters = passage, characters
         made: PassageHit = hit

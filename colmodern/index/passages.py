@@ -27,8 +27,9 @@ from colmodern.types import BatchResults, Hit, PassageRank, Results, ScoredDoc
 # from positions of queries and a number of passages to their results
 Ask = Callable[[Sequence[int], int], Sequence[Sequence[ScoredDoc]]]
 
-_FIRST, _MORE = 4, 4  # passages a wanted document that a search asks for; times as many in the next
-_MOST_RESULTS = 1 << 20  # passages that are in memory at a time while they are summed up
+_FIRST = 4  # passages that the first search asks for, for each document that is wanted
+_MORE = 4  # times as many that each further search asks for
+_MOST_RESULTS = 1 << 20  # results that are in memory at a time while sums are made of them
 
 
 class _Documents(Protocol):
@@ -50,13 +51,11 @@ class PassageIndex:
     """Ranks documents by an index whose documents are passages.
 
     ``best`` gives a document the score of its best passage, and looks deeper into the ranking of
-    passages until it has enough documents. ``sum`` adds up the scores of all of its passages, so every
-    passage is a candidate: an ExactIndex then gives the exact sums, a PlaidIndex the sums of the scores
-    that all of its compressed tokens have, with no candidate left out. A sum grows with the number of
-    passages, which favours long documents.
+    passages until it has enough documents. ``sum`` adds up the scores of all passages of a document, so
+    every passage is a candidate: an ExactIndex then gives the exact sums, a PlaidIndex the sums of the
+    scores of compressed passages. A sum grows with the number of passages, which favours long documents.
 
-    The index stays the caller's. Ids are read when this is made: make another one after the index has
-    changed.
+    Ids are read when a PassageIndex is made: make another one after the index has changed.
 
     Args:
         index: An ExactIndex, PlaidIndex or ShardedIndex with the ids that ``encode_passages`` gives.
@@ -120,17 +119,17 @@ class PassageIndex:
             k: Number of documents, at most. Ties go to the smaller doc_id.
             filter: Conditions on fields of passages, ids of allowed documents, a function of a
                 document's id, or what ``filter`` made.
-            spans: As the index takes it; the passages that matched are those of the best passage,
-                counted in the whole text, and ``texts`` has whole texts by the documents' ids.
+            spans: As the index takes it. The words that matched are those of the best passage, counted
+                in the whole text; ``texts`` has whole texts by the documents' ids.
             offset: Documents to leave out before the first, for the next page.
-            **options: Other options of the index's search, as ``n_candidates`` of a PlaidIndex. With
-                ``sum`` they bound the passages that are added up.
+            **options: Other options of the index's search. With ``sum``, ``n_candidates`` bounds the
+                passages that are added up.
 
         Returns:
             The best documents, each with the number and the characters of its best passage.
 
         Raises:
-            InputError: As from the index.
+            InputError: ``group_by`` is set, or a value is wrong for the index.
         """
         values = query_values(query, self.dim)
         queries = TokenEmbeddings(values, np.array([0, len(values)]))
@@ -200,10 +199,10 @@ class PassageIndex:
         return made
 
     def passages_of(self, doc_ids: Iterable[str]) -> list[str]:
-        """The ids of the passages of documents, in the index; of one that it lacks, none.
+        """The ids of all passages that documents have in the index.
 
         Args:
-            doc_ids: Documents.
+            doc_ids: Ids of documents; those that the index lacks are skipped.
 
         Returns:
             Ids such as "manual#0", document by document.
@@ -235,14 +234,14 @@ class PassageIndex:
         """Describe the index.
 
         Returns:
-            As the index of passages says, with the number of documents, that of passages, and how
+            What the index of passages says of itself, the numbers of documents and passages, and how
             documents are ranked.
         """
         ranked = {"documents": self.n_docs, "passages": self.n_passages, "rank": self.rank}
         return {**self.index.info(), **ranked}
 
     def close(self) -> None:
-        """Close the index of passages."""
+        """Close the index of passages itself."""
         self.index.close()
 
     def _search(
@@ -254,25 +253,29 @@ class PassageIndex:
         spans: SpanSettings | None,
         options: dict[str, Any],
     ) -> list[Results[PassageHit]]:
-        """The page of each query; page: the number of documents, and of those before them."""
+        """The results of each query; page: the number of documents, and of those left out before."""
         if options.pop("group_by", None) is not None:
             raise InputError("group_by: a PassageIndex groups by document; leave it out")
         k, offset = page
         n_open = self.index.n_docs
         if filter is not None:
             options = {**options, "filter": self._allowed(filter)}
-        given = options.pop("n_candidates", None)
+        n_candidates = options.pop("n_candidates", None)
         if self.rank == "sum":
-            if given is not None:
-                n_open = min(n_open, max(given, k))
+            if n_candidates is not None:
+                n_open = min(n_open, max(n_candidates, k))
             if not isinstance(self.index, ExactIndex):
                 options = {"exact": True, **options, "n_candidates": n_open}
-            ranked = _by_sum(lambda some, depth: ask(depth, some, **options), len(queries), n_open)
+
+            def every(positions: Sequence[int], depth: int) -> Sequence[Sequence[ScoredDoc]]:
+                return ask(depth, positions, **options)
+
+            ranked = _by_sum(every, len(queries), n_open)
         else:
 
-            def deeper(some: Sequence[int], depth: int) -> Sequence[Sequence[ScoredDoc]]:
-                own = {} if given is None else {"n_candidates": max(given, depth)}
-                return ask(depth, some, **own, **options)
+            def deeper(positions: Sequence[int], depth: int) -> Sequence[Sequence[ScoredDoc]]:
+                budget = {} if n_candidates is None else {"n_candidates": max(n_candidates, depth)}
+                return ask(depth, positions, **budget, **options)
 
             ranked = _by_best(deeper, len(queries), n_open, offset + k)
         pages = [documents[offset : offset + k] for documents in ranked]
@@ -294,10 +297,10 @@ class PassageIndex:
             if settings.texts is not None:
                 settings = replace(settings, texts=_texts_of_passages(settings.texts))
             search: Any = self.index.search
-            own = {name: value for name, value in options.items() if name != "n_candidates"}
-            own["filter"] = [document.passage for document in documents]
+            others = {name: value for name, value in options.items() if name != "n_candidates"}
+            others["filter"] = [document.passage for document in documents]
             matched = {
-                hit.doc_id: hit for hit in search(query, len(documents), **own, spans=settings)
+                hit.doc_id: hit for hit in search(query, len(documents), **others, spans=settings)
             }
         characters = getattr(self.index, "characters", lambda passage: None)
         return Results(
@@ -312,7 +315,7 @@ class PassageIndex:
         )
 
     def _allowed(self, filter: Filter) -> Filter:
-        """A filter of documents as a filter of passages."""
+        """A filter of documents as one of passages; conditions on fields mean passages already."""
         if isinstance(filter, DocFilter | Mapping):
             return filter
         if callable(filter):
@@ -346,8 +349,8 @@ def _by_sum(ask: Ask, n_queries: int, n_passages: int) -> list[list[_DocumentSco
     ranked: list[list[_DocumentScore]] = []
     at_once = max(1, _MOST_RESULTS // max(1, n_passages))
     for start in range(0, n_queries if n_passages else 0, at_once):
-        some = range(start, min(start + at_once, n_queries))
-        ranked += [_sum_of_each(passages) for passages in ask(some, n_passages)]
+        positions = range(start, min(start + at_once, n_queries))
+        ranked += [_sum_of_each(passages) for passages in ask(positions, n_passages)]
     return ranked or [[] for _ in range(n_queries)]
 
 
@@ -362,7 +365,7 @@ def _best_of_each(passages: Iterable[ScoredDoc]) -> list[_DocumentScore]:
 
 
 def _sum_of_each(passages: Iterable[ScoredDoc]) -> list[_DocumentScore]:
-    """Each document with the sum of its passages; fsum: the same in whatever order they come."""
+    """Each document with the sum of its passages; fsum gives the same sum in any order of them."""
     scores: dict[str, list[float]] = {}
     best: dict[str, str] = {}
     for passage, score in passages:

@@ -21,12 +21,12 @@ from colmodern.types import PassageRank, ScoredDoc
 
 
 def doc_ids_of(documents: EmbeddingStore) -> list[str]:
-    """The documents of a store, which may have several passages of each."""
+    """The ids of the documents of a store, each once where it has their passages."""
     return documents_of(documents.doc_ids) if documents.has_passages else documents.doc_ids
 
 
 def rows_of_documents(documents: EmbeddingStore) -> dict[str, list[int]]:
-    """The positions in a store of each document: of all its passages, where it has them."""
+    """doc_id -> positions in a store: one for a whole document, or one for each passage."""
     rows: dict[str, list[int]] = {}
     for row, doc_id in enumerate(documents.doc_ids):
         name = document_and_number(doc_id)[0] if documents.has_passages else doc_id
@@ -44,7 +44,7 @@ def ranked_by_passages(index: Any, rank: PassageRank | None) -> Any:
 
 
 def stored_id(documents: EmbeddingStore, doc_id: str, query: npt.NDArray[np.float32]) -> str:
-    """The id that a document has in a store: of its best passage for a query, where it has several.
+    """The id that a document has in a store; in a store of passages, that of its best for a query.
 
     Raises InputError when the store has no such document.
     """
@@ -60,7 +60,7 @@ def stored_id(documents: EmbeddingStore, doc_id: str, query: npt.NDArray[np.floa
 
 
 def best_passages(ranking: Iterable[ScoredDoc]) -> list[ScoredDoc]:
-    """The best passages of documents in place of the documents; other results as they are."""
+    """Each result by the id of its best passage; results without passages as they are."""
     return [
         ScoredDoc(result.passage_id, result.score) if isinstance(result, PassageHit) else result
         for result in ranking
