@@ -20,7 +20,7 @@ from colmodern.service.reference import reference_page
 from colmodern.service.routes import encode, indexes, page, rerank, search, status
 from colmodern.service.service import Service
 
-# a request is compared with one path after another: the busy ones come first
+# a request is compared with one path after another, so the busiest paths come first
 _ROUTERS = (search.router, indexes.router, rerank.router, encode.router, status.router, page.router)
 _ABOUT = (
     "Late-interaction retrieval: search, rerank and encode with token embeddings, and see the passages "

@@ -25,10 +25,10 @@ from colmodern.service.search_threads import JointWork, SearchThreads
 from colmodern.service.settings import BatchingSettings
 from colmodern.threads import cpu_count
 
-_SHORT = 2000  # characters that are tokenized at once, without the way to another thread
-_SHARE = 512  # tokens for which another thread is worth its way
-_LOOK_AGAIN = 0.003  # seconds after which the threads that search may need queries
-_PATIENCE = 0.05  # seconds of waiting after which a client may have gone away
+_SHORT = 2000  # characters that the event loop tokenizes itself; more go to a thread
+_SHARE = 512  # tokens, at least, that are worth a thread of their own
+_LOOK_AGAIN = 0.003  # seconds between looks at the search threads while queries are held back
+_PATIENCE = 0.05  # seconds of waiting after which the client may be gone
 Result = TypeVar("Result")
 
 
@@ -43,11 +43,11 @@ class EncodedTexts(NamedTuple):
 class EncoderBatcher:
     """One queue for each role, and threads that encode batch after batch.
 
-    A batch closes at so many tokens or requests, or when its first text has waited long enough; an
-    encoder that has nothing to do does not wait. Embeddings do not depend on the batch that they were
-    encoded in, but for the rounding of floats. On CPUs a large batch is shared by threads that encode
-    apart from each other: PyTorch's own threads wait for each other after every step, which takes
-    longer beside other work.
+    A batch closes at ``max_tokens`` or ``max_requests`` of the settings, or when its first text has
+    waited for ``max_wait_ms``; an idle encoder does not wait. Queries also wait while the search threads
+    are behind, until their batch is full. Embeddings do not depend on the batch, but for the rounding of
+    floats. On CPUs a large batch is divided among threads that encode apart from each other: PyTorch's
+    own threads wait for each other after every step, which takes longer beside other work.
     """
 
     def __init__(self, settings: BatchingSettings, metrics: Metrics) -> None:
@@ -130,8 +130,8 @@ class EncoderBatcher:
     ) -> Result:
         """Encode the texts of a request, and then do work with their embeddings in a search thread.
 
-        The thread that encodes hands them over: the event loop, which has much to do where many
-        requests come, sees the result alone.
+        The thread that encodes hands the embeddings over, so that the busy event loop sees the result
+        alone.
 
         Args:
             context: The request.
@@ -231,7 +231,7 @@ class EncoderBatcher:
         future: asyncio.Future[Result],
         deliver: Callable[[TokenEmbeddings], None],
     ) -> Result:
-        """Queue a piece, and wait for what becomes of its embeddings."""
+        """Queue a piece, and wait for the result that is made of its embeddings."""
         queue = self._lanes.setdefault(lane, Queue())
         queue.append(Entry(texts, context, not self._is_idle, future, deliver))
         if self._is_idle or self._is_full(queue):
@@ -266,7 +266,7 @@ class EncoderBatcher:
             await self._changed.wait()
 
     def _is_held(self, lane: Lane) -> bool:
-        """Whether the texts of a lane wait for more: queries, while many are to be searched first."""
+        """Whether a lane is held back for a larger batch: queries, while the search threads are behind."""
         is_behind = lane.role == "query" and self._searches.are_behind
         return is_behind and not self._is_full(self._lanes[lane])
 
@@ -298,7 +298,7 @@ class EncoderBatcher:
         return batch
 
     async def _encode_batch(self, lane: Lane, batch: list[Entry]) -> None:
-        """Encode a batch and answer its entries; a failure is only of those that fail alone."""
+        """Encode a batch and deliver to its entries; after a failure each entry is encoded alone."""
         start = time.perf_counter()
         n_tokens = sum(entry.n_tokens for entry in batch)
         self._metrics.batch_tokens.labels(lane.role).observe(n_tokens)
@@ -328,7 +328,7 @@ class EncoderBatcher:
         return self._own_encoder.encode_tokens(texts)
 
     def _deliver(self, batch: Sequence[Entry], embeddings: TokenEmbeddings, start: float) -> None:
-        """Deliver to each entry of a batch what is its own; from any thread."""
+        """Deliver to each entry of a batch its own embeddings; may be called from any thread."""
         taken = time.perf_counter() - start
         first = 0
         for entry in batch:
@@ -352,7 +352,7 @@ def _use_one_thread() -> None:
 
 
 async def _is_wanted(entry: Entry) -> bool:
-    """Whether somebody still waits for an entry; asked of the connection after a while only."""
+    """Whether a client still waits for an entry; the connection is asked only after a while."""
     if entry.future.done():
         return False
     if time.perf_counter() - entry.arrival < _PATIENCE:

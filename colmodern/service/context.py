@@ -22,7 +22,7 @@ KEY = "colmodern.request"  # a key of the ASGI scope
 
 
 def _new_id() -> str:
-    """A word that no other request has; not secret, so that the system's randomness is not asked."""
+    """An id that no other request has; it need not be secret, so that a fast generator makes it."""
     return f"{random.getrandbits(128):032x}"
 
 

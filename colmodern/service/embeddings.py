@@ -70,12 +70,12 @@ def embeddings_of(
 
     Args:
         arrays: (n_tokens, dim) each.
-        name: What the request calls them.
-        dim: That of the index.
-        fingerprint: The fingerprint that the request gives for them.
+        name: The field of the request that has them.
+        dim: Width of a token embedding in the index.
+        fingerprint: Fingerprint of their encoder, as the request has it.
 
     Raises:
-        ServiceError: One has another dim (422).
+        ServiceError: An array has another dim (422).
     """
     for i, array in enumerate(arrays):
         if array.shape[1] != dim:

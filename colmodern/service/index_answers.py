@@ -175,17 +175,17 @@ def _text_bytes(state: ServedState, info: dict[str, Any]) -> dict[str, int]:
 
 
 def json_text(content: Mapping[str, object]) -> str:
-    """An answer as JSON; its model describes it, and building that would take longer than a search."""
+    """An answer as JSON, without its pydantic model, which would take longer than a search."""
     return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def json_response(content: Mapping[str, object]) -> Response:
-    """An answer."""
+    """An answer as a response of JSON."""
     return _response(json_text(content))
 
 
 def timed_response(text: str, context: RequestContext) -> Response:
-    """An answer, which is a JSON object, with the time that it took."""
+    """An answer, the text of a JSON object, with the time that it took."""
     return _response(f'{text[:-1]},"took_ms":{json_text(context.took_ms())}}}')
 
 

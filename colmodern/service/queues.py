@@ -16,7 +16,7 @@ from colmodern.service.context import RequestContext
 
 
 class Lane(NamedTuple):
-    """Texts of one lane can be in one batch."""
+    """The role of texts and whether their spans are kept: texts of one lane can share a batch."""
 
     role: Role
     has_spans: bool

@@ -60,7 +60,7 @@ def expect_id(name: str, doc_id: str, longest: int) -> None:
 
 
 class SupportsContains(Protocol):
-    """What knows its documents."""
+    """An index or collection that can be asked for a document."""
 
     def __contains__(self, doc_id: str, /) -> bool:
         """Whether it has a document."""

@@ -1,4 +1,4 @@
-"""The threads that search, and the way of their results back to the event loop."""
+"""The threads that search, and how their results come back to the event loop."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from colmodern.service.errors import ServiceError, overloaded
 from colmodern.service.metrics import Metrics
 
 Result = TypeVar("Result")
-_BEHIND = 6  # works of a thread
+_BEHIND = 6  # pieces of work for each thread, beyond which the threads are behind
 _MOST_JOINED = 16  # requests that are searched together
 _NO_QUERIES = TokenEmbeddings(np.zeros((0, 1), np.float32), np.zeros(1, np.int64))
 
@@ -33,16 +33,16 @@ class Deliveries:
         self._is_announced = False
 
     def result(self, future: asyncio.Future[Result], result: Result) -> None:
-        """Deliver a result; from any thread."""
+        """Deliver a result; may be called from any thread."""
         self._deliver(lambda: None if future.done() else future.set_result(result))
 
     def error(self, future: asyncio.Future[Result], error: Exception) -> None:
-        """Deliver what was raised; from any thread."""
+        """Deliver an error; may be called from any thread."""
         self._deliver(lambda: None if future.done() else future.set_exception(error))
 
     def _deliver(self, delivery: Callable[[], None]) -> None:
         self._ready.append(delivery)
-        if not self._is_announced:  # two wake-ups do no harm, and none is not possible
+        if not self._is_announced:  # a race makes a second wake-up, which does no harm, never none
             self._is_announced = True
             self._loop.call_soon_threadsafe(self._deliver_all)
 
@@ -79,12 +79,12 @@ class _Entry:
 class SearchThreads:
     """Threads for work of requests, in the order of arrival, with a bounded queue.
 
-    Searches that wait and differ in their queries alone are made together, which takes less time than
-    one after another.
+    Waiting searches that differ in their queries alone are done together, which is faster than one after
+    another.
 
     Attributes:
         pool: The threads.
-        deliveries: The way of results to the event loop; set by ``start``.
+        deliveries: Brings results to the event loop; set by ``start``.
     """
 
     def __init__(self, n_threads: int, queue: int, metrics: Metrics) -> None:
@@ -136,7 +136,7 @@ class SearchThreads:
         queries: TokenEmbeddings,
         future: asyncio.Future[Result],
     ) -> None:
-        """Do work with queries for a future that a coroutine waits for already; from any thread.
+        """Do work with queries, and give its result to a future; may be called from any thread.
 
         Args:
             context: The request; work that has not begun at its deadline never begins.
@@ -149,9 +149,9 @@ class SearchThreads:
         """
         self._count(1)
         self._waiting.append(_Entry(context, work, queries, future))
-        self.pool.submit(self._do_some)  # nothing is left for it where another thread took it along
+        self.pool.submit(self._do_next)  # finds nothing where another thread took the work along
 
-    def _do_some(self) -> None:
+    def _do_next(self) -> None:
         """Do the work that has waited longest, and what can be done with it."""
         entries = self._take()
         try:
@@ -160,6 +160,7 @@ class SearchThreads:
             self._count(-len(entries))
 
     def _take(self) -> list[_Entry]:
+        """The entry that has waited longest, and others of the same key."""
         with self._taking:
             if not self._waiting:
                 return []
@@ -167,14 +168,14 @@ class SearchThreads:
             if first.work.key is None:
                 return [first]
             alike = [entry for entry in self._waiting if entry.work.key == first.work.key]
-            # the other threads shall have their part of them
+            # each thread takes its share of them
             alike = alike[: min(_MOST_JOINED - 1, len(alike) // self._n_threads)]
             for entry in alike:
                 self._waiting.remove(entry)
             return [first, *alike]
 
     def _is_in_time(self, entry: _Entry) -> bool:
-        """Whether somebody still waits for an entry; one whose time is over fails."""
+        """Whether an entry can still be answered; one whose deadline has passed fails."""
         if entry.future.done():
             return False
         entry.context.add("queue", time.perf_counter() - entry.arrival)
@@ -195,7 +196,7 @@ class SearchThreads:
             if len(entries) == 1:
                 self.deliveries.error(entries[0].future, error)
                 return
-            for entry in entries:  # what fails may be of one of them
+            for entry in entries:  # the fault may lie in one of them alone
                 self._do([entry])
             return
         taken = time.perf_counter() - start

@@ -124,6 +124,6 @@ class Server(uvicorn.Server):
 
 
 def _freeze() -> None:
-    """Leave what was loaded out of garbage collections, which took a fifth of the event loop's time."""
+    """Leave loaded objects out of garbage collections, which took a fifth of the event loop's time."""
     gc.collect()
     gc.freeze()

@@ -48,7 +48,10 @@ class Service:
         indexes: The indexes that are served, by name.
         status: "starting", "ready", "failed" or "draining".
         failure: Why the server could not start, else None.
-        body_limit: Bytes of a request's body.
+        on_ready: Called once the server is ready.
+        on_failure: Called when the server cannot start.
+        body_limit: Bytes of a request's body, at most.
+        hide: Hides the names of the server's folders in a text.
     """
 
     def __init__(self, settings: ServeSettings, encoder: Encoder | None = None) -> None:

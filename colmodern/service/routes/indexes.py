@@ -26,10 +26,9 @@ from colmodern.service.index_bodies import (
     IndexAnswer,
     IndexesAnswer,
     PutRequest,
-    SearchRequest,
 )
 from colmodern.service.requests import expect_count, expect_document, expect_id, expect_texts
-from colmodern.service.served import ServedHit, ServedIndex, ServedState
+from colmodern.service.served import ServedIndex, ServedState
 from colmodern.service.service import Service, ServiceState
 
 
@@ -58,27 +57,6 @@ async def index_facts(name: str, service: ServiceState, context: Context) -> Res
     index = service.index(name)
     return await service.searches.run(
         context, lambda: json_response(facts_json(index, service.hide))
-    )
-
-
-def _results(
-    body: SearchRequest,
-    state: ServedState,
-    queries: TokenEmbeddings,
-    n_threads: int | None = None,
-) -> Sequence[Sequence[ServedHit]]:
-    """The results of a search before they are rescored."""
-    return state.search(
-        queries,
-        body.k,
-        filter=body.filter,
-        nprobe=body.nprobe,
-        n_candidates=body.n_candidates,
-        exact=body.exact,
-        spans=False if body.rescore else body.span_settings,
-        offset=body.offset,
-        group_by=body.group_by,
-        n_threads=n_threads,
     )
 
 
