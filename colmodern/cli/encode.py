@@ -35,11 +35,13 @@ if TYPE_CHECKING:
 )
 @click.option("--devices", help="Devices that share the work, for example cuda:0,cuda:1.")
 @click.option("--ray", metavar="ADDRESS", help="Ray cluster that encodes: auto, local, HOST:PORT.")
-@click.option("--encoders", type=click.IntRange(1), help="Its encoders.  [default: all that fit]")
+@click.option(
+    "--encoders", type=click.IntRange(1), help="Encoders on the cluster.  [default: all that fit]"
+)
 @click.option(
     "--gpus-per-encoder",
     type=click.FloatRange(0, 1),
-    help="GPUs of each, or a part.  [default: 1 where it has GPUs]",
+    help="GPUs of each of its encoders, or a part of one.  [default: 1 where it has GPUs]",
 )
 @encoder_options
 def command(

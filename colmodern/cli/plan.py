@@ -22,7 +22,7 @@ from colmodern.cli.options import json_option
 @click.option(
     "--cluster",
     is_flag=True,
-    help="Plan many machines for a large collection instead: passages=1000000000 nbits=2.",
+    help="Plan the machines of a large collection instead, for example passages=1000000000 nbits=2.",
 )
 @json_option
 def command(
@@ -41,8 +41,8 @@ def command(
     `colmodern eval`. With max_memory=8G, here or in the config, it says whether that is enough and which
     settings fit; the exit status is 3 if something does not fit.
 
-    With --cluster, there is no CONFIG: prints bytes, machines, hours and latencies of a collection that
-    many machines hold, from measured rates and a simulation. The reference lists its settings.
+    With --cluster there is no CONFIG. It prints bytes, machines, hours and latencies of a collection
+    that many machines hold, from measured rates and a simulation. The reference lists its settings.
     """
     from colmodern.cli.progress import TerminalProgress
     from colmodern.cli.tables import show
@@ -89,6 +89,6 @@ def _plan_cluster(arguments: tuple[str, ...], *, as_json: bool) -> int:
 
     for argument in arguments:
         if "=" not in argument:
-            raise click.UsageError(f"--cluster takes KEY=VALUE, and {argument} is none")
+            raise click.UsageError(f"--cluster takes settings as KEY=VALUE, not {argument}")
     print_cluster_plan(arguments, as_json=as_json)
     return 0

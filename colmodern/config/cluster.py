@@ -13,8 +13,8 @@ class ClusterConfig(SettingsModel):
     address: str = Field(
         "auto",
         min_length=1,
-        description="address of the head node, as 10.0.0.5:6379; auto: the cluster that this machine is a "
-        "part of; local: a cluster of this machine alone, for the time of the command",
+        description="address of the head node, such as 10.0.0.5:6379; auto: the cluster that this machine is "
+        "in; local: a cluster of this machine alone, for the time of the command",
     )
     encoders: int | None = Field(
         None, ge=1, description="processes that encode; null: as many as there is room for"
@@ -24,7 +24,7 @@ class ClusterConfig(SettingsModel):
         ge=0,
         le=1,
         allow_inf_nan=False,
-        description="GPUs of each encoder, or the part of one; null: 1 where the cluster has GPUs, else 0",
+        description="GPUs of each encoder, or a part of one; null: 1 where the cluster has GPUs, else 0",
     )
     builders: int | None = Field(
         None, ge=1, description="processes that build shards; null: as many as there is room for"

@@ -1,4 +1,4 @@
-"""What a large collection is planned from: its size, machines, and rates that were measured."""
+"""Settings of a plan for a large collection: its size, its machines, and their rates."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class ClusterPlanConfig(SettingsModel):
         None, ge=1, le=100_000, description="number of shards; null: as few as fit the memory"
     )
     replicas: int = Field(2, ge=1, le=100, description="machines that hold each shard")
-    spares: int = Field(1, ge=0, description="machines that wait for a shard of a lost one")
+    spares: int = Field(1, ge=0, description="machines that wait for the shard of a lost machine")
     memory: Size = Field("256G", description="memory of a machine that searches")
     memory_share: float = Field(
-        0.75, gt=0, le=1, description="part of the memory that a shard may fill"
+        0.75, gt=0, le=1, description="share of the memory that a shard may fill"
     )
     cpus: int = Field(32, ge=1, description="CPUs of a machine that searches or builds")
     gpus: int = Field(8, ge=1, description="GPUs that encode")
@@ -52,10 +52,13 @@ class ClusterPlanConfig(SettingsModel):
         description="median of a search of one shard by one thread, k = 100; measured: growth.csv",
     )
     latency_p90_ms: float = Field(
-        22.43, gt=0, allow_inf_nan=False, description="its 90th percentile; measured: growth.csv"
+        22.43,
+        gt=0,
+        allow_inf_nan=False,
+        description="90th percentile of that search; measured: growth.csv",
     )
     latency_tokens: int = Field(
-        112_719_220, ge=1, description="tokens of the shard with these latencies"
+        112_719_220, ge=1, description="tokens of the shard that latency_ms was measured with"
     )
     growth: float = Field(
         0.43,
@@ -65,19 +68,25 @@ class ClusterPlanConfig(SettingsModel):
         "13,651,535 to 54,606,140 tokens: growth.csv; beyond that an extrapolation",
     )
     query_ms: float = Field(
-        15, ge=0, allow_inf_nan=False, description="encoding and merging of a query; assumed"
+        15,
+        ge=0,
+        allow_inf_nan=False,
+        description="time of encoding a query and merging its results; assumed",
     )
     network_ms: float = Field(
-        1, ge=0, allow_inf_nan=False, description="to a shard and back; assumed"
+        1, ge=0, allow_inf_nan=False, description="time on the network to a shard and back; assumed"
     )
     network_gbit: float = Field(
         10, gt=0, allow_inf_nan=False, description="gigabits a second into a machine; assumed"
     )
     straggler_share: float = Field(
-        0.01, ge=0, le=1, description="part of the searches of a shard that are late; assumed"
+        0.01, ge=0, le=1, description="share of the searches of a shard that are late; assumed"
     )
     straggler_factor: float = Field(
-        10, ge=1, allow_inf_nan=False, description="times that these take longer; assumed"
+        10,
+        ge=1,
+        allow_inf_nan=False,
+        description="how many times longer a late search takes; assumed",
     )
     hedge_quantile: float = Field(
         0.95,
@@ -86,7 +95,7 @@ class ClusterPlanConfig(SettingsModel):
         description="quantile of a shard's latency after which another replica is asked too",
     )
     utilisation: float = Field(
-        0.5, gt=0, le=1, description="part of the CPUs that searches may use"
+        0.5, gt=0, le=1, description="share of the CPUs that searches may use"
     )
     seed: int = Field(0, ge=0, description="seed of the simulation")
     simulated_queries: int = Field(
