@@ -6,7 +6,7 @@ The first documents of the built-in set are encoded with `colmodern/tiny`, built
 searched; then a node that holds a shard is killed, and searches go on until both shards answer again.
 A node has two slots for processes, and one encoder and one builder run on each. All nodes share the
 CPUs of this machine, so the table shows what a cluster costs, not what it gains. Times of encoding and
-building have the start of their processes in them. Appends rows to experiments/results/cluster.csv.
+building include the start of their processes. Appends rows to experiments/results/cluster.csv.
 Needs the extra `ray`.
 """
 
