@@ -123,10 +123,10 @@ class Changer:
             if not replaces:
                 change.index.add(values, ids, **options)
             else:  # a document may have fewer passages than before
-                given = set(ids)
-                gone = [other for other in state.stored_ids(new_ids) if other not in given]
-                in_index = gone if state.manifest.passages is not None else ()
-                change.index.update(values, ids, delete=in_index, **options)
+                current = set(ids)
+                stale = [other for other in state.stored_ids(new_ids) if other not in current]
+                deleted = stale if state.manifest.passages is not None else ()
+                change.index.update(values, ids, delete=deleted, **options)
         return change.after
 
     def delete(self, state: State, ids: list[str]) -> State:

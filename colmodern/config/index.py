@@ -346,13 +346,13 @@ class HybridIndexConfig(IndexSettings):
 
 
 def _expect_enough(name: str, first: FirstStage, depth: int) -> None:
-    """Raise ValueError where a search finds fewer documents than another one takes of it."""
+    """Raise ValueError where a search finds fewer documents than another one takes from it."""
     if isinstance(first, str):
         return
     setting = "n_candidates" if isinstance(first, PlaidIndexConfig) else "depth"
     if first.most_results is not None and first.most_results < depth:
         raise ValueError(
-            f"{name}.{setting}={first.most_results} is below depth={depth}, the documents that are taken of "
+            f"{name}.{setting}={first.most_results} is below depth={depth}, the documents taken from "
             "it; raise it, or lower depth"
         )
     if isinstance(first, HybridIndexConfig) and first.tune_split is not None:

@@ -160,7 +160,10 @@ class TextTokenizer:
     def _shortened(
         self, full: list[list[int]], bounds: list[Bounds] | None, most: int | None, role: Role
     ) -> tuple[list[list[int]], list[Bounds] | None, npt.NDArray[np.int64]]:
-        """Texts and bounds of at most so many tokens, one of them of the text; and what was cut."""
+        """Texts and bounds cut to ``most`` tokens, and how many tokens each text lost.
+
+        One token of the text itself always stays, beside its special tokens, marker and prompt.
+        """
         cut = np.zeros(len(full), np.int64)
         if most is None:
             return full, bounds, cut

@@ -79,7 +79,7 @@ def write(folder: Path, scorer: Any, ids: Sequence[str], version: str) -> None:
 
 
 def checked_text(name: str, text: object) -> str:
-    """The text; raises InputError where it is none, or could not be stored."""
+    """The text; raises InputError for a value that is no text, or cannot be stored."""
     if not isinstance(text, str):
         raise InputError(f"{name} is {shown(text)}; pass a text")
     if fault := text_fault(text):

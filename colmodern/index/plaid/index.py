@@ -293,7 +293,8 @@ class PlaidIndex(PlaidReader):
             embeddings: As in ``build``.
             doc_ids: As in ``add``.
             fields: As in ``build``, of these documents.
-            delete: Ids of other documents, to be deleted by the same change; there must be new ones.
+            delete: Ids of other documents, which the same change deletes; nothing is deleted without new
+                documents.
             merge: As in ``add``.
             durable: As in ``add``.
             progress: As in ``build``.

@@ -122,13 +122,13 @@ def expect_free(folder: Path) -> None:
 
 
 def begin(work: Path, key: str, progress: Progress, *, keep: Sequence[str] = ()) -> None:
-    """Keep the finished shards of an earlier run of the same; delete everything else.
+    """Keep the finished shards of an earlier call with the same input; delete everything else.
 
     Args:
         work: The work folder, whose lock the caller holds.
         key: Digest of all that the shards depend on.
-        progress: Is told that the run resumes.
-        keep: Names of what else is kept.
+        progress: Receives a note where the call resumes.
+        keep: Names of other entries of the work folder that are kept.
     """
     state = work / _KEY
     is_same = state.is_file()

@@ -20,13 +20,13 @@ _FEWEST_LISTS = 2  # lists that every query token opens, however long they are
 
 @borrowing
 def limit_probes(probes: Int32s, list_sizes: Int64s, n_postings: int) -> None:
-    """Take away the probes of a query token that follow lists of ``n_postings`` postings together.
+    """Drop the probes of a query token after lists with ``n_postings`` postings in all.
 
     Args:
         probes: (n_query_tokens, nprobe) int32, as find_probes writes them; -1 is written for each probe
-            that is taken away. The best two of a query token stay.
+            that is dropped. The best two of a query token stay.
         list_sizes: (n_centroids,) int64, postings of each list.
-        n_postings: Postings.
+        n_postings: Postings after which a query token opens no further list.
     """
     for token in range(probes.shape[0]):
         n_before = int64(0)

@@ -107,7 +107,7 @@ def find_candidates(
 
 @compiled
 def probe(query: QueryTables, budget: SearchBudget, list_sizes: Int64s) -> Int32s:
-    """(n_query_tokens, nprobe) int32, the best centroids of each query token, or -1 behind them.
+    """(n_query_tokens, nprobe) int32, the best centroids of each query token, then -1.
 
     Args:
         query: With its centroid_scores.

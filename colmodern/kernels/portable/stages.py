@@ -42,7 +42,7 @@ def probe(query: PreparedQuery, nprobe: int) -> npt.NDArray[np.int64]:
 
 
 def limit_probes(probes: DocIndex, list_sizes: DocIndex, n_postings: int) -> DocIndex:
-    """Probes with -1 in place of those that follow ``n_postings`` of their token; the best two stay.
+    """Probes with -1 for those after ``n_postings`` postings of their query token; its best two stay.
 
     Args:
         probes: As ``probe`` gives them.

@@ -93,7 +93,7 @@ def find_probes(scores: Int16s, maxima: Int16s, mask: Mask, probes: Int32s) -> N
 
 
 def limit_probes(probes: Int32s, list_sizes: Int64s, n_postings: int) -> None:
-    """-1 for probes that follow so many postings of their query token, but for its best two."""
+    """Write -1 for probes after ``n_postings`` postings of their query token; its best two stay."""
     for centroids in probes:
         sizes = list_sizes[centroids]
         before = np.cumsum(sizes) - sizes

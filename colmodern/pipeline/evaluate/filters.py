@@ -51,7 +51,7 @@ def query_filters(
     Raises:
         ConfigError: The queries are in no file.
         DataError: The file of queries is malformed.
-        InputError: A filter is none, or names a field that no document has.
+        InputError: A filter is malformed, or names a field that no document has.
     """
     common, key = search.filter, search.filter_field
     if common is None and key is None:
@@ -84,7 +84,7 @@ def query_groups(
     Args:
         field: The field whose values make groups.
         documents: As ``searched_fields`` returns them.
-        left_out: query_id -> documents that are no results of the query.
+        left_out: query_id -> documents that the query may not return.
 
     Raises:
         InputError: No document has the field, or one has several values in it.

@@ -261,7 +261,8 @@ class Stages:
         rule = [sha256_of_json(self._dataset.excluded)] if self._dataset.excluded else []
         if self._config.dataset.drop_self_matches:
             rule.append("no self-matches")
-        rule += [one.key for one in (searcher.filters, searcher.groups) if one is not None]
+        rules = (searcher.filters, searcher.groups)
+        rule += [setting.key for setting in rules if setting is not None]
         key = [*inputs, way, self.n_wanted, *settings, *rule, *searcher.ranking_key]
 
         def find() -> SearchResults:

@@ -183,7 +183,7 @@ class _Opener:
         return _IndexWithOptions(ranked, options)  # type: ignore[return-value]
 
     def _listed(self, paths: object, n: int) -> list[object]:
-        """The paths of so many searches; raises StorageError when they are not as many."""
+        """The paths of ``n`` searches; raises StorageError for another number of them."""
         if not isinstance(paths, list) or len(paths) != n:
             raise self._damaged(f"not {n} folders")
         return paths

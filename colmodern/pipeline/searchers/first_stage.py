@@ -48,7 +48,7 @@ class ResultCount(NamedTuple):
 
 
 class FirstStageFiles(NamedTuple):
-    """A TREC run, and the folders of the index that made it, if that can be searched by itself."""
+    """A TREC run, and the folders of the index that made it; None where it has no folder."""
 
     run: Path
     index_folders: IndexFolders
@@ -102,7 +102,7 @@ class FirstStage:
             self._expect_queries(texts.queries)
 
     def restrict(self, filters: QueryFilters | None) -> None:
-        """As ``Searcher.restrict``; of a run, only the allowed documents are read."""
+        """As ``Searcher.restrict``; documents of a run that are not allowed are left out."""
         self._filters = filters
         if self._searcher is not None:
             self._searcher.restrict(filters)

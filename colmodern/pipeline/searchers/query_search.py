@@ -55,7 +55,7 @@ class QueryGroups(NamedTuple):
     Attributes:
         field: The field whose values make the groups.
         value_of: doc_id -> its value, of all documents; None for one that is a group by itself.
-        left_out: query_id -> documents that are no results of the query, and take no group's place.
+        left_out: query_id -> documents that the query may not return, and that stand for no group.
         key: Digest of field and values.
     """
 
@@ -170,7 +170,7 @@ class GroupedSearch:
     def _kept(
         self, positions: Sequence[int], rankings: Sequence[Sequence[ScoredDoc]]
     ) -> list[Results[ScoredDoc]]:
-        """The rankings without documents that are no results of their queries."""
+        """The rankings without documents that their queries may not return."""
         kept = []
         for position, ranking in zip(positions, rankings, strict=True):
             left_out = self.groups.left_out.get(self.query_ids[position], ())

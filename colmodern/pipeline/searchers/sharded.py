@@ -25,7 +25,8 @@ from colmodern.ragged.store import EmbeddingStore
 class ShardedSearcher(PlaidSearcher):
     """Builds, or reuses, a compressed index, splits it into shards and searches these.
 
-    A shard that does not answer fails the evaluation: a part of an index is not measured.
+    With ``cluster``, its machines build the shards one by one, hold them and search them. A
+    shard that does not answer fails the evaluation: a part of an index is not measured.
     """
 
     config: ShardedIndexConfig

@@ -56,7 +56,7 @@ def choose_budget(
     is_wanted = n_candidates is not None or n_open < n_docs
     is_exhaustive = is_complete and (is_wanted or n_tokens <= _FEW_TOKENS)
     scans = nprobe is None and n_tokens <= _SCANNED_TOKENS
-    # of documents that may be returned, as far as those are spread evenly over the lists
+    # the bound counts documents that may be returned, as if they were spread evenly over the lists
     n_postings = _POSTINGS * (n_docs / _MILLION) ** _POSTINGS_GROWTH * n_docs / max(1, n_open)
     scored = k + k // 2 + 30 if rescored else k + k // 8 + 16
     return SearchBudget(
