@@ -17,6 +17,7 @@ Job = TypeVar("Job")
 
 _TRIES = 3  # times that a job is given to a process that then dies
 _TICK = 1.0  # seconds between looks at the room
+_SMALLER = "storage.shard_tokens, encoder.max_memory, index.build_max_memory"  # settings of memory
 _GRACE = 15  # looks that find no process and no room, after which the work ends
 
 
@@ -187,8 +188,7 @@ class Crew(Generic[Job]):
         what = "" if task.job is None else f" at {self.name_of(task.job)}"
         if isinstance(cause, MemoryError) and not isinstance(cause, ColmodernError):
             return ResourceError(
-                f"{where} ran out of memory{what}; give it more, or make its work smaller: "
-                "storage.shard_tokens, encoder.max_memory, index.build_max_memory"
+                f"{where} ran out of memory{what}; give it more, or make its work smaller: {_SMALLER}"
             )
         if isinstance(cause, ColmodernError):
             return type(cause)(f"{where}{what}: {cause}")
@@ -212,9 +212,9 @@ class Crew(Generic[Job]):
             self._tries[name] = self._tries.get(name, 1) + 1
             if self._tries[name] > _TRIES:
                 raise WorkerError(
-                    f"{name} was given to {_TRIES} processes, and each died ({death(error)}); its work may "
-                    "need more memory than a machine has: lower storage.shard_tokens; finished work is "
-                    "kept: run again to resume"
+                    f"{name} was given to {_TRIES} processes, and each died ({death(error)}); it may need "
+                    f"more memory than a machine has: lower {_SMALLER}; finished work is kept: run again to "
+                    "resume"
                 )
             again.append(job)
         if member.node is None:

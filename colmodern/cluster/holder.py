@@ -7,10 +7,7 @@ from threading import Lock, Thread
 
 import numpy as np
 
-from colmodern.cluster.copies import copy_index
-from colmodern.errors import StorageError
-from colmodern.files import sha256_of_file
-from colmodern.index.plaid.disk.manifest import NAME
+from colmodern.cluster.copies import copy_index, index_digest
 from colmodern.index.plaid.index import PlaidIndex
 
 
@@ -78,10 +75,7 @@ def local_copy(folder: Path, scratch: Path) -> Path:
     Raises:
         StorageError: The index is damaged, or the disk is full.
     """
-    if not (folder / NAME).is_file():
-        raise StorageError(f"{folder} holds no index: there is no {NAME} in it")
-    digest = sha256_of_file(folder / NAME)[:16]
-    copy = scratch / f"{folder.parent.name}-{folder.name}-{digest}"
+    copy = scratch / f"{folder.parent.name}-{folder.name}-{index_digest(folder)[:16]}"
     if not copy.is_dir():
         try:
             copy_index(folder, copy)

@@ -21,7 +21,7 @@ from colmodern.config.cluster import ClusterConfig
 from colmodern.errors import ColmodernError, InputError, UnavailableError
 from colmodern.index.base import closed_error
 from colmodern.index.inputs import query_batch, query_values
-from colmodern.index.sharded.folder import read_shards_manifest
+from colmodern.index.sharded.folder import ShardsManifest, read_shards_manifest
 from colmodern.index.sharded.index import ShardedIndex
 from colmodern.progress import Progress, as_progress
 from colmodern.ragged.embeddings import TokenEmbeddings
@@ -197,13 +197,13 @@ def open_on_cluster(
     ray = connected(config.address)
     folder = Path(os.path.realpath(checked_path("path", path)))
     manifest = read_shards_manifest(folder)
-    n = len(manifest.shards)
-    prefix = f"{name or secrets.token_hex(8)}/{n}/{manifest.codec[:8]}"
+    prefix = _prefix(name or secrets.token_hex(8), manifest)
     actors = _running(prefix, manifest.shards) if name else None
     room: Room | None = None
     if actors is None:
         resources = Resources(config.cpus_per_worker)
-        room = Room(resources, n, "shards", setting="index.shards", name=prefix if name else None)
+        n, own_name = len(manifest.shards), prefix if name else None
+        room = Room(resources, n, "shards", setting="index.shards", name=own_name)
         scratch = None if config.scratch is None else Path(config.scratch)
         actors = {
             shard: ray.remote(
@@ -257,7 +257,7 @@ def stop_on_cluster(path: Path | str, config: ClusterConfig, name: str) -> bool:
 
     ray = connected(config.address)
     manifest = read_shards_manifest(Path(os.path.realpath(checked_path("path", path))))
-    prefix = f"{name}/{len(manifest.shards)}/{manifest.codec[:8]}"
+    prefix = _prefix(name, manifest)
     actors = _running(prefix, manifest.shards)
     if actors is None:
         return False
@@ -312,6 +312,11 @@ def raised_there(error: Any, name: str) -> Exception:
     if isinstance(cause, ColmodernError):
         return type(cause)(f"{name}: {cause}")
     return UnavailableError(f"{name} failed with {type(cause).__name__}: {cause}")
+
+
+def _prefix(name: str, manifest: ShardsManifest) -> str:
+    """What the names of a folder's processes begin with."""
+    return f"{name}/{len(manifest.shards)}/{manifest.codec[:8]}"
 
 
 def _running(prefix: str, shards: tuple[str, ...]) -> dict[str, object] | None:
