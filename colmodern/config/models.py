@@ -17,7 +17,7 @@ from colmodern.config.fields import (
     Size,
     with_new_names,
 )
-from colmodern.config.index import ExactIndexConfig, IndexConfig
+from colmodern.config.index import ExactIndexConfig, IndexConfig, ShardedIndexConfig
 from colmodern.config.index import (
     PlaidIndexConfig as PlaidIndexConfig,  # for MtebModel, from here too
 )
@@ -305,6 +305,11 @@ class EvalConfig(SettingsModel):
             raise ValueError(
                 f"search.passages={rank}: kind bm25 reads whole texts, without a model's windows; leave it "
                 "out"
+            )
+        if self.cluster is not None and isinstance(self.index, ShardedIndexConfig):
+            raise ValueError(
+                f"search.passages={rank}: passages are not joined where cluster holds the shards; leave "
+                "search.passages or cluster out"
             )
         if self.encoder.overflow != "split":
             raise ValueError(

@@ -263,7 +263,7 @@ class PassageIndex:
         n_candidates = options.pop("n_candidates", None)
         if self.rank == "sum":
             if n_candidates is not None:
-                n_open = min(n_open, max(n_candidates, k))
+                n_open = min(n_open, max(n_candidates, offset + k))
             if not isinstance(self.index, ExactIndex):
                 options = {"exact": True, **options, "n_candidates": n_open}
 

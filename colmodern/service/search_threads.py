@@ -148,7 +148,8 @@ class SearchThreads:
             ServiceError: Too much work waits (429).
         """
         self._count(1)
-        self._waiting.append(_Entry(context, work, queries, future))
+        with self._taking:
+            self._waiting.append(_Entry(context, work, queries, future))
         self.pool.submit(self._do_next)  # finds nothing where another thread took the work along
 
     def _do_next(self) -> None:

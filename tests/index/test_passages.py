@@ -244,3 +244,15 @@ def test_an_update_deletes_other_documents_in_the_same_change(tmp_path: Path) ->
     assert PlaidIndex.load(tmp_path / "index").n_docs == 19
     with pytest.raises(InputError, match="delete"):
         index.update(one, ["e#0"], delete="e#3")
+    index.update(PASSAGES[:0], [], delete=["e#0"])  # no new documents, and still a change
+    assert index.n_docs == PlaidIndex.load(tmp_path / "index").n_docs == 18
+    assert "e#0" not in index
+
+
+def test_few_candidates_are_enough_for_every_document_of_a_page(tmp_path: Path) -> None:
+    index = PassageIndex(PlaidIndex.build(PASSAGES, tmp_path / "index", IDS), "sum")
+    assert len(index.search(QUERIES[0], 1, n_candidates=1)) == 1
+    for offset in range(1, 4):
+        assert len(index.search(QUERIES[0], 1, offset=offset, n_candidates=1)) <= 1
+    hits = index.search(QUERIES[0], 6, n_candidates=len(IDS))
+    assert index.search(QUERIES[0], 2, offset=2, n_candidates=len(IDS)) == hits[2:4]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -221,3 +222,30 @@ def test_waiting_searches_of_one_key_are_made_together(encoder: Encoder) -> None
 
     run(encoder, body, n_threads=1)
     assert made == [[1, 3], [1], [3], [1, 4], [1]]
+
+
+def test_work_may_come_while_threads_look_for_what_they_can_do_together(encoder: Encoder) -> None:
+    n_works = 1500
+
+    async def body(_: EncoderBatcher, searches: SearchThreads) -> None:
+        loop = asyncio.get_running_loop()
+        futures = [loop.create_future() for _ in range(n_works)]
+        queries = encoder.encode_queries(["a query"])
+        work = JointWork("key", lambda requests: [1] * len(requests))
+
+        def submit(first: int) -> None:
+            for number in range(first, n_works, 3):
+                searches.submit(request(), work, queries, futures[number])
+
+        threads = [threading.Thread(target=submit, args=(first,)) for first in range(3)]
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-5)
+        try:
+            for thread in threads:
+                thread.start()
+            assert await asyncio.gather(*futures) == [1] * n_works
+        finally:
+            sys.setswitchinterval(interval)
+        assert not searches.are_behind
+
+    run(encoder, body, queue=n_works)

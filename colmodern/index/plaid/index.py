@@ -293,8 +293,7 @@ class PlaidIndex(PlaidReader):
             embeddings: As in ``build``.
             doc_ids: As in ``add``.
             fields: As in ``build``, of these documents.
-            delete: Ids of other documents, which the same change deletes; nothing is deleted without new
-                documents.
+            delete: Ids of other documents, which the same change deletes.
             merge: As in ``add``.
             durable: As in ``add``.
             progress: As in ``build``.

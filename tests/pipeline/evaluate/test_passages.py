@@ -143,6 +143,10 @@ def test_fused_searches_rank_documents(eval_config: Callable[..., Path]) -> None
             "passages are the windows of encoder.overflow=split; set that",
         ),
         (("index={kind: bm25}",), "kind bm25 reads whole texts"),
+        (
+            ("index={kind: sharded, shards: 2}", "cluster={address: local}"),
+            "passages are not joined where cluster holds the shards",
+        ),
         (("search.passages=mean",), "search.passages"),
     ],
 )

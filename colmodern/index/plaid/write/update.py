@@ -101,7 +101,7 @@ def add(
                 "`colmodern index update`"
             )
         if embeddings.n_docs == 0:
-            on_change(before)
+            on_change(_without(before, also_deleted) if also_deleted else before)
             return
         old = np.concatenate([old, _known_documents(before, also_deleted)])
         expect_ids(doc_ids)  # before they stand behind those of other segments
@@ -131,10 +131,16 @@ def delete(
     """
     ids = id_list("doc_ids", doc_ids, is_ordered=False)
     with changing(snapshot, on_change, options) as before:
-        doc_index = np.unique(_known_documents(before, ids))
-        manifest = tombstones.delete(before.folder, before.manifest, doc_index, before.deleted)
-        on_change(replace(before, manifest=manifest, deleted=np.union1d(before.deleted, doc_index)))
-        return len(doc_index)
+        after = _without(before, ids)
+        on_change(after)
+        return len(after.deleted) - len(before.deleted)
+
+
+def _without(before: IndexSnapshot, ids: Sequence[str]) -> IndexSnapshot:
+    """The index with these documents marked as deleted, on disk too."""
+    doc_index = np.unique(_known_documents(before, ids))
+    manifest = tombstones.delete(before.folder, before.manifest, doc_index, before.deleted)
+    return replace(before, manifest=manifest, deleted=np.union1d(before.deleted, doc_index))
 
 
 def compact(
