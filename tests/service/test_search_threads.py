@@ -246,6 +246,7 @@ def test_work_may_come_while_threads_look_for_what_they_can_do_together(encoder:
             assert await asyncio.gather(*futures) == [1] * n_works
         finally:
             sys.setswitchinterval(interval)
-        assert not searches.are_behind
+        while searches.are_behind:  # a thread counts its work as done after the results are there
+            await asyncio.sleep(0.01)
 
     run(encoder, body, queue=n_works)
