@@ -72,8 +72,8 @@ def load_encoder(task: WorkerTask) -> Encoder:
     encoder = Encoder.from_pretrained(**task.encoder)
     if encoder.fingerprint(task.role) != task.encoder_fingerprint:
         raise CheckpointError(
-            f"{task.encoder['name_or_path']} differs from the checkpoint that the main process loaded; "
-            "bring the same one here, and run again"
+            f"{task.encoder['name_or_path']} was saved anew after it was loaded, or this machine has "
+            "another checkpoint of that name; bring the same one here, and run again"
         )
     logging.getLogger("colmodern").setLevel(logging.NOTSET)
     return encoder
