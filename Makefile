@@ -28,6 +28,8 @@ DOCS_VENV := .venv-docs
 TRAIN_VENV := .venv-train
 TRAIN_TORCH := torch==2.11.0
 PIP_FLAGS := --quiet --disable-pip-version-check
+# one process for each CPU, each of which computes on one thread
+PYTEST_PARALLEL = OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
 # a venv and the right build of torch in it: $(call new_venv,FOLDER) or $(call new_venv,FOLDER,torch==2.11.0)
 define new_venv
@@ -43,9 +45,8 @@ endef
 demo: $(VENV)/.ready
 	$(VENV)/bin/colmodern eval demo
 
-# one process for each CPU, each of which computes on one thread
 test: $(VENV)/.ready
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n logical --maxprocesses 4 --dist worksteal
+	$(PYTEST_PARALLEL)
 
 test-slow: $(VENV)/.ready
 	$(VENV)/bin/python -m pytest -m slow
@@ -64,7 +65,7 @@ check: $(VENV)/.ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest -m docs
+	$(PYTEST_PARALLEL) -m docs
 
 docs: $(DOCS_VENV)/.ready
 	$(DOCS_VENV)/bin/zensical build --strict --clean
