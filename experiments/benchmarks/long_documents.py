@@ -27,12 +27,12 @@ from typing import Any
 
 import click
 import numpy as np
+from differences import differences
 from results import Row, append_rows, machine_and_commit
 from rich.console import Console
 from rich.table import Table
 
 from colmodern import PassageIndex, PlaidIndex, load_dataset, run_eval
-from colmodern.evaluation.significance import estimate, holm, randomisation_test
 from colmodern.files import staging
 from colmodern.pipeline.open.artifacts import index_of, stores_of
 from colmodern.pipeline.result import EvalResult
@@ -138,9 +138,7 @@ def _rows(
     dataset: str, model: str, reference: str, results: Mapping[str, EvalResult]
 ) -> Iterator[Row]:
     values = {system: _exact_values(result) for system, result in results.items()}
-    others = [system for system in values if system != reference]
-    p_values = [randomisation_test([values[system] - values[reference]]) for system in others]
-    adjusted = dict(zip(others, zip(p_values, holm(p_values), strict=True), strict=True))
+    compared = differences(values, reference)
     latencies = _latencies(results)
     for system, result in results.items():
         length, way = system.split()
@@ -166,13 +164,7 @@ def _rows(
             "latency_ms_median": f"{median:.2f}",
             "latency_ms_p90": f"{most:.2f}",
         }
-        if system in adjusted:
-            difference = estimate([values[system] - values[reference]])
-            p, p_holm = adjusted[system]
-            row |= {"compared_with": reference, "p": f"{p:.4f}", "p_holm": f"{p_holm:.4f}"}
-            row |= {"difference": f"{difference.mean:.4f}", "low": f"{difference.low:.4f}"}
-            row["high"] = f"{difference.high:.4f}"
-        yield row
+        yield row | compared.get(system, {})
 
 
 def _exact_values(result: EvalResult) -> Any:

@@ -22,6 +22,7 @@ from typing import Any
 
 import click
 import numpy as np
+from differences import differences
 from results import Row, append_rows, machine_and_commit
 from rich.console import Console
 from rich.table import Table
@@ -30,7 +31,6 @@ from stage_latency import measure_latency
 
 from colmodern import Encoder, load_dataset, run_eval
 from colmodern.config.load import parse_overrides
-from colmodern.evaluation.significance import estimate, holm, randomisation_test
 from colmodern.files import staging
 from colmodern.pipeline.result import EvalResult
 
@@ -155,9 +155,7 @@ def _rows(dataset: str, model: str, results: dict[str, EvalResult]) -> Iterator[
         for system, result in results.items()
     }
     single = max((s for s in SINGLE if s in values), key=lambda s: values[s].mean(), default=None)
-    others = [] if single is None else [system for system in values if system != single]
-    p_values = [randomisation_test([values[system] - values[single]]) for system in others]
-    adjusted = dict(zip(others, zip(p_values, holm(p_values), strict=True), strict=True))
+    compared = differences(values, single)
     for system, result in results.items():
         timings = result.timings
         seconds = sum(timings[s].seconds / timings[s].items for s in SEARCHES if s in timings)
@@ -175,13 +173,7 @@ def _rows(dataset: str, model: str, results: dict[str, EvalResult]) -> Iterator[
         if result.stages:
             recalls = [f"{stage.name} {stage.recall:.4f}" for stage in result.stages[:-1]]
             row["first_stage_recall"] = "; ".join(recalls)
-        if system in adjusted:
-            difference = estimate([values[system] - values[single]])
-            p, p_holm = adjusted[system]
-            row |= {"compared_with": single, "p": f"{p:.4f}", "p_holm": f"{p_holm:.4f}"}
-            row |= {"difference": f"{difference.mean:.4f}", "low": f"{difference.low:.4f}"}
-            row["high"] = f"{difference.high:.4f}"
-        yield row
+        yield row | compared.get(system, {})
 
 
 def _print(rows: list[Row], names: Sequence[str], dataset: str) -> None:
