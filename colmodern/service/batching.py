@@ -16,11 +16,11 @@ from colmodern.encoder.encoder import Encoder
 from colmodern.encoder.text.pieces import cut_at, join
 from colmodern.encoder.text.settings import Role
 from colmodern.encoder.text.tokenized import TokenizedTexts
-from colmodern.ragged.embeddings import TokenEmbeddings, joined_embeddings
+from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.service.context import RequestContext, answered_in_time
 from colmodern.service.errors import overloaded
 from colmodern.service.metrics import Metrics
-from colmodern.service.queues import Entry, Lane, Queue
+from colmodern.service.queues import Entry, Lane, Queue, as_one
 from colmodern.service.search_threads import JointWork, SearchThreads
 from colmodern.service.settings import BatchingSettings
 from colmodern.threads import cpu_count
@@ -111,7 +111,7 @@ class EncoderBatcher:
             InputError: A text cannot be encoded.
             ServiceError: The queue is full (429), or the time of the request is over (503).
         """
-        with self._queued(context):
+        with self._queued():
             tokenized, n_cut = await self._tokenized(context, texts, role, spans, max_tokens)
             lane = Lane(role, spans)
             # one piece after another, so that small requests get their turns beside large ones
@@ -119,7 +119,7 @@ class EncoderBatcher:
                 await self._encoded(lane, piece, context)
                 for piece in cut_at(tokenized, self._settings.max_tokens)
             ]
-        return EncodedTexts(joined_embeddings(pieces), int(tokenized.attended.sum()), n_cut)
+        return EncodedTexts(as_one(pieces), int(tokenized.attended.sum()), n_cut)
 
     async def encode_and(
         self,
@@ -151,16 +151,14 @@ class EncoderBatcher:
         def hand_over(embeddings: TokenEmbeddings) -> None:
             self._searches.submit(context, work, embeddings, future)
 
-        with self._queued(context):
+        with self._queued():
             tokenized, _ = await self._tokenized(context, texts, role, False, None)
-            pieces = list(cut_at(tokenized, self._settings.max_tokens))
+            pieces = cut_at(tokenized, self._settings.max_tokens)
             lane = Lane(role, False)
             if len(pieces) == 1:
                 return await self._wait(lane, pieces[0], context, future, hand_over)
-            joined = joined_embeddings(
-                [await self._encoded(lane, piece, context) for piece in pieces]
-            )
-        hand_over(joined)
+            encoded = [await self._encoded(lane, piece, context) for piece in pieces]
+        hand_over(as_one(encoded))
         return await answered_in_time(context, future)
 
     def pool(self, documents: TokenEmbeddings) -> TokenEmbeddings:
@@ -173,7 +171,7 @@ class EncoderBatcher:
         return self._encoder
 
     @contextmanager
-    def _queued(self, context: RequestContext) -> Iterator[None]:
+    def _queued(self) -> Iterator[None]:
         """Count a request in the block; raises ServiceError (429) where too many wait."""
         if self._n_requests >= self._settings.queue:
             raise overloaded("the queue of the encoder")
@@ -310,22 +308,18 @@ class EncoderBatcher:
                 _SHARE, -(-n_tokens // self._n_threads) + int(joined.lengths.max(initial=0))
             )
             pieces = cut_at(joined, share)
+            encode = self._own_encoder.encode_tokens
             if len(pieces) == 1:
-                await self._in_thread(
-                    lambda: self._deliver(batch, self._encode_piece(joined), start)
-                )
+                await self._in_thread(lambda: self._deliver(batch, encode(joined), start))
             else:
-                works = (self._in_thread(partial(self._encode_piece, piece)) for piece in pieces)
-                self._deliver(batch, joined_embeddings(await asyncio.gather(*works)), start)
+                works = (self._in_thread(partial(encode, piece)) for piece in pieces)
+                self._deliver(batch, as_one(await asyncio.gather(*works)), start)
         except Exception as error:
             if len(batch) > 1:
                 for entry in batch:
                     await self._encode_batch(lane, [entry])
             elif not batch[0].future.done():
                 batch[0].future.set_exception(error)
-
-    def _encode_piece(self, texts: TokenizedTexts) -> TokenEmbeddings:
-        return self._own_encoder.encode_tokens(texts)
 
     def _deliver(self, batch: Sequence[Entry], embeddings: TokenEmbeddings, start: float) -> None:
         """Deliver to each entry of a batch its own embeddings; may be called from any thread."""

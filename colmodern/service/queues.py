@@ -1,17 +1,17 @@
-"""Texts of requests that wait to be encoded."""
+"""Texts of requests that wait to be encoded, and pieces of embeddings put together again."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from colmodern.encoder.text.settings import Role
 from colmodern.encoder.text.tokenized import TokenizedTexts
-from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.ragged.embeddings import TokenEmbeddings, joined_embeddings
 from colmodern.service.context import RequestContext
 
 
@@ -55,3 +55,8 @@ class Queue:
         entry = self.entries.popleft()
         self.n_tokens -= entry.n_tokens
         return entry
+
+
+def as_one(pieces: Sequence[TokenEmbeddings]) -> TokenEmbeddings:
+    """The texts of all pieces in their order; a single piece is not copied."""
+    return pieces[0] if len(pieces) == 1 else joined_embeddings(pieces)

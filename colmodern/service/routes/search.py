@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from fastapi import APIRouter, Response
 
-from colmodern.ragged.embeddings import TokenEmbeddings, joined_embeddings
+from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.service.context import Context, RequestContext
 from colmodern.service.embeddings import array_of, embeddings_of
 from colmodern.service.errors import unfit
@@ -24,6 +24,7 @@ from colmodern.service.index_bodies import (
     SearchOptions,
     SearchRequest,
 )
+from colmodern.service.queues import as_one
 from colmodern.service.requests import (
     expect_count,
     expect_document,
@@ -68,9 +69,8 @@ def _search_texts(
     body: SearchRequest, state: ServedState, requests: Sequence[TokenEmbeddings]
 ) -> list[str]:
     """The answers to requests that differ in their queries alone."""
-    joined = requests[0] if len(requests) == 1 else joined_embeddings(requests)
     # other threads search the requests that wait beside these
-    results = _results(body, state, joined, n_threads=None if len(requests) == 1 else 1)
+    results = _results(body, state, as_one(requests), n_threads=None if len(requests) == 1 else 1)
     ends = np.cumsum([len(queries) for queries in requests])
     return [
         json_text(_search_answer(body, state, results[end - len(queries) : end]))
