@@ -196,8 +196,8 @@ def _search_embeddings(
     query_ids, embeddings, encoder_device = _encoded_queries(query, queries, store, encoding)
     results: Sequence[Sequence[ScoredDoc]]
     if index_folder is None and searched.precision is None:
-        places = {"device": searched.device, "encoder_device": encoder_device, "name": _DEVICE}
-        staged = open_staged(folder, store, **places)
+        devices = {"device": searched.device, "encoder_device": encoder_device, "name": _DEVICE}
+        staged = open_staged(folder, store, **devices)
         if staged is not None:
             page.refuse(f"{folder} was searched in stages")
             if passages is not None:

@@ -75,10 +75,12 @@ def build_on_cluster(
         make_own_folder(work)
     with naming_write_errors(work), writer_lock(work):
         expect_free(folder)
-        kept = {name: repr(value) for name, value in settings.items()}
+        setting_texts = {name: repr(value) for name, value in settings.items()}
         begin(
             work,
-            sha256_of_json(["cluster", _FORMAT, PLACEMENT, n_shards, store.manifest, kept]),
+            sha256_of_json(
+                ["cluster", _FORMAT, PLACEMENT, n_shards, store.manifest, setting_texts]
+            ),
             progress,
             keep=(_CODEC,),
         )

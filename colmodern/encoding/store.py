@@ -95,20 +95,20 @@ def encode_corpus(
 ) -> tuple[EmbeddingStore, bool]:
     """Encode the documents of a corpus; arguments and result as of ``encode_to_store``."""
     titles: dict[str, Any] = {"join_titles": join_titles, "title_separator": title_separator}
-    kept: dict[str, Any] = {"spans": spans, "passages": passages}
+    contents: dict[str, Any] = {"spans": spans, "passages": passages}
     return encode_to_store(
         document_texts(corpus, **titles),
         len(corpus),
         encoder,
         folder,
         role="document",
-        fingerprint=corpus_key(corpus, encoder, dtype=dtype, **titles, **kept),
+        fingerprint=corpus_key(corpus, encoder, dtype=dtype, **titles, **contents),
         dtype=dtype,
         shard_tokens=shard_tokens,
         progress=progress,
         devices=devices,
         workers=workers,
-        **kept,
+        **contents,
     )
 
 
@@ -162,7 +162,7 @@ def encode_to_store(
     if passages:
         expect_split(encoder.settings)
     task = f"encode {'queries' if role == 'query' else 'documents'}"
-    kept: dict[str, Any] = {"spans": spans, "passages": passages}
+    contents: dict[str, Any] = {"spans": spans, "passages": passages}
     with ShardWriter(folder, fingerprint=fingerprint, dtype=dtype, note=progress.note) as writer:
         if (folder / "manifest.json").is_file():
             return reuse_store(folder, progress), True
@@ -178,11 +178,11 @@ def encode_to_store(
         if workers is None and len(devices) > 1:
             workers = partial(encode_on_devices, devices=devices)
         if workers is not None:
-            workers(shards, encoder, role, writer, **kept, progress=progress)
+            workers(shards, encoder, role, writer, **contents, progress=progress)
         else:
             order = ShardOrder(writer, progress)
             unfinished = order.unfinished(shards)
-            encode_shards(unfinished, encoder, role, order.write, **kept, progress=progress)
+            encode_shards(unfinished, encoder, role, order.write, **contents, progress=progress)
         progress.finish()
         record: dict[str, object] = {
             "encoder": encoder.describe(),

@@ -10,6 +10,7 @@ from colmodern.index.spans import SpanSettings
 from colmodern.service.embeddings import EmbeddedText, Rows
 from colmodern.service.requests import Items, RequestBody, TimeoutMs
 
+INDEX_PATH = "/v1/indexes/{name}"
 _LARGEST = 2**31 - 1
 Count = Annotated[int, Field(ge=1, le=_LARGEST)]
 DocIds = Annotated[Items[str], Field(min_length=1)]

@@ -169,11 +169,15 @@ class TextTokenizer:
             return full, bounds, cut
         n_fixed = self._n_fixed(role)
         room = max(most, n_fixed + 1) - (self._markers[role] is not None)
-        kept = [self._cut(list(range(len(text))), text, room)[0].ids for text in full]
-        cut += [len(text) - len(own) for text, own in zip(full, kept, strict=True)]
+        positions = [self._cut(list(range(len(text))), text, room)[0].ids for text in full]
+        cut += [len(text) - len(own) for text, own in zip(full, positions, strict=True)]
         if bounds is not None:
-            bounds = [text[own] for text, own in zip(bounds, kept, strict=True)]
-        return [[text[i] for i in own] for text, own in zip(full, kept, strict=True)], bounds, cut
+            bounds = [text[own] for text, own in zip(bounds, positions, strict=True)]
+        return (
+            [[text[i] for i in own] for text, own in zip(full, positions, strict=True)],
+            bounds,
+            cut,
+        )
 
     def words(self, ids: npt.ArrayLike | None) -> list[str]:
         """The text of each token: to show, for example, which words matched.

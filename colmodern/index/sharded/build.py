@@ -44,8 +44,8 @@ def build_shards(
     record = whole.with_name(f"{whole.name}.json")
     key = None
     if isinstance(source, EmbeddingStore) and doc_ids is None:
-        kept = {name: repr(value) for name, value in settings.items()}
-        key = sha256_of_json([source.manifest, kept])
+        setting_texts = {name: repr(value) for name, value in settings.items()}
+        key = sha256_of_json([source.manifest, setting_texts])
     if key is None or not _is_built(whole, record, key):
         index = PlaidIndex.build(source, whole, ids, overwrite=True, progress=progress, **settings)
         write_json(record, {"key": key, "version": index.version})

@@ -270,16 +270,16 @@ class Stages:
                 self.progress.note(f"{stage}, to see what the index loses")
             search = searcher.search_each if is_each else searcher.search
             results = search(documents, queries, prepared, self.n_wanted, self.progress)
-            kept = results.results
+            rankings = results.results
             if self._excluded:
-                kept = [
+                rankings = [
                     [x for x in best if x.doc_id not in self._excluded.get(query_id, ())]
-                    for query_id, best in zip(queries.doc_ids, kept, strict=True)
+                    for query_id, best in zip(queries.doc_ids, rankings, strict=True)
                 ]
-                kept = [best[: self._config.search.k] for best in kept]
+                rankings = [best[: self._config.search.k] for best in rankings]
             if searcher.passages is not None:
-                kept = [best_passages(ranking) for ranking in kept]
-            return results._replace(results=kept)
+                rankings = [best_passages(ranking) for ranking in rankings]
+            return results._replace(results=rankings)
 
         folder, record = search_once(self, stage, key, kind, queries.doc_ids, find)
         run = read_run(folder / RUN, may_be_empty=True)  # no query may have a candidate

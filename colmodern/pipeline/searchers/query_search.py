@@ -144,8 +144,8 @@ class GroupedSearch:
         def find(positions: Sequence[int], k: int) -> list[Results[ScoredDoc]]:
             deeper = self.search.with_k(k)
             if len(positions) < len(self.query_ids):
-                return self._kept(positions, [deeper.search_one(p) for p in positions])
-            return self._kept(positions, deeper.search_all(progress))
+                return self._allowed(positions, [deeper.search_one(p) for p in positions])
+            return self._allowed(positions, deeper.search_all(progress))
 
         return list(self._pages(find, len(self.query_ids)))
 
@@ -153,7 +153,7 @@ class GroupedSearch:
         """Results of the query at a position."""
 
         def find(_: Sequence[int], k: int) -> list[Results[ScoredDoc]]:
-            return self._kept([position], [self.search.with_k(k).search_one(position)])
+            return self._allowed([position], [self.search.with_k(k).search_one(position)])
 
         return self._pages(find, 1)[0]
 
@@ -167,12 +167,12 @@ class GroupedSearch:
         page = Page(self.k, 0, self.groups.field)
         return ranked_pages(find, n_queries, reach, page, lambda ids: [value_of[i] for i in ids])
 
-    def _kept(
+    def _allowed(
         self, positions: Sequence[int], rankings: Sequence[Sequence[ScoredDoc]]
     ) -> list[Results[ScoredDoc]]:
         """The rankings without documents that their queries may not return."""
-        kept = []
+        allowed = []
         for position, ranking in zip(positions, rankings, strict=True):
             left_out = self.groups.left_out.get(self.query_ids[position], ())
-            kept.append(Results(result for result in ranking if result.doc_id not in left_out))
-        return kept
+            allowed.append(Results(result for result in ranking if result.doc_id not in left_out))
+        return allowed

@@ -19,6 +19,7 @@ from colmodern.service.index_answers import (
     summary_json,
 )
 from colmodern.service.index_bodies import (
+    INDEX_PATH,
     ChangeAnswer,
     DeleteRequest,
     DocumentAnswer,
@@ -40,7 +41,6 @@ class _DocumentId(PathConvertor):
 
 register_url_convertor("document_id", _DocumentId())
 router = APIRouter(tags=["indexes"])
-_INDEX = "/v1/indexes/{name}"
 
 
 @router.get("/v1/indexes", summary="The indexes", response_model=IndexesAnswer)
@@ -51,7 +51,7 @@ async def indexes(service: ServiceState) -> Response:
     return json_response({"indexes": served})
 
 
-@router.get(_INDEX, summary="One index", response_model=IndexAnswer)
+@router.get(INDEX_PATH, summary="One index", response_model=IndexAnswer)
 async def index_facts(name: str, service: ServiceState, context: Context) -> Response:
     """Counts, model, settings and sizes of an index."""
     index = service.index(name)
@@ -60,7 +60,9 @@ async def index_facts(name: str, service: ServiceState, context: Context) -> Res
     )
 
 
-@router.put(f"{_INDEX}/documents", summary="Add or replace documents", response_model=ChangeAnswer)
+@router.put(
+    f"{INDEX_PATH}/documents", summary="Add or replace documents", response_model=ChangeAnswer
+)
 async def put_documents(
     name: str, body: PutRequest, service: ServiceState, context: Context
 ) -> Response:
@@ -87,7 +89,7 @@ async def put_documents(
     return _changed(len(documents), after, context)
 
 
-@router.delete(f"{_INDEX}/documents", summary="Delete documents", response_model=ChangeAnswer)
+@router.delete(f"{INDEX_PATH}/documents", summary="Delete documents", response_model=ChangeAnswer)
 async def delete_documents(
     name: str, body: DeleteRequest, service: ServiceState, context: Context
 ) -> Response:
@@ -106,7 +108,7 @@ async def delete_documents(
 
 
 @router.get(
-    f"{_INDEX}/documents/{{doc_id:document_id}}",
+    f"{INDEX_PATH}/documents/{{doc_id:document_id}}",
     summary="One document",
     response_model=DocumentAnswer,
 )

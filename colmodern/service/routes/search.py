@@ -18,6 +18,7 @@ from colmodern.service.index_answers import (
     timed_response,
 )
 from colmodern.service.index_bodies import (
+    INDEX_PATH,
     ExplainRequest,
     ExplanationAnswer,
     SearchAnswer,
@@ -36,10 +37,9 @@ from colmodern.service.served import ServedHit, ServedState
 from colmodern.service.service import Service, ServiceState
 
 router = APIRouter(tags=["indexes"])
-_INDEX = "/v1/indexes/{name}"
 
 
-@router.post(f"{_INDEX}/search", summary="Search", response_model=SearchAnswer)
+@router.post(f"{INDEX_PATH}/search", summary="Search", response_model=SearchAnswer)
 async def search(
     name: str, body: SearchRequest, service: ServiceState, context: Context
 ) -> Response:
@@ -142,7 +142,7 @@ async def _rescored(
     return timed_response(await service.searches.run(context, rescored), context)
 
 
-@router.post(f"{_INDEX}/explain", summary="Explain a result", response_model=ExplanationAnswer)
+@router.post(f"{INDEX_PATH}/explain", summary="Explain a result", response_model=ExplanationAnswer)
 async def explain(
     name: str, body: ExplainRequest, service: ServiceState, context: Context
 ) -> Response:
