@@ -127,10 +127,12 @@ def pieces_of_work(folder: Path) -> Iterator[tuple[str, Callable[[], Any], int]]
     yield "Reranker.rank, 100 texts", lambda: reranker.rank(texts[0], texts[:100]), 1
 
 
-def measure(folder: Path, repetitions: int) -> dict[str, float]:
-    """Milliseconds of a unit of each piece of work, the fastest repetition."""
+def measure(folder: Path, repetitions: int, part_of_name: str) -> dict[str, float]:
+    """Milliseconds of a unit of each piece of work with such a name, the fastest repetition."""
     times = {}
     for name, work, n_units in pieces_of_work(folder):
+        if part_of_name not in name:
+            continue
         work()
         seconds = []
         for _ in range(repetitions):
@@ -165,10 +167,17 @@ def commit_of(tree: Path) -> str:
 @click.argument("after", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--processes", type=click.IntRange(min=1), default=8, show_default=True)
 @click.option("--repetitions", type=click.IntRange(min=1), default=10, show_default=True)
+@click.option("--work", "part_of_name", default="", help="Only work with this in its name.")
 @click.option("--note", default="")
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
 def main(
-    before: Path, after: Path, processes: int, repetitions: int, note: str, results: Path
+    before: Path,
+    after: Path,
+    processes: int,
+    repetitions: int,
+    part_of_name: str,
+    note: str,
+    results: Path,
 ) -> None:
     """Time the same work in the checkouts BEFORE and AFTER, in processes that alternate."""
     trees = {"before": before.resolve(), "after": after.resolve()}
@@ -178,12 +187,12 @@ def main(
         for bits in ("4", "2"):
             run(trees["before"], ["build", str(folder / f"index-{bits}"), bits], folder, "before")
         for which in trees:
-            run(trees[which], ["measure", str(folder), "1"], folder, which)
+            run(trees[which], ["measure", str(folder), "1", part_of_name], folder, which)
         load = os.getloadavg()[0]
         for number in range(processes):
             order = ("before", "after") if number % 2 == 0 else ("after", "before")
             for which in order:
-                arguments = ["measure", str(folder), str(repetitions)]
+                arguments = ["measure", str(folder), str(repetitions), part_of_name]
                 times[which].append(json.loads(run(trees[which], arguments, folder, which)))
     rows = []
     for work in times["before"][0]:
@@ -217,6 +226,6 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["build"]:
         build(Path(sys.argv[2]), 5000, int(sys.argv[3]))
     elif sys.argv[1:2] == ["measure"]:
-        json.dump(measure(Path(sys.argv[2]), int(sys.argv[3])), sys.stdout)
+        json.dump(measure(Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]), sys.stdout)
     else:
         main()
