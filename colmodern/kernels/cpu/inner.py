@@ -149,7 +149,20 @@ class OuterCompiler(CompilerBase):  # type: ignore[misc]
             _replaced(BaseFunction, "get_call_type", _remember_call_types()),
             _collector_paused(),
         ):
-            return super()._compile_core()
+            return _call_with_room(super()._compile_core)
+
+
+def _call_with_room(function: Callable[[], Any]) -> Any:
+    """Call a function whose callees share one allocation of Python's stack.
+
+    Python gives its frames 16 KiB at a time and returns them when the frame at their border ends. A
+    loop that calls across such a border, and the compiler has many, maps and clears memory each time.
+    """
+    return function()
+
+
+# CPython allots what a frame says that it needs, rounded up to a power of two: half a MiB remains
+_call_with_room.__code__ = _call_with_room.__code__.replace(co_stacksize=70_000)
 
 
 @contextmanager

@@ -12,8 +12,9 @@ import numba
 import numpy as np
 import pytest
 from numba.core import event
+from numba.core.runtime import _nrt_python, rtsys
 
-from colmodern.kernels.cpu import jit
+from colmodern.kernels.cpu import inner, jit
 
 SCRIPT = """
 import json, sys
@@ -165,3 +166,48 @@ def test_new_arrays_begin_with_a_cache_line(
     new_arrays = jit.compiled(_new_arrays)
     kept = [array for n_rows in range(1, 40) for array in new_arrays(n_rows)]
     assert {array.ctypes.data % 64 for array in kept} == {0}
+
+
+_first = jit.borrowing(lambda values: np.asarray(values)[0])
+
+
+def _first_and_ones(values: Any) -> tuple[Any, Any]:
+    ones = np.ones(values.size, np.int64)
+    return _first(values), np.asarray(ones)
+
+
+def test_a_function_that_counts_references_shares_no_call_with_one_that_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jit, "kept_in", lambda: tmp_path)
+    first_and_ones = jit.compiled(_first_and_ones)
+    values = np.full(4, 7, np.int64)
+    assert first_and_ones(values)[0] == 7
+    _nrt_python.memsys_enable_stats()
+    try:
+        before = rtsys.get_allocation_stats()
+        ones = [first_and_ones(values)[1] for _ in range(10)]
+        after = rtsys.get_allocation_stats()
+    finally:
+        _nrt_python.memsys_disable_stats()
+    n_made, n_freed = after.mi_alloc - before.mi_alloc, after.mi_free - before.mi_free
+    assert n_made - n_freed == len(ones)
+
+
+def test_deep_calls_take_memory_for_the_stack_once() -> None:
+    resource = pytest.importorskip("resource", reason="page faults are counted on Unix only")
+
+    def call_often(depth: int) -> None:
+        if depth:
+            call_often(depth - 1)
+        else:
+            for _ in range(2000):
+                max((1,), key=lambda number: number)
+
+    def new_pages(depth: int) -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        call_often(depth)
+        return int(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+    pages = inner._call_with_room(lambda: [new_pages(depth) for depth in range(0, 300)])
+    assert max(pages) < 1000
