@@ -9,7 +9,7 @@ what numba's lowering makes of it, and is optimised where it is called.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -71,7 +71,7 @@ class _OuterLibrary(JITCodeLibrary):  # type: ignore[misc]
                 new = [callee for callee in library._linking_libraries if callee not in libraries]
                 libraries.update(dict.fromkeys(new))
                 waiting.extend(new)
-        self._linking_libraries = list(libraries)
+        self._linking_libraries: list[JITCodeLibrary] = list(libraries)
         super().finalize()
 
 
@@ -187,7 +187,7 @@ def _remember_call_types() -> Callable[..., Any]:
     resolved: dict[tuple[object, ...], tuple[Any, BaseFunction]] = {}
 
     def get_call_type(
-        function: BaseFunction, context: Any, args: Sequence[Any], kws: dict[str, Any]
+        function: BaseFunction, context: Any, args: tuple[Any, ...], kws: dict[str, Any]
     ) -> Any:
         # what numba compiles for a call inherits whether references are counted
         flags = ConfigStack.top_or_none()
