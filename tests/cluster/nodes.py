@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from colmodern import Encoder
+from colmodern.cluster.encode import ShardEncoder
 from colmodern.config.cluster import ClusterConfig
+from colmodern.encoding.shards import Shard
 from colmodern.progress import Silent
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import Corpus
@@ -17,10 +19,15 @@ from colmodern.types import Corpus
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 # processes of three nodes share the CPUs of this machine
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# they import this module
+_PATHS = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+os.environ["PYTHONPATH"] = os.pathsep.join(_PATHS)
 
 _OBJECTS = 80 << 20  # bytes of a node's object store, the smallest that Ray takes
 N_DOCS = 240
 SHARD_TOKENS = 1500
+N_FREE = 3  # shards that a HeldEncoder encodes without waiting
+_PATIENCE = 60.0  # seconds that a HeldEncoder waits
 # a dead node is noticed after at most 2 s
 _HEALTH = {
     "health_check_initial_delay_ms": 0,
@@ -58,11 +65,12 @@ class Nodes:
         while len(self._others) < n - 1:
             self._others.append(self._cluster.add_node(num_cpus=1, object_store_memory=_OBJECTS))
 
-    def kill(self, node_id: str | None = None) -> None:
-        """Kill a node: any but the head, or the one with an id."""
+    def kill(self, node_id: str | None = None) -> str:
+        """Kill a node, any but the head or the one with an id, and return its id."""
         matching = [node for node in self._others if node_id in (None, node.node_id)]
         self._others.remove(matching[0])
         self._cluster.remove_node(matching[0], allow_graceful=False)
+        return str(matching[0].node_id)
 
     def holder(self, name: str) -> str:
         """The id of a node, but the head, with a process that holds a shard under a name."""
@@ -90,6 +98,43 @@ def encoded(corpus: Corpus, encoder: Encoder, folder: Path, **options: Any) -> E
 
     values = {"join_titles": True, "dtype": "float16", "shard_tokens": SHARD_TOKENS}
     return encode_corpus(corpus, encoder, folder, **{"progress": Silent(), **values, **options})[0]
+
+
+class HeldEncoder(ShardEncoder):
+    """Encodes the first shards, and waits with each later one for ``go_on``, however fast the machine is.
+
+    A waiting encoder leaves a file NODE.PID in the folder ``waiting`` beside the store.
+    """
+
+    def do(self, job: Shard) -> None:
+        if job.index >= N_FREE:
+            self._wait(self._task.folder.parents[1])
+        super().do(job)
+
+    def _wait(self, folder: Path) -> None:
+        import ray
+
+        name = f"{ray.get_runtime_context().get_node_id()}.{os.getpid()}"
+        (folder / "waiting").mkdir(exist_ok=True)
+        (folder / "waiting" / name).touch()
+        if not within(_PATIENCE, lambda: _goes_on(folder, name)):
+            raise TimeoutError(f"{name} waited {_PATIENCE:g} s for the test")
+
+
+def waiting(folder: Path) -> list[str]:
+    """The encoders of a store in ``folder`` that wait, each as NODE.PID."""
+    return [path.name for path in (folder / "waiting").glob("*")]
+
+
+def go_on(folder: Path, *, but: str) -> None:
+    """Let all encoders go on but one, which waits until it dies."""
+    (folder / "lost.new").write_text(but)
+    (folder / "lost.new").rename(folder / "lost")
+
+
+def _goes_on(folder: Path, name: str) -> bool:
+    lost = folder / "lost"
+    return lost.exists() and lost.read_text() != name
 
 
 class Watch(Silent):
@@ -126,16 +171,3 @@ def within(seconds: float, claim: Callable[[], bool]) -> bool:
             return False
         time.sleep(0.05)
     return True
-
-
-def processes(title: str) -> list[int]:
-    """Ids of the processes of this machine whose title begins so."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                if (folder / "cmdline").read_text().startswith(title):
-                    found.append(int(folder.name))
-            except OSError:  # it has ended
-                continue
-    return found

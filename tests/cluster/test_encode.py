@@ -5,10 +5,23 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from cluster.nodes import Nodes, Watch, encoded, files_of, processes
+from cluster.nodes import (
+    N_FREE,
+    HeldEncoder,
+    Nodes,
+    Watch,
+    encoded,
+    files_of,
+    go_on,
+    waiting,
+    within,
+)
 
 from colmodern import Encoder
 from colmodern.cluster.encode import ClusterEncoders
@@ -19,12 +32,40 @@ from colmodern.types import Corpus
 FACTS = ("shard.json", "manifest.json")  # they say how long it took
 
 
+@pytest.fixture(autouse=True)
+def _held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Encoders that still have work when a test takes one away."""
+    monkeypatch.setattr("colmodern.cluster.encode.ShardEncoder", HeldEncoder)
+
+
+@contextmanager
+def encoding(
+    corpus: Corpus, encoder: Encoder, folder: Path, workers: ClusterEncoders, watch: Watch
+) -> Iterator[Future[EmbeddingStore]]:
+    """An encoding into ``folder`` that goes on while the test does something to it."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(
+            encoded, corpus, encoder, folder / "made", workers=workers, progress=watch
+        )
+
+
+def await_waiting(folder: Path, n: int, future: Future[EmbeddingStore]) -> None:
+    """Wait until ``n`` encoders wait with work in hand."""
+    assert within(60, lambda: len(waiting(folder)) == n or future.done())
+    if future.done():
+        future.result()  # raises why
+
+
 def test_a_node_killed_while_it_encodes_changes_no_byte(
     nodes: Nodes, corpus: Corpus, encoder: Encoder, store: EmbeddingStore, tmp_path: Path
 ) -> None:
-    watch = Watch(after=len(corpus) // 4, do=nodes.kill)
-    workers = ClusterEncoders(nodes.config)
-    made = encoded(corpus, encoder, tmp_path / "made", workers=workers, progress=watch)
+    watch, workers = Watch(), ClusterEncoders(nodes.config)
+    with encoding(corpus, encoder, tmp_path, workers, watch) as future:
+        await_waiting(tmp_path, 3, future)
+        node = nodes.kill()
+        [lost] = (name for name in waiting(tmp_path) if name.startswith(node))
+        go_on(tmp_path, but=lost)
+        made = future.result()
     assert watch.done == len(corpus)
     [death] = [note for note in watch.said if "died" in note]
     assert "its machine is gone" in death
@@ -35,12 +76,14 @@ def test_a_node_killed_while_it_encodes_changes_no_byte(
 def test_an_encoder_that_the_system_kills_is_replaced(
     nodes: Nodes, corpus: Corpus, encoder: Encoder, store: EmbeddingStore, tmp_path: Path
 ) -> None:
-    def kill_encoder() -> None:
-        os.kill(processes("ray::ShardEncoder")[0], signal.SIGKILL)
-
-    watch = Watch(after=len(corpus) // 4, do=kill_encoder)
+    watch = Watch()
     workers = ClusterEncoders(nodes.config.model_copy(update={"encoders": 2}))
-    made = encoded(corpus, encoder, tmp_path / "made", workers=workers, progress=watch)
+    with encoding(corpus, encoder, tmp_path, workers, watch) as future:
+        await_waiting(tmp_path, 2, future)
+        lost = waiting(tmp_path)[0]
+        os.kill(int(lost.rpartition(".")[2]), signal.SIGKILL)
+        go_on(tmp_path, but=lost)
+        made = future.result()
     assert watch.done == len(corpus)
     [death] = [note for note in watch.said if "died" in note]
     assert "it was killed" in death
@@ -57,10 +100,16 @@ def test_an_interrupted_encoding_is_resumed_by_one_machine(
     workers, folder = ClusterEncoders(nodes.config), tmp_path / "made"
     with pytest.raises(KeyboardInterrupt):
         encoded(corpus, encoder, folder, workers=workers, progress=Watch(after=1, do=interrupt))
-    watch = Watch()
-    made = encoded(corpus, encoder, folder, progress=watch)
-    assert 0 < watch.done < len(corpus)
+    kept = written(folder)
+    made = encoded(corpus, encoder, folder)
+    assert 0 < len(kept) <= N_FREE < len(written(folder))
+    assert kept.items() <= written(folder).items()
     assert files_of(made.root, but=FACTS) == files_of(store.root, but=FACTS)
+
+
+def written(folder: Path) -> dict[str, int]:
+    """When each finished shard of a store was written, by its name: unchanged unless it is encoded again."""
+    return {path.parent.name: path.stat().st_mtime_ns for path in folder.rglob("shard.json")}
 
 
 def test_too_many_encoders_are_refused_and_not_waited_for(
