@@ -11,12 +11,14 @@ from conftest import unit_rows
 
 from colmodern import PlaidIndex
 from colmodern.cli.main import main
+from colmodern.cluster.build import BuildTask, CodecLearner, ShardBuilder
 from colmodern.cluster.copies import copy_index
-from colmodern.cluster.encode import checked_output
+from colmodern.cluster.faults import error_here
 from colmodern.cluster.shared import await_file, expect_shared, share
+from colmodern.config.cluster import ClusterConfig, shared_folder
 from colmodern.config.load import build
 from colmodern.config.models import EvalConfig
-from colmodern.errors import ConfigError, InputError, StorageError
+from colmodern.errors import ConfigError, InputError, ResourceError, StorageError, WorkerError
 
 
 @pytest.fixture
@@ -35,7 +37,52 @@ def encode(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., t
 @pytest.mark.parametrize("output", ["s3://bucket/folder", Path("gs://bucket/folder")])
 def test_a_url_is_refused_because_files_are_mapped(output: Path | str) -> None:
     with pytest.raises(InputError, match="mount at the same path"):
-        checked_output(output)
+        shared_folder("output", output)
+
+
+@pytest.mark.parametrize("folder", ["runs", "/shared/a:b/c", "C:/runs"])
+def test_a_folder_is_no_url(folder: str) -> None:
+    assert shared_folder("output", folder) == Path(folder)
+
+
+def test_a_config_of_a_cluster_with_a_url_as_output_is_refused() -> None:
+    values = {"name": "x", "encoder": {"model": "colmodern/tiny"}, "output": "s3://bucket/runs"}
+    with pytest.raises(ConfigError, match=r"output='s3://bucket/runs' is a URL"):
+        build(EvalConfig, {**values, "cluster": {}}, source="x")
+
+
+@pytest.mark.parametrize(
+    ("cause", "error", "message"),
+    [
+        (MemoryError("9 GB"), ResourceError, "the builder ran out of memory at shard 1; lower x"),
+        (ResourceError("too little"), ResourceError, "the builder at shard 1: too little"),
+        (InputError("seed=a"), InputError, "the builder at shard 1: seed=a"),
+        (KeyError("x"), WorkerError, "the builder failed at shard 1 with KeyError: 'x'"),
+    ],
+)
+def test_an_error_of_another_process_says_whose_it_is(
+    cause: BaseException, error: type[Exception], message: str
+) -> None:
+    made = error_here(
+        cause,
+        "the builder",
+        job="shard 1",
+        cure="lower x",
+        out_of_memory=ResourceError,
+        failed=WorkerError,
+    )
+    assert (type(made), str(made)) == (error, message)
+
+
+def test_each_class_of_builders_says_what_its_jobs_are_called_and_where_they_end(
+    tmp_path: Path,
+) -> None:
+    task = BuildTask(tmp_path / "store", tmp_path / "work", 2, ClusterConfig(), {})
+    jobs = [(worker.job_name(1), worker.output(task, 1)) for worker in (CodecLearner, ShardBuilder)]
+    assert jobs == [
+        ("the codec", tmp_path / "work" / "codec"),
+        ("shard-00001", tmp_path / "work" / "shards" / "shard-00001"),
+    ]
 
 
 def test_a_machine_that_does_not_see_the_folder_says_so(tmp_path: Path) -> None:

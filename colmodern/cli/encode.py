@@ -124,13 +124,13 @@ def _cluster_encoders(
 ) -> ShardWorkers:
     """The encoders of a cluster, which is reached before anything is read."""
     from colmodern.cluster.connection import connected
-    from colmodern.cluster.encode import ClusterEncoders, checked_output
-    from colmodern.config.cluster import ClusterConfig
+    from colmodern.cluster.encode import ClusterEncoders
+    from colmodern.config.cluster import ClusterConfig, shared_folder
     from colmodern.config.load import build
 
     if devices is not None:
         raise click.UsageError("give either --devices, of this machine, or --ray")
-    checked_output(output)
+    shared_folder("output", output)
     values = {"address": address, "encoders": encoders, "gpus_per_encoder": gpus_per_encoder}
     config = build(ClusterConfig, values, source="command line")
     connected(config.address)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from colmodern.cluster.connection import connected
 from colmodern.cluster.copies import copy_index
-from colmodern.cluster.crew import Crew, CrewWorker
+from colmodern.cluster.crew import Crew
 from colmodern.cluster.room import Resources, Room, n_fitting
 from colmodern.cluster.shared import await_file, expect_shared, node_name, share, unshare
-from colmodern.config.cluster import ClusterConfig
+from colmodern.config.cluster import ClusterConfig, shared_folder
 from colmodern.disk import make_own_folder, rename
 from colmodern.files import naming_write_errors, remove_leftovers, sha256_of_json
 from colmodern.index.plaid.disk.manifest import read_manifest
@@ -67,7 +68,7 @@ def build_on_cluster(
         WorkerError: The builders die again and again; finished shards stay.
     """
     n_shards = checked_n_shards(n_shards)
-    folder = Path(os.path.realpath(path))
+    folder = Path(os.path.realpath(shared_folder("path", path)))
     expect_free(folder)
     connected(config.address)
     work = work_folder(folder)
@@ -87,14 +88,16 @@ def build_on_cluster(
         shards = work / SHARDS
         share(shards)
         task = BuildTask(store.root, work, n_shards, config, settings)
-        if not is_whole(work / _CODEC):
+        if not is_whole(CodecLearner.output(task, 0)):
             progress.note("learning the codec of all shards")
-            _work(CodecLearner, task, [0], progress)
+            for _ in _work(CodecLearner, task, [0], progress):
+                pass
         await_file(work / _CODEC)
         manifest = read_manifest(work / _CODEC)
-        missing = [i for i in range(n_shards) if not is_whole(shards / shard_name(i))]
+        missing = [i for i in range(n_shards) if not is_whole(ShardBuilder.output(task, i))]
         progress.start("build shards", n_shards, unit="shards", done=n_shards - len(missing))
-        _work(ShardBuilder, task, missing, progress)
+        for _ in _work(ShardBuilder, task, missing, progress):
+            progress.advance(1)
         progress.finish()
         names = tuple(map(shard_name, range(n_shards)))
         for name in names:
@@ -121,39 +124,21 @@ class BuildTask:
     settings: dict[str, Any]
 
 
-def _work(worker: type[CrewWorker], task: BuildTask, jobs: list[int], progress: Progress) -> None:
-    """Do jobs with one class of workers, and report the shards that are finished."""
-    if not jobs:
-        return
-    resources = Resources(task.config.cpus_per_worker)
-    n = min(task.config.builders or n_fitting(resources), len(jobs))
-    room = Room(resources, n, "builders", setting="cluster.builders")
-    is_codec = worker is CodecLearner
-    crew = Crew[int](
-        worker=worker,
-        arguments=(task,),
-        room=room,
-        resources=resources,
-        noun="builder",
-        name_of=lambda number: "the codec" if is_codec else shard_name(number),
-        is_done=lambda number: is_whole(
-            task.work / _CODEC if is_codec else task.work / SHARDS / shard_name(number)
-        ),
-        progress=progress,
-    )
-    try:
-        for _ in crew.do(jobs):
-            if not is_codec:
-                progress.advance(1)
-    finally:
-        room.close()
-
-
 class CodecLearner:
     """A process of the cluster that learns the codec of all shards; see CrewWorker."""
 
     def __init__(self, task: BuildTask) -> None:
         self._task = task
+
+    @staticmethod
+    def job_name(job: int) -> str:
+        """What messages call a job."""
+        return "the codec"
+
+    @staticmethod
+    def output(task: BuildTask, job: int) -> Path:
+        """The folder that a job writes, which appears when it is whole."""
+        return task.work / _CODEC
 
     def load(self) -> str:
         """Check that the machine sees the work folder, and return the name of the machine."""
@@ -163,17 +148,27 @@ class CodecLearner:
     def do(self, job: int) -> None:
         """Learn the codec and write it into the work folder."""
         store = EmbeddingStore(self._task.store)
-        write_codec(store, self._task.work / _CODEC, Silent(), **self._task.settings)
+        write_codec(store, self.output(self._task, job), Silent(), **self._task.settings)
 
 
 class ShardBuilder(CodecLearner):
     """A process of the cluster that builds shards; see CrewWorker."""
 
+    @staticmethod
+    def job_name(job: int) -> str:
+        """What messages call a job."""
+        return shard_name(job)
+
+    @staticmethod
+    def output(task: BuildTask, job: int) -> Path:
+        """The folder that a job writes, which appears when it is whole."""
+        return task.work / SHARDS / shard_name(job)
+
     def do(self, job: int) -> None:
         """Build a shard on the machine's own disk, and copy it into the shared folder."""
-        task, name = self._task, shard_name(job)
+        task, output = self._task, self.output(self._task, job)
         with tempfile.TemporaryDirectory(prefix="colmodern-", dir=task.config.scratch) as scratch:
-            built = Path(scratch) / name
+            built = Path(scratch) / output.name
             write_shard(
                 EmbeddingStore(task.store),
                 built,
@@ -182,4 +177,29 @@ class ShardBuilder(CodecLearner):
                 task.work / _CODEC,
                 n_threads=task.config.cpus_per_worker,
             )
-            copy_index(built, task.work / SHARDS / name)
+            copy_index(built, output)
+
+
+def _work(
+    worker: type[CodecLearner], task: BuildTask, jobs: list[int], progress: Progress
+) -> Iterator[int]:
+    """Do jobs with one class of workers, and yield each of them when it is done."""
+    if not jobs:
+        return
+    resources = Resources(task.config.cpus_per_worker)
+    n = min(task.config.builders or n_fitting(resources), len(jobs))
+    room = Room.reserve(resources, n, "builders", setting="cluster.builders")
+    crew = Crew[int](
+        worker=worker,
+        arguments=(task,),
+        room=room,
+        resources=resources,
+        noun="builder",
+        name_of=worker.job_name,
+        is_done=lambda job: is_whole(worker.output(task, job)),
+        progress=progress,
+    )
+    try:
+        yield from crew.do(jobs)
+    finally:
+        room.close()

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from colmodern.cluster.connection import connected
+from colmodern.cluster.faults import death, error_here
 from colmodern.cluster.room import Resources, Room, free_room
-from colmodern.errors import ColmodernError, ResourceError, WorkerError
+from colmodern.errors import ResourceError, WorkerError
 from colmodern.progress import Progress
 
 Job = TypeVar("Job")
@@ -183,16 +184,14 @@ class Crew(Generic[Job]):
 
     def _failed(self, error: Any, task: _Task[Job]) -> BaseException:
         """What to raise for an error that a worker raised."""
-        cause = error.cause
-        where = f"the {self.noun} on {task.member.node or 'a new machine'}"
-        what = "" if task.job is None else f" at {self.name_of(task.job)}"
-        if isinstance(cause, MemoryError) and not isinstance(cause, ColmodernError):
-            return ResourceError(
-                f"{where} ran out of memory{what}; give it more, or make its work smaller: {_SMALLER}"
-            )
-        if isinstance(cause, ColmodernError):
-            return type(cause)(f"{where}{what}: {cause}")
-        return WorkerError(f"{where} failed{what} with {type(cause).__name__}: {cause}")
+        return error_here(
+            error.cause,
+            f"the {self.noun} on {task.member.node or 'a new machine'}",
+            job="" if task.job is None else self.name_of(task.job),
+            cure=f"give it more, or make its work smaller: {_SMALLER}",
+            out_of_memory=ResourceError,
+            failed=WorkerError,
+        )
 
     def _lost(self, member: _Member, error: Exception, again: deque[Job]) -> Iterator[Job]:
         """Take back the jobs of a process that died, and start another one in its place."""
@@ -232,18 +231,6 @@ class Crew(Generic[Job]):
             n_left = len(self._members)
             return f"{left}; no room for a new one ({free_room()}), going on with {n_left}"
         return left
-
-
-def death(error: Exception) -> str:
-    """Why a process died, in a few words."""
-    text = str(error).lower()
-    if "out of memory" in text or "outofmemory" in text or "running low on memory" in text:
-        return "its machine ran out of memory"
-    if "connection error code 2" in text:
-        return "it was killed, as the system does when memory ends"
-    if "node" in text and ("died" in text or "dead" in text or "terminated" in text):
-        return "its machine is gone"
-    return type(error).__name__
 
 
 def counted_from_first(jobs: Iterator[Job], n: int) -> tuple[int, Iterator[Job]]:

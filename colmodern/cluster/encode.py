@@ -8,7 +8,6 @@ from pathlib import Path
 from queue import SimpleQueue
 from threading import Condition, Thread
 
-from colmodern.checks import shown
 from colmodern.cluster.connection import connected
 from colmodern.cluster.crew import Crew, counted_from_first
 from colmodern.cluster.room import Resources, Room, gpus_of_each, n_fitting
@@ -20,7 +19,6 @@ from colmodern.encoder.text.settings import Role
 from colmodern.encoding.shard_order import ShardOrder
 from colmodern.encoding.shards import Shard
 from colmodern.encoding.worker import WorkerTask, encode_inbox, load_encoder
-from colmodern.errors import InputError
 from colmodern.files import remove_leftovers
 from colmodern.progress import Progress, Silent
 from colmodern.ragged.shard import shard_name
@@ -98,7 +96,7 @@ class ClusterEncoders:
             n_threads=config.cpus_per_worker,
             n_workers=n,
         )
-        room = Room(resources, n, "encoders", setting="cluster.encoders")
+        room = Room.reserve(resources, n, "encoders", setting="cluster.encoders")
         crew = Crew[Shard](
             worker=ShardEncoder,
             arguments=(task,),
@@ -157,14 +155,3 @@ class ShardEncoder:
         with self._changed:
             self._written.add(index)
             self._changed.notify_all()
-
-
-def checked_output(folder: Path | str) -> Path:
-    """A folder that machines can share; raises InputError for a URL."""
-    if "://" in str(folder) or ":/" in str(folder):  # a Path has lost one of the slashes
-        raise InputError(
-            f"output={shown(str(folder))} is a URL; embeddings and indexes are files that are mapped into "
-            "memory: give a folder that all machines mount at the same path (NFS, Lustre, or a mounted "
-            "bucket)"
-        )
-    return Path(folder)

@@ -29,43 +29,59 @@ class Room:
     """Slots for processes, each on one machine and on different machines where possible.
 
     Args:
-        resources: What each slot has.
-        n: Number of slots.
-        noun: What messages call the processes, in the plural.
-        setting: Name of the setting that decides ``n``.
-        name: Name under which it stays when this process ends; None: it ends with the process.
-        is_apart: Whether no two slots may be on one machine.
-
-    Raises:
-        ResourceError: The cluster has no such room now.
+        group: Ray's placement group of the slots.
     """
 
-    def __init__(
-        self,
-        resources: Resources,
-        n: int,
-        noun: str,
-        *,
-        setting: str,
-        name: str | None = None,
-        is_apart: bool = False,
-    ) -> None:
+    def __init__(self, group: Any) -> None:
+        self._group = group
+
+    @classmethod
+    def reserve(
+        cls, resources: Resources, n: int, noun: str, *, setting: str, name: str | None = None
+    ) -> Room:
+        """Reserve slots.
+
+        Args:
+            resources: What each slot has.
+            n: Number of slots.
+            noun: What messages call the processes, in the plural.
+            setting: Name of the setting that decides ``n``.
+            name: Name under which the slots stay when this process ends; None: they end with it.
+
+        Raises:
+            ResourceError: The cluster has no such room now.
+        """
         from ray.util.placement_group import placement_group
 
-        self.n = n
-        self._group = placement_group(
+        group = placement_group(
             [resources.bundle()] * n,
-            strategy="STRICT_SPREAD" if is_apart else "SPREAD",
+            strategy="SPREAD",
             name=name or "",
             lifetime="detached" if name else None,
         )
-        if not self._group.wait(_PATIENCE):
-            self.close()
-            apart = ", each on another machine" if is_apart else ""
+        room = cls(group)
+        if not group.wait(_PATIENCE):
+            room.close()
             raise ResourceError(
-                f"{setting}={n}: no room for {n} {noun} of {resources} each{apart}; the cluster has "
+                f"{setting}={n}: no room for {n} {noun} of {resources} each; the cluster has "
                 f"{free_room()}; lower {setting}, end other work on the cluster, or add machines"
             )
+        return room
+
+    @classmethod
+    def named(cls, name: str) -> Room | None:
+        """The slots that were reserved under a name; None where there are none."""
+        from ray.util import get_placement_group
+
+        try:
+            return cls(get_placement_group(name))
+        except ValueError:  # no such group
+            return None
+
+    @property
+    def n(self) -> int:
+        """Number of slots."""
+        return int(self._group.bundle_count)
 
     def options(self, slot: int) -> dict[str, Any]:
         """Options of an actor that runs in a slot."""
@@ -77,9 +93,20 @@ class Room:
     @property
     def is_lacking(self) -> bool:
         """Whether a slot was lost with its machine, and no other machine has room for it."""
+        return self._state in ("PENDING", "PREPARED", "RESCHEDULING")
+
+    @property
+    def outlook(self) -> str:
+        """What becomes of a process of a slot that does not answer, in words; empty: it is started again."""
+        if self.is_lacking:
+            return f"there is no room for it: {free_room()}"
+        return "it was stopped; open the index again" if self._state == "REMOVED" else ""
+
+    @property
+    def _state(self) -> str:
         from ray.util.placement_group import placement_group_table
 
-        return bool(placement_group_table(self._group).get("state") != "CREATED")
+        return str(placement_group_table(self._group).get("state", "REMOVED"))
 
     def close(self) -> None:
         """Give the slots back."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -14,11 +13,12 @@ import numpy.typing as npt
 
 from colmodern.arguments import checked_path
 from colmodern.cluster.connection import NAMESPACE, connected
-from colmodern.cluster.crew import death
+from colmodern.cluster.faults import death, error_here
 from colmodern.cluster.holder import ShardHolder
-from colmodern.cluster.room import Resources, Room, free_room
+from colmodern.cluster.room import Resources, Room
 from colmodern.config.cluster import ClusterConfig
-from colmodern.errors import ColmodernError, InputError, UnavailableError
+from colmodern.errors import InputError, UnavailableError
+from colmodern.files import sha256_of_json
 from colmodern.index.base import closed_error
 from colmodern.index.inputs import query_batch, query_values
 from colmodern.index.sharded.folder import ShardsManifest, read_shards_manifest
@@ -29,6 +29,7 @@ from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import BatchResults, Results, ScoredDoc
 
 _OWN_SHARE = 0.9  # share of the time of all shards: a late shard says why before it is given up
+Actors = dict[str, Any]  # name of a shard -> Ray's handle of its process
 # method, arguments, options, seconds or None -> answer
 Ask = Callable[[str, tuple[object, ...], dict[str, object], float | None], object]
 
@@ -180,8 +181,7 @@ def open_on_cluster(
         path: The folder, on disks that all machines mount at the same path.
         config: The cluster, and the CPUs of each process.
         name: The processes stay under this name until ``stop_on_cluster``, and a later call with the
-            name uses them. Give each folder a name of its own: shards are told apart by the name, their
-            number and their codec alone. None: the processes end with the returned index.
+            folder and the name uses them. None: the processes end with the returned index.
         timeout_s: As in ``ShardedIndex``.
         allow_partial: As in ``ShardedIndex``.
 
@@ -194,29 +194,12 @@ def open_on_cluster(
         ResourceError: There is no room for a process for each shard.
         StorageError: The folder holds no shards, or one is damaged; the message names it.
     """
-    ray = connected(config.address)
+    connected(config.address)
     folder = Path(os.path.realpath(checked_path("path", path)))
     manifest = read_shards_manifest(folder)
-    prefix = _prefix(name or secrets.token_hex(8), manifest)
-    actors = _running(prefix, manifest.shards) if name else None
-    room: Room | None = None
-    if actors is None:
-        resources = Resources(config.cpus_per_worker)
-        n, own_name = len(manifest.shards), prefix if name else None
-        room = Room(resources, n, "shards", setting="index.shards", name=own_name)
-        scratch = None if config.scratch is None else Path(config.scratch)
-        actors = {
-            shard: ray.remote(
-                name=f"{prefix}/{shard}" if name else None,
-                namespace=NAMESPACE,
-                lifetime="detached" if name else None,
-                num_cpus=resources.cpus,
-                max_restarts=-1,
-                max_concurrency=config.cpus_per_worker + 1,
-                **room.options(number),
-            )(ShardHolder).remote(folder / shard, scratch, config.cpus_per_worker)
-            for number, shard in enumerate(manifest.shards)
-        }
+    prefix = None if name is None else _prefix(name, folder, manifest)
+    running = None if prefix is None else _running(prefix, manifest.shards)
+    actors, room = running or _start(folder, manifest, config, prefix)
     shards = {
         shard: HeldIndex(shard, partial(ask_actor, actor, shard, room))
         for shard, actor in actors.items()
@@ -228,10 +211,10 @@ def open_on_cluster(
             shards, is_hashed=True, timeout_s=timeout_s, allow_partial=allow_partial
         )
     except BaseException:
-        if room is not None:
+        if running is None:
             _end(list(actors.values()), room)
         raise
-    if room is not None and not name:
+    if name is None:
         end = weakref.finalize(index, _end, list(actors.values()), room)
         for held in shards.values():
             held.end = end
@@ -253,24 +236,21 @@ def stop_on_cluster(path: Path | str, config: ClusterConfig, name: str) -> bool:
         UnavailableError: There is no such cluster, or it does not answer.
         StorageError: The folder holds no shards.
     """
-    from ray.util import get_placement_group, remove_placement_group
-
-    ray = connected(config.address)
-    manifest = read_shards_manifest(Path(os.path.realpath(checked_path("path", path))))
-    prefix = _prefix(name, manifest)
-    actors = _running(prefix, manifest.shards)
-    if actors is None:
+    connected(config.address)
+    folder = Path(os.path.realpath(checked_path("path", path)))
+    manifest = read_shards_manifest(folder)
+    running = _running(_prefix(name, folder, manifest), manifest.shards)
+    if running is None:
         return False
-    for actor in actors.values():
-        ray.kill(actor, no_restart=True)
-    remove_placement_group(get_placement_group(prefix))
+    actors, room = running
+    _end(list(actors.values()), room)
     return True
 
 
 def ask_actor(
     actor: Any,
     name: str,
-    room: Room | None,
+    room: Room,
     method: str,
     arguments: tuple[object, ...],
     options: dict[str, object],
@@ -288,44 +268,67 @@ def ask_actor(
     seconds = None if timeout_s is None else timeout_s * _OWN_SHARE
     try:
         return ray.get(actor.ask.remote(method, arguments, options), timeout=seconds)
-    except GetTimeoutError as error:
-        lacks = room is not None and room.is_lacking
-        why = f"; there is no room for it: {free_room()}" if lacks else ""
-        raise UnavailableError(f"{name} did not answer within {seconds:g} s{why}") from error
     except RayTaskError as error:
         raise raised_there(error, name) from error
     except RayError as error:
-        lacks = room is not None and room.is_lacking
-        where = f"; there is no room for it: {free_room()}" if lacks else " and is started again"
-        raise UnavailableError(f"{name} is gone ({death(error)}){where}") from error
+        is_late = isinstance(error, GetTimeoutError)
+        fault = f"did not answer within {seconds:g} s" if is_late else f"is gone ({death(error)})"
+        outlook = room.outlook or ("" if is_late else "it is started again")
+        raise UnavailableError("; ".join(filter(None, (f"{name} {fault}", outlook)))) from error
 
 
 def raised_there(error: Any, name: str) -> Exception:
     """The error to raise in this process for one that the process of a shard raised."""
-    cause = error.cause
-    if isinstance(cause, InputError):
-        return cause
-    if isinstance(cause, MemoryError) and not isinstance(cause, ColmodernError):
-        return UnavailableError(
-            f"{name} ran out of memory; give its machine more, or use more shards"
-        )
-    if isinstance(cause, ColmodernError):
-        return type(cause)(f"{name}: {cause}")
-    return UnavailableError(f"{name} failed with {type(cause).__name__}: {cause}")
+    if isinstance(error.cause, InputError):  # a fault of the query, not of the shard
+        return error.cause
+    return error_here(
+        error.cause,
+        name,
+        cure="give its machine more, or use more shards",
+        out_of_memory=UnavailableError,
+        failed=UnavailableError,
+    )
 
 
-def _prefix(name: str, manifest: ShardsManifest) -> str:
+def _prefix(name: str, folder: Path, manifest: ShardsManifest) -> str:
     """What the names of a folder's processes begin with."""
-    return f"{name}/{len(manifest.shards)}/{manifest.codec[:8]}"
+    return f"{name}/{sha256_of_json([str(folder), manifest.model_dump()])[:16]}"
 
 
-def _running(prefix: str, shards: tuple[str, ...]) -> dict[str, object] | None:
+def _start(
+    folder: Path, manifest: ShardsManifest, config: ClusterConfig, prefix: str | None
+) -> tuple[Actors, Room]:
+    """Start a process for each shard; prefix: of their names, None where they end with the index."""
+    ray = connected("auto")
+    resources = Resources(config.cpus_per_worker)
+    n = len(manifest.shards)
+    room = Room.reserve(resources, n, "shards", setting="index.shards", name=prefix)
+    scratch = None if config.scratch is None else Path(config.scratch)
+    actors = {
+        shard: ray.remote(
+            name=prefix and f"{prefix}/{shard}",
+            namespace=NAMESPACE,
+            lifetime=prefix and "detached",
+            num_cpus=resources.cpus,
+            max_restarts=-1,
+            max_concurrency=config.cpus_per_worker + 1,
+            **room.options(number),
+        )(ShardHolder).remote(folder / shard, scratch, config.cpus_per_worker)
+        for number, shard in enumerate(manifest.shards)
+    }
+    return actors, room
+
+
+def _running(prefix: str, shards: tuple[str, ...]) -> tuple[Actors, Room] | None:
     """The processes under a name; None where there are none."""
     ray = connected("auto")
+    room = Room.named(prefix)
     try:
-        return {shard: ray.get_actor(f"{prefix}/{shard}", namespace=NAMESPACE) for shard in shards}
+        names = {shard: f"{prefix}/{shard}" for shard in shards}
+        actors = {shard: ray.get_actor(name, namespace=NAMESPACE) for shard, name in names.items()}
     except ValueError:  # no such actor
         return None
+    return None if room is None else (actors, room)
 
 
 def _end(actors: list[Any], room: Room) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from pydantic import Field
 
+from colmodern.checks import shown
 from colmodern.config.fields import HomePath, SettingsModel
+from colmodern.errors import InputError
 
 
 class ClusterConfig(SettingsModel):
@@ -37,3 +42,22 @@ class ClusterConfig(SettingsModel):
         description="folder on the disk of each machine in which shards are built and searched; null: the "
         "system's folder for temporary files to build in, and the shared folder to search",
     )
+
+
+def shared_folder(name: str, folder: Path | str) -> Path:
+    """A folder that all machines of a cluster can mount.
+
+    Args:
+        name: Name of the setting or argument in messages.
+        folder: The folder.
+
+    Raises:
+        InputError: It is a URL.
+    """
+    if url := re.match(r"([A-Za-z][\w+.-]+):/+(.*)", str(folder)):  # a Path has lost a slash
+        raise InputError(
+            f"{name}={shown(f'{url[1]}://{url[2]}')} is a URL; embeddings and indexes are files that are "
+            "mapped into memory: give a folder that all machines mount at the same path (NFS, Lustre, or a "
+            "mounted bucket)"
+        )
+    return Path(folder)

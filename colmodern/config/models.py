@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from colmodern.config.cluster import ClusterConfig
+from colmodern.config.cluster import ClusterConfig, shared_folder
 from colmodern.config.fields import (
     FolderName,
     HomePath,
@@ -286,6 +286,12 @@ class EvalConfig(SettingsModel):
                     f"{measure} needs {cutoff[1]} documents per query, but search.k is {self.search.k}; "
                     "raise search.k or drop the measure"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _machines_share_the_output(self) -> EvalConfig:
+        if self.cluster is not None:
+            shared_folder("output", self.output)
         return self
 
     @model_validator(mode="after")

@@ -44,7 +44,7 @@ def answers(shard: Index) -> bool:
 
 
 def test_a_killed_node_gives_flagged_parts_until_its_shard_is_back(
-    nodes: Nodes, shards: Path, queries: TokenEmbeddings
+    nodes: Nodes, shards: Path, queries: TokenEmbeddings, tmp_path: Path
 ) -> None:
     whole = ShardedIndex.load(shards)
     index = open_on_cluster(shards, nodes.config, name="kill", timeout_s=10, allow_partial=True)
@@ -86,14 +86,18 @@ def test_a_killed_node_gives_flagged_parts_until_its_shard_is_back(
         return any("there is no room for it: 0 of 1 CPUs free" in why for why in missing.values())
 
     assert within(20, is_said), missing
+    with pytest.raises(UnavailableError, match="there is no room for it: 0 of 1 CPUs free"):
+        open_on_cluster(shards, nodes.config, name="kill")  # the processes are found by their name
     nodes.complete(2)
     assert within(40, lambda: index.search(queries[0], 5, timeout_s=1).is_complete)
     assert index.search_batch(queries, 5) == expected
     again = open_on_cluster(shards, nodes.config, name="kill")
     assert again.search_batch(queries, 5) == expected
+    twin = shutil.copytree(shards, tmp_path / "twin")  # other shards of the same codec
+    assert not stop_on_cluster(twin, nodes.config, "kill")
     assert stop_on_cluster(shards, nodes.config, "kill")
     assert not stop_on_cluster(shards, nodes.config, "kill")
-    with pytest.raises(UnavailableError):
+    with pytest.raises(UnavailableError, match="it was stopped; open the index again"):
         again.search(queries[0], 5)
 
 
