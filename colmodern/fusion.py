@@ -9,6 +9,7 @@ from typing import Literal, get_args
 from colmodern.arguments import checked_count, expect_choice, expect_counts, listed
 from colmodern.checks import shown
 from colmodern.errors import InputError
+from colmodern.partial import joined, report_of, with_report
 from colmodern.types import Results, Run, ScoredDoc
 
 Fusion = Literal["rrf", "weighted", "interleave"]
@@ -41,7 +42,8 @@ def fuse(
         depth: First documents of each run that count; default all.
 
     Returns:
-        query_id -> documents, best first, of every query that a run has.
+        query_id -> documents, best first, of every query that a run has. Where results of a run lack
+        shards, so do the fused ones, and say it as theirs do.
 
     Raises:
         InputError: There are fewer than two runs, or an argument is unusable; names it.
@@ -52,10 +54,12 @@ def fuse(
     join = Joiner(len(runs), fusion=fusion, weights=weights, rrf_k=rrf_k)
     expect_counts(k=k, depth=depth)
     query_ids = dict.fromkeys(query_id for run in runs for query_id in run)
-    return {
-        query_id: join([list(run.get(query_id, ()))[:depth] for run in runs], k)
-        for query_id in query_ids
-    }
+    fused = {}
+    for query_id in query_ids:
+        rankings = [run.get(query_id, ()) for run in runs]
+        results = join([list(ranking)[:depth] for ranking in rankings], k)
+        fused[query_id] = with_report(results, joined(map(report_of, rankings)))
+    return fused
 
 
 class Joiner:

@@ -12,20 +12,22 @@ import numpy.typing as npt
 
 from colmodern.arguments import checked_count, expect_choice
 from colmodern.checks import shown
-from colmodern.errors import InputError
+from colmodern.errors import InputError, UnavailableError
 from colmodern.index.base import Index
 from colmodern.index.exact.index import ExactIndex
 from colmodern.index.filters import DocFilter, Filter, allowed_ids, count_unknown
 from colmodern.index.inputs import query_batch, query_values
 from colmodern.index.spans import SpanSettings, span_settings
+from colmodern.partial import ShardsReport, batch_of, joined, report_of, with_report
 from colmodern.passages import PassageHit, document_and_number, passage_id
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import BatchResults, Hit, PassageRank, Results, ScoredDoc
 
+_Rankings = Sequence[Sequence[ScoredDoc]]
 # from positions of queries and a number of passages to their results
-Ask = Callable[[Sequence[int], int], Sequence[Sequence[ScoredDoc]]]
+Ask = Callable[[Sequence[int], int], _Rankings]
 
 _FIRST = 4  # passages that the first search asks for, for each document that is wanted
 _MORE = 4  # times as many that each further search asks for
@@ -126,7 +128,8 @@ class PassageIndex:
                 passages that are added up.
 
         Returns:
-            The best documents, each with the number and the characters of its best passage.
+            The best documents, each with the number and the characters of its best passage. Where
+            shards are missing, the results are not ``is_complete`` and say so in ``shards``.
 
         Raises:
             InputError: ``group_by`` is set, or a value is wrong for the index.
@@ -134,9 +137,7 @@ class PassageIndex:
         values = query_values(query, self.dim)
         queries = TokenEmbeddings(values, np.array([0, len(values)]))
 
-        def ask(
-            k: int, positions: Sequence[int], **options: object
-        ) -> Sequence[Sequence[ScoredDoc]]:
+        def ask(k: int, positions: Sequence[int], **options: object) -> _Rankings:
             search: Any = self.index.search
             return [search(values, k, **options)]
 
@@ -173,14 +174,12 @@ class PassageIndex:
         """
         batch = query_batch(queries, self.dim)
 
-        def ask(
-            k: int, positions: Sequence[int], **options: object
-        ) -> Sequence[Sequence[ScoredDoc]]:
+        def ask(k: int, positions: Sequence[int], **options: object) -> _Rankings:
             search: Any = self.index.search_batch
             return search(batch.select(positions), k, progress=progress, **options)  # type: ignore[no-any-return]
 
         page = checked_count("k", k), checked_count("offset", offset, least=0)
-        return BatchResults(self._search(ask, batch, page, filter, span_settings(spans), options))
+        return batch_of(self._search(ask, batch, page, filter, span_settings(spans), options))
 
     def filter(self, allowed: Filter) -> DocFilter | Filter:
         """Make a filter for many searches.
@@ -225,10 +224,16 @@ class PassageIndex:
 
         Raises:
             InputError: There is no such document.
+            UnavailableError: A shard with passages of it does not answer.
         """
         if doc_id not in self:
             raise InputError(f"doc_id={shown(doc_id)} is not in the index; check the id")
-        return self.search(query, 1, filter=[doc_id])[0].passage_id
+        best = self.search(query, 1, filter=[doc_id])
+        if not best.is_complete:
+            raise UnavailableError(
+                f"shards with passages of {shown(doc_id)} do not answer; search again when they do"
+            )
+        return best[0].passage_id
 
     def info(self) -> dict[str, Any]:
         """Describe the index.
@@ -246,7 +251,7 @@ class PassageIndex:
 
     def _search(
         self,
-        ask: Callable[..., Sequence[Sequence[ScoredDoc]]],
+        ask: Callable[..., _Rankings],
         queries: TokenEmbeddings,
         page: tuple[int, int],
         filter: Filter | None,
@@ -258,30 +263,34 @@ class PassageIndex:
             raise InputError("group_by: a PassageIndex groups by document; leave it out")
         k, offset = page
         n_open = self.index.n_docs
+        reports: list[list[ShardsReport | None]] = [[] for _ in range(len(queries))]
         if filter is not None:
             options = {**options, "filter": self._allowed(filter)}
         n_candidates = options.pop("n_candidates", None)
+
+        def noted(positions: Sequence[int], depth: int, **budget: int) -> _Rankings:
+            answers = ask(depth, positions, **budget, **options)
+            for position, answer in zip(positions, answers, strict=True):
+                reports[position].append(report_of(answer))
+            return answers
+
         if self.rank == "sum":
             if n_candidates is not None:
                 n_open = min(n_open, max(n_candidates, offset + k))
             if not isinstance(self.index, ExactIndex):
                 options = {"exact": True, **options, "n_candidates": n_open}
-
-            def every(positions: Sequence[int], depth: int) -> Sequence[Sequence[ScoredDoc]]:
-                return ask(depth, positions, **options)
-
-            ranked = _by_sum(every, len(queries), n_open)
+            ranked = _by_sum(noted, len(queries), n_open)
         else:
 
-            def deeper(positions: Sequence[int], depth: int) -> Sequence[Sequence[ScoredDoc]]:
+            def deeper(positions: Sequence[int], depth: int) -> _Rankings:
                 budget = {} if n_candidates is None else {"n_candidates": max(n_candidates, depth)}
-                return ask(depth, positions, **budget, **options)
+                return noted(positions, depth, **budget)
 
             ranked = _by_best(deeper, len(queries), n_open, offset + k)
         pages = [documents[offset : offset + k] for documents in ranked]
         return [
-            self._hits(documents, query, spans, options)
-            for documents, query in zip(pages, queries, strict=True)
+            self._hits(documents, query, spans, options, own)
+            for documents, query, own in zip(pages, queries, reports, strict=True)
         ]
 
     def _hits(
@@ -290,29 +299,30 @@ class PassageIndex:
         query: npt.NDArray[np.generic],
         settings: SpanSettings | None,
         options: Mapping[str, object],
+        reports: Sequence[ShardsReport | None],
     ) -> Results[PassageHit]:
         """Results with the number and characters of each document's best passage."""
-        matched: dict[str, Hit] = {}
+        matched: Results[Hit] = Results()
         if settings is not None and documents:
             if settings.texts is not None:
                 settings = replace(settings, texts=_texts_of_passages(settings.texts))
             search: Any = self.index.search
             others = {name: value for name, value in options.items() if name != "n_candidates"}
             others["filter"] = [document.passage for document in documents]
-            matched = {
-                hit.doc_id: hit for hit in search(query, len(documents), **others, spans=settings)
-            }
+            matched = search(query, len(documents), **others, spans=settings)
+        spans_of = {hit.doc_id: hit.spans for hit in matched}  # a shard may be missing this time
         characters = getattr(self.index, "characters", lambda passage: None)
-        return Results(
+        hits = Results(
             PassageHit(
                 document.doc_id,
                 document.score,
-                matched[document.passage].spans if matched else (),
+                spans_of.get(document.passage, ()),
                 passage=document_and_number(document.passage)[1],
                 characters=characters(document.passage),
             )
             for document in documents
         )
+        return with_report(hits, joined([*reports, report_of(matched)]))
 
     def _allowed(self, filter: Filter) -> Filter:
         """A filter of documents as one of passages; conditions on fields mean passages already."""

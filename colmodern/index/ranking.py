@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from colmodern.errors import InputError
+from colmodern.partial import batch_of, report_of, with_report
 from colmodern.passages import PassageHit
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.types import BatchResults, Results, ScoredDoc
@@ -74,7 +75,8 @@ def mean_scores(
         queries: Their embeddings, in the same order.
 
     Returns:
-        One list a query; a query without tokens keeps its scores of 0.
+        One list a query; a query without tokens keeps its scores of 0. Results that lack shards
+        still say so.
 
     Raises:
         InputError: There are not as many queries as results.
@@ -83,10 +85,11 @@ def mean_scores(
         raise InputError(
             f"{len(results)} results for {len(queries)} queries; pass those of each query"
         )
-    return BatchResults(
-        Results(_with_score(hit, hit.score / max(1, len(query))) for hit in ranking)
-        for ranking, query in zip(results, queries, strict=True)
-    )
+    means = []
+    for ranking, query in zip(results, queries, strict=True):
+        hits = Results(_with_score(hit, hit.score / max(1, len(query))) for hit in ranking)
+        means.append(with_report(hits, report_of(ranking)))
+    return batch_of(means)
 
 
 def _with_score(hit: ScoredDoc, score: float) -> ScoredDoc:

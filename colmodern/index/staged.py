@@ -14,6 +14,7 @@ from colmodern.fusion import RRF_K, Fusion, Joiner
 from colmodern.index.base import Index, TextIndex, closed_error
 from colmodern.index.exact.index import ExactIndex
 from colmodern.index.passages import PassageIndex
+from colmodern.partial import batch_of, joined, report_of, with_report
 from colmodern.passages import document_and_number
 from colmodern.progress import Progress, as_progress
 from colmodern.ragged.embeddings import TokenEmbeddings
@@ -77,14 +78,15 @@ class HybridIndex:
             k: Number of documents, at most; ties go to the smaller doc_id.
 
         Returns:
-            The best documents with their fused scores.
+            The best documents with their fused scores. Where shards are missing, the results are not
+            ``is_complete`` and say so in ``shards``.
 
         Raises:
             InputError: As from the indexes.
         """
         k = checked_count("k", k)
         rankings = [_ask(index, text, query, self.depth) for index in self._open.values()]
-        return self._joiner(rankings, k)
+        return self._fused(rankings, k)
 
     def search_batch(
         self,
@@ -113,7 +115,7 @@ class HybridIndex:
         runs: list[Sequence[Sequence[ScoredDoc]]] = []
         for index in self._open.values():
             runs.append(_ask_all(index, own_texts, queries, self.depth, steps))
-        return BatchResults(self._joiner(rankings, k) for rankings in zip(*runs, strict=True))
+        return batch_of(self._fused(rankings, k) for rankings in zip(*runs, strict=True))
 
     def info(self) -> dict[str, Any]:
         """Describe the index.
@@ -133,6 +135,11 @@ class HybridIndex:
     def close(self) -> None:
         """Let go of the indexes, which stay open; this one cannot be used afterwards."""
         self._indexes = None
+
+    def _fused(self, rankings: Sequence[Sequence[ScoredDoc]], k: int) -> Results[ScoredDoc]:
+        """The best ``k`` of the rankings of all indexes, in their order."""
+        reports = [report_of(own, name) for name, own in zip(self._open, rankings, strict=True)]
+        return with_report(self._joiner(rankings, k), joined(reports))
 
     @property
     def _open(self) -> dict[str, AnyIndex]:
@@ -194,14 +201,21 @@ class RerankIndex:
             k: Number of documents, at most; ties go to the smaller doc_id.
 
         Returns:
-            The best candidates by MaxSim. Candidates without embeddings are left out.
+            The best candidates by MaxSim. Candidates without embeddings are left out. Where shards
+            of the first index are missing, the results are not ``is_complete``.
 
         Raises:
             InputError: As from the first index and ExactIndex.
         """
         k = checked_count("k", k)
-        candidates = [doc_id for doc_id, _ in _ask(self._first, text, query, self.depth)]
-        rows = [row for doc_id in candidates for row in self._rows.get(doc_id, ())]
+        candidates = _ask(self._first, text, query, self.depth)
+        return with_report(self._best(candidates, query, k), report_of(candidates))
+
+    def _best(
+        self, candidates: Sequence[ScoredDoc], query: npt.ArrayLike, k: int
+    ) -> Results[ScoredDoc]:
+        """The best ``k`` candidates by MaxSim."""
+        rows = [row for doc_id, _ in candidates for row in self._rows.get(doc_id, ())]
         if not rows:
             return Results()
         ids = [self._ids[row] for row in rows]
@@ -234,12 +248,12 @@ class RerankIndex:
         """
         steps, own_texts = as_progress(progress), _texts_of(texts, queries)
         steps.start("search", len(own_texts), unit="queries")
-        results: BatchResults[ScoredDoc] = BatchResults()
+        results = []
         for text, query in zip(own_texts, queries, strict=True):
             results.append(self.search(text, query, k))
             steps.advance(1)
         steps.finish()
-        return results
+        return batch_of(results)
 
     def info(self) -> dict[str, Any]:
         """Describe the index.

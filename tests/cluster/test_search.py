@@ -14,7 +14,7 @@ from colmodern.cluster.search import open_on_cluster, stop_on_cluster
 from colmodern.errors import InputError, ResourceError, StorageError, UnavailableError
 from colmodern.evaluation.measures import evaluate
 from colmodern.index.base import Index
-from colmodern.index.sharded.results import ShardedResults
+from colmodern.partial import ShardedResults
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import ScoredDoc

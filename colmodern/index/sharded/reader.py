@@ -27,7 +27,7 @@ from colmodern.index.sharded.merge import merged
 from colmodern.index.sharded.options import named_shards
 from colmodern.index.sharded.placement import shard_of
 from colmodern.index.sharded.request import ShardRequest
-from colmodern.index.sharded.results import ShardedBatchResults, ShardedResults
+from colmodern.partial import ShardedBatchResults, ShardedResults
 from colmodern.progress import Progress, as_progress
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore

@@ -13,7 +13,7 @@ from colmodern.index.pages import Page
 from colmodern.index.sharded.fan_out import Answer, FanOut
 from colmodern.index.sharded.filters import lacks_all, unknown_ids_error
 from colmodern.index.sharded.options import expect_taken, takes
-from colmodern.index.sharded.results import ShardsReport
+from colmodern.partial import ShardsReport
 from colmodern.ragged.embeddings import TokenEmbeddings
 
 
@@ -112,7 +112,7 @@ class ShardRequest:
     def _unavailable(self, report: ShardsReport) -> UnavailableError:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in report.missing.items())
         cure = "search again, or pass allow_partial=True for the results of the others"
-        if not report.answered:
+        if self.allow_partial or not report.answered:
             cure = "search again when they do"
         return UnavailableError(
             f"{len(report.missing)} of {len(self.shards)} shards did not answer ({reasons}); {cure}"

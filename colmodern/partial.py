@@ -1,4 +1,4 @@
-"""Results of several shards, which say what they lack."""
+"""Results of several shards, which say what they lack, and what is made of such results."""
 
 from __future__ import annotations
 
@@ -71,3 +71,42 @@ class ShardedBatchResults(BatchResults[Result]):
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (list(self), self.shards)
+
+
+def report_of(answer: object, name: str | None = None) -> ShardsReport | None:
+    """Which shards gave an answer; None where no shards were searched for it.
+
+    Args:
+        answer: What a search returned.
+        name: The index that was searched, which then stands before the names of its shards.
+    """
+    if not isinstance(answer, ShardedResults | ShardedBatchResults):
+        return None
+    if name is None:
+        return answer.shards
+    return ShardsReport(
+        tuple(f"{name}: {shard}" for shard in answer.shards.answered),
+        {f"{name}: {shard}": reason for shard, reason in answer.shards.missing.items()},
+    )
+
+
+def joined(reports: Iterable[ShardsReport | None]) -> ShardsReport | None:
+    """One report for results that several searches made: a shard that one of them lacks is missing."""
+    known = [report for report in reports if report is not None]
+    if not known:
+        return None
+    missing = {name: reason for report in known for name, reason in report.missing.items()}
+    answered = dict.fromkeys(name for report in known for name in report.answered)
+    return ShardsReport(tuple(name for name in answered if name not in missing), missing)
+
+
+def with_report(results: Results[Result], report: ShardsReport | None) -> Results[Result]:
+    """Results that say what they lack."""
+    return results if report is None else ShardedResults(results, report)
+
+
+def batch_of(results: Iterable[Results[Result]]) -> BatchResults[Result]:
+    """Results of several queries, which lack what one of them lacks."""
+    rankings = list(results)
+    report = joined(map(report_of, rankings))
+    return BatchResults(rankings) if report is None else ShardedBatchResults(rankings, report)
