@@ -12,7 +12,9 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from service.asking import RECORDS, filled
 
+from colmodern import Collection, PlaidIndex
 from colmodern.encoder.encoder import Encoder
 from colmodern.service.app import create_app
 from colmodern.service.server import Server
@@ -106,5 +108,28 @@ def running() -> Iterator[MakeServer]:
 def server(encoder: Encoder) -> Iterator[RunningServer]:
     """A server without indexes, for tests that change nothing of it."""
     running = RunningServer(encoder)
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> dict[str, str]:
+    """A collection, an index of embeddings alone, one without a fingerprint, and an empty one."""
+    folder = tmp_path_factory.mktemp("served")
+    filled(folder / "docs", encoder).close()
+    Collection.create(folder / "empty", encoder).close()
+    embeddings = encoder.encode_documents([str(record["text"]) for record in RECORDS])
+    ids = [str(record["id"]) for record in RECORDS]
+    PlaidIndex.build(embeddings, folder / "bare", ids).close()
+    unknown = type(embeddings)(embeddings.values, embeddings.offsets)
+    PlaidIndex.build(unknown, folder / "unknown", ids).close()
+    return {name: str(folder / name) for name in ("docs", "bare", "unknown", "empty")}
+
+
+@pytest.fixture(scope="session")
+def served(folders: dict[str, str], encoder: Encoder) -> Iterator[RunningServer]:
+    """A server of these, which tests do not change."""
+    limits = {"k": 50, "documents": 5}
+    running = RunningServer(encoder, indexes=folders, read_only=True, limits=limits)
     yield running
     running.close()

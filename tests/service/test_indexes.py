@@ -1,85 +1,42 @@
-"""Indexes over HTTP answer what the library does, and refuse what they cannot answer."""
+"""Indexes over HTTP say what they hold, change as a whole, and refuse what they cannot do."""
 
 from __future__ import annotations
 
-import asyncio
 import errno
-import gc
 import json
 import os
 import threading
-import time
 from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from pydantic import BaseModel
+from service.asking import (
+    JSON,
+    QUERY,
+    RECORDS,
+    answer,
+    expect_error,
+    filled,
+    hits_of,
+    put,
+    search,
+)
 
-from colmodern import Collection, Encoder, PlaidIndex, SpanSettings
-from colmodern.errors import InputError
-from colmodern.service.context import RequestContext, answered_in_time
-from colmodern.service.errors import ServiceError
+from colmodern import Collection, Encoder, PlaidIndex
 from colmodern.service.index_bodies import (
     ChangeAnswer,
     DocumentAnswer,
-    ExplanationAnswer,
     IndexAnswer,
     IndexesAnswer,
-    SearchAnswer,
 )
 
-RECORDS = [
-    {
-        "id": "backup",
-        "title": "Backups",
-        "text": "The tool copies folders every night. To restore a single file, name it.",
-        "fields": {"language": "en", "pages": [1, 2]},
-    },
-    {"id": "rename/it", "text": "To rename a single file, choose it and type another name."},
-    {"id": "pasta", "title": "Cooking", "text": "Boil the pasta in salted water."},
-]
 ODD_TEXTS = [
     '  two files\r\nand a\ttab \\ "quoted" <b>file</b> & more\u2028line',
     "a file 👩\u200d🚀 with 🇩🇪 flags and e\u0301 accents, naïve façade",
     "ファイルを復元する方法 の説明, file",
     "\u202efile turned around\u202c and \ufeff a mark",
 ]
-JSON = {"Content-Type": "application/json"}
-CLOSE = 1e-5  # the server encodes with another number of threads: floats are rounded otherwise
-QUERY = "restore one file"
-
-
-def filled(folder: Path, encoder: Encoder, **options: Any) -> Collection:
-    """A collection of RECORDS."""
-    collection = Collection.create(folder, encoder, **options)
-    collection.add(
-        {name: value for name, value in record.items() if name != "fields"}
-        | record.get("fields", {})  # type: ignore[operator]
-        for record in RECORDS
-    )
-    return collection
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> dict[str, str]:
-    """A collection, an index of embeddings alone, one without a fingerprint, and an empty one."""
-    folder = tmp_path_factory.mktemp("served")
-    filled(folder / "docs", encoder).close()
-    Collection.create(folder / "empty", encoder).close()
-    embeddings = encoder.encode_documents([str(record["text"]) for record in RECORDS])
-    ids = [str(record["id"]) for record in RECORDS]
-    PlaidIndex.build(embeddings, folder / "bare", ids).close()
-    unknown = type(embeddings)(embeddings.values, embeddings.offsets)
-    PlaidIndex.build(unknown, folder / "unknown", ids).close()
-    return {name: str(folder / name) for name in ("docs", "bare", "unknown", "empty")}
-
-
-@pytest.fixture(scope="module")
-def served(folders: dict[str, str], encoder: Encoder, running: Any) -> Any:
-    """A server of these, which tests do not change."""
-    return running(encoder, indexes=folders, read_only=True, limits={"k": 50, "documents": 5})
 
 
 @pytest.fixture
@@ -90,38 +47,6 @@ def changing(tmp_path: Path, encoder: Encoder, make_server: Any) -> Any:
     PlaidIndex.build(embeddings, tmp_path / "bare", [str(r["id"]) for r in RECORDS]).close()
     names = ("docs", "bare")
     return make_server(indexes={name: str(tmp_path / name) for name in names}, refresh_s=0.05)
-
-
-def answer(response: Any, model: type[BaseModel]) -> dict[str, Any]:
-    """The body of an answer, which has the shape that the documentation says."""
-    assert response.status_code == 200, response.text
-    body: dict[str, Any] = response.json()
-    assert model.model_validate(body).model_dump(mode="json", exclude_unset=True) == body
-    return body
-
-
-def search(server: Any, name: str = "docs", **body: Any) -> dict[str, Any]:
-    return answer(server.client.post(f"/v1/indexes/{name}/search", json=body), SearchAnswer)
-
-
-def hits_of(server: Any, name: str = "docs", **body: Any) -> list[dict[str, Any]]:
-    [result] = search(server, name, **body)["results"]
-    return result["hits"]
-
-
-def put(server: Any, *documents: dict[str, Any], name: str = "docs", **body: Any) -> Any:
-    body["documents"] = list(documents)
-    return server.client.put(f"/v1/indexes/{name}/documents", json=body)
-
-
-def expect_error(response: Any, status: int, code: str, *words: str) -> None:
-    error = response.json()["error"]
-    assert (response.status_code, error["code"]) == (status, code), error
-    assert sorted(error) == ["code", "cure", "message"]
-    for word in words:
-        assert word in f"{error['message']}; {error['cure']}"
-    assert "/tmp" not in response.text
-    assert "Traceback" not in response.text
 
 
 def test_indexes_are_listed_with_their_facts(served: Any, folders: dict[str, str]) -> None:
@@ -143,146 +68,6 @@ def test_indexes_are_listed_with_their_facts(served: Any, folders: dict[str, str
     whole = served.client.get("/v1/indexes/docs").json()
     assert whole["model"] == "colmodern/tiny"
     assert whole["index_settings"]["nbits"] == 4
-
-
-@pytest.mark.parametrize("exact", [False, True])
-def test_a_search_answers_what_the_collection_does(
-    served: Any, folders: dict[str, str], exact: bool
-) -> None:
-    with Collection.open(folders["docs"], device="cpu") as collection:
-        expected = collection.search(QUERY, 2, exact=exact)
-        body = search(served, queries=QUERY, k=2, exact=exact)
-        assert body["index_version"] == collection.version
-    assert body["is_complete"] is True
-    assert list(body["took_ms"]) == ["queue", "encode", "search"]
-    for hit, known in zip(body["results"][0]["hits"], expected, strict=True):
-        assert (hit["id"], hit["rank"]) == (known.doc_id, known.rank)
-        assert hit["score"] == pytest.approx(known.score, abs=CLOSE)
-        assert (hit["text"], hit["title"], hit["fields"]) == (known.text, known.title, known.fields)
-        for name in ("spans", "title_spans"):
-            assert len(hit[name]) == len(getattr(known, name))
-            for span, (start, end, score) in zip(hit[name], getattr(known, name), strict=True):
-                assert (span["start"], span["end"]) == (start, end)
-                assert span["score"] == pytest.approx(score, abs=CLOSE)
-    assert expected[0].fields == {"language": "en", "pages": [1, 2]}
-
-
-def test_queries_are_answered_in_their_order(served: Any) -> None:
-    texts = [QUERY, "water for pasta", "another name"]
-    body = search(served, queries=texts, k=3)
-    alone = [search(served, queries=text, k=3)["results"][0] for text in texts]
-    assert [_ranking(result) for result in body["results"]] == [_ranking(one) for one in alone]
-    assert [result["hits"][0]["id"] for result in body["results"]] == [
-        "backup",
-        "pasta",
-        "rename/it",
-    ]
-
-
-def _ranking(result: dict[str, Any]) -> list[tuple[str, Any]]:
-    return [(hit["id"], pytest.approx(hit["score"], abs=1e-4)) for hit in result["hits"]]
-
-
-def test_options_shape_the_answer(served: Any) -> None:
-    assert [hit["id"] for hit in hits_of(served, queries="file", filter=["pasta"])] == ["pasta"]
-    [hit] = hits_of(served, queries=QUERY, k=1, texts=False)
-    assert "text" not in hit
-    assert hit["spans"]
-    [hit] = hits_of(served, queries=QUERY, k=1, spans=False)
-    assert hit["spans"] == hit["title_spans"] == []
-    [hit] = hits_of(served, queries=QUERY, k=1, spans={"max_spans": 1, "min_share": 0.01})
-    assert len(hit["spans"]) == 1
-    assert hits_of(served, "empty", queries=QUERY) == []
-    assert len(hits_of(served, queries=QUERY, k=3, nprobe=1, n_candidates=3)) == 3
-
-
-def test_rescoring_gives_exact_scores(served: Any, folders: dict[str, str]) -> None:
-    with Collection.open(folders["docs"], device="cpu") as collection:
-        expected = collection.rerank(QUERY, ["pasta", "backup", "rename/it"])
-    body = search(served, queries=[QUERY, "pasta"], rescore=True)
-    hits = body["results"][0]["hits"]
-    assert [hit["id"] for hit in hits] == [hit.doc_id for hit in expected]
-    for hit, known in zip(hits, expected, strict=True):
-        assert hit["score"] == pytest.approx(known.score, abs=1e-4)
-        spans = [(span["start"], span["end"]) for span in hit["spans"]]
-        assert spans == [(start, end) for start, end, _ in known.spans]
-    assert body["results"][1]["hits"][0]["id"] == "pasta"
-    [hit] = hits_of(served, queries=QUERY, k=1, rescore=True, spans=False)
-    assert hit["spans"] == []
-    assert hits_of(served, "empty", queries=QUERY, rescore=True) == []
-    response = served.client.post("/v1/indexes/bare/search", json={"queries": "x", "rescore": True})
-    expect_error(response, 422, "invalid_value", "no texts", "leave rescore out")
-
-
-def test_fields_filter_and_group_and_offsets_page(served: Any) -> None:
-    def found(**body: Any) -> list[tuple[str, int]]:
-        return [(hit["id"], hit["rank"]) for hit in hits_of(served, queries="file", **body)]
-
-    assert found(filter={"language": "en"}) == [("backup", 1)]
-    assert found(filter={"or": [{"pages": 2}, {"language": {"prefix": "x"}}]}) == [("backup", 1)]
-    assert {i for i, _ in found(filter={"language": {"exists": False}})} == {"rename/it", "pasta"}
-    everything = found(filter={})
-    assert [*found(k=2), *found(k=2, offset=2)] == everything
-    groups = hits_of(served, queries="file", group_by="language", texts=False)
-    assert sorted(str(hit["group"]) for hit in groups) == ["None", "None", "en"]
-    facts = served.client.get("/v1/indexes/docs").json()
-    assert facts["fields"] == {"language": "text", "pages": "number"}
-
-
-def test_embeddings_stand_for_texts(served: Any, encoder: Encoder) -> None:
-    expected = _ranking(search(served, queries=QUERY)["results"][0])
-    rows = encoder.encode_queries([QUERY])[0]
-    whole = {"shape": list(rows.shape), "embedding": b64encode(rows.tobytes()).decode()}
-    half = whole | {
-        "embedding": b64encode(rows.astype("<f2").tobytes()).decode(),
-        "dtype": "float16",
-        "object": "embedding",
-        "index": 0,
-    }
-    for embedding in (rows.tolist(), whole, {"embedding": rows.tolist()}, half):
-        found = hits_of(served, embeddings=[embedding], spans=True)
-        assert [(hit["id"], pytest.approx(hit["score"], abs=2e-2)) for hit in found] == expected
-        assert found[0]["spans"]
-    own = encoder.fingerprint("document")
-    assert hits_of(served, "unknown", embeddings=[rows.tolist()])
-    assert _ranking(search(served, embeddings=[whole], fingerprint=own)["results"][0]) == expected
-
-
-def test_an_index_of_embeddings_alone_takes_texts_of_its_model(served: Any) -> None:
-    assert [hit["id"] for hit in hits_of(served, "bare", queries=QUERY, k=1)] == ["backup"]
-    [hit] = hits_of(served, "bare", queries=QUERY, k=1)
-    assert sorted(hit) == ["id", "rank", "score"]
-    whole = served.client.get("/v1/indexes/bare/documents/backup")
-    assert answer(whole, DocumentAnswer)["text"] is None
-    body = {"query": QUERY, "doc_id": "backup"}
-    told = answer(served.client.post("/v1/indexes/bare/explain", json=body), ExplanationAnswer)
-    assert [match["query_word"] for match in told["alignment"]][2:5] == ["restore", "one", "file"]
-    assert told["text"] is None
-    assert told["heat_map"]["n_document_tokens"] > 10
-
-
-def test_an_explanation_shows_stages_words_and_passages(served: Any) -> None:
-    body = {"query": QUERY, "doc_id": "backup", "k": 1}
-    told = answer(served.client.post("/v1/indexes/docs/explain", json=body), ExplanationAnswer)
-    [hit] = hits_of(served, queries=QUERY, k=1)
-    assert told["is_result"]
-    assert (told["lost_at"], told["reason"]) == (None, "result 1 of 1")
-    assert told["score"] == pytest.approx(hit["score"], abs=1e-3)
-    assert (told["text"], told["spans"]) == (hit["text"], hit["spans"])
-    for match in told["alignment"]:
-        words = {told["encoded_text"][start:end].lower() for start, end in match["characters"]}
-        assert words in ({match["document_word"].removeprefix("##").lower()}, set())
-    shown = told["heat_map"]
-    for row, column, match in zip(
-        shown["similarities"], shown["matches"], told["alignment"], strict=True
-    ):
-        assert row[column] == max(row) == pytest.approx(match["similarity"], abs=1e-4)
-        assert shown["positions"][column] == match["document_token"]
-    body = {"query": QUERY, "doc_id": "pasta", "k": 1}
-    told = answer(served.client.post("/v1/indexes/docs/explain", json=body), ExplanationAnswer)
-    assert not told["is_result"]
-    assert "raise k" in told["reason"]
-    assert told["stages"][-1]["rank"] == 3
 
 
 def test_documents_are_put_read_and_deleted(changing: Any) -> None:
@@ -370,76 +155,6 @@ def test_an_index_of_embeddings_alone_takes_embeddings_or_texts(
     response = put(changing, by_rows, name="bare", fingerprint="0" * 64)
     expect_error(response, 422, "invalid_value", "another encoder")
     expect_error(put(changing, by_rows), 422, "invalid_value", "keeps the text")
-
-
-@pytest.mark.parametrize(
-    ("body", "status", "code", "words"),
-    [
-        ({}, 422, "invalid_value", ["give queries, or embeddings"]),
-        ({"queries": "x", "embeddings": [[[1.0]]]}, 422, "invalid_value", ["give queries"]),
-        (
-            {"queries": ""},
-            422,
-            "invalid_value",
-            ["queries[0] is empty", "send a query with some text"],
-        ),
-        ({"queries": []}, 422, "invalid_value", ["queries"]),
-        ({"queries": ["x"] * 33}, 422, "too_many", ["33", "32"]),
-        ({"queries": "x", "k": 0}, 422, "invalid_value", ["k", "greater than or equal to 1"]),
-        ({"queries": "x", "k": 51}, 422, "invalid_value", ["at most 50"]),
-        ({"queries": "x", "k": 10**30}, 422, "invalid_value", ["k"]),
-        ({"queries": "x", "nprobe": 10**30}, 422, "invalid_value", ["nprobe"]),
-        ({"queries": "x", "K": 1}, 422, "invalid_value", ["K: unknown field"]),
-        ({"queries": "x" * 200_001}, 422, "text_too_long", ["200,000"]),
-        ({"queries": "\ud800"}, 422, "invalid_value", ["surrogate"]),
-        ({"queries": "x", "filter": ["nobody"]}, 422, "invalid_value", ["none of them"]),
-        (
-            {"queries": "x", "filter": {"lang": "en"}},
-            422,
-            "invalid_value",
-            ["which no document has"],
-        ),
-        ({"queries": "x", "filter": {"language": 3}}, 422, "invalid_value", ["the number 3"]),
-        ({"queries": "x", "filter": {"language": {"is": 3}}}, 422, "invalid_value", ["operator"]),
-        ({"queries": "x", "filter": "language"}, 422, "invalid_value", ["filter"]),
-        ({"queries": "x", "group_by": "pages"}, 422, "invalid_value", ["has 2 values"]),
-        ({"queries": "x", "offset": -1}, 422, "invalid_value", ["offset"]),
-        ({"queries": "x", "offset": 41}, 422, "invalid_value", ["offset + k is 51", "at most 50"]),
-        ({"queries": "x", "fingerprint": "y"}, 422, "invalid_value", ["leave it out for texts"]),
-        ({"queries": "x", "rescore": True, "offset": 2}, 422, "invalid_value", ["offset"]),
-        ({"queries": "x", "timeout_ms": 0}, 422, "invalid_value", ["timeout_ms"]),
-        ({"queries": "x", "timeout_ms": 0.001}, 503, "timeout", []),
-        ({"embeddings": [[[1.0, 2.0], [1.0]]]}, 422, "invalid_value", ["different lengths"]),
-        ({"embeddings": [[[1.0, 2.0]]]}, 422, "invalid_value", ["dim 2", "128"]),
-        ({"embeddings": [[]]}, 422, "invalid_value", ["no numbers"]),
-        ({"embeddings": [[[]]]}, 422, "invalid_value", ["no numbers"]),
-        ({"embeddings": [[[1e39] * 128]]}, 422, "invalid_value", ["not finite"]),
-        ({"embeddings": [{"embedding": "AAAA"}]}, 422, "invalid_value", ["without shape"]),
-        (
-            {"embeddings": [{"embedding": "AAAA", "shape": [1, 128]}]},
-            422,
-            "invalid_value",
-            ["no base64 of float32"],
-        ),
-        (
-            {"embeddings": [{"embedding": "AAAAAA==", "shape": [1, 128]}]},
-            422,
-            "invalid_value",
-            ["1 numbers"],
-        ),
-        (
-            {"embeddings": [[[0.1] * 128]], "fingerprint": "0" * 64},
-            422,
-            "invalid_value",
-            ["another encoder"],
-        ),
-    ],
-)
-def test_unusable_searches_are_refused(
-    served: Any, body: dict[str, Any], status: int, code: str, words: list[str]
-) -> None:
-    response = served.client.post("/v1/indexes/docs/search", content=json.dumps(body), headers=JSON)
-    expect_error(response, status, code, *words)
 
 
 def test_what_is_not_there_or_cannot_be_is_refused(served: Any) -> None:
@@ -568,49 +283,6 @@ def test_a_damaged_change_of_another_process_is_told(changing: Any, tmp_path: Pa
     answer(put(changing, {"id": "x", "text": "y"}), ChangeAnswer)
 
 
-def test_a_full_queue_is_told(folders: dict[str, str], make_server: Any) -> None:
-    server = make_server(indexes=folders, batching={"queue": 1}, search_threads=1)
-    expected = _ranking(search(server, queries=QUERY)["results"][0])
-    responses: list[Any] = []
-
-    def ask() -> None:
-        body = {"queries": QUERY}
-        responses.append(server.client.post("/v1/indexes/docs/search", json=body))
-
-    threads = [threading.Thread(target=ask) for _ in range(32)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert {response.status_code for response in responses} == {200, 429}
-    for response in responses:
-        if response.status_code == 200:
-            assert _ranking(response.json()["results"][0]) == expected
-        else:
-            expect_error(response, 429, "overloaded")
-            assert response.headers["retry-after"]
-
-
-def test_work_after_the_deadline_leaves_no_error_behind() -> None:
-    faults: list[object] = []
-
-    def fail() -> None:
-        raise InputError("too late")
-
-    async def ask() -> None:
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, fault: faults.append(fault))
-        context = RequestContext.of_server(1)
-        time.sleep(0.01)  # the deadline has passed
-        with pytest.raises(ServiceError, match="1 ms"):
-            await answered_in_time(context, loop.run_in_executor(None, fail))
-        await asyncio.sleep(0.05)
-        gc.collect()
-
-    asyncio.run(ask())
-    assert not faults
-
-
 def test_an_index_that_is_being_changed_is_busy(changing: Any) -> None:
     with changing.service.indexes["docs"]._changing:
         response = put(changing, {"id": "x", "text": "y"}, timeout_ms=300)
@@ -618,17 +290,6 @@ def test_an_index_that_is_being_changed_is_busy(changing: Any) -> None:
         assert response.headers["retry-after"] == "1"
         assert hits_of(changing, queries=QUERY, k=1)  # readers do not wait
     answer(put(changing, {"id": "x", "text": "y"}), ChangeAnswer)
-
-
-def test_spans_settings_are_those_of_the_library(served: Any, folders: dict[str, str]) -> None:
-    options = {"max_spans": 2, "min_share": 0.0, "max_gap": 0, "max_length": 12}
-    with Collection.open(folders["docs"], device="cpu") as collection:
-        [expected] = collection.search(QUERY, 1, spans=SpanSettings(**options))
-    [hit] = hits_of(served, queries=QUERY, k=1, spans=options)
-    assert [(span["start"], span["end"]) for span in hit["spans"]] == [
-        (start, end) for start, end, _ in expected.spans
-    ]
-    assert np.isclose(hit["score"], expected.score)
 
 
 def test_a_folder_that_cannot_be_written_is_named_as_the_fault(
@@ -658,13 +319,6 @@ def test_a_full_disk_is_named_and_changes_nothing(
     expect_error(response, 507, "disk_full", "disk is full, and the change was not made", "free")
     assert changing.client.get(f"/v1/indexes/{name}").json() == before
     answer(put(changing, {"id": "new", "text": "Walrus."}, name=name), ChangeAnswer)
-
-
-@pytest.mark.parametrize("wrong", [{"k": True}, {"k": "3"}, {"spans": "yes"}, {"offset": "1"}])
-def test_values_of_another_type_are_refused(served: Any, wrong: dict[str, Any]) -> None:
-    body = {"queries": "x", **wrong}
-    response = served.client.post("/v1/indexes/docs/search", json=body)
-    expect_error(response, 422, "invalid_value", *wrong)
 
 
 def test_long_ids_and_filters_of_many_values_are_refused(
