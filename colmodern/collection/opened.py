@@ -22,6 +22,7 @@ from colmodern.index.plaid.index import PlaidIndex
 from colmodern.notebook import html_view
 from colmodern.progress import Progress, as_progress
 from colmodern.ragged.doc_ids import id_list
+from colmodern.types import PassageRank
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -170,6 +171,11 @@ class OpenCollection:
     def has_spans(self) -> bool:
         """Whether searches can show the passages that matched."""
         return self._state.manifest.spans
+
+    @property
+    def passages(self) -> PassageRank | None:
+        """How passages rank their documents: "best" or "sum"; None where documents are whole."""
+        return self._state.manifest.passages
 
     @property
     def title_separator(self) -> str:

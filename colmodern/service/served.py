@@ -44,6 +44,7 @@ class ServedState:
         dim: Width of a token embedding.
         takes_texts: Whether the server's model is the one that the documents were encoded with.
         has_spans: Whether searches can show the passages that matched.
+        has_passages: Whether it is a collection that ranks documents by their passages.
     """
 
     def __init__(self, searched: Searched, encoder: Encoder | None) -> None:
@@ -61,6 +62,7 @@ class ServedState:
         self.n_docs = len(searched)
         self.dim = searched.dim
         self.has_spans = searched.has_spans
+        self.has_passages = isinstance(searched, Collection) and searched.passages is not None
         fingerprint = None if encoder is None else encoder.fingerprint("document")
         self.takes_texts = fingerprint is not None and fingerprint == searched.fingerprint
 
@@ -210,8 +212,7 @@ def expect_folder(name: str, folder: Path | str) -> None:
     """Raise StorageError where an index that is to be served has no folder."""
     if not os.path.isdir(folder):
         raise StorageError(
-            f"index {name!r}: there is no folder {os.path.abspath(folder)}; give that of a collection "
-            "or an index"
+            f"index {name!r}: there is no folder {os.path.abspath(folder)}; give a collection or an index"
         )
 
 

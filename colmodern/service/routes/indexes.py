@@ -130,6 +130,14 @@ async def _embeddings(
     context: RequestContext,
 ) -> TokenEmbeddings:
     """The documents' embeddings, encoded or as they were sent."""
+    if state.has_passages:
+        items = "1 item" if len(documents) == 1 else f"{len(documents):,} items"
+        raise unfit(
+            f"documents has {items}, and the collection keeps passages of its documents, which this "
+            "server does not encode",
+            "add documents on the server's machine with `colmodern collection add --update` or "
+            "Collection.update; the server notices it and serves them",
+        )
     if encoded_records := [record for record in body.documents if record.embedding is not None]:
         _expect_embeddings_alone(encoded_records, body, state)
         arrays = [

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from fastapi import APIRouter, Response
 
+from colmodern.checks import shown
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.service.context import Context, RequestContext
 from colmodern.service.embeddings import array_of, embeddings_of
@@ -47,6 +48,8 @@ async def search(
     context.limit_time(body.timeout_ms)
     state = service.index(name).state
     _expect_k(body, service, body.offset)
+    if state.has_passages:
+        _expect_options_of_passages(body)
     expect_filter_size(body.filter, service.settings.limits.filter_values)
     texts = _expect_query_texts(body, state, service)
     context.facts |= {"index": name, "queries": body.n_queries, "k": body.k}
@@ -188,6 +191,22 @@ def _sent_queries(body: SearchRequest, state: ServedState, service: Service) -> 
     expect_count("embeddings", len(values), service.settings.limits.queries)
     arrays = [array_of(f"embeddings[{i}]", value) for i, value in enumerate(values)]
     return embeddings_of(arrays, "embeddings", state.dim, body.fingerprint)
+
+
+def _expect_options_of_passages(body: SearchRequest) -> None:
+    """Raise ServiceError (422) for what a collection of passages cannot do."""
+    if body.rescore:
+        raise unfit(
+            "rescore is true, and the collection keeps passages of its documents, which this server does "
+            "not encode",
+            "leave rescore out",
+        )
+    if body.group_by is not None:
+        raise unfit(
+            f"group_by is {shown(body.group_by)}, and the collection groups passages by document "
+            "already",
+            "leave group_by out",
+        )
 
 
 def _expect_k(body: SearchOptions, service: Service, offset: int = 0) -> None:
