@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy.typing as npt
 
@@ -20,6 +20,9 @@ from colmodern.progress import Progress, as_progress
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import BatchResults, PassageRank, Results, ScoredDoc
+
+if TYPE_CHECKING:
+    from colmodern.index.plaid.index import PlaidIndex  # loads numba
 
 CANDIDATES = 1000  # first documents of an index that are reranked
 FUSED = 200  # and those that are fused: more take longer, and move little
@@ -262,6 +265,51 @@ class RerankIndex:
             Documents with embeddings, the depth, and what the first index says of itself.
         """
         return {"documents": len(self._rows), "depth": self.depth, "first": self._first.info()}
+
+
+class CompressedRerank(RerankIndex):
+    """MaxSim over the first documents that another index finds, with their compressed tokens.
+
+    Args:
+        first: As in RerankIndex.
+        index: The compressed index of the documents, or of their passages.
+        depth: Candidates of each query.
+    """
+
+    def __init__(
+        self, first: AnyIndex, index: PlaidIndex | PassageIndex, *, depth: int = CANDIDATES
+    ) -> None:
+        self._first, self._index = first, index
+        self.depth = checked_count("depth", depth)
+
+    def info(self) -> dict[str, Any]:
+        """As of RerankIndex."""
+        documents = self._index.n_docs
+        return {"documents": documents, "depth": self.depth, "first": self._first.info()}
+
+    def _best(
+        self, candidates: Sequence[ScoredDoc], query: npt.ArrayLike, k: int
+    ) -> Results[ScoredDoc]:
+        known = [doc_id for doc_id, _ in candidates if doc_id in self._index]
+        return best_compressed(self._index, known, query, k)
+
+
+def best_compressed(
+    index: PlaidIndex | PassageIndex, doc_ids: Sequence[str], query: npt.ArrayLike, k: int
+) -> Results[ScoredDoc]:
+    """The best ``k`` of some documents by MaxSim with all of their compressed tokens.
+
+    Args:
+        index: The compressed index of the documents, or of their passages.
+        doc_ids: Documents of the index.
+        query: (n_query_tokens, dim) embeddings.
+        k: Number of documents, at most.
+    """
+    if not doc_ids:
+        return Results()
+    scored = index.passages_of(doc_ids) if isinstance(index, PassageIndex) else doc_ids
+    options: dict[str, Any] = {"n_candidates": max(k, len(scored)), "exact": True}
+    return Results(index.search(query, k, filter=doc_ids, **options))
 
 
 AnyIndex = Index | TextIndex | HybridIndex | RerankIndex

@@ -122,27 +122,41 @@ class _Opener:
         tuned: Sequence[float] | None = None,
     ) -> HybridIndex | RerankIndex:
         """A search made of others; paths: of their indexes, as ``first_stages`` of the run."""
-        from colmodern.index.staged import HybridIndex, RerankIndex  # loads torch
+        from colmodern.index.staged import HybridIndex  # loads torch
 
-        firsts = (config.candidates,) if isinstance(config, RerankIndexConfig) else config.of
-        indexes = {
-            f"{number} {getattr(first, 'kind', '')}": self._open(first, path)
-            for number, (first, path) in enumerate(
-                zip(firsts, self._listed(paths, len(firsts)), strict=True), start=1
-            )
-        }
         if isinstance(config, RerankIndexConfig):
-            assert config.most_results is not None, "an index has a depth"
-            [first] = indexes.values()
-            depth, rank = config.most_results, self.passages
-            return RerankIndex(first, self.store, depth=depth, passages=rank, device=self.devices)
+            return self._open_rerank(config, paths)
+        own_paths = self._listed(paths, len(config.of))
         return HybridIndex(
-            indexes,
+            {
+                f"{number} {getattr(first, 'kind', '')}": self._open(first, path)
+                for number, (first, path) in enumerate(
+                    zip(config.of, own_paths, strict=True), start=1
+                )
+            },
             fusion=config.fusion,
             weights=tuned or config.weights,
             rrf_k=config.rrf_k,
             depth=config.depth,
         )
+
+    def _open_rerank(self, config: RerankIndexConfig, paths: object) -> RerankIndex:
+        from colmodern.index.staged import CompressedRerank, RerankIndex  # loads torch
+
+        depth, rank = config.most_results, self.passages
+        assert depth is not None, "an index has a depth"
+        if config.scorer == "exact":
+            [path] = self._listed(paths, 1)
+            first = self._open(config.candidates, path)
+            return RerankIndex(first, self.store, depth=depth, passages=rank, device=self.devices)
+        from colmodern.index.plaid.index import PlaidIndex  # loads numba
+
+        path, scorer = self._listed(paths, 2)
+        if not isinstance(scorer, str):
+            raise self._damaged("the scorer lacks its index")
+        first, folder = self._open(config.candidates, path), self.folder / scorer
+        index = PlaidIndex.load(folder, device=self.devices.setting, while_compiling="wait")
+        return CompressedRerank(first, ranked_by_passages(index, rank), depth=depth)
 
     def _open(self, config: FirstStage, path: object) -> AnyIndex:
         """One of the searches."""

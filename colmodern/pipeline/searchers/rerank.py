@@ -16,6 +16,7 @@ from colmodern.errors import DataError
 from colmodern.evaluation.fidelity import LostDoc
 from colmodern.files import sha256_of_file, sha256_of_json
 from colmodern.index.exact.index import ExactIndex
+from colmodern.index.staged import best_compressed
 from colmodern.passages import documents_of
 from colmodern.pipeline.losses import Loss
 from colmodern.pipeline.passages import doc_ids_of, rows_of_documents
@@ -171,8 +172,9 @@ class RerankSearcher(Searcher[RerankIndexConfig]):
         return {self._first.name: {query_id: docs[:most] for query_id, docs in run.items()}}
 
     def first_stage_folders(self, prepared: Candidates) -> list[IndexFolders]:
-        """The index that found the candidates."""
-        return [prepared.first.index_folders]
+        """The index that found the candidates, and the one that scored them where there is one."""
+        scorer = [] if prepared.scorer is None else [prepared.scorer]
+        return [prepared.first.index_folders, *scorer]
 
     def inputs(self) -> dict[str, str]:
         """Digest of a given run."""
@@ -267,12 +269,9 @@ class RerankSearcher(Searcher[RerankIndexConfig]):
         def compressed(
             positions: Sequence[int], query: npt.NDArray[np.floating], k: int
         ) -> list[ScoredDoc]:
-            """The best of some documents by all of their compressed tokens."""
             names = [ids[row] for row in positions]
-            allowed = documents_of(names) if documents.has_passages else names
-            options = {"filter": allowed, "n_candidates": max(k, len(names)), "exact": True}
-            results: list[ScoredDoc] = index.search(query, k, **options)
-            return results
+            own = documents_of(names) if documents.has_passages else names
+            return best_compressed(index, own, query, k)
 
         search = CandidateSearch(candidates, k, queries, compressed)
         if any(candidates):  # compiles
