@@ -89,11 +89,14 @@ def document_json(doc_id: str, state: ServedState) -> dict[str, object]:
     return {"id": doc_id, "title": document.title, "text": document.text, "fields": fields}
 
 
-def explanation_json(explanation: Explanation, state: ServedState) -> dict[str, object]:
+def explanation_json(
+    explanation: Explanation, doc_id: str, state: ServedState
+) -> dict[str, object]:
     """An explanation, with passages that count from title and text.
 
     Args:
-        explanation: Of a document of ``state``.
+        explanation: Of the document, or of its best passage.
+        doc_id: The document.
         state: The index.
     """
     stages = [
@@ -101,7 +104,8 @@ def explanation_json(explanation: Explanation, state: ServedState) -> dict[str, 
         for stage, n_seen, rank, score in explanation.stages
     ]
     answer = {
-        "doc_id": explanation.doc_id,
+        "doc_id": doc_id,
+        "passage_id": explanation.doc_id if state.has_passages else None,
         "is_result": explanation.is_result,
         "lost_at": None if explanation.lost_at is None else str(explanation.lost_at),
         "lost_by": None if explanation.lost_by is None else str(explanation.lost_by),
@@ -112,7 +116,7 @@ def explanation_json(explanation: Explanation, state: ServedState) -> dict[str, 
         "heat_map": _heat_map(heat_map_of(explanation)),
         "index_version": state.version,
     }
-    stored = state.document(explanation.doc_id)
+    stored = state.document(doc_id)
     if stored is None:
         texts = {"title": None, "text": None, "encoded_text": None}
         return {**answer, **texts, "spans": spans_json(explanation.spans), "title_spans": []}

@@ -285,6 +285,10 @@ class ExplanationAnswer(BaseModel):
     """The fate of one document in a search."""
 
     doc_id: str
+    passage_id: str | None = Field(
+        description="the document's best passage, whose ranks and tokens follow, in a collection that "
+        "ranks documents by passages; null in others"
+    )
     is_result: bool = Field(description="whether it is among the k results")
     lost_at: str | None = Field(description="the first stage that it did not reach")
     lost_by: str | None = Field(description="the stage whose scores lost it")

@@ -45,7 +45,11 @@ def test_it_is_searched_explained_read_and_loses_documents(passages: Any, split:
         assert [hit["id"] for hit in hits_of(passages, queries="tape", filter=filter)] == ["note"]
     body = {"query": "restore from the tape", "doc_id": "guide"}
     response = passages.client.post("/v1/indexes/docs/explain", json=body)
-    assert answer(response, ExplanationAnswer)["is_result"]
+    explained = answer(response, ExplanationAnswer)
+    assert (explained["doc_id"], explained["text"], explained["is_result"]) == ("guide", LONG, True)
+    number = int(explained["passage_id"].removeprefix("guide#"))
+    assert number > 0
+    assert explained["spans"] == first["spans"]
     path = "/v1/indexes/docs/documents"
     assert answer(passages.client.get(f"{path}/guide"), DocumentAnswer)["text"] == LONG
     response = passages.client.request("DELETE", path, json={"ids": ["guide"]})

@@ -162,7 +162,7 @@ async def explain(
         [queries] = requests
         options = {"nprobe": body.nprobe, "n_candidates": body.n_candidates}
         explanation = state.explain(body.query, queries[0], body.doc_id, body.k, **options)
-        return [json_text(explanation_json(explanation, state))]
+        return [json_text(explanation_json(explanation, body.doc_id, state))]
 
     answer = await service.batcher.encode_and(
         context, [body.query], "query", JointWork(None, explained)
