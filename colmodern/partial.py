@@ -74,7 +74,7 @@ class ShardedBatchResults(BatchResults[Result]):
 
 
 def report_of(answer: object, name: str | None = None) -> ShardsReport | None:
-    """Which shards gave an answer; None where no shards were searched for it.
+    """The report of the shards that an answer comes from; None where it comes from no shards.
 
     Args:
         answer: What a search returned.

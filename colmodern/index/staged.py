@@ -283,7 +283,7 @@ class CompressedRerank(RerankIndex):
         self.depth = checked_count("depth", depth)
 
     def info(self) -> dict[str, Any]:
-        """As of RerankIndex."""
+        """Describe the index; see RerankIndex."""
         documents = self._index.n_docs
         return {"documents": documents, "depth": self.depth, "first": self._first.info()}
 
