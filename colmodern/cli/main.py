@@ -66,6 +66,7 @@ _WITH_MODEL = (
     *("eval", "plan", "reproduce", "sweep", "encode", "collection", "search", "explain"),
     *("rerank", "serve", "train", "mine"),
 )
+_BUSY = 0.5  # load of the machine, as a share of its CPUs, from which on others need them
 # commands that keep what they finished and resume from it
 _RESUMED = ("eval", "reproduce", "fetch", "sweep", "encode", "train", "mine")
 
@@ -78,6 +79,7 @@ class _LazyGroup(click.Group):
         if name not in _COMMANDS:
             return None
         if name in _WITH_MODEL:
+            _let_threads_sleep()
             from colmodern.pipeline.machine_faults import PYTORCH, check_address_space
 
             check_address_space(PYTORCH, f"colmodern {name} loads PyTorch, which")
@@ -88,6 +90,17 @@ class _LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+def _let_threads_sleep() -> None:
+    """Have OpenMP's threads sleep while they wait, where other programs keep this machine busy.
+
+    Threads that spin are faster alone, and much slower beside programs that need the same CPUs. PyTorch
+    reads the variable when it is loaded; a value that the user has set stays.
+    """
+    with suppress(AttributeError, OSError):  # not every system tells its load
+        if os.getloadavg()[0] > _BUSY * (os.cpu_count() or 1):
+            os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def _offer_debug(command: click.Command) -> None:

@@ -292,6 +292,7 @@ def test_a_missing_folder_is_named_before_the_missing_model(tmp_path: Path) -> N
 def test_openmp_does_not_spin_unless_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
     from colmodern.cli.main import main
 
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
     for expected in ("active", "passive"):
         with pytest.raises(SystemExit):
