@@ -136,13 +136,21 @@ def test_what_cannot_be_nested_says_why(eval_config: Config, index: str, message
         load_eval_config(eval_config(extra=f"index: {index}\n" + SMALL))
 
 
-def test_a_record_of_other_searches_is_damage(eval_config: Config) -> None:
-    result, _ = run(eval_config(extra=SMALL), f"index={NESTED['hybrid of rerank']}")
+@pytest.mark.parametrize(
+    ("kind", "lacking"),
+    [
+        ("hybrid of rerank", "a search lacks its"),
+        ("compressed rerank", "the scorer lacks its index"),
+    ],
+)
+def test_a_record_of_other_searches_is_damage(eval_config: Config, kind: str, lacking: str) -> None:
+    result, _ = run(eval_config(extra=SMALL), f"index={NESTED[kind]}")
     path = result.folder / "environment.json"
     environment = json.loads(path.read_text())
     store = EmbeddingStore(result.folder / environment["embeddings"]["documents"])
     whole = environment["first_stages"]
-    for paths, fault in (([whole[0]], "not 2 folders"), ([None, whole[1]], "a search lacks its")):
+    short = [None, whole[1]] if kind == "hybrid of rerank" else [whole[0], None]
+    for paths, fault in (([whole[0]], "not 2 folders"), (short, lacking)):
         path.write_text(json.dumps({**environment, "first_stages": paths}))
         with pytest.raises(StorageError, match=f"first_stages: {fault}"):
             open_staged(result.folder, store, device="cpu", encoder_device="cpu", name="--device")
