@@ -59,7 +59,8 @@ def await_waiting(folder: Path, n: int, future: Future[EmbeddingStore]) -> None:
 def test_a_node_killed_while_it_encodes_changes_no_byte(
     nodes: Nodes, corpus: Corpus, encoder: Encoder, store: EmbeddingStore, tmp_path: Path
 ) -> None:
-    watch, workers = Watch(), ClusterEncoders(nodes.config)
+    watch = Watch()
+    workers = ClusterEncoders(nodes.config.model_copy(update={"encoders": 3}))  # one on each node
     with encoding(corpus, encoder, tmp_path, workers, watch) as future:
         await_waiting(tmp_path, 3, future)
         node = nodes.kill()
