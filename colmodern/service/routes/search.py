@@ -10,6 +10,7 @@ from fastapi import APIRouter, Response
 from colmodern.checks import shown
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.service.context import Context, RequestContext
+from colmodern.service.direct_route import DirectRoute
 from colmodern.service.embeddings import array_of, embeddings_of
 from colmodern.service.errors import unfit
 from colmodern.service.index_answers import (
@@ -37,7 +38,7 @@ from colmodern.service.search_threads import JointWork
 from colmodern.service.served import ServedHit, ServedState
 from colmodern.service.service import Service, ServiceState
 
-router = APIRouter(tags=["indexes"])
+router = APIRouter(tags=["indexes"], route_class=DirectRoute)
 
 
 @router.post(f"{INDEX_PATH}/search", summary="Search", response_model=SearchAnswer)
