@@ -27,6 +27,7 @@ from typing import Any
 
 import click
 import numpy as np
+import torch
 from collection_adds import own_mb
 from load_client import Job, LoadClient
 from passages import opened_collection, queries_of
@@ -98,17 +99,31 @@ def measure_search(bench: Bench, counts: tuple[int, ...], rounds: int, *, spans:
         job = Job(port, SEARCH, bodies, n, _WARM_S, bench.seconds)
         return lambda: bench.ask(job)
 
+    def library_on_one_thread() -> Figures:
+        """The library with the threads of PyTorch that the server gives a query."""
+        n_threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return library(1)()
+        finally:
+            torch.set_num_threads(n_threads)
+
     turns = {("library", 1): library(1), ("library", _BATCH): library(_BATCH)}
+    turns["library on one thread", 1] = library_on_one_thread
     turns |= {("colmodern serve", n): served(n) for n in counts}
     figures = _by_turns(turns, rounds)
     alone, batched = figures["library", 1], figures["library", _BATCH]
     bench.keep(task, "library, one query at a time", 1, alone, memory_mb=own_mb())
+    on_one = figures["library on one thread", 1]
+    bench.keep(task, "library, one query at a time, PyTorch on one thread", 1, on_one)
     bench.keep(task, f"library, {_BATCH} queries at a time", 1, batched)
     for n in counts:
         served_here = figures["colmodern serve", n]
         more: Figures = {}
         if n == 1:
             more = {"over_library": served_here["ms_p50"] - alone["ms_p50"], "unit": "ms"}
+            over_same = served_here["ms_p50"] - on_one["ms_p50"]
+            more["note"] = f"{over_same:.2f} ms over the library with PyTorch on one thread"
         elif n >= _BATCH:
             ratio = served_here["requests_per_s"] / batched["requests_per_s"]
             more = {"over_library": 100 * (1 - ratio), "unit": "% of requests/s"}
