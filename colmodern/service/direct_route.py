@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
-from typing import cast
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, cast
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -23,7 +23,7 @@ class DirectRoute(APIRoute):
     of FastAPI's own routes.
     """
 
-    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """A handler that validates the body and calls the endpoint."""
         assert self.body_field is not None, "the endpoint takes a body"
         model = cast("type[BaseModel]", self.body_field.field_info.annotation)
