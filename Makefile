@@ -6,7 +6,7 @@
 #   make train-env     an environment for `colmodern train`: .venv-train/bin/colmodern train CONFIG
 #   make test-pylate   training through PyLate, and embeddings against PyLate itself, in another one
 #   make test-tools    PyTerrier, LangChain, LlamaIndex and ir_datasets themselves, in another one; needs Java
-#   make test-cluster  encoding, building and searching on a Ray cluster of this machine, in another one
+#   make test-cluster  encoding, building, searching and serving on a Ray cluster of this machine, in another one
 #   make check         lint, types, and the samples of README and documentation
 #   make docs          the documentation as pages that open offline: site/index.html
 #   make reference     write the pages of settings and commands anew from the code

@@ -20,13 +20,14 @@ from colmodern.encoder.encoder import Encoder
 from colmodern.errors import ColmodernError, InputError, StorageError
 from colmodern.index.plaid.index import PlaidIndex
 from colmodern.index.plaid.search.queries import expect_encoder
+from colmodern.index.sharded.index import ShardedIndex
 from colmodern.index.spans import SpanSettings
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.token_words import with_words
 from colmodern.types import Explanation, ScoredDoc
 from colmodern.writer_lock import LockedError
 
-Searched = Collection | PlaidIndex
+Searched = Collection | PlaidIndex | ShardedIndex
 ServedHit = CollectionHit | ScoredDoc  # the first where the index has texts
 _SEPARATOR = " "  # between title and text, for an index that does not know its own
 _RETRY = 0.05  # seconds until another process's lock is tried again
@@ -57,7 +58,7 @@ class ServedState:
         self._searched = searched = copy.copy(searched)
         self._encoder = encoder
         self.collection = searched if isinstance(searched, Collection) else None
-        self.index = searched if isinstance(searched, PlaidIndex) else None
+        self.index = None if isinstance(searched, Collection) else searched
         self.version = searched.version
         self.n_docs = len(searched)
         self.dim = searched.dim
@@ -115,10 +116,9 @@ class ServedState:
         options["spans"] = self.has_spans if spans is None else spans
         if len(queries) == 1:  # a single search does not wait for the compiler, nor use all CPUs
             return [self._searched.search(queries[0], k, **{**options, "n_threads": 1})]
-        if self.collection is not None:
-            return self.collection.search(queries, k, **options)
-        assert self.index is not None
-        return self.index.search_batch(queries, k, **options)
+        if isinstance(self._searched, Collection):
+            return self._searched.search(queries, k, **options)
+        return self._searched.search_batch(queries, k, **options)
 
     def rescore(
         self,

@@ -60,10 +60,16 @@ class Nodes:
         """Settings of work on the cluster."""
         return ClusterConfig(address=self._cluster.address, gpus_per_encoder=0)
 
-    def complete(self, n: int = 3) -> None:
-        """Add nodes until there are ``n``."""
+    def complete(self, n: int = 3, n_cpus: int = 1) -> None:
+        """Add nodes until there are ``n``; n_cpus: of a new one."""
         while len(self._others) < n - 1:
-            self._others.append(self._cluster.add_node(num_cpus=1, object_store_memory=_OBJECTS))
+            node = self._cluster.add_node(num_cpus=n_cpus, object_store_memory=_OBJECTS)
+            self._others.append(node)
+
+    def kill_all(self) -> None:
+        """Kill all nodes but the head."""
+        while self._others:
+            self.kill()
 
     def kill(self, node_id: str | None = None) -> str:
         """Kill a node, any but the head or the one with an id, and return its id."""

@@ -115,7 +115,8 @@ def _search_answer(
         }
         for hits in results
     ]
-    return {"results": listed, "index_version": state.version, "is_complete": True}
+    is_complete = all(getattr(hits, "is_complete", True) for hits in results)
+    return {"results": listed, "index_version": state.version, "is_complete": is_complete}
 
 
 async def _rescored(

@@ -1,0 +1,261 @@
+"""Shards as deployments of Ray Serve: replicas on different machines, and versions side by side.
+
+Every version of an index is an application NAME.000001, NAME.000002 ... with one deployment for each
+shard, because the replicas of one deployment are interchangeable and shards are not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import time
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from colmodern.arguments import checked_count, checked_path
+from colmodern.cluster.connection import connected
+from colmodern.cluster.holder import ShardHolder
+from colmodern.cluster.room import Resources, free_room
+from colmodern.cluster.search import HeldIndex, raised_there
+from colmodern.config.cluster import ClusterConfig
+from colmodern.errors import ResourceError, UnavailableError
+from colmodern.index.base import Index
+from colmodern.index.sharded.folder import read_shards_manifest
+from colmodern.index.sharded.index import ShardedIndex
+
+_INGRESS = "version"
+_TRIES = 2  # times that a search is sent to a replica that then dies
+_STARTS = 2  # times that a replica is started before its fault is raised
+_HEALTH_S = 2.0  # seconds between canary queries
+_HEALTH_TIMEOUT_S = 10.0
+_DRAIN_S = 5.0  # seconds that a replica may take for its last searches
+_TICK = 0.2  # seconds between looks at an application that is being started
+_ROOM_PATIENCE = 5.0  # seconds until room that others gave back is seen
+_PATIENCE = 1800.0  # seconds until all replicas have opened their shards
+
+
+class ShardReplica:
+    """A replica of a shard; Ray Serve calls it in an event loop, and searches run in threads.
+
+    Args:
+        folder: As of ``ShardHolder``, like the arguments that follow.
+        scratch: See there.
+        n_threads: See there.
+
+    Raises:
+        StorageError: The shard is damaged.
+    """
+
+    def __init__(self, folder: Path, scratch: Path | None, n_threads: int) -> None:
+        self._holder = ShardHolder(folder, scratch, n_threads)
+        self._holder.check_health()
+
+    async def ask(
+        self, method: str, arguments: tuple[object, ...], options: dict[str, object]
+    ) -> object:
+        """As ``ShardHolder.ask``."""
+        return await asyncio.to_thread(self._holder.ask, method, arguments, options)
+
+    async def check_health(self) -> None:
+        """Answer a canary query; a replica that cannot is replaced."""
+        await asyncio.to_thread(self._holder.check_health)
+
+
+class ShardsVersion:
+    """The entry of an application, which Ray Serve wants; it keeps the shards together."""
+
+    def __init__(self, *shards: object) -> None:
+        self._shards = shards
+
+
+def deploy_shards(
+    path: Path | str, config: ClusterConfig, name: str, *, replicas: int, beside: int = 0
+) -> str:
+    """Start the next version of a folder of shards, and return when every replica answers queries.
+
+    Args:
+        path: The folder, on disks that all machines mount at the same path.
+        config: The cluster, and the CPUs of each replica.
+        name: Name of the index.
+        replicas: Machines that hold each shard.
+        beside: Processes of the same size that are started afterwards.
+
+    Returns:
+        The name of the version's application.
+
+    Raises:
+        ResourceError: There is no room for all replicas beside those of the version before.
+        UnavailableError: A replica does not start; the message says why.
+        StorageError: The folder holds no shards.
+    """
+    connected(config.address)
+    from ray import serve
+
+    replicas = checked_count("replicas", replicas)
+    folder = Path(os.path.realpath(checked_path("path", path)))
+    shards = read_shards_manifest(folder).shards
+    cpus = config.cpus_per_worker
+    _expect_room(len(shards), replicas, Resources(cpus), beside)
+    earlier = all_versions(name)
+    app = f"{name}.{1 + int(earlier[-1].rpartition('.')[2]) if earlier else 1:06d}"
+    scratch = None if config.scratch is None else Path(config.scratch)
+    deployments = [
+        serve.deployment(
+            ShardReplica,
+            name=shard,
+            num_replicas=replicas,
+            max_replicas_per_node=1,
+            max_ongoing_requests=4 * (cpus + 1),
+            max_constructor_retry_count=_STARTS,
+            health_check_period_s=_HEALTH_S,
+            health_check_timeout_s=_HEALTH_TIMEOUT_S,
+            graceful_shutdown_timeout_s=_DRAIN_S,
+            ray_actor_options={"num_cpus": cpus},
+        ).bind(folder / shard, scratch, cpus)
+        for shard in shards
+    ]
+    entry = serve.deployment(ShardsVersion, name=_INGRESS, ray_actor_options={"num_cpus": 0}).bind(
+        *deployments
+    )
+    start_application(entry, app)
+    return app
+
+
+def start_application(entry: Any, app: str, *, route: str | None = None) -> None:
+    """Start an application of Ray Serve, and return when all of it runs; a failed one is deleted.
+
+    Args:
+        entry: What is bound of its first deployment.
+        app: Its name.
+        route: Its path over HTTP; None: it has none.
+
+    Raises:
+        UnavailableError: It does not start; the message says why.
+    """
+    from ray import serve
+
+    target = serve.RunTarget(entry, name=app, route_prefix=route)
+    serve.run_many([target], wait_for_applications_running=False)
+    end = time.monotonic() + _PATIENCE
+    while (status := serve.status().applications[app]).status != "RUNNING":
+        is_late = time.monotonic() > end
+        if status.status == "DEPLOY_FAILED" or is_late:
+            serve.delete(app)
+            faults = [part.message for part in status.deployments.values() if part.message]
+            reason = f"not within {_PATIENCE:g} s" if is_late else _last_error(faults)
+            raise UnavailableError(f"{app} did not start: {reason}")
+        time.sleep(_TICK)
+
+
+def all_versions(name: str, *statuses: str) -> list[str]:
+    """Applications of the versions of an index, the newest last; statuses: those that count, or all."""
+    from ray import serve
+
+    pattern = re.compile(re.escape(name) + r"\.\d{6}")
+    return sorted(
+        app
+        for app, status in serve.status().applications.items()
+        if pattern.fullmatch(app) and (not statuses or status.status in statuses)
+    )
+
+
+def newest_version(name: str) -> str:
+    """The application of the newest version of an index that has been started as a whole.
+
+    Raises:
+        UnavailableError: There is none.
+    """
+    running = all_versions(name, "RUNNING", "UNHEALTHY")  # a replica of the latter has died since
+    if not running:
+        raise UnavailableError(f"no version of {name!r} is running; serve its shards first")
+    return running[-1]
+
+
+def open_version(app: str, *, timeout_s: float, allow_partial: bool = False) -> ShardedIndex:
+    """The shards of a version, as one index.
+
+    Args:
+        app: The name of its application.
+        timeout_s: Seconds that a search may take.
+        allow_partial: As in ``ShardedIndex``.
+
+    Raises:
+        UnavailableError: It does not answer.
+    """
+    from ray import serve
+
+    application = serve.status().applications.get(app)
+    if application is None:
+        raise UnavailableError(f"no application {app} is running; serve the shards first")
+    shards: dict[str, Index] = {
+        shard: HeldIndex(
+            shard, partial(ask_replica, serve.get_deployment_handle(shard, app), shard)
+        )
+        for shard in sorted(application.deployments)
+        if shard != _INGRESS
+    }
+    return ShardedIndex(shards, is_hashed=True, timeout_s=timeout_s, allow_partial=allow_partial)
+
+
+def ask_replica(
+    handle: Any,
+    name: str,
+    method: str,
+    arguments: tuple[object, ...],
+    options: dict[str, object],
+    timeout_s: float | None,
+) -> object:
+    """Call one of the replicas of a shard, and another one where it dies.
+
+    Raises:
+        ColmodernError: The index raised it.
+        UnavailableError: None of them answers, or not in time.
+    """
+    from ray.exceptions import RayError, RayTaskError
+    from ray.serve.exceptions import RayServeException
+
+    end = None if timeout_s is None else time.monotonic() + timeout_s
+    for attempt in range(_TRIES):
+        left = None if end is None else max(0.0, end - time.monotonic())
+        try:
+            return handle.ask.remote(method, arguments, options).result(timeout_s=left)
+        except RayTaskError as error:
+            raise raised_there(error, name) from error
+        except TimeoutError as error:
+            raise UnavailableError(f"{name} did not answer within {timeout_s:g} s") from error
+        except (RayError, RayServeException) as error:
+            if attempt == _TRIES - 1:
+                raise UnavailableError(f"{name} has no replica that answers: {error}") from error
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _expect_room(n_shards: int, replicas: int, resources: Resources, beside: int) -> None:
+    """Raise ResourceError where the replicas do not fit, those of a shard on different machines."""
+    end = time.monotonic() + _ROOM_PATIENCE
+    while not _fits(n_shards, replicas, resources, beside):
+        if time.monotonic() > end:
+            gateways = f" and {beside} gateway{'s' * (beside != 1)}" if beside else ""
+            raise ResourceError(
+                f"replicas={replicas}: no room for {replicas} replicas of {n_shards} shards{gateways} of "
+                f"{resources} each, those of a shard on different machines; the cluster has {free_room()}; "
+                "lower replicas, end other work on the cluster, or add machines"
+            )
+        time.sleep(_TICK)
+
+
+def _fits(n_shards: int, replicas: int, resources: Resources, beside: int) -> bool:
+    """Whether the cluster has room now: a machine takes at most one replica of each shard."""
+    free = import_module("ray._private.state").available_resources_per_node()
+    slots = [int(node.get("CPU", 0) // resources.cpus) for node in free.values()]
+    n = n_shards * replicas
+    return sum(min(n_shards, each) for each in slots) >= n and sum(slots) >= n + beside
+
+
+def _last_error(messages: list[str]) -> str:
+    """What went wrong, out of the tracebacks in Ray Serve's messages."""
+    lines = [line.strip() for message in messages for line in message.splitlines() if line.strip()]
+    named = [line for line in lines if re.match(r"[\w.]*Error\b", line)]
+    return (named or lines or ["see why in Ray Serve's logs"])[-1]

@@ -1,0 +1,168 @@
+"""Shards that a Ray cluster serves over HTTP, and new versions in the place of old ones."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from colmodern.arguments import checked_count, checked_seconds
+from colmodern.cluster.connection import connected
+from colmodern.cluster.replicas import all_versions, deploy_shards, start_application
+from colmodern.config.cluster import ClusterConfig
+from colmodern.errors import InputError, UnavailableError
+from colmodern.optional import require
+from colmodern.service.settings import ServeSettings, load_serve_settings
+
+_TICK = 0.2  # seconds until gateways are asked again where one of them has died
+_GATEWAY = "gateway"
+
+
+def serve_on_cluster(
+    path: Path | str,
+    config: ClusterConfig,
+    settings: ServeSettings,
+    *,
+    name: str,
+    replicas: int = 2,
+    gateways: int = 1,
+    timeout_s: float = 1.0,
+) -> str:
+    """Serve a folder of shards over HTTP with Ray Serve; called again, change over to a new folder.
+
+    Shards of the new version start beside those of the old one. Gateways change over when all of
+    them answer, and the old version ends when its searches have: no request fails. Processes stay
+    when this one ends, until ``stop_serving``.
+
+    Args:
+        path: The folder, on disks that all machines mount at the same path.
+        config: The cluster, and the CPUs of each replica and gateway.
+        settings: Of the service: its model in ``encoder``, host and port, limits, and ``api_key_file``
+            on disks that all machines mount. Only the first call for a name reads them, ``gateways``
+            and ``timeout_s``.
+        name: Name of the index in paths.
+        replicas: Machines that hold each shard.
+        gateways: Processes that answer over HTTP.
+        timeout_s: Seconds for the shards of a search; what is late is missing in a flagged answer.
+
+    Returns:
+        The name of the version that answers now.
+
+    Raises:
+        ConfigError: Other machines can reach ``settings.host``, and there are no keys.
+        InputError: A value is wrong, or ``settings`` names no model.
+        ResourceError: The cluster has no room for it.
+        StorageError: The folder holds no shards.
+        MissingExtraError: Ray or FastAPI is not installed.
+        UnavailableError: It does not start; the version before still answers.
+    """
+    gateways = checked_count("gateways", gateways)
+    timeout_s = checked_seconds("timeout_s", timeout_s, cure="pass seconds above 0")
+    load_serve_settings(None, values={"indexes": {name: "."}})  # raises for a name that no path has
+    for module in ("fastapi", "prometheus_client", "uvicorn"):
+        require(module, extra="serve")
+    from colmodern.service.gateway import Gateway
+    from colmodern.service.server import expect_safe, with_own_hosts
+
+    expect_safe(settings)
+    if settings.encoder is None:
+        raise InputError("settings.encoder is missing; name the model that encodes queries")
+    connected(config.address)
+    from ray import serve
+
+    serve.start(
+        proxy_location="HeadOnly", http_options={"host": settings.host, "port": settings.port}
+    )
+    front = f"{name}.{_GATEWAY}"
+    is_running = _is_running(name)
+    earlier = all_versions(name)
+    beside = 0 if is_running else gateways
+    app = deploy_shards(path, config, name, replicas=replicas, beside=beside)
+    if is_running:
+        _change_over(front, name, app)
+    else:
+        entry = serve.deployment(
+            serve.ingress()(Gateway),
+            name=_GATEWAY,
+            num_replicas=gateways,
+            max_ongoing_requests=settings.limits.connections,
+            user_config={"index": name},
+            ray_actor_options={"num_cpus": config.cpus_per_worker},
+        ).bind(with_own_hosts(settings).model_copy(update={"indexes": {}}), timeout_s)
+        _start_gateways(entry, front, app)
+    for old in earlier:
+        serve.delete(old)
+    return app
+
+
+def stop_serving(config: ClusterConfig, name: str) -> bool:
+    """End the gateways and all versions of an index, and Ray Serve where it serves nothing else.
+
+    Args:
+        config: The cluster.
+        name: The name that ``serve_on_cluster`` was called with.
+
+    Returns:
+        Whether there was anything to end.
+
+    Raises:
+        UnavailableError: There is no such cluster, or it does not answer.
+    """
+    connected(config.address)
+    from ray import serve
+
+    applications = serve.status().applications
+    own = [app for app in (f"{name}.{_GATEWAY}", *all_versions(name)) if app in applications]
+    for app in own:
+        serve.delete(app)
+    if own and len(own) == len(applications):
+        serve.shutdown()
+    return bool(own)
+
+
+def _is_running(name: str) -> bool:
+    """Whether gateways of an index are running; raises InputError where they are another index's."""
+    from ray import serve
+
+    suffix = f".{_GATEWAY}"
+    names = [
+        app.removesuffix(suffix) for app in serve.status().applications if app.endswith(suffix)
+    ]
+    for other in names:
+        if other != name:
+            raise InputError(
+                f"name={name!r}: the cluster serves {other!r} already, and all of its paths; use that "
+                f"name, or stop_serving(config, {other!r}) first"
+            )
+    return name in names
+
+
+def _start_gateways(entry: object, front: str, app: str) -> None:
+    """Start the gateways, and end the version that they were to search where they do not start."""
+    from ray import serve
+
+    try:
+        start_application(entry, front, route="/")
+    except BaseException:
+        serve.delete(app)
+        raise
+
+
+def _change_over(front: str, name: str, app: str) -> None:
+    """Make every gateway search a version; one that dies is replaced by one that does.
+
+    Raises:
+        UnavailableError: A gateway cannot search it; the version is deleted.
+    """
+    from ray import serve
+    from ray.exceptions import RayActorError, RayTaskError
+
+    gateways = serve.get_deployment_handle(_GATEWAY, front)
+    while True:
+        try:
+            gateways.broadcast("change_over", name, app).results()
+            return
+        except RayTaskError as error:
+            serve.delete(app)
+            raise UnavailableError(f"{app} cannot be searched: {error.cause}") from error
+        except RayActorError:
+            time.sleep(_TICK)

@@ -1,0 +1,122 @@
+"""A gateway of the service on a Ray cluster: it encodes queries, and asks shards that Ray Serve runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import weakref
+from pathlib import Path
+
+import numpy as np
+from fastapi import FastAPI
+
+from colmodern.cluster.replicas import newest_version, open_version
+from colmodern.encoder.encoder import Encoder
+from colmodern.errors import ColmodernError, UnavailableError
+from colmodern.index.sharded.index import ShardedIndex
+from colmodern.service.assembly import assemble
+from colmodern.service.served import ServedIndex, ServedState
+from colmodern.service.service import Service
+from colmodern.service.settings import ServeSettings
+
+_WARMING = 60.0  # seconds for the first search of a version, which no client waits for
+_TICK = 0.05  # seconds between looks at whether something has happened
+_log = logging.getLogger(__name__)
+
+
+class ClusterIndex(ServedIndex):
+    """The newest version of an index whose shards Ray Serve runs; it is changed elsewhere.
+
+    Args:
+        name: Name of the index.
+        encoder: The gateway's model.
+        timeout_s: Seconds for the shards of a search; what is late is missing in a flagged answer.
+    """
+
+    def __init__(self, name: str, encoder: Encoder, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._app = newest_version(name)
+        self._replaced = weakref.WeakSet[ServedState]()  # those that searches still use
+        super().__init__(name, Path(name), encoder, read_only=True)
+
+    def refresh(self) -> bool:
+        """Search the newest version from now on; searches that run keep the one they began with.
+
+        Returns:
+            Whether there was a newer one.
+        """
+        with self._changing:
+            if self._state is None:
+                return False
+            before = self._app
+            try:
+                self._app = newest_version(self.name)
+                if self._app != before:
+                    state = ServedState(self._open(), self._encoder)
+                    self._replaced.add(self._state)
+                    self._state = state
+            except ColmodernError as error:
+                self._app, self.fault = before, str(error)
+                _log.error("index %r stays as it was: %s", self.name, error)
+                return False
+            self.fault = None
+            return self._app != before
+
+    def change_over(self, app: str, seconds: float) -> None:
+        """Search the newest version from now on, and wait for the searches of the one before.
+
+        Args:
+            app: The application that is the newest.
+            seconds: How long to wait.
+
+        Raises:
+            UnavailableError: The version cannot be searched.
+        """
+        self.refresh()
+        if self._app != app:
+            raise UnavailableError(self.fault or f"{app} is not the newest version any more")
+        end = time.monotonic() + seconds
+        while self._replaced and time.monotonic() < end:
+            time.sleep(_TICK)
+
+    def _open(self) -> ShardedIndex:
+        index = open_version(self._app, timeout_s=self._timeout_s, allow_partial=True)
+        query = np.zeros((1, index.dim), np.float32)
+        index.search(query, 1, timeout_s=_WARMING, allow_partial=False)  # routers find the replicas
+        return index
+
+
+class Gateway:
+    """A process that answers over HTTP: it encodes queries in batches, and asks the shards.
+
+    Args:
+        settings: Of the service.
+        timeout_s: As of ``ClusterIndex``.
+    """
+
+    def __init__(self, settings: ServeSettings, timeout_s: float) -> None:
+        self._service = Service(settings)
+        self._timeout_s = timeout_s
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """The application, as Ray Serve asks for it."""
+        return assemble(self._service)
+
+    async def reconfigure(self, config: dict[str, str]) -> None:
+        """Open the index once the model is loaded; Ray Serve sends no request before."""
+        service = self._service
+        while service.status == "starting":
+            await asyncio.sleep(_TICK)
+        if service.failure is not None:
+            raise service.failure
+        name = config["index"]
+        index = await asyncio.to_thread(ClusterIndex, name, service.encoder, self._timeout_s)
+        service.indexes[name] = index
+
+    async def change_over(self, name: str, app: str) -> None:
+        """As ``ClusterIndex.change_over``."""
+        index = self._service.index(name)
+        assert isinstance(index, ClusterIndex)
+        seconds = self._service.settings.timeouts.request_ms / 1000
+        await asyncio.to_thread(index.change_over, app, seconds)
