@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
@@ -106,7 +107,8 @@ class SearchRequest(SearchOptions):
     @property
     def search_key(self) -> str:
         """Equal for searches that differ in their queries alone."""
-        return self.model_dump_json(exclude={"queries", "timeout_ms"})
+        # not model_dump_json, which refuses halves of surrogate pairs
+        return json.dumps(self.model_dump(exclude={"queries", "timeout_ms"}))
 
     @property
     def n_queries(self) -> int:

@@ -57,6 +57,25 @@ def test_queries_are_answered_in_their_order(served: Any) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "filtered",
+    [
+        '["backup", "\\ud800"]',
+        '["\\udfff{", "pasta"]',
+        '{"\\ud800": "en"}',
+        '{"language": ["\\udfff"]}',
+    ],
+)
+def test_halves_of_surrogate_pairs_in_a_filter_are_no_fault_of_the_server(
+    served: Any, filtered: str
+) -> None:
+    content = f'{{"queries": "{QUERY}", "filter": {filtered}}}'.encode()
+    response = served.client.post("/v1/indexes/docs/search", content=content, headers=JSON)
+    assert response.status_code in (200, 422), response.text
+    if response.status_code == 422:
+        expect_error(response, 422, "invalid_value")
+
+
 def _ranking(result: dict[str, Any]) -> list[tuple[str, Any]]:
     return [(hit["id"], pytest.approx(hit["score"], abs=1e-4)) for hit in result["hits"]]
 
