@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -127,6 +128,9 @@ def test_no_request_fails_when_a_replica_dies_or_a_version_follows(
     assert (facts["documents"], facts["takes_texts"], facts["read_only"]) == (N_DOCS, True, True)
 
     with clients(settings) as answers:
+        assert within(10, lambda: len(answers) > 10)
+        os.kill(dying, signal.SIGSTOP)  # it still has searches when it dies
+        time.sleep(1)
         os.kill(dying, signal.SIGKILL)
         assert within(30, lambda: dying not in (now := replicas("shard-00000")) and len(now) == 2)
         n_before = len(answers)

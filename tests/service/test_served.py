@@ -204,9 +204,7 @@ def test_read_only_is_read_only(folder: Path, encoder: Encoder) -> None:
 
 
 def test_folders_that_hold_nothing_are_refused(tmp_path: Path, encoder: Encoder) -> None:
-    with pytest.raises(
-        StorageError, match=r"there is no folder .*; give a collection or an index"
-    ):
+    with pytest.raises(StorageError, match=r"there is no folder .*; give a collection or an index"):
         ServedIndex("docs", tmp_path / "nothing", encoder)
     with pytest.raises(StorageError, match="holds no PLAID index"):
         ServedIndex("docs", tmp_path, encoder)
