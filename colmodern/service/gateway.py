@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
 import weakref
@@ -21,7 +22,8 @@ from colmodern.service.service import Service
 from colmodern.service.settings import ServeSettings
 
 _WARMING = 60.0  # seconds for the first search of a version, which no client waits for
-_TICK = 0.05  # seconds between looks at whether something has happened
+_TICK = 0.05  # seconds between looks at whether the model is loaded
+_LOOK = 0.3  # seconds between looks at whether the searches of an old version have ended
 _log = logging.getLogger(__name__)
 
 
@@ -78,7 +80,8 @@ class ClusterIndex(ServedIndex):
             raise UnavailableError(self.fault or f"{app} is not the newest version any more")
         end = time.monotonic() + seconds
         while self._replaced and time.monotonic() < end:
-            time.sleep(_TICK)
+            time.sleep(_LOOK)
+            gc.collect()  # requests that have ended may refer to themselves
 
     def _open(self) -> ShardedIndex:
         index = open_version(self._app, timeout_s=self._timeout_s, allow_partial=True)
