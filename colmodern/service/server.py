@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import time
 from types import FrameType
 
 import uvicorn
@@ -19,6 +20,9 @@ from colmodern.service.service import Service
 from colmodern.service.settings import ServeSettings
 
 _BACKLOG = 2048  # connections that wait to be accepted
+_ACCEPTING = 3  # turns of the event loop that accept connections made before the end
+_LAST_REQUEST_S = 0.5  # seconds in which a request may still come on an idle connection
+_TICK = 0.01  # seconds between looks at the connections meanwhile
 _log = logging.getLogger(__name__)
 
 
@@ -111,6 +115,26 @@ class Server(uvicorn.Server):
         """Accept no more requests, and return when the running ones are answered."""
         self.should_exit = True
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer requests that are on their way, then close the connections and end.
+
+        uvicorn closes connections without a request at once, also new ones whose request has not
+        been read, and those that were never accepted are reset.
+        """
+        self.service.drain()
+        for _ in range(_ACCEPTING):
+            await asyncio.sleep(0)
+        for listening in (*self.servers, *(sockets or ())):
+            listening.close()
+        end = time.monotonic() + _LAST_REQUEST_S
+        while (
+            any(map(_is_idle, self.server_state.connections))
+            and not self.force_exit
+            and time.monotonic() < end
+        ):
+            await asyncio.sleep(_TICK)
+        await super().shutdown(sockets)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End at a signal: SIGTERM after the delay for balancers, a second one or SIGINT at once."""
         if sig == signal.SIGINT or self.service.is_draining:
@@ -121,6 +145,13 @@ class Server(uvicorn.Server):
         self.service.drain()
         loop = asyncio.get_running_loop()
         loop.call_later(self.service.settings.timeouts.drain_delay_s, self.end)
+
+
+def _is_idle(connection: object) -> bool:
+    """Whether a client could still send a request on a connection that waits for one."""
+    if not hasattr(connection, "cycle"):  # a protocol that tells nothing of its requests
+        return False
+    return connection.cycle is None or bool(connection.cycle.response_complete)
 
 
 def _freeze() -> None:

@@ -49,10 +49,14 @@ class RunningServer:
         self.url = f"http://127.0.0.1:{self.port}"
         self.client = httpx.Client(base_url=self.url, timeout=60)
 
+    def end(self) -> None:
+        """Tell the server to end."""
+        self._server.end()
+
     def close(self) -> None:
         """End the server, and wait until it has ended."""
         self.client.close()
-        self._server.end()
+        self.end()
         self._thread.join(60)
         assert not self._thread.is_alive(), "the server did not end"
 

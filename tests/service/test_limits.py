@@ -189,6 +189,34 @@ def test_a_terminated_server_finishes_what_runs_and_says_first_that_it_is_not_re
         httpx.get(f"{served.url}/health")
 
 
+def _accepts(address: tuple[str, int]) -> bool:
+    """Whether a new connection is accepted."""
+    with socket.socket() as connection:
+        return connection.connect_ex(address) == 0
+
+
+def test_requests_that_are_on_their_way_when_a_server_ends_are_answered(make_server: Any) -> None:
+    server = make_server()
+    request, address = (
+        b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        ("127.0.0.1", server.port),
+    )
+    with (
+        socket.create_connection(address, timeout=20) as fresh,
+        socket.create_connection(address, timeout=20) as kept,
+    ):
+        kept.sendall(request)
+        assert kept.recv(65_536).startswith(b"HTTP/1.1 200")
+        server.end()
+        while _accepts(address):
+            time.sleep(0.01)
+        for connection in (fresh, kept):
+            connection.sendall(request)
+            answer = connection.recv(65_536).lower()
+            assert answer.startswith(b"http/1.1 200")
+            assert b"connection: close" in answer
+
+
 @pytest.mark.slow
 def test_a_client_that_hangs_up_while_it_waits_is_not_encoded(make_server: Any) -> None:
     server = make_server()
