@@ -9,6 +9,8 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from types import FrameType
 
 import uvicorn
@@ -20,7 +22,6 @@ from colmodern.service.service import Service
 from colmodern.service.settings import ServeSettings
 
 _BACKLOG = 2048  # connections that wait to be accepted
-_ACCEPTING = 3  # turns of the event loop that accept connections made before the end
 _LAST_REQUEST_S = 0.5  # seconds in which a request may still come on an idle connection
 _TICK = 0.01  # seconds between looks at the connections meanwhile
 _log = logging.getLogger(__name__)
@@ -122,10 +123,12 @@ class Server(uvicorn.Server):
         been read, and those that were never accepted are reset.
         """
         self.service.drain()
-        for _ in range(_ACCEPTING):
-            await asyncio.sleep(0)
-        for listening in (*self.servers, *(sockets or ())):
-            listening.close()
+        sockets = sockets or []
+        waiting = [connection for listening in sockets for connection in _accepted(listening)]
+        for server in self.servers:  # at once: what connects meanwhile is reset
+            server.close()
+        for connection in waiting:
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
         end = time.monotonic() + _LAST_REQUEST_S
         while (
             any(map(_is_idle, self.server_state.connections))
@@ -134,6 +137,13 @@ class Server(uvicorn.Server):
         ):
             await asyncio.sleep(_TICK)
         await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        """The protocol of a new connection, as uvicorn makes it."""
+        make: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
+        return make(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End at a signal: SIGTERM after the delay for balancers, a second one or SIGINT at once."""
@@ -145,6 +155,16 @@ class Server(uvicorn.Server):
         self.service.drain()
         loop = asyncio.get_running_loop()
         loop.call_later(self.service.settings.timeouts.drain_delay_s, self.end)
+
+
+def _accepted(listening: socket.socket) -> Iterator[socket.socket]:
+    """The connections that wait to be accepted."""
+    listening.setblocking(False)
+    with suppress(BlockingIOError, ConnectionError):
+        while True:
+            connection, _ = listening.accept()
+            connection.setblocking(False)
+            yield connection
 
 
 def _is_idle(connection: object) -> bool:

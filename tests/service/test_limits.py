@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +216,16 @@ def test_requests_that_are_on_their_way_when_a_server_ends_are_answered(make_ser
             answer = connection.recv(65_536).lower()
             assert answer.startswith(b"http/1.1 200")
             assert b"connection: close" in answer
+
+
+def test_connections_that_wait_when_a_server_ends_are_accepted() -> None:
+    from colmodern.service.server import _accepted
+
+    with socket.create_server(("127.0.0.1", 0)) as listening, ExitStack() as stack:
+        address = listening.getsockname()
+        clients = [stack.enter_context(socket.create_connection(address)) for _ in range(3)]
+        accepted = [stack.enter_context(connection) for connection in _accepted(listening)]
+        assert [own.getpeername() for own in accepted] == [own.getsockname() for own in clients]
 
 
 @pytest.mark.slow
