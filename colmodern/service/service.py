@@ -29,7 +29,7 @@ from colmodern.service.settings import ServeSettings
 from colmodern.threads import cpu_count
 from colmodern.units import parse_bytes
 
-Status = Literal["starting", "ready", "failed", "draining"]
+Status = Literal["starting", "ready", "failed"]
 Result = TypeVar("Result")
 _WRITERS = 16  # changes that are made or wait at a time
 _CANARY = "Is this server ready?"
@@ -46,7 +46,8 @@ class Service:
         batcher: Encodes the texts of requests.
         searches: The threads that search.
         indexes: The indexes that are served, by name.
-        status: "starting", "ready", "failed" or "draining".
+        status: "starting", "ready" or "failed".
+        is_draining: Whether the server is about to end.
         failure: Why the server could not start, else None.
         on_ready: Called once the server is ready.
         on_failure: Called when the server cannot start.
@@ -70,6 +71,7 @@ class Service:
         self.batcher = EncoderBatcher(settings.batching, self.metrics)
         self.indexes: dict[str, ServedIndex] = {}
         self.status: Status = "starting"
+        self.is_draining = False
         self.failure: ColmodernError | None = None
         self.on_ready: Callable[[], None] = lambda: None
         self.on_failure: Callable[[], None] = lambda: None
@@ -95,11 +97,6 @@ class Service:
         name = self.encoder.checkpoint.lasting_name
         return Path(name).name if os.path.isabs(name) else name
 
-    @property
-    def is_draining(self) -> bool:
-        """Whether the server is about to end."""
-        return self.status == "draining"
-
     async def start(self) -> None:
         """Load model and indexes, compile kernels, and answer a canary query."""
         loop = asyncio.get_running_loop()
@@ -120,14 +117,14 @@ class Service:
             self.on_failure()
             return
         self._looking = loop.create_task(self._look_for_changes())
-        if self.status == "starting":
-            self.status = "ready"
+        self.status = "ready"
+        if not self.is_draining:
             self.on_ready()
             _log.info("ready")
 
     async def stop(self) -> None:
         """Give up what was opened; running requests have been answered."""
-        self.status = "draining"
+        self.drain()
         if self._looking is not None:
             self._looking.cancel()
         await self.batcher.stop()
@@ -138,7 +135,7 @@ class Service:
 
     def drain(self) -> None:
         """Answer /ready with 503 from now on; requests are still answered."""
-        self.status = "draining"
+        self.is_draining = True
 
     def expect_ready(self) -> None:
         """Raise ServiceError (503) while requests cannot be answered; a draining server answers."""

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
 import colmodern
 from colmodern.encoder.encoder import Encoder
@@ -46,6 +47,18 @@ def test_the_application_works_below_a_path_of_another(encoder: Encoder, tmp_pat
         assert answer["results"][0]["index"] == 1
     finally:
         running.close()
+
+
+@pytest.mark.parametrize("status", ["starting", "failed"])
+def test_a_server_that_ends_before_it_is_ready_still_says_that_it_is_not(status: str) -> None:
+    app = colmodern.create_app("colmodern/tiny")
+    service = app.state.service
+    service.status = status
+    service.drain()
+    client = TestClient(app, base_url="http://127.0.0.1")  # without its life: no model is loaded
+    answer = client.post("/v2/rerank", json={"query": "a", "documents": ["b"]})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "not_ready")
+    assert "about to end" in client.get("/ready").json()["error"]["message"]
 
 
 def test_an_application_without_its_lifespan_says_that_it_is_not_ready(encoder: Encoder) -> None:

@@ -58,9 +58,9 @@ async def health() -> Health:
 @router.get("/ready", summary="Whether requests can be answered")
 async def ready(service: ServiceState) -> Readiness:
     """Answer 503 until model and kernels are loaded and a canary query was answered, and at the end."""
-    service.expect_ready()
     if service.is_draining:
         raise not_ready("the server is about to end", "ask another server, or try again later")
+    service.expect_ready()
     return Readiness()
 
 
