@@ -11,7 +11,7 @@ from colmodern.collection.documents import StoredDocument
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.service.context import Context, RequestContext
 from colmodern.service.embeddings import array_of, embeddings_of
-from colmodern.service.errors import read_only, unfit
+from colmodern.service.errors import keeps_passages, read_only, unfit
 from colmodern.service.index_answers import (
     document_json,
     facts_json,
@@ -132,9 +132,8 @@ async def _embeddings(
     """The documents' embeddings, encoded or as they were sent."""
     if state.has_passages:
         items = "1 item" if len(documents) == 1 else f"{len(documents):,} items"
-        raise unfit(
-            f"documents has {items}, and the collection keeps passages of its documents, which this "
-            "server does not encode",
+        raise keeps_passages(
+            f"documents has {items}",
             "add documents on the server's machine with `colmodern collection add --update` or "
             "Collection.update; the server notices it and serves them",
         )

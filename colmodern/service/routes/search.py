@@ -12,7 +12,7 @@ from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.service.context import Context, RequestContext
 from colmodern.service.direct_route import DirectRoute
 from colmodern.service.embeddings import array_of, embeddings_of
-from colmodern.service.errors import unfit
+from colmodern.service.errors import keeps_passages, unfit
 from colmodern.service.index_answers import (
     explanation_json,
     hit_json,
@@ -198,11 +198,7 @@ def _sent_queries(body: SearchRequest, state: ServedState, service: Service) -> 
 def _expect_options_of_passages(body: SearchRequest) -> None:
     """Raise ServiceError (422) for what a collection of passages cannot do."""
     if body.rescore:
-        raise unfit(
-            "rescore is true, and the collection keeps passages of its documents, which this server does "
-            "not encode",
-            "leave rescore out",
-        )
+        raise keeps_passages("rescore is true", "leave rescore out")
     if body.group_by is not None:
         raise unfit(
             f"group_by is {shown(body.group_by)}, and the collection groups passages by document "
