@@ -34,7 +34,7 @@ class Walk:
     def __init__(self, package: Path) -> None:
         self._package = str(package)
         self._calls: set[tuple[CodeType, CodeType]] = set()
-        self._files: list[str] = []
+        self._files: set[str] = set()
         self.n_crossings = 0
         self.n_returns = 0
 
@@ -69,8 +69,7 @@ class Walk:
         if caller.f_code.co_filename != code.co_filename:
             self.n_crossings += 1
             self.n_returns += code.co_filename in self._files
-        if code.co_filename not in self._files:
-            self._files.append(code.co_filename)
+        self._files.add(code.co_filename)
 
     def _is_function(self, code: CodeType) -> bool:
         return code.co_filename.startswith(self._package) and not code.co_name.startswith("<")

@@ -19,5 +19,5 @@ def test_another_address_is_refused_while_a_connection_is_open(nodes: Nodes, add
 
 
 def test_the_own_machine_has_two_addresses(nodes: Nodes) -> None:
-    connected(nodes.config.address)
-    connected(f"localhost:{nodes.config.address.rpartition(':')[2]}")
+    ray = connected(nodes.config.address)
+    assert connected(f"localhost:{nodes.config.address.rpartition(':')[2]}") is ray
