@@ -77,7 +77,7 @@ if TYPE_CHECKING:
     from colmodern.index.exact.index import ExactIndex
     from colmodern.index.passages import PassageIndex
     from colmodern.index.plaid.index import PlaidIndex
-    from colmodern.index.remote import RemoteIndex
+    from colmodern.index.remote.index import RemoteIndex
     from colmodern.index.sharded.index import ShardedIndex
     from colmodern.index.sharded.placement import shard_of
     from colmodern.index.sharded.split import shard_index
@@ -111,7 +111,7 @@ _HOMES = {
     "PassageHit": "colmodern.passages",
     "PassageIndex": "colmodern.index.passages",
     "PlaidIndex": "colmodern.index.plaid.index",
-    "RemoteIndex": "colmodern.index.remote",
+    "RemoteIndex": "colmodern.index.remote.index",
     "RerankIndex": "colmodern.index.staged",
     "Reranker": "colmodern.rerank",
     "ResourceError": "colmodern.errors",

@@ -124,6 +124,7 @@ class Collection(CollectionReader):
         documents: Documents,
         ids: Iterable[str] | None = None,
         *,
+        embeddings: TokenEmbeddings | None = None,
         progress: Progress | bool | None = None,
     ) -> None:
         """Add documents; all or none.
@@ -136,13 +137,15 @@ class Collection(CollectionReader):
             documents: Texts, (id, text) pairs, a mapping from ids to texts, or records with "id" (or
                 "_id"), "text", and maybe "title"; all other keys of a record are kept.
             ids: One id for each text; without, texts get the next free numbers, "0", "1", ...
+            embeddings: As in ``update``.
             progress: True for a bar on stderr, or an object that receives the steps.
 
         Raises:
-            InputError: An id is in the collection already or repeats, or a document is none of these.
+            InputError: An id is in the collection already or repeats, a document is none of these, or
+                ``embeddings`` are not those of the documents.
             StorageError: Another process is writing the collection, or the disk is full.
         """
-        self._put(documents, ids, progress, replaces=False)
+        self._put(documents, ids, progress, replaces=False, embeddings=embeddings)
 
     def update(
         self,
@@ -163,8 +166,6 @@ class Collection(CollectionReader):
             InputError: An id is missing or repeats, or ``embeddings`` are not those of the documents.
             StorageError: As from ``add``.
         """
-        if embeddings is not None:
-            expect_embeddings_of(self._state.manifest, embeddings, needs_spans=self.has_spans)
         self._put(documents, None, progress, replaces=True, embeddings=embeddings)
 
     def model_texts(self, documents: Documents) -> list[str]:
@@ -230,6 +231,8 @@ class Collection(CollectionReader):
         replaces: bool,
         embeddings: TokenEmbeddings | None = None,
     ) -> None:
+        if embeddings is not None:
+            expect_embeddings_of(self._state.manifest, embeddings, needs_spans=self.has_spans)
         try:
             with self._changing(progress) as change:
                 numbers = None if replaces else Numbers(change.after)

@@ -150,6 +150,11 @@ class PutRequest(RequestBody):
 
     documents: Annotated[Items[DocumentRecord], Field(min_length=1)]
     fingerprint: str | None = Field(None, description="fingerprint of embeddings, as for a search")
+    replace: bool = Field(
+        True,
+        description="whether documents with the same ids are replaced; false: where one is there, "
+        "none is added",
+    )
     timeout_ms: TimeoutMs = None
 
 
@@ -201,6 +206,20 @@ class SearchAnswer(BaseModel):
     index_version: str = Field(description="digest of the index that was searched")
     is_complete: bool = Field(True, description="whether all of the index was searched")
     took_ms: dict[str, float] = Field(description="milliseconds in queue, encode and search")
+
+
+class LookupRequest(RequestBody):
+    """Ids that may be those of documents."""
+
+    ids: DocIds = Field(description="ids of documents")
+    timeout_ms: TimeoutMs = None
+
+
+class LookupAnswer(BaseModel):
+    """The documents of an index among those that were asked for."""
+
+    ids: list[str] = Field(description="the ids that the index has, in the order of the request")
+    index_version: str = Field(description="digest of the index")
 
 
 class ChangeAnswer(BaseModel):

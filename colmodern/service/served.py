@@ -75,11 +75,7 @@ class ServedState:
         return copy.copy(self._searched)
 
     def expect_texts(self) -> Encoder:
-        """The model that encodes texts for this index.
-
-        Raises:
-            InputError: The index was built with another model, or with one that it does not name.
-        """
+        """The model of texts for this index; raises InputError where it was built with another one."""
         if self.takes_texts and self._encoder is not None:
             return self._encoder
         if self._searched.fingerprint is None:
@@ -300,19 +296,21 @@ class ServedIndex:
         finally:
             self._changing.release()
 
-    def update(
+    def put(
         self,
         documents: Sequence[StoredDocument],
         embeddings: TokenEmbeddings,
         *,
+        replaces: bool = True,
         seconds: float,
     ) -> ServedState:
-        """Add documents, and replace those with the same ids; all or none.
+        """Add documents; all or none.
 
         Args:
             documents: The documents; an index of embeddings alone keeps their ids and fields.
             embeddings: What the server's model made of ``state.model_texts(documents)``, or what an
                 index of embeddings alone is given by its client.
+            replaces: Whether documents with the same ids are replaced, and not refused.
             seconds: How long to wait for other changes.
 
         Returns:
@@ -326,10 +324,11 @@ class ServedIndex:
 
         def change(searched: Searched) -> None:
             if isinstance(searched, Collection):
-                searched.update(documents, embeddings=embeddings)
-            else:
-                ids = [document.doc_id for document in documents]
-                searched.update(embeddings, ids, fields=[document.fields for document in documents])
+                keep = searched.update if replaces else searched.add
+                return keep(documents, embeddings=embeddings)
+            ids = [document.doc_id for document in documents]
+            put = searched.update if replaces else searched.add
+            return put(embeddings, ids, fields=[document.fields for document in documents])
 
         return self._change(change, seconds)
 

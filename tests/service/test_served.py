@@ -42,7 +42,7 @@ def update(
     embeddings = encoder.encode_documents(
         served.state.model_texts(documents), spans=served.state.has_spans
     )
-    return served.update(documents, embeddings, seconds=seconds)
+    return served.put(documents, embeddings, seconds=seconds)
 
 
 def ids(state: ServedState, encoder: Encoder, query: str = "file") -> list[str]:
@@ -75,7 +75,7 @@ def test_a_failed_change_leaves_everything_as_it_was(
         served.delete(["a", "nobody"], seconds=1)
     embeddings = encoder.encode_documents(["x", "y"], spans=True)
     with pytest.raises(InputError, match="2 texts for 1"):
-        served.update([StoredDocument("x", "x")], embeddings, seconds=1)
+        served.put([StoredDocument("x", "x")], embeddings, seconds=1)
     assert served.state is before
     assert Collection.open(folder).version == before.version
 
@@ -171,7 +171,7 @@ def test_another_collection_in_its_place_is_served_or_refused(
     assert served.refresh()
     assert not served.state.takes_texts
     with pytest.raises(InputError, match="another encoder"):
-        served.update(
+        served.put(
             [StoredDocument("y", "more")],
             encoder.encode_documents(["more"], spans=True),
             seconds=1,

@@ -7,11 +7,14 @@ all; when one fails, the error says which shards have it already.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import numpy as np
+import numpy.typing as npt
 
+from colmodern.arguments import listed
 from colmodern.checks import shown
 from colmodern.errors import ColmodernError, InputError
 from colmodern.index.base import Index
@@ -31,14 +34,49 @@ _MOST_TOKENS = 1 << 20  # copied into memory at a time
 Shards = Mapping[str, Index]
 
 
+class Changeable(Protocol):
+    """A shard whose documents can be changed from here."""
+
+    def add(self, embeddings: Embeddings, doc_ids: Sequence[str], **options: Any) -> None:
+        """Add documents."""
+
+    def update(self, embeddings: Embeddings, doc_ids: Sequence[str], **options: Any) -> None:
+        """Add documents, and replace those with the same ids."""
+
+    def delete(self, doc_ids: Sequence[str], **options: Any) -> int:
+        """Delete documents."""
+
+
+def changeable(shards: Shards) -> list[Changeable]:
+    """Shards that can all be changed; raises InputError, which names one that cannot."""
+    for name, shard in shards.items():
+        if not all(hasattr(shard, method) for method in ("add", "update", "delete")):
+            raise _unchangeable(name, shard)
+        if getattr(shard, "read_only", False):
+            raise InputError(
+                f"shard {name} is served with read_only; change it where it is, or serve it without"
+            )
+    return cast(list[Changeable], list(shards.values()))
+
+
+def known_ids(shard: Index, doc_ids: Sequence[str]) -> list[str]:
+    """The documents of a shard among those with some ids, with one request where it is elsewhere."""
+    ask = getattr(shard, "known_ids", None)
+    return [i for i in doc_ids if i in shard] if ask is None else ask(doc_ids)
+
+
 def local(name: str, shard: Index) -> PlaidIndex:
     """A shard that can be changed here; raises InputError for another kind."""
     if not isinstance(shard, PlaidIndex):
-        raise InputError(
-            f"shard {name} is of the kind {type(shard).__name__}, which cannot be changed here; change it "
-            "where it is"
-        )
+        raise _unchangeable(name, shard)
     return shard
+
+
+def _unchangeable(name: str, shard: Index) -> InputError:
+    return InputError(
+        f"shard {name} is of the kind {type(shard).__name__}, which cannot be changed here; change it "
+        "where it is"
+    )
 
 
 def put(
@@ -55,6 +93,8 @@ def put(
 ) -> None:
     """Add documents to the shards of their ids; with ``replaces``, in place of older ones.
 
+    options: of PlaidIndex; a server chooses its own
+
     Raises InputError, before anything is changed, for ids that repeat or, without ``replaces``, are
     known; and for embeddings of another dim or encoder.
     """
@@ -67,14 +107,9 @@ def put(
     expect_ids(ids)
     table = checked_fields(fields, ids)
     numbers, names = shards_of(ids, len(shards)), list(shards)
-    changed = [local(name, shards[name]) for name in names]
+    changed = changeable(shards)
     if not replaces:
-        known = next((i for i, n in zip(ids, numbers, strict=True) if i in changed[n]), None)
-        if known is not None:
-            raise InputError(
-                f"document {shown(known)} is in shard {names[shards_of([known], len(names))[0]]} "
-                "already; use update(), or in the shell `colmodern index update`"
-            )
+        _expect_new(shards, ids, numbers)
     progress.start("change shards", source.n_docs, unit="documents")
     done: list[str] = []
     for first, chunk in source.chunks(_MOST_TOKENS):
@@ -83,13 +118,14 @@ def put(
             docs = np.flatnonzero(own == number)
             shard, where = changed[number], docs + first
             change = shard.update if replaces else shard.add
-            with_fields = {"fields": table.select(where)} if table.columns else {}
+            more = {"fields": table.select(where)} if table.columns else {}
+            more |= options if isinstance(shard, PlaidIndex) else {}
             part: Embeddings = chunk.select(docs)
             _change(
                 names[number],
                 done,
-                lambda change=change, part=part, where=where, more=with_fields: change(  # type: ignore[misc]
-                    part, [ids[i] for i in where.tolist()], **more, **options
+                lambda change=change, part=part, where=where, more=more: change(  # type: ignore[misc]
+                    part, [ids[i] for i in where.tolist()], **more
                 ),
             )
             progress.advance(len(docs))
@@ -103,16 +139,79 @@ def delete(shards: Shards, doc_ids: object, **options: object) -> int:
     """
     ids = list(dict.fromkeys(id_list("doc_ids", doc_ids, is_ordered=False)))
     numbers, names = shards_of(ids, len(shards)), list(shards)
-    changed = [local(name, shards[name]) for name in names]
-    for doc_id, number in zip(ids, numbers.tolist(), strict=True):
-        if doc_id not in changed[number]:
-            raise InputError(f"document {shown(doc_id)} is not in the index; leave its id out")
+    changed = changeable(shards)
+    by_shard = {number: _of_shard(ids, numbers, number) for number in np.unique(numbers).tolist()}
+    for number, own in by_shard.items():
+        known = set(known_ids(shards[names[number]], own))
+        if lacking := [doc_id for doc_id in own if doc_id not in known]:
+            raise InputError(f"document {shown(lacking[0])} is not in the index; leave its id out")
     done: list[str] = []
-    for number in np.unique(numbers).tolist():
-        own = [ids[i] for i in np.flatnonzero(numbers == number).tolist()]
+    for number, own in by_shard.items():
         shard = changed[number]
-        _change(names[number], done, lambda shard=shard, own=own: shard.delete(own, **options))  # type: ignore[misc]
+        more = options if isinstance(shard, PlaidIndex) else {}
+        _change(
+            names[number],
+            done,
+            lambda shard=shard, own=own, more=more: shard.delete(own, **more),  # type: ignore[misc]
+        )
     return len(ids)
+
+
+def put_texts(
+    shards: Shards,
+    texts: Sequence[str],
+    doc_ids: Sequence[str],
+    titles: Sequence[str] | None,
+    fields: Fields | None,
+    *,
+    replaces: bool,
+) -> None:
+    """Add documents by their texts to the shards of their ids, which servers have; as ``put``."""
+    method = "update_texts" if replaces else "add_texts"
+    changeable(shards)
+    for name, shard in shards.items():
+        if not hasattr(shard, method):
+            raise InputError(
+                f"shard {name} is of the kind {type(shard).__name__}, which takes no texts; encode them, and "
+                "pass the embeddings to add or update"
+            )
+    ids = id_list("doc_ids", doc_ids, is_ordered=True)
+    expect_ids(ids)
+    columns = {"texts": texts, **({} if titles is None else {"titles": titles})}
+    listed_columns = {
+        name: listed(name, values, "pass a list of texts") for name, values in columns.items()
+    }
+    for name, values in listed_columns.items():
+        if len(values) != len(ids):
+            raise InputError(
+                f"{name} has {len(values)} entries for {len(ids)} ids; pass one for each id"
+            )
+    table, numbers, done = checked_fields(fields, ids), shards_of(ids, len(shards)), list[str]()
+    if not replaces:
+        _expect_new(shards, ids, numbers)
+    for number, (name, shard) in enumerate(shards.items()):
+        where = np.flatnonzero(numbers == number)
+        if not len(where):
+            continue
+        own = {key: [values[i] for i in where] for key, values in listed_columns.items()}
+        more = {"fields": table.select(where)} if table.columns else {}
+        change = partial(getattr(shard, method), doc_ids=[ids[i] for i in where], **own, **more)
+        _change(name, done, change)
+
+
+def _expect_new(shards: Shards, ids: Sequence[str], numbers: npt.NDArray[np.int64]) -> None:
+    """Raise InputError for a document that its shard has."""
+    for number, (name, shard) in enumerate(shards.items()):
+        own = _of_shard(ids, numbers, number)
+        if own and (known := known_ids(shard, own)):
+            raise InputError(
+                f"document {shown(known[0])} is in shard {name} already; use update(), or in the shell "
+                "`colmodern index update`"
+            )
+
+
+def _of_shard(ids: Sequence[str], numbers: npt.NDArray[np.int64], number: int) -> list[str]:
+    return [ids[i] for i in np.flatnonzero(numbers == number).tolist()]
 
 
 def _change(name: str, done: list[str], change: Callable[[], object]) -> None:

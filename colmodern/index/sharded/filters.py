@@ -10,6 +10,7 @@ from colmodern.checks import shown
 from colmodern.errors import InputError
 from colmodern.index.base import Index
 from colmodern.index.filters import DocFilter, allowed_ids, count_unknown
+from colmodern.index.sharded.changes import known_ids
 from colmodern.index.sharded.placement import shards_of
 
 
@@ -45,7 +46,7 @@ def split_filter(
             for number, name in enumerate(shards)
         }
     else:
-        by_shard = {name: [i for i in ids if i in shard] for name, shard in shards.items()}
+        by_shard = {name: known_ids(shard, ids) for name, shard in shards.items()}
         known = {doc_id for own in by_shard.values() for doc_id in own}
         is_known = np.array([doc_id in known for doc_id in ids], np.bool_)
         count_unknown(ids, is_known, is_empty=False)
@@ -57,7 +58,7 @@ def split_filter(
 def lacks_all(shard: Index, options: Mapping[str, object]) -> bool:
     """Whether a search failed because a shard has none of the ids of its filter."""
     allowed = options.get("filter")
-    return isinstance(allowed, list) and not any(doc_id in shard for doc_id in allowed)
+    return isinstance(allowed, list) and not known_ids(shard, allowed)
 
 
 def unknown_ids_error(ids: object) -> InputError:

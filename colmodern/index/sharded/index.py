@@ -163,13 +163,13 @@ class ShardedIndex(ShardedReader):
             embeddings: As in ``PlaidIndex.add``, like the arguments that follow.
             doc_ids: See there.
             fields: See there.
-            merge: See there.
-            durable: See there.
+            merge: See there; a server decides itself.
+            durable: Likewise.
             progress: See there.
 
         Raises:
-            InputError: An id is in the index already or repeats, dim or encoder differ, or shards
-                were joined without ``is_hashed``, or are on other machines.
+            InputError: An id is in the index already or repeats, dim or encoder differ, shards were
+                joined without ``is_hashed``, or one cannot be changed from here or is read-only.
             StorageError: As from ``PlaidIndex.add``; names the shard.
         """
         self._put(embeddings, doc_ids, fields, progress, False, merge=merge, durable=durable)
@@ -199,6 +199,52 @@ class ShardedIndex(ShardedReader):
             StorageError: As from ``add``.
         """
         self._put(embeddings, doc_ids, fields, progress, True, merge=merge, durable=durable)
+
+    def add_texts(
+        self,
+        texts: Sequence[str],
+        doc_ids: Sequence[str],
+        *,
+        titles: Sequence[str] | None = None,
+        fields: Fields | None = None,
+    ) -> None:
+        """Add documents by their texts to shards of servers, which encode them; see ``add``.
+
+        Args:
+            texts: As in ``RemoteIndex.add_texts``, like the arguments that follow.
+            doc_ids: See there.
+            titles: See there.
+            fields: See there.
+
+        Raises:
+            InputError: As from ``add``; or a shard takes no texts.
+            UnavailableError: A server does not answer; names the shard.
+        """
+        self._expect_hashed()
+        changes.put_texts(self.shards, texts, doc_ids, titles, fields, replaces=False)
+
+    def update_texts(
+        self,
+        texts: Sequence[str],
+        doc_ids: Sequence[str],
+        *,
+        titles: Sequence[str] | None = None,
+        fields: Fields | None = None,
+    ) -> None:
+        """Add documents by their texts, and replace those with the same ids; see ``add_texts``.
+
+        Args:
+            texts: As in ``add_texts``, like the arguments that follow.
+            doc_ids: See there.
+            titles: See there.
+            fields: See there.
+
+        Raises:
+            InputError: As from ``add_texts``, but for known ids.
+            UnavailableError: As from ``add_texts``.
+        """
+        self._expect_hashed()
+        changes.put_texts(self.shards, texts, doc_ids, titles, fields, replaces=True)
 
     def delete(self, doc_ids: Iterable[str], *, durable: bool = True) -> int:
         """Delete documents.
@@ -231,9 +277,9 @@ class ShardedIndex(ShardedReader):
         """See what other objects and processes changed since.
 
         Returns:
-            Whether there was a change in a shard.
+            Whether there was a change in a shard of this machine; others are always as they are now.
         """
-        changed = [local(name, shard).refresh() for name, shard in self.shards.items()]
+        changed = [shard.refresh() for shard in self.shards.values() if hasattr(shard, "refresh")]
         return any(changed)
 
     def _put(

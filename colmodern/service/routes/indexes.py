@@ -26,6 +26,8 @@ from colmodern.service.index_bodies import (
     DocumentRecord,
     IndexAnswer,
     IndexesAnswer,
+    LookupAnswer,
+    LookupRequest,
     PutRequest,
 )
 from colmodern.service.requests import expect_count, expect_document, expect_id, expect_texts
@@ -60,6 +62,24 @@ async def index_facts(name: str, service: ServiceState, context: Context) -> Res
     )
 
 
+@router.post(
+    f"{INDEX_PATH}/lookup", summary="Which documents are there", response_model=LookupAnswer
+)
+async def lookup(
+    name: str, body: LookupRequest, service: ServiceState, context: Context
+) -> Response:
+    """The ids of documents of the index among those that are sent."""
+    context.limit_time(body.timeout_ms)
+    state = service.index(name).state
+    expect_count("ids", len(body.ids), service.settings.limits.filter_values)
+
+    def known() -> Response:
+        ids = [doc_id for doc_id in body.ids if doc_id in state]
+        return json_response({"ids": ids, "index_version": state.version})
+
+    return await service.searches.run(context, known)
+
+
 @router.put(
     f"{INDEX_PATH}/documents", summary="Add or replace documents", response_model=ChangeAnswer
 )
@@ -84,7 +104,8 @@ async def put_documents(
     ]
     embeddings = await _embeddings(body, documents, index.state, service, context)
     after = await service.in_writer_thread(
-        context, lambda seconds: index.update(documents, embeddings, seconds=seconds)
+        context,
+        lambda seconds: index.put(documents, embeddings, replaces=body.replace, seconds=seconds),
     )
     return _changed(len(documents), after, context)
 

@@ -1,8 +1,7 @@
-"""An index on another machine, which `colmodern serve` answers for."""
+"""An index of another machine as its readers use it: search and describe."""
 
 from __future__ import annotations
 
-import math
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,43 +10,42 @@ from urllib.parse import quote
 import numpy as np
 import numpy.typing as npt
 
-from colmodern.arguments import checked_seconds, expect_flags
+from colmodern.arguments import expect_flags
 from colmodern.checks import shown
 from colmodern.errors import InputError, UnavailableError
 from colmodern.index.base import closed_error
 from colmodern.index.filters import allowed_ids
-from colmodern.index.http_client import HttpClient
 from colmodern.index.inputs import query_batch, query_values
 from colmodern.index.pages import checked_page
+from colmodern.index.remote.http_client import HttpClient
 from colmodern.index.spans import SpanSettings, span_settings
 from colmodern.progress import Progress, as_progress
+from colmodern.ragged.doc_ids import id_list
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import BatchResults, GroupedHit, Hit, Results, ScoredDoc, Span
 
-_QUERIES = 32  # a request; servers take as many unless they are set up otherwise
+# a request has what servers take without other settings
+_QUERIES, _IDS = 32, 10_000
 
 
-class RemoteIndex:
-    """An index that a server of `colmodern serve` has; safe to search from many threads.
-
-    It takes embeddings of queries, as the indexes of this machine do. A pickle holds address and
-    settings.
-
-    Args:
-        url: Address of the server, as "http://10.0.0.7:8080".
-        name: Name of the index there.
-        api_key: Key that the server asks for, if any.
-        timeout_s: Seconds that a request may take, unless a search says otherwise.
-
-    Raises:
-        InputError: The address is none of HTTP, or a value is wrong. The server is asked only when
-            the index is used.
-    """
+class RemoteReader:
+    """An index that a server of `colmodern serve` has, to be searched; see RemoteIndex."""
 
     def __init__(
         self, url: str, name: str, *, api_key: str | None = None, timeout_s: float = 10.0
     ) -> None:
+        """Check the address; the server is asked only when the index is used.
+
+        Args:
+            url: Address of the server, as "http://10.0.0.7:8080".
+            name: Name of the index there.
+            api_key: Key that the server asks for, if any.
+            timeout_s: Seconds that a request may take, unless a call says otherwise.
+
+        Raises:
+            InputError: The address is none of HTTP, or a value is wrong.
+        """
         if not isinstance(name, str) or not name:
             raise InputError(f"name={shown(name)}; pass the name of an index of the server")
         self._settings = {"url": url, "name": name, "api_key": api_key, "timeout_s": timeout_s}
@@ -57,8 +55,8 @@ class RemoteIndex:
 
     def __repr__(self) -> str:
         if self._client is None:
-            return "RemoteIndex(closed)"
-        return f"RemoteIndex({self._settings['url']!r}, {self._settings['name']!r})"
+            return f"{type(self).__name__}(closed)"
+        return f"{type(self).__name__}({self._settings['url']!r}, {self._settings['name']!r})"
 
     def __reduce__(self) -> tuple[object, ...]:
         self._open_client()
@@ -86,6 +84,11 @@ class RemoteIndex:
         """Digest that changes with the index."""
         return str(self._read_facts()["index_version"])
 
+    @property
+    def read_only(self) -> bool:
+        """Whether its server refuses changes."""
+        return bool(self._read_facts().get("read_only", True))
+
     def __len__(self) -> int:
         return self.n_docs
 
@@ -95,6 +98,29 @@ class RemoteIndex:
             return False
         path = f"{self._path}/documents/{quote(doc_id, safe='', errors='surrogatepass')}"
         return client.exists(path)
+
+    def known_ids(self, doc_ids: Iterable[str]) -> list[str]:
+        """The ids of documents that the index has, of those that are passed.
+
+        Args:
+            doc_ids: Ids of documents; 10,000 go in one request.
+
+        Returns:
+            The known ones, in their order.
+
+        Raises:
+            InputError: An id is no text.
+            UnavailableError: The server does not answer, or not in time.
+        """
+        client, ids = self._open_client(), id_list("doc_ids", doc_ids, is_ordered=False)
+        known: list[str] = []
+        for start in range(0, len(ids), _IDS):
+            path = f"{self._path}/lookup"
+            answer = client.post(path, {"ids": ids[start : start + _IDS]})
+            if not isinstance(answer.get("ids"), list):
+                raise client.unreadable(path)
+            known += map(str, answer["ids"])
+        return known
 
     def search(
         self,
@@ -241,17 +267,10 @@ class RemoteIndex:
         are_plain: bool,
     ) -> list[Results[ScoredDoc]]:
         client = self._open_client()
-        seconds = client.timeout_s
-        if timeout_s is not None:
-            seconds = checked_seconds(
-                "timeout_s", timeout_s, cure="pass seconds above 0, or None for those of the index"
-            )
-        wanted = {
-            **body,
-            "embeddings": [_as_json(query, self.dim) for query in queries],
-            "timeout_ms": max(1, math.ceil(seconds * 1000)),
-        }
-        answer = client.post(f"{self._path}/search", wanted, timeout_s=seconds)
+        embeddings = [rows_as_json(query, self.dim) for query in queries]
+        answer = client.post(
+            f"{self._path}/search", {**body, "embeddings": embeddings}, timeout_s=timeout_s
+        )
         if not answer.get("is_complete", False):
             raise UnavailableError(f"{self!r} answered incompletely; search again")
         try:
@@ -279,13 +298,13 @@ class RemoteIndex:
         return self._client
 
 
-def _restored(kind: type[RemoteIndex], settings: dict[str, Any]) -> RemoteIndex:
+def _restored(kind: type[RemoteReader], settings: dict[str, Any]) -> RemoteReader:
     return kind(**settings)
 
 
-def _as_json(query: npt.NDArray[np.floating], dim: int) -> dict[str, object]:
-    """A query's embeddings in base64; without tokens a row of zeros, which scores the same."""
-    values = np.asarray(query, "<f4") if len(query) else np.zeros((1, dim), "<f4")
+def rows_as_json(rows: npt.NDArray[np.floating], dim: int) -> dict[str, object]:
+    """A text's embeddings in base64; a query without tokens is a row of zeros, which scores the same."""
+    values = np.asarray(rows, "<f4") if len(rows) else np.zeros((1, dim), "<f4")
     text = b64encode(np.ascontiguousarray(values).tobytes()).decode()
     return {"embedding": text, "shape": list(values.shape), "dtype": "float32"}
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,6 +14,7 @@ from colmodern.checks import shown
 from colmodern.errors import InputError, UnavailableError
 
 _REFUSED = {400, 401, 403, 404, 405, 413, 415, 422}  # asking again gives the same answer
+_CHANGES = ("PUT", "DELETE")
 _LARGEST = 1 << 28  # bytes of an answer
 _MOST_IDLE = 32  # connections that are kept
 
@@ -64,14 +67,33 @@ class HttpClient:
         self._expect_success(path, status, content)
         return True
 
-    def post(self, path: str, body: object, *, timeout_s: float) -> dict[str, Any]:
+    def post(
+        self, path: str, body: Mapping[str, object], *, timeout_s: float | None = None
+    ) -> dict[str, Any]:
         """The object that a path answers a body with.
+
+        Args:
+            path: The path.
+            body: The body, which also gets the time in milliseconds.
+            timeout_s: Seconds that the request may take; None: those of the client.
 
         Raises:
             InputError: The server refuses the request; has its message and cure.
             UnavailableError: The server cannot be reached, fails, or does not answer in time.
         """
-        return self._json("POST", path, json.dumps(body).encode(), timeout_s)
+        return self.send("POST", path, body, timeout_s=timeout_s)
+
+    def send(
+        self, method: str, path: str, body: Mapping[str, object], *, timeout_s: float | None = None
+    ) -> dict[str, Any]:
+        """As ``post``, by another method; what changes something is sent once."""
+        seconds = self.timeout_s
+        if timeout_s is not None:
+            seconds = checked_seconds(
+                "timeout_s", timeout_s, cure="pass seconds above 0, or None for those of the index"
+            )
+        timed = {**body, "timeout_ms": max(1, math.ceil(seconds * 1000))}
+        return self._json(method, path, json.dumps(timed).encode(), seconds)
 
     def close(self) -> None:
         """Close the connections that no request uses; others are closed by their request's end."""
@@ -114,7 +136,9 @@ class HttpClient:
     ) -> tuple[int, bytes]:
         """Status and content of an answer, asked for again where a kept connection was dead."""
         while True:
-            connection = self._connection(timeout_s)
+            # a kept connection may be dead, and a change that got no answer may have been made
+            is_change = method in _CHANGES
+            connection = self._new(timeout_s) if is_change else self._connection(timeout_s)
             is_new, is_kept = connection.sock is None, False
             try:
                 connection.request(method, self._prefix + path, body, self._headers)
@@ -146,12 +170,15 @@ class HttpClient:
         try:
             connection = self._idle.pop()
         except IndexError:
-            make = http.client.HTTPSConnection if self._is_tls else http.client.HTTPConnection
-            return make(self._host, self._port, timeout=timeout_s)
+            return self._new(timeout_s)
         connection.timeout = timeout_s
         if connection.sock is not None:
             connection.sock.settimeout(timeout_s)
         return connection
+
+    def _new(self, timeout_s: float) -> http.client.HTTPConnection:
+        make = http.client.HTTPSConnection if self._is_tls else http.client.HTTPConnection
+        return make(self._host, self._port, timeout=timeout_s)
 
 
 def _error_of(content: bytes) -> dict[str, object]:

@@ -1,0 +1,1 @@
+"""An index of another machine, over HTTP."""
