@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from typing import TYPE_CHECKING
@@ -63,10 +64,14 @@ class RequestMiddleware:
             answer = answer_of(error, self._service.hide, context.request_id)
             await answer(scope, receive, send_with_id)
         finally:
-            self._record(scope, context, _CLIENT_GONE if context.is_disconnected else status)
+            if context.is_disconnected:
+                status = _CLIENT_GONE
+            seconds = time.perf_counter() - context.started
+            # uvloop sends the answer when this turn of the loop ends, so that the record comes after it
+            loop = asyncio.get_running_loop()
+            loop.call_soon(self._record, scope, context, status, seconds)
 
-    def _record(self, scope: Scope, context: RequestContext, status: int) -> None:
-        seconds = time.perf_counter() - context.started
+    def _record(self, scope: Scope, context: RequestContext, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", None)
         stages: dict[str, float] = {str(stage): taken for stage, taken in context.stages.items()}
         self._service.metrics.count_request(route, status, seconds, stages)
