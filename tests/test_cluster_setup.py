@@ -9,16 +9,24 @@ from pathlib import Path
 import pytest
 from conftest import unit_rows
 
-from colmodern import PlaidIndex
+from colmodern import PlaidIndex, RemoteIndex
 from colmodern.cli.main import main
 from colmodern.cluster.build import BuildTask, CodecLearner, ShardBuilder
 from colmodern.cluster.copies import copy_index
 from colmodern.cluster.faults import error_here
+from colmodern.cluster.replicas import VersionIndex
 from colmodern.cluster.shared import await_file, expect_shared, share
 from colmodern.config.cluster import ClusterConfig, shared_folder
 from colmodern.config.load import build
 from colmodern.config.models import EvalConfig
-from colmodern.errors import ConfigError, InputError, ResourceError, StorageError, WorkerError
+from colmodern.errors import (
+    ConfigError,
+    InputError,
+    ResourceError,
+    StorageError,
+    UnavailableError,
+    WorkerError,
+)
 
 
 @pytest.fixture
@@ -137,6 +145,23 @@ def test_without_ray_the_extra_is_named(encode: Callable[..., tuple[object, str]
     code, said = encode("--ray", "auto")
     assert code == 2
     assert "pip install 'colmodern[ray]'" in said
+
+
+def test_a_version_describes_the_shards_that_answer(tmp_path: Path) -> None:
+    documents = unit_rows([5, 6, 7, 8], 16, 0)
+    PlaidIndex.build(documents, tmp_path / "index").close()
+    here = PlaidIndex.load(tmp_path / "index")
+    lost = RemoteIndex("http://127.0.0.1:9", "x", timeout_s=5)
+    index = VersionIndex({"here": here, "lost": lost}, allow_partial=True)
+    assert (index.n_docs, index.dim, index.has_spans) == (4, 16, False)
+    results = index.search(documents[0], 2)
+    assert results[0].doc_id == "0"
+    assert list(results.shards.missing) == ["lost"]
+    whole = VersionIndex({"here": here}).version
+    assert index.version == whole
+    here.close()
+    with pytest.raises(UnavailableError, match="shard here: the index is closed"):
+        index.version  # noqa: B018
 
 
 def test_a_copy_of_an_index_with_a_flipped_byte_is_refused_and_named(tmp_path: Path) -> None:

@@ -35,6 +35,30 @@ from colmodern.cli.options import PATH
 @click.option("--insecure", is_flag=True, help="Listen on any address without a key.")
 @click.option("--read-only", is_flag=True, help="Refuse changes of indexes.")
 @click.option(
+    "--ray", metavar="ADDRESS", help="Ray cluster that serves a folder of shards: auto, HOST:PORT."
+)
+@click.option("--replicas", type=click.IntRange(1), help="Machines with each shard.  [default: 2]")
+@click.option(
+    "--gateways",
+    type=click.IntRange(1),
+    help="Processes of the cluster that answer over HTTP.  [default: 1]",
+)
+@click.option(
+    "--shard-timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Time of shards, after which an answer lacks them, and says so.  [default: 1]",
+)
+@click.option(
+    "--cpus-per-worker",
+    type=click.IntRange(1),
+    help="CPUs of each replica and each gateway.  [default: 1]",
+)
+@click.option(
+    "--scratch", type=PATH, help="Folder on each machine's own disk for a copy of its shards."
+)
+@click.option("--stop", metavar="NAME", help="End what --ray serves under a name.")
+@click.option(
     "--set",
     "overrides",
     multiple=True,
@@ -51,6 +75,13 @@ def command(
     api_key_file: Path | None,
     insecure: bool,
     read_only: bool,
+    ray: str | None,
+    replicas: int | None,
+    gateways: int | None,
+    shard_timeout: float | None,
+    cpus_per_worker: int | None,
+    scratch: Path | None,
+    stop: str | None,
     overrides: tuple[str, ...],
 ) -> None:
     """Serve search, rerank and encode over HTTP, with a page to search at /.
@@ -58,6 +89,9 @@ def command(
     Without --model, the model of the first collection is used. GET /ready answers 200 once everything
     is loaded; SIGTERM lets running requests finish. Every request is logged on stderr as a line of
     JSON. /docs describes the paths.
+
+    With --ray, the machines of a cluster serve a folder of shards, which all of them mount at the same
+    path. The command ends when they answer; called again, it serves the next version of the folder.
     """
     # else OpenMP's threads spin between two encodings, on CPUs that searches need
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -80,6 +114,25 @@ def command(
         "indexes": _by_name(indexes) or None,
     }
     options = {key: value for key, value in values.items() if value is not None}
+    cluster = {
+        "replicas": replicas,
+        "gateways": gateways,
+        "shard_timeout": shard_timeout,
+        "cpus_per_worker": cpus_per_worker,
+        "scratch": scratch,
+        "stop": stop,
+    }
+    chosen = {key: value for key, value in cluster.items() if value is not None}
+    if ray is not None:
+        from colmodern.cli.serve_cluster import serve_shards
+
+        serve_shards(ray, load_serve_settings(config, overrides, options), chosen)
+        return
+    if chosen:
+        listed = ", ".join(f"--{name.replace('_', '-')}" for name in chosen)
+        raise click.UsageError(
+            f"{listed} {'belong' if len(chosen) > 1 else 'belongs'} to --ray ADDRESS"
+        )
     settings = with_own_hosts(load_serve_settings(config, overrides, options))
     expect_safe(settings)
     _prepare_logging()

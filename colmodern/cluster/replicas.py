@@ -10,6 +10,7 @@ import asyncio
 import os
 import re
 import time
+from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +24,7 @@ from colmodern.cluster.search import HeldIndex, raised_there
 from colmodern.config.cluster import ClusterConfig
 from colmodern.errors import ResourceError, UnavailableError
 from colmodern.index.base import Index
+from colmodern.index.sharded.fan_out import Answer
 from colmodern.index.sharded.folder import read_shards_manifest
 from colmodern.index.sharded.index import ShardedIndex
 
@@ -31,7 +33,9 @@ _TRIES = 2  # times that a search is sent to a replica that then dies
 _STARTS = 2  # times that a replica is started before its fault is raised
 _HEALTH_S = 2.0  # seconds between canary queries
 _HEALTH_TIMEOUT_S = 10.0
+_FACTS_S = 30.0  # seconds for what is asked of a shard beside searches
 _DRAIN_S = 5.0  # seconds that a replica may take for its last searches
+_LOOK = 0.5  # seconds until it is looked up again whether a lost shard is back
 _TICK = 0.2  # seconds between looks at an application that is being started
 _ROOM_PATIENCE = 5.0  # seconds until room that others gave back is seen
 _PATIENCE = 1800.0  # seconds until all replicas have opened their shards
@@ -174,11 +178,14 @@ def newest_version(name: str) -> str:
     return running[-1]
 
 
-def open_version(app: str, *, timeout_s: float, allow_partial: bool = False) -> ShardedIndex:
+def open_version(
+    app: str, resources: Resources, *, timeout_s: float, allow_partial: bool = False
+) -> VersionIndex:
     """The shards of a version, as one index.
 
     Args:
         app: The name of its application.
+        resources: What each replica takes.
         timeout_s: Seconds that a search may take.
         allow_partial: As in ``ShardedIndex``.
 
@@ -192,44 +199,104 @@ def open_version(app: str, *, timeout_s: float, allow_partial: bool = False) -> 
         raise UnavailableError(f"no application {app} is running; serve the shards first")
     shards: dict[str, Index] = {
         shard: HeldIndex(
-            shard, partial(ask_replica, serve.get_deployment_handle(shard, app), shard)
+            shard,
+            Replicas(app, shard, serve.get_deployment_handle(shard, app), resources),
+            patience_s=max(timeout_s, _FACTS_S),
         )
         for shard in sorted(application.deployments)
         if shard != _INGRESS
     }
-    return ShardedIndex(shards, is_hashed=True, timeout_s=timeout_s, allow_partial=allow_partial)
+    return VersionIndex(shards, is_hashed=True, timeout_s=timeout_s, allow_partial=allow_partial)
 
 
-def ask_replica(
-    handle: Any,
-    name: str,
-    method: str,
-    arguments: tuple[object, ...],
-    options: dict[str, object],
-    timeout_s: float | None,
-) -> object:
-    """Call one of the replicas of a shard, and another one where it dies.
+class VersionIndex(ShardedIndex):
+    """The shards of a version.
 
-    Raises:
-        ColmodernError: The index raised it.
-        UnavailableError: None of them answers, or not in time.
+    What it says of itself is of those that answer, so that a gateway can start while one is lost.
     """
-    from ray.exceptions import RayError, RayTaskError
-    from ray.serve.exceptions import RayServeException
 
-    end = None if timeout_s is None else time.monotonic() + timeout_s
-    for attempt in range(_TRIES):
-        left = None if end is None else max(0.0, end - time.monotonic())
-        try:
-            return handle.ask.remote(method, arguments, options).result(timeout_s=left)
-        except RayTaskError as error:
-            raise raised_there(error, name) from error
-        except TimeoutError as error:
-            raise UnavailableError(f"{name} did not answer within {timeout_s:g} s") from error
-        except (RayError, RayServeException) as error:
-            if attempt == _TRIES - 1:
-                raise UnavailableError(f"{name} has no replica that answers: {error}") from error
-    raise AssertionError("the last attempt returns or raises")
+    def _of_all(self, ask: Callable[[Index], Answer]) -> dict[str, Answer]:
+        calls = {name: partial(ask, shard) for name, shard in self.shards.items()}
+        answers, errors = self._fan_out(calls, self._timeout_s)
+        if not answers:
+            name, error = next(iter(errors.items()))
+            raise UnavailableError(f"shard {name}: {error}") from error
+        return {name: answers[name] for name in calls if name in answers}
+
+
+class Replicas:
+    """The replicas of a shard, one of which answers each call; safe to use from many threads.
+
+    A shard without a replica is not waited for: a call that got no answer asks Ray Serve why, and
+    those of the next moments raise the same at once.
+
+    Args:
+        app: The application of the version.
+        shard: Name of the shard.
+        handle: Ray Serve's handle of them.
+        resources: What each of them takes.
+    """
+
+    def __init__(self, app: str, shard: str, handle: Any, resources: Resources) -> None:
+        self._app, self._shard, self._handle = app, shard, handle
+        self._resources = resources
+        self._absence = ""  # why no replica answers, in words
+        self._until = 0.0  # when that is looked up again
+        self._is_absent()
+
+    def __call__(
+        self,
+        method: str,
+        arguments: tuple[object, ...],
+        options: dict[str, object],
+        timeout_s: float | None,
+    ) -> object:
+        """Call one of them, and another one where it dies.
+
+        Raises:
+            ColmodernError: The index raised it.
+            UnavailableError: None of them answers, or not in time.
+        """
+        from ray.exceptions import RayError, RayTaskError
+        from ray.serve.exceptions import RayServeException
+
+        if self._absence and (time.monotonic() < self._until or self._is_absent()):
+            raise UnavailableError(self._absence)
+        end = None if timeout_s is None else time.monotonic() + timeout_s
+        for attempt in range(_TRIES):
+            left = None if end is None else max(0.0, end - time.monotonic())
+            try:
+                call = self._handle.ask.remote(method, arguments, options)
+                return call.result(timeout_s=left)
+            except RayTaskError as error:
+                raise raised_there(error, self._shard) from error
+            except TimeoutError as error:
+                fault = f"{self._shard} did not answer within {timeout_s:g} s"
+                raise UnavailableError(self._absence if self._is_absent() else fault) from error
+            except (RayError, RayServeException) as error:
+                if attempt == _TRIES - 1:
+                    fault = f"{self._shard} has no replica that answers: {error}"
+                    raise UnavailableError(fault) from error
+        raise AssertionError("the last attempt returns or raises")
+
+    def _is_absent(self) -> bool:
+        """Whether no replica runs now; keeps the reason for the calls of the next moments."""
+        from ray import serve
+
+        application = serve.status().applications.get(self._app)
+        deployment = None if application is None else application.deployments.get(self._shard)
+        if deployment is None:
+            self._absence = f"{self._shard} has ended with its version {self._app}"
+        elif deployment.replica_states.get("RUNNING", 0):
+            self._absence = ""
+        elif _largest_room() < self._resources.cpus:
+            self._absence = (
+                f"{self._shard} has no replica, and there is no room for one: {free_room()}"
+            )
+        else:
+            self._absence = f"{self._shard} has no replica; one is being started"
+        self._until = time.monotonic() + _LOOK
+        return bool(self._absence)
 
 
 def _expect_room(n_shards: int, replicas: int, resources: Resources, beside: int) -> None:
@@ -252,6 +319,12 @@ def _fits(n_shards: int, replicas: int, resources: Resources, beside: int) -> bo
     slots = [int(node.get("CPU", 0) // resources.cpus) for node in free.values()]
     n = n_shards * replicas
     return sum(min(n_shards, each) for each in slots) >= n and sum(slots) >= n + beside
+
+
+def _largest_room() -> float:
+    """CPUs that are free on the machine with the most of them."""
+    free = import_module("ray._private.state").available_resources_per_node()
+    return max((node.get("CPU", 0.0) for node in free.values()), default=0.0)
 
 
 def _last_error(messages: list[str]) -> str:

@@ -26,7 +26,7 @@ from colmodern.index.sharded.index import ShardedIndex
 from colmodern.progress import Progress, as_progress
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
-from colmodern.types import BatchResults, Results, ScoredDoc
+from colmodern.types import BatchResults, Explanation, Results, ScoredDoc
 
 _OWN_SHARE = 0.9  # share of the time of all shards: a late shard says why before it is given up
 Actors = dict[str, Any]  # name of a shard -> Ray's handle of its process
@@ -40,10 +40,11 @@ class HeldIndex:
     Args:
         name: What messages call the shard.
         ask: Calls the process.
+        patience_s: Seconds for what is no search; None: any time.
     """
 
-    def __init__(self, name: str, ask: Ask) -> None:
-        self._name = name
+    def __init__(self, name: str, ask: Ask, *, patience_s: float | None = None) -> None:
+        self._name, self._patience_s = name, patience_s
         self._ask: Ask | None = ask
         self._dim: int | None = None
         self.end: Callable[[], object] | None = None  # ends the processes of all shards
@@ -150,6 +151,28 @@ class HeldIndex:
         progress.finish()
         return results
 
+    def explain(
+        self, query: npt.ArrayLike, doc_id: str, k: int = 10, **options: Any
+    ) -> Explanation:
+        """Follow a document of the shard through a search, as ``PlaidIndex.explain``.
+
+        Args:
+            query: (n_query_tokens, dim) floats.
+            doc_id: The document.
+            k: Number of documents that the search looks for.
+            **options: Other options of ``PlaidIndex.explain``.
+
+        Returns:
+            The explanation.
+
+        Raises:
+            InputError: The shard has no such document, or an option is wrong.
+            UnavailableError: The process does not answer.
+        """
+        values = query_values(query, self.dim)
+        explanation: Explanation = self._answer("explain", values, doc_id, k, **options)
+        return explanation
+
     def close(self) -> None:
         """Let go of the process, which ends unless it has a name; later uses raise InputError."""
         self._ask = None
@@ -161,7 +184,8 @@ class HeldIndex:
     ) -> Any:
         if self._ask is None:
             raise closed_error()
-        return self._ask(method, arguments, options, timeout_s)
+        seconds = timeout_s if method.startswith("search") else self._patience_s
+        return self._ask(method, arguments, options, seconds)
 
 
 def open_on_cluster(

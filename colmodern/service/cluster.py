@@ -8,6 +8,7 @@ from pathlib import Path
 from colmodern.arguments import checked_count, checked_seconds
 from colmodern.cluster.connection import connected
 from colmodern.cluster.replicas import all_versions, deploy_shards, start_application
+from colmodern.cluster.room import Resources
 from colmodern.config.cluster import ClusterConfig
 from colmodern.errors import InputError, UnavailableError
 from colmodern.optional import require
@@ -87,7 +88,11 @@ def serve_on_cluster(
             max_ongoing_requests=settings.limits.connections,
             user_config={"index": name},
             ray_actor_options={"num_cpus": config.cpus_per_worker},
-        ).bind(with_own_hosts(settings).model_copy(update={"indexes": {}}), timeout_s)
+        ).bind(
+            with_own_hosts(settings).model_copy(update={"indexes": {}}),
+            timeout_s,
+            Resources(config.cpus_per_worker),
+        )
         _start_gateways(entry, front, app)
     for old in earlier:
         serve.delete(old)
@@ -112,10 +117,11 @@ def stop_serving(config: ClusterConfig, name: str) -> bool:
 
     applications = serve.status().applications
     own = [app for app in (f"{name}.{_GATEWAY}", *all_versions(name)) if app in applications]
-    for app in own:
-        serve.delete(app)
     if own and len(own) == len(applications):
         serve.shutdown()
+        return True
+    for app in own:
+        serve.delete(app)
     return bool(own)
 
 

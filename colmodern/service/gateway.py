@@ -8,11 +8,13 @@ import logging
 import time
 import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from fastapi import FastAPI
 
 from colmodern.cluster.replicas import newest_version, open_version
+from colmodern.cluster.room import Resources
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import ColmodernError, UnavailableError
 from colmodern.index.sharded.index import ShardedIndex
@@ -34,16 +36,19 @@ class ClusterIndex(ServedIndex):
         name: Name of the index.
         encoder: The gateway's model.
         timeout_s: Seconds for the shards of a search; what is late is missing in a flagged answer.
+        resources: What each replica of a shard takes.
     """
 
-    def __init__(self, name: str, encoder: Encoder, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
+    def __init__(self, name: str, encoder: Encoder, timeout_s: float, resources: Resources) -> None:
+        self._timeout_s, self._resources = timeout_s, resources
         self._app = newest_version(name)
         self._replaced = weakref.WeakSet[ServedState]()  # those that searches still use
         super().__init__(name, Path(name), encoder, read_only=True)
 
     def refresh(self) -> bool:
         """Search the newest version from now on; searches that run keep the one they began with.
+
+        A version that lacked a shard when it was opened is opened again once the shard is back.
 
         Returns:
             Whether there was a newer one.
@@ -54,7 +59,7 @@ class ClusterIndex(ServedIndex):
             before = self._app
             try:
                 self._app = newest_version(self.name)
-                if self._app != before:
+                if self._app != before or self._is_whole_again():
                     state = ServedState(self._open(), self._encoder)
                     self._replaced.add(self._state)
                     self._state = state
@@ -78,16 +83,30 @@ class ClusterIndex(ServedIndex):
         self.refresh()
         if self._app != app:
             raise UnavailableError(self.fault or f"{app} is not the newest version any more")
+        if not self._is_whole:
+            raise UnavailableError(f"{app} lacks a shard; serve it again when all of them answer")
         end = time.monotonic() + seconds
         while self._replaced and time.monotonic() < end:
             time.sleep(_LOOK)
             gc.collect()  # requests that have ended may refer to themselves
 
+    def _is_whole_again(self) -> bool:
+        """Whether all shards answer now, and did not when they were opened."""
+        index = self.state.index
+        return not self._is_whole and index is not None and _warmed(index, self._timeout_s)
+
     def _open(self) -> ShardedIndex:
-        index = open_version(self._app, timeout_s=self._timeout_s, allow_partial=True)
-        query = np.zeros((1, index.dim), np.float32)
-        index.search(query, 1, timeout_s=_WARMING, allow_partial=False)  # routers find the replicas
+        index = open_version(
+            self._app, self._resources, timeout_s=self._timeout_s, allow_partial=True
+        )
+        self._is_whole = _warmed(index, _WARMING)
         return index
+
+
+def _warmed(index: Any, seconds: float) -> bool:
+    """Whether all shards answer a search, by which routers find the replicas; raises where none does."""
+    query = np.zeros((1, index.dim), np.float32)
+    return bool(index.search(query, 1, timeout_s=seconds, allow_partial=True).is_complete)
 
 
 class Gateway:
@@ -96,11 +115,12 @@ class Gateway:
     Args:
         settings: Of the service.
         timeout_s: As of ``ClusterIndex``.
+        resources: Likewise.
     """
 
-    def __init__(self, settings: ServeSettings, timeout_s: float) -> None:
+    def __init__(self, settings: ServeSettings, timeout_s: float, resources: Resources) -> None:
         self._service = Service(settings)
-        self._timeout_s = timeout_s
+        self._timeout_s, self._resources = timeout_s, resources
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """The application, as Ray Serve asks for it."""
@@ -113,8 +133,8 @@ class Gateway:
             await asyncio.sleep(_TICK)
         if service.failure is not None:
             raise service.failure
-        name = config["index"]
-        index = await asyncio.to_thread(ClusterIndex, name, service.encoder, self._timeout_s)
+        name, limits = config["index"], (self._timeout_s, self._resources)
+        index = await asyncio.to_thread(ClusterIndex, name, service.encoder, *limits)
         service.indexes[name] = index
 
     async def change_over(self, name: str, app: str) -> None:

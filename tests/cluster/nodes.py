@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from colmodern import Encoder
 from colmodern.cluster.encode import ShardEncoder
 from colmodern.config.cluster import ClusterConfig
@@ -78,6 +80,16 @@ class Nodes:
         self._cluster.remove_node(matching[0], allow_graceful=False)
         return str(matching[0].node_id)
 
+    def kill_daemon(self, process: int) -> None:
+        """Kill the node whose daemon a process is."""
+        [node] = (each for each in self._others if _daemon_of(each) == process)
+        self.kill(node.node_id)
+
+    @property
+    def daemons(self) -> list[int]:
+        """The processes that start all others of a node, for each node but the head."""
+        return [_daemon_of(node) for node in self._others]
+
     def holder(self, name: str) -> str:
         """The id of a node, but the head, with a process that holds a shard under a name."""
         from ray.util import placement_group_table
@@ -96,6 +108,10 @@ class Nodes:
 
         ray.shutdown()
         self._cluster.shutdown()
+
+
+def _daemon_of(node: Any) -> int:
+    return int(node.all_processes["raylet"][0].process.pid)
 
 
 def encoded(corpus: Corpus, encoder: Encoder, folder: Path, **options: Any) -> EmbeddingStore:
@@ -125,6 +141,15 @@ class HeldEncoder(ShardEncoder):
         (folder / "waiting" / name).touch()
         if not within(_PATIENCE, lambda: _goes_on(folder, name)):
             raise TimeoutError(f"{name} waited {_PATIENCE:g} s for the test")
+
+
+class HungryEncoder(ShardEncoder):
+    """Encodes the first shards, and needs more memory for a later one than any machine has."""
+
+    def do(self, job: Shard) -> None:
+        if job.index >= N_FREE:
+            np.ones(1 << 50)
+        super().do(job)
 
 
 def waiting(folder: Path) -> list[str]:

@@ -14,6 +14,7 @@ import pytest
 from cluster.nodes import (
     N_FREE,
     HeldEncoder,
+    HungryEncoder,
     Nodes,
     Watch,
     encoded,
@@ -104,6 +105,29 @@ def test_an_interrupted_encoding_is_resumed_by_one_machine(
     kept = written(folder)
     made = encoded(corpus, encoder, folder)
     assert 0 < len(kept) <= N_FREE < len(written(folder))
+    assert kept.items() <= written(folder).items()
+    assert files_of(made.root, but=FACTS) == files_of(store.root, but=FACTS)
+
+
+def test_an_encoder_out_of_memory_is_one_error_and_nothing_is_lost(
+    nodes: Nodes,
+    corpus: Corpus,
+    encoder: Encoder,
+    store: EmbeddingStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("colmodern.cluster.encode.ShardEncoder", HungryEncoder)
+    folder = tmp_path / "made"
+    workers = ClusterEncoders(nodes.config.model_copy(update={"encoders": 1}))
+    memory = (
+        r"the encoder on .* ran out of memory at shard-\d+; give it more, or make its work smaller"
+    )
+    with pytest.raises(ResourceError, match=memory):
+        encoded(corpus, encoder, folder, workers=workers)
+    kept = written(folder)
+    made = encoded(corpus, encoder, folder)
+    assert 0 < len(kept) <= N_FREE
     assert kept.items() <= written(folder).items()
     assert files_of(made.root, but=FACTS) == files_of(store.root, but=FACTS)
 

@@ -7,6 +7,8 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +21,9 @@ import httpx
 import pytest
 from cluster.nodes import N_DOCS, Nodes, within
 
-from colmodern import Encoder, ShardedIndex
+from colmodern import Encoder, ShardedIndex, shard_of
 from colmodern.cluster.replicas import all_versions
+from colmodern.config.cluster import ClusterConfig
 from colmodern.config.models import EncoderConfig
 from colmodern.errors import ConfigError, InputError, ResourceError, StorageError, UnavailableError
 from colmodern.ragged.store import EmbeddingStore
@@ -28,6 +31,8 @@ from colmodern.service.cluster import serve_on_cluster, stop_serving
 from colmodern.service.settings import ServeSettings
 
 QUERY = "sort a list of names"
+SHARDS = ["shard-00000", "shard-00001"]
+NO_ROOM = "has no replica, and there is no room for one: 0 of 2 CPUs free"
 
 
 @pytest.fixture(scope="session")
@@ -68,6 +73,11 @@ def expected(folder: Path, encoder: Encoder) -> list[tuple[str, float]]:
     [query] = encoder.encode_queries([QUERY])
     results = ShardedIndex.load(folder).search(query, 5)
     return [(hit.doc_id, pytest.approx(hit.score, rel=1e-5)) for hit in results]
+
+
+def said(answer: httpx.Response, shard: str) -> str:
+    """Why an answer lacks a shard; empty where it does not."""
+    return str(answer.json().get("missing", {}).get(shard, ""))
 
 
 @contextmanager
@@ -111,6 +121,14 @@ def title_of(process: Path) -> str:
         return ""
 
 
+def running_replicas(version: str, shard: str) -> int:
+    """Replicas of a shard that Ray Serve counts as running."""
+    from ray import serve
+
+    deployment = serve.status().applications[version].deployments[shard]
+    return int(deployment.replica_states.get("RUNNING", 0))
+
+
 def node_of(process: int) -> int:
     """The process that stands for a node: it starts all others of the node."""
     return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
@@ -120,12 +138,14 @@ def test_no_request_fails_when_a_replica_dies_or_a_version_follows(
     wide: Nodes, shards: Path, encoder: Encoder, settings: ServeSettings, tmp_path: Path
 ) -> None:
     options: dict[str, Any] = {"name": "docs", "timeout_s": 5}
-    first = serve_on_cluster(shards, wide.config, settings, **options)
+    first = served_by_the_command(shards, wide.config, settings)
+    assert first == "docs.000001"
     assert hits(ask(settings)) == expected(shards, encoder)
     [dying, other] = replicas("shard-00000")
     assert node_of(dying) != node_of(other)
     facts = httpx.get(f"http://127.0.0.1:{settings.port}/v1/indexes/docs").json()
     assert (facts["documents"], facts["takes_texts"], facts["read_only"]) == (N_DOCS, True, True)
+    expect_explanations(shards, encoder, settings)
 
     with clients(settings) as answers:
         assert within(10, lambda: len(answers) > 10)
@@ -140,7 +160,7 @@ def test_no_request_fails_when_a_replica_dies_or_a_version_follows(
     newer = shutil.copytree(shards, tmp_path / "newer")
     ShardedIndex.load(newer).delete([expected(shards, encoder)[0][0]])
     with clients(settings) as answers:
-        second = serve_on_cluster(newer, wide.config, settings, **options)
+        second = serve_on_cluster(newer, wide.config, settings, **options, replicas=1)
         n_before = len(answers)
         assert within(10, lambda: len(answers) > n_before + 10)
     assert not failures(answers)
@@ -155,7 +175,7 @@ def test_no_request_fails_when_a_replica_dies_or_a_version_follows(
     [codes] = (newer / "shard-00001").rglob("codes.npy")
     codes.write_bytes(codes.read_bytes()[:-1] + b"?")
     with pytest.raises(UnavailableError, match=r"docs\.000003 did not start: .*codes\.npy"):
-        serve_on_cluster(newer, wide.config, settings, **options)
+        serve_on_cluster(newer, wide.config, settings, **options, replicas=1)
     with pytest.raises(InputError, match="the cluster serves 'docs' already"):
         serve_on_cluster(shards, wide.config, settings, **{**options, "name": "other"})
     with pytest.raises(ResourceError, match=r"replicas=4: no room for 4 replicas of 2 shards"):
@@ -164,6 +184,96 @@ def test_no_request_fails_when_a_replica_dies_or_a_version_follows(
     assert not failures([ask(settings)])
     assert stop_serving(wide.config, "docs")
     assert not stop_serving(wide.config, "docs")
+
+
+def served_by_the_command(shards: Path, config: ClusterConfig, settings: ServeSettings) -> str:
+    """Serve with `colmodern serve --ray`, which ends when the shards answer; gives the version."""
+    address = ["--ray", config.address, "--index", f"docs={shards}", "--port", str(settings.port)]
+    model = ["-m", "colmodern/tiny", "--device", "cpu", "--shard-timeout", "5"]
+    command = [sys.executable, "-m", "colmodern", "serve", *address, *model]
+    run = subprocess.run(command, check=False, capture_output=True, text=True, timeout=90)
+    assert run.returncode == 0, run.stderr
+    version, _, where = run.stdout.strip().partition(" answers at ")
+    assert where == f"http://127.0.0.1:{settings.port}/v1/indexes/docs", run.stdout
+    assert "Traceback" not in run.stderr
+    return version
+
+
+def expect_explanations(shards: Path, encoder: Encoder, settings: ServeSettings) -> None:
+    """A gateway explains what the shard of a document does."""
+    [query] = encoder.encode_queries([QUERY])
+    url = f"http://127.0.0.1:{settings.port}/v1/indexes/docs"
+    for doc_id in (expected(shards, encoder)[0][0], ShardedIndex.load(shards).doc_ids[0]):
+        body = {"query": QUERY, "doc_id": doc_id, "k": 5, "nprobe": 4}
+        answer = httpx.post(f"{url}/explain", json=body, timeout=30).json()
+        explanation = ShardedIndex.load(shards).explain(query, doc_id, 5, nprobe=4)
+        assert (answer["reason"], answer["is_result"]) == (
+            explanation.reason,
+            explanation.is_result,
+        )
+        assert answer["score"] == pytest.approx(explanation.score, rel=1e-5)
+        assert answer["alignment"][0]["query_word"]
+        assert httpx.get(f"{url}/documents/{doc_id}", timeout=30).json()["id"] == doc_id
+    unknown = httpx.post(f"{url}/explain", json={"query": QUERY, "doc_id": "none"}, timeout=30)
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "unknown_document")
+    assert httpx.get(f"{url}/documents/none", timeout=30).status_code == 404
+
+
+@pytest.fixture
+def narrow(running: Nodes) -> Iterator[Nodes]:
+    """Three nodes of one CPU each: two shards and a gateway take them all."""
+    running.kill_all()
+    running.complete()
+    yield running
+    stop_serving(running.config, "docs")
+
+
+def test_answers_are_flagged_while_a_machine_is_gone_and_wait_for_a_gateway(
+    narrow: Nodes, shards: Path, encoder: Encoder, settings: ServeSettings
+) -> None:
+    version = serve_on_cluster(shards, narrow.config, settings, name="docs", replicas=1)
+    whole = expected(shards, encoder)
+    assert hits(ask(settings)) == whole
+    [gateway] = replicas("gateway")
+    nodes = {shard: node_of(replicas(shard)[0]) for shard in SHARDS}
+    [lost, *_] = [
+        shard
+        for shard, node in nodes.items()
+        if node in narrow.daemons and node != node_of(gateway)
+    ]
+    names = {doc_id for doc_id, _ in whole if shard_of(doc_id, 2) != SHARDS.index(lost)}
+
+    with clients(settings) as answers:
+        assert within(10, lambda: len(answers) > 10)
+        narrow.kill_daemon(nodes[lost])
+        assert within(20, lambda: NO_ROOM in said(answers[-1], lost)), said(answers[-1], lost)
+        n_before, start = len(answers), time.monotonic()
+        assert within(10, lambda: len(answers) >= n_before + 30)
+        assert time.monotonic() - start < 6  # ten answers of each client, which wait for no shard
+        narrow.complete()
+        assert within(40, lambda: running_replicas(version, lost) == 1)
+        returned = time.monotonic()
+        assert within(10, lambda: not failures(answers[-6:]))
+        assert time.monotonic() - returned < 5
+    for answer in answers:
+        assert answer.status_code == 200, answer.text
+        body = answer.json()
+        assert body["is_complete"] == ("missing" not in body)
+        if not body["is_complete"]:
+            assert list(body["missing"]) == [lost]
+            assert names <= {hit["id"] for hit in body["results"][0]["hits"]}
+    assert hits(ask(settings)) == whole
+
+    with clients(settings) as answers:
+        assert within(10, lambda: len(answers) > 10)
+        os.kill(gateway, signal.SIGKILL)
+        n_before = len(answers)
+        assert within(30, lambda: len(answers) > n_before + 20 and not failures(answers[-6:]))
+    lost_answers = [answer for answer in answers if answer.status_code != 200]
+    assert len(lost_answers) <= 3  # those that it had: one of each client
+    assert all(answer.status_code in (500, 503) for answer in lost_answers)
+    assert not failures([answer for answer in answers if answer.status_code == 200])
+    assert hits(ask(settings)) == whole
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from colmodern.types import BatchResults, GroupedHit, Hit, Results, ScoredDoc, S
 
 # a request has what servers take without other settings
 _QUERIES, _IDS = 32, 10_000
+_COUNTS = ("documents", "deleted", "tokens", "segments", "centroids")
 
 
 class RemoteReader:
@@ -244,10 +245,11 @@ class RemoteReader:
         facts = self._read_facts()
         return {
             "path": f"{self._settings['url']}{self._path}",
-            **{name: facts.get(name, 0) for name in ("documents", "deleted", "tokens", "segments")},
+            **{name: facts.get(name, 0) for name in _COUNTS},
             "dim": facts["dim"],
             "fingerprint": facts.get("fingerprint"),
             "settings": facts["index_settings"],
+            "codec_sha256": facts.get("codec_sha256"),
             "bytes": facts["bytes"],
             "bytes_per_token": facts["bytes_per_token"],
         }
@@ -272,7 +274,10 @@ class RemoteReader:
             f"{self._path}/search", {**body, "embeddings": embeddings}, timeout_s=timeout_s
         )
         if not answer.get("is_complete", False):
-            raise UnavailableError(f"{self!r} answered incompletely; search again")
+            missing = answer.get("missing")
+            reasons = missing.items() if isinstance(missing, dict) else ()
+            why = "".join(f"; {name}: {reason}" for name, reason in reasons)
+            raise UnavailableError(f"{self!r} answered incompletely{why}; search again")
         try:
             rankings = [_results(each["hits"], are_plain=are_plain) for each in answer["results"]]
         except (KeyError, TypeError, ValueError) as error:

@@ -117,7 +117,7 @@ class ShardedReader:
     @property
     def has_spans(self) -> bool:
         """Whether all shards keep the characters of their tokens."""
-        return all(getattr(shard, "has_spans", False) for shard in self.shards.values())
+        return all(self._of_all(lambda shard: getattr(shard, "has_spans", False)).values())
 
     @property
     def version(self) -> str:
@@ -253,11 +253,20 @@ class ShardedReader:
             As ``PlaidIndex.explain`` of the shard.
 
         Raises:
-            InputError: No shard has such a document, or its shard is on another machine.
+            InputError: No shard has such a document, or its shard explains nothing from here, as a
+                ``RemoteIndex``.
+            UnavailableError: Its shard does not answer.
         """
         for name, shard in self._owners(doc_id).items():
             if doc_id in shard:
-                return local(name, shard).explain(query, doc_id, k, **options)
+                explain = getattr(shard, "explain", None)
+                if explain is None:
+                    raise InputError(
+                        f"document {shown(doc_id)} is in shard {name}, a {type(shard).__name__}, which "
+                        "explains nothing from here; ask its server with POST /v1/indexes/NAME/explain"
+                    )
+                explanation: Explanation = explain(query, doc_id, k, **options)
+                return explanation
         raise InputError(f"doc_id={shown(doc_id)} is not in the index; check the id")
 
     def info(self) -> dict[str, Any]:

@@ -136,11 +136,12 @@ async def delete_documents(
 async def document(name: str, doc_id: str, service: ServiceState, context: Context) -> Response:
     """A document with its text, title and fields."""
     state = service.index(name).state
-    expect_document(doc_id, state, name)
-    return await service.searches.run(
-        context,
-        lambda: json_response({**document_json(doc_id, state), "index_version": state.version}),
-    )
+
+    def known() -> Response:
+        expect_document(doc_id, state, name)
+        return json_response({**document_json(doc_id, state), "index_version": state.version})
+
+    return await service.searches.run(context, known)
 
 
 async def _embeddings(

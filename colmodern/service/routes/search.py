@@ -8,6 +8,7 @@ import numpy as np
 from fastapi import APIRouter, Response
 
 from colmodern.checks import shown
+from colmodern.partial import ShardedResults
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.service.context import Context, RequestContext
 from colmodern.service.direct_route import DirectRoute
@@ -115,8 +116,10 @@ def _search_answer(
         }
         for hits in results
     ]
-    is_complete = all(getattr(hits, "is_complete", True) for hits in results)
-    return {"results": listed, "index_version": state.version, "is_complete": is_complete}
+    reports = [hits.shards for hits in results if isinstance(hits, ShardedResults)]
+    missing = {name: why for report in reports for name, why in report.missing.items()}
+    answer = {"results": listed, "index_version": state.version, "is_complete": not missing}
+    return answer | ({"missing": missing} if missing else {})
 
 
 async def _rescored(
@@ -155,13 +158,13 @@ async def explain(
     context.limit_time(body.timeout_ms)
     state = service.index(name).state
     _expect_k(body, service)
-    expect_document(body.doc_id, state, name)
     state.expect_texts()
     context.facts |= {"index": name, "k": body.k}
     _expect_queries([body.query], "query", service)
 
     def explained(requests: Sequence[TokenEmbeddings]) -> list[str]:
         [queries] = requests
+        expect_document(body.doc_id, state, name)  # not before: shards may be elsewhere
         options = {"nprobe": body.nprobe, "n_candidates": body.n_candidates}
         explanation = state.explain(body.query, queries[0], body.doc_id, body.k, **options)
         return [json_text(explanation_json(explanation, body.doc_id, state))]
