@@ -3,7 +3,8 @@
     RAY_USAGE_STATS_ENABLED=0 python experiments/benchmarks/cluster.py --work FOLDER
 
 The first documents of the built-in set are encoded with `colmodern/tiny`, built into two shards and
-searched; then a node that holds a shard is killed, and searches go on until both shards answer again.
+searched; then a node that holds a shard is killed, searches go on until both shards answer again, and
+latencies are taken once more.
 A node has two slots for processes, and one encoder and one builder run on each. All nodes share the
 CPUs of this machine, so the table shows what a cluster costs, not what it gains. Times of encoding and
 building include the start of their processes. Appends rows to experiments/results/cluster.csv.
@@ -39,7 +40,7 @@ RESULTS = Path(__file__).resolve().parents[1] / "results"
 COLUMNS = (
     "date", "commit", "machine", "load", "nodes", "documents", "tokens", "shards", "start_s", "encode_s",
     "documents_per_s", "build_s", "open_s", "queries", "search_ms_p50", "search_ms_p99",
-    "partial_answers", "partial_s", "whole_after_kill_s", "is_same",
+    "partial_answers", "partial_s", "whole_after_kill_s", "is_same", "after_ms_p50", "after_ms_p99",
 )  # fmt: skip
 _SHARDS, _K, _TIMEOUT = 2, 10, 1.0
 _OBJECTS = 80 << 20  # bytes of a node's object store, the smallest that Ray takes
@@ -70,8 +71,10 @@ def first_documents(n: int, folder: Path) -> Corpus:
     return load_corpus(str(path))
 
 
-def search_all(index: ShardedIndex, queries: TokenEmbeddings) -> dict[str, float]:
-    """Latencies of the queries one by one, after one round that is not counted."""
+def search_all(
+    index: ShardedIndex, queries: TokenEmbeddings, name: str = "search"
+) -> dict[str, float]:
+    """Latencies of the queries one by one, after one round that is not counted; name: of the figures."""
     times = []
     for round_ in range(3):
         for i in range(len(queries)):
@@ -79,8 +82,8 @@ def search_all(index: ShardedIndex, queries: TokenEmbeddings) -> dict[str, float
             if round_:
                 times.append(seconds * 1000)
     return {
-        "search_ms_p50": round(median(times), 2),
-        "search_ms_p99": round(quantiles(times, n=100)[98], 2),
+        f"{name}_ms_p50": round(median(times), 2),
+        f"{name}_ms_p99": round(quantiles(times, n=100)[98], 2),
     }
 
 
@@ -153,6 +156,7 @@ def on_nodes(n: int, corpus: Corpus, encoder: Encoder, queries: TokenEmbeddings,
                 index, queries, lambda: cluster.remove_node(victim, allow_graceful=False)
             )
             is_same = is_same and index.search_batch(queries, _K) == whole
+            figures |= search_all(index, queries, "after")
         return figures | {"is_same": is_same}
     finally:
         ray.shutdown()

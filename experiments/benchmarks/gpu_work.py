@@ -24,10 +24,9 @@ class Sizes(NamedTuple):
     candidates: int = 2000
     centroids: int = 1 << 16
     assigned: int = 1 << 17
-    rows: int = 1 << 16  # tokens of a batch of an encoder
 
 
-TINY = Sizes(12, (3,), 5, 40, 12, 6, 300, 200, 70)
+TINY = Sizes(12, (3,), 5, 40, 12, 6, 300, 200)
 
 
 class Work(NamedTuple):
