@@ -75,7 +75,7 @@ command.add_command(index_explain.explain)
     "--device",
     default="auto",
     show_default=True,
-    help="Device that encodes documents: auto, cpu, cuda, cuda:N. The index does not depend on it.",
+    help="Device that assigns centroids: auto, cpu, cuda, cuda:N. The index does not depend on it.",
 )
 @click.option("--k1", type=float, help="BM25: what repeated words add.  [default: 0.9]")
 @click.option("--b", type=float, help="BM25: what long documents lose.  [default: 0.4]")
@@ -117,7 +117,8 @@ def build(
     from colmodern.cli.progress import TerminalProgress
     from colmodern.errors import StorageError
     from colmodern.index.plaid.index import PlaidIndex
-    from colmodern.pipeline.open.artifacts import is_index, store_of
+    from colmodern.pipeline.compressed import is_index
+    from colmodern.pipeline.open.artifacts import store_of
 
     if index.exists() and not (overwrite and is_index(index)):
         cure = "it is not an index, so delete it yourself" if overwrite else "or pass --overwrite"
@@ -244,7 +245,7 @@ def check(index: Path) -> None:
     from colmodern.cli.progress import TerminalProgress
     from colmodern.index.bm25.files import is_bm25_index
     from colmodern.index.bm25.index import BM25Index
-    from colmodern.pipeline.open.artifacts import compressed_kind
+    from colmodern.pipeline.compressed import compressed_kind
 
     is_bm25 = is_bm25_index(index)
     kind = BM25Index if is_bm25 else compressed_kind(index)

@@ -29,7 +29,8 @@ def shard(
     from colmodern.cli.progress import TerminalProgress
     from colmodern.index.sharded.index import ShardedIndex
     from colmodern.index.sharded.split import shard_index
-    from colmodern.pipeline.open.artifacts import is_index, store_of
+    from colmodern.pipeline.compressed import is_index
+    from colmodern.pipeline.open.artifacts import store_of
 
     settings: dict[str, Any] = {"nbits": nbits, "max_memory": max_memory}
     wanted = {name: value for name, value in settings.items() if value is not None}

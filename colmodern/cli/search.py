@@ -38,11 +38,11 @@ class QueryEncoding(NamedTuple):
 class SearchedIndex(NamedTuple):
     """The index of a search, and where it is.
 
-    folder: None for the index of the run, or exact search
+    places: folder of the index, or several shards; empty for the index of the run, or exact search
     precision: None for the one of the run
     """
 
-    folder: Path | None
+    places: tuple[str, ...]
     precision: Precision | None
     device: str
     device_max_memory: str | None
@@ -61,8 +61,11 @@ class SearchedIndex(NamedTuple):
 @click.option("--output", "-o", type=OUTPUT_FILE, help="TREC run to write.")
 @click.option(
     "--index",
-    type=PATH,
-    help="Index to search; default: the run's, else exact search.",
+    "places",
+    multiple=True,
+    metavar="FOLDER",
+    help="Index to search, or http://HOST:PORT/v1/indexes/NAME of a server; several are shards that are "
+    "searched as one.  [default: the run's, else exact search]",
 )
 @click.option(
     "--precision",
@@ -102,7 +105,7 @@ def command(
     queries: Path | None,
     page: PageOptions,
     output: Path | None,
-    index: Path | None,
+    places: tuple[str, ...],
     precision: Precision | None,
     device: str,
     index_device: str,
@@ -125,6 +128,7 @@ def command(
     from colmodern.cli.search_collection import open_collection, search_collection
     from colmodern.collection.manifest import is_collection_folder
     from colmodern.evaluation.trec import write_run
+    from colmodern.pipeline.compressed import ListedShards, index_at
     from colmodern.pipeline.open.artifacts import snippets
 
     _expect_options(query, queries, output, k, model, settings)
@@ -136,13 +140,15 @@ def command(
     if is_collection_folder(folder):
         collection = open_collection(
             folder, device=device, trust_remote_code=trust_remote_code,
-            refused={"--index": index, **of_embeddings},
+            refused={"--index": places, **of_embeddings},
         )  # fmt: skip
         search_collection(
             collection, query, k, queries=queries, output=output, as_json=as_json, page=page
         )
         return
-    if (bm25 := bm25_index_of(folder, index)) is not None:
+    index = index_at(places)
+    bm25 = None if isinstance(index, ListedShards) else bm25_index_of(folder, index)
+    if bm25 is not None:
         kind = "bm25"
         query_ids, results = search_bm25(
             bm25, query, k, queries=queries, refused={**of_embeddings, **page.by_option}
@@ -151,7 +157,7 @@ def command(
         kind, query_ids, results = _search_embeddings(
             folder, query, k, queries=queries, score=score, passages=passages, page=page,
             encoding=QueryEncoding(device, trust_remote_code, model, settings),
-            searched=SearchedIndex(index, precision, index_device, device_max_memory),
+            searched=SearchedIndex(places, precision, index_device, device_max_memory),
         )  # fmt: skip
     if output is not None:
         write_run(output, dict(zip(query_ids, results, strict=True)), tag=f"colmodern-{kind}")
@@ -178,24 +184,25 @@ def _search_embeddings(
     """The kind of index, the ids of the queries, and their results."""
     from colmodern.cli.progress import TerminalProgress
     from colmodern.index.staged import HybridIndex
+    from colmodern.pipeline.compressed import index_at
     from colmodern.pipeline.open.artifacts import (
         expect_searchable,
-        index_of,
         open_searched,
+        searched_index_of,
         store_of,
     )
     from colmodern.pipeline.open.staged import open_staged
 
     expect_searchable(folder)
     store = store_of(folder)
-    index_folder = searched.folder or index_of(folder)
-    if searched.precision is not None and index_folder is not None:
+    index = index_at(searched.places) or searched_index_of(folder)
+    if searched.precision is not None and index is not None:
         raise click.UsageError(
-            f"--precision applies to exact search only; drop it when searching {index_folder}"
+            f"--precision applies to exact search only; drop it when searching {index}"
         )
     query_ids, embeddings, encoder_device = _encoded_queries(query, queries, store, encoding)
     results: Sequence[Sequence[ScoredDoc]]
-    if index_folder is None and searched.precision is None:
+    if index is None and searched.precision is None:
         devices = {"device": searched.device, "encoder_device": encoder_device, "name": _DEVICE}
         staged = open_staged(folder, store, **devices)
         if staged is not None:
@@ -214,13 +221,13 @@ def _search_embeddings(
     kind, opened = open_searched(
         folder,
         store,
-        index_folder,
+        index,
         precision=searched.precision,
         device=searched.device,
         encoder_device=encoder_device,
         device_max_memory=searched.device_max_memory,
         name=_DEVICE,
-        fields=None if index_folder is not None else page.table(folder, store),
+        fields=None if index is not None else page.table(folder, store),
         passages=passages,
     )
     options = page.arguments()

@@ -18,10 +18,9 @@ from colmodern.cluster.shared import await_file, expect_shared, node_name, share
 from colmodern.config.cluster import ClusterConfig, shared_folder
 from colmodern.disk import make_own_folder, rename
 from colmodern.files import naming_write_errors, remove_leftovers, sha256_of_json
-from colmodern.index.plaid.disk.manifest import read_manifest
+from colmodern.index.plaid.disk.manifest import codec_digest, read_manifest
 from colmodern.index.sharded.folder import (
     ShardsManifest,
-    codec_digest,
     shard_name,
     work_folder,
     write_shards_manifest,

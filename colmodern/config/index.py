@@ -20,6 +20,7 @@ from colmodern.config.fields import (
     with_new_names,
 )
 from colmodern.config.renamed import replace_names
+from colmodern.config.shards import Shards, expect_defaults, expect_here
 from colmodern.errors import ConfigError
 from colmodern.types import Precision
 
@@ -132,12 +133,34 @@ class PlaidIndexConfig(IndexSettings):
 
 
 class ShardedIndexConfig(PlaidIndexConfig):
-    """A compressed index in shards with one codec, which are searched together."""
+    """Shards that are searched together: of a new compressed index, or those of a list."""
 
-    kind: Literal["sharded"] = Field(  # type: ignore[assignment]
-        "sharded", description="a compressed index, split by a hash of the documents' ids"
+    kind: Literal["sharded"] = Field("sharded", description="an index in shards")  # type: ignore[assignment]
+    shards: Shards = Field(
+        description="number of shards to build, by a hash of the documents' ids; or a list of those that "
+        "there are: folders of indexes, and addresses as http://HOST:PORT/v1/indexes/NAME"
     )
-    shards: int = Field(ge=1, le=10_000, description="number of shards")
+    own_codecs: bool = Field(
+        False, description="take listed shards of different codecs, whose scores differ a little"
+    )
+    api_key_file: HomePath | None = Field(
+        None, description="file whose first line is the key that servers of listed shards ask for"
+    )
+    timeout_s: float = Field(
+        60.0, gt=0, allow_inf_nan=False, description="seconds of a request to a listed shard"
+    )
+
+    @property
+    def listed(self) -> tuple[str, ...] | None:
+        """The shards of a list; None where shards are built."""
+        return None if isinstance(self.shards, int) else self.shards
+
+    @model_validator(mode="after")
+    def _settings_fit_the_shards(self) -> ShardedIndexConfig:
+        expect_defaults(self, are_listed=self.listed is not None)
+        if self.rescore:
+            expect_here(self.listed or (), "rescore=true")
+        return self
 
 
 class Bm25IndexConfig(IndexSettings):

@@ -17,7 +17,7 @@ from colmodern.config.fields import (
     Size,
     with_new_names,
 )
-from colmodern.config.index import ExactIndexConfig, IndexConfig, ShardedIndexConfig
+from colmodern.config.index import ExactIndexConfig, IndexConfig, IndexSettings, ShardedIndexConfig
 from colmodern.config.index import (
     PlaidIndexConfig as PlaidIndexConfig,  # for MtebModel, from here too
 )
@@ -237,6 +237,10 @@ def _plain(value: object) -> object:
     return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
+def _listed_shards(index: IndexSettings) -> bool:
+    return isinstance(index, ShardedIndexConfig) and index.listed is not None
+
+
 class EvalConfig(SettingsModel):
     """One evaluation, from collection to report."""
 
@@ -292,6 +296,10 @@ class EvalConfig(SettingsModel):
     def _machines_share_the_output(self) -> EvalConfig:
         if self.cluster is not None:
             shared_folder("output", self.output)
+            if _listed_shards(self.index):
+                raise ValueError(
+                    "index.shards lists shards, which are searched where they are; leave cluster out"
+                )
         return self
 
     @model_validator(mode="after")
@@ -312,10 +320,11 @@ class EvalConfig(SettingsModel):
                 f"search.passages={rank}: kind bm25 reads whole texts, without a model's windows; leave it "
                 "out"
             )
-        if self.cluster is not None and isinstance(self.index, ShardedIndexConfig):
+        is_elsewhere = self.cluster is not None and isinstance(self.index, ShardedIndexConfig)
+        if is_elsewhere or _listed_shards(self.index):
             raise ValueError(
-                f"search.passages={rank}: passages are not joined where cluster holds the shards; leave "
-                "search.passages or cluster out"
+                f"search.passages={rank}: passages are not joined where the shards are listed or on a "
+                "cluster; leave search.passages out"
             )
         if self.encoder.overflow != "split":
             raise ValueError(

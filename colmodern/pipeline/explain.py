@@ -18,12 +18,11 @@ from colmodern.errors import InputError
 from colmodern.index.alignment import Characters, align, characters_of_tokens
 from colmodern.index.bm25.files import is_bm25_index
 from colmodern.index.spans import SpanSettings, spans_of_similarities
+from colmodern.pipeline.compressed import is_index, is_sharded
 from colmodern.pipeline.open.artifacts import (
     expect_searchable,
-    index_of,
-    is_index,
-    is_sharded,
     open_index,
+    searched_index_of,
     store_of,
     text_of_document,
 )
@@ -119,7 +118,7 @@ def explain_document(
     if embeddings is None:
         expect_searchable(folder)
     kind = _kind_of_run(folder)
-    index = index_of(folder) if embeddings is None else folder
+    index = searched_index_of(folder) if embeddings is None else folder
     source = embeddings or folder
     store = store_of(source)
     if index is None and (settings.nprobe or settings.n_candidates):

@@ -50,6 +50,7 @@ def facts_json(index: ServedIndex, hide: Callable[[str], str]) -> dict[str, obje
         "encoder_settings": None if encoder is None else encoder["settings"],
         "fields": inner.get("fields", {}),
         "index_settings": inner.get("settings", info.get("index_settings", {})),
+        "codec_sha256": inner.get("codec_sha256"),
         **{key: inner.get(key, 0) for key in ("deleted", "tokens", "segments", "centroids")},
         "bytes": {**inner.get("bytes", {}), **_text_bytes(index.state, info)},
         "bytes_per_token": inner.get("bytes_per_token", {}),

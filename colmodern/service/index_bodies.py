@@ -205,6 +205,9 @@ class SearchAnswer(BaseModel):
     results: list[HitsAnswer]
     index_version: str = Field(description="digest of the index that was searched")
     is_complete: bool = Field(True, description="whether all of the index was searched")
+    missing: dict[str, str] = Field(
+        {}, description="shards that did not answer, and why; left out of a complete answer"
+    )
     took_ms: dict[str, float] = Field(description="milliseconds in queue, encode and search")
 
 
@@ -269,6 +272,10 @@ class IndexAnswer(IndexSummary):
     model: str | None = Field(description="model of its documents, null when unknown")
     encoder_settings: dict[str, object] | None
     index_settings: dict[str, Any]
+    codec_sha256: str | None = Field(
+        description="digest of what compresses tokens: scores of indexes compare where it is the same; "
+        "null where there is none, or several"
+    )
     fields: dict[str, str] = Field(
         description="fields that searches can filter by, with the kinds of their values"
     )

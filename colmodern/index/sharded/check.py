@@ -10,8 +10,9 @@ import numpy as np
 from colmodern.checks import shown
 from colmodern.errors import InputError, StorageError
 from colmodern.index.base import Index
+from colmodern.index.plaid.disk.manifest import codec_digest
 from colmodern.index.plaid.index import PlaidIndex
-from colmodern.index.sharded.folder import CURE, codec_digest, read_shards_manifest
+from colmodern.index.sharded.folder import CURE, read_shards_manifest
 from colmodern.index.sharded.merge import repeated_error
 from colmodern.index.sharded.placement import shards_of
 from colmodern.progress import Progress

@@ -33,6 +33,7 @@ def describe_shards(
     centroids = {info.get("centroids") for info in infos.values()}
     if len(centroids) == 1 and None not in centroids:
         counts["centroids"] = centroids.pop()
+    codecs = {info.get("codec_sha256") for info in infos.values()}
     return {
         "path": None if path is None else str(path),
         "shards": len(infos),
@@ -40,6 +41,7 @@ def describe_shards(
         "dim": dim,
         "fingerprint": fingerprint,
         "settings": settings,
+        "codec_sha256": codecs.pop() if len(codecs) == 1 else None,
         "bytes": sizes,
         "bytes_per_token": {kind: round(size / n_tokens, 2) for kind, size in sizes.items()},
         "documents_of_shards": {name: info["documents"] for name, info in infos.items()},

@@ -16,8 +16,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from colmodern.errors import StorageError
-from colmodern.files import read_json_object, sha256_of_json
-from colmodern.index.plaid.disk.manifest import Manifest
+from colmodern.files import read_json_object
 from colmodern.sealed import unsealed, write_sealed
 
 FORMAT = "colmodern-shards"
@@ -49,11 +48,6 @@ def shard_name(number: int) -> str:
 def is_sharded(folder: Path) -> bool:
     """Whether a folder says that it holds shards, of whatever version and state."""
     return (folder / NAME).is_file()
-
-
-def codec_digest(manifest: Manifest) -> str:
-    """Digest of the codec of an index: the same for indexes whose codecs have the same bytes."""
-    return sha256_of_json(dict(manifest.codec.files))
 
 
 def write_shards_manifest(folder: Path, manifest: ShardsManifest) -> None:

@@ -12,12 +12,13 @@ from colmodern.errors import InputError
 from colmodern.index.base import Index
 from colmodern.index.fields.inputs import Fields
 from colmodern.index.inputs import Embeddings
+from colmodern.index.plaid.disk.manifest import codec_digest
 from colmodern.index.plaid.index import PlaidIndex
 from colmodern.index.sharded import changes
 from colmodern.index.sharded.build import build_shards
 from colmodern.index.sharded.changes import local
 from colmodern.index.sharded.check import check_shards, codec_error
-from colmodern.index.sharded.folder import codec_digest, read_shards_manifest
+from colmodern.index.sharded.folder import read_shards_manifest
 from colmodern.index.sharded.reader import ShardedReader
 from colmodern.kernels.device import Devices
 from colmodern.progress import Progress, as_progress

@@ -26,7 +26,7 @@ from colmodern.files import (
     write_json,
 )
 from colmodern.index.plaid.disk.check import check_index
-from colmodern.index.plaid.disk.manifest import commit
+from colmodern.index.plaid.disk.manifest import codec_digest, commit
 from colmodern.index.plaid.disk.segment import record_segment, segment_name
 from colmodern.index.plaid.disk.storage import CODEC, IndexSnapshot
 from colmodern.index.plaid.disk.verify import verify_segments
@@ -38,7 +38,6 @@ from colmodern.index.plaid.write.shared_codec import SharedCodec, copy_codec
 from colmodern.index.plaid.write.spans import spans_of_live, write_spans
 from colmodern.index.sharded.folder import (
     ShardsManifest,
-    codec_digest,
     is_sharded,
     shard_name,
     work_folder,

@@ -9,9 +9,8 @@ import torch
 
 from colmodern.kernels.cuda.exact import quantize_tokens
 from colmodern.kernels.cuda.launches import launch_of
-from colmodern.kernels.cuda.memory import to_device
 from colmodern.kernels.cuda.runtime import power_of_two
-from colmodern.kernels.types import Int32s, TokenGroups
+from colmodern.kernels.types import Floats, Int32s, Int64s, TokenGroups
 
 
 class DeviceCentroids(NamedTuple):
@@ -29,13 +28,11 @@ class DeviceCentroids(NamedTuple):
 
 
 def assign_centroids(
-    values: torch.Tensor, groups: TokenGroups, centroids: DeviceCentroids, codes: torch.Tensor
+    values: Floats, groups: TokenGroups, centroids: DeviceCentroids, codes: Int64s
 ) -> None:
     """Find the nearest centroid of every token, among those of its group.
 
-    Groups are on the host. Nothing here waits for the GPU.
-
-    values: (n_tokens, dim) floats; codes: (n_tokens,) int64, written
+    Tokens, groups and codes are on the host, centroids on the GPU. Waits for the GPU.
     """
     from colmodern.kernels.cuda.programs.assign import assign_tiles
 
@@ -43,15 +40,16 @@ def assign_centroids(
         return
     device = centroids.values.device
     launch = launch_of("assign_tiles", device)
-    bytes_, scales = quantize_tokens(values)
+    bytes_, scales = quantize_tokens(torch.from_numpy(np.ascontiguousarray(values)).to(device))
     tiles = _tiles(groups, launch.n_tokens)
+    nearest = torch.empty(len(values), dtype=torch.int32, device=device)
     assign_tiles[(len(tiles),)](
         bytes_,
         scales,
-        to_device(groups.order.astype(np.int32), device),
-        to_device(tiles, device),
+        torch.from_numpy(groups.order.astype(np.int32)).to(device),
+        torch.from_numpy(tiles).to(device),
         *centroids,
-        codes,
+        nearest,
         DIM=values.shape[1],
         WIDTH=power_of_two(values.shape[1], least=32),
         TOKENS=launch.n_tokens,
@@ -59,6 +57,7 @@ def assign_centroids(
         enable_fp_fusion=False,  # each step rounded, as on the CPU
         **launch.options,
     )
+    codes[:] = nearest.cpu().numpy()
 
 
 def _tiles(groups: TokenGroups, n_tokens: int) -> Int32s:

@@ -14,6 +14,7 @@ from colmodern.environment import describe_environment
 from colmodern.errors import InputError, StorageError
 from colmodern.index.bm25.files import is_bm25_index
 from colmodern.pipeline.cache import FOLDER
+from colmodern.pipeline.compressed import is_index, is_sharded
 from colmodern.pipeline.describe.data import (
     describe_collection,
     describe_data_file,
@@ -31,8 +32,6 @@ from colmodern.pipeline.describe.results import (
 from colmodern.pipeline.open.artifacts import (
     index_info,
     index_of,
-    is_index,
-    is_sharded,
     read_run_file,
     stores_of,
 )

@@ -9,8 +9,8 @@ import numpy as np
 
 from colmodern.config.index import PlaidIndexConfig
 from colmodern.encoding.store import text_of
+from colmodern.pipeline.compressed import compressed_kind
 from colmodern.pipeline.explain import KINDS, ExplainSettings, explain_exactly, explain_search
-from colmodern.pipeline.open.artifacts import compressed_kind
 from colmodern.pipeline.open.job import EvalJob
 from colmodern.pipeline.passages import stored_id
 from colmodern.ragged.store import EmbeddingStore
@@ -28,7 +28,7 @@ def explainer(
     run: Mapping[str, Sequence[ScoredDoc]],
     index: Path | None,
 ) -> Explain | None:
-    """Explains documents with the embeddings at hand; None for results that MaxSim did not rank.
+    """Explains documents with the embeddings at hand; None without them, or where MaxSim did not rank.
 
     Args:
         prepared: The evaluation.
@@ -38,7 +38,7 @@ def explainer(
         index: Folder of its compressed index, if it has one.
     """
     config, encoder = prepared.config, prepared.encoder
-    if config.index.kind not in KINDS:
+    if config.index.kind not in KINDS or not documents.n_docs:
         return None
     compressed = config.index if isinstance(config.index, PlaidIndexConfig) else None
     plaid = None

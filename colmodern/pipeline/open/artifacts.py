@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from colmodern.checks import shown
+from colmodern.config.index import ShardedIndexConfig
+from colmodern.config.load import build
 from colmodern.datasets.load import load_corpus
 from colmodern.errors import DataError, InputError, StorageError
-from colmodern.files import read_json_object
 from colmodern.index.bm25.files import is_bm25_index
 from colmodern.kernels.device import Devices, resolve_device
+from colmodern.pipeline.compressed import ListedShards, compressed_kind, is_index, is_sharded
 from colmodern.pipeline.passages import ranked_by_passages
 from colmodern.pipeline.run_folder import CONFIG, ENVIRONMENT, is_run
 from colmodern.pipeline.stored_files import CURE, read_run_config
@@ -66,6 +68,18 @@ def index_of(folder: Path) -> Path | None:
     return None if path is None else folder / path
 
 
+def searched_index_of(folder: Path) -> Path | ListedShards | None:
+    """The compressed index, or the listed shards, that a run was searched with; None where it had none.
+
+    Raises:
+        StorageError: The run is damaged.
+    """
+    settings = read_run_config(folder).get("index", {}) if is_run(folder) else {}
+    if settings.get("kind") == "sharded" and isinstance(settings.get("shards"), list):
+        return ListedShards.of(build(ShardedIndexConfig, settings, source=str(folder)))
+    return index_of(folder)
+
+
 def precision_of(folder: Path) -> Precision:
     """Precision of a run's exact search; "float32" for a run with an index or a folder without a run.
 
@@ -81,17 +95,6 @@ def precision_of(folder: Path) -> Precision:
     return cast(Precision, precision)
 
 
-def is_index(folder: Path) -> bool:
-    """Whether a folder says that it is a compressed index, of whatever version and state."""
-    from colmodern.index.plaid.disk.manifest import FORMAT, NAME
-
-    try:
-        manifest = read_json_object(folder / NAME, StorageError, cure=CURE)
-    except StorageError:
-        return False
-    return manifest.get("format") == FORMAT
-
-
 def load_compressed(path: Path) -> PlaidIndex | ShardedIndex:
     """A compressed index, or a folder of shards, to be changed.
 
@@ -104,22 +107,6 @@ def load_compressed(path: Path) -> PlaidIndex | ShardedIndex:
 
         raise unchangeable_error()
     return compressed_kind(path).load(path)
-
-
-def compressed_kind(path: Path) -> type[PlaidIndex] | type[ShardedIndex]:
-    """The class that opens the compressed index of a folder."""
-    if is_sharded(path):
-        from colmodern.index.sharded.index import ShardedIndex  # loads numba
-
-        return ShardedIndex
-    from colmodern.index.plaid.index import PlaidIndex  # loads numba
-
-    return PlaidIndex
-
-
-def is_sharded(folder: Path) -> bool:
-    """Whether a folder says that it holds shards of an index, of whatever version and state."""
-    return (folder / "shards.json").is_file()
 
 
 def expect_searchable(folder: Path) -> None:
@@ -145,7 +132,7 @@ def expect_searchable(folder: Path) -> None:
 def open_searched(
     folder: Path,
     store: EmbeddingStore,
-    index: Path | None,
+    index: Path | ListedShards | None,
     *,
     precision: Precision | None,
     device: str,
@@ -160,7 +147,7 @@ def open_searched(
     Args:
         folder: A run, or embeddings.
         store: Its document embeddings.
-        index: Folder of a compressed index; None: exact search.
+        index: Folder of a compressed index, or listed shards; None: exact search.
         precision: Of exact search; None: what the run was evaluated with.
         device: Setting of a device, whose "auto" follows the encoder.
         encoder_device: Where the encoder is.
@@ -212,7 +199,7 @@ def _rank_of(
 
 
 def open_index(
-    path: Path,
+    path: Path | ListedShards,
     store: EmbeddingStore,
     *,
     device: str | Devices = "cpu",
@@ -221,7 +208,7 @@ def open_index(
     """An index, to be searched with queries of the encoder that made a store.
 
     Args:
-        path: Folder of the index.
+        path: Folder of the index, or listed shards.
         store: Embeddings of the encoder that makes the queries.
         device: As ``PlaidIndex.load`` takes it.
         device_max_memory: As ``PlaidIndex.load`` takes it.
@@ -230,8 +217,12 @@ def open_index(
         InputError: The index is of another encoder.
         StorageError: As ``PlaidIndex.load``.
     """
-    kind = compressed_kind(path)
-    index = kind.load(path, device=device, device_max_memory=device_max_memory)
+    index: PlaidIndex | ShardedIndex
+    if isinstance(path, Path):
+        kind = compressed_kind(path)
+        index = kind.load(path, device=device, device_max_memory=device_max_memory)
+    else:
+        index = path.open(device, device_max_memory)
     its, mine = index.fingerprint, store.fingerprint
     if None not in (its, mine) and its != mine:
         raise InputError(

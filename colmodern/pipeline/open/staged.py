@@ -22,6 +22,7 @@ from colmodern.config.load import build
 from colmodern.config.models import EvalConfig
 from colmodern.errors import InputError, StorageError
 from colmodern.kernels.device import Devices, resolve_device
+from colmodern.pipeline.compressed import ListedShards
 from colmodern.pipeline.passages import ranked_by_passages
 from colmodern.pipeline.run_folder import ENVIRONMENT, is_run
 from colmodern.pipeline.stored_files import CURE, read_run_config, read_run_file
@@ -174,6 +175,9 @@ class _Opener:
             exact = ExactIndex.load(self.store.folder, **places)
             index: AnyIndex = ranked_by_passages(exact, self.passages)
             return index
+        if isinstance(config, ShardedIndexConfig) and (listed := ListedShards.of(config)):
+            shards = listed.open(self.devices.setting, while_compiling="wait")
+            return self._with_options(shards, config)
         if not isinstance(path, str):
             raise self._damaged("a search lacks its index")
         if isinstance(config, Bm25IndexConfig):
@@ -188,6 +192,9 @@ class _Opener:
         else:
             from colmodern.index.plaid.index import PlaidIndex as Compressed  # type: ignore[assignment]
         index = Compressed.load(path, device=self.devices.setting, while_compiling="wait")
+        return self._with_options(index, config)
+
+    def _with_options(self, index: Any, config: PlaidIndexConfig) -> AnyIndex:
         options = {
             "nprobe": config.nprobe,
             "n_candidates": config.n_candidates,

@@ -150,8 +150,8 @@ class Searcher(ABC, Generic[Config]):
 
     kernels: ClassVar[Kernels] = "triton"  # what its search has on a GPU
     is_exact: ClassVar[bool] = False  # whether its results are the truth
-    reads_embeddings: ClassVar[bool] = True  # whether documents have to be encoded for it
-    loss_stages: ClassVar[tuple[str, ...]] = ()  # stages that may lose a document
+    reads_embeddings: bool = True  # whether documents have to be encoded for it
+    loss_stages: tuple[str, ...] = ()  # stages that may lose a document
     # settings of the ceilings, as low as is sensible
     smallest: ClassVar[Mapping[str, str]] = MappingProxyType({"index.exact_max_memory": "64M"})
     filters: QueryFilters | None = None  # the documents that each query may return

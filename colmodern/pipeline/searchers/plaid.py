@@ -56,7 +56,7 @@ _BUILT_TOKENS = (40_000, 120_000)
 class PlaidSearcher(Searcher[PlaidIndexConfig]):
     """Builds, or reuses, a compressed index and searches it."""
 
-    loss_stages = (NOT_PROBED, PRUNED, QUANTISED)
+    loss_stages: tuple[str, ...] = (NOT_PROBED, PRUNED, QUANTISED)
     smallest = MappingProxyType({**Searcher.smallest, "index.build_max_memory": "256M"})
 
     @property
@@ -77,7 +77,7 @@ class PlaidSearcher(Searcher[PlaidIndexConfig]):
 
     def prepare(
         self, documents: EmbeddingStore, queries: EmbeddingStore, workspace: Workspace
-    ) -> Path:
+    ) -> Path | None:
         """Build the index, or check the one that an earlier call built."""
         exact = ", or search exactly: index.kind=exact"
         check_address_space(COMPILED_SEARCH, "a compressed index", cure=exact)
@@ -100,7 +100,7 @@ class PlaidSearcher(Searcher[PlaidIndexConfig]):
         """The index after a search of each width, which compiles."""
         from colmodern.pipeline.searchers.plaid_index import compile_searches  # loads numba
 
-        index = self.ranked(self.load_searched(prepared_folder(prepared)))
+        index = self.ranked(self.load_searched(prepared))
         options: dict[str, Any] = {
             "nprobe": self.config.nprobe,
             "n_candidates": self.config.n_candidates,
@@ -126,7 +126,7 @@ class PlaidSearcher(Searcher[PlaidIndexConfig]):
         """
         if not lost:
             return []
-        searched = self.load_explained(prepared_folder(prepared))
+        searched = self.load_explained(prepared)
         embeddings = queries.to_memory()
         is_cuda = self.device.startswith("cuda")
         nprobe = searched.info()["centroids"] if is_cuda else self.config.nprobe
@@ -154,7 +154,7 @@ class PlaidSearcher(Searcher[PlaidIndexConfig]):
         progress.finish()
         return losses
 
-    def index_folder(self, prepared: Path | None) -> Path:
+    def index_folder(self, prepared: Path | None) -> Path | None:
         """The index itself."""
         return prepared_folder(prepared)
 
@@ -214,15 +214,15 @@ class PlaidSearcher(Searcher[PlaidIndexConfig]):
 
         return seconds
 
-    def load_explained(self, folder: Path) -> PlaidIndex | ShardedIndex:
+    def load_explained(self, prepared: Path | None) -> PlaidIndex | ShardedIndex:
         """The index, for explanations of documents that it loses."""
         from colmodern.index.plaid.index import PlaidIndex  # loads numba
 
-        return PlaidIndex.load(folder)
+        return PlaidIndex.load(prepared_folder(prepared))
 
-    def load_searched(self, folder: Path) -> PlaidIndex | ShardedIndex:
+    def load_searched(self, prepared: Path | None) -> PlaidIndex | ShardedIndex:
         """The index that queries search."""
-        return self.load(folder)
+        return self.load(prepared_folder(prepared))
 
     def load(self, folder: Path) -> PlaidIndex:
         """The index in a folder, where the config searches it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from colmodern.config.index import IndexConfig, IndexSettings
+from colmodern.config.index import IndexConfig, IndexSettings, ShardedIndexConfig
 from colmodern.pipeline.searchers.base import Searcher, SearchTexts
 
 # modules are loaded when they are needed: some load numba
@@ -12,6 +12,7 @@ _SEARCHERS = {
     "exact": ("colmodern.pipeline.searchers.exact", "ExactSearcher"),
     "plaid": ("colmodern.pipeline.searchers.plaid", "PlaidSearcher"),
     "sharded": ("colmodern.pipeline.searchers.sharded", "ShardedSearcher"),
+    "listed shards": ("colmodern.pipeline.searchers.listed", "ListedSearcher"),
     "bm25": ("colmodern.pipeline.searchers.bm25", "Bm25Searcher"),
     "hybrid": ("colmodern.pipeline.searchers.hybrid", "HybridSearcher"),
     "rerank": ("colmodern.pipeline.searchers.rerank", "RerankSearcher"),
@@ -39,4 +40,6 @@ def make_searcher(
         ConfigError: The device is a GPU that is not there.
         MissingExtraError: The device needs Triton, which is missing.
     """
-    return searcher_class(config.kind)(config, encoder_device, texts)
+    are_listed = isinstance(config, ShardedIndexConfig) and config.listed is not None
+    kind = "listed shards" if are_listed else config.kind
+    return searcher_class(kind)(config, encoder_device, texts)

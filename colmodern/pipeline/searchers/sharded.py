@@ -31,6 +31,12 @@ class ShardedSearcher(PlaidSearcher):
 
     config: ShardedIndexConfig
 
+    @property
+    def n_shards(self) -> int:
+        """Number of shards to build."""
+        assert isinstance(self.config.shards, int), "listed shards have another searcher"
+        return self.config.shards
+
     def preparation_key(self, documents: EmbeddingStore) -> str:
         """Digest of all that the shards depend on."""
         return sha256_of_json([super().preparation_key(documents), PLACEMENT, self.config.shards])
@@ -42,8 +48,8 @@ class ShardedSearcher(PlaidSearcher):
         folder = workspace.folder("index", self.preparation_key(documents))
         progress = workspace.progress
         if self.cluster is None:
-            whole = super().prepare(documents, queries, workspace)
-            make = partial(shard_index, whole, folder, self.config.shards, progress=progress)
+            whole = prepared_folder(super().prepare(documents, queries, workspace))
+            make = partial(shard_index, whole, folder, self.n_shards, progress=progress)
         else:
             make = partial(self._build_on_cluster, self.cluster, documents, folder, progress)
         built = build_once(
@@ -62,8 +68,9 @@ class ShardedSearcher(PlaidSearcher):
         names = ("shards", "centroids", "bytes", "bytes_per_token")
         return {"index": {"kind": "sharded", **{name: info[name] for name in names}}}
 
-    def load_searched(self, folder: Path) -> ShardedIndex:
-        """The shards in a folder, where the config searches them."""
+    def load_searched(self, prepared: Path | None) -> ShardedIndex:
+        """The shards, where the config searches them."""
+        folder = prepared_folder(prepared)
         if self.cluster is not None:
             from colmodern.cluster.search import open_on_cluster
 
@@ -80,9 +87,9 @@ class ShardedSearcher(PlaidSearcher):
             while_compiling="wait",
         )
 
-    def load_explained(self, folder: Path) -> ShardedIndex:
+    def load_explained(self, prepared: Path | None) -> ShardedIndex:
         """The shards, for explanations of documents that they lose."""
-        return ShardedIndex.load(folder)
+        return ShardedIndex.load(prepared_folder(prepared))
 
     def _build_on_cluster(
         self, cluster: ClusterConfig, documents: EmbeddingStore, folder: Path, progress: Progress
@@ -91,4 +98,4 @@ class ShardedSearcher(PlaidSearcher):
         from colmodern.cluster.build import build_on_cluster
 
         settings = build_settings(self.config)
-        build_on_cluster(documents, folder, self.config.shards, cluster, progress, **settings)
+        build_on_cluster(documents, folder, self.n_shards, cluster, progress, **settings)

@@ -145,7 +145,7 @@ def test_fused_searches_rank_documents(eval_config: Callable[..., Path]) -> None
         (("index={kind: bm25}",), "kind bm25 reads whole texts"),
         (
             ("index={kind: sharded, shards: 2}", "cluster={address: local}"),
-            "passages are not joined where cluster holds the shards",
+            "passages are not joined where the shards are listed or on a cluster",
         ),
         (("search.passages=mean",), "search.passages"),
     ],

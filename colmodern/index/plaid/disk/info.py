@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from colmodern.index.fields.conditions import words_of
-from colmodern.index.plaid.disk.manifest import NAME
+from colmodern.index.plaid.disk.manifest import NAME, codec_digest
 from colmodern.index.plaid.disk.storage import CODEC, IndexSnapshot
 
 _KIND_OF = {  # files of a segment that are not ids
@@ -57,6 +57,7 @@ def describe(snapshot: IndexSnapshot, n_open: int) -> dict[str, Any]:
         "segments": len(manifest.segments),
         "fingerprint": manifest.fingerprint,
         "settings": manifest.settings,
+        "codec_sha256": codec_digest(manifest),
         "fields": fields,
         "bytes": sizes,
         "bytes_per_token": {kind: round(size / n_tokens, 2) for kind, size in sizes.items()},

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from colmodern.disk import expect_regular
 from colmodern.errors import InputError, StorageError
-from colmodern.files import load_json, read_error
+from colmodern.files import load_json, read_error, sha256_of_json
 from colmodern.index.fields.values import Kind
 from colmodern.sealed import sum_of, unsealed, write_sealed
 
@@ -137,6 +137,11 @@ def building_folder(folder: Path) -> Path:
     """The folder in which the build of this index works until it is finished."""
     whole = Path(os.path.abspath(folder))  # "." has no name
     return whole.parent / f".{whole.name}.building"  # "/" has none, and nothing is built there
+
+
+def codec_digest(manifest: Manifest) -> str:
+    """Digest of the codec of an index: the same for indexes whose codecs have the same bytes."""
+    return sha256_of_json(dict(manifest.codec.files))
 
 
 def _why_there_is_none(folder: Path) -> str:
