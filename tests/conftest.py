@@ -20,6 +20,11 @@ from hypothesis import settings
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.offsets import offsets_of
 
+if os.environ.get("TRITON_INTERPRET") == "1":
+    from kernels.interpreter import prepare_interpreter
+
+    prepare_interpreter()
+
 # the same examples in every run, and no clock: machines that run tests are busy
 settings.register_profile("colmodern", deadline=None, derandomize=True)
 settings.load_profile("colmodern")

@@ -75,7 +75,7 @@ command.add_command(index_explain.explain)
     "--device",
     default="auto",
     show_default=True,
-    help="Device that assigns centroids: auto, cpu, cuda, cuda:N. The index does not depend on it.",
+    help="Device that encodes documents: auto, cpu, cuda, cuda:N. The index does not depend on it.",
 )
 @click.option("--k1", type=float, help="BM25: what repeated words add.  [default: 0.9]")
 @click.option("--b", type=float, help="BM25: what long documents lose.  [default: 0.4]")

@@ -75,33 +75,38 @@ class Centroids:
 
     def assign(self, values: Floats, token_ids: npt.NDArray[np.int32] | None) -> Ints:
         """(n_tokens,) nearest centroid of each centred token, within its cell."""
-        token_cell = self._cells_of(values, token_ids)
+        cells = self.cells_of_ids(token_ids, len(values))
+        groups = self.groups_of(_nearest(self.cell_means, values) if cells is None else cells)
+        codes = np.empty(len(values), np.int64)
+        assign_centroids(values, groups, self.arrays, codes)
+        return codes
+
+    def groups_of(self, token_cell: Ints) -> TokenGroups:
+        """Tokens of the same cell together, from the cell of each."""
         order = np.argsort(token_cell, kind="stable")
         cells, starts = np.unique(token_cell[order], return_index=True)
         offsets = np.append(starts, len(order))
         firsts = np.append(self.cells[:-1], 0)[cells]
         lasts = np.append(self.cells[1:], len(self.values))[cells]
-        codes = np.empty(len(values), np.int64)
-        self._assign_groups(values, TokenGroups(order, offsets, firsts, lasts), codes)
-        return codes
+        return TokenGroups(order, offsets, firsts, lasts)
 
-    def _assign_groups(self, values: Floats, groups: TokenGroups, codes: Ints) -> None:
-        """Write the codes of tokens, group by group."""
-        assign_centroids(values, groups, self.arrays, codes)
+    def cells_of_ids(self, token_ids: npt.NDArray[np.int32] | None, n_tokens: int) -> Ints | None:
+        """(n_tokens,) cells; None where a token's cell is the nearest of the cells' means.
 
-    def _cells_of(self, values: Floats, token_ids: npt.NDArray[np.int32] | None) -> Ints:
-        """(n_tokens,) cells; n_cells stands for all centroids, for an id that was never seen."""
+        The number of cells stands for all centroids, for an id that was never seen.
+        """
+        if self.token_cells is None:
+            return None
         n_cells = len(self.cells) - 1
-        if self.token_cells is not None:
-            if token_ids is None:
-                return np.full(len(values), n_cells)
-            is_known = _are_ids(token_ids) & (token_ids < len(self.token_cells))
-            cells = self.token_cells[np.where(is_known, token_ids, 0)].astype(np.int64)
-            return np.where(is_known & (cells >= 0), cells, n_cells)
-        return _nearest(self._cell_means, values)
+        if token_ids is None:
+            return np.full(n_tokens, n_cells)
+        is_known = _are_ids(token_ids) & (token_ids < len(self.token_cells))
+        cells = self.token_cells[np.where(is_known, token_ids, 0)].astype(np.int64)
+        return np.where(is_known & (cells >= 0), cells, n_cells)
 
     @cached_property
-    def _cell_means(self) -> Centroids:
+    def cell_means(self) -> Centroids:
+        """The means of the cells, as centroids that every token chooses among."""
         assert self.coarse is not None
         return _in_single_cell(self.coarse)
 

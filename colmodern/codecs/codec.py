@@ -9,7 +9,7 @@ it to a document's score at the end.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -95,6 +95,8 @@ class Codec:
     documents: Quantizer
     error: float
     reach: float
+
+    batch_tokens: ClassVar[int] = 8192  # tokens that a thread should encode at a time
 
     @property
     def dim(self) -> int:
@@ -199,7 +201,12 @@ def _doc_means(values: Floats, lengths: Ints) -> Floats:
 
 def _subjects(means: Floats, lengths: Ints) -> Floats:
     """Means of documents, shortened for few tokens, whose mean says more of them than of a subject."""
-    return np.asarray(means * (lengths / (lengths + _UNSURE_TOKENS))[:, None], np.float32)
+    return np.asarray(means * subject_shares(lengths)[:, None], np.float32)
+
+
+def subject_shares(lengths: Ints) -> npt.NDArray[np.float64]:
+    """(n_docs,) share of each document's mean that counts as its subject."""
+    return np.asarray(lengths / (lengths + _UNSURE_TOKENS), np.float64)
 
 
 def _tokens_to_fit(sampled: Ints, n_fitted: int, seed: int) -> Ints:

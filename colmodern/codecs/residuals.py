@@ -49,13 +49,23 @@ class Quantizer:
         entries = np.empty((len(vectors), len(self.codebook)), np.uint8)
         out = np.float32(self.gain_step), gains, entries
         vectors = np.ascontiguousarray(vectors)
-        if self.shared is None:
+        if self.weights is None:
             encode_residuals(vectors, self.codebook, half_norms(self.codebook), *out)
         else:
-            levels, scales = self.shared[0].astype(np.float32), np.maximum(self.shared[1], 1e-12)
-            cutoffs = (levels[1:] + levels[:-1]) / 2
-            encode_by_weights(vectors, cutoffs, levels, scales, _TRIED_LENGTHS, *out)
+            encode_by_weights(vectors, *self.weights, *out)
         return gains, entries
+
+    @cached_property
+    def weights(self) -> tuple[Floats, Floats, Floats, Floats] | None:
+        """What encode_by_weights takes where dimensions share weights, else None.
+
+        (15,) cutoffs, (16,) levels, (dim,) scales and the lengths that are tried.
+        """
+        if self.shared is None:
+            return None
+        levels = self.shared[0].astype(np.float32)
+        cutoffs, scales = (levels[1:] + levels[:-1]) / 2, np.maximum(self.shared[1], 1e-12)
+        return cutoffs.astype(np.float32), levels, scales.astype(np.float32), _TRIED_LENGTHS
 
     @cached_property
     def shared(self) -> tuple[npt.NDArray[np.int8], Floats] | None:

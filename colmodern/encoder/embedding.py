@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,17 @@ from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.offsets import offsets_of
 from colmodern.ragged.spans import TokenSpans
 
-Forward = Callable[[TokenizedTexts, Indices], npt.NDArray[np.float32]]
+
+class Rows(Protocol):
+    """(n_tokens, dim) unit rows, perhaps still being computed on a GPU."""
+
+    is_here: bool
+
+    def wait(self) -> npt.NDArray[np.float32]:
+        """The rows, as soon as they are there."""
+
+
+Forward = Callable[[TokenizedTexts, Indices], Rows]
 
 
 def embed_texts(
@@ -30,9 +41,11 @@ def embed_texts(
 ) -> tuple[TokenEmbeddings, int]:
     """Embed texts, and keep the rows of their tokens that score.
 
+    A batch's rows are copied to their places while a GPU computes the next batch.
+
     Args:
         tokenized: The texts.
-        forward: Returns (n_tokens, dim) unit rows of a batch, given indices of its windows.
+        forward: Starts a batch, given indices of its windows.
         dim: Width of a row.
         max_tokens: Tokens of a batch; halved whenever memory runs out.
         is_packed: Whether batches are without padding.
@@ -50,14 +63,23 @@ def embed_texts(
     values = np.empty((offsets[-1], dim), np.float32)
     begins_text = tokenized.begins_text
 
+    started: list[tuple[Indices, Rows]] = []
+
+    def finish(n_left: int) -> None:
+        while len(started) > n_left:
+            batch, rows = started.pop(0)
+            unit, ends = rows.wait(), np.cumsum(tokenized.lengths[batch])
+            for window, embedded in zip(batch, np.split(unit, ends[:-1]), strict=True):
+                values[offsets[window] : offsets[window + 1]] = embedded[tokenized.scored[window]]
+            progress.advance(int(begins_text[batch].sum()))
+
     def run(batch: Indices) -> None:
-        unit = forward(tokenized, batch)
-        ends = np.cumsum(tokenized.lengths[batch])
-        for window, embedded in zip(batch, np.split(unit, ends[:-1]), strict=True):
-            values[offsets[window] : offsets[window + 1]] = embedded[tokenized.scored[window]]
-        progress.advance(int(begins_text[batch].sum()))
+        rows = forward(tokenized, batch)
+        started.append((batch, rows))
+        finish(0 if rows.is_here else 1)
 
     max_tokens = run_in_budget(tokenized.lengths, max_tokens, run, is_packed=is_packed)
+    finish(0)
     pairs = zip(tokenized.ids, tokenized.scored, strict=True)
     ids = [ids[scored] for ids, scored in pairs]
     token_ids = np.concatenate(ids) if ids else np.empty(0, np.int32)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from colmodern.arguments import (
@@ -26,7 +25,7 @@ from colmodern.encoder.model.backbone import pick_dtype, resolve_attention
 from colmodern.encoder.model.memory import release_free_memory
 from colmodern.encoder.model.packing import Indices
 from colmodern.encoder.model.precision import resolve_dtype
-from colmodern.encoder.model.token_model import TokenModel
+from colmodern.encoder.model.token_model import TokenModel, TokenRows
 from colmodern.encoder.pickling import reduce_encoder
 from colmodern.encoder.recipe import describe, fingerprint_of
 from colmodern.encoder.text.check import check_texts
@@ -355,7 +354,7 @@ class Encoder:
         settings = self.settings
         return pool_tokens(documents, settings.pool_factor, protected=settings.protected_tokens)
 
-    def _forward(self, tokenized: TokenizedTexts, batch: Indices) -> npt.NDArray[np.float32]:
+    def _forward(self, tokenized: TokenizedTexts, batch: Indices) -> TokenRows:
         """(n_tokens, dim) unit rows, windows of the batch one after another."""
         ids = tokenized.ids_of(batch, self.n_vocabulary)
         return self._model(ids, tokenized.attended[batch])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from gpu_compressed import compressed_works
+from gpu_encoding import encoding_works, row_works
 from gpu_peers import Documents, peers
 from gpu_timing import Limits, gpu_ms, measure_limits, wall_ms
 from gpu_work import DIM, QUERY_TOKENS, TINY, Sizes, Work, ragged, unit
@@ -17,6 +18,7 @@ from colmodern.kernels.cuda import launches
 from colmodern.kernels.cuda.assign import DeviceCentroids, assign_centroids
 from colmodern.kernels.cuda.exact import score_documents
 from colmodern.kernels.cuda.graphs import Replays
+from colmodern.kernels.cuda.memory import to_device
 from colmodern.kernels.types import TokenGroups
 
 Row = dict[str, Any]
@@ -53,6 +55,8 @@ def _all_works(device: torch.device, sizes: Sizes, is_cuda: bool) -> tuple[list[
         ("exact", _exact(device, sizes, is_cuda)),
         ("compressed tokens", compressed_works(device, sizes)),
         ("centroid assignment", _assign(device, sizes)),
+        ("encoding of vectors", encoding_works(device, sizes)),
+        ("rows of an encoder", row_works(device, sizes)),
     ):
         try:
             for work in group:
@@ -192,29 +196,29 @@ def _name(dtype: torch.dtype) -> str:
 def _assign(device: torch.device, sizes: Sizes) -> Iterator[Work]:
     rng = np.random.default_rng(0)
     n = sizes.assigned
-    values = rng.normal(size=(n, DIM)).astype(np.float32)
+    values = rng.normal(size=(n, DIM)).astype(np.float16)
     rows = rng.integers(-127, 128, (sizes.centroids // 4, DIM)).astype(np.int8)
     centroids = torch.from_numpy(rows).to(device)
     scales = torch.full((len(rows),), 0.01, device=device)
     half_norms = (centroids.float() * scales[:, None]).square().sum(dim=1) / 2
-    codes = np.empty(n, np.int64)
+    codes = torch.empty(n, dtype=torch.int64, device=device)
     groups = TokenGroups(np.arange(n), np.array([0, n]), np.array([0]), np.array([len(rows)]))
     on_device = DeviceCentroids(centroids, scales, half_norms)
 
     def call() -> torch.Tensor:
-        assign_centroids(values, groups, on_device, codes)
-        return torch.from_numpy(codes)
+        # as a build does: float16 of a store through pinned memory
+        assign_centroids(to_device(values, device), groups, on_device, codes)
+        return codes
 
     def truth() -> torch.Tensor:
-        products = (
-            torch.from_numpy(values[:64]).to(device) @ (centroids.float() * scales[:, None]).T
-        )
+        tokens = torch.from_numpy(values[:64]).to(device).float()
+        products = tokens @ (centroids.float() * scales[:, None]).T
         best = (products - half_norms).topk(2, dim=1)
         # where the second best is far off, int8 cannot matter
         clear = (best.values[:, 0] - best.values[:, 1]) > 0.3
-        output = call()[:64].to(device)
-        expected = torch.where(clear, best.indices[:, 0], output)
-        return torch.cat([expected.cpu(), torch.from_numpy(codes[64:])]).float()
+        output = call()
+        expected = torch.where(clear, best.indices[:, 0], output[:64])
+        return torch.cat([expected, output[64:]]).float()
 
     yield Work(
         "centroid assignment, with copies",

@@ -8,7 +8,10 @@ from gpu_targets import targets
 from rich.console import Console
 from rich.table import Table
 
-_KERNEL = ("work", "shape", "engine", "ms", "wall_ms", "share", "of", "ns_per_token_query", "note")
+_KERNEL = (
+    "work", "shape", "engine", "ms", "wall_ms", "share", "of", "ns_per_token_query", "tokens_per_s",
+    "peak_mb", "note",
+)  # fmt: skip
 _SEARCH = (
     "work",
     "shape",

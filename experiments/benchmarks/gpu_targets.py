@@ -31,6 +31,7 @@ class Target(NamedTuple):
 def targets(rows: list[Row]) -> Iterator[Target]:
     """All of them, of kernels and then of searches; rows as gpu.py's COLUMNS name them."""
     yield from _of_kernels(rows)
+    yield from _of_encoders([row for row in rows if row["work"] == "encode"])
     searched = [row for row in rows if row["work"] == "search"]
     for shape in dict.fromkeys(row["shape"] for row in searched) or [""]:
         yield from _of_searches([row for row in searched if row["shape"] == shape], shape)
@@ -52,6 +53,19 @@ def _of_kernels(rows: list[Row]) -> Iterator[Target]:
     ns = _least(own, "ns_per_token_query", "colmodern")
     yield Target(name, "ns a token and query", 0.15, ns, is_most=True)
     yield Target(name, f"times {_LATE}", 8, _times(own, "ms", _LATE))
+
+
+def _of_encoders(rows: list[Row]) -> Iterator[Target]:
+    for kind, speed, times in (("passages", 1.4e6, 3), ("8192 tokens", 0.9e6, 3.4)):
+        kind_rows = [row for row in rows if row["shape"].startswith(kind)]
+        name, column = f"encode {kind}, bfloat16", "tokens_per_s"
+        ours = _least(kind_rows, column, "colmodern")
+        peers = [row[column] for row in kind_rows if row["engine"] != "colmodern" and column in row]
+        yield Target(name, "tokens a second", speed, ours)
+        ratio = ours / max(peers) if ours and peers else None
+        yield Target(name, "times transformers, its best batch", times, ratio)
+        share = _least(kind_rows, "share", "colmodern")
+        yield Target(name, "share of the bf16 product", 0.5, share)
 
 
 def _of_searches(rows: list[Row], shape: str) -> Iterator[Target]:

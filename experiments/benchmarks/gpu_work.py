@@ -24,9 +24,10 @@ class Sizes(NamedTuple):
     candidates: int = 2000
     centroids: int = 1 << 16
     assigned: int = 1 << 17
+    rows: int = 1 << 16  # tokens of a batch of an encoder
 
 
-TINY = Sizes(12, (3,), 5, 40, 12, 6, 300, 200)
+TINY = Sizes(12, (3,), 5, 40, 12, 6, 300, 200, 70)
 
 
 class Work(NamedTuple):

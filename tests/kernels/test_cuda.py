@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from checks import INTERPRETED, ON_GPU, checks_in, run_checks
 
-from colmodern.kernels.cuda import assign, compressed, exact
+from colmodern.kernels.cuda import assign, compressed, encoder, encoding, exact
 from colmodern.kernels.reference import cuda as reference_cuda
+from colmodern.kernels.reference import encoder as reference_encoder
 from colmodern.kernels.reference import encoding as reference_encoding
 from colmodern.kernels.reference import maxsim as reference_maxsim
 
@@ -26,6 +27,12 @@ KERNELS = {
     "score_tokens": (compressed, reference_cuda),
     "score_decoded": (compressed, reference_cuda),
     "assign_centroids": (assign, reference_encoding),
+    "encode_by_weights": (encoding, reference_encoding),
+    "encode_residuals": (encoding, reference_encoding),
+    "mean_by_document": (encoding, reference_encoding),
+    "add_norm": (encoder, reference_encoder),
+    "gelu_gate": (encoder, reference_encoder),
+    "rotate": (encoder, reference_encoder),
 }
 
 
@@ -49,7 +56,7 @@ def test_kernels_equal_the_reference_on_a_gpu(path: Path) -> None:
 def test_every_kernel_is_in_the_table_of_tests() -> None:
     found = {
         name
-        for module in (exact, compressed, assign)
+        for module in (exact, compressed, assign, encoder, encoding)
         for name, value in vars(module).items()
         if inspect.isfunction(value) and value.__module__ == module.__name__ and name[0] != "_"
     }
@@ -69,7 +76,7 @@ def test_names_and_arguments_are_those_of_the_reference(name: str) -> None:
 
 def test_importing_the_kernels_does_not_import_triton() -> None:
     code = (
-        "import sys; from colmodern.kernels.cuda import assign, compressed, exact, runtime; "
+        "import sys; from colmodern.kernels.cuda import assign, encoder, encoding, exact; "
         "sys.exit('triton' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

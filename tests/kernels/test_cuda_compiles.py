@@ -25,13 +25,20 @@ _POINTERS = {
     "codebook_scales": "*fp32", "constants": "*fp32", "gain_step": "*fp32", "centroids": "*i8",
     "centroid_scales": "*fp32", "lows": "*fp32", "steps": "*fp32", "maxima": "*fp32",
     "minima": "*fp32", "values": "*i8", "value_scales": "*fp32", "order": "*i32", "tiles": "*i32",
-    "half_norms": "*fp32", "queries": "*fp16", "doc_values": "*fp16",
+    "half_norms": "*fp32", "queries": "*fp16", "doc_values": "*fp16", "sums": "*fp32",
+    "addend": "*bf16", "weight": "*fp32", "bias": "*fp32", "eps": "fp32", "hidden": "*bf16",
+    "columns": "*fp32", "cutoffs": "*fp32", "levels": "*fp32", "scales": "*fp32", "tries": "*fp32",
+    "means": "*fp32", "qkv": "*bf16", "cosines": "*fp32", "sines": "*fp32", "positions": "*i32",
 }  # fmt: skip
 _CONSTANTS = {
     "DIM": 128, "WIDTH": 128, "LISTED": 0, "SCALED": False, "PRECISION": "tf32x3", "MASK": 0xFFFF,
-    "BYTES": 64, "PADDED": 64, "SPAN": 2, "SHARED": True,
+    "BYTES": 64, "PADDED": 64, "SPAN": 2, "SHARED": True, "ADDED": True, "BIASED": True,
+    "HEADS": 24, "PAIRS": 32,
 }  # fmt: skip
 _FLOAT32 = {"queries": "*fp32"}
+_ROUNDED_AS_ON_THE_CPU = {
+    "assign_tiles", "encode_by_weights", "encode_residuals", "mean_by_document",
+}  # fmt: skip
 # launch name -> program, pointers of other types
 _PROGRAMS: dict[str, tuple[str, str, dict[str, str]]] = {
     "maxsim_few": ("maxsim", "maxsim_few", {"queries": "*bf16", "doc_values": "*bf16"}),
@@ -45,7 +52,17 @@ _PROGRAMS: dict[str, tuple[str, str, dict[str, str]]] = {
     "score_tokens_shared": ("compressed", "score_tokens", {}),
     "score_wanted": ("compressed", "score_wanted", {"wanted": "*i64"}),
     "score_decoded": ("compressed", "score_decoded", {**_FLOAT32, "codebook": "*fp32"}),
-    "assign_tiles": ("assign", "assign_tiles", {"codes": "*i32"}),
+    "assign_tiles": ("assign", "assign_tiles", {"codes": "*i64"}),
+    "encode_by_weights": ("encoding", "encode_by_weights", {}),
+    "encode_residuals": (
+        "encoding",
+        "encode_residuals",
+        {"codebook": "*fp32"},
+    ),
+    "mean_by_document": ("encoding", "mean_by_document", {"values": "*fp32"}),
+    "add_norm": ("encoder", "add_norm", {"out": "*bf16"}),
+    "gelu_gate": ("encoder", "gelu_gate", {"out": "*bf16"}),
+    "rotate": ("encoder", "rotate", {}),
 }
 
 
@@ -75,7 +92,8 @@ def build(
     rows = launch.n_tokens
     constants = {
         **_CONSTANTS, "LANES": lanes, "QUERIES": 1 if is_listed else max(1, rows // lanes),
-        "BLOCK": launch.block, "COLUMNS": rows, "TOKENS": rows, "LISTED": 2 if is_listed else 0, **other,
+        "BLOCK": launch.block, "COLUMNS": rows, "TOKENS": rows, "ROWS": rows,
+        "LISTED": 2 if is_listed else 0, **other,
     }  # fmt: skip
     types = {**_POINTERS, **pointers, **(types or {})}
     signature = {
@@ -85,11 +103,11 @@ def build(
     aligned = {
         (i,): [["tt.divisibility", 16]]
         for i, argument in enumerate(program.arg_names)
-        if argument in types
+        if types.get(argument, "").startswith("*")
     }
     used = {argument: constants[argument] for argument in signature if argument in constants}
     source = ASTSource(fn=program, signature=signature, constexprs=used, attrs=aligned)
-    options = {**launch.options, "enable_fp_fusion": name != "assign_tiles"}
+    options = {**launch.options, "enable_fp_fusion": name not in _ROUNDED_AS_ON_THE_CPU}
     return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
 
 
@@ -149,7 +167,30 @@ def test_matrix_units_do_the_products() -> None:
     assert set(_PROGRAMS) == set(LAUNCHES)
 
 
+@pytest.mark.parametrize("name", ["add_norm", "gelu_gate", "rotate"])
+@pytest.mark.parametrize("dtype", ["*bf16", "*fp16", "*fp32"])
+def test_rows_of_encoders_compile_without_spilling(name: str, dtype: str, tmp_path: Path) -> None:
+    """At the widths of ModernBERT-base and -large, whose loads are of 16 bytes where they can be."""
+    types = dict.fromkeys(("addend", "out", "hidden", "qkv"), dtype)
+    for dim in (768, 1024) if name == "add_norm" else (1152, 2624):
+        compiled = build(name, LAUNCHES[name][0], 16, 90, types=types, DIM=dim, WIDTH=1024)
+        assert spilled(compiled, tmp_path) == 0
+        assert ".v4.b32" in compiled.asm["ptx"]
+
+
 def test_assignment_rounds_each_step_as_the_cpu_does() -> None:
     text = build("assign_tiles", LAUNCHES["assign_tiles"][0], 32, 90).asm["ptx"]
     assert "mul" in text
     assert "fma" not in text
+
+
+@pytest.mark.parametrize("name", ["encode_by_weights", "encode_residuals", "mean_by_document"])
+def test_encoding_divides_and_takes_roots_as_the_cpu_does(name: str) -> None:
+    text = build(name, LAUNCHES[name][0], 32, 90).asm["ptx"]
+    assert "div.rn.f32" in text
+    assert "div.full" not in text
+    assert "approx" not in text
+    assert ".ftz" not in text  # subnormal numbers stay
+    if name != "mean_by_document":
+        assert "sqrt.rn.f32" in text
+        assert "fma.rn.f32" in text

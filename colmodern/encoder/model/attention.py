@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from colmodern.encoder.model.packing import Packing
+from colmodern.kernels.cuda.memory import to_device
 
 # queries that share their keys: small blocks waste least of a window, GPUs want larger products
 _BLOCK = {"cpu": 32, "cuda": 128}
@@ -26,13 +27,13 @@ class Band:
         n_rows: Rows of the long texts, which come first.
         mask: (n_blocks, 1, block, block + 2 * half), 0 where a key is seen, else -inf.
         blind: (n,) rows that see no key at all: expansion tokens that nothing attends to, far from
-            the text.
+            the text; None where every token is attended to.
     """
 
     half: int
     n_rows: int
     mask: torch.Tensor
-    blind: torch.Tensor
+    blind: torch.Tensor | None
 
     @property
     def block(self) -> int:
@@ -95,6 +96,29 @@ class AttentionBuffers:
         )
 
 
+class JoinedBuffers(AttentionBuffers):
+    """The same as one product writes it: each row's queries, keys and values side by side.
+
+    Attributes:
+        rows: (n_tokens, 3, n_heads, head_dim), contiguous.
+    """
+
+    def __init__(
+        self, n_tokens: int, like: torch.Tensor, *, shape: tuple[int, int], half: int
+    ) -> None:
+        """Allocate buffers; arguments as of AttentionBuffers, half 0 where no layer has a band."""
+        self.margin = half
+        n_rows = n_tokens + (block_of(like.device) if half else 0)
+        joined = like.new_empty((half + n_rows + half, 3, *shape))
+        joined[:half] = 0
+        joined[half + n_tokens :] = 0
+        self.rows = joined[half : half + n_tokens]
+        self._queries = joined[half : half + n_rows, 0]
+        self._keys_values = joined.permute(1, 2, 0, 3)[1:]
+        self.queries = self._queries[:n_tokens]
+        self.keys_values = self._keys_values[:, :, half : half + n_tokens]
+
+
 def round_up(n_rows: int) -> int:
     """Rows to allocate: batches of similar size then reuse the same memory."""
     return -(-n_rows // 512) * 512
@@ -110,15 +134,18 @@ def chunk_of_queries(device_type: str) -> int:
     return _CHUNK.get(device_type, _CHUNK["cuda"])
 
 
-def make_band(packing: Packing, half: int, like: torch.Tensor) -> Band | None:
+def make_band(
+    packing: Packing, half: int, like: torch.Tensor, *, longer_than: int = 0
+) -> Band | None:
     """The band of the texts with more than ``half`` + 1 tokens; shorter texts need no mask.
 
     Args:
         packing: The batch.
         half: Tokens seen to either side.
         like: A tensor on the device and of the dtype of the activations.
+        longer_than: Texts of at most so many tokens are left out as well.
     """
-    n_rows = packing.n_longer_than(half + 1)
+    n_rows = packing.n_longer_than(max(half + 1, longer_than))
     if n_rows == 0:
         return None
     block = block_of(like.device)
@@ -128,7 +155,7 @@ def make_band(packing: Packing, half: int, like: torch.Tensor) -> Band | None:
     is_key = np.zeros(len(texts), np.bool_)
     is_key[half : half + n_rows] = packing.is_attended()[:n_rows]
     device = like.device
-    text, key = torch.from_numpy(texts).to(device), torch.from_numpy(is_key).to(device)
+    text, key = to_device(texts, device), to_device(is_key, device)
     size = block + 2 * half
     queries = text[half : half + n_blocks * block].view(n_blocks, block, 1)
     offsets = torch.arange(block, device=device)[:, None]
@@ -140,7 +167,9 @@ def make_band(packing: Packing, half: int, like: torch.Tensor) -> Band | None:
     mask = torch.zeros(is_seen.shape, dtype=like.dtype, device=like.device)
     # a row of -inf alone would be nan; its output is set to 0 afterwards
     mask.masked_fill_(~is_seen & ~is_blind[:, :, None], -torch.inf)
-    blind = is_blind.view(-1)[:n_rows].nonzero().view(-1)
+    blind = None
+    if not is_key[half : half + n_rows].all():  # counting rows makes the host wait for a GPU
+        blind = is_blind.view(-1)[:n_rows].nonzero().view(-1)
     return Band(half, n_rows, mask[:, None], blind)
 
 
@@ -208,6 +237,12 @@ def attend_in_band(buffers: AttentionBuffers, packing: Packing, band: Band | Non
     if band is None:
         attend_to_texts(buffers, packing)
         return
+    attend_to_windows(buffers, band)
+    attend_to_texts(buffers, packing, start=band.n_rows)
+
+
+def attend_to_windows(buffers: AttentionBuffers, band: Band) -> None:
+    """The same for the rows of the band alone, block by block: no full mask is made."""
     queries, block, size = buffers.queries, band.block, band.mask.shape[3]
     n_blocks = chunk_of_queries(queries.device.type) // block
     for first in range(0, len(band.mask), n_blocks):
@@ -218,5 +253,5 @@ def attend_in_band(buffers: AttentionBuffers, packing: Packing, band: Band | Non
         # the last block may reach into shorter texts, whose queries are still needed
         long_queries = queries[start : min(start + len(mask) * block, band.n_rows)]
         long_queries.copy_(output.transpose(1, 2).flatten(0, 1)[: len(long_queries)])
-    queries[band.blind] = 0
-    attend_to_texts(buffers, packing, start=band.n_rows)
+    if band.blind is not None:
+        queries[band.blind] = 0

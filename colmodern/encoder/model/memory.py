@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from colmodern.encoder.model.attention import chunk_of_queries
+from colmodern.encoder.model.fused import can_fuse, fused_bytes
 from colmodern.encoder.model.modernbert import compute_dtype, rows_per_chunk
 
 if TYPE_CHECKING:
@@ -71,9 +72,11 @@ def _costs(
     """Bytes of a batch whatever its size, and bytes of each of its tokens."""
     if attention != "packed":
         return 0, padded_bytes(config, dtype.itemsize, attention=attention, longest=longest)
-    kind = torch.device(device).type
-    wide = compute_dtype(dtype, torch.device(device))
+    place = torch.device(device)
+    kind, wide = place.type, compute_dtype(dtype, place)
     item, fixed = wide.itemsize, 0
+    if wide == dtype and can_fuse(config, place):
+        return fused_bytes(config, item, place)
     if wide != dtype:  # a layer's weights, and their copy in oneDNN's layout
         fixed = 2 * layer_bytes(config, item)
     fixed += chunk_bytes(config, item, n_rows=rows_per_chunk(kind))

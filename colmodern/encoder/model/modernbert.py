@@ -25,10 +25,12 @@ from colmodern.encoder.model.attention import (
     attend_to_texts,
     make_band,
 )
+from colmodern.encoder.model.fused import FusedLayer, FusedLayers, ProductWeights, can_fuse
 from colmodern.encoder.model.linear import Linear, make_linear
 from colmodern.encoder.model.packing import Indices, Packing, pack
 from colmodern.encoder.model.precision import is_bfloat16_fast
 from colmodern.encoder.model.varlen import VarlenAttention
+from colmodern.kernels.cuda.memory import to_device
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -122,9 +124,15 @@ class PackedModernBert:
         eps = config.norm_eps
         self._first_norm = Norm(*copies("embeddings.norm"), eps, torch.float32)
         self._final_norm = Norm(*copies("final_norm"), eps, torch.float32)
-        self._layers = [
-            _make_layer(copies, i, config, self._dtype) for i in range(config.num_hidden_layers)
-        ]
+        self._fused: FusedLayers | None = None
+        self._layers: list[Layer | StoredLayer] = []
+        numbers = range(config.num_hidden_layers)
+        if dtype == self._dtype and can_fuse(config, device):
+            layers = [_fused_layer(copies, i, config) for i in numbers]
+            final_norm = _norm_weights(copies, "final_norm")
+            self._fused = FusedLayers(layers, final_norm, config, self._bases)
+        else:
+            self._layers = [_make_layer(copies, i, config, self._dtype) for i in numbers]
 
     def __call__(self, ids: Sequence[npt.NDArray[np.int32]], attended: Indices) -> torch.Tensor:
         """Compute the last hidden states.
@@ -134,13 +142,27 @@ class PackedModernBert:
             attended: (n_texts,) how many of each text's first tokens are attended to.
 
         Returns:
-            (n_tokens, hidden_size) float32 hidden states, texts one after another.
+            (n_tokens, hidden_size) hidden states, texts one after another: float32, or of the dtype
+            of the products where the layers are fused.
         """
         lengths = np.array([len(text) for text in ids], np.int64)
         packing = pack(lengths, attended)
         if packing.n_tokens == 0:
             return torch.zeros((0, self._heads[0] * self._heads[1]), device=self._device)
         joined = np.concatenate([ids[text] for text in packing.order]).astype(np.int64)
+        states = self._run_fused(joined, packing) if self._fused else self._run(joined, packing)
+        is_sorted = _is_sorted(packing.order)
+        return states if is_sorted else states[self._unpacked_order(packing, lengths)]
+
+    def _run_fused(self, joined: Indices, packing: Packing) -> torch.Tensor:
+        """Hidden states of (n_tokens,) token ids in packed order."""
+        assert self._fused is not None
+        x = self._first_norm(self._table(to_device(joined, self._device)).float())
+        self._table.release_pages()
+        return self._fused(x, packing)
+
+    def _run(self, joined: Indices, packing: Packing) -> torch.Tensor:
+        """The same by the layers that run everywhere, chunk by chunk."""
         n_rows = sum(chunk_sizes(len(joined), self._device.type))
         tokens = torch.zeros(n_rows, dtype=torch.int64, device=self._device)
         tokens[: len(joined)] = torch.from_numpy(joined)
@@ -150,9 +172,7 @@ class PackedModernBert:
         states = torch.empty((n_rows, x[0].shape[1]), device=self._device)
         for chunk, out in zip(x, self._chunks(states), strict=True):
             out.copy_(self._final_norm(chunk))
-        states = states[: len(joined)]
-        is_sorted = _is_sorted(packing.order)
-        return states if is_sorted else states[self._unpacked_order(packing, lengths)]
+        return states[: len(joined)]
 
     def _run_layers(self, x: list[torch.Tensor], packing: Packing) -> None:
         """Run all layers over (n, hidden_size) float32 chunks, replaced by their hidden states."""
@@ -216,7 +236,7 @@ class PackedModernBert:
         start_of = np.empty_like(ends)
         start_of[packing.order] = ends - lengths[packing.order]
         ranges = [np.arange(a, a + n) for a, n in zip(start_of, lengths, strict=True)]
-        return torch.from_numpy(np.concatenate(ranges)).to(self._device)
+        return to_device(np.concatenate(ranges), self._device)
 
 
 def compute_dtype(stored: torch.dtype, device: torch.device) -> torch.dtype:
@@ -293,6 +313,26 @@ class _WeightCopies:
 
     def _copy(self, weight: torch.Tensor) -> torch.Tensor:
         return weight.detach().to(self._device, self.dtype, copy=True)
+
+
+def _fused_layer(copies: _WeightCopies, number: int, config: PretrainedConfig) -> FusedLayer:
+    name, head_dim = f"layers.{number}.", config.hidden_size // config.num_attention_heads
+    weight, bias = copies(name + "attn.Wqkv")
+    qkv_bias = None if bias is None else _pair_dimensions(bias, head_dim)
+    return FusedLayer(
+        is_local=_is_local(config, number),
+        attention_norm=None if number == 0 else _norm_weights(copies, name + "attn_norm"),
+        mlp_norm=_norm_weights(copies, name + "mlp_norm"),
+        qkv=ProductWeights(_pair_dimensions(weight, head_dim), qkv_bias),
+        attention_out=ProductWeights(*copies(name + "attn.Wo")),
+        mlp_in=ProductWeights(*copies(name + "mlp.Wi")),
+        mlp_out=ProductWeights(*copies(name + "mlp.Wo")),
+    )
+
+
+def _norm_weights(copies: _WeightCopies, name: str) -> ProductWeights:
+    weight, bias = copies(name)
+    return ProductWeights(weight.float(), None if bias is None else bias.float())
 
 
 def _make_layer(

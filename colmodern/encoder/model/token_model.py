@@ -16,6 +16,41 @@ from colmodern.encoder.model.memory import bytes_of, tokens_within
 from colmodern.encoder.model.packing import Indices
 from colmodern.encoder.text.settings import EncoderSettings
 from colmodern.errors import ConfigError
+from colmodern.kernels.cuda.memory import HostCopy
+
+
+class TokenRows:
+    """Unit rows of a batch, perhaps on their way from a GPU.
+
+    Attributes:
+        is_here: Whether there is nothing to wait for.
+    """
+
+    def __init__(self, unit: torch.Tensor, dtype: str) -> None:
+        """Check the rows where they are, and send them to the host.
+
+        Args:
+            unit: (n_tokens, dim) float32.
+            dtype: Name of the dtype of weights and activations, for errors.
+        """
+        self._dtype = dtype
+        self._is_finite = HostCopy(torch.isfinite(unit).all())
+        self._rows = HostCopy(unit)
+        self.is_here = self._rows.is_here
+
+    def wait(self) -> npt.NDArray[np.float32]:
+        """The (n_tokens, dim) rows.
+
+        Raises:
+            ConfigError: A row is not finite in this dtype.
+        """
+        rows = self._rows.wait()
+        if not self._is_finite.wait().all():
+            raise ConfigError(
+                f"dtype={self._dtype!r}: the model gives embeddings that are not finite; "
+                "use float32 or bfloat16, or check its weights"
+            )
+        return rows.astype(np.float32, copy=False)
 
 
 class TokenModel:
@@ -79,10 +114,8 @@ class TokenModel:
         return int(self._config.vocab_size)
 
     @torch.inference_mode()
-    def __call__(
-        self, ids: Sequence[npt.NDArray[np.int32]], attended: Indices
-    ) -> npt.NDArray[np.float32]:
-        """Embed the tokens of a batch.
+    def __call__(self, ids: Sequence[npt.NDArray[np.int32]], attended: Indices) -> TokenRows:
+        """Embed the tokens of a batch; a GPU does it while the caller goes on.
 
         Args:
             ids: One (n_tokens,) array of token ids per text.
@@ -90,23 +123,12 @@ class TokenModel:
 
         Returns:
             (n_tokens, dim) unit rows, texts one after another.
-
-        Raises:
-            ConfigError: A row is not finite in this dtype.
         """
         # the dtype is fixed here, also inside a caller's autocast
         with torch.autocast(torch.device(self.device).type, enabled=False):
             hidden = self._backbone(ids, attended)
             projected = self._projection(hidden.to(self._torch_dtype)).float()
-        unit: npt.NDArray[np.float32] = (
-            torch.nn.functional.normalize(projected, dim=-1).cpu().numpy()
-        )
-        if not np.isfinite(unit).all():
-            raise ConfigError(
-                f"dtype={self.dtype!r}: the model gives embeddings that are not finite; "
-                "use float32 or bfloat16, or check its weights"
-            )
-        return unit
+        return TokenRows(torch.nn.functional.normalize(projected, dim=-1), self.dtype)
 
     def tokens_per_batch(self, max_memory: int | None, settings: EncoderSettings) -> int:
         """Number of tokens in a batch.

@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 
 from colmodern.encoder.model.attention import AttentionBuffers
-from colmodern.encoder.model.packing import Packing
+from colmodern.encoder.model.packing import Group, Packing
+from colmodern.kernels.cuda.memory import to_device
 
 
 class VarlenAttention:
-    """Attention of torch.nn.attention.varlen over one packing.
+    """Attention of torch.nn.attention.varlen over neighbouring groups of a packing.
 
     Its window is aligned to the last key, so every token of a text must be attended to.
     """
 
-    def __init__(self, packing: Packing, device: torch.device) -> None:
-        lengths = [group.length for group in packing.groups for _ in range(group.n_texts)]
-        ends = torch.tensor([0, *lengths], dtype=torch.int32).cumsum(0, dtype=torch.int32)
-        self._ends, self._longest = ends.to(device), max(lengths)
-        self._n_tokens = packing.n_tokens
+    def __init__(self, groups: Sequence[Group], device: torch.device) -> None:
+        lengths = [group.length for group in groups for _ in range(group.n_texts)]
+        ends = np.cumsum([0, *lengths], dtype=np.int32)
+        self._ends, self._longest = to_device(ends, device), max(lengths)
+        self._rows = slice(groups[0].start, groups[-1].stop)
 
     @classmethod
     def of(cls, packing: Packing, like: torch.Tensor) -> VarlenAttention | None:
         """An instance for a packing; None where torch, device, dtype or texts do not allow it."""
-        is_attended = all(group.attended == group.length for group in packing.groups)
-        is_half = like.dtype in (torch.float16, torch.bfloat16)
-        if not (is_attended and is_half and like.device.type == "cuda" and _varlen()):
-            return None
-        if torch.cuda.get_device_capability(like.device) < (8, 0):
-            return None
-        return cls(packing, like.device)
+        return cls(packing.groups, like.device) if takes(packing, like) else None
 
     def __call__(self, buffers: AttentionBuffers, *, half: int) -> None:
         """Attend; the output overwrites the queries.
@@ -43,13 +39,29 @@ class VarlenAttention:
             buffers: Queries, keys and values.
             half: Tokens seen to either side, -1 for all.
         """
+        buffers.queries[self._rows].copy_(self.output(buffers, half=half))
+
+    def output(self, buffers: AttentionBuffers, *, half: int) -> torch.Tensor:
+        """The (n_rows, n_heads, head_dim) output by itself; arguments as of a call."""
         attend = _varlen()
         assert attend is not None
-        # each (n_tokens, n_heads, head_dim)
-        q = buffers.queries[: self._n_tokens]
-        k, v = buffers.keys_values[:, :, : self._n_tokens].transpose(1, 2).unbind(0)
+        # each (n_rows, n_heads, head_dim)
+        q = buffers.queries[self._rows]
+        k, v = buffers.keys_values[:, :, self._rows].transpose(1, 2).unbind(0)
         ends, longest = self._ends, self._longest
-        q.copy_(attend(q, k, v, ends, ends, longest, longest, window_size=(half, half)))
+        found: torch.Tensor = attend(
+            q, k, v, ends, ends, longest, longest, window_size=(half, half)
+        )
+        return found
+
+
+def takes(packing: Packing, like: torch.Tensor) -> bool:
+    """Whether torch has the function, for this device and dtype, and every token is attended to."""
+    is_attended = all(group.attended == group.length for group in packing.groups)
+    is_half = like.dtype in (torch.float16, torch.bfloat16)
+    if not (is_attended and is_half and like.device.type == "cuda" and _varlen()):
+        return False
+    return torch.cuda.get_device_capability(like.device) >= (8, 0)
 
 
 @cache

@@ -9,8 +9,9 @@ import torch
 
 from colmodern.kernels.cuda.exact import quantize_tokens
 from colmodern.kernels.cuda.launches import launch_of
+from colmodern.kernels.cuda.memory import to_device
 from colmodern.kernels.cuda.runtime import power_of_two
-from colmodern.kernels.types import Floats, Int32s, Int64s, TokenGroups
+from colmodern.kernels.types import Int32s, TokenGroups
 
 
 class DeviceCentroids(NamedTuple):
@@ -28,11 +29,13 @@ class DeviceCentroids(NamedTuple):
 
 
 def assign_centroids(
-    values: Floats, groups: TokenGroups, centroids: DeviceCentroids, codes: Int64s
+    values: torch.Tensor, groups: TokenGroups, centroids: DeviceCentroids, codes: torch.Tensor
 ) -> None:
     """Find the nearest centroid of every token, among those of its group.
 
-    Tokens, groups and codes are on the host, centroids on the GPU. Waits for the GPU.
+    Groups are on the host. Nothing here waits for the GPU.
+
+    values: (n_tokens, dim) floats; codes: (n_tokens,) int64, written
     """
     from colmodern.kernels.cuda.programs.assign import assign_tiles
 
@@ -40,16 +43,15 @@ def assign_centroids(
         return
     device = centroids.values.device
     launch = launch_of("assign_tiles", device)
-    bytes_, scales = quantize_tokens(torch.from_numpy(np.ascontiguousarray(values)).to(device))
+    bytes_, scales = quantize_tokens(values)
     tiles = _tiles(groups, launch.n_tokens)
-    nearest = torch.empty(len(values), dtype=torch.int32, device=device)
     assign_tiles[(len(tiles),)](
         bytes_,
         scales,
-        torch.from_numpy(groups.order.astype(np.int32)).to(device),
-        torch.from_numpy(tiles).to(device),
+        to_device(groups.order.astype(np.int32), device),
+        to_device(tiles, device),
         *centroids,
-        nearest,
+        codes,
         DIM=values.shape[1],
         WIDTH=power_of_two(values.shape[1], least=32),
         TOKENS=launch.n_tokens,
@@ -57,7 +59,6 @@ def assign_centroids(
         enable_fp_fusion=False,  # each step rounded, as on the CPU
         **launch.options,
     )
-    codes[:] = nearest.cpu().numpy()
 
 
 def _tiles(groups: TokenGroups, n_tokens: int) -> Int32s:

@@ -21,17 +21,22 @@ from colmodern.files import user_cache, write_json
 from colmodern.kernels.cuda.runtime import multiprocessors
 
 _PROGRAMS = 32  # a multiprocessor, at least, before a program takes more documents
-_SOURCES = ("launches", "programs/maxsim", "programs/compressed", "programs/assign")
+_SOURCES = (
+    "launches", "programs/maxsim", "programs/compressed", "programs/assign", "programs/encoder",
+    "programs/encoding",
+)  # fmt: skip
 
 
 class Launch(NamedTuple):
     """Sizes of a launch.
 
     Attributes:
-        block: Tokens of a document, or centroids, at a time.
+        block: Tokens of a document, centroids, or entries of a codebook at a time; for gelu_gate
+            columns, for rotate heads.
         warps: Warps of a program.
         stages: Depth of the software pipeline.
-        n_tokens: At most so many query tokens of a program; for assign_tiles, document tokens.
+        n_tokens: At most so many query tokens of a program; for assign_tiles and the encoder's,
+            document tokens.
     """
 
     block: int
@@ -72,6 +77,13 @@ LAUNCHES: dict[str, tuple[Launch, ...]] = {
     "score_wanted": (Launch(64, 4, 1), Launch(64, 4, 1, 128), Launch(128, 8, 1), Launch(64, 4, 3)),
     "score_decoded": (Launch(64, 8, 1, 32), Launch(64, 8, 2, 32)),
     "assign_tiles": (Launch(64, 4, 3, 64), Launch(64, 4, 3, 128), Launch(128, 8, 3, 128)),
+    # bound by memory: a program only needs enough rows to keep loads in flight
+    "add_norm": (Launch(1, 4, 1, 1), Launch(1, 4, 1, 2), Launch(1, 8, 1, 4)),
+    "gelu_gate": (Launch(128, 4, 1, 16), Launch(128, 4, 1, 8), Launch(256, 8, 1, 16)),
+    "encode_by_weights": (Launch(1, 4, 1, 128), Launch(1, 2, 1, 64), Launch(1, 8, 1, 256)),
+    "encode_residuals": (Launch(16, 4, 1, 128), Launch(16, 4, 1, 64), Launch(32, 4, 1, 128)),
+    "mean_by_document": (Launch(1, 4, 1, 1), Launch(1, 1, 1, 1)),
+    "rotate": (Launch(8, 4, 1, 4), Launch(8, 4, 1, 8), Launch(4, 4, 1, 8)),
 }  # fmt: skip
 
 

@@ -108,6 +108,32 @@ def to_device(
     return copy
 
 
+class HostCopy:
+    """A tensor on its way to the host, which goes on meanwhile.
+
+    Attributes:
+        is_here: Whether there is nothing to wait for: the tensor was on the host.
+    """
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        """Start the copy, behind what the current stream still has to do."""
+        self.is_here = tensor.device.type != "cuda"
+        self._tensor = tensor
+        if not self.is_here:
+            # pinned: a copy to other memory makes the host wait
+            self._tensor = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+            self._tensor.copy_(tensor, non_blocking=True)
+            self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._arrived.record(torch.cuda.current_stream(tensor.device))
+
+    def wait(self) -> npt.NDArray[np.generic]:
+        """The array, as soon as it is there."""
+        if not self.is_here:
+            self._arrived.synchronize()
+        array: npt.NDArray[np.generic] = self._tensor.numpy()
+        return array
+
+
 def share_out(ends: torch.Tensor, n_shares: int) -> list[tuple[int, int]]:
     """Cut documents into runs of about equally many tokens; a run may be empty.
 

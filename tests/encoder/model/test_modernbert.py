@@ -10,6 +10,7 @@ import checkpoints
 import numpy as np
 import pytest
 import torch
+from encoder.model.modernberts import MIXED, draw, least_cosine, make_stock, stock_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,48 +20,11 @@ from colmodern.encoder.model.modernbert import Layer, PackedModernBert, StoredLa
 from colmodern.errors import ConfigError
 
 COSINE = {torch.float32: 0.9999, torch.bfloat16: 0.999}
-VOCABULARY = 200
-MIXED = [512, 1, 127, 65, 128, 129, 66, 127, 64, 3]
 
 
 @pytest.fixture(scope="module")
 def stock() -> Any:
-    """A tiny ModernBERT of transformers with the real window and order of layers."""
-    from transformers import ModernBertConfig, ModernBertModel
-
-    config = ModernBertConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=32,
-        intermediate_size=48,
-        num_attention_heads=2,
-        num_hidden_layers=7,
-        **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"), 0),
-        **dict.fromkeys(("cls_token_id", "sep_token_id"), 0),
-    )
-    config.reference_compile = False
-    config._attn_implementation = "eager"
-    torch.manual_seed(0)
-    model = ModernBertModel(config).eval()
-    for name, weight in model.named_parameters():
-        if "attn.W" in name:  # drawn this small, attention would hardly change anything
-            weight.data *= 12
-    return model
-
-
-def draw(lengths: list[int]) -> list[np.ndarray]:
-    rng = np.random.default_rng(0)
-    return [rng.integers(0, VOCABULARY, n).astype(np.int32) for n in lengths]
-
-
-@torch.inference_mode()
-def stock_rows(model: Any, ids: list[np.ndarray], attended: np.ndarray) -> torch.Tensor:
-    """Every text alone, so that nothing is padded."""
-    rows = []
-    for text, n_attended in zip(ids, attended, strict=True):
-        mask = torch.arange(len(text))[None] < int(n_attended)
-        given = torch.from_numpy(text.astype(np.int64))[None]
-        rows.append(model(input_ids=given, attention_mask=mask.long()).last_hidden_state[0])
-    return torch.cat(rows)
+    return make_stock()
 
 
 def pack_model(
@@ -80,10 +44,6 @@ def packed_rows(
 ) -> torch.Tensor:
     packed = pack_model(model, dtype, device)
     return packed(ids, attended).float().cpu()
-
-
-def least_cosine(found: torch.Tensor, expected: torch.Tensor) -> float:
-    return float(torch.cosine_similarity(found.double(), expected.double()).min())
 
 
 @pytest.mark.parametrize("dtype", list(COSINE))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
+from encoder.model.stand_ins import by_texts
 
 from colmodern.encoder.model import varlen
 from colmodern.encoder.model.attention import (
@@ -21,32 +21,6 @@ from colmodern.encoder.model.varlen import VarlenAttention
 
 LENGTHS = [7, 40, 7, 1, 23]
 HALF = 5
-
-
-def by_texts(
-    q: torch.Tensor,
-    k: torch.Tensor,
-    v: torch.Tensor,
-    starts: torch.Tensor,
-    starts_of_keys: torch.Tensor,
-    longest: int,
-    longest_key: int,
-    *,
-    window_size: tuple[int, int],
-) -> torch.Tensor:
-    """The contract of torch.nn.attention.varlen.varlen_attn."""
-    assert (starts.dtype, starts.tolist()) == (torch.int32, starts_of_keys.tolist())
-    found = torch.empty_like(q)
-    for start, stop in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
-        assert stop - start <= longest == longest_key
-        positions = torch.arange(stop - start)
-        is_seen = torch.ones(stop - start, stop - start, dtype=torch.bool)
-        if window_size != (-1, -1):
-            distance = positions[None] - positions[:, None]
-            is_seen = (distance >= -window_size[0]) & (distance <= window_size[1])
-        text = [x[start:stop].transpose(0, 1) for x in (q, k, v)]
-        found[start:stop] = F.scaled_dot_product_attention(*text, attn_mask=is_seen).transpose(0, 1)
-    return found
 
 
 @pytest.mark.parametrize("half", [HALF, -1])
@@ -63,7 +37,7 @@ def test_torch_is_given_the_texts_that_bands_are_made_of(
         return made
 
     found, expected = rows(), rows()
-    VarlenAttention(packing, torch.device("cpu"))(found, half=half)
+    VarlenAttention(packing.groups, torch.device("cpu"))(found, half=half)
     if half == -1:
         attend_to_texts(expected, packing)
     else:

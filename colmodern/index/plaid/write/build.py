@@ -114,7 +114,7 @@ def build_index(
     An interrupted build of the same input and settings is resumed, with ``is_durable`` after a
     power cut too; its files are compared with checksums first, and the build starts over when they
     differ. An older index that is overwritten can be read, but not changed, until the new one is in
-    its place. The first of ``devices``, if any, assigns tokens to centroids; the bytes are the same.
+    its place. The first of ``devices``, if any, encodes the documents; the bytes are the same.
 
     Raises InputError for bad ids or values that are not finite; StorageError when there is
     something at ``path`` already, when another process writes it, when the disk is full, or when

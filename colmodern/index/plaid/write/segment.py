@@ -24,8 +24,6 @@ from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.offsets import offsets_of
 from colmodern.threads import Threads
 
-_BATCH_TOKENS = 8192  # tokens that a thread encodes at a time
-
 
 class EncodedChunk(NamedTuple):
     """Consecutive documents, compressed; lengths: (n_docs,) tokens of each."""
@@ -45,7 +43,7 @@ class SegmentProgress(NamedTuple):
 def encode_chunks(
     embeddings: Embeddings, codec: Codec, max_tokens: int, threads: Threads, *, after: int = 0
 ) -> Iterator[EncodedChunk]:
-    """Compress documents from number ``after`` on, where a chunk must begin.
+    """Compress documents from number ``after`` on.
 
     A chunk is yielded when it has ``max_tokens`` tokens; threads do not wait for its end.
     Raises InputError that names a document with values that are not finite.
@@ -57,10 +55,10 @@ def encode_chunks(
         return EncodedChunk(documents.lengths, codec.encode(documents))
 
     batches = (
-        (first + start, batch)
+        (max(first + start, after), batch[max(0, after - first - start) :])
         for first, chunk in chunks(embeddings, max_tokens)
-        for start, batch in chunk.chunks(_BATCH_TOKENS)
-        if first + start >= after
+        for start, batch in chunk.chunks(codec.batch_tokens)
+        if first + start + batch.n_docs > after
     )
     done: list[EncodedChunk] = []
     for batch in threads.stream(work, batches):

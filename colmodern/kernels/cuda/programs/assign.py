@@ -28,7 +28,7 @@ def assign_tiles(
 
     values: (n_tokens, DIM) int8 and value_scales: (n_tokens,) float32; order: (n_tokens,) int32
     tiles: (n_tiles, 4) int32, the first position in order, the end, the first centroid, the end
-    codes: (n_tokens,) int32, written
+    codes: (n_tokens,) int64, written
     """
     tile = tiles + tl.program_id(0) * 4
     first, last = tl.load(tile), tl.load(tile + 1)

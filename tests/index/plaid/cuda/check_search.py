@@ -195,7 +195,8 @@ def test_an_index_and_a_build_that_find_no_memory_say_what_to_do(
         PlaidIndex.load(four_bits, device="cuda").search(QUERIES[1], 5)
     monkeypatch.setattr(codecs_cuda, "assign_centroids", full)
     with pytest.raises(
-        ResourceError, match=r"\(injected\); free some, lower n_centroids, or give device"
+        ResourceError,
+        match=r"a document \(injected\); free some, lower n_centroids, or give device",
     ):
         PlaidIndex.build(DOCUMENTS, tmp_path / "i", names(N), device="cuda")
 
@@ -219,19 +220,18 @@ def test_a_build_that_runs_out_of_memory_halves_the_tile_and_goes_on(
     PlaidIndex.build(documents, tmp_path / "cpu", names(40))
     tried: list[int] = []
 
-    def assign(values: np.ndarray, *rest: Any) -> None:
+    def assign(values: torch.Tensor, *rest: Any) -> None:
         tried.append(len(values))
         if len(values) > 250:
             raise torch.cuda.OutOfMemoryError("injected")
         assign_centroids(values, *rest)
 
     monkeypatch.setattr(codecs_cuda, "assign_centroids", assign)
-    monkeypatch.setattr(codecs_cuda, "_FEWEST_TOKENS", 100)
     with caplog.at_level(logging.WARNING):
         PlaidIndex.build(documents, tmp_path / "cuda", names(40), device="cuda")
     assert_same_bytes(tmp_path / "cuda", tmp_path / "cpu")
     assert tried[:5] == [600, 300, 150, 150, 150]
-    assert "out of memory: continuing with 150 tokens at a time" in caplog.text
+    assert "out of memory: continuing with 10 documents at a time" in caplog.text
 
 
 def assert_same_bytes(folder: Path, other: Path) -> None:
