@@ -18,16 +18,16 @@ network prepares:
     $get -d WHEELS/xtr-warp xtr-warp-rs==2.1.0.2110 duckdb
     $get -d WHEELS/colsearch colsearch==0.1.7 latence-shard-engine==0.1.6 bm25s PyStemmer
 
-and there, from the root of the repository, with ROOM a folder on a large disk: kernels, the encoder
-with random weights beside transformers, searches of 100,000 documents, and those of a million, which
-take 50 GB of disk and some minutes; each call is of use alone where time is short, and
-``--tune --search`` together do the first and the third. The wheels are 65 MB, those of colmodern and
-of kernels, which are all that the first needs, 23; the encoder needs those of colmodern:
+and there, from the root of the repository, with ROOM a folder on a large disk: kernels; an encoder with
+random weights beside transformers, and ``colmodern eval`` with it; searches of 100,000 documents, and
+those of a million, which take 50 GB of disk and some minutes. Each call is of use alone where time is
+short, and ``--tune --search`` together do the first and the third. The wheels are 65 MB, those of
+colmodern and of kernels, which are all that the first needs, 23; the second needs those of colmodern:
 
     python -m pip install -q --no-index --no-deps --target ROOM/site WHEELS/colmodern/*.whl
     export PYTHONPATH=ROOM/site:. PYTHONUNBUFFERED=1 TMPDIR=ROOM
     python experiments/benchmarks/gpu.py --tune --wheels WHEELS --results OUT
-    python experiments/benchmarks/gpu.py --no-kernels --encoder --results OUT
+    python experiments/benchmarks/gpu.py --no-kernels --encoder --eval --results OUT
     python experiments/benchmarks/gpu.py --no-kernels --search --wheels WHEELS --results OUT
     python experiments/benchmarks/gpu.py --no-kernels --search --wheels WHEELS --results OUT \
       --docs 1000000 --engines colmodern,fast-plaid,xtr-warp
@@ -116,6 +116,7 @@ def versions() -> str:
 @click.option("--kernels/--no-kernels", default=True, show_default=True)
 @click.option("--search", "searches", is_flag=True, help="Whole searches, beside peers.")
 @click.option("--encoder", "encoders", is_flag=True, help="ModernBERT-base, beside transformers.")
+@click.option("--eval", "evals", is_flag=True, help="colmodern eval of made-up passages.")
 @click.option("--documents", type=click.Path(path_type=Path, exists=True), help="Embedding store.")
 @click.option("--queries", type=click.Path(path_type=Path, exists=True), help="Embedding store.")
 @click.option(
@@ -133,6 +134,7 @@ def main(
     kernels: bool,
     searches: bool,
     encoders: bool,
+    evals: bool,
     documents: Path | None,
     queries: Path | None,
     n_docs: int,
@@ -159,6 +161,11 @@ def main(
             from gpu_timing import measure_limits
 
             rows += keep(measure_encoders(device, measure_limits()[0]), gpu_facts, file)
+        if evals:
+            from gpu_eval import measure_eval
+
+            work = measure_eval(device, Path(folder, "eval"), n_docs, timeout)
+            rows += keep(work, gpu_facts, file)
         if searches:
             from gpu_search import measure_searches
 

@@ -43,7 +43,7 @@ _TINY = Shape(
         "num_hidden_layers": 4, "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0,
         "cls_token_id": 0, "sep_token_id": 0,
     },
-    6, 1, 128, (3,), 400,
+    3, 1, 128, (3,), 400,
 )  # fmt: skip
 
 
@@ -100,7 +100,7 @@ def _flops(config: Any, n_tokens: int) -> float:
     """Operations of products and of attention that a text needs."""
     hidden, between = config.hidden_size, config.intermediate_size
     n_layers = config.num_hidden_layers
-    n_global = len([i for i in range(n_layers) if i % config.global_attn_every_n_layers == 0])
+    n_global = config.layer_types.count("full_attention")
     products = 2.0 * n_tokens * hidden * (4 * hidden + 3 * between) * n_layers
     near = min(n_tokens, config.local_attention + 1)
     pairs = n_global * n_tokens**2 + (n_layers - n_global) * n_tokens * near

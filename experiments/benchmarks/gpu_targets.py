@@ -32,6 +32,7 @@ def targets(rows: list[Row]) -> Iterator[Target]:
     """All of them, of kernels and then of searches; rows as gpu.py's COLUMNS name them."""
     yield from _of_kernels(rows)
     yield from _of_encoders([row for row in rows if row["work"] == "encode"])
+    yield from _of_evals(rows)
     searched = [row for row in rows if row["work"] == "search"]
     for shape in dict.fromkeys(row["shape"] for row in searched) or [""]:
         yield from _of_searches([row for row in searched if row["shape"] == shape], shape)
@@ -66,6 +67,12 @@ def _of_encoders(rows: list[Row]) -> Iterator[Target]:
         yield Target(name, "times transformers, its best batch", times, ratio)
         share = _least(kind_rows, "share", "colmodern")
         yield Target(name, "share of the bf16 product", 0.5, share)
+
+
+def _of_evals(rows: list[Row]) -> Iterator[Target]:
+    wall = _least(_select(rows, "eval", "100000 passages"), "wall_ms", "colmodern")
+    seconds = None if wall is None else wall / 1000
+    yield Target("colmodern eval, 100,000 passages", "seconds", 60, seconds, is_most=True)
 
 
 def _of_searches(rows: list[Row], shape: str) -> Iterator[Target]:
