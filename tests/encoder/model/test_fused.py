@@ -10,7 +10,6 @@ import pytest
 import torch
 from checks import INTERPRETED, ON_GPU, run_checks
 from encoder.model.modernberts import draw, make_stock
-from encoder.model.stand_ins import by_texts
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.profiler import ProfilerActivity, profile
@@ -20,6 +19,7 @@ from colmodern.encoder.model.modernbert import PackedModernBert
 from colmodern.kernels.reference import encoder as reference_encoder
 
 CHECKS = Path(__file__).parent / "check_fused.py"
+WINDOW = 20  # to a width of 128 as 128 to 768
 
 
 def test_fused_layers_give_the_eager_rows_in_the_interpreter() -> None:
@@ -71,9 +71,9 @@ def in_place(name: str) -> Callable[..., None]:
 @pytest.fixture
 def like_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets the CPU allocate as a GPU does that has varlen attention."""
-    for limits in (attention._BLOCK, attention._CHUNK):
-        monkeypatch.setitem(limits, "cpu", limits["cuda"])
-    monkeypatch.setattr(varlen, "_varlen", lambda: by_texts)
+    monkeypatch.setitem(attention._BLOCK, "cpu", WINDOW)
+    monkeypatch.setitem(attention._CHUNK, "cpu", attention._CHUNK["cuda"])
+    monkeypatch.setattr(varlen, "_varlen", lambda: lambda q, *rest, **more: torch.zeros_like(q))
     for module in (varlen, gpu_attention):
         monkeypatch.setattr(module, "takes", lambda packing, like: True)
     monkeypatch.setattr("colmodern.encoder.model.linear.has_onednn", lambda _: False)
@@ -88,6 +88,7 @@ def test_memory_is_that_of_the_plain_layers_and_within_its_estimate(
 ) -> None:
     """With the proportions of ModernBERT-base and activations of two bytes."""
     sizes = {"hidden_size": 128, "intermediate_size": 192, "num_attention_heads": 2}
+    sizes["local_attention"] = WINDOW
     model = make_stock(num_hidden_layers=2, **sizes)
     dtype, device, n_tokens = torch.float16, torch.device("cpu"), sum(lengths)
     monkeypatch.setitem(modernbert._CHUNK, "cpu", n_tokens // 4)  # as 16,384 of 65,536

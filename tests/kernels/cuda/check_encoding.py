@@ -105,6 +105,18 @@ def test_a_gain_between_two_steps_becomes_the_even_one() -> None:
     assert found["gains"].tolist() == [0, 2, 2, 255]
 
 
+def test_a_vector_whose_entry_depends_on_a_fused_multiplication(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    inputs = residual_inputs(4000, 8, 4, 2)
+    one = {name: inputs[name][1267:1268] for name in ("values", "gains", "residuals")}
+    assert_same_bytes("encode_residuals", {**inputs, **one})
+    once = run(reference_encoding.encode_residuals, {**inputs, **one})
+    monkeypatch.setattr(reference_encoding, "fused", lambda a, b, c: a * b + c)
+    twice = run(reference_encoding.encode_residuals, {**inputs, **one})
+    assert (once["residuals"] != twice["residuals"]).any()
+
+
 @pytest.mark.parametrize("lengths", [[], [0], [1], [0, 200, 2, 0, 33]])
 @pytest.mark.parametrize("dim", [8, 48, 123])
 def test_mean_by_document(dim: int, lengths: list[int]) -> None:
