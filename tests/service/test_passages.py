@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from service.asking import answer, expect_error, hits_of, put, search
 
-from colmodern import Collection, Encoder
-from colmodern.index.remote import RemoteIndex
+from colmodern import Collection, Encoder, RemoteIndex
 from colmodern.passages import PassageHit
 from colmodern.service.index_bodies import ChangeAnswer, DocumentAnswer, ExplanationAnswer
 
@@ -128,6 +127,11 @@ def test_put_documents_are_split_as_the_library_splits_them(
     assert [hit["score"] for hit in hits] == pytest.approx([hit.score for hit in own], abs=0.05)
     found = hits_of(passages, queries="pasta", filter={"year": 2024})
     assert [hit["id"] for hit in found] == ["soup#1"]
+    again = put(passages, {"id": "soup#1", "text": "Other."}, replace=False)
+    expect_error(again, 422, "invalid_value", "'soup#1' is in the collection already")
+    answer(put(passages, {"id": "extra", "text": long}, replace=False), ChangeAnswer)
+    response = passages.client.request("DELETE", PATH, json={"ids": ["extra"]})
+    assert response.status_code == 200
     response = passages.client.request("DELETE", PATH, json={"ids": ["soup#1", "guide"]})
     assert answer(response, ChangeAnswer)["documents"] == 2
     assert {name.rpartition("#")[0] for name in _stored(tmp_path, split)} == {"note", "empty"}
