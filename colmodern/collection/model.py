@@ -20,7 +20,7 @@ from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.manifest import EncoderRecord
 from colmodern.units import parse_bytes
 
-# of whole documents; or of passages with their ids, as encode_passages returns them
+# embeddings of whole documents; or of passages with their ids, as encode_passages returns them
 EncodedDocuments = TokenEmbeddings | tuple[TokenEmbeddings, Sequence[str]]
 _INDEX_SETTINGS = ("nbits", "n_centroids", "seed", "max_memory", "codec")
 

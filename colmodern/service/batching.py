@@ -37,9 +37,7 @@ class EncodedTexts(NamedTuple):
     """The embeddings of a request's texts, not pooled, and counts of their tokens."""
 
     embeddings: TokenEmbeddings
-    counts: Sequence[
-        int
-    ]  # (n_texts,) documents of the embeddings that each text is: 1, or its passages
+    counts: Sequence[int]  # (n_texts,) documents of each text: 1, or its passages
     n_tokens: int  # tokens that the model read
     n_cut_tokens: int  # tokens that a length limit removed
 

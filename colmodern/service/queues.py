@@ -40,7 +40,7 @@ class Entry:
     deliver: Callable[[TokenEmbeddings], None]  # called in the thread that encodes
     arrival: float = field(default_factory=time.perf_counter)
     n_tokens: int = field(init=False)
-    n_embedded: int = field(init=False)  # documents that its embeddings are
+    n_embedded: int = field(init=False)  # documents in its embeddings
 
     def __post_init__(self) -> None:
         self.n_tokens = int(self.texts.lengths.sum())
