@@ -4,21 +4,34 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from colmodern.kernels.cuda.launches import LAUNCHES
 from colmodern.kernels.reference.arithmetic import fused
 
 
 def prepare_interpreter() -> None:
-    """Round fused multiplications once, as GPUs do, and give programs many rows.
+    """Round as GPUs do, fused multiplications once and bfloat16 to nearest, and give programs many rows.
 
     A step of a program takes the interpreter hardly longer for many rows than for one.
     """
+    from triton import language
     from triton.runtime import interpreter
 
     def fma(self: Any, x: Any, y: Any, z: Any) -> Any:
         return interpreter.TensorHandle(fused(x.data, y.data, z.data), z.dtype.scalar)
 
+    cast = interpreter.InterpreterBuilder.cast_impl
+
+    def cast_to_nearest(self: Any, source: Any, dtype: Any) -> Any:
+        if (source.dtype.scalar, dtype.scalar) != (language.float32, language.bfloat16):
+            return cast(self, source, dtype)
+        bits = np.ascontiguousarray(source.data).view(np.uint32)
+        halves = bits + np.uint32(0x7FFF) + (bits >> 16 & 1)  # to the even one
+        return interpreter.TensorHandle((halves >> 16).astype(np.uint16), dtype.scalar)
+
     interpreter.InterpreterBuilder.create_fma = fma
+    interpreter.InterpreterBuilder.cast_impl = cast_to_nearest
     larger = {
         "encode_by_weights": {"n_tokens": 1024},
         "encode_residuals": {"n_tokens": 1024, "block": 256},

@@ -84,7 +84,7 @@ def test_the_mlp_in_two_chunks_gives_the_same(stock: Any, monkeypatch: pytest.Mo
     assert least_cosine(found, expected) >= COSINE[torch.float32]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_the_built_in_model_embeds_as_its_plain_layers_do_in_float32(
     dtype: str, native: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,6 +98,22 @@ def test_the_built_in_model_embeds_as_its_plain_layers_do_in_float32(
     fast = embed(dtype)
     monkeypatch.setattr(modernbert, "can_fuse", lambda *_: False)
     assert least_cosine(fast, embed("float32")) >= COSINE[getattr(torch, dtype)]
+
+
+def test_bfloat16_loses_no_more_than_the_plain_layers_of_a_gpu(
+    native: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def embed(dtype: str) -> torch.Tensor:
+        encoder = Encoder.from_pretrained("colmodern/tiny", device=str(DEVICE), dtype=dtype)
+        return torch.from_numpy(encoder.encode_documents(["heat and speed, lift " * 60]).values)
+
+    fast = embed("bfloat16")
+    monkeypatch.setattr(modernbert, "can_fuse", lambda *_: False)
+    # a GPU rounds between the product, its gelu and the gate; oneDNN does not
+    monkeypatch.setattr("colmodern.encoder.model.linear.has_onednn", lambda _: False)
+    plain, exact = embed("bfloat16"), embed("float32")
+    assert 1 - least_cosine(fast, exact) <= 1.25 * (1 - least_cosine(plain, exact))
+    assert least_cosine(fast, exact) >= COSINE[torch.bfloat16]
 
 
 def test_a_machine_whose_kernels_do_not_compile_takes_torchs(

@@ -11,7 +11,7 @@ from colmodern.kernels.cuda import encoder
 from colmodern.kernels.reference import encoder as reference_encoder
 
 # of values about 1: float32 sums in another order, and one rounding to each shorter dtype
-TOLERANCE = {torch.float32: 5e-6, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
+TOLERANCE = {torch.float32: 5e-6, torch.float16: 6e-4, torch.bfloat16: 4.2e-3}
 DTYPES = {"argvalues": list(TOLERANCE), "ids": lambda dtype: str(dtype).removeprefix("torch.")}
 
 
