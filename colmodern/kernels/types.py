@@ -199,6 +199,7 @@ class QueryTables(NamedTuple):
             of document vectors.
         doc_table: (n_doc_bytes, 256) int16, the same in steps.
         doc_factors: (256,) float32, by gain: from sums of doc_table to units.
+        doc_parts: (n,) int64, the bytes of document vectors whose entries of doc_table differ most.
         residual_query: The form of the query that the codec's residuals are scored with.
         refine_slack: (256,) int16, by gain: units that a residual may add before its token is passed
             over when the last candidates are chosen.
@@ -220,6 +221,7 @@ class QueryTables(NamedTuple):
     doc_products: Floats
     doc_table: Int16s
     doc_factors: Floats
+    doc_parts: Int64s
     residual_query: ResidualQuery
     refine_slack: Int16s
     score_slack: Int16s
@@ -250,6 +252,18 @@ class NearTokens(NamedTuple):
         return NearTokens(
             self.starts[docs], self.tokens, self.lanes, self.counts[docs], self.best[docs]
         )
+
+
+class SampledDocs(NamedTuple):
+    """Centroids of the tokens of some documents, which stand for all documents of an index.
+
+    Attributes:
+        codes: (n_tokens,) uint32 centroids, document after document.
+        offsets: (n_docs + 1,) int64; document i owns codes offsets[i] to offsets[i + 1].
+    """
+
+    codes: npt.NDArray[np.uint32]
+    offsets: Int64s
 
 
 class StoredDocs(NamedTuple):

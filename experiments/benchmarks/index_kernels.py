@@ -119,6 +119,7 @@ def random_query(n_centroids: int, n_query_tokens: int, rng: np.random.Generator
         doc_products=np.zeros((DIM // 4, 256), np.float32),
         doc_table=np.zeros((DIM // 4, 256), np.int16),
         doc_factors=np.zeros(256, np.float32),
+        doc_parts=np.arange(DIM // 16),
         residual_query=random_residual_query("tables", 16, n_lanes, rng),
         refine_slack=every,
         score_slack=every,

@@ -20,21 +20,24 @@ from colmodern.kernels.cpu.refine import empty_near
 from colmodern.kernels.reference import encoding as reference_encoding
 from colmodern.kernels.reference import score as reference_score
 from colmodern.kernels.reference import search
-from colmodern.kernels.types import ResidualQuery, TableQuery, WeightQuery
+from colmodern.kernels.types import ResidualQuery, SampledDocs, TableQuery, WeightQuery
 
 # kernel -> the arguments that it writes
 WRITTEN = {
     "score_centroids": ("query",),
     "find_probes": ("probes",),
     "limit_probes": ("probes",),
+    "impute_missing": ("missing",),
     "gather": ("state",),
     "collect": ("docs", "sums"),
     "keep_best": (),
     "score_doc_vectors": ("out",),
+    "estimate_doc_vectors": ("out",),
     "score_by_centroids": ("out",),
     "score_compressed": ("near", "out"),
     "fill_tables": ("tables",),
     "fill_doc_tables": ("products", "table"),
+    "choose_doc_parts": (),
     "score_decoded": ("out",),
     "add_doc_vectors": ("out",),
     "score_stored": ("out",),
@@ -163,10 +166,17 @@ def probe_inputs(
     }
 
 
+def sample_inputs(n_centroids: int, rng: np.random.Generator) -> Inputs:
+    """Sampled documents, some of them without a token."""
+    lengths = np.array([0, 3, 1, 0, 40][: int(rng.integers(0, 6))], np.int64)
+    codes = rng.integers(0, n_centroids, lengths.sum()).astype(np.uint32)
+    return {"sample": SampledDocs(codes, np.concatenate([[0], np.cumsum(lengths)]))}
+
+
 def gather_inputs(
     n_query_tokens: int, n_docs: int, n_centroids: int, nprobe: int, seed: int, *, kind: str
 ) -> Inputs:
-    """gather, with an eighth of the documents blocked."""
+    """impute_missing and gather, with an eighth of the documents blocked."""
     rng = np.random.default_rng(seed)
     masks = masks_of(n_query_tokens)
     scores = scores_of((len(masks), n_centroids, lanes_of(masks)), kind, rng)
@@ -179,6 +189,12 @@ def gather_inputs(
     return {
         "probes": np.ascontiguousarray(probes.astype(np.int32)),
         "scores": scores,
+        "centroid_scores": scores,
+        "lanes": masks,
+        **sample_inputs(n_centroids, rng),
+        "missing": rng.integers(-32_768, by_token.min(axis=1).astype(np.int32) + 1).astype(
+            np.int32
+        ),
         "list_offsets": np.cumsum([0, *map(len, lists)]).astype(np.uint32),
         "list_docs": np.concatenate(lists).astype(np.uint16),
         "state": np.where(rng.random(n_docs) < 0.125, 65_535, 0),
@@ -315,7 +331,7 @@ def table_inputs(
 
 
 def doc_vector_inputs(n_docs: int, n_bytes: int, seed: int, *, kind: str = "random") -> Inputs:
-    """score_doc_vectors, of about half of the documents."""
+    """score_doc_vectors and estimate_doc_vectors, of about half of the documents."""
     rng = np.random.default_rng(seed)
     table = rng.integers(-32_767, 32_768, (n_bytes, 256)).astype(np.int16)
     if kind == "ends":
@@ -327,5 +343,6 @@ def doc_vector_inputs(n_docs: int, n_bytes: int, seed: int, *, kind: str = "rand
         "doc_vectors": rng.integers(0, 256, (n_docs, n_bytes)).astype(np.uint8),
         "doc_table": table,
         "doc_factors": (np.arange(256) * rng.uniform(1e-5, 1e-3)).astype(np.float32),
+        "doc_parts": rng.permutation(n_bytes)[: -(-n_bytes // 4)],
         "out": np.full(len(docs), 99, np.int32),
     }

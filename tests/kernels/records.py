@@ -58,6 +58,7 @@ EMPTY_QUERY = QueryTables(
     doc_products=np.zeros((0, 256), np.float32),
     doc_table=np.zeros((0, 256), np.int16),
     doc_factors=_FLOATS,
+    doc_parts=np.zeros(0, np.int64),
     residual_query=TableQuery(
         np.zeros((0, 0, 256, 16), np.int8), np.zeros(256, np.int16), np.int16(0)
     ),

@@ -9,10 +9,21 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import int64
+from numba import int64, uint16, uint32, uint64
 
+from colmodern.kernels.cpu.ir import simd
+from colmodern.kernels.cpu.ir.vectors import FEW_LANES
 from colmodern.kernels.cpu.jit import borrowing, compiled
-from colmodern.kernels.types import Int16s, Int32s, Int64s
+from colmodern.kernels.types import (
+    Address,
+    Codes,
+    Int16s,
+    Int32s,
+    Int64s,
+    Mask,
+    QueryTables,
+    SampledDocs,
+)
 
 BLOCK_DOCS = 1 << 16  # documents that a uint16 can number
 _FEWEST_LISTS = 2  # lists that every query token opens, however long they are
@@ -38,21 +49,79 @@ def limit_probes(probes: Int32s, list_sizes: Int64s, n_postings: int) -> None:
 
 
 @compiled
+def impute_missing(
+    probes: Int32s, query: QueryTables, sample: SampledDocs, missing: Int32s
+) -> None:
+    """Write what a query token counts in a document that none of its probed lists holds.
+
+    It is the mean of its best centroid in sampled documents, none counted above its last probed one.
+
+    Args:
+        probes: As gather takes them.
+        query: With its centroid_scores.
+        sample: Documents of the index; without a token among them its last probed centroid counts.
+        missing: (n_query_tokens,) int32, written, in units.
+    """
+    codes, offsets, scores = sample.codes, sample.offsets, query.centroid_scores
+    n_tokens, n_lanes, n_filled = len(missing), scores.shape[2], int64(0)
+    sums, best = np.zeros(n_tokens, np.int64), np.empty(n_lanes, np.int16)
+    for token in range(n_tokens):
+        missing[token] = scores[token // n_lanes, _last_probe(probes, token), token % n_lanes]
+    for doc in range(len(offsets) - 1):
+        start, stop = offsets[doc], offsets[doc + 1]
+        n_filled += 1 if stop > start else 0
+        for block in range(len(query.lanes) if stop > start else 0):
+            address, to = uint64(scores[block].ctypes.data), uint64(best.ctypes.data)
+            if n_lanes == FEW_LANES:
+                _best_of_tokens(codes, start, stop, address, uint16(query.lanes[block]), to)
+            else:
+                _best_of_tokens(codes, start, stop, address, uint32(query.lanes[block]), to)
+            first = block * n_lanes
+            for token in range(first, min(first + n_lanes, n_tokens)):
+                sums[token] += min(int64(best[token - first]), int64(missing[token]))
+    for token in range(n_tokens if n_filled > 0 else 0):
+        missing[token] = sums[token] // n_filled
+
+
+@borrowing
+def _best_of_tokens(
+    codes: Codes, start: int, stop: int, scores: Address, mask: Mask, best: Address
+) -> None:
+    """Write the best centroid score of tokens start to stop in each lane."""
+    row_size, top = uint64(2) * simd.n_lanes(mask), simd.splat_i16(np.int16(-32768), mask)
+    for token in range(start, stop):
+        row = simd.load_i16(scores + uint64(codes[token]) * row_size, mask)
+        top = simd.maximum_i16(top, row)
+    simd.store_i16(best, top)
+
+
+@borrowing
+def _last_probe(probes: Int32s, token: int) -> int:
+    """The last centroid that a query token probes."""
+    last = probes.shape[1] - 1
+    while last > 0 and probes[token, last] < 0:
+        last -= 1
+    return int(probes[token, last])
+
+
+@compiled
 def gather(
     probes: Int32s,
     scores: Int16s,
+    missing: Int32s,
     list_offsets: npt.NDArray[np.uint32],
     list_docs: npt.NDArray[np.uint16],
     state: Int64s,
 ) -> None:
     """Add up, for every document in a probed list, its best probed centroid of each query token.
 
-    A query token without a probed centroid in a document counts as its last probed one. Postings of
-    a document beyond ``state`` change no other document.
+    A query token without a probed centroid in a document counts as ``missing`` says. Postings of a
+    document beyond ``state`` change no other document.
 
     Args:
         probes: (n_query_tokens, nprobe) int32; behind the first, -1 where there is no further one.
         scores: (n_blocks, n_centroids, n_lanes) int16 centroid scores.
+        missing: As impute_missing writes it; sums are what a document has above it.
         list_offsets: (n_centroids + 1,) uint32 of one block of documents.
         list_docs: (n_postings,) uint16 of the same block.
         state: (n_docs,) int64, written: the sum times 65536 plus the number, from 1, of the last
@@ -60,12 +129,12 @@ def gather(
             at least BLOCK_DOCS entries it is used as it is, a smaller one is copied twice.
     """
     if len(state) >= BLOCK_DOCS:
-        _add_lists(probes, scores, list_offsets, list_docs, state)
+        _add_lists(probes, scores, missing, list_offsets, list_docs, state)
         return
     padded = np.empty(BLOCK_DOCS, np.int64)
     for doc in range(len(state)):
         padded[doc] = state[doc]
-    _add_lists(probes, scores, list_offsets, list_docs, padded)
+    _add_lists(probes, scores, missing, list_offsets, list_docs, padded)
     for doc in range(len(state)):
         state[doc] = padded[doc]
 
@@ -74,27 +143,45 @@ def gather(
 def _add_lists(
     probes: Int32s,
     scores: Int16s,
+    missing: Int32s,
     list_offsets: npt.NDArray[np.uint32],
     list_docs: npt.NDArray[np.uint16],
     state: Int64s,
 ) -> None:
     """Gather into a state with an entry for every uint16, so that no list can lead out of it."""
     n_lanes, n_postings = scores.shape[2], np.uint32(len(list_docs))
+    for token in range(probes.shape[0]):  # lists are short and far apart: one miss each, or two
+        for centroid in probes[token]:
+            simd.prefetch(uint64(list_offsets.ctypes.data) + uint64(4 * max(centroid, 0)))
+    _prefetch_lists(probes[0], list_offsets, list_docs)
     for token in range(probes.shape[0]):
+        _prefetch_lists(probes[min(token + 1, probes.shape[0] - 1)], list_offsets, list_docs)
         block, lane, turn = token // n_lanes, token % n_lanes, int64(token + 1)
         n_probes = probes.shape[1]
         while n_probes > 1 and probes[token, n_probes - 1] < 0:
             n_probes -= 1
-        floor = int64(scores[block, probes[token, n_probes - 1], lane])
+        least = int64(missing[token])
         for j in range(n_probes):
             centroid = probes[token, j]
-            gained = ((int64(scores[block, centroid, lane]) - floor) << 16) + turn
+            gained = ((int64(scores[block, centroid, lane]) - least) << 16) + turn
             for at in range(list_offsets[centroid], min(list_offsets[centroid + 1], n_postings)):
                 doc = list_docs[at]
                 before = state[doc]
                 last = before & 65535
                 # without a branch: half of all postings were seen before
                 state[doc] = before - last + gained if last < turn else before
+
+
+@borrowing
+def _prefetch_lists(
+    centroids: Int32s, list_offsets: npt.NDArray[np.uint32], list_docs: npt.NDArray[np.uint16]
+) -> None:
+    """Ask for the beginnings of the lists of (nprobe,) centroids."""
+    address = uint64(list_docs.ctypes.data)
+    for centroid in centroids:
+        start = uint64(2) * uint64(list_offsets[max(centroid, 0)])
+        simd.prefetch(address + start)
+        simd.prefetch(address + start + uint64(64))
 
 
 @borrowing
@@ -106,11 +193,17 @@ def collect(state: Int64s, docs: Int64s, sums: Int32s) -> int:
         docs: (n_docs,) int64, written.
         sums: (n_docs,) int32, written.
     """
-    n = 0
-    for doc in range(len(state)):
-        turn = state[doc] & 65535
+    n, whole = 0, len(state) // 32 * 32
+    for first in range(0, whole, 32):
+        reached = simd.nonzero_of_32(uint64(state.ctypes.data) + uint64(8 * first))
+        while reached != 0:
+            doc = first + int64(simd.lowest_bit(reached))
+            docs[n], sums[n] = doc, np.int32(state[doc] >> 16)
+            n += 1 if state[doc] & 65535 < 65535 else 0
+            reached &= reached - uint32(1)
+    for doc in range(whole, len(state)):
         docs[n], sums[n] = doc, np.int32(state[doc] >> 16)
-        n += 1 if 0 < turn < 65535 else 0
+        n += 1 if 0 < state[doc] & 65535 < 65535 else 0
     return n
 
 
@@ -124,18 +217,20 @@ def keep_best(scores: Int32s, n: int) -> Int64s:
     for score in scores:
         low, high = min(low, int64(score)), max(high, int64(score))
     wanted = n
-    # narrow the range of the n-th largest, 1,024 steps a time
+    # narrow the range of the n-th largest, at most 1,024 steps a time
     while low < high and n < len(scores):
-        width = (high - low) // 1024 + 1
+        shift = int64(0)
+        while (high - low) >> shift > 1023:
+            shift += 1
         counts = np.zeros(1024, np.int64)
         for score in scores:
             if low <= score <= high:
-                counts[(score - low) // width] += 1
-        step = 1023
+                counts[(int64(score) - low) >> shift] += 1
+        step = int64(1023)
         while counts[step] < wanted:
             wanted -= counts[step]
             step -= 1
-        low, high = low + step * width, min(high, low + (step + 1) * width - 1)
+        low, high = low + (step << shift), min(high, low + ((step + 1) << shift) - 1)
     positions = np.empty(len(scores), np.int64)
     n_kept = 0
     for i in range(len(scores)):

@@ -24,6 +24,7 @@ from colmodern.kernels.types import (
 
 _LOWEST = np.int16(-32768)
 _AHEAD = 6  # documents whose codes are prefetched before their turn
+_FAR_AHEAD = 32  # the same where little is done with each
 
 
 @borrowing
@@ -49,6 +50,30 @@ def score_doc_vectors(
             total += simd.sum_of_8_entries(entries + uint64(byte * 512), vector + uint64(byte))
         for byte in range(whole, n_bytes):
             entry = uint64(byte * 256) + simd.scalar_u8(vector + uint64(byte))
+            total += simd.scalar_i16(entries + uint64(2) * entry)
+        out[i] = np.int32(np.rint(np.float32(total) * query.doc_factors[gains[docs[i]]]))
+
+
+@borrowing
+def estimate_doc_vectors(
+    docs: Int64s, segment: SegmentArrays, query: QueryTables, out: Int32s
+) -> None:
+    """Write what the most telling bytes of each document's vector add to its score, in units.
+
+    Args:
+        docs: (n,) int64 documents of the segment.
+        segment: Holds the document vectors.
+        query: Its doc_table, doc_factors and doc_parts are read.
+        out: (n,) int32, written.
+    """
+    gains, n_bytes, parts = segment.doc_gains, query.doc_table.shape[0], query.doc_parts
+    entries, vectors = uint64(query.doc_table.ctypes.data), uint64(segment.doc_vectors.ctypes.data)
+    for i in range(len(docs)):
+        if i + _FAR_AHEAD < len(docs):
+            simd.prefetch(vectors + uint64(docs[i + _FAR_AHEAD] * n_bytes))
+        vector, total = vectors + uint64(docs[i] * n_bytes), np.int32(0)
+        for part in parts:
+            entry = uint64(part * 256) + simd.scalar_u8(vector + uint64(part))
             total += simd.scalar_i16(entries + uint64(2) * entry)
         out[i] = np.int32(np.rint(np.float32(total) * query.doc_factors[gains[docs[i]]]))
 

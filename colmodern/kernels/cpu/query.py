@@ -13,7 +13,12 @@ from colmodern.kernels.cpu.int8 import fill_query_bytes
 from colmodern.kernels.cpu.ir.vectors import FEW_LANES, LANES
 from colmodern.kernels.cpu.jit import borrowing, compiled
 from colmodern.kernels.cpu.probe import CHUNK, score_centroids
-from colmodern.kernels.cpu.residual_query import fill_doc_tables, fill_tables, make_weight_query
+from colmodern.kernels.cpu.residual_query import (
+    choose_doc_parts,
+    fill_doc_tables,
+    fill_tables,
+    make_weight_query,
+)
 from colmodern.kernels.types import (
     CodecArrays,
     EntryForm,
@@ -106,6 +111,7 @@ def prepare_query(query: Floats, codec: CodecArrays) -> QueryTables:
         products,
         table,
         doc_factors,
+        choose_doc_parts(table),
         residual_query,
         refine_slack,
         score_slack,

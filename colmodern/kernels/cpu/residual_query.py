@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numba import types, uint16, uint32, uint64
+from numba import int64, types, uint16, uint32, uint64
 from numba.extending import overload
 
 from colmodern.kernels.cpu.ir import dots, simd
@@ -28,6 +28,8 @@ from colmodern.kernels.types import (
     TableQuery,
     WeightQuery,
 )
+
+DOC_PARTS = 4  # bytes of a document vector, for each that a first estimate reads
 
 
 @compiled
@@ -293,3 +295,28 @@ def make_weight_query(
     for gain in range(256):
         factors[gain] = gain * gain_units * step
     return WeightQuery(dims, starts, weights, factors), step
+
+
+@compiled
+def choose_doc_parts(table: Int16s) -> Int64s:
+    """(n_doc_bytes / DOC_PARTS,) int64, the bytes whose entries vary most, the most varied first.
+
+    Args:
+        table: (n_doc_bytes, 256) int16, as fill_doc_tables writes it.
+    """
+    n_bytes = len(table)
+    spread = np.empty(n_bytes, np.int64)
+    for byte in range(n_bytes):
+        total, square = int64(0), int64(0)
+        for entry in range(256):
+            value = int64(table[byte, entry])
+            total += value
+            square += value * value
+        spread[byte] = 256 * square - total * total
+    parts = np.empty(max(min(n_bytes, 1), n_bytes // DOC_PARTS), np.int64)
+    for i in range(len(parts)):
+        widest = 0
+        for byte in range(n_bytes):
+            widest = byte if spread[byte] > spread[widest] else widest
+        parts[i], spread[widest] = widest, -1
+    return parts

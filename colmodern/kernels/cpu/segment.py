@@ -11,10 +11,21 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from colmodern.kernels.cpu.gather import BLOCK_DOCS, collect, gather, keep_best, limit_probes
+from colmodern.kernels.cpu.gather import (
+    BLOCK_DOCS,
+    collect,
+    gather,
+    impute_missing,
+    keep_best,
+    limit_probes,
+)
 from colmodern.kernels.cpu.jit import borrowing, compiled
 from colmodern.kernels.cpu.probe import find_probes
-from colmodern.kernels.cpu.prune import score_by_centroids, score_doc_vectors
+from colmodern.kernels.cpu.prune import (
+    estimate_doc_vectors,
+    score_by_centroids,
+    score_doc_vectors,
+)
 from colmodern.kernels.cpu.query import fill_centroid_scores, prepare_query
 from colmodern.kernels.cpu.refine import empty_near, keep_near, score_compressed
 from colmodern.kernels.cpu.score import add_doc_vectors, score_decoded
@@ -26,11 +37,16 @@ from colmodern.kernels.types import (
     Int64s,
     NearTokens,
     QueryTables,
+    SampledDocs,
     SearchBudget,
     SegmentArrays,
 )
 
 Number = TypeVar("Number", bound=np.generic)
+
+# documents whose whole vectors are read, for each that is pruned: the most telling bytes of vectors
+# choose them among twice as many or more
+BY_PARTS = 4
 
 _BLOCKED = 0xFFFF  # state of a document that gather passes over
 
@@ -43,6 +59,7 @@ def search_segment(
     blocked: Bools,
     budget: SearchBudget,
     list_sizes: Int64s,
+    sample: SampledDocs,
 ) -> tuple[Int64s, Floats]:
     """All steps: the n_scored best documents, ascending, and their (n,) float32 scores.
 
@@ -53,10 +70,13 @@ def search_segment(
         blocked: (n_docs,) bool, documents to be passed over; (0,) for none.
         budget: How much to look at.
         list_sizes: As probe takes it.
+        sample: As impute_missing takes it.
     """
     tables = prepare_query(query, codec)
     fill_centroid_scores(tables, codec, 0, tables.maxima.shape[1])
-    docs, near = find_candidates(tables, segment, blocked, budget, list_sizes, tables.rounding)
+    docs, near = find_candidates(
+        tables, segment, blocked, budget, list_sizes, sample, tables.rounding
+    )
     out = np.empty(len(docs), np.float32)
     score_decoded(docs, segment, tables, codec, tables.rounding, near, out)
     add_doc_vectors(docs, segment, tables, codec, out)
@@ -70,6 +90,7 @@ def find_candidates(
     blocked: Bools,
     budget: SearchBudget,
     list_sizes: Int64s,
+    sample: SampledDocs,
     margin: int,
 ) -> tuple[Int64s, NearTokens]:
     """All steps but the last: the documents and their NearTokens.
@@ -80,10 +101,16 @@ def find_candidates(
         blocked: As search_segment takes it.
         budget: How much to look at.
         list_sizes: As probe takes it.
+        sample: As impute_missing takes it.
         margin: As score_compressed takes it.
     """
     if budget.nprobe > 0:
-        docs, scores = _gather(query, segment, blocked, probe(query, budget, list_sizes))
+        probes, missing = probe(query, budget, list_sizes), np.empty(query.n_tokens, np.int32)
+        impute_missing(probes, query, sample, missing)
+        docs, scores = _gather(query, segment, blocked, probes, missing)
+        if len(docs) >= 2 * BY_PARTS * budget.n_gathered:
+            best = keep_best(_estimate(docs, scores, segment, query), BY_PARTS * budget.n_gathered)
+            docs, scores = _take(docs, best), _take(scores, best)
         shared = _add_shared(docs, segment, query, scores)
         best = keep_best(scores, budget.n_gathered)
         docs, shared = _take(docs, best), _take(shared, best)
@@ -130,6 +157,7 @@ def gather_block(
     segment: SegmentArrays,
     blocked: Bools,
     probes: Int32s,
+    missing: Int32s,
     block: int,
     docs: Int64s,
     sums: Int32s,
@@ -141,6 +169,7 @@ def gather_block(
         segment: The documents.
         blocked: As search_segment takes it.
         probes: As probe returns them.
+        missing: As impute_missing writes it.
         block: Number of the block of documents.
         docs: int64, written, ascending, with room for all of the block and one more.
         sums: int32 of the same length, written.
@@ -153,7 +182,7 @@ def gather_block(
         state[doc - first] = _BLOCKED if blocked[doc] else 0
     start, stop = segment.block_starts[block], segment.block_starts[block + 1]
     lists = segment.list_docs[start:stop]
-    gather(probes, query.centroid_scores, segment.list_offsets[block], lists, padded)
+    gather(probes, query.centroid_scores, missing, segment.list_offsets[block], lists, padded)
     n: int = collect(state, docs, sums)
     for i in range(n):
         docs[i] += first
@@ -162,14 +191,23 @@ def gather_block(
 
 @compiled
 def _gather(
-    query: QueryTables, segment: SegmentArrays, blocked: Bools, probes: Int32s
+    query: QueryTables, segment: SegmentArrays, blocked: Bools, probes: Int32s, missing: Int32s
 ) -> tuple[Int64s, Int32s]:
     """Documents in probed lists, ascending, and their sums."""
     n_docs, n = len(segment.doc_offsets) - 1, 0
     docs, sums = np.empty(n_docs + 1, np.int64), np.empty(n_docs + 1, np.int32)
     for block in range(len(segment.list_offsets)):
-        n += gather_block(query, segment, blocked, probes, block, docs[n:], sums[n:])
+        n += gather_block(query, segment, blocked, probes, missing, block, docs[n:], sums[n:])
     return docs[:n], sums[:n]
+
+
+@compiled
+def _estimate(docs: Int64s, sums: Int32s, segment: SegmentArrays, query: QueryTables) -> Int32s:
+    """(n,) int32, sums of documents and what the most telling bytes of their vectors add."""
+    rough = np.empty(len(docs), np.int32)
+    estimate_doc_vectors(docs, segment, query, rough)
+    _add(rough, sums)
+    return rough
 
 
 @compiled

@@ -23,6 +23,7 @@ _HEADROOM = 1.25
 _WIDE, _TIGHT = 1.0, 0.5
 _ROUNDING_SIGMAS, _LOSS_SIGMAS = 3.0, 4.0
 _STEP_DEVIATION = 0.29
+_DOC_PARTS = 4  # of kernels/cpu/residual_query.py
 
 
 class EntryTables(NamedTuple):
@@ -58,6 +59,7 @@ class PreparedQuery(NamedTuple):
     blocks: columns of the query tokens whose lanes one compiled vector holds
     doc_products: (n_doc_bytes, 256) float32; doc_table: (n_doc_bytes, 256) int16
     doc_factors: (256,) float32, by gain
+    doc_parts: bytes of document vectors whose entries vary most
     residuals: the form of the query that compressed residuals are scored with
     refine_slack, score_slack: (256,) int32, by gain; rounding, loss: in units
     """
@@ -71,6 +73,7 @@ class PreparedQuery(NamedTuple):
     doc_products: Floats
     doc_table: npt.NDArray[np.int16]
     doc_factors: Floats
+    doc_parts: npt.NDArray[np.int64]
     residuals: EntryTables | Weights
     refine_slack: npt.NDArray[np.int32]
     score_slack: npt.NDArray[np.int32]
@@ -105,6 +108,7 @@ def prepare_query(query: Floats, codec: CodecArrays) -> PreparedQuery:
 
     products = _entry_products(codec.doc_codebook, summed.astype(np.float32))
     step = float(np.maximum(np.float32(1e-12), np.abs(products).max(initial=0))) / _LARGEST
+    doc_table = np.rint(products * np.float32(1 / step)).astype(np.int16)
     gains = np.arange(256)
     reach = codec.gain_step * codec.reach * longest / unit
     constant = float(np.add.accumulate(summed * codec.mean.astype(np.float64))[-1])
@@ -117,14 +121,23 @@ def prepare_query(query: Floats, codec: CodecArrays) -> PreparedQuery:
         empty=int(np.rint(min(max(-constant / unit, -float(1 << 30)), float(1 << 30)))),
         blocks=tuple(slice(start, min(start + width, n)) for start in range(0, n, width)),
         doc_products=products,
-        doc_table=np.rint(products * np.float32(1 / step)).astype(np.int16),
+        doc_table=doc_table,
         doc_factors=(gains * codec.doc_gain_step * step / unit).astype(np.float32),
+        doc_parts=_choose_doc_parts(doc_table),
         residuals=residuals,
         refine_slack=_steps(gains * reach * _TIGHT),
         score_slack=_steps(gains * reach * _WIDE),
         rounding=int(_steps(np.array(math.ceil(rounding)))),
         loss=int(_steps(np.array(math.ceil(loss)))),
     )
+
+
+def _choose_doc_parts(table: npt.NDArray[np.int16]) -> npt.NDArray[np.int64]:
+    """The bytes whose entries vary most; table: (n_doc_bytes, 256)."""
+    values = table.astype(np.int64)
+    spread = 256 * (values**2).sum(axis=1) - values.sum(axis=1) ** 2
+    n = max(min(len(table), 1), len(table) // _DOC_PARTS)
+    return np.argsort(-spread, kind="stable")[:n]
 
 
 def to_int16(values: npt.NDArray[np.generic]) -> Scores:

@@ -19,7 +19,7 @@ from colmodern.kernels.portable.query import (
     exact_dtype,
     to_int16,
 )
-from colmodern.kernels.types import CodecArrays, SegmentArrays
+from colmodern.kernels.types import CodecArrays, SampledDocs, SegmentArrays
 from colmodern.ragged.offsets import rows_of_texts
 
 DocIndex = npt.NDArray[np.int64]
@@ -55,11 +55,31 @@ def limit_probes(probes: DocIndex, list_sizes: DocIndex, n_postings: int) -> Doc
     return np.where(is_behind, -1, probes)
 
 
+def impute_missing(query: PreparedQuery, sample: SampledDocs, probes: DocIndex) -> Ints:
+    """(n_tokens,) what a query token counts in a document that none of its probed lists holds.
+
+    Args:
+        query: The prepared query.
+        sample: Documents that stand for all.
+        probes: As ``probe`` or ``limit_probes`` gives them.
+    """
+    last = np.array([of_token[of_token >= 0][-1] for of_token in probes], np.int64)
+    floor = query.centroid_scores[last, np.arange(len(last))].astype(np.int64)
+    filled = np.flatnonzero(np.diff(sample.offsets))
+    if len(filled) == 0:
+        return floor.astype(np.int32)
+    starts = sample.offsets[filled]
+    best = np.maximum.reduceat(query.centroid_scores[sample.codes], starts).astype(np.int64)
+    missing: Ints = (np.minimum(best, floor).sum(axis=0) // len(filled)).astype(np.int32)
+    return missing
+
+
 def gather(
     query: PreparedQuery,
     segment: SegmentArrays,
     blocked: npt.NDArray[np.bool_] | None,
     probes: DocIndex,
+    missing: Ints,
 ) -> tuple[DocIndex, Ints]:
     """Documents in the probed lists, and their sums of best probed centroids.
 
@@ -68,12 +88,13 @@ def gather(
         segment: Arrays of its documents and tokens.
         blocked: (n_docs,) documents to pass over, or None.
         probes: As ``probe`` or ``limit_probes`` gives them.
+        missing: As ``impute_missing`` gives it; sums are what a document has above it.
     """
     docs, sums = [np.empty(0, np.int64)], [np.empty(0, np.int32)]
     for block in range(len(segment.list_offsets)):
         first, last = segment.block_docs[block : block + 2].tolist()
         lists = segment.list_docs[segment.block_starts[block] : segment.block_starts[block + 1]]
-        is_listed, total = _gather_block(query, segment.list_offsets[block], lists, probes)
+        is_listed, total = _gather_block(query, segment.list_offsets[block], lists, probes, missing)
         is_listed[last - first :] = False
         if blocked is not None:
             is_listed[: last - first] &= ~blocked[first:last]
@@ -88,6 +109,7 @@ def _gather_block(
     offsets: npt.NDArray[np.uint32],
     lists: npt.NDArray[np.uint16],
     probes: DocIndex,
+    missing: Ints,
 ) -> tuple[npt.NDArray[np.bool_], Ints]:
     """Which documents of a block are in a probed list, and every document's sum."""
     is_listed, total = np.zeros(_BLOCK_DOCS, bool), np.zeros(_BLOCK_DOCS, np.int32)
@@ -98,7 +120,7 @@ def _gather_block(
         listed = np.concatenate(postings)
         gained = np.zeros(_BLOCK_DOCS, np.int32)
         # for a document in several lists the last assignment counts, which is the best centroid's
-        gained[listed] = np.repeat((scores - scores[-1])[::-1], [len(p) for p in postings])
+        gained[listed] = np.repeat((scores - missing[token])[::-1], [len(p) for p in postings])
         total += gained
         is_listed[listed] = True
     return is_listed, total
@@ -112,15 +134,21 @@ def keep_best(scores: npt.NDArray[np.generic], n: int) -> DocIndex:
     return np.flatnonzero(scores >= least)
 
 
-def score_doc_vectors(query: PreparedQuery, segment: SegmentArrays, docs: DocIndex) -> Ints:
-    """What the vector of each document adds, in units."""
+def score_doc_vectors(
+    query: PreparedQuery,
+    segment: SegmentArrays,
+    docs: DocIndex,
+    parts: DocIndex | None = None,
+) -> Ints:
+    """What the vector of each document adds, in units; parts: the bytes of it that count, or all."""
+    counted = range(len(query.doc_table)) if parts is None else parts.tolist()
     out = np.empty(len(docs), np.int32)
     for start in range(0, len(docs), _CHUNK_DOCS):
         chunk = docs[start : start + _CHUNK_DOCS]
         vectors = segment.doc_vectors[chunk]
         sums = np.zeros(len(chunk), np.int32)
-        for part, entries in enumerate(query.doc_table):
-            sums += entries[vectors[:, part]]
+        for part in counted:
+            sums += query.doc_table[part][vectors[:, part]]
         factors = query.doc_factors[segment.doc_gains[chunk]]
         out[start : start + len(chunk)] = np.rint(sums.astype(np.float32) * factors)
     return out

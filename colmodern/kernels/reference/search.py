@@ -23,6 +23,7 @@ from colmodern.kernels.types import (
     NearTokens,
     QueryTables,
     ResidualQuery,
+    SampledDocs,
     SegmentArrays,
     TableQuery,
     WeightQuery,
@@ -100,25 +101,39 @@ def limit_probes(probes: Int32s, list_sizes: Int64s, n_postings: int) -> None:
         centroids[(before >= n_postings) & (np.arange(len(centroids)) >= 2)] = -1
 
 
+def impute_missing(
+    probes: Int32s, query: QueryTables, sample: SampledDocs, missing: Int32s
+) -> None:
+    """Mean over sampled documents of each lane's best centroid, at most its last probed one."""
+    lengths = np.diff(sample.offsets)
+    for token, centroids in enumerate(probes):
+        block, lane = divmod(token, query.centroid_scores.shape[2])
+        by_centroid = query.centroid_scores[block, :, lane].astype(int)
+        floor = by_centroid[centroids[centroids >= 0][-1]]
+        docs = [sample.codes[a : a + n] for a, n in zip(sample.offsets, lengths, strict=False) if n]
+        best = [min(floor, by_centroid[codes].max()) for codes in docs]
+        missing[token] = sum(best) // len(best) if best else floor
+
+
 def gather(
     probes: Int32s,
     scores: Int16s,
+    missing: Int32s,
     list_offsets: npt.NDArray[np.uint32],
     list_docs: npt.NDArray[np.uint16],
     state: Int64s,
 ) -> None:
-    """Sum over query tokens of each document's best probed centroid, above the token's last one."""
+    """Sum over query tokens of each document's best probed centroid, above what is missing."""
     for token, centroids in enumerate(probes):
         block, lane = divmod(token, scores.shape[2])
         by_centroid, centroids = scores[block, :, lane].astype(int), centroids[centroids >= 0]
-        floor = by_centroid[centroids[-1]]
         best: dict[int, int] = {}
         for centroid in centroids:
             for doc in list_docs[list_offsets[centroid] : list_offsets[centroid + 1]].tolist():
-                best[doc] = max(best.get(doc, floor), by_centroid[centroid])
+                best[doc] = max(best.get(doc, LOWEST), by_centroid[centroid])
         for doc, score in best.items():
             if state[doc] != 65535:
-                total = (state[doc] >> 16) + score - floor
+                total = (state[doc] >> 16) + score - missing[token]
                 state[doc] = total * 65536 + token + 1
 
 
@@ -142,6 +157,16 @@ def score_doc_vectors(
     """What the vector of each document adds to its score, in units; sums of entries are exact."""
     table = query.doc_table
     entries = table[np.arange(len(table)), segment.doc_vectors[docs]]  # (n, n_doc_bytes)
+    sums = entries.sum(axis=1, dtype=np.int32).astype(np.float32)
+    out[:] = np.rint(sums * query.doc_factors[segment.doc_gains[docs]]).astype(np.int32)
+
+
+def estimate_doc_vectors(
+    docs: Int64s, segment: SegmentArrays, query: QueryTables, out: Int32s
+) -> None:
+    """What some bytes of the vector of each document add to its score, in units."""
+    parts = query.doc_parts
+    entries = query.doc_table[parts, segment.doc_vectors[docs][:, parts]]
     sums = entries.sum(axis=1, dtype=np.int32).astype(np.float32)
     out[:] = np.rint(sums * query.doc_factors[segment.doc_gains[docs]]).astype(np.int32)
 
@@ -268,3 +293,11 @@ def fill_doc_tables(codebook: Floats, summed: Floats, products: Floats, table: I
     step = max(float(np.abs(products).max()), 1e-12) / 32_767
     table[:] = np.rint(products / np.float32(step)).astype(np.int16)
     return step
+
+
+def choose_doc_parts(table: Int16s) -> Int64s:
+    """A quarter of the bytes, at least one: those whose entries vary most, the first of equal ones."""
+    values = table.astype(np.int64)
+    spread = 256 * (values**2).sum(axis=1) - values.sum(axis=1) ** 2
+    order = np.argsort(-spread, kind="stable")
+    return order[: max(min(len(table), 1), len(table) // 4)]

@@ -27,6 +27,7 @@ def test_gather_and_collect(n_query_tokens: int, kind: str) -> None:
         inputs = gather_inputs(n_query_tokens, n_docs, n_centroids, nprobe, 1, kind=kind)
         assert_equal("gather", inputs)
         assert_equal("collect", collect_inputs(inputs))
+        assert_equal("impute_missing", inputs)
 
 
 def limited_inputs(n_query_tokens: int, n_postings: int, seed: int) -> Inputs:
@@ -69,6 +70,22 @@ def test_probes_that_were_taken_away_are_as_if_never_asked_for(seed: int, n_prob
     np.testing.assert_array_equal(got["state"], expected["state"])
 
 
+@given(seed=seeds, n_query_tokens=st.sampled_from(N_QUERY_TOKENS))
+@settings(max_examples=15)
+def test_what_is_missing_counts_at_most_as_the_last_probed_centroid(
+    seed: int, n_query_tokens: int
+) -> None:
+    inputs = gather_inputs(n_query_tokens, 60, 20, 8, seed, kind="random")
+    assert_equal("impute_missing", inputs)
+    missing = run(fast("impute_missing"), inputs)["missing"]
+    n_lanes = inputs["scores"].shape[2]
+    for token, centroids in enumerate(inputs["probes"]):
+        last = inputs["scores"][token // n_lanes, centroids[-1], token % n_lanes]
+        assert missing[token] <= last
+        if len(inputs["sample"].codes) == 0:
+            assert missing[token] == last
+
+
 def test_the_last_row_that_uint16_can_name_is_gathered() -> None:
     inputs = gather_inputs(2, 1 << 16, 3, 3, 1, kind="random")
     inputs["list_docs"] = np.array([0, 65_534, 65_535], np.uint16)
@@ -85,6 +102,7 @@ def test_lists_that_lead_out_of_arrays_write_and_read_nothing_there() -> None:
     fast("gather")(
         probes=np.zeros((1, 1), np.int32),
         scores=np.ones((1, 1, 16), np.int16),
+        missing=np.zeros(1, np.int32),
         list_offsets=np.array([0, 1 << 31], np.uint32),
         list_docs=docs[:3],
         state=memory[:100],

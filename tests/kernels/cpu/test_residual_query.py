@@ -42,6 +42,14 @@ def test_fill_doc_tables(width: int, scale: int) -> None:
     np.testing.assert_allclose(found["table"] * step, found["products"], atol=0.51 * step)
 
 
+@pytest.mark.parametrize("n_bytes", [0, 1, 3, 4, 32, 96])
+@pytest.mark.parametrize("largest", [0, 2, 32_767])
+def test_choose_doc_parts(largest: int, n_bytes: int) -> None:
+    rng = np.random.default_rng(n_bytes)
+    inputs = {"table": rng.integers(-largest, largest + 1, (n_bytes, 256)).astype(np.int16)}
+    assert_equal("choose_doc_parts", inputs)
+
+
 @pytest.mark.parametrize("n_query_tokens", [3, 40])
 @pytest.mark.parametrize("dim", DIMS)
 def test_weight_query_is_the_query_rounded(dim: int, n_query_tokens: int) -> None:

@@ -23,9 +23,13 @@ from colmodern.index.fields.table import FieldTable
 from colmodern.index.plaid.disk.doc_ids import ID_FILES, DocIds
 from colmodern.index.plaid.disk.manifest import CURE, SegmentRecord
 from colmodern.index.plaid.disk.structure import expect_ids, expect_offsets
-from colmodern.kernels.types import SegmentArrays
+from colmodern.kernels.types import SampledDocs, SegmentArrays
 from colmodern.ragged.mapped import Map, expect_checksum, fast_checksum, map_file
+from colmodern.ragged.offsets import offsets_of, rows_of_texts
 from colmodern.ragged.spans import WIDTHS, TokenSpans
+
+# documents whose tokens stand for those of all, and their tokens: a search scores them all
+_FEWEST_SAMPLED, _MOST_SAMPLED, _SAMPLED_TOKENS = 4, 32, 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +83,17 @@ class Segment:
         for of_block in offsets:
             sizes += np.diff(of_block)
         return sizes
+
+    @cached_property
+    def sample(self) -> SampledDocs:
+        """Documents spread evenly over the segment, fewer where they are long."""
+        offsets = self.arrays.doc_offsets
+        n = max(_FEWEST_SAMPLED, _SAMPLED_TOKENS * self.n_docs // max(1, self.n_tokens))
+        n = min(n, _MOST_SAMPLED, self.n_docs)
+        docs = (np.arange(n) * 2 + 1) * self.n_docs // max(1, 2 * n)
+        lengths = offsets[docs + 1] - offsets[docs]
+        codes = self.arrays.codes[rows_of_texts(offsets[docs], lengths)]
+        return SampledDocs(codes.astype(np.uint32), offsets_of(lengths))
 
     @property
     def n_blocks(self) -> int:

@@ -20,6 +20,7 @@ from colmodern.kernels.types import SearchBudget
 
 TOLERANCE = 1e-5  # relative to a score: float32 sums have another order
 
+_BY_PARTS = 4  # of kernels/cpu/segment.py
 _PRUNED_TOKENS, _REFINED_TOKENS = 2_000_000, 200_000
 
 Number = TypeVar("Number", bound=np.generic)
@@ -74,12 +75,14 @@ def search_portably(
 def _candidates(query: PreparedQuery, view: View, budget: SearchBudget) -> tuple[DocIndex, Scores]:
     """Documents to be scored with their compressed tokens, and what their vectors add."""
 
-    def shared_of(docs: DocIndex) -> Scores:
+    def shared_of(docs: DocIndex, parts: DocIndex | None = None) -> Scores:
         return _on_segments(
             view,
             docs,
             np.int32,
-            lambda segment, inside, _: stages.score_doc_vectors(query, segment.arrays, inside),
+            lambda segment, inside, _: stages.score_doc_vectors(
+                query, segment.arrays, inside, parts
+            ),
         )
 
     if budget.n_candidates >= view.n_open:
@@ -87,6 +90,10 @@ def _candidates(query: PreparedQuery, view: View, budget: SearchBudget) -> tuple
         return docs, shared_of(docs)
     if budget.nprobe:
         docs, scores = _gather(query, view, budget)
+        if len(docs) >= 2 * _BY_PARTS * budget.n_gathered:
+            rough = scores + shared_of(docs, query.doc_parts)
+            best = stages.keep_best(rough, _BY_PARTS * budget.n_gathered)
+            docs, scores = docs[best], scores[best]
         shared = shared_of(docs)
         best = stages.keep_best(scores + shared, budget.n_gathered)
         docs, shared = docs[best], shared[best]
@@ -108,9 +115,10 @@ def _gather(query: PreparedQuery, view: View, budget: SearchBudget) -> tuple[Doc
     probes = stages.probe(query, budget.nprobe)
     if budget.n_postings:
         probes = stages.limit_probes(probes, view.list_sizes, budget.n_postings)
+    missing = stages.impute_missing(query, view.sample, probes)
     docs, sums = [np.empty(0, np.int64)], [np.empty(0, np.int32)]
     for segment, base, blocked in zip(view.segments, view.bases, view.blocked, strict=False):
-        inside, scores = stages.gather(query, segment.arrays, blocked, probes)
+        inside, scores = stages.gather(query, segment.arrays, blocked, probes, missing)
         docs.append(inside + base)
         sums.append(scores)
     return np.concatenate(docs), np.concatenate(sums)

@@ -24,11 +24,21 @@ import numpy.typing as npt
 from colmodern.index.plaid.disk.segment import Segment
 from colmodern.index.plaid.search.query_tables import make_tables
 from colmodern.index.plaid.search.view import DocIndex, View
-from colmodern.kernels.cpu.gather import keep_best
-from colmodern.kernels.cpu.prune import score_by_centroids, score_doc_vectors
+from colmodern.kernels.cpu.gather import impute_missing, keep_best
+from colmodern.kernels.cpu.prune import (
+    estimate_doc_vectors,
+    score_by_centroids,
+    score_doc_vectors,
+)
 from colmodern.kernels.cpu.refine import empty_near, keep_near, score_compressed
 from colmodern.kernels.cpu.score import add_doc_vectors, score_decoded, score_stored
-from colmodern.kernels.cpu.segment import find_candidates, gather_block, probe, search_segment
+from colmodern.kernels.cpu.segment import (
+    BY_PARTS,
+    find_candidates,
+    gather_block,
+    probe,
+    search_segment,
+)
 from colmodern.kernels.types import NearTokens, QueryTables, SearchBudget, StoredDocs
 from colmodern.threads import Threads
 from colmodern.types import Stage
@@ -139,12 +149,12 @@ def _search_at_once(
     if stored is not None:
         tables = make_tables(query, view.codec, threads)
         candidates, near = find_candidates(
-            tables, segment, blocked, budget, _list_sizes(view, budget), tables.loss
+            tables, segment, blocked, budget, _list_sizes(view, budget), view.sample, tables.loss
         )
         return candidates, _score(tables, view, candidates, tables.loss, near, threads, stored)
     codec = view.codec.arrays
     matches: tuple[DocIndex, npt.NDArray[np.float32]] = search_segment(
-        query, codec, segment, blocked, budget, _list_sizes(view, budget)
+        query, codec, segment, blocked, budget, _list_sizes(view, budget), view.sample
     )
     return matches
 
@@ -175,7 +185,10 @@ def _find_by_steps(
     else:
         if budget.nprobe:
             probes = probe(tables, budget, _list_sizes(view, budget))
-            gathered, scores = _gather(tables, view, probes, threads)
+            missing = np.empty(tables.n_tokens, np.int32)
+            impute_missing(probes, tables, view.sample, missing)
+            gathered, scores = _gather(tables, view, probes, missing, threads)
+            gathered, scores = _cut(tables, view, gathered, scores, budget, threads)
             shared = _doc_scores(tables, view, gathered, threads)
             scores += shared
             trace.keep(Stage.GATHER, gathered, scores)
@@ -198,7 +211,11 @@ def _find_by_steps(
 
 
 def _gather(
-    tables: QueryTables, view: View, probes: npt.NDArray[np.int32], threads: Threads
+    tables: QueryTables,
+    view: View,
+    probes: npt.NDArray[np.int32],
+    missing: Scores,
+    threads: Threads,
 ) -> tuple[DocIndex, Scores]:
     """Documents in the probed lists, and the sums of their centroids' scores."""
 
@@ -207,7 +224,7 @@ def _gather(
         segment, blocked = view.segments[number].arrays, _blocked(view, number)
         n = segment.block_docs[block + 1] - segment.block_docs[block]
         docs, sums = np.empty(n + 1, np.int64), np.empty(n + 1, np.int32)
-        n = gather_block(tables, segment, blocked, probes, block, docs, sums)
+        n = gather_block(tables, segment, blocked, probes, missing, block, docs, sums)
         return docs[:n] + view.bases[number], sums[:n]
 
     blocks = [
@@ -222,6 +239,27 @@ def _gather(
         return np.empty(0, np.int64), np.empty(0, np.int32)
     docs, sums = zip(*by_block, strict=True)
     return np.concatenate(docs), np.concatenate(sums)
+
+
+def _cut(
+    tables: QueryTables,
+    view: View,
+    gathered: DocIndex,
+    sums: Scores,
+    budget: SearchBudget,
+    threads: Threads,
+) -> tuple[DocIndex, Scores]:
+    """The best of many gathered documents, by their sums and parts of their vectors."""
+    if len(gathered) < 2 * BY_PARTS * budget.n_gathered:
+        return gathered, sums
+    rough = np.empty(len(gathered), np.int32)
+
+    def estimate(segment: Segment, positions: slice, docs: DocIndex) -> None:
+        estimate_doc_vectors(docs, segment.arrays, tables, rough[positions])
+
+    _score_docs(view, gathered, threads, estimate, least=_FEWEST_DOCS * 256)
+    best = keep_best(rough + sums, BY_PARTS * budget.n_gathered)
+    return gathered[best], sums[best]
 
 
 def _score_docs(

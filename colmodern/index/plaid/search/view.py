@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from colmodern.index.plaid.disk.segment import Segment
 from colmodern.index.plaid.search.query_tables import SearchCodec
+from colmodern.kernels.types import SampledDocs
 
 DocIndex = npt.NDArray[np.int64]  # doc_index values, ascending
 
@@ -35,6 +36,11 @@ class View:
         """(n_centroids,) postings of each centroid's lists, those of blocked documents too."""
         sizes = [segment.list_sizes for segment in self.segments]
         return sizes[0] if len(sizes) == 1 else np.sum(sizes, axis=0, dtype=np.int64)
+
+    @cached_property
+    def sample(self) -> SampledDocs:
+        """Documents that stand for all, those of blocked documents too: some of the largest segment."""
+        return max(self.segments, key=lambda segment: segment.n_docs).sample
 
     def by_segment(self, doc_index: DocIndex) -> list[tuple[Segment, slice, DocIndex]]:
         """Ascending doc_index values as (segment, their positions, documents of the segment)."""

@@ -362,3 +362,16 @@ def sum_of_8_entries(builder: ir.IRBuilder, table: ir.Value, entries: ir.Value) 
 def scalar_i16(builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
     """One int16."""
     return builder.sext(load(builder, address, SHORT, 2), INT)
+
+
+@operation(types.uint32, types.uintp)
+def nonzero_of_32(builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
+    """Bit i says whether the i-th of 32 int64 is not 0."""
+    numbers = load(builder, address, ir.VectorType(ir.IntType(64), 32), 8)
+    return builder.bitcast(builder.icmp_signed("!=", numbers, constant(numbers.type, 0)), INT)
+
+
+@operation(types.uint32, types.uint32)
+def lowest_bit(builder: ir.IRBuilder, bits: ir.Value) -> ir.Value:
+    """Number of the lowest bit that is set, of at least one."""
+    return call(builder, "llvm.cttz.i32", INT, [bits, ir.Constant(ir.IntType(1), 1)])

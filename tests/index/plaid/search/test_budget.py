@@ -67,3 +67,11 @@ def test_candidates_never_become_fewer_as_an_index_grows() -> None:
         assert found.n_candidates > before
         assert found.n_gathered > found.n_candidates
         before = found.n_candidates
+
+
+def test_a_large_index_gives_rescoring_more_candidates() -> None:
+    sizes = {"n_open": 1_000_000, "n_docs": 1_000_000, "n_tokens": 80_000_000}
+    plain = budget(**sizes, n_centroids=1 << 17)
+    rescored = budget(**sizes, n_centroids=1 << 17, rescored=True)
+    assert plain.n_candidates < rescored.n_candidates < rescored.n_gathered
+    assert plain.n_scored < rescored.n_scored

@@ -129,10 +129,15 @@ def test_candidates_are_those_of_the_reference(compact: PlaidIndex) -> None:
     reference.find_probes(scores[0], np.empty(0), lanes[0], of_reference)
     np.testing.assert_array_equal(probes, of_reference)
     state = np.zeros(N, np.int64)
-    reference.gather(of_reference, scores, segment.list_offsets[0], segment.list_docs, state)
+    missing = np.empty(12, np.int32)
+    reference.impute_missing(of_reference, tables, view.sample, missing)
+    imputed = stages.impute_missing(query, view.sample, probes)
+    np.testing.assert_array_equal(imputed, missing)
+    lists = segment.list_offsets[0], segment.list_docs
+    reference.gather(of_reference, scores, missing, *lists, state)
     rows, sums = np.empty(N, np.int64), np.empty(N, np.int32)
     n = reference.collect(state, rows, sums)
-    found, totals = stages.gather(query, segment, None, probes)
+    found, totals = stages.gather(query, segment, None, probes, imputed)
     np.testing.assert_array_equal(found, rows[:n])
     np.testing.assert_array_equal(totals, sums[:n])
 
@@ -142,7 +147,8 @@ def test_a_filter_and_an_empty_index_are_followed(compact: PlaidIndex, tmp_path:
     blocked = np.zeros(N, bool)
     blocked[::2] = True
     query = prepare_query(random_query(12, 32, 5), view.codec.arrays)
-    docs, _ = stages.gather(query, view.segments[0].arrays, blocked, stages.probe(query, 8))
+    probes, missing = stages.probe(query, 8), np.zeros(12, np.int32)
+    docs, _ = stages.gather(query, view.segments[0].arrays, blocked, probes, missing)
     assert len(docs)
     assert (docs % 2 == 1).all()
     compact.delete([])
