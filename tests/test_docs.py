@@ -82,5 +82,6 @@ def test_the_glossary_has_the_constants_of_the_code() -> None:
     assert (
         f"max(2k, {budget._FEWEST}, ({budget._BASE} + {budget._PER_RESULT}k) · growth)" in GLOSSARY
     )
+    assert f"{budget._BASE_RESCORED} in place of {budget._BASE} with stored" in GLOSSARY
     assert f"2 · `n_candidates` + {budget._GATHERED:,} · growth" in GLOSSARY
     assert f"| {budget._PROBED}; 0 up to {budget._SCANNED_TOKENS:,} tokens" in GLOSSARY
