@@ -3,6 +3,7 @@
 #   make demo          run the whole pipeline on real text, offline, half a minute
 #   make test          the quick tests
 #   make test-slow     tests that take longer: killing and resuming, full disks, the demo's figures
+#   make test-gpu      tests on a GPU, in parallel; says so where there is none
 #   make train-env     an environment for `colmodern train`: .venv-train/bin/colmodern train CONFIG
 #   make test-pylate   training through PyLate, and embeddings against PyLate itself, in another one
 #   make test-tools    PyTerrier, LangChain, LlamaIndex and ir_datasets themselves, in another one; needs Java
@@ -40,7 +41,7 @@ define new_venv
 	@$(1)/bin/python -m pip install $(PIP_FLAGS) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(or $(2),$(TORCH))
 endef
 
-.PHONY: demo test test-slow test-pylate test-tools test-cluster train-env check docs reference wheel test-wheel test-installs clean
+.PHONY: demo test test-slow test-gpu test-pylate test-tools test-cluster train-env check docs reference wheel test-wheel test-installs clean
 
 demo: $(VENV)/.ready
 	$(VENV)/bin/colmodern eval demo
@@ -50,6 +51,9 @@ test: $(VENV)/.ready
 
 test-slow: $(VENV)/.ready
 	$(VENV)/bin/python -m pytest -m slow
+
+test-gpu: $(VENV)/.ready
+	$(VENV)/bin/python tests/on_gpu.py
 
 # other files import packages that this environment lacks
 test-pylate: $(PYLATE_VENV)/.ready

@@ -33,6 +33,15 @@ settings.load_profile("colmodern")
 SCORE_TOLERANCE = {"float32": 2e-5, "float16": 5e-2}
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the files of checks.py with ``gpu`` where nothing interprets their kernels."""
+    if os.environ.get("TRITON_INTERPRET") != "1":
+        for item in items:
+            if item.path.name.startswith("check_"):
+                item.add_marker(pytest.mark.gpu)
+
+
 def unit_rows(lengths: list[int], dim: int, seed: int, dtype: str = "float32") -> TokenEmbeddings:
     """Random unit rows with these many tokens a text."""
     rng = np.random.default_rng(seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,15 +13,17 @@ from colmodern.passages import PassageHit
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.types import BatchResults, Results, ScoredDoc
 
+Ranks = npt.NDArray[np.int64]
 Matches = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]  # doc_index values, their scores
+_MANY_TIES = 256  # from so many on, numbers are compared in place of ids
 
 
 class TopK:
     """The best ``k`` documents of every query, fed in chunks; ties go to the smaller doc_id.
 
     doc_ids: (n_docs,) the ids that doc_index values point into
-    ranks: (n_docs,) the ``id_ranks`` of doc_ids; sorting all ids takes longer than many a search,
-        so an index does it once
+    ranks: the ``id_ranks`` of doc_ids, or a function that gives them, which is called when many
+        documents share a score: sorting all ids takes longer than many a search
     """
 
     def __init__(
@@ -29,11 +31,11 @@ class TopK:
         n_queries: int,
         k: int,
         doc_ids: Sequence[str],
-        ranks: npt.NDArray[np.int64] | None = None,
+        ranks: Ranks | Callable[[], Ranks] | None = None,
     ) -> None:
         self._k = k
         self._doc_ids = doc_ids
-        self._id_ranks = id_ranks(doc_ids) if ranks is None else ranks
+        self._ranks = (lambda: id_ranks(doc_ids)) if ranks is None else ranks
         self._indices = [np.empty(0, np.int64)] * n_queries
         self._scores = [np.empty(0, np.float32)] * n_queries
 
@@ -46,8 +48,25 @@ class TopK:
                 kth = np.partition(values, len(values) - self._k)[len(values) - self._k]
                 keep = values >= kth  # with all ties of the k-th
                 indices, values = indices[keep], values[keep]
-            order = np.lexsort((self._id_ranks[indices], -values))[: self._k]
+            order = self._order(indices, values)[: self._k]
             self._indices[query], self._scores[query] = indices[order], values[order]
+
+    def _order(
+        self, indices: npt.NDArray[np.int64], values: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.int64]:
+        """Positions, the best first."""
+        if not callable(self._ranks):
+            return np.lexsort((self._ranks[indices], -values))
+        order = np.argsort(-values, kind="stable")
+        in_order = values[order]
+        n_tied = np.count_nonzero(in_order[1:] == in_order[:-1])
+        if n_tied > _MANY_TIES:
+            self._ranks = self._ranks()
+            return self._order(indices, values)
+        if n_tied:
+            ids = [self._doc_ids[index] for index in indices.tolist()]
+            return np.array(sorted(order.tolist(), key=lambda i: (-values[i], ids[i])))
+        return order
 
     def results(self) -> list[Results[ScoredDoc]]:
         """One list a query, best first."""

@@ -33,8 +33,7 @@ colmodern and of kernels, which are all that the first needs, 23; the second nee
       --docs 1000000 --engines colmodern,fast-plaid,xtr-warp
 
 Every kernel is checked before anything is timed, and again with the launch that was chosen for it.
-More shapes, and searches on the GPU: ``python -m pytest -m gpu tests/kernels/test_cuda.py
-tests/index/test_cuda.py``, which take pytest and hypothesis.
+More shapes, and searches on the GPU: ``python tests/on_gpu.py``, which takes pytest and hypothesis.
 
 Times are medians: ``ms`` of the GPU alone, ``wall ms`` of a caller that waits for the result.
 ``share`` is of what the same run measured: bytes that have to be read over the bandwidth of a copy,

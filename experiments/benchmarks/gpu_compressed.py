@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -49,10 +49,8 @@ def compressed_works(device: torch.device, sizes: Sizes) -> Iterator[Work]:
         made = compressed.centroid_table(queries, stored.centroids, stored.scales)
         work_query = WorkQuery(queries, torch.zeros(n, device=device), *made)
         yield from _tables(work_query, stored, sizes)
-        # several queries: once with hardly a document in common, once as queries of one collection
-        for pool in (sizes.scanned, sizes.scanned // 8)[: 1 if n == 1 else 2]:
-            own = _drawn(n, sizes.candidates, pool, device)
-            yield _own(work_query, own, stored, sizes)
+        own = _drawn(n, sizes.candidates, sizes.scanned, device)
+        yield _own(work_query, own, stored, sizes)
         if n == 1:
             yield _from_host(work_query, own, stored)
         yield _shared(work_query, own[0].contiguous(), stored)
@@ -123,25 +121,18 @@ def _decoded_centroids(stored: Stored) -> torch.Tensor:
 
 
 def _own(work_query: WorkQuery, own: torch.Tensor, stored: Stored, sizes: Sizes) -> Work:
-    """Each query's own documents, and the same without sharing what is decoded."""
-    n = len(own)
-    wanted = own.numel() / len(own.unique())
-
-    def call() -> torch.Tensor:
-        return work_query.score(own, stored)
-
-    others = (("colmodern, decoded for each", _decoded_for_each(call)),)
-    tokens = (stored.tokens, stored.centroids)
+    """Each query's own documents."""
+    n, tokens = len(own), (stored.tokens, stored.centroids)
     return Work(
         "compressed tokens, each query's own",
-        f"{n} x {QUERY_TOKENS}, {own.shape[1]} documents, wanted by {wanted:.1f}, 4 bits",
-        ("score_tokens",) if n == 1 else ("score_wanted",),
-        call,
+        f"{n} x {QUERY_TOKENS}, {own.shape[1]} documents, 4 bits",
+        ("score_tokens",),
+        lambda: work_query.score(own, stored),
         tokens=_n_tokens(own, stored),
         tolerance=0.05,
         truth=lambda: _truth_of_tokens(work_query.queries, own, stored),
         # late-interaction-kernels on as many documents; one after another, as it takes them
-        peers=residual_peer(work_query.queries, *tokens, sizes.candidates) if n == 1 else others,
+        peers=residual_peer(work_query.queries, *tokens, sizes.candidates) if n == 1 else (),
     )
 
 
@@ -184,18 +175,6 @@ def _drawn(n: int, n_docs: int, pool: int, device: torch.device) -> torch.Tensor
 def _n_tokens(docs: torch.Tensor, stored: Stored) -> int:
     lengths = stored.tokens.doc_offsets[1:] - stored.tokens.doc_offsets[:-1]
     return int(lengths[docs.long()].sum())
-
-
-def _decoded_for_each(call: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
-    def apart() -> torch.Tensor:
-        fewest = compressed.FEWEST_SHARED
-        compressed.FEWEST_SHARED = compressed.MOST_SHARED + 1
-        try:
-            return call()
-        finally:
-            compressed.FEWEST_SHARED = fewest
-
-    return apart
 
 
 def _truth_of_codes(tokens: compressed.Tokens, table: torch.Tensor, n: int) -> torch.Tensor:

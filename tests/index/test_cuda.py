@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from checks import INTERPRETED, ON_GPU, checks_in, run_checks
+from checks import checks_in, run_checks
 from conftest import unit_rows
 
 from colmodern import ExactIndex, PlaidIndex
@@ -25,19 +25,13 @@ BY_NAME = {"argvalues": CHECKS, "ids": lambda path: path.stem}
 
 @pytest.mark.parametrize("path", **BY_NAME)
 def test_search_on_a_gpu_in_the_interpreter(path: Path) -> None:
-    run_checks(path, INTERPRETED)
+    run_checks(path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", **BY_NAME)
 def test_more_searches_on_a_gpu_in_the_interpreter(path: Path) -> None:
-    run_checks(path, INTERPRETED, marks="slow")
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("path", **BY_NAME)
-def test_search_on_a_gpu(path: Path) -> None:
-    run_checks(path, ON_GPU, marks="slow or not slow")
+    run_checks(path, marks="slow")
 
 
 @pytest.fixture

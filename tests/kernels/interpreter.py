@@ -13,6 +13,7 @@ from colmodern.kernels.reference.arithmetic import fused
 def prepare_interpreter() -> None:
     """Round as GPUs do, fused multiplications once and bfloat16 to nearest, and give programs many rows.
 
+    Loops over a tensor's values also run with NumPy 2.5 where Triton is older than 3.7.
     A step of a program takes the interpreter hardly longer for many rows than for one.
     """
     from triton import language
@@ -32,6 +33,13 @@ def prepare_interpreter() -> None:
 
     interpreter.InterpreterBuilder.create_fma = fma
     interpreter.InterpreterBuilder.cast_impl = cast_to_nearest
+    patch = interpreter._patch_lang_tensor
+
+    def patch_and_mend(tensor: Any, *rest: Any) -> None:
+        patch(tensor, *rest)
+        tensor.__index__ = lambda self: int(self.handle.data.item())
+
+    interpreter._patch_lang_tensor = patch_and_mend
     larger = {
         "encode_by_weights": {"n_tokens": 1024},
         "encode_residuals": {"n_tokens": 1024, "block": 256},

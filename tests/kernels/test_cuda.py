@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from checks import INTERPRETED, ON_GPU, checks_in, run_checks
+from checks import checks_in, run_checks
 
 from colmodern.kernels.cuda import assign, compressed, encoder, encoding, exact
 from colmodern.kernels.reference import cuda as reference_cuda
@@ -38,19 +38,13 @@ KERNELS = {
 
 @pytest.mark.parametrize("path", **BY_NAME)
 def test_kernels_equal_the_reference_in_the_interpreter(path: Path) -> None:
-    run_checks(path, INTERPRETED)
+    run_checks(path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", **BY_NAME)
 def test_kernels_equal_the_reference_in_the_interpreter_at_more_shapes(path: Path) -> None:
-    run_checks(path, INTERPRETED, marks="slow")
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("path", **BY_NAME)
-def test_kernels_equal_the_reference_on_a_gpu(path: Path) -> None:
-    run_checks(path, ON_GPU, marks="slow or not slow")
+    run_checks(path, marks="slow")
 
 
 def test_every_kernel_is_in_the_table_of_tests() -> None:

@@ -50,7 +50,6 @@ _PROGRAMS: dict[str, tuple[str, str, dict[str, str]]] = {
     "scan_codes": ("compressed", "scan_codes", {"table": "*u8"}),
     "score_tokens": ("compressed", "score_tokens", {}),
     "score_tokens_shared": ("compressed", "score_tokens", {}),
-    "score_wanted": ("compressed", "score_wanted", {"wanted": "*i64"}),
     "score_decoded": ("compressed", "score_decoded", {**_FLOAT32, "codebook": "*fp32"}),
     "assign_tiles": ("assign", "assign_tiles", {"codes": "*i64"}),
     "encode_by_weights": ("encoding", "encode_by_weights", {}),
@@ -155,14 +154,14 @@ def test_int8_documents_compile_and_hardly_spill(name: str, tmp_path: Path) -> N
 @pytest.mark.parametrize(("nbits", "span"), [(1, 8), (2, 4), (8, 1)])
 def test_other_codebooks_compile(nbits: int, span: int) -> None:
     n_bytes = 128 * nbits // 8
-    for name in ("score_tokens", "score_tokens_shared", "score_wanted", "score_decoded"):
+    for name in ("score_tokens", "score_tokens_shared", "score_decoded"):
         shape = {"BYTES": n_bytes, "PADDED": n_bytes, "SPAN": span, "SHARED": False}
         build(name, LAUNCHES[name][0], 32, 90, **shape)
 
 
 def test_matrix_units_do_the_products() -> None:
     """Hopper's own instructions; a slower path would be silent."""
-    for name in ("maxsim_few", "maxsim_many", "score_tokens", "score_wanted", "assign_tiles"):
+    for name in ("maxsim_few", "maxsim_many", "score_tokens", "assign_tiles"):
         assert "wgmma" in build(name, LAUNCHES[name][0], 32, 90).asm["ptx"], name
     assert set(_PROGRAMS) == set(LAUNCHES)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from threading import Lock
 from typing import NamedTuple
 
@@ -18,12 +18,18 @@ from colmodern.kernels.cuda.batches import (
     Matches,
     StartedTiles,
     by_lanes,
-    collect,
     start_tiles,
 )
 from colmodern.kernels.cuda.exact import quantize_tokens, score_documents
 from colmodern.kernels.cuda.graphs import Replays
-from colmodern.kernels.cuda.memory import budget, free_bytes, on, share_out, to_device
+from colmodern.kernels.cuda.memory import (
+    budget,
+    free_bytes,
+    naming_memory,
+    on,
+    share_out,
+    to_device,
+)
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.finite import LARGEST_VALUE
 from colmodern.ragged.store import EmbeddingStore
@@ -39,20 +45,19 @@ class _Chunk(NamedTuple):
     """Documents on a GPU, from doc_index first on; values in the dtype that they are stored in.
 
     scales: (n_tokens,) float32 that int8 values are to be multiplied by, else None
-    id_ranks: (n_docs,) int32, decides between equal scores: the smaller first
     """
 
     first: int
     values: torch.Tensor
     offsets: torch.Tensor
-    id_ranks: torch.Tensor
     scales: torch.Tensor | None = None
 
 
 class CudaExact:
     """MaxSim of queries with all documents.
 
-    id_ranks: (n_docs,) rank of each document's id among all ids in order, which decides ties
+    id_ranks: gives the (n_docs,) rank of each document's id among all ids in order; it is called when
+        equal scores are cut apart
     devices: the GPUs; memory: bytes that may be used on each, default most of what is free
     is_int8: tokens are rounded to int8 once they are on a GPU
 
@@ -62,7 +67,7 @@ class CudaExact:
     def __init__(
         self,
         embeddings: TokenEmbeddings | EmbeddingStore,
-        id_ranks: npt.NDArray[np.int64],
+        id_ranks: Callable[[], npt.NDArray[np.int64]],
         devices: Sequence[torch.device],
         memory: int | None,
         *,
@@ -70,7 +75,7 @@ class CudaExact:
     ) -> None:
         self._is_int8 = is_int8
         self._embeddings = embeddings
-        self._id_ranks = torch.from_numpy(id_ranks.astype(np.int32))
+        self._id_ranks = id_ranks
         self._devices = devices
         self._memory = memory
         self._replays = [Replays(device) for device in devices]
@@ -97,7 +102,7 @@ class CudaExact:
                     for number, chunk in enumerate(self._resident)
                 ]
                 for chunk, tiles in zip(self._resident, started, strict=True):
-                    yield len(chunk.offsets) - 1, collect(tiles, n, chunk.first)
+                    yield len(chunk.offsets) - 1, self._collect(chunk, tiles, groups, k)
                 return
             # chunks take turns on the GPUs: the next is copied while the last is scored
             waiting: list[tuple[_Chunk, StartedTiles]] = []
@@ -108,9 +113,9 @@ class CudaExact:
                 )
                 if len(waiting) > len(self._devices):
                     scored, tiles = waiting.pop(0)
-                    yield len(scored.offsets) - 1, collect(tiles, n, scored.first)
+                    yield len(scored.offsets) - 1, self._collect(scored, tiles, groups, k)
             for chunk, tiles in waiting:
-                yield len(chunk.offsets) - 1, collect(tiles, n, chunk.first)
+                yield len(chunk.offsets) - 1, self._collect(chunk, tiles, groups, k)
 
     def _upload_resident(self) -> list[_Chunk] | None:
         """Each GPU's documents; None, from then on, where the GPUs turn out to have less room."""
@@ -129,7 +134,7 @@ class CudaExact:
     def _fits(self) -> bool:
         if self._is_too_small:
             return False
-        needed = self._embeddings.n_tokens * self._row_bytes + 12 * self._embeddings.n_docs
+        needed = self._embeddings.n_tokens * self._row_bytes + 8 * self._embeddings.n_docs
         each = needed // len(self._devices) + (1 << 20)
         room = min(budget(device, self._memory) for device in self._devices)
         if each > room:
@@ -190,7 +195,6 @@ class CudaExact:
                     first,
                     values,
                     (ends[first : last + 1] - start).to(device),
-                    self._id_ranks[first:last].to(device),
                     scales,
                 )
 
@@ -209,7 +213,6 @@ class CudaExact:
             device = self._devices[number % len(self._devices)]
             with on(device):
                 stream = self._streams[number % len(self._devices)]
-                id_ranks = self._id_ranks[first : first + documents.n_docs]
                 values = to_device(documents.values, device, stream).to(self._dtype)
                 if not self._is_checked:
                     _expect_finite(values, documents, first)
@@ -220,7 +223,6 @@ class CudaExact:
                     first,
                     values,
                     to_device(documents.offsets, device, stream),
-                    to_device(id_ranks.numpy(), device, stream),
                     scales,
                 )
         self._is_checked = True
@@ -247,6 +249,34 @@ class CudaExact:
             n_at_once = max(1, min(_MOST_QUERIES, by_memory))
             return start_tiles(groups, lambda lanes: n_at_once, matches_of)
 
+    def _collect(
+        self, chunk: _Chunk, started: StartedTiles, groups: Sequence[Group], k: int
+    ) -> list[Matches]:
+        """Wait for a GPU; a query whose k best are cut out of equal ones is searched again by rank."""
+        n_queries = sum(len(positions) for positions, _ in groups)
+        matches: list[Matches] = [(np.empty(0, np.int64), np.empty(0, np.float32))] * n_queries
+        n_docs = len(chunk.offsets) - 1
+        for positions, packed in started:
+            docs, *bits = packed.cpu().numpy().transpose(1, 0, 2)
+            scores, near = (np.ascontiguousarray(one).view(np.float32) for one in bits)
+            is_cut = _is_cut(scores, near, k) if docs.shape[1] < n_docs else [False] * len(docs)
+            for i, position in enumerate(positions):
+                matches[position] = docs[i].astype(np.int64) + chunk.first, scores[i]
+                if is_cut[i]:
+                    matches[position] = self._by_rank(
+                        chunk, _padded(groups, position), len(docs[i])
+                    )
+        return matches
+
+    def _by_rank(self, chunk: _Chunk, query: npt.NDArray[np.float32], n: int) -> Matches:
+        """The n best documents of one query, of equal scores those whose ids come first."""
+        device = chunk.values.device
+        ranks = self._id_ranks()[chunk.first : chunk.first + len(chunk.offsets) - 1]
+        with on(device), naming_memory("one query at a time", "free some"):
+            order = to_device(ranks.astype(np.int32), device)
+            packed = _find(chunk, to_device(query, device), n, order).cpu().numpy()[0]
+        return packed[0].astype(np.int64) + chunk.first, packed[1].view(np.float32)
+
 
 def _expect_finite(values: torch.Tensor, documents: TokenEmbeddings, first: int) -> None:
     """Raise InputError for documents that cannot be scored.
@@ -260,31 +290,63 @@ def _expect_finite(values: torch.Tensor, documents: TokenEmbeddings, first: int)
         expect_finite(documents, first)
 
 
-def _find(chunk: _Chunk, queries: torch.Tensor, n: int) -> torch.Tensor:
+def _is_cut(
+    scores: npt.NDArray[np.float32], near: npt.NDArray[np.float32], k: int
+) -> npt.NDArray[np.bool_]:
+    """Whether one of a query's k best documents may be equal to one that was left out.
+
+    scores: (n_queries, n) exact ones; near: those by which n documents of all were selected
+    """
+    n = scores.shape[1]
+    kth = np.partition(scores, n - min(k, n), axis=1)[:, n - min(k, n), None]
+    is_least = near <= near.min(axis=1, keepdims=True)
+    return np.asarray(((scores >= kth) & is_least).any(axis=1))
+
+
+def _padded(groups: Sequence[Group], position: int) -> npt.NDArray[np.float32]:
+    """(1, n_lanes, dim) the query at this position."""
+    for positions, padded in groups:
+        number = int(np.searchsorted(positions, position))
+        if number < len(positions) and positions[number] == position:
+            return padded[number : number + 1]
+    raise AssertionError(position)
+
+
+def _find(
+    chunk: _Chunk, queries: torch.Tensor, n: int, id_ranks: torch.Tensor | None = None
+) -> torch.Tensor:
     """The n best documents of each query, in no order.
 
     Values of 8 and 16 bits are multiplied as they are; the best are scored again with the whole query.
 
+    id_ranks: (n_docs,) int32, decides between equal scores: the smaller first; None: any of them
+
     Returns:
-        (n_queries, 2, n) int32: documents, and the bits of their float32 scores.
+        (n_queries, 3, n) int32: documents, the bits of their float32 scores, and of those by which
+        they were selected.
     """
     is_exact = chunk.values.dtype == torch.float32
-    near = queries
+    near_queries = queries
     if not is_exact:  # no value too large for the dtype
         units = queries.norm(dim=2).amax(dim=1).clamp_min(1e-12)
-        near = (queries / units[:, None, None]).half()
+        near_queries = (queries / units[:, None, None]).half()
     documents = (chunk.values, chunk.offsets)
-    scores = score_documents(near, None, *documents, doc_scales=chunk.scales)
-    # equal scores in the order of ids: both in one number, the score's bits in its upper half
+    all_scores = score_documents(near_queries, None, *documents, doc_scales=chunk.scales)
+    keys = all_scores if id_ranks is None else _keys(all_scores, id_ranks)
+    docs = keys.topk(n, dim=1, sorted=False).indices
+    near = all_scores.gather(1, docs)
+    docs = docs.int()
+    scores = near
+    if not is_exact:
+        scores = score_documents(queries, docs, *documents, doc_scales=chunk.scales)
+    return torch.stack([docs, scores.view(torch.int32), near.view(torch.int32)], dim=1)
+
+
+def _keys(scores: torch.Tensor, id_ranks: torch.Tensor) -> torch.Tensor:
+    """Numbers in the order of scores, and of ids where they are equal: the bits of both in one."""
     bits = (scores + 0.0).view(torch.int32)
     ordered = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long()
-    keys = (ordered << 32) - chunk.id_ranks
-    docs = keys.topk(n, dim=1, sorted=False).indices.int()
-    if is_exact:
-        scores = scores.gather(1, docs.long())
-    else:
-        scores = score_documents(queries, docs, *documents, doc_scales=chunk.scales)
-    return torch.stack([docs, scores.view(torch.int32)], dim=1)
+    return (ordered << 32) - id_ranks
 
 
 def _new_stream(device: torch.device) -> torch.cuda.Stream | None:

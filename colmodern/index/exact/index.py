@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -107,7 +107,7 @@ class ExactIndex:
         self.doc_ids = (
             [str(i) for i in range(n_docs)] if doc_ids is None else checked_doc_ids(doc_ids, n_docs)
         )
-        self._id_ranks = id_ranks(self.doc_ids)  # once: it takes longer than many a search
+        self._id_ranks = cache(partial(id_ranks, self.doc_ids))  # takes longer than many a search
         self.fields = checked_fields(fields, self.doc_ids)
         if isinstance(self.embeddings, TokenEmbeddings) and not is_mapped(self.embeddings):
             with naming_documents(self.doc_ids):

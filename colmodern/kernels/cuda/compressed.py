@@ -17,10 +17,6 @@ from colmodern.kernels.cuda.runtime import power_of_two
 # document tokens that a program should read, roughly
 _SCANNED_TOKENS = 1024
 _SCORED_TOKENS = 256
-# numbers of queries, each with its own documents, for which a document is decoded for several
-# queries: with fewer, hardly two want the same document (experiments/log/gpu.md has the counts); with
-# more, there is no room for a bit each
-FEWEST_SHARED, MOST_SHARED = 8, 64
 
 
 class Codebook(NamedTuple):
@@ -107,7 +103,7 @@ def table_to_bytes(
     """A table of bytes between each column's least and largest value, a quarter of a byte's cache."""
     from colmodern.kernels.cuda.programs.compressed import table_to_bytes as kernel
 
-    steps = ((highs - lows) / 255).clamp_min(1e-30)
+    steps = ((highs - lows) * (1 / 255)).clamp_min(1e-30)
     values = torch.empty(table.shape, dtype=torch.uint8, device=table.device)
     launch = launch_of("table_to_bytes", table.device)
     columns = min(launch.n_tokens, power_of_two(table.shape[1]))
@@ -189,11 +185,8 @@ def score_tokens(
     """MaxSim with decoded tokens: centroids from the table, residuals in float16, plus a constant.
 
     queries: (n_queries, n_lanes, dim) float32; table: as centroid_table returns it
-    docs: None: all; (n,) int32 rows of documents for all queries; (n_queries, n) for each its own,
-    none twice
+    docs: None: all; (n,) int32 rows of documents for all queries; (n_queries, n) for each its own
     codebook: entries in float16; gain_step: (1,) float32
-
-    A document is decoded once for several of the queries that want it, where there are many.
 
     Returns (n_queries, n) float32.
     """
@@ -203,62 +196,9 @@ def score_tokens(
         queries = queries * codebook.scales
     blocks = blocks_of(len(queries), queries.shape[1])
     arguments = (table, codebook.entries, blocks.spread(constants), gain_step)
-    if docs is None or docs.dim() == 1:
-        name = "score_tokens_shared"
-        return _score(kernel, name, blocks, queries.half(), docs, tokens, arguments, codebook)
-    tile = blocks.tile(launch_of("score_wanted", queries.device).n_tokens)
-    is_many = FEWEST_SHARED <= len(queries) <= MOST_SHARED and docs.numel() > 0
-    if is_many and tile > 1 and blocks.each == 1:
-        return _score_wanted(queries.half(), docs, tokens, arguments, codebook, tile)
-    return _score(kernel, "score_tokens", blocks, queries.half(), docs, tokens, arguments, codebook)
-
-
-def _score_wanted(
-    queries: torch.Tensor,
-    docs: torch.Tensor,
-    tokens: Tokens,
-    arguments: tuple[torch.Tensor, ...],
-    codebook: Codebook,
-    tile: int,
-) -> torch.Tensor:
-    """score_tokens of each query's own documents, decoded once for up to ``tile`` queries."""
-    from colmodern.kernels.cuda.programs.compressed import score_wanted as kernel
-
-    device, n_docs, wanted_docs = queries.device, len(tokens.doc_offsets) - 1, docs.long()
-    bits = torch.ones((), dtype=torch.int64, device=device) << torch.arange(
-        len(queries), device=device
-    )
-    # no document twice for a query, so that adding bits sets them
-    wanted = torch.zeros(n_docs, dtype=torch.int64, device=device)
-    wanted.index_add_(0, wanted_docs.reshape(-1), bits.repeat_interleave(docs.shape[1]))
-    out = torch.empty((len(queries), n_docs), device=device)
-    launch = launch_of("score_wanted", device)
-    n_bytes, span = tokens.residuals.shape[1], codebook.entries.shape[2]
-    kernel[(docs.numel(),)](
-        queries.contiguous(),
-        docs.contiguous(),
-        wanted,
-        tokens.doc_offsets,
-        tokens.codes,
-        tokens.gains,
-        tokens.residuals,
-        *arguments,
-        out,
-        docs.shape[1],
-        len(queries),
-        n_docs,
-        DIM=queries.shape[2],
-        LANES=queries.shape[1],
-        QUERIES=tile,
-        BLOCK=launch.block,
-        MASK=tokens.mask,
-        BYTES=n_bytes,
-        PADDED=power_of_two(n_bytes, least=max(1, 16 // span)),
-        SPAN=span,
-        SHARED=codebook.scales is not None,
-        **launch.options,
-    )
-    return out.gather(1, wanted_docs)
+    is_shared = docs is None or docs.dim() == 1
+    name = "score_tokens_shared" if is_shared else "score_tokens"
+    return _score(kernel, name, blocks, queries.half(), docs, tokens, arguments, codebook)
 
 
 def score_decoded(

@@ -52,8 +52,10 @@ def quantize_tokens(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """
     floats = values.float()
     largest = floats.abs().amax(dim=1).clamp_min(1e-30)
-    by = torch.full_like(largest, 127.0) / largest
-    return torch.round(floats * by[:, None]).to(torch.int8), largest / 127.0
+    # a tensor: torch divides by a number on GPUs by multiplying with its rounded reciprocal
+    steps = torch.full_like(largest, 127.0)
+    by = steps / largest
+    return torch.round(floats * by[:, None]).to(torch.int8), largest / steps
 
 
 def score_documents(

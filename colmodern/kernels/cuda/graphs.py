@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable
+import warnings
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -25,7 +27,9 @@ class Replays:
     """Runs a function of one tensor; from the second call with a key on, as a recorded graph.
 
     The first call compiles kernels, which cannot be recorded. Where a GPU refuses to record, all
-    calls are plain ones. Not for several threads at once.
+    calls are plain ones. Where it has no memory for a recording, the others are dropped and this call is
+    a plain one, whose own torch.cuda.OutOfMemoryError leaves; a later call records again. Not for
+    several threads at once.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -63,16 +67,44 @@ class Replays:
     def _record(
         self, inputs: torch.Tensor, work: Callable[[torch.Tensor], torch.Tensor]
     ) -> _Recording | None:
-        on_device = inputs.to(self._device)
+        """A recording; None where there is none, and this call is to be a plain one."""
         try:
+            on_device = inputs.to(self._device)
             graph = torch.cuda.CUDAGraph()
             # other threads may use the GPU meanwhile
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            with (
+                _no_warning_of_empty_graphs(),
+                torch.cuda.graph(graph, capture_error_mode="thread_local"),
+            ):
                 outputs = work(on_device)
+            return _Recording(graph, on_device, outputs)
         except RuntimeError as error:
-            self._is_usable = False
             self._seen.clear()
-            torch.cuda.synchronize(self._device)
-            _log.warning("no CUDA graph on %s (%s): searches are launched", self._device, error)
-            return None
-        return _Recording(graph, on_device, outputs)
+            if not _is_shortage(error):
+                self._is_usable = False
+                torch.cuda.synchronize(self._device)
+            reason = str(error)
+        # past the handler, where the error no longer holds what the work had allocated
+        if self._is_usable:
+            torch.cuda.empty_cache()
+            _log.warning("no memory on %s to record a search (%s)", self._device, reason)
+        else:
+            _log.warning("no CUDA graph on %s (%s): searches are launched", self._device, reason)
+        return None
+
+
+@contextmanager
+def _no_warning_of_empty_graphs() -> Iterator[None]:
+    """Ignore what torch warns of when work breaks off; as an error it would hide the cause."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The CUDA Graph is empty")
+        yield
+
+
+def _is_shortage(error: BaseException | None) -> bool:
+    """Whether memory ran out: ending a recording can raise an error of its own after it."""
+    while error is not None:
+        if isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in str(error):
+            return True
+        error = error.__context__
+    return False

@@ -90,7 +90,7 @@ def centroid_table(
 
 def table_to_bytes(table: Halves, lows: Floats, highs: Floats, n_lanes: int) -> Table:
     """255 steps between each column's least and largest value, halves upwards."""
-    steps = np.maximum((highs - lows) / np.float32(255), np.float32(1e-30))
+    steps = np.maximum((highs - lows) * np.float32(1 / 255), np.float32(1e-30))
     values = np.floor((table.astype(np.float32) - lows) / steps + np.float32(0.5))
     return Table(np.clip(values, 0, 255).astype(np.uint8), lows, steps)
 

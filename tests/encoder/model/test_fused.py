@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from checks import INTERPRETED, ON_GPU, run_checks
+from checks import run_checks
 from encoder.model.modernberts import draw, make_stock
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,12 +23,7 @@ WINDOW = 20  # to a width of 128 as 128 to 768
 
 
 def test_fused_layers_give_the_eager_rows_in_the_interpreter() -> None:
-    run_checks(CHECKS, INTERPRETED)
-
-
-@pytest.mark.gpu
-def test_fused_layers_give_the_eager_rows_on_a_gpu() -> None:
-    run_checks(CHECKS, ON_GPU)
+    run_checks(CHECKS)
 
 
 @given(n_rows=st.integers(1, 300_000))

@@ -20,6 +20,7 @@ from index.plaid.corpora import names, write_store
 from colmodern import ExactIndex, Reranker, TokenEmbeddings, rerank
 from colmodern.errors import InputError, ResourceError
 from colmodern.index.exact import cuda as cuda_exact
+from colmodern.types import Precision
 
 LENGTHS = [7, 0, 33, 1, 127, 20, 31, 64, 2, 5, 5, 9]
 QUERIES = unit_rows([32, 0, 70, 5], 48, 1)
@@ -67,6 +68,36 @@ def test_equal_scores_come_in_the_order_of_ids() -> None:
     assert [doc.doc_id for doc in found] == sorted(ids)[:7]
 
 
+@pytest.mark.parametrize(
+    ("dtype", "precision", "memory"),
+    [
+        ("float16", "float32", None),
+        pytest.param("float32", "float32", None, marks=pytest.mark.slow),
+        pytest.param("float16", "int8", None, marks=pytest.mark.slow),
+        pytest.param("float16", "float32", 40_000, marks=pytest.mark.slow),
+    ],
+)
+def test_copies_of_documents_come_in_the_order_of_ids(
+    dtype: str, precision: Precision, memory: int | None
+) -> None:
+    """Of more copies than a search keeps beyond k, also where others score better and worse."""
+    rng = np.random.default_rng(5)
+    kinds = unit_rows([3, 1, 9], 48, 3, dtype)
+    kind = rng.permutation([0] * 3 + [1] * 46 + [2] * 11)
+    given = TokenEmbeddings.from_list([kinds[i] for i in kind])
+    ids = [f"d{number:02}" for number in rng.permutation(len(kind))]
+    index = ExactIndex(given, ids, device="cuda", precision=precision, device_max_memory=memory)
+    queries = TokenEmbeddings.from_list([QUERIES[1], QUERIES[3], kinds[1]])
+    on_cpu = ExactIndex(kinds)
+    for k in (2, 7):
+        batch = index.search_batch(queries, k)
+        for query, found in zip(queries, batch, strict=True):
+            scores = dict(on_cpu.search(query, 3))
+            expected = sorted(range(60), key=lambda i: (-scores[str(kind[i])], ids[i]))
+            assert [doc.doc_id for doc in found] == [ids[i] for i in expected[:k]]
+        assert_alike(index.search(queries[2], k), batch[2])
+
+
 @pytest.mark.slow
 def test_embeddings_that_do_not_fit_pass_through(caplog: pytest.LogCaptureFixture) -> None:
     given = documents("float16")
@@ -98,10 +129,10 @@ def test_out_of_memory_halves_the_tile(monkeypatch: pytest.MonkeyPatch) -> None:
     queries = unit_rows([3] * 5, 48, 2)
     expected = ExactIndex(documents("float32")).search_batch(queries, 3)
 
-    def find(piece: object, given: torch.Tensor, n: int) -> torch.Tensor:
+    def find(piece: object, given: torch.Tensor, *rest: object) -> torch.Tensor:
         if len(given) > 1:
             raise torch.cuda.OutOfMemoryError("injected")
-        return plain(piece, given, n)
+        return plain(piece, given, *rest)
 
     monkeypatch.setattr(cuda_exact, "_find", find)
     found = ExactIndex(documents("float32"), device="cuda").search_batch(queries, 3)

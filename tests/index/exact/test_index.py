@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from colmodern import ExactIndex, TokenEmbeddings
 from colmodern.errors import InputError, ResourceError
+from colmodern.index import ranking
 from colmodern.index.ranking import TopK
 from colmodern.ragged.store import ShardWriter
 
@@ -74,19 +75,59 @@ def test_top_k_in_pieces_equals_sorting_everything(scores: list[int], k: int, pi
     assert [doc_id for doc_id, _ in best.results()[0]] == expected
 
 
-def test_ids_are_put_in_order_once() -> None:
-    class Counted(str):
-        n_compared = 0
+class Counted(str):
+    """An id that counts comparisons."""
 
-        def __lt__(self, other: str) -> bool:
-            Counted.n_compared += 1
-            return str.__lt__(self, other)
+    n_compared = 0
 
-    same = TokenEmbeddings(np.ones((7, 8), np.float32), np.arange(8))
-    index = ExactIndex(same, NAMES)
-    index.doc_ids = [Counted(name) for name in NAMES]
-    assert [doc_id for doc_id, _ in index.search(same[0], 7)] == sorted(NAMES)
+    def __lt__(self, other: str) -> bool:
+        Counted.n_compared += 1
+        return str.__lt__(self, other)
+
+
+def test_ids_of_different_scores_are_never_compared() -> None:
+    documents = unit_rows([3] * 300, 8, 0)
+    Counted.n_compared = 0
+    index = ExactIndex(documents, [Counted(f"d{i}") for i in range(300)])
+    index.search_batch(documents[:5], 20)
     assert Counted.n_compared == 0
+
+
+def test_all_ids_are_put_in_order_once_and_only_where_many_documents_share_a_score() -> None:
+    same = TokenEmbeddings(np.ones((300, 8), np.float32), np.arange(301))
+    Counted.n_compared = 0
+    index = ExactIndex(same, [Counted(f"d{i:03}") for i in range(300)][::-1])
+    assert Counted.n_compared == 0
+    first = index.search(same[0], 7)
+    Counted.n_compared = 0
+    assert index.search(same[0], 7) == first
+    assert [doc_id for doc_id, _ in first] == [f"d{i:03}" for i in range(7)]
+    assert Counted.n_compared == 0
+
+
+@given(
+    kinds=st.lists(st.integers(0, 4), min_size=1, max_size=40),
+    k=st.integers(1, 45),
+    budget=st.sampled_from(["1G", "14K"]),
+    many=st.sampled_from([0, 3, 256]),
+    seed=st.integers(0, 9),
+)
+@settings(max_examples=60)
+def test_rankings_with_copies_are_those_of_the_loops(
+    kinds: list[int], k: int, budget: str, many: int, seed: int
+) -> None:
+    documents = TokenEmbeddings.from_list([DOCUMENTS[kind] for kind in kinds])
+    names = [f"{number:02}" for number in np.random.default_rng(seed).permutation(len(kinds))]
+    index = ExactIndex(documents, names, max_memory=budget)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranking, "_MANY_TIES", many)
+        results = index.search_batch(QUERIES, k)
+    for query, found in zip(QUERIES, results, strict=True):
+        scores = {
+            name: oracles.maxsim(query.tolist(), DOCUMENTS[kind].tolist())
+            for name, kind in zip(names, kinds, strict=True)
+        }
+        assert [doc_id for doc_id, _ in found] == oracles.ranking(scores, k)
 
 
 def test_documents_without_tokens_score_zero() -> None:

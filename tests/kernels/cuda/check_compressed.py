@@ -3,7 +3,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from kernels.cuda.device_inputs import (
-    DEVICE,
     LENGTHS,
     SLOW_IN_PART,
     codebook_on_device,
@@ -13,7 +12,7 @@ from kernels.cuda.device_inputs import (
     tokens_on_device,
 )
 
-from colmodern.kernels.cuda import compressed, launches
+from colmodern.kernels.cuda import compressed
 from colmodern.kernels.reference import cuda as reference_cuda
 
 ROUNDED = 5e-3  # of float16 products and tables, for up to 128 query tokens of length 1
@@ -138,62 +137,6 @@ def test_compressed_tokens(
         )
         expected = reference_cuda.score_decoded(queries, docs_given, tokens, *centroids, *others)
         np.testing.assert_allclose(found.cpu(), expected, 0, 2e-5)
-
-
-@pytest.mark.parametrize(
-    ("n_queries", "lanes", "nbits", "dim", "n_tokens"),
-    [
-        (9, 32, 4, 48, 64),
-        (64, 16, 2, 48, 64),
-        (9, 128, 4, 48, 128),
-        *(
-            pytest.param(*case, marks=pytest.mark.slow)
-            for case in (
-                (8, 32, 8, 64, 128),
-                (8, 16, 1, 96, 64),
-                (12, 32, 4, 128, 64),
-                (9, 64, 4, 64, 128),
-                (9, 128, 4, 64, 64),
-            )
-        ),
-    ],
-)
-def test_documents_that_several_queries_want(
-    n_queries: int, lanes: int, nbits: int, dim: int, n_tokens: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each query's own ones; all want the first three, and one the last."""
-    launch = launches.launch_of("score_wanted", DEVICE)._replace(n_tokens=n_tokens)
-    plain = launches.launch_of
-    monkeypatch.setattr(
-        compressed,
-        "launch_of",
-        lambda name, device: launch if name == "score_wanted" else plain(name, device),
-    )
-    rng = np.random.default_rng(dim)
-    inputs = compressed_inputs(dim, nbits, dim + nbits, is_shared=nbits == 4)
-    lengths = rng.integers(0, lanes + 1, n_queries).tolist()
-    queries = padded(rng, [lanes, *lengths[1:]], lanes, dim)
-    constants = rng.normal(size=n_queries).astype(np.float32)
-    others = rng.integers(3, 6, (n_queries, 1))
-    others[5] = 6
-    own = np.concatenate([np.tile([2, 0, 1], (n_queries, 1)), others], axis=1)
-    docs = rng.permuted(own, axis=1).astype(np.int32)
-    table = reference_cuda.centroid_table(queries, inputs["centroids"], inputs["centroid_scales"])[
-        0
-    ]
-    rest = (inputs["gain_step"], constants)
-    found = compressed.score_tokens(
-        to_device(queries),
-        to_device(docs),
-        tokens_on_device(inputs["tokens"]),
-        to_device(table),
-        codebook_on_device(inputs["codebook"], is_half=True),
-        *map(to_device, rest),
-    )
-    expected = reference_cuda.score_tokens(
-        queries, docs, inputs["tokens"], table, inputs["codebook"], *rest
-    )
-    np.testing.assert_allclose(found.cpu(), expected, 0, ROUNDED)
 
 
 def test_no_documents() -> None:

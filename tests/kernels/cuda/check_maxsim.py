@@ -2,7 +2,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernels.cuda.device_inputs import DEVICE, LENGTHS, SLOW_IN_PART, padded, to_device, unit
+import torch
+from kernels.cuda.device_inputs import (
+    DEVICE,
+    LENGTHS,
+    SLOW_IN_PART,
+    DividesAsGpus,
+    padded,
+    to_device,
+    unit,
+)
 
 from colmodern.kernels.cpu.int8 import Int8Documents
 from colmodern.kernels.cuda import exact
@@ -97,12 +106,15 @@ def test_int8_documents(dim: int, queries: list[int]) -> None:
 def test_tokens_are_rounded_as_the_cpu_rounds_them(dtype: str) -> None:
     values = np.random.default_rng(4).normal(size=(70, 48)).astype(dtype)
     values[3] = 0
-    found = [one.cpu().numpy() for one in exact.quantize_tokens(to_device(values))]
+    with DividesAsGpus():
+        found = [one.cpu().numpy() for one in exact.quantize_tokens(to_device(values))]
+        by_reciprocal = (torch.from_numpy(found[1]) * 127) / 127
     for one, expected in zip(found, reference_cuda.quantize_tokens(values), strict=True):
         np.testing.assert_array_equal(one, expected)
     kept = Int8Documents(values, offsets_of([70]))
     np.testing.assert_array_equal(found[0], kept.rounded)
     np.testing.assert_array_equal(found[1], kept.scales)
+    assert not np.array_equal(found[1], by_reciprocal)  # the last bit is seen
 
 
 @pytest.mark.skipif(DEVICE.type != "cuda", reason="the interpreter has no bfloat16")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from colmodern.kernels.cuda import compressed
 from colmodern.kernels.reference import cuda as reference_cuda
@@ -19,6 +20,17 @@ from colmodern.ragged.offsets import offsets_of
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 LENGTHS = [0, 1, 31, 33, 127, 64, 200]
 SLOW_IN_PART = [48, *(pytest.param(dim, marks=pytest.mark.slow) for dim in (64, 96, 128))]
+
+
+class DividesAsGpus(TorchDispatchMode):
+    """Divide by a number as torch does on GPUs: multiply with its reciprocal in float32."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is torch.ops.aten.div.Tensor and not isinstance(args[1], torch.Tensor):
+            return args[0] * (torch.ones(()) / torch.tensor(float(args[1])))
+        return func(*args, **(kwargs or {}))
 
 
 def unit(rng: np.random.Generator, *shape: int) -> np.ndarray:

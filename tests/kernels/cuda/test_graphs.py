@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -21,6 +24,81 @@ def test_a_gpu_that_refuses_to_record_is_searched_by_plain_calls(
     assert caplog.text.count("no CUDA graph on cpu") == 1
 
 
+class Graph:
+    """A recording on the CPU: it keeps nothing."""
+
+    def replay(self) -> None:
+        pass
+
+
+@contextmanager
+def record(graph: Graph, capture_error_mode: str) -> Iterator[None]:
+    """As torch.cuda.graph where work breaks off: a warning, which pytest makes an error."""
+    try:
+        yield
+    except RuntimeError:
+        warnings.warn("The CUDA Graph is empty. This usually means ...", stacklevel=1)
+        raise
+
+
+def full(given: torch.Tensor) -> torch.Tensor:
+    raise torch.cuda.OutOfMemoryError("injected")
+
+
+def test_a_gpu_without_memory_for_a_recording_is_out_of_memory_and_records_later(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    replays = Replays(torch.device("cpu"))
+    replays._is_usable = True
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", record)
+    one = torch.ones(1)
+    replays.run("other", one, torch.neg)
+    replays.run("other", one, torch.neg)
+    assert replays._seen["other"] is not None
+    replays.run("key", one, torch.neg)
+    with caplog.at_level(logging.WARNING), pytest.raises(torch.cuda.OutOfMemoryError):
+        replays.run("key", one, full)
+    assert "no memory on cpu to record a search (injected)" in caplog.text
+    assert not replays._seen  # what other recordings held is free
+    calls = []
+
+    def short_while_recorded(given: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        return full(given) if len(calls) == 2 else given * 2
+
+    for _ in range(3):  # a plain call, one that cannot be recorded and is plain, a plain one
+        assert replays.run("key", one, short_while_recorded).item() == 2.0
+    replays.run("key", one, short_while_recorded)
+    assert replays._seen["key"] is not None
+
+
+@pytest.mark.parametrize("message", ["CUDA error: out of memory", "capture was invalidated"])
+def test_an_error_of_ending_a_recording_does_not_hide_a_shortage(
+    message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def ends_badly(graph: Graph, capture_error_mode: str) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            raise RuntimeError(message)
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", ends_badly)
+    replays, calls = Replays(torch.device("cpu")), []
+    replays._is_usable = True
+
+    def work(given: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        return full(given) if len(calls) == 2 else given
+
+    replays.run("key", torch.ones(1), work)
+    replays.run("key", torch.ones(1), work)
+    assert len(calls) == 3
+    assert replays._is_usable
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_recorded_search_takes_new_values() -> None:
@@ -34,3 +112,21 @@ def test_a_recorded_search_takes_new_values() -> None:
         for i in range(5):
             assert replays.run("key", torch.tensor([float(i)]), work).item() == 2.0 * i
     assert len(calls) == 2  # a plain one, and one that is recorded
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_that_runs_out_of_memory_while_it_records_goes_on_recording() -> None:
+    replays, calls = Replays(torch.device("cuda", 0)), []
+
+    def work(given: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) == 2:
+            torch.empty(1 << 50, dtype=torch.uint8, device="cuda")
+        return given * 2
+
+    with torch.cuda.device(0):
+        for i in range(6):
+            assert replays.run("key", torch.tensor([float(i)]), work).item() == 2.0 * i
+    # plain, broken off and plain again, plain, recorded
+    assert len(calls) == 5

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from checks import INTERPRETED, ON_GPU, checks_in, run_checks
+from checks import checks_in, run_checks
 from pipeline.evaluate.test_run import run
 
 from colmodern.config.index import ExactIndexConfig, PlaidIndexConfig
@@ -20,13 +20,7 @@ CHECKS = checks_in(Path(__file__).parents[1] / "cuda")
 @pytest.mark.slow
 @pytest.mark.parametrize("path", CHECKS, ids=lambda path: path.stem)
 def test_evaluations_on_a_gpu_in_the_interpreter(path: Path) -> None:
-    run_checks(path, INTERPRETED)
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("path", CHECKS, ids=lambda path: path.stem)
-def test_evaluations_on_a_gpu(path: Path) -> None:
-    run_checks(path, ON_GPU)
+    run_checks(path)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-_SIZES = ["n_listed", "n_queries", "n_blocks", "per_program", "n_tiles", "n_centroids", "n_docs"]
+_SIZES = ["n_listed", "n_queries", "n_blocks", "per_program", "n_tiles", "n_centroids"]
 
 
 @triton.jit(do_not_specialize=_SIZES)
@@ -218,78 +218,6 @@ def score_tokens(
             out + query.to(tl.int64) * n_listed + position,
             tl.where(length > 0, scores, 0.0),
             mask=query < n_queries,
-        )
-
-
-@triton.jit(do_not_specialize=_SIZES)
-def score_wanted(
-    queries, docs, wanted, doc_offsets, codes, gains, residuals, table, codebook, constants,
-    gain_step, out, n_listed, n_queries, n_docs, DIM: tl.constexpr, LANES: tl.constexpr,
-    QUERIES: tl.constexpr, BLOCK: tl.constexpr, MASK: tl.constexpr, BYTES: tl.constexpr,
-    PADDED: tl.constexpr, SPAN: tl.constexpr, SHARED: tl.constexpr,
-):  # fmt: skip
-    """As score_tokens where each query has documents of its own, decoded for up to QUERIES queries.
-
-    A program belongs to a query and a document that it wants. Among the queries that want the
-    document, in order, every QUERIES-th scores it for itself and those that follow; the others have
-    no work.
-
-    docs: (n_queries, n_listed) rows, none twice for a query; n_queries: at most 64
-    wanted: (n_docs,) int64, bit q: query q wants the document; out: (n_queries, n_docs), written
-    where wanted
-    """
-    asker = tl.program_id(0) // n_listed
-    doc = tl.load(docs + tl.program_id(0)).to(tl.int64)
-    numbers = tl.arange(0, 64)
-    wants = ((tl.load(wanted + doc) >> numbers.to(tl.int64)) & 1).to(tl.int32)
-    before = tl.cumsum(wants, axis=0) - wants  # earlier queries that want the document
-    rank = tl.sum(tl.where(numbers == asker, before, 0), axis=0)
-    if rank % QUERIES == 0:
-        slots = tl.arange(0, QUERIES)
-        is_scored = (wants[None, :] != 0) & (before[None, :] == rank + slots[:, None])
-        query = tl.sum(tl.where(is_scored, numbers[None, :], 0), axis=1)
-        is_query = tl.sum(is_scored.to(tl.int32), axis=1) != 0
-        lane = tl.arange(0, LANES)
-        lanes = tl.reshape(query[:, None] * LANES + lane[None, :], (QUERIES * LANES,))
-        has_lane = is_query[:, None] & (lane[None, :] >= 0)
-        is_lane = tl.reshape(has_lane.to(tl.int32), (QUERIES * LANES,)) != 0
-        tokens = tl.arange(0, BLOCK)
-        bytes_ = tl.arange(0, PADDED)
-        is_byte = bytes_ < BYTES
-        ks = tl.arange(0, PADDED * SPAN)
-        query_values = tl.load(
-            queries + lanes[None, :] * DIM + ks[:, None],
-            mask=(ks[:, None] < DIM) & is_lane[None, :],
-            other=0.0,
-        )
-        step = tl.load(gain_step)
-        start = tl.load(doc_offsets + doc)
-        length = (tl.load(doc_offsets + doc + 1) - start).to(tl.int32)
-        best = tl.full((BLOCK, QUERIES * LANES), float("-inf"), tl.float32)
-        for at in range(0, length, BLOCK):
-            indices = start + tl.minimum(at + tokens, length - 1)
-            code = tl.load(codes + indices).to(tl.int32) & MASK
-            row_pointers = table + code.to(tl.int64)[:, None] * (n_queries * LANES)
-            near = tl.load(row_pointers + lanes[None, :], mask=is_lane[None, :], other=0.0)
-            entries = tl.load(
-                residuals + indices[:, None] * BYTES + bytes_[None, :],
-                mask=is_byte[None, :],
-                other=0,
-            ).to(tl.int32)
-            if not SHARED:
-                entries += bytes_[None, :] * 256
-            spans = entries[:, :, None] * SPAN + tl.arange(0, SPAN)[None, None, :]
-            directions = tl.load(codebook + spans, mask=is_byte[None, :, None], other=0.0)
-            directions = tl.reshape(directions, (BLOCK, PADDED * SPAN))
-            gain = tl.load(gains + indices).to(tl.float32) * step
-            product = tl.dot(directions, query_values)
-            best = tl.maximum(best, product * gain[:, None] + near.to(tl.float32))
-        scores = tl.sum(tl.reshape(tl.max(best, axis=0), (QUERIES, LANES)), axis=1)
-        scores += tl.load(constants + query, mask=is_query, other=0.0)
-        tl.store(
-            out + query.to(tl.int64) * n_docs + doc,
-            tl.where(length > 0, scores, 0.0),
-            mask=is_query,
         )
 
 

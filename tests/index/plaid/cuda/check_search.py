@@ -14,14 +14,16 @@ import pytest
 import torch
 from index.alike import TOLERANCE, assert_alike, several_gpus
 from index.plaid.corpora import corpus, decoded, lengths_like_passages, names, truth, write_store
+from kernels.cuda.device_inputs import DividesAsGpus
 
 from colmodern import PlaidIndex, TokenEmbeddings
 from colmodern.codecs import cuda as codecs_cuda
 from colmodern.errors import InputError, ResourceError
 from colmodern.index.plaid.cuda import search as cuda_plaid
 from colmodern.index.plaid.cuda import stages
-from colmodern.kernels.cuda import compressed
+from colmodern.kernels.cuda import assign
 from colmodern.kernels.cuda.assign import assign_centroids
+from colmodern.kernels.cuda.exact import quantize_tokens
 
 N = 64  # few: every document costs the interpreter milliseconds
 DOCUMENTS = corpus(lengths_like_passages(N), 48)
@@ -62,22 +64,12 @@ def test_a_gpu_finds_what_the_cpu_finds(path: Path) -> None:
     assert_alike(on_gpu.search(QUERIES[2], 5, **THREE_STAGES), found[2])
 
 
-def test_a_batch_that_shares_decoded_documents_finds_what_single_queries_find(
-    four_bits: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    index, shared = PlaidIndex.load(four_bits, device="cuda"), compressed._score_wanted
-    batches: list[int] = []
-
-    def score(queries: torch.Tensor, *rest: Any) -> torch.Tensor:
-        batches.append(len(queries))
-        return shared(queries, *rest)
-
-    monkeypatch.setattr(compressed, "_score_wanted", score)
+def test_a_batch_finds_what_single_queries_find(four_bits: Path) -> None:
+    index = PlaidIndex.load(four_bits, device="cuda")
     queries = corpus([3, 9, 16, 1, 12, 5, 7, 2], 48, seed=3)
     found = index.search_batch(queries, 3, **THREE_STAGES)
     for query, some in zip(queries, found, strict=True):
         assert_alike(index.search(query, 3, **THREE_STAGES), some)
-    assert batches == [8]
 
 
 @pytest.mark.slow
@@ -202,11 +194,34 @@ def test_an_index_and_a_build_that_find_no_memory_say_what_to_do(
 
 
 @pytest.mark.parametrize("with_ids", [True, pytest.param(False, marks=pytest.mark.slow)])
-def test_an_index_built_on_a_gpu_has_the_same_bytes(tmp_path: Path, with_ids: bool) -> None:
+@pytest.mark.parametrize("kind", ["plain", "odd", pytest.param("tiny", marks=pytest.mark.slow)])
+def test_an_index_built_on_a_gpu_has_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_ids: bool, kind: str
+) -> None:
+    def quantize(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        with DividesAsGpus():
+            return quantize_tokens(values)
+
+    monkeypatch.setattr(assign, "quantize_tokens", quantize)
     documents = corpus([15] * 40, 48, with_ids=with_ids)
+    if kind == "odd":
+        make_odd(documents.values)
+    elif kind == "tiny":
+        documents.values[:] = documents.values * np.float16(2**-12)  # most are subnormal
     for device in ("cpu", "cuda"):
         PlaidIndex.build(documents, tmp_path / device, names(40), device=device)
     assert_same_bytes(tmp_path / "cuda", tmp_path / "cpu")
+
+
+def make_odd(values: np.ndarray) -> None:
+    """Put values at their ends, between bytes and beside each other into float16 rows."""
+    values[0::7] = values[0]  # equal tokens
+    values[1::7] = 0
+    values[2::7] = np.where(np.arange(values.shape[1]) % 2, 0.0, -0.0)
+    values[3::7, :] = (np.arange(values.shape[1]) + 0.5) * 2.0**-7  # halves of bytes,
+    values[3::7, 0] = 127 * 2.0**-7  # of which this is the largest
+    values[4::7] *= np.float16(2**-12)  # subnormal
+    values[5::7] = np.sign(values[5::7])  # all as large as the largest
 
 
 @pytest.mark.parametrize("with_ids", [True, pytest.param(False, marks=pytest.mark.slow)])

@@ -13,7 +13,7 @@ import torch
 from colmodern.index.exact import cuda as cuda_exact
 from colmodern.index.plaid.cuda.stages import Plan, find
 from colmodern.index.plaid.cuda.upload import DeviceDocuments
-from colmodern.kernels.cuda.compressed import FEWEST_SHARED, Codebook, Tokens
+from colmodern.kernels.cuda.compressed import Codebook, Tokens
 from colmodern.kernels.cuda.programs import compressed, maxsim
 
 N_DOCS, N_TOKENS, N_CENTROIDS, DIM = 50, 500, 20, 48
@@ -30,8 +30,7 @@ class NoLaunch:
 def no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     names = {
         compressed: (
-            "centroid_table", "table_to_bytes", "scan_codes", "score_tokens", "score_wanted",
-            "score_decoded",
+            "centroid_table", "table_to_bytes", "scan_codes", "score_tokens", "score_decoded",
         ),
         maxsim: ("maxsim_few", "maxsim_many"),
     }  # fmt: skip
@@ -70,7 +69,7 @@ def corpus(*, is_shared: bool) -> DeviceDocuments:
     )
 
 
-@pytest.mark.parametrize("n_queries", [1, FEWEST_SHARED])
+@pytest.mark.parametrize("n_queries", [1, 9])
 @pytest.mark.parametrize(
     "n_lanes", [32, *(pytest.param(n, marks=pytest.mark.slow) for n in (16, 128))]
 )
@@ -94,11 +93,11 @@ def test_an_exact_search_does_not_wait(n_queries: int, dtype: torch.dtype) -> No
         0,
         empty(N_TOKENS, DIM, dtype=dtype),
         empty(N_DOCS + 1, dtype=torch.int64),
-        empty(N_DOCS, dtype=torch.int32),
         empty(N_TOKENS) if dtype == torch.int8 else None,
     )
-    found = cuda_exact._find(chunk, empty(n_queries, 32, DIM), 7)
-    assert found.shape == (n_queries, 2, 7)
+    for id_ranks in (None, empty(N_DOCS, dtype=torch.int32)):
+        found = cuda_exact._find(chunk, empty(n_queries, 32, DIM), 7, id_ranks)
+        assert found.shape == (n_queries, 3, 7)
 
 
 def test_what_waits_would_be_seen() -> None:
