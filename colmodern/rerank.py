@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from colmodern.arguments import expect_choice, expect_counts, listed
 from colmodern.checks import shown, text_fault
@@ -14,7 +14,9 @@ from colmodern.encoder.encoder import Encoder
 from colmodern.errors import InputError
 from colmodern.index.exact.index import ExactIndex
 from colmodern.index.spans import SpanSettings, span_settings
+from colmodern.kernels.device import Devices, resolve_device
 from colmodern.progress import Progress, as_progress
+from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.types import (
     BatchResults,
     Hit,
@@ -25,6 +27,9 @@ from colmodern.types import (
     Score,
     ScoredDoc,
 )
+
+if TYPE_CHECKING:
+    from colmodern.index.exact.candidates import CandidateScorer
 
 Candidate = str | tuple[str, str]
 # texts or (id, text) pairs in an order, or texts by id
@@ -82,6 +87,10 @@ class Reranker:
         self.score: Score = score
         self.facts: Counter[str] = Counter()  # TokenizedTexts.facts
         self.query_facts: Counter[str] = Counter()
+        self._scorer: CandidateScorer | None = None  # made when a GPU first scores
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_scorer": None}
 
     def __repr__(self) -> str:
         checkpoint = self.encoder.checkpoint.name
@@ -164,15 +173,11 @@ class Reranker:
         progress.start("encode documents", len(texts), unit="texts")
         embeddings = self.encoder.pool(self.encoder.encode_tokens(tokenized, progress=progress))
         progress.finish()
+        devices = resolve_device(self.encoder.device, kernels="triton or torch")
         ranked: BatchResults[RankedDoc] = BatchResults()
         for query, pairs in enumerate(candidates):
             candidate_embeddings = embeddings.select([positions[text] for _, text in pairs])
-            index = ExactIndex(
-                candidate_embeddings,
-                [doc_id for doc_id, _ in pairs],
-                device=self.encoder.device,
-                precision=self.precision,
-            )
+            index = self._index(candidate_embeddings, [doc_id for doc_id, _ in pairs], devices)
             n_wanted = len(pairs) or 1 if k is None else k
             own = False if settings is None else replace(settings, texts=dict(pairs))
             results = index.search(query_embeddings[query], n_wanted, spans=own)
@@ -181,6 +186,19 @@ class Reranker:
                 Results(_ranked(result, rank, divisor) for rank, result in enumerate(results, 1))
             )
         return ranked
+
+    def _index(
+        self, embeddings: TokenEmbeddings, doc_ids: Sequence[str], devices: Devices
+    ) -> ExactIndex:
+        """An index of one query's candidates; on a GPU, launches over their shape are replayed."""
+        if len(devices.gpus) != 1 or self.precision != "float32":
+            return ExactIndex(embeddings, doc_ids, device=devices, precision=self.precision)
+        from colmodern.index.exact.candidates import CandidateIndex, CandidateScorer
+
+        if self._scorer is None:
+            self._scorer = CandidateScorer(devices.gpus[0])
+        index: ExactIndex = CandidateIndex(embeddings, doc_ids, devices, self._scorer)
+        return index
 
 
 def _ranked(result: ScoredDoc, rank: int, divisor: int) -> RankedDoc:

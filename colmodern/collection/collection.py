@@ -15,10 +15,9 @@ from colmodern.collection.documents import DocumentInput, SourceError, documents
 from colmodern.collection.fields import checked_names
 from colmodern.collection.manifest import CollectionManifest, commit, read_manifest
 from colmodern.collection.model import (
-    EncodedDocuments,
     checked_index_settings,
     encoder_for,
-    own_embeddings,
+    expect_embeddings_of,
     record_of,
 )
 from colmodern.collection.reader import CollectionReader
@@ -30,6 +29,7 @@ from colmodern.errors import ColmodernError, InputError, StorageError
 from colmodern.files import naming_write_errors
 from colmodern.progress import Progress, as_progress
 from colmodern.ragged.doc_ids import id_list
+from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.types import PassageRank
 from colmodern.writer_lock import LOCK, writer_lock
 
@@ -124,7 +124,7 @@ class Collection(CollectionReader):
         documents: Documents,
         ids: Iterable[str] | None = None,
         *,
-        embeddings: EncodedDocuments | None = None,
+        embeddings: TokenEmbeddings | None = None,
         progress: Progress | bool | None = None,
     ) -> None:
         """Add documents; all or none.
@@ -151,7 +151,7 @@ class Collection(CollectionReader):
         self,
         documents: Documents,
         *,
-        embeddings: EncodedDocuments | None = None,
+        embeddings: TokenEmbeddings | None = None,
         progress: Progress | bool | None = None,
     ) -> None:
         """Add documents, and replace those with the same ids; all or none.
@@ -159,8 +159,7 @@ class Collection(CollectionReader):
         Args:
             documents: As in ``add``, each with its id.
             embeddings: What the collection's encoder made of ``model_texts(documents)``, where that
-                is at hand; with spans where the collection has them. For a collection of passages it
-                is the pair that ``encode_passages`` returns.
+                is at hand; with spans where the collection has them.
             progress: As in ``add``.
 
         Raises:
@@ -230,17 +229,16 @@ class Collection(CollectionReader):
         progress: Progress | bool | None,
         *,
         replaces: bool,
-        embeddings: EncodedDocuments | None = None,
+        embeddings: TokenEmbeddings | None = None,
     ) -> None:
-        own = None
         if embeddings is not None:
-            own = own_embeddings(self._state.manifest, embeddings, needs_spans=self.has_spans)
+            expect_embeddings_of(self._state.manifest, embeddings, needs_spans=self.has_spans)
         try:
             with self._changing(progress) as change:
                 numbers = None if replaces else Numbers(change.after)
                 checked = documents_of(documents, ids, numbers)
                 change.after = change.changer.put(
-                    change.after, checked, numbers, replaces=replaces, embeddings=own
+                    change.after, checked, numbers, replaces=replaces, embeddings=embeddings
                 )
         except SourceError as error:
             raise error.fault from None

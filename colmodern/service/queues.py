@@ -16,17 +16,10 @@ from colmodern.service.context import RequestContext
 
 
 class Lane(NamedTuple):
-    """What texts that share a batch have in common.
-
-    Attributes:
-        role: Their role.
-        has_spans: Whether the characters of tokens are kept.
-        are_passages: Whether the windows of long texts stay apart.
-    """
+    """The role of texts and whether their spans are kept: texts of one lane can share a batch."""
 
     role: Role
-    has_spans: bool = False
-    are_passages: bool = False
+    has_spans: bool
 
 
 @dataclass
@@ -40,11 +33,9 @@ class Entry:
     deliver: Callable[[TokenEmbeddings], None]  # called in the thread that encodes
     arrival: float = field(default_factory=time.perf_counter)
     n_tokens: int = field(init=False)
-    n_embedded: int = field(init=False)  # documents in its embeddings
 
     def __post_init__(self) -> None:
         self.n_tokens = int(self.texts.lengths.sum())
-        self.n_embedded = int(self.texts.embedding_counts.sum())
 
 
 class Queue:

@@ -14,12 +14,14 @@ from gpu_peers import Documents, peers
 from gpu_timing import Limits, gpu_ms, measure_limits, wall_ms
 from gpu_work import DIM, QUERY_TOKENS, TINY, Sizes, Work, ragged, unit
 
+from colmodern.index.exact.candidates import CandidateScorer
 from colmodern.kernels.cuda import launches
 from colmodern.kernels.cuda.assign import DeviceCentroids, assign_centroids
 from colmodern.kernels.cuda.exact import score_documents
 from colmodern.kernels.cuda.graphs import Replays
 from colmodern.kernels.cuda.memory import to_device
 from colmodern.kernels.types import TokenGroups
+from colmodern.ragged.embeddings import TokenEmbeddings
 
 Row = dict[str, Any]
 
@@ -136,6 +138,8 @@ def _exact(device: torch.device, sizes: Sizes, is_cuda: bool) -> Iterator[Work]:
         n_tokens = int(offsets[-1])
         for dtype in dtypes if n == sizes.many else dtypes[:1]:
             yield _one_query(n, n_tokens, offsets, dtype, device)
+    for n in sizes.rerank:
+        yield _candidates(n, sizes.mean, device)
     offsets = ragged(sizes.many, sizes.mean, device)
     documents = Documents(unit((int(offsets[-1]), DIM), device, dtypes[0]), offsets)
     queries = unit((sizes.batch, QUERY_TOKENS, DIM), device, dtypes[0])
@@ -186,6 +190,24 @@ def _one_query(
         peers=(replay, *others),
         truth=lambda: documents.truth(query),
         tolerance=1e-3 if dtype == torch.float32 else 0.05,
+    )
+
+
+def _candidates(n: int, mean: int, device: torch.device) -> Work:
+    """Documents that come from the host with their query, copied and scored as Reranker does."""
+    offsets = ragged(n, mean, torch.device("cpu"))
+    query = unit((QUERY_TOKENS, DIM), torch.device("cpu"), torch.float32)
+    values = unit((int(offsets[-1]), DIM), torch.device("cpu"), torch.float16)
+    documents = TokenEmbeddings(values.numpy(), offsets.numpy())
+    scorer = CandidateScorer(device)
+    return Work(
+        "rerank, from the host",
+        f"1 x {QUERY_TOKENS}, {n} documents, {len(values)} tokens, float16",
+        ("maxsim_few_float32",),
+        lambda: torch.from_numpy(scorer.scores(query.numpy(), documents))[None],
+        tokens=len(values),
+        truth=lambda: Documents(values, offsets).truth(query[None]),
+        tolerance=1e-3,
     )
 
 

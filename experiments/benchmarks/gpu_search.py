@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -21,7 +20,7 @@ from measure import overlap
 
 _WORKER = Path(__file__).with_name("worker.py")
 _K = 10
-# on a GPU and in the interpreter: documents and queries, and those of earlier builds, which compile
+# on a GPU and in the interpreter: documents and queries, and those of builds that come first
 _SIZES = {"cuda": (64, (400, 4)), "cpu": (3, (12, 2))}
 _INTERPRETED = 30  # documents
 # engine -> options of the build and of the search, beside the device
@@ -33,6 +32,15 @@ _ENGINES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "xtr-warp": ({}, {}),
     "colsearch": ({}, {}),
 }
+# more searches of an engine's index
+_SEARCHES: dict[str, dict[str, dict[str, Any]]] = {
+    "colmodern": {
+        "colmodern, rescored": {"rescore": True},
+        "colmodern, 64 candidates": {"n_candidates": 64},
+        "colmodern, 2400 candidates": {"n_candidates": 2400},
+    }
+}
+_INTERPRETED_SEARCHES = 1
 _UNBUILT = ("exact", "exact-int8")
 _PEERS = ("fast-plaid", "xtr-warp", "colsearch")
 
@@ -65,30 +73,39 @@ def measure_searches(
             yield {**row, "note": "left out: no wheels"}
             continue
         on = {"device": device if engine in _PEERS else "cuda"}  # in the interpreter too
-        run = partial(_run, folder / "indexes", engine, targets=targets, timeout=timeout)
+        run = partial(_run, folder / "indexes", engine, made, targets=targets, timeout=timeout)
+        more = list(_SEARCHES.get(engine, {}).items())
+        searches = [(engine, {}), *(more if device == "cuda" else more[:_INTERPRETED_SEARCHES])]
         try:
             if engine not in _UNBUILT:
-                with suppress(RuntimeError):  # of a peer that wants more documents
-                    run(small, "build", {**build, **on})
-            built = run(made, "build", {**build, **on})
-            searched = run(made, "search", {**search, **on})
+                built = run("build", {**build, **on}, first=small[0])
+                row["build_s"] = round(built["seconds"], 2)
+            for label, options in searches:
+                searched = run("search", {**search, **options, **on})
+                if engine == "exact":
+                    best = np.array(searched["rows"])
+                    ranks = np.broadcast_to(-np.arange(best.shape[1], dtype=float), best.shape)
+                    exact = best, ranks
+                yield {**row, "engine": label, **_figures(searched, exact)}
+                row["build_s"] = ""
         except (RuntimeError, subprocess.TimeoutExpired) as error:
             yield {**row, "note": f"not run: {error}", "failed": engine not in _PEERS}
-            continue
         finally:  # the next one needs the room
             shutil.rmtree(folder / "indexes", ignore_errors=True)
-        if engine == "exact":
-            best = np.array(searched["rows"])
-            exact = best, np.broadcast_to(-np.arange(best.shape[1], dtype=float), best.shape)
-        latencies = searched["latencies_ms"]
-        row |= {
-            "build_s": round(built["seconds"], 2),
-            "latency_ms_median": round(median(latencies), 3),
-            "batch_qps": round(len(latencies) / searched["batch_s"], 1),
-        }
-        if exact is not None:
-            row["overlap@10"] = round(overlap(searched["rows"], exact, _K), 4)
-        yield row
+
+
+def _figures(
+    searched: dict[str, Any], exact: tuple[np.ndarray, np.ndarray] | None
+) -> dict[str, Any]:
+    """What a row says of searches; exact: rows of documents and their ranks, the truth."""
+    latencies = searched["latencies_ms"]
+    figures = {
+        "latency_ms_median": round(median(latencies), 3),
+        "batch_qps": round(len(latencies) / searched["batch_s"], 1),
+    }
+    if exact is not None:
+        figures["overlap@10"] = round(overlap(searched["rows"], exact, _K), 4)
+    return figures
 
 
 def _run(
@@ -100,10 +117,11 @@ def _run(
     *,
     targets: dict[str, Path],
     timeout: float,
+    first: Path | None = None,
 ) -> dict[str, Any]:
     """worker.py's answer; raises RuntimeError with the last line of what it said.
 
-    folder: of indexes, a new one for each build
+    folder: of indexes, a new one for each build; first: a store that is built before and not timed
     """
     if task == "build":
         shutil.rmtree(folder, ignore_errors=True)
@@ -117,6 +135,7 @@ def _run(
         "task": task,
         "options": options,
         "answer": str(answer),
+        "first": None if first is None else str(first),
         "threads": len(os.sched_getaffinity(0)),
         "k": _K,
     }

@@ -33,7 +33,7 @@ _POINTERS = {
 _CONSTANTS = {
     "DIM": 128, "WIDTH": 128, "LISTED": 0, "SCALED": False, "PRECISION": "tf32x3", "MASK": 0xFFFF,
     "BYTES": 64, "PADDED": 64, "SPAN": 2, "SHARED": True, "ADDED": True, "BIASED": True,
-    "HEADS": 24, "PAIRS": 32,
+    "HEADS": 24, "PAIRS": 32, "PAIRED": True, "PARTS": 4,
 }  # fmt: skip
 _FLOAT32 = {"queries": "*fp32"}
 _ROUNDED_AS_ON_THE_CPU = {
@@ -47,7 +47,7 @@ _PROGRAMS: dict[str, tuple[str, str, dict[str, str]]] = {
     "maxsim_many_float32": ("maxsim", "maxsim_many", {**_FLOAT32, "doc_values": "*fp32"}),
     "centroid_table": ("compressed", "centroid_table", _FLOAT32),
     "table_to_bytes": ("compressed", "table_to_bytes", {"out": "*u8"}),
-    "scan_codes": ("compressed", "scan_codes", {"table": "*u8"}),
+    "scan_codes": ("compressed", "scan_codes", {"table": "*i32"}),
     "score_tokens": ("compressed", "score_tokens", {}),
     "score_tokens_shared": ("compressed", "score_tokens", {}),
     "score_decoded": ("compressed", "score_decoded", {**_FLOAT32, "codebook": "*fp32"}),
@@ -137,7 +137,7 @@ def test_the_default_launch_fits_hopper_without_spilling(name: str, tmp_path: Pa
 def test_all_launches_compile(name: str) -> None:
     for launch in LAUNCHES[name][1:]:
         build(name, launch, 32, 90)
-    build(name, LAUNCHES[name][0], 32, 80, DIM=96)
+    build(name, LAUNCHES[name][0], 32, 80, DIM=96, PAIRED=False)
 
 
 @pytest.mark.parametrize("name", ["maxsim_few", "maxsim_many"])
@@ -175,6 +175,11 @@ def test_rows_of_encoders_compile_without_spilling(name: str, dtype: str, tmp_pa
         compiled = build(name, LAUNCHES[name][0], 16, 90, types=types, DIM=dim, WIDTH=1024)
         assert spilled(compiled, tmp_path) == 0
         assert ".v4.b32" in compiled.asm["ptx"]
+
+
+def test_a_scan_compares_bytes_in_pairs() -> None:
+    compiled = build("scan_codes", LAUNCHES["scan_codes"][0], 32, 90)
+    assert "max.u16x2" in compiled.asm["ptx"]
 
 
 def test_assignment_rounds_each_step_as_the_cpu_does() -> None:

@@ -38,6 +38,7 @@ _log = logging.getLogger(__name__)
 _CHUNK_TOKENS = 1 << 20  # tokens copied at a time to where they stay
 _LARGEST_CHUNK = 1 << 30  # bytes that pass through at a time
 _MOST_QUERIES = 256  # queries at a time
+_RECORDED = 32  # a recording keeps its memory: larger parts of the room are launched
 _SPARE = 32  # documents beyond k, scored again in float32
 
 
@@ -98,7 +99,7 @@ class CudaExact:
                 self._resident = self._upload_resident()
             if self._resident is not None:
                 started = [
-                    self._start(number, chunk, groups, k, is_single=n == 1)
+                    self._start(number, chunk, groups, k, stays=True)
                     for number, chunk in enumerate(self._resident)
                 ]
                 for chunk, tiles in zip(self._resident, started, strict=True):
@@ -108,9 +109,7 @@ class CudaExact:
             waiting: list[tuple[_Chunk, StartedTiles]] = []
             for number, chunk in enumerate(self._passing_chunks(n)):
                 device_index = number % len(self._devices)
-                waiting.append(
-                    (chunk, self._start(device_index, chunk, groups, k, is_single=False))
-                )
+                waiting.append((chunk, self._start(device_index, chunk, groups, k, stays=False)))
                 if len(waiting) > len(self._devices):
                     scored, tiles = waiting.pop(0)
                     yield len(scored.offsets) - 1, self._collect(scored, tiles, groups, k)
@@ -228,24 +227,27 @@ class CudaExact:
         self._is_checked = True
 
     def _start(
-        self, number: int, chunk: _Chunk, groups: Sequence[Group], k: int, *, is_single: bool
+        self, number: int, chunk: _Chunk, groups: Sequence[Group], k: int, *, stays: bool
     ) -> StartedTiles:
-        """Start all queries on a GPU; a single query over documents that stay is replayed."""
+        """Start all queries on a GPU; over documents that stay, a shape seen before is replayed."""
         device, n_docs = chunk.values.device, len(chunk.offsets) - 1
         n = min(n_docs, k + k // 8 + _SPARE)
         if n_docs == 0:
             return []
 
         def matches_of(tile: torch.Tensor) -> torch.Tensor:
-            if is_single:
-                key = (tile.shape[1], n)
-                return self._replays[number].run(
-                    key, tile, lambda queries: _find(chunk, queries, n)
-                )
-            return _find(chunk, to_device(tile.numpy(), device), n)
+            n_queries, n_lanes = tile.shape[:2]
+            if not stays or n_queries * query_bytes > self._room[number] // _RECORDED:
+                return _find(chunk, to_device(tile.numpy(), device), n)
+            packed = self._replays[number].run(
+                (n_queries, n_lanes, n), tile, lambda queries: _find(chunk, queries, n)
+            )
+            # the next tile of this shape overwrites what a graph returns
+            return packed.clone()
 
+        query_bytes = 24 * n_docs + (1 << 12)
         with on(device):
-            by_memory = self._room[number] // (24 * n_docs + (1 << 12))
+            by_memory = self._room[number] // query_bytes
             n_at_once = max(1, min(_MOST_QUERIES, by_memory))
             return start_tiles(groups, lambda lanes: n_at_once, matches_of)
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from colmodern.errors import InputError
 from colmodern.index.base import closed_error
 from colmodern.index.exact.filters import filter_mask, groups_by
 from colmodern.index.exact.located import locator
-from colmodern.index.exact.scores import ChunkScores, in_known_floats
+from colmodern.index.exact.scores import ChunkScores, DeviceSearch, in_known_floats
 from colmodern.index.fields.inputs import Fields, checked_fields
 from colmodern.index.filters import Filter, Mask
 from colmodern.index.finite import expect_finite, naming_documents
@@ -35,9 +35,6 @@ from colmodern.ragged.spans import extent
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import BatchResults, Precision, Results, ScoredDoc
 from colmodern.units import parse_bytes
-
-if TYPE_CHECKING:
-    from colmodern.index.exact.cuda import CudaExact
 
 _log = logging.getLogger(__name__)
 
@@ -374,7 +371,7 @@ class ExactIndex:
         elif self._scores is not None:
             yield from self._scores.search(queries, allowed, progress)
 
-    def _cuda_exact(self, devices: Sequence[torch.device], memory: int | None) -> CudaExact:
+    def _cuda_exact(self, devices: Sequence[torch.device], memory: int | None) -> DeviceSearch:
         from colmodern.index.exact.cuda import CudaExact
 
         is_int8 = self.precision == "int8"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,14 @@ if TYPE_CHECKING:
 _QUERY_TOKENS_AT_ONCE = 1024  # wide enough for the matrix product to be the only cost
 _KNOWN_FLOATS = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
 _BYTES_PER_SCORE = 8  # a float32 score of a query and a document, and its copy while ranking
+
+
+class DeviceSearch(Protocol):
+    """What an exact index asks its GPUs for."""
+
+    def search(self, queries: TokenEmbeddings, k: int) -> Iterator[tuple[int, list[Matches]]]:
+        """The number of documents of each chunk, and matches of each query with the best k of them."""
+        ...
 
 
 class ChunkScores:

@@ -383,8 +383,7 @@ class PlaidReader:
         self, cuda: LazyCudaSearch, search: SearchRequest, queries: Sequence[Query]
     ) -> list[Results[ScoredDoc]]:
         """Results of queries from GPUs, which always decode all tokens of what they score."""
-        matches = cuda.search(queries, search.view, search.budget, search.stored)
-        return [search.ranked(doc_index, scores) for doc_index, scores in matches]
+        return search.ranked_batch(cuda.search(queries, search.view, search.budget, search.stored))
 
     def _threads_of(self, n_threads: int | None) -> Threads:
         expect_counts(n_threads=n_threads)

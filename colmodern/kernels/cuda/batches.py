@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from colmodern.kernels.cuda.lanes import lanes_for, pad_queries
+from colmodern.kernels.cuda.lanes import lanes_for
 from colmodern.kernels.cuda.memory import in_tiles, naming_memory
-from colmodern.ragged.offsets import offsets_of
 
 Floats = npt.NDArray[np.float32]
 Positions = npt.NDArray[np.int64]
@@ -22,13 +21,15 @@ StartedTiles = list[tuple[Positions, torch.Tensor]]
 
 def by_lanes(queries: Sequence[npt.NDArray[np.floating]]) -> list[Group]:
     """Queries grouped by their lanes: one long query does not widen the others."""
-    lanes = np.array([lanes_for(len(query)) for query in queries], np.int64)
+    members: dict[int, list[int]] = {}
+    for position, query in enumerate(queries):
+        members.setdefault(lanes_for(len(query)), []).append(position)
     groups = []
-    for width in np.unique(lanes):
-        positions = np.flatnonzero(lanes == width)
-        members = [queries[position] for position in positions.tolist()]
-        padded = pad_queries(np.concatenate(members), offsets_of([len(query) for query in members]))
-        groups.append((positions, padded))
+    for n_lanes, positions in sorted(members.items()):
+        padded = np.zeros((len(positions), n_lanes, queries[positions[0]].shape[1]), np.float32)
+        for row, position in zip(padded, positions, strict=True):
+            row[: len(queries[position])] = queries[position]
+        groups.append((np.array(positions, np.int64), padded))
     return groups
 
 
@@ -51,8 +52,12 @@ def start_tiles(
         ) -> None:
             started.append((positions[first:last], find(torch.from_numpy(padded[first:last]))))
 
+        n, most = len(positions), tile_of(padded.shape[1])
+        each = -(
+            -n // -(-n // most)
+        )  # as few tiles, and about as large, so that one graph fits all
         with naming_memory("one query at a time", "free some"):
-            in_tiles(len(positions), tile_of(padded.shape[1]), start_tile)
+            in_tiles(n, each, start_tile)
     return started
 
 

@@ -12,7 +12,7 @@ import torch
 from colmodern.kernels.cuda.exact import _FLOAT32
 from colmodern.kernels.cuda.lanes import MOST_FLOAT32_LANES, Blocks, blocks_of
 from colmodern.kernels.cuda.launches import launch_of, per_program
-from colmodern.kernels.cuda.runtime import power_of_two
+from colmodern.kernels.cuda.runtime import has_paired_maxima, power_of_two
 
 # document tokens that a program should read, roughly
 _SCANNED_TOKENS = 1024
@@ -154,7 +154,7 @@ def scan_codes(
         docs if docs is not None else tokens.doc_offsets,
         tokens.doc_offsets,
         tokens.codes,
-        table.values,
+        table.values.view(torch.int32),
         table.lows,
         table.steps,
         blocks.spread(constants),
@@ -168,6 +168,7 @@ def scan_codes(
         BLOCK=launch.block,
         LISTED=docs is not None,
         MASK=tokens.mask,
+        PAIRED=has_paired_maxima(device),
         **launch.options,
     )
     return blocks.join(out)
@@ -219,6 +220,7 @@ def score_decoded(
     arguments = (
         centroids, centroid_scales, codebook.entries, scales, blocks.spread(constants), gain_step,
     )  # fmt: skip
+    width = tokens.residuals.shape[1] * codebook.entries.shape[2]
     return _score(
         kernel,
         "score_decoded",
@@ -229,6 +231,7 @@ def score_decoded(
         arguments,
         codebook,
         PRECISION=_FLOAT32,
+        PARTS=4 if width > 64 else 1,  # the matrix unit takes no fewer than 16 dimensions
     )
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
+from colmodern.kernels.cuda.memory import pinned
+
 _log = logging.getLogger(__name__)
 _MOST_GRAPHS = 16  # graphs that are kept; each keeps the memory of its search
 
@@ -44,23 +46,27 @@ class Replays:
 
         Args:
             key: Everything that the work depends on, but the values of ``inputs``.
-            inputs: A tensor on the host.
+            inputs: A tensor on the host; or one on the GPU, which a recording reads where it is.
             work: A function of the tensor on the GPU.
         """
         if not self._is_usable:
             return work(inputs.to(self._device))
         if key not in self._seen:
+            outputs = work(inputs.to(self._device))
             while len(self._seen) >= _MOST_GRAPHS:
                 del self._seen[next(iter(self._seen))]
             self._seen[key] = None
-            return work(inputs.to(self._device))
+            return outputs
         recording = self._seen[key] = self._seen.pop(key)  # the last used is the last to go
         if recording is None:
             recording = self._record(inputs, work)
             if recording is None:
                 return work(inputs.to(self._device))
             self._seen[key] = recording
-        recording.inputs.copy_(inputs, non_blocking=True)
+        if recording.inputs is not inputs:
+            is_far = self._device.type == "cuda" and inputs.device.type == "cpu"
+            source = pinned(inputs.numpy()) if is_far else inputs
+            recording.inputs.copy_(source, non_blocking=True)
         recording.graph.replay()
         return recording.outputs
 

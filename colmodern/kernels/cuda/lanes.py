@@ -22,10 +22,11 @@ def pad_queries(values: Values, offsets: Int64s) -> np.ndarray:
     multiple of 64: what the longest query needs.
     """
     lengths = np.diff(offsets)
-    padded = np.zeros((len(lengths), lanes_for(int(lengths.max(initial=0))), values.shape[1]))
+    shape = (len(lengths), lanes_for(int(lengths.max(initial=0))), values.shape[1])
+    padded = np.zeros(shape, np.float32)
     lanes = np.arange(len(values)) - np.repeat(offsets[:-1], lengths)
     padded[np.repeat(np.arange(len(lengths)), lengths), lanes] = values
-    return padded.astype(np.float32)
+    return padded
 
 
 def lanes_for(n_tokens: int) -> int:

@@ -73,7 +73,7 @@ LAUNCHES: dict[str, tuple[Launch, ...]] = {
         Launch(64, 4, 1), Launch(64, 4, 2), Launch(64, 4, 3), Launch(128, 8, 1), Launch(128, 4, 1, 32),
     ),
     "score_tokens_shared": (Launch(64, 4, 1, 128), Launch(64, 4, 3, 128), Launch(128, 8, 1, 128)),
-    "score_decoded": (Launch(64, 8, 1, 32), Launch(64, 8, 2, 32)),
+    "score_decoded": (Launch(64, 4, 1, 32), Launch(64, 4, 2, 32), Launch(64, 8, 1, 32)),
     "assign_tiles": (Launch(64, 4, 3, 64), Launch(64, 4, 3, 128), Launch(128, 8, 3, 128)),
     # bound by memory: a program only needs enough rows to keep loads in flight
     "add_norm": (Launch(1, 4, 1, 1), Launch(1, 4, 1, 2), Launch(1, 8, 1, 4)),

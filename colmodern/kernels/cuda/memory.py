@@ -86,6 +86,17 @@ def in_tiles(
     return tile
 
 
+def pinned(array: npt.NDArray[np.generic]) -> torch.Tensor:
+    """A copy in pinned memory, from which a GPU copies while the host goes on.
+
+    torch keeps the memory until copies that were started from it are done.
+    """
+    dtype = torch.from_numpy(np.empty(0, array.dtype)).dtype
+    host = torch.empty(array.shape, dtype=dtype, pin_memory=True)
+    np.copyto(host.numpy(), array)
+    return host
+
+
 def to_device(
     array: npt.NDArray[np.generic], device: torch.device, stream: torch.cuda.Stream | None = None
 ) -> torch.Tensor:
@@ -95,14 +106,12 @@ def to_device(
     """
     if device.type != "cuda":
         return torch.from_numpy(np.array(array)).to(device)
-    dtype = torch.from_numpy(np.empty(0, array.dtype)).dtype
-    pinned = torch.empty(array.shape, dtype=dtype, pin_memory=True)
-    np.copyto(pinned.numpy(), array)
+    host = pinned(array)
     if stream is None:
-        return pinned.to(device, non_blocking=True)
+        return host.to(device, non_blocking=True)
     current = torch.cuda.current_stream(device)
     with torch.cuda.stream(stream):
-        copy = pinned.to(device, non_blocking=True)
+        copy = host.to(device, non_blocking=True)
     current.wait_stream(stream)
     copy.record_stream(current)
     return copy

@@ -32,6 +32,12 @@ def cache_bytes(device: torch.device) -> int:
     return int(torch.cuda.get_device_properties(device).L2_cache_size)
 
 
+@cache
+def has_paired_maxima(device: torch.device) -> bool:
+    """Whether a GPU has an instruction for the maxima of two numbers of 16 bits: Hopper and later."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (9, 0)
+
+
 def power_of_two(n: int, *, least: int = 1) -> int:
     """The smallest power of two that is at least ``n`` and ``least``."""
     return max(least, 1 << max(0, n - 1).bit_length())

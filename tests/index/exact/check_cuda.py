@@ -6,9 +6,8 @@ Run by tests/index/test_cuda.py in a process of its own, in Triton's interpreter
 from __future__ import annotations
 
 import logging
-from functools import partial
+import pickle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +18,9 @@ from index.plaid.corpora import names, write_store
 
 from colmodern import ExactIndex, Reranker, TokenEmbeddings, rerank
 from colmodern.errors import InputError, ResourceError
+from colmodern.index.exact import candidates
 from colmodern.index.exact import cuda as cuda_exact
+from colmodern.kernels.device import resolve_device
 from colmodern.types import Precision
 
 LENGTHS = [7, 0, 33, 1, 127, 20, 31, 64, 2, 5, 5, 9]
@@ -166,21 +167,58 @@ def test_nothing_in_it() -> None:
     assert [doc.score for doc in ExactIndex(two, device="cuda").search(QUERIES[0], 3)] == [0.0, 0.0]
 
 
-def in_its_place(index: type[ExactIndex], *given: Any, device: str, **rest: Any) -> ExactIndex:
-    assert device.startswith("cuda" if torch.cuda.is_available() else "cpu")
-    return index(*given, device="cuda", **rest)
-
-
-def test_the_reranker_ranks_on_a_gpu(pylate_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_the_reranker_ranks_on_a_gpu(
+    pylate_bert: Path, precision: Precision, monkeypatch: pytest.MonkeyPatch
+) -> None:
     texts = ["open the file", "sort names", "", "parse a date string and read the day"]
     expected = Reranker(pylate_bert).rank("read a file", texts)
     on_gpu = {} if not torch.cuda.is_available() else {"device": "cuda"}
-    ranker = Reranker(pylate_bert, **on_gpu)
+    ranker = Reranker(pylate_bert, precision=precision, **on_gpu)
     # the encoder stays where it can run, its embeddings are scored where kernels are
-    monkeypatch.setattr(rerank, "ExactIndex", partial(in_its_place, ExactIndex))
-    found = ranker.rank("read a file", texts)
-    assert [doc.doc_id for doc in found] == [doc.doc_id for doc in expected]
-    np.testing.assert_allclose([d.score for d in found], [d.score for d in expected], 0, 1e-3)
+    monkeypatch.setattr(rerank, "resolve_device", lambda *given, **rest: resolve_device("cuda"))
+    for _ in range(3):
+        found = ranker.rank("read a file", texts)
+        assert [doc.doc_id for doc in found] == [doc.doc_id for doc in expected]
+        tolerance = 1e-3 if precision == "float32" else 0.1
+        np.testing.assert_allclose(
+            [d.score for d in found], [d.score for d in expected], 0, tolerance
+        )
+    assert pickle.loads(pickle.dumps(ranker)).rank("read a file", texts) == found
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_candidates_of_any_shape_are_scored_in_buffers_of_few(
+    dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candidates, "_FEWEST_TOKENS", 64)
+    monkeypatch.setattr(candidates, "_MOST_BUFFERS", 2)
+    devices = resolve_device("cuda")
+    scorer = candidates.CandidateScorer(devices.gpus[0])
+    # long documents, then fewer and shorter ones in the same buffer, then one without tokens
+    for lengths in ([40, 9], [3], [5, 50, 1], [33, 4, 18] * 6, [], [0], [2, 0, 2], [33, 4, 18] * 6):
+        some = unit_rows(lengths, 48, len(lengths), dtype)
+        index = candidates.CandidateIndex(some, names(len(some)), devices, scorer)
+        expected = ExactIndex(some, names(len(some))).search_batch(QUERIES, 20)
+        for found, others in zip(index.search_batch(QUERIES, 20), expected, strict=True):
+            assert_alike(found, others)
+    assert len(scorer._buffers) == 2
+    monkeypatch.setattr(candidates, "_LARGEST", 100)
+    index = candidates.CandidateIndex(some, names(len(some)), devices, scorer)
+    assert isinstance(index._cuda, cuda_exact.CudaExact)
+    assert_alike(index.search(QUERIES[0], 5), expected[0][:5])
+
+
+def test_a_gpu_without_memory_for_candidates_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*given: object) -> None:
+        raise torch.cuda.OutOfMemoryError("injected")
+
+    devices = resolve_device("cuda")
+    scorer = candidates.CandidateScorer(devices.gpus[0])
+    monkeypatch.setattr(candidates, "score_documents", full)
+    index = candidates.CandidateIndex(documents("float16"), names(12), devices, scorer)
+    with pytest.raises(ResourceError, match=r"candidates of a query \(injected\); rerank fewer"):
+        index.search(QUERIES[0], 3)
 
 
 @pytest.mark.parametrize("is_int8", [False, True])

@@ -33,6 +33,7 @@ from colmodern.ragged.offsets import offsets_of
 
 Floats = npt.NDArray[np.float32]
 _MOST_QUERIES = 64  # at a time
+_RECORDED = 32  # a recording keeps its memory: larger parts of the room are launched
 
 
 class CudaSearch:
@@ -73,7 +74,7 @@ class CudaSearch:
         with self._lock:
             groups = by_lanes(queries)
             started = [
-                self._start(number, groups, open_docs, budget, is_single=len(queries) == 1)
+                self._start(number, groups, open_docs, budget)
                 for number, open_docs in enumerate(self._open_docs(view))
             ]
             # only now does the host wait
@@ -117,10 +118,8 @@ class CudaSearch:
         groups: Sequence[Group],
         open_docs: torch.Tensor | None,
         budget: SearchBudget,
-        *,
-        is_single: bool,
     ) -> StartedTiles:
-        """Start all queries on a GPU; a single one is replayed where it can be."""
+        """Start all queries on a GPU; a tile of a shape that was seen before is replayed."""
         corpus = self.corpora[number]
         n_open = corpus.n_docs if open_docs is None else len(open_docs)
         plan = Plan(min(budget.n_candidates, n_open), min(budget.n_scored, n_open))
@@ -130,12 +129,16 @@ class CudaSearch:
         view = 0 if open_docs is None else self._n_views
 
         def matches_of(tile: torch.Tensor) -> torch.Tensor:
-            if is_single:
-                key = (tile.shape[1], plan, view)
-                return self._replays[number].run(
-                    key, tile, lambda queries: find(corpus, queries, open_docs, plan)
-                )
-            return find(corpus, to_device(tile.numpy(), corpus.device), open_docs, plan)
+            n, n_lanes = tile.shape[:2]
+            if n * self._query_bytes(number, n_open, n_lanes) > self._room[number] // _RECORDED:
+                return find(corpus, to_device(tile.numpy(), corpus.device), open_docs, plan)
+            packed = self._replays[number].run(
+                (n, n_lanes, plan, view),
+                tile,
+                lambda queries: find(corpus, queries, open_docs, plan),
+            )
+            # the next tile of this shape overwrites what a graph returns
+            return packed.clone()
 
         with on(corpus.device):
             return start_tiles(groups, lambda lanes: self._tile(number, n_open, lanes), matches_of)
@@ -143,12 +146,14 @@ class CudaSearch:
     def _tile(self, number: int, n_open: int, lanes: int) -> int:
         """Queries at a time: their scores fit the GPU, their tables half of its cache."""
         corpus = self.corpora[number]
-        n_centroids = len(corpus.centroids)
-        by_memory = self._room[number] // (
-            32 * n_open + 4 * corpus.n_docs + 4 * n_centroids * lanes + (1 << 16)
-        )
-        by_cache = cache_bytes(corpus.device) // 2 // (n_centroids * lanes)
+        by_memory = self._room[number] // self._query_bytes(number, n_open, lanes)
+        by_cache = cache_bytes(corpus.device) // 2 // (len(corpus.centroids) * lanes)
         return max(1, min(_MOST_QUERIES, by_memory, max(4, by_cache)))
+
+    def _query_bytes(self, number: int, n_open: int, lanes: int) -> int:
+        """Memory of a GPU that a query takes while it is searched."""
+        corpus = self.corpora[number]
+        return 32 * n_open + 4 * corpus.n_docs + 4 * len(corpus.centroids) * lanes + (1 << 16)
 
 
 def _token_ends(view: View) -> torch.Tensor:
