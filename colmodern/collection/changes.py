@@ -17,7 +17,7 @@ from colmodern.collection.documents import StoredDocument
 from colmodern.collection.encoded import FOLDER, encoded
 from colmodern.collection.fields import FieldReading, fields_of, fields_of_passages
 from colmodern.collection.manifest import CollectionManifest, IndexRecord, commit, read_manifest
-from colmodern.collection.model import expect_same
+from colmodern.collection.model import OwnEmbeddings, expect_same
 from colmodern.collection.state import OpenIndex, State, index_digest, load_state, settled
 from colmodern.collection.texts import Texts, TextSegment, TextWriter, record_texts
 from colmodern.disk import remove
@@ -27,7 +27,6 @@ from colmodern.files import naming_write_errors, staging
 from colmodern.index.plaid.index import PlaidIndex
 from colmodern.index.plaid.write.tiers import first_merged
 from colmodern.progress import Progress
-from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.writer_lock import writer_lock
 
 # an index's centroids are learnt again once it has this many times the documents that they were
@@ -83,14 +82,15 @@ class Changer:
         numbers: Numbers | None,
         *,
         replaces: bool,
-        embeddings: TokenEmbeddings | None = None,
+        embeddings: OwnEmbeddings | None = None,
     ) -> State:
         """Add documents; with ``replaces``, in place of those with the same ids.
 
         numbers: where ids of texts without one come from
         embeddings: of the documents, None to encode them; an index that is learnt again encodes all
 
-        Raises InputError for an id that is there already, without ``replaces``.
+        Raises InputError for an id that is there already, without ``replaces``, and for embeddings of
+        other documents.
         """
         first = next(documents, None)
         if first is None:
@@ -102,10 +102,9 @@ class Changer:
             state = replace(state, manifest=state.manifest.model_copy(update=counted))
         segment = texts.segments[-1]
         new_ids = segment.ids.get(range(n_new))
-        if embeddings is not None and embeddings.n_docs != n_new:
-            raise InputError(
-                f"embeddings has {embeddings.n_docs} texts for {n_new} documents; pass those of all"
-            )
+        encoding: AbstractContextManager[Any] | None = None
+        if embeddings is not None:
+            encoding = nullcontext((embeddings.values, embeddings.stored_ids(new_ids)))
         n_replaced = sum(doc_id in state for doc_id in new_ids) if replaces else 0
         n_after = state.n_docs - n_replaced + n_new
         if _must_fit(state.manifest.index, n_after):
@@ -113,8 +112,7 @@ class Changer:
             everything = chain(map(texts.get, staying), segment.documents(0, n_new))
             return self._built(state, texts, everything, n_after)
         fields = fields_of(segment.documents(0, n_new), state.manifest.fields)
-        encoding: AbstractContextManager[Any] = nullcontext((embeddings, new_ids))
-        if embeddings is None:
+        if encoding is None:
             encoding = self._encoded(state, segment.documents(0, n_new), n_new)
         with encoding as (values, ids), self._index_change(state, texts) as change:
             options: dict[str, Any] = {"fields": fields, "progress": self.progress}

@@ -15,9 +15,10 @@ from colmodern.collection.documents import DocumentInput, SourceError, documents
 from colmodern.collection.fields import checked_names
 from colmodern.collection.manifest import CollectionManifest, commit, read_manifest
 from colmodern.collection.model import (
+    EncodedDocuments,
     checked_index_settings,
     encoder_for,
-    expect_embeddings_of,
+    own_embeddings,
     record_of,
 )
 from colmodern.collection.reader import CollectionReader
@@ -29,7 +30,6 @@ from colmodern.errors import ColmodernError, InputError, StorageError
 from colmodern.files import naming_write_errors
 from colmodern.progress import Progress, as_progress
 from colmodern.ragged.doc_ids import id_list
-from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.types import PassageRank
 from colmodern.writer_lock import LOCK, writer_lock
 
@@ -124,7 +124,7 @@ class Collection(CollectionReader):
         documents: Documents,
         ids: Iterable[str] | None = None,
         *,
-        embeddings: TokenEmbeddings | None = None,
+        embeddings: EncodedDocuments | None = None,
         progress: Progress | bool | None = None,
     ) -> None:
         """Add documents; all or none.
@@ -151,7 +151,7 @@ class Collection(CollectionReader):
         self,
         documents: Documents,
         *,
-        embeddings: TokenEmbeddings | None = None,
+        embeddings: EncodedDocuments | None = None,
         progress: Progress | bool | None = None,
     ) -> None:
         """Add documents, and replace those with the same ids; all or none.
@@ -159,7 +159,8 @@ class Collection(CollectionReader):
         Args:
             documents: As in ``add``, each with its id.
             embeddings: What the collection's encoder made of ``model_texts(documents)``, where that
-                is at hand; with spans where the collection has them.
+                is at hand; with spans where the collection has them. For a collection of passages it
+                is the pair that ``encode_passages`` returns.
             progress: As in ``add``.
 
         Raises:
@@ -229,16 +230,17 @@ class Collection(CollectionReader):
         progress: Progress | bool | None,
         *,
         replaces: bool,
-        embeddings: TokenEmbeddings | None = None,
+        embeddings: EncodedDocuments | None = None,
     ) -> None:
+        own = None
         if embeddings is not None:
-            expect_embeddings_of(self._state.manifest, embeddings, needs_spans=self.has_spans)
+            own = own_embeddings(self._state.manifest, embeddings, needs_spans=self.has_spans)
         try:
             with self._changing(progress) as change:
                 numbers = None if replaces else Numbers(change.after)
                 checked = documents_of(documents, ids, numbers)
                 change.after = change.changer.put(
-                    change.after, checked, numbers, replaces=replaces, embeddings=embeddings
+                    change.after, checked, numbers, replaces=replaces, embeddings=own
                 )
         except SourceError as error:
             raise error.fault from None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from colmodern.checks import shown
 from colmodern.collection.manifest import CollectionManifest
@@ -12,10 +14,14 @@ from colmodern.encoder.recipe import recorded_arguments, unknown_settings
 from colmodern.errors import InputError, StorageError
 from colmodern.index.plaid.search.queries import expect_encoder
 from colmodern.index.plaid.write.settings import settle
+from colmodern.passages import document_and_number, passage_ids
+from colmodern.ragged.doc_ids import id_list
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.manifest import EncoderRecord
 from colmodern.units import parse_bytes
 
+# embeddings of whole documents; or of passages with their ids, as encode_passages returns them
+EncodedDocuments = TokenEmbeddings | tuple[TokenEmbeddings, Sequence[str]]
 _INDEX_SETTINGS = ("nbits", "n_centroids", "seed", "max_memory", "codec")
 
 
@@ -75,15 +81,54 @@ def expect_same(folder: Path, manifest: CollectionManifest, encoder: Encoder) ->
     )
 
 
-def expect_embeddings_of(
+class OwnEmbeddings(NamedTuple):
+    """What the collection's encoder made of documents.
+
+    Attributes:
+        values: Embeddings of the documents, or of their passages.
+        passages: The ids of these passages; None for whole documents.
+    """
+
+    values: TokenEmbeddings
+    passages: Sequence[str] | None
+
+    def stored_ids(self, doc_ids: Sequence[str]) -> list[str]:
+        """The ids that the embeddings of these documents have in the index.
+
+        Raises:
+            InputError: They are embeddings of other documents, or of other numbers of them.
+        """
+        if self.passages is None:
+            if self.values.n_docs != len(doc_ids):
+                raise InputError(
+                    f"embeddings has {self.values.n_docs} texts for {len(doc_ids)} documents; pass "
+                    "those of all"
+                )
+            return list(doc_ids)
+        counts = Counter(document_and_number(passage)[0] for passage in self.passages)
+        expected = passage_ids(doc_ids, [max(1, counts[doc_id]) for doc_id in doc_ids])
+        if list(self.passages) != expected or len(expected) != self.values.n_docs:
+            raise InputError(
+                f"embeddings has {self.values.n_docs} passages with {len(self.passages)} ids, which are "
+                f"not those of the {len(doc_ids)} documents; pass what encode_passages makes of the "
+                "documents' texts and ids"
+            )
+        return expected
+
+
+def own_embeddings(
     manifest: CollectionManifest, embeddings: object, *, needs_spans: bool
-) -> None:
-    """Raise InputError for embeddings that the collection's encoder has not made of documents."""
+) -> OwnEmbeddings:
+    """Embeddings that the collection's encoder has made of documents; raises InputError for others."""
+    passages: Sequence[str] | None = None
     if manifest.passages is not None:
-        raise InputError(
-            "embeddings are of whole documents, and the collection has passages of them; leave "
-            "embeddings out"
-        )
+        if not isinstance(embeddings, tuple) or len(embeddings) != 2:
+            raise InputError(
+                "embeddings are of whole documents, and the collection has passages of them; pass the "
+                "pair that encode_passages returns, or leave embeddings out"
+            )
+        passages = id_list("embeddings[1]", embeddings[1], is_ordered=True)
+        embeddings = embeddings[0]
     if not isinstance(embeddings, TokenEmbeddings):
         raise InputError(f"embeddings is a {type(embeddings).__name__}; pass TokenEmbeddings")
     if embeddings.fingerprint is None:
@@ -96,6 +141,7 @@ def expect_embeddings_of(
         raise InputError(
             "passages need the characters of tokens, and embeddings have none; encode with spans=True"
         )
+    return OwnEmbeddings(embeddings, passages)
 
 
 def checked_index_settings(index: object, dim: int) -> dict[str, object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from colmodern.collection.documents import (
 )
 from colmodern.collection.fields import expect_filter
 from colmodern.collection.hits import expected_document, wanted_spans
+from colmodern.collection.model import EncodedDocuments
 from colmodern.collection.opened import OpenCollection
 from colmodern.collection.search import rerank, search_many, search_one
 from colmodern.index.filters import Filter
@@ -25,9 +26,6 @@ from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.token_words import with_words
 from colmodern.types import BatchResults, Explanation, RankedDoc, Results, ScoredDoc
-
-if TYPE_CHECKING:
-    pass
 
 
 class CollectionReader(OpenCollection):
@@ -120,7 +118,7 @@ class CollectionReader(OpenCollection):
         k: int | None = None,
         *,
         spans: bool | SpanSettings | None = None,
-        embeddings: TokenEmbeddings | None = None,
+        embeddings: EncodedDocuments | None = None,
     ) -> Results[CollectionHit]:
         """Order documents of the collection by exact MaxSim: their texts are encoded again.
 
@@ -132,7 +130,8 @@ class CollectionReader(OpenCollection):
             k: Number of documents to return; default all.
             spans: As in ``search``.
             embeddings: What the collection's encoder made of the documents, in their order, where
-                that is at hand; nothing is encoded then.
+                that is at hand; nothing is encoded then. Of a collection of passages it is the pair
+                that ``encode_passages`` returns.
 
         Returns:
             The best documents, best first.

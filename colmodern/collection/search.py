@@ -10,7 +10,7 @@ import numpy.typing as npt
 from colmodern.arguments import listed
 from colmodern.collection.documents import CollectionHit
 from colmodern.collection.hits import expected_document, hit_of
-from colmodern.collection.model import expect_embeddings_of
+from colmodern.collection.model import EncodedDocuments, own_embeddings
 from colmodern.collection.state import State
 from colmodern.encoder.encoder import Encoder
 from colmodern.encoder.passages import encode_passages
@@ -78,7 +78,7 @@ def rerank(
     k: int | None,
     encoder: Callable[[], Encoder],
     settings: SpanSettings | None,
-    embeddings: TokenEmbeddings | None,
+    embeddings: EncodedDocuments | None,
 ) -> Results[CollectionHit]:
     """Documents of the collection by exact MaxSim.
 
@@ -89,7 +89,7 @@ def rerank(
         k: Number of documents to return, None for all.
         encoder: Loads the collection's encoder, which texts need.
         settings: How passages are made, None for none.
-        embeddings: Of the documents, in their order; None to encode their texts.
+        embeddings: Of the documents, in their order, or of their passages; None to encode their texts.
 
     Raises:
         InputError: A document is not in the collection or repeats, the query has no text, or the
@@ -101,25 +101,23 @@ def rerank(
     texts = {document.doc_id: state.encoded(document).content for document in stored}
     if len(texts) != len(ids):
         raise InputError("documents has repeated ids; pass each document once")
-    spans = False if settings is None else settings
+    spans, needs_spans = False if settings is None else settings, settings is not None
+    rank = state.manifest.passages
     if embeddings is None:
         if not isinstance(query, str):
             raise InputError("query is an array; pass its text, or embeddings of the documents too")
-        if (rank := state.manifest.passages) is not None and ids:
-            own = encoder().encode_queries([query])[0]
-            passages = encode_passages(encoder(), texts.values(), ids, spans=settings is not None)
-            ranking = PassageIndex(ExactIndex(*passages), rank)
-            return _hits(state, ranking.search(own, k or len(ids), spans=spans))
-        ranked = Reranker(encoder()).rank(query, texts, k, spans=spans)
-        return Results(hit_of(state, result.rank, result) for result in ranked)
-    expect_embeddings_of(state.manifest, embeddings, needs_spans=settings is not None)
-    if embeddings.n_docs != len(ids):
-        raise InputError(f"embeddings has {embeddings.n_docs} texts for {len(ids)} documents")
+        if rank is None or not ids:
+            ranked = Reranker(encoder()).rank(query, texts, k, spans=spans)
+            return Results(hit_of(state, result.rank, result) for result in ranked)
+        embeddings = encode_passages(encoder(), texts.values(), ids, spans=needs_spans)
+    own = own_embeddings(state.manifest, embeddings, needs_spans=needs_spans)
+    stored_ids = own.stored_ids(ids)
     values = encoder().encode_queries([query])[0] if isinstance(query, str) else query
     if not ids:
         return Results()
-    index = ExactIndex(embeddings, list(texts))
-    return _hits(state, index.search(values, k or len(ids), spans=spans))
+    index = ExactIndex(own.values, stored_ids)
+    ranking = index if rank is None else PassageIndex(index, rank)
+    return _hits(state, ranking.search(values, k or len(ids), spans=spans))
 
 
 def _hits(state: State, results: Iterable[ScoredDoc], offset: int = 0) -> Results[CollectionHit]:

@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeVar
 import anyio
 
 from colmodern.encoder.encoder import Encoder
+from colmodern.encoder.passages import tokenize_passages
 from colmodern.encoder.text.pieces import cut_at, join
 from colmodern.encoder.text.settings import Role
 from colmodern.encoder.text.tokenized import TokenizedTexts
@@ -36,6 +37,7 @@ class EncodedTexts(NamedTuple):
     """The embeddings of a request's texts, not pooled, and counts of their tokens."""
 
     embeddings: TokenEmbeddings
+    counts: Sequence[int]  # (n_texts,) documents of each text: 1, or its passages
     n_tokens: int  # tokens that the model read
     n_cut_tokens: int  # tokens that a length limit removed
 
@@ -93,6 +95,7 @@ class EncoderBatcher:
         role: Role,
         *,
         spans: bool = False,
+        passages: bool = False,
         max_tokens: int | None = None,
     ) -> EncodedTexts:
         """Encode the texts of a request, in batches with those of others.
@@ -102,24 +105,27 @@ class EncoderBatcher:
             texts: Its texts.
             role: "query" or "document".
             spans: Whether to keep the characters of each token.
+            passages: Whether to keep the passages of documents apart; the encoder splits them then.
             max_tokens: Tokens of a text that are read at most, also where the encoder splits it.
 
         Returns:
-            Embeddings as from ``Encoder.encode_queries`` and, not pooled, ``encode_documents``.
+            Embeddings as from ``Encoder.encode_queries`` and, not pooled, ``encode_documents`` or
+            ``encode_passages``.
 
         Raises:
             InputError: A text cannot be encoded.
             ServiceError: The queue is full (429), or the time of the request is over (503).
         """
         with self._queued():
-            tokenized, n_cut = await self._tokenized(context, texts, role, spans, max_tokens)
-            lane = Lane(role, spans)
+            lane = Lane(role, spans, passages)
+            tokenized, n_cut = await self._tokenized(context, texts, lane, max_tokens)
             # one piece after another, so that small requests get their turns beside large ones
             pieces = [
                 await self._encoded(lane, piece, context)
                 for piece in cut_at(tokenized, self._settings.max_tokens)
             ]
-        return EncodedTexts(as_one(pieces), int(tokenized.attended.sum()), n_cut)
+        counts = tokenized.embedding_counts.tolist()
+        return EncodedTexts(as_one(pieces), counts, int(tokenized.attended.sum()), n_cut)
 
     async def encode_and(
         self,
@@ -152,9 +158,9 @@ class EncoderBatcher:
             self._searches.submit(context, work, embeddings, future)
 
         with self._queued():
-            tokenized, _ = await self._tokenized(context, texts, role, False, None)
+            lane = Lane(role)
+            tokenized, _ = await self._tokenized(context, texts, lane, None)
             pieces = cut_at(tokenized, self._settings.max_tokens)
-            lane = Lane(role, False)
             if len(pieces) == 1:
                 return await self._wait(lane, pieces[0], context, future, hand_over)
             encoded = [await self._encoded(lane, piece, context) for piece in pieces]
@@ -189,14 +195,17 @@ class EncoderBatcher:
         self,
         context: RequestContext,
         texts: Sequence[str],
-        role: Role,
-        spans: bool,
+        lane: Lane,
         max_tokens: int | None,
     ) -> tuple[TokenizedTexts, int]:
         """The tokens of texts, and how many of them a length limit removed."""
 
         def tokenize() -> TokenizedTexts:
-            return self._own_encoder.tokenize(texts, role, spans=spans, max_tokens=max_tokens)
+            if lane.are_passages:
+                return tokenize_passages(self._own_encoder, texts, spans=lane.has_spans)
+            return self._own_encoder.tokenize(
+                texts, lane.role, spans=lane.has_spans, max_tokens=max_tokens
+            )
 
         with context.timing("encode"):
             if sum(map(len, texts)) <= _SHORT:
@@ -205,7 +214,7 @@ class EncoderBatcher:
                 loop = asyncio.get_running_loop()
                 tokenized = await loop.run_in_executor(self._tokenizing, tokenize)
         if n_cut := int(tokenized.cut.sum()):
-            self._metrics.truncated_tokens.labels(role).inc(n_cut)
+            self._metrics.truncated_tokens.labels(lane.role).inc(n_cut)
         return tokenized, n_cut
 
     async def _encoded(
@@ -326,7 +335,7 @@ class EncoderBatcher:
         taken = time.perf_counter() - start
         first = 0
         for entry in batch:
-            last = first + len(entry.texts.cut)
+            last = first + entry.n_embedded
             entry.context.add("encode", taken)
             try:
                 entry.deliver(embeddings[first:last])

@@ -102,14 +102,6 @@ def unfit(message: str, cure: str) -> ServiceError:
     return ServiceError(422, "invalid_value", message, cure)
 
 
-def keeps_passages(what: str, cure: str) -> ServiceError:
-    """The error of a request for which documents of a collection of passages would be encoded."""
-    return unfit(
-        f"{what}, and the collection keeps passages of its documents, which this server does not encode",
-        cure,
-    )
-
-
 def unknown_index(name: str, known: list[str]) -> ServiceError:
     """The error of a path with the name of no index."""
     names = ", ".join(known) if known else "none"

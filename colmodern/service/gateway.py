@@ -19,7 +19,8 @@ from colmodern.encoder.encoder import Encoder
 from colmodern.errors import ColmodernError, UnavailableError
 from colmodern.index.sharded.index import ShardedIndex
 from colmodern.service.assembly import assemble
-from colmodern.service.served import ServedIndex, ServedState
+from colmodern.service.served import ServedIndex
+from colmodern.service.served_state import ServedState
 from colmodern.service.service import Service
 from colmodern.service.settings import ServeSettings
 

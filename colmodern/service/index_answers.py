@@ -12,7 +12,8 @@ from fastapi import Response
 from colmodern.collection.documents import CollectionHit, spans_in
 from colmodern.report.heat_map import HeatMap, heat_map_of
 from colmodern.service.context import RequestContext
-from colmodern.service.served import ServedHit, ServedIndex, ServedState
+from colmodern.service.served import ServedIndex
+from colmodern.service.served_state import ServedHit, ServedState
 from colmodern.types import Explanation, GroupedHit
 
 _DIGITS = 4  # digits of a similarity after the point
@@ -29,6 +30,7 @@ def summary_json(index: ServedIndex) -> dict[str, object]:
         "dim": state.dim,
         "takes_texts": state.takes_texts,
         "spans": state.has_spans,
+        "passages": None if state.collection is None else state.collection.passages,
         "read_only": index.read_only,
     }
 
@@ -73,6 +75,9 @@ def hit_json(
         if has_texts:
             answer |= {"title": hit.title, "text": hit.text, "fields": dict(hit.fields)}
         answer["title_spans"] = spans_json(hit.title_spans)
+        if hit.passage is not None:
+            start, end = hit.characters or (None, None)
+            answer["passage"] = {"number": hit.passage, "start": start, "end": end}
     if is_grouped and isinstance(hit, CollectionHit | GroupedHit):
         answer["group"] = hit.group
     if (spans := getattr(hit, "spans", None)) is not None:

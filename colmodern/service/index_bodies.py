@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, model_validator
 from colmodern.index.spans import SpanSettings
 from colmodern.service.embeddings import EmbeddedText, Rows
 from colmodern.service.requests import Items, RequestBody, TimeoutMs
+from colmodern.types import PassageRank
 
 INDEX_PATH = "/v1/indexes/{name}"
 _LARGEST = 2**31 - 1
@@ -173,6 +174,16 @@ class SpanAnswer(BaseModel):
     score: float = Field(description="what the passage contributes to the score")
 
 
+class PassageAnswer(BaseModel):
+    """The passage of a document that scores best."""
+
+    number: int = Field(description="its place in the document, from 0")
+    start: int | None = Field(
+        description=f"first character in text, {_CHARACTERS}; null where the collection keeps none"
+    )
+    end: int | None = Field(description="after the last character; null likewise")
+
+
 class HitAnswer(BaseModel):
     """A result."""
 
@@ -181,6 +192,10 @@ class HitAnswer(BaseModel):
     score: float = Field(description="MaxSim, the sum over query tokens; higher is better")
     group: bool | int | float | str | None = Field(
         None, description="value of the field group_by; absent without"
+    )
+    passage: PassageAnswer | None = Field(
+        None,
+        description="the best passage, in a collection that ranks documents by passages; absent in others",
     )
     title: str | None = Field(None, description="absent without texts")
     text: str | None = Field(None, description="absent without texts")
@@ -256,6 +271,9 @@ class IndexSummary(BaseModel):
         description="whether queries and documents may be texts: the server's model is the index's"
     )
     spans: bool = Field(description="whether searches can show the passages that matched")
+    passages: PassageRank | None = Field(
+        description="how the collection ranks documents by their passages; null where documents are whole"
+    )
     read_only: bool
 
 

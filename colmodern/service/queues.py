@@ -16,10 +16,17 @@ from colmodern.service.context import RequestContext
 
 
 class Lane(NamedTuple):
-    """The role of texts and whether their spans are kept: texts of one lane can share a batch."""
+    """What texts that share a batch have in common.
+
+    Attributes:
+        role: Their role.
+        has_spans: Whether the characters of tokens are kept.
+        are_passages: Whether the windows of long texts stay apart.
+    """
 
     role: Role
-    has_spans: bool
+    has_spans: bool = False
+    are_passages: bool = False
 
 
 @dataclass
@@ -33,9 +40,11 @@ class Entry:
     deliver: Callable[[TokenEmbeddings], None]  # called in the thread that encodes
     arrival: float = field(default_factory=time.perf_counter)
     n_tokens: int = field(init=False)
+    n_embedded: int = field(init=False)  # documents in its embeddings
 
     def __post_init__(self) -> None:
         self.n_tokens = int(self.texts.lengths.sum())
+        self.n_embedded = int(self.texts.embedding_counts.sum())
 
 
 class Queue:

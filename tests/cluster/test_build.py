@@ -41,9 +41,12 @@ def test_too_many_builders_are_refused_and_an_interrupted_build_is_resumed(
         raise KeyboardInterrupt
 
     path, many = tmp_path / "built", nodes.config.model_copy(update={"builders": 9})
+    alone = nodes.config.model_copy(
+        update={"builders": 1}
+    )  # no other one finishes a shard meanwhile
     watch = Watch(after=1, do=interrupt)
     with pytest.raises(KeyboardInterrupt):
-        build_on_cluster(store, path, N_SHARDS, nodes.config, watch, **SETTINGS)
+        build_on_cluster(store, path, N_SHARDS, alone, watch, **SETTINGS)
     assert not path.exists()
     with pytest.raises(StorageError, match="run the same command again to resume"):
         ShardedIndex.load(path)

@@ -99,7 +99,8 @@ def test_an_interrupted_encoding_is_resumed_by_one_machine(
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    workers, folder = ClusterEncoders(nodes.config), tmp_path / "made"
+    folder = tmp_path / "made"
+    workers = ClusterEncoders(nodes.config.model_copy(update={"encoders": 1}))
     with pytest.raises(KeyboardInterrupt):
         encoded(corpus, encoder, folder, workers=workers, progress=Watch(after=1, do=interrupt))
     kept = written(folder)
@@ -138,8 +139,13 @@ def written(folder: Path) -> dict[str, int]:
 
 
 def test_too_many_encoders_are_refused_and_not_waited_for(
-    nodes: Nodes, corpus: Corpus, encoder: Encoder, tmp_path: Path
+    nodes: Nodes,
+    corpus: Corpus,
+    encoder: Encoder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("colmodern.cluster.room._PATIENCE", 1.0)
     start = time.monotonic()
     workers = ClusterEncoders(nodes.config.model_copy(update={"encoders": 7}))
     with pytest.raises(ResourceError, match=r"cluster\.encoders=7: no room .* of 3 CPUs free"):

@@ -23,7 +23,7 @@ def test_the_run_has_the_bytes_of_one_machine(nodes: Nodes, tmp_path: Path) -> N
         "measures": ["nDCG@3"],
     }
     one = run_eval({**config, "output": str(tmp_path / "one")})
-    cluster = nodes.config.model_dump()
+    cluster = {**nodes.config.model_dump(), "encoders": 2, "builders": 1}
     many = run_eval({**config, "output": str(tmp_path / "many"), "cluster": cluster})
     assert many.facts["documents"] == len(CORPUS)
     assert (many.folder / "run.trec").read_bytes() == (one.folder / "run.trec").read_bytes()

@@ -102,7 +102,7 @@ def test_a_killed_node_gives_flagged_parts_until_its_shard_is_back(
 
 
 def test_a_damaged_shard_is_named_and_too_little_room_is_said_at_once(
-    nodes: Nodes, shards: Path, tmp_path: Path
+    nodes: Nodes, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     damaged = tmp_path / "damaged"
     shutil.copytree(shards, damaged)
@@ -116,6 +116,7 @@ def test_a_damaged_shard_is_named_and_too_little_room_is_said_at_once(
             open_on_cluster(damaged, config)
     index = open_on_cluster(shards, scratch)
     assert len(list((tmp_path / "scratch").iterdir())) == 3  # of the damaged one, the other shard
+    monkeypatch.setattr("colmodern.cluster.room._PATIENCE", 1.0)
     start = time.monotonic()
     with pytest.raises(ResourceError, match=r"no room for 2 shards of 1 CPU .* 1 of 3 CPUs free"):
         open_on_cluster(shards, nodes.config)

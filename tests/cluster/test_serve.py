@@ -135,7 +135,12 @@ def node_of(process: int) -> int:
 
 
 def test_no_request_fails_when_a_replica_dies_or_a_version_follows(
-    wide: Nodes, shards: Path, encoder: Encoder, settings: ServeSettings, tmp_path: Path
+    wide: Nodes,
+    shards: Path,
+    encoder: Encoder,
+    settings: ServeSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     options: dict[str, Any] = {"name": "docs", "timeout_s": 5}
     first = served_by_the_command(shards, wide.config, settings)
@@ -178,6 +183,7 @@ def test_no_request_fails_when_a_replica_dies_or_a_version_follows(
         serve_on_cluster(newer, wide.config, settings, **options, replicas=1)
     with pytest.raises(InputError, match="the cluster serves 'docs' already"):
         serve_on_cluster(shards, wide.config, settings, **{**options, "name": "other"})
+    monkeypatch.setattr("colmodern.cluster.replicas._ROOM_PATIENCE", 1.0)
     with pytest.raises(ResourceError, match=r"replicas=4: no room for 4 replicas of 2 shards"):
         serve_on_cluster(shards, wide.config, settings, **options, replicas=4)
     assert all_versions("docs") == [second]

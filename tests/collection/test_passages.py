@@ -8,6 +8,7 @@ import pytest
 
 from colmodern import Collection, Encoder
 from colmodern.collection.manifest import read_manifest
+from colmodern.encoder.passages import encode_passages
 from colmodern.errors import ConfigError, InputError
 
 RECORDS = [
@@ -107,6 +108,41 @@ def test_a_changed_document_keeps_no_passage_of_its_old_text(collection: Collect
     again.check()
 
 
+def test_embeddings_of_passages_give_what_their_texts_do(
+    collection: Collection, encoder: Encoder, tmp_path: Path
+) -> None:
+    changed = [{"id": "note", "title": "Note", "text": "Rest. " * 40}, ("new", "Copy it.")]
+    texts, ids = collection.model_texts(changed), ["note", "new"]
+    embeddings = encode_passages(encoder, texts, ids, spans=True)
+    other = Collection.create(tmp_path / "other", encoder, passages="best", device="cpu")
+    other.add(RECORDS)
+    other.update(changed)
+    collection.update(changed, embeddings=embeddings)
+    assert collection._state.index.doc_ids == other._state.index.doc_ids
+    expected = [(hit, hit.characters) for hit in other.search("rest", k=5)]
+    assert [(hit, hit.characters) for hit in collection.search("rest", k=5)] == expected
+    reranked = collection.rerank("rest", ids, embeddings=embeddings)
+    assert reranked == collection.rerank("rest", ids)
+    assert [hit.passage for hit in reranked] == [
+        hit.passage for hit in collection.rerank("rest", ids)
+    ]
+    version = collection.version
+    values, passages = embeddings
+    for wrong in (
+        (values, passages[1:]),
+        (values[1:], passages),
+        (values, passages[::-1]),
+        encode_passages(encoder, texts, ["note", "old"], spans=True),
+    ):
+        with pytest.raises(InputError, match="not those of the 2 documents; pass what encode_pa"):
+            collection.update(changed, embeddings=wrong)
+    with pytest.raises(InputError, match="need the characters"):
+        collection.update(changed, embeddings=encode_passages(encoder, texts, ids))
+    with pytest.raises(InputError, match="is not the id of a passage"):
+        collection.update(changed, embeddings=(values, ["note"] * len(passages)))
+    assert collection.version == version
+
+
 def test_earlier_versions_refuse_such_a_collection(
     collection: Collection, encoder: Encoder, tmp_path: Path
 ) -> None:
@@ -125,11 +161,8 @@ def test_what_has_no_passages_is_refused(
         Collection.create(tmp_path / "x", encoder, passages="mean")
     assert not (tmp_path / "x").exists()
     whole = encoder.encode_documents(["text"], spans=True)
-    with pytest.raises(
-        InputError, match="the collection has passages of them; leave embeddings out"
-    ):
+    message = "the collection has passages of them; pass the pair that encode_passages returns"
+    with pytest.raises(InputError, match=message):
         collection.update([("note", "text")], embeddings=whole)
-    with pytest.raises(
-        InputError, match="the collection has passages of them; leave embeddings out"
-    ):
+    with pytest.raises(InputError, match=message):
         collection.rerank("text", ["note"], embeddings=whole)

@@ -303,6 +303,33 @@ def test_an_index_without_texts_shows_ids_and_tokens(visit: Visit, served: Runni
     assert "file" in visit.texts(".heat tbody th")
 
 
+def test_a_result_shows_its_best_passage(browser: Any, encoder: Encoder, tmp_path: Path) -> None:
+    split = encoder.with_settings(overflow="split", document_length=24, overlap=4)
+    text = "🗂️ Copy a folder. " * 20 + "Restore it from the tape. " + "Then rest. " * 20
+    with Collection.create(tmp_path / "long", split, passages="best") as collection:
+        collection.add([("guide", text)])
+        [hit] = collection.search("restore from the tape")
+    running = RunningServer(split, indexes={"long": str(tmp_path / "long")})
+    visit = Visit(browser, running.url)
+    try:
+        visit.page.goto(f"{running.url}/#q=restore+from+the+tape&index=long")
+        visit.wait_for_results()
+        start, end = hit.characters
+        [line] = visit.texts(".result .passage")
+        assert line == f"passage {hit.passage + 1}, characters {start} to {end}"
+        [snippet] = visit.texts(".result .snippet")
+        assert snippet.split(" … ")[0].strip() in text[start:end]
+        assert "Restore it from the tape" in snippet
+        assert visit.marks(".snippet") == list(hit.passages)
+        visit.page.click("#facts summary")
+        visit.page.wait_for_selector("#facts-rows tr")
+        assert "their best passage" in visit.page.inner_text("#facts-rows")
+        assert visit.faults == []
+    finally:
+        visit.context.close()
+        running.close()
+
+
 def test_facts_of_the_index_are_shown(visit: Visit, served: RunningServer) -> None:
     facts = served.client.get("/v1/indexes/docs").json()
     visit.page.click("#facts summary")

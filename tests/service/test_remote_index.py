@@ -102,6 +102,10 @@ def test_shards_of_servers_answer_as_one_index(sharded: ShardedIndex, whole: Pla
     assert NAMES[3] in sharded
     [result] = sharded.search(QUERIES[0], 5, filter=[NAMES[3], "none", "also none"])
     assert result.doc_id == NAMES[3]
+    with pytest.raises(InputError, match="shard first, a RemoteIndex, does not list its ids"):
+        sharded.doc_ids  # noqa: B018
+    with pytest.raises(InputError, match="a RemoteIndex, which explains nothing from here"):
+        sharded.explain(QUERIES[0], NAMES[3])
 
 
 def test_refusals_of_the_server_are_input_errors(

@@ -17,7 +17,8 @@ import pytest
 
 from colmodern import Collection, Encoder, PlaidIndex, StoredDocument, TokenEmbeddings
 from colmodern.errors import InputError, StorageError
-from colmodern.service.served import ServedIndex, ServedState
+from colmodern.service.served import ServedIndex
+from colmodern.service.served_state import ServedState
 from colmodern.writer_lock import LockedError, writer_lock
 
 TEXTS = {"a": "a file on a disk", "b": "salt and water", "c": "another name"}

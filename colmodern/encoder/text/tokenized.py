@@ -47,6 +47,12 @@ class TokenizedTexts:
         return np.array([len(ids) for ids in self.ids], dtype=np.int64)
 
     @property
+    def embedding_counts(self) -> npt.NDArray[np.int64]:
+        """(n_texts,) documents that the embeddings of each text are: its passages, or 1."""
+        counts = np.diff(self.offsets)
+        return counts if self.are_passages else np.ones_like(counts)
+
+    @property
     def begins_text(self) -> npt.NDArray[np.bool_]:
         """(n_windows,) whether each window is the first of its text."""
         begins = np.zeros(len(self.ids), np.bool_)

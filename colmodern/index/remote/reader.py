@@ -19,6 +19,7 @@ from colmodern.index.inputs import query_batch, query_values
 from colmodern.index.pages import checked_page
 from colmodern.index.remote.http_client import HttpClient
 from colmodern.index.spans import SpanSettings, span_settings
+from colmodern.passages import PassageHit
 from colmodern.progress import Progress, as_progress
 from colmodern.ragged.doc_ids import id_list
 from colmodern.ragged.embeddings import TokenEmbeddings
@@ -153,7 +154,8 @@ class RemoteReader:
             timeout_s: Seconds that the request may take.
 
         Returns:
-            The best documents with their scores, as Hit where passages were asked for.
+            The best documents with their scores, as Hit where ``spans`` were asked for. Those of a
+            collection of passages are PassageHits, whose characters count from a document's text.
 
         Raises:
             InputError: As from ``PlaidIndex.search``; or the server refuses the request.
@@ -320,14 +322,23 @@ def _hit(hit: Mapping[str, Any]) -> ScoredDoc:
     spans = [Span(int(s["start"]), int(s["end"]), float(s["score"])) for s in hit["spans"]]
     if "group" in hit:
         return GroupedHit(doc_id, score, spans, group=hit["group"])
+    if (passage := hit.get("passage")) is not None:
+        characters = None
+        if passage["start"] is not None:
+            characters = int(passage["start"]), int(passage["end"])
+        number = int(passage["number"])
+        return PassageHit(doc_id, score, spans, passage=number, characters=characters)
     return Hit(doc_id, score, spans)
 
 
 def _results(hits: Iterable[Mapping[str, Any]], *, are_plain: bool) -> Results[ScoredDoc]:
-    """The results of an answer; are_plain: without passages and groups."""
-    if are_plain:
-        return Results(ScoredDoc(str(hit["id"]), float(hit["score"])) for hit in hits)
-    return Results(_hit({"spans": [], **hit}) for hit in hits)
+    """The results of an answer; are_plain: without spans and groups."""
+    return Results(
+        ScoredDoc(str(hit["id"]), float(hit["score"]))
+        if are_plain and "passage" not in hit
+        else _hit({"spans": [], **hit})
+        for hit in hits
+    )
 
 
 def _checked_filter(allowed: object) -> list[str] | Mapping[str, object]:

@@ -18,7 +18,6 @@ from colmodern.index.filters import Filter
 from colmodern.index.inputs import query_batch, query_values
 from colmodern.index.pages import checked_page
 from colmodern.index.plaid.search.queries import expect_encoder_of
-from colmodern.index.sharded.changes import local
 from colmodern.index.sharded.check import expect_unique
 from colmodern.index.sharded.describe import describe_shards, expect_alike
 from colmodern.index.sharded.fan_out import Answer, FanOut
@@ -128,8 +127,14 @@ class ShardedReader:
     @property
     def doc_ids(self) -> list[str]:
         """(n_docs,) ids of the documents, shard by shard; only of shards on this machine."""
-        shards = self.shards.items()
-        return [doc_id for name, shard in shards for doc_id in local(name, shard).doc_ids]
+        ids: list[str] = []
+        for name, shard in self.shards.items():
+            if not hasattr(shard, "doc_ids"):
+                raise InputError(
+                    f"shard {name}, a {type(shard).__name__}, does not list its ids; ask for single ids"
+                )
+            ids += shard.doc_ids
+        return ids
 
     def __len__(self) -> int:
         return self.n_docs

@@ -51,6 +51,20 @@ function between(points, start, end, isSnippet, hasBefore, hasAfter) {
   return `${left} … ${right}`;
 }
 
+// The text that a result shows, and its spans: those of its best passage, where documents have passages.
+function shownPart({ text, spans = [], passage = null }) {
+  if (passage === null || passage.start === null) return { part: text, inPart: spans };
+  const { start, end } = passage;
+  const inPart = spans.map((span) => ({ ...span, start: span.start - start, end: span.end - start }));
+  return { part: Array.from(text).slice(start, end).join(""), inPart };
+}
+
+// Where the best passage is, counted from 1 for people.
+function passageLine({ number, start, end }) {
+  const where = start === null ? "" : `, characters ${count(start)} to ${count(end)}`;
+  return element("div", { class: "id soft passage" }, `passage ${count(number + 1)}${where}`);
+}
+
 // A result: a button with rank, title or id, and score, over a snippet.
 export function resultItem(hit) {
   const title = hit.title || "";
@@ -63,9 +77,11 @@ export function resultItem(hit) {
   );
   const item = element("li", { class: "result" }, button);
   if (title) item.append(element("div", { class: "id soft mono" }, hit.id));
+  if (hit.passage) item.append(passageLine(hit.passage));
   if (hit.text) {
+    const { part, inPart } = shownPart(hit);
     const snippet = element("p", { class: "snippet", dir: "auto" });
-    snippet.append(marked(hit.text, hit.spans || [], { isSnippet: true }));
+    snippet.append(marked(part, inPart, { isSnippet: true }));
     item.append(snippet);
   }
   return { item, button };
@@ -180,6 +196,7 @@ export function factRows(facts) {
     ["bytes on disk", total === undefined ? "" : count(total)],
     ["settings", Object.entries(facts.index_settings).map(([key, value]) => `${key}=${value}`).join(", ")],
     ["passages", facts.spans ? "kept" : "not kept"],
+    ["documents are ranked by", { best: "their best passage", sum: "the sum of their passages" }[facts.passages] || ""],
     ["changes", facts.read_only ? "refused" : "taken"],
     ["version", facts.index_version.slice(0, 16)],
     ["fault", facts.fault || ""],

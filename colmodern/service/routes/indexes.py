@@ -8,10 +8,10 @@ from fastapi import APIRouter, Response
 from starlette.convertors import PathConvertor, register_url_convertor
 
 from colmodern.collection.documents import StoredDocument
-from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.collection.model import EncodedDocuments
 from colmodern.service.context import Context, RequestContext
 from colmodern.service.embeddings import array_of, embeddings_of
-from colmodern.service.errors import keeps_passages, read_only, unfit
+from colmodern.service.errors import read_only, unfit
 from colmodern.service.index_answers import (
     document_json,
     facts_json,
@@ -31,7 +31,8 @@ from colmodern.service.index_bodies import (
     PutRequest,
 )
 from colmodern.service.requests import expect_count, expect_document, expect_id, expect_texts
-from colmodern.service.served import ServedIndex, ServedState
+from colmodern.service.served import ServedIndex
+from colmodern.service.served_state import ServedState
 from colmodern.service.service import Service, ServiceState
 
 
@@ -87,6 +88,9 @@ async def put_documents(
     name: str, body: PutRequest, service: ServiceState, context: Context
 ) -> Response:
     """Add documents, in place of those with the same ids: all of them, or none.
+
+    A collection that ranks documents by their passages splits them; a replaced document loses the
+    passages of its old text.
 
     The answer comes when searches see the change. A change that has begun is made to its end, also
     when its client goes away.
@@ -150,15 +154,8 @@ async def _embeddings(
     state: ServedState,
     service: Service,
     context: RequestContext,
-) -> TokenEmbeddings:
+) -> EncodedDocuments:
     """The documents' embeddings, encoded or as they were sent."""
-    if state.has_passages:
-        items = "1 item" if len(documents) == 1 else f"{len(documents):,} items"
-        raise keeps_passages(
-            f"documents has {items}",
-            "add documents on the server's machine with `colmodern collection add --update` or "
-            "Collection.update; the server notices it and serves them",
-        )
     if encoded_records := [record for record in body.documents if record.embedding is not None]:
         _expect_embeddings_alone(encoded_records, body, state)
         arrays = [
@@ -174,8 +171,11 @@ async def _embeddings(
     texts = state.model_texts(documents)
     limits = service.settings.limits
     expect_texts("documents", texts, most=limits.documents, longest=limits.text_length)
-    encoded = await service.batcher.encode(context, texts, "document", spans=state.has_spans)
-    return service.batcher.pool(encoded.embeddings)
+    kept = {"spans": state.has_spans, "passages": state.has_passages}
+    encoded = await service.batcher.encode(context, texts, "document", **kept)
+    ids = [document.doc_id for document in documents]
+    counts = dict(zip(ids, encoded.counts, strict=True))
+    return state.encoded(service.batcher.pool(encoded.embeddings), counts)
 
 
 def _expect_embeddings_alone(

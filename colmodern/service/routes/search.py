@@ -13,7 +13,7 @@ from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.service.context import Context, RequestContext
 from colmodern.service.direct_route import DirectRoute
 from colmodern.service.embeddings import array_of, embeddings_of
-from colmodern.service.errors import keeps_passages, unfit
+from colmodern.service.errors import unfit
 from colmodern.service.index_answers import (
     explanation_json,
     hit_json,
@@ -36,7 +36,7 @@ from colmodern.service.requests import (
     expect_texts,
 )
 from colmodern.service.search_threads import JointWork
-from colmodern.service.served import ServedHit, ServedState
+from colmodern.service.served_state import ServedHit, ServedState
 from colmodern.service.service import Service, ServiceState
 
 router = APIRouter(tags=["indexes"], route_class=DirectRoute)
@@ -50,8 +50,12 @@ async def search(
     context.limit_time(body.timeout_ms)
     state = service.index(name).state
     _expect_k(body, service, body.offset)
-    if state.has_passages:
-        _expect_options_of_passages(body)
+    if state.has_passages and body.group_by is not None:
+        raise unfit(
+            f"group_by is {shown(body.group_by)}, and the collection groups passages by document "
+            "already",
+            "leave group_by out",
+        )
     expect_filter_size(body.filter, service.settings.limits.filter_values)
     texts = _expect_query_texts(body, state, service)
     context.facts |= {"index": name, "queries": body.n_queries, "k": body.k}
@@ -140,11 +144,13 @@ async def _rescored(
     results, ids, contents = await service.searches.run(context, with_texts)
     expect_count("the results to rescore", len(ids), service.settings.limits.documents)
     wants_spans = body.span_settings is not False and (state.has_spans or bool(body.spans))
-    encoded = await service.batcher.encode(context, contents, "document", spans=wants_spans)
+    kept = {"spans": wants_spans, "passages": state.has_passages}
+    encoded = await service.batcher.encode(context, contents, "document", **kept)
     documents = service.batcher.pool(encoded.embeddings)
+    counts = dict(zip(ids, encoded.counts, strict=True))
 
     def rescored() -> str:
-        ranked = state.rescore(queries, results, documents, ids, spans=body.span_settings)
+        ranked = state.rescore(queries, results, documents, counts, spans=body.span_settings)
         return json_text(_search_answer(body, state, ranked))
 
     return timed_response(await service.searches.run(context, rescored), context)
@@ -196,18 +202,6 @@ def _sent_queries(body: SearchRequest, state: ServedState, service: Service) -> 
     expect_count("embeddings", len(values), service.settings.limits.queries)
     arrays = [array_of(f"embeddings[{i}]", value) for i, value in enumerate(values)]
     return embeddings_of(arrays, "embeddings", state.dim, body.fingerprint)
-
-
-def _expect_options_of_passages(body: SearchRequest) -> None:
-    """Raise ServiceError (422) for what a collection of passages cannot do."""
-    if body.rescore:
-        raise keeps_passages("rescore is true", "leave rescore out")
-    if body.group_by is not None:
-        raise unfit(
-            f"group_by is {shown(body.group_by)}, and the collection groups passages by document "
-            "already",
-            "leave group_by out",
-        )
 
 
 def _expect_k(body: SearchOptions, service: Service, offset: int = 0) -> None:

@@ -49,6 +49,16 @@ def test_a_filter_lets_lists_be_read_until_as_many_of_its_documents_were_seen() 
     assert tenth.n_postings == 160_000
 
 
+def test_a_selective_filter_probes_more_unless_the_caller_says() -> None:
+    sizes = {"n_docs": 100_000, "n_tokens": 5_000_000, "n_centroids": 36_000}
+    shares = {
+        share: budget(**sizes, n_open=round(share * 100_000)) for share in (0.02, 0.1, 0.5, 1)
+    }
+    assert [found.nprobe for found in shares.values()] == [64, 64, 32, 32]
+    assert len({found.n_candidates for found in shares.values()}) == 1
+    assert budget(**sizes, n_open=2000, nprobe=8).nprobe == 8
+
+
 def test_candidates_never_become_fewer_as_an_index_grows() -> None:
     before = 0
     for n_docs in (200_000, 1_000_000, 10_000_000, 100_000_000):
