@@ -137,7 +137,8 @@ class EncoderBatcher:
         """Encode the texts of a request, and then do work with their embeddings in a search thread.
 
         The thread that encodes hands the embeddings over, so that the busy event loop sees the result
-        alone.
+        alone. Where nothing else is to be done, it does the work itself: each thread that has to wake up
+        first takes about a tenth of a millisecond.
 
         Args:
             context: The request.
@@ -157,10 +158,17 @@ class EncoderBatcher:
         def hand_over(embeddings: TokenEmbeddings) -> None:
             self._searches.submit(context, work, embeddings, future)
 
+        def work_here(embeddings: TokenEmbeddings) -> None:
+            self._searches.do_here(context, work, embeddings, future)
+
         with self._queued():
             lane = Lane(role)
             tokenized, _ = await self._tokenized(context, texts, lane, None)
             pieces = cut_at(tokenized, self._settings.max_tokens)
+            if len(pieces) == 1 and self._is_alone:
+                entry = Entry(pieces[0], context, False, future, work_here)
+                self._encoding.submit(self._encode_alone, lane, entry)
+                return await answered_in_time(context, future)
             if len(pieces) == 1:
                 return await self._wait(lane, pieces[0], context, future, hand_over)
             encoded = [await self._encoded(lane, piece, context) for piece in pieces]
@@ -329,6 +337,23 @@ class EncoderBatcher:
                     await self._encode_batch(lane, [entry])
             elif not batch[0].future.done():
                 batch[0].future.set_exception(error)
+
+    @property
+    def _is_alone(self) -> bool:
+        """Whether the request that asks is the only one, so that nothing waits for its thread."""
+        return self._is_idle and self._n_requests == 1 and self._searches.are_idle
+
+    def _encode_alone(self, lane: Lane, entry: Entry) -> None:
+        """Encode an entry that shares no batch; called in a thread that encodes."""
+        start = time.perf_counter()
+        self._metrics.batch_tokens.labels(lane.role).observe(entry.n_tokens)
+        entry.context.add("queue", start - entry.arrival)
+        try:
+            embeddings = self._own_encoder.encode_tokens(entry.texts)
+        except Exception as error:
+            self._searches.deliveries.error(entry.future, error)
+            return
+        self._deliver([entry], embeddings, start)
 
     def _deliver(self, batch: Sequence[Entry], embeddings: TokenEmbeddings, start: float) -> None:
         """Deliver to each entry of a batch its own embeddings; may be called from any thread."""

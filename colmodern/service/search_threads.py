@@ -112,6 +112,11 @@ class SearchThreads:
         """Whether the threads have work for longer than the next batch of queries takes."""
         return self._n_works > _BEHIND * self._n_threads
 
+    @property
+    def are_idle(self) -> bool:
+        """Whether the threads have nothing to do."""
+        return self._n_works == 0
+
     async def run(self, context: RequestContext, work: Callable[[], Result]) -> Result:
         """Do work of a request in one of the threads.
 
@@ -151,6 +156,21 @@ class SearchThreads:
         with self._taking:
             self._waiting.append(_Entry(context, work, queries, future))
         self.pool.submit(self._do_next)  # finds nothing where another thread took the work along
+
+    def do_here(
+        self,
+        context: RequestContext,
+        work: JointWork[Result],
+        queries: TokenEmbeddings,
+        future: asyncio.Future[Result],
+    ) -> None:
+        """Do work with queries in the thread that calls; its arguments are those of ``submit``."""
+        self._count(1)
+        entry = _Entry(context, work, queries, future)
+        try:
+            self._do([entry] if self._is_in_time(entry) else [])
+        finally:
+            self._count(-1)
 
     def _do_next(self) -> None:
         """Do the work that has waited longest, and what can be done with it."""

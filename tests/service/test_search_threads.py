@@ -99,13 +99,63 @@ def test_work_gets_what_the_texts_are_encoded_to(encoder: Encoder, n_texts: int)
         context = request()
         name, embeddings = await batcher.encode_and(context, texts, "query", alone(work))
         expected = encoder.encode_queries(texts)
-        assert name.startswith("search")
+        # a request of one piece that is alone is searched in the thread that encoded it
+        assert name.startswith("search" if n_texts == 60 else "encoder")
         np.testing.assert_array_equal(embeddings.offsets, expected.offsets)
         np.testing.assert_allclose(embeddings.values, expected.values, atol=CLOSE)
         assert embeddings.fingerprint == expected.fingerprint
         assert set(context.stages) == {"queue", "encode", "search"}
 
     run(encoder, body)
+
+
+def test_a_request_beside_another_is_searched_in_a_thread_that_searches(encoder: Encoder) -> None:
+    async def body(batcher: EncoderBatcher, searches: SearchThreads) -> None:
+        begun, release, names = threading.Event(), threading.Event(), list[str]()
+
+        def hold(_: TokenEmbeddings) -> None:
+            begun.set()
+            assert release.wait(30)
+
+        def note(_: TokenEmbeddings) -> None:
+            names.append(threading.current_thread().name)
+
+        held = asyncio.create_task(batcher.encode_and(request(), ["a"], "query", alone(hold)))
+        await asyncio.to_thread(begun.wait, 30)
+        assert not searches.are_idle
+        for _ in range(3):  # none waits for the request that is held
+            await batcher.encode_and(request(), ["b"], "query", alone(note))
+        release.set()
+        await held
+        while not searches.are_idle:  # the work is counted as done after its result is there
+            await asyncio.sleep(0.01)
+        await batcher.encode_and(request(), ["c"], "query", alone(note))
+        assert [name.rstrip("_0123456789") for name in names] == ["search"] * 3 + ["encoder"]
+
+    run(encoder, body)
+
+
+def test_a_request_alone_whose_work_or_text_fails_gets_the_error(encoder: Encoder) -> None:
+    class Failing:
+        settings = encoder.settings
+        device = encoder.device
+        tokenize = staticmethod(encoder.tokenize)
+
+        @staticmethod
+        def encode_tokens(_: object) -> TokenEmbeddings:
+            raise InputError("cannot encode")
+
+    def fail(_: TokenEmbeddings) -> None:
+        raise InputError("no such field")
+
+    async def body(batcher: EncoderBatcher, searches: SearchThreads, match: str) -> None:
+        with pytest.raises(InputError, match=match):
+            await batcher.encode_and(request(), ["alone"], "query", alone(fail))
+        while not searches.are_idle:  # the work is counted as done after its error is there
+            await asyncio.sleep(0.01)
+
+    run(encoder, lambda batcher, searches: body(batcher, searches, "no such field"))
+    run(Failing(), lambda batcher, searches: body(batcher, searches, "cannot encode"))  # type: ignore[arg-type]
 
 
 def test_an_error_of_the_work_is_that_of_its_request_alone(encoder: Encoder) -> None:
