@@ -174,6 +174,11 @@ def _describe(model: type[BaseModel], fault: ErrorDetails) -> str:
         example = "{kind: " + str(fault["input"]) + "}" if path == "index" else "{key: value}"
         return f"{path}={shown(fault['input'])} is one value, it has keys; write {path}='{example}'"
     message = str(fault["msg"]).removeprefix("Value error, ")
+    if fault["type"] in ("too_short", "too_long"):
+        bounds = fault["ctx"]
+        least, most = bounds.get("min_length"), bounds.get("max_length")
+        wanted = f"at least {least:,}" if most is None else f"at most {most:,}"
+        message = f"list {wanted} entries; it has {bounds['actual_length']:,}"
     if fault["type"] == "tuple_type":
         message = f"pass a list, as {path}='[{fault['input']}]'"
     written = (

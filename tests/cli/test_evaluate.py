@@ -130,6 +130,11 @@ def test_a_trec_run_stands_beside_a_run_folder(
     [
         (["compare", "bm25.trec", "dense.trec"], InputError, "give them with --qrels"),
         (["evaluate", "bm25.trec", "--qrels", "nowhere"], DataError, "no data set 'nowhere'"),
+        (
+            ["evaluate", "bm25.trec", "--qrels", "nowhere.tsv"],
+            InputError,
+            "qrels='nowhere.tsv': there is no such file",
+        ),
         (["evaluate", "nowhere", "--qrels", "qrels"], InputError, "give a TREC run"),
         (["evaluate", "qrels", "--qrels", "qrels"], DataError, "qrels:1: 'q1 0 d1 2' is not"),
         (

@@ -98,6 +98,11 @@ def test_all_faults_are_told_at_once_with_their_cure(tmp_path: Path) -> None:
             ["index.nbits=2"],
             "override index.nbits: unknown key of kind exact; plaid has it: set index.kind=plaid",
         ),
+        (
+            "encoder: {model: m}",
+            ["index={kind: hybrid, of: [bm25]}"],
+            "index.of: list at least 2 entries; it has 1",
+        ),
         ("encoder: {model: m}", ["measures=nDCG10"], "pass a list, as measures='[nDCG10]'"),
         ("encoder: {model: m}", ["dataset.qrels=q"], "corpus and queries are missing"),
         (PLAID, ["index.nbit=2"], "index.nbit: unknown key of kind plaid; did you mean 'nbits'"),

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from colmodern.checks import shown
 from colmodern.datasets.judgments import read_judgments
 from colmodern.datasets.load import load_dataset
 from colmodern.errors import InputError
@@ -14,6 +15,8 @@ from colmodern.evaluation.measures import DEFAULT_MEASURES, Evaluation, parse_me
 from colmodern.pipeline.compare.runs import compare_runs, notes_on, values_of
 from colmodern.pipeline.compare.stored_run import JudgedQueries, System, read_trec_systems
 from colmodern.reading import user_path
+
+_FILES = frozenset({".gz", ".qrel", ".qrels", ".trec", ".tsv", ".txt"})  # no data set is called so
 
 
 class EvaluatedRuns(NamedTuple):
@@ -56,13 +59,18 @@ def read_judged(source: str, split: str | None = None) -> JudgedQueries:
 
     Raises:
         DataError: It is neither, or malformed.
-        InputError: A split is given for a file.
+        InputError: There is no file of that name, or a split is given for a file.
     """
     path = user_path(source, InputError)
     if os.path.isfile(path):
         if split is not None:
             raise InputError(f"split={split}: {path} is a file, which has no splits; leave it out")
         return JudgedQueries(path.name, read_judgments(path, None, None, is_trec=True).qrels, {})
+    if path.suffix in _FILES and not path.exists():
+        raise InputError(
+            f"qrels={shown(source)}: there is no such file; give a file of judgments, or a "
+            "collection's name or folder"
+        )
     dataset = load_dataset(source, split=split)
     return JudgedQueries(dataset.name, dataset.qrels, dataset.queries)
 
