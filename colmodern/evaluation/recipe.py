@@ -99,6 +99,9 @@ EFFECTS: dict[str, Effect] = {
     "config.index.token_pattern": Effect.SCORE,
     "config.index.nbits": Effect.SCORE,
     "config.index.shards": Effect.PERHAPS,  # each shard chooses candidates for its own size
+    "config.index.own_codecs": Effect.NONE,  # it only allows
+    "config.index.api_key_file": Effect.NONE,
+    "config.index.timeout_s": Effect.NONE,  # an incomplete answer is refused
     "config.index.codec": Effect.SCORE,
     "config.index.n_centroids": Effect.SCORE,
     "config.index.seed": Effect.SCORE,
