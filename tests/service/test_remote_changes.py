@@ -221,6 +221,9 @@ def test_texts_go_to_the_collections_of_their_ids(
 ) -> None:
     shards = {name: RemoteIndex(collections.url, name, timeout_s=60) for name in ("a", "b")}
     index = ShardedIndex(shards, is_hashed=True)
+    with pytest.raises(InputError, match=r"texts\[3\] is 7; pass a text"):
+        index.add_texts([*TEXTS[:3], 7], TEXT_NAMES)  # type: ignore[list-item]
+    assert index.n_docs == 0
     index.add_texts(TEXTS, TEXT_NAMES, titles=["t"] * 4, fields=[{"n": i} for i in range(4)])
     [query] = encoder.encode_queries(["parse a date"])
     assert index.search(query, 1)[0].doc_id == "parse"

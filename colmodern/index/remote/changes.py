@@ -76,9 +76,9 @@ def records_of_texts(
     fields: Fields | None,
 ) -> Iterator[list[Record]]:
     """Texts in the lists that requests carry; raises InputError where they do not fit together."""
-    read = _texts("texts", texts)
+    read = listed_texts("texts", texts)
     ids = id_list("doc_ids", doc_ids, is_ordered=True)
-    heads = [""] * len(read) if titles is None else _texts("titles", titles)
+    heads = [""] * len(read) if titles is None else listed_texts("titles", titles)
     for name, values in (("doc_ids", ids), ("titles", heads)):
         if len(values) != len(read):
             raise InputError(
@@ -139,7 +139,8 @@ def _fields_of(table: FieldTable, doc: int) -> Record:
     }
 
 
-def _texts(name: str, values: object) -> list[str]:
+def listed_texts(name: str, values: object) -> list[str]:
+    """A list of texts; raises InputError for anything else."""
     texts = listed(name, values, "pass a list of texts")
     for position, text in enumerate(texts):
         if not isinstance(text, str):

@@ -14,7 +14,6 @@ from typing import Any, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
-from colmodern.arguments import listed
 from colmodern.checks import shown
 from colmodern.errors import ColmodernError, InputError
 from colmodern.index.base import Index
@@ -24,6 +23,7 @@ from colmodern.index.plaid.disk.doc_ids import expect_ids
 from colmodern.index.plaid.index import PlaidIndex
 from colmodern.index.plaid.search.queries import expect_encoder
 from colmodern.index.plaid.write.source import open_source
+from colmodern.index.remote.changes import listed_texts
 from colmodern.index.sharded.placement import shards_of
 from colmodern.progress import Progress
 from colmodern.ragged.doc_ids import id_list
@@ -178,9 +178,7 @@ def put_texts(
     ids = id_list("doc_ids", doc_ids, is_ordered=True)
     expect_ids(ids)
     columns = {"texts": texts, **({} if titles is None else {"titles": titles})}
-    listed_columns = {
-        name: listed(name, values, "pass a list of texts") for name, values in columns.items()
-    }
+    listed_columns = {name: listed_texts(name, values) for name, values in columns.items()}
     for name, values in listed_columns.items():
         if len(values) != len(ids):
             raise InputError(

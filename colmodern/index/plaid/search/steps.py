@@ -187,11 +187,13 @@ def _find_by_steps(
             probes = probe(tables, budget, _list_sizes(view, budget))
             missing = np.empty(tables.n_tokens, np.int32)
             impute_missing(probes, tables, view.sample, missing)
-            gathered, scores = _gather(tables, view, probes, missing, threads)
-            gathered, scores = _cut(tables, view, gathered, scores, budget, threads)
+            reached, sums = _gather(tables, view, probes, missing, threads)
+            estimates, kept = _cut(tables, view, reached, sums, budget, threads)
+            gathered = reached[kept]
             shared = _doc_scores(tables, view, gathered, threads)
-            scores += shared
-            trace.keep(Stage.GATHER, gathered, scores)
+            scores = sums[kept] + shared
+            estimates[kept] = scores
+            trace.keep(Stage.GATHER, reached, estimates)
             best = keep_best(scores, budget.n_gathered)
             gathered, shared = gathered[best], shared[best]
         else:
@@ -248,18 +250,18 @@ def _cut(
     sums: Scores,
     budget: SearchBudget,
     threads: Threads,
-) -> tuple[DocIndex, Scores]:
-    """The best of many gathered documents, by their sums and parts of their vectors."""
+) -> tuple[Scores, npt.NDArray[np.int64]]:
+    """Scores of gathered documents, by parts of their vectors where they are many; those to keep."""
     if len(gathered) < 2 * BY_PARTS * budget.n_gathered:
-        return gathered, sums
+        return sums.copy(), np.arange(len(gathered))
     rough = np.empty(len(gathered), np.int32)
 
     def estimate(segment: Segment, positions: slice, docs: DocIndex) -> None:
         estimate_doc_vectors(docs, segment.arrays, tables, rough[positions])
 
     _score_docs(view, gathered, threads, estimate, least=_FEWEST_DOCS * 256)
-    best = keep_best(rough + sums, BY_PARTS * budget.n_gathered)
-    return gathered[best], sums[best]
+    rough += sums
+    return rough, keep_best(rough, BY_PARTS * budget.n_gathered)
 
 
 def _score_docs(

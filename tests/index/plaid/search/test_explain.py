@@ -10,6 +10,7 @@ from index.plaid.corpora import corpus, decoded, lengths_like_passages, names
 
 from colmodern import PlaidIndex, TokenEmbeddings
 from colmodern.errors import InputError
+from colmodern.index.plaid.search import steps
 from colmodern.types import Stage
 
 TOLERANCE = SCORE_TOLERANCE["float32"]
@@ -64,6 +65,24 @@ def test_every_stage_can_lose_a_document(plaid: PlaidIndex) -> None:
         if doc_id != "d5"
     }
     assert {"gathered", "scored"} <= lost
+
+
+def test_a_document_that_is_cut_by_parts_of_its_vector_was_gathered(
+    plaid: PlaidIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doc_ids = [doc_id for doc_id in names(300) if doc_id != "d5"]
+
+    def lost(by_parts: int) -> list[tuple[Stage | None, int]]:
+        monkeypatch.setattr(steps, "BY_PARTS", by_parts)
+        explained = [plaid.explain(QUERY, d, 1, nprobe=8, n_candidates=4) for d in doc_ids]
+        return [(e.lost_by, e.stages[0].n_seen) for e in explained]
+
+    # without a cut, as many documents are gathered, and no other ones are lost by the probe
+    plain, cut = lost(10_000), lost(1)
+    n_gathered = cut[0][1]
+    assert len(cut) > n_gathered > 100
+    assert {n for _, n in plain + cut} == {n_gathered}
+    assert [by == Stage.PROBE for by, _ in cut] == [by == Stage.PROBE for by, _ in plain]
 
 
 def test_the_alignment_is_each_query_tokens_best_document_token(plaid: PlaidIndex) -> None:
