@@ -58,6 +58,7 @@ class EncoderBatcher:
         self._lanes: dict[Lane, Queue] = {}
         self._n_requests = 0
         self._is_idle = False
+        self._has_lone_work = False  # a request is being answered in one thread
         self._encoder: Encoder | None = None
         self._threads: list[ThreadPoolExecutor] = []
         self._worker: asyncio.Task[None] | None = None
@@ -167,6 +168,7 @@ class EncoderBatcher:
             pieces = cut_at(tokenized, self._settings.max_tokens)
             if len(pieces) == 1 and self._is_alone:
                 entry = Entry(pieces[0], context, False, future, work_here)
+                self._has_lone_work = True
                 self._encoding.submit(self._encode_alone, lane, entry)
                 return await answered_in_time(context, future)
             if len(pieces) == 1:
@@ -341,19 +343,22 @@ class EncoderBatcher:
     @property
     def _is_alone(self) -> bool:
         """Whether the request that asks is the only one, so that nothing waits for its thread."""
-        return self._is_idle and self._n_requests == 1 and self._searches.are_idle
+        is_free = self._n_threads > 1 and not self._has_lone_work  # a thread for the next request
+        return is_free and self._is_idle and self._n_requests == 1 and self._searches.are_idle
 
     def _encode_alone(self, lane: Lane, entry: Entry) -> None:
         """Encode an entry that shares no batch; called in a thread that encodes."""
-        start = time.perf_counter()
-        self._metrics.batch_tokens.labels(lane.role).observe(entry.n_tokens)
-        entry.context.add("queue", start - entry.arrival)
         try:
-            embeddings = self._own_encoder.encode_tokens(entry.texts)
+            if entry.future.done():  # its time is over
+                return
+            start = time.perf_counter()
+            self._metrics.batch_tokens.labels(lane.role).observe(entry.n_tokens)
+            entry.context.add("queue", start - entry.arrival)
+            self._deliver([entry], self._own_encoder.encode_tokens(entry.texts), start)
         except Exception as error:
             self._searches.deliveries.error(entry.future, error)
-            return
-        self._deliver([entry], embeddings, start)
+        finally:
+            self._has_lone_work = False
 
     def _deliver(self, batch: Sequence[Entry], embeddings: TokenEmbeddings, start: float) -> None:
         """Deliver to each entry of a batch its own embeddings; may be called from any thread."""

@@ -14,6 +14,8 @@ from colmodern.kernels.reference import encoder as reference_encoder
 TOLERANCE = {torch.float32: 5e-6, torch.float16: 6e-4, torch.bfloat16: 4.2e-3}
 DTYPES = {"argvalues": list(TOLERANCE), "ids": lambda dtype: str(dtype).removeprefix("torch.")}
 
+AT_MORE = pytest.param(70, 768, marks=pytest.mark.slow)
+
 
 def drawn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Any:
     """Random numbers that the dtype holds exactly: float32 for the reference, and on the device."""
@@ -28,7 +30,7 @@ def assert_equal(found: torch.Tensor, expected: np.ndarray, dtype: torch.dtype) 
 
 
 @pytest.mark.parametrize("dtype", **DTYPES)
-@pytest.mark.parametrize(("n", "dim"), [(0, 96), (1, 1), (3, 96), (7, 123), (18, 256)])
+@pytest.mark.parametrize(("n", "dim"), [(0, 96), (1, 1), (3, 96), (7, 123), (18, 256), AT_MORE])
 @pytest.mark.parametrize("is_added", [True, False])
 @pytest.mark.parametrize("is_biased", [True, False])
 def test_sums_and_their_norms(
@@ -54,7 +56,7 @@ def test_a_norm_of_equal_values_is_finite() -> None:
 
 
 @pytest.mark.parametrize("dtype", **DTYPES)
-@pytest.mark.parametrize(("n", "dim"), [(0, 48), (1, 1), (3, 48), (17, 129), (33, 384)])
+@pytest.mark.parametrize(("n", "dim"), [(0, 48), (1, 1), (3, 48), (17, 129), (33, 384), AT_MORE])
 def test_gated_gelu(n: int, dim: int, dtype: torch.dtype) -> None:
     hidden, own_hidden = drawn(n, 2 * dim, dtype=dtype)
     if n:
