@@ -16,6 +16,7 @@ from colmodern.types import PassageRank, Precision, Score
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from colmodern.pipeline.compressed import ListedShards
     from colmodern.ragged.embeddings import TokenEmbeddings
     from colmodern.ragged.store import EmbeddingStore
     from colmodern.types import ScoredDoc
@@ -38,11 +39,11 @@ class QueryEncoding(NamedTuple):
 class SearchedIndex(NamedTuple):
     """The index of a search, and where it is.
 
-    places: folder of the index, or several shards; empty for the index of the run, or exact search
+    target: folder of the index, or shards; None for the index of the run, or exact search
     precision: None for the one of the run
     """
 
-    places: tuple[str, ...]
+    target: Path | ListedShards | None
     precision: Precision | None
     device: str
     device_max_memory: str | None
@@ -61,7 +62,7 @@ class SearchedIndex(NamedTuple):
 @click.option("--output", "-o", type=OUTPUT_FILE, help="TREC run to write.")
 @click.option(
     "--index",
-    "places",
+    "locations",
     multiple=True,
     metavar="FOLDER",
     help="Index to search, or http://HOST:PORT/v1/indexes/NAME of a server; several are shards that are "
@@ -105,7 +106,7 @@ def command(
     queries: Path | None,
     page: PageOptions,
     output: Path | None,
-    places: tuple[str, ...],
+    locations: tuple[str, ...],
     precision: Precision | None,
     device: str,
     index_device: str,
@@ -140,13 +141,13 @@ def command(
     if is_collection_folder(folder):
         collection = open_collection(
             folder, device=device, trust_remote_code=trust_remote_code,
-            refused={"--index": places, **of_embeddings},
+            refused={"--index": locations, **of_embeddings},
         )  # fmt: skip
         search_collection(
             collection, query, k, queries=queries, output=output, as_json=as_json, page=page
         )
         return
-    index = index_at(places)
+    index = index_at(locations)
     bm25 = None if isinstance(index, ListedShards) else bm25_index_of(folder, index)
     if bm25 is not None:
         kind = "bm25"
@@ -157,7 +158,7 @@ def command(
         kind, query_ids, results = _search_embeddings(
             folder, query, k, queries=queries, score=score, passages=passages, page=page,
             encoding=QueryEncoding(device, trust_remote_code, model, settings),
-            searched=SearchedIndex(places, precision, index_device, device_max_memory),
+            searched=SearchedIndex(index, precision, index_device, device_max_memory),
         )  # fmt: skip
     if output is not None:
         write_run(output, dict(zip(query_ids, results, strict=True)), tag=f"colmodern-{kind}")
@@ -184,7 +185,6 @@ def _search_embeddings(
     """The kind of index, the ids of the queries, and their results."""
     from colmodern.cli.progress import TerminalProgress
     from colmodern.index.staged import HybridIndex
-    from colmodern.pipeline.compressed import index_at
     from colmodern.pipeline.open.artifacts import (
         expect_searchable,
         open_searched,
@@ -195,7 +195,7 @@ def _search_embeddings(
 
     expect_searchable(folder)
     store = store_of(folder)
-    index = index_at(searched.places) or searched_index_of(folder)
+    index = searched.target or searched_index_of(folder)
     if searched.precision is not None and index is not None:
         raise click.UsageError(
             f"--precision applies to exact search only; drop it when searching {index}"

@@ -51,8 +51,8 @@ def serve_shards(address: str, settings: ServeSettings, options: Mapping[str, An
     if settings.encoder is None:
         raise click.UsageError("give the model of queries with --model")
     [(name, folder)] = settings.indexes.items()
-    given = {key: options[key] for key in ("replicas", "gateways") if key in options}
+    chosen = {key: options[key] for key in ("replicas", "gateways") if key in options}
     if "shard_timeout" in options:
-        given["timeout_s"] = options["shard_timeout"]
-    version = serve_on_cluster(folder, cluster, settings, name=name, **given)
+        chosen["timeout_s"] = options["shard_timeout"]
+    version = serve_on_cluster(folder, cluster, settings, name=name, **chosen)
     terminal.put(f"{version} answers at http://{settings.host}:{settings.port}/v1/indexes/{name}")

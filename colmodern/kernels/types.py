@@ -27,6 +27,11 @@ Mask = np.uint16 | np.uint32
 Address = np.uint64  # begin of an array's values in memory
 Vector: TypeAlias = Any  # a vector of cpu/ir, inside compiled code only
 
+DOC_PARTS = 4  # bytes of a document vector, for each that a first estimate reads
+# documents whose whole vectors are read, for each that is pruned: the most telling bytes of vectors
+# choose them among twice as many or more
+BY_PARTS = 4
+
 
 class TableQuery(NamedTuple):
     """A query as tables of its products with every codebook entry.

@@ -162,21 +162,21 @@ class ListedShards:
                 )
 
 
-def index_at(places: tuple[str, ...]) -> Path | ListedShards | None:
+def index_at(locations: tuple[str, ...]) -> Path | ListedShards | None:
     """What --index names: a folder, or shards to be searched as one; None without the option.
 
     Raises:
-        InputError: A place is no folder and no address of a served index.
+        InputError: A location is no folder and no address of a served index.
     """
-    if not places:
+    if not locations:
         return None
     try:
-        are_served = [server_and_name(place) is not None for place in places]
+        are_served = [server_and_name(location) is not None for location in locations]
     except ValueError as error:
         raise InputError(f"--index: {error}") from error
     paths = tuple(
-        place if is_served else str(user_path(place, InputError))
-        for place, is_served in zip(places, are_served, strict=True)
+        location if is_served else str(user_path(location, InputError))
+        for location, is_served in zip(locations, are_served, strict=True)
     )
     if len(paths) == 1 and not are_served[0]:
         return Path(paths[0])

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import cast
 
 import numpy as np
 
@@ -146,13 +145,12 @@ class ServedIndex:
         """
 
         def change(searched: Searched) -> None:
+            put: Callable[..., object] = searched.update if replaces else searched.add
             if isinstance(searched, Collection):
-                put = searched.update if replaces else searched.add
-                return put(documents, embeddings=embeddings)
-            values = cast(TokenEmbeddings, embeddings)
-            ids = [document.doc_id for document in documents]
-            keep = searched.update if replaces else searched.add
-            return keep(values, ids, fields=[document.fields for document in documents])
+                put(documents, embeddings=embeddings)
+            else:
+                ids = [document.doc_id for document in documents]
+                put(embeddings, ids, fields=[document.fields for document in documents])
 
         return self._change(change, seconds)
 

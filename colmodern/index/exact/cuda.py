@@ -260,7 +260,7 @@ class CudaExact:
         n_docs = len(chunk.offsets) - 1
         for positions, packed in started:
             docs, *bits = packed.cpu().numpy().transpose(1, 0, 2)
-            scores, near = (np.ascontiguousarray(one).view(np.float32) for one in bits)
+            scores, near = (np.ascontiguousarray(row).view(np.float32) for row in bits)
             is_cut = _is_cut(scores, near, k) if docs.shape[1] < n_docs else [False] * len(docs)
             for i, position in enumerate(positions):
                 matches[position] = docs[i].astype(np.int64) + chunk.first, scores[i]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -69,39 +69,55 @@ def records_of_embeddings(
     return source.fingerprint, requests()
 
 
-def records_of_texts(
+class DocumentTexts(NamedTuple):
+    """Texts of documents that fit together.
+
+    Attributes:
+        ids: Id of each document.
+        texts: Text of each.
+        titles: Title of each, empty without one.
+        fields: Their fields.
+    """
+
+    ids: list[str]
+    texts: list[str]
+    titles: list[str]
+    fields: FieldTable
+
+
+def document_texts(
     texts: Sequence[str],
     doc_ids: Sequence[str],
     titles: Sequence[str] | None,
     fields: Fields | None,
-) -> Iterator[list[Record]]:
-    """Texts in the lists that requests carry; raises InputError where they do not fit together."""
-    read = listed_texts("texts", texts)
+) -> DocumentTexts:
+    """Texts, ids, titles and fields of documents; raises InputError where they do not fit together."""
+    read = _listed_texts("texts", texts)
     ids = id_list("doc_ids", doc_ids, is_ordered=True)
-    heads = [""] * len(read) if titles is None else listed_texts("titles", titles)
+    heads = [""] * len(read) if titles is None else _listed_texts("titles", titles)
     for name, values in (("doc_ids", ids), ("titles", heads)):
         if len(values) != len(read):
             raise InputError(
                 f"{name} has {len(values)} entries for {len(read)} texts; pass one for each text"
             )
     expect_ids(ids)
-    table = checked_fields(fields, ids)
+    return DocumentTexts(ids, read, heads, checked_fields(fields, ids))
 
-    def requests() -> Iterator[list[Record]]:
-        records: list[Record] = []
-        n_characters = 0
-        for i, (doc_id, title, text) in enumerate(zip(ids, heads, read, strict=True)):
-            length = len(title) + len(text)
-            if records and (n_characters + length > _CHARACTERS or len(records) == _DOCUMENTS):
-                yield records
-                records, n_characters = [], 0
-            record = {"id": doc_id, "title": title, "text": text, "fields": _fields_of(table, i)}
-            records.append(record)
-            n_characters += length
-        if records:
+
+def records_of_texts(documents: DocumentTexts) -> Iterator[list[Record]]:
+    """Texts in the lists that requests carry."""
+    records: list[Record] = []
+    n_characters = 0
+    for i, (doc_id, text, title) in enumerate(zip(*documents[:3], strict=True)):
+        length = len(title) + len(text)
+        if records and (n_characters + length > _CHARACTERS or len(records) == _DOCUMENTS):
             yield records
-
-    return requests()
+            records, n_characters = [], 0
+        fields = _fields_of(documents.fields, i)
+        records.append({"id": doc_id, "title": title, "text": text, "fields": fields})
+        n_characters += length
+    if records:
+        yield records
 
 
 def put(
@@ -139,7 +155,7 @@ def _fields_of(table: FieldTable, doc: int) -> Record:
     }
 
 
-def listed_texts(name: str, values: object) -> list[str]:
+def _listed_texts(name: str, values: object) -> list[str]:
     """A list of texts; raises InputError for anything else."""
     texts = listed(name, values, "pass a list of texts")
     for position, text in enumerate(texts):

@@ -7,7 +7,12 @@ from pathlib import Path
 
 from colmodern.index.fields.inputs import Fields
 from colmodern.index.inputs import Embeddings
-from colmodern.index.remote.changes import put, records_of_embeddings, records_of_texts
+from colmodern.index.remote.changes import (
+    document_texts,
+    put,
+    records_of_embeddings,
+    records_of_texts,
+)
 from colmodern.index.remote.reader import RemoteReader
 from colmodern.ragged.doc_ids import id_list
 
@@ -168,5 +173,5 @@ class RemoteIndex(RemoteReader):
         replaces: bool,
     ) -> None:
         client = self._open_client()
-        requests = records_of_texts(texts, doc_ids, titles, fields)
+        requests = records_of_texts(document_texts(texts, doc_ids, titles, fields))
         put(client, self._documents, requests, replaces=replaces, timeout_s=timeout_s)

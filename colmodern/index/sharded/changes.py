@@ -23,7 +23,7 @@ from colmodern.index.plaid.disk.doc_ids import expect_ids
 from colmodern.index.plaid.index import PlaidIndex
 from colmodern.index.plaid.search.queries import expect_encoder
 from colmodern.index.plaid.write.source import open_source
-from colmodern.index.remote.changes import listed_texts
+from colmodern.index.remote.changes import document_texts
 from colmodern.index.sharded.placement import shards_of
 from colmodern.progress import Progress
 from colmodern.ragged.doc_ids import id_list
@@ -175,26 +175,17 @@ def put_texts(
                 f"shard {name} is of the kind {type(shard).__name__}, which takes no texts; encode them, and "
                 "pass the embeddings to add or update"
             )
-    ids = id_list("doc_ids", doc_ids, is_ordered=True)
-    expect_ids(ids)
-    columns = {"texts": texts, **({} if titles is None else {"titles": titles})}
-    listed_columns = {name: listed_texts(name, values) for name, values in columns.items()}
-    for name, values in listed_columns.items():
-        if len(values) != len(ids):
-            raise InputError(
-                f"{name} has {len(values)} entries for {len(ids)} ids; pass one for each id"
-            )
-    table, numbers, done = checked_fields(fields, ids), shards_of(ids, len(shards)), list[str]()
+    documents = document_texts(texts, doc_ids, titles, fields)
+    numbers, done = shards_of(documents.ids, len(shards)), list[str]()
     if not replaces:
-        _expect_new(shards, ids, numbers)
+        _expect_new(shards, documents.ids, numbers)
     for number, (name, shard) in enumerate(shards.items()):
         where = np.flatnonzero(numbers == number)
         if not len(where):
             continue
-        own = {key: [values[i] for i in where] for key, values in listed_columns.items()}
-        more = {"fields": table.select(where)} if table.columns else {}
-        change = partial(getattr(shard, method), doc_ids=[ids[i] for i in where], **own, **more)
-        _change(name, done, change)
+        ids, own, heads = ([column[i] for i in where] for column in documents[:3])
+        table = documents.fields.select(where) if documents.fields.columns else None
+        _change(name, done, partial(getattr(shard, method), own, ids, titles=heads, fields=table))
 
 
 def _expect_new(shards: Shards, ids: Sequence[str], numbers: npt.NDArray[np.int64]) -> None:

@@ -18,6 +18,7 @@ from colmodern.kernels.cpu.ir.vectors import FEW_LANES
 from colmodern.kernels.cpu.jit import borrowing, compiled
 from colmodern.kernels.cpu.token_block import TokenBlock
 from colmodern.kernels.types import (
+    DOC_PARTS,
     Address,
     Floats,
     Int8s,
@@ -28,8 +29,6 @@ from colmodern.kernels.types import (
     TableQuery,
     WeightQuery,
 )
-
-DOC_PARTS = 4  # bytes of a document vector, for each that a first estimate reads
 
 
 @compiled

@@ -30,6 +30,7 @@ from colmodern.kernels.cpu.query import fill_centroid_scores, prepare_query
 from colmodern.kernels.cpu.refine import empty_near, keep_near, score_compressed
 from colmodern.kernels.cpu.score import add_doc_vectors, score_decoded
 from colmodern.kernels.types import (
+    BY_PARTS,
     Bools,
     CodecArrays,
     Floats,
@@ -43,10 +44,6 @@ from colmodern.kernels.types import (
 )
 
 Number = TypeVar("Number", bound=np.generic)
-
-# documents whose whole vectors are read, for each that is pruned: the most telling bytes of vectors
-# choose them among twice as many or more
-BY_PARTS = 4
 
 _BLOCKED = 0xFFFF  # state of a document that gather passes over
 

@@ -15,7 +15,7 @@ Floats = npt.NDArray[np.float32]
 Positions = npt.NDArray[np.int64]
 Group = tuple[Positions, Floats]  # positions of queries, and the queries in the lanes they need
 Matches = tuple[Positions, Floats]  # documents in no order, and their scores
-# positions of queries, and (n, 2, n_found) int32 results on a GPU that may still be at work
+# positions of queries, and (n, rows, n_found) int32 results on a GPU that may still be at work
 StartedTiles = list[tuple[Positions, torch.Tensor]]
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from colmodern.kernels.types import CodecArrays, EntryForm, WeightForm
+from colmodern.kernels.types import DOC_PARTS, CodecArrays, EntryForm, WeightForm
 
 Floats = npt.NDArray[np.float32]
 Scores = npt.NDArray[np.int16]
@@ -23,7 +23,6 @@ _HEADROOM = 1.25
 _WIDE, _TIGHT = 1.0, 0.5
 _ROUNDING_SIGMAS, _LOSS_SIGMAS = 3.0, 4.0
 _STEP_DEVIATION = 0.29
-_DOC_PARTS = 4  # of kernels/cpu/residual_query.py
 
 
 class EntryTables(NamedTuple):
@@ -136,7 +135,7 @@ def _choose_doc_parts(table: npt.NDArray[np.int16]) -> npt.NDArray[np.int64]:
     """The bytes whose entries vary most; table: (n_doc_bytes, 256)."""
     values = table.astype(np.int64)
     spread = 256 * (values**2).sum(axis=1) - values.sum(axis=1) ** 2
-    n = max(min(len(table), 1), len(table) // _DOC_PARTS)
+    n = max(min(len(table), 1), len(table) // DOC_PARTS)
     return np.argsort(-spread, kind="stable")[:n]
 
 

@@ -171,8 +171,9 @@ async def _embeddings(
     texts = state.model_texts(documents)
     limits = service.settings.limits
     expect_texts("documents", texts, most=limits.documents, longest=limits.text_length)
-    kept = {"spans": state.has_spans, "passages": state.has_passages}
-    encoded = await service.batcher.encode(context, texts, "document", **kept)
+    encoded = await service.batcher.encode(
+        context, texts, "document", spans=state.has_spans, passages=state.has_passages
+    )
     ids = [document.doc_id for document in documents]
     counts = dict(zip(ids, encoded.counts, strict=True))
     return state.encoded(service.batcher.pool(encoded.embeddings), counts)

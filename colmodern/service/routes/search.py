@@ -144,8 +144,9 @@ async def _rescored(
     results, ids, contents = await service.searches.run(context, with_texts)
     expect_count("the results to rescore", len(ids), service.settings.limits.documents)
     wants_spans = body.span_settings is not False and (state.has_spans or bool(body.spans))
-    kept = {"spans": wants_spans, "passages": state.has_passages}
-    encoded = await service.batcher.encode(context, contents, "document", **kept)
+    encoded = await service.batcher.encode(
+        context, contents, "document", spans=wants_spans, passages=state.has_passages
+    )
     documents = service.batcher.pool(encoded.embeddings)
     counts = dict(zip(ids, encoded.counts, strict=True))
 

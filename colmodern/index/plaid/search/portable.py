@@ -16,11 +16,10 @@ from colmodern.index.plaid.disk.segment import Segment
 from colmodern.index.plaid.search.view import DocIndex, View
 from colmodern.kernels.portable import stages
 from colmodern.kernels.portable.query import LANES, PreparedQuery, prepare_query
-from colmodern.kernels.types import SearchBudget
+from colmodern.kernels.types import BY_PARTS, SearchBudget
 
 TOLERANCE = 1e-5  # relative to a score: float32 sums have another order
 
-_BY_PARTS = 4  # of kernels/cpu/segment.py
 _PRUNED_TOKENS, _REFINED_TOKENS = 2_000_000, 200_000
 
 Number = TypeVar("Number", bound=np.generic)
@@ -90,9 +89,9 @@ def _candidates(query: PreparedQuery, view: View, budget: SearchBudget) -> tuple
         return docs, shared_of(docs)
     if budget.nprobe:
         docs, scores = _gather(query, view, budget)
-        if len(docs) >= 2 * _BY_PARTS * budget.n_gathered:
+        if len(docs) >= 2 * BY_PARTS * budget.n_gathered:
             rough = scores + shared_of(docs, query.doc_parts)
-            best = stages.keep_best(rough, _BY_PARTS * budget.n_gathered)
+            best = stages.keep_best(rough, BY_PARTS * budget.n_gathered)
             docs, scores = docs[best], scores[best]
         shared = shared_of(docs)
         best = stages.keep_best(scores + shared, budget.n_gathered)

@@ -33,13 +33,12 @@ from colmodern.kernels.cpu.prune import (
 from colmodern.kernels.cpu.refine import empty_near, keep_near, score_compressed
 from colmodern.kernels.cpu.score import add_doc_vectors, score_decoded, score_stored
 from colmodern.kernels.cpu.segment import (
-    BY_PARTS,
     find_candidates,
     gather_block,
     probe,
     search_segment,
 )
-from colmodern.kernels.types import NearTokens, QueryTables, SearchBudget, StoredDocs
+from colmodern.kernels.types import BY_PARTS, NearTokens, QueryTables, SearchBudget, StoredDocs
 from colmodern.threads import Threads
 from colmodern.types import Stage
 
