@@ -234,11 +234,24 @@ def test_a_client_that_hangs_up_while_it_waits_is_not_encoded(make_server: Any) 
     texts = ["a document of many words, which takes a while to encode. " * 20] * 200
 
     def rerank() -> None:
-        server.client.post("/v2/rerank", json={"query": "a while", "documents": texts})
+        answer = httpx.post(
+            f"{server.url}/v2/rerank", json={"query": "a while", "documents": texts}, timeout=60
+        )
+        assert answer.status_code == 200
 
+    def n_batches() -> float:
+        match = re.search(
+            r'batch_tokens_count\{role="document"\} (\S+)', server.client.get("/metrics").text
+        )
+        return float(match[1]) if match else 0.0
+
+    before = n_batches()
     running = threading.Thread(target=rerank)
     running.start()
-    time.sleep(0.5)
+    deadline = time.monotonic() + 60
+    while n_batches() == before:  # an idle encoder would encode the next request at once
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     content = b'{"input": "nobody waits for this", "input_type": "document"}'
     head = f"POST /v1/encode HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\n"
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
