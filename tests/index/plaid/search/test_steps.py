@@ -12,14 +12,16 @@ from hypothesis import strategies as st
 from index.plaid.corpora import corpus, lengths_like_passages, names
 
 from colmodern import PlaidIndex
+from colmodern.index.plaid.search import steps as search_steps
 from colmodern.index.plaid.search.request import SearchRequest
-from colmodern.index.plaid.search.steps import Trace, search_view
+from colmodern.index.plaid.search.steps import Trace, fits_one_call, search_view
 from colmodern.index.plaid.write import inverted_lists
 from colmodern.threads import Threads
 from colmodern.types import Stage
 
 N_DOCS = 400
 DOCUMENTS = corpus(lengths_like_passages(N_DOCS))
+N_TOKENS = len(DOCUMENTS.values)
 IDS = names(N_DOCS)
 
 
@@ -57,10 +59,27 @@ def test_one_call_does_what_the_steps_do(index: PlaidIndex, seed: int, **given: 
     trace = Trace()
     at_once = search_view(query, search.view, search.budget, Threads(1), stored=stored)
     threads = Threads(given["n_threads"])
-    steps = search_view(query, search.view, search.budget, threads, stored=stored, trace=trace)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            search_steps, "_ALONE_TOKENS", 0
+        )  # threads share the work of small indexes too
+        steps = search_view(query, search.view, search.budget, threads, stored=stored, trace=trace)
     assert Stage.PRUNE in trace.stages or search.budget.n_candidates >= search.view.n_open
     for found, expected in zip(at_once, steps, strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("n_threads", "n_alone"), [(1, N_TOKENS - 1), (2, N_TOKENS), (2, N_TOKENS - 1), (3, N_TOKENS)]
+)
+def test_several_threads_search_where_that_is_faster(
+    index: PlaidIndex, n_threads: int, n_alone: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = "_ALONE_TOKENS_OF_TWO" if n_threads == 2 else "_ALONE_TOKENS"
+    monkeypatch.setattr(search_steps, limit, n_alone)
+    search = SearchRequest(index._state, 10, None, None, 60, None)
+    is_alone = fits_one_call(search.view, search.budget, Threads(n_threads))
+    assert is_alone == (n_threads == 1 or n_alone >= N_TOKENS)
 
 
 @given(seed=st.integers(0, 99), n_query_tokens=st.integers(1, 40), n_postings=st.integers(1, 400))
