@@ -87,7 +87,7 @@ class Reranker:
         self.score: Score = score
         self.facts: Counter[str] = Counter()  # TokenizedTexts.facts
         self.query_facts: Counter[str] = Counter()
-        self._scorer: CandidateScorer | None = None  # made when a GPU first scores
+        self._scorer: CandidateScorer | None = None  # of the GPU that scored last
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_scorer": None}
@@ -195,7 +195,7 @@ class Reranker:
             return ExactIndex(embeddings, doc_ids, device=devices, precision=self.precision)
         from colmodern.index.exact.candidates import CandidateIndex, CandidateScorer
 
-        if self._scorer is None:
+        if self._scorer is None or self._scorer.device != devices.gpus[0]:
             self._scorer = CandidateScorer(devices.gpus[0])
         index: ExactIndex = CandidateIndex(embeddings, doc_ids, devices, self._scorer)
         return index

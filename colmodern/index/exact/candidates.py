@@ -22,12 +22,15 @@ from colmodern.kernels.device import Devices
 from colmodern.ragged.embeddings import TokenEmbeddings
 
 _FEWEST_TOKENS, _FEWEST_DOCS = 1024, 16  # least room of a buffer
-_LARGEST = 1 << 28  # bytes of documents; more are scored in chunks, as those of a collection
-_MOST_BUFFERS = 16
+_LARGEST = 1 << 28  # bytes of a buffer; more documents are scored in chunks, as a collection's
+_MOST_BYTES = 1 << 29  # bytes of all buffers
 
 
 class _Shape(NamedTuple):
-    """The shape of a buffer: a query, offsets of documents, and their tokens, one behind another."""
+    """The shape of a buffer: a query, offsets of documents, and their tokens, one behind another.
+
+    n_docs, n_tokens: powers of two
+    """
 
     n_lanes: int
     dim: int
@@ -62,20 +65,24 @@ class CandidateScorer:
     """Float32 MaxSim of a query with documents, both from the host.
 
     They are copied into a buffer of their shape, rounded up to powers of two, over which launches are
-    recorded once and replayed for all others. Documents behind the last have no tokens.
+    recorded once and replayed for all others. Documents behind the last have no tokens. Buffers take
+    512 MB together: those that were not used for longest go, with what was recorded over them.
 
     One call at a time; others wait.
+
+    Attributes:
+        device: The GPU.
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
+        self.device = device
         self._replays = Replays(device)
         self._buffers: dict[_Shape, torch.Tensor] = {}
         self._lock = Lock()
 
     def takes(self, documents: TokenEmbeddings) -> bool:
         """Whether these documents are few enough for one buffer."""
-        return 8 * documents.n_docs + 4 * documents.dim * documents.n_tokens <= _LARGEST
+        return _shape_of(0, documents).n_bytes <= _LARGEST
 
     def scores(
         self, query: npt.NDArray[np.floating], documents: TokenEmbeddings
@@ -85,30 +92,27 @@ class CandidateScorer:
         Raises ResourceError when the GPU has no memory for them.
         """
         padded = by_lanes([query])[0][1]
-        is_half = documents.values.dtype == np.float16
-        shape = _Shape(
-            padded.shape[1],
-            documents.dim,
-            power_of_two(documents.n_docs, least=_FEWEST_DOCS),
-            power_of_two(documents.n_tokens, least=_FEWEST_TOKENS),
-            torch.float16 if is_half else torch.float32,
-        )
+        shape = _shape_of(padded.shape[1], documents)
         packed = _packed(padded, documents, shape)
         cure = "rerank fewer documents at a time"
-        with self._lock, on(self._device), naming_memory("the candidates of a query", cure):
+        with self._lock, on(self.device), naming_memory("the candidates of a query", cure):
             buffer = self._buffer(shape)
-            is_far = self._device.type == "cuda"
-            source = pinned(packed) if is_far else torch.from_numpy(packed)
-            buffer[: len(packed)].copy_(source, non_blocking=is_far)
+            is_cuda = self.device.type == "cuda"
+            source = pinned(packed) if is_cuda else torch.from_numpy(packed)
+            buffer[: len(packed)].copy_(source, non_blocking=is_cuda)
             scores = self._replays.run(shape, buffer, shape.score).cpu().numpy()
         return np.array(scores[: documents.n_docs])
 
     def _buffer(self, shape: _Shape) -> torch.Tensor:
         buffer = self._buffers.pop(shape, None)
         if buffer is None:
-            while len(self._buffers) >= _MOST_BUFFERS:
-                del self._buffers[next(iter(self._buffers))]
-            buffer = torch.zeros(shape.n_bytes, dtype=torch.uint8, device=self._device)
+            n_bytes = sum(other.n_bytes for other in self._buffers)
+            while self._buffers and n_bytes + shape.n_bytes > _MOST_BYTES:
+                oldest = next(iter(self._buffers))
+                del self._buffers[oldest]
+                self._replays.forget(oldest)  # a recording keeps what it reads
+                n_bytes -= oldest.n_bytes
+            buffer = torch.zeros(shape.n_bytes, dtype=torch.uint8, device=self.device)
         self._buffers[shape] = buffer  # the last used is the last to go
         return buffer
 
@@ -148,10 +152,26 @@ class CandidateSearch:
         self._scorer = scorer
 
     def search(self, queries: TokenEmbeddings, k: int) -> Iterator[tuple[int, list[Matches]]]:
-        """The number of documents, and the scores of all of them for each query."""
+        """The number of documents, and the scores of all of them for each query.
+
+        Args:
+            queries: The queries.
+            k: Asked for by DeviceSearch; so few documents are all ranked by the index.
+        """
         docs = np.arange(self._documents.n_docs)
         scores = [self._scorer.scores(query, self._documents) for query in queries]
         yield len(docs), [(docs, query_scores) for query_scores in scores]
+
+
+def _shape_of(n_lanes: int, documents: TokenEmbeddings) -> _Shape:
+    is_half = documents.values.dtype == np.float16
+    return _Shape(
+        n_lanes,
+        documents.dim,
+        power_of_two(documents.n_docs, least=_FEWEST_DOCS),
+        power_of_two(documents.n_tokens, least=_FEWEST_TOKENS),
+        torch.float16 if is_half else torch.float32,
+    )
 
 
 def _packed(

@@ -64,11 +64,15 @@ class Replays:
                 return work(inputs.to(self._device))
             self._seen[key] = recording
         if recording.inputs is not inputs:
-            is_far = self._device.type == "cuda" and inputs.device.type == "cpu"
-            source = pinned(inputs.numpy()) if is_far else inputs
+            is_upload = self._device.type == "cuda" and inputs.device.type == "cpu"
+            source = pinned(inputs.numpy()) if is_upload else inputs
             recording.inputs.copy_(source, non_blocking=True)
         recording.graph.replay()
         return recording.outputs
+
+    def forget(self, key: Hashable) -> None:
+        """Drop a recording, if there is one, and the memory that it keeps."""
+        self._seen.pop(key, None)
 
     def _record(
         self, inputs: torch.Tensor, work: Callable[[torch.Tensor], torch.Tensor]

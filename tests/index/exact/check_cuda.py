@@ -20,7 +20,7 @@ from colmodern import ExactIndex, Reranker, TokenEmbeddings, rerank
 from colmodern.errors import InputError, ResourceError
 from colmodern.index.exact import candidates
 from colmodern.index.exact import cuda as cuda_exact
-from colmodern.kernels.device import resolve_device
+from colmodern.kernels.device import Devices, resolve_device
 from colmodern.types import Precision
 
 LENGTHS = [7, 0, 33, 1, 127, 20, 31, 64, 2, 5, 5, 9]
@@ -192,8 +192,9 @@ def test_candidates_of_any_shape_are_scored_in_buffers_of_few(
     dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(candidates, "_FEWEST_TOKENS", 64)
-    monkeypatch.setattr(candidates, "_MOST_BUFFERS", 2)
-    devices = resolve_device("cuda")
+    most = 70_000 * np.dtype(dtype).itemsize  # two or three buffers
+    monkeypatch.setattr(candidates, "_MOST_BYTES", most)
+    devices, shapes = resolve_device("cuda"), set()
     scorer = candidates.CandidateScorer(devices.gpus[0])
     # long documents, then fewer and shorter ones in the same buffer, then one without tokens
     for lengths in ([40, 9], [3], [5, 50, 1], [33, 4, 18] * 6, [], [0], [2, 0, 2], [33, 4, 18] * 6):
@@ -202,11 +203,31 @@ def test_candidates_of_any_shape_are_scored_in_buffers_of_few(
         expected = ExactIndex(some, names(len(some))).search_batch(QUERIES, 20)
         for found, others in zip(index.search_batch(QUERIES, 20), expected, strict=True):
             assert_alike(found, others)
-    assert len(scorer._buffers) == 2
+        shapes |= scorer._buffers.keys()
+        assert sum(buffer.nbytes for buffer in scorer._buffers.values()) <= most
+    assert 1 < len(scorer._buffers) < len(shapes)
     monkeypatch.setattr(candidates, "_LARGEST", 100)
     index = candidates.CandidateIndex(some, names(len(some)), devices, scorer)
     assert isinstance(index._cuda, cuda_exact.CudaExact)
     assert_alike(index.search(QUERIES[0], 5), expected[0][:5])
+
+
+def test_documents_are_taken_whose_buffer_with_its_spare_room_is_small_enough(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scorer = candidates.CandidateScorer(resolve_device("cuda").gpus[0])
+    monkeypatch.setattr(candidates, "_LARGEST", 2048 * 48 * 2)
+    assert scorer.takes(unit_rows([1024], 48, 0, "float16"))
+    assert not scorer.takes(unit_rows([1025], 48, 0, "float16"))  # in a buffer of 2048 tokens
+
+
+def test_a_reranker_whose_encoder_moves_scores_on_its_device(pylate_bert: Path) -> None:
+    ranker, some = Reranker(pylate_bert), documents("float16")
+    for gpu in (torch.device("cpu"), torch.device("cpu", 0), torch.device("cpu", 0)):
+        ranker._index(some, names(12), Devices("cuda", (gpu,))).search(QUERIES[3], 3)
+        scorer = ranker._scorer
+        assert scorer is not None
+        assert scorer.device == gpu
 
 
 def test_a_gpu_without_memory_for_candidates_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -71,6 +72,21 @@ def test_a_gpu_without_memory_for_a_recording_is_out_of_memory_and_records_later
         assert replays.run("key", one, short_while_recorded).item() == 2.0
     replays.run("key", one, short_while_recorded)
     assert replays._seen["key"] is not None
+
+
+def test_a_recording_that_is_forgotten_keeps_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", record)
+    replays, given = Replays(torch.device("cpu")), torch.ones(1)
+    replays._is_usable = True
+    for _ in range(2):
+        replays.run("key", given, torch.neg)
+    is_alive = weakref.ref(given)
+    del given
+    assert is_alive() is not None
+    replays.forget("key")
+    replays.forget("key")
+    assert is_alive() is None
 
 
 @pytest.mark.parametrize("message", ["CUDA error: out of memory", "capture was invalidated"])
