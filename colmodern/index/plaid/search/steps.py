@@ -50,8 +50,10 @@ _ALL_SLACK = np.full(256, 32_767, np.int16)
 # in units: no centroid's or residual's part of a similarity is larger, so that no token that
 # could have the largest similarity lies further below the best
 _ALL_MARGIN = 32_767
-_ALONE_TOKENS = 4_000_000  # tokens of an index up to which one thread is faster than several
-_ALONE_TOKENS_OF_TWO = 60_000_000  # the same for two threads, which save less
+_ALONE_CANDIDATES = (
+    1500  # up to so many, one thread searches faster than two that wait for each other
+)
+_ALONE_TOKENS = 60_000_000  # the same of tokens of an index
 _FEWEST_DOCS = 8  # documents in a thread's share
 
 
@@ -88,7 +90,7 @@ def search_view(
     if trace is None and not exact and fits_one_call(view, budget, threads):
         return _search_at_once(query, view, budget, stored)
     trace = trace or Trace()
-    if _is_faster_alone(view, threads):
+    if _is_faster_alone(view, budget, threads):
         threads = Threads(1)
     tables = make_tables(query, view.codec, threads)
     if budget.exhaustive:
@@ -110,14 +112,14 @@ def fits_one_call(view: View, budget: SearchBudget, threads: Threads) -> bool:
     """
     if len(view.segments) != 1 or budget.n_candidates >= view.n_open:
         return False
-    return _is_faster_alone(view, threads)
+    return _is_faster_alone(view, budget, threads)
 
 
-def _is_faster_alone(view: View, threads: Threads) -> bool:
-    """Whether one thread searches faster than all of them, which wait for each other at each step."""
+def _is_faster_alone(view: View, budget: SearchBudget, threads: Threads) -> bool:
+    """Whether a search has too little work to share."""
     n_tokens = sum(segment.n_tokens for segment in view.segments)
-    most = _ALONE_TOKENS_OF_TWO if threads.n == 2 else _ALONE_TOKENS
-    return threads.n == 1 or n_tokens <= most
+    is_small = n_tokens <= _ALONE_TOKENS and budget.n_candidates <= _ALONE_CANDIDATES
+    return threads.n == 1 or is_small
 
 
 def compile_search(view: View, *, is_one_call: bool, is_rescored: bool) -> None:

@@ -70,16 +70,22 @@ def test_one_call_does_what_the_steps_do(index: PlaidIndex, seed: int, **given: 
 
 
 @pytest.mark.parametrize(
-    ("n_threads", "n_alone"), [(1, N_TOKENS - 1), (2, N_TOKENS), (2, N_TOKENS - 1), (3, N_TOKENS)]
+    ("n_threads", "limit", "most"),
+    [
+        (2, "_ALONE_TOKENS", N_TOKENS),
+        (2, "_ALONE_CANDIDATES", 60),
+        (1, "_ALONE_TOKENS", 0),
+        (1, "_ALONE_CANDIDATES", 0),
+    ],
 )
-def test_several_threads_search_where_that_is_faster(
-    index: PlaidIndex, n_threads: int, n_alone: int, monkeypatch: pytest.MonkeyPatch
+def test_several_threads_share_a_search_with_much_work(
+    index: PlaidIndex, n_threads: int, limit: str, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limit = "_ALONE_TOKENS_OF_TWO" if n_threads == 2 else "_ALONE_TOKENS"
-    monkeypatch.setattr(search_steps, limit, n_alone)
     search = SearchRequest(index._state, 10, None, None, 60, None)
-    is_alone = fits_one_call(search.view, search.budget, Threads(n_threads))
-    assert is_alone == (n_threads == 1 or n_alone >= N_TOKENS)
+    monkeypatch.setattr(search_steps, limit, most)
+    assert fits_one_call(search.view, search.budget, Threads(n_threads))
+    monkeypatch.setattr(search_steps, limit, most - 1)
+    assert fits_one_call(search.view, search.budget, Threads(n_threads)) == (n_threads == 1)
 
 
 @given(seed=st.integers(0, 99), n_query_tokens=st.integers(1, 40), n_postings=st.integers(1, 400))
