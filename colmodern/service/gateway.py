@@ -49,7 +49,8 @@ class ClusterIndex(ServedIndex):
     def refresh(self) -> bool:
         """Search the newest version from now on; searches that run keep the one they began with.
 
-        A version that lacked a shard when it was opened is opened again once the shard is back.
+        A version that lacks a shard does not take the place of another one. Where the gateway began
+        with such a version, it opens it again once the shard is back.
 
         Returns:
             Whether there was a newer one.
@@ -59,17 +60,16 @@ class ClusterIndex(ServedIndex):
                 return False
             before = self._app
             try:
-                self._app = newest_version(self.name)
-                if self._app != before or self._is_whole_again():
-                    state = ServedState(self._open(), self._encoder)
-                    self._replaced.add(self._state)
-                    self._state = state
+                newest = newest_version(self.name)
+                if newest != before or self._is_whole_again():
+                    self._replace(self._state, newest)
             except ColmodernError as error:
-                self._app, self.fault = before, str(error)
-                _log.error("index %r stays as it was: %s", self.name, error)
+                if self.fault != str(error):
+                    _log.error("index %r stays as it was: %s", self.name, error)
+                self.fault = str(error)
                 return False
             self.fault = None
-            return self._app != before
+            return newest != before
 
     def change_over(self, app: str, seconds: float) -> None:
         """Search the newest version from now on, and wait for the searches of the one before.
@@ -79,13 +79,11 @@ class ClusterIndex(ServedIndex):
             seconds: How long to wait.
 
         Raises:
-            UnavailableError: The version cannot be searched.
+            UnavailableError: The version cannot be searched, or lacks a shard.
         """
         self.refresh()
         if self._app != app:
             raise UnavailableError(self.fault or f"{app} is not the newest version any more")
-        if not self._is_whole:
-            raise UnavailableError(f"{app} lacks a shard; serve it again when all of them answer")
         end = time.monotonic() + seconds
         while self._replaced and time.monotonic() < end:
             time.sleep(_LOOK)
@@ -96,12 +94,24 @@ class ClusterIndex(ServedIndex):
         index = self.state.index
         return not self._is_whole and index is not None and _warmed(index, self._timeout_s)
 
+    def _replace(self, state: ServedState, app: str) -> None:
+        """Search a version in place of a state; raises UnavailableError where it lacks a shard."""
+        index, is_whole = self._open_version(app)
+        if not is_whole:
+            raise UnavailableError(f"{app} lacks a shard; serve it again when all of them answer")
+        self._replaced.add(state)
+        self._state = ServedState(index, self._encoder)
+        self._app, self._is_whole = app, True
+
     def _open(self) -> ShardedIndex:
-        index = open_version(
-            self._app, self._resources, timeout_s=self._timeout_s, allow_partial=True
-        )
-        self._is_whole = _warmed(index, _WARMING)
+        """The version to begin with, which may lack a shard."""
+        index, self._is_whole = self._open_version(self._app)
         return index
+
+    def _open_version(self, app: str) -> tuple[ShardedIndex, bool]:
+        """A version, and whether all of its shards answer."""
+        index = open_version(app, self._resources, timeout_s=self._timeout_s, allow_partial=True)
+        return index, _warmed(index, _WARMING)
 
 
 def _warmed(index: Any, seconds: float) -> bool:

@@ -1,0 +1,104 @@
+"""The index of a gateway, whose shards answer, are lost and come back, without Ray between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from colmodern import ShardedIndex
+from colmodern.cluster.holder import ShardHolder
+from colmodern.cluster.replicas import VersionIndex
+from colmodern.cluster.room import Resources
+from colmodern.cluster.search import HeldIndex
+from colmodern.encoder.encoder import Encoder
+from colmodern.errors import UnavailableError
+from colmodern.service.gateway import ClusterIndex
+
+N_DOCS = 12
+
+
+class Versions:
+    """Versions of a folder of shards, each in processes of this machine that can be taken away.
+
+    Attributes:
+        newest: The newest version.
+        faults: What a shard of a version raises instead of answering, by version and shard.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.newest = "docs.000001"
+        self.faults: dict[tuple[str, str], Exception] = {}
+        self._holders = {path.name: ShardHolder(path, None, 1) for path in folder.glob("shard-*")}
+        for holder in self._holders.values():
+            holder.check_health()
+
+    def open(
+        self, app: str, resources: Resources, *, timeout_s: float, allow_partial: bool
+    ) -> VersionIndex:
+        """As ``open_version``."""
+        shards = {name: HeldIndex(name, self._asker(app, name)) for name in sorted(self._holders)}
+        return VersionIndex(
+            shards, is_hashed=True, timeout_s=timeout_s, allow_partial=allow_partial
+        )
+
+    def _asker(self, app: str, name: str) -> Callable[..., object]:
+        def ask(
+            method: str, arguments: tuple[object, ...], options: dict[str, object], _: float | None
+        ) -> object:
+            if (fault := self.faults.get((app, name))) is not None:
+                raise fault
+            return self._holders[name].ask(method, arguments, options)
+
+        return ask
+
+
+@pytest.fixture
+def versions(tmp_path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> Versions:
+    texts = [f"document {number} of a few" for number in range(N_DOCS)]
+    ids = [f"d{number}" for number in range(N_DOCS)]
+    ShardedIndex.build(encoder.encode_documents(texts), tmp_path / "shards", 2, ids).close()
+    versions = Versions(tmp_path / "shards")
+    monkeypatch.setattr("colmodern.service.gateway.newest_version", lambda name: versions.newest)
+    monkeypatch.setattr("colmodern.service.gateway.open_version", versions.open)
+    return versions
+
+
+@pytest.fixture
+def index(versions: Versions, encoder: Encoder) -> ClusterIndex:
+    return ClusterIndex("docs", encoder, 5.0, Resources(1))
+
+
+def test_a_version_that_lacks_a_shard_does_not_take_the_place_of_a_whole_one(
+    versions: Versions, index: ClusterIndex
+) -> None:
+    before = index.state
+    versions.newest = "docs.000002"
+    versions.faults["docs.000002", "shard-00001"] = UnavailableError("shard-00001 is gone")
+    with pytest.raises(UnavailableError, match=r"docs\.000002 lacks a shard"):
+        index.change_over("docs.000002", 0)
+    assert index.state is before
+    assert not index.refresh()
+    assert index.fault is not None
+    assert "docs.000002 lacks a shard" in index.fault
+    assert index.state is before
+
+    versions.faults.clear()
+    assert index.refresh()
+    assert index.fault is None
+    assert index.state is not before
+    index.change_over("docs.000002", 0)
+
+
+def test_a_gateway_begins_with_a_version_that_lacks_a_shard_until_it_is_back(
+    versions: Versions, encoder: Encoder
+) -> None:
+    versions.faults["docs.000001", "shard-00001"] = UnavailableError("shard-00001 is gone")
+    index = ClusterIndex("docs", encoder, 5.0, Resources(1))
+    partial = index.state
+    index.refresh()
+    assert index.state is partial
+    versions.faults.clear()
+    index.refresh()
+    assert index.state.n_docs == N_DOCS
