@@ -104,8 +104,8 @@ class PlaidReader:
             n_threads: Threads of one search or one batch; default all.
             device: "cpu", "cuda", "cuda:N", GPUs that share the documents as "cuda:0,cuda:1", or
                 "auto". A GPU scans all documents, so that nprobe has no effect there.
-            device_max_memory: Bytes, or text as "20G", that may stay on a GPU; default most of what is
-                free.
+            device_max_memory: Bytes, or text as "20G", that may stay on a GPU, embeddings to rescore
+                with among them; default most of what is free.
             verify: "full" compares everything here; "addresses", for indexes larger than memory,
                 only makes sure that searches stay inside the arrays, and misses damage that
                 changes scores.
@@ -214,7 +214,8 @@ class PlaidReader:
             filter: Conditions on fields, as ``{"year": {"gte": 2020}}``, ids of allowed documents, a
                 function of an id, or a filter made by ``filter``.
             rescore: Embeddings that the index was built from, for exact scores of the last
-                candidates.
+                candidates. The first search with them copies them to the GPUs that search, where they
+                fit; changes to an array after that are not seen.
             fingerprint: Fingerprint of the query's encoder; refused when the index has another.
             n_threads: Threads of this search; default as loaded.
             exact: Score the last candidates with all of their tokens: scores equal MaxSim up to

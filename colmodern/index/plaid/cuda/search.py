@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from colmodern.errors import InputError
+from colmodern.index.inputs import Embeddings
 from colmodern.index.plaid.cuda.stages import Plan, find
+from colmodern.index.plaid.cuda.stored import StoredTokens, expect_usable, upload_stored
 from colmodern.index.plaid.cuda.upload import DeviceDocuments, upload
-from colmodern.index.plaid.search.queries import unusable_score
 from colmodern.index.plaid.search.stored import StoredEmbeddings
 from colmodern.index.plaid.search.view import DocIndex, View
 from colmodern.kernels.cuda.batches import (
@@ -25,10 +25,16 @@ from colmodern.kernels.cuda.batches import (
 )
 from colmodern.kernels.cuda.exact import score_documents
 from colmodern.kernels.cuda.graphs import Replays
-from colmodern.kernels.cuda.memory import free_bytes, naming_memory, on, share_out, to_device
+from colmodern.kernels.cuda.memory import (
+    budget,
+    free_bytes,
+    naming_memory,
+    on,
+    share_out,
+    to_device,
+)
 from colmodern.kernels.cuda.runtime import cache_bytes
 from colmodern.kernels.types import SearchBudget
-from colmodern.ragged.finite import first_unusable_row, is_finite
 from colmodern.ragged.offsets import offsets_of
 
 Floats = npt.NDArray[np.float32]
@@ -54,9 +60,10 @@ class CudaSearch:
                 upload(view, first, last, device, memory)
                 for device, (first, last) in zip(devices, shares, strict=True)
             ]
-        self._replays = [Replays(corpus.device) for corpus in self.corpora]
-        self._room = [max(1, free_bytes(device) // 2) for device in devices]
+        self._memory = memory
         self._lock = Lock()
+        self._kept: tuple[Embeddings, list[StoredTokens] | None] | None = None
+        self._measure_room()
         self._open: tuple[View, list[torch.Tensor | None]] | None = None
         self._n_views = 0
 
@@ -69,12 +76,14 @@ class CudaSearch:
     ) -> list[Matches]:
         """The n_scored best documents of each query from each GPU.
 
-        queries: (n_query_tokens, dim) float32 each; stored: for scores of stored embeddings
+        queries: (n_query_tokens, dim) float32 each
+        stored: for scores of stored embeddings, which the first search with them copies to the GPUs
         """
         with self._lock:
+            kept = None if stored is None else self._keep(stored)
             groups = by_lanes(queries)
             started = [
-                self._start(number, groups, open_docs, budget)
+                self._start(number, groups, open_docs, budget, kept[number] if kept else None)
                 for number, open_docs in enumerate(self._open_docs(view))
             ]
             # only now does the host wait
@@ -88,14 +97,41 @@ class CudaSearch:
                     zip(*matches, strict=True) for matches in zip(*by_device, strict=True)
                 )
             ]
-            if stored is None:
+            if stored is None or kept is not None:
                 return joined
             device = self.corpora[0].device
             rescored = [
-                _start_rescoring(query, doc_index, view, stored, device)
+                _start_rescoring(query, doc_index, stored, device)
                 for query, (doc_index, _) in zip(queries, joined, strict=True)
             ]
             return [(doc_index, scores[0].cpu().numpy()) for doc_index, scores in rescored]
+
+    def _keep(self, stored: StoredEmbeddings) -> list[StoredTokens] | None:
+        """Each GPU's share of embeddings that rescore; None where they stay with the host."""
+        if self._kept is not None and self._kept[0] is stored.embeddings:
+            return self._kept[1]
+        self._kept = None  # its memory is needed now
+        self._measure_room()
+        kept: list[StoredTokens] = []
+        for corpus in self.corpora:
+            room = budget(corpus.device, self._memory)
+            if self._memory is not None:
+                room -= corpus.n_bytes
+            tokens = upload_stored(
+                stored, corpus.first, corpus.first + corpus.n_docs, corpus.device, room
+            )
+            if tokens is None:
+                break
+            kept.append(tokens)
+        is_whole = len(kept) == len(self.corpora)
+        self._kept = stored.embeddings, kept if is_whole else None
+        self._measure_room()
+        return self._kept[1]
+
+    def _measure_room(self) -> None:
+        """The room of searches beside what stays on the GPUs; recordings of other room are dropped."""
+        self._replays = [Replays(corpus.device) for corpus in self.corpora]
+        self._room = [max(1, free_bytes(corpus.device) // 2) for corpus in self.corpora]
 
     def _open_docs(self, view: View) -> list[torch.Tensor | None]:
         """For each GPU its documents that a view lets through, or None for all.
@@ -118,6 +154,7 @@ class CudaSearch:
         groups: Sequence[Group],
         open_docs: torch.Tensor | None,
         budget: SearchBudget,
+        stored: StoredTokens | None,
     ) -> StartedTiles:
         """Start all queries on a GPU; a tile of a shape that was seen before is replayed."""
         corpus = self.corpora[number]
@@ -131,11 +168,11 @@ class CudaSearch:
         def matches_of(tile: torch.Tensor) -> torch.Tensor:
             n, n_lanes = tile.shape[:2]
             if n * self._query_bytes(number, n_open, n_lanes) > self._room[number] // _RECORDED:
-                return find(corpus, to_device(tile.numpy(), corpus.device), open_docs, plan)
+                return find(corpus, to_device(tile.numpy(), corpus.device), open_docs, plan, stored)
             packed = self._replays[number].run(
-                (n, n_lanes, plan, view),
+                (n, n_lanes, plan, view, stored is not None),
                 tile,
-                lambda queries: find(corpus, queries, open_docs, plan),
+                lambda queries: find(corpus, queries, open_docs, plan, stored),
             )
             # the next tile of this shape overwrites what a graph returns
             return packed.clone()
@@ -176,23 +213,18 @@ def _open_docs(view: View, corpus: DeviceDocuments) -> npt.NDArray[np.int32] | N
 def _start_rescoring(
     query: Floats,
     doc_index: DocIndex,
-    view: View,
     stored: StoredEmbeddings,
     device: torch.device,
 ) -> tuple[DocIndex, torch.Tensor]:
     """The same documents in order, and on the GPU (1, n) scores of their stored embeddings."""
     doc_index = np.sort(doc_index)
     documents = stored.select(doc_index)
-    values, offsets = documents.values, documents.offsets
-    if not is_finite(values):  # a maximum on the GPU would hide minus infinity
-        position = int(np.searchsorted(offsets, first_unusable_row(values), side="right")) - 1
-        doc_id = view.doc_ids(doc_index[position : position + 1])[0]
-        raise InputError(unusable_score("rescore", doc_id))
+    expect_usable(documents, doc_index, stored)
     with on(device):
         scores = score_documents(
             to_device(by_lanes([query])[0][1], device),
             None,
-            to_device(values, device),
-            to_device(offsets, device),
+            to_device(documents.values, device),
+            to_device(documents.offsets, device),
         )
         return doc_index, scores

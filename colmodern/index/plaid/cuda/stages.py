@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 
+from colmodern.index.plaid.cuda.stored import StoredTokens
 from colmodern.index.plaid.cuda.upload import DeviceDocuments
 from colmodern.kernels.cuda.compressed import (
     centroid_table,
@@ -18,6 +19,7 @@ from colmodern.kernels.cuda.compressed import (
     score_tokens,
     table_to_bytes,
 )
+from colmodern.kernels.cuda.exact import score_documents
 
 
 class Plan(NamedTuple):
@@ -45,7 +47,11 @@ class _PreparedQueries(NamedTuple):
 
 
 def find(
-    corpus: DeviceDocuments, queries: torch.Tensor, docs: torch.Tensor | None, plan: Plan
+    corpus: DeviceDocuments,
+    queries: torch.Tensor,
+    docs: torch.Tensor | None,
+    plan: Plan,
+    stored: StoredTokens | None = None,
 ) -> torch.Tensor:
     """The n_scored best documents of each query, in no order.
 
@@ -54,6 +60,7 @@ def find(
         queries: (n, n_lanes, dim) float32 on the GPU.
         docs: (n_open,) int32 documents that may be returned; None for all.
         plan: How many documents each stage keeps.
+        stored: Embeddings that the last documents are scored with, in place of decoded tokens.
 
     Returns:
         (n, 2, n_scored) int32: documents, and the bits of their float32 scores.
@@ -82,17 +89,20 @@ def find(
             prepared.near_constants,
         )
         kept = _best(_with_terms(scores, prepared, kept, prepared.units), kept, plan.n_scored)
-    scores = score_decoded(
-        queries,
-        kept,
-        corpus.tokens,
-        corpus.centroids,
-        corpus.scales,
-        corpus.codebook,
-        corpus.gain_step,
-        prepared.constants,
-    )
-    scores = _with_terms(scores, prepared, kept, None)
+    if stored is not None:
+        scores = score_documents(queries, kept, stored.values, stored.offsets)
+    else:
+        scores = score_decoded(
+            queries,
+            kept,
+            corpus.tokens,
+            corpus.centroids,
+            corpus.scales,
+            corpus.codebook,
+            corpus.gain_step,
+            prepared.constants,
+        )
+        scores = _with_terms(scores, prepared, kept, None)
     if kept is None:
         kept = torch.arange(corpus.n_docs, dtype=torch.int32, device=queries.device)
     return torch.stack([kept.expand(scores.shape), scores.view(torch.int32)], dim=1)

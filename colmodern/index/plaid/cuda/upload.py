@@ -55,6 +55,12 @@ class DeviceDocuments:
         """Number of documents."""
         return len(self.tokens.doc_offsets) - 1
 
+    @property
+    def n_bytes(self) -> int:
+        """Bytes on the GPU of all that grows with the collection."""
+        tensors = (*self.tokens, *self.distinct, self.centroids, self.vectors)
+        return sum(one.nbytes for one in tensors if one.device == self.device)
+
 
 def upload(
     view: View, first: int, last: int, device: torch.device, memory: int | None = None

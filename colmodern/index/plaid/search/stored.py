@@ -23,6 +23,8 @@ class StoredEmbeddings:
     embeddings: a store that has the index's documents among its own, or TokenEmbeddings of all
     documents in the order of the index, deleted ones too
 
+    is_half: whether values are float16, else float32
+
     Raises InputError when they cannot be those of the index.
     """
 
@@ -43,7 +45,7 @@ class StoredEmbeddings:
             raise InputError(
                 f"rescore has dim={embeddings.dim}, the index has dim={view.codec.codec.dim}"
             )
-        self._is_half = _is_half(shards)
+        self.is_half = _is_half(shards)
         self._shards = shards  # keeps the arrays behind the addresses alive
         self._addresses = np.concatenate([_addresses(shard) for shard in shards])
         self._lengths = np.concatenate([shard.lengths for shard in shards])
@@ -55,13 +57,18 @@ class StoredEmbeddings:
         Raises InputError when a document is not there or has another number of tokens, StorageError
         when its values in the store are damaged.
         """
-        return self._addresses[self._verified_docs(doc_index)], self._is_half
+        return self._addresses[self._verified_docs(doc_index)], self.is_half
+
+    @property
+    def token_bytes(self) -> int:
+        """Bytes of a token."""
+        return self.embeddings.dim * (2 if self.is_half else 4)
 
     def select(self, doc_index: npt.NDArray[np.int64]) -> TokenEmbeddings:
         """Copies of documents, in their stored dtype; raises as a call does."""
         store_docs = self._verified_docs(doc_index)
         offsets = offsets_of(self._lengths[store_docs])
-        dtype = np.float16 if self._is_half else np.float32
+        dtype = np.float16 if self.is_half else np.float32
         values = np.empty((int(offsets[-1]), self.embeddings.dim), dtype)
         owners = np.searchsorted(self._bounds, store_docs, side="right") - 1
         for position, (doc, owner) in enumerate(

@@ -21,6 +21,7 @@ from colmodern.codecs import cuda as codecs_cuda
 from colmodern.errors import InputError, ResourceError
 from colmodern.index.plaid.cuda import search as cuda_plaid
 from colmodern.index.plaid.cuda import stages
+from colmodern.index.plaid.cuda import stored as cuda_stored
 from colmodern.kernels.cuda import assign
 from colmodern.kernels.cuda.assign import assign_centroids
 from colmodern.kernels.cuda.exact import quantize_tokens
@@ -100,6 +101,108 @@ def test_filters_deletions_and_additions(tmp_path: Path) -> None:
     assert on_gpu.search_batch(QUERIES, 6, filter=set()) == [[]] * len(QUERIES)
 
 
+@pytest.mark.parametrize("dtype", ["float16", pytest.param("float32", marks=pytest.mark.slow)])
+def test_embeddings_that_rescore_stay_on_the_gpu_where_they_fit(
+    four_bits: Path, tmp_path: Path, dtype: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    documents = TokenEmbeddings(DOCUMENTS.values.astype(dtype), DOCUMENTS.offsets)
+    store = write_store(tmp_path / "store", documents, names(N), 40)
+    roomy = PlaidIndex.load(four_bits, device="cuda")
+    roomy.search(QUERIES[0], 1)
+    index_bytes = filled(roomy).corpora[0].n_bytes
+    tight = PlaidIndex.load(four_bits, device="cuda", device_max_memory=index_bytes + 1000)
+    query, options = QUERIES[4], {"k": 6, "rescore": store, "n_candidates": N}
+    expected = PlaidIndex.load(four_bits).search(query, **options)
+    assert_alike(tight.search(query, **options), expected)
+    assert "not kept on the GPU: they take" in caplog.text
+    assert filled(tight)._kept == (store, None)
+    caplog.clear()
+    assert_alike(roomy.search(query, **options), expected)
+    assert not caplog.text
+    _, kept = filled(roomy)._kept
+    np.testing.assert_array_equal(kept[0].values.cpu().numpy(), documents.values)
+    # from then on nothing is read from the host: what it has there may be gone
+    stored = roomy._latest_stored
+    stored.select = stored._verified_docs = None
+    three_stages = {**options, "n_candidates": 36, "k": 2}
+    assert_alike(roomy.search(query, **three_stages), expected[:2])
+    assert roomy.search(query, 2)[0].score != expected[0].score
+
+
+def test_embeddings_that_stay_on_the_gpu_follow_deletions_additions_and_filters(
+    tmp_path: Path,
+) -> None:
+    path, ids = tmp_path / "index", names(N)
+    PlaidIndex.build(DOCUMENTS, path, ids)
+    on_gpu = PlaidIndex.load(path, device="cuda")
+    on_gpu.delete(["d3"])
+    # the store has another document of that name, and lacks one that is deleted later
+    lengths = DOCUMENTS.lengths.copy()
+    lengths[3] += 1
+    other = TokenEmbeddings.from_list(
+        [corpus([int(n)], 48, seed=9)[0] if i == 3 else DOCUMENTS[i] for i, n in enumerate(lengths)]
+    )
+    store = write_store(tmp_path / "store", other, ids, 40)
+
+    def assert_as_on_the_cpu(**options: Any) -> None:
+        found = on_gpu.search(QUERIES[0], 5, rescore=store, n_candidates=N, **options)
+        on_cpu = PlaidIndex.load(path).search(
+            QUERIES[0], 5, rescore=store, n_candidates=N, **options
+        )
+        assert_alike(found, on_cpu)
+        assert filled(on_gpu)._kept[1] is not None
+
+    assert_as_on_the_cpu(filter=["d1", "d40", "d41"])
+    assert_as_on_the_cpu()
+    on_gpu.delete([on_gpu.search(QUERIES[0], 1)[0].doc_id])
+    assert_as_on_the_cpu()
+    on_gpu.add(corpus([12], 48, seed=5), ["new"])
+    store = write_store(
+        tmp_path / "grown",
+        TokenEmbeddings.from_list([*other, corpus([12], 48, seed=5)[0]]),
+        [*ids, "new"],
+        70,
+    )
+    assert_as_on_the_cpu()
+
+
+def test_embeddings_of_which_one_cannot_be_used_stay_with_the_host(
+    four_bits: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stored = TokenEmbeddings(np.array(DOCUMENTS.values), DOCUMENTS.offsets)
+    index = PlaidIndex.load(four_bits, device="cuda")
+    worst = index.search(QUERIES[0], N - 5, n_candidates=N)[-1].doc_id
+    stored.values[stored.offsets[int(worst[1:])], 5] = np.nan
+    for _ in range(2):
+        found = index.search(QUERIES[0], 2, rescore=stored, n_candidates=40)
+    assert_alike(found, PlaidIndex.load(four_bits).search(QUERIES[0], 2, rescore=DOCUMENTS))
+    assert caplog.text.count(f"rescore has embeddings of document '{worst}' that are not") == 1
+
+
+def test_a_gpu_without_memory_for_embeddings_reads_them_from_the_host(
+    four_bits: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*given: object) -> None:
+        raise torch.cuda.OutOfMemoryError("injected")
+
+    monkeypatch.setattr(cuda_stored, "_values", full)
+    index = PlaidIndex.load(four_bits, device="cuda")
+    found = index.search(QUERIES[0], 3, rescore=DOCUMENTS, n_candidates=N)
+    expected = PlaidIndex.load(four_bits).search(QUERIES[0], 3, rescore=DOCUMENTS, n_candidates=N)
+    assert_alike(found, expected)
+    assert "out of memory (injected)" in caplog.text
+
+
+def filled(index: PlaidIndex) -> cuda_plaid.CudaSearch:
+    """The GPUs of an index that was searched."""
+    return index._cuda._filled[1]
+
+
+def assert_all_alike(found: Any, expected: Any) -> None:
+    for some, others in zip(found, expected, strict=True):
+        assert_alike(some, others)
+
+
 @pytest.mark.slow
 def test_rescoring_from_stored_embeddings(four_bits: Path, tmp_path: Path) -> None:
     store = write_store(tmp_path / "store", DOCUMENTS, names(N), 70)
@@ -131,8 +234,12 @@ def test_several_gpus_share_the_documents(four_bits: Path) -> None:
     for device in several_gpus():
         index = PlaidIndex.load(four_bits, device=device)
         found = index.search_batch(QUERIES[:2], 5, n_candidates=N)
-        for some, others in zip(found, expected, strict=True):
-            assert_alike(some, others)
+        assert_all_alike(found, expected)
+        found = index.search_batch(QUERIES[:2], 5, n_candidates=N, rescore=DOCUMENTS)
+        on_cpu = PlaidIndex.load(four_bits)
+        assert_all_alike(
+            found, on_cpu.search_batch(QUERIES[:2], 5, n_candidates=N, rescore=DOCUMENTS)
+        )
 
 
 @pytest.mark.slow
