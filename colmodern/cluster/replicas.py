@@ -7,6 +7,7 @@ shard, because the replicas of one deployment are interchangeable and shards are
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import time
@@ -22,7 +23,7 @@ from colmodern.cluster.holder import ShardHolder
 from colmodern.cluster.room import Resources, free_room
 from colmodern.cluster.search import HeldIndex, raised_there
 from colmodern.config.cluster import ClusterConfig
-from colmodern.errors import ResourceError, UnavailableError
+from colmodern.errors import ResourceError, UnavailableError, WorkerError
 from colmodern.index.base import Index
 from colmodern.index.sharded.fan_out import Answer
 from colmodern.index.sharded.folder import read_shards_manifest
@@ -39,6 +40,7 @@ _LOOK = 0.5  # seconds until it is looked up again whether a lost shard is back
 _TICK = 0.2  # seconds between looks at an application that is being started
 _ROOM_PATIENCE = 5.0  # seconds until room that others gave back is seen
 _PATIENCE = 1800.0  # seconds until all replicas have opened their shards
+_log = logging.getLogger(__name__)
 
 
 class ShardReplica:
@@ -213,14 +215,21 @@ class VersionIndex(ShardedIndex):
     """The shards of a version.
 
     What it says of itself is of those that answer, so that a gateway can start while one is lost.
+    Reasons are for clients elsewhere: the log has the errors themselves, which name folders.
     """
+
+    def _reason(self, error: Exception) -> str:
+        if isinstance(error, UnavailableError):
+            return str(error)
+        _log.error("a shard failed", exc_info=error)
+        return "it failed; see the server's log"
 
     def _of_all(self, ask: Callable[[Index], Answer]) -> dict[str, Answer]:
         calls = {name: partial(ask, shard) for name, shard in self.shards.items()}
         answers, errors = self._fan_out(calls, self._timeout_s)
         if not answers:
             name, error = next(iter(errors.items()))
-            raise UnavailableError(f"shard {name}: {error}") from error
+            raise UnavailableError(f"shard {name}: {self._reason(error)}") from error
         return {name: answers[name] for name in calls if name in answers}
 
 
@@ -255,6 +264,7 @@ class Replicas:
 
         Raises:
             ColmodernError: The index raised it.
+            WorkerError: It failed in another way.
             UnavailableError: None of them answers, or not in time.
         """
         from ray.exceptions import RayError, RayTaskError
@@ -269,13 +279,14 @@ class Replicas:
                 call = self._handle.ask.remote(method, arguments, options)
                 return call.result(timeout_s=left)
             except RayTaskError as error:
-                raise raised_there(error, self._shard) from error
+                raise raised_there(error, self._shard, failed=WorkerError) from error
             except TimeoutError as error:
                 fault = f"{self._shard} did not answer within {timeout_s:g} s"
                 raise UnavailableError(self._absence if self._is_absent() else fault) from error
             except (RayError, RayServeException) as error:
                 if attempt == _TRIES - 1:
-                    fault = f"{self._shard} has no replica that answers: {error}"
+                    _log.warning("%s has no replica that answers: %s", self._shard, error)
+                    fault = f"{self._shard} has no replica that answers ({type(error).__name__})"
                     raise UnavailableError(fault) from error
         raise AssertionError("the last attempt returns or raises")
 

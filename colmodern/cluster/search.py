@@ -17,7 +17,7 @@ from colmodern.cluster.faults import death, error_here
 from colmodern.cluster.holder import ShardHolder
 from colmodern.cluster.room import Resources, Room
 from colmodern.config.cluster import ClusterConfig
-from colmodern.errors import InputError, UnavailableError
+from colmodern.errors import ColmodernError, InputError, UnavailableError
 from colmodern.files import sha256_of_json
 from colmodern.index.base import closed_error
 from colmodern.index.inputs import query_batch, query_values
@@ -301,8 +301,16 @@ def ask_actor(
         raise UnavailableError("; ".join(filter(None, (f"{name} {fault}", outlook)))) from error
 
 
-def raised_there(error: Any, name: str) -> Exception:
-    """The error to raise in this process for one that the process of a shard raised."""
+def raised_there(
+    error: Any, name: str, *, failed: type[ColmodernError] = UnavailableError
+) -> Exception:
+    """The error to raise in this process for one that the process of a shard raised.
+
+    Args:
+        error: What Ray raised.
+        name: What messages call the process.
+        failed: The class of the error where it is none of colmodern's.
+    """
     if isinstance(error.cause, InputError):  # a fault of the query, not of the shard
         return error.cause
     return error_here(
@@ -310,7 +318,7 @@ def raised_there(error: Any, name: str) -> Exception:
         name,
         cure="give its machine more, or use more shards",
         out_of_memory=UnavailableError,
-        failed=UnavailableError,
+        failed=failed,
     )
 
 

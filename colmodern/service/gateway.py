@@ -27,6 +27,7 @@ from colmodern.service.settings import ServeSettings
 _WARMING = 60.0  # seconds for the first search of a version, which no client waits for
 _TICK = 0.05  # seconds between looks at whether the model is loaded
 _LOOK = 0.3  # seconds between looks at whether the searches of an old version have ended
+_FAULT = "the newest version cannot be searched; see the server's log"
 _log = logging.getLogger(__name__)
 
 
@@ -64,9 +65,10 @@ class ClusterIndex(ServedIndex):
                 if newest != before or self._is_whole_again():
                     self._replace(self._state, newest)
             except ColmodernError as error:
-                if self.fault != str(error):
+                fault = str(error) if isinstance(error, UnavailableError) else _FAULT
+                if self.fault != fault:
                     _log.error("index %r stays as it was: %s", self.name, error)
-                self.fault = str(error)
+                self.fault = fault
                 return False
             self.fault = None
             return newest != before

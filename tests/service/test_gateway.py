@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from service.asking import hits_of, search
+from service.conftest import MakeServer
 
 from colmodern import ShardedIndex
 from colmodern.cluster.holder import ShardHolder
 from colmodern.cluster.replicas import VersionIndex
 from colmodern.cluster.room import Resources
-from colmodern.cluster.search import HeldIndex
+from colmodern.cluster.search import HeldIndex, raised_there
 from colmodern.encoder.encoder import Encoder
-from colmodern.errors import UnavailableError
+from colmodern.errors import StorageError, UnavailableError, WorkerError
 from colmodern.service.gateway import ClusterIndex
 
 N_DOCS = 12
@@ -102,3 +105,42 @@ def test_a_gateway_begins_with_a_version_that_lacks_a_shard_until_it_is_back(
     versions.faults.clear()
     index.refresh()
     assert index.state.n_docs == N_DOCS
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (UnavailableError("shard-00001 is gone"), "shard-00001 is gone"),
+        (StorageError("/srv/shards/codes.npy is damaged"), "it failed; see the server's log"),
+        (OSError("/srv/shards/codes.npy"), "it failed; see the server's log"),
+        (
+            raised_there(
+                SimpleNamespace(cause=OSError("/srv/shards")), "shard-00001", failed=WorkerError
+            ),
+            "it failed; see the server's log",
+        ),
+    ],
+)
+def test_answers_name_a_shard_that_failed_and_the_log_has_the_error(
+    fault: Exception,
+    reason: str,
+    versions: Versions,
+    index: ClusterIndex,
+    make_server: MakeServer,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = make_server()
+    server.service.indexes["docs"] = index
+    versions.faults["docs.000001", "shard-00001"] = fault
+    assert search(server, queries=["a document"])["missing"] == {"shard-00001": reason}
+    assert ("/srv" in caplog.text) == ("/srv" in str(fault))
+    assert len(hits_of(server, queries=["a document"], k=20)) < N_DOCS
+
+
+def test_faults_of_a_version_are_for_the_log(versions: Versions, index: ClusterIndex) -> None:
+    versions.newest = "docs.000002"
+    for shard in ("shard-00000", "shard-00001"):
+        versions.faults["docs.000002", shard] = StorageError("/srv/shards is damaged")
+    assert not index.refresh()
+    assert index.fault is not None
+    assert "/srv" not in index.fault

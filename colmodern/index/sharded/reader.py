@@ -316,7 +316,12 @@ class ShardedReader:
             _checked_timeout(timeout_s) or self._timeout_s,
             self._allow_partial if allow_partial is None else bool(allow_partial),
             options,
+            self._reason,
         )
+
+    def _reason(self, error: Exception) -> str:
+        """Why a shard gave no answer, as results and errors say it."""
+        return str(error) or type(error).__name__
 
     def _of_all(self, ask: Callable[[Index], Answer]) -> dict[str, Answer]:
         """An answer of every shard, in their order; raises as a shard does."""
@@ -337,7 +342,9 @@ class ShardedReader:
             name, error = next(iter(errors.items()))
             if isinstance(error, InputError):
                 raise InputError(f"shard {name}: {error}") from error
-            raise UnavailableError(f"shard {name} does not answer: {error}") from error
+            raise UnavailableError(
+                f"shard {name} does not answer: {self._reason(error)}"
+            ) from error
         return expect_alike(answers)
 
 
