@@ -14,7 +14,7 @@ from colmodern.config.index import IndexSettings
 from colmodern.config.models import EvalConfig
 from colmodern.encoder.encoder import Encoder
 from colmodern.encoding.store import ShardWorkers, corpus_key, encode_corpus, encode_to_store
-from colmodern.errors import ConfigError
+from colmodern.errors import ConfigError, DataError
 from colmodern.evaluation.fidelity import Fidelity, compare
 from colmodern.evaluation.measures import Evaluation, evaluate
 from colmodern.evaluation.stages import StageResult, measure_stages
@@ -84,6 +84,8 @@ class Stages:
             query_filters(config.search, config.dataset, dataset.queries, self._fields)
         )
         self.searcher.groups = query_groups(config.search.group_by, self._fields, self._excluded)
+        split = getattr(config.index, "tune_split", None)
+        self._tuning = None if split is None else self._other_queries(split)
 
     def encode_documents(self) -> EmbeddingStore:
         """Token embeddings of the corpus; of no document where the search reads texts alone."""
@@ -128,7 +130,18 @@ class Stages:
         return self._encode_queries(self._dataset.model_queries, "encode queries")
 
     def judged_queries(self, split: str) -> JudgedQueries:
-        """The queries of another split of the evaluated set, none of which is evaluated.
+        """The queries of the split that tunes weights, none of which is evaluated."""
+        reading = self._config.dataset.model_copy(update={"split": split})
+        dataset = self._tuning
+        assert dataset is not None, "a search that tunes weights names a split"
+        embeddings = self._encode_queries(dataset.model_queries, f"encode queries of {split}")
+        rank = self._config.search.passages
+        texts = SearchTexts(self._dataset.corpus, dataset.queries, reading, rank)
+        filters = query_filters(self._config.search, reading, dataset.queries, self._fields)
+        return JudgedQueries(embeddings, texts, dataset.qrels, filters)
+
+    def _other_queries(self, split: str) -> Dataset:
+        """The evaluated set with the queries of another split.
 
         Raises ConfigError where the set has no splits, or the split has some of the evaluated
         queries.
@@ -139,17 +152,16 @@ class Stages:
                 f"index.tune_split={split}: files of one's own have no splits; give the data set as a "
                 "folder with qrels/SPLIT.tsv"
             )
-        dataset = dataset_from_config(reading)
+        try:
+            dataset = dataset_from_config(reading)
+        except DataError as error:
+            raise DataError(f"index.tune_split={split}: {error}") from error
         if shared := sorted(dataset.queries.keys() & self._dataset.queries.keys()):
             raise ConfigError(
                 f"index.tune_split={split}: it has {len(shared)} of the evaluated queries, such as "
                 f"{shared[0]!r}; weights are never tuned on what they are measured on"
             )
-        embeddings = self._encode_queries(dataset.model_queries, f"encode queries of {split}")
-        rank = self._config.search.passages
-        texts = SearchTexts(self._dataset.corpus, dataset.queries, reading, rank)
-        filters = query_filters(self._config.search, reading, dataset.queries, self._fields)
-        return JudgedQueries(embeddings, texts, dataset.qrels, filters)
+        return dataset
 
     def _encode_queries(self, queries: Mapping[str, str], stage: str) -> EmbeddingStore:
         key = sha256_of_json([list(queries.items()), self._encoder.fingerprint("query")])

@@ -87,10 +87,7 @@ class Workspace(Protocol):
     """Where a searcher keeps what it prepares, and records what that cost."""
 
     def judged_queries(self, split: str) -> JudgedQueries:
-        """The queries of another split of the evaluated set, none of which is evaluated.
-
-        Raises ConfigError where the split has some of the evaluated queries.
-        """
+        """The queries of the split that tunes weights, none of which is evaluated."""
 
     @property
     def progress(self) -> Progress:

@@ -78,10 +78,14 @@ class HybridSearcher(Searcher[HybridIndexConfig]):
         self, documents: EmbeddingStore, queries: EmbeddingStore, workspace: Workspace
     ) -> HybridFiles:
         """The runs of all searches; of those of the split that tunes, too."""
-        files = self._prepare(self._searches, documents, queries, workspace, "search")
         split = self.config.tune_split
-        if split is None:
-            return HybridFiles(files, self.config.weights, None)
+        tuned = None if split is None else self._tune(split, documents, workspace)
+        weights = self.config.weights if tuned is None else tuned.weights
+        files = self._prepare(self._searches, documents, queries, workspace, "search")
+        return HybridFiles(files, weights, tuned)
+
+    def _tune(self, split: str, documents: EmbeddingStore, workspace: Workspace) -> TunedWeights:
+        """The weights that are best for the queries of a split."""
         judged = workspace.judged_queries(split)
         searches = self._searches_of(judged.texts)
         for search in searches:
@@ -103,7 +107,7 @@ class HybridSearcher(Searcher[HybridIndexConfig]):
             f"weights tuned on {tuned.n_queries:,} queries of {split}: {shown}; "
             f"{self.config.tune_measure} {tuned.value:.4f}, with equal weights {tuned.equal:.4f}"
         )
-        return HybridFiles(files, tuned.weights, tuned)
+        return tuned
 
     def cache_key(self, prepared: HybridFiles) -> list[object]:
         """The runs by their digests, and how they are joined."""

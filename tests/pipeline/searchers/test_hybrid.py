@@ -76,15 +76,20 @@ def test_weights_are_tuned_on_another_split(eval_config: Config, beir: Path) -> 
     assert results(same.folder) == results(tuned.folder)
 
 
-def test_weights_are_never_tuned_on_what_is_evaluated(eval_config: Config, beir: Path) -> None:
+def test_weights_are_never_tuned_on_what_is_evaluated(
+    eval_config: Config, beir: Path, tmp_path: Path
+) -> None:
     path = eval_config(extra=HYBRID + SMALL)
     with pytest.raises(ConfigError, match="tune_split is test, which results are reported on"):
         run(path, "index.tune_split=test")
     (beir / "qrels" / "dev.tsv").write_text((beir / "qrels" / "test.tsv").read_text())
     with pytest.raises(ConfigError, match="3 of the evaluated queries, such as 'q1'"):
         run(path, "index.tune_split=dev")
-    with pytest.raises(DataError, match="train"):
+    with pytest.raises(DataError, match=r"index\.tune_split=train: no judgments .*train\.tsv"):
         run(path, "index.tune_split=train")
+    assert not list(
+        tmp_path.glob("runs/.cache/documents-*")
+    )  # refused before documents are encoded
 
 
 @pytest.mark.parametrize(
