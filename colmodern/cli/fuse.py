@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import click
 
 from colmodern.cli import terminal
-from colmodern.cli.options import OUTPUT_FILE, json_option
+from colmodern.cli.options import OUTPUT_FILE, expect_other_file, json_option
+from colmodern.errors import InputError
 from colmodern.fusion import RRF_K, Fusion
+from colmodern.reading import user_path
 
 if TYPE_CHECKING:
     from colmodern.types import ScoredDoc
@@ -36,7 +40,9 @@ if TYPE_CHECKING:
     help="Judgments that choose the weights, a file or a collection; their queries are left out of the "
     "new run.",
 )
-@click.option("--tune-split", help="Split of a collection's judgments; never test.")
+@click.option(
+    "--tune-split", help="Split of a collection's judgments, for example dev; never test."
+)
 @click.option("--measure", default="nDCG@10", show_default=True, help="Measure that --tune raises.")
 @json_option
 def command(
@@ -70,14 +76,14 @@ def command(
         raise click.UsageError("--tune-split is the split of --tune, which is missing")
     if tune is not None and (weights is not None or fusion == "interleave"):
         raise click.UsageError("--tune chooses weights of rrf or weighted; leave out --weights")
-    rankings: list[Results] = [read_run(trec_file(path)) for path in runs]
+    files = [trec_file(path) for path in runs]
+    expect_other_file(output, files)
+    rankings: list[Results] = [read_run(path) for path in files]
+    _note_missing_queries(runs, rankings)
     run_weights = None if weights is None else _numbers(weights)
     tuned: dict[str, object] = {}
     if tune is not None:
-        if tune_split == "test":
-            raise click.UsageError(
-                "--tune-split test: results are reported on it; give another split"
-            )
+        _expect_tuning_split(tune, tune_split)
         qrels = read_judged(tune, tune_split).qrels
         best = tune_weights(
             rankings, qrels, measure=measure, fusion=fusion, rrf_k=rrf_k, depth=depth
@@ -103,6 +109,33 @@ def command(
             f"{tuned['value']:.4f}, with equal weights {tuned['equal']:.4f}"
         )
     terminal.put(output)
+
+
+def _expect_tuning_split(tune: str, split: str | None) -> None:
+    """UsageError where a collection's split is not named, or is the one that results are reported on."""
+    from colmodern.datasets.names import set_defaults
+
+    if split is None and not os.path.isfile(user_path(tune, InputError)):
+        raise click.UsageError(f"--tune {tune}: name its split with --tune-split, for example dev")
+    if split is not None and split in ("test", set_defaults(tune).split):
+        raise click.UsageError(
+            f"--tune-split {split}: results are reported on it; give another split"
+        )
+
+
+def _note_missing_queries(paths: Sequence[str], rankings: Sequence[Results]) -> None:
+    """Say which runs lack queries of the others; UsageError where one has none of the first run's."""
+    query_ids = list(dict.fromkeys(query_id for run in rankings for query_id in run))
+    for path, run in zip(paths, rankings, strict=True):
+        if run.keys().isdisjoint(rankings[0]):
+            raise click.UsageError(
+                f"{path} has no query of {paths[0]}; give runs of the same queries"
+            )
+        if lacking := [query_id for query_id in query_ids if query_id not in run]:
+            terminal.say(
+                f"{path}: no results for {len(lacking):,} of {len(query_ids):,} queries, the first is "
+                f"{lacking[0]!r}"
+            )
 
 
 def _numbers(text: str) -> list[float]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -37,6 +38,13 @@ class _Path(click.Path):
 
 PATH = _Path()
 OUTPUT_FILE = _Path(is_output=True)  # refused before any work if no file can be written there
+
+
+def expect_other_file(output: Path, inputs: Iterable[Path]) -> None:
+    """UsageError where the output would replace a file that is read."""
+    for path in inputs:
+        if os.path.realpath(output) == os.path.realpath(path):
+            raise click.UsageError(f"--output {output} would replace {path}; give another path")
 
 
 def renamed_option(

@@ -12,6 +12,7 @@ from colmodern.cli.options import (
     PATH,
     encoder_config,
     encoder_options,
+    expect_other_file,
     json_option,
     score_option,
 )
@@ -74,6 +75,7 @@ def command(
 
     if model is None:
         raise click.UsageError("give a checkpoint with --model")
+    expect_other_file(output, [run_path])
     config = encoder_config(model, revision, device, dtype, settings)
     if config.devices is not None:
         raise click.UsageError("devices share the work of encode and eval; rerank takes a --device")

@@ -76,6 +76,8 @@ def test_queries_that_tune_are_left_out(run: Run, runs: list[Path], tmp_path: Pa
         (("--weights", "1,2", "--tune", "x"), "leave out --weights"),
         (("--tune", "stdlib", "--tune-split", "test"), "results are reported on it"),
         (("--tune-split", "dev"), "--tune, which is missing"),
+        (("--tune", "stdlib"), "--tune stdlib: name its split with --tune-split"),
+        (("--tune", "beir/msmarco", "--tune-split", "dev"), "results are reported on it"),
         (("--depth", "0"), "depth=0; pass a whole number"),
     ],
 )
@@ -94,3 +96,21 @@ def test_runs_that_are_none_are_refused(run: Run, runs: list[Path], tmp_path: Pa
     assert (status, "give two runs or more" in err) == (2, True)
     status, _, err = run("fuse", runs[0], tmp_path, "-o", output)
     assert (status, "is neither a file nor a run folder" in err) == (2, True)
+
+
+def test_an_output_never_replaces_a_run(run: Run, runs: list[Path], tmp_path: Path) -> None:
+    before = runs[0].read_bytes()
+    (tmp_path / "link.trec").symlink_to(runs[0])
+    for output in (runs[0], tmp_path / "link.trec"):
+        status, _, err = run("fuse", *runs, "-o", output)
+        assert (status, f"would replace {runs[0]}" in err) == (2, True), err
+    assert runs[0].read_bytes() == before
+
+
+def test_queries_that_runs_lack_are_said(run: Run, runs: list[Path], tmp_path: Path) -> None:
+    status, _, err = run("fuse", *runs, "-o", tmp_path / "fused.trec")
+    assert status == 0
+    assert f"{runs[1]}: no results for 1 of 3 queries, the first is 'q3'" in err
+    write_run(tmp_path / "other.trec", scored({"q9": "ab"}), tag="other")
+    status, _, err = run("fuse", *runs, tmp_path / "other.trec", "-o", tmp_path / "none.trec")
+    assert (status, f"other.trec has no query of {runs[0]}" in err) == (2, True), err

@@ -146,6 +146,14 @@ def test_rerank_takes_measures(run: Run, beir: Path, pylate_bert: Path, tmp_path
     assert (code, "is not a measure" in err) == (2, True)
 
 
+def test_rerank_never_replaces_its_run(run: Run, beir: Path, tmp_path: Path) -> None:
+    first = tmp_path / "first.trec"
+    first.write_text("q1 Q0 d2 1 9 bm25\n")
+    code, _, err = run("rerank", beir, "--run", first, "-o", first, "-m", "colmodern/tiny")
+    assert (code, f"would replace {first}; give another path" in err) == (2, True)
+    assert first.read_text() == "q1 Q0 d2 1 9 bm25\n"
+
+
 def test_rerank_reads_gzip_and_says_when_no_query_is_judged(
     run: Run, beir: Path, pylate_bert: Path, tmp_path: Path
 ) -> None:
