@@ -141,10 +141,14 @@ class FirstStage:
             queries: Embeddings of the queries.
             workspace: Where results and costs are kept.
             stage: Name of the search in timings.
+
+        Raises:
+            DataError: The collection has no document of a given run.
         """
         searcher = self._searcher
         if searcher is None:
             assert self._path is not None, "without an index there is a path"
+            self._expect_documents(documents)
             return FirstStageFiles(self._path, None)
         k = self.depth or len(doc_ids_of(documents))
         own = StageWorkspace(workspace, stage) if searcher.has_first_stages else workspace
@@ -248,6 +252,23 @@ class FirstStage:
         if 2 * len(lacking) > len(queries):
             raise DataError(f"{message}; give a run of these queries, or a kind of index")
         _log.warning("%s; such queries get no results", message)
+
+    def _expect_documents(self, documents: EmbeddingStore) -> None:
+        """Raise DataError where the collection lacks all documents of the run; warn where it lacks some."""
+        known = set(doc_ids_of(documents))
+        run = self.searched(self.given_run)
+        doc_ids = dict.fromkeys(doc_id for results in run.values() for doc_id, _ in results)
+        lacking = [doc_id for doc_id in doc_ids if doc_id not in known]
+        if not lacking:
+            return
+        message = f"{self._field}={self._path}: "
+        if len(lacking) == len(doc_ids):
+            raise DataError(
+                f"{message}none of its documents is in the collection, such as {lacking[0]!r}; give a "
+                "run of this collection"
+            )
+        message += f"the collection lacks its document {lacking[0]!r}"
+        _log.warning("%s (%d such of %d); they are left out", message, len(lacking), len(doc_ids))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from colmodern.config.index import PlaidIndexConfig, RerankIndexConfig
 from colmodern.encoder.encoder import Encoder
-from colmodern.errors import DataError
 from colmodern.evaluation.fidelity import LostDoc
 from colmodern.files import sha256_of_file, sha256_of_json
 from colmodern.index.exact.index import ExactIndex
@@ -119,11 +118,6 @@ class RerankSearcher(Searcher[RerankIndexConfig]):
             # documents that the collection lacks take no place of the others
             known = [doc_id for doc_id, _ in run.get(query_id, []) if doc_id in rows_of]
             candidates.append([row for doc_id in known[:most] for row in rows_of[doc_id]])
-        if not any(candidates) and any(run.values()):
-            raise DataError(
-                f"index.candidates={self.config.candidates}: none of its documents is in the "
-                "collection; give a run of this collection"
-            )
         embeddings = queries.to_memory()
         if self._scorer is not None:
             assert prepared.scorer is not None, "a scorer has an index"

@@ -61,6 +61,20 @@ def test_runs_are_parts_too_and_finished_parts_are_reused(
     assert again.timings["search exact"].reused
 
 
+def test_documents_of_a_run_that_the_collection_lacks_are_counted_or_refused(
+    eval_config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = tmp_path / "first.trec"
+    index = f"index={{kind: hybrid, of: [{first}, {BM25}]}}"
+    write_candidates(first, {"q1": ["d2", "x"], "q2": ["d4", "x"], "q3": ["y"]})
+    run(eval_config(extra=SMALL), index)
+    lacks = "the collection lacks its document 'x' (2 such of 4); they are left out"
+    assert f"index.of.0={first}: {lacks}" in caplog.text
+    write_candidates(first, {query_id: ["x", "y"] for query_id in ("q1", "q2", "q3")})
+    with pytest.raises(DataError, match=r"index\.of\.0=.*none of its documents is in the coll"):
+        run(eval_config(extra=SMALL), index)
+
+
 def test_weights_are_tuned_on_another_split(eval_config: Config, beir: Path) -> None:
     path = eval_config(extra=HYBRID + SMALL)
     (beir / "qrels" / "dev.tsv").write_text("query-id\tcorpus-id\tscore\nq4\td4\t1\n")
