@@ -8,6 +8,8 @@ from typing import Any, Literal
 from colmodern.errors import DataError
 from colmodern.optional import require
 
+_SHOWN = 3  # ids that a message lists
+
 
 def read_records(
     dataset_id: str, subset: Literal["corpus", "queries", "qrels"]
@@ -26,9 +28,9 @@ def read_records(
     if not getattr(dataset, f"has_{part}")():
         raise DataError(
             f"{dataset_id} of ir_datasets has no {part}; choose an id with documents, queries and "
-            "judgments"
+            f"judgments{_whole_ids(dataset_id)}"
         )
-    records = iter(getattr(dataset, f"{part}_iter")())
+    records = _records(dataset, part)
     make = {"corpus": _document, "queries": _query, "qrels": _judgment}[subset]
     while True:
         try:
@@ -38,6 +40,10 @@ def read_records(
         except Exception as error:  # whatever the network and its formats raise
             raise _failure(dataset_id, part, error) from error
         yield make(record)
+
+
+def _records(dataset: Any, part: str) -> Iterator[Any]:
+    yield from getattr(dataset, f"{part}_iter")()  # what it raises, the first next() raises
 
 
 def version() -> str:
@@ -54,6 +60,14 @@ def _load(dataset_id: str) -> object:
             f"ir_datasets {package.__version__} has no {dataset_id!r}; its ids are on "
             "https://ir-datasets.com"
         ) from error
+
+
+def _whole_ids(dataset_id: str) -> str:
+    """Ids below one that have all parts, as the end of a message."""
+    package = require("ir_datasets", extra="ir-datasets")
+    below = [name for name in package.registry if name.startswith(f"{dataset_id}/")]
+    whole = [name for name in below if package.load(name).has_qrels()]
+    return f", such as {' or '.join(whole[:_SHOWN])}" if whole else ""
 
 
 def _document(record: Any) -> dict[str, object]:
@@ -73,7 +87,8 @@ def _judgment(record: Any) -> dict[str, object]:
 
 
 def _failure(dataset_id: str, part: str, error: Exception) -> DataError:
-    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    reason = str(error.args[0]) if error.args else ""  # after it, each try to download
+    reason = next(iter(reason.strip().splitlines()), type(error).__name__)
     return DataError(
         f"ir_datasets cannot read the {part} of {dataset_id}: {reason}. Check the connection; sets "
         "that need a licence or a registration say on https://ir-datasets.com what to do"

@@ -85,6 +85,24 @@ def test_an_unknown_id_is_one_message(toy: str) -> None:
         fetch(sets_under(toy)[0], source=Path())
 
 
+@pytest.mark.tools
+def test_an_id_without_judgments_is_answered_with_those_below_it(toy: str) -> None:
+    with pytest.raises(DataError, match=r"has no qrels; .*, such as beir/scifact/test or "):
+        fetch(sets_under("irds:beir/scifact")[0])
+
+
+@pytest.mark.tools
+def test_a_failed_download_is_one_short_message(toy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ir_datasets
+
+    def fail() -> None:
+        raise RuntimeError("All download sources failed", ["https://a", "https://b"])
+
+    monkeypatch.setattr(ir_datasets.load("toy/test"), "qrels_iter", fail)
+    with pytest.raises(DataError, match=r"toy/test: All download sources failed\. Check the"):
+        fetch(sets_under(toy)[0])
+
+
 def test_without_the_package_the_message_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ir_datasets", None)
     named_set = find_fetched("irds:vaswani")
