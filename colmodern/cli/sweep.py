@@ -26,10 +26,11 @@ def command(arguments: tuple[str, ...], only: tuple[str, ...], as_json: bool) ->
     """Measure every combination of settings that CONFIG lists under sweep.
 
     CONFIG is a file, a folder of files, or a recipe's name, for example plaid (`colmodern recipes`
-    lists them). Axes: nbits, nprobe, n_candidates, rescore, pool_factor, document_length. KEY=VALUE
-    replaces a setting, for example sweep.nbits='[1, 2]' or search.k=50. Each encoding, index and
-    search is made once; an interrupted sweep resumes where it stopped. The last line printed is the
-    folder with the table (CSV, JSON), the page and the pictures (they need the extra plot).
+    lists them). Axes: nbits, nprobe, n_candidates and rescore of plaid, depth of rerank and hybrid,
+    k1 and b of bm25, pool_factor, document_length. KEY=VALUE replaces a setting, for example
+    sweep.nbits='[1, 2]' or search.k=50. Each encoding, index and search is made once; an interrupted
+    sweep resumes where it stopped. The last line printed is the folder with the table (CSV, JSON),
+    the page and the pictures (they need the extra plot).
     """
     from colmodern.cli.progress import TerminalProgress
     from colmodern.config.sweep import load_sweeps
