@@ -216,7 +216,17 @@ class VersionIndex(ShardedIndex):
 
     What it says of itself is of those that answer, so that a gateway can start while one is lost.
     Reasons are for clients elsewhere: the log has the errors themselves, which name folders.
+
+    Attributes:
+        is_whole: Whether every shard answered whenever the index said something of itself.
     """
+
+    is_whole = True
+
+    def info(self) -> dict[str, Any]:
+        """As of ``ShardedIndex``; ``is_complete`` says whether all shards are counted."""
+        info = super().info()
+        return {**info, "is_complete": len(info["documents_of_shards"]) == len(self.shards)}
 
     def _reason(self, error: Exception) -> str:
         if isinstance(error, UnavailableError):
@@ -227,6 +237,8 @@ class VersionIndex(ShardedIndex):
     def _of_all(self, ask: Callable[[Index], Answer]) -> dict[str, Answer]:
         calls = {name: partial(ask, shard) for name, shard in self.shards.items()}
         answers, errors = self._fan_out(calls, self._timeout_s)
+        if errors:
+            self.is_whole = False
         if not answers:
             name, error = next(iter(errors.items()))
             raise UnavailableError(f"shard {name}: {self._reason(error)}") from error

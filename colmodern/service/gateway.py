@@ -93,25 +93,26 @@ class ClusterIndex(ServedIndex):
 
     def _is_whole_again(self) -> bool:
         """Whether all shards answer now, and did not when they were opened."""
-        index = self.state.index
-        return not self._is_whole and index is not None and _warmed(index, self._timeout_s)
+        state = self.state
+        is_whole = self._is_warm and state.is_complete
+        return not is_whole and state.index is not None and _warmed(state.index, self._timeout_s)
 
     def _replace(self, state: ServedState, app: str) -> None:
         """Search a version in place of a state; raises UnavailableError where it lacks a shard."""
-        index, is_whole = self._open_version(app)
-        if not is_whole:
+        index, is_warm = self._open_version(app)
+        newer = ServedState(index, self._encoder)
+        if not (is_warm and newer.is_complete):
             raise UnavailableError(f"{app} lacks a shard; serve it again when all of them answer")
         self._replaced.add(state)
-        self._state = ServedState(index, self._encoder)
-        self._app, self._is_whole = app, True
+        self._app, self._state, self._is_warm = app, newer, True
 
     def _open(self) -> ShardedIndex:
         """The version to begin with, which may lack a shard."""
-        index, self._is_whole = self._open_version(self._app)
+        index, self._is_warm = self._open_version(self._app)
         return index
 
     def _open_version(self, app: str) -> tuple[ShardedIndex, bool]:
-        """A version, and whether all of its shards answer."""
+        """A version, and whether all of its shards answer a search."""
         index = open_version(app, self._resources, timeout_s=self._timeout_s, allow_partial=True)
         return index, _warmed(index, _WARMING)
 

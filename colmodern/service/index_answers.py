@@ -27,6 +27,7 @@ def summary_json(index: ServedIndex) -> dict[str, object]:
         "kind": "index" if state.collection is None else "collection",
         "documents": state.n_docs,
         "index_version": state.version,
+        "is_complete": state.is_complete,
         "dim": state.dim,
         "takes_texts": state.takes_texts,
         "spans": state.has_spans,
@@ -47,6 +48,7 @@ def facts_json(index: ServedIndex, hide: Callable[[str], str]) -> dict[str, obje
     model, encoder = info.get("model"), info.get("encoder")
     return {
         **summary_json(index),
+        "is_complete": index.state.is_complete and info.get("is_complete", True),
         "fault": None if index.fault is None else hide(index.fault),
         "model": os.path.basename(model) if model and os.path.isabs(model) else model,
         "encoder_settings": None if encoder is None else encoder["settings"],

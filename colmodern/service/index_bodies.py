@@ -266,6 +266,10 @@ class IndexSummary(BaseModel):
     kind: Literal["collection", "index"] = Field(description="collection: with texts")
     documents: int
     index_version: str
+    is_complete: bool = Field(
+        description="whether documents and index_version are of all shards; of one that does not answer, "
+        "nothing is counted"
+    )
     dim: int = Field(description="width of a token embedding")
     takes_texts: bool = Field(
         description="whether queries and documents may be texts: the server's model is the index's"

@@ -34,6 +34,7 @@ class ServedState:
         index: The index, None where the folder holds a collection.
         version: Digest of the manifest.
         n_docs: Number of documents.
+        is_complete: Whether version and n_docs are of all shards; those of a cluster may be lost.
         dim: Width of a token embedding.
         takes_texts: Whether the server's model is the one that the documents were encoded with.
         has_spans: Whether searches can show the passages that matched.
@@ -55,6 +56,7 @@ class ServedState:
         self.n_docs = len(searched)
         self.dim = searched.dim
         self.has_spans = searched.has_spans
+        self.is_complete: bool = getattr(searched, "is_whole", True)
         self.has_passages = isinstance(searched, Collection) and searched.passages is not None
         fingerprint = None if encoder is None else encoder.fingerprint("document")
         self.takes_texts = fingerprint is not None and fingerprint == searched.fingerprint

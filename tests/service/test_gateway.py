@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from service.asking import hits_of, search
+from service.asking import answer, hits_of, search
 from service.conftest import MakeServer
 
 from colmodern import ShardedIndex
@@ -18,6 +18,7 @@ from colmodern.cluster.search import HeldIndex, raised_there
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import StorageError, UnavailableError, WorkerError
 from colmodern.service.gateway import ClusterIndex
+from colmodern.service.index_bodies import IndexAnswer
 
 N_DOCS = 12
 
@@ -28,11 +29,13 @@ class Versions:
     Attributes:
         newest: The newest version.
         faults: What a shard of a version raises instead of answering, by version and shard.
+        faults_of_facts: What a shard raises that answers searches alone, by shard.
     """
 
     def __init__(self, folder: Path) -> None:
         self.newest = "docs.000001"
         self.faults: dict[tuple[str, str], Exception] = {}
+        self.faults_of_facts: dict[str, Exception] = {}
         self._holders = {path.name: ShardHolder(path, None, 1) for path in folder.glob("shard-*")}
         for holder in self._holders.values():
             holder.check_health()
@@ -52,6 +55,8 @@ class Versions:
         ) -> object:
             if (fault := self.faults.get((app, name))) is not None:
                 raise fault
+            if method in ("n_docs", "version", "info") and name in self.faults_of_facts:
+                raise self.faults_of_facts[name]
             return self._holders[name].ask(method, arguments, options)
 
         return ask
@@ -105,6 +110,32 @@ def test_a_gateway_begins_with_a_version_that_lacks_a_shard_until_it_is_back(
     versions.faults.clear()
     index.refresh()
     assert index.state.n_docs == N_DOCS
+
+
+def test_facts_of_some_shards_say_so_until_all_of_them_answer(
+    versions: Versions, encoder: Encoder, make_server: MakeServer
+) -> None:
+    server = make_server()
+    versions.faults_of_facts["shard-00001"] = UnavailableError("shard-00001 is slow")
+    index = server.service.indexes["docs"] = ClusterIndex("docs", encoder, 5.0, Resources(1))
+    assert search(server, queries=["a document"])["is_complete"]
+
+    def described() -> tuple[list[bool], list[int]]:
+        [summary] = server.client.get("/v1/indexes").json()["indexes"]
+        facts = answer(server.client.get("/v1/indexes/docs"), IndexAnswer)
+        both = (summary, facts)
+        return [each["is_complete"] for each in both], [each["documents"] for each in both]
+
+    flags, counts = described()
+    assert flags == [False, False]
+    assert max(counts) < N_DOCS
+    index.refresh()
+    assert described()[0] == [False, False]
+    versions.faults_of_facts.clear()
+    index.refresh()
+    assert described() == ([True, True], [N_DOCS, N_DOCS])
+    versions.faults_of_facts["shard-00001"] = UnavailableError("shard-00001 is slow")
+    assert described()[0] == [True, False]
 
 
 @pytest.mark.parametrize(
