@@ -72,7 +72,7 @@ def test_the_glossary_names_fields_that_exist() -> None:
 
 
 def test_the_glossary_has_the_constants_of_the_code() -> None:
-    assert (query._REFINE_REACHES, query._SCORE_REACHES) == (0.5, 1.0)
+    assert (query._REFINE_REACHES, query._SCORE_REACHES) == (0.5, 2.0)
     assert f"longest centroid · {query._HEADROOM} / {query._LARGEST:,}" in GLOSSARY
     assert (
         f"{query._ROUNDING_SIGMAS:.0f} · σ / `unit` + 3 + {query._LOSS_SIGMAS:.0f} · ‖q‖"

@@ -34,9 +34,9 @@ from colmodern.kernels.types import (
 _HEADROOM = 1.25  # int16 holds a centroid's similarity this many times, to add a residual's
 _LARGEST = 32_767  # the largest int16
 # slack in reaches of the codec: half of one is enough to choose the last candidates; for final
-# scores a whole one, since the best token by centroid rarely loses a reach while another gains one
+# scores two, since the best token by centroid may lose a reach while another gains one
 _REFINE_REACHES = 0.5
-_SCORE_REACHES = 1.0
+_SCORE_REACHES = 2.0
 _ROUNDING_SIGMAS = 3.0  # integer scores are trusted up to this many deviations of their rounding
 _LOSS_SIGMAS = 4.0  # the same for what compression lost, when embeddings are at hand
 _STEP_DEVIATION = 0.29  # standard deviation of a rounding to whole steps

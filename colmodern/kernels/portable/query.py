@@ -20,7 +20,7 @@ _EXACT_DIM = 1024  # products of so many int8 pairs are whole numbers in float32
 
 # constants of kernels/cpu/query.py
 _HEADROOM = 1.25
-_WIDE, _TIGHT = 1.0, 0.5
+_WIDE, _TIGHT = 2.0, 0.5
 _ROUNDING_SIGMAS, _LOSS_SIGMAS = 3.0, 4.0
 _STEP_DEVIATION = 0.29
 
