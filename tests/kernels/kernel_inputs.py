@@ -337,10 +337,12 @@ def doc_vector_inputs(n_docs: int, n_bytes: int, seed: int, *, kind: str = "rand
     if kind == "ends":
         table = np.where(table < 0, -32_768, 32_767).astype(np.int16)
     docs = np.flatnonzero(rng.random(n_docs) < 0.5)
+    vectors = rng.integers(0, 256, (n_docs, n_bytes)).astype(np.uint8)
     return {
         "docs": docs,
+        "columns": np.ascontiguousarray(vectors.T),
         "doc_gains": rng.integers(0, 256, n_docs).astype(np.uint8),
-        "doc_vectors": rng.integers(0, 256, (n_docs, n_bytes)).astype(np.uint8),
+        "doc_vectors": vectors,
         "doc_table": table,
         "doc_factors": (np.arange(256) * rng.uniform(1e-5, 1e-3)).astype(np.float32),
         "doc_parts": rng.permutation(n_bytes)[: -(-n_bytes // 4)],

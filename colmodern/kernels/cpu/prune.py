@@ -14,6 +14,7 @@ from colmodern.kernels.cpu.ir.vectors import FEW_LANES
 from colmodern.kernels.cpu.jit import borrowing
 from colmodern.kernels.types import (
     Address,
+    Bytes,
     Codes,
     Int32s,
     Int64s,
@@ -24,7 +25,6 @@ from colmodern.kernels.types import (
 
 _LOWEST = np.int16(-32768)
 _AHEAD = 6  # documents whose codes are prefetched before their turn
-_FAR_AHEAD = 32  # the same where little is done with each
 
 
 @borrowing
@@ -56,26 +56,45 @@ def score_doc_vectors(
 
 @borrowing
 def estimate_doc_vectors(
-    docs: Int64s, segment: SegmentArrays, query: QueryTables, out: Int32s
+    docs: Int64s, columns: Bytes, segment: SegmentArrays, query: QueryTables, out: Int32s
 ) -> None:
     """Write what the most telling bytes of each document's vector add to its score, in units.
 
     Args:
-        docs: (n,) int64 documents of the segment.
-        segment: Holds the document vectors.
+        docs: (n,) int64 documents of the segment, ascending.
+        columns: (n_doc_bytes, n_docs) uint8, the document vectors byte by byte: documents near each
+            other share the lines of memory that are read.
+        segment: Holds the gains of document vectors.
         query: Its doc_table, doc_factors and doc_parts are read.
         out: (n,) int32, written.
     """
-    gains, n_bytes, parts = segment.doc_gains, query.doc_table.shape[0], query.doc_parts
-    entries, vectors = uint64(query.doc_table.ctypes.data), uint64(segment.doc_vectors.ctypes.data)
+    gains, factors, parts = segment.doc_gains, query.doc_factors, query.doc_parts
+    entries, values = uint64(query.doc_table.ctypes.data), uint64(columns.ctypes.data)
+    size, whole = uint64(columns.shape[1]), len(parts) // 4 * 4
+    out[:] = 0
+    for at in range(0, whole, 4):  # a few at a time: the loop itself costs as much as a byte
+        part_a, part_b = uint64(parts[at]), uint64(parts[at + 1])
+        part_c, part_d = uint64(parts[at + 2]), uint64(parts[at + 3])
+        for i in range(len(docs)):
+            doc = values + uint64(docs[i])
+            a = _entry(entries, part_a, doc + part_a * size)
+            b = _entry(entries, part_b, doc + part_b * size)
+            c = _entry(entries, part_c, doc + part_c * size)
+            d = _entry(entries, part_d, doc + part_d * size)
+            out[i] += (a + b) + (c + d)
+    for at in range(whole, len(parts)):
+        part = uint64(parts[at])
+        for i in range(len(docs)):
+            out[i] += _entry(entries, part, values + uint64(docs[i]) + part * size)
     for i in range(len(docs)):
-        if i + _FAR_AHEAD < len(docs):
-            simd.prefetch(vectors + uint64(docs[i + _FAR_AHEAD] * n_bytes))
-        vector, total = vectors + uint64(docs[i] * n_bytes), np.int32(0)
-        for part in parts:
-            entry = uint64(part * 256) + simd.scalar_u8(vector + uint64(part))
-            total += simd.scalar_i16(entries + uint64(2) * entry)
-        out[i] = np.int32(np.rint(np.float32(total) * query.doc_factors[gains[docs[i]]]))
+        out[i] = np.int32(np.rint(np.float32(out[i]) * factors[gains[docs[i]]]))
+
+
+@borrowing
+def _entry(table: Address, part: np.uint64, byte: Address) -> np.int32:
+    """What the byte at an address names in the part's 256 int16 of a table."""
+    entry: np.int32 = simd.scalar_i16(table + uint64(512) * part + uint64(2) * simd.scalar_u8(byte))
+    return entry
 
 
 @borrowing

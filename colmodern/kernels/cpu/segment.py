@@ -32,6 +32,7 @@ from colmodern.kernels.cpu.score import add_doc_vectors, score_decoded
 from colmodern.kernels.types import (
     BY_PARTS,
     Bools,
+    Bytes,
     CodecArrays,
     Floats,
     Int32s,
@@ -57,6 +58,7 @@ def search_segment(
     budget: SearchBudget,
     list_sizes: Int64s,
     sample: SampledDocs,
+    columns: Bytes,
 ) -> tuple[Int64s, Floats]:
     """All steps: the n_scored best documents, ascending, and their (n,) float32 scores.
 
@@ -68,11 +70,13 @@ def search_segment(
         budget: How much to look at.
         list_sizes: As probe takes it.
         sample: As impute_missing takes it.
+        columns: As estimate_doc_vectors takes it; (0, 0) where the budget lets through so many
+            documents that nothing is estimated.
     """
     tables = prepare_query(query, codec)
     fill_centroid_scores(tables, codec, 0, tables.maxima.shape[1])
     docs, near = find_candidates(
-        tables, segment, blocked, budget, list_sizes, sample, tables.rounding
+        tables, segment, blocked, budget, list_sizes, sample, columns, tables.rounding
     )
     out = np.empty(len(docs), np.float32)
     score_decoded(docs, segment, tables, codec, tables.rounding, near, out)
@@ -88,6 +92,7 @@ def find_candidates(
     budget: SearchBudget,
     list_sizes: Int64s,
     sample: SampledDocs,
+    columns: Bytes,
     margin: int,
 ) -> tuple[Int64s, NearTokens]:
     """All steps but the last: the documents and their NearTokens.
@@ -99,6 +104,7 @@ def find_candidates(
         budget: How much to look at.
         list_sizes: As probe takes it.
         sample: As impute_missing takes it.
+        columns: As search_segment takes it.
         margin: As score_compressed takes it.
     """
     if budget.nprobe > 0:
@@ -106,7 +112,7 @@ def find_candidates(
         impute_missing(probes, query, sample, missing)
         docs, scores = _gather(query, segment, blocked, probes, missing)
         if len(docs) >= 2 * BY_PARTS * budget.n_gathered:
-            best = keep_best(_estimate(docs, scores, segment, query), BY_PARTS * budget.n_gathered)
+            best = keep_best(_estimate(docs, scores, columns, segment, query), BY_PARTS * budget.n_gathered)
             docs, scores = _take(docs, best), _take(scores, best)
         shared = _add_shared(docs, segment, query, scores)
         best = keep_best(scores, budget.n_gathered)
@@ -199,10 +205,12 @@ def _gather(
 
 
 @compiled
-def _estimate(docs: Int64s, sums: Int32s, segment: SegmentArrays, query: QueryTables) -> Int32s:
+def _estimate(
+    docs: Int64s, sums: Int32s, columns: Bytes, segment: SegmentArrays, query: QueryTables
+) -> Int32s:
     """(n,) int32, sums of documents and what the most telling bytes of their vectors add."""
     rough = np.empty(len(docs), np.int32)
-    estimate_doc_vectors(docs, segment, query, rough)
+    estimate_doc_vectors(docs, columns, segment, query, rough)
     _add(rough, sums)
     return rough
 

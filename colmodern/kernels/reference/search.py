@@ -162,11 +162,11 @@ def score_doc_vectors(
 
 
 def estimate_doc_vectors(
-    docs: Int64s, segment: SegmentArrays, query: QueryTables, out: Int32s
+    docs: Int64s, columns: Bytes, segment: SegmentArrays, query: QueryTables, out: Int32s
 ) -> None:
     """What some bytes of the vector of each document add to its score, in units."""
     parts = query.doc_parts
-    entries = query.doc_table[parts, segment.doc_vectors[docs][:, parts]]
+    entries = query.doc_table[parts, columns[:, docs].T[:, parts]]
     sums = entries.sum(axis=1, dtype=np.int32).astype(np.float32)
     out[:] = np.rint(sums * query.doc_factors[segment.doc_gains[docs]]).astype(np.int32)
 

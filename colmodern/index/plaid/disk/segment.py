@@ -95,6 +95,11 @@ class Segment:
         codes = self.arrays.codes[rows_of_texts(offsets[docs], lengths)]
         return SampledDocs(codes.astype(np.uint32), offsets_of(lengths))
 
+    @cached_property
+    def doc_columns(self) -> npt.NDArray[np.uint8]:
+        """(n_doc_bytes, n_docs) bytes of document vectors, a copy in memory, made once."""
+        return np.ascontiguousarray(self.arrays.doc_vectors.T)
+
     @property
     def n_blocks(self) -> int:
         """How many blocks of inverted lists."""

@@ -46,6 +46,7 @@ Scores = npt.NDArray[np.int32]
 
 _NONE_BLOCKED = np.zeros(0, np.bool_)
 _NO_SIZES = np.zeros(0, np.int64)
+_NO_COLUMNS = np.zeros((0, 0), np.uint8)
 _ALL_SLACK = np.full(256, 32_767, np.int16)
 # in units: no centroid's or residual's part of a similarity is larger, so that no token that
 # could have the largest similarity lies further below the best
@@ -155,15 +156,16 @@ def _search_at_once(
     """The same in one call of compiled code: a fifth less time, and without the interpreter's lock."""
     threads = Threads(1)
     segment, blocked = view.segments[0].arrays, _blocked(view, 0)
+    sizes, columns = _list_sizes(view, budget), _columns(view.segments[0], budget)
     if stored is not None:
         tables = make_tables(query, view.codec, threads)
         candidates, near = find_candidates(
-            tables, segment, blocked, budget, _list_sizes(view, budget), view.sample, tables.loss
+            tables, segment, blocked, budget, sizes, view.sample, columns, tables.loss
         )
         return candidates, _score(tables, view, candidates, tables.loss, near, threads, stored)
     codec = view.codec.arrays
     matches: tuple[DocIndex, npt.NDArray[np.float32]] = search_segment(
-        query, codec, segment, blocked, budget, _list_sizes(view, budget), view.sample
+        query, codec, segment, blocked, budget, sizes, view.sample, columns
     )
     return matches
 
@@ -171,6 +173,12 @@ def _search_at_once(
 def _list_sizes(view: View, budget: SearchBudget) -> npt.NDArray[np.int64]:
     """The postings of lists, as kernels take them."""
     return view.list_sizes if budget.n_postings else _NO_SIZES
+
+
+def _columns(segment: Segment, budget: SearchBudget) -> npt.NDArray[np.uint8]:
+    """Bytes of document vectors, as kernels take them, where so many may be gathered that some are cut."""
+    is_cut = budget.nprobe and segment.n_docs >= 2 * BY_PARTS * budget.n_gathered
+    return segment.doc_columns if is_cut else _NO_COLUMNS
 
 
 def _blocked(view: View, number: int) -> npt.NDArray[np.bool_]:
@@ -266,7 +274,7 @@ def _cut(
     rough = np.empty(len(gathered), np.int32)
 
     def estimate(segment: Segment, positions: slice, docs: DocIndex) -> None:
-        estimate_doc_vectors(docs, segment.arrays, tables, rough[positions])
+        estimate_doc_vectors(docs, segment.doc_columns, segment.arrays, tables, rough[positions])
 
     _score_docs(view, gathered, threads, estimate, least=_FEWEST_DOCS * 256)
     rough += sums
