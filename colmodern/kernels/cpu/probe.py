@@ -25,6 +25,7 @@ from colmodern.kernels.types import (
 
 CHUNK = 64  # centroids under one maximum; find_probes looks only into the best chunks
 _LOWEST = np.int16(-32768)
+_AHEAD = 8192  # bytes: the CPU by itself looks no further ahead than its page of 4,096
 _COUNTED = 256  # numbers up to which counting, which takes no branches, is the faster way to sort
 
 
@@ -90,6 +91,8 @@ def _score_centroids(codec: CodecArrays, block: _Lanes, mask: Mask, start: int, 
         row_b = centroids + uint64(min(first + 1, stop - 1) * dim)
         row_c = centroids + uint64(min(first + 2, stop - 1) * dim)
         row_d = centroids + uint64(min(first + 3, stop - 1) * dim)
+        for line in range(0, 4 * dim, 64):
+            simd.prefetch(row_a + uint64(_AHEAD) + uint64(line))
         e, f, g, h = zero, zero, zero, zero  # eight sums hide each other's latency
         for group in range(0, dim, 8):
             at, then = uint64(group), uint64(group + 4)

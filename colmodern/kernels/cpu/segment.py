@@ -112,7 +112,9 @@ def find_candidates(
         impute_missing(probes, query, sample, missing)
         docs, scores = _gather(query, segment, blocked, probes, missing)
         if len(docs) >= 2 * BY_PARTS * budget.n_gathered:
-            best = keep_best(_estimate(docs, scores, columns, segment, query), BY_PARTS * budget.n_gathered)
+            best = keep_best(
+                _estimate(docs, scores, columns, segment, query), BY_PARTS * budget.n_gathered
+            )
             docs, scores = _take(docs, best), _take(scores, best)
         shared = _add_shared(docs, segment, query, scores)
         best = keep_best(scores, budget.n_gathered)

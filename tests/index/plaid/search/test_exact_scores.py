@@ -88,7 +88,9 @@ def test_scores_of_stored_embeddings_are_of_all_tokens_too(compact: PlaidIndex) 
 def test_a_token_far_from_its_centroid_counts_in_scores_of_stored_embeddings(
     compact: PlaidIndex,
 ) -> None:
-    documents = dict(zip(names(6000), (np.asarray(text, np.float32) for text in WORDS), strict=True))
+    documents = dict(
+        zip(names(6000), (np.asarray(text, np.float32) for text in WORDS), strict=True)
+    )
     for query in corpus([24] * 60, 16, seed=11):
         query = np.asarray(query, np.float32)
         expect_exact(compact.search(query, 20, rescore=WORDS), query, documents)
