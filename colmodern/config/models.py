@@ -17,11 +17,19 @@ from colmodern.config.fields import (
     Size,
     with_new_names,
 )
-from colmodern.config.index import ExactIndexConfig, IndexConfig, IndexSettings, ShardedIndexConfig
+from colmodern.config.index import (
+    Bm25IndexConfig,
+    ExactIndexConfig,
+    IndexConfig,
+    IndexSettings,
+    ShardedIndexConfig,
+)
 from colmodern.config.index import (
     PlaidIndexConfig as PlaidIndexConfig,  # for MtebModel, from here too
 )
 from colmodern.types import PassageRank, Score
+
+_BUILT_IN_MODEL = "colmodern/tiny"  # only counts the tokens of queries where nothing is encoded
 
 
 class DatasetConfig(SettingsModel):
@@ -246,7 +254,9 @@ class EvalConfig(SettingsModel):
 
     name: FolderName = Field(description="name of the run and of its folder")
     dataset: DatasetConfig = DatasetConfig()
-    encoder: EncoderConfig
+    encoder: EncoderConfig = Field(
+        description="the model; kind bm25, which reads words alone, needs none"
+    )
     storage: StorageConfig = StorageConfig()
     index: IndexConfig = Field(
         ExactIndexConfig(), discriminator="kind", description="index that searches the embeddings"
@@ -275,6 +285,17 @@ class EvalConfig(SettingsModel):
     @classmethod
     def _takes_old_names(cls, values: object) -> object:
         return with_new_names(values, "")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bm25_needs_no_model(cls, values: object) -> object:
+        if not isinstance(values, dict) or "encoder" in values:
+            return values
+        index = values.get("index")
+        is_bm25 = isinstance(index, Bm25IndexConfig) or (
+            isinstance(index, dict) and index.get("kind") == "bm25"
+        )
+        return {**values, "encoder": {"model": _BUILT_IN_MODEL}} if is_bm25 else values
 
     @field_validator("index", mode="before")
     @classmethod

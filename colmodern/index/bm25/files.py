@@ -181,7 +181,8 @@ def expect_free(path: Path, *, overwrite: bool) -> None:
         return
     if not overwrite:
         raise StorageError(
-            f"{path} exists; choose another folder, delete it, or pass overwrite=True"
+            f"{path} exists; choose another folder, delete it, or pass overwrite=True (--overwrite on the "
+            "command line)"
         )
     names = {entry.name for entry in path.iterdir()} if path.is_dir() else None
     if names is None or not is_bm25_index(path) or names - {*FILES, NAME}:

@@ -24,10 +24,14 @@ def searched_fields(config: EvalConfig, dataset: Dataset) -> DocumentFields | No
     """The fields of the documents; None where the searches of an evaluation need none.
 
     Raises:
-        ConfigError: The collection has no fields.
+        ConfigError: The collection has no fields, or their file is missing.
         DataError: Their file is malformed.
     """
-    search = config.search
+    search, given = config.search, config.dataset.fields
+    if given is not None and not user_path(given, DataError).is_file():
+        raise ConfigError(
+            f"dataset.fields={given}: there is no such file; correct it, or leave it out"
+        )
     if search.filter is None and search.filter_field is None and search.group_by is None:
         return None
     doc_ids = [document.doc_id for document in dataset.corpus]

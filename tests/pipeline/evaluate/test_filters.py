@@ -258,8 +258,13 @@ def test_fields_come_from_a_file_beside_the_corpus(
         ({"filter": 3}, ConfigError, "search.filter"),
         (
             {"filter": {"year": 3}, "dataset": {"fields": "/nowhere.jsonl"}},
-            ColmodernError,
-            "/nowhere.jsonl",
+            ConfigError,
+            "dataset.fields=/nowhere.jsonl: there is no such file",
+        ),
+        (
+            {"dataset": {"fields": "/nowhere.jsonl"}},
+            ConfigError,
+            "dataset.fields=/nowhere.jsonl: there is no such file",
         ),
     ],
 )

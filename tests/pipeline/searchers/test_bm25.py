@@ -11,7 +11,7 @@ from pipeline.evaluate.test_run import run
 from colmodern import BM25Index
 from colmodern.config.load import load_eval_config
 from colmodern.config.sweep import load_sweeps
-from colmodern.errors import InputError
+from colmodern.errors import ConfigError, InputError
 from colmodern.evaluation.trec import read_run
 from colmodern.pipeline.evaluate.run import run_eval
 from colmodern.pipeline.open.encoder import LoadedEncoders
@@ -48,6 +48,21 @@ def test_no_document_is_encoded(eval_config: Callable[..., Path]) -> None:
     assert not list(result.folder.parent.glob(".cache/documents-*/shard-*"))
     compared, _ = run(eval_config(extra=SMALL), "name=exact")
     assert "encode documents" in compared.timings
+
+
+def test_a_config_needs_no_model(beir: Path, tmp_path: Path) -> None:
+    config = {
+        "name": "words",
+        "dataset": {"name": str(beir)},
+        "index": {"kind": "bm25"},
+        "output": str(tmp_path / "runs"),
+    }
+    result = run_eval(config)
+    assert (
+        result.evaluation == run_eval({**config, "encoder": {"model": "colmodern/tiny"}}).evaluation
+    )
+    with pytest.raises(ConfigError, match="encoder: missing; give it a value"):
+        run_eval({**config, "index": {"kind": "hybrid"}})
 
 
 def test_an_index_is_built_once_and_again_for_other_settings(

@@ -24,7 +24,8 @@ def expect_free(path: Path, *, overwrite: bool) -> None:
         return
     if not overwrite:
         raise StorageError(
-            f"{path} exists; choose another folder, delete it, or pass overwrite=True"
+            f"{path} exists; choose another folder, delete it, or pass overwrite=True (--overwrite on the "
+            "command line)"
         )
     if not path.is_dir():
         raise StorageError(f"{path} is a file; choose a folder to write to")
