@@ -20,7 +20,7 @@ _GROWTH = 0.4
 _MILLION, _POSTINGS, _POSTINGS_GROWTH = 1_000_000, 16_000, 0.25
 _SLOW_GROWTH = 0.2
 # rescoring mends what a codec confuses among a million documents, if it is given more of them
-_BASE_RESCORED = 700
+_BASE_RESCORED, _GATHERED_RESCORED, _SCORED_RESCORED = 590, 2300, 120
 _FEWEST = 128  # candidates: cheap, and a small collection has less to choose from
 _BASE, _PER_RESULT, _GATHERED = 240, 7, 1000
 _FEW_TOKENS = 1 << 16  # an index of fewer tokens is decoded whole: it costs a millisecond or two
@@ -53,7 +53,8 @@ def choose_budget(
     is_large = n_centroids > FEW_CENTROIDS
     size = n_docs / _MEASURED_AT
     growth = size ** (_SLOW_GROWTH if is_large and size > 1 else _GROWTH)
-    base = _BASE_RESCORED if is_large and rescored else _BASE
+    is_widened = is_large and rescored
+    base, gathered = (_BASE_RESCORED, _GATHERED_RESCORED) if is_widened else (_BASE, _GATHERED)
     candidates = n_candidates or max(2 * k, _FEWEST, round((base + _PER_RESULT * k) * growth))
     is_complete = n_open <= max(candidates, _NARROW * n_docs)
     if is_complete:
@@ -66,11 +67,11 @@ def choose_budget(
     n_postings = _POSTINGS * (n_docs / _MILLION) ** _POSTINGS_GROWTH * n_docs / max(1, n_open)
     probed = 2 * _PROBED if n_open < _SELECTIVE * n_docs else _PROBED
     scored = k + k // 2 + 30 if rescored else k + k // 8 + 16
-    if rescored and is_large:
-        scored = min(candidates, 2 * k + 60)
+    if is_widened:
+        scored = min(candidates, 2 * k + _SCORED_RESCORED)
     return SearchBudget(
         nprobe=0 if scans else min(nprobe or probed, n_centroids),
-        n_gathered=n_open if scans else round(2 * candidates + _GATHERED * growth),
+        n_gathered=n_open if scans else round(2 * candidates + gathered * growth),
         n_candidates=candidates,
         n_scored=n_open if is_exhaustive else scored,
         exhaustive=is_exhaustive,

@@ -75,3 +75,6 @@ def test_a_large_index_gives_rescoring_more_candidates() -> None:
     rescored = budget(**sizes, n_centroids=1 << 17, rescored=True)
     assert plain.n_candidates < rescored.n_candidates < rescored.n_gathered
     assert plain.n_scored < rescored.n_scored
+    assert rescored.n_gathered - 2 * rescored.n_candidates > 2 * (
+        plain.n_gathered - 2 * plain.n_candidates
+    )
