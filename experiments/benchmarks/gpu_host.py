@@ -161,9 +161,13 @@ def works(folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
     PlaidIndex.build(documents, folder / "index", [f"d{i}" for i in range(_DOCS)])
     plaid = PlaidIndex.load(folder / "index", device="cuda")
     exact = ExactIndex(documents, device="cuda")
-    stages = {"n_candidates": _DOCS // 2}  # so that there are three
-    yield "compressed, one query", lambda: plaid.search(query, 10, **stages)
-    yield "compressed, 64 queries", lambda: plaid.search_batch(queries, 10, **stages)
+    plain: dict[str, Any] = {"n_candidates": _DOCS // 2}  # so that there are three stages
+    yield "compressed, one query", lambda: plaid.search(query, 10, **plain)
+    yield "compressed, 64 queries", lambda: plaid.search_batch(queries, 10, **plain)
+    rescored = PlaidIndex.load(folder / "index", device="cuda")
+    stages = {**plain, "rescore": documents}
+    yield "rescored, one query", lambda: rescored.search(query, 10, **stages)
+    yield "rescored, 64 queries", lambda: rescored.search_batch(queries, 10, **stages)
     yield "exact, one query", lambda: exact.search(query, 10)
     yield "exact, 64 queries", lambda: exact.search_batch(queries, 10)
     for n in _RERANKED:

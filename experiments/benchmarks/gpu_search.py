@@ -21,8 +21,8 @@ from measure import overlap
 _WORKER = Path(__file__).with_name("worker.py")
 _K = 10
 # on a GPU and in the interpreter: documents and queries, and those of builds that come first
-_SIZES = {"cuda": (64, (400, 4)), "cpu": (3, (12, 2))}
-_INTERPRETED = 30  # documents
+_SIZES = {"cuda": (64, (400, 4)), "cpu": (2, (4, 2))}
+_INTERPRETED = 12  # documents
 # engine -> options of the build and of the search, beside the device
 _ENGINES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "exact": ({}, {}),
