@@ -64,7 +64,7 @@ class ExactIndexConfig(IndexSettings):
     precision: Precision = Field(
         "float32",
         description="precision of the documents that are scored; int8: each token is rounded to 255 steps of "
-        "its largest value, which is several times as fast on the CPU",
+        "its largest value, which is several times as fast on the CPU; on a GPU it saves memory only",
     )
     exact_max_memory: Size = Field(
         "1G",

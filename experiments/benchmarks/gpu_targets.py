@@ -40,12 +40,9 @@ def targets(rows: list[Row]) -> Iterator[Target]:
 
 def _of_kernels(rows: list[Row]) -> Iterator[Target]:
     many = _select(rows, _ONE, " 10000 documents", "bfloat16")
-    bytes_ = _select(rows, _ONE, " 10000 documents", "int8")
     name = "exact, one query, 10,000 documents"
     yield Target(name, "share of the copy", 0.8, _least(many, "share", "colmodern"))
     yield Target(name, f"times {_LATE}", 0.95, _times(many, "ms", _LATE))
-    ratio = _ratio(_least(many, "ms", "colmodern"), _least(bytes_, "ms", "colmodern"))
-    yield Target(name, "int8, times bfloat16", 1.6, ratio)
     for n, times in (
         (100, 2),
         (1000, 4),

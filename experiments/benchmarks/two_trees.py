@@ -112,6 +112,18 @@ def pieces_of_work(folder: Path) -> Iterator[tuple[str, Callable[[], Any], int]]
     ids = [str(i) for i in range(1000)]
     exact = ExactIndex(documents, ids)
     batch = together(queries_of(32, 8))
+    one = queries_of(32, 1)[0]
+    yield "ExactIndex.search, 1,000 documents", lambda: exact.search(one), 1
+    n_short, n_each = 100_000, 4  # where there are many documents of few tokens, ids cost most
+    values = tokens_around_words(n_short * n_each, np.random.default_rng(1)).astype(np.float16)
+    short_ids = [f"doc{i}" for i in np.random.default_rng(2).permutation(n_short)]
+    short = ExactIndex(TokenEmbeddings(values, offsets_of([n_each] * n_short)), short_ids)
+    yield "ExactIndex.search, 100,000 documents of 4 tokens", lambda: short.search(one), 1
+    yield (
+        "ExactIndex, 100,000 documents of 4 tokens",
+        lambda: ExactIndex(TokenEmbeddings(values, offsets_of([n_each] * n_short)), short_ids),
+        1,
+    )
     yield "ExactIndex.search_batch, 1,000 documents", lambda: exact.search_batch(batch, k=10), 8
 
     def build_index() -> None:
