@@ -16,7 +16,7 @@ from colmodern.index.ranking import Matches
 from colmodern.kernels.cuda.batches import by_lanes
 from colmodern.kernels.cuda.exact import score_documents
 from colmodern.kernels.cuda.graphs import Replays
-from colmodern.kernels.cuda.memory import naming_memory, on, pinned
+from colmodern.kernels.cuda.memory import naming_memory, on
 from colmodern.kernels.cuda.runtime import power_of_two
 from colmodern.kernels.device import Devices
 from colmodern.ragged.embeddings import TokenEmbeddings
@@ -93,13 +93,11 @@ class CandidateScorer:
         """
         padded = by_lanes([query])[0][1]
         shape = _shape_of(padded.shape[1], documents)
-        packed = _packed(padded, documents, shape)
         cure = "rerank fewer documents at a time"
         with self._lock, on(self.device), naming_memory("the candidates of a query", cure):
             buffer = self._buffer(shape)
-            is_cuda = self.device.type == "cuda"
-            source = pinned(packed) if is_cuda else torch.from_numpy(packed)
-            buffer[: len(packed)].copy_(source, non_blocking=is_cuda)
+            packed = _packed(padded, documents, shape, is_pinned=self.device.type == "cuda")
+            buffer[: len(packed)].copy_(packed, non_blocking=True)
             scores = self._replays.run(shape, buffer, shape.score).cpu().numpy()
         return np.array(scores[: documents.n_docs])
 
@@ -175,11 +173,15 @@ def _shape_of(n_lanes: int, documents: TokenEmbeddings) -> _Shape:
 
 
 def _packed(
-    query: npt.NDArray[np.float32], documents: TokenEmbeddings, shape: _Shape
-) -> npt.NDArray[np.uint8]:
-    """The bytes of a buffer up to the last token."""
+    query: npt.NDArray[np.float32], documents: TokenEmbeddings, shape: _Shape, *, is_pinned: bool
+) -> torch.Tensor:
+    """The bytes of a buffer up to the last token, on the host."""
     dtype = np.float16 if shape.dtype == torch.float16 else np.float32
     offsets = np.full(shape.n_docs + 2, documents.n_tokens, np.int64)
     offsets[: documents.n_docs + 1] = documents.offsets - documents.offsets[0]
-    values = np.ascontiguousarray(documents.values, dtype)
-    return np.concatenate([array.reshape(-1).view(np.uint8) for array in (query, offsets, values)])
+    arrays = (query, offsets, np.ascontiguousarray(documents.values, dtype))
+    n_bytes = sum(array.nbytes for array in arrays)
+    packed = torch.empty(n_bytes, dtype=torch.uint8, pin_memory=is_pinned)
+    flat = [array.reshape(-1).view(np.uint8) for array in arrays]
+    np.concatenate(flat, out=packed.numpy())
+    return packed
