@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field, field_validator
+
 from colmodern.arguments import checked_count
 from colmodern.errors import InputError
+from colmodern.integrations.given import expect_collection, expect_reranker
 from colmodern.optional import require
 
 if TYPE_CHECKING:
@@ -38,6 +41,7 @@ class ColmodernRetriever(retrievers.BaseRetriever):  # type: ignore[misc, name-d
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        expect_collection(collection)
         self._collection, self._k, self._filter = collection, checked_count("k", k), filter
 
     def _retrieve(self, query_bundle: Any) -> list[Any]:
@@ -64,7 +68,13 @@ class ColmodernReranker(postprocessor.BaseNodePostprocessor):  # type: ignore[mi
     """
 
     reranker: Any
-    top_n: int | None = None
+    top_n: int | None = Field(None, ge=1)
+
+    @field_validator("reranker")
+    @classmethod
+    def _is_reranker(cls, reranker: Any) -> Any:
+        expect_reranker(reranker)
+        return reranker
 
     @classmethod
     def class_name(cls) -> str:

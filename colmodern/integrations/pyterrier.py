@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from colmodern.arguments import checked_count
-from colmodern.checks import shown
 from colmodern.collection.reader import CollectionReader
 from colmodern.encoder.encoder import Encoder
-from colmodern.errors import InputError
-from colmodern.index.bm25.index import BM25Index
+from colmodern.index.staged import HybridIndex, RerankIndex
+from colmodern.integrations.given import expect_searchable
 from colmodern.optional import require
 from colmodern.rerank import Reranker
 
@@ -27,19 +26,17 @@ class ColmodernRetriever(pt.Transformer):  # type: ignore[misc, name-defined]
     columns of the queries stay.
 
     Args:
-        searched: A Collection, a BM25 index, or an index of embeddings.
+        searched: A Collection, a BM25Index, or an index of embeddings, also a HybridIndex or RerankIndex.
         encoder: The encoder that made these embeddings.
         k: Number of documents of each query, at most.
 
     Raises:
-        InputError: An index of embeddings has no encoder, or one is given where none is needed.
+        InputError: It cannot be searched; an index of embeddings has no encoder, or one is given where
+            none is needed.
     """
 
     def __init__(self, searched: Any, encoder: Encoder | None = None, *, k: int = 1000) -> None:
-        takes_texts = isinstance(searched, CollectionReader | BM25Index)
-        if takes_texts == (encoder is not None):
-            cure = "leave encoder out" if takes_texts else "pass the encoder of its queries"
-            raise InputError(f"searched={shown(searched)}; {cure}")
+        expect_searchable(searched, encoder)
         self.searched: Any = searched
         self.encoder, self.k = encoder, checked_count("k", k)
 
@@ -53,7 +50,8 @@ class ColmodernRetriever(pt.Transformer):  # type: ignore[misc, name-defined]
             hits = self.searched.search(texts, self.k, spans=False)
         elif texts:
             queries = texts if self.encoder is None else self.encoder.encode_queries(texts)
-            hits = self.searched.search_batch(queries, self.k)
+            both = isinstance(self.searched, HybridIndex | RerankIndex)
+            hits = self.searched.search_batch(*([texts] if both else []), queries, self.k)
         topics = inp.drop(columns=["docno", "score", "rank", "text"], errors="ignore")
         rows = [
             [*topic, hit.doc_id, float(hit.score), rank, *([hit.text] if with_text else [])]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from colmodern.encoder.encoder import Encoder
+from colmodern.errors import InputError
 from colmodern.optional import require
 from colmodern.rerank import Reranker
 
@@ -43,9 +44,18 @@ class ColmodernRanker(ranker.BaseRanker):  # type: ignore[misc, name-defined]
 
         Returns:
             The package's RankedResults.
+
+        Raises:
+            InputError: There are more or fewer ids or metadata than documents.
         """
         if not isinstance(docs, str) and not len(docs):
             return results.RankedResults(results=[], query=query, has_scores=True)
+        n_docs = 1 if isinstance(docs, str) else len(docs)
+        for name, values in (("doc_ids", doc_ids), ("metadata", metadata)):
+            if isinstance(values, Sequence) and len(values) != n_docs:
+                raise InputError(
+                    f"{name} has {len(values)} entries for {n_docs} documents; pass one for each"
+                )
         documents = utils.prep_docs(docs, doc_ids, metadata)
         best = self.reranker.rank(query, [document.text for document in documents])
         ranked = [

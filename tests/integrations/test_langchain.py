@@ -39,6 +39,8 @@ def test_the_retriever_takes_a_filter(collection: Collection) -> None:
     assert {document.id for document in retriever.invoke(QUERY)} == {"d2", "d4"}
     with pytest.raises(ValueError, match="greater than or equal to 1"):
         ColmodernRetriever(collection=collection, k=0)
+    with pytest.raises(ValueError, match="collection='small'; pass an opened one"):
+        ColmodernRetriever(collection="small")
 
 
 def test_the_reranker_orders_documents_of_any_retriever(tiny: Encoder) -> None:
@@ -56,3 +58,5 @@ def test_the_reranker_orders_documents_of_any_retriever(tiny: Encoder) -> None:
     assert scores == pytest.approx([x.score for x in wanted])
     assert "relevance_score" not in texts[0].metadata
     assert ColmodernReranker(reranker=reranker).compress_documents([], QUERY) == []
+    with pytest.raises(ValueError, match=r"reranker='tiny'; pass one, as Reranker\(MODEL\)"):
+        ColmodernReranker(reranker="tiny")

@@ -30,6 +30,8 @@ def test_the_retriever_gives_nodes_with_their_fields(collection: Collection) -> 
     assert [x.node.node_id for x in allowed] == ["d4"]
     with pytest.raises(InputError, match="k=0"):
         ColmodernRetriever(collection, k=0)
+    with pytest.raises(InputError, match="collection='small'; pass an opened one"):
+        ColmodernRetriever("small")
 
 
 def test_the_reranker_orders_nodes_of_any_retriever(tiny: Encoder) -> None:
@@ -47,3 +49,7 @@ def test_the_reranker_orders_nodes_of_any_retriever(tiny: Encoder) -> None:
     assert ColmodernReranker(reranker=reranker).postprocess_nodes([], query_str=QUERY) == []
     with pytest.raises(InputError, match="pass the query that the nodes are ranked for"):
         ColmodernReranker(reranker=reranker).postprocess_nodes(nodes)
+    with pytest.raises(ValueError, match=r"reranker='tiny'; pass one, as Reranker\(MODEL\)"):
+        ColmodernReranker(reranker="tiny")
+    with pytest.raises(ValueError, match="greater than or equal to 1"):
+        ColmodernReranker(reranker=reranker, top_n=0)

@@ -10,7 +10,7 @@ import pytest
 from conftest import QUERIES
 from integrations.conftest import TEXTS
 
-from colmodern import Collection, Encoder, ExactIndex, Reranker, evaluate
+from colmodern import Collection, Encoder, ExactIndex, HybridIndex, Reranker, evaluate
 from colmodern.errors import InputError
 from colmodern.index.bm25.index import BM25Index
 
@@ -109,7 +109,20 @@ def test_wrong_frames_and_encoders_are_refused(collection: Collection, tiny: Enc
     index = ExactIndex(tiny.encode_documents(["a text"]), ["a"])
     with pytest.raises(InputError, match="pass the encoder of its queries"):
         ColmodernRetriever(index)
+    with pytest.raises(InputError, match="searched='folder'; pass a Collection, a BM25Index or an"):
+        ColmodernRetriever("folder")
     with pytest.raises(InputError, match="k=0"):
         ColmodernRetriever(collection, k=0)
     with pytest.raises(pt.validate.InputValidationError, match="text"):
         ColmodernReranker(tiny)(ColmodernRetriever(index, tiny)(TOPICS))
+
+
+def test_searches_of_searches_take_text_and_embeddings(tiny: Encoder, tmp_path: Path) -> None:
+    from colmodern.integrations.pyterrier import ColmodernRetriever
+
+    index = ExactIndex(tiny.encode_documents(list(TEXTS.values())), list(TEXTS))
+    hybrid = HybridIndex({"words": BM25Index.build(TEXTS, tmp_path / "words"), "exact": index})
+    results = ColmodernRetriever(hybrid, tiny, k=3)(TOPICS)
+    for topic in TOPICS.itertuples():
+        hits = hybrid.search(topic.query, tiny.encode_queries([topic.query])[0], 3)
+        assert list(results[results.qid == topic.qid].docno) == [hit.doc_id for hit in hits]

@@ -6,6 +6,7 @@ import pytest
 from integrations.conftest import TEXTS
 
 from colmodern import Encoder, Reranker
+from colmodern.errors import InputError
 
 pytestmark = [pytest.mark.tools, pytest.mark.filterwarnings("ignore")]
 rerankers: Any = pytest.importorskip("rerankers", reason="needs the extra rerankers")
@@ -40,3 +41,7 @@ def test_it_takes_documents_of_the_package_and_carries_metadata_along(tiny: Enco
     assert best.text == documents[best.doc_id].text
     assert ranker.rank(QUERY, []).results == []
     assert ranker.rank(QUERY, "one text")[0].doc_id == 0
+    with pytest.raises(
+        InputError, match="doc_ids has 2 entries for 1 documents; pass one for each"
+    ):
+        ranker.rank(QUERY, ["one text"], doc_ids=["a", "b"])
