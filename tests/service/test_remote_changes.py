@@ -164,6 +164,25 @@ def test_what_does_not_fit_is_refused_before_anything_changes(
     assert (remote.version, sharded.version) == before
 
 
+def test_documents_without_tokens_are_refused_before_any_shard_changes(
+    sharded: ShardedIndex, folder: Path
+) -> None:
+    ours, theirs = (
+        next(name for name in MORE_NAMES if shard_of(name, 2) == number) for number in range(2)
+    )
+    values = np.eye(1, DIM, dtype=np.float32)
+    some = TokenEmbeddings(values, np.array([0, 1, 1]))
+    local = PlaidIndex.load(folder / "shards" / "shard-00000")
+    for first in (sharded.shards["a"], local):
+        index = ShardedIndex({"a": first, "b": sharded.shards["b"]}, is_hashed=True)
+        version = index.version
+        with pytest.raises(InputError, match=rf"document '{theirs}' has no tokens"):
+            index.update(some, [ours, theirs])
+        assert index.version == version
+    index.update(some, [theirs, ours])  # an index of this machine takes them
+    assert index.n_docs == len(NAMES) + 2
+
+
 def test_read_only_servers_refuse(make_server: MakeServer, folder: Path) -> None:
     shards = folder / "shards"
     writable = make_server(indexes={"docs": str(shards / "shard-00000")})

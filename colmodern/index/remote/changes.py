@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from colmodern.arguments import listed
 from colmodern.checks import shown
@@ -46,11 +47,7 @@ def records_of_embeddings(
     expect_ids(ids)
     if source.n_docs:
         expect_dim("embeddings", source.dim, dim)
-        if not source.lengths.all():
-            empty = ids[int(np.flatnonzero(source.lengths == 0)[0])]
-            raise InputError(
-                f"document {shown(empty)} has no tokens, which a server does not take; leave it out"
-            )
+        expect_tokens(source.lengths, ids)
     table = checked_fields(fields, ids)
 
     def requests() -> Iterator[list[Record]]:
@@ -67,6 +64,15 @@ def records_of_embeddings(
                 yield records[start : start + _DOCUMENTS]
 
     return source.fingerprint, requests()
+
+
+def expect_tokens(lengths: npt.NDArray[np.integer], ids: Sequence[str]) -> None:
+    """Raise InputError for a document without tokens; lengths: (n_docs,) tokens of each."""
+    if not lengths.all():
+        empty = ids[int(np.flatnonzero(lengths == 0)[0])]
+        raise InputError(
+            f"document {shown(empty)} has no tokens, which a server does not take; leave it out"
+        )
 
 
 class DocumentTexts(NamedTuple):

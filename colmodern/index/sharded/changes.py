@@ -1,7 +1,8 @@
 """Changes of a sharded index: each document goes to the shard that its id hashes to.
 
-A change of several shards is made in one after another. Each of them makes it completely or not at
-all; when one fails, the error says which shards have it already.
+A change of several shards is made in one after another, and embeddings go in chunks. A shard takes what
+it gets of a chunk completely or not at all; when one fails, the error says which shards have a part of
+the change already, also where that is one of an earlier chunk.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from colmodern.index.plaid.disk.doc_ids import expect_ids
 from colmodern.index.plaid.index import PlaidIndex
 from colmodern.index.plaid.search.queries import expect_encoder
 from colmodern.index.plaid.write.source import open_source
-from colmodern.index.remote.changes import document_texts
+from colmodern.index.remote.changes import document_texts, expect_tokens
+from colmodern.index.remote.index import RemoteIndex
 from colmodern.index.sharded.placement import shards_of
 from colmodern.progress import Progress
 from colmodern.ragged.doc_ids import id_list
@@ -96,7 +98,8 @@ def put(
     options: of PlaidIndex; a server chooses its own
 
     Raises InputError, before anything is changed, for ids that repeat or, without ``replaces``, are
-    known; and for embeddings of another dim or encoder.
+    known; for embeddings of another dim or encoder; and for documents without tokens that belong to a
+    server.
     """
     source, ids = open_source(embeddings, doc_ids)
     if doc_ids is None and isinstance(source, TokenEmbeddings):
@@ -108,6 +111,8 @@ def put(
     table = checked_fields(fields, ids)
     numbers, names = shards_of(ids, len(shards)), list(shards)
     changed = changeable(shards)
+    of_servers = np.array([isinstance(shard, RemoteIndex) for shard in changed])[numbers]
+    expect_tokens(source.lengths[of_servers], [ids[i] for i in np.flatnonzero(of_servers).tolist()])
     if not replaces:
         _expect_new(shards, ids, numbers)
     progress.start("change shards", source.n_docs, unit="documents")
@@ -134,6 +139,8 @@ def put(
 
 def delete(shards: Shards, doc_ids: object, **options: object) -> int:
     """Delete documents; returns how many.
+
+    options: of PlaidIndex; a server chooses its own
 
     Raises InputError, and deletes none, when an id is in no shard.
     """
@@ -204,15 +211,12 @@ def _of_shard(ids: Sequence[str], numbers: npt.NDArray[np.int64], number: int) -
 
 
 def _change(name: str, done: list[str], change: Callable[[], object]) -> None:
-    """Change one shard; an error says which others are changed already."""
+    """Change one shard; an error says which shards have a part of the change already."""
     try:
         change()
     except ColmodernError as error:
-        others = [other for other in dict.fromkeys(done) if other != name]
-        made = (
-            f"; {', '.join(others)} {'has' if len(others) == 1 else 'have'} the change already"
-            if others
-            else ""
-        )
+        changed = list(dict.fromkeys(done))
+        have = "has" if len(changed) == 1 else "have"
+        made = f"; {', '.join(changed)} {have} a part of the change already" if changed else ""
         raise type(error)(f"shard {name}: {error}{made}") from error
     done.append(name)

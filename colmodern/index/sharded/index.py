@@ -157,8 +157,9 @@ class ShardedIndex(ShardedReader):
     ) -> None:
         """Add documents, each to the shard that its id hashes to.
 
-        A shard gets all of its documents or none. When one fails, the error says which others have
-        theirs already; ``update`` with the same documents then completes the change.
+        Documents go in chunks of a million tokens. Of each chunk a shard gets all of its documents or
+        none. When one fails, the error says which shards have a part of the change already;
+        ``update`` with the same documents then completes it.
 
         Args:
             embeddings: As in ``PlaidIndex.add``, like the arguments that follow.
@@ -252,7 +253,7 @@ class ShardedIndex(ShardedReader):
 
         Args:
             doc_ids: Ids of documents in the index.
-            durable: As in ``add``.
+            durable: As in ``add``: a server decides itself.
 
         Returns:
             The number of deleted documents.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from index.plaid.corpora import corpus, lengths_like_passages, names
 
 from colmodern import PlaidIndex, ShardedIndex, shard_index, shard_of
 from colmodern.errors import InputError, StorageError
+from colmodern.progress import Silent
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.writer_lock import LockedError, writer_lock
 
@@ -90,7 +92,7 @@ def test_a_change_that_fails_half_way_says_so_and_is_completed_by_update(folder:
         writer_lock(last),
         pytest.raises(
             LockedError,
-            match=r"^shard shard-00002: .* is being written .*; shard-00000, shard-00001 have the change",
+            match=r"^shard shard-00002: .* is being written .*; shard-00000, shard-00001 have a part of",
         ),
     ):
         several.add(MORE, MORE_IDS)
@@ -99,6 +101,35 @@ def test_a_change_that_fails_half_way_says_so_and_is_completed_by_update(folder:
     several.update(MORE, MORE_IDS)
     assert several.n_docs == 160
     ShardedIndex.check(folder / "s")
+
+
+class LockAfter(Silent):
+    """Takes the lock of an index once so many documents are changed."""
+
+    def __init__(self, index: Path, n_docs: int, locks: ExitStack) -> None:
+        self._index, self._left, self._locks = index, n_docs, locks
+
+    def advance(self, n: int) -> None:
+        before, self._left = self._left, self._left - n
+        if self._left <= 0 < before:
+            self._locks.enter_context(writer_lock(self._index))
+
+
+def test_a_shard_that_fails_in_a_later_chunk_has_a_part_of_the_change(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("colmodern.index.sharded.changes._MOST_TOKENS", len(MORE.values) // 2)
+    several = ShardedIndex.load(folder / "s")
+    said = (
+        r"^shard shard-00000: .*; shard-00000, shard-00001, shard-00002 have a part of the change"
+    )
+    locks = ExitStack()
+    lock = LockAfter(folder / "s" / "shard-00000", len(MORE) // 3, locks)
+    with locks, pytest.raises(LockedError, match=said):
+        several.add(MORE, MORE_IDS, progress=lock)
+    assert 120 < several.n_docs < 160
+    several.update(MORE, MORE_IDS)
+    assert several.n_docs == 160
 
 
 def test_a_shard_with_another_codec_is_refused(folder: Path, tmp_path: Path) -> None:
