@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,10 @@ class HeldIndex:
     def info(self) -> dict[str, Any]:
         """Describe the shard, as ``PlaidIndex.info``."""
         return dict(self._answer("info"))
+
+    def known_ids(self, doc_ids: Sequence[str]) -> list[str]:
+        """The ids of documents that it has, of those that are passed, with one call."""
+        return list(self._answer("known_ids", list(doc_ids)))
 
     def search(
         self,

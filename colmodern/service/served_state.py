@@ -15,6 +15,7 @@ from colmodern.errors import InputError
 from colmodern.index.plaid.index import PlaidIndex
 from colmodern.index.plaid.search.queries import expect_encoder
 from colmodern.index.sharded.index import ShardedIndex
+from colmodern.index.sharded.known import known_ids
 from colmodern.index.spans import SpanSettings
 from colmodern.passages import passage_ids
 from colmodern.ragged.embeddings import TokenEmbeddings
@@ -63,6 +64,10 @@ class ServedState:
 
     def __contains__(self, doc_id: str) -> bool:
         return doc_id in self._searched
+
+    def known_ids(self, doc_ids: Sequence[str]) -> list[str]:
+        """The ids of documents that it has, in their order; shards are asked once for all of them."""
+        return known_ids(self._searched, doc_ids)
 
     def copied(self) -> Searched:
         """The collection or index, to be changed; this state stays as it is."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from service.asking import answer, hits_of, search
+from service.asking import answer, expect_error, hits_of, search
 from service.conftest import MakeServer
 
 from colmodern import ShardedIndex
@@ -18,7 +18,7 @@ from colmodern.cluster.search import HeldIndex, raised_there
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import StorageError, UnavailableError, WorkerError
 from colmodern.service.gateway import ClusterIndex
-from colmodern.service.index_bodies import IndexAnswer
+from colmodern.service.index_bodies import IndexAnswer, LookupAnswer
 
 N_DOCS = 12
 
@@ -30,12 +30,14 @@ class Versions:
         newest: The newest version.
         faults: What a shard of a version raises instead of answering, by version and shard.
         faults_of_facts: What a shard raises that answers searches alone, by shard.
+        asked: The methods that shards were asked for.
     """
 
     def __init__(self, folder: Path) -> None:
         self.newest = "docs.000001"
         self.faults: dict[tuple[str, str], Exception] = {}
         self.faults_of_facts: dict[str, Exception] = {}
+        self.asked: list[str] = []
         self._holders = {path.name: ShardHolder(path, None, 1) for path in folder.glob("shard-*")}
         for holder in self._holders.values():
             holder.check_health()
@@ -53,6 +55,7 @@ class Versions:
         def ask(
             method: str, arguments: tuple[object, ...], options: dict[str, object], _: float | None
         ) -> object:
+            self.asked.append(method)
             if (fault := self.faults.get((app, name))) is not None:
                 raise fault
             if method in ("n_docs", "version", "info") and name in self.faults_of_facts:
@@ -175,3 +178,24 @@ def test_faults_of_a_version_are_for_the_log(versions: Versions, index: ClusterI
     assert not index.refresh()
     assert index.fault is not None
     assert "/srv" not in index.fault
+
+
+def test_shards_are_asked_once_for_all_ids(
+    versions: Versions, index: ClusterIndex, make_server: MakeServer
+) -> None:
+    server = make_server()
+    server.service.indexes["docs"] = index
+    ids = [f"d{number}" for number in range(N_DOCS, -1, -1)]
+    versions.asked.clear()
+    looked_up = server.client.post("/v1/indexes/docs/lookup", json={"ids": ids})
+    assert answer(looked_up, LookupAnswer)["ids"] == ids[1:]
+    assert versions.asked == ["known_ids"] * 2
+    query = {"queries": ["a document"], "filter": [f"none {number}" for number in range(9)]}
+    versions.asked.clear()
+    refused = server.client.post("/v1/indexes/docs/search", json=query)
+    expect_error(refused, 422, "invalid_value", "filter has 9 ids")
+    assert sorted(versions.asked) == ["known_ids", "known_ids", "search", "search"]
+    versions.faults["docs.000001", "shard-00001"] = StorageError("/srv/shards is damaged")
+    failed = server.client.post("/v1/indexes/docs/lookup", json={"ids": ids})
+    expect_error(failed, 503, "index_unavailable")
+    assert "/srv" not in failed.text

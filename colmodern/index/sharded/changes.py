@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from colmodern.checks import shown
 from colmodern.errors import ColmodernError, InputError
@@ -26,7 +25,8 @@ from colmodern.index.plaid.search.queries import expect_encoder
 from colmodern.index.plaid.write.source import open_source
 from colmodern.index.remote.changes import document_texts, expect_tokens
 from colmodern.index.remote.index import RemoteIndex
-from colmodern.index.sharded.placement import shards_of
+from colmodern.index.sharded.known import known_ids
+from colmodern.index.sharded.placement import ids_by_shard, shards_of
 from colmodern.progress import Progress
 from colmodern.ragged.doc_ids import id_list
 from colmodern.ragged.embeddings import TokenEmbeddings
@@ -59,12 +59,6 @@ def changeable(shards: Shards) -> list[Changeable]:
                 f"shard {name} is served with read_only; change it where it is, or serve it without"
             )
     return cast(list[Changeable], list(shards.values()))
-
-
-def known_ids(shard: Index, doc_ids: Sequence[str]) -> list[str]:
-    """The documents of a shard among those with some ids, with one request where it is elsewhere."""
-    ask = getattr(shard, "known_ids", None)
-    return [i for i in doc_ids if i in shard] if ask is None else ask(doc_ids)
 
 
 def local(name: str, shard: Index) -> PlaidIndex:
@@ -114,7 +108,7 @@ def put(
     of_servers = np.array([isinstance(shard, RemoteIndex) for shard in changed])[numbers]
     expect_tokens(source.lengths[of_servers], [ids[i] for i in np.flatnonzero(of_servers).tolist()])
     if not replaces:
-        _expect_new(shards, ids, numbers)
+        _expect_new(shards, ids)
     progress.start("change shards", source.n_docs, unit="documents")
     done: list[str] = []
     for first, chunk in source.chunks(_MOST_TOKENS):
@@ -145,22 +139,17 @@ def delete(shards: Shards, doc_ids: object, **options: object) -> int:
     Raises InputError, and deletes none, when an id is in no shard.
     """
     ids = list(dict.fromkeys(id_list("doc_ids", doc_ids, is_ordered=False)))
-    numbers, names = shards_of(ids, len(shards)), list(shards)
-    changed = changeable(shards)
-    by_shard = {number: _of_shard(ids, numbers, number) for number in np.unique(numbers).tolist()}
-    for number, own in by_shard.items():
-        known = set(known_ids(shards[names[number]], own))
+    changed = dict(zip(shards, changeable(shards), strict=True))
+    by_shard = {name: own for name, own in ids_by_shard(ids, shards).items() if own}
+    for name, own in by_shard.items():
+        known = set(known_ids(shards[name], own))
         if lacking := [doc_id for doc_id in own if doc_id not in known]:
             raise InputError(f"document {shown(lacking[0])} is not in the index; leave its id out")
     done: list[str] = []
-    for number, own in by_shard.items():
-        shard = changed[number]
-        more = options if isinstance(shard, PlaidIndex) else {}
-        _change(
-            names[number],
-            done,
-            lambda shard=shard, own=own, more=more: shard.delete(own, **more),  # type: ignore[misc]
-        )
+    for name, own in by_shard.items():
+        shard = changed[name]
+        more: Mapping[str, Any] = options if isinstance(shard, PlaidIndex) else {}
+        _change(name, done, partial(shard.delete, own, **more))
     return len(ids)
 
 
@@ -185,7 +174,7 @@ def put_texts(
     documents = document_texts(texts, doc_ids, titles, fields)
     numbers, done = shards_of(documents.ids, len(shards)), list[str]()
     if not replaces:
-        _expect_new(shards, documents.ids, numbers)
+        _expect_new(shards, documents.ids)
     for number, (name, shard) in enumerate(shards.items()):
         where = np.flatnonzero(numbers == number)
         if not len(where):
@@ -195,19 +184,14 @@ def put_texts(
         _change(name, done, partial(getattr(shard, method), own, ids, titles=heads, fields=table))
 
 
-def _expect_new(shards: Shards, ids: Sequence[str], numbers: npt.NDArray[np.int64]) -> None:
+def _expect_new(shards: Shards, ids: Sequence[str]) -> None:
     """Raise InputError for a document that its shard has."""
-    for number, (name, shard) in enumerate(shards.items()):
-        own = _of_shard(ids, numbers, number)
-        if own and (known := known_ids(shard, own)):
+    for name, own in ids_by_shard(ids, shards).items():
+        if own and (known := known_ids(shards[name], own)):
             raise InputError(
                 f"document {shown(known[0])} is in shard {name} already; use update(), or in the shell "
                 "`colmodern index update`"
             )
-
-
-def _of_shard(ids: Sequence[str], numbers: npt.NDArray[np.int64], number: int) -> list[str]:
-    return [ids[i] for i in np.flatnonzero(numbers == number).tolist()]
 
 
 def _change(name: str, done: list[str], change: Callable[[], object]) -> None:

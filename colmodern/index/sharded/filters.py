@@ -10,8 +10,8 @@ from colmodern.checks import shown
 from colmodern.errors import InputError
 from colmodern.index.base import Index
 from colmodern.index.filters import DocFilter, allowed_ids, count_unknown
-from colmodern.index.sharded.changes import known_ids
-from colmodern.index.sharded.placement import shards_of
+from colmodern.index.sharded.known import known_ids
+from colmodern.index.sharded.placement import ids_by_shard
 
 
 def split_filter(
@@ -40,11 +40,7 @@ def split_filter(
         return {name: {"filter": allowed} for name in shards}
     ids = allowed_ids(allowed)
     if is_hashed:
-        numbers = shards_of(ids, len(shards))
-        by_shard = {
-            name: [ids[i] for i in np.flatnonzero(numbers == number).tolist()]
-            for number, name in enumerate(shards)
-        }
+        by_shard = ids_by_shard(ids, shards)
     else:
         by_shard = {name: known_ids(shard, ids) for name, shard in shards.items()}
         known = {doc_id for own in by_shard.values() for doc_id in own}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -32,3 +32,12 @@ def shard_of(doc_id: str, n_shards: int) -> int:
 def shards_of(doc_ids: Iterable[str], n_shards: int) -> npt.NDArray[np.int64]:
     """(n_docs,) int64 ``shard_of`` each document."""
     return np.fromiter((shard_of(doc_id, n_shards) for doc_id in doc_ids), np.int64)
+
+
+def ids_by_shard(doc_ids: Sequence[str], names: Iterable[str]) -> dict[str, list[str]]:
+    """The ids that belong to each shard, in their order; names: of all shards."""
+    parts: dict[str, list[str]] = {name: [] for name in names}
+    lists = list(parts.values())
+    for doc_id, number in zip(doc_ids, shards_of(doc_ids, len(lists)).tolist(), strict=True):
+        lists[number].append(doc_id)
+    return parts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,12 +22,14 @@ from colmodern.index.sharded.check import expect_unique
 from colmodern.index.sharded.describe import describe_shards, expect_alike
 from colmodern.index.sharded.fan_out import Answer, FanOut
 from colmodern.index.sharded.filters import split_filter
+from colmodern.index.sharded.known import known_ids
 from colmodern.index.sharded.merge import merged
 from colmodern.index.sharded.options import named_shards
-from colmodern.index.sharded.placement import shard_of
+from colmodern.index.sharded.placement import ids_by_shard, shard_of
 from colmodern.index.sharded.request import ShardRequest
 from colmodern.partial import ShardedBatchResults, ShardedResults
 from colmodern.progress import Progress, as_progress
+from colmodern.ragged.doc_ids import id_list
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import BatchResults, Explanation, Results, ScoredDoc
@@ -143,6 +145,32 @@ class ShardedReader:
         if not isinstance(doc_id, str):
             return doc_id in next(iter(self.shards.values()))
         return any(doc_id in shard for shard in self._owners(doc_id).values())
+
+    def known_ids(self, doc_ids: Iterable[str]) -> list[str]:
+        """The ids of documents that the index has, of those that are passed.
+
+        Args:
+            doc_ids: Ids of documents; each shard is asked once.
+
+        Returns:
+            The known ones, in their order.
+
+        Raises:
+            InputError: An id is no text.
+            UnavailableError: A shard does not answer; names it.
+        """
+        ids = id_list("doc_ids", doc_ids, is_ordered=False)
+        parts = (
+            ids_by_shard(ids, self.shards) if self.is_hashed else dict.fromkeys(self.shards, ids)
+        )
+        calls = {
+            name: partial(known_ids, self.shards[name], own) for name, own in parts.items() if own
+        }
+        answers, errors = self._fan_out(calls, self._timeout_s)
+        for name, error in errors.items():
+            raise UnavailableError(f"shard {name}: {self._reason(error)}") from error
+        known = set().union(*answers.values())
+        return [doc_id for doc_id in ids if doc_id in known]
 
     def __repr__(self) -> str:
         if self._shards is None:

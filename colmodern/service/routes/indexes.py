@@ -75,8 +75,7 @@ async def lookup(
     expect_count("ids", len(body.ids), service.settings.limits.filter_values)
 
     def known() -> Response:
-        ids = [doc_id for doc_id in body.ids if doc_id in state]
-        return json_response({"ids": ids, "index_version": state.version})
+        return json_response({"ids": state.known_ids(body.ids), "index_version": state.version})
 
     return await service.searches.run(context, known)
 

@@ -162,6 +162,17 @@ def test_filters_pages_and_groups_are_those_of_one_index(
     assert [hit.group for hit in groups] == [hit.group for hit in expected]  # type: ignore[attr-defined]
 
 
+def test_known_ids_are_those_that_the_shards_have(sharded: ShardedIndex) -> None:
+    joined = ShardedIndex({"all": sharded, "more": ExactIndex(DOCUMENTS[:2], ["more 0", "more 1"])})
+    asked = [IDS[7], "none", "more 1", IDS[0], IDS[8]]  # the first id was deleted
+    assert sharded.known_ids(asked) == [IDS[7], IDS[8]]
+    assert sharded.known_ids(iter(asked)) == [IDS[7], IDS[8]]
+    assert joined.known_ids(asked) == [IDS[7], "more 1", IDS[8]]
+    assert sharded.known_ids([]) == []
+    with pytest.raises(InputError, match="doc_ids"):
+        sharded.known_ids("d1")
+
+
 def test_ids_that_one_shard_lacks_are_no_fault(
     sharded: ShardedIndex, caplog: pytest.LogCaptureFixture
 ) -> None:
