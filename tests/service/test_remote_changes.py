@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -264,12 +265,24 @@ def test_texts_go_to_the_collections_of_their_ids(
                 assert (document.title, document.fields) == ("t", {"n": 1})
 
 
+def test_a_change_without_an_answer_may_have_been_made() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        index = RemoteIndex(f"http://127.0.0.1:{silent.getsockname()[1]}", "docs", timeout_s=0.2)
+        doubt = r"did not answer within 0\.2 s; the change may have been made: look before"
+        with pytest.raises(UnavailableError, match=doubt):
+            index.delete(["x"])
+        with pytest.raises(UnavailableError, match=doubt):
+            index.update_texts(["x"], ["x"])
+        with pytest.raises(UnavailableError, match=r"did not answer within 0\.2 s; raise"):
+            index.known_ids(["x"])
+
+
 def test_a_change_that_cannot_be_sent_is_unavailable(
     server: RunningServer, remote: RemoteIndex, sharded: ShardedIndex
 ) -> None:
     assert remote.dim == DIM
     server.close()
-    with pytest.raises(UnavailableError, match="cannot be reached"):
+    with pytest.raises(UnavailableError, match=r"cannot be reached \(.*\); check"):
         remote.delete([NAMES[0]])
     with pytest.raises(UnavailableError, match="cannot be reached"):
         remote.update(MORE, MORE_NAMES)

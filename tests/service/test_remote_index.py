@@ -233,7 +233,13 @@ def test_a_server_that_says_nothing_is_late() -> None:
             index.search(QUERIES[0])
 
 
-@pytest.mark.parametrize("url", ["", "docs", "ftp://host", "http://", "http://host:port", 7, None])
+WRONG: list[object] = [
+    *("", "docs", "ftp://host", "http://", "http://host:port", "http://host:99999", 7, None),
+    *("http://[::1/docs", "http://.example", "http://a..b", f"http://{'a' * 64}", "http://a b"),
+]
+
+
+@pytest.mark.parametrize("url", WRONG)
 def test_an_address_is_one_of_http(url: object) -> None:
     with pytest.raises(InputError, match=r"^url="):
         RemoteIndex(url, "docs")  # type: ignore[arg-type]
@@ -247,9 +253,17 @@ def test_wrong_settings_are_refused() -> None:
         ({"timeout_s": float("inf")}, "timeout_s=inf"),
         ({"api_key": "a\nb"}, "api_key is no printable text"),
         ({"api_key": 7}, "api_key is no printable text"),
+        ({"api_key": "schlüssel"}, "api_key is no printable text of ASCII"),
+        ({"api_key": "ключ"}, "api_key is no printable text of ASCII"),
     ):
         with pytest.raises(InputError, match=message):
             RemoteIndex(**{"url": "http://host", "name": "docs", **settings})  # type: ignore[arg-type]
+
+
+def test_a_path_of_an_address_may_have_any_characters(server: RunningServer) -> None:
+    index = RemoteIndex(f"{server.url}/für alle", "docs")
+    with pytest.raises(InputError, match="there is no such path"):
+        len(index)
 
 
 @pytest.mark.parametrize("timeout_s", [0, -1, "1", True, float("nan"), float("inf")])

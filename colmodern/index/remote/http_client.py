@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from colmodern.arguments import checked_seconds
 from colmodern.checks import shown
@@ -17,6 +17,8 @@ _REFUSED = {400, 401, 403, 404, 405, 413, 415, 422}  # asking again gives the sa
 _CHANGES = ("PUT", "DELETE")
 _LARGEST = 1 << 28  # bytes of an answer
 _MOST_IDLE = 32  # connections that are kept
+_OF_PATHS = "/%:@!$&'()*+,;=~"  # characters that paths have as they are
+_DOUBT = "; the change may have been made: look before you make it again"
 
 
 class HttpClient:
@@ -34,22 +36,15 @@ class HttpClient:
             InputError: The address is none of HTTP, or a value is wrong.
         """
         self._idle: list[http.client.HTTPConnection] = []
-        parts = urlsplit(url) if isinstance(url, str) else None
-        if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InputError(f"url={shown(url)}; pass the address of a server, as http://HOST:PORT")
+        parts = _address(url)
         self.timeout_s = checked_seconds("timeout_s", timeout_s, cure="pass seconds above 0")
         if not isinstance(api_key, str | None) or (
-            api_key is not None and not api_key.isprintable()
+            api_key is not None and not (api_key.isprintable() and api_key.isascii())
         ):
-            raise InputError("api_key is no printable text; pass the key, or None")
-        try:
-            self._port = parts.port
-        except ValueError as error:
-            raise InputError(
-                f"url={shown(url)} has no usable port; pass http://HOST:PORT"
-            ) from error
+            raise InputError("api_key is no printable text of ASCII; pass the key, or None")
         self.url = url.rstrip("/")
-        self._host, self._prefix = parts.hostname, parts.path.rstrip("/")
+        self._host, self._port = str(parts.hostname), parts.port
+        self._prefix = quote(parts.path.rstrip("/"), safe=_OF_PATHS, errors="surrogatepass")
         self._is_tls = parts.scheme == "https"
         self._headers = {"Accept": "application/json", "Content-Type": "application/json"}
         if api_key:
@@ -139,8 +134,11 @@ class HttpClient:
             # a kept connection may be dead, and a change that got no answer may have been made
             is_change = method in _CHANGES
             connection = self._new(timeout_s) if is_change else self._connection(timeout_s)
-            is_new, is_kept = connection.sock is None, False
+            is_new, is_kept, doubt = connection.sock is None, False, ""
             try:
+                if is_new:
+                    connection.connect()
+                doubt = _DOUBT if is_change else ""
                 connection.request(method, self._prefix + path, body, self._headers)
                 with connection.getresponse() as response:
                     content = response.read(_LARGEST + 1)
@@ -150,14 +148,14 @@ class HttpClient:
                 return response.status, content
             except TimeoutError as error:
                 raise UnavailableError(
-                    f"{self.url} did not answer within {timeout_s:g} s; raise timeout_s, or try again"
+                    f"{self.url} did not answer within {timeout_s:g} s{doubt}; raise timeout_s, or try again"
                 ) from error
             except (http.client.HTTPException, OSError) as error:
                 was_dropped = isinstance(error, ConnectionError | http.client.BadStatusLine)
                 if is_new or not was_dropped:
                     raise UnavailableError(
-                        f"{self.url} cannot be reached ({error or type(error).__name__}); check that the "
-                        "server runs"
+                        f"{self.url} cannot be reached ({error or type(error).__name__}){doubt}; check that "
+                        "the server runs"
                     ) from error
             finally:
                 if is_kept:
@@ -179,6 +177,20 @@ class HttpClient:
     def _new(self, timeout_s: float) -> http.client.HTTPConnection:
         make = http.client.HTTPSConnection if self._is_tls else http.client.HTTPConnection
         return make(self._host, self._port, timeout=timeout_s)
+
+
+def _address(url: object) -> SplitResult:
+    """The parts of a server's address; raises InputError for one that nothing connects to."""
+    cure = "pass the address of a server, as http://HOST:PORT"
+    try:
+        parts = urlsplit(url if isinstance(url, str) else "")
+        host, port = parts.hostname or "", parts.port
+        is_host = host.isprintable() and " " not in host and bool(host.encode("idna"))
+    except ValueError as error:  # a port that is no number, half an IPv6 address, an empty label
+        raise InputError(f"url={shown(url)}: {error}; {cure}") from error
+    if parts.scheme not in ("http", "https") or not is_host or port == 0:
+        raise InputError(f"url={shown(url)}; {cure}")
+    return parts
 
 
 def _error_of(content: bytes) -> dict[str, object]:
