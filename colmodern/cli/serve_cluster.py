@@ -9,6 +9,8 @@ import click
 
 from colmodern.cli import terminal
 
+_FIRST = ".000001"  # ends the name of the version that gateways start with
+
 if TYPE_CHECKING:
     from colmodern.service.settings import ServeSettings
 
@@ -55,4 +57,7 @@ def serve_shards(address: str, settings: ServeSettings, options: Mapping[str, An
     if "shard_timeout" in options:
         chosen["timeout_s"] = options["shard_timeout"]
     version = serve_on_cluster(folder, cluster, settings, name=name, **chosen)
-    terminal.put(f"{version} answers at http://{settings.host}:{settings.port}/v1/indexes/{name}")
+    where = f"at http://{settings.host}:{settings.port}/v1/indexes/{name}"
+    if not version.endswith(_FIRST):  # gateways that run already keep their host and port
+        where = f"in the place of the version before, where {name} was served already"
+    terminal.put(f"{version} answers {where}")

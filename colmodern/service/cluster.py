@@ -39,7 +39,8 @@ def serve_on_cluster(
         config: The cluster, and the CPUs of each replica and gateway.
         settings: Of the service: its model in ``encoder``, host and port, limits, and ``api_key_file``
             on disks that all machines mount. Only the first call for a name reads them, ``gateways``
-            and ``timeout_s``.
+            and ``timeout_s``; gateways also compare free CPUs with that call's ``cpus_per_worker``,
+            to say whether there is room for a lost replica.
         name: Name of the index in paths.
         replicas: Machines that hold each shard.
         gateways: Processes that answer over HTTP.
