@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 import colmodern
 from colmodern.errors import ColmodernError
 from colmodern.service.context import KEY
+from colmodern.service.direct_route import DirectRoutes
 from colmodern.service.errors import ERROR_ANSWERS, answer_of
 from colmodern.service.middleware import RequestMiddleware
 from colmodern.service.reference import reference_page
@@ -53,7 +54,8 @@ def assemble(service: Service) -> FastAPI:
     app.add_api_route("/docs", _documentation, include_in_schema=False)
     for kind in (HTTPException, RequestValidationError, ColmodernError):
         app.add_exception_handler(kind, _answer_error)
-    app.add_middleware(RequestMiddleware, service=service)
+    routes = [route for router in _ROUTERS for route in router.routes]
+    app.add_middleware(RequestMiddleware, service=service, direct=DirectRoutes(routes))
     return app
 
 

@@ -28,7 +28,7 @@ from colmodern.threads import cpu_count
 
 _SHORT = 2000  # characters that the event loop tokenizes itself; more go to a thread
 _SHARE = 512  # tokens, at least, that are worth a thread of their own
-_LOOK_AGAIN = 0.003  # seconds between looks at the search threads while queries are held back
+_LOOK_AGAIN = 0.05  # seconds between looks at the search threads, should they deliver nothing
 _PATIENCE = 0.05  # seconds of waiting after which the client may be gone
 Result = TypeVar("Result")
 
@@ -55,9 +55,11 @@ class EncoderBatcher:
     def __init__(self, settings: BatchingSettings, metrics: Metrics) -> None:
         self._settings = settings
         self._metrics = metrics
+        self._depth = metrics.queue_depth.labels("encoder")
         self._lanes: dict[Lane, Queue] = {}
         self._n_requests = 0
         self._is_idle = False
+        self._is_holding = False  # all that waits is held back
         self._has_lone_work = False  # a request is being answered in one thread
         self._encoder: Encoder | None = None
         self._threads: list[ThreadPoolExecutor] = []
@@ -72,6 +74,7 @@ class EncoderBatcher:
         """
         self._encoder, self._searches = encoder, searches
         self._changed = asyncio.Event()
+        searches.deliveries.on_delivered = self._look_again
         self._tokenizing = ThreadPoolExecutor(1, "tokenizer")
         is_cpu = encoder.device == "cpu"
         self._n_threads = cpu_count() if is_cpu else 1
@@ -199,7 +202,7 @@ class EncoderBatcher:
 
     def _count(self, change: int) -> None:
         self._n_requests += change
-        self._metrics.queue_depth.labels("encoder").set(self._n_requests)
+        self._depth.set(self._n_requests)
 
     async def _tokenized(
         self,
@@ -251,7 +254,8 @@ class EncoderBatcher:
         """Queue a piece, and wait for the result that is made of its embeddings."""
         queue = self._lanes.setdefault(lane, Queue())
         queue.append(Entry(texts, context, not self._is_idle, future, deliver))
-        if self._is_idle or self._is_full(queue):
+        is_next = self._is_holding and not self._is_held(lane)
+        if self._is_idle or self._is_full(queue) or is_next:
             self._changed.set()
         self._is_idle = False
         return await answered_in_time(context, future)
@@ -276,11 +280,24 @@ class EncoderBatcher:
             if ready:
                 return min(ready)[1]
             if waiting:
-                await asyncio.sleep(_LOOK_AGAIN)
+                await self._hold()
                 continue
             self._is_idle = True
             self._changed.clear()
             await self._changed.wait()
+
+    async def _hold(self) -> None:
+        """Wait until something that waits is not held back any more."""
+        self._is_holding = True
+        self._changed.clear()
+        with anyio.move_on_after(_LOOK_AGAIN):
+            await self._changed.wait()
+        self._is_holding = False
+
+    def _look_again(self) -> None:
+        """End the wait once the search threads are no longer behind."""
+        if self._is_holding and not self._searches.are_behind:
+            self._changed.set()
 
     def _is_held(self, lane: Lane) -> bool:
         """Whether a lane is held back for a larger batch: queries, while the search threads are behind."""

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from colmodern.service.admission import expect_host, expect_key
 from colmodern.service.body import expect_json, expect_length, limited
 from colmodern.service.context import KEY, RequestContext
+from colmodern.service.direct_route import DirectRoutes
 from colmodern.service.errors import answer_of
 from colmodern.service.logs import log_request
 
@@ -26,9 +27,17 @@ _CLIENT_GONE = 499  # in the log alone: the client did not wait for an answer
 class RequestMiddleware:
     """Admits a request, answers it by the application, and records it."""
 
-    def __init__(self, app: ASGIApp, service: Service) -> None:
+    def __init__(self, app: ASGIApp, service: Service, direct: DirectRoutes) -> None:
+        """Surround an application.
+
+        Args:
+            app: Answers what is not a request of a direct route.
+            service: Its service.
+            direct: Its direct routes.
+        """
         self._app = app
         self._service = service
+        self._direct = direct
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; other kinds of scopes are passed on."""
@@ -57,7 +66,8 @@ class RequestMiddleware:
             expect_key(scope, self._service.keys)
             expect_json(scope)
             expect_length(scope, limit)
-            await self._app(scope, receive, send_with_id)
+            if not await self._direct.answer(scope, receive, send_with_id):
+                await self._app(scope, receive, send_with_id)
         except Exception as error:
             if status != _CLIENT_GONE:  # the answer has begun: only its end can tell
                 raise

@@ -25,9 +25,14 @@ _NO_QUERIES = TokenEmbeddings(np.zeros((0, 1), np.float32), np.zeros(1, np.int64
 
 
 class Deliveries:
-    """Results that threads deliver to futures of an event loop; one wake-up delivers many."""
+    """Results that threads deliver to futures of an event loop; one wake-up delivers many.
+
+    Attributes:
+        on_delivered: Called in the event loop after each wake-up.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.on_delivered: Callable[[], None] = lambda: None
         self._loop = loop
         self._ready: deque[Callable[[], None]] = deque()
         self._is_announced = False
@@ -50,6 +55,7 @@ class Deliveries:
         self._is_announced = False  # before the deque is emptied: what comes later is announced
         while self._ready:
             self._ready.popleft()()
+        self.on_delivered()
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import pytest
 from colmodern import Encoder
 from colmodern.errors import InputError
 from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.service import batching
 from colmodern.service.batching import EncoderBatcher
 from colmodern.service.context import RequestContext
 from colmodern.service.errors import ServiceError
@@ -208,7 +209,10 @@ def test_encoded_queries_are_refused_where_the_queue_of_searches_is_full(encoder
     run(encoder, body, n_threads=1, queue=1)
 
 
-def test_queries_wait_for_one_batch_while_searches_are_behind(encoder: Encoder) -> None:
+def test_queries_wait_for_one_batch_while_searches_are_behind(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batching, "_LOOK_AGAIN", 100)  # what changes wakes the batcher up
     batches = []
 
     class Noting:

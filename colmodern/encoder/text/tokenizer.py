@@ -248,8 +248,9 @@ class TextTokenizer:
         if marker is None:
             return window
         ids, is_kept = window  # the marker goes where PyLate and colbert-ai put it
-        second = min(1, len(ids))  # an empty text has no token if there are no special tokens
-        return Window([*ids[:1], marker, *ids[1:]], np.insert(is_kept, second, is_kept[:1].all()))
+        # an empty text has no token if there are no special tokens
+        first = is_kept[:1] if len(is_kept) else np.ones(1, np.bool_)
+        return Window([*ids[:1], marker, *ids[1:]], np.concatenate([first, is_kept]))
 
     def _expand(self, text: Ids) -> Ids:
         target = self.settings.expansion_length or self.settings.query_length
