@@ -87,7 +87,7 @@ class Reranker:
         self.score: Score = score
         self.facts: Counter[str] = Counter()  # TokenizedTexts.facts
         self.query_facts: Counter[str] = Counter()
-        self._scorer: CandidateScorer | None = None  # of the GPU that scored last
+        self._scorer: CandidateScorer | None = None  # the scorer on the GPU used last
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_scorer": None}

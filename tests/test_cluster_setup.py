@@ -160,7 +160,7 @@ def test_a_version_describes_the_shards_that_answer(tmp_path: Path) -> None:
     whole = VersionIndex({"here": here}).version
     assert index.version == whole
     here.close()
-    with pytest.raises(UnavailableError, match="shard here: the index is closed"):
+    with pytest.raises(UnavailableError, match="shard here: it failed; see the server's log"):
         index.version  # noqa: B018
 
 

@@ -224,7 +224,7 @@ class VersionIndex(ShardedIndex):
     is_whole = True
 
     def info(self) -> dict[str, Any]:
-        """As of ``ShardedIndex``; ``is_complete`` says whether all shards are counted."""
+        """What ``ShardedIndex.info`` says; ``is_complete`` is whether all shards are counted."""
         info = super().info()
         return {**info, "is_complete": len(info["documents_of_shards"]) == len(self.shards)}
 

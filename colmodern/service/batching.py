@@ -29,7 +29,6 @@ from colmodern.threads import cpu_count
 _SHORT = 2000  # characters that the event loop tokenizes itself; more go to a thread
 _SHARE = 512  # tokens, at least, that are worth a thread of their own
 _LOOK_AGAIN = 0.05  # seconds between looks at the search threads, should they deliver nothing
-_PATIENCE = 0.05  # seconds of waiting after which the client may be gone
 Result = TypeVar("Result")
 
 
@@ -264,7 +263,8 @@ class EncoderBatcher:
         while True:
             lane = await self._next_lane()
             await self._wait_for_more(self._lanes[lane])
-            batch = [entry for entry in self._take(self._lanes[lane]) if await _is_wanted(entry)]
+            entries = self._lanes[lane].take(self._settings.max_requests, self._settings.max_tokens)
+            batch = [entry for entry in entries if await entry.is_wanted()]
             if batch:
                 await self._encode_batch(lane, batch)
 
@@ -320,16 +320,6 @@ class EncoderBatcher:
             len(queue.entries) >= self._settings.max_requests
             or queue.n_tokens >= self._settings.max_tokens
         )
-
-    def _take(self, queue: Queue) -> list[Entry]:
-        """The entries of the next batch, which leave their queue."""
-        batch, n_tokens = list[Entry](), 0
-        while queue.entries and len(batch) < self._settings.max_requests:
-            n_tokens += queue.entries[0].n_tokens
-            if batch and n_tokens > self._settings.max_tokens:
-                break
-            batch.append(queue.pop())
-        return batch
 
     async def _encode_batch(self, lane: Lane, batch: list[Entry]) -> None:
         """Encode a batch and deliver to its entries; after a failure each entry is encoded alone."""
@@ -399,15 +389,3 @@ def _use_one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
-
-
-async def _is_wanted(entry: Entry) -> bool:
-    """Whether a client still waits for an entry; the connection is asked only after a while."""
-    if entry.future.done():
-        return False
-    if time.perf_counter() - entry.arrival < _PATIENCE:
-        return True
-    if await entry.context.is_abandoned():
-        entry.future.set_exception(entry.context.out_of_time())
-        return False
-    return True

@@ -14,6 +14,8 @@ from colmodern.encoder.text.tokenized import TokenizedTexts
 from colmodern.ragged.embeddings import TokenEmbeddings, joined_embeddings
 from colmodern.service.context import RequestContext
 
+_PATIENCE = 0.05  # seconds of waiting after which the client may be gone
+
 
 class Lane(NamedTuple):
     """What texts that share a batch have in common.
@@ -46,6 +48,17 @@ class Entry:
         self.n_tokens = int(self.texts.lengths.sum())
         self.n_embedded = int(self.texts.embedding_counts.sum())
 
+    async def is_wanted(self) -> bool:
+        """Whether a client still waits for it; the connection is asked only after a while."""
+        if self.future.done():
+            return False
+        if time.perf_counter() - self.arrival < _PATIENCE:
+            return True
+        if await self.context.is_abandoned():
+            self.future.set_exception(self.context.out_of_time())
+            return False
+        return True
+
 
 class Queue:
     """The entries of a lane that wait, and the number of their tokens."""
@@ -64,6 +77,16 @@ class Queue:
         entry = self.entries.popleft()
         self.n_tokens -= entry.n_tokens
         return entry
+
+    def take(self, max_requests: int, max_tokens: int) -> list[Entry]:
+        """Take the entries of the next batch out: the first one, and others up to the limits."""
+        batch, n_tokens = list[Entry](), 0
+        while self.entries and len(batch) < max_requests:
+            n_tokens += self.entries[0].n_tokens
+            if batch and n_tokens > max_tokens:
+                break
+            batch.append(self.pop())
+        return batch
 
 
 def as_one(pieces: Sequence[TokenEmbeddings]) -> TokenEmbeddings:

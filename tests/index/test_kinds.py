@@ -90,10 +90,13 @@ def test_results_are_the_best_in_descending_order(index: Index, k: int) -> None:
 def test_equal_scores_are_ordered_by_document_id(
     build: Callable[[TokenEmbeddings], Index],
 ) -> None:
-    same = TokenEmbeddings.from_list([np.ones((2, DIM), np.float32) / DIM**0.5] * 28)
-    for k in (3, 28):
-        results = build(same).search(same[0], k)
-        assert [doc_id for doc_id, _ in results] == sorted(NAMES)[:k]
+    # whole numbers: other sums are rounded otherwise in shards of other sizes
+    same = TokenEmbeddings.from_list([np.eye(2, DIM, dtype=np.float32)] * 28)
+    index = build(same)
+    results = index.search(same[0], 28)
+    assert len({score for _, score in results}) <= 2  # of exact shards, and of a compressed one
+    assert results == sorted(results, key=lambda result: (-result.score, result.doc_id))
+    assert index.search(same[0], 3) == results[:3]
 
 
 def test_a_batch_answers_as_searches_one_by_one(index: Index) -> None:

@@ -1,4 +1,4 @@
-"""Which of many ids an index has."""
+"""The ids, among many, that an index has."""
 
 from __future__ import annotations
 
