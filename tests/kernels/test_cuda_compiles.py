@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from importlib.util import find_spec
 from pathlib import Path
@@ -198,3 +199,19 @@ def test_encoding_divides_and_takes_roots_as_the_cpu_does(name: str) -> None:
     if name != "mean_by_document":
         assert "sqrt.rn.f32" in text
         assert "fma.rn.f32" in text
+
+
+@pytest.mark.parametrize("launch", LAUNCHES["encode_residuals"])
+def test_residuals_are_encoded_from_vectors_that_no_thread_writes(launch: Launch) -> None:
+    """Other threads may read a vector than those that write it, and at another time."""
+    text = build("encode_residuals", launch, 32, 90).asm["ptx"]
+    assert set(re.findall(r"st\.global\.[a-z0-9.]+", text)) == {"st.global.b8"}
+
+
+@pytest.mark.parametrize("launch", LAUNCHES["encode_by_weights"])
+def test_threads_wait_before_and_after_vectors_are_overwritten(launch: Launch) -> None:
+    text = build("encode_by_weights", launch, 32, 90).asm["ptx"]
+    before, _, rest = text.partition("st.global.b32")
+    after = rest.rpartition("st.global.b32")[2]
+    assert "bar.sync" in before
+    assert "bar.sync" in after[: after.index("ld.global")]

@@ -70,7 +70,7 @@ def encode_residuals(
         return
     launch = launch_of("encode_residuals", values.device)
     program[(-(-n // launch.n_tokens),)](
-        _columns(values),
+        values.T.contiguous(),
         codebook,
         half_norms,
         _steps(gain_step, launch.n_tokens, values),

@@ -57,10 +57,12 @@ def encode_by_weights(
     is_row = at < n_rows
     n_rows = n_rows.to(tl.int64)
     norms, by = _norms(columns, at, is_row, n_rows, DIM, TOKENS)
+    tl.debug_barrier()  # several threads may hold a vector, and one of them writes it
     for d in range(DIM):
         x = tl.load(columns + d * n_rows + at, mask=is_row, other=0.0) * by
         scale = tl.zeros((TOKENS,), tl.float32) + tl.load(scales + d)
         tl.store(columns + d * n_rows + at, tl.div_rn(x, scale), mask=is_row)
+    tl.debug_barrier()
     best = tl.full((TOKENS,), -1.0, tl.float32)
     best_size = tl.zeros((TOKENS,), tl.float32)
     for i in range(n_tries):
@@ -102,7 +104,7 @@ def encode_residuals(
 ):  # fmt: skip
     """Vectors as a gain and the nearest of 256 entries for each SPAN of their dimensions.
 
-    columns: (BYTES * SPAN, n_rows) float32, overwritten; codebook: (BYTES, 256, SPAN),
+    columns: (BYTES * SPAN, n_rows) float32; codebook: (BYTES, 256, SPAN),
     half_norms: (BYTES, 256), steps: (TOKENS,) gain step, all float32
     gains: (n_rows,) uint8, residuals: (n_rows, BYTES) uint8, written; TOKENS: of a program
     BLOCK: entries at a time
@@ -111,9 +113,6 @@ def encode_residuals(
     is_row = at < n_rows
     n_rows = n_rows.to(tl.int64)
     norms, by = _norms(columns, at, is_row, n_rows, BYTES * SPAN, TOKENS)
-    for d in range(BYTES * SPAN):
-        x = tl.load(columns + d * n_rows + at, mask=is_row, other=0.0)
-        tl.store(columns + d * n_rows + at, x * by, mask=is_row)
     along = tl.zeros((TOKENS,), tl.float32)
     length = tl.full((TOKENS,), 1e-12, tl.float32)
     for byte in range(BYTES):
@@ -124,7 +123,7 @@ def encode_residuals(
             rows = byte * 256 + entry + tl.arange(0, BLOCK)
             near = tl.zeros((TOKENS, BLOCK), tl.float32) - tl.load(half_norms + rows)[None, :]
             for j in tl.static_range(SPAN):
-                x = tl.load(first + j * n_rows, mask=is_row, other=0.0)
+                x = tl.load(first + j * n_rows, mask=is_row, other=0.0) * by
                 weight = tl.load(codebook + rows * SPAN + j)
                 x_of_all = tl.broadcast_to(x[:, None], (TOKENS, BLOCK))
                 weight_of_all = tl.broadcast_to(weight[None, :], (TOKENS, BLOCK))
@@ -137,7 +136,7 @@ def encode_residuals(
         tl.store(residuals + at * BYTES + byte, nearest.to(tl.uint8), mask=is_row)
         for j in tl.static_range(SPAN):
             weight = tl.load(codebook + (byte * 256 + nearest) * SPAN + j)
-            along += tl.load(first + j * n_rows, mask=is_row, other=0.0) * weight
+            along += tl.load(first + j * n_rows, mask=is_row, other=0.0) * by * weight
             length += weight * weight
     step = tl.load(steps + tl.arange(0, TOKENS))
     tl.store(gains + at, _gains(norms, along, length, step), mask=is_row)
