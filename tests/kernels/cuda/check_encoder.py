@@ -52,7 +52,8 @@ def test_a_norm_of_equal_values_is_finite() -> None:
     sums = torch.full((5, 48), 3.0, device=DEVICE)
     out = torch.full_like(sums, torch.nan)
     encoder.add_norm(sums, None, torch.ones(48, device=DEVICE), None, 1e-5, out)
-    assert not out.any()
+    last_bit = 3 * 2**-23  # of the mean: GPUs multiply by 1 / 48, which float32 does not hold
+    assert out.abs().max() <= last_bit / 1e-5**0.5
 
 
 @pytest.mark.parametrize("dtype", **DTYPES)
