@@ -223,7 +223,8 @@ def test_documents_are_taken_whose_buffer_with_its_spare_room_is_small_enough(
 
 def test_a_reranker_whose_encoder_moves_scores_on_its_device(pylate_bert: Path) -> None:
     ranker, some = Reranker(pylate_bert), documents("float16")
-    for gpu in (torch.device("cpu"), torch.device("cpu", 0), torch.device("cpu", 0)):
+    kind = resolve_device("cuda").gpus[0].type  # "cpu" in the interpreter
+    for gpu in (torch.device(kind), torch.device(kind, 0), torch.device(kind, 0)):
         ranker._index(some, names(12), Devices("cuda", (gpu,))).search(QUERIES[3], 3)
         scorer = ranker._scorer
         assert scorer is not None
