@@ -9,10 +9,10 @@ import click
 
 from colmodern.cli import terminal
 
-_FIRST = ".000001"  # ends the name of the version that gateways start with
-
 if TYPE_CHECKING:
     from colmodern.service.settings import ServeSettings
+
+_FIRST = ".000001"  # ends the name of the version that gateways start with
 
 
 def serve_shards(address: str, settings: ServeSettings, options: Mapping[str, Any]) -> None:

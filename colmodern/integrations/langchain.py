@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field
 
-from colmodern.integrations.given import expect_collection, expect_reranker
+from colmodern.integrations.inputs import CheckedCollection, CheckedReranker
 from colmodern.optional import require
 
 documents = require("langchain_core.documents", extra="langchain")
@@ -28,15 +28,9 @@ class ColmodernRetriever(retrievers.BaseRetriever):  # type: ignore[misc, name-d
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    collection: Any
+    collection: CheckedCollection
     k: int = Field(10, ge=1)
     filter: Any = None
-
-    @field_validator("collection")
-    @classmethod
-    def _is_opened(cls, collection: Any) -> Any:
-        expect_collection(collection)
-        return collection
 
     def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Any]:
         return [
@@ -64,14 +58,8 @@ class ColmodernReranker(documents.BaseDocumentCompressor):  # type: ignore[misc,
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    reranker: Any
+    reranker: CheckedReranker
     top_n: int | None = Field(None, ge=1)
-
-    @field_validator("reranker")
-    @classmethod
-    def _is_reranker(cls, reranker: Any) -> Any:
-        expect_reranker(reranker)
-        return reranker
 
     def compress_documents(
         self, documents: Sequence[Any], query: str, callbacks: Any = None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from colmodern.arguments import checked_count
 from colmodern.errors import InputError
-from colmodern.integrations.given import expect_collection, expect_reranker
+from colmodern.integrations.inputs import CheckedReranker, checked_collection
 from colmodern.optional import require
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ class ColmodernRetriever(retrievers.BaseRetriever):  # type: ignore[misc, name-d
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        expect_collection(collection)
-        self._collection, self._k, self._filter = collection, checked_count("k", k), filter
+        self._collection = checked_collection(collection)
+        self._k, self._filter = checked_count("k", k), filter
 
     def _retrieve(self, query_bundle: Any) -> list[Any]:
         hits = self._collection.search(
@@ -67,14 +67,8 @@ class ColmodernReranker(postprocessor.BaseNodePostprocessor):  # type: ignore[mi
         top_n: Number of nodes to keep; None: all.
     """
 
-    reranker: Any
+    reranker: CheckedReranker
     top_n: int | None = Field(None, ge=1)
-
-    @field_validator("reranker")
-    @classmethod
-    def _is_reranker(cls, reranker: Any) -> Any:
-        expect_reranker(reranker)
-        return reranker
 
     @classmethod
     def class_name(cls) -> str:

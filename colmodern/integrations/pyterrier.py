@@ -8,7 +8,7 @@ from colmodern.arguments import checked_count
 from colmodern.collection.reader import CollectionReader
 from colmodern.encoder.encoder import Encoder
 from colmodern.index.staged import HybridIndex, RerankIndex
-from colmodern.integrations.given import expect_searchable
+from colmodern.integrations.inputs import expect_searchable
 from colmodern.optional import require
 from colmodern.rerank import Reranker
 

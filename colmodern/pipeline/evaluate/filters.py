@@ -27,10 +27,10 @@ def searched_fields(config: EvalConfig, dataset: Dataset) -> DocumentFields | No
         ConfigError: The collection has no fields, or their file is missing.
         DataError: Their file is malformed.
     """
-    search, given = config.search, config.dataset.fields
-    if given is not None and not user_path(given, DataError).is_file():
+    search, file = config.search, config.dataset.fields
+    if file is not None and not user_path(file, DataError).is_file():
         raise ConfigError(
-            f"dataset.fields={given}: there is no such file; correct it, or leave it out"
+            f"dataset.fields={file}: there is no such file; correct it, or leave it out"
         )
     if search.filter is None and search.filter_field is None and search.group_by is None:
         return None

@@ -51,10 +51,8 @@ _ALL_SLACK = np.full(256, 32_767, np.int16)
 # in units: no centroid's or residual's part of a similarity is larger, so that no token that
 # could have the largest similarity lies further below the best
 _ALL_MARGIN = 32_767
-_ALONE_CANDIDATES = (
-    1500  # up to so many, one thread searches faster than two that wait for each other
-)
-_ALONE_TOKENS = 60_000_000  # the same of tokens of an index
+# up to so many candidates and tokens, one thread is faster than several that wait for each other
+_ALONE_CANDIDATES, _ALONE_TOKENS = 1500, 60_000_000
 _FEWEST_DOCS = 8  # documents in a thread's share
 
 

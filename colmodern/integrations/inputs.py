@@ -1,6 +1,10 @@
-"""Checks of what other tools' classes are given."""
+"""Checks of the arguments of other tools' classes."""
 
 from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
 
 from colmodern.checks import shown
 from colmodern.collection.reader import CollectionReader
@@ -9,18 +13,24 @@ from colmodern.index.bm25.index import BM25Index
 from colmodern.rerank import Reranker
 
 
-def expect_collection(collection: object) -> None:
-    """Raise InputError for what is no opened collection."""
+def checked_collection(collection: Any) -> Any:
+    """The collection; raises InputError for what is no opened one."""
     if not isinstance(collection, CollectionReader):
         raise InputError(
             f"collection={shown(collection)}; pass an opened one, as Collection.open(FOLDER)"
         )
+    return collection
 
 
-def expect_reranker(reranker: object) -> None:
-    """Raise InputError for what is no Reranker."""
+def _checked_reranker(reranker: Any) -> Any:
     if not isinstance(reranker, Reranker):
         raise InputError(f"reranker={shown(reranker)}; pass one, as Reranker(MODEL)")
+    return reranker
+
+
+# fields of pydantic's models
+CheckedCollection = Annotated[Any, AfterValidator(checked_collection)]
+CheckedReranker = Annotated[Any, AfterValidator(_checked_reranker)]
 
 
 def expect_searchable(searched: object, encoder: object) -> None:
