@@ -174,9 +174,16 @@ def measure(
 
 
 def stop_after(seconds: int | None) -> None:
-    """Interrupt this process after so many seconds, as the key does."""
+    """Interrupt this process after so many seconds, as the key does.
+
+    Processes that a shell starts in the background ignore SIGINT, so none is sent.
+    """
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
     if seconds is not None:
-        signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        signal.signal(signal.SIGALRM, interrupt)
         signal.alarm(seconds)
 
 
