@@ -10,7 +10,7 @@ import pytest
 from service.asking import answer, expect_error, hits_of, search
 from service.conftest import MakeServer
 
-from colmodern import ShardedIndex
+from colmodern import RemoteIndex, ShardedIndex
 from colmodern.cluster.holder import ShardHolder
 from colmodern.cluster.replicas import VersionIndex
 from colmodern.cluster.room import Resources
@@ -139,6 +139,25 @@ def test_facts_of_some_shards_say_so_until_all_of_them_answer(
     assert described() == ([True, True], [N_DOCS, N_DOCS])
     versions.faults_of_facts["shard-00001"] = UnavailableError("shard-00001 is slow")
     assert described()[0] == [True, False]
+
+
+def test_a_remote_index_refuses_the_counts_of_some_shards(
+    versions: Versions, index: ClusterIndex, make_server: MakeServer
+) -> None:
+    server = make_server()
+    server.service.indexes["docs"] = index
+    remote = RemoteIndex(server.url, "docs", timeout_s=60)
+    uses: list[Callable[[], object]] = [
+        lambda: len(remote),
+        lambda: remote.version,
+        lambda: remote.info()["documents"],
+    ]
+    assert [use() for use in uses] == [N_DOCS, index.version, N_DOCS]
+    versions.faults_of_facts["shard-00001"] = UnavailableError("shard-00001 is slow")
+    for use in uses:
+        with pytest.raises(UnavailableError, match="counts only the shards that answer"):
+            use()
+    assert remote.dim == index.state.dim
 
 
 @pytest.mark.parametrize(

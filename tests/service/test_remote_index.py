@@ -196,7 +196,10 @@ def odd() -> Iterator[tuple[str, type[_Odd]]]:
     server.server_close()
 
 
-FACTS = b'{"documents": 3, "dim": 24, "index_settings": {}, "bytes": {}, "spans": false}'
+FACTS = (
+    b'{"documents": 3, "dim": 24, "index_settings": {}, "index_version": "v", "is_complete": true, '
+    b'"bytes": {}, "spans": false}'
+)
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from colmodern.types import BatchResults, GroupedHit, Hit, Results, ScoredDoc, S
 # a request has what servers take without other settings
 _QUERIES, _IDS = 32, 10_000
 _COUNTS = ("documents", "deleted", "tokens", "segments", "centroids")
+_FACTS = {"documents", "dim", "index_settings", "index_version", "is_complete", "bytes", "spans"}
 
 
 class RemoteReader:
@@ -67,7 +68,7 @@ class RemoteReader:
     @property
     def n_docs(self) -> int:
         """Number of documents, as the server has them now."""
-        return int(self._read_facts()["documents"])
+        return int(self._whole_facts()["documents"])
 
     @property
     def dim(self) -> int:
@@ -84,7 +85,7 @@ class RemoteReader:
     @property
     def version(self) -> str:
         """Digest that changes with the index."""
-        return str(self._read_facts()["index_version"])
+        return str(self._whole_facts()["index_version"])
 
     @property
     def read_only(self) -> bool:
@@ -243,8 +244,11 @@ class RemoteReader:
 
         Returns:
             Counts, settings and bytes as ``PlaidIndex.info`` has them; the path is its address.
+
+        Raises:
+            UnavailableError: The server does not answer, or counts only some of its shards.
         """
-        facts = self._read_facts()
+        facts = self._whole_facts()
         return {
             "path": f"{self._settings['url']}{self._path}",
             **{name: facts.get(name, 0) for name in _COUNTS},
@@ -291,12 +295,22 @@ class RemoteReader:
     def _read_facts(self) -> dict[str, Any]:
         """What the server says of the index now."""
         facts = self._open_client().get(self._path)
-        if lacking := {"documents", "dim", "index_settings", "bytes", "spans"} - facts.keys():
+        if lacking := _FACTS - facts.keys():
             raise UnavailableError(
                 f"{self!r} says nothing of its {', '.join(sorted(lacking))}: the server is not one of "
                 "this version; use the same colmodern on both sides"
             )
         self._facts = facts
+        return facts
+
+    def _whole_facts(self) -> dict[str, Any]:
+        """What the server says of the index now; raises UnavailableError where shards are not counted."""
+        facts = self._read_facts()
+        if not facts["is_complete"]:
+            raise UnavailableError(
+                f"{self!r} counts only the shards that answer its server; ask again when all of them do (a "
+                "search says which are missing)"
+            )
         return facts
 
     def _open_client(self) -> HttpClient:
