@@ -21,11 +21,11 @@ from colmodern.arguments import checked_count, checked_path
 from colmodern.cluster.connection import connected
 from colmodern.cluster.holder import ShardHolder
 from colmodern.cluster.room import Resources, free_room
-from colmodern.cluster.search import HeldIndex, raised_there
+from colmodern.cluster.search import OWN_SHARE, HeldIndex, raised_there
 from colmodern.config.cluster import ClusterConfig
 from colmodern.errors import ResourceError, UnavailableError, WorkerError
 from colmodern.index.base import Index
-from colmodern.index.sharded.fan_out import Answer
+from colmodern.index.sharded.fan_out import FACTS_S, Answer, facts_timeout
 from colmodern.index.sharded.folder import read_shards_manifest
 from colmodern.index.sharded.index import ShardedIndex
 
@@ -34,7 +34,6 @@ _TRIES = 2  # times that a search is sent to a replica that then dies
 _STARTS = 2  # times that a replica is started before its fault is raised
 _HEALTH_S = 2.0  # seconds between canary queries
 _HEALTH_TIMEOUT_S = 10.0
-_FACTS_S = 30.0  # seconds for what is asked of a shard beside searches
 _DRAIN_S = 5.0  # seconds that a replica may take for its last searches
 _LOOK = 0.5  # seconds until it is looked up again whether a lost shard is back
 _TICK = 0.2  # seconds between looks at an application that is being started
@@ -203,7 +202,7 @@ def open_version(
         shard: HeldIndex(
             shard,
             Replicas(app, shard, serve.get_deployment_handle(shard, app), resources),
-            patience_s=max(timeout_s, _FACTS_S),
+            patience_s=OWN_SHARE * max(timeout_s, FACTS_S),
         )
         for shard in sorted(application.deployments)
         if shard != _INGRESS
@@ -236,7 +235,7 @@ class VersionIndex(ShardedIndex):
 
     def _of_all(self, ask: Callable[[Index], Answer]) -> dict[str, Answer]:
         calls = {name: partial(ask, shard) for name, shard in self.shards.items()}
-        answers, errors = self._fan_out(calls, self._timeout_s)
+        answers, errors = self._fan_out(calls, facts_timeout(self._timeout_s))
         if errors:
             self.is_whole = False
         if not answers:

@@ -28,7 +28,7 @@ from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import BatchResults, Explanation, Results, ScoredDoc
 
-_OWN_SHARE = 0.9  # share of the time of all shards: a late shard says why before it is given up
+OWN_SHARE = 0.9  # share of the time of all shards: a late shard says why before it is given up
 Actors = dict[str, Any]  # name of a shard -> Ray's handle of its process
 # method, arguments, options, seconds or None -> answer
 Ask = Callable[[str, tuple[object, ...], dict[str, object], float | None], object]
@@ -293,7 +293,7 @@ def ask_actor(
     from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
     ray = connected("auto")
-    seconds = None if timeout_s is None else timeout_s * _OWN_SHARE
+    seconds = None if timeout_s is None else timeout_s * OWN_SHARE
     try:
         return ray.get(actor.ask.remote(method, arguments, options), timeout=seconds)
     except RayTaskError as error:

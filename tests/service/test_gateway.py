@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event, Timer
 from types import SimpleNamespace
 
 import pytest
@@ -30,6 +31,7 @@ class Versions:
         newest: The newest version.
         faults: What a shard of a version raises instead of answering, by version and shard.
         faults_of_facts: What a shard raises that answers searches alone, by shard.
+        tells: Shards say something of themselves once it is set.
         asked: The methods that shards were asked for.
     """
 
@@ -37,6 +39,8 @@ class Versions:
         self.newest = "docs.000001"
         self.faults: dict[tuple[str, str], Exception] = {}
         self.faults_of_facts: dict[str, Exception] = {}
+        self.tells = Event()
+        self.tells.set()
         self.asked: list[str] = []
         self._holders = {path.name: ShardHolder(path, None, 1) for path in folder.glob("shard-*")}
         for holder in self._holders.values():
@@ -58,8 +62,10 @@ class Versions:
             self.asked.append(method)
             if (fault := self.faults.get((app, name))) is not None:
                 raise fault
-            if method in ("n_docs", "version", "info") and name in self.faults_of_facts:
-                raise self.faults_of_facts[name]
+            if method in ("n_docs", "version", "info"):
+                self.tells.wait(30)
+                if name in self.faults_of_facts:
+                    raise self.faults_of_facts[name]
             return self._holders[name].ask(method, arguments, options)
 
         return ask
@@ -139,6 +145,18 @@ def test_facts_of_some_shards_say_so_until_all_of_them_answer(
     assert described() == ([True, True], [N_DOCS, N_DOCS])
     versions.faults_of_facts["shard-00001"] = UnavailableError("shard-00001 is slow")
     assert described()[0] == [True, False]
+
+
+def test_facts_of_a_version_may_take_longer_than_its_searches(
+    versions: Versions, encoder: Encoder
+) -> None:
+    versions.tells.clear()
+    told = Timer(0.1, versions.tells.set)
+    told.start()
+    index = ClusterIndex("docs", encoder, 0.01, Resources(1))
+    told.join()
+    assert index.state.is_complete
+    assert index.state.n_docs == N_DOCS
 
 
 def test_a_remote_index_refuses_the_counts_of_some_shards(

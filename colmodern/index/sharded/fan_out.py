@@ -12,6 +12,12 @@ from colmodern.errors import UnavailableError
 Answer = TypeVar("Answer")
 
 _CALLS = 16  # calls of a shard at a time; one that hangs takes no thread of another
+FACTS_S = 30.0  # seconds, at least, for what is no search
+
+
+def facts_timeout(timeout_s: float | None) -> float | None:
+    """Seconds for what is asked of shards beside searches; timeout_s: of these, None for any time."""
+    return None if timeout_s is None else max(timeout_s, FACTS_S)
 
 
 class FanOut:

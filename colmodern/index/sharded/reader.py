@@ -20,7 +20,7 @@ from colmodern.index.pages import checked_page
 from colmodern.index.plaid.search.queries import expect_encoder_of
 from colmodern.index.sharded.check import expect_unique
 from colmodern.index.sharded.describe import describe_shards, expect_alike
-from colmodern.index.sharded.fan_out import Answer, FanOut
+from colmodern.index.sharded.fan_out import Answer, FanOut, facts_timeout
 from colmodern.index.sharded.filters import split_filter
 from colmodern.index.sharded.known import known_ids
 from colmodern.index.sharded.merge import merged
@@ -55,7 +55,8 @@ class ShardedReader:
             shards: Indexes by their names, or indexes, which are then "shard-0", "shard-1", ...
             is_hashed: Whether a document lies in the shard that its id hashes to, in the order of
                 ``shards``. Documents can be added only then, and filters by ids ask fewer shards.
-            timeout_s: Seconds that a search may take; None: any time.
+            timeout_s: Seconds that a search may take; None: any time. What else is asked of the shards
+                may take 30 s, or this time where it is longer.
             allow_partial: What searches do by default when a shard does not answer.
 
         Raises:
@@ -166,7 +167,7 @@ class ShardedReader:
         calls = {
             name: partial(known_ids, self.shards[name], own) for name, own in parts.items() if own
         }
-        answers, errors = self._fan_out(calls, self._timeout_s)
+        answers, errors = self._fan_out(calls, facts_timeout(self._timeout_s))
         for name, error in errors.items():
             raise UnavailableError(f"shard {name}: {self._reason(error)}") from error
         known = set().union(*answers.values())
@@ -354,7 +355,7 @@ class ShardedReader:
     def _of_all(self, ask: Callable[[Index], Answer]) -> dict[str, Answer]:
         """An answer of every shard, in their order; raises as a shard does."""
         calls = {name: partial(ask, shard) for name, shard in self.shards.items()}
-        answers, errors = self._fan_out(calls, self._timeout_s)
+        answers, errors = self._fan_out(calls, facts_timeout(self._timeout_s))
         for name, error in errors.items():
             raise UnavailableError(f"shard {name}: {error}") from error
         return {name: answers[name] for name in calls}
@@ -365,7 +366,7 @@ class ShardedReader:
             name: partial(lambda shard: (shard.dim, shard.info().get("fingerprint")), shard)
             for name, shard in self.shards.items()
         }
-        answers, errors = self._fan_out(calls, self._timeout_s)
+        answers, errors = self._fan_out(calls, facts_timeout(self._timeout_s))
         if errors and not (self._allow_partial and answers):
             name, error = next(iter(errors.items()))
             if isinstance(error, InputError):

@@ -77,6 +77,11 @@ class Broken:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._index, name)
 
+    @property
+    def n_docs(self) -> int:
+        self.gate.wait(30)
+        return self._index.n_docs
+
     def __contains__(self, doc_id: object) -> bool:
         return doc_id in self._index
 
@@ -240,6 +245,18 @@ def test_a_late_shard_is_missing_at_the_deadline(broken: tuple[ShardedIndex, Bro
         index.search(QUERIES[0], 3, timeout_s=0.2)
     shard.gate.set()
     assert index.search(QUERIES[0], 3, timeout_s=30).is_complete
+
+
+def test_facts_may_take_longer_than_searches(folder: Path) -> None:
+    shards = [Broken(PlaidIndex.load(path)) for path in sorted(folder.glob("shard-*"))]
+    index = ShardedIndex(shards, timeout_s=0.01)  # type: ignore[arg-type]
+    shards[1].gate.clear()
+    with pytest.raises(UnavailableError, match=r"did not answer within 0\.01 s"):
+        index.search(QUERIES[0], 3)
+    opening = threading.Timer(0.1, shards[1].gate.set)
+    opening.start()
+    assert index.n_docs == sum(len(shard.doc_ids) for shard in shards)
+    opening.join()
 
 
 def test_evaluation_refuses_incomplete_answers(
