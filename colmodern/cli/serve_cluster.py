@@ -12,8 +12,6 @@ from colmodern.cli import terminal
 if TYPE_CHECKING:
     from colmodern.service.settings import ServeSettings
 
-_FIRST = ".000001"  # ends the name of the version that gateways start with
-
 
 def serve_shards(address: str, settings: ServeSettings, options: Mapping[str, Any]) -> None:
     """Serve the shards of the settings' index on a cluster, or stop it, and print what answers.
@@ -57,7 +55,7 @@ def serve_shards(address: str, settings: ServeSettings, options: Mapping[str, An
     if "shard_timeout" in options:
         chosen["timeout_s"] = options["shard_timeout"]
     version = serve_on_cluster(folder, cluster, settings, name=name, **chosen)
-    where = f"at http://{settings.host}:{settings.port}/v1/indexes/{name}"
-    if not version.endswith(_FIRST):  # gateways that run already keep their host and port
+    where = f"at {version.url}"
+    if version.url is None:
         where = f"in the place of the version before, where {name} was served already"
-    terminal.put(f"{version} answers {where}")
+    terminal.put(f"{version.name} answers {where}")

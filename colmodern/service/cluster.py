@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from colmodern.arguments import checked_count, checked_seconds
 from colmodern.cluster.connection import connected
@@ -18,6 +19,19 @@ _TICK = 0.2  # seconds until gateways are asked again where one of them has died
 _GATEWAY = "gateway"
 
 
+class ServedVersion(NamedTuple):
+    """A version of an index that a cluster serves.
+
+    Attributes:
+        name: Its name.
+        url: Where the gateways that were started for it answer; None where it took the place of another
+            version, whose gateways keep their host and port.
+    """
+
+    name: str
+    url: str | None
+
+
 def serve_on_cluster(
     path: Path | str,
     config: ClusterConfig,
@@ -27,7 +41,7 @@ def serve_on_cluster(
     replicas: int = 2,
     gateways: int = 1,
     timeout_s: float = 1.0,
-) -> str:
+) -> ServedVersion:
     """Serve a folder of shards over HTTP with Ray Serve; called again, change over to a new folder.
 
     Shards of the new version start beside those of the old one. Gateways change over when all of
@@ -47,7 +61,7 @@ def serve_on_cluster(
         timeout_s: Seconds for the shards of a search; what is late is missing in a flagged answer.
 
     Returns:
-        The name of the version that answers now.
+        The version that answers now.
 
     Raises:
         ConfigError: Other machines can reach ``settings.host``, and there are no keys.
@@ -59,17 +73,12 @@ def serve_on_cluster(
     """
     gateways = checked_count("gateways", gateways)
     timeout_s = checked_seconds("timeout_s", timeout_s, cure="pass seconds above 0")
-    load_serve_settings(None, values={"indexes": {name: "."}})  # raises for a name that no path has
-    for module in ("fastapi", "prometheus_client", "uvicorn"):
-        require(module, extra="serve")
-    from colmodern.service.gateway import Gateway
-    from colmodern.service.server import expect_safe, with_own_hosts
-
-    expect_safe(settings)
-    if settings.encoder is None:
-        raise InputError("settings.encoder is missing; name the model that encodes queries")
+    _expect_usable(name, settings)
     connected(config.address)
     from ray import serve
+
+    from colmodern.service.gateway import Gateway
+    from colmodern.service.server import with_own_hosts
 
     serve.start(
         proxy_location="HeadOnly", http_options={"host": settings.host, "port": settings.port}
@@ -97,7 +106,8 @@ def serve_on_cluster(
         _start_gateways(entry, front, app)
     for old in earlier:
         serve.delete(old)
-    return app
+    url = f"http://{settings.host}:{settings.port}/v1/indexes/{name}"
+    return ServedVersion(app, None if is_running else url)
 
 
 def stop_serving(config: ClusterConfig, name: str) -> bool:
@@ -124,6 +134,18 @@ def stop_serving(config: ClusterConfig, name: str) -> bool:
     for app in own:
         serve.delete(app)
     return bool(own)
+
+
+def _expect_usable(name: str, settings: ServeSettings) -> None:
+    """Raise an error for a name, or for settings, that no gateway could start with."""
+    load_serve_settings(None, values={"indexes": {name: "."}})  # raises for a name that no path has
+    for module in ("fastapi", "prometheus_client", "uvicorn"):
+        require(module, extra="serve")
+    from colmodern.service.server import expect_safe
+
+    expect_safe(settings)
+    if settings.encoder is None:
+        raise InputError("settings.encoder is missing; name the model that encodes queries")
 
 
 def _is_running(name: str) -> bool:

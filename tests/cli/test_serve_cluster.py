@@ -6,6 +6,7 @@ import pytest
 
 from colmodern.cli.serve_cluster import serve_shards
 from colmodern.config.models import EncoderConfig
+from colmodern.service.cluster import ServedVersion
 from colmodern.service.settings import ServeSettings
 
 
@@ -16,12 +17,14 @@ def test_the_address_is_printed_of_gateways_that_the_command_started(
         port=9, encoder=EncoderConfig(model="colmodern/tiny"), indexes={"docs": "shards"}
     )
     printed = []
-    for version in ("docs.000001", "docs.000002"):
+    url = "http://127.0.0.1:9/v1/indexes/docs"
+    # versions that lost gateways left behind count on
+    for version in (ServedVersion("docs.000003", url), ServedVersion("docs.000004", None)):
         monkeypatch.setattr(
             "colmodern.service.cluster.serve_on_cluster", lambda *_, version=version, **__: version
         )
         serve_shards("auto", settings, {})
         printed.append(capsys.readouterr().out)
-    assert printed[0] == "docs.000001 answers at http://127.0.0.1:9/v1/indexes/docs\n"
-    assert printed[1].startswith("docs.000002 answers in the place of the version before")
+    assert printed[0] == f"docs.000003 answers at {url}\n"
+    assert printed[1].startswith("docs.000004 answers in the place of the version before")
     assert "http://" not in printed[1]

@@ -165,11 +165,12 @@ def test_no_request_fails_when_a_replica_dies_or_a_version_follows(
     newer = shutil.copytree(shards, tmp_path / "newer")
     ShardedIndex.load(newer).delete([expected(shards, encoder)[0][0]])
     with clients(settings) as answers:
-        second = serve_on_cluster(newer, wide.config, settings, **options, replicas=1)
+        second, url = serve_on_cluster(newer, wide.config, settings, **options, replicas=1)
         n_before = len(answers)
         assert within(10, lambda: len(answers) > n_before + 10)
     assert not failures(answers)
     assert first < second
+    assert url is None
     assert all_versions("docs") == [second]
     assert hits(ask(settings)) == expected(newer, encoder) != expected(shards, encoder)
     versions = [answer.json()["index_version"] for answer in answers]
@@ -237,7 +238,7 @@ def narrow(running: Nodes) -> Iterator[Nodes]:
 def test_answers_are_flagged_while_a_machine_is_gone_and_wait_for_a_gateway(
     narrow: Nodes, shards: Path, encoder: Encoder, settings: ServeSettings
 ) -> None:
-    version = serve_on_cluster(shards, narrow.config, settings, name="docs", replicas=1)
+    version, _ = serve_on_cluster(shards, narrow.config, settings, name="docs", replicas=1)
     whole = expected(shards, encoder)
     assert hits(ask(settings)) == whole
     [gateway] = replicas("gateway")
