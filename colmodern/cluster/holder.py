@@ -9,7 +9,6 @@ import numpy as np
 
 from colmodern.cluster.copies import copy_index, index_digest
 from colmodern.index.plaid.index import PlaidIndex
-from colmodern.index.sharded.known import known_ids
 
 
 class ShardHolder:
@@ -31,11 +30,8 @@ class ShardHolder:
         Thread(target=self._open_early, name="colmodern-open", daemon=True).start()
 
     def ask(self, method: str, arguments: tuple[object, ...], options: dict[str, object]) -> object:
-        """The answer of a method of the index, the value of a property of it, or which ids it has."""
-        index = self._opened()
-        if method == "known_ids":
-            return known_ids(index, *arguments)  # type: ignore[arg-type]
-        wanted = getattr(index, method)
+        """The answer of a method of the index, or the value of a property of it."""
+        wanted = getattr(self._opened(), method)
         return wanted(*arguments, **options) if callable(wanted) else wanted
 
     def check_health(self) -> None:

@@ -52,6 +52,14 @@ def everything(index: PlaidIndex, k: int = 10) -> dict[str, int]:
     }
 
 
+def test_known_ids_are_those_of_documents_that_a_search_can_return(tmp_path: Path) -> None:
+    index = PlaidIndex.build(DOCUMENTS[:9], tmp_path / "i", names(9))
+    index.delete(["d3"])
+    assert index.known_ids(iter(["d8", "none", "d3", "d0"])) == ["d8", "d0"]
+    with pytest.raises(InputError, match="doc_ids='d8'"):
+        index.known_ids("d8")
+
+
 @given(
     lengths=st.lists(st.integers(0, 12), min_size=1, max_size=12).filter(any),
     dim=st.sampled_from([8, 24, 40]),
