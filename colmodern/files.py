@@ -278,6 +278,14 @@ def read_error(path: Path, error: Exception, *, cure: str) -> ColmodernError:
     return StorageError(f"{path} cannot be read ({error}); {cure}")
 
 
+def exists_error(path: Path) -> StorageError:
+    """The error of a folder that a command was to write and that is there already."""
+    return StorageError(
+        f"{path} exists; choose another folder, delete it, or pass overwrite=True (--overwrite on the "
+        "command line)"
+    )
+
+
 class UnwritableError(StorageError):
     """A path cannot be written, now or later: it is not allowed, or something else is there."""
 

@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from colmodern.disk import remove, sync_folder
 from colmodern.errors import StorageError
 from colmodern.files import (
+    exists_error,
     naming_write_errors,
     read_error,
     read_json_object,
@@ -180,10 +181,7 @@ def expect_free(path: Path, *, overwrite: bool) -> None:
     if not os.path.lexists(path):
         return
     if not overwrite:
-        raise StorageError(
-            f"{path} exists; choose another folder, delete it, or pass overwrite=True (--overwrite on the "
-            "command line)"
-        )
+        raise exists_error(path)
     names = {entry.name for entry in path.iterdir()} if path.is_dir() else None
     if names is None or not is_bm25_index(path) or names - {*FILES, NAME}:
         raise StorageError(

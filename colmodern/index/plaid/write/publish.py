@@ -13,7 +13,7 @@ from pathlib import Path
 
 from colmodern.disk import expect_own_folder, sync_folder, sync_tree
 from colmodern.errors import StorageError
-from colmodern.files import naming_write_errors
+from colmodern.files import exists_error, naming_write_errors
 from colmodern.index.plaid.disk.manifest import FORMAT, NAME
 from colmodern.index.plaid.disk.storage import is_ours
 
@@ -23,10 +23,7 @@ def expect_free(path: Path, *, overwrite: bool) -> None:
     if not os.path.lexists(path):
         return
     if not overwrite:
-        raise StorageError(
-            f"{path} exists; choose another folder, delete it, or pass overwrite=True (--overwrite on the "
-            "command line)"
-        )
+        raise exists_error(path)
     if not path.is_dir():
         raise StorageError(f"{path} is a file; choose a folder to write to")
     is_index = (path / NAME).is_file() and FORMAT.encode() in (path / NAME).read_bytes()[:256]
