@@ -215,13 +215,20 @@ def attach(index: Path, source: Path, durable: bool) -> None:
 @click.argument("index", type=PATH)
 @click.argument("doc_ids", metavar="[ID]...", nargs=-1)
 @click.option("--from-file", type=PATH, help="File of ids, one per line, in place of ID.")
-def delete(index: Path, doc_ids: tuple[str, ...], from_file: Path | None) -> None:
+@click.option(
+    "--skip-unknown",
+    is_flag=True,
+    help="Delete the others where an id is not there: completes a delete that failed.",
+)
+def delete(
+    index: Path, doc_ids: tuple[str, ...], from_file: Path | None, skip_unknown: bool
+) -> None:
     """Delete documents of INDEX by ID: all of them, or none if one is not there."""
     from colmodern.pipeline.open.artifacts import load_compressed
 
     ids = ids_to_delete(doc_ids, from_file)
     plaid = load_compressed(index)
-    terminal.put(f"{plaid.delete(ids):,} deleted")
+    terminal.put(f"{plaid.delete(plaid.known_ids(ids) if skip_unknown else ids):,} deleted")
     _say(plaid, index)
 
 

@@ -111,6 +111,8 @@ def test_add_delete_update_and_compact_change_what_is_found(
     code, out, _ = run("index", "delete", index, "--from-file", tmp_path / "ids")
     assert code == 0
     assert "2 deleted\n5 documents" in out
+    code, out, _ = run("index", "delete", index, "--from-file", tmp_path / "ids", "--skip-unknown")
+    assert (code, out.splitlines()[0]) == (0, "0 deleted")
     same = write_store(tmp_path / "same", ids=["c", "d", "x"], seed=2)
     assert "6 documents" in run("index", "update", index, same, "--no-merge")[1]
     before = info(run, index)

@@ -2,7 +2,7 @@
 
 A change of several shards is made in one after another, and embeddings go in chunks. A shard takes what
 it gets of a chunk completely or not at all; when one fails, the error says which shards have a part of
-the change already, also where that is one of an earlier chunk.
+the change already, also where that is one of an earlier chunk, and how to complete it.
 """
 
 from __future__ import annotations
@@ -32,6 +32,11 @@ from colmodern.ragged.doc_ids import id_list
 from colmodern.ragged.embeddings import TokenEmbeddings
 
 _MOST_TOKENS = 1 << 20  # copied into memory at a time
+_COMPLETE = "update() with the same documents, or `colmodern index update`, completes it"
+_COMPLETE_TEXTS = "update_texts() with the same documents completes it"
+_COMPLETE_DELETE = (
+    "delete(known_ids(doc_ids)), or `colmodern index delete --skip-unknown`, deletes the rest"
+)
 
 Shards = Mapping[str, Index]
 
@@ -126,6 +131,7 @@ def put(
                 lambda change=change, part=part, where=where, more=more: change(  # type: ignore[misc]
                     part, [ids[i] for i in where.tolist()], **more
                 ),
+                _COMPLETE,
             )
             progress.advance(len(docs))
     progress.finish()
@@ -149,7 +155,7 @@ def delete(shards: Shards, doc_ids: object, **options: object) -> int:
     for name, own in by_shard.items():
         shard = changed[name]
         more: Mapping[str, Any] = options if isinstance(shard, PlaidIndex) else {}
-        _change(name, done, partial(shard.delete, own, **more))
+        _change(name, done, partial(shard.delete, own, **more), _COMPLETE_DELETE)
     return len(ids)
 
 
@@ -181,7 +187,8 @@ def put_texts(
             continue
         ids, own, heads = ([column[i] for i in where] for column in documents[:3])
         table = documents.fields.select(where) if documents.fields.columns else None
-        _change(name, done, partial(getattr(shard, method), own, ids, titles=heads, fields=table))
+        change = partial(getattr(shard, method), own, ids, titles=heads, fields=table)
+        _change(name, done, change, _COMPLETE_TEXTS)
 
 
 def _expect_new(shards: Shards, ids: Sequence[str]) -> None:
@@ -194,13 +201,15 @@ def _expect_new(shards: Shards, ids: Sequence[str]) -> None:
             )
 
 
-def _change(name: str, done: list[str], change: Callable[[], object]) -> None:
-    """Change one shard; an error says which shards have a part of the change already."""
+def _change(name: str, done: list[str], change: Callable[[], object], cure: str) -> None:
+    """Change one shard; an error says which shards have a part of the change already, and the cure."""
     try:
         change()
     except ColmodernError as error:
         changed = list(dict.fromkeys(done))
         have = "has" if len(changed) == 1 else "have"
-        made = f"; {', '.join(changed)} {have} a part of the change already" if changed else ""
+        made = (
+            f"; {', '.join(changed)} {have} a part of the change already: {cure}" if changed else ""
+        )
         raise type(error)(f"shard {name}: {error}{made}") from error
     done.append(name)

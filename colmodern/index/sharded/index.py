@@ -251,6 +251,9 @@ class ShardedIndex(ShardedReader):
     def delete(self, doc_ids: Iterable[str], *, durable: bool = True) -> int:
         """Delete documents.
 
+        When a shard fails, the error says which shards have deleted theirs already, and
+        ``delete(known_ids(doc_ids))`` deletes the rest.
+
         Args:
             doc_ids: Ids of documents in the index.
             durable: As in ``add``: a server decides itself.

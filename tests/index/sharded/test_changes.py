@@ -86,21 +86,40 @@ def test_a_wrong_change_changes_nothing(folder: Path) -> None:
 
 
 def test_a_change_that_fails_half_way_says_so_and_is_completed_by_update(folder: Path) -> None:
-    several = ShardedIndex.load(folder / "s")
-    last = folder / "s" / "shard-00002"
-    with (
-        writer_lock(last),
-        pytest.raises(
-            LockedError,
-            match=r"^shard shard-00002: .* is being written .*; shard-00000, shard-00001 have a part of",
-        ),
-    ):
-        several.add(MORE, MORE_IDS)
+    one, several = PlaidIndex.load(folder / "i"), ShardedIndex.load(folder / "s")
+    one.add(MORE, MORE_IDS)
+    said = (
+        r"^shard shard-00002: .* is being written .*; shard-00000, shard-00001 have a part of the change "
+        r"already: update\(\) with the same documents, or `colmodern index update`, completes it"
+    )
+    with writer_lock(folder / "s" / "shard-00002"):
+        for change in (several.add, several.update):
+            with pytest.raises(LockedError, match=said):
+                change(MORE, MORE_IDS)
     n_lacking = sum(shard_of(doc_id, 3) == 2 for doc_id in MORE_IDS)
     assert several.n_docs == 160 - n_lacking
-    several.update(MORE, MORE_IDS)
-    assert several.n_docs == 160
+    for _ in range(2):
+        several.update(MORE, MORE_IDS)
+        for query in QUERIES:
+            assert several.search(query, 30, **EVERYTHING) == one.search(query, 30, **EVERYTHING)
     ShardedIndex.check(folder / "s")
+
+
+def test_a_delete_that_fails_half_way_says_so_and_the_rest_is_deleted(folder: Path) -> None:
+    several, gone = ShardedIndex.load(folder / "s"), IDS[::4]
+    said = (
+        r"^shard shard-00001: .* is being written .*; shard-00000 has a part of the change already: "
+        r"delete\(known_ids\(doc_ids\)\), or `colmodern index delete --skip-unknown`, deletes the rest"
+    )
+    with writer_lock(folder / "s" / "shard-00001"), pytest.raises(LockedError, match=said):
+        several.delete(gone)
+    left = several.known_ids(gone)
+    assert left == [doc_id for doc_id in gone if shard_of(doc_id, 3) != 0]
+    with pytest.raises(InputError, match="is not in the index"):
+        several.delete(gone)
+    assert several.delete(left) == len(left)
+    assert several.delete(several.known_ids(gone)) == 0
+    assert set(several.doc_ids) == set(IDS) - set(gone)
 
 
 class LockAfter(Silent):
