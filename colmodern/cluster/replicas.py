@@ -19,11 +19,12 @@ from typing import Any
 
 from colmodern.arguments import checked_count, checked_path
 from colmodern.cluster.connection import connected
+from colmodern.cluster.fault_log import FaultLog
 from colmodern.cluster.holder import ShardHolder
 from colmodern.cluster.room import Resources, free_room
 from colmodern.cluster.search import OWN_SHARE, HeldIndex, raised_there
 from colmodern.config.cluster import ClusterConfig
-from colmodern.errors import ResourceError, UnavailableError, WorkerError
+from colmodern.errors import ColmodernError, ResourceError, UnavailableError, WorkerError
 from colmodern.index.base import Index
 from colmodern.index.sharded.fan_out import FACTS_S, Answer, facts_timeout
 from colmodern.index.sharded.folder import read_shards_manifest
@@ -39,7 +40,7 @@ _LOOK = 0.5  # seconds until it is looked up again whether a lost shard is back
 _TICK = 0.2  # seconds between looks at an application that is being started
 _ROOM_PATIENCE = 5.0  # seconds until room that others gave back is seen
 _PATIENCE = 1800.0  # seconds until all replicas have opened their shards
-_log = logging.getLogger(__name__)
+_faults = FaultLog(logging.getLogger(__name__))
 
 
 class ShardReplica:
@@ -227,20 +228,20 @@ class VersionIndex(ShardedIndex):
         info = super().info()
         return {**info, "is_complete": len(info["documents_of_shards"]) == len(self.shards)}
 
-    def _reason(self, error: Exception) -> str:
+    def _reason(self, name: str, error: Exception) -> str:
         if isinstance(error, UnavailableError):
             return str(error)
-        _log.error("a shard failed", exc_info=error)
+        _faults.error(name, error, with_traceback=not isinstance(error, ColmodernError))
         return "it failed; see the server's log"
 
     def _of_all(self, ask: Callable[[Index], Answer]) -> dict[str, Answer]:
         calls = {name: partial(ask, shard) for name, shard in self.shards.items()}
         answers, errors = self._fan_out(calls, facts_timeout(self._timeout_s))
-        if errors:
+        reasons = [f"shard {name}: {self._reason(name, error)}" for name, error in errors.items()]
+        if reasons:
             self.is_whole = False
         if not answers:
-            name, error = next(iter(errors.items()))
-            raise UnavailableError(f"shard {name}: {self._reason(error)}") from error
+            raise UnavailableError("; ".join(reasons)) from next(iter(errors.values()))
         return {name: answers[name] for name in calls if name in answers}
 
 
@@ -296,7 +297,7 @@ class Replicas:
                 raise UnavailableError(self._absence if self._is_absent() else fault) from error
             except (RayError, RayServeException) as error:
                 if attempt == _TRIES - 1:
-                    _log.warning("%s has no replica that answers: %s", self._shard, error)
+                    _faults.error(self._shard, error)
                     fault = f"{self._shard} has no replica that answers ({type(error).__name__})"
                     raise UnavailableError(fault) from error
         raise AssertionError("the last attempt returns or raises")

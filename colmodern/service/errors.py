@@ -14,7 +14,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from colmodern.checks import shown, visible
-from colmodern.errors import CheckpointError, ColmodernError, InputError, ResourceError
+from colmodern.errors import (
+    CheckpointError,
+    ColmodernError,
+    InputError,
+    ResourceError,
+    UnavailableError,
+)
 from colmodern.files import UnwritableError, is_full
 from colmodern.writer_lock import LockedError
 
@@ -133,8 +139,14 @@ def answer_of(error: Exception, hide: Callable[[str], str], request_id: str) -> 
     """
     raised = as_service_error(error, hide)
     if raised.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR and raised is not error:
-        fields = {"request_id": request_id}
-        _log.error("%s", raised.code, exc_info=error, extra={"fields": fields})
+        is_foreseen = isinstance(error, ColmodernError)
+        _log.error(
+            "%s: %s",
+            raised.code,
+            error,
+            exc_info=None if is_foreseen else error,
+            extra={"fields": {"request_id": request_id}},
+        )
     body = {"code": raised.code, "message": raised.message, "cure": raised.cure}
     return JSONResponse({"error": body}, raised.status_code, raised.headers)
 
@@ -173,6 +185,8 @@ def as_service_error(error: Exception, hide: Callable[[str], str]) -> ServiceErr
         )
     if isinstance(error, InputError):
         return ServiceError(422, "invalid_value", message, cure)
+    if isinstance(error, UnavailableError):  # a shard elsewhere: the message is made for clients
+        return ServiceError(503, "index_unavailable", message, cure, headers={"Retry-After": "1"})
     if isinstance(error, ResourceError | MemoryError):
         return ServiceError(
             503,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event, Timer
@@ -12,12 +13,13 @@ from service.asking import answer, expect_error, hits_of, search
 from service.conftest import MakeServer
 
 from colmodern import RemoteIndex, ShardedIndex
+from colmodern.cluster.fault_log import FaultLog
 from colmodern.cluster.holder import ShardHolder
 from colmodern.cluster.replicas import VersionIndex
 from colmodern.cluster.room import Resources
 from colmodern.cluster.search import HeldIndex, raised_there
 from colmodern.encoder.encoder import Encoder
-from colmodern.errors import StorageError, UnavailableError, WorkerError
+from colmodern.errors import ColmodernError, StorageError, UnavailableError, WorkerError
 from colmodern.service.gateway import ClusterIndex
 from colmodern.service.index_bodies import IndexAnswer, LookupAnswer
 
@@ -79,6 +81,8 @@ def versions(tmp_path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch) 
     versions = Versions(tmp_path / "shards")
     monkeypatch.setattr("colmodern.service.gateway.newest_version", lambda name: versions.newest)
     monkeypatch.setattr("colmodern.service.gateway.open_version", versions.open)
+    log = logging.getLogger("colmodern.cluster.replicas")
+    monkeypatch.setattr("colmodern.cluster.replicas._faults", FaultLog(log))
     return versions
 
 
@@ -203,9 +207,32 @@ def test_answers_name_a_shard_that_failed_and_the_log_has_the_error(
     server = make_server()
     server.service.indexes["docs"] = index
     versions.faults["docs.000001", "shard-00001"] = fault
-    assert search(server, queries=["a document"])["missing"] == {"shard-00001": reason}
-    assert ("/srv" in caplog.text) == ("/srv" in str(fault))
+    for _ in range(3):
+        assert search(server, queries=["a document"])["missing"] == {"shard-00001": reason}
+    lines = [record for record in caplog.records if "shard-00001" in record.getMessage()]
+    assert len(lines) == ("/srv" in str(fault))
+    assert all("/srv" in line.getMessage() for line in lines)
+    is_foreseen = isinstance(fault, ColmodernError)
+    assert ("Traceback" in caplog.text) != is_foreseen
     assert len(hits_of(server, queries=["a document"], k=20)) < N_DOCS
+
+
+def test_an_answer_names_the_shards_where_none_answers(
+    versions: Versions,
+    index: ClusterIndex,
+    make_server: MakeServer,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = make_server()
+    server.service.indexes["docs"] = index
+    versions.faults["docs.000001", "shard-00000"] = UnavailableError("shard-00000 is gone")
+    versions.faults["docs.000001", "shard-00001"] = StorageError("/srv/shards is damaged")
+    refused = server.client.post("/v1/indexes/docs/search", json={"queries": ["a document"]})
+    expect_error(refused, 503, "index_unavailable", "shard-00000: shard-00000 is gone; shard-00001")
+    assert refused.json()["error"]["cure"] == "search again when they do"
+    assert "/srv" not in refused.text
+    assert "/srv/shards is damaged" in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 def test_faults_of_a_version_are_for_the_log(versions: Versions, index: ClusterIndex) -> None:

@@ -169,7 +169,7 @@ class ShardedReader:
         }
         answers, errors = self._fan_out(calls, facts_timeout(self._timeout_s))
         for name, error in errors.items():
-            raise UnavailableError(f"shard {name}: {self._reason(error)}") from error
+            raise UnavailableError(f"shard {name}: {self._reason(name, error)}") from error
         known = set().union(*answers.values())
         return [doc_id for doc_id in ids if doc_id in known]
 
@@ -348,8 +348,8 @@ class ShardedReader:
             self._reason,
         )
 
-    def _reason(self, error: Exception) -> str:
-        """Why a shard gave no answer, as results and errors say it."""
+    def _reason(self, name: str, error: Exception) -> str:
+        """Why the shard of a name gave no answer, as results and errors say it."""
         return str(error) or type(error).__name__
 
     def _of_all(self, ask: Callable[[Index], Answer]) -> dict[str, Answer]:
@@ -372,7 +372,7 @@ class ShardedReader:
             if isinstance(error, InputError):
                 raise InputError(f"shard {name}: {error}") from error
             raise UnavailableError(
-                f"shard {name} does not answer: {self._reason(error)}"
+                f"shard {name} does not answer: {self._reason(name, error)}"
             ) from error
         return expect_alike(answers)
 

@@ -29,7 +29,7 @@ class ShardRequest:
         timeout_s: Seconds that it may take.
         allow_partial: Whether answers of some shards will do.
         options: What the caller wants of all searches.
-        reason: Why a shard gave no answer, as the report says it.
+        reason: Why the shard of a name gave no answer, as the report says it.
     """
 
     shards: Mapping[str, Index]
@@ -39,7 +39,7 @@ class ShardRequest:
     timeout_s: float | None
     allow_partial: bool
     options: Mapping[str, object]
-    reason: Callable[[Exception], str]
+    reason: Callable[[str, Exception], str]
 
     def __call__(
         self, queries: object, page: Page, *, nothing: Answer
@@ -83,7 +83,7 @@ class ShardRequest:
         for name, error in errors.items():
             if isinstance(error, InputError):
                 raise InputError(f"shard {name}: {error}") from error
-        missing = {name: self.reason(error) for name, error in errors.items()}
+        missing = {name: self.reason(name, error) for name, error in errors.items()}
         report = ShardsReport(tuple(name for name in self.shards if name not in missing), missing)
         if missing and not (self.allow_partial and answers):
             raise self._unavailable(report) from next(iter(errors.values()))
