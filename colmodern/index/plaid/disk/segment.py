@@ -30,6 +30,7 @@ from colmodern.ragged.spans import WIDTHS, TokenSpans
 
 # documents whose tokens stand for those of all, and their tokens: a search scores them all
 _FEWEST_SAMPLED, _MOST_SAMPLED, _SAMPLED_TOKENS = 4, 32, 4096
+_MOST_OF_A_DOC = _SAMPLED_TOKENS // _FEWEST_SAMPLED
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,14 +87,20 @@ class Segment:
 
     @cached_property
     def sample(self) -> SampledDocs:
-        """Documents spread evenly over the segment, fewer where they are long."""
+        """Documents spread evenly over the segment, fewer where they are long.
+
+        A document of more than 1,024 tokens gives as many, spread evenly over it.
+        """
         offsets = self.arrays.doc_offsets
         n = max(_FEWEST_SAMPLED, _SAMPLED_TOKENS * self.n_docs // max(1, self.n_tokens))
         n = min(n, _MOST_SAMPLED, self.n_docs)
         docs = (np.arange(n) * 2 + 1) * self.n_docs // max(1, 2 * n)
         lengths = offsets[docs + 1] - offsets[docs]
-        codes = self.arrays.codes[rows_of_texts(offsets[docs], lengths)]
-        return SampledDocs(codes.astype(np.uint32), offsets_of(lengths))
+        sampled = np.minimum(lengths, _MOST_OF_A_DOC)
+        steps = 2 * rows_of_texts(np.zeros_like(sampled), sampled) + 1
+        rows = steps * np.repeat(lengths, sampled) // np.repeat(2 * sampled, sampled)
+        codes = self.arrays.codes[np.repeat(offsets[docs], sampled) + rows]
+        return SampledDocs(codes.astype(np.uint32), offsets_of(sampled))
 
     @cached_property
     def doc_columns(self) -> npt.NDArray[np.uint8]:
