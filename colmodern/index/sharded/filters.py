@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 import numpy as np
 
@@ -13,17 +14,20 @@ from colmodern.index.filters import DocFilter, allowed_ids, count_unknown
 from colmodern.index.sharded.known import known_ids
 from colmodern.index.sharded.placement import ids_by_shard
 
+# ids -> those that each shard has, and the errors of shards that do not say
+KnownIds: TypeAlias = Callable[[list[str]], tuple[dict[str, list[str]], dict[str, Exception]]]
+
 
 def split_filter(
-    allowed: object, shards: Mapping[str, Index], *, is_hashed: bool
+    allowed: object, shards: Mapping[str, Index], ask: KnownIds | None
 ) -> dict[str, dict[str, object]]:
     """The options of each shard that has to be searched; others have none of the allowed documents.
 
     Args:
         allowed: Ids of documents, conditions on fields, a function of an id, or None.
         shards: All shards.
-        is_hashed: Whether ids say which shard they are of; else every shard is asked whether it has
-            them.
+        ask: Says which ids each shard has; None where ids say which shard they are of. A shard that does
+            not answer gets all ids: its search fails, too, or finds out.
 
     Raises:
         InputError: Ids that are no texts, or none of which a shard has; or a filter that was made
@@ -39,13 +43,15 @@ def split_filter(
     if isinstance(allowed, Mapping) or callable(allowed):
         return {name: {"filter": allowed} for name in shards}
     ids = allowed_ids(allowed)
-    if is_hashed:
+    if ask is None:
         by_shard = ids_by_shard(ids, shards)
     else:
-        by_shard = {name: known_ids(shard, ids) for name, shard in shards.items()}
-        known = {doc_id for own in by_shard.values() for doc_id in own}
-        is_known = np.array([doc_id in known for doc_id in ids], np.bool_)
-        count_unknown(ids, is_known, is_empty=False)
+        answers, errors = ask(ids)
+        by_shard = {name: answers.get(name, ids) for name in shards}
+        if not errors:
+            known = {doc_id for own in by_shard.values() for doc_id in own}
+            is_known = np.array([doc_id in known for doc_id in ids], np.bool_)
+            count_unknown(ids, is_known, is_empty=False)
     if not ids:  # no document is allowed: one shard says so
         return {next(iter(shards)): {"filter": ids}}
     return {name: {"filter": own} for name, own in by_shard.items() if own}

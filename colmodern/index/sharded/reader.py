@@ -161,13 +161,7 @@ class ShardedReader:
             UnavailableError: A shard does not answer; names it.
         """
         ids = id_list("doc_ids", doc_ids, is_ordered=False)
-        parts = (
-            ids_by_shard(ids, self.shards) if self.is_hashed else dict.fromkeys(self.shards, ids)
-        )
-        calls = {
-            name: partial(known_ids, self.shards[name], own) for name, own in parts.items() if own
-        }
-        answers, errors = self._fan_out(calls, facts_timeout(self._timeout_s))
+        answers, errors = self._known_of_each(ids, facts_timeout(self._timeout_s))
         for name, error in errors.items():
             raise UnavailableError(f"shard {name}: {self._reason(name, error)}") from error
         known = set().union(*answers.values())
@@ -337,16 +331,30 @@ class ShardedReader:
     ) -> ShardRequest:
         if allow_partial is not None:
             expect_flags(allow_partial=allow_partial)
+        seconds = _checked_timeout(timeout_s) or self._timeout_s
+        ask = None if self.is_hashed else partial(self._known_of_each, timeout_s=seconds)
         return ShardRequest(
             self.shards,
             self._fan_out,
             method,
-            split_filter(allowed, self.shards, is_hashed=self.is_hashed),
-            _checked_timeout(timeout_s) or self._timeout_s,
+            split_filter(allowed, self.shards, ask),
+            seconds,
             self._allow_partial if allow_partial is None else bool(allow_partial),
             options,
             self._reason,
         )
+
+    def _known_of_each(
+        self, ids: Sequence[str], timeout_s: float | None
+    ) -> tuple[dict[str, list[str]], dict[str, Exception]]:
+        """The ids that each shard has, and the errors of shards that do not answer."""
+        parts = (
+            ids_by_shard(ids, self.shards) if self.is_hashed else dict.fromkeys(self.shards, ids)
+        )
+        calls = {
+            name: partial(known_ids, self.shards[name], own) for name, own in parts.items() if own
+        }
+        return self._fan_out(calls, timeout_s)
 
     def _reason(self, name: str, error: Exception) -> str:
         """Why the shard of a name gave no answer, as results and errors say it."""

@@ -82,14 +82,19 @@ class Broken:
         self.gate.wait(30)
         return self._index.n_docs
 
+    def known_ids(self, doc_ids: list[str]) -> list[str]:
+        if self.error is not None:
+            raise self.error
+        return self._index.known_ids(doc_ids)
+
     def __contains__(self, doc_id: object) -> bool:
         return doc_id in self._index
 
-    def search(self, query: Any, k: int = 10) -> Any:
+    def search(self, query: Any, k: int = 10, filter: Any = None) -> Any:
         self.gate.wait(30)
         if self.error is not None:
             raise self.error
-        return self._index.search(query, k)
+        return self._index.search(query, k, filter=filter)
 
     def search_batch(self, queries: Any, k: int = 10) -> Any:
         if self.error is not None:
@@ -231,6 +236,23 @@ def test_a_shard_that_fails_makes_a_search_fail_or_say_so(
     assert not batch[2].is_complete  # type: ignore[attr-defined]
     shard.error = None
     assert index.search(QUERIES[0], 400).is_complete
+
+
+def test_a_shard_that_does_not_say_which_ids_it_has_is_missing(folder: Path) -> None:
+    shards = [Broken(PlaidIndex.load(path)) for path in sorted(folder.glob("shard-*"))]
+    index = ShardedIndex(shards, allow_partial=True)  # type: ignore[arg-type]
+    whole = index.search(QUERIES[0], 5, filter=IDS[:60])
+    assert whole.is_complete
+    shards[1].error = OSError("the cable is out")
+    results = index.search(QUERIES[0], 60, filter=IDS[:60])
+    assert results.shards.missing == {"shard-1": "the cable is out"}
+    assert {shard_of(doc.doc_id, 3) for doc in results} == {0, 2}
+    with pytest.raises(
+        UnavailableError, match=r"1 of 3 shards did not answer \(shard-1: the cable"
+    ):
+        index.search(QUERIES[0], 5, filter=IDS[:60], allow_partial=False)
+    shards[1].error = None
+    assert index.search(QUERIES[0], 5, filter=IDS[:60]) == whole
 
 
 def test_a_late_shard_is_missing_at_the_deadline(broken: tuple[ShardedIndex, Broken]) -> None:
