@@ -13,6 +13,7 @@ from colmodern.cluster.room import Resources
 from colmodern.config.cluster import ClusterConfig
 from colmodern.errors import InputError, UnavailableError
 from colmodern.optional import require
+from colmodern.service.keys import read_keys
 from colmodern.service.settings import ServeSettings, load_serve_settings
 
 _TICK = 0.2  # seconds until gateways are asked again where one of them has died
@@ -64,7 +65,8 @@ def serve_on_cluster(
         The version that answers now.
 
     Raises:
-        ConfigError: Other machines can reach ``settings.host``, and there are no keys.
+        ConfigError: Other machines can reach ``settings.host``, and there are no keys; or the file of
+            keys cannot be used.
         InputError: A value is wrong, or ``settings`` names no model.
         ResourceError: The cluster has no room for it.
         StorageError: The folder holds no shards.
@@ -144,6 +146,7 @@ def _expect_usable(name: str, settings: ServeSettings) -> None:
     from colmodern.service.server import expect_safe
 
     expect_safe(settings)
+    read_keys(settings.api_key_file)
     if settings.encoder is None:
         raise InputError("settings.encoder is missing; name the model that encodes queries")
 

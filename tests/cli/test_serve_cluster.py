@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from colmodern.cli.serve_cluster import serve_shards
 from colmodern.config.models import EncoderConfig
+from colmodern.errors import ConfigError
 from colmodern.service.cluster import ServedVersion
 from colmodern.service.settings import ServeSettings
 
@@ -28,3 +31,15 @@ def test_the_address_is_printed_of_gateways_that_the_command_started(
     assert printed[0] == f"docs.000003 answers at {url}\n"
     assert printed[1].startswith("docs.000004 answers in the place of the version before")
     assert "http://" not in printed[1]
+
+
+def test_keys_that_no_gateway_could_read_are_refused_before_shards_start(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("short\n")
+    for keys, message in (("nothing", "cannot read"), ("keys", "line 1 is no key")):
+        settings = ServeSettings(
+            api_key_file=str(tmp_path / keys),
+            encoder=EncoderConfig(model="colmodern/tiny"),
+            indexes={"docs": "shards"},
+        )
+        with pytest.raises(ConfigError, match=message):
+            serve_shards("127.0.0.1:1", settings, {})
