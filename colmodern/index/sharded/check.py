@@ -12,7 +12,7 @@ from colmodern.errors import InputError, StorageError
 from colmodern.index.base import Index
 from colmodern.index.plaid.disk.manifest import codec_digest
 from colmodern.index.plaid.index import PlaidIndex
-from colmodern.index.sharded.folder import CURE, read_shards_manifest
+from colmodern.index.sharded.folder import CURE, read_shards_manifest, shard_folder
 from colmodern.index.sharded.merge import repeated_error
 from colmodern.index.sharded.placement import shards_of
 from colmodern.progress import Progress
@@ -22,7 +22,7 @@ def check_shards(folder: Path, progress: Progress | bool | None) -> None:
     """Read all of a folder of shards; raises StorageError that names the first fault."""
     manifest = read_shards_manifest(folder)
     for number, name in enumerate(manifest.shards):
-        path = folder / name
+        path = shard_folder(folder, name)
         PlaidIndex.check(path, progress=progress)
         shard = PlaidIndex.load(path)
         if codec_digest(shard._state.snapshot.manifest) != manifest.codec:

@@ -45,6 +45,13 @@ def shard_name(number: int) -> str:
     return f"shard-{number:05d}"
 
 
+def shard_folder(folder: Path, name: str) -> Path:
+    """The folder of a shard; raises StorageError where it is not there."""
+    if not (folder / name).is_dir():
+        raise StorageError(f"{folder / name} is missing; {CURE}")
+    return folder / name
+
+
 def is_sharded(folder: Path) -> bool:
     """Whether a folder says that it holds shards, of whatever version and state."""
     return (folder / NAME).is_file()

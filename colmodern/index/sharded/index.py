@@ -18,7 +18,7 @@ from colmodern.index.sharded import changes
 from colmodern.index.sharded.build import build_shards
 from colmodern.index.sharded.changes import local
 from colmodern.index.sharded.check import check_shards, codec_error
-from colmodern.index.sharded.folder import read_shards_manifest
+from colmodern.index.sharded.folder import read_shards_manifest, shard_folder
 from colmodern.index.sharded.reader import ShardedReader
 from colmodern.kernels.device import Devices
 from colmodern.progress import Progress, as_progress
@@ -119,7 +119,7 @@ class ShardedIndex(ShardedReader):
         shards: dict[str, Index] = {}
         for name in manifest.shards:
             shard = PlaidIndex.load(
-                folder / name,
+                shard_folder(folder, name),
                 n_threads=n_each,
                 device=device,
                 device_max_memory=device_max_memory,
