@@ -286,8 +286,12 @@ def test_a_change_that_cannot_be_sent_is_unavailable(
         remote.delete([NAMES[0]])
     with pytest.raises(UnavailableError, match="cannot be reached"):
         remote.update(MORE, MORE_NAMES)
-    with pytest.raises(UnavailableError, match="cannot be reached"):
-        sharded.update(MORE, MORE_NAMES)
+    for change_shards in (
+        lambda: sharded.update(MORE, MORE_NAMES),
+        lambda: sharded.delete(NAMES),
+    ):
+        with pytest.raises(UnavailableError, match=r"^shard a: .* cannot be reached"):
+            change_shards()
     remote.close()
     for call in (lambda: remote.delete(["x"]), lambda: remote.known_ids(["x"])):
         with pytest.raises(InputError, match="the index is closed"):

@@ -7,7 +7,8 @@ the change already, also where that is one of an earlier chunk, and how to compl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -59,7 +60,9 @@ def changeable(shards: Shards) -> list[Changeable]:
     for name, shard in shards.items():
         if not all(hasattr(shard, method) for method in ("add", "update", "delete")):
             raise _unchangeable(name, shard)
-        if getattr(shard, "read_only", False):
+        with _naming(name):
+            is_read_only = getattr(shard, "read_only", False)
+        if is_read_only:
             raise InputError(
                 f"shard {name} is served with read_only; change it where it is, or serve it without"
             )
@@ -148,7 +151,8 @@ def delete(shards: Shards, doc_ids: object, **options: object) -> int:
     changed = dict(zip(shards, changeable(shards), strict=True))
     by_shard = {name: own for name, own in ids_by_shard(ids, shards).items() if own}
     for name, own in by_shard.items():
-        known = set(known_ids(shards[name], own))
+        with _naming(name):
+            known = set(known_ids(shards[name], own))
         if lacking := [doc_id for doc_id in own if doc_id not in known]:
             raise InputError(f"document {shown(lacking[0])} is not in the index; leave its id out")
     done: list[str] = []
@@ -194,11 +198,22 @@ def put_texts(
 def _expect_new(shards: Shards, ids: Sequence[str]) -> None:
     """Raise InputError for a document that its shard has."""
     for name, own in ids_by_shard(ids, shards).items():
-        if own and (known := known_ids(shards[name], own)):
+        with _naming(name):
+            known = known_ids(shards[name], own) if own else []
+        if known:
             raise InputError(
                 f"document {shown(known[0])} is in shard {name} already; use update(), or in the shell "
                 "`colmodern index update`"
             )
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Errors of a shard in the block say its name."""
+    try:
+        yield
+    except ColmodernError as error:
+        raise type(error)(f"shard {name}: {error}") from error
 
 
 def _change(name: str, done: list[str], change: Callable[[], object], cure: str) -> None:
