@@ -134,7 +134,7 @@ def test_a_key_is_sent(make_server: MakeServer, folder: Path, tmp_path: Path) ->
     server = make_server(
         indexes={"docs": str(folder / "whole")}, api_key_file=str(tmp_path / "keys")
     )
-    with pytest.raises(InputError, match="key"):
+    with pytest.raises(InputError, match="no valid key; pass one of the server's keys as api_key"):
         RemoteIndex(server.url, "docs").search(QUERIES[0])
     index = RemoteIndex(server.url, "docs", api_key="a-long-secret-key-of-this-test")
     assert len(index.search(QUERIES[0], 3)) == 3

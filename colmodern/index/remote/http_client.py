@@ -123,6 +123,8 @@ class HttpClient:
         fault = _error_of(content)
         message = f"{fault.get('message') or f'it answered with status {status}'}"
         cure = fault.get("cure") or "look at the server's log"
+        if status == http.HTTPStatus.UNAUTHORIZED:
+            cure = "pass one of the server's keys as api_key"
         kind = InputError if status in _REFUSED else UnavailableError
         raise kind(f"{self.url}{path}: {message}; {cure}")
 
