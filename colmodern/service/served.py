@@ -18,6 +18,7 @@ from colmodern.collection.model import EncodedDocuments
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import ColmodernError, InputError, StorageError
 from colmodern.index.plaid.index import PlaidIndex
+from colmodern.index.sharded.folder import is_sharded
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.service.served_state import Searched, ServedState
 from colmodern.writer_lock import LockedError
@@ -198,6 +199,11 @@ class ServedIndex:
         encoder = self._encoder
         device = "auto" if encoder is None else encoder.device
         expect_folder(self.name, self.folder)
+        if is_sharded(self.folder):
+            raise StorageError(
+                f"index {self.name!r}: {self.folder} holds shards; serve them on a cluster with --ray, or "
+                "each of them as an index, which RemoteIndex and ShardedIndex then join"
+            )
         if not is_collection_folder(self.folder):
             return PlaidIndex.load(self.folder, device=device)
         own = read_manifest(self.folder).encoder.fingerprint

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from colmodern import Collection, Encoder, PlaidIndex, StoredDocument, TokenEmbeddings
+from colmodern import Collection, Encoder, PlaidIndex, ShardedIndex, StoredDocument, TokenEmbeddings
 from colmodern.errors import InputError, StorageError
 from colmodern.service.served import ServedIndex
 from colmodern.service.served_state import ServedState
@@ -209,6 +209,9 @@ def test_folders_that_hold_nothing_are_refused(tmp_path: Path, encoder: Encoder)
         ServedIndex("docs", tmp_path / "nothing", encoder)
     with pytest.raises(StorageError, match="holds no PLAID index"):
         ServedIndex("docs", tmp_path, encoder)
+    ShardedIndex.build(encoder.encode_documents(["a", "b"]), tmp_path / "s", 2).close()
+    with pytest.raises(StorageError, match=r"index 'docs': .* holds shards; serve them"):
+        ServedIndex("docs", tmp_path / "s", encoder)
 
 
 WRITER = """
