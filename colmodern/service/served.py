@@ -96,7 +96,7 @@ class ServedIndex:
     def refresh(self) -> bool:
         """See what other processes changed; searches that run keep what they see.
 
-        A change that cannot be read is logged once and leaves the index as it was.
+        A change that cannot be read leaves the index as it was; each fault is logged once.
 
         Returns:
             Whether there was a change.
@@ -108,7 +108,7 @@ class ServedIndex:
             try:
                 is_changed = searched.refresh()
             except ColmodernError as error:
-                if self.fault is None:
+                if self.fault != str(error):
                     _log.error("index %r stays as it was: %s", self.name, error)
                 self.fault = str(error)
                 return False

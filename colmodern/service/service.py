@@ -195,8 +195,11 @@ class Service:
             for index in self.indexes.values():
                 try:
                     await loop.run_in_executor(None, index.refresh)
-                except Exception:  # one fault must not end the looking
-                    _log.exception("index %r could not be looked at", index.name)
+                except Exception as error:  # one fault must not end the looking
+                    fault = f"it could not be looked at ({type(error).__name__})"
+                    if index.fault != fault:
+                        _log.exception("index %r could not be looked at", index.name)
+                    index.fault = fault
 
 
 def _compile_pooling(documents: TokenEmbeddings) -> None:

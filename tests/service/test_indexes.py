@@ -283,6 +283,25 @@ def test_a_damaged_change_of_another_process_is_told(changing: Any, tmp_path: Pa
     answer(put(changing, {"id": "x", "text": "y"}), ChangeAnswer)
 
 
+def test_a_fault_that_nobody_foresaw_is_logged_once(
+    changing: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    looks = []
+
+    def fail() -> bool:
+        looks.append(len(looks))
+        raise OSError("the disk is away")
+
+    monkeypatch.setattr(changing.service.indexes["docs"], "refresh", fail)
+    _wait_until(lambda: len(looks) > 3)
+    path = "/v1/indexes/docs"
+    assert changing.client.get(path).json()["fault"] == "it could not be looked at (OSError)"
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines.count("index 'docs' could not be looked at") == 1
+    monkeypatch.undo()
+    _wait_until(lambda: changing.client.get(path).json()["fault"] is None)
+
+
 def test_an_index_that_is_being_changed_is_busy(changing: Any) -> None:
     with changing.service.indexes["docs"]._changing:
         response = put(changing, {"id": "x", "text": "y"}, timeout_ms=300)

@@ -137,14 +137,19 @@ def test_refresh_sees_changes_of_others(
 
 
 def test_what_cannot_be_read_leaves_the_index_as_it_was(
-    served: ServedIndex, encoder: Encoder, folder: Path
+    served: ServedIndex, encoder: Encoder, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     manifest = folder / "manifest.json"
     whole = manifest.read_bytes()
     for damaged in (b"", b"{}", whole[:100]):
         manifest.write_bytes(damaged)
-        assert not served.refresh()
+        caplog.clear()
+        for _ in range(3):
+            assert not served.refresh()
         assert served.fault
+        assert [record.getMessage() for record in caplog.records] == [
+            f"index 'docs' stays as it was: {served.fault}"
+        ]
         assert sorted(ids(served.state, encoder)) == ["a", "b", "c"]
         with pytest.raises(StorageError):
             update(served, encoder, d="more")
