@@ -94,6 +94,7 @@ class Encoder:
             self._model.tokenizer, settings, masks_first_piece=checkpoint.kind == "stanford"
         )
         self.max_memory = max_memory
+        self._fingerprints: dict[Role, str] = {}
         self._has_warned = False
         self._max_tokens = self._model.tokens_per_batch(max_memory, settings)
         release_free_memory()
@@ -183,7 +184,7 @@ class Encoder:
         """
         merged = self.checkpoint.settings_with(settings)
         other = copy.copy(self)
-        other._has_warned = False
+        other._fingerprints, other._has_warned = {}, False
         other.settings = merged
         other.tokenizer = self.tokenizer.with_settings(merged)
         other._max_tokens = self._model.tokens_per_batch(self.max_memory, merged)
@@ -388,7 +389,9 @@ class Encoder:
             SHA-256 in hexadecimal. Embeddings of equal fingerprints may be compared.
         """
         expect_choice("role", role, ROLES)
-        return fingerprint_of(self, role)
+        if role not in self._fingerprints:
+            self._fingerprints[role] = fingerprint_of(self, role)
+        return self._fingerprints[role]
 
     def describe(self) -> dict[str, Any]:
         """Describe the encoder's recipe.

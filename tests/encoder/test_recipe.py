@@ -56,6 +56,8 @@ def test_fingerprints_follow_what_changes_embeddings(pylate_bert: Path, bert: Pa
     assert Encoder.from_pretrained(bert).fingerprint("query") != base.fingerprint("query")
     half = Encoder.from_pretrained(pylate_bert, dtype="bfloat16")
     assert half.fingerprint("query") != base.fingerprint("query")
+    changed = base.with_settings(document_length=12)  # also after base has computed its own
+    assert changed.fingerprint("document") == shorter.fingerprint("document")
 
 
 def test_what_happens_to_documents_is_in_their_fingerprint_when_it_is_not_the_default(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
@@ -322,7 +322,7 @@ class TextTokenizer:
             )
         return int(id_)
 
-    @property
+    @cached_property
     def masks_other_ids(self) -> bool:
         """Whether the skiplist has ids other than the marks' own, as with SentencePiece."""
         own = {id_of_token(self._tokenizer, word) for word in self.settings.skiplist}
