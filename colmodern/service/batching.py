@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ from colmodern.service.context import RequestContext, answered_in_time
 from colmodern.service.errors import overloaded
 from colmodern.service.metrics import Metrics
 from colmodern.service.queues import Entry, Lane, Queue, as_one
-from colmodern.service.search_threads import JointWork, SearchThreads
+from colmodern.service.search_threads import JointWork, SearchEntry, SearchThreads
 from colmodern.service.settings import BatchingSettings
 from colmodern.threads import cpu_count
 
@@ -45,10 +46,14 @@ class EncoderBatcher:
     """One queue for each role, and threads that encode batch after batch.
 
     A batch closes at ``max_tokens`` or ``max_requests`` of the settings, or when its first text has
-    waited for ``max_wait_ms``; an idle encoder does not wait. Queries also wait while the search threads
-    are behind, until their batch is full. Embeddings do not depend on the batch, but for the rounding of
-    floats. On CPUs a large batch is divided among threads that encode apart from each other: PyTorch's
-    own threads wait for each other after every step, which takes longer beside other work.
+    waited for ``max_wait_ms``; an idle encoder does not wait. Embeddings do not depend on the batch, but
+    for the rounding of floats.
+
+    On CPUs each thread encodes apart from the others: PyTorch's own threads wait for each other after
+    every step, which takes longer beside other work. A thread takes its share of the queries that wait,
+    encodes them and searches with them, so that none is idle while there is work. Large batches of other
+    texts are divided among the threads. On a GPU one thread encodes, and others search; queries wait while
+    those are behind, until their batch is full.
     """
 
     def __init__(self, settings: BatchingSettings, metrics: Metrics) -> None:
@@ -59,7 +64,8 @@ class EncoderBatcher:
         self._n_requests = 0
         self._is_idle = False
         self._is_holding = False  # all that waits is held back
-        self._has_lone_work = False  # a request is being answered in one thread
+        self._n_searching = 0  # threads that encode queries and search with them
+        self._counting = threading.Lock()
         self._encoder: Encoder | None = None
         self._threads: list[ThreadPoolExecutor] = []
         self._worker: asyncio.Task[None] | None = None
@@ -75,10 +81,10 @@ class EncoderBatcher:
         self._changed = asyncio.Event()
         searches.deliveries.on_delivered = self._look_again
         self._tokenizing = ThreadPoolExecutor(1, "tokenizer")
-        is_cpu = encoder.device == "cpu"
-        self._n_threads = cpu_count() if is_cpu else 1
+        self._is_cpu = encoder.device == "cpu"
+        self._n_threads = cpu_count() if self._is_cpu else 1
         self._encoding = ThreadPoolExecutor(
-            self._n_threads, "encoder", _use_one_thread if is_cpu else None
+            self._n_threads, "encoder", _use_one_thread if self._is_cpu else None
         )
         self._threads = [self._tokenizing, self._encoding]
         self._worker = asyncio.get_running_loop().create_task(self._work())
@@ -137,11 +143,10 @@ class EncoderBatcher:
         role: Role,
         work: JointWork[Result],
     ) -> Result:
-        """Encode the texts of a request, and then do work with their embeddings in a search thread.
+        """Encode the texts of a request, and then do work with their embeddings.
 
-        The thread that encodes hands the embeddings over, so that the busy event loop sees the result
-        alone. Where nothing else is to be done, it does the work itself: each thread that has to wake up
-        first takes about a tenth of a millisecond.
+        The thread that encodes does the work itself, or hands it to the threads that search, so that the
+        busy event loop sees the result alone.
 
         Args:
             context: The request.
@@ -157,26 +162,15 @@ class EncoderBatcher:
             ServiceError: A queue is full (429), or the time of the request is over (503).
         """
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-
-        def hand_over(embeddings: TokenEmbeddings) -> None:
-            self._searches.submit(context, work, embeddings, future)
-
-        def work_here(embeddings: TokenEmbeddings) -> None:
-            self._searches.do_here(context, work, embeddings, future)
-
         with self._queued():
-            lane = Lane(role)
+            is_searched = self._is_cpu and not work.waits
+            lane = Lane(role, have_work=is_searched)
             tokenized, _ = await self._tokenized(context, texts, lane, None)
             pieces = cut_at(tokenized, self._settings.max_tokens)
-            if len(pieces) == 1 and self._is_alone:
-                entry = Entry(pieces[0], context, False, future, work_here)
-                self._has_lone_work = True
-                self._encoding.submit(self._encode_alone, lane, entry)
-                return await answered_in_time(context, future)
             if len(pieces) == 1:
-                return await self._wait(lane, pieces[0], context, future, hand_over)
-            encoded = [await self._encoded(lane, piece, context) for piece in pieces]
-        hand_over(as_one(encoded))
+                return await self._wait(lane, pieces[0], context, future, work)
+            encoded = [await self._encoded(Lane(role), piece, context) for piece in pieces]
+        self._searches.submit(SearchEntry(context, work, as_one(encoded), future))
         return await answered_in_time(context, future)
 
     def pool(self, documents: TokenEmbeddings) -> TokenEmbeddings:
@@ -234,13 +228,7 @@ class EncoderBatcher:
     ) -> TokenEmbeddings:
         """The embeddings of a piece, once its batch has been encoded."""
         future: asyncio.Future[TokenEmbeddings] = asyncio.get_running_loop().create_future()
-        return await self._wait(
-            lane,
-            texts,
-            context,
-            future,
-            lambda piece: self._searches.deliveries.result(future, piece),
-        )
+        return await self._wait(lane, texts, context, future)
 
     async def _wait(
         self,
@@ -248,11 +236,17 @@ class EncoderBatcher:
         texts: TokenizedTexts,
         context: RequestContext,
         future: asyncio.Future[Result],
-        deliver: Callable[[TokenEmbeddings], None],
+        work: JointWork[Result] | None = None,
     ) -> Result:
-        """Queue a piece, and wait for the result that is made of its embeddings."""
+        """Queue a piece, and wait for its embeddings or for the result of the work with them."""
+        entry = Entry(texts, context, not self._is_idle, future, work)
+        if lane.have_work and self._is_idle and self._has_free_thread:
+            self._search(
+                [entry]
+            )  # each thread that has to wake up first takes a tenth of a millisecond
+            return await answered_in_time(context, future)
         queue = self._lanes.setdefault(lane, Queue())
-        queue.append(Entry(texts, context, not self._is_idle, future, deliver))
+        queue.append(entry)
         is_next = self._is_holding and not self._is_held(lane)
         if self._is_idle or self._is_full(queue) or is_next:
             self._changed.set()
@@ -262,10 +256,16 @@ class EncoderBatcher:
     async def _work(self) -> None:
         while True:
             lane = await self._next_lane()
-            await self._wait_for_more(self._lanes[lane])
-            entries = self._lanes[lane].take(self._settings.max_requests, self._settings.max_tokens)
+            queue = self._lanes[lane]
+            await self._wait_for_more(queue)
+            n_requests = self._settings.max_requests
+            if lane.have_work:  # some wait until the next thread is free, so that it finds work
+                n_requests = min(n_requests, -(-self._n_requests // (self._n_threads + 1)))
+            entries = queue.take(n_requests, self._settings.max_tokens)
             batch = [entry for entry in entries if await entry.is_wanted()]
-            if batch:
+            if batch and lane.have_work:
+                self._search(batch)
+            elif batch:
                 await self._encode_batch(lane, batch)
 
     async def _next_lane(self) -> Lane:
@@ -288,21 +288,30 @@ class EncoderBatcher:
 
     async def _hold(self) -> None:
         """Wait until something that waits is not held back any more."""
-        self._is_holding = True
         self._changed.clear()
+        self._is_holding = True
+        self._look_again()  # a thread that became free before does not tell
         with anyio.move_on_after(_LOOK_AGAIN):
             await self._changed.wait()
         self._is_holding = False
 
     def _look_again(self) -> None:
-        """End the wait once the search threads are no longer behind."""
-        if self._is_holding and not self._searches.are_behind:
+        """End the wait once a lane is no longer held back."""
+        if self._is_holding and not all(
+            self._is_held(lane) for lane, queue in self._lanes.items() if queue.entries
+        ):
             self._changed.set()
 
     def _is_held(self, lane: Lane) -> bool:
-        """Whether a lane is held back for a larger batch: queries, while the search threads are behind."""
+        """Whether a lane is held back: queries, while threads are busy with those before them."""
+        if lane.have_work:
+            return not self._has_free_thread
         is_behind = lane.role == "query" and self._searches.are_behind
         return is_behind and not self._is_full(self._lanes[lane])
+
+    @property
+    def _has_free_thread(self) -> bool:
+        return self._n_searching < self._n_threads
 
     async def _wait_for_more(self, queue: Queue) -> None:
         """Wait until a batch is full, or its first text has waited long enough."""
@@ -347,38 +356,60 @@ class EncoderBatcher:
             elif not batch[0].future.done():
                 batch[0].future.set_exception(error)
 
-    @property
-    def _is_alone(self) -> bool:
-        """Whether the request that asks is the only one, so that nothing waits for its thread."""
-        is_free = self._n_threads > 1 and not self._has_lone_work  # a thread for the next request
-        return is_free and self._is_idle and self._n_requests == 1 and self._searches.are_idle
+    def _search(self, batch: list[Entry]) -> None:
+        """Encode a batch and do its work in a thread that is free."""
+        self._count_searching(1)
+        self._encoding.submit(self._encode_and_search, batch)
 
-    def _encode_alone(self, lane: Lane, entry: Entry) -> None:
-        """Encode an entry that shares no batch; called in a thread that encodes."""
+    def _encode_and_search(self, batch: list[Entry]) -> None:
+        start = time.perf_counter()
         try:
-            if entry.future.done():  # its time is over
-                return
-            start = time.perf_counter()
-            self._metrics.batch_tokens.labels(lane.role).observe(entry.n_tokens)
-            entry.context.add("queue", start - entry.arrival)
-            self._deliver([entry], self._own_encoder.encode_tokens(entry.texts), start)
-        except Exception as error:
-            self._searches.deliveries.error(entry.future, error)
+            wanted = [entry for entry in batch if not entry.future.done()]
+            for entry in wanted:
+                entry.context.add("queue", start - entry.arrival)
+            if wanted:
+                self._encode_here(wanted, start)
         finally:
-            self._has_lone_work = False
+            self._count_searching(-1)
+            if self._is_holding:
+                self._searches.deliveries.call(self._look_again)
+
+    def _encode_here(self, batch: list[Entry], start: float) -> None:
+        """Encode a batch and do its work; after a failure each entry is encoded alone."""
+        self._metrics.batch_tokens.labels("query").observe(sum(entry.n_tokens for entry in batch))
+        try:
+            joined = join([entry.texts for entry in batch])
+            embeddings = self._own_encoder.encode_tokens(joined)
+        except Exception as error:
+            if len(batch) > 1:
+                for entry in batch:
+                    self._encode_here([entry], time.perf_counter())
+            else:
+                self._searches.deliveries.error(batch[0].future, error)
+        else:
+            self._deliver(batch, embeddings, start)
+
+    def _count_searching(self, change: int) -> None:
+        with self._counting:
+            self._n_searching += change
 
     def _deliver(self, batch: Sequence[Entry], embeddings: TokenEmbeddings, start: float) -> None:
         """Deliver to each entry of a batch its own embeddings; may be called from any thread."""
         taken = time.perf_counter() - start
-        first = 0
+        works, first = [], 0
         for entry in batch:
-            last = first + entry.n_embedded
+            queries = embeddings[first : first + entry.n_embedded]
+            first += entry.n_embedded
             entry.context.add("encode", taken)
-            try:
-                entry.deliver(embeddings[first:last])
-            except Exception as error:
-                self._searches.deliveries.error(entry.future, error)
-            first = last
+            if entry.work is None:
+                self._searches.deliveries.result(entry.future, queries)
+            else:
+                works.append(SearchEntry(entry.context, entry.work, queries, entry.future))
+        if self._is_cpu:
+            self._searches.do_here([entry for entry in works if not entry.work.waits])
+            works = [entry for entry in works if entry.work.waits]
+        for work in works:
+            self._searches.submit(work)
 
     async def _in_thread(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._encoding, work)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from colmodern.encoder.text.settings import Role
 from colmodern.encoder.text.tokenized import TokenizedTexts
 from colmodern.ragged.embeddings import TokenEmbeddings, joined_embeddings
 from colmodern.service.context import RequestContext
+from colmodern.service.search_threads import JointWork
 
 _PATIENCE = 0.05  # seconds of waiting after which the client may be gone
 
@@ -24,11 +25,13 @@ class Lane(NamedTuple):
         role: Their role.
         has_spans: Whether the characters of tokens are kept.
         are_passages: Whether the windows of long texts stay apart.
+        have_work: Whether their embeddings are searched with, and not what is wanted.
     """
 
     role: Role
     has_spans: bool = False
     are_passages: bool = False
+    have_work: bool = False
 
 
 @dataclass
@@ -38,8 +41,8 @@ class Entry:
     texts: TokenizedTexts
     context: RequestContext
     waits: bool  # for others to join; False where the encoder had nothing to do
-    future: asyncio.Future[Any]
-    deliver: Callable[[TokenEmbeddings], None]  # called in the thread that encodes
+    future: asyncio.Future[Any]  # gets the embeddings, or the result of the work
+    work: JointWork[Any] | None = None  # what is done with the embeddings
     arrival: float = field(default_factory=time.perf_counter)
     n_tokens: int = field(init=False)
     n_embedded: int = field(init=False)  # documents in its embeddings

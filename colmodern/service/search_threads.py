@@ -39,13 +39,14 @@ class Deliveries:
 
     def result(self, future: asyncio.Future[Result], result: Result) -> None:
         """Deliver a result; may be called from any thread."""
-        self._deliver(lambda: None if future.done() else future.set_result(result))
+        self.call(lambda: None if future.done() else future.set_result(result))
 
     def error(self, future: asyncio.Future[Result], error: Exception) -> None:
         """Deliver an error; may be called from any thread."""
-        self._deliver(lambda: None if future.done() else future.set_exception(error))
+        self.call(lambda: None if future.done() else future.set_exception(error))
 
-    def _deliver(self, delivery: Callable[[], None]) -> None:
+    def call(self, delivery: Callable[[], None]) -> None:
+        """Call a function in the event loop, after what was delivered before; from any thread."""
         self._ready.append(delivery)
         if not self._is_announced:  # a race makes a second wake-up, which does no harm, never none
             self._is_announced = True
@@ -65,15 +66,24 @@ class JointWork(Generic[Result]):
     Attributes:
         key: Equal for work that can be done together; None for work that is done alone.
         run: Gives a result for each of the requests' queries.
+        waits: Whether it waits for other machines, so that a thread of its own does it.
     """
 
     key: Hashable | None
     run: Callable[[Sequence[TokenEmbeddings]], Sequence[Result]]
+    waits: bool = False
 
 
 @dataclass(eq=False)
-class _Entry:
-    """Work that waits for a thread."""
+class SearchEntry:
+    """Work of a request, with its queries.
+
+    Attributes:
+        context: The request; work that has not begun at its deadline never begins.
+        work: What is done, together with other work of the same key.
+        queries: Its queries.
+        future: Gets the result.
+    """
 
     context: RequestContext
     work: JointWork[Any]
@@ -104,7 +114,7 @@ class SearchThreads:
         self.pool = ThreadPoolExecutor(n_threads, "search")
         self._n_threads, self._queue = n_threads, queue
         self._depth = metrics.queue_depth.labels("search")
-        self._waiting: deque[_Entry] = deque()
+        self._waiting: deque[SearchEntry] = deque()
         self._taking = threading.Lock()
         self._n_works = 0
         self._counting = threading.Lock()
@@ -117,11 +127,6 @@ class SearchThreads:
     def are_behind(self) -> bool:
         """Whether the threads have work for longer than the next batch of queries takes."""
         return self._n_works > _BEHIND * self._n_threads
-
-    @property
-    def are_idle(self) -> bool:
-        """Whether the threads have nothing to do."""
-        return self._n_works == 0
 
     async def run(self, context: RequestContext, work: Callable[[], Result]) -> Result:
         """Do work of a request in one of the threads.
@@ -137,46 +142,34 @@ class SearchThreads:
             ServiceError: Too much work waits (429), or the deadline has passed (503).
         """
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self.submit(context, JointWork(None, lambda _: [work()]), _NO_QUERIES, future)
+        alone = JointWork(None, lambda _: [work()])
+        self.submit(SearchEntry(context, alone, _NO_QUERIES, future))
         return await answered_in_time(context, future)
 
-    def submit(
-        self,
-        context: RequestContext,
-        work: JointWork[Result],
-        queries: TokenEmbeddings,
-        future: asyncio.Future[Result],
-    ) -> None:
-        """Do work with queries, and give its result to a future; may be called from any thread.
+    def submit(self, entry: SearchEntry) -> None:
+        """Do work in one of the threads; may be called from any thread.
 
-        Args:
-            context: The request; work that has not begun at its deadline never begins.
-            work: What is done, together with waiting work of the same key.
-            queries: Its queries.
-            future: Gets the result.
-
-        Raises:
-            ServiceError: Too much work waits (429).
+        Where too much work waits, the future gets a ServiceError (429).
         """
-        self._count(1)
+        try:
+            self._count(1)
+        except ServiceError as error:
+            self.deliveries.error(entry.future, error)
+            return
         with self._taking:
-            self._waiting.append(_Entry(context, work, queries, future))
+            self._waiting.append(entry)
         self.pool.submit(self._do_next)  # finds nothing where another thread took the work along
 
-    def do_here(
-        self,
-        context: RequestContext,
-        work: JointWork[Result],
-        queries: TokenEmbeddings,
-        future: asyncio.Future[Result],
-    ) -> None:
-        """Do work with queries in the thread that calls; its arguments are those of ``submit``."""
-        self._count(1)
-        entry = _Entry(context, work, queries, future)
-        try:
-            self._do([entry] if self._is_in_time(entry) else [])
-        finally:
-            self._count(-1)
+    def do_here(self, entries: Sequence[SearchEntry]) -> None:
+        """Do work in the thread that calls, as much of it together as can be."""
+        alike: dict[Hashable, list[SearchEntry]] = {}
+        for entry in entries:
+            key = entry if entry.work.key is None else entry.work.key
+            alike.setdefault(key, []).append(entry)
+        for group in alike.values():
+            for first in range(0, len(group), _MOST_JOINED):
+                joined = group[first : first + _MOST_JOINED]
+                self._do([entry for entry in joined if self._is_in_time(entry)])
 
     def _do_next(self) -> None:
         """Do the work that has waited longest, and what can be done with it."""
@@ -186,7 +179,7 @@ class SearchThreads:
         finally:
             self._count(-len(entries))
 
-    def _take(self) -> list[_Entry]:
+    def _take(self) -> list[SearchEntry]:
         """The entry that has waited longest, and others of the same key."""
         with self._taking:
             if not self._waiting:
@@ -201,7 +194,7 @@ class SearchThreads:
                 self._waiting.remove(entry)
             return [first, *alike]
 
-    def _is_in_time(self, entry: _Entry) -> bool:
+    def _is_in_time(self, entry: SearchEntry) -> bool:
         """Whether an entry can still be answered; one whose deadline has passed fails."""
         if entry.future.done():
             return False
@@ -213,7 +206,7 @@ class SearchThreads:
             return False
         return True
 
-    def _do(self, entries: Sequence[_Entry]) -> None:
+    def _do(self, entries: Sequence[SearchEntry]) -> None:
         if not entries:
             return
         start = time.perf_counter()

@@ -40,6 +40,7 @@ class ServedState:
         takes_texts: Whether the server's model is the one that the documents were encoded with.
         has_spans: Whether searches can show the passages that matched.
         has_passages: Whether it is a collection that ranks documents by their passages.
+        is_sharded: Whether shards are searched, which may be on other machines.
     """
 
     def __init__(self, searched: Searched, encoder: Encoder | None) -> None:
@@ -58,6 +59,7 @@ class ServedState:
         self.dim = searched.dim
         self.has_spans = searched.has_spans
         self.is_complete: bool = getattr(searched, "is_whole", True)
+        self.is_sharded = isinstance(searched, ShardedIndex)
         self.has_passages = isinstance(searched, Collection) and searched.passages is not None
         fingerprint = None if encoder is None else encoder.fingerprint("document")
         self.takes_texts = fingerprint is not None and fingerprint == searched.fingerprint

@@ -20,11 +20,9 @@ from colmodern.service.batching import EncoderBatcher
 from colmodern.service.context import RequestContext
 from colmodern.service.errors import ServiceError
 from colmodern.service.metrics import Metrics
-from colmodern.service.search_threads import Deliveries, JointWork, SearchThreads
+from colmodern.service.search_threads import Deliveries, JointWork, SearchEntry, SearchThreads
 from colmodern.service.settings import BatchingSettings
-from colmodern.threads import cpu_count
 
-OF_ONE = "encoder" if cpu_count() > 1 else "search"  # thread that searches for a lone request
 CLOSE = 1e-5  # rounding of floats in batches of other sizes
 Body = Callable[[EncoderBatcher, SearchThreads], Awaitable[None]]
 
@@ -48,9 +46,14 @@ def run(encoder: Encoder, body: Body, *, n_threads: int = 2, queue: int = 100) -
     asyncio.run(main())
 
 
-def alone(work: Callable[[TokenEmbeddings], Any]) -> JointWork[Any]:
+def alone(work: Callable[[TokenEmbeddings], Any], *, waits: bool = False) -> JointWork[Any]:
     """Work with the queries of one request."""
-    return JointWork(None, lambda requests: [work(queries) for queries in requests])
+    return JointWork(None, lambda requests: [work(queries) for queries in requests], waits)
+
+
+def thread_name(_: TokenEmbeddings) -> str:
+    """Which thread does a work: one that encodes, or one that searches."""
+    return threading.current_thread().name.partition("_")[0]
 
 
 def request(timeout_ms: float = 30_000) -> RequestContext:
@@ -102,8 +105,8 @@ def test_work_gets_what_the_texts_are_encoded_to(encoder: Encoder, n_texts: int)
         context = request()
         name, embeddings = await batcher.encode_and(context, texts, "query", alone(work))
         expected = encoder.encode_queries(texts)
-        # a request of one piece that is alone is searched in the thread that encoded it
-        assert name.startswith("search" if n_texts == 60 else OF_ONE)
+        # a request of one piece is searched in the thread that encoded it
+        assert name.startswith("search" if n_texts == 60 else "encoder")
         np.testing.assert_array_equal(embeddings.offsets, expected.offsets)
         np.testing.assert_allclose(embeddings.values, expected.values, atol=CLOSE)
         assert embeddings.fingerprint == expected.fingerprint
@@ -112,30 +115,88 @@ def test_work_gets_what_the_texts_are_encoded_to(encoder: Encoder, n_texts: int)
     run(encoder, body)
 
 
-def test_a_request_beside_another_is_searched_in_a_thread_that_searches(encoder: Encoder) -> None:
-    async def body(batcher: EncoderBatcher, searches: SearchThreads) -> None:
-        begun, release, names = threading.Event(), threading.Event(), list[str]()
+def test_each_request_is_searched_in_a_free_thread_that_encodes(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batching, "cpu_count", lambda: 2)
+
+    async def body(batcher: EncoderBatcher, _: SearchThreads) -> None:
+        begun, release = threading.Event(), threading.Event()
 
         def hold(_: TokenEmbeddings) -> None:
             begun.set()
             assert release.wait(30)
 
-        def note(_: TokenEmbeddings) -> None:
-            names.append(threading.current_thread().name)
-
         held = asyncio.create_task(batcher.encode_and(request(), ["a"], "query", alone(hold)))
         await asyncio.to_thread(begun.wait, 30)
-        assert not searches.are_idle
         for _ in range(3):  # none waits for the request that is held
-            await batcher.encode_and(request(), ["b"], "query", alone(note))
+            name = await batcher.encode_and(request(), ["b"], "query", alone(thread_name))
+            assert name == "encoder"
         release.set()
         await held
-        await asyncio.sleep(0.05)  # the work is counted as done after its result is there
-        assert searches.are_idle
-        await batcher.encode_and(request(), ["c"], "query", alone(note))
-        assert [name.rstrip("_0123456789") for name in names] == ["search"] * 3 + [OF_ONE]
 
     run(encoder, body)
+
+
+def test_work_that_waits_for_others_has_a_thread_that_searches(encoder: Encoder) -> None:
+    async def body(batcher: EncoderBatcher, _: SearchThreads) -> None:
+        work = alone(thread_name, waits=True)
+        assert await batcher.encode_and(request(), ["a"], "query", work) == "search"
+
+    run(encoder, body)
+
+
+@pytest.mark.parametrize("fails_together", [False, True])
+def test_a_thread_takes_its_share_of_what_waits(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch, fails_together: bool
+) -> None:
+    monkeypatch.setattr(batching, "cpu_count", lambda: 2)
+    monkeypatch.setattr(batching, "_LOOK_AGAIN", 100)  # what changes wakes the batcher up
+    searched, encoded = list[list[int]](), list[int]()
+
+    class Noting:
+        settings = encoder.settings
+        device = encoder.device
+        tokenize = staticmethod(encoder.tokenize)
+
+        @staticmethod
+        def encode_tokens(tokenized: object) -> TokenEmbeddings:
+            encoded.append(len(tokenized.cut))  # type: ignore[attr-defined]
+            if fails_together and encoded[-1] > 3:
+                raise InputError("too many")
+            return encoder.encode_tokens(tokenized)  # type: ignore[arg-type]
+
+    def search(requests: Sequence[TokenEmbeddings]) -> list[int]:
+        searched.append([queries.n_docs for queries in requests])
+        return searched[-1]
+
+    async def body(batcher: EncoderBatcher, _: SearchThreads) -> None:
+        releases = [threading.Event() for _ in range(2)]
+        holding = [
+            asyncio.create_task(
+                batcher.encode_and(
+                    request(), ["a"], "query", alone(lambda _, event=event: event.wait(30))
+                )
+            )
+            for event in releases
+        ]
+        await asyncio.sleep(0.05)
+        work = JointWork("key", search)
+        waiting = [
+            asyncio.create_task(batcher.encode_and(request(), ["b"] * n, "query", work))
+            for n in (1, 2, 3, 1, 1, 1, 1)
+        ]
+        await asyncio.sleep(0.05)
+        assert not searched
+        releases[0].set()  # 9 requests are there, so that this thread takes 3 of them, and so on
+        assert await asyncio.gather(*waiting) == [1, 2, 3, 1, 1, 1, 1]
+        releases[1].set()
+        await asyncio.gather(*holding)
+
+    run(Noting(), body)  # type: ignore[arg-type]
+    assert encoded[:3] == [1, 1, 6]
+    assert searched[:3] == [[1], [2], [3]] if fails_together else searched[0] == [1, 2, 3]
+    assert sum(map(len, searched)) == 7
 
 
 def test_a_request_alone_whose_work_or_text_fails_gets_the_error(encoder: Encoder) -> None:
@@ -151,14 +212,13 @@ def test_a_request_alone_whose_work_or_text_fails_gets_the_error(encoder: Encode
     def fail(_: TokenEmbeddings) -> None:
         raise InputError("no such field")
 
-    async def body(batcher: EncoderBatcher, searches: SearchThreads, match: str) -> None:
-        with pytest.raises(InputError, match=match):
-            await batcher.encode_and(request(), ["alone"], "query", alone(fail))
-        while not searches.are_idle:  # the work is counted as done after its error is there
-            await asyncio.sleep(0.01)
+    async def body(batcher: EncoderBatcher, match: str) -> None:
+        for _ in range(5):  # no thread is lost
+            with pytest.raises(InputError, match=match):
+                await batcher.encode_and(request(), ["alone"], "query", alone(fail))
 
-    run(encoder, lambda batcher, searches: body(batcher, searches, "no such field"))
-    run(Failing(), lambda batcher, searches: body(batcher, searches, "cannot encode"))  # type: ignore[arg-type]
+    run(encoder, lambda batcher, _: body(batcher, "no such field"))
+    run(Failing(), lambda batcher, _: body(batcher, "cannot encode"))  # type: ignore[arg-type]
 
 
 def test_an_error_of_the_work_is_that_of_its_request_alone(encoder: Encoder) -> None:
@@ -201,8 +261,9 @@ def test_encoded_queries_are_refused_where_the_queue_of_searches_is_full(encoder
         release = threading.Event()
         held = [asyncio.create_task(searches.run(request(), release.wait)) for _ in range(2)]
         await asyncio.sleep(0.02)
+        work = alone(lambda _: None, waits=True)
         with pytest.raises(ServiceError, match="queue of searches"):
-            await batcher.encode_and(request(), ["one too many"], "query", alone(lambda _: None))
+            await batcher.encode_and(request(), ["one too many"], "query", work)
         release.set()
         await asyncio.gather(*held)
 
@@ -233,7 +294,7 @@ def test_queries_wait_for_one_batch_while_searches_are_behind(
         tasks = []
         for number in range(8):
             work = batcher.encode_and(
-                request(), [f"query {number}"], "query", alone(lambda e: e.n_docs)
+                request(), [f"query {number}"], "query", alone(lambda e: e.n_docs, waits=True)
             )
             tasks.append(asyncio.create_task(work))
             await asyncio.sleep(0.01)
@@ -268,7 +329,8 @@ def test_waiting_searches_of_one_key_are_made_together(encoder: Encoder) -> None
         for key, n_texts in [("a", 1), ("b", 1), ("a", 2), (None, 1), ("a", 3), ("b", 4)]:
             queries = encoder.encode_queries(["a query"] * n_texts)
             futures.append(loop.create_future())
-            searches.submit(request(), JointWork(key, search), queries, futures[-1])
+            work = JointWork(key, search)
+            searches.submit(SearchEntry(request(), work, queries, futures[-1]))
         futures[2].cancel()
         release.set()
         await held
@@ -291,7 +353,7 @@ def test_work_may_come_while_threads_look_for_what_they_can_do_together(encoder:
 
         def submit(first: int) -> None:
             for number in range(first, n_works, 3):
-                searches.submit(request(), work, queries, futures[number])
+                searches.submit(SearchEntry(request(), work, queries, futures[number]))
 
         threads = [threading.Thread(target=submit, args=(first,)) for first in range(3)]
         interval = sys.getswitchinterval()

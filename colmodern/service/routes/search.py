@@ -69,7 +69,7 @@ async def search(
         sent = _sent_queries(body, state, service)
         answer = await service.searches.run(context, lambda: search_all([sent])[0])
     else:
-        work = JointWork((id(state), body.search_key), search_all)
+        work = JointWork((id(state), body.search_key), search_all, waits=state.is_sharded)
         answer = await service.batcher.encode_and(context, texts, "query", work)
     return timed_response(answer, context)
 
@@ -176,9 +176,8 @@ async def explain(
         explanation = state.explain(body.query, queries[0], body.doc_id, body.k, **options)
         return [json_text(explanation_json(explanation, body.doc_id, state))]
 
-    answer = await service.batcher.encode_and(
-        context, [body.query], "query", JointWork(None, explained)
-    )
+    work = JointWork(None, explained, waits=state.is_sharded)
+    answer = await service.batcher.encode_and(context, [body.query], "query", work)
     return timed_response(answer, context)
 
 
