@@ -12,6 +12,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from colmodern.checks import shown
 from colmodern.collection.documents import StoredDocument
 from colmodern.collection.encoded import FOLDER, encoded
@@ -109,7 +111,7 @@ class Changer:
         n_after = state.n_docs - n_replaced + n_new
         if _must_fit(state.manifest.index, n_after):
             staying = _without(state, set(new_ids))
-            everything = chain(map(texts.get, staying), segment.documents(0, n_new))
+            everything = chain(texts.stream(staying), segment.documents(0, n_new))
             return self._built(state, texts, everything, n_after)
         fields = fields_of(segment.documents(0, n_new), state.manifest.fields)
         if encoding is None:
@@ -140,7 +142,7 @@ class Changer:
         with self._index_change(state, state.texts) as change:
             change.index.compact(progress=self.progress)
         after = change.after
-        everything = map(after.texts.get, after.doc_ids())
+        everything = after.texts.stream(after.doc_ids())
         texts, _ = self._stored(after, everything, n_staying=0)
         manifest = _renumbered(after.manifest, texts=texts.records)
         commit(self.folder, manifest)
@@ -150,7 +152,7 @@ class Changer:
         """Encode all texts again and learn the index anew."""
         if state.n_docs == 0:
             return state
-        texts, n_docs = self._stored(state, map(state.texts.get, state.doc_ids()), n_staying=0)
+        texts, n_docs = self._stored(state, state.texts.stream(state.doc_ids()), n_staying=0)
         return self._built(state, texts, texts.segments[-1].documents(), n_docs)
 
     def _stored(
@@ -311,10 +313,13 @@ def _without(state: State, ids: set[str]) -> list[str]:
 
 def _copy_live(segment: TextSegment, writer: TextWriter, state: State, seen: set[str]) -> None:
     """Copy the documents that the collection has and a newer segment has not."""
+    rows = []
     for row, doc_id in enumerate(segment.ids):
         if doc_id not in seen and doc_id in state:
             seen.add(doc_id)
-            writer.add(segment.document(row))
+            rows.append(row)
+    for document in segment.at(np.array(rows, np.int64)):
+        writer.add(document)
 
 
 def _renumbered(manifest: CollectionManifest, **fields: Any) -> CollectionManifest:

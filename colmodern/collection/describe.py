@@ -44,8 +44,7 @@ def verify(folder: Path, state: State, progress: Progress) -> None:
     progress.start("check texts", state.n_docs, unit="documents")
     for segment in state.texts.segments:
         segment.verify()
-    for doc_id in state.doc_ids():
-        state.texts.get(doc_id)
+    for _ in state.texts.stream(state.doc_ids()):
         progress.advance(1)
     progress.finish()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from colmodern.collection.state import State
 from colmodern.errors import InputError
 from colmodern.index.spans import SpanSettings, span_settings
 from colmodern.passages import PassageHit
-from colmodern.types import RankedDoc, ScoredDoc, Span
+from colmodern.types import RankedDoc, Results, ScoredDoc
 
 
 def wanted_spans(
@@ -30,40 +31,72 @@ def wanted_spans(
             f"spans={shown(spans)}, but {folder} was created without; create it again with "
             "spans=True"
         )
-    return replace(settings, texts=lambda doc_id: state.encoded(state.texts.get(doc_id)).content)
+    return replace(settings, texts=lambda doc_id: _content(state, doc_id))
 
 
 def expected_document(state: State, doc_id: object) -> StoredDocument:
     """The document; raises InputError where there is none."""
     if not isinstance(doc_id, str):
         raise InputError(f"doc_id={shown(doc_id)}; pass one id, which is text")
-    if doc_id not in state:
-        raise InputError(f"document {shown(doc_id)} is not in the collection; check the id")
-    return state.texts.get(doc_id)
+    return expected_documents(state, [doc_id])[0]
 
 
-def hit_of(state: State, rank: int, result: ScoredDoc | RankedDoc) -> CollectionHit:
-    """A result with its text, whose passages count from the text and the title."""
-    document = state.texts.get(result.doc_id)
-    encoded = state.encoded(document)
-    spans: tuple[Span, ...] = getattr(result, "spans", ())
-    number, characters = None, None
-    if isinstance(result, PassageHit):
-        number = result.passage
-        characters = _in_text(result.characters, encoded.text_start, len(document.text))
-    return CollectionHit(
+def expected_documents(state: State, doc_ids: Sequence[str]) -> list[StoredDocument]:
+    """The documents, in the order of their ids; raises InputError where there is none."""
+    for doc_id in doc_ids:
+        if doc_id not in state:
+            raise InputError(f"document {shown(doc_id)} is not in the collection; check the id")
+    return state.texts.get(doc_ids)
+
+
+def hits_of(
+    state: State, batch: Sequence[Sequence[ScoredDoc | RankedDoc]], offset: int = 0
+) -> list[Results[CollectionHit]]:
+    """The results of many queries with their texts, which are read together.
+
+    Args:
+        state: The collection.
+        batch: The results of each query, best first.
+        offset: Results that were left out before the first.
+    """
+    ids = [result.doc_id for results in batch for result in results]
+    documents = iter(state.texts.get(ids))
+    return [
+        Results(
+            _hit(state, rank, result, next(documents))
+            for rank, result in enumerate(results, offset + 1)
+        )
+        for results in batch
+    ]
+
+
+def _hit(
+    state: State, rank: int, result: ScoredDoc | RankedDoc, document: StoredDocument
+) -> CollectionHit:
+    """A result with its document, whose passages count from the text and the title."""
+    hit = CollectionHit(
         result.doc_id,
         float(result.score),
         rank,
-        spans_in(spans, encoded.text_start, len(document.text)),
         text=document.text,
         title=document.title,
         fields=document.fields,
-        title_spans=spans_in(spans, encoded.title_start, len(document.title)),
         group=getattr(result, "group", None),
-        passage=number,
-        characters=characters,
     )
+    if spans := getattr(result, "spans", ()):
+        encoded = state.encoded(document)
+        hit.spans = spans_in(spans, encoded.text_start, len(document.text))
+        hit.title_spans = spans_in(spans, encoded.title_start, len(document.title))
+    if isinstance(result, PassageHit):
+        start = state.encoded(document).text_start
+        hit.passage = result.passage
+        hit.characters = _in_text(result.characters, start, len(document.text))
+    return hit
+
+
+def _content(state: State, doc_id: str) -> str:
+    """The text that the model read of a document."""
+    return state.encoded(state.texts.get([doc_id])[0]).content
 
 
 def _in_text(characters: tuple[int, int] | None, start: int, length: int) -> tuple[int, int] | None:

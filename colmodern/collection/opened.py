@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from colmodern.arguments import checked_path, expect_flags
 from colmodern.collection.describe import describe, verify
 from colmodern.collection.documents import StoredDocument
-from colmodern.collection.hits import expected_document
+from colmodern.collection.hits import expected_documents
 from colmodern.collection.model import encoder_of, expect_same
 from colmodern.collection.state import State, is_current, load_state
 from colmodern.encoder.encoder import Encoder
@@ -222,7 +222,7 @@ class OpenCollection:
             StorageError: A text is damaged.
         """
         state = self._state
-        return [expected_document(state, doc_id) for doc_id in id_list("ids", ids, is_ordered=True)]
+        return expected_documents(state, id_list("ids", ids, is_ordered=True))
 
     def info(self) -> dict[str, Any]:
         """Describe the collection.

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from colmodern.arguments import listed
 from colmodern.collection.documents import CollectionHit
-from colmodern.collection.hits import expected_document, hit_of
+from colmodern.collection.hits import expected_documents, hits_of
 from colmodern.collection.model import EncodedDocuments, own_embeddings
 from colmodern.collection.state import State
 from colmodern.encoder.encoder import Encoder
@@ -47,7 +47,8 @@ def search_one(
         query_values(values, state.dim)
         return Results()
     # a search of one query does not wait for the compiler
-    return _hits(state, state.documents.search(values, k, **options), options.get("offset", 0))
+    results = state.documents.search(values, k, **options)
+    return hits_of(state, [results], options.get("offset", 0))[0]
 
 
 def search_many(
@@ -68,7 +69,7 @@ def search_many(
     if state.documents is None:
         return BatchResults(Results() for _ in embeddings)
     batch = state.documents.search_batch(embeddings, k, progress=progress, **options)
-    return BatchResults(_hits(state, results, options.get("offset", 0)) for results in batch)
+    return BatchResults(hits_of(state, batch, options.get("offset", 0)))
 
 
 def rerank(
@@ -97,7 +98,7 @@ def rerank(
     """
     items = listed("documents", documents, "pass a list of ids or of results")
     ids = [item[0] if isinstance(item, RankedDoc | ScoredDoc) else item for item in items]
-    stored = [expected_document(state, doc_id) for doc_id in id_list("ids", ids, is_ordered=True)]
+    stored = expected_documents(state, id_list("ids", ids, is_ordered=True))
     texts = {document.doc_id: state.encoded(document).content for document in stored}
     if len(texts) != len(ids):
         raise InputError("documents has repeated ids; pass each document once")
@@ -108,7 +109,7 @@ def rerank(
             raise InputError("query is an array; pass its text, or embeddings of the documents too")
         if rank is None or not ids:
             ranked = Reranker(encoder()).rank(query, texts, k, spans=spans)
-            return Results(hit_of(state, result.rank, result) for result in ranked)
+            return hits_of(state, [ranked])[0]
         embeddings = encode_passages(encoder(), texts.values(), ids, spans=needs_spans)
     own = own_embeddings(state.manifest, embeddings, needs_spans=needs_spans)
     stored_ids = own.stored_ids(ids)
@@ -117,8 +118,4 @@ def rerank(
         return Results()
     index = ExactIndex(own.values, stored_ids)
     ranking = index if rank is None else PassageIndex(index, rank)
-    return _hits(state, ranking.search(values, k or len(ids), spans=spans))
-
-
-def _hits(state: State, results: Iterable[ScoredDoc], offset: int = 0) -> Results[CollectionHit]:
-    return Results(hit_of(state, rank, result) for rank, result in enumerate(results, offset + 1))
+    return hits_of(state, [ranking.search(values, k or len(ids), spans=spans)])[0]

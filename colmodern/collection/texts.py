@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from colmodern.collection.documents import StoredDocument, from_bytes, to_bytes
@@ -31,9 +32,10 @@ from colmodern.ragged.mapped import map_file, sha256_of_mapped
 
 TEXTS, BLOCKS, OFFSETS = "texts.bin", "blocks.npy", "offsets.npy"
 CURE = "restore the folder from a backup, or create the collection again from its documents"
-_BLOCK = 1 << 13  # bytes of documents that are compressed together; one block is read for one text
+_BLOCK = 1 << 12  # bytes of documents that are compressed together; one block is read for one text
 _LEVEL = 6  # zlib's trade of time for size
-_KEPT = 32  # blocks that stay in memory
+_KEPT = 64  # blocks that stay in memory
+_AT_ONCE = 1024  # documents that are located together
 
 
 class TextsRecord(BaseModel):
@@ -124,32 +126,42 @@ class TextSegment:
                 f"{self._folder / TEXTS} has {len(self._packed)} bytes, not the {record.n_bytes} "
                 f"that were written; {CURE}"
             )
+        self._first_rows = np.ascontiguousarray(self._blocks[:, 1])
         self._read_block = lru_cache(_KEPT)(self._unpacked)
 
     def __len__(self) -> int:
         return self.record.n_docs
 
-    def document(self, row: int) -> StoredDocument:
-        """The document at a position.
+    def at(
+        self, rows: npt.NDArray[np.int64], doc_ids: Sequence[str] | None = None
+    ) -> Iterator[StoredDocument]:
+        """The documents at positions.
+
+        Args:
+            rows: (n,) positions from 0.
+            doc_ids: Their ids, where the caller knows them.
 
         Raises:
-            StorageError: Its block is damaged.
+            StorageError: A block is damaged.
         """
-        block = int(np.searchsorted(self._blocks[:, 1], row, side="right")) - 1
-        first = int(self._offsets[self._blocks[block, 1]])
-        start, stop = (self._offsets[row : row + 2] - first).tolist()
-        doc_id = self.ids[row]
-        try:
-            return from_bytes(doc_id, self._read_block(block)[start:stop])
-        except ValueError as error:
-            raise StorageError(
-                f"{self._folder / TEXTS} has no document {doc_id!r} ({error}); {CURE}"
-            ) from error
+        blocks = np.searchsorted(self._first_rows, rows, side="right") - 1
+        firsts = self._offsets[self._first_rows[blocks]]
+        starts = (self._offsets[rows] - firsts).tolist()
+        stops = (self._offsets[rows + 1] - firsts).tolist()
+        ids = self.ids.get(rows) if doc_ids is None else doc_ids
+        for doc_id, block, start, stop in zip(ids, blocks.tolist(), starts, stops, strict=True):
+            try:
+                yield from_bytes(doc_id, self._read_block(block)[start:stop])
+            except ValueError as error:
+                raise StorageError(
+                    f"{self._folder / TEXTS} has no document {doc_id!r} ({error}); {CURE}"
+                ) from error
 
     def documents(self, start: int = 0, stop: int | None = None) -> Iterator[StoredDocument]:
         """The documents from ``start`` to ``stop``, in the order in which they were written."""
-        for row in range(start, len(self) if stop is None else stop):
-            yield self.document(row)
+        end = len(self) if stop is None else stop
+        for first in range(start, end, _AT_ONCE):
+            yield from self.at(np.arange(first, min(first + _AT_ONCE, end)))
 
     def verify(self) -> None:
         """Raise StorageError when texts.bin is not what was written."""
@@ -196,16 +208,31 @@ class Texts:
         """The segments as the manifest names them."""
         return tuple(segment.record for segment in self.segments)
 
-    def get(self, doc_id: str) -> StoredDocument:
-        """The newest document with an id.
+    def get(self, doc_ids: Sequence[str]) -> list[StoredDocument]:
+        """The newest document with each id, in the order of the ids.
 
         Raises:
-            StorageError: There is none.
+            StorageError: There is none with an id.
         """
+        documents: dict[str, StoredDocument] = {}
+        missing = list(dict.fromkeys(doc_ids))
         for segment in reversed(self.segments):
-            if (row := int(segment.ids.docs_of([doc_id])[0])) >= 0:
-                return segment.document(row)
-        raise StorageError(f"the index has document {doc_id!r}, but the texts do not; {CURE}")
+            rows = segment.ids.docs_of(missing)
+            own = [doc_id for doc_id, row in zip(missing, rows.tolist(), strict=True) if row >= 0]
+            documents.update(zip(own, segment.at(rows[rows >= 0], own), strict=True))
+            missing = [doc_id for doc_id in missing if doc_id not in documents]
+            if not missing:
+                break
+        if missing:
+            raise StorageError(
+                f"the index has document {missing[0]!r}, but the texts do not; {CURE}"
+            )
+        return [documents[doc_id] for doc_id in doc_ids]
+
+    def stream(self, doc_ids: Sequence[str]) -> Iterator[StoredDocument]:
+        """The documents that ``get`` returns, of which few are in memory at a time."""
+        for first in range(0, len(doc_ids), _AT_ONCE):
+            yield from self.get(doc_ids[first : first + _AT_ONCE])
 
 
 def record_texts(folder: Path, name: str, n_docs: int) -> TextsRecord:
