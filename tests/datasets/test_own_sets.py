@@ -74,6 +74,22 @@ def test_the_file_beside_a_config_is_read_and_wins(
     assert len(load_suite([path.parent])) == 1  # the file of data sets is no config
 
 
+def test_a_registry_that_is_not_there_is_named_by_its_setting(
+    home: Path, eval_config: Callable[..., Path], beir: Path
+) -> None:
+    for name in ("mine/two", str(beir)):  # a folder needs no registry, and yet one is named
+        config = load_eval_config(
+            eval_config(), [f"dataset.name={name}", "dataset.registry=gone.yaml"]
+        )
+        missing = (
+            r"dataset\.registry=.*gone\.yaml: there is no such file; correct it, or leave it out"
+        )
+        with pytest.raises(ConfigError, match=missing):
+            run_eval(config)
+        with pytest.raises(ConfigError, match=missing):
+            fetch_commands([config.dataset])
+
+
 def test_a_repository_of_the_hub_is_fetched_under_its_name(home: Path, tmp_path: Path) -> None:
     registry = tmp_path / "sets.yaml"
     registry.write_text(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
+from colmodern.checks import shown
 from colmodern.config.models import DatasetConfig, EvalConfig, SearchConfig
 from colmodern.datasets.fetch import checked_split, set_folder
 from colmodern.datasets.fields import read_query_filters
@@ -18,6 +20,8 @@ from colmodern.pipeline.open.fields import DocumentFields, corpus_file, fields_f
 from colmodern.pipeline.searchers.query_search import QueryFilters, QueryGroups
 from colmodern.reading import user_path
 from colmodern.types import Dataset
+
+_log = logging.getLogger(__name__)
 
 
 def searched_fields(config: EvalConfig, dataset: Dataset) -> DocumentFields | None:
@@ -64,6 +68,7 @@ def query_filters(
     own = {} if key is None else read_query_filters(_queries_file(reading), key)
     allowed: dict[str, list[str]] = {}
     by_query: dict[str, list[str] | None] = {}
+    closed: dict[str, object] = {}  # queries that may return no document, and their filters
     for query_id in query_ids:
         name, filter = "search.filter", common
         if query_id in own:
@@ -77,6 +82,17 @@ def query_filters(
         if digest not in allowed:
             allowed[digest] = documents.ids(filter, name)
         by_query[query_id] = allowed[digest]
+        if not allowed[digest]:
+            closed[query_id] = filter
+    if closed:
+        query_id, example = next(iter(closed.items()))
+        _log.warning(
+            "no document meets the filter of %d of %d queries, such as %s of query %r: they get no results",
+            len(closed),
+            len(by_query),
+            shown(example),
+            query_id,
+        )
     return QueryFilters(by_query, sha256_of_json(by_query))
 
 

@@ -12,13 +12,17 @@ from colmodern.datasets.load import Files, load_dataset
 from colmodern.datasets.names import find_fetched, find_set, set_defaults
 from colmodern.datasets.own_sets import LocalSet
 from colmodern.datasets.registry import BUILT_IN
-from colmodern.errors import DataError
+from colmodern.errors import ConfigError, DataError
 from colmodern.reading import user_path
 from colmodern.types import Dataset
 
 
 def dataset_from_config(config: DatasetConfig) -> Dataset:
-    """Load the collection that a config names."""
+    """Load the collection that a config names.
+
+    Raises as ``load_dataset`` does, and ConfigError where there is no such registry.
+    """
+    expect_registry(config)
     return load_dataset(
         config.name,
         split=config.split,
@@ -29,6 +33,15 @@ def dataset_from_config(config: DatasetConfig) -> Dataset:
         query_template=config.query_template,
         registry=config.registry,
     )
+
+
+def expect_registry(config: DatasetConfig) -> None:
+    """Raise ConfigError where the config names a registry that is not there."""
+    registry = config.registry
+    if registry is not None and not os.path.isfile(user_path(registry, ConfigError)):
+        raise ConfigError(
+            f"dataset.registry={registry}: there is no such file; correct it, or leave it out"
+        )
 
 
 def resolve_dataset(config: DatasetConfig) -> DatasetConfig:
@@ -66,6 +79,7 @@ def fetch_commands(configs: Iterable[DatasetConfig]) -> list[str]:
     """The commands, one a split, that fetch the collections which are not on this machine."""
     missing: dict[str, dict[str, None]] = {}
     for config in configs:
+        expect_registry(config)
         named_set = find_fetched(config.name, config.registry)
         if named_set is None or _files(config) or os.path.isdir(config.name):
             continue

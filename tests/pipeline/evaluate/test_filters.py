@@ -101,6 +101,20 @@ def test_filters_of_the_config_and_of_each_query_are_joined(
     assert found == {"q0": english & late, "q1": late, "q2": english & late, "q3": set()}
 
 
+def test_filters_that_no_document_meets_are_said(
+    folder: Path, output: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    evaluate(folder, output, filter_field="only")
+    some = "of 1 of 4 queries, such as {'year': {'lt': 1990}} of query 'q3': they get no results"
+    assert f"no document meets the filter {some}" in caplog.text
+    caplog.clear()
+    evaluate(folder, output, filter={"year": {"gt": 2010}})
+    assert "no document meets the filter of 4 of 4 queries, such as {'year': {'gt'" in caplog.text
+    caplog.clear()
+    evaluate(folder, output, filter={"year": {"gt": 2000}})
+    assert "no document" not in caplog.text
+
+
 BM25 = {"kind": "bm25", "stemmer": None}
 KINDS: dict[str, dict[str, Any]] = {
     "exact": {"kind": "exact"},
