@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
@@ -92,9 +92,10 @@ def build(
         raise ConfigError("\n".join(faults)) from error
 
 
-def dump(config: BaseModel) -> str:
-    """YAML of every setting, defaults included, in the order of the models."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+def dump(config: BaseModel, *, without: Collection[str] = ()) -> str:
+    """YAML of every setting but some, defaults included, in the order of the models."""
+    values = config.model_dump(mode="json", exclude=set(without))
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
 def _apply(values: dict[str, object], override: str) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import datetime
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from colmodern.config.cluster import ClusterConfig, shared_folder
 from colmodern.config.fields import (
@@ -18,7 +18,6 @@ from colmodern.config.fields import (
     with_new_names,
 )
 from colmodern.config.index import (
-    Bm25IndexConfig,
     ExactIndexConfig,
     IndexConfig,
     IndexSettings,
@@ -27,9 +26,11 @@ from colmodern.config.index import (
 from colmodern.config.index import (
     PlaidIndexConfig as PlaidIndexConfig,  # for MtebModel, from here too
 )
+from colmodern.config.model_use import needs_model
 from colmodern.types import PassageRank, Score
 
-_BUILT_IN_MODEL = "colmodern/tiny"  # only counts the tokens of queries where nothing is encoded
+BUILT_IN_MODEL = "colmodern/tiny"  # stands in where nothing is encoded
+_INDEX: TypeAdapter[IndexConfig] = TypeAdapter(Annotated[IndexConfig, Field(discriminator="kind")])
 
 
 class DatasetConfig(SettingsModel):
@@ -255,7 +256,8 @@ class EvalConfig(SettingsModel):
     name: FolderName = Field(description="name of the run and of its folder")
     dataset: DatasetConfig = DatasetConfig()
     encoder: EncoderConfig = Field(
-        description="the model; kind bm25, which reads words alone, needs none"
+        description="the model; kind bm25, which reads words alone, needs none, nor do such and TREC "
+        "runs in kind hybrid"
     )
     storage: StorageConfig = StorageConfig()
     index: IndexConfig = Field(
@@ -281,6 +283,16 @@ class EvalConfig(SettingsModel):
         "before it starts, with the settings that fit (see `colmodern plan`); null: not checked",
     )
 
+    @property
+    def needs_model(self) -> bool:
+        """Whether a model encodes the queries."""
+        return needs_model(self.index)
+
+    @property
+    def unread(self) -> set[str]:
+        """Sections that this evaluation does not read: ``encoder`` where it needs no model."""
+        return set() if self.needs_model else {"encoder"}
+
     @model_validator(mode="before")
     @classmethod
     def _takes_old_names(cls, values: object) -> object:
@@ -288,14 +300,14 @@ class EvalConfig(SettingsModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _bm25_needs_no_model(cls, values: object) -> object:
+    def _words_need_no_model(cls, values: object) -> object:
         if not isinstance(values, dict) or "encoder" in values:
             return values
-        index = values.get("index")
-        is_bm25 = isinstance(index, Bm25IndexConfig) or (
-            isinstance(index, dict) and index.get("kind") == "bm25"
-        )
-        return {**values, "encoder": {"model": _BUILT_IN_MODEL}} if is_bm25 else values
+        try:
+            index = _INDEX.validate_python(values.get("index"))
+        except ValidationError:  # told of with the other settings
+            return values
+        return values if needs_model(index) else {**values, "encoder": {"model": BUILT_IN_MODEL}}
 
     @field_validator("index", mode="before")
     @classmethod

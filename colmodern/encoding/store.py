@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from colmodern.encoder.encoder import Encoder
 from colmodern.encoder.passages import expect_split
 from colmodern.encoder.text.settings import Role
@@ -18,6 +20,7 @@ from colmodern.environment import describe_environment
 from colmodern.errors import StorageError
 from colmodern.files import sha256_of_json
 from colmodern.progress import Progress
+from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore, ShardWriter
 from colmodern.types import Corpus, Document
 
@@ -192,6 +195,27 @@ def encode_to_store(
         if passages:
             record["passages"] = True
         return writer.finish(**record), False
+
+
+def store_of_ids(folder: Path, ids: Sequence[str], fingerprint: str, dim: int) -> EmbeddingStore:
+    """A store of queries that nobody encodes: their ids, and no tokens.
+
+    Args:
+        folder: Folder of the store, new or finished by an earlier call.
+        ids: Ids of the queries.
+        fingerprint: Digest of the queries.
+        dim: Width that the store has.
+
+    Raises:
+        StorageError: As from ``encode_to_store``.
+    """
+    with ShardWriter(folder, fingerprint=fingerprint, dtype="float32") as writer:
+        if (folder / "manifest.json").is_file():
+            return EmbeddingStore(folder)
+        nothing = TokenEmbeddings(np.empty((0, dim), np.float32), np.zeros(len(ids) + 1, np.int64))
+        if not writer.shards:
+            writer.add(nothing, ids)
+        return writer.finish(role="query", environment=describe_environment())
 
 
 def reuse_store(folder: Path, progress: Progress) -> EmbeddingStore:

@@ -73,7 +73,7 @@ class _DatasetFacts(_File):
 
 
 class _ModelFacts(_File):
-    model: StrictStr
+    model: StrictStr | None  # none where words and TREC runs were all that was searched
 
 
 class EnvironmentFile(_File):

@@ -137,7 +137,7 @@ def _run(folder: Path) -> dict[str, object]:
 def _evaluation(config: EvalConfig) -> dict[str, object]:
     return {
         "name": config.name,
-        "model": config.encoder.model,
+        "model": config.encoder.model if config.needs_model else None,
         "dataset": config.dataset.name,
         "index": config.index.kind,
         "k": config.search.k,

@@ -79,14 +79,17 @@ def headline(result: EvalResult) -> list[Figure]:
         Figure("truncated documents", f"{facts['truncated_documents']:,}"),
         Figure("of all tokens cut", f"{facts['cut_tokens_share']:.1%}"),
     ]
+    queries = [
+        Figure("truncated queries", f"{facts.get('truncated_queries', 0):,}"),
+        Figure("of query tokens cut", f"{facts.get('cut_query_tokens_share', 0):.1%}"),
+    ]
     return [
         *measures,
         *(Figure(name, f"{value:.4f}") for name, value in overlaps.items()),
         *(Figure(f"recall of {stage.name}", f"{stage.recall:.4f}") for stage in result.stages[:-1]),
         Figure("queries / s", *searched),
         *(documents if facts["tokens"] else []),
-        Figure("truncated queries", f"{facts['truncated_queries']:,}"),
-        Figure("of query tokens cut", f"{facts['cut_query_tokens_share']:.1%}"),
+        *(queries if "truncated_queries" in facts else []),
         *(Figure(_SAID[key], f"{facts[key]:,}") for key in _SAID if key in facts),
     ]
 
@@ -110,7 +113,11 @@ def _report(
         title=f"{result.config.name}: {measure} {result.evaluation.mean[measure]:.4f}",
         subtitle=(
             f"{dataset.description}; {facts['documents']:,} documents, {facts['queries']:,} queries, "
-            f"{facts['tokens']:,} token embeddings of {facts['dim']} dimensions"
+            + (
+                f"{facts['tokens']:,} token embeddings of {facts['dim']} dimensions"
+                if result.config.needs_model
+                else "no model"
+            )
         ),
         tiles=headline(result),
         measure=measure,
@@ -144,7 +151,7 @@ def _report(
         stages=result.stages,
         memory=_memory(facts),
         recipe={
-            "config": result.config.model_dump(mode="json"),
+            "config": result.config.model_dump(mode="json", exclude=result.config.unread),
             "environment": _without_repetition(environment),
         },
     )

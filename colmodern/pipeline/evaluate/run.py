@@ -14,7 +14,7 @@ from typing import Any
 
 from colmodern.config.from_python import eval_config
 from colmodern.config.load import dump
-from colmodern.config.models import EvalConfig
+from colmodern.config.models import EncoderConfig, EvalConfig
 from colmodern.environment import describe_environment, peak_memory_mb
 from colmodern.evaluation.fidelity import Fidelity
 from colmodern.evaluation.trec import write_qrels, write_run
@@ -109,7 +109,8 @@ def run_prepared(prepared: EvalJob, *, progress: Progress) -> EvalResult:
     searcher = stages.searcher
     facts = {**_facts(config, documents, dataset), **searcher.facts(documents, prepared_index)}
     facts["search_device"] = searcher.device
-    facts |= _query_facts(queries)
+    needs_model = config.needs_model
+    facts |= _query_facts(queries) if needs_model else {}
     result = EvalResult(
         folder, config, evaluation, stages.timings, facts, fidelity, losses, searcher.loss_stages,
         stages.measure_stages(run, prepared_index),
@@ -118,7 +119,7 @@ def run_prepared(prepared: EvalJob, *, progress: Progress) -> EvalResult:
     environment = {
         **describe_environment(),
         "started": started.isoformat(timespec="seconds"),
-        "model": encoder.describe(),
+        "model": encoder.describe() if needs_model else {"model": None},
         "dataset": {
             "name": dataset.name,
             "source": source_of(config.dataset),
@@ -178,19 +179,27 @@ def _facts(config: EvalConfig, documents: EmbeddingStore, dataset: Dataset) -> d
         "cut_tokens_share": round(cut / max(1, cut + read), 4),
         "peak_memory_mb": peak_memory_mb(),
     }
-    if config.encoder.overflow == "split":
-        facts |= {"split_documents": int(encoded["n_split"]), "windows": int(encoded["n_windows"])}
+    if config.needs_model:
+        facts |= _encoding_facts(config.encoder, encoded)
     if documents.has_passages:
         facts["passages"] = documents.n_docs
-    if config.encoder.pool_factor != 1:
-        facts |= {
-            "pool_factor": config.encoder.pool_factor,
-            "tokens_before_pooling": int(encoded["n_scored_tokens"]),
-        }
     if dataset.missing:
         facts["judgments_of_unknown_documents"] = sum(dataset.missing.values())
     if dataset.n_queries_left_out:
         facts["judged_queries_left_out"] = dataset.n_queries_left_out
+    return facts
+
+
+def _encoding_facts(config: EncoderConfig, encoded: Mapping[str, float]) -> dict[str, Any]:
+    """What an encoder that splits or pools made of the documents."""
+    facts: dict[str, Any] = {}
+    if config.overflow == "split":
+        facts |= {"split_documents": int(encoded["n_split"]), "windows": int(encoded["n_windows"])}
+    if config.pool_factor != 1:
+        facts |= {
+            "pool_factor": config.pool_factor,
+            "tokens_before_pooling": int(encoded["n_scored_tokens"]),
+        }
     return facts
 
 
@@ -202,7 +211,7 @@ def _publish(
     explain: Explain | None,
     progress: Progress,
 ) -> None:
-    config_text, dataset = dump(result.config), prepared.dataset
+    config_text, dataset = dump(result.config, without=result.config.unread), prepared.dataset
     with publishing(result.folder, config_text) as (folder, kept):
         write_text(folder / CONFIG, config_text)
         write_json(folder / ENVIRONMENT, environment)

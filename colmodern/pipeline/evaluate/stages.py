@@ -13,7 +13,13 @@ from typing import Any
 from colmodern.config.index import IndexSettings
 from colmodern.config.models import EvalConfig
 from colmodern.encoder.encoder import Encoder
-from colmodern.encoding.store import ShardWorkers, corpus_key, encode_corpus, encode_to_store
+from colmodern.encoding.store import (
+    ShardWorkers,
+    corpus_key,
+    encode_corpus,
+    encode_to_store,
+    store_of_ids,
+)
 from colmodern.errors import ConfigError, DataError
 from colmodern.evaluation.fidelity import Fidelity, compare
 from colmodern.evaluation.measures import Evaluation, evaluate
@@ -90,7 +96,9 @@ class Stages:
     def encode_documents(self) -> EmbeddingStore:
         """Token embeddings of the corpus; of no document where the search reads texts alone."""
         if not self.searcher.reads_embeddings:
-            key = sha256_of_json(["no documents", self._encoder.fingerprint("document")])
+            # what a search finds in the collection depends on it, encoded or not
+            contents = [self._dataset.corpus.fingerprint, self._encoder.fingerprint("document")]
+            key = sha256_of_json(["no documents", *contents])
             store, _ = encode_to_store(
                 iter(()),
                 0,
@@ -164,6 +172,9 @@ class Stages:
         return dataset
 
     def _encode_queries(self, queries: Mapping[str, str], stage: str) -> EmbeddingStore:
+        if not self.searcher.needs_model:
+            key = sha256_of_json(["not encoded", list(queries.items())])
+            return store_of_ids(self.folder("queries", key), list(queries), key, self._encoder.dim)
         key = sha256_of_json([list(queries.items()), self._encoder.fingerprint("query")])
         store, reused = encode_to_store(
             queries.items(),

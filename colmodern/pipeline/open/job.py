@@ -6,10 +6,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from colmodern.config.load import build
-from colmodern.config.models import EvalConfig
+from colmodern.config.models import BUILT_IN_MODEL, EncoderConfig, EvalConfig
 from colmodern.encoder.encoder import Encoder
 from colmodern.errors import ConfigError
 from colmodern.evaluation.measures import parse_measure
@@ -29,7 +28,7 @@ class EvalJob:
 
     config: EvalConfig  # resolved
     dataset: Dataset
-    encoder: Encoder
+    encoder: Encoder  # the built-in one where no model is needed
     started: float  # time.perf_counter() before collection and model were loaded
     loading: Mapping[str, Timing]  # what these took
 
@@ -40,7 +39,11 @@ class EvalJob:
 
     def inputs(self) -> dict[str, str]:
         """Digests of all that the result depends on beside the config."""
-        prompted = self.dataset.prompted
+        prompted, encoder = self.dataset.prompted, self.encoder
+        encoders = {
+            "document_encoder": encoder.fingerprint("document"),
+            "query_encoder": encoder.fingerprint("query"),
+        }
         return {
             "documents": self.dataset.corpus.fingerprint,
             "queries": sha256_of_json(list(self.dataset.queries.items())),
@@ -49,9 +52,8 @@ class EvalJob:
             **(
                 {"excluded": sha256_of_json(self.dataset.excluded)} if self.dataset.excluded else {}
             ),
-            "document_encoder": self.encoder.fingerprint("document"),
-            "query_encoder": self.encoder.fingerprint("query"),
-            **make_searcher(self.config.index, self.encoder.device).inputs(),
+            **(encoders if self.config.needs_model else {}),
+            **make_searcher(self.config.index, encoder.device).inputs(),
         }
 
 
@@ -64,7 +66,8 @@ def load(config: EvalConfig, encoders: LoadedEncoders, *, progress: Progress) ->
     dataset = dataset_from_config(config.dataset)
     _expect_room_for_excluded(config, dataset)
     read = time.perf_counter()
-    encoder = encoders.get(config.encoder)
+    needs_model = config.needs_model
+    encoder = encoders.get(config.encoder if needs_model else EncoderConfig(model=BUILT_IN_MODEL))
     check_address_space(ENCODING, "encoding")
     make_searcher(config.index, encoder.device)  # a device that is not there is refused now
     loading = {
@@ -90,12 +93,12 @@ def resolve(config: EvalConfig, encoder: Encoder) -> EvalConfig:
 
     Raises ConfigError when what they decide does not fit the rest.
     """
-    resolved: dict[str, Any] = {
-        **encoder.settings.as_overrides(),
-        "device": encoder.device,
-        "revision": encoder.checkpoint.revision or config.encoder.revision,
-    }
     values = config.model_dump()
-    values["encoder"] |= resolved
+    if config.needs_model:
+        values["encoder"] |= {
+            **encoder.settings.as_overrides(),
+            "device": encoder.device,
+            "revision": encoder.checkpoint.revision or config.encoder.revision,
+        }
     values["dataset"] = resolve_dataset(config.dataset).model_dump(exclude_none=True)
     return build(EvalConfig, values, source=config.name)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from colmodern.config.cluster import ClusterConfig
 from colmodern.config.index import ExactIndexConfig, IndexSettings
+from colmodern.config.model_use import needs_model
 from colmodern.config.models import DatasetConfig
 from colmodern.encoder.encoder import Encoder
 from colmodern.encoding.store import document_texts
@@ -170,6 +171,11 @@ class Searcher(ABC, Generic[Config]):
         )
         self._given_texts = texts
         self.passages: PassageRank | None = None if texts is None else texts.passages
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether queries have to be encoded for it."""
+        return needs_model(self.config)
 
     @property
     def texts(self) -> SearchTexts:

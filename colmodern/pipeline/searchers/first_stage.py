@@ -47,6 +47,12 @@ class ResultCount(NamedTuple):
     most: int
 
 
+def collection_ids(documents: EmbeddingStore, texts: SearchTexts | None) -> list[str]:
+    """The ids of the documents, also where none of them is encoded."""
+    ids = doc_ids_of(documents)
+    return ids if ids or texts is None else [document.doc_id for document in texts.corpus]
+
+
 class FirstStageFiles(NamedTuple):
     """A TREC run, and the folders of the index that made it; None where it has no folder."""
 
@@ -106,6 +112,11 @@ class FirstStage:
         self._filters = filters
         if self._searcher is not None:
             self._searcher.restrict(filters)
+
+    @property
+    def reads_embeddings(self) -> bool:
+        """Whether documents have to be encoded for it."""
+        return self._searcher is not None and self._searcher.reads_embeddings
 
     @property
     def index(self) -> Searcher[IndexSettings] | None:
@@ -255,7 +266,7 @@ class FirstStage:
 
     def _expect_documents(self, documents: EmbeddingStore) -> None:
         """Raise DataError where the collection lacks all documents of the run; warn where it lacks some."""
-        known = set(doc_ids_of(documents))
+        known = set(collection_ids(documents, self._texts))
         run = self.searched(self.given_run)
         doc_ids = dict.fromkeys(doc_id for results in run.values() for doc_id, _ in results)
         lacking = [doc_id for doc_id in doc_ids if doc_id not in known]

@@ -13,7 +13,6 @@ from colmodern.evaluation.measures import parse_measure
 from colmodern.evaluation.tuning import TunedWeights, tune_weights
 from colmodern.files import sha256_of_file, sha256_of_json
 from colmodern.fusion import Joiner
-from colmodern.pipeline.passages import doc_ids_of
 from colmodern.pipeline.sample import Sample, Total
 from colmodern.pipeline.searchers.base import (
     IndexFolders,
@@ -23,7 +22,7 @@ from colmodern.pipeline.searchers.base import (
     Workload,
     Workspace,
 )
-from colmodern.pipeline.searchers.first_stage import FirstStage, FirstStageFiles
+from colmodern.pipeline.searchers.first_stage import FirstStage, FirstStageFiles, collection_ids
 from colmodern.pipeline.searchers.query_search import QueryFilters, QuerySearch
 from colmodern.progress import Progress
 from colmodern.ragged.embeddings import TokenEmbeddings
@@ -57,6 +56,7 @@ class HybridSearcher(Searcher[HybridIndexConfig]):
             parse_measure(config.tune_measure)
         self._searches = self._searches_of(texts)
         self.names = _different([search.name for search in self._searches])
+        self.reads_embeddings = any(search.reads_embeddings for search in self._searches)
 
     @property
     def most_results(self) -> int:
@@ -120,7 +120,7 @@ class HybridSearcher(Searcher[HybridIndexConfig]):
         self, documents: EmbeddingStore, queries: EmbeddingStore, prepared: HybridFiles, k: int
     ) -> QuerySearch:
         """The rankings of each query, without documents that the collection lacks."""
-        known = set(doc_ids_of(documents))
+        known = set(collection_ids(documents, self._given_texts))
         runs = [self._first(number, prepared) for number in range(len(self._searches))]
         rankings = [
             [[result for result in run.get(query_id, []) if result.doc_id in known] for run in runs]

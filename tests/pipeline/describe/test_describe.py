@@ -40,6 +40,7 @@ FILES = {
     "d.tsv": ("d1\tone two three\nd2\tfour\n", {"documents": 2}),
     "queries.jsonl": ('{"_id": "q", "text": "one two"}\n', {"queries": 1}),
     "x.yaml": (CONFIG, {"of": "an evaluation", "model": "m", "measures": ["nDCG@10"]}),
+    "words.yaml": ("dataset: {name: beir}\nindex: {kind: bm25}\n", {"model": None}),
     "y.yaml": (CONFIG + "sets: {a: , b: }\n", {"of": "a suite of evaluations", "evaluations": 2}),
     "s.suite.json": (json.dumps(SUITE), {"evaluations": 1, "failed": 1}),
 }

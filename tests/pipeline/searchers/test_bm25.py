@@ -13,7 +13,9 @@ from colmodern.config.load import load_eval_config
 from colmodern.config.sweep import load_sweeps
 from colmodern.errors import ConfigError, InputError
 from colmodern.evaluation.trec import read_run
+from colmodern.pipeline.describe.describe import describe
 from colmodern.pipeline.evaluate.run import run_eval
+from colmodern.pipeline.open.artifacts import stores_of
 from colmodern.pipeline.open.encoder import LoadedEncoders
 from colmodern.pipeline.open.job import load
 from colmodern.pipeline.plan.plan import make_plan
@@ -63,6 +65,21 @@ def test_a_config_needs_no_model(beir: Path, tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match="encoder: missing; give it a value"):
         run_eval({**config, "index": {"kind": "hybrid"}})
+
+
+def test_no_model_is_loaded_or_named(eval_config: Callable[..., Path], tmp_path: Path) -> None:
+    result, _ = run(eval_config(extra=BM25 + SMALL), f"encoder.model={tmp_path / 'nowhere'}")
+    assert not {"truncated_queries", "cut_query_tokens_share"} & result.facts.keys()
+    assert "encode queries" not in result.timings
+    facts = describe(str(result.folder))
+    assert facts["model"] is None
+    assert stores_of(result.folder)["queries"].n_tokens == 0
+    for name in ("report.html", "config.yaml", "environment.json"):
+        text = (result.folder / name).read_text()
+        assert "nowhere" not in text
+        assert "colmodern/tiny" not in text
+    again = run_eval(result.folder / "config.yaml", ["name=again"])
+    assert again.evaluation == result.evaluation
 
 
 def test_an_index_is_built_once_and_again_for_other_settings(

@@ -15,6 +15,7 @@ from colmodern.config.sweep import load_sweeps
 from colmodern.errors import ConfigError, DataError
 from colmodern.evaluation.trec import read_run
 from colmodern.fusion import fuse
+from colmodern.pipeline.open.artifacts import stores_of
 from colmodern.pipeline.open.encoder import LoadedEncoders
 from colmodern.pipeline.open.job import load
 from colmodern.pipeline.plan.plan import make_plan
@@ -59,6 +60,38 @@ def test_runs_are_parts_too_and_finished_parts_are_reused(
     again, _ = run(eval_config(extra=SMALL), index.replace("interleave", "rrf"))
     assert again.timings["search bm25"].reused
     assert again.timings["search exact"].reused
+
+
+def test_searches_of_words_and_runs_encode_nothing(eval_config: Config, tmp_path: Path) -> None:
+    first = tmp_path / "first.trec"
+    write_candidates(first, {"q1": ["d2", "x", "d4"], "q2": ["d4", "x"], "q3": ["d6"]})
+    nested = f"{{kind: hybrid, of: [{BM25}, {first}], depth: 4}}"
+    model = f"encoder.model={tmp_path / 'nowhere'}"
+    for number, second in enumerate((first, BM25, nested)):
+        index = f"index={{kind: hybrid, of: [{first}, {second}], depth: 4}}"
+        words, _ = run(eval_config(extra=SMALL), index, model, f"name=words{number}")
+        assert not any(name.startswith("encode") for name in words.timings)
+        assert (words.facts["documents"], words.facts["tokens"]) == (6, 0)
+        found = results(words.folder)["q1"]
+        assert {"d2", "d4"} <= {doc_id for doc_id, _ in found}
+        assert "x" not in {doc_id for doc_id, _ in found}
+    assert not list(tmp_path.glob("runs/.cache/documents-*/shard-*"))
+    queries = stores_of(tmp_path / "runs" / "words0")["queries"]
+    assert (queries.n_docs, queries.n_tokens) == (3, 0)
+
+
+def test_a_hybrid_of_runs_depends_on_the_collection(
+    eval_config: Config, beir: Path, tmp_path: Path
+) -> None:
+    first = tmp_path / "first.trec"
+    write_candidates(first, {"q1": ["d2", "d4"], "q2": ["d4", "d2"], "q3": ["d6"]})
+    index = f"index={{kind: hybrid, of: [{first}, {first}], depth: 4}}"
+    before, _ = run(eval_config(extra=SMALL), index)
+    assert [doc_id for doc_id, _ in results(before.folder)["q1"]] == ["d2", "d4"]
+    lines = (beir / "corpus.jsonl").read_text().splitlines(keepends=True)
+    (beir / "corpus.jsonl").write_text("".join(line for line in lines if '"d2"' not in line))
+    after, _ = run(eval_config(extra=SMALL), index, "name=after")
+    assert [doc_id for doc_id, _ in results(after.folder)["q1"]] == ["d4"]
 
 
 def test_documents_of_a_run_that_the_collection_lacks_are_counted_or_refused(
