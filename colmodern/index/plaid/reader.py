@@ -21,6 +21,7 @@ from colmodern.index.plaid.disk.verify import Verify
 from colmodern.index.plaid.search.explain import explain
 from colmodern.index.plaid.search.filters import make_filter
 from colmodern.index.plaid.search.first_answer import SearchKernels, WhileCompiling
+from colmodern.index.plaid.search.given import Candidates, lists_of, with_candidates
 from colmodern.index.plaid.search.located import checked_span_settings, doc_index_of
 from colmodern.index.plaid.search.pages import answer_pages
 from colmodern.index.plaid.search.queries import checked_query, expect_encoder, expect_encoder_of
@@ -70,11 +71,8 @@ class PlaidReader:
         self._kernels = SearchKernels(state.snapshot.folder)
         self._threads = Threads(n_threads)
         self._devices = devices
-        device_bytes = (
-            None
-            if device_max_memory is None
-            else parse_bytes(device_max_memory, name="device_max_memory")
-        )
+        most = device_max_memory
+        device_bytes = None if most is None else parse_bytes(most, name="device_max_memory")
         self._cuda = LazyCudaSearch(devices.gpus, device_bytes) if devices.gpus else None
         self._current: State | None = state
         self._settings: dict[str, Any] = {"n_threads": n_threads}
@@ -128,12 +126,8 @@ class PlaidReader:
             state, n_threads=n_threads, devices=devices, device_max_memory=device_max_memory
         )
         setting = device.setting if isinstance(device, Devices) else device
-        index._settings |= {
-            "device": setting,
-            "device_max_memory": device_max_memory,
-            "verify": verify,
-        }
-        index._settings["while_compiling"] = while_compiling
+        index._settings |= {"device": setting, "device_max_memory": device_max_memory}
+        index._settings |= {"verify": verify, "while_compiling": while_compiling}
         index._kernels = SearchKernels(folder, while_compiling)
         return index
 
@@ -193,6 +187,7 @@ class PlaidReader:
         nprobe: int | None = None,
         n_candidates: int | None = None,
         filter: Filter | None = None,
+        candidates_from: Candidates | None = None,
         rescore: Embeddings | None = None,
         fingerprint: str | None = None,
         n_threads: int | None = None,
@@ -216,6 +211,7 @@ class PlaidReader:
             n_candidates: Documents scored with their compressed tokens; the default likewise.
             filter: Conditions on fields, as ``{"year": {"gte": 2020}}``, ids of allowed documents, a
                 function of an id, or a filter made by ``filter``.
+            candidates_from: More candidates: ids, or results of another search, such as BM25.
             rescore: Embeddings that the index was built from, for exact scores of the last
                 candidates. The first search with them copies them to the GPUs that search, where they
                 fit; changes to an array after that are not seen.
@@ -244,13 +240,14 @@ class PlaidReader:
         values, page = checked_query(query, self.dim), checked_page(k, offset, group_by)
         threads, stored = self._threads_of(n_threads), self._stored(state, rescore)
         search = SearchRequest(state, page.end, filter, nprobe, n_candidates, stored, exact=exact)
+        asked = with_candidates([values], [candidates_from], state, search.view)
 
         def answer(request: SearchRequest, queries: Sequence[Query]) -> list[Results[ScoredDoc]]:
             if self._cuda:
                 return self._search_on_gpus(self._cuda, request, queries)
             return [self._kernels.answer(request, query, threads) for query in queries]
 
-        return answer_pages(state, search, page, [values], answer, settings, Threads(1))[0]
+        return answer_pages(state, search, page, asked, answer, settings, Threads(1))[0]
 
     def search_batch(
         self,
@@ -260,6 +257,7 @@ class PlaidReader:
         nprobe: int | None = None,
         n_candidates: int | None = None,
         filter: Filter | None = None,
+        candidates_from: Sequence[Candidates] | None = None,
         rescore: Embeddings | None = None,
         n_threads: int | None = None,
         exact: bool = False,
@@ -276,6 +274,7 @@ class PlaidReader:
             nprobe: As in ``search``, like the arguments that follow.
             n_candidates: As in ``search``.
             filter: As in ``search``, the same for all queries.
+            candidates_from: As in ``search``, one list for each query.
             rescore: As in ``search``.
             n_threads: Threads that share the queries; default as loaded.
             exact: As in ``search``.
@@ -298,7 +297,9 @@ class PlaidReader:
         threads, alone = self._threads_of(n_threads), Threads(1)
         page, stored = checked_page(k, offset, group_by), self._stored(state, rescore)
         search = SearchRequest(state, page.end, filter, nprobe, n_candidates, stored, exact=exact)
+        given = lists_of(candidates_from, len(queries))
         checked = [checked_query(query, self.dim) for query in queries]
+        asked = with_candidates(checked, given, state, search.view)
 
         def answer(request: SearchRequest, queries: Sequence[Query]) -> list[Results[ScoredDoc]]:
             def search_one(query: Query) -> Results[ScoredDoc]:
@@ -311,12 +312,12 @@ class PlaidReader:
                 results = self._search_on_gpus(self._cuda, request, queries)
                 progress.advance(len(queries))
             else:
-                with self._kernels.awaited(request, alone, tell):
+                with self._kernels.awaited(request, queries, alone, tell):
                     results = threads.map(search_one, queries)
             progress.finish()
             return results
 
-        return BatchResults(answer_pages(state, search, page, checked, answer, settings, threads))
+        return BatchResults(answer_pages(state, search, page, asked, answer, settings, threads))
 
     @renamed_keywords(chosen="allowed")
     def filter(self, allowed: Filter) -> DocFilter:
@@ -387,7 +388,8 @@ class PlaidReader:
         self, cuda: LazyCudaSearch, search: SearchRequest, queries: Sequence[Query]
     ) -> list[Results[ScoredDoc]]:
         """Results of queries from GPUs, which always decode all tokens of what they score."""
-        return search.ranked_batch(cuda.search(queries, search.view, search.budget, search.stored))
+        arrays = [query.values for query in queries]
+        return search.ranked_batch(cuda.search(arrays, search.view, search.budget, search.stored))
 
     def _threads_of(self, n_threads: int | None) -> Threads:
         expect_counts(n_threads=n_threads)

@@ -11,6 +11,7 @@ from colmodern.errors import InputError
 from colmodern.index.fields.conditions import Condition, expect_fields, parse_filter
 from colmodern.index.fields.masks import mask_of
 from colmodern.index.filters import DocFilter, Filter, allowed_ids, answers, count_unknown
+from colmodern.index.plaid.disk.segment import Segment
 from colmodern.index.plaid.disk.verify import verified_fields
 from colmodern.index.plaid.search.state import State
 from colmodern.index.plaid.search.view import View
@@ -54,15 +55,23 @@ def make_filter(state: State, allowed: Filter) -> DocFilter:
     ids = allowed_ids(allowed)
     masks, is_known = [], np.zeros(len(ids), np.bool_)
     for segment, blocked in zip(view.segments, view.blocked, strict=True):
-        docs = segment.ids.docs_of(ids)
+        docs = live_docs(ids, segment, blocked)
         inside = np.zeros(segment.n_docs, np.bool_)
         inside[docs[docs >= 0]] = True
         masks.append(inside)
-        is_here = docs >= 0
-        if blocked is not None:
-            is_here[is_here] = ~blocked[docs[is_here]]
-        is_known |= is_here
+        is_known |= docs >= 0
     return DocFilter(masks, segments, count_unknown(ids, is_known, is_empty=view.n_open == 0))
+
+
+def live_docs(
+    ids: Sequence[str], segment: Segment, deleted: npt.NDArray[np.bool_] | None
+) -> npt.NDArray[np.int64]:
+    """(n_ids,) documents of a segment that have the ids, -1 where there is none or it is deleted."""
+    docs = segment.ids.docs_of(ids)
+    if deleted is not None:
+        known = np.flatnonzero(docs >= 0)
+        docs[known[deleted[docs[known]]]] = -1
+    return docs
 
 
 def filtered_view(state: State, allowed: Filter | None) -> View:

@@ -13,18 +13,15 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple, cast, get_args
 
-import numpy as np
-import numpy.typing as npt
-
 from colmodern.errors import ConfigError
 from colmodern.index.plaid.search.portable import is_quick
-from colmodern.index.plaid.search.request import SearchRequest
+from colmodern.index.plaid.search.request import Query, SearchRequest
 from colmodern.index.plaid.search.state import load_state
 from colmodern.index.plaid.search.steps import compile_search, fits_one_call
 from colmodern.index.plaid.search.view import View
@@ -44,8 +41,6 @@ sys.path[:] = json.loads(sys.argv[1])
 from colmodern.index.plaid.search.first_answer import compile_in_child
 compile_in_child(*json.loads(sys.argv[2]))
 """
-
-Query = npt.NDArray[np.float32]
 
 
 class SearchKind(NamedTuple):
@@ -93,9 +88,11 @@ class SearchKernels:
 
     def answer(self, request: SearchRequest, query: Query, threads: Threads) -> Results[ScoredDoc]:
         """The best k documents of one query: in NumPy if its kernels are not compiled yet."""
-        kind = _kind_of(request, threads)
+        kind = _kind_of(request, [query], threads)
         if kind not in self._ready and not self._is_compiled(kind, request.view):
-            if self._may_answer(request, len(query)) and _start(self._folder, request.view, kind):
+            if self._may_answer(request, len(query.values)) and _start(
+                self._folder, request.view, kind
+            ):
                 _say_once()
                 return request.portably(query)
             _tell_of_waiting(_log.warning)
@@ -106,16 +103,21 @@ class SearchKernels:
 
     @contextmanager
     def awaited(
-        self, request: SearchRequest, threads: Threads, tell: Callable[[str], None]
+        self,
+        request: SearchRequest,
+        queries: Sequence[Query],
+        threads: Threads,
+        tell: Callable[[str], None],
     ) -> Iterator[None]:
         """Say so before searches in the block wait for the compiler, and note what is compiled.
 
         Args:
             request: What is searched.
+            queries: What it is searched for.
             threads: Threads of one search.
             tell: Receives the message.
         """
-        kind = _kind_of(request, threads)
+        kind = _kind_of(request, queries, threads)
         if kind not in self._ready and not self._is_compiled(kind, request.view):
             _tell_of_waiting(tell)
             _join_child(kind.key(request.view))
@@ -139,8 +141,10 @@ class SearchKernels:
             mark_ready(kind.key(view))
 
 
-def _kind_of(request: SearchRequest, threads: Threads) -> SearchKind:
-    is_one_call = not request.exact and fits_one_call(request.view, request.budget, threads)
+def _kind_of(request: SearchRequest, queries: Sequence[Query], threads: Threads) -> SearchKind:
+    are_plain = all(query.candidates is None for query in queries)
+    in_one_call = are_plain and not request.exact
+    is_one_call = in_one_call and fits_one_call(request.view, request.budget, threads)
     return SearchKind(is_one_call, request.stored is not None)
 
 

@@ -51,7 +51,7 @@ def answer_pages(
     if spans is not None:
         pages = threads.map(
             lambda number: results_with_spans(
-                state, request, pages[number], queries[number], spans
+                state, request, pages[number], queries[number].values, spans
             ),
             range(len(pages)),
         )

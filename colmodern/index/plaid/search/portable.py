@@ -43,7 +43,12 @@ def is_quick(view: View, budget: SearchBudget, n_query_tokens: int) -> bool:
 
 
 def search_portably(
-    query: Floats, view: View, budget: SearchBudget, *, stored: Addresses | None = None
+    query: Floats,
+    view: View,
+    budget: SearchBudget,
+    *,
+    stored: Addresses | None = None,
+    given: DocIndex | None = None,
 ) -> tuple[DocIndex, Floats]:
     """The n_scored best documents, ascending by doc_index, and their scores.
 
@@ -52,12 +57,13 @@ def search_portably(
         view: The documents that may be returned.
         budget: How much is looked at.
         stored: From doc_index values to the addresses of their embeddings, to be scored with those.
+        given: Documents of the view, ascending, that are pruned with the gathered ones.
     """
     prepared = prepare_query(query, view.codec.arrays)
     slacks = (
         (_ALL_SLACK,) * 2 if budget.exhaustive else (prepared.refine_slack, prepared.score_slack)
     )
-    candidates, shared = _candidates(prepared, view, budget)
+    candidates, shared = _candidates(prepared, view, budget, given)
     if budget.n_scored < len(candidates):
         scores = _on_segments(
             view,
@@ -71,7 +77,9 @@ def search_portably(
     return candidates, _score(prepared, view, candidates, slacks, stored)
 
 
-def _candidates(query: PreparedQuery, view: View, budget: SearchBudget) -> tuple[DocIndex, Scores]:
+def _candidates(
+    query: PreparedQuery, view: View, budget: SearchBudget, given: DocIndex | None
+) -> tuple[DocIndex, Scores]:
     """Documents to be scored with their compressed tokens, and what their vectors add."""
 
     def shared_of(docs: DocIndex, parts: DocIndex | None = None) -> Scores:
@@ -96,6 +104,9 @@ def _candidates(query: PreparedQuery, view: View, budget: SearchBudget) -> tuple
         shared = shared_of(docs)
         best = stages.keep_best(scores + shared, budget.n_gathered)
         docs, shared = docs[best], shared[best]
+        if given is not None:
+            docs = np.union1d(docs, given)
+            shared = shared_of(docs)
     else:
         docs = view.open_docs()
         shared = shared_of(docs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,18 @@ from colmodern.kernels.types import SearchBudget
 from colmodern.threads import Threads
 from colmodern.types import Results, ScoredDoc
 
-Query = npt.NDArray[np.floating]
+
+class Query(NamedTuple):
+    """A checked query as a search takes it.
+
+    Attributes:
+        values: (n_query_tokens, dim) float32, at least one token.
+        candidates: doc_index values, ascending, that are candidates whatever is probed; None for none.
+    """
+
+    values: npt.NDArray[np.float32]
+    candidates: npt.NDArray[np.int64] | None = None
+
 
 _LARGEST_COUNT = 1 << 40  # a larger k, nprobe or n_candidates is as good as this; exact in float64
 
@@ -71,20 +83,32 @@ class SearchRequest:
             rescored=self.stored is not None,
         )
 
-    def __call__(self, query: npt.NDArray[np.float32], threads: Threads) -> Results[ScoredDoc]:
+    def __call__(self, query: Query, threads: Threads) -> Results[ScoredDoc]:
         """The best k documents, best first, ties by id."""
         view = self.view
         if view.n_open == 0:
             return Results()
+        values, given = query
         return self.ranked(
-            *search_view(query, view, self.budget, threads, stored=self.stored, exact=self.exact)
+            *search_view(
+                values,
+                view,
+                self.budget,
+                threads,
+                stored=self.stored,
+                exact=self.exact,
+                given=given,
+            )
         )
 
-    def portably(self, query: npt.NDArray[np.float32]) -> Results[ScoredDoc]:
+    def portably(self, query: Query) -> Results[ScoredDoc]:
         """The same without compiled kernels; see portable.py."""
         if self.view.n_open == 0:
             return Results()
-        return self.ranked(*search_portably(query, self.view, self.budget, stored=self.stored))
+        values, given = query
+        return self.ranked(
+            *search_portably(values, self.view, self.budget, stored=self.stored, given=given)
+        )
 
     def ranked(self, doc_index: DocIndex, scores: npt.NDArray[np.float32]) -> Results[ScoredDoc]:
         """The best k of scored documents, best first, ties by id."""

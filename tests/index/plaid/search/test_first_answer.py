@@ -20,7 +20,7 @@ from colmodern import PlaidIndex
 from colmodern.errors import ConfigError
 from colmodern.index.plaid.search import first_answer
 from colmodern.index.plaid.search.first_answer import SearchKind
-from colmodern.index.plaid.search.request import SearchRequest
+from colmodern.index.plaid.search.request import Query, SearchRequest
 from colmodern.kernels.cpu import ready
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.writer_lock import writer_lock
@@ -56,8 +56,8 @@ def portable(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     answered: list[int] = []
     answer = SearchRequest.portably
 
-    def portably(request: SearchRequest, query: np.ndarray) -> Any:
-        answered.append(len(query))
+    def portably(request: SearchRequest, query: Query) -> Any:
+        answered.append(len(query.values))
         return answer(request, query)
 
     monkeypatch.setattr(SearchRequest, "portably", portably)
@@ -87,6 +87,16 @@ def test_a_single_search_is_answered_while_kernels_compile(
     np.testing.assert_allclose(
         [doc.score for doc in again], [doc.score for doc in first], rtol=1e-5
     )
+
+
+def test_a_search_with_candidates_waits_for_the_kernels_of_its_steps(
+    path: Path, started: list[Any], portable: list[int]
+) -> None:
+    index = PlaidIndex.load(path, while_compiling="answer")
+    found = index.search(query_of(5), nprobe=1, n_candidates=50, candidates_from=names(N))
+    assert (started, portable) == ([SearchKind(is_one_call=False, is_rescored=False)], [5])
+    scanned = index.search(query_of(5), n_candidates=50)
+    assert [hit.doc_id for hit in found] == [hit.doc_id for hit in scanned]
 
 
 def test_what_has_to_be_uniform_waits_and_says_so(

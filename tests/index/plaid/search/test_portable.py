@@ -54,8 +54,9 @@ def expect_equal(
         state, k, None, budget.get("nprobe"), budget.get("n_candidates"), stored
     )
     asked = request.budget._replace(n_postings=budget.get("n_postings", 0))
-    expected = search_view(query, request.view, asked, Threads(1), stored=stored)
-    docs, scores = search_portably(query, request.view, asked, stored=stored)
+    options: dict[str, Any] = {"stored": stored, "given": budget.get("given")}
+    expected = search_view(query, request.view, asked, Threads(1), **options)
+    docs, scores = search_portably(query, request.view, asked, **options)
     np.testing.assert_array_equal(docs, expected[0])
     np.testing.assert_allclose(
         scores, expected[1], rtol=TOLERANCE, atol=TOLERANCE * np.abs(expected[1]).max()
@@ -104,6 +105,13 @@ def test_stored_embeddings_are_scored_alike(compact: PlaidIndex, dtype: Any) -> 
     stored = TokenEmbeddings(documents.values.astype(dtype), documents.offsets)
     for seed in range(5):
         expect_equal(compact, random_query(20, 32, seed), rescore=stored)
+
+
+def test_given_candidates_are_scored_alike(plaid: PlaidIndex) -> None:
+    given = plaid._state.view.open_docs()[::7]
+    for n_tokens in (1, 17, 40):
+        query = random_query(n_tokens, plaid.dim, n_tokens)
+        expect_equal(plaid, query, nprobe=1, n_candidates=80, given=given)
 
 
 def test_a_query_of_zeros_and_one_of_equal_tokens_are_answered_alike(plaid: PlaidIndex) -> None:
