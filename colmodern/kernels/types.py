@@ -271,6 +271,20 @@ class SampledDocs(NamedTuple):
     offsets: Int64s
 
 
+class StateForm(NamedTuple):
+    """What gather keeps of a document in an int32: a sum, and a turn in the lowest bits.
+
+    The turn is the number, from 1, of the last query token with a posting of the document.
+
+    Attributes:
+        turn_bits: Bits of the turn, which are never all set by a query token.
+        shift: Bits by which scores are shifted right before they are added up.
+    """
+
+    turn_bits: int
+    shift: int
+
+
 class StoredDocs(NamedTuple):
     """Stored embeddings of documents, in memory or mapped from disk.
 

@@ -20,7 +20,13 @@ from colmodern.kernels.cpu.refine import empty_near
 from colmodern.kernels.reference import encoding as reference_encoding
 from colmodern.kernels.reference import score as reference_score
 from colmodern.kernels.reference import search
-from colmodern.kernels.types import ResidualQuery, SampledDocs, TableQuery, WeightQuery
+from colmodern.kernels.types import (
+    ResidualQuery,
+    SampledDocs,
+    StateForm,
+    TableQuery,
+    WeightQuery,
+)
 
 # kernel -> the arguments that it writes
 WRITTEN = {
@@ -28,6 +34,7 @@ WRITTEN = {
     "find_probes": ("probes",),
     "limit_probes": ("probes",),
     "impute_missing": ("missing",),
+    "state_form": (),
     "gather": ("state",),
     "collect": ("docs", "sums"),
     "keep_best": (),
@@ -186,7 +193,7 @@ def gather_inputs(
         np.sort(rng.choice(n_docs, int(rng.integers(0, min(n_docs, 40) + 1)), replace=False))
         for _ in range(n_centroids)
     ]
-    return {
+    inputs = {
         "probes": np.ascontiguousarray(probes.astype(np.int32)),
         "scores": scores,
         "centroid_scores": scores,
@@ -195,9 +202,16 @@ def gather_inputs(
         "missing": rng.integers(-32_768, by_token.min(axis=1).astype(np.int32) + 1).astype(
             np.int32
         ),
+    }
+    form = StateForm(*run(slow("state_form"), inputs)["returned"].tolist())
+    return {
+        **inputs,
         "list_offsets": np.cumsum([0, *map(len, lists)]).astype(np.uint32),
         "list_docs": np.concatenate(lists).astype(np.uint16),
-        "state": np.where(rng.random(n_docs) < 0.125, 65_535, 0),
+        "form": form,
+        "state": np.where(rng.random(n_docs) < 0.125, (1 << form.turn_bits) - 1, 0).astype(
+            np.int32
+        ),
     }
 
 
@@ -205,6 +219,7 @@ def collect_inputs(gathered: Inputs) -> Inputs:
     """collect, after the reference's gather."""
     state = run(slow("gather"), gathered)["state"]
     return {
+        "form": gathered["form"],
         "state": state,
         "docs": np.zeros(len(state), np.int64),
         "sums": np.zeros(len(state), np.int32),

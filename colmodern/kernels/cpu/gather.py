@@ -23,10 +23,12 @@ from colmodern.kernels.types import (
     Mask,
     QueryTables,
     SampledDocs,
+    StateForm,
 )
 
 BLOCK_DOCS = 1 << 16  # documents that a uint16 can number
 _FEWEST_LISTS = 2  # lists that every query token opens, however long they are
+_STATE_BITS = 31  # of an int32, without its sign
 
 
 @borrowing
@@ -105,13 +107,40 @@ def _last_probe(probes: Int32s, token: int) -> int:
 
 
 @compiled
+def state_form(probes: Int32s, scores: Int16s, missing: Int32s) -> StateForm:
+    """How the state of a document is kept in an int32, so that no sum is too large for it.
+
+    Args:
+        probes: As gather takes them.
+        scores: As gather takes them.
+        missing: As gather takes it.
+    """
+    n_tokens, n_lanes, largest = len(missing), scores.shape[2], int64(0)
+    for token in range(n_tokens):
+        score = int64(scores[token // n_lanes, probes[token, 0], token % n_lanes])
+        largest += score - int64(missing[token])
+    turn_bits = _bits(int64(n_tokens + 1))
+    return StateForm(turn_bits, max(_bits(largest) + turn_bits - _STATE_BITS, int64(0)))
+
+
+@borrowing
+def _bits(number: int) -> int:
+    """How many bits a number has, none of 0."""
+    n: int = int64(0)
+    while number >> n > 0:
+        n += 1
+    return n
+
+
+@compiled
 def gather(
     probes: Int32s,
     scores: Int16s,
     missing: Int32s,
     list_offsets: npt.NDArray[np.uint32],
     list_docs: npt.NDArray[np.uint16],
-    state: Int64s,
+    form: StateForm,
+    state: Int32s,
 ) -> None:
     """Add up, for every document in a probed list, its best probed centroid of each query token.
 
@@ -119,22 +148,25 @@ def gather(
     document beyond ``state`` change no other document.
 
     Args:
-        probes: (n_query_tokens, nprobe) int32; behind the first, -1 where there is no further one.
+        probes: (n_query_tokens, nprobe) int32, best first; behind the first, -1 where there is no
+            further one.
         scores: (n_blocks, n_centroids, n_lanes) int16 centroid scores.
-        missing: As impute_missing writes it; sums are what a document has above it.
+        missing: As impute_missing writes it, at most the last probed centroid's score; sums are what
+            a document has above it.
         list_offsets: (n_centroids + 1,) uint32 of one block of documents.
         list_docs: (n_postings,) uint16 of the same block.
-        state: (n_docs,) int64, written: the sum times 65536 plus the number, from 1, of the last
-            query token with a posting. 0 beforehand, or 65535 for a document to be passed over. With
-            at least BLOCK_DOCS entries it is used as it is, a smaller one is copied twice.
+        form: As state_form returns it.
+        state: (n_docs,) int32, written, as form says. 0 beforehand, or all bits of a turn for a
+            document to be passed over. With at least BLOCK_DOCS entries it is used as it is, a smaller
+            one is copied twice.
     """
     if len(state) >= BLOCK_DOCS:
-        _add_lists(probes, scores, missing, list_offsets, list_docs, state)
+        _add_lists(probes, scores, missing, list_offsets, list_docs, form, state)
         return
-    padded = np.empty(BLOCK_DOCS, np.int64)
+    padded = np.empty(BLOCK_DOCS, np.int32)
     for doc in range(len(state)):
         padded[doc] = state[doc]
-    _add_lists(probes, scores, missing, list_offsets, list_docs, padded)
+    _add_lists(probes, scores, missing, list_offsets, list_docs, form, padded)
     for doc in range(len(state)):
         state[doc] = padded[doc]
 
@@ -146,30 +178,33 @@ def _add_lists(
     missing: Int32s,
     list_offsets: npt.NDArray[np.uint32],
     list_docs: npt.NDArray[np.uint16],
-    state: Int64s,
+    form: StateForm,
+    state: Int32s,
 ) -> None:
     """Gather into a state with an entry for every uint16, so that no list can lead out of it."""
     n_lanes, n_postings = scores.shape[2], np.uint32(len(list_docs))
+    turns = np.int32((1 << form.turn_bits) - 1)
     for token in range(probes.shape[0]):  # lists are short and far apart: one miss each, or two
         for centroid in probes[token]:
             simd.prefetch(uint64(list_offsets.ctypes.data) + uint64(4 * max(centroid, 0)))
     _prefetch_lists(probes[0], list_offsets, list_docs)
     for token in range(probes.shape[0]):
         _prefetch_lists(probes[min(token + 1, probes.shape[0] - 1)], list_offsets, list_docs)
-        block, lane, turn = token // n_lanes, token % n_lanes, int64(token + 1)
+        block, lane, turn = token // n_lanes, token % n_lanes, np.int32(token + 1)
         n_probes = probes.shape[1]
         while n_probes > 1 and probes[token, n_probes - 1] < 0:
             n_probes -= 1
         least = int64(missing[token])
         for j in range(n_probes):
             centroid = probes[token, j]
-            gained = ((int64(scores[block, centroid, lane]) - least) << 16) + turn
+            gained = (int64(scores[block, centroid, lane]) - least) >> form.shift
+            change = np.int32((gained << form.turn_bits) + turn)
             for at in range(list_offsets[centroid], min(list_offsets[centroid + 1], n_postings)):
                 doc = list_docs[at]
                 before = state[doc]
-                last = before & 65535
+                last = np.int32(before & turns)
                 # without a branch: half of all postings were seen before
-                state[doc] = before - last + gained if last < turn else before
+                state[doc] = before - last + change if last < turn else before
 
 
 @borrowing
@@ -185,25 +220,26 @@ def _prefetch_lists(
 
 
 @borrowing
-def collect(state: Int64s, docs: Int64s, sums: Int32s) -> int:
+def collect(form: StateForm, state: Int32s, docs: Int64s, sums: Int32s) -> int:
     """Write the documents that gather reached, ascending, and their sums; returns how many.
 
     Args:
+        form: As gather took it.
         state: As gather wrote it.
         docs: (n_docs,) int64, written.
         sums: (n_docs,) int32, written.
     """
-    n, whole = 0, len(state) // 32 * 32
+    n, whole, turns = 0, len(state) // 32 * 32, np.int32((1 << form.turn_bits) - 1)
     for first in range(0, whole, 32):
-        reached = simd.nonzero_of_32(uint64(state.ctypes.data) + uint64(8 * first))
+        reached = simd.nonzero_of_32(uint64(state.ctypes.data) + uint64(4 * first))
         while reached != 0:
             doc = first + int64(simd.lowest_bit(reached))
-            docs[n], sums[n] = doc, np.int32(state[doc] >> 16)
-            n += 1 if state[doc] & 65535 < 65535 else 0
+            docs[n], sums[n] = doc, (state[doc] >> form.turn_bits) << form.shift
+            n += 1 if state[doc] & turns < turns else 0
             reached &= reached - uint32(1)
     for doc in range(whole, len(state)):
-        docs[n], sums[n] = doc, np.int32(state[doc] >> 16)
-        n += 1 if 0 < state[doc] & 65535 < 65535 else 0
+        docs[n], sums[n] = doc, (state[doc] >> form.turn_bits) << form.shift
+        n += 1 if 0 < state[doc] & turns < turns else 0
     return n
 
 

@@ -18,6 +18,7 @@ from colmodern.kernels.cpu.gather import (
     impute_missing,
     keep_best,
     limit_probes,
+    state_form,
 )
 from colmodern.kernels.cpu.jit import borrowing, compiled
 from colmodern.kernels.cpu.probe import find_probes
@@ -45,8 +46,6 @@ from colmodern.kernels.types import (
 )
 
 Number = TypeVar("Number", bound=np.generic)
-
-_BLOCKED = 0xFFFF  # state of a document that gather passes over
 
 
 @compiled
@@ -180,15 +179,18 @@ def gather_block(
         sums: int32 of the same length, written.
     """
     first, last = segment.block_docs[block], segment.block_docs[block + 1]
-    padded = np.empty(max(last - first, BLOCK_DOCS), np.int64)  # no page beyond state is touched
+    form = state_form(probes, query.centroid_scores, missing)
+    is_blocked = np.int32((1 << form.turn_bits) - 1)
+    padded = np.empty(max(last - first, BLOCK_DOCS), np.int32)  # no page beyond state is touched
     state = padded[: last - first]
     state[:] = 0
     for doc in range(first if len(blocked) else last, last):
-        state[doc - first] = _BLOCKED if blocked[doc] else 0
+        state[doc - first] = is_blocked if blocked[doc] else np.int32(0)
     start, stop = segment.block_starts[block], segment.block_starts[block + 1]
     lists = segment.list_docs[start:stop]
-    gather(probes, query.centroid_scores, missing, segment.list_offsets[block], lists, padded)
-    n: int = collect(state, docs, sums)
+    offsets = segment.list_offsets[block]
+    gather(probes, query.centroid_scores, missing, offsets, lists, form, padded)
+    n: int = collect(form, state, docs, sums)
     for i in range(n):
         docs[i] += first
     return n

@@ -113,6 +113,7 @@ def _gather_block(
 ) -> tuple[npt.NDArray[np.bool_], Ints]:
     """Which documents of a block are in a probed list, and every document's sum."""
     is_listed, total = np.zeros(_BLOCK_DOCS, bool), np.zeros(_BLOCK_DOCS, np.int32)
+    shift = _shift(query, probes, missing)
     for token, of_token in enumerate(probes):
         centroids = of_token[of_token >= 0]
         scores = query.centroid_scores[centroids, token].astype(np.int32)
@@ -120,10 +121,18 @@ def _gather_block(
         listed = np.concatenate(postings)
         gained = np.zeros(_BLOCK_DOCS, np.int32)
         # for a document in several lists the last assignment counts, which is the best centroid's
-        gained[listed] = np.repeat((scores - missing[token])[::-1], [len(p) for p in postings])
+        gains = (scores - missing[token]) >> shift << shift
+        gained[listed] = np.repeat(gains[::-1], [len(p) for p in postings])
         total += gained
         is_listed[listed] = True
     return is_listed, total
+
+
+def _shift(query: PreparedQuery, probes: DocIndex, missing: Ints) -> int:
+    """Bits that gathered scores lose, so that kernels have room for their largest sum in 31 bits."""
+    best = query.centroid_scores[probes[:, 0], np.arange(len(probes))].astype(np.int64)
+    largest = int((best - missing).sum())
+    return max(0, largest.bit_length() + (len(probes) + 1).bit_length() - 31)
 
 
 def keep_best(scores: npt.NDArray[np.generic], n: int) -> DocIndex:

@@ -25,6 +25,7 @@ from colmodern.kernels.types import (
     ResidualQuery,
     SampledDocs,
     SegmentArrays,
+    StateForm,
     TableQuery,
     WeightQuery,
 )
@@ -115,15 +116,27 @@ def impute_missing(
         missing[token] = sum(best) // len(best) if best else floor
 
 
+def state_form(probes: Int32s, scores: Int16s, missing: Int32s) -> StateForm:
+    """Bits for the turns, of which all set ones are none, and a shift that the largest sum needs."""
+    largest = 0
+    for token, centroids in enumerate(probes):
+        block, lane = divmod(token, scores.shape[2])
+        largest += int(scores[block, centroids[0], lane]) - int(missing[token])
+    turn_bits = (len(probes) + 1).bit_length()
+    return StateForm(turn_bits, max(0, largest.bit_length() + turn_bits - 31))
+
+
 def gather(
     probes: Int32s,
     scores: Int16s,
     missing: Int32s,
     list_offsets: npt.NDArray[np.uint32],
     list_docs: npt.NDArray[np.uint16],
-    state: Int64s,
+    form: StateForm,
+    state: Int32s,
 ) -> None:
     """Sum over query tokens of each document's best probed centroid, above what is missing."""
+    none = (1 << form.turn_bits) - 1
     for token, centroids in enumerate(probes):
         block, lane = divmod(token, scores.shape[2])
         by_centroid, centroids = scores[block, :, lane].astype(int), centroids[centroids >= 0]
@@ -132,15 +145,16 @@ def gather(
             for doc in list_docs[list_offsets[centroid] : list_offsets[centroid + 1]].tolist():
                 best[doc] = max(best.get(doc, LOWEST), by_centroid[centroid])
         for doc, score in best.items():
-            if state[doc] != 65535:
-                total = (state[doc] >> 16) + score - missing[token]
-                state[doc] = total * 65536 + token + 1
+            if state[doc] != none:
+                total = state[doc] // (none + 1) + ((score - missing[token]) >> form.shift)
+                state[doc] = total * (none + 1) + token + 1
 
 
-def collect(state: Int64s, docs: Int64s, sums: Int32s) -> int:
+def collect(form: StateForm, state: Int32s, docs: Int64s, sums: Int32s) -> int:
     """Documents that gather reached, ascending, and their sums; returns how many."""
-    reached = [doc for doc in range(len(state)) if state[doc] % 65536 not in (0, 65535)]
-    docs[: len(reached)], sums[: len(reached)] = reached, state[reached] // 65536
+    turns = 1 << form.turn_bits
+    reached = [doc for doc in range(len(state)) if state[doc] % turns not in (0, turns - 1)]
+    docs[: len(reached)], sums[: len(reached)] = reached, state[reached] // turns << form.shift
     return len(reached)
 
 

@@ -16,6 +16,8 @@ from kernels.kernel_inputs import (
     run,
 )
 
+from colmodern.kernels.types import StateForm
+
 N_QUERY_TOKENS = [1, 16, 17, 32, 33, 64, 100]
 seeds = st.integers(0, 1 << 20)
 
@@ -25,9 +27,28 @@ seeds = st.integers(0, 1 << 20)
 def test_gather_and_collect(n_query_tokens: int, kind: str) -> None:
     for n_docs, n_centroids, nprobe in [(1, 1, 1), (1, 65, 8), (7, 3, 3), (500, 64, 9)]:
         inputs = gather_inputs(n_query_tokens, n_docs, n_centroids, nprobe, 1, kind=kind)
+        assert_equal("state_form", inputs)
         assert_equal("gather", inputs)
         assert_equal("collect", collect_inputs(inputs))
         assert_equal("impute_missing", inputs)
+
+
+def test_sums_of_many_query_tokens_fit_and_lose_few_bits() -> None:
+    inputs = gather_inputs(700, 50, 5, 5, 1, kind="ends")
+    assert_equal("state_form", inputs)
+    assert_equal("gather", inputs)
+    collected = run(fast("collect"), collect_inputs(inputs))
+    best, n_lanes = np.zeros((700, 50), np.int64), inputs["scores"].shape[2]
+    for token in range(700):
+        for centroid in range(5):
+            start, stop = inputs["list_offsets"][centroid : centroid + 2]
+            score = int(inputs["scores"][token // n_lanes, centroid, token % n_lanes])
+            docs = inputs["list_docs"][start:stop]
+            best[token, docs] = np.maximum(best[token, docs], score - inputs["missing"][token])
+    whole, shift = best.sum(axis=0)[collected["docs"]], inputs["form"].shift
+    assert shift > 0
+    assert np.all(collected["sums"] <= whole)
+    assert np.all(collected["sums"] > whole - (700 << shift))
 
 
 def limited_inputs(n_query_tokens: int, n_postings: int, seed: int) -> Inputs:
@@ -90,14 +111,14 @@ def test_the_last_row_that_uint16_can_name_is_gathered() -> None:
     inputs = gather_inputs(2, 1 << 16, 3, 3, 1, kind="random")
     inputs["list_docs"] = np.array([0, 65_534, 65_535], np.uint16)
     inputs["list_offsets"] = np.array([0, 1, 2, 3], np.uint32)
-    inputs["state"] = np.zeros(1 << 16, np.int64)
+    inputs["state"] = np.zeros(1 << 16, np.int32)
     assert_equal("gather", inputs)
     collected = run(fast("collect"), collect_inputs(inputs))
     assert collected["docs"].tolist() == [0, 65_534, 65_535]
 
 
 def test_lists_that_lead_out_of_arrays_write_and_read_nothing_there() -> None:
-    memory = np.zeros(70_000, np.int64)
+    memory = np.zeros(70_000, np.int32)
     docs = np.array([99, 100, 65535, 7], np.uint16)
     fast("gather")(
         probes=np.zeros((1, 1), np.int32),
@@ -105,6 +126,7 @@ def test_lists_that_lead_out_of_arrays_write_and_read_nothing_there() -> None:
         missing=np.zeros(1, np.int32),
         list_offsets=np.array([0, 1 << 31], np.uint32),
         list_docs=docs[:3],
+        form=StateForm(2, 0),
         state=memory[:100],
     )
     assert np.flatnonzero(memory).tolist() == [99]

@@ -366,8 +366,8 @@ def scalar_i16(builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
 
 @operation(types.uint32, types.uintp)
 def nonzero_of_32(builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
-    """Bit i says whether the i-th of 32 int64 is not 0."""
-    numbers = load(builder, address, ir.VectorType(ir.IntType(64), 32), 8)
+    """Bit i says whether the i-th of 32 int32 is not 0."""
+    numbers = load(builder, address, ir.VectorType(INT, 32), 4)
     return builder.bitcast(builder.icmp_signed("!=", numbers, constant(numbers.type, 0)), INT)
 
 
