@@ -310,6 +310,8 @@ class SearchBudget(NamedTuple):
         exhaustive: Whether every token of every candidate is decoded.
         n_postings: Postings of a query token after which it opens no further list, beyond its best
             two; 0 for no bound.
+        n_shared: Postings, for each query token, that all of them share: lists that add most to a
+            score come first. Never without n_postings; 0 for no bound.
     """
 
     nprobe: int
@@ -318,3 +320,4 @@ class SearchBudget(NamedTuple):
     n_scored: int
     exhaustive: bool = False
     n_postings: int = 0
+    n_shared: int = 0

@@ -34,6 +34,7 @@ WRITTEN = {
     "find_probes": ("probes",),
     "limit_probes": ("probes",),
     "impute_missing": ("missing",),
+    "drop_probes": ("probes",),
     "state_form": (),
     "gather": ("state",),
     "collect": ("docs", "sums"),

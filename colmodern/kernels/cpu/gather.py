@@ -86,6 +86,40 @@ def impute_missing(
 
 
 @borrowing
+def drop_probes(
+    probes: Int32s, scores: Int16s, missing: Int32s, list_sizes: Int64s, n_postings: int
+) -> None:
+    """Drop the probes of all query tokens that add least to a score, behind ``n_postings`` postings.
+
+    What a probe adds is its score above what is missing without it. Those that add as much as the last
+    one that stays are kept too.
+
+    Args:
+        probes: As limit_probes leaves them; -1 is written for each probe that is dropped. The best two
+            of a query token stay.
+        scores: (n_blocks, n_centroids, n_lanes) int16 centroid scores.
+        missing: As impute_missing writes it.
+        list_sizes: (n_centroids,) int64, postings of each list.
+        n_postings: Postings of all query tokens that are enough.
+    """
+    n_lanes, least = scores.shape[2], int64(0)
+    for bit in range(16, -1, -1):  # the largest bar that leaves enough, bit by bit
+        bar, n_left = least + (int64(1) << bit), int64(0)
+        for token in range(probes.shape[0]):
+            block, lane = token // n_lanes, token % n_lanes
+            for centroid in probes[token]:
+                if centroid >= 0 and scores[block, centroid, lane] - missing[token] >= bar:
+                    n_left += list_sizes[centroid]
+        least = bar if n_left >= n_postings else least
+    for token in range(probes.shape[0]):
+        block, lane = token // n_lanes, token % n_lanes
+        for j in range(_FEWEST_LISTS, probes.shape[1]):
+            centroid = probes[token, j]
+            if centroid >= 0 and scores[block, centroid, lane] - missing[token] < least:
+                probes[token, j] = -1
+
+
+@borrowing
 def _best_of_tokens(
     codes: Codes, start: int, stop: int, scores: Address, mask: Mask, best: Address
 ) -> None:
@@ -106,7 +140,7 @@ def _last_probe(probes: Int32s, token: int) -> int:
     return int(probes[token, last])
 
 
-@compiled
+@borrowing
 def state_form(probes: Int32s, scores: Int16s, missing: Int32s) -> StateForm:
     """How the state of a document is kept in an int32, so that no sum is too large for it.
 
@@ -160,14 +194,13 @@ def gather(
             document to be passed over. With at least BLOCK_DOCS entries it is used as it is, a smaller
             one is copied twice.
     """
-    if len(state) >= BLOCK_DOCS:
-        _add_lists(probes, scores, missing, list_offsets, list_docs, form, state)
-        return
-    padded = np.empty(BLOCK_DOCS, np.int32)
-    for doc in range(len(state)):
-        padded[doc] = state[doc]
+    padded = state
+    if len(state) < BLOCK_DOCS:
+        padded = np.empty(BLOCK_DOCS, np.int32)
+        for doc in range(len(state)):
+            padded[doc] = state[doc]
     _add_lists(probes, scores, missing, list_offsets, list_docs, form, padded)
-    for doc in range(len(state)):
+    for doc in range(len(state) if len(state) < BLOCK_DOCS else 0):
         state[doc] = padded[doc]
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from colmodern.kernels.cpu.gather import (
     BLOCK_DOCS,
     collect,
+    drop_probes,
     gather,
     impute_missing,
     keep_best,
@@ -109,6 +110,9 @@ def find_candidates(
     if budget.nprobe > 0:
         probes, missing = probe(query, budget, list_sizes), np.empty(query.n_tokens, np.int32)
         impute_missing(probes, query, sample, missing)
+        if budget.n_shared > 0:
+            n_postings = budget.n_shared * query.n_tokens
+            drop_probes(probes, query.centroid_scores, missing, list_sizes, n_postings)
         docs, scores = _gather(query, segment, blocked, probes, missing)
         if len(docs) >= 2 * BY_PARTS * budget.n_gathered:
             best = keep_best(

@@ -74,6 +74,27 @@ def impute_missing(query: PreparedQuery, sample: SampledDocs, probes: DocIndex) 
     return missing
 
 
+def drop_probes(
+    query: PreparedQuery, probes: DocIndex, missing: Ints, list_sizes: DocIndex, n_postings: int
+) -> DocIndex:
+    """Probes with -1 for those of all query tokens that add least; the best two of each stay.
+
+    Args:
+        query: The prepared query.
+        probes: As ``limit_probes`` gives them.
+        missing: As ``impute_missing`` gives it.
+        list_sizes: (n_centroids,) postings of each list.
+        n_postings: Postings of all query tokens that are enough.
+    """
+    scores = query.centroid_scores[probes, np.arange(len(probes))[:, None]].astype(np.int64)
+    gains = np.where(probes >= 0, scores - missing[:, None], -1)
+    order = np.argsort(-gains, axis=None, kind="stable")
+    n_left = np.cumsum(np.where(probes >= 0, list_sizes[probes], 0).ravel()[order])
+    last = int(np.searchsorted(n_left, n_postings))
+    least = max(0, int(gains.ravel()[order[last]])) if last < len(order) else 0
+    return np.where((gains < least) & (np.arange(probes.shape[1]) >= 2), -1, probes)
+
+
 def gather(
     query: PreparedQuery,
     segment: SegmentArrays,

@@ -116,6 +116,28 @@ def impute_missing(
         missing[token] = sum(best) // len(best) if best else floor
 
 
+def drop_probes(
+    probes: Int32s, scores: Int16s, missing: Int32s, list_sizes: Int64s, n_postings: int
+) -> None:
+    """Write -1 for probes that add less than the best ones with ``n_postings``; the best two stay."""
+    at = [
+        (token, j) for token, of_token in enumerate(probes) for j in np.flatnonzero(of_token >= 0)
+    ]
+    gains, n_lanes, n_left = {}, scores.shape[2], 0
+    for token, j in at:
+        block, lane = divmod(token, n_lanes)
+        gains[token, j] = int(scores[block, probes[token, j], lane]) - int(missing[token])
+    least = 0
+    for token, j in sorted(at, key=lambda place: -gains[place]):
+        n_left += int(list_sizes[probes[token, j]])
+        if n_left >= n_postings:
+            least = max(0, gains[token, j])
+            break
+    for token, j in at:
+        if j >= 2 and gains[token, j] < least:
+            probes[token, j] = -1
+
+
 def state_form(probes: Int32s, scores: Int16s, missing: Int32s) -> StateForm:
     """Bits for the turns, of which all set ones are none, and a shift that the largest sum needs."""
     largest = 0

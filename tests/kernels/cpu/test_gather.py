@@ -51,8 +51,8 @@ def test_sums_of_many_query_tokens_fit_and_lose_few_bits() -> None:
     assert np.all(collected["sums"] > whole - (700 << shift))
 
 
-def limited_inputs(n_query_tokens: int, n_postings: int, seed: int) -> Inputs:
-    inputs = gather_inputs(n_query_tokens, 200, 40, 9, seed, kind="random")
+def limited_inputs(n_query_tokens: int, n_postings: int, seed: int, kind: str = "random") -> Inputs:
+    inputs = gather_inputs(n_query_tokens, 200, 40, 9, seed, kind=kind)
     sizes = np.diff(inputs["list_offsets"]).astype(np.int64)
     return {**inputs, "list_sizes": sizes, "n_postings": n_postings}
 
@@ -78,6 +78,35 @@ def test_a_bound_that_no_token_reaches_changes_nothing() -> None:
     inputs = limited_inputs(20, 1 << 40, 3)
     limited = run(fast("limit_probes"), inputs)["probes"]
     np.testing.assert_array_equal(limited, inputs["probes"])
+
+
+@given(
+    seed=seeds,
+    n_query_tokens=st.sampled_from(N_QUERY_TOKENS),
+    n_postings=st.integers(1, 3000),
+    kind=st.sampled_from(KINDS),
+)
+@settings(max_examples=25)
+def test_lists_that_add_least_are_not_opened(
+    seed: int, n_query_tokens: int, n_postings: int, kind: str
+) -> None:
+    inputs = limited_inputs(n_query_tokens, 150, seed, kind)
+    inputs["probes"] = run(fast("limit_probes"), inputs)["probes"]
+    assert_equal("drop_probes", {**inputs, "n_postings": n_postings})
+    left = run(fast("drop_probes"), {**inputs, "n_postings": n_postings})["probes"]
+    places = np.argwhere(inputs["probes"] >= 0)
+    n_lanes, sizes = inputs["scores"].shape[2], inputs["list_sizes"]
+    centroids = inputs["probes"][places[:, 0], places[:, 1]]
+    gains = inputs["scores"][places[:, 0] // n_lanes, centroids, places[:, 0] % n_lanes].astype(int)
+    gains -= inputs["missing"][places[:, 0]]
+    is_left = left[places[:, 0], places[:, 1]] >= 0
+    assert is_left[places[:, 1] < 2].all()
+    if not is_left.all():
+        bar = gains[is_left & (places[:, 1] >= 2)].min(initial=1 << 20)
+        assert gains[~is_left].max() < bar
+        # with the best of those that were dropped, all that add more would be enough
+        assert sizes[centroids[gains > gains[~is_left].max()]].sum() >= n_postings
+    assert_equal("gather", {**inputs, "probes": left})
 
 
 @given(seed=seeds, n_probes=st.integers(1, 8))

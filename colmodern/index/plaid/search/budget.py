@@ -18,6 +18,8 @@ _GROWTH = 0.4
 # an index of more than FEW_CENTROIDS, measured at a million passages: longer lists reach documents that
 # are not among the candidates, so that a query token stops opening them after so many postings
 _MILLION, _POSTINGS, _POSTINGS_GROWTH = 1_000_000, 16_000, 0.25
+# query tokens share so many each: lists of a token that nearly all documents match add little to a score
+_SHARED_POSTINGS = 10_000
 _SLOW_GROWTH = 0.2
 # rescoring mends what a codec confuses among a million documents, if it is given more of them
 _BASE_RESCORED, _GATHERED_RESCORED, _SCORED_RESCORED = 590, 2300, 120
@@ -64,7 +66,8 @@ def choose_budget(
     is_exhaustive = is_complete and (is_wanted or n_tokens <= _FEW_TOKENS)
     scans = nprobe is None and n_tokens <= _SCANNED_TOKENS
     # the bound counts documents that may be returned, as if they were spread evenly over the lists
-    n_postings = _POSTINGS * (n_docs / _MILLION) ** _POSTINGS_GROWTH * n_docs / max(1, n_open)
+    posting_growth = (n_docs / _MILLION) ** _POSTINGS_GROWTH * n_docs / max(1, n_open)
+    counts_postings = is_large and nprobe is None
     probed = 2 * _PROBED if n_open < _SELECTIVE * n_docs else _PROBED
     scored = k + k // 2 + 30 if rescored else k + k // 8 + 16
     if is_widened:
@@ -75,5 +78,6 @@ def choose_budget(
         n_candidates=candidates,
         n_scored=n_open if is_exhaustive else scored,
         exhaustive=is_exhaustive,
-        n_postings=round(n_postings) if is_large and nprobe is None else 0,
+        n_postings=round(_POSTINGS * posting_growth) if counts_postings else 0,
+        n_shared=round(_SHARED_POSTINGS * posting_growth) if counts_postings else 0,
     )

@@ -126,6 +126,9 @@ def _gather(query: PreparedQuery, view: View, budget: SearchBudget) -> tuple[Doc
     if budget.n_postings:
         probes = stages.limit_probes(probes, view.list_sizes, budget.n_postings)
     missing = stages.impute_missing(query, view.sample, probes)
+    if budget.n_shared:
+        n_postings = budget.n_shared * len(missing)
+        probes = stages.drop_probes(query, probes, missing, view.list_sizes, n_postings)
     docs, sums = [np.empty(0, np.int64)], [np.empty(0, np.int32)]
     for segment, base, blocked in zip(view.segments, view.bases, view.blocked, strict=False):
         inside, scores = stages.gather(query, segment.arrays, blocked, probes, missing)

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from colmodern.index.plaid.disk.segment import Segment
 from colmodern.index.plaid.search.query_tables import make_tables
 from colmodern.index.plaid.search.view import DocIndex, View
-from colmodern.kernels.cpu.gather import impute_missing, keep_best
+from colmodern.kernels.cpu.gather import drop_probes, impute_missing, keep_best
 from colmodern.kernels.cpu.prune import (
     estimate_doc_vectors,
     score_by_centroids,
@@ -206,6 +206,10 @@ def _find_by_steps(
             probes = probe(tables, budget, _list_sizes(view, budget))
             missing = np.empty(tables.n_tokens, np.int32)
             impute_missing(probes, tables, view.sample, missing)
+            if budget.n_shared:
+                n_postings = budget.n_shared * tables.n_tokens
+                by_centroid = tables.centroid_scores
+                drop_probes(probes, by_centroid, missing, view.list_sizes, n_postings)
             reached, sums = _gather(tables, view, probes, missing, threads)
             estimates, kept = _cut(tables, view, reached, sums, budget, threads)
             gathered = reached[kept]

@@ -36,10 +36,11 @@ def test_only_an_index_of_many_centroids_counts_postings() -> None:
     sizes = {"n_open": 500_000, "n_docs": 500_000, "n_tokens": 16_000_000}
     few = budget(**sizes, n_centroids=1 << 16)
     many = budget(**sizes, n_centroids=(1 << 16) + 1)
-    assert few.n_postings == 0 < many.n_postings
+    assert few.n_postings == few.n_shared == 0 < many.n_shared < many.n_postings
     assert few.nprobe == many.nprobe == 32
     assert many.n_candidates < few.n_candidates
-    assert budget(**sizes, n_centroids=1 << 17, nprobe=32).n_postings == 0
+    asked = budget(**sizes, n_centroids=1 << 17, nprobe=32)
+    assert asked.n_postings == asked.n_shared == 0
 
 
 def test_a_filter_lets_lists_be_read_until_as_many_of_its_documents_were_seen() -> None:
@@ -47,6 +48,7 @@ def test_a_filter_lets_lists_be_read_until_as_many_of_its_documents_were_seen() 
     whole, tenth = budget(**sizes, n_open=1_000_000), budget(**sizes, n_open=100_000)
     assert whole.n_postings == 16_000
     assert tenth.n_postings == 160_000
+    assert tenth.n_shared == 10 * whole.n_shared
 
 
 def test_a_selective_filter_probes_more_unless_the_caller_says() -> None:

@@ -53,7 +53,8 @@ def expect_equal(
     request = SearchRequest(
         state, k, None, budget.get("nprobe"), budget.get("n_candidates"), stored
     )
-    asked = request.budget._replace(n_postings=budget.get("n_postings", 0))
+    bounds = {name: budget.get(name, 0) for name in ("n_postings", "n_shared")}
+    asked = request.budget._replace(**bounds)
     options: dict[str, Any] = {"stored": stored, "given": budget.get("given")}
     expected = search_view(query, request.view, asked, Threads(1), **options)
     docs, scores = search_portably(query, request.view, asked, **options)
@@ -75,6 +76,7 @@ def random_query(n_tokens: int, dim: int, seed: int) -> np.ndarray:
     nprobe=st.none() | st.integers(1, 50),
     n_candidates=st.none() | st.integers(40, 2000),
     n_postings=st.just(0) | st.integers(1, 500),
+    n_shared=st.just(0) | st.integers(1, 300),
     seed=st.integers(0, 999),
     length=st.sampled_from([1.0, 1e-3, 37.0]),
 )
@@ -85,11 +87,13 @@ def test_every_search_equals_the_compiled_one(
     nprobe: int | None,
     n_candidates: int | None,
     n_postings: int,
+    n_shared: int,
     seed: int,
     length: float,
 ) -> None:
     query = random_query(n_tokens, plaid.dim, seed) * np.float32(length)
     budget = {"nprobe": nprobe, "n_candidates": n_candidates, "n_postings": n_postings}
+    budget["n_shared"] = n_shared if n_postings else 0
     expect_equal(plaid, query, k=k, **budget)
 
 

@@ -45,6 +45,7 @@ def index(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     n_allowed=st.sampled_from([N_DOCS, N_DOCS - 5, N_DOCS // 2]),
     is_rescored=st.booleans(),
     n_postings=st.sampled_from([0, 0, 20, 200]),
+    n_shared=st.sampled_from([0, 10, 100]),
     n_threads=st.sampled_from([1, 3]),
 )
 @settings(max_examples=40)
@@ -55,7 +56,10 @@ def test_one_call_does_what_the_steps_do(index: PlaidIndex, seed: int, **given: 
     search = SearchRequest(
         index._state, given["k"], allowed, given["nprobe"], given["n_candidates"], stored
     )
-    search.budget = search.budget._replace(n_postings=given["n_postings"])
+    n_postings, n_shared = given["n_postings"], given["n_shared"]
+    search.budget = search.budget._replace(
+        n_postings=n_postings, n_shared=n_shared if n_postings else 0
+    )
     trace = Trace()
     at_once = search_view(query, search.view, search.budget, Threads(1), stored=stored)
     threads = Threads(given["n_threads"])
@@ -99,6 +103,24 @@ def test_a_bound_of_postings_reaches_fewer_documents_and_none_besides(
     for bound in (0, n_postings, 2 * n_postings, 1 << 40):
         trace = Trace()
         budget = search.budget._replace(n_postings=bound)
+        search_view(query, search.view, budget, Threads(1), trace=trace)
+        gathered.append(set(trace.stages[Stage.GATHER][0].tolist()))
+    every, fewest, more, unbounded = gathered
+    assert fewest <= more <= every
+    assert unbounded == every
+
+
+@given(seed=st.integers(0, 99), n_query_tokens=st.integers(1, 40), n_shared=st.integers(1, 200))
+@settings(max_examples=15)
+def test_postings_that_query_tokens_share_reach_fewer_documents_and_none_besides(
+    index: PlaidIndex, seed: int, n_query_tokens: int, n_shared: int
+) -> None:
+    query = np.asarray(corpus([n_query_tokens], seed=seed)[0], np.float32)
+    search = SearchRequest(index._state, 10, None, 9, 60, None)
+    gathered = []
+    for bound in (0, n_shared, 2 * n_shared, 1 << 30):
+        trace = Trace()
+        budget = search.budget._replace(n_postings=1 << 40, n_shared=bound)
         search_view(query, search.view, budget, Threads(1), trace=trace)
         gathered.append(set(trace.stages[Stage.GATHER][0].tolist()))
     every, fewest, more, unbounded = gathered
