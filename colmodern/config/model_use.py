@@ -1,4 +1,4 @@
-"""Which kinds of index need a model."""
+"""Kinds of index that need a model."""
 
 from __future__ import annotations
 

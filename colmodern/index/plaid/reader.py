@@ -240,14 +240,14 @@ class PlaidReader:
         values, page = checked_query(query, self.dim), checked_page(k, offset, group_by)
         threads, stored = self._threads_of(n_threads), self._stored(state, rescore)
         search = SearchRequest(state, page.end, filter, nprobe, n_candidates, stored, exact=exact)
-        asked = with_candidates([values], [candidates_from], state, search.view)
+        searched = with_candidates([values], [candidates_from], state, search.view)
 
         def answer(request: SearchRequest, queries: Sequence[Query]) -> list[Results[ScoredDoc]]:
             if self._cuda:
                 return self._search_on_gpus(self._cuda, request, queries)
             return [self._kernels.answer(request, query, threads) for query in queries]
 
-        return answer_pages(state, search, page, asked, answer, settings, Threads(1))[0]
+        return answer_pages(state, search, page, searched, answer, settings, Threads(1))[0]
 
     def search_batch(
         self,
@@ -297,9 +297,9 @@ class PlaidReader:
         threads, alone = self._threads_of(n_threads), Threads(1)
         page, stored = checked_page(k, offset, group_by), self._stored(state, rescore)
         search = SearchRequest(state, page.end, filter, nprobe, n_candidates, stored, exact=exact)
-        given = lists_of(candidates_from, len(queries))
+        added = lists_of(candidates_from, len(queries))
         checked = [checked_query(query, self.dim) for query in queries]
-        asked = with_candidates(checked, given, state, search.view)
+        searched = with_candidates(checked, added, state, search.view)
 
         def answer(request: SearchRequest, queries: Sequence[Query]) -> list[Results[ScoredDoc]]:
             def search_one(query: Query) -> Results[ScoredDoc]:
@@ -317,7 +317,7 @@ class PlaidReader:
             progress.finish()
             return results
 
-        return BatchResults(answer_pages(state, search, page, asked, answer, settings, threads))
+        return BatchResults(answer_pages(state, search, page, searched, answer, settings, threads))
 
     @renamed_keywords(chosen="allowed")
     def filter(self, allowed: Filter) -> DocFilter:

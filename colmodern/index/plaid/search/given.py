@@ -42,14 +42,14 @@ def with_candidates(
     Raises:
         InputError: Candidates that are no list, or no ids.
     """
-    asked, n_ids, unknown = [], 0, list[str]()
-    for query, given in zip(queries, candidates, strict=True):
-        if given is None:
-            asked.append(Query(query))
+    checked, n_ids, unknown = [], 0, list[str]()
+    for query, own in zip(queries, candidates, strict=True):
+        if own is None:
+            checked.append(Query(query))
             continue
-        ids = _ids_of(given)
+        ids = _ids_of(own)
         docs, lacking = _docs_of(ids, state, view)
-        asked.append(Query(query, docs))
+        checked.append(Query(query, docs))
         n_ids += len(ids)
         unknown += lacking
     if unknown:
@@ -59,7 +59,7 @@ def with_candidates(
             len(unknown),
             shown(unknown[0]),
         )
-    return asked
+    return checked
 
 
 def lists_of(candidates: object, n_queries: int) -> Sequence[Candidates | None]:
@@ -82,12 +82,12 @@ def _ids_of(candidates: object) -> list[str]:
 
 def _docs_of(ids: Sequence[str], state: State, view: View) -> tuple[DocIndex, list[str]]:
     """The doc_index values of ids, ascending, without those a search may not return; ids the index lacks."""
-    found, is_known = [np.empty(0, np.int64)], np.zeros(len(ids), np.bool_)
+    by_segment, is_known = [np.empty(0, np.int64)], np.zeros(len(ids), np.bool_)
     for number, segment in enumerate(view.segments):
         docs = live_docs(ids, segment, state.view.blocked[number])
         is_here = docs >= 0
         is_known |= is_here
         docs, blocked = docs[is_here], view.blocked[number]
-        found.append(view.bases[number] + (docs if blocked is None else docs[~blocked[docs]]))
+        by_segment.append(view.bases[number] + (docs if blocked is None else docs[~blocked[docs]]))
     lacking = [ids[position] for position in np.flatnonzero(~is_known).tolist()]
-    return np.unique(np.concatenate(found)), lacking
+    return np.unique(np.concatenate(by_segment)), lacking

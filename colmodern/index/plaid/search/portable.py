@@ -48,7 +48,7 @@ def search_portably(
     budget: SearchBudget,
     *,
     stored: Addresses | None = None,
-    given: DocIndex | None = None,
+    added: DocIndex | None = None,
 ) -> tuple[DocIndex, Floats]:
     """The n_scored best documents, ascending by doc_index, and their scores.
 
@@ -57,13 +57,13 @@ def search_portably(
         view: The documents that may be returned.
         budget: How much is looked at.
         stored: From doc_index values to the addresses of their embeddings, to be scored with those.
-        given: Documents of the view, ascending, that are pruned with the gathered ones.
+        added: Documents of the view, ascending, that are pruned with the gathered ones.
     """
     prepared = prepare_query(query, view.codec.arrays)
     slacks = (
         (_ALL_SLACK,) * 2 if budget.exhaustive else (prepared.refine_slack, prepared.score_slack)
     )
-    candidates, shared = _candidates(prepared, view, budget, given)
+    candidates, shared = _candidates(prepared, view, budget, added)
     if budget.n_scored < len(candidates):
         scores = _on_segments(
             view,
@@ -78,7 +78,7 @@ def search_portably(
 
 
 def _candidates(
-    query: PreparedQuery, view: View, budget: SearchBudget, given: DocIndex | None
+    query: PreparedQuery, view: View, budget: SearchBudget, added: DocIndex | None
 ) -> tuple[DocIndex, Scores]:
     """Documents to be scored with their compressed tokens, and what their vectors add."""
 
@@ -104,8 +104,8 @@ def _candidates(
         shared = shared_of(docs)
         best = stages.keep_best(scores + shared, budget.n_gathered)
         docs, shared = docs[best], shared[best]
-        if given is not None:
-            docs = np.union1d(docs, given)
+        if added is not None:
+            docs = np.union1d(docs, added)
             shared = shared_of(docs)
     else:
         docs = view.open_docs()

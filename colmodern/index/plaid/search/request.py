@@ -88,7 +88,7 @@ class SearchRequest:
         view = self.view
         if view.n_open == 0:
             return Results()
-        values, given = query
+        values, added = query
         return self.ranked(
             *search_view(
                 values,
@@ -97,7 +97,7 @@ class SearchRequest:
                 threads,
                 stored=self.stored,
                 exact=self.exact,
-                given=given,
+                added=added,
             )
         )
 
@@ -105,9 +105,9 @@ class SearchRequest:
         """The same without compiled kernels; see portable.py."""
         if self.view.n_open == 0:
             return Results()
-        values, given = query
+        values, added = query
         return self.ranked(
-            *search_portably(values, self.view, self.budget, stored=self.stored, given=given)
+            *search_portably(values, self.view, self.budget, stored=self.stored, added=added)
         )
 
     def ranked(self, doc_index: DocIndex, scores: npt.NDArray[np.float32]) -> Results[ScoredDoc]:

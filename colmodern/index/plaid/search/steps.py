@@ -80,15 +80,15 @@ def search_view(
     stored: Addresses | None = None,
     trace: Trace | None = None,
     exact: bool = False,
-    given: DocIndex | None = None,
+    added: DocIndex | None = None,
 ) -> tuple[DocIndex, npt.NDArray[np.float32]]:
     """The n_scored best documents, ascending by doc_index, and their scores.
 
     query: (n_query_tokens, dim) float32, at least one token
     exact: score all tokens, also those that cannot win according to the codec
-    given: documents of the view, ascending, that are pruned with the gathered ones
+    added: documents of the view, ascending, that are pruned with the gathered ones
     """
-    in_one_call = trace is None and not exact and given is None
+    in_one_call = trace is None and not exact and added is None
     if in_one_call and fits_one_call(view, budget, threads):
         return _search_at_once(query, view, budget, stored)
     trace = trace or Trace()
@@ -101,7 +101,7 @@ def search_view(
         tables = tables._replace(score_slack=_ALL_SLACK)
     margin = tables.rounding if stored is None else tables.loss
     margin = _ALL_MARGIN if exact else margin
-    candidates, near = _find_by_steps(tables, view, budget, margin, threads, trace, given)
+    candidates, near = _find_by_steps(tables, view, budget, margin, threads, trace, added)
     final = _score(tables, view, candidates, margin, near, threads, stored)
     trace.keep(Stage.SCORE, candidates, final)
     return candidates, final
@@ -195,7 +195,7 @@ def _find_by_steps(
     margin: int,
     threads: Threads,
     trace: Trace,
-    given: DocIndex | None,
+    added: DocIndex | None,
 ) -> tuple[DocIndex, NearTokens]:
     """The result of find_candidates, for several threads or segments, or with a trace."""
     if budget.n_candidates >= view.n_open:
@@ -219,8 +219,8 @@ def _find_by_steps(
             trace.keep(Stage.GATHER, reached, estimates)
             best = keep_best(scores, budget.n_gathered)
             gathered, shared = gathered[best], shared[best]
-            if given is not None:
-                gathered = np.union1d(gathered, given)
+            if added is not None:
+                gathered = np.union1d(gathered, added)
                 shared = _doc_scores(tables, view, gathered, threads)
         else:
             gathered = view.open_docs()

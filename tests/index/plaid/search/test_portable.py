@@ -55,7 +55,7 @@ def expect_equal(
     )
     bounds = {name: budget.get(name, 0) for name in ("n_postings", "n_shared")}
     asked = request.budget._replace(**bounds)
-    options: dict[str, Any] = {"stored": stored, "given": budget.get("given")}
+    options: dict[str, Any] = {"stored": stored, "added": budget.get("added")}
     expected = search_view(query, request.view, asked, Threads(1), **options)
     docs, scores = search_portably(query, request.view, asked, **options)
     np.testing.assert_array_equal(docs, expected[0])
@@ -112,10 +112,10 @@ def test_stored_embeddings_are_scored_alike(compact: PlaidIndex, dtype: Any) -> 
 
 
 def test_given_candidates_are_scored_alike(plaid: PlaidIndex) -> None:
-    given = plaid._state.view.open_docs()[::7]
+    added = plaid._state.view.open_docs()[::7]
     for n_tokens in (1, 17, 40):
         query = random_query(n_tokens, plaid.dim, n_tokens)
-        expect_equal(plaid, query, nprobe=1, n_candidates=80, given=given)
+        expect_equal(plaid, query, nprobe=1, n_candidates=80, added=added)
 
 
 def test_a_query_of_zeros_and_one_of_equal_tokens_are_answered_alike(plaid: PlaidIndex) -> None:
