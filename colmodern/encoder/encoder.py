@@ -94,8 +94,7 @@ class Encoder:
             self._model.tokenizer, settings, masks_first_piece=checkpoint.kind == "stanford"
         )
         self.max_memory = max_memory
-        self._fingerprints: dict[Role, str] = {}
-        self._has_warned = False
+        self._fingerprints, self._has_warned = dict[Role, str](), False
         self._max_tokens = self._model.tokens_per_batch(max_memory, settings)
         release_free_memory()
 
@@ -185,8 +184,7 @@ class Encoder:
         merged = self.checkpoint.settings_with(settings)
         other = copy.copy(self)
         other._fingerprints, other._has_warned = {}, False
-        other.settings = merged
-        other.tokenizer = self.tokenizer.with_settings(merged)
+        other.settings, other.tokenizer = merged, self.tokenizer.with_settings(merged)
         other._max_tokens = self._model.tokens_per_batch(self.max_memory, merged)
         return other
 

@@ -16,7 +16,7 @@ from colmodern.index.plaid.disk.check import check_index
 from colmodern.index.plaid.disk.manifest import read_manifest
 from colmodern.index.plaid.disk.storage import IndexSnapshot, open_index
 from colmodern.index.plaid.reader import PlaidReader
-from colmodern.index.plaid.search.located import bounds_of, expected_doc_index
+from colmodern.index.plaid.search.located import bounds_of, doc_index_of, expected_doc_index
 from colmodern.index.plaid.search.queries import expect_encoder
 from colmodern.index.plaid.search.state import load_state, make_state
 from colmodern.index.plaid.write import update
@@ -259,6 +259,21 @@ class PlaidIndex(PlaidReader):
             state.snapshot, state.codec, opened, self._adopt,
             options=change_options(durable), progress=as_progress(progress),
         )  # fmt: skip
+
+    def known_ids(self, doc_ids: Iterable[str]) -> list[str]:
+        """The ids of documents that the index has, of those that are passed.
+
+        Args:
+            doc_ids: Ids of documents.
+
+        Returns:
+            The known ones, in their order.
+
+        Raises:
+            InputError: An id is no text.
+        """
+        view, ids = self._state.view, id_list("doc_ids", doc_ids, is_ordered=False)
+        return [doc_id for doc_id in ids if doc_index_of(doc_id, view) is not None]
 
     def delete(self, doc_ids: Iterable[str], *, durable: bool = True) -> int:
         """Delete documents.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,6 @@ from colmodern.index.plaid.search.stored import StoredEmbeddings, stored_of
 from colmodern.index.spans import SpanSettings
 from colmodern.kernels.device import CPU, Devices, resolve_device
 from colmodern.progress import Progress, as_progress
-from colmodern.ragged.doc_ids import id_list
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.threads import Threads
@@ -167,11 +166,6 @@ class PlaidReader:
     def __contains__(self, doc_id: object) -> bool:
         state = self._state
         return isinstance(doc_id, str) and doc_index_of(doc_id, state.view) is not None
-
-    def known_ids(self, doc_ids: Iterable[str]) -> list[str]:
-        """The ids of documents that the index has, of those that are passed, in their order."""
-        view, ids = self._state.view, id_list("doc_ids", doc_ids, is_ordered=False)
-        return [doc_id for doc_id in ids if doc_index_of(doc_id, view) is not None]
 
     @property
     def _state(self) -> State:

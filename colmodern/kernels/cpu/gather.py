@@ -28,7 +28,7 @@ from colmodern.kernels.types import (
 
 BLOCK_DOCS = 1 << 16  # documents that a uint16 can number
 _FEWEST_LISTS = 2  # lists that every query token opens, however long they are
-_STATE_BITS = 31  # of an int32, without its sign
+_STATE_BITS = 31  # an int32 without its sign
 
 
 @borrowing
