@@ -6,12 +6,13 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from colmodern.arguments import checked_count, checked_seconds
+from colmodern.arguments import checked_count, checked_path, checked_seconds
 from colmodern.cluster.connection import connected
 from colmodern.cluster.replicas import all_versions, deploy_shards, start_application
 from colmodern.cluster.room import Resources
 from colmodern.config.cluster import ClusterConfig
 from colmodern.errors import InputError, UnavailableError
+from colmodern.index.sharded.folder import read_shards_manifest
 from colmodern.optional import require
 from colmodern.service.keys import read_keys
 from colmodern.service.settings import ServeSettings, load_serve_settings
@@ -75,7 +76,8 @@ def serve_on_cluster(
     """
     gateways = checked_count("gateways", gateways)
     timeout_s = checked_seconds("timeout_s", timeout_s, cure="pass seconds above 0")
-    _expect_usable(name, settings)
+    replicas = checked_count("replicas", replicas)
+    _expect_usable(path, name, settings)
     connected(config.address)
     from ray import serve
 
@@ -138,8 +140,8 @@ def stop_serving(config: ClusterConfig, name: str) -> bool:
     return bool(own)
 
 
-def _expect_usable(name: str, settings: ServeSettings) -> None:
-    """Raise an error for a name, or for settings, that no gateway could start with."""
+def _expect_usable(path: Path | str, name: str, settings: ServeSettings) -> None:
+    """Raise an error for a folder, a name or settings that could not be served."""
     load_serve_settings(None, values={"indexes": {name: "."}})  # raises for a name that no path has
     for module in ("fastapi", "prometheus_client", "uvicorn"):
         require(module, extra="serve")
@@ -149,6 +151,7 @@ def _expect_usable(name: str, settings: ServeSettings) -> None:
     read_keys(settings.api_key_file)
     if settings.encoder is None:
         raise InputError("settings.encoder is missing; name the model that encodes queries")
+    read_shards_manifest(checked_path("path", path))
 
 
 def _is_running(name: str) -> bool:

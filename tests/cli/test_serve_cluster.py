@@ -8,7 +8,7 @@ import pytest
 
 from colmodern.cli.serve_cluster import serve_shards
 from colmodern.config.models import EncoderConfig
-from colmodern.errors import ConfigError
+from colmodern.errors import ConfigError, InputError, StorageError
 from colmodern.service.cluster import ServedVersion
 from colmodern.service.settings import ServeSettings
 
@@ -43,3 +43,15 @@ def test_keys_that_no_gateway_could_read_are_refused_before_shards_start(tmp_pat
         )
         with pytest.raises(ConfigError, match=message):
             serve_shards("127.0.0.1:1", settings, {})
+
+
+def test_shards_that_are_not_there_are_refused_before_the_cluster_is_reached(
+    tmp_path: Path,
+) -> None:
+    settings = ServeSettings(
+        encoder=EncoderConfig(model="colmodern/tiny"), indexes={"docs": str(tmp_path / "nothing")}
+    )
+    with pytest.raises(StorageError, match="there is no folder"):
+        serve_shards("127.0.0.1:1", settings, {})
+    with pytest.raises(InputError, match="replicas=0"):
+        serve_shards("127.0.0.1:1", settings, {"replicas": 0})
