@@ -36,6 +36,7 @@ _STARTS = 2  # times that a replica is started before its fault is raised
 _HEALTH_S = 2.0  # seconds between canary queries
 _HEALTH_TIMEOUT_S = 10.0
 _DRAIN_S = 5.0  # seconds that a replica may take for its last searches
+DRAIN_LOOK_S = 0.2  # seconds between looks at whether they have ended
 _LOOK = 0.5  # seconds until it is looked up again whether a lost shard is back
 _TICK = 0.2  # seconds between looks at an application that is being started
 _ROOM_PATIENCE = 5.0  # seconds until room that others gave back is seen
@@ -119,6 +120,7 @@ def deploy_shards(
             health_check_period_s=_HEALTH_S,
             health_check_timeout_s=_HEALTH_TIMEOUT_S,
             graceful_shutdown_timeout_s=_DRAIN_S,
+            graceful_shutdown_wait_loop_s=DRAIN_LOOK_S,
             ray_actor_options={"num_cpus": cpus},
         ).bind(folder / shard, scratch, cpus)
         for shard in shards

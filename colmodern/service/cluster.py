@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from colmodern.arguments import checked_count, checked_path, checked_seconds
 from colmodern.cluster.connection import connected
-from colmodern.cluster.replicas import all_versions, deploy_shards, start_application
+from colmodern.cluster.replicas import DRAIN_LOOK_S, all_versions, deploy_shards, start_application
 from colmodern.cluster.room import Resources
 from colmodern.config.cluster import ClusterConfig
 from colmodern.errors import InputError, UnavailableError
@@ -100,6 +100,7 @@ def serve_on_cluster(
             name=_GATEWAY,
             num_replicas=gateways,
             max_ongoing_requests=settings.limits.connections,
+            graceful_shutdown_wait_loop_s=DRAIN_LOOK_S,
             user_config={"index": name},
             ray_actor_options={"num_cpus": config.cpus_per_worker},
         ).bind(
