@@ -30,12 +30,13 @@ N_DOCS = 240
 SHARD_TOKENS = 1500
 N_FREE = 3  # shards that a HeldEncoder encodes without waiting
 _PATIENCE = 60.0  # seconds that a HeldEncoder waits
-# a dead node is noticed after at most 2 s
-_HEALTH = {
+_SETTINGS = {
+    "prestart_worker_first_driver": False,  # only processes that tests use share the CPUs
+    # a dead node, which refuses connections, is noticed after 1 s; a slow one is waited for
     "health_check_initial_delay_ms": 0,
-    "health_check_period_ms": 500,
-    "health_check_timeout_ms": 500,
-    "health_check_failure_threshold": 3,
+    "health_check_period_ms": 200,
+    "health_check_timeout_ms": 1000,
+    "health_check_failure_threshold": 5,
 }
 
 
@@ -51,7 +52,7 @@ class Nodes:
                 "num_cpus": 1,
                 "object_store_memory": _OBJECTS,
                 "include_dashboard": False,
-                "_system_config": _HEALTH,
+                "_system_config": _SETTINGS,
             },
         )
         self._others: list[Any] = []
@@ -63,10 +64,14 @@ class Nodes:
         return ClusterConfig(address=self._cluster.address, gpus_per_encoder=0)
 
     def complete(self, n: int = 3, n_cpus: int = 1) -> None:
-        """Add nodes until there are ``n``; n_cpus: of a new one."""
-        while len(self._others) < n - 1:
-            node = self._cluster.add_node(num_cpus=n_cpus, object_store_memory=_OBJECTS)
-            self._others.append(node)
+        """Add nodes until there are ``n``, all at a time; n_cpus: of a new one."""
+        added = [
+            self._cluster.add_node(wait=False, num_cpus=n_cpus, object_store_memory=_OBJECTS)
+            for _ in range(n - 1 - len(self._others))
+        ]
+        self._others += added
+        for node in added:
+            self._cluster._wait_for_node(node)
 
     def kill_all(self) -> None:
         """Kill all nodes but the head."""

@@ -35,7 +35,11 @@ def test_a_node_killed_while_it_builds_changes_no_byte(
 
 
 def test_too_many_builders_are_refused_and_an_interrupted_build_is_resumed(
-    nodes: Nodes, store: EmbeddingStore, shards: Path, tmp_path: Path
+    nodes: Nodes,
+    store: EmbeddingStore,
+    shards: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
@@ -51,8 +55,10 @@ def test_too_many_builders_are_refused_and_an_interrupted_build_is_resumed(
     with pytest.raises(StorageError, match="run the same command again to resume"):
         ShardedIndex.load(path)
     nodes.kill()
+    monkeypatch.setattr("colmodern.cluster.room._PATIENCE", 1.0)
     with pytest.raises(ResourceError, match=r"cluster\.builders=3"):
         build_on_cluster(store, path, N_SHARDS, many, Watch(), **SETTINGS)
+    monkeypatch.undo()
     nodes.complete()
     watch = Watch()
     build_on_cluster(store, path, N_SHARDS, nodes.config, watch, **SETTINGS)
