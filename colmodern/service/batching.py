@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from typing import NamedTuple, TypeVar
 
 import anyio
 
 from colmodern.encoder.encoder import Encoder
 from colmodern.encoder.passages import tokenize_passages
-from colmodern.encoder.text.pieces import cut_at, join
+from colmodern.encoder.text.pieces import cut_at
 from colmodern.encoder.text.settings import Role
 from colmodern.encoder.text.tokenized import TokenizedTexts
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.service.context import RequestContext, answered_in_time
+from colmodern.service.encoder_threads import EncoderThreads
 from colmodern.service.errors import overloaded
 from colmodern.service.metrics import Metrics
 from colmodern.service.queues import Entry, Lane, Queue, as_one
 from colmodern.service.search_threads import JointWork, SearchEntry, SearchThreads
 from colmodern.service.settings import BatchingSettings
-from colmodern.threads import cpu_count
 
 _SHORT = 2000  # characters that the event loop tokenizes itself; more go to a thread
-_SHARE = 512  # tokens, at least, that are worth a thread of their own
 _LOOK_AGAIN = 0.05  # seconds between looks at the search threads, should they deliver nothing
 Result = TypeVar("Result")
 
@@ -49,10 +46,8 @@ class EncoderBatcher:
     waited for ``max_wait_ms``; an idle encoder does not wait. Embeddings do not depend on the batch, but
     for the rounding of floats.
 
-    On CPUs each thread encodes apart from the others: PyTorch's own threads wait for each other after
-    every step, which takes longer beside other work. A thread takes its share of the queries that wait,
-    encodes them and searches with them, so that none is idle while there is work. Large batches of other
-    texts are divided among the threads. On a GPU one thread encodes, and others search; queries wait while
+    On CPUs a thread takes its share of the queries that wait, encodes them and searches with them, so that
+    none is idle while there is work. On a GPU one thread encodes, and others search; queries wait while
     those are behind, until their batch is full.
     """
 
@@ -64,10 +59,7 @@ class EncoderBatcher:
         self._n_requests = 0
         self._is_idle = False
         self._is_holding = False  # all that waits is held back
-        self._n_searching = 0  # threads that encode queries and search with them
-        self._counting = threading.Lock()
-        self._encoder: Encoder | None = None
-        self._threads: list[ThreadPoolExecutor] = []
+        self._threads: EncoderThreads | None = None
         self._worker: asyncio.Task[None] | None = None
 
     def start(self, encoder: Encoder, searches: SearchThreads) -> None:
@@ -77,25 +69,21 @@ class EncoderBatcher:
             encoder: The model.
             searches: The threads that search with what was encoded.
         """
-        self._encoder, self._searches = encoder, searches
+        self._searches = searches
         self._changed = asyncio.Event()
-        searches.deliveries.on_delivered = self._look_again
+        self._threads = EncoderThreads(encoder, searches, self._metrics)
+        self._threads.on_free = searches.deliveries.on_delivered = self._look_again
         self._tokenizing = ThreadPoolExecutor(1, "tokenizer")
-        self._is_cpu = encoder.device == "cpu"
-        self._n_threads = cpu_count() if self._is_cpu else 1
-        self._encoding = ThreadPoolExecutor(
-            self._n_threads, "encoder", _use_one_thread if self._is_cpu else None
-        )
-        self._threads = [self._tokenizing, self._encoding]
         self._worker = asyncio.get_running_loop().create_task(self._work())
 
     async def stop(self) -> None:
         """Wait for the batch that is being encoded; nothing is encoded after it."""
-        if self._worker is not None:
-            self._worker.cancel()
-            await asyncio.gather(self._worker, return_exceptions=True)
-        for pool in self._threads:
-            pool.shutdown(wait=True, cancel_futures=True)
+        if self._worker is None or self._threads is None:
+            return
+        self._worker.cancel()
+        await asyncio.gather(self._worker, return_exceptions=True)
+        self._tokenizing.shutdown(wait=True, cancel_futures=True)
+        self._threads.shutdown()
 
     async def encode(
         self,
@@ -163,7 +151,7 @@ class EncoderBatcher:
         """
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         with self._queued():
-            is_searched = self._is_cpu and not work.waits
+            is_searched = self._own_threads.can_search and not work.waits
             lane = Lane(role, have_work=is_searched)
             tokenized, _ = await self._tokenized(context, texts, lane, None)
             pieces = cut_at(tokenized, self._settings.max_tokens)
@@ -178,9 +166,13 @@ class EncoderBatcher:
         return self._own_encoder.pool(documents)
 
     @property
+    def _own_threads(self) -> EncoderThreads:
+        assert self._threads is not None, "start() comes first"
+        return self._threads
+
+    @property
     def _own_encoder(self) -> Encoder:
-        assert self._encoder is not None, "start() comes first"
-        return self._encoder
+        return self._own_threads.encoder
 
     @contextmanager
     def _queued(self) -> Iterator[None]:
@@ -240,10 +232,9 @@ class EncoderBatcher:
     ) -> Result:
         """Queue a piece, and wait for its embeddings or for the result of the work with them."""
         entry = Entry(texts, context, not self._is_idle, future, work)
-        if lane.have_work and self._is_idle and self._has_free_thread:
-            self._search(
-                [entry]
-            )  # each thread that has to wake up first takes a tenth of a millisecond
+        if lane.have_work and self._is_idle and self._own_threads.has_free:
+            # at once: each task or thread that has to wake up first takes a tenth of a millisecond
+            self._own_threads.search([entry])
             return await answered_in_time(context, future)
         queue = self._lanes.setdefault(lane, Queue())
         queue.append(entry)
@@ -254,19 +245,20 @@ class EncoderBatcher:
         return await answered_in_time(context, future)
 
     async def _work(self) -> None:
+        threads = self._own_threads
         while True:
             lane = await self._next_lane()
             queue = self._lanes[lane]
             await self._wait_for_more(queue)
             n_requests = self._settings.max_requests
             if lane.have_work:  # some wait until the next thread is free, so that it finds work
-                n_requests = min(n_requests, -(-self._n_requests // (self._n_threads + 1)))
+                n_requests = min(n_requests, -(-self._n_requests // (threads.n_threads + 1)))
             entries = queue.take(n_requests, self._settings.max_tokens)
             batch = [entry for entry in entries if await entry.is_wanted()]
             if batch and lane.have_work:
-                self._search(batch)
+                threads.search(batch)
             elif batch:
-                await self._encode_batch(lane, batch)
+                await threads.encode(lane, batch)
 
     async def _next_lane(self) -> Lane:
         """The lane whose first text has waited longest, once there is one to encode."""
@@ -289,11 +281,11 @@ class EncoderBatcher:
     async def _hold(self) -> None:
         """Wait until something that waits is not held back any more."""
         self._changed.clear()
-        self._is_holding = True
+        self._is_holding = self._own_threads.is_awaited = True
         self._look_again()  # a thread that became free before does not tell
         with anyio.move_on_after(_LOOK_AGAIN):
             await self._changed.wait()
-        self._is_holding = False
+        self._is_holding = self._own_threads.is_awaited = False
 
     def _look_again(self) -> None:
         """End the wait once a lane is no longer held back."""
@@ -305,13 +297,9 @@ class EncoderBatcher:
     def _is_held(self, lane: Lane) -> bool:
         """Whether a lane is held back: queries, while threads are busy with those before them."""
         if lane.have_work:
-            return not self._has_free_thread
+            return not self._own_threads.has_free
         is_behind = lane.role == "query" and self._searches.are_behind
         return is_behind and not self._is_full(self._lanes[lane])
-
-    @property
-    def _has_free_thread(self) -> bool:
-        return self._n_searching < self._n_threads
 
     async def _wait_for_more(self, queue: Queue) -> None:
         """Wait until a batch is full, or its first text has waited long enough."""
@@ -329,94 +317,3 @@ class EncoderBatcher:
             len(queue.entries) >= self._settings.max_requests
             or queue.n_tokens >= self._settings.max_tokens
         )
-
-    async def _encode_batch(self, lane: Lane, batch: list[Entry]) -> None:
-        """Encode a batch and deliver to its entries; after a failure each entry is encoded alone."""
-        start = time.perf_counter()
-        n_tokens = sum(entry.n_tokens for entry in batch)
-        self._metrics.batch_tokens.labels(lane.role).observe(n_tokens)
-        for entry in batch:
-            entry.context.add("queue", start - entry.arrival)
-        try:
-            joined = join([entry.texts for entry in batch])
-            share = max(
-                _SHARE, -(-n_tokens // self._n_threads) + int(joined.lengths.max(initial=0))
-            )
-            pieces = cut_at(joined, share)
-            encode = self._own_encoder.encode_tokens
-            if len(pieces) == 1:
-                await self._in_thread(lambda: self._deliver(batch, encode(joined), start))
-            else:
-                works = (self._in_thread(partial(encode, piece)) for piece in pieces)
-                self._deliver(batch, as_one(await asyncio.gather(*works)), start)
-        except Exception as error:
-            if len(batch) > 1:
-                for entry in batch:
-                    await self._encode_batch(lane, [entry])
-            elif not batch[0].future.done():
-                batch[0].future.set_exception(error)
-
-    def _search(self, batch: list[Entry]) -> None:
-        """Encode a batch and do its work in a thread that is free."""
-        self._count_searching(1)
-        self._encoding.submit(self._encode_and_search, batch)
-
-    def _encode_and_search(self, batch: list[Entry]) -> None:
-        start = time.perf_counter()
-        try:
-            wanted = [entry for entry in batch if not entry.future.done()]
-            for entry in wanted:
-                entry.context.add("queue", start - entry.arrival)
-            if wanted:
-                self._encode_here(wanted, start)
-        finally:
-            self._count_searching(-1)
-            if self._is_holding:
-                self._searches.deliveries.call(self._look_again)
-
-    def _encode_here(self, batch: list[Entry], start: float) -> None:
-        """Encode a batch and do its work; after a failure each entry is encoded alone."""
-        self._metrics.batch_tokens.labels("query").observe(sum(entry.n_tokens for entry in batch))
-        try:
-            joined = join([entry.texts for entry in batch])
-            embeddings = self._own_encoder.encode_tokens(joined)
-        except Exception as error:
-            if len(batch) > 1:
-                for entry in batch:
-                    self._encode_here([entry], time.perf_counter())
-            else:
-                self._searches.deliveries.error(batch[0].future, error)
-        else:
-            self._deliver(batch, embeddings, start)
-
-    def _count_searching(self, change: int) -> None:
-        with self._counting:
-            self._n_searching += change
-
-    def _deliver(self, batch: Sequence[Entry], embeddings: TokenEmbeddings, start: float) -> None:
-        """Deliver to each entry of a batch its own embeddings; may be called from any thread."""
-        taken = time.perf_counter() - start
-        works, first = [], 0
-        for entry in batch:
-            queries = embeddings[first : first + entry.n_embedded]
-            first += entry.n_embedded
-            entry.context.add("encode", taken)
-            if entry.work is None:
-                self._searches.deliveries.result(entry.future, queries)
-            else:
-                works.append(SearchEntry(entry.context, entry.work, queries, entry.future))
-        if self._is_cpu:
-            self._searches.do_here([entry for entry in works if not entry.work.waits])
-            works = [entry for entry in works if entry.work.waits]
-        for work in works:
-            self._searches.submit(work)
-
-    async def _in_thread(self, work: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._encoding, work)
-
-
-def _use_one_thread() -> None:
-    """Make PyTorch encode in the thread that calls it, without helpers that wait for each other."""
-    import torch
-
-    torch.set_num_threads(1)

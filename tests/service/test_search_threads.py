@@ -15,7 +15,7 @@ import pytest
 from colmodern import Encoder
 from colmodern.errors import InputError
 from colmodern.ragged.embeddings import TokenEmbeddings
-from colmodern.service import batching
+from colmodern.service import batching, encoder_threads
 from colmodern.service.batching import EncoderBatcher
 from colmodern.service.context import RequestContext
 from colmodern.service.errors import ServiceError
@@ -118,7 +118,7 @@ def test_work_gets_what_the_texts_are_encoded_to(encoder: Encoder, n_texts: int)
 def test_each_request_is_searched_in_a_free_thread_that_encodes(
     encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batching, "cpu_count", lambda: 2)
+    monkeypatch.setattr(encoder_threads, "cpu_count", lambda: 2)
 
     async def body(batcher: EncoderBatcher, _: SearchThreads) -> None:
         begun, release = threading.Event(), threading.Event()
@@ -150,7 +150,7 @@ def test_work_that_waits_for_others_has_a_thread_that_searches(encoder: Encoder)
 def test_a_thread_takes_its_share_of_what_waits(
     encoder: Encoder, monkeypatch: pytest.MonkeyPatch, fails_together: bool
 ) -> None:
-    monkeypatch.setattr(batching, "cpu_count", lambda: 2)
+    monkeypatch.setattr(encoder_threads, "cpu_count", lambda: 2)
     monkeypatch.setattr(batching, "_LOOK_AGAIN", 100)  # what changes wakes the batcher up
     searched, encoded = list[list[int]](), list[int]()
 
