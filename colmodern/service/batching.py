@@ -251,8 +251,8 @@ class EncoderBatcher:
             queue = self._lanes[lane]
             await self._wait_for_more(queue)
             n_requests = self._settings.max_requests
-            if lane.have_work:  # some wait until the next thread is free, so that it finds work
-                n_requests = min(n_requests, -(-self._n_requests // (threads.n_threads + 1)))
+            if lane.have_work:
+                n_requests = min(n_requests, -(-self._n_requests // threads.n_threads))
             entries = queue.take(n_requests, self._settings.max_tokens)
             batch = [entry for entry in entries if await entry.is_wanted()]
             if batch and lane.have_work:
