@@ -18,10 +18,10 @@ from colmodern.index.pages import checked_page
 from colmodern.index.plaid.cuda.devices import LazyCudaSearch
 from colmodern.index.plaid.disk.info import describe
 from colmodern.index.plaid.disk.verify import Verify
+from colmodern.index.plaid.search.candidates import Candidates, lists_of, with_candidates
 from colmodern.index.plaid.search.explain import explain
 from colmodern.index.plaid.search.filters import make_filter
 from colmodern.index.plaid.search.first_answer import SearchKernels, WhileCompiling
-from colmodern.index.plaid.search.given import Candidates, lists_of, with_candidates
 from colmodern.index.plaid.search.located import checked_span_settings, doc_index_of
 from colmodern.index.plaid.search.pages import answer_pages
 from colmodern.index.plaid.search.queries import checked_query, expect_encoder, expect_encoder_of

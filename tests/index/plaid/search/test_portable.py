@@ -111,7 +111,7 @@ def test_stored_embeddings_are_scored_alike(compact: PlaidIndex, dtype: Any) -> 
         expect_equal(compact, random_query(20, 32, seed), rescore=stored)
 
 
-def test_given_candidates_are_scored_alike(plaid: PlaidIndex) -> None:
+def test_candidates_candidates_are_scored_alike(plaid: PlaidIndex) -> None:
     added = plaid._state.view.open_docs()[::7]
     for n_tokens in (1, 17, 40):
         query = random_query(n_tokens, plaid.dim, n_tokens)

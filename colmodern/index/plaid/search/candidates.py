@@ -1,4 +1,4 @@
-"""Candidates that a caller gives: documents that are pruned with those of the probed lists."""
+"""Candidates of another search, which are pruned with those of the probed lists."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _log = logging.getLogger(__name__)
 def with_candidates(
     queries: Sequence[Floats], candidates: Sequence[Candidates | None], state: State, view: View
 ) -> list[Query]:
-    """Queries with the candidates that are given for each, as far as a search may return them.
+    """Queries with the candidates of each, as far as a search may return them.
 
     Args:
         queries: Checked queries.
-        candidates: Those of each query; None where none are given for it.
+        candidates: Those of each query; None for none.
         state: The state of the index that is searched.
         view: The documents of it that a search may return.
 

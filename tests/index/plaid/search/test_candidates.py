@@ -1,4 +1,4 @@
-"""Candidates that a caller gives beside those of the probed lists."""
+"""Candidates of another search beside those of the probed lists."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_all_documents_as_candidates_are_a_search_of_all_documents(
     assert plaid.search(query, candidates_from=live, rescore=rescore, **NARROW) == scanned
 
 
-def test_a_document_that_no_probed_list_holds_is_found_if_it_is_given(plaid: PlaidIndex) -> None:
+def test_a_document_that_no_probed_list_holds_is_found_among_them(plaid: PlaidIndex) -> None:
     lost = 0
     for query in QUERIES:
         probed = plaid.search(query, **NARROW)
