@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from colmodern.arguments import checked_path, expect_flags, renamed_keywords
 from colmodern.codecs.residuals import ResidualKind
 from colmodern.errors import InputError
@@ -16,7 +18,8 @@ from colmodern.index.plaid.disk.check import check_index
 from colmodern.index.plaid.disk.manifest import read_manifest
 from colmodern.index.plaid.disk.storage import IndexSnapshot, open_index
 from colmodern.index.plaid.reader import PlaidReader
-from colmodern.index.plaid.search.located import bounds_of, doc_index_of, expected_doc_index
+from colmodern.index.plaid.search.filters import live_docs
+from colmodern.index.plaid.search.located import bounds_of, expected_doc_index
 from colmodern.index.plaid.search.queries import expect_encoder
 from colmodern.index.plaid.search.state import load_state, make_state
 from colmodern.index.plaid.write import update
@@ -273,7 +276,10 @@ class PlaidIndex(PlaidReader):
             InputError: An id is no text.
         """
         view, ids = self._state.view, id_list("doc_ids", doc_ids, is_ordered=False)
-        return [doc_id for doc_id in ids if doc_index_of(doc_id, view) is not None]
+        is_known = np.zeros(len(ids), np.bool_)
+        for segment, deleted in zip(view.segments, view.blocked, strict=True):
+            is_known |= live_docs(ids, segment, deleted) >= 0
+        return [ids[position] for position in np.flatnonzero(is_known).tolist()]
 
     def delete(self, doc_ids: Iterable[str], *, durable: bool = True) -> int:
         """Delete documents.
