@@ -83,14 +83,15 @@ def _hit(
         fields=document.fields,
         group=getattr(result, "group", None),
     )
-    if spans := getattr(result, "spans", ()):
-        encoded = state.encoded(document)
-        hit.spans = spans_in(spans, encoded.text_start, len(document.text))
-        hit.title_spans = spans_in(spans, encoded.title_start, len(document.title))
+    spans = getattr(result, "spans", ())
+    if not spans and not isinstance(result, PassageHit):
+        return hit
+    encoded = state.encoded(document)
+    hit.spans = spans_in(spans, encoded.text_start, len(document.text))
+    hit.title_spans = spans_in(spans, encoded.title_start, len(document.title))
     if isinstance(result, PassageHit):
-        start = state.encoded(document).text_start
         hit.passage = result.passage
-        hit.characters = _in_text(result.characters, start, len(document.text))
+        hit.characters = _in_text(result.characters, encoded.text_start, len(document.text))
     return hit
 
 

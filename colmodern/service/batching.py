@@ -72,7 +72,8 @@ class EncoderBatcher:
         self._searches = searches
         self._changed = asyncio.Event()
         self._threads = EncoderThreads(encoder, searches, self._metrics)
-        self._threads.on_free = searches.deliveries.on_delivered = self._look_again
+        self._threads.on_free = self._tell_free
+        searches.deliveries.on_delivered = self._look_again
         self._tokenizing = ThreadPoolExecutor(1, "tokenizer")
         self._worker = asyncio.get_running_loop().create_task(self._work())
 
@@ -281,11 +282,16 @@ class EncoderBatcher:
     async def _hold(self) -> None:
         """Wait until something that waits is not held back any more."""
         self._changed.clear()
-        self._is_holding = self._own_threads.is_awaited = True
+        self._is_holding = True
         self._look_again()  # a thread that became free before does not tell
         with anyio.move_on_after(_LOOK_AGAIN):
             await self._changed.wait()
-        self._is_holding = self._own_threads.is_awaited = False
+        self._is_holding = False
+
+    def _tell_free(self) -> None:
+        """Look again in the event loop, if it waits; called in a thread that has become free."""
+        if self._is_holding:
+            self._searches.deliveries.call(self._look_again)
 
     def _look_again(self) -> None:
         """End the wait once a lane is no longer held back."""

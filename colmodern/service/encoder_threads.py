@@ -33,8 +33,7 @@ class EncoderThreads:
         encoder: The model.
         n_threads: Number of threads.
         can_search: Whether they also search with the queries that they encode.
-        is_awaited: Whether ``on_free`` is to be called in the event loop when a thread is free.
-        on_free: What is called then.
+        on_free: Called in each thread that has searched.
     """
 
     def __init__(self, encoder: Encoder, searches: SearchThreads, metrics: Metrics) -> None:
@@ -48,7 +47,6 @@ class EncoderThreads:
         self.encoder = encoder
         self.can_search = encoder.device == "cpu"
         self.n_threads = cpu_count() if self.can_search else 1
-        self.is_awaited = False
         self.on_free: Callable[[], None] = lambda: None
         self._searches, self._metrics = searches, metrics
         self._pool = ThreadPoolExecutor(
@@ -108,8 +106,7 @@ class EncoderThreads:
                 self._encode_queries(wanted, start)
         finally:
             self._count_searching(-1)
-            if self.is_awaited:
-                self._searches.deliveries.call(self.on_free)
+            self.on_free()
 
     def _encode_queries(self, batch: Sequence[Entry], start: float) -> None:
         """Encode queries and do their work; after a failure each entry is encoded alone."""

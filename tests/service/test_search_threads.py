@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from colmodern import Encoder
+from colmodern.encoder.text.tokenized import TokenizedTexts
 from colmodern.errors import InputError
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.service import batching, encoder_threads
@@ -49,6 +50,22 @@ def run(encoder: Encoder, body: Body, *, n_threads: int = 2, queue: int = 100) -
 def alone(work: Callable[[TokenEmbeddings], Any], *, waits: bool = False) -> JointWork[Any]:
     """Work with the queries of one request."""
     return JointWork(None, lambda requests: [work(queries) for queries in requests], waits)
+
+
+def noting(encoder: Encoder, note: Callable[[int], object]) -> Any:
+    """An encoder that tells, before each batch, how many texts it has."""
+
+    class Noting:
+        settings = encoder.settings
+        device = encoder.device
+        tokenize = staticmethod(encoder.tokenize)
+
+        @staticmethod
+        def encode_tokens(tokenized: TokenizedTexts) -> TokenEmbeddings:
+            note(len(tokenized.cut))
+            return encoder.encode_tokens(tokenized)
+
+    return Noting()
 
 
 def thread_name(_: TokenEmbeddings) -> str:
@@ -154,17 +171,10 @@ def test_a_thread_takes_its_share_of_what_waits(
     monkeypatch.setattr(batching, "_LOOK_AGAIN", 100)  # what changes wakes the batcher up
     searched, encoded = list[list[int]](), list[int]()
 
-    class Noting:
-        settings = encoder.settings
-        device = encoder.device
-        tokenize = staticmethod(encoder.tokenize)
-
-        @staticmethod
-        def encode_tokens(tokenized: object) -> TokenEmbeddings:
-            encoded.append(len(tokenized.cut))  # type: ignore[attr-defined]
-            if fails_together and encoded[-1] > 3:
-                raise InputError("too many")
-            return encoder.encode_tokens(tokenized)  # type: ignore[arg-type]
+    def note(n_texts: int) -> None:
+        encoded.append(n_texts)
+        if fails_together and n_texts > 3:
+            raise InputError("too many")
 
     def search(requests: Sequence[TokenEmbeddings]) -> list[int]:
         searched.append([queries.n_docs for queries in requests])
@@ -193,21 +203,15 @@ def test_a_thread_takes_its_share_of_what_waits(
         releases[1].set()
         await asyncio.gather(*holding)
 
-    run(Noting(), body)  # type: ignore[arg-type]
+    run(noting(encoder, note), body)
     assert encoded[:3] == [1, 1, 8]
     assert searched[:3] == [[1], [2], [3]] if fails_together else searched[0] == [1, 2, 3, 1, 1]
     assert sum(map(len, searched)) == 8
 
 
 def test_a_request_alone_whose_work_or_text_fails_gets_the_error(encoder: Encoder) -> None:
-    class Failing:
-        settings = encoder.settings
-        device = encoder.device
-        tokenize = staticmethod(encoder.tokenize)
-
-        @staticmethod
-        def encode_tokens(_: object) -> TokenEmbeddings:
-            raise InputError("cannot encode")
+    def refuse(_: int) -> None:
+        raise InputError("cannot encode")
 
     def fail(_: TokenEmbeddings) -> None:
         raise InputError("no such field")
@@ -218,7 +222,7 @@ def test_a_request_alone_whose_work_or_text_fails_gets_the_error(encoder: Encode
                 await batcher.encode_and(request(), ["alone"], "query", alone(fail))
 
     run(encoder, lambda batcher, _: body(batcher, "no such field"))
-    run(Failing(), lambda batcher, _: body(batcher, "cannot encode"))  # type: ignore[arg-type]
+    run(noting(encoder, refuse), lambda batcher, _: body(batcher, "cannot encode"))
 
 
 def test_an_error_of_the_work_is_that_of_its_request_alone(encoder: Encoder) -> None:
@@ -274,17 +278,7 @@ def test_queries_wait_for_one_batch_while_searches_are_behind(
     encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batching, "_LOOK_AGAIN", 100)  # what changes wakes the batcher up
-    batches = []
-
-    class Noting:
-        settings = encoder.settings
-        device = encoder.device
-        tokenize = staticmethod(encoder.tokenize)
-
-        @staticmethod
-        def encode_tokens(tokenized: object) -> TokenEmbeddings:
-            batches.append(len(tokenized.cut))  # type: ignore[attr-defined]
-            return encoder.encode_tokens(tokenized)  # type: ignore[arg-type]
+    batches = list[int]()
 
     async def body(batcher: EncoderBatcher, searches: SearchThreads) -> None:
         release = threading.Event()
@@ -307,7 +301,7 @@ def test_queries_wait_for_one_batch_while_searches_are_behind(
         assert await asyncio.gather(*tasks) == [1] * 8
         await asyncio.gather(*held)
 
-    run(Noting(), body, n_threads=1)  # type: ignore[arg-type]
+    run(noting(encoder, batches.append), body, n_threads=1)
     assert batches == [1, 8]
 
 
