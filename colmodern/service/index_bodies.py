@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
 
 from colmodern.index.spans import SpanSettings
 from colmodern.service.embeddings import EmbeddedText, Rows
@@ -16,6 +16,14 @@ INDEX_PATH = "/v1/indexes/{name}"
 _LARGEST = 2**31 - 1
 Count = Annotated[int, Field(ge=1, le=_LARGEST)]
 DocIds = Annotated[Items[str], Field(min_length=1)]
+Filter = Annotated[
+    Annotated[Items[str], Tag("ids")] | Annotated[dict[str, object], Tag("conditions")],
+    Discriminator(
+        lambda value: {list: "ids", dict: "conditions"}.get(type(value)),
+        custom_error_type="filter",
+        custom_error_message="give a list of ids, or an object of conditions on fields",
+    ),
+]
 _CHARACTERS = "in code points, as Python counts them"
 
 
@@ -62,7 +70,7 @@ class SearchRequest(SearchOptions):
         description="fingerprint of embeddings as POST /v1/encode gives it; an index of another "
         "model refuses them",
     )
-    filter: Items[str] | dict[str, object] | None = Field(
+    filter: Filter | None = Field(
         None,
         description="the documents that may be returned: their ids, or conditions on their fields "
         'such as {"year": {"gte": 2020}}; null: all',
