@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from colmodern.encoder.model.attention import JoinedBuffers, block_of
 from colmodern.encoder.model.gpu_attention import GpuAttention
 from colmodern.encoder.model.packing import Packing
+from colmodern.encoder.model.rotary import rotary_angles
 from colmodern.kernels.cuda.encoder import add_norm, gelu_gate, rotate
 from colmodern.kernels.cuda.memory import on, to_device
 from colmodern.kernels.cuda.runtime import is_interpreted
@@ -144,10 +145,7 @@ class FusedLayers:
         self, base: float, longest: int, like: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosines and sines, each (longest, head_dim / 2) float32."""
-        head_dim = self._heads[1]
-        exponents = torch.arange(0, head_dim, 2, device=like.device).float() / head_dim
-        positions = torch.arange(longest, device=like.device).float()
-        angles = positions[:, None] * (1.0 / base**exponents)
+        angles = rotary_angles(base, longest, self._heads[1], like.device)
         return angles.cos(), angles.sin()
 
 

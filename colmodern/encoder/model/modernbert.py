@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +30,13 @@ from colmodern.encoder.model.fused import FusedLayer, FusedLayers, ProductWeight
 from colmodern.encoder.model.linear import Linear, make_linear
 from colmodern.encoder.model.packing import Indices, Packing, pack
 from colmodern.encoder.model.precision import is_bfloat16_fast
+from colmodern.encoder.model.rotary import (
+    pair_dimensions,
+    rotary_angles,
+    rotate,
+    rotations_of,
+)
+from colmodern.encoder.model.short import are_short, padded_rows, run_short
 from colmodern.encoder.model.varlen import VarlenAttention
 from colmodern.kernels.cuda.memory import to_device
 
@@ -115,6 +123,7 @@ class PackedModernBert:
             dtype: Dtype of the weights, and of activations where the device multiplies it fast.
         """
         self._device, self._dtype = device, compute_dtype(dtype, device)
+        self._like = torch.empty(0, dtype=self._dtype, device=device)
         self._half = config.local_attention // 2
         n_heads = config.num_attention_heads
         self._heads = (n_heads, config.hidden_size // n_heads)
@@ -150,7 +159,12 @@ class PackedModernBert:
         if packing.n_tokens == 0:
             return torch.zeros((0, self._heads[0] * self._heads[1]), device=self._device)
         joined = np.concatenate([ids[text] for text in packing.order]).astype(np.int64)
-        states = self._run_fused(joined, packing) if self._fused else self._run(joined, packing)
+        if self._fused:
+            states = self._run_fused(joined, packing)
+        elif are_short(packing, self._half, self._like):
+            states = self._run_short(joined, packing)
+        else:
+            states = self._run(joined, packing)
         is_sorted = _is_sorted(packing.order)
         return states if is_sorted else states[self._unpacked_order(packing, lengths)]
 
@@ -161,11 +175,24 @@ class PackedModernBert:
         self._table.release_pages()
         return self._fused(x, packing)
 
+    def _run_short(self, joined: Indices, packing: Packing) -> torch.Tensor:
+        """The same for a few short texts on a CPU."""
+        n_rows = padded_rows(len(joined))
+        tokens = torch.from_numpy(_padded(joined, n_rows))
+        x = self._first_norm(self._table(tokens).float())
+        self._table.release_pages()
+        positions = torch.from_numpy(_padded(packing.positions(), n_rows))
+        rotations = {
+            is_local: of_position[positions]
+            for is_local, of_position in self._short_rotations.items()
+        }
+        x = run_short(map(self._open, self._layers), x, packing, rotations)
+        return self._final_norm(x)[: len(joined)]
+
     def _run(self, joined: Indices, packing: Packing) -> torch.Tensor:
         """The same by the layers that run everywhere, chunk by chunk."""
         n_rows = sum(chunk_sizes(len(joined), self._device.type))
-        tokens = torch.zeros(n_rows, dtype=torch.int64, device=self._device)
-        tokens[: len(joined)] = torch.from_numpy(joined)
+        tokens = torch.from_numpy(_padded(joined, n_rows)).to(self._device)
         x = [self._first_norm(self._table(chunk).float()) for chunk in self._chunks(tokens)]
         self._table.release_pages()
         self._run_layers(x, packing)
@@ -176,17 +203,18 @@ class PackedModernBert:
 
     def _run_layers(self, x: list[torch.Tensor], packing: Packing) -> None:
         """Run all layers over (n, hidden_size) float32 chunks, replaced by their hidden states."""
-        like = torch.empty(0, dtype=self._dtype, device=self._device)
-        n_rows = sum(map(len, x))
+        like, n_rows = self._like, sum(map(len, x))
         buffers = AttentionBuffers(n_rows, like, shape=self._heads, half=self._half)
         varlen = VarlenAttention.of(packing, like)
         band = None if varlen else make_band(packing, self._half, like)
+        positions = torch.from_numpy(_padded(packing.positions(), n_rows)).to(self._device)
         rotations = {
-            kind: self._rotations(base, packing, n_rows) for kind, base in self._bases.items()
+            is_local: of_position[positions]
+            for is_local, of_position in self._rotations(packing.groups[0].length).items()
         }
         outputs = buffers.queries.flatten(1)  # attention overwrites the queries
         for stored in self._layers:
-            layer = stored.open(self._dtype) if isinstance(stored, StoredLayer) else stored
+            layer = self._open(stored)
             self._write_qkv(layer, x, buffers, rotations[layer.is_local])
             if varlen:
                 varlen(buffers, half=self._half if layer.is_local else -1)
@@ -200,6 +228,9 @@ class PackedModernBert:
                 hidden = layer.mlp_gate.times(normed, layer.mlp_in.gelu(normed))
                 x[i] = layer.mlp_out.plus(hidden, chunk)
 
+    def _open(self, layer: Layer | StoredLayer) -> Layer:
+        return layer.open(self._dtype) if isinstance(layer, StoredLayer) else layer
+
     def _write_qkv(
         self,
         layer: Layer,
@@ -212,23 +243,25 @@ class PackedModernBert:
         for chunk, queries, kv, rotation in zip(x, *chunked, strict=True):
             normed = chunk.to(self._dtype) if norm is None else norm(chunk)
             q, k, v = layer.qkv(normed).view(len(chunk), 3, *self._heads).unbind(1)
-            _rotate(q, rotation, queries)
-            _rotate(k, rotation, kv[:, 0])
+            rotate(q, rotation, queries)
+            rotate(k, rotation, kv[:, 0])
             kv[:, 1] = v
 
     def _chunks(self, array: torch.Tensor) -> Iterator[torch.Tensor]:
         return iter(torch.split(array, chunk_sizes(len(array), self._device.type)))
 
-    def _rotations(self, base: float, packing: Packing, n_rows: int) -> torch.Tensor:
-        """(n_rows, 1, head_dim / 2) complex64 factors of pairs of dimensions."""
-        head_dim = self._heads[1]
-        exponents = torch.arange(0, head_dim, 2, device=self._device).float() / head_dim
-        positions = torch.arange(packing.groups[0].length, device=self._device).float()
-        angles = positions[:, None, None] * (1.0 / base**exponents)
-        position_of_row = np.zeros(n_rows, np.int64)
-        position_of_row[: packing.n_tokens] = packing.positions()
-        index = torch.from_numpy(position_of_row).to(self._device)
-        return torch.complex(angles.cos(), angles.sin())[index]
+    @cached_property
+    def _short_rotations(self) -> dict[bool, torch.Tensor]:
+        """Rotations of all positions of short texts, in local (True) and global layers."""
+        return self._rotations(self._half + 1)
+
+    def _rotations(self, n_positions: int) -> dict[bool, torch.Tensor]:
+        """(n_positions, 1, head_dim / 2) rotations in local (True) and global layers."""
+        sizes = (n_positions, self._heads[1], self._device)
+        return {
+            is_local: rotations_of(rotary_angles(base, *sizes))
+            for is_local, base in self._bases.items()
+        }
 
     def _unpacked_order(self, packing: Packing, lengths: Indices) -> torch.Tensor:
         """(n_tokens,) packed row of each token, in the caller's order of texts."""
@@ -237,6 +270,13 @@ class PackedModernBert:
         start_of[packing.order] = ends - lengths[packing.order]
         ranges = [np.arange(a, a + n) for a, n in zip(start_of, lengths, strict=True)]
         return to_device(np.concatenate(ranges), self._device)
+
+
+def _padded(values: Indices, n_rows: int) -> Indices:
+    """(n_rows,) values with zeros after them."""
+    padded = np.zeros(n_rows, np.int64)
+    padded[: len(values)] = values
+    return padded
 
 
 def compute_dtype(stored: torch.dtype, device: torch.device) -> torch.dtype:
@@ -259,36 +299,6 @@ def chunk_sizes(n_rows: int, device_type: str) -> list[int]:
 def rows_per_chunk(device_type: str) -> int:
     """Number of rows that go through the products between two attentions at a time."""
     return _CHUNK.get(device_type, _CHUNK["cuda"])
-
-
-def _rotate(x: torch.Tensor, rotations: torch.Tensor, out: torch.Tensor) -> None:
-    """Apply rotary position embedding, computed in float32.
-
-    Args:
-        x: (n, n_heads, head_dim), pairs of dimensions side by side.
-        rotations: (n, 1, head_dim / 2) complex64.
-        out: (n, n_heads, head_dim), overwritten.
-    """
-    pairs = _as_complex(x.float())
-    if out.dtype == torch.float32:
-        torch.mul(pairs, rotations, out=_as_complex(out))
-    else:
-        out.copy_(torch.view_as_real(pairs * rotations).flatten(-2))
-
-
-def _as_complex(x: torch.Tensor) -> torch.Tensor:
-    return torch.view_as_complex(x.view(*x.shape[:-1], -1, 2))
-
-
-def _pair_dimensions(qkv: torch.Tensor, head_dim: int) -> torch.Tensor:
-    """Reorder the output rows of Wqkv (or its bias) so that dimensions rotated together adjoin.
-
-    Checkpoints rotate dimension i with i + head_dim / 2. Queries and keys are reordered alike, so
-    no score changes.
-    """
-    n = len(qkv) // 3 * 2
-    halves = qkv[:n].view(-1, 2, head_dim // 2, *qkv.shape[1:])
-    return torch.cat([halves.transpose(1, 2).reshape(qkv[:n].shape), qkv[n:]])
 
 
 def _is_local(config: PretrainedConfig, number: int) -> bool:
@@ -318,12 +328,12 @@ class _WeightCopies:
 def _fused_layer(copies: _WeightCopies, number: int, config: PretrainedConfig) -> FusedLayer:
     name, head_dim = f"layers.{number}.", config.hidden_size // config.num_attention_heads
     weight, bias = copies(name + "attn.Wqkv")
-    qkv_bias = None if bias is None else _pair_dimensions(bias, head_dim)
+    qkv_bias = None if bias is None else pair_dimensions(bias, head_dim)
     return FusedLayer(
         is_local=_is_local(config, number),
         attention_norm=None if number == 0 else _norm_weights(copies, name + "attn_norm"),
         mlp_norm=_norm_weights(copies, name + "mlp_norm"),
-        qkv=ProductWeights(_pair_dimensions(weight, head_dim), qkv_bias),
+        qkv=ProductWeights(pair_dimensions(weight, head_dim), qkv_bias),
         attention_out=ProductWeights(*copies(name + "attn.Wo")),
         mlp_in=ProductWeights(*copies(name + "mlp.Wi")),
         mlp_out=ProductWeights(*copies(name + "mlp.Wo")),
@@ -341,8 +351,8 @@ def _make_layer(
     """A layer that runs, or a stored one where weights are not in ``dtype``, that of products."""
     name, head_dim = f"layers.{number}.", config.hidden_size // config.num_attention_heads
     weight, bias = copies(name + "attn.Wqkv")
-    qkv = _pair_dimensions(weight, head_dim)
-    qkv_bias = None if bias is None else _pair_dimensions(bias, head_dim)
+    qkv = pair_dimensions(weight, head_dim)
+    qkv_bias = None if bias is None else pair_dimensions(bias, head_dim)
     mlp_in, mlp_gate = _halves(*copies(name + "mlp.Wi"))
     stored = StoredLayer(
         is_local=_is_local(config, number),
