@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,21 @@ class Timing:
     def per_second(self) -> float:
         """Items in a second; 0.0 where there were none."""
         return self.items / self.seconds if self.seconds else 0.0
+
+
+def first_stage_seconds(timings: Mapping[str, Timing], first_stages: Iterable[str]) -> float:
+    """Seconds of one query in the searches that another one begins with.
+
+    Args:
+        timings: stage -> what it cost.
+        first_stages: Names of these searches. A TREC run was searched elsewhere and adds nothing.
+    """
+    names = {"find candidates", *(f"search {name}" for name in first_stages)}
+    return sum(
+        timing.seconds / max(1, timing.items)
+        for stage, timing in timings.items()
+        if timing.unit == "queries" and stage.partition(": ")[0] in names
+    )
 
 
 @dataclass(frozen=True, repr=False)

@@ -11,9 +11,9 @@ from colmodern.report.tables import Cell, Table
 _BEST_FOR = {(False, False): "", (True, False): "ms", (False, True): "bytes", (True, True): "both"}
 _DEFINITIONS = (
     "Exact: exact search on the same embeddings. Overlap: the share of its best documents found. "
-    "ms: one query after another, the median and the 95th percentile. Bytes: on disk, for each token "
-    "of the longest encoding before pooling, so that all points can be compared. Best for: no other "
-    "point is as cheap in that and as good."
+    "ms: one query after another, the median and the 95th percentile, with the mean of first stages. "
+    "Bytes: on disk, for each token of the longest encoding before pooling, so that all points can be "
+    "compared. Best for: no other point is as cheap in that and as good."
 )
 
 

@@ -14,7 +14,7 @@ from colmodern.files import write_text
 from colmodern.passages import PassageHit
 from colmodern.pipeline.evaluate.explain import Explain
 from colmodern.pipeline.losses import losses_by_stage
-from colmodern.pipeline.result import EvalResult
+from colmodern.pipeline.result import EvalResult, first_stage_seconds
 from colmodern.report.run_page import (
     FidelitySummary,
     Figure,
@@ -32,7 +32,6 @@ _RESULTS_SHOWN = 3
 _RELEVANT_SHOWN = 3
 _LOSSES_SHOWN = 50
 _NO_DOCUMENT = "(judged, but not in the corpus)"
-_SEARCHES = ("search", "exact search")
 # facts that a run has only where its encoder splits or pools, or its judgments are not whole
 _SAID = {
     "judgments_of_unknown_documents": "judged, not in the corpus",
@@ -68,7 +67,9 @@ def headline(result: EvalResult) -> list[Figure]:
         for name, value in result.evaluation.mean.items()
     ]
     overlaps = {} if fidelity is None else fidelity.overlap
-    searched = [f"{timings[stage].per_second:,.1f}" for stage in _SEARCHES if stage in timings]
+    searched = [f"{_searches_per_second(result):,.1f}"]
+    if "exact search" in timings:
+        searched.append(f"{timings['exact search'].per_second:,.1f}")
     index = facts.get("index", {"bytes_per_token": {}})
     sizes = [index["bytes_per_token"].get("total"), facts["bytes_per_token"]]
     kept = [f"{size:,.1f}" for size in sizes if size is not None]
@@ -92,6 +93,14 @@ def headline(result: EvalResult) -> list[Figure]:
         *(queries if "truncated_queries" in facts else []),
         *(Figure(_SAID[key], f"{facts[key]:,}") for key in _SAID if key in facts),
     ]
+
+
+def _searches_per_second(result: EvalResult) -> float:
+    """Queries of a second, each with all searches that its results come from."""
+    last = result.timings["search"]
+    before = first_stage_seconds(result.timings, [stage.name for stage in result.stages[:-1]])
+    seconds = last.seconds + last.items * before
+    return last.items / seconds if seconds else 0.0
 
 
 def _report(

@@ -18,6 +18,7 @@ from colmodern.evaluation.sweep import LengthPoint, Sweep, SweepPoint, shown
 from colmodern.pipeline.cache import FOLDER, CacheUse
 from colmodern.pipeline.evaluate.stages import RunResults, Stages
 from colmodern.pipeline.open.job import EvalJob
+from colmodern.pipeline.result import first_stage_seconds
 from colmodern.pipeline.searchers.base import Prepared, compared_with
 from colmodern.pipeline.sweep.derive import CUT_DOCUMENTS, derive, derive_key
 from colmodern.pipeline.sweep.points import Point, Variant
@@ -92,7 +93,7 @@ class _SweepRunner:
         self._encoded: dict[int, EmbeddingStore] = {}
         self._stores: dict[Variant, EmbeddingStore] = {}
         self._exact: dict[Variant, _Exact] = {}
-        self._preparations: dict[tuple[Variant, str], tuple[Prepared, float]] = {}
+        self._preparations: dict[tuple[Variant, str], tuple[Prepared, float, float]] = {}
 
     def encoded(self, variant: Variant) -> EmbeddingStore:
         """The encoding that a variant is made from."""
@@ -167,10 +168,10 @@ class _SweepRunner:
         is_exact = self._stages.searcher.is_exact
         if not is_exact:
             stages = self._stages_of(point.index, self._prepared.encoder)
-            prepared, build_seconds = self._preparation(point, stages)
+            prepared, build_seconds, before = self._preparation(point, stages)
             n_bytes = stages.searcher.searched_bytes(store, prepared)
             run, latencies = stages.search_each(store, self._queries, prepared)
-            median, most = np.percentile(latencies, [50, 95]) * 1e3
+            median, most = (np.percentile(latencies, [50, 95]) + before) * 1e3
             latency = (float(median), float(most))
         evaluation = evaluate(run, self._prepared.dataset.qrels, config.measures)
         estimates = {
@@ -198,14 +199,19 @@ class _SweepRunner:
             build_seconds=build_seconds,
         )
 
-    def _preparation(self, point: Point, stages: Stages) -> tuple[Prepared, float]:
-        """What a point's search needs on disk, and the seconds of its making; made once."""
+    def _preparation(self, point: Point, stages: Stages) -> tuple[Prepared, float, float]:
+        """What a point's search needs on disk, and the seconds of its making; made once.
+
+        The last number is the seconds of a query in the searches that it begins with.
+        """
         store = self.store(point.variant)
         key = (point.variant, stages.searcher.preparation_key(store))
         if key not in self._preparations:
             prepared = stages.prepare(store, self._queries)
             build = stages.timings.get("build index")
-            self._preparations[key] = prepared, build.seconds if build else 0.0
+            first = stages.searcher.first_stages(prepared)
+            before = first_stage_seconds(stages.timings, first)
+            self._preparations[key] = prepared, build.seconds if build else 0.0, before
         return self._preparations[key]
 
     def _difference(self, values: list[float], reference: Variant) -> Estimate:

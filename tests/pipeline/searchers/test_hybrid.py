@@ -15,6 +15,7 @@ from colmodern.config.sweep import load_sweeps
 from colmodern.errors import ConfigError, DataError
 from colmodern.evaluation.trec import read_run
 from colmodern.fusion import fuse
+from colmodern.pipeline.evaluate.report import headline
 from colmodern.pipeline.open.artifacts import stores_of
 from colmodern.pipeline.open.encoder import LoadedEncoders
 from colmodern.pipeline.open.job import load
@@ -180,6 +181,21 @@ def test_a_plan_and_a_sweep_have_its_parts(eval_config: Config) -> None:
     [config] = load_sweeps([eval_config(extra=HYBRID + SMALL + "sweep: {depth: [3, 6]}\n")])
     sweep, _ = run_sweep(config)
     assert [point.settings["depth"] for point in sweep.points] == [3, 6]
+
+
+def test_the_time_of_a_query_is_that_of_all_its_searches(eval_config: Config) -> None:
+    parts = f"[{BM25}, {{kind: rerank, candidates: {BM25}, depth: 4}}]"
+    index = f"index: {{kind: hybrid, of: {parts}, depth: 4}}\n"
+    result, _ = run(eval_config(extra=index + SMALL))
+    stages = ("search bm25", "search rerank: find candidates", "search rerank", "search")
+    seconds = sum(result.timings[stage].seconds for stage in stages)
+    rate = next(figure.value for figure in headline(result) if figure.label == "queries / s")
+    assert rate == f"{result.timings['search'].items / seconds:,.1f}"
+    path = eval_config(extra=index + SMALL + "sweep: {depth: [4]}\n")
+    [config] = load_sweeps([path], ["name=swept"])
+    sweep, _ = run_sweep(config)
+    before = sum(result.timings[stage].seconds for stage in stages[:-1])
+    assert sweep.points[0].latency_ms[0] > before / result.timings["search"].items * 1e3
 
 
 @pytest.mark.parametrize("candidates", ["plaid", "exact"])
