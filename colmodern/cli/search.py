@@ -11,7 +11,7 @@ from colmodern.cli import terminal
 from colmodern.cli.options import OUTPUT_FILE, PATH, json_option, renamed_option, score_option
 from colmodern.cli.page_options import PageOptions, page_options
 from colmodern.passages import PassageHit
-from colmodern.types import PassageRank, Precision, Score
+from colmodern.types import GroupedHit, PassageRank, Precision, Score
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -330,7 +330,7 @@ def _print(
         as_json: Whether to print JSON.
         first: Rank of the first result.
     """
-    from colmodern.cli.tables import show
+    from colmodern.cli.tables import cell_text, show
     from colmodern.report.tables import text_table
 
     ranked = list(enumerate(results, start=first))
@@ -338,31 +338,34 @@ def _print(
         terminal.put_json(
             [
                 {"rank": rank, "doc_id": hit.doc_id, "score": float(hit.score)}
-                | _passage_of(hit)
+                | _described(hit)
                 | ({"text": texts[hit.doc_id]} if texts else {})
                 for rank, hit in ranked
             ]
         )
         return
-    has_passages = any(isinstance(hit, PassageHit) for hit in results)
+    kinds = {"group": GroupedHit, "passage": PassageHit}
+    columns = [name for name, kind in kinds.items() if any(isinstance(x, kind) for x in results)]
     rows = [
         [
             str(rank),
             f"{hit.score:.4f}",
             hit.doc_id,
-            *([str(_passage_of(hit).get("passage", ""))] if has_passages else []),
+            *(cell_text(_described(hit).get(name)) for name in columns),
             *([texts[hit.doc_id]] if texts else []),
         ]
         for rank, hit in ranked
     ]
-    header = ["rank", "score", "document", *(["passage"] if has_passages else [])]
+    header = ["rank", "score", "document", *columns]
     prose = (len(header),) if texts else ()
     header += ["text"] if texts else []
     show(text_table("", header, rows, words=(2, *prose)), prose=prose)
 
 
-def _passage_of(hit: ScoredDoc) -> dict[str, object]:
-    """The number of a document's best passage, and its characters where they are known."""
+def _described(hit: ScoredDoc) -> dict[str, object]:
+    """A document's group, or the number of its best passage, and its characters where they are known."""
+    if isinstance(hit, GroupedHit):
+        return {"group": hit.group}
     if not isinstance(hit, PassageHit):
         return {}
     known = {} if hit.characters is None else {"characters": list(hit.characters)}

@@ -74,7 +74,7 @@ def search_collection(
 
 
 def _print(hits: Sequence[CollectionHit], as_json: bool, *, is_grouped: bool) -> None:
-    from colmodern.cli.tables import show
+    from colmodern.cli.tables import cell_text, show
     from colmodern.report.tables import text_table
 
     if as_json:
@@ -87,12 +87,14 @@ def _print(hits: Sequence[CollectionHit], as_json: bool, *, is_grouped: bool) ->
             str(hit.rank),
             f"{hit.score:.4f}",
             hit.doc_id,
+            *([cell_text(hit.group)] if is_grouped else []),
             *([_one_line(hit.title)] if titles else []),
             _passage(hit),
         ]
         for hit in hits
     ]
-    header = ["rank", "score", "document", *(["title"] if titles else []), "passage"]
+    header = ["rank", "score", "document", *(["group"] if is_grouped else [])]
+    header += [*(["title"] if titles else []), "passage"]
     words = tuple(range(2, len(header)))
     show(text_table("", header, rows, words=words), prose=(len(header) - 1,))
 

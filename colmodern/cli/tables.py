@@ -11,6 +11,11 @@ from colmodern.report.tables import Table
 from colmodern.report.terminal import draw, lines
 
 
+def cell_text(value: object) -> str:
+    """A value as the cell of a table; empty for None."""
+    return "" if value is None else str(value)
+
+
 def show(*tables: Table, prose: Sequence[int] = (), console: Console | None = None) -> None:
     """Print tables whole on stdout.
 

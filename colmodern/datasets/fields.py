@@ -72,9 +72,13 @@ def _read_parquet(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
     number = 0
     try:
         with pq.ParquetFile(path) as file:
+            if not {*ID_NAMES} & {*file.schema_arrow.names}:
+                raise DataError(f"{path} has no column '_id' or 'id'; name the column of ids so")
             for batch in file.iter_batches(batch_size=_BATCH):
                 for record in batch.to_pylist():
                     number += 1
                     yield number, record
+    except FileNotFoundError:
+        raise DataError(f"{path}: there is no such file; name the file of fields") from None
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path} cannot be read as parquet ({error}); write it again") from error

@@ -72,9 +72,12 @@ def test_search_filters_groups_and_pages(folder: Path, kind: str) -> None:
     everything = [hit["doc_id"] for hit in found(*where)]
     [hit] = found(*where, "--offset", 2)
     assert (hit["rank"], hit["doc_id"]) == (3, everything[2])
-    groups = [hit["doc_id"] for hit in found(*where, "--group-by", "part")]
+    groups = {hit["group"]: hit["doc_id"] for hit in found(*where, "--group-by", "part")}
     assert len(groups) == 2
-    assert "b" in groups
+    assert groups["files"] == "b"
+    table = run("search", *where, "--group-by", "part", "--device", "cpu").stdout.splitlines()
+    assert table[0].split("\t")[:4] == ["rank", "score", "document", "group"]
+    assert {row.split("\t")[3]: row.split("\t")[2] for row in table[1:]} == groups
 
 
 def test_a_run_of_queries_is_filtered(folder: Path, tmp_path: Path) -> None:

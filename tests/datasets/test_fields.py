@@ -41,7 +41,7 @@ def test_parquet_keeps_its_types(tmp_path: Path) -> None:
         ("f.jsonl", b'{"year": 1}\n', r"f\.jsonl:1: field '_id' is None"),
         ("f.jsonl", b"[]\n", r"f\.jsonl:1: not a JSON object"),
         ("f.parquet", b"PAR1 nonsense", r"f\.parquet cannot be read as parquet"),
-        ("missing.parquet", None, r"missing\.parquet cannot be read as parquet"),
+        ("missing.parquet", None, r"missing\.parquet: there is no such file"),
         ("missing.jsonl", None, r"missing\.jsonl"),
     ],
 )
@@ -52,6 +52,12 @@ def test_files_that_hold_no_fields_are_named(
         (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message):
         list(read_fields(tmp_path / name))
+
+
+def test_a_parquet_file_without_ids_is_named(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"doc": ["a"], "year": [2020]}), tmp_path / "f.parquet")
+    with pytest.raises(DataError, match=r"f\.parquet has no column '_id' or 'id'"):
+        list(read_fields(tmp_path / "f.parquet"))
 
 
 def test_filters_of_queries(tmp_path: Path) -> None:
