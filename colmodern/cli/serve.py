@@ -11,6 +11,8 @@ import click
 
 from colmodern.cli.options import PATH
 
+_SPINS = "30000"  # of GNU's OpenMP: about a millisecond
+
 
 @click.command("serve")
 @click.option("--model", "-m", help="Checkpoint: folder, hub name or package:NAME/FOLDER.")
@@ -93,8 +95,10 @@ def command(
     With --ray, the machines of a cluster serve a folder of shards, which all of them mount at the same
     path. The command ends when they answer; called again, it serves the next version of the folder.
     """
-    # else OpenMP's threads spin between two encodings, on CPUs that searches need
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        # OpenMP's threads spin through a query, but not between two, on CPUs that searches need
+        os.environ["OMP_WAIT_POLICY"] = "passive"
+        os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
     from colmodern.optional import require
     from colmodern.service.settings import load_serve_settings
 

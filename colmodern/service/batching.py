@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import anyio
@@ -76,6 +77,12 @@ class EncoderBatcher:
         searches.deliveries.on_delivered = self._look_again
         self._tokenizing = ThreadPoolExecutor(1, "tokenizer")
         self._worker = asyncio.get_running_loop().create_task(self._work())
+
+    async def calibrate(self, query: str) -> None:
+        """Choose how queries that come alone are encoded; nothing else is encoded meanwhile."""
+        tokenized = self._own_encoder.tokenize([query], "query")
+        calibrate = partial(self._own_threads.calibrate, tokenized)
+        await asyncio.get_running_loop().run_in_executor(self._tokenizing, calibrate)
 
     async def stop(self) -> None:
         """Wait for the batch that is being encoded; nothing is encoded after it."""

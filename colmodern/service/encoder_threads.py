@@ -14,6 +14,7 @@ from colmodern.encoder.encoder import Encoder
 from colmodern.encoder.text.pieces import cut_at, join
 from colmodern.encoder.text.tokenized import TokenizedTexts
 from colmodern.ragged.embeddings import TokenEmbeddings
+from colmodern.service.lone_thread import LoneThread
 from colmodern.service.metrics import Metrics
 from colmodern.service.queues import Entry, Lane, as_one
 from colmodern.service.search_threads import SearchEntry, SearchThreads
@@ -27,7 +28,7 @@ class EncoderThreads:
     """Threads for batches of entries: one for each CPU, or a single one for a GPU.
 
     On CPUs each thread encodes apart from the others: PyTorch's own threads wait for each other after
-    every step, which takes longer beside other work.
+    every step, which takes longer beside other work. Queries that come one by one have a LoneThread.
 
     Attributes:
         encoder: The model.
@@ -52,7 +53,8 @@ class EncoderThreads:
         self._pool = ThreadPoolExecutor(
             self.n_threads, "encoder", _use_one_thread if self.can_search else None
         )
-        self._n_searching = 0
+        self._lone = LoneThread()
+        self._n_searching = self._n_encoding = 0
         self._counting = threading.Lock()
 
     @property
@@ -60,20 +62,35 @@ class EncoderThreads:
         """Whether a thread does not search."""
         return self._n_searching < self.n_threads
 
+    def calibrate(self, query: TokenizedTexts) -> None:
+        """Choose how many of PyTorch's threads help with a query that comes alone."""
+        if self.can_search:
+            self._lone.calibrate(partial(self.encoder.encode_tokens, query))
+
     def shutdown(self) -> None:
         """Wait for the batches that are being encoded."""
+        self._lone.shutdown()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def search(self, batch: Sequence[Entry]) -> None:
         """Encode a batch of queries and do its work in a thread that is free."""
+        is_alone = len(batch) == 1 and not (self._n_searching or self._n_encoding)
+        pool = self._lone if self._lone.takes(is_alone=is_alone) else self._pool
         self._count_searching(1)
-        self._pool.submit(self._encode_and_search, batch)
+        pool.submit(partial(self._encode_and_search, batch))
 
     async def encode(self, lane: Lane, batch: Sequence[Entry]) -> None:
         """Encode a batch and deliver to its entries; after a failure each entry is encoded alone.
 
         Several threads divide a large batch.
         """
+        self._n_encoding += 1
+        try:
+            await self._encode(lane, batch)
+        finally:
+            self._n_encoding -= 1
+
+    async def _encode(self, lane: Lane, batch: Sequence[Entry]) -> None:
         start = time.perf_counter()
         n_tokens = sum(entry.n_tokens for entry in batch)
         self._metrics.batch_tokens.labels(lane.role).observe(n_tokens)
@@ -92,7 +109,7 @@ class EncoderThreads:
         except Exception as error:
             if len(batch) > 1:
                 for entry in batch:
-                    await self.encode(lane, [entry])
+                    await self._encode(lane, [entry])
             elif not batch[0].future.done():
                 batch[0].future.set_exception(error)
 

@@ -102,7 +102,8 @@ class Service:
         loop = asyncio.get_running_loop()
         try:
             pool = self.searches.pool
-            encoder = await loop.run_in_executor(pool, self._open)
+            with ThreadPoolExecutor(1, "opening") as opening:  # OpenMP's team of it ends with it
+                encoder = await loop.run_in_executor(opening, self._open)
             self.searches.start()
             self.batcher.start(encoder, self.searches)
             context = RequestContext.of_server(self.settings.timeouts.request_ms)
@@ -111,6 +112,7 @@ class Service:
             canary = await self.batcher.encode(context, [_CANARY], "document")
             await loop.run_in_executor(pool, _compile_pooling, canary.embeddings)
             await loop.run_in_executor(pool, encoder.fingerprint, "document")
+            await self.batcher.calibrate(_CANARY)
         except ColmodernError as error:
             self.status, self.failure = "failed", error
             _log.error("the server cannot start: %s", error)

@@ -341,13 +341,29 @@ def test_a_missing_folder_is_named_before_the_missing_model(tmp_path: Path) -> N
         open_encoder(settings)
 
 
-def test_openmp_does_not_spin_unless_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("policy", "spins", "expected"),
+    [
+        (None, None, ("passive", "30000")),
+        (None, "7", ("passive", "7")),
+        ("active", None, ("active", None)),
+        ("passive", None, ("passive", None)),
+    ],
+)
+def test_openmp_spins_for_a_millisecond_unless_it_is_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+    policy: str | None,
+    spins: str | None,
+    expected: tuple[str, str | None],
+) -> None:
     from colmodern.cli.main import main
 
     monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
-    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
-    for expected in ("active", "passive"):
-        with pytest.raises(SystemExit):
-            main(["serve", "-m", "colmodern/tiny", "--set=limits.k=0"])
-        assert os.environ["OMP_WAIT_POLICY"] == expected
-        monkeypatch.delenv("OMP_WAIT_POLICY")
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    for name, value in zip(names, (policy, spins), strict=True):
+        monkeypatch.setenv(name, value or "")  # so that it is as before after the test
+        if value is None:
+            monkeypatch.delenv(name)
+    with pytest.raises(SystemExit):
+        main(["serve", "-m", "colmodern/tiny", "--set=limits.k=0"])
+    assert tuple(map(os.environ.get, names)) == expected

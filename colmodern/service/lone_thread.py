@@ -1,0 +1,75 @@
+"""The thread for a request that comes alone, with PyTorch's own threads to help it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from colmodern.threads import cpu_count
+
+_MOST_THREADS = 8  # more have too little to do for a query
+_RUNS = 3
+_STREAK = 4
+
+
+class LoneThread:
+    """A thread whose OpenMP team stays together while requests come one by one.
+
+    OpenMP's threads wait for each other after every operation. They are quick while they spin, which
+    GNU's OpenMP lets them do only where a process has no more of them than CPUs: so this is the one
+    thread of a server that may have a team. Where a team is slower, as where its threads sleep, this
+    thread works by itself.
+
+    Attributes:
+        n_threads: Threads of PyTorch for a request; 1 until ``calibrate`` has chosen.
+    """
+
+    def __init__(self) -> None:
+        self.n_threads = 1
+        self._pool = ThreadPoolExecutor(1, "lone-encoder")
+        self._streak = 0
+
+    def calibrate(self, encode: Callable[[], object]) -> None:
+        """Choose the number of threads with which a query takes least time.
+
+        Args:
+            encode: Encodes a query.
+        """
+        self._pool.submit(self._calibrate, encode).result()
+
+    def takes(self, *, is_alone: bool) -> bool:
+        """Whether the next request is for this thread, after some that came alone as well.
+
+        Args:
+            is_alone: Whether nothing else is encoded or searched now.
+        """
+        self._streak = self._streak + 1 if is_alone else 0
+        return self.n_threads > 1 and self._streak > _STREAK
+
+    def submit(self, work: Callable[[], object]) -> None:
+        """Do work in this thread."""
+        self._pool.submit(work)
+
+    def shutdown(self) -> None:
+        """Wait for the work of this thread."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _calibrate(self, encode: Callable[[], object]) -> None:
+        import torch
+
+        seconds = {}
+        n_threads = 1
+        while n_threads <= min(cpu_count(), _MOST_THREADS):
+            torch.set_num_threads(n_threads)
+            encode()  # makes the team
+            seconds[n_threads] = min(_timed(encode) for _ in range(_RUNS))
+            n_threads *= 2
+        self.n_threads = min(seconds, key=seconds.__getitem__)
+        torch.set_num_threads(self.n_threads)
+
+
+def _timed(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
