@@ -79,7 +79,8 @@ class _LazyGroup(click.Group):
         if name not in _COMMANDS:
             return None
         if name in _WITH_MODEL:
-            _let_threads_sleep()
+            if name != "serve":  # it tells OpenMP itself
+                _let_threads_sleep()
             from colmodern.pipeline.machine_faults import PYTORCH, check_address_space
 
             check_address_space(PYTORCH, f"colmodern {name} loads PyTorch, which")

@@ -341,6 +341,7 @@ def test_a_missing_folder_is_named_before_the_missing_model(tmp_path: Path) -> N
         open_encoder(settings)
 
 
+@pytest.mark.parametrize("load", [0.0, 999.0])
 @pytest.mark.parametrize(
     ("policy", "spins", "expected"),
     [
@@ -355,10 +356,11 @@ def test_openmp_spins_for_a_millisecond_unless_it_is_told_otherwise(
     policy: str | None,
     spins: str | None,
     expected: tuple[str, str | None],
+    load: float,
 ) -> None:
     from colmodern.cli.main import main
 
-    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
     names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
     for name, value in zip(names, (policy, spins), strict=True):
         monkeypatch.setenv(name, value or "")  # so that it is as before after the test
