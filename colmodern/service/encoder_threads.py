@@ -21,6 +21,7 @@ from colmodern.service.search_threads import SearchEntry, SearchThreads
 from colmodern.threads import cpu_count
 
 Result = TypeVar("Result")
+_QUERY = 64  # tokens, at most, of a request that comes alone
 _SHARE = 512  # tokens, at least, that are worth a thread of their own
 
 
@@ -75,9 +76,12 @@ class EncoderThreads:
     def search(self, batch: Sequence[Entry]) -> None:
         """Encode a batch of queries and do its work in a thread that is free."""
         is_alone = len(batch) == 1 and not (self._n_searching or self._n_encoding)
-        pool = self._lone if self._lone.takes(is_alone=is_alone) else self._pool
+        is_alone = is_alone and batch[0].n_tokens <= _QUERY
         self._count_searching(1)
-        pool.submit(partial(self._encode_and_search, batch))
+        if self._lone.takes(is_alone=is_alone):
+            self._lone.submit(partial(self._encode_and_search, batch, self._lone.note))
+        else:
+            self._pool.submit(self._encode_and_search, batch)
 
     async def encode(self, lane: Lane, batch: Sequence[Entry]) -> None:
         """Encode a batch and deliver to its entries; after a failure each entry is encoded alone.
@@ -113,19 +117,24 @@ class EncoderThreads:
             elif not batch[0].future.done():
                 batch[0].future.set_exception(error)
 
-    def _encode_and_search(self, batch: Sequence[Entry]) -> None:
+    def _encode_and_search(
+        self, batch: Sequence[Entry], note: Callable[[float], None] = lambda _: None
+    ) -> None:
+        """Do what ``search`` promises; ``note`` takes the seconds of encoding."""
         start = time.perf_counter()
         try:
             wanted = [entry for entry in batch if not entry.future.done()]
             for entry in wanted:
                 entry.context.add("queue", start - entry.arrival)
             if wanted:
-                self._encode_queries(wanted, start)
+                self._encode_queries(wanted, start, note)
         finally:
             self._count_searching(-1)
             self.on_free()
 
-    def _encode_queries(self, batch: Sequence[Entry], start: float) -> None:
+    def _encode_queries(
+        self, batch: Sequence[Entry], start: float, note: Callable[[float], None]
+    ) -> None:
         """Encode queries and do their work; after a failure each entry is encoded alone."""
         self._metrics.batch_tokens.labels("query").observe(sum(entry.n_tokens for entry in batch))
         try:
@@ -133,10 +142,11 @@ class EncoderThreads:
         except Exception as error:
             if len(batch) > 1:
                 for entry in batch:
-                    self._encode_queries([entry], time.perf_counter())
+                    self._encode_queries([entry], time.perf_counter(), note)
             else:
                 self._searches.deliveries.error(batch[0].future, error)
         else:
+            note(time.perf_counter() - start)
             self._deliver(batch, embeddings, start)
 
     def _encode_and_deliver(

@@ -11,6 +11,9 @@ from colmodern.threads import cpu_count
 _MOST_THREADS = 8  # more have too little to do for a query
 _RUNS = 3
 _STREAK = 4
+_SLOW = 4  # times what a query takes on one thread
+_PAUSE = 10.0  # seconds, doubled while it goes on
+_LONGEST_PAUSE = 640.0
 
 
 class LoneThread:
@@ -19,7 +22,8 @@ class LoneThread:
     OpenMP's threads wait for each other after every operation. They are quick while they spin, which
     GNU's OpenMP lets them do only where a process has no more of them than CPUs: so this is the one
     thread of a server that may have a team. Where a team is slower, as where its threads sleep, this
-    thread works by itself.
+    thread works by itself. Beside other busy programs a team waits for its turns, and may take ten times
+    as long: it has a pause then.
 
     Attributes:
         n_threads: Threads of PyTorch for a request; 1 until ``calibrate`` has chosen.
@@ -29,6 +33,8 @@ class LoneThread:
         self.n_threads = 1
         self._pool = ThreadPoolExecutor(1, "lone-encoder")
         self._streak = 0
+        self._limit_s = float("inf")
+        self._paused_until, self._pause_s = 0.0, _PAUSE
 
     def calibrate(self, encode: Callable[[], object]) -> None:
         """Choose the number of threads with which a query takes least time.
@@ -45,7 +51,20 @@ class LoneThread:
             is_alone: Whether nothing else is encoded or searched now.
         """
         self._streak = self._streak + 1 if is_alone else 0
-        return self.n_threads > 1 and self._streak > _STREAK
+        is_next = self.n_threads > 1 and self._streak > _STREAK
+        return is_next and time.perf_counter() >= self._paused_until
+
+    def note(self, seconds: float) -> None:
+        """Pause after an encoding of a query that took far too long.
+
+        Args:
+            seconds: How long a query of usual length took in this thread.
+        """
+        if seconds <= self._limit_s:
+            self._pause_s = _PAUSE
+            return
+        self._paused_until = time.perf_counter() + self._pause_s
+        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE)
 
     def submit(self, work: Callable[[], object]) -> None:
         """Do work in this thread."""
@@ -65,6 +84,7 @@ class LoneThread:
             encode()  # makes the team
             seconds[n_threads] = min(_timed(encode) for _ in range(_RUNS))
             n_threads *= 2
+        self._limit_s = _SLOW * seconds[1]
         self.n_threads = min(seconds, key=seconds.__getitem__)
         torch.set_num_threads(self.n_threads)
 

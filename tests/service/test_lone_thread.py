@@ -60,6 +60,30 @@ def test_where_one_thread_is_fastest_it_takes_no_requests(monkeypatch: pytest.Mo
         assert not any(lone.takes(is_alone=True) for _ in range(9))
 
 
+def test_it_pauses_ever_longer_while_queries_take_far_too_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lone_thread, "cpu_count", lambda: 2)
+    with calibrated(lambda n_threads: FAST if n_threads == 2 else SLOW) as lone:
+        now = 1000.0
+        monkeypatch.setattr(lone_thread.time, "perf_counter", lambda: now)
+        for _ in range(5):
+            lone.takes(is_alone=True)
+        lone.note(3 * SLOW)  # not yet
+        assert lone.takes(is_alone=True)
+        for pause in (10, 20, 40):
+            lone.note(9 * SLOW)
+            assert not lone.takes(is_alone=True)
+            now += pause - 1
+            assert not lone.takes(is_alone=True)
+            now += 2
+            assert lone.takes(is_alone=True)
+        lone.note(FAST)
+        lone.note(9 * SLOW)
+        now += 11
+        assert lone.takes(is_alone=True)
+
+
 def test_requests_one_by_one_are_as_in_the_library(
     encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
