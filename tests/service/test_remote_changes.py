@@ -132,6 +132,29 @@ def test_many_documents_go_in_several_requests(
     assert len(remote.known_ids(ids)) == 6
 
 
+def test_many_documents_are_deleted_in_several_requests(
+    remote: RemoteIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("colmodern.index.remote.changes._DOCUMENTS", 3)
+    with pytest.raises(InputError, match="document 'none' is not in the index; leave its id out"):
+        remote.delete([*NAMES[:7], "none"])
+    assert remote.known_ids(NAMES) == NAMES
+    assert remote.delete(NAMES[:7]) == 7
+    assert remote.known_ids(NAMES) == NAMES[7:]
+
+
+def test_a_deletion_that_fails_half_way_says_how_far_it_came(
+    remote: RemoteIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("colmodern.index.remote.changes._DOCUMENTS", 3)
+    monkeypatch.setattr(remote, "known_ids", list)  # as if another client deleted one meanwhile
+    message = r"no document 'none'.*; the 6 documents before are deleted already: delete\(\)"
+    with pytest.raises(InputError, match=message):
+        remote.delete([*NAMES[:7], "none"])
+    monkeypatch.undo()
+    assert remote.known_ids(NAMES) == NAMES[6:]
+
+
 def test_what_does_not_fit_is_refused_before_anything_changes(
     remote: RemoteIndex, sharded: ShardedIndex, built: Path
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -139,15 +140,10 @@ def put(
     body = {"replace": replaces, "fingerprint": fingerprint}
     n_done = 0
     for documents in requests:
-        try:
+        with _counting(
+            n_done, "have the change already: update() with the same documents completes it"
+        ):
             client.send("PUT", path, {**body, "documents": documents}, timeout_s=timeout_s)
-        except ColmodernError as error:
-            if not n_done:
-                raise
-            raise type(error)(
-                f"{error}; the {n_done:,} documents before have the change already: update() with the same "
-                "documents completes it"
-            ) from error
         n_done += len(documents)
 
 
@@ -168,3 +164,38 @@ def _listed_texts(name: str, values: object) -> list[str]:
         if not isinstance(text, str):
             raise InputError(f"{name}[{position}] is {shown(text)}; pass a text")
     return texts
+
+
+def lists_of_ids(ids: list[str]) -> list[list[str]]:
+    """Ids in the lists that requests carry."""
+    return [ids[start : start + _DOCUMENTS] for start in range(0, len(ids), _DOCUMENTS)]
+
+
+def expect_all_known(ids: list[str], known: list[str]) -> None:
+    """Raise InputError for the first id that is not among those of the index."""
+    if len(known) < len(ids):
+        has = set(known)
+        unknown = next(doc_id for doc_id in ids if doc_id not in has)
+        raise InputError(f"document {shown(unknown)} is not in the index; leave its id out")
+
+
+def delete(
+    client: HttpClient, path: str, requests: Iterable[list[str]], *, timeout_s: float | None
+) -> None:
+    """Delete documents; where a request fails, the error says how many are deleted already."""
+    n_done = 0
+    for ids in requests:
+        with _counting(n_done, "are deleted already: delete() of the known_ids() completes it"):
+            client.send("DELETE", path, {"ids": ids}, timeout_s=timeout_s)
+        n_done += len(ids)
+
+
+@contextmanager
+def _counting(n_done: int, state: str) -> Iterator[None]:
+    """Add to an error what has happened to the documents of earlier requests."""
+    try:
+        yield
+    except ColmodernError as error:
+        if not n_done:
+            raise
+        raise type(error)(f"{error}; the {n_done:,} documents before {state}") from error

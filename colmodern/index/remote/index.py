@@ -8,7 +8,10 @@ from pathlib import Path
 from colmodern.index.fields.inputs import Fields
 from colmodern.index.inputs import Embeddings
 from colmodern.index.remote.changes import (
+    delete,
     document_texts,
+    expect_all_known,
+    lists_of_ids,
     put,
     records_of_embeddings,
     records_of_texts,
@@ -123,7 +126,7 @@ class RemoteIndex(RemoteReader):
         self._put_texts(texts, doc_ids, titles, fields, timeout_s, replaces=True)
 
     def delete(self, doc_ids: Iterable[str], *, timeout_s: float | None = None) -> int:
-        """Delete documents, in one request.
+        """Delete documents, 500 in a request.
 
         Args:
             doc_ids: Ids of documents in the index.
@@ -134,12 +137,15 @@ class RemoteIndex(RemoteReader):
 
         Raises:
             InputError: An id is not in the index, or the server is read-only; then none is deleted.
-            UnavailableError: The server does not answer, or not in time.
+            UnavailableError: The server does not answer, or not in time; the message says how many
+                are deleted already.
         """
         client = self._open_client()
         ids = list(dict.fromkeys(id_list("doc_ids", doc_ids, is_ordered=False)))
-        if ids:
-            client.send("DELETE", self._documents, {"ids": ids}, timeout_s=timeout_s)
+        requests = lists_of_ids(ids)
+        if len(requests) > 1:  # a server looks at the ids of one request at a time
+            expect_all_known(ids, self.known_ids(ids))
+        delete(client, self._documents, requests, timeout_s=timeout_s)
         return len(ids)
 
     @property
