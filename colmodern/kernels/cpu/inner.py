@@ -9,26 +9,18 @@ what numba's lowering makes of it, and is optimised where it is called.
 from __future__ import annotations
 
 import gc
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from llvmlite.ir import Value
-from numba.core import ir, types
 from numba.core.base import BaseContext
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler, CompilerBase, DefaultPassBuilder
 from numba.core.compiler_lock import require_global_compiler_lock
 from numba.core.compiler_machinery import register_pass
-from numba.core.lowering import Lower
-from numba.core.postproc import PostProcessor
 from numba.core.targetconfig import ConfigStack
-from numba.core.transforms import canonicalize_cfg
 from numba.core.typed_passes import NativeLowering
 from numba.core.types import BaseFunction
-
-import colmodern.kernels.cpu.records  # noqa: F401 - registers records of kernels
 
 # numba's passes for closures, `with`, array expressions, literals and reports, which kernels lack
 _UNUSED_PASSES = frozenset(
@@ -83,59 +75,11 @@ class _OuterLibrary(JITCodeLibrary):  # type: ignore[misc]
         super().finalize()
 
 
-class _LowerWithoutArguments(Lower):  # type: ignore[misc]
-    """numba's lowering that counts no references to arguments, which whoever calls holds.
-
-    Those to all arrays of a record take a tenth of the lines that LLVM reads of a search.
-    """
-
-    def pre_lower(self) -> None:
-        """Find the variables that are an argument and nothing else."""
-        super().pre_lower()
-        assigned = [s for block in self.blocks.values() for s in block.find_insts(ir.Assign)]
-        counts = Counter(statement.target.name for statement in assigned)
-        arguments = {s.target.name for s in assigned if isinstance(s.value, ir.Arg)}
-        self._arguments = {name for name in arguments if counts[name] == 1}
-        self._counts = True
-
-    def lower_assign(self, ty: types.Type, inst: ir.Assign) -> Value:
-        """The value of an assignment."""
-        with self._uncounted(inst.target.name):
-            return super().lower_assign(ty, inst)
-
-    def storevar(self, value: Value, name: str, argidx: int | None = None) -> None:
-        """Write a variable."""
-        with self._uncounted(name):
-            super().storevar(value, name, argidx)
-
-    def delvar(self, name: str) -> None:
-        """Forget a variable."""
-        if name not in self._arguments:
-            super().delvar(name)
-
-    def incref(self, typ: types.Type, val: Value) -> None:
-        """Count one more reference."""
-        if self._counts:
-            super().incref(typ, val)
-
-    def decref(self, typ: types.Type, val: Value) -> None:
-        """Count one less."""
-        if self._counts:
-            super().decref(typ, val)
-
-    @contextmanager
-    def _uncounted(self, name: str) -> Iterator[None]:
-        self._counts = name not in self._arguments
-        yield
-        self._counts = True
-
-
 @register_pass(mutates_CFG=True, analysis_only=False)
 class _InnerLowering(NativeLowering):  # type: ignore[misc]
     """Lowering without machine code and without anything for Python to call."""
 
     _name = "colmodern_inner_lowering"
-    lowering_class = _LowerWithoutArguments
 
     def run_pass(self, state: Any) -> bool:
         """Lower, and tell numba what stands for the function in its callers."""
@@ -156,13 +100,11 @@ class _OuterLowering(NativeLowering):  # type: ignore[misc]
     """numba's lowering, which links inner functions into the one that Python calls."""
 
     _name = "colmodern_outer_lowering"
-    lowering_class = _LowerWithoutArguments
 
     def run_pass(self, state: Any) -> bool:
         """Lower to machine code."""
         state.library = _OuterLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
         state.library.enable_object_caching()
-        state.flags.no_cfunc_wrapper = True  # nothing calls it as a C function
         return bool(super().run_pass(state))
 
 
@@ -203,7 +145,6 @@ class OuterCompiler(CompilerBase):  # type: ignore[misc]
             _replaced(
                 Compiler, "define_pipelines", lambda self: _passes(self.state, _InnerLowering)
             ),
-            _replaced(PostProcessor, "run", _with_lifetimes_where_read(PostProcessor.run)),
             _replaced(BaseContext, "get_preferred_array_alignment", _cache_line),
             _replaced(BaseFunction, "get_call_type", _remember_call_types()),
             _collector_paused(),
@@ -233,22 +174,6 @@ def _replaced(owner: type, name: str, value: object) -> Iterator[None]:
         yield
     finally:
         setattr(owner, name, usual)
-
-
-def _with_lifetimes_where_read(usual: Callable[..., None]) -> Callable[..., None]:
-    """Numba's ``PostProcessor.run`` that finds the lifetimes of variables first, and to delete them.
-
-    Numba does so after seven passes, and no other one reads them.
-    """
-
-    def run(processor: PostProcessor, emit_dels: bool = False, **options: bool) -> None:
-        function = processor.func_ir
-        if emit_dels or function.is_generator or function.variable_lifetime is None:
-            usual(processor, emit_dels, **options)
-        else:
-            function.blocks = canonicalize_cfg(function.blocks)
-
-    return run
 
 
 def _remember_call_types() -> Callable[..., Any]:

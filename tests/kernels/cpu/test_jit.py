@@ -6,18 +6,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numba
 import numpy as np
 import pytest
 from numba.core import event
-from numba.core.datamodel import ArgPacker, default_manager
-from numba.core.lowering import Lower
 from numba.core.runtime import _nrt_python, rtsys
 
 from colmodern.kernels.cpu import inner, jit
-from colmodern.kernels.types import SampledDocs
 
 SCRIPT = """
 import json, sys
@@ -195,63 +192,6 @@ def test_a_function_that_counts_references_shares_no_call_with_one_that_does_not
         _nrt_python.memsys_disable_stats()
     n_made, n_freed = after.mi_alloc - before.mi_alloc, after.mi_free - before.mi_free
     assert n_made - n_freed == len(ones)
-
-
-def _sample(n: int) -> SampledDocs:
-    return SampledDocs(np.arange(n, dtype=np.uint32), np.array([0, n]))
-
-
-class _OtherRecord(NamedTuple):
-    codes: np.ndarray[Any, Any]
-
-
-def test_a_record_of_kernels_is_one_argument_and_other_tuples_stay_as_they_are() -> None:
-    def n_arguments(value: object) -> int:
-        return len(ArgPacker(default_manager, [numba.typeof(value)]).argument_types)
-
-    sample = _sample(3)
-    assert n_arguments(sample) == 1
-    assert n_arguments(_OtherRecord(sample.codes)) == n_arguments(sample.codes) > 1
-
-
-def _total_and_codes(sample: SampledDocs, more: Any) -> tuple[int, Any, Any]:
-    copied, total = np.empty(len(sample.codes), np.int64), more[0]
-    more = copied  # another array under the name of an argument
-    for i in range(len(copied)):
-        more[i] = sample.codes[i]
-        total += more[i]
-    return total, sample.codes, more
-
-
-def test_references_to_arguments_are_held_by_the_caller_and_not_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(jit, "kept_in", lambda: tmp_path)
-    counted: list[Any] = []
-    usual = Lower.incref
-
-    def incref(lower: Any, counted_type: Any, value: Any) -> None:
-        counted.append(counted_type)
-        usual(lower, counted_type, value)
-
-    monkeypatch.setattr(Lower, "incref", incref)
-    total_and_codes, sample = jit.compiled(_total_and_codes), _sample(4)
-    more = np.full(1, 7, np.int64)
-    assert total_and_codes(sample, more)[0] == 13
-    assert counted
-    assert numba.typeof(sample) not in counted
-    _nrt_python.memsys_enable_stats()
-    try:
-        before = rtsys.get_allocation_stats()
-        kept = [total_and_codes(sample, more)[1:] for _ in range(10)]
-        after = rtsys.get_allocation_stats()
-        n_made, n_freed = after.mi_alloc - before.mi_alloc, after.mi_free - before.mi_free
-        assert n_made - n_freed == len(kept)  # the copies
-    finally:
-        _nrt_python.memsys_disable_stats()
-    for codes, copied in kept:
-        assert codes is sample.codes
-        assert copied.tolist() == [0, 1, 2, 3]
 
 
 def test_deep_calls_take_memory_for_the_stack_once() -> None:
