@@ -225,7 +225,7 @@ def explain_exactly(
     if rank is None:
         reason = f"not among the first {k:,} of {store.n_docs:,} documents: {cause}"
     elif is_result:
-        reason = f"result {rank} of {k}"
+        reason = f"result {rank} of {min(k, store.n_docs)}"
     else:
         reason = f"ranked {rank:,} by exact search, below the {k:,} results: raise k; {cause}"
     return Explanation(

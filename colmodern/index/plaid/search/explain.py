@@ -55,7 +55,7 @@ def explain(
     if lost_at is not None and lost_by is not None:
         reason = f"lost before {lost_at.value!r}: {_CURES[lost_by]}, if {exact}"
     elif rank is not None and rank <= k:
-        reason = f"result {rank} of {k}"
+        reason = f"result {rank} of {min(k, stages[-1].n_seen)}"
     else:
         reason = (
             f"ranked {rank}, below the {k} results: raise k; or raise nbits or rescore, if {exact}"
