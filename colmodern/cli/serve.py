@@ -11,7 +11,7 @@ import click
 
 from colmodern.cli.options import PATH
 
-_SPINS = "30000"  # of GNU's OpenMP: about a millisecond
+_SPINS = "30000"  # GNU's OpenMP spins so often in about a millisecond
 
 
 @click.command("serve")
