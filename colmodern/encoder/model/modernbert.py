@@ -181,11 +181,7 @@ class PackedModernBert:
         tokens = torch.from_numpy(_padded(joined, n_rows))
         x = self._first_norm(self._table(tokens).float())
         self._table.release_pages()
-        positions = torch.from_numpy(_padded(packing.positions(), n_rows))
-        rotations = {
-            is_local: of_position[positions]
-            for is_local, of_position in self._short_rotations.items()
-        }
+        rotations = self._rotations_of_rows(packing, n_rows, self._short_rotations)
         x = run_short(map(self._open, self._layers), x, packing, rotations)
         return self._final_norm(x)[: len(joined)]
 
@@ -207,11 +203,8 @@ class PackedModernBert:
         buffers = AttentionBuffers(n_rows, like, shape=self._heads, half=self._half)
         varlen = VarlenAttention.of(packing, like)
         band = None if varlen else make_band(packing, self._half, like)
-        positions = torch.from_numpy(_padded(packing.positions(), n_rows)).to(self._device)
-        rotations = {
-            is_local: of_position[positions]
-            for is_local, of_position in self._rotations(packing.groups[0].length).items()
-        }
+        of_positions = self._rotations(packing.groups[0].length)
+        rotations = self._rotations_of_rows(packing, n_rows, of_positions)
         outputs = buffers.queries.flatten(1)  # attention overwrites the queries
         for stored in self._layers:
             layer = self._open(stored)
@@ -263,6 +256,13 @@ class PackedModernBert:
             for is_local, base in self._bases.items()
         }
 
+    def _rotations_of_rows(
+        self, packing: Packing, n_rows: int, of_positions: dict[bool, torch.Tensor]
+    ) -> dict[bool, torch.Tensor]:
+        """(n_rows, 1, head_dim / 2) rotations; rows to spare have those of the first position."""
+        positions = torch.from_numpy(_padded(packing.positions(), n_rows)).to(self._device)
+        return {is_local: rotations[positions] for is_local, rotations in of_positions.items()}
+
     def _unpacked_order(self, packing: Packing, lengths: Indices) -> torch.Tensor:
         """(n_tokens,) packed row of each token, in the caller's order of texts."""
         ends = np.cumsum(lengths[packing.order])
@@ -291,7 +291,7 @@ def chunk_sizes(n_rows: int, device_type: str) -> list[int]:
     The last sizes are powers of 2: oneDNN keeps about 1 MB for every distinct height of a product.
     """
     largest = rows_per_chunk(device_type)
-    rest = -(-(n_rows % largest) // 16) * 16
+    rest = padded_rows(n_rows % largest)
     sizes = [largest] * (n_rows // largest)
     return sizes + [1 << bit for bit in range(rest.bit_length() - 1, 3, -1) if rest >> bit & 1]
 
