@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from typing import NamedTuple, TypeVar
 
 import anyio
@@ -80,9 +79,7 @@ class EncoderBatcher:
 
     async def calibrate(self, query: str) -> None:
         """Choose how queries that come alone are encoded; nothing else is encoded meanwhile."""
-        tokenized = self._own_encoder.tokenize([query], "query")
-        calibrate = partial(self._own_threads.calibrate, tokenized)
-        await asyncio.get_running_loop().run_in_executor(self._tokenizing, calibrate)
+        await self._own_threads.calibrate(self._own_encoder.tokenize([query], "query"))
 
     async def stop(self) -> None:
         """Wait for the batch that is being encoded; nothing is encoded after it."""

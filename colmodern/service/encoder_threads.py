@@ -63,10 +63,10 @@ class EncoderThreads:
         """Whether a thread does not search."""
         return self._n_searching < self.n_threads
 
-    def calibrate(self, query: TokenizedTexts) -> None:
+    async def calibrate(self, query: TokenizedTexts) -> None:
         """Choose how many of PyTorch's threads help with a query that comes alone."""
         if self.can_search:
-            self._lone.calibrate(partial(self.encoder.encode_tokens, query))
+            await self._lone.calibrate(partial(self.encoder.encode_tokens, query))
 
     def shutdown(self) -> None:
         """Wait for the batches that are being encoded."""
@@ -75,8 +75,8 @@ class EncoderThreads:
 
     def search(self, batch: Sequence[Entry]) -> None:
         """Encode a batch of queries and do its work in a thread that is free."""
-        is_alone = len(batch) == 1 and not (self._n_searching or self._n_encoding)
-        is_alone = is_alone and batch[0].n_tokens <= _QUERY
+        is_idle = not (self._n_searching or self._n_encoding)
+        is_alone = is_idle and len(batch) == 1 and batch[0].n_tokens <= _QUERY
         self._count_searching(1)
         if self._lone.takes(is_alone=is_alone):
             self._lone.submit(partial(self._encode_and_search, batch, self._lone.note))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -36,13 +37,13 @@ class LoneThread:
         self._limit_s = float("inf")
         self._paused_until, self._pause_s = 0.0, _PAUSE
 
-    def calibrate(self, encode: Callable[[], object]) -> None:
+    async def calibrate(self, encode: Callable[[], object]) -> None:
         """Choose the number of threads with which a query takes least time.
 
         Args:
             encode: Encodes a query.
         """
-        self._pool.submit(self._calibrate, encode).result()
+        await asyncio.get_running_loop().run_in_executor(self._pool, self._calibrate, encode)
 
     def takes(self, *, is_alone: bool) -> bool:
         """Whether the next request is for this thread, after some that came alone as well.

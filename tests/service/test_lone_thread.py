@@ -31,7 +31,7 @@ def calibrated(seconds: Callable[[int], float]) -> Iterator[LoneThread]:
     """A thread for an encoder that takes so long with a number of threads."""
     lone = LoneThread()
     try:
-        lone.calibrate(lambda: time.sleep(seconds(torch.get_num_threads())))
+        asyncio.run(lone.calibrate(lambda: time.sleep(seconds(torch.get_num_threads()))))
         yield lone
     finally:
         lone.shutdown()
@@ -87,7 +87,7 @@ def test_it_pauses_ever_longer_while_queries_take_far_too_long(
 def test_requests_one_by_one_are_as_in_the_library(
     encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(LoneThread, "calibrate", lambda lone, _: setattr(lone, "n_threads", 2))
+    monkeypatch.setattr(LoneThread, "_calibrate", lambda lone, _: setattr(lone, "n_threads", 2))
     texts = [f"the query number {number}" for number in range(6)]
 
     def work(batch: Any) -> list[tuple[str, TokenEmbeddings]]:
