@@ -69,20 +69,23 @@ def create(
     dtype: str,
     settings: tuple[str, ...],
 ) -> None:
-    """Make the collection FOLDER, and add the documents of each SOURCE.
+    """Make the collection FOLDER, and add the documents of each SOURCE: all of it, or nothing.
 
     Without --model it has colmodern/tiny, the small model inside colmodern.
     """
     from colmodern.collection.collection import Collection
+    from colmodern.collection.creation import withdrawn_on_failure
     from colmodern.encoder.checkpoint.locate import TINY
     from colmodern.pipeline.open.encoder import encoder_from_config
 
     encoder = encoder_from_config(encoder_config(model or TINY, revision, device, dtype, settings))
     index = None if nbits is None else {"nbits": nbits}
+    was_there = folder.is_dir()
     collection = Collection.create(
         folder, encoder, index=index, spans=spans, fields=fields, passages=passages, device=device
     )
-    _put(collection, sources, replaces=False)
+    with withdrawn_on_failure(collection.folder, keeps_folder=was_there):
+        _put(collection, sources, replaces=False)
 
 
 @command.command("add")

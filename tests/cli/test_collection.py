@@ -182,3 +182,21 @@ def test_create_takes_a_model_and_settings(run: Run, tmp_path: Path, corpus: Pat
     assert info["encoder"]["settings"]["document_length"] == 8
     assert (info["spans"], info["index"]["settings"]["nbits"]) == (False, 2)
     assert run("collection", "create", tmp_path / "c")[0] == 2
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_create_leaves_nothing_of_a_collection_whose_documents_are_wrong(
+    run: Run, tmp_path: Path, corpus: Path, is_there: bool
+) -> None:
+    folder, wrong = tmp_path / "c", tmp_path / "wrong.jsonl"
+    write_jsonl(wrong, [*ROWS, {"_id": "no text"}])
+    if is_there:
+        folder.mkdir()
+    code, _, err = run("collection", "create", folder, wrong, "--device", "cpu")
+    assert (code, "wrong.jsonl:3: field 'text'" in err) == (2, True)
+    assert folder.exists() is is_there
+    assert not is_there or not list(folder.iterdir())
+    assert run("collection", "create", folder, corpus, "--device", "cpu")[0] == 0
+    assert ids(folder) == ["backup", "pasta"]
+    assert run("collection", "create", folder, wrong, "--device", "cpu")[0] == 2
+    assert ids(folder) == ["backup", "pasta"]
