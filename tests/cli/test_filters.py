@@ -14,9 +14,10 @@ from colmodern.cli.main import main
 
 DOCUMENTS = [
     {"_id": "a", "text": "The tool copies folders every night.", "year": 2021, "part": "ops"},
-    {"_id": "b", "text": "To rename a file, choose it.", "year": 2019, "part": "files"},
+    {"_id": "b", "text": "To rename a file, choose it.", "year": 2019, "part": "files",
+     "day": "2019-05-01"},
     {"_id": "c", "text": "To restore a folder, name it.", "year": 2022, "part": "ops"},
-]
+]  # fmt: skip
 
 
 class Result(NamedTuple):
@@ -97,7 +98,11 @@ def test_a_run_of_queries_is_filtered(folder: Path, tmp_path: Path) -> None:
     [
         (("--filter", "{year"), "--filter='{year' is not JSON"),
         (("--filter", "[1]"), "--filter is [1]; pass a mapping"),
-        (("--filter", '{"yaer": 1}'), "which no document has; the fields are part (text), year"),
+        (
+            ("--filter", '{"yaer": 1}'),
+            "which no document has; the fields are day (date or text), part (text), year",
+        ),
+        (("--filter", '{"day": {"gte": "May 2019"}}'), "'May 2019'; write a date as 2024-05-01"),
         (("--group-by", "yaer"), "group_by names the field 'yaer'"),
         (("--offset", "-1"), "-1 is not in the range"),
     ],

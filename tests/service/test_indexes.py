@@ -142,12 +142,25 @@ def test_an_index_of_embeddings_alone_takes_embeddings_or_texts(
     fields = {"id": "t", "text": "salt of the walrus", "fields": {"year": 2021}}
     answer(put(changing, fields, name="bare"), ChangeAnswer)
     assert hits_of(changing, "bare", queries="x", filter={"year": {"gte": 2020}})[0]["id"] == "t"
-    filed = {**by_rows, "fields": {"year": 1999, "tags": ["old", "dry"], "author": {"name": "Ann"}}}
+    filed = {
+        **by_rows,
+        "fields": {
+            "year": 1999,
+            "day": "1999-05-01",
+            "tags": ["old", "dry"],
+            "author": {"name": "Ann"},
+        },
+    }
     answer(put(changing, filed, {"id": "none", "embedding": embedding}, name="bare"), ChangeAnswer)
     for filter in ({"year": {"lt": 2000}}, {"tags": "dry"}, {"author.name": "Ann"}):
         assert [hit["id"] for hit in hits_of(changing, "bare", queries="x", filter=filter)] == [
             "rows"
         ]
+    by_day = {"queries": "x", "filter": {"day": {"gte": "May 1999"}}}
+    response = changing.client.post("/v1/indexes/bare/search", json=by_day)
+    expect_error(
+        response, 422, "invalid_value", "'day'", "'May 1999'", "write a date as 2024-05-01"
+    )
     groups = hits_of(changing, "bare", queries="walrus", group_by="year", k=9)
     assert {hit["group"] for hit in groups} == {2021, 1999, None}
     answer(put(changing, by_rows, name="bare"), ChangeAnswer)  # in place of the one with fields

@@ -24,6 +24,9 @@ OPERATORS = ("eq", "in", *_ORDER, "exists", "prefix")
 _MOST_LEVELS = 32
 _SHOWN = 20  # fields in a message
 _VALUES = "compare with a number, a date, True, False or text"
+_DATES = (
+    "write a date as 2024-05-01 or 2024-05-01T08:00:00Z, or use prefix for the beginning of one"
+)
 
 Schema = Mapping[str, Iterable[Kind]]  # the fields that documents have
 
@@ -185,7 +188,13 @@ def expect_fields(condition: Condition, schema: Schema, name: str = "filter") ->
         kinds = set(field_kinds(comparison.field, schema, name))
         # no text that is not a date equals one
         may_differ = Kind.TEXT in kinds and comparison.operator in ("eq", "in")
+        orders_dates = Kind.DATE in kinds and comparison.operator in _ORDER
         for literal in comparison.literals:
+            if orders_dates and literal.kinds == (Kind.TEXT,):
+                raise InputError(
+                    f"{name} compares the field {shown(comparison.field)}, which has dates, by "
+                    f"{comparison.operator} with the text {literal.shown}; {_DATES}"
+                )
             if kinds & set(literal.kinds) or (may_differ and Kind.DATE in literal.kinds):
                 continue
             raise InputError(

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 NAMES = ("year", "lang", "day", "draft", "tags", "author.name")
 DAYS = ["2019-02-28", "2020-02-29", "2020-02-29T12:30:00Z", "2020-02-29T14:30:00+02:00"]
-TEXTS = ["", "a", "ab", "abc", "b", "é", "z\u0301", "\U0001f600", "2019", "2019-02-30", *DAYS]
+WORDS = ["", "a", "ab", "abc", "b", "é", "z\u0301", "\U0001f600", "2019", "2019-02-30"]
+TEXTS = [*WORDS, *DAYS]
 BIG = 1 << 53
 
 numbers = st.one_of(
@@ -28,6 +29,7 @@ records = st.fixed_dictionaries(
         "day": st.one_of(st.sampled_from(DAYS), st.just(datetime.date(2020, 2, 29))),
         "draft": st.booleans(),
         "tags": st.lists(st.sampled_from("abc")),
+        "word": st.one_of(st.sampled_from(WORDS), numbers, st.booleans(), st.none()),
         "author": st.one_of(
             st.fixed_dictionaries({}, optional={"name": values}),
             st.lists(st.fixed_dictionaries({"name": values}), max_size=2),
@@ -41,20 +43,33 @@ EVERYTHING = {  # so that every filter names a field and a kind that there is
     "draft": [1, 0.5, True, "x", "2020-01-01"],
     "tags": [1, 0.5, True, "x", "2020-01-01"],
     "author": {"name": [1, 0.5, True, "x", "2020-01-01"]},
+    "word": [1, 0.5, True, "x"],
 }
-plain = st.one_of(numbers.filter(lambda n: n != 10**400), st.sampled_from(TEXTS))
-conditions = st.one_of(
-    plain,
-    st.booleans(),
-    st.lists(st.one_of(plain, st.booleans()), max_size=3),
-    st.dictionaries(
-        st.sampled_from(["gt", "gte", "lt", "lte", "eq"]), plain, min_size=1, max_size=2
-    ),
-    st.fixed_dictionaries({"prefix": st.sampled_from(TEXTS)}),
-    st.fixed_dictionaries({"exists": st.booleans()}),
-)
+finite = numbers.filter(lambda n: n != 10**400)
+
+
+def conditions(equal: list[str], ordered: list[str]) -> st.SearchStrategy[Any]:
+    """Conditions with these texts: those that a value may equal, and those that order values."""
+    plain = st.one_of(finite, st.sampled_from(equal))
+    orders = st.sampled_from(["gt", "gte", "lt", "lte"])
+    return st.one_of(
+        plain,
+        st.booleans(),
+        st.lists(st.one_of(plain, st.booleans()), max_size=3),
+        st.dictionaries(
+            orders, st.one_of(finite, st.sampled_from(ordered)), min_size=1, max_size=2
+        ),
+        st.fixed_dictionaries({"eq": plain}),
+        st.fixed_dictionaries({"prefix": st.sampled_from(equal)}),
+        st.fixed_dictionaries({"exists": st.booleans()}),
+    )
+
+
 filters = st.recursive(
-    st.dictionaries(st.sampled_from(NAMES), conditions, max_size=3),
+    st.one_of(
+        st.dictionaries(st.sampled_from(NAMES), conditions(TEXTS, DAYS), max_size=3),
+        st.fixed_dictionaries({"word": conditions(TEXTS, WORDS)}),
+    ),
     lambda inner: st.one_of(
         st.fixed_dictionaries({"not": inner}),
         st.fixed_dictionaries({"or": st.lists(inner, max_size=3)}),

@@ -74,6 +74,7 @@ def test_selecting_joining_and_storing_keep_every_value(
         ({"year": {"in": []}}, []),
         ({"year": {"gte": 2020}, "or": [{"lang": "de"}, {"tags": "law"}]}, [0, 1]),
         ({"lang": "2024-05-01"}, []),
+        ({"day": "May 2024"}, []),
     ],
 )
 def test_hand_made_documents(filter: dict[str, Any], expected: list[int]) -> None:
@@ -104,6 +105,11 @@ def test_hand_made_documents(filter: dict[str, Any], expected: list[int]) -> Non
             r"compares the field 'lang' \(text\) with the number 3; compare it with a text",
         ),
         ({"lang": {"gte": "2024-05-01"}}, r"'lang' \(text\) with the date 2024-05-01"),
+        (
+            {"day": {"gte": "May 2024"}},
+            r"'day', which has dates, by gte with the text 'May 2024'; write a date as 2024-05-01 or",
+        ),
+        ({"not": {"day": {"lt": "2024-5-1"}}}, "'day', which has dates, by lt with the text"),
         ({"draft": 1}, r"'draft' \(boolean\) with the number 1"),
         ({"year": {"is": 3}}, r"filter\['year'\] has the operator 'is'; use one of eq, in, gt"),
         ({"year": {}}, r"filter\['year'\] has no operator"),
@@ -124,7 +130,7 @@ def test_hand_made_documents(filter: dict[str, Any], expected: list[int]) -> Non
 )
 def test_what_is_no_filter_says_why(filter: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        mask([{"year": 2020, "lang": "en", "draft": True}], filter)
+        mask([{"year": 2020, "lang": "en", "draft": True, "day": ["2024-05-01", "?"]}], filter)
 
 
 def test_a_filter_of_too_many_levels_is_refused() -> None:
