@@ -46,6 +46,7 @@ class ClusterIndex(ServedIndex):
         self._app = newest_version(name)
         self._replaced = weakref.WeakSet[ServedState]()  # those that searches still use
         super().__init__(name, Path(name), encoder, read_only=True)
+        self.warn_of_texts()
 
     def refresh(self) -> bool:
         """Search the newest version from now on; searches that run keep the one they began with.
@@ -105,6 +106,7 @@ class ClusterIndex(ServedIndex):
             raise UnavailableError(f"{app} lacks a shard; serve it again when all of them answer")
         self._replaced.add(state)
         self._app, self._state, self._is_warm = app, newer, True
+        self.warn_of_texts()
 
     def _open(self) -> ShardedIndex:
         """The version to begin with, which may lack a shard."""

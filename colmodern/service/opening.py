@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 from colmodern.collection.manifest import is_collection_folder, read_manifest
 from colmodern.collection.model import encoder_of
 from colmodern.encoder.encoder import Encoder
-from colmodern.errors import ConfigError, InputError
+from colmodern.errors import ConfigError
 from colmodern.pipeline.open.encoder import encoder_from_config
 from colmodern.service.served import ServedIndex, expect_folder
 from colmodern.service.settings import ServeSettings
-
-_log = logging.getLogger(__name__)
 
 
 def open_encoder(settings: ServeSettings) -> Encoder:
@@ -48,10 +45,7 @@ def open_indexes(settings: ServeSettings, encoder: Encoder) -> dict[str, ServedI
         name: ServedIndex(name, folder, encoder, read_only=settings.read_only)
         for name, folder in settings.indexes.items()
     }
-    for name, index in indexes.items():
-        try:
-            index.state.expect_texts()
-        except InputError as error:
-            _log.warning("index %r takes no texts: %s", name, error)
+    for index in indexes.values():
+        index.warn_of_texts()
         index.warm()
     return indexes

@@ -87,6 +87,13 @@ class ServedIndex:
         """Digest of the manifest."""
         return self.state.version
 
+    def warn_of_texts(self) -> None:
+        """Log a warning where the server's model is not that of the index, which takes no texts then."""
+        try:
+            self.state.expect_texts()
+        except InputError as error:
+            _log.warning("index %r takes no texts: %s", self.name, error)
+
     def warm(self) -> None:
         """Verify the files and compile the kernels of searches, by searching."""
         if self.n_docs:

@@ -125,6 +125,21 @@ def test_a_gateway_begins_with_a_version_that_lacks_a_shard_until_it_is_back(
     assert index.state.n_docs == N_DOCS
 
 
+def test_a_gateway_warns_of_a_version_that_another_model_encoded(
+    versions: Versions, encoder: Encoder, caplog: pytest.LogCaptureFixture
+) -> None:
+    ClusterIndex("docs", encoder, 5.0, Resources(1))
+    assert not caplog.records
+    other = Encoder.from_pretrained("colmodern/tiny", device="cpu", document_length=16)
+    index = ClusterIndex("docs", other, 5.0, Resources(1))
+    versions.newest = "docs.000002"
+    index.refresh()
+    warning = (
+        "index 'docs' takes no texts: the index was built with another model, or other settings"
+    )
+    assert [record.getMessage().startswith(warning) for record in caplog.records] == [True, True]
+
+
 def test_facts_of_some_shards_say_so_until_all_of_them_answer(
     versions: Versions, encoder: Encoder, make_server: MakeServer
 ) -> None:
