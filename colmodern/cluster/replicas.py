@@ -12,6 +12,7 @@ import os
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -141,21 +142,56 @@ def start_application(entry: Any, app: str, *, route: str | None = None) -> None
         route: Its path over HTTP; None: it has none.
 
     Raises:
-        UnavailableError: It does not start; the message says why.
+        UnavailableError: It does not start, or is stopped meanwhile; the message says why.
     """
     from ray import serve
+    from ray.exceptions import RayActorError
 
     target = serve.RunTarget(entry, name=app, route_prefix=route)
-    serve.run_many([target], wait_for_applications_running=False)
     end = time.monotonic() + _PATIENCE
-    while (status := serve.status().applications[app]).status != "RUNNING":
-        is_late = time.monotonic() > end
-        if status.status == "DEPLOY_FAILED" or is_late:
-            serve.delete(app)
-            faults = [part.message for part in status.deployments.values() if part.message]
-            reason = f"not within {_PATIENCE:g} s" if is_late else _last_error(faults)
-            raise UnavailableError(f"{app} did not start: {reason}")
-        time.sleep(_TICK)
+    try:
+        serve.run_many([target], wait_for_applications_running=False)
+        while not runs(app, serve.status().applications.get(app)):
+            if time.monotonic() > end:
+                raise UnavailableError(f"{app} did not start: not within {_PATIENCE:g} s")
+            time.sleep(_TICK)
+    except RayActorError as error:  # Ray Serve itself was shut down
+        raise _stopped(app) from error
+    except UnavailableError:
+        end_application(app)
+        raise
+
+
+def runs(app: str, status: Any) -> bool:
+    """Whether an application that was started runs by now.
+
+    Args:
+        app: Its name.
+        status: What Ray Serve says of it; None where there is no such application.
+
+    Raises:
+        UnavailableError: It will not run; the message says why.
+    """
+    if status is None or status.status == "DELETING":
+        raise _stopped(app)
+    if status.status == "DEPLOY_FAILED":
+        faults = [part.message for part in status.deployments.values() if part.message]
+        raise UnavailableError(f"{app} did not start: {_last_error(faults)}")
+    return bool(status.status == "RUNNING")
+
+
+def _stopped(app: str) -> UnavailableError:
+    return UnavailableError(f"{app} was stopped before it had started; serve its shards again")
+
+
+def end_application(app: str) -> None:
+    """Delete an application of Ray Serve, if it and Ray Serve are still there."""
+    from ray import serve
+    from ray.exceptions import RayActorError
+    from ray.serve.exceptions import RayServeException
+
+    with suppress(RayActorError, RayServeException):
+        serve.delete(app)
 
 
 def all_versions(name: str, *statuses: str) -> list[str]:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from colmodern.arguments import checked_count, checked_path, checked_seconds
 from colmodern.cluster.connection import connected
-from colmodern.cluster.replicas import DRAIN_LOOK_S, all_versions, deploy_shards, start_application
+from colmodern.cluster.replicas import (
+    DRAIN_LOOK_S,
+    all_versions,
+    deploy_shards,
+    end_application,
+    start_application,
+)
 from colmodern.cluster.room import Resources
 from colmodern.config.cluster import ClusterConfig
 from colmodern.errors import InputError, UnavailableError
@@ -88,12 +94,12 @@ def serve_on_cluster(
         proxy_location="HeadOnly", http_options={"host": settings.host, "port": settings.port}
     )
     front = f"{name}.{_GATEWAY}"
-    is_running = _is_running(name)
+    running = serve.get_deployment_handle(_GATEWAY, front) if _is_running(name) else None
     earlier = all_versions(name)
-    beside = 0 if is_running else gateways
+    beside = gateways if running is None else 0
     app = deploy_shards(path, config, name, replicas=replicas, beside=beside)
-    if is_running:
-        _change_over(front, name, app)
+    if running is not None:
+        _change_over(running, name, app)
     else:
         entry = serve.deployment(
             serve.ingress()(Gateway),
@@ -112,7 +118,7 @@ def serve_on_cluster(
     for old in earlier:
         serve.delete(old)
     url = f"http://{settings.host}:{settings.port}/v1/indexes/{name}"
-    return ServedVersion(app, None if is_running else url)
+    return ServedVersion(app, url if running is None else None)
 
 
 def stop_serving(config: ClusterConfig, name: str) -> bool:
@@ -174,31 +180,34 @@ def _is_running(name: str) -> bool:
 
 def _start_gateways(entry: object, front: str, app: str) -> None:
     """Start the gateways, and end the version that they were to search where they do not start."""
-    from ray import serve
-
     try:
         start_application(entry, front, route="/")
     except BaseException:
-        serve.delete(app)
+        end_application(app)
         raise
 
 
-def _change_over(front: str, name: str, app: str) -> None:
+def _change_over(gateways: Any, name: str, app: str) -> None:
     """Make every gateway search a version; one that dies is replaced by one that does.
 
     Raises:
-        UnavailableError: A gateway cannot search it; the version is deleted.
+        UnavailableError: A gateway cannot search it, or they were stopped; the version is deleted.
     """
-    from ray import serve
     from ray.exceptions import RayActorError, RayTaskError
+    from ray.serve.exceptions import RayServeException
 
-    gateways = serve.get_deployment_handle(_GATEWAY, front)
     while True:
         try:
             gateways.broadcast("change_over", name, app).results()
             return
         except RayTaskError as error:
-            serve.delete(app)
+            end_application(app)
             raise UnavailableError(f"{app} cannot be searched: {error.cause}") from error
-        except RayActorError:
+        except (RayActorError, RayServeException) as error:
+            if not _is_running(name):
+                end_application(app)
+                raise UnavailableError(
+                    f"the gateways of {name!r} were stopped before {app} had taken its place; serve its "
+                    "shards again"
+                ) from error
             time.sleep(_TICK)
