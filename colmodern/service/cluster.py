@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from colmodern.arguments import checked_count, checked_path, checked_seconds
+from colmodern.cluster.claim import claimed
 from colmodern.cluster.connection import connected
 from colmodern.cluster.replicas import (
     DRAIN_LOOK_S,
@@ -25,6 +26,7 @@ from colmodern.service.settings import ServeSettings, load_serve_settings
 
 _TICK = 0.2  # seconds until gateways are asked again where one of them has died
 _GATEWAY = "gateway"
+_CLAIM = "serving"  # held by the one process that starts shards and gateways
 
 
 class ServedVersion(NamedTuple):
@@ -78,7 +80,8 @@ def serve_on_cluster(
         ResourceError: The cluster has no room for it.
         StorageError: The folder holds no shards.
         MissingExtraError: Ray or FastAPI is not installed.
-        UnavailableError: It does not start; the version before still answers.
+        UnavailableError: It does not start, or another process serves shards on the cluster just then;
+            the version before still answers.
     """
     gateways = checked_count("gateways", gateways)
     timeout_s = checked_seconds("timeout_s", timeout_s, cure="pass seconds above 0")
@@ -87,36 +90,23 @@ def serve_on_cluster(
     connected(config.address)
     from ray import serve
 
-    from colmodern.service.gateway import Gateway
-    from colmodern.service.server import with_own_hosts
-
-    serve.start(
-        proxy_location="HeadOnly", http_options={"host": settings.host, "port": settings.port}
-    )
-    front = f"{name}.{_GATEWAY}"
-    running = serve.get_deployment_handle(_GATEWAY, front) if _is_running(name) else None
-    earlier = all_versions(name)
-    beside = gateways if running is None else 0
-    app = deploy_shards(path, config, name, replicas=replicas, beside=beside)
-    if running is not None:
-        _change_over(running, name, app)
-    else:
-        entry = serve.deployment(
-            serve.ingress()(Gateway),
-            name=_GATEWAY,
-            num_replicas=gateways,
-            max_ongoing_requests=settings.limits.connections,
-            graceful_shutdown_wait_loop_s=DRAIN_LOOK_S,
-            user_config={"index": name},
-            ray_actor_options={"num_cpus": config.cpus_per_worker},
-        ).bind(
-            with_own_hosts(settings).model_copy(update={"indexes": {}}),
-            timeout_s,
-            Resources(config.cpus_per_worker),
+    fault = f"name={name!r}: another process serves shards on this cluster now; run again when it has ended"
+    with claimed(_CLAIM, fault):
+        serve.start(
+            proxy_location="HeadOnly", http_options={"host": settings.host, "port": settings.port}
         )
-        _start_gateways(entry, front, app)
-    for old in earlier:
-        serve.delete(old)
+        front = f"{name}.{_GATEWAY}"
+        running = serve.get_deployment_handle(_GATEWAY, front) if _is_running(name) else None
+        earlier = all_versions(name)
+        beside = gateways if running is None else 0
+        app = deploy_shards(path, config, name, replicas=replicas, beside=beside)
+        if running is None:
+            resources = Resources(config.cpus_per_worker)
+            _start_gateways(_bound(settings, name, gateways, timeout_s, resources), front, app)
+        else:
+            _change_over(running, name, app)
+        for old in earlier:
+            serve.delete(old)
     url = f"http://{settings.host}:{settings.port}/v1/indexes/{name}"
     return ServedVersion(app, url if running is None else None)
 
@@ -176,6 +166,30 @@ def _is_running(name: str) -> bool:
                 f"name, or stop_serving(config, {other!r}) first"
             )
     return name in names
+
+
+def _bound(
+    settings: ServeSettings, name: str, gateways: int, timeout_s: float, resources: Resources
+) -> Any:
+    """The gateways of an index, as Ray Serve starts them."""
+    from ray import serve
+
+    from colmodern.service.gateway import Gateway
+    from colmodern.service.server import with_own_hosts
+
+    return serve.deployment(
+        serve.ingress()(Gateway),
+        name=_GATEWAY,
+        num_replicas=gateways,
+        max_ongoing_requests=settings.limits.connections,
+        graceful_shutdown_wait_loop_s=DRAIN_LOOK_S,
+        user_config={"index": name},
+        ray_actor_options={"num_cpus": resources.cpus},
+    ).bind(
+        with_own_hosts(settings).model_copy(update={"indexes": {}}),
+        timeout_s,
+        resources,
+    )
 
 
 def _start_gateways(entry: object, front: str, app: str) -> None:

@@ -22,6 +22,8 @@ import pytest
 from cluster.nodes import N_DOCS, Nodes, within
 
 from colmodern import Encoder, ShardedIndex, shard_of
+from colmodern.cluster.claim import claimed
+from colmodern.cluster.connection import connected
 from colmodern.cluster.replicas import all_versions
 from colmodern.config.cluster import ClusterConfig
 from colmodern.config.models import EncoderConfig
@@ -311,3 +313,11 @@ def test_what_cannot_be_served_is_refused_before_anything_starts(
         serve_on_cluster(
             config=nodes.config, settings=settings.model_copy(update=changes), **arguments
         )
+
+
+def test_one_process_serves_at_a_time(nodes: Nodes, shards: Path, settings: ServeSettings) -> None:
+    connected(nodes.config.address)
+    for _ in range(2):  # a claim ends with its block
+        fault = pytest.raises(UnavailableError, match="'docs': another process serves shards")
+        with claimed("serving", "held"), fault:
+            serve_on_cluster(shards, nodes.config, settings, name="docs")
