@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from colmodern.encoder.encoder import Encoder
 from colmodern.encoder.text.pieces import cut_at, join
+from colmodern.encoder.text.settings import Role
 from colmodern.encoder.text.tokenized import TokenizedTexts
 from colmodern.ragged.embeddings import TokenEmbeddings
 from colmodern.service.lone_thread import LoneThread
@@ -90,19 +91,15 @@ class EncoderThreads:
         """
         self._n_encoding += 1
         try:
-            await self._encode(lane, batch)
+            await self._encode(batch, self._begun(lane.role, batch))
         finally:
             self._n_encoding -= 1
 
-    async def _encode(self, lane: Lane, batch: Sequence[Entry]) -> None:
-        start = time.perf_counter()
-        n_tokens = sum(entry.n_tokens for entry in batch)
-        self._metrics.batch_tokens.labels(lane.role).observe(n_tokens)
-        for entry in batch:
-            entry.context.add("queue", start - entry.arrival)
+    async def _encode(self, batch: Sequence[Entry], start: float) -> None:
         try:
             joined = join([entry.texts for entry in batch])
             longest = int(joined.lengths.max(initial=0))
+            n_tokens = sum(entry.n_tokens for entry in batch)
             pieces = cut_at(joined, max(_SHARE, -(-n_tokens // self.n_threads) + longest))
             if len(pieces) == 1:
                 await self._in_thread(partial(self._encode_and_deliver, batch, joined, start))
@@ -113,7 +110,7 @@ class EncoderThreads:
         except Exception as error:
             if len(batch) > 1:
                 for entry in batch:
-                    await self._encode(lane, [entry])
+                    await self._encode([entry], time.perf_counter())
             elif not batch[0].future.done():
                 batch[0].future.set_exception(error)
 
@@ -121,13 +118,9 @@ class EncoderThreads:
         self, batch: Sequence[Entry], note: Callable[[float], None] = lambda _: None
     ) -> None:
         """Do what ``search`` promises; ``note`` takes the seconds of encoding."""
-        start = time.perf_counter()
         try:
-            wanted = [entry for entry in batch if not entry.future.done()]
-            for entry in wanted:
-                entry.context.add("queue", start - entry.arrival)
-            if wanted:
-                self._encode_queries(wanted, start, note)
+            if wanted := [entry for entry in batch if not entry.future.done()]:
+                self._encode_queries(wanted, self._begun("query", wanted), note)
         finally:
             self._count_searching(-1)
             self.on_free()
@@ -136,7 +129,6 @@ class EncoderThreads:
         self, batch: Sequence[Entry], start: float, note: Callable[[float], None]
     ) -> None:
         """Encode queries and do their work; after a failure each entry is encoded alone."""
-        self._metrics.batch_tokens.labels("query").observe(sum(entry.n_tokens for entry in batch))
         try:
             embeddings = self.encoder.encode_tokens(join([entry.texts for entry in batch]))
         except Exception as error:
@@ -148,6 +140,14 @@ class EncoderThreads:
         else:
             note(time.perf_counter() - start)
             self._deliver(batch, embeddings, start)
+
+    def _begun(self, role: Role, batch: Sequence[Entry]) -> float:
+        """The time at which a batch begins; counts its tokens, and the waiting of its entries."""
+        start = time.perf_counter()
+        self._metrics.batch_tokens.labels(role).observe(sum(entry.n_tokens for entry in batch))
+        for entry in batch:
+            entry.context.add("queue", start - entry.arrival)
+        return start
 
     def _encode_and_deliver(
         self, batch: Sequence[Entry], joined: TokenizedTexts, start: float

@@ -224,6 +224,9 @@ def test_what_fails_in_a_batch_fails_alone(encoder: Encoder) -> None:
         answers = await asyncio.gather(*tasks, return_exceptions=True)
         assert [isinstance(answer, InputError) for answer in answers] == [False, False, True, False]
         await batcher.stop()
+        [histogram] = metrics.batch_tokens.collect()
+        [counted] = [sample.value for sample in histogram.samples if sample.name.endswith("_sum")]
+        assert counted == encoder.tokenize(texts, "document").lengths.sum()  # each text once
 
     asyncio.run(main())
 
