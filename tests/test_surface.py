@@ -97,6 +97,13 @@ def test_searching_an_index_loads_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_the_entry_of_a_served_version_loads_nothing_else() -> None:
+    from colmodern.cluster.entry import ShardsVersion
+
+    code = f"import sys, {ShardsVersion.__module__}; sys.exit('numpy' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_what_a_person_prints_says_what_it_is(tmp_path: Path) -> None:
     texts = colmodern.TokenEmbeddings.from_list([[[1.0] + [0.0] * 7]])
     texts.save(tmp_path / "store")

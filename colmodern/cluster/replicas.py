@@ -20,6 +20,7 @@ from typing import Any
 
 from colmodern.arguments import checked_count, checked_path
 from colmodern.cluster.connection import connected
+from colmodern.cluster.entry import ShardsVersion
 from colmodern.cluster.fault_log import FaultLog
 from colmodern.cluster.holder import ShardHolder
 from colmodern.cluster.room import Resources, free_room
@@ -72,13 +73,6 @@ class ShardReplica:
         await asyncio.to_thread(self._holder.check_health)
 
 
-class ShardsVersion:
-    """The entry of an application, which Ray Serve wants; it keeps the shards together."""
-
-    def __init__(self, *shards: object) -> None:
-        self._shards = shards
-
-
 def deploy_shards(
     path: Path | str, config: ClusterConfig, name: str, *, replicas: int, beside: int = 0
 ) -> str:
@@ -126,9 +120,12 @@ def deploy_shards(
         ).bind(folder / shard, scratch, cpus)
         for shard in shards
     ]
-    entry = serve.deployment(ShardsVersion, name=_INGRESS, ray_actor_options={"num_cpus": 0}).bind(
-        *deployments
-    )
+    entry = serve.deployment(
+        ShardsVersion,
+        name=_INGRESS,
+        graceful_shutdown_wait_loop_s=DRAIN_LOOK_S,
+        ray_actor_options={"num_cpus": 0},
+    ).bind(*deployments)
     start_application(entry, app)
     return app
 
