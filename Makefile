@@ -62,8 +62,9 @@ test-pylate: $(PYLATE_VENV)/.ready
 test-tools: $(TOOLS_VENV)/.ready
 	$(TOOLS_VENV)/bin/python -m pytest -m tools
 
+# two clusters at a time; the tests of a file share one
 test-cluster: $(CLUSTER_VENV)/.ready
-	$(CLUSTER_VENV)/bin/python -m pytest -m cluster
+	OMP_NUM_THREADS=1 $(CLUSTER_VENV)/bin/python -m pytest -m cluster -n 2 --dist loadfile
 
 check: $(VENV)/.ready
 	$(VENV)/bin/ruff check .

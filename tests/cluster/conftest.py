@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from cluster.nodes import N_DOCS, Nodes, encoded
 
 from colmodern import Encoder
 from colmodern.datasets.load import load_corpus
+from colmodern.datasets.stdlib import _items
 from colmodern.ragged.store import EmbeddingStore
 from colmodern.types import Corpus
 
@@ -43,11 +45,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     """The first documents of the built-in set."""
     path = tmp_path_factory.mktemp("corpus") / "corpus.jsonl"
     with path.open("w") as stream:
-        for number, document in enumerate(load_corpus("stdlib")):
-            if number == N_DOCS:
-                break
-            record = {"_id": document.doc_id, "title": document.title, "text": document.text}
-            stream.write(json.dumps(record) + "\n")
+        for item in islice(_items(), N_DOCS):
+            stream.write(json.dumps({"_id": item.doc_id, "text": item.body}) + "\n")
     return load_corpus(str(path))
 
 

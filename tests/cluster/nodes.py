@@ -44,8 +44,10 @@ class Nodes:
     """The cluster; ``kill`` takes a node away as a power cut does."""
 
     def __init__(self) -> None:
+        from ray._private import services
         from ray.cluster_utils import Cluster
 
+        services.get_node = _noticed_soon(services.get_node)
         self._cluster = Cluster(
             initialize_head=True,
             head_node_args={
@@ -113,6 +115,20 @@ class Nodes:
 
         ray.shutdown()
         self._cluster.shutdown()
+
+
+def _noticed_soon(get_node: Callable[[str, str], Any]) -> Callable[[str, str], Any]:
+    """Ray's wait for a new node, which looks once a second, with looks that are more frequent."""
+    from ray._private import services
+    from ray._private.state import GlobalState
+
+    def noticed(address: str, node_id: str) -> Any:
+        state = GlobalState()
+        state._initialize_global_state(services._get_gcs_client_options(address))
+        within(10, lambda: any(node["NodeID"] == node_id for node in state.node_table()))
+        return get_node(address, node_id)
+
+    return noticed
 
 
 def _daemon_of(node: Any) -> int:
@@ -199,11 +215,11 @@ def files_of(folder: Path, *, but: tuple[str, ...] = ()) -> dict[str, bytes]:
     }
 
 
-def within(seconds: float, claim: Callable[[], bool]) -> bool:
-    """Whether a claim becomes true in time."""
+def within(seconds: float, claim: Callable[[], bool], *, every: float = 0.05) -> bool:
+    """Whether a claim becomes true in time; every: seconds between looks."""
     end = time.monotonic() + seconds
     while not claim():
         if time.monotonic() > end:
             return False
-        time.sleep(0.05)
+        time.sleep(every)
     return True
