@@ -168,18 +168,29 @@ def _put(collection: Collection, sources: tuple[str, ...], *, replaces: bool) ->
 
 
 def _documents(sources: tuple[str, ...]) -> Iterator[Any]:
-    """The documents of all sources, one after another."""
+    """The documents of all sources, one after another; raises InputError for a source without any."""
+    from colmodern.errors import InputError
+
+    for source in sources:
+        is_empty = True
+        for document in _documents_of(source):
+            is_empty = False
+            yield document
+        if is_empty:
+            name = "stdin" if source == _STDIN else source
+            raise InputError(f"{name} has no documents; give at least one line, or leave it out")
+
+
+def _documents_of(source: str) -> Iterator[Any]:
     from colmodern.datasets.load import load_corpus
     from colmodern.datasets.texts import read_stream, read_texts
     from colmodern.errors import InputError
     from colmodern.reading import user_path
 
-    for source in sources:
-        if source == _STDIN:
-            yield from read_stream(sys.stdin.buffer, "stdin")
-            continue
-        path = user_path(source, InputError)
-        yield from read_texts(path) if os.path.lexists(path) else load_corpus(source)
+    if source == _STDIN:
+        return read_stream(sys.stdin.buffer, "stdin")
+    path = user_path(source, InputError)
+    return read_texts(path) if os.path.lexists(path) else iter(load_corpus(source))
 
 
 def _say(collection: Collection) -> None:

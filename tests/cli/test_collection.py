@@ -200,3 +200,16 @@ def test_create_leaves_nothing_of_a_collection_whose_documents_are_wrong(
     assert ids(folder) == ["backup", "pasta"]
     assert run("collection", "create", folder, wrong, "--device", "cpu")[0] == 2
     assert ids(folder) == ["backup", "pasta"]
+
+
+def test_a_source_without_documents_is_refused(
+    run: Run, folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text("\n")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    for source, name in ((empty, str(empty)), ("-", "stdin")):
+        code, _, err = run("collection", "add", folder, "--update", corpus, source)
+        assert (code, f"{name} has no documents; give at least one line" in err) == (2, True)
+    assert run("collection", "create", tmp_path / "new", empty, "--device", "cpu")[0] == 2
+    assert not (tmp_path / "new").exists()
