@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from colmodern.checks import shown
 from colmodern.errors import InputError
 from colmodern.passages import document_and_number
 
@@ -110,7 +111,9 @@ def _parsed(conditions: str | None) -> dict[str, object] | None:
     from colmodern.index.fields.conditions import parse_filter
 
     try:
-        filter = json.loads(conditions)
+        filter = json.loads(conditions, object_pairs_hook=_without_repeats)
+    except InputError:
+        raise
     except (ValueError, RecursionError) as error:
         raise InputError(
             f"--filter={conditions!r} is not JSON ({error}); quote it for the shell, as "
@@ -119,3 +122,16 @@ def _parsed(conditions: str | None) -> dict[str, object] | None:
     parse_filter(filter, "--filter")
     parsed: dict[str, object] = filter
     return parsed
+
+
+def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object of JSON, whose last value of a key would take the place of others."""
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in entries if names.count(name) > 1)
+        raise InputError(
+            f"--filter has the key {shown(repeated)} twice in one mapping; join its conditions, as "
+            '{"year": {"gte": 2020, "lt": 2025}}, or use "and"'
+        )
+    return entries

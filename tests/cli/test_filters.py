@@ -103,6 +103,10 @@ def test_a_run_of_queries_is_filtered(folder: Path, tmp_path: Path) -> None:
             "which no document has; the fields are day (date or text), part (text), year",
         ),
         (("--filter", '{"day": {"gte": "May 2019"}}'), "'May 2019'; write a date as 2024-05-01"),
+        (
+            ("--filter", '{"year": {"gte": 2020}, "year": {"lt": 2022}}'),
+            "--filter has the key 'year' twice in one mapping; join its conditions",
+        ),
         (("--group-by", "yaer"), "group_by names the field 'yaer'"),
         (("--offset", "-1"), "-1 is not in the range"),
     ],
