@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from service.asking import answer, expect_error, hits_of, search
-from service.conftest import MakeServer
+from service.conftest import MakeServer, RunningServer
 
 from colmodern import RemoteIndex, ShardedIndex
 from colmodern.cluster.fault_log import FaultLog
@@ -89,6 +89,14 @@ def versions(tmp_path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch) 
 @pytest.fixture
 def index(versions: Versions, encoder: Encoder) -> ClusterIndex:
     return ClusterIndex("docs", encoder, 5.0, Resources(1))
+
+
+@pytest.fixture
+def server(index: ClusterIndex, make_server: MakeServer) -> RunningServer:
+    """A server of the index."""
+    server = make_server()
+    server.service.indexes["docs"] = index
+    return server
 
 
 def test_a_version_that_lacks_a_shard_does_not_take_the_place_of_a_whole_one(
@@ -179,10 +187,8 @@ def test_facts_of_a_version_may_take_longer_than_its_searches(
 
 
 def test_a_remote_index_refuses_the_counts_of_some_shards(
-    versions: Versions, index: ClusterIndex, make_server: MakeServer
+    versions: Versions, index: ClusterIndex, server: RunningServer
 ) -> None:
-    server = make_server()
-    server.service.indexes["docs"] = index
     remote = RemoteIndex(server.url, "docs", timeout_s=60)
     uses: list[Callable[[], object]] = [
         lambda: len(remote),
@@ -215,12 +221,9 @@ def test_answers_name_a_shard_that_failed_and_the_log_has_the_error(
     fault: Exception,
     reason: str,
     versions: Versions,
-    index: ClusterIndex,
-    make_server: MakeServer,
+    server: RunningServer,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    server = make_server()
-    server.service.indexes["docs"] = index
     versions.faults["docs.000001", "shard-00001"] = fault
     for _ in range(3):
         assert search(server, queries=["a document"])["missing"] == {"shard-00001": reason}
@@ -233,13 +236,8 @@ def test_answers_name_a_shard_that_failed_and_the_log_has_the_error(
 
 
 def test_an_answer_names_the_shards_where_none_answers(
-    versions: Versions,
-    index: ClusterIndex,
-    make_server: MakeServer,
-    caplog: pytest.LogCaptureFixture,
+    versions: Versions, server: RunningServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server = make_server()
-    server.service.indexes["docs"] = index
     versions.faults["docs.000001", "shard-00000"] = UnavailableError("shard-00000 is gone")
     versions.faults["docs.000001", "shard-00001"] = StorageError("/srv/shards is damaged")
     refused = server.client.post("/v1/indexes/docs/search", json={"queries": ["a document"]})
@@ -259,11 +257,7 @@ def test_faults_of_a_version_are_for_the_log(versions: Versions, index: ClusterI
     assert "/srv" not in index.fault
 
 
-def test_shards_are_asked_once_for_all_ids(
-    versions: Versions, index: ClusterIndex, make_server: MakeServer
-) -> None:
-    server = make_server()
-    server.service.indexes["docs"] = index
+def test_shards_are_asked_once_for_all_ids(versions: Versions, server: RunningServer) -> None:
     ids = [f"d{number}" for number in range(N_DOCS, -1, -1)]
     versions.asked.clear()
     looked_up = server.client.post("/v1/indexes/docs/lookup", json={"ids": ids})
