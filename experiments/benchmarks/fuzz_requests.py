@@ -144,30 +144,51 @@ class RawKind:
     slowly: bool = False
 
 
+_BODY = json.dumps({"queries": ["a"], "k": 1}).encode()
+_OWN_LENGTH = b"\r\nContent-Length: %d" % len(_BODY)
+_LENGTH, _CHUNKED = b"\r\nContent-Length: ", b"\r\nTransfer-Encoding: chunked"
+_END, _CLOSE = b"\r\n\r\n", b"\r\nConnection: close"
+_HOST = b"\r\nHost: 127.0.0.1" + _CLOSE
+_GET = b"GET /ready HTTP/1.1" + _HOST
+
+
 def raw_requests() -> list[RawKind]:
     """All kinds."""
-    body = json.dumps({"queries": ["a"], "k": 1}).encode()
-    end, close = b"\r\n\r\n", b"\r\nConnection: close"
-    host = b"\r\nHost: 127.0.0.1" + close
-
-    def post(headers: bytes, content: bytes) -> bytes:
-        return b"POST " + _SEARCH.encode() + b" HTTP/1.1" + host + headers + end + content
-
-    length = b"\r\nContent-Length: "
-    chunked = b"\r\nTransfer-Encoding: chunked"
-    get = b"GET /ready HTTP/1.1" + host
     return [
-        RawKind("a right request", lambda rng: get + end, True),
-        RawKind("a right body", lambda rng: post(length + b"%d" % len(body), body), True),
+        *_right(),
+        *_no_http(),
+        *_first_lines(),
+        *_headers(),
+        *_lengths(),
+        *_bodies(),
+        *_connections(),
+    ]
+
+
+def _post(headers: bytes, content: bytes) -> bytes:
+    return b"POST " + _SEARCH.encode() + b" HTTP/1.1" + _HOST + headers + _END + content
+
+
+def _right() -> list[RawKind]:
+    """Requests that are answered."""
+    return [
+        RawKind("a right request", lambda rng: _GET + _END, True),
+        RawKind("a right body", lambda rng: _post(_OWN_LENGTH, _BODY), True),
         RawKind(
             "a right chunked body",
-            lambda rng: post(chunked, b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)),
+            lambda rng: _post(_CHUNKED, b"%x\r\n%s\r\n0\r\n\r\n" % (len(_BODY), _BODY)),
             True,
         ),
-        RawKind("random bytes", lambda rng: rng.randbytes(rng.choice([1, 100, 70_000])) + end),
+    ]
+
+
+def _no_http() -> list[RawKind]:
+    """Bytes that are no request."""
+    return [
+        RawKind("random bytes", lambda rng: rng.randbytes(rng.choice([1, 100, 70_000])) + _END),
         RawKind(
             "random bytes after a right line",
-            lambda rng: get + b"\r\nX: " + rng.randbytes(50) + end,
+            lambda rng: _GET + b"\r\nX: " + rng.randbytes(50) + _END,
         ),
         RawKind("nothing", lambda rng: b""),
         RawKind("only line ends", lambda rng: b"\r\n" * 50),
@@ -175,94 +196,129 @@ def raw_requests() -> list[RawKind]:
             "TLS", lambda rng: b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + rng.randbytes(200)
         ),
         RawKind("HTTP/2", lambda rng: b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
-        RawKind("HTTP/9", lambda rng: b"GET /ready HTTP/9.9" + host + end),
-        RawKind("no host", lambda rng: b"GET /ready HTTP/1.1" + close + end, True),
+    ]
+
+
+def _first_lines() -> list[RawKind]:
+    """First lines that are wrong or odd."""
+    return [
+        RawKind("HTTP/9", lambda rng: b"GET /ready HTTP/9.9" + _HOST + _END),
+        RawKind("no host", lambda rng: b"GET /ready HTTP/1.1" + _CLOSE + _END, True),
         RawKind(
             "another host",
-            lambda rng: b"GET /ready HTTP/1.1\r\nHost: evil.example" + close + end,
+            lambda rng: b"GET /ready HTTP/1.1\r\nHost: evil.example" + _CLOSE + _END,
             True,
         ),
-        RawKind("an unknown method", lambda rng: b"BREW /ready HTTP/1.1" + host + end, True),
+        RawKind("an unknown method", lambda rng: b"BREW /ready HTTP/1.1" + _HOST + _END, True),
         RawKind(
-            "a long path", lambda rng: b"GET /" + b"a" * 60_000 + b" HTTP/1.1" + host + end, True
+            "a long path", lambda rng: b"GET /" + b"a" * 60_000 + b" HTTP/1.1" + _HOST + _END, True
         ),
-        RawKind("a huge path", lambda rng: b"GET /" + b"a" * 300_000 + b" HTTP/1.1" + host + end),
+        RawKind("a huge path", lambda rng: b"GET /" + b"a" * 300_000 + b" HTTP/1.1" + _HOST + _END),
         RawKind(
-            "dots", lambda rng: b"GET /page/../../../../etc/passwd HTTP/1.1" + host + end, True
+            "dots", lambda rng: b"GET /page/../../../../etc/passwd HTTP/1.1" + _HOST + _END, True
         ),
         RawKind(
             "escaped dots",
-            lambda rng: b"GET /page/%2e%2e/%2e%2e/etc/passwd HTTP/1.1" + host + end,
+            lambda rng: b"GET /page/%2e%2e/%2e%2e/etc/passwd HTTP/1.1" + _HOST + _END,
             True,
         ),
         RawKind(
-            "broken escapes", lambda rng: b"GET /v1/indexes/%ff%00%zz HTTP/1.1" + host + end, True
+            "broken escapes", lambda rng: b"GET /v1/indexes/%ff%00%zz HTTP/1.1" + _HOST + _END, True
         ),
-        RawKind("a huge header", lambda rng: get + b"\r\nX: " + b"a" * 300_000 + end),
+    ]
+
+
+def _headers() -> list[RawKind]:
+    """Headers that are too many, too long or wrong."""
+    return [
+        RawKind("a huge header", lambda rng: _GET + b"\r\nX: " + b"a" * 300_000 + _END),
         RawKind(
             "many headers",
-            lambda rng: get + b"".join(b"\r\nX-%d: 1" % i for i in range(5000)) + end,
+            lambda rng: _GET + b"".join(b"\r\nX-%d: 1" % i for i in range(5000)) + _END,
         ),
         RawKind(
-            "a request id with line ends", lambda rng: get + b"\r\nX-Request-ID: a\rb\x00c" + end
+            "a request id with line ends", lambda rng: _GET + b"\r\nX-Request-ID: a\rb\x00c" + _END
         ),
         RawKind(
-            "a long request id", lambda rng: get + b"\r\nX-Request-ID: " + b"a" * 5000 + end, True
+            "a long request id", lambda rng: _GET + b"\r\nX-Request-ID: " + b"a" * 5000 + _END, True
         ),
         RawKind(
-            "bad authorization", lambda rng: get + b"\r\nAuthorization: Bearer \xff\xfe" + end, True
+            "bad authorization",
+            lambda rng: _GET + b"\r\nAuthorization: Bearer \xff\xfe" + _END,
+            True,
         ),
-        RawKind("too short a length", lambda rng: post(length + b"5", body), True),
-        RawKind("too long a length", lambda rng: post(length + b"500", body)),
-        RawKind("a negative length", lambda rng: post(length + b"-1", body)),
-        RawKind("a length that is no number", lambda rng: post(length + b"abc", body)),
-        RawKind("a length of many digits", lambda rng: post(length + b"9" * 400, body)),
-        RawKind("two lengths", lambda rng: post(length + b"10" + length + b"20", body)),
-        RawKind("length and chunks", lambda rng: post(length + b"5" + chunked, b"0\r\n\r\n")),
-        RawKind("a bad chunk", lambda rng: post(chunked, b"zz\r\nabc\r\n")),
-        RawKind("a huge chunk", lambda rng: post(chunked, b"fffffffffffffff\r\nabc")),
+    ]
+
+
+def _lengths() -> list[RawKind]:
+    """Bodies of another length than said, or than allowed."""
+    return [
+        RawKind("too short a length", lambda rng: _post(_LENGTH + b"5", _BODY), True),
+        RawKind("too long a length", lambda rng: _post(_LENGTH + b"500", _BODY)),
+        RawKind("a negative length", lambda rng: _post(_LENGTH + b"-1", _BODY)),
+        RawKind("a length that is no number", lambda rng: _post(_LENGTH + b"abc", _BODY)),
+        RawKind("a length of many digits", lambda rng: _post(_LENGTH + b"9" * 400, _BODY)),
+        RawKind("two lengths", lambda rng: _post(_LENGTH + b"10" + _LENGTH + b"20", _BODY)),
+        RawKind("length and chunks", lambda rng: _post(_LENGTH + b"5" + _CHUNKED, b"0\r\n\r\n")),
+        RawKind("a bad chunk", lambda rng: _post(_CHUNKED, b"zz\r\nabc\r\n")),
+        RawKind("a huge chunk", lambda rng: _post(_CHUNKED, b"fffffffffffffff\r\nabc")),
         RawKind(
             "more than the limit, announced",
-            lambda rng: post(length + b"2000000", b"a" * 1000),
+            lambda rng: _post(_LENGTH + b"2000000", b"a" * 1000),
             True,
         ),
         RawKind(
             "more than the limit, in chunks",
-            lambda rng: post(chunked, (b"40000\r\n" + b"a" * 0x40000 + b"\r\n") * 6),
+            lambda rng: _post(_CHUNKED, (b"40000\r\n" + b"a" * 0x40000 + b"\r\n") * 6),
             True,
         ),
+    ]
+
+
+def _bodies() -> list[RawKind]:
+    """Bodies of the right length that cannot be read."""
+    return [
         RawKind(
-            "invalid UTF-8", lambda rng: post(length + b"14", b'{"queries":"\xff\xfe"')[:-1], True
+            "invalid UTF-8", lambda rng: _post(_LENGTH + b"14", b'{"queries":"\xff\xfe"')[:-1], True
         ),
-        RawKind("a deep body", lambda rng: post(length + b"200000", b"[" * 200_000), True),
+        RawKind("a deep body", lambda rng: _post(_LENGTH + b"200000", b"[" * 200_000), True),
         RawKind(
             "a gzip body",
-            lambda rng: post(length + b"30\r\nContent-Encoding: gzip", rng.randbytes(30)),
+            lambda rng: _post(_LENGTH + b"30\r\nContent-Encoding: gzip", rng.randbytes(30)),
             True,
         ),
         RawKind(
             "another type",
-            lambda rng: post(length + b"%d\r\nContent-Type: text/xml" % len(body), body),
+            lambda rng: _post(_OWN_LENGTH + b"\r\nContent-Type: text/xml", _BODY),
             True,
         ),
         RawKind(
             "a multipart body",
-            lambda rng: post(
-                length + b"9\r\nContent-Type: multipart/form-data; boundary=x", b"--x\r\n\r\n--"
+            lambda rng: _post(
+                _LENGTH + b"9\r\nContent-Type: multipart/form-data; boundary=x", b"--x\r\n\r\n--"
             ),
             True,
         ),
+    ]
+
+
+def _connections() -> list[RawKind]:
+    """Connections that change, are slow, or have more than a request."""
+    return [
         RawKind(
-            "an upgrade", lambda rng: get + b"\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x" + end
+            "an upgrade",
+            lambda rng: _GET + b"\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x" + _END,
         ),
         RawKind(
             "an expectation",
-            lambda rng: post(length + b"%d\r\nExpect: 100-continue" % len(body), body),
+            lambda rng: _post(_OWN_LENGTH + b"\r\nExpect: 100-continue", _BODY),
             True,
         ),
-        RawKind("two requests at once", lambda rng: get[: -len(close)] + end + get + end, True),
+        RawKind(
+            "two requests at once", lambda rng: _GET[: -len(_CLOSE)] + _END + _GET + _END, True
+        ),
         RawKind("a slow line", lambda rng: b"GET /ready HT", slowly=True),
-        RawKind("a slow body", lambda rng: post(length + b"%d" % len(body), body[:8]), slowly=True),
+        RawKind("a slow body", lambda rng: _post(_OWN_LENGTH, _BODY[:8]), slowly=True),
     ]
 
 
