@@ -85,3 +85,4 @@ def test_the_glossary_has_the_constants_of_the_code() -> None:
     assert f"{budget._BASE_RESCORED} in place of {budget._BASE} with stored" in GLOSSARY
     assert f"2 · `n_candidates` + {budget._GATHERED:,} · growth" in GLOSSARY
     assert f"| {budget._PROBED}; 0 up to {budget._SCANNED_TOKENS:,} tokens" in GLOSSARY
+    assert f"where `n_postings` is a bound, {budget._CLUSTERS}: clusters of each" in GLOSSARY

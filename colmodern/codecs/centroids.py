@@ -7,7 +7,7 @@ https://arxiv.org/abs/2404.14989 and https://arxiv.org/abs/2604.28142), else a c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import faiss
@@ -29,6 +29,7 @@ _ITERATIONS = 5  # eight lose half a percent less of squared length
 # for each other
 _FEWEST_PRODUCTS = 1 << 20
 _CHUNK = 1 << 16  # tokens that choose a cell together
+_CENTROIDS_PER_CLUSTER = 64
 _MOST_CELLS = 1024  # limit of coarse k-means cells
 _MOST_IDS = 1 << 22  # a number beyond is not a vocabulary id, and would need a table as long
 
@@ -43,6 +44,8 @@ class Centroids:
         cells: (n_cells + 1,) int64; cell i owns centroids cells[i] to cells[i + 1].
         token_cells: (n_ids,) int32, the cell of each vocabulary id; None when there were no ids.
         coarse: (n_cells, dim) float32, the mean of each cell when there were no ids, else None.
+        clusters: (n_centroids,) int32, a number that centroids near each other share, whatever their
+            cells; None where they are so few that every search scores all.
     """
 
     values: npt.NDArray[np.int8]
@@ -50,6 +53,7 @@ class Centroids:
     cells: Ints
     token_cells: npt.NDArray[np.int32] | None
     coarse: Floats | None
+    clusters: npt.NDArray[np.int32] | None = None
 
     @cached_property
     def sums(self) -> npt.NDArray[np.int32]:
@@ -108,10 +112,10 @@ class Centroids:
     def cell_means(self) -> Centroids:
         """The means of the cells, as centroids that every token chooses among."""
         assert self.coarse is not None
-        return _in_single_cell(self.coarse)
+        return alone(self.coarse)
 
 
-def _in_single_cell(centroids: Floats) -> Centroids:
+def alone(centroids: Floats) -> Centroids:
     """Centroids that every token chooses among."""
     return quantize(centroids, np.array([0, len(centroids)]), None, None)
 
@@ -205,7 +209,27 @@ def train_centroids(
         progress.advance(int(size))
     progress.finish()
     cells = np.concatenate([[0], np.cumsum([len(mean) for mean in means])])
-    return quantize(np.concatenate(means), cells, token_cells, coarse)
+    centroids = quantize(np.concatenate(means), cells, token_cells, coarse)
+    if len(centroids.values) <= FEW_CENTROIDS:
+        return centroids
+    return replace(centroids, clusters=cluster(np.concatenate(means)))
+
+
+def cluster(centroids: Floats) -> npt.NDArray[np.int32]:
+    """(n_centroids,) int32 numbers of clusters, from 0, none of them empty.
+
+    The nearest of every 64th centroid, and then of the means of these, decides: five rounds of k-means
+    found the same documents (experiments/log/search.md).
+    """
+    leaders = centroids[::_CENTROIDS_PER_CLUSTER]
+    nearest = _nearest(alone(leaders), centroids)
+    counts = np.bincount(nearest, minlength=len(leaders))
+    means = np.zeros(leaders.shape, np.float64)
+    np.add.at(means, nearest, centroids)
+    nearest = _nearest(
+        alone((means[counts > 0] / counts[counts > 0, None]).astype(np.float32)), centroids
+    )
+    return np.unique(nearest, return_inverse=True)[1].astype(np.int32)
 
 
 def _token_cells(
@@ -238,7 +262,7 @@ def _coarse_cells(values: CentredTokens, n_centroids: int, seed: int) -> tuple[F
     most = min(_MOST_CELLS, max(1, len(values) // _FEWEST_POINTS))
     n_cells = int(np.clip(np.sqrt(n_centroids), 1, most))
     coarse = _kmeans(values, np.arange(len(values)), n_cells, seed)
-    means = _in_single_cell(coarse)
+    means = alone(coarse)
     chunks = np.array_split(np.arange(len(values)), -(-len(values) // _CHUNK))
     cells = np.concatenate([_nearest(means, values[chunk]) for chunk in chunks])
     used = np.unique(cells)  # a mean without tokens would be a cell without centroids

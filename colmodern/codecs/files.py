@@ -30,8 +30,10 @@ _DTYPES: dict[str, npt.DTypeLike] = {
     "numbers": np.float64,  # gain steps of the two codebooks, error, reach
     "token_cells": np.int32,
     "coarse": np.float32,
+    "clusters": np.int32,
 }
-_EITHER = ("token_cells", "coarse")  # a codec has one of these files
+# a codec has one of the first two, and the last where it has many centroids
+_OPTIONAL = ("token_cells", "coarse", "clusters")
 
 
 def save_codec(folder: Path, codec: Codec) -> None:
@@ -44,6 +46,7 @@ def save_codec(folder: Path, codec: Codec) -> None:
         "cells": centroids.cells,
         "token_cells": centroids.token_cells,
         "coarse": centroids.coarse,
+        "clusters": centroids.clusters,
         "codebook": codec.residuals.codebook,
         "doc_codebook": codec.documents.codebook,
         "numbers": np.array(
@@ -71,7 +74,7 @@ def load_codec(folder: Path, expect_file: Callable[[Path, Array], None] | None =
     for name, dtype in _DTYPES.items():
         path = folder / f"{name}.npy"
         try:
-            if name in _EITHER and not path.exists():
+            if name in _OPTIONAL and not path.exists():
                 continue
             arrays[name] = map_file(path)
         except (OSError, ValueError, MemoryError) as error:
@@ -91,6 +94,7 @@ def load_codec(folder: Path, expect_file: Callable[[Path, Array], None] | None =
         arrays["cells"],
         arrays.get("token_cells"),
         arrays.get("coarse"),
+        arrays.get("clusters"),
     )
     return Codec(
         arrays["mean"],
@@ -112,6 +116,7 @@ def _fit(
     numbers: Array,
     token_cells: Array | None = None,
     coarse: Array | None = None,
+    clusters: Array | None = None,
 ) -> bool:
     """Whether shapes agree and no number leads out of an array."""
     dim, n_centroids, n_cells = mean.size, centroid_scales.size, cells.size - 1
@@ -132,6 +137,9 @@ def _fit(
         and by_ids != by_means
         and (token_cells is None or _within(token_cells, -1, n_cells))
         and (coarse is None or coarse.shape == (n_cells, dim))
+        and (
+            clusters is None or (clusters.size == n_centroids and _within(clusters, 0, n_centroids))
+        )
     )
 
 

@@ -123,6 +123,34 @@ class WeightForm(NamedTuple):
     scales: Floats
 
 
+class CentroidRows(NamedTuple):
+    """Centroids, or means of clusters of them, as queries are scored with them.
+
+    Attributes:
+        values: (n, dim) int8.
+        scales: (n,) float32; a row times its scale is the centroid.
+        sums: (n,) int32, 128 times the sum of each row.
+    """
+
+    values: Int8s
+    scales: Floats
+    sums: Int32s
+
+
+class Clusters(NamedTuple):
+    """Centroids near each other, for searches that do not score all.
+
+    Attributes:
+        means: Means of the clusters.
+        members: (n_centroids,) int32 centroids, cluster by cluster.
+        offsets: (n_clusters + 1,) int64 into members.
+    """
+
+    means: CentroidRows
+    members: Int32s
+    offsets: Int64s
+
+
 class CodecArrays(NamedTuple):
     """A codec as kernels take it; ``index.plaid.search.query_tables`` makes it when an index is opened.
 
@@ -139,6 +167,8 @@ class CodecArrays(NamedTuple):
         doc_gain_step: Length for each step of a document vector's gain.
         error: Mean squared distance of a token from its decoded self.
         reach: How far a residual of length 1 moves a similarity to a unit query token, at most.
+        numbers: (n_centroids,) int32, 0 to n_centroids - 1.
+        clusters: Clusters of the centroids, None where every search scores all of them.
     """
 
     mean: Floats
@@ -153,6 +183,8 @@ class CodecArrays(NamedTuple):
     doc_gain_step: float
     error: float
     reach: float
+    numbers: Int32s
+    clusters: Clusters | None
 
 
 class SegmentArrays(NamedTuple):
@@ -197,8 +229,12 @@ class QueryTables(NamedTuple):
         query_bytes: (n_blocks, dim / 4, n_lanes, 4) uint8, the query quantised to int8, plus 128.
         lane_scales: (n_blocks, n_lanes) float32, from integer products to units; 0 in lanes without a
             query token.
-        centroid_scores: (n_blocks, n_centroids, n_lanes) int16.
-        maxima: (n_blocks, n_chunks, n_lanes) int16, the largest of each 64 centroid scores.
+        probed: (n_probed,) int32, the centroids that are scored to be probed.
+        known: (n_centroids / 32,) uint32, a bit for every centroid that has been scored; None where all
+            are probed.
+        floors: (n_blocks, n_lanes) int16, what a centroid that has not been scored counts.
+        centroid_scores: (n_blocks, n_centroids, n_lanes) int16, of the known centroids.
+        maxima: (n_blocks, n_chunks, n_lanes) int16, the largest scores of each 64 probed centroids.
         lanes: (n_blocks,) masks; n_lanes is 16 for at most 16 query tokens, else 32.
         doc_products: (n_doc_bytes, 256) float32, products of the query's summed tokens with the parts
             of document vectors.
@@ -220,6 +256,9 @@ class QueryTables(NamedTuple):
     padded: Floats
     query_bytes: Bytes
     lane_scales: Floats
+    probed: Int32s
+    known: npt.NDArray[np.uint32] | None
+    floors: Int16s
     centroid_scores: Int16s
     maxima: Int16s
     lanes: Masks
@@ -312,6 +351,7 @@ class SearchBudget(NamedTuple):
             two; 0 for no bound.
         n_shared: Postings, for each query token, that all of them share: lists that add most to a
             score come first. Never without n_postings; 0 for no bound.
+        n_clusters: Clusters of centroids of which each query token scores all centroids; 0 for all.
     """
 
     nprobe: int
@@ -321,3 +361,4 @@ class SearchBudget(NamedTuple):
     exhaustive: bool = False
     n_postings: int = 0
     n_shared: int = 0
+    n_clusters: int = 0

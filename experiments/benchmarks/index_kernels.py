@@ -22,8 +22,8 @@ from kernels import COLUMNS, RESULTS
 from results import append_rows, machine_and_commit
 
 from colmodern.kernels.cpu.ir.vectors import lanes_of, masks_of
-from colmodern.kernels.cpu.probe import score_centroids
 from colmodern.kernels.cpu.prune import score_by_centroids
+from colmodern.kernels.cpu.query import fill_centroid_scores
 from colmodern.kernels.cpu.refine import empty_near, score_compressed
 from colmodern.kernels.cpu.residual_query import make_weight_query
 from colmodern.kernels.types import (
@@ -76,7 +76,8 @@ def time_index_kernels(n_centroids: int, n_query_tokens: int) -> dict[str, float
         )
     nanoseconds = {name: value / n_tokens * 1e9 for name, value in seconds.items()}
     codec = random_codec(n_centroids, rng)
-    per_centroid = best_seconds(lambda: score_centroids(codec, query, 0, 0, n_centroids))
+    n_chunks = query.maxima.shape[1]
+    per_centroid = best_seconds(lambda: fill_centroid_scores(query, codec, 0, n_chunks))
     return {
         **nanoseconds,
         f"centroid scores, per centroid, {label}": per_centroid / n_centroids * 1e9,
@@ -113,6 +114,9 @@ def random_query(n_centroids: int, n_query_tokens: int, rng: np.random.Generator
         padded=np.zeros((n_lanes, DIM), np.float32),
         query_bytes=rng.integers(0, 256, (1, DIM // 4, n_lanes, 4)).astype(np.uint8),
         lane_scales=np.ones((1, n_lanes), np.float32),
+        probed=np.arange(n_centroids, dtype=np.int32),
+        known=None,
+        floors=np.full((1, n_lanes), -32_768, np.int16),
         centroid_scores=rng.integers(-3000, 3000, (1, n_centroids, n_lanes)).astype(np.int16),
         maxima=np.empty((1, -(-n_centroids // 64), n_lanes), np.int16),
         lanes=lanes,
@@ -158,6 +162,8 @@ def random_codec(n_centroids: int, rng: np.random.Generator) -> CodecArrays:
         doc_gain_step=0.0,
         error=0.0,
         reach=0.0,
+        numbers=np.arange(n_centroids, dtype=np.int32),
+        clusters=None,
     )
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from index.plaid.corpora import corpus, sample_of
 
 from colmodern import TokenEmbeddings
+from colmodern.codecs.centroids import cluster
 from colmodern.codecs.codec import Codec, CompressedDocuments, train_codec
 from colmodern.progress import Silent
 
@@ -184,3 +185,30 @@ def test_layout_and_type_of_values_do_not_matter() -> None:
         found: CompressedDocuments = codec.encode(TokenEmbeddings(values, TEXTS.offsets))
         for one, same in zip(found, expected, strict=True):
             assert np.array_equal(one, same)
+
+
+@given(n_centroids=st.integers(1, 400), seed=st.integers(0, 999), n_values=st.integers(1, 400))
+@settings(max_examples=20)
+def test_clusters_are_numbered_without_a_gap_and_hold_all_equal_centroids(
+    n_centroids: int, seed: int, n_values: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(n_values, 8)).astype(np.float32)
+    rows = rng.integers(0, n_values, n_centroids)
+    clusters = cluster(values[rows])
+    assert clusters.shape == (n_centroids,)
+    assert set(clusters.tolist()) == set(range(clusters.max() + 1))
+    assert len(set(zip(rows.tolist(), clusters.tolist(), strict=True))) == len(set(rows.tolist()))
+
+
+def test_clusters_hold_centroids_near_each_other() -> None:
+    rng = np.random.default_rng(1)
+    places = rng.normal(size=(10, 16))
+    near = rng.integers(0, 10, 2000)
+    values = places[near] + 0.05 * rng.normal(size=(2000, 16))
+    clusters = cluster(values.astype(np.float32))
+    means = np.stack(
+        [values[clusters == number].mean(axis=0) for number in range(clusters.max() + 1)]
+    )
+    within = np.square(values - means[clusters]).sum()
+    assert within < 0.01 * np.square(values - values.mean(axis=0)).sum()

@@ -7,6 +7,7 @@ import pytest
 from index.plaid.corpora import corpus, sample_of
 
 from colmodern import TokenEmbeddings
+from colmodern.codecs import centroids
 from colmodern.codecs.codec import Codec, train_codec
 from colmodern.codecs.files import load_codec, save_codec
 from colmodern.errors import StorageError
@@ -33,8 +34,12 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize("few", [1, 1 << 16])
 @pytest.mark.parametrize("with_ids", [False, True])
-def test_a_codec_comes_back_as_it_was(tmp_path: Path, with_ids: bool) -> None:
+def test_a_codec_comes_back_as_it_was(
+    tmp_path: Path, with_ids: bool, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(centroids, "FEW_CENTROIDS", few)
     codec = learn(with_ids)
     save_codec(tmp_path, codec)
     loaded = load_codec(tmp_path)
@@ -45,6 +50,9 @@ def test_a_codec_comes_back_as_it_was(tmp_path: Path, with_ids: bool) -> None:
     decoded = (each.decode(encoded, texts.lengths) for each in (codec, loaded))
     assert np.array_equal(*decoded)
     assert (loaded.error, loaded.reach) == (codec.error, codec.reach)
+    clusters = codec.centroids.clusters
+    assert (clusters is None) == (few > 1)
+    assert np.array_equal(loaded.centroids.clusters, clusters) or clusters is None
 
 
 def test_a_missing_or_cut_file_is_named(folder: Path) -> None:
@@ -79,11 +87,19 @@ def test_files_of_another_dtype_or_shape_are_refused(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "place", "value"),
-    [("cells", 1, 10**6), ("cells", 0, 1), ("token_cells", 0, 10**6), ("numbers", 0, np.nan)],
+    [
+        ("cells", 1, 10**6),
+        ("cells", 0, 1),
+        ("token_cells", 0, 10**6),
+        ("numbers", 0, np.nan),
+        ("clusters", 0, 10**6),
+        ("clusters", 0, -1),
+    ],
 )
 def test_numbers_that_lead_out_of_an_array_are_refused(
-    tmp_path: Path, name: str, place: int, value: float
+    tmp_path: Path, name: str, place: int, value: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(centroids, "FEW_CENTROIDS", 1)
     save_codec(tmp_path, learn(True))
     array = np.array(map_array(tmp_path / f"{name}.npy"))
     array[place] = value

@@ -14,13 +14,24 @@ from typing import Any
 import numpy as np
 from kernels.records import argument, copied
 
-from colmodern.kernels.cpu import encoding, gather, probe, prune, refine, residual_query, score
+from colmodern.kernels.cpu import (
+    clusters,
+    encoding,
+    gather,
+    probe,
+    prune,
+    refine,
+    residual_query,
+    score,
+)
 from colmodern.kernels.cpu.ir.vectors import lanes_of, masks_of
 from colmodern.kernels.cpu.refine import empty_near
 from colmodern.kernels.reference import encoding as reference_encoding
+from colmodern.kernels.reference import probe as reference_probe
 from colmodern.kernels.reference import score as reference_score
 from colmodern.kernels.reference import search
 from colmodern.kernels.types import (
+    CentroidRows,
     ResidualQuery,
     SampledDocs,
     StateForm,
@@ -30,8 +41,11 @@ from colmodern.kernels.types import (
 
 # kernel -> the arguments that it writes
 WRITTEN = {
-    "score_centroids": ("query",),
+    "choose_centroids": (),
+    "score_centroids": ("scores", "maxima"),
+    "nth_largest": ("out",),
     "find_probes": ("probes",),
+    "score_unknown": ("query",),
     "limit_probes": ("probes",),
     "impute_missing": ("missing",),
     "drop_probes": ("probes",),
@@ -60,7 +74,7 @@ WRITTEN = {
 # arguments that builds and searches read from mapped files; numba compiles for read-only arrays anew
 _MAPPED = {"doc_offsets", "codes", "codebook", "list_docs", "list_offsets"}
 
-CPU_MODULES = (probe, gather, prune, refine, score, residual_query, encoding)
+CPU_MODULES = (clusters, probe, gather, prune, refine, score, residual_query, encoding)
 Inputs = dict[str, Any]
 DIMS = [8, 48, 64, 96, 128, 384]
 LENGTHS = [300, 0, 1, 2, 33, 5, 0]
@@ -80,7 +94,7 @@ def fast(name: str) -> Callable[..., Any]:
 
 
 def slow(name: str) -> Callable[..., Any]:
-    return of(name, search, reference_score, reference_encoding)
+    return of(name, search, reference_probe, reference_score, reference_encoding)
 
 
 def parameters(kernel: Callable[..., Any]) -> list[str]:
@@ -97,6 +111,9 @@ def run(kernel: Callable[..., Any], inputs: Inputs) -> dict[str, np.ndarray]:
     for name in arguments.keys() & _MAPPED - written.keys():
         arguments[name].flags.writeable = False
     returned = kernel(*{**arguments, **written}.values())
+    if kernel.__name__ == "choose_centroids":
+        written["probed"], written["known"], written["floors"] = returned
+        returned = None
     if kernel.__name__ == "collect":  # what is behind the end is scratch
         written = {name: array[:returned] for name, array in written.items()}
     for record in [value for value in written.values() if isinstance(value, tuple)]:
@@ -134,18 +151,24 @@ def centroid_inputs(n_centroids: int, dim: int, seed: int, *, kind: str = "rando
         centroids[:] = centroids[0]
     lane_scales = rng.uniform(1e-3, 1.0 if kind == "ends" else 0.1, n_lanes).astype(np.float32)
     return {
-        "centroids": centroids,
-        "centroid_sums": (128 * centroids.sum(axis=1, dtype=np.int32)).astype(np.int32),
-        "centroid_scales": rng.uniform(0.5, 1.0, n_centroids).astype(np.float32),
-        "query_bytes": query_bytes[None],
-        "lane_scales": lane_scales[None],
-        "lanes": np.array([mask]),
-        "block": 0,
+        "centroids": centroid_rows(
+            centroids, rng.uniform(0.5, 1.0, n_centroids).astype(np.float32)
+        ),
+        "numbers": rng.permutation(n_centroids).astype(np.int32),
+        "query_bytes": query_bytes,
+        "lane_scales": lane_scales,
+        "mask": mask,
         "start": 0,
         "stop": n_centroids,
-        "centroid_scores": np.zeros((1, n_centroids, n_lanes), np.int16),
-        "maxima": np.zeros((1, -(-n_centroids // 64), n_lanes), np.int16),
+        "scores": np.zeros((n_centroids, n_lanes), np.int16),
+        "maxima": np.zeros((-(-n_centroids // 64), n_lanes), np.int16),
     }
+
+
+def centroid_rows(values: np.ndarray, scales: np.ndarray) -> CentroidRows:
+    """Centroids as queries are scored with them."""
+    values.flags.writeable = scales.flags.writeable = False  # as those of a mapped codec
+    return CentroidRows(values, scales, (128 * values.sum(axis=1, dtype=np.int32)).astype(np.int32))
 
 
 def scores_of(shape: tuple[int, ...], kind: str, rng: np.random.Generator) -> np.ndarray:
@@ -165,10 +188,12 @@ def probe_inputs(
     """find_probes."""
     n_all = lanes_of(masks_of(n_lanes))
     scores = scores_of((n_centroids, n_all), kind, np.random.default_rng(seed))
-    chunks = [scores[at : at + 64].max(axis=0) for at in range(0, n_centroids, 64)]
+    probed = np.random.default_rng(seed).permutation(n_centroids).astype(np.int32)
+    chunks = [scores[probed[at : at + 64]].max(axis=0) for at in range(0, n_centroids, 64)]
     return {
         "scores": scores,
         "maxima": np.array(chunks),
+        "probed": probed,
         "mask": masks_of(n_lanes)[0],
         "probes": np.zeros((n_lanes, nprobe), np.int32),
     }
@@ -198,6 +223,7 @@ def gather_inputs(
         "probes": np.ascontiguousarray(probes.astype(np.int32)),
         "scores": scores,
         "centroid_scores": scores,
+        "floors": np.full((len(masks), lanes_of(masks)), -32_768, np.int16),
         "lanes": masks,
         **sample_inputs(n_centroids, rng),
         "missing": rng.integers(-32_768, by_token.min(axis=1).astype(np.int32) + 1).astype(
@@ -269,6 +295,7 @@ def token_inputs(
         "gains": rng.integers(0, 256, n_tokens).astype(np.uint8),
         "residuals": rng.integers(0, 256, (n_tokens, n_bytes)).astype(np.uint8),
         "centroid_scores": scores_of((n_blocks, n_centroids, n_lanes), kind, rng),
+        "floors": np.full((n_blocks, n_lanes), -32_768, np.int16),
         "lanes": lanes,
         "residual_query": residual_query,
         "refine_slack": slacks.astype(np.int16),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from colmodern.kernels.types import (
+    CentroidRows,
     CodecArrays,
     EntryForm,
     QueryTables,
@@ -43,6 +44,8 @@ EMPTY_CODEC = CodecArrays(
     doc_gain_step=0.0,
     error=0.0,
     reach=0.0,
+    numbers=np.zeros(0, np.int32),
+    clusters=None,
 )
 EMPTY_QUERY = QueryTables(
     n_tokens=0,
@@ -52,6 +55,9 @@ EMPTY_QUERY = QueryTables(
     padded=np.zeros((0, 32), np.float32),
     query_bytes=np.zeros((0, 0, 16, 4), np.uint8),
     lane_scales=np.zeros((0, 16), np.float32),
+    probed=np.zeros(0, np.int32),
+    known=None,
+    floors=np.zeros((0, 16), np.int16),
     centroid_scores=np.zeros((0, 0, 16), np.int16),
     maxima=np.zeros((0, 0, 16), np.int16),
     lanes=np.zeros(0, np.uint16),
@@ -72,6 +78,7 @@ _RECORDS: dict[str, Any] = {
     "codec": EMPTY_CODEC,
     "query": EMPTY_QUERY,
     "stored": StoredDocs(np.zeros(0, np.uint64), 0, False),
+    "centroids": CentroidRows(np.zeros((0, 0), np.int8), _FLOATS, np.zeros(0, np.int32)),
 }
 # searches map these records' arrays from disk; numba compiles for read-only arrays anew
 _MAPPED = ("segment", "codec")

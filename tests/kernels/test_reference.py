@@ -22,6 +22,7 @@ def kernels_in_python() -> set[str]:
         if hasattr(value, "py_func") and value.__module__ == module.__name__ and name[0] != "_"
     }
     return names - {
+        "list_known",
         "longest_group",
         "choose_tokens",
         "choose_more_tokens",

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import int64, uint16, uint32, uint64
 
+from colmodern.kernels.cpu.clusters import list_known
 from colmodern.kernels.cpu.ir import simd
 from colmodern.kernels.cpu.ir.vectors import FEW_LANES
 from colmodern.kernels.cpu.jit import borrowing, compiled
@@ -44,7 +45,8 @@ def limit_probes(probes: Int32s, list_sizes: Int64s, n_postings: int) -> None:
     for token in range(probes.shape[0]):
         n_before = int64(0)
         for j in range(probes.shape[1]):
-            size = list_sizes[probes[token, j]]
+            centroid = probes[token, j]
+            size = list_sizes[max(centroid, 0)]
             if j >= _FEWEST_LISTS and n_before >= n_postings:
                 probes[token, j] = -1
             n_before += size
@@ -64,7 +66,19 @@ def impute_missing(
         sample: Documents of the index; without a token among them its last probed centroid counts.
         missing: (n_query_tokens,) int32, written, in units.
     """
+    _impute_missing(probes, query, sample, query.known, missing)
+
+
+@compiled
+def _impute_missing(
+    probes: Int32s,
+    query: QueryTables,
+    sample: SampledDocs,
+    known: npt.NDArray[np.uint32] | None,
+    missing: Int32s,
+) -> None:
     codes, offsets, scores = sample.codes, sample.offsets, query.centroid_scores
+    listed = np.empty(len(codes) + 1, np.uint32)
     n_tokens, n_lanes, n_filled = len(missing), scores.shape[2], int64(0)
     sums, best = np.zeros(n_tokens, np.int64), np.empty(n_lanes, np.int16)
     for token in range(n_tokens):
@@ -72,12 +86,17 @@ def impute_missing(
     for doc in range(len(offsets) - 1):
         start, stop = offsets[doc], offsets[doc + 1]
         n_filled += 1 if stop > start else 0
-        for block in range(len(query.lanes) if stop > start else 0):
+        n_blocks, tokens = len(query.lanes) if stop > start else 0, codes[start:stop]
+        if known is not None:
+            tokens = listed[: list_known(codes, start, stop, known, listed)]
+        for block in range(n_blocks):
             address, to = uint64(scores[block].ctypes.data), uint64(best.ctypes.data)
+            for lane in range(n_lanes):
+                best[lane] = query.floors[block, lane]
             if n_lanes == FEW_LANES:
-                _best_of_tokens(codes, start, stop, address, uint16(query.lanes[block]), to)
+                _raise_to_best(tokens, address, uint16(query.lanes[block]), to)
             else:
-                _best_of_tokens(codes, start, stop, address, uint32(query.lanes[block]), to)
+                _raise_to_best(tokens, address, uint32(query.lanes[block]), to)
             first = block * n_lanes
             for token in range(first, min(first + n_lanes, n_tokens)):
                 sums[token] += min(int64(best[token - first]), int64(missing[token]))
@@ -120,13 +139,11 @@ def drop_probes(
 
 
 @borrowing
-def _best_of_tokens(
-    codes: Codes, start: int, stop: int, scores: Address, mask: Mask, best: Address
-) -> None:
-    """Write the best centroid score of tokens start to stop in each lane."""
-    row_size, top = uint64(2) * simd.n_lanes(mask), simd.splat_i16(np.int16(-32768), mask)
-    for token in range(start, stop):
-        row = simd.load_i16(scores + uint64(codes[token]) * row_size, mask)
+def _raise_to_best(codes: Codes, scores: Address, mask: Mask, best: Address) -> None:
+    """Raise (n_lanes,) int16 to the best score of some centroids in each lane."""
+    row_size, top = uint64(2) * simd.n_lanes(mask), simd.load_i16(best, mask)
+    for code in codes:
+        row = simd.load_i16(scores + uint64(code) * row_size, mask)
         top = simd.maximum_i16(top, row)
     simd.store_i16(best, top)
 

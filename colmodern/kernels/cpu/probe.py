@@ -15,17 +15,18 @@ from colmodern.kernels.cpu.ir.vectors import FEW_LANES
 from colmodern.kernels.cpu.jit import borrowing, compiled
 from colmodern.kernels.types import (
     Address,
-    CodecArrays,
+    Bytes,
+    CentroidRows,
+    Floats,
     Int16s,
     Int32s,
     Int64s,
     Mask,
-    QueryTables,
 )
 
-CHUNK = 64  # centroids under one maximum; find_probes looks only into the best chunks
+CHUNK = 64  # probed centroids under one maximum; find_probes looks only into the best chunks
 _LOWEST = np.int16(-32768)
-_AHEAD = 8192  # bytes: the CPU by itself looks no further ahead than its page of 4,096
+_AHEAD = 64  # rows: the CPU by itself looks no further ahead than its page of 4,096 bytes
 _COUNTED = 256  # numbers up to which counting, which takes no branches, is the faster way to sort
 
 
@@ -35,7 +36,7 @@ class _Lanes(NamedTuple):
     Attributes:
         query_bytes: (dim / 4, n_lanes, 4) uint8.
         lane_scales: (n_lanes,) float32.
-        scores: (n_centroids, n_lanes) int16, written.
+        scores: (n, n_lanes) int16, written.
         maxima: (n_chunks, n_lanes) int16, written.
     """
 
@@ -45,54 +46,66 @@ class _Lanes(NamedTuple):
     maxima: Address
 
 
-@borrowing
+@compiled
 def score_centroids(
-    codec: CodecArrays, query: QueryTables, block: int, start: int, stop: int
+    centroids: CentroidRows,
+    numbers: Int32s,
+    query_bytes: Bytes,
+    lane_scales: Floats,
+    mask: Mask,
+    start: int,
+    stop: int,
+    scores: Int16s,
+    maxima: Int16s,
 ) -> None:
-    """Write the similarities of centroids start to stop to one block of lanes, and their maxima.
+    """Write the similarities of some centroids to a block of lanes, and their maxima.
 
     Args:
-        codec: Holds the centroids.
-        query: Its centroid_scores and maxima are written.
-        block: Number of the block of lanes.
-        start: First centroid, a multiple of CHUNK.
-        stop: The centroid behind the last.
+        centroids: Centroids.
+        numbers: (n,) int32, which of them.
+        query_bytes: (dim / 4, n_lanes, 4) uint8, the block's of QueryTables.
+        lane_scales: (n_lanes,) float32, the block's of QueryTables.
+        mask: Mask of the block.
+        start: Position in ``numbers`` of the first that is scored, a multiple of CHUNK.
+        stop: The position behind the last.
+        scores: (n_centroids, n_lanes) int16, written where a centroid is scored.
+        maxima: (n_chunks, n_lanes) int16, written: of each CHUNK positions.
     """
-    mask, lanes = (
-        query.lanes[block],
-        _Lanes(
-            uint64(query.query_bytes[block].ctypes.data),
-            uint64(query.lane_scales[block].ctypes.data),
-            uint64(query.centroid_scores[block].ctypes.data),
-            uint64(query.maxima[block].ctypes.data),
-        ),
+    lanes = _Lanes(
+        uint64(query_bytes.ctypes.data),
+        uint64(lane_scales.ctypes.data),
+        uint64(scores.ctypes.data),
+        uint64(maxima.ctypes.data),
     )
-    if query.centroid_scores.shape[2] == FEW_LANES:
-        _score_centroids(codec, lanes, uint16(mask), start, stop)
+    if scores.shape[1] == FEW_LANES:
+        _score_centroids(centroids, numbers, lanes, uint16(mask), start, stop)
     else:
-        _score_centroids(codec, lanes, uint32(mask), start, stop)
+        _score_centroids(centroids, numbers, lanes, uint32(mask), start, stop)
 
 
 @borrowing
-def _score_centroids(codec: CodecArrays, block: _Lanes, mask: Mask, start: int, stop: int) -> None:
+def _score_centroids(
+    centroids: CentroidRows, numbers: Int32s, block: _Lanes, mask: Mask, start: int, stop: int
+) -> None:
     """score_centroids for as many lanes as the mask has bits."""
-    dim, n_lanes = codec.centroids.shape[1], simd.n_lanes(mask)
+    dim, n_lanes = centroids.values.shape[1], simd.n_lanes(mask)
     row_size = uint64(2) * n_lanes
-    centroids = uint64(codec.centroids.ctypes.data)
+    values, sums, scales = uint64(centroids.values.ctypes.data), centroids.sums, centroids.scales
     query_bytes, scores, maxima = block.query_bytes, block.scores, block.maxima
     lane_scales = simd.load_f32(block.lane_scales, mask)
     top, zero = simd.splat_i16(_LOWEST, mask), simd.splat_i32(np.int32(0), mask)
     for first in range(start, stop, 4):
-        a = simd.splat_i32(-codec.centroid_sums[first], mask)
-        b = simd.splat_i32(-codec.centroid_sums[min(first + 1, stop - 1)], mask)
-        c = simd.splat_i32(-codec.centroid_sums[min(first + 2, stop - 1)], mask)
-        d = simd.splat_i32(-codec.centroid_sums[min(first + 3, stop - 1)], mask)
-        row_a = centroids + uint64(first * dim)
-        row_b = centroids + uint64(min(first + 1, stop - 1) * dim)
-        row_c = centroids + uint64(min(first + 2, stop - 1) * dim)
-        row_d = centroids + uint64(min(first + 3, stop - 1) * dim)
-        for line in range(0, 4 * dim, 64):
-            simd.prefetch(row_a + uint64(_AHEAD) + uint64(line))
+        number_a, number_b = numbers[first], numbers[min(first + 1, stop - 1)]
+        number_c, number_d = numbers[min(first + 2, stop - 1)], numbers[min(first + 3, stop - 1)]
+        a, b = simd.splat_i32(-sums[number_a], mask), simd.splat_i32(-sums[number_b], mask)
+        c, d = simd.splat_i32(-sums[number_c], mask), simd.splat_i32(-sums[number_d], mask)
+        row_a, row_b = values + uint64(number_a * dim), values + uint64(number_b * dim)
+        row_c, row_d = values + uint64(number_c * dim), values + uint64(number_d * dim)
+        for ahead in range(4 if first + _AHEAD + 4 <= stop else 0):
+            number = numbers[first + _AHEAD + ahead]
+            simd.prefetch(scores + uint64(number) * row_size)
+            for line in range(0, dim, 64):
+                simd.prefetch(values + uint64(number * dim) + uint64(line))
         e, f, g, h = zero, zero, zero, zero  # eight sums hide each other's latency
         for group in range(0, dim, 8):
             at, then = uint64(group), uint64(group + 4)
@@ -109,10 +122,11 @@ def _score_centroids(codec: CodecArrays, block: _Lanes, mask: Mask, start: int, 
         c, d = simd.add_i32(c, g), simd.add_i32(d, h)
         for j in range(min(4, stop - first)):
             total = a if j == 0 else (b if j == 1 else (c if j == 2 else d))
-            scale = simd.splat_f32(codec.centroid_scales[first + j], mask)
+            number = numbers[first + j]
+            scale = simd.splat_f32(scales[number], mask)
             unit = simd.multiply_f32(simd.multiply_f32(simd.to_f32(total), scale), lane_scales)
             row = simd.narrow(simd.round_f32(unit))
-            simd.store_i16(scores + uint64(first + j) * row_size, row)
+            simd.store_i16(scores + uint64(number) * row_size, row)
             top = simd.maximum_i16(top, row)
         if (first + 4) % CHUNK == 0 or first + 4 >= stop:
             simd.store_i16(maxima + uint64(first // CHUNK) * row_size, top)
@@ -120,42 +134,51 @@ def _score_centroids(codec: CodecArrays, block: _Lanes, mask: Mask, start: int, 
 
 
 @compiled
-def find_probes(scores: Int16s, maxima: Int16s, mask: Mask, probes: Int32s) -> None:
+def find_probes(scores: Int16s, maxima: Int16s, probed: Int32s, mask: Mask, probes: Int32s) -> None:
     """Find the best centroids of each lane of a block, best first; of equal ones the smallest.
 
     Args:
         scores: (n_centroids, n_lanes) int16 centroid scores of the block.
         maxima: (n_chunks, n_lanes) int16, as score_centroids wrote them.
+        probed: (n_probed,) int32, the centroids to choose among.
         mask: Mask of the block, whose bits are its lowest ones.
-        probes: (lanes in the mask, nprobe) int32, written; nprobe is at most n_centroids.
+        probes: (lanes in the mask, nprobe) int32, written; -1 where there are fewer centroids.
     """
-    n_centroids, (n_tokens, nprobe) = scores.shape[0], probes.shape
+    n_tokens, nprobe = probes.shape
+    probes[:] = -1
     least = np.empty(scores.shape[1], np.int16)
     for lane in range(len(least)):
         least[lane] = _LOWEST
     if maxima.shape[0] > nprobe:  # as many chunks hold one that is at least as good
-        _nth_largest(maxima, nprobe, least)
-    numbers, counts = np.empty((n_tokens, n_centroids), np.int64), np.zeros(n_tokens, np.int64)
+        nth_largest(maxima, nprobe, least)
+    numbers, counts = np.empty((n_tokens, len(probed)), np.int64), np.zeros(n_tokens, np.int64)
     if len(least) == FEW_LANES:
-        _number_best(scores, maxima, uint16(mask), least, numbers, counts)
+        _number_best(scores, maxima, probed, uint16(mask), least, numbers, counts)
     else:
-        _number_best(scores, maxima, uint32(mask), least, numbers, counts)
+        _number_best(scores, maxima, probed, uint32(mask), least, numbers, counts)
     for lane in range(n_tokens):
         _smallest_first(numbers[lane, : counts[lane]], probes[lane])
 
 
 @borrowing
 def _number_best(
-    scores: Int16s, maxima: Int16s, mask: Mask, least: Int16s, numbers: Int64s, counts: Int64s
+    scores: Int16s,
+    maxima: Int16s,
+    probed: Int32s,
+    mask: Mask,
+    least: Int16s,
+    numbers: Int64s,
+    counts: Int64s,
 ) -> None:
     """Write a sortable number for each centroid of a lane whose score is not below the lane's least.
 
     Args:
         scores: (n_centroids, n_lanes) int16, as find_probes takes them.
         maxima: (n_chunks, n_lanes) int16.
+        probed: (n_probed,) int32.
         mask: Mask of the block.
         least: (n_lanes,) int16.
-        numbers: (n_tokens, n_centroids) int64, written: a high score first, then a small centroid.
+        numbers: (n_tokens, n_probed) int64, written: a high score first, then a small centroid.
         counts: (n_tokens,) int64, added to: how many numbers each lane has.
     """
     row_size, bar = uint64(2) * simd.n_lanes(mask), simd.load_i16(uint64(least.ctypes.data), mask)
@@ -164,7 +187,8 @@ def _number_best(
         top = simd.load_i16(maxima_address + uint64(chunk) * row_size, mask)
         if ~simd.lanes_above(bar, top) & mask == 0:
             continue
-        for centroid in range(chunk * CHUNK, min((chunk + 1) * CHUNK, scores.shape[0])):
+        for at in range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(probed))):
+            centroid = probed[at]
             row = simd.load_i16(scores_address + uint64(centroid) * row_size, mask)
             if ~simd.lanes_above(bar, row) & mask == 0:
                 continue
@@ -174,7 +198,7 @@ def _number_best(
 
 
 @compiled
-def _nth_largest(values: Int16s, n: int, out: Int16s) -> None:
+def nth_largest(values: Int16s, n: int, out: Int16s) -> None:
     """The n-th largest of each column of (n_rows, n_columns) int16 values, n at most n_rows.
 
     Bit by bit and without a branch on a value: a CPU cannot predict those of a new query.

@@ -7,11 +7,14 @@ has verified.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 from numba import uint16, uint32, uint64
 
+from colmodern.kernels.cpu.clusters import list_known
 from colmodern.kernels.cpu.ir import simd
 from colmodern.kernels.cpu.ir.vectors import FEW_LANES
-from colmodern.kernels.cpu.jit import borrowing
+from colmodern.kernels.cpu.jit import borrowing, compiled
+from colmodern.kernels.cpu.token_block import prefetch_codes
 from colmodern.kernels.types import (
     Address,
     Bytes,
@@ -24,7 +27,7 @@ from colmodern.kernels.types import (
 )
 
 _LOWEST = np.int16(-32768)
-_AHEAD = 6  # documents whose codes are prefetched before their turn
+_AHEAD = 32  # documents whose vectors are prefetched before their turn
 
 
 @borrowing
@@ -44,7 +47,9 @@ def score_doc_vectors(
     entries, vectors = uint64(query.doc_table.ctypes.data), uint64(segment.doc_vectors.ctypes.data)
     for i in range(len(docs)):
         if i + _AHEAD < len(docs):
-            simd.prefetch(vectors + uint64(docs[i + _AHEAD] * n_bytes))
+            ahead = docs[i + _AHEAD]
+            simd.prefetch(vectors + uint64(ahead * n_bytes))
+            simd.prefetch(uint64(gains.ctypes.data) + uint64(ahead))
         vector, total = vectors + uint64(docs[i] * n_bytes), np.int32(0)
         for byte in range(0, whole, 8):
             total += simd.sum_of_8_entries(entries + uint64(byte * 512), vector + uint64(byte))
@@ -97,7 +102,7 @@ def _entry(table: Address, part: np.uint64, byte: Address) -> np.int32:
     return entry
 
 
-@borrowing
+@compiled
 def score_by_centroids(
     docs: Int64s, segment: SegmentArrays, query: QueryTables, out: Int32s
 ) -> None:
@@ -106,43 +111,63 @@ def score_by_centroids(
     Args:
         docs: (n,) int64 documents of the segment.
         segment: Holds the codes of tokens.
-        query: Its centroid_scores are read.
+        query: Its centroid_scores are read; a centroid that is not known counts as its floors say.
         out: (n,) int32, written; query.empty for a document without tokens.
     """
+    _score_by_centroids(docs, segment, query, query.known, out)
+
+
+@compiled
+def _score_by_centroids(
+    docs: Int64s,
+    segment: SegmentArrays,
+    query: QueryTables,
+    known: npt.NDArray[np.uint32] | None,
+    out: Int32s,
+) -> None:
     codes, doc_offsets, n_blocks = segment.codes, segment.doc_offsets, len(query.lanes)
-    codes_address, centroid_scores = uint64(codes.ctypes.data), query.centroid_scores
-    is_narrow, lanes = centroid_scores.shape[2] == FEW_LANES, query.lanes
+    centroid_scores = query.centroid_scores
+    is_narrow, lanes, floors = centroid_scores.shape[2] == FEW_LANES, query.lanes, query.floors
+    longest = 0
+    for doc in docs:
+        longest = max(longest, doc_offsets[doc + 1] - doc_offsets[doc])
+    listed = np.empty(longest + 1, np.uint32)
     for i in range(len(docs)):
-        if i + _AHEAD < len(docs):
-            ahead = docs[i + _AHEAD]
-            begin = uint64(doc_offsets[ahead]) * uint64(codes.itemsize)
-            size = uint64(doc_offsets[ahead + 1]) * uint64(codes.itemsize) - begin
-            for line in range(0, min(size, uint64(512)), 64):
-                simd.prefetch(codes_address + begin + uint64(line))
+        prefetch_codes(docs, i, codes, doc_offsets)
         start, stop = doc_offsets[docs[i]], doc_offsets[docs[i] + 1]
-        score = np.int32(0) if stop > start else np.int32(query.empty)
-        for block in range(n_blocks if stop > start else 0):
+        score, filled = np.int32(0), stop > start
+        n = 0 if known is None else list_known(codes, start, stop, known, listed)
+        for block in range(n_blocks if filled else 0):
             scores, mask = uint64(centroid_scores[block].ctypes.data), lanes[block]
-            if is_narrow:
-                score += _score_doc(codes, start, stop, scores, uint16(mask))
+            floor = uint64(floors[block].ctypes.data)
+            if known is None:
+                if is_narrow:
+                    score += _score_doc(codes, start, stop, scores, uint16(mask), floor)
+                else:
+                    score += _score_doc(codes, start, stop, scores, uint32(mask), floor)
+            elif is_narrow:
+                score += _score_doc(listed, 0, n, scores, uint16(mask), floor)
             else:
-                score += _score_doc(codes, start, stop, scores, uint32(mask))
-        out[i] = score
+                score += _score_doc(listed, 0, n, scores, uint32(mask), floor)
+        out[i] = score if filled else np.int32(query.empty)
 
 
 @borrowing
-def _score_doc(codes: Codes, start: int, stop: int, scores: Address, mask: Mask) -> np.int32:
+def _score_doc(
+    codes: Codes, start: int, stop: int, scores: Address, mask: Mask, floor: Address
+) -> np.int32:
     """MaxSim of the centroids of tokens start to stop with a block of as many lanes as the mask has.
 
     Args:
-        codes: Centroids of all tokens.
+        codes: Centroids of tokens.
         start: A document's first token.
         stop: The token behind its last.
         scores: Address of the block's (n_centroids, n_lanes) int16.
         mask: Mask of the block.
+        floor: Address of (n_lanes,) int16, the least similarity of each lane.
     """
     row_size = uint64(2) * simd.n_lanes(mask)
-    best, other = simd.splat_i16(_LOWEST, mask), simd.splat_i16(_LOWEST, mask)
+    best, other = simd.load_i16(floor, mask), simd.splat_i16(_LOWEST, mask)
     whole = start + (stop - start) // 4 * 4
     # in fours: the loop itself costs as much as a load
     for token in range(start, whole, 4):

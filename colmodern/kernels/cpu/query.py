@@ -9,6 +9,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
+from colmodern.kernels.cpu.clusters import choose_centroids
 from colmodern.kernels.cpu.int8 import fill_query_bytes
 from colmodern.kernels.cpu.ir.vectors import FEW_LANES, LANES
 from colmodern.kernels.cpu.jit import borrowing, compiled
@@ -20,6 +21,7 @@ from colmodern.kernels.cpu.residual_query import (
     make_weight_query,
 )
 from colmodern.kernels.types import (
+    CentroidRows,
     CodecArrays,
     EntryForm,
     Floats,
@@ -43,12 +45,13 @@ _STEP_DEVIATION = 0.29  # standard deviation of a rounding to whole steps
 
 
 @compiled
-def prepare_query(query: Floats, codec: CodecArrays) -> QueryTables:
+def prepare_query(query: Floats, codec: CodecArrays, n_clusters: int) -> QueryTables:
     """The QueryTables of a query, whose centroid_scores and maxima fill_centroid_scores writes.
 
     Args:
         query: (n_query_tokens, dim) float32, at least one token.
         codec: The index's codec.
+        n_clusters: As in SearchBudget.
     """
     n, dim = query.shape
     n_lanes = LANES if n > FEW_LANES else FEW_LANES
@@ -73,7 +76,7 @@ def prepare_query(query: Floats, codec: CodecArrays) -> QueryTables:
     query_bytes[:] = 128
     lane_scales[:] = np.float32(1e-12 / 127)
     fill_query_bytes(query, query_bytes, lane_scales)
-    coarsest = np.float32(0)
+    coarsest, constant = np.float32(0), 0.0
     for lane in range(n_blocks * n_lanes):
         scale = lane_scales[lane // n_lanes, lane % n_lanes] if lane < n else np.float32(0)
         lane_scales[lane // n_lanes, lane % n_lanes] = scale / unit
@@ -82,7 +85,6 @@ def prepare_query(query: Floats, codec: CodecArrays) -> QueryTables:
     rounding = _ROUNDING_SIGMAS * (residual_error + query_error) / unit + 3
     loss = rounding + _LOSS_SIGMAS * longest * math.sqrt(codec.error / dim) / unit
 
-    constant = 0.0
     for d in range(dim):
         constant += summed[d] * codec.mean[d]
     n_doc_bytes = len(codec.doc_codebook)
@@ -95,7 +97,9 @@ def prepare_query(query: Floats, codec: CodecArrays) -> QueryTables:
         doc_factors[gain] = gain * codec.doc_gain_step * step / unit
         refine_slack[gain] = _step(np.rint(gain * reach * _REFINE_REACHES))
         score_slack[gain] = _step(np.rint(gain * reach * _SCORE_REACHES))
-    n_centroids = len(codec.centroids)
+    probed, known, floors = choose_centroids(
+        codec.clusters, codec.numbers, query_bytes, lane_scales, masks, n_clusters
+    )
     return QueryTables(
         n,
         unit,
@@ -105,8 +109,11 @@ def prepare_query(query: Floats, codec: CodecArrays) -> QueryTables:
         padded,
         query_bytes,
         lane_scales,
-        np.empty((n_blocks, n_centroids, n_lanes), np.int16),
-        np.empty((n_blocks, -(-n_centroids // CHUNK), n_lanes), np.int16),
+        probed,
+        known,
+        floors,
+        np.empty((n_blocks, len(codec.centroids), n_lanes), np.int16),
+        np.empty((n_blocks, -(-len(probed) // CHUNK), n_lanes), np.int16),
         masks,
         products,
         table,
@@ -122,10 +129,19 @@ def prepare_query(query: Floats, codec: CodecArrays) -> QueryTables:
 
 @borrowing
 def fill_centroid_scores(query: QueryTables, codec: CodecArrays, start: int, stop: int) -> None:
-    """Write the scores and maxima of chunks start to stop of the centroids."""
-    last = min(stop * CHUNK, len(codec.centroids))
+    """Write the scores and maxima of chunks start to stop of the probed centroids."""
+    centroids = CentroidRows(codec.centroids, codec.centroid_scales, codec.centroid_sums)
+    probed, last = query.probed, min(stop * CHUNK, len(query.probed))
     for block in range(len(query.lanes)):
-        score_centroids(codec, query, block, start * CHUNK, last)
+        bytes_, scales, mask = (
+            query.query_bytes[block],
+            query.lane_scales[block],
+            query.lanes[block],
+        )
+        scores, maxima = query.centroid_scores[block], query.maxima[block]
+        score_centroids(
+            centroids, probed, bytes_, scales, mask, start * CHUNK, last, scores, maxima
+        )
 
 
 @compiled

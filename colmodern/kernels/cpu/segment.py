@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from colmodern.kernels.cpu.clusters import score_unknown
 from colmodern.kernels.cpu.gather import (
     BLOCK_DOCS,
     collect,
@@ -73,10 +74,10 @@ def search_segment(
         columns: As estimate_doc_vectors takes it; (0, 0) where the budget lets through so many
             documents that nothing is estimated.
     """
-    tables = prepare_query(query, codec)
+    tables = prepare_query(query, codec, budget.n_clusters)
     fill_centroid_scores(tables, codec, 0, tables.maxima.shape[1])
     docs, near = find_candidates(
-        tables, segment, blocked, budget, list_sizes, sample, columns, tables.rounding
+        tables, codec, segment, blocked, budget, list_sizes, sample, columns, tables.rounding
     )
     out = np.empty(len(docs), np.float32)
     score_decoded(docs, segment, tables, codec, tables.rounding, near, out)
@@ -87,6 +88,7 @@ def search_segment(
 @compiled
 def find_candidates(
     query: QueryTables,
+    codec: CodecArrays,
     segment: SegmentArrays,
     blocked: Bools,
     budget: SearchBudget,
@@ -98,7 +100,8 @@ def find_candidates(
     """All steps but the last: the documents and their NearTokens.
 
     Args:
-        query: With its centroid_scores.
+        query: With the scores of its probed centroids.
+        codec: The index's codec.
         segment: The documents.
         blocked: As search_segment takes it.
         budget: How much to look at.
@@ -133,6 +136,7 @@ def find_candidates(
     lengths, scores = np.empty(len(docs), np.int64), np.empty(len(docs), np.int32)
     for i in range(len(docs)):
         lengths[i] = segment.doc_offsets[docs[i] + 1] - segment.doc_offsets[docs[i]]
+    score_unknown(docs, segment, codec, query)
     near = empty_near(lengths, query.lanes, query.centroid_scores.shape[2])
     score_compressed(docs, segment, query, margin, near, scores)
     _add(scores, shared)
@@ -153,7 +157,8 @@ def probe(query: QueryTables, budget: SearchBudget, list_sizes: Int64s) -> Int32
     probes = np.empty((query.n_tokens, budget.nprobe), np.int32)
     for block in range(len(query.lanes)):
         of_block = probes[block * n_lanes : (block + 1) * n_lanes]
-        find_probes(query.centroid_scores[block], query.maxima[block], query.lanes[block], of_block)
+        scores, maxima, mask = query.centroid_scores[block], query.maxima[block], query.lanes[block]
+        find_probes(scores, maxima, query.probed, mask, of_block)
     if budget.n_postings > 0:
         limit_probes(probes, list_sizes, budget.n_postings)
     return probes

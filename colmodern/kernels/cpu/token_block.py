@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from numba import uint64
 
-from colmodern.kernels.cpu.jit import compiled
+from colmodern.kernels.cpu.ir import simd
+from colmodern.kernels.cpu.jit import borrowing, compiled
 from colmodern.kernels.types import (
     Address,
     Bytes,
@@ -17,6 +18,9 @@ from colmodern.kernels.types import (
     QueryTables,
     SegmentArrays,
 )
+
+# documents before whose turn memory is asked for their codes, and for where those begin
+_CODES_AHEAD, _OFFSETS_AHEAD = 12, 36
 
 
 class TokenBlock(NamedTuple):
@@ -65,3 +69,17 @@ def token_block(segment: SegmentArrays, query: QueryTables, number: int) -> Toke
         query.refine_slack,
         query.score_slack,
     )
+
+
+@borrowing
+def prefetch_codes(docs: Int64s, i: int, codes: Codes, doc_offsets: Int64s) -> None:
+    """Ask memory for the codes of a document some turns after the i-th of ``docs``."""
+    if i + _CODES_AHEAD >= len(docs):
+        return
+    far = docs[min(i + _OFFSETS_AHEAD, len(docs) - 1)]
+    simd.prefetch(uint64(doc_offsets.ctypes.data) + uint64(8 * far))
+    ahead = docs[i + _CODES_AHEAD]
+    begin = uint64(doc_offsets[ahead]) * uint64(codes.itemsize)
+    size = uint64(doc_offsets[ahead + 1]) * uint64(codes.itemsize) - begin
+    for line in range(0, min(size, uint64(512)), 64):
+        simd.prefetch(uint64(codes.ctypes.data) + begin + uint64(line))

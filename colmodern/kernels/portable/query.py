@@ -52,6 +52,9 @@ class PreparedQuery(NamedTuple):
     """A query and its scores with all centroids.
 
     tokens: (n_tokens, dim) float32; centroid_scores: (n_centroids, n_tokens) int16, in units
+    is_probed: (n_centroids,) centroids that count until candidates are scored
+    probed_scores: centroid_scores, with the least int16 for the others
+    floors: (n_tokens,) int16, what those count
     unit: similarity of one step of the integer scores
     constant: what the corpus mean adds to every document's score, and empty, the integer score of a
         document without tokens
@@ -65,6 +68,9 @@ class PreparedQuery(NamedTuple):
 
     tokens: Floats
     centroid_scores: Scores
+    is_probed: npt.NDArray[np.bool_]
+    probed_scores: Scores
+    floors: npt.NDArray[np.int16]
     unit: float
     constant: float
     empty: int
@@ -80,12 +86,13 @@ class PreparedQuery(NamedTuple):
     loss: int
 
 
-def prepare_query(query: Floats, codec: CodecArrays) -> PreparedQuery:
+def prepare_query(query: Floats, codec: CodecArrays, n_clusters: int) -> PreparedQuery:
     """Prepare a query of at least one token.
 
     Args:
         query: (n_tokens, dim) float32.
         codec: Codec of the index.
+        n_clusters: As in SearchBudget.
     """
     n, dim = query.shape
     squares = np.add.accumulate(query * query, axis=1, dtype=np.float64)[:, -1]
@@ -112,9 +119,15 @@ def prepare_query(query: Floats, codec: CodecArrays) -> PreparedQuery:
     reach = codec.gain_step * codec.reach * longest / unit
     constant = float(np.add.accumulate(summed * codec.mean.astype(np.float64))[-1])
     width = FEW_LANES if n <= FEW_LANES else LANES
+    to_units = (scales / unit).astype(np.float32)
+    centroid_scores = _score_centroids(rows, to_units, codec.centroids, codec.centroid_scales)
+    is_probed, floors = _probed(rows, to_units, codec, n_clusters)
     return PreparedQuery(
         tokens=query,
-        centroid_scores=_score_centroids(rows, (scales / unit).astype(np.float32), codec),
+        centroid_scores=centroid_scores,
+        is_probed=is_probed,
+        probed_scores=np.where(is_probed[:, None], centroid_scores, np.int16(_LOWEST)),
+        floors=floors,
         unit=unit,
         constant=constant,
         empty=int(np.rint(min(max(-constant / unit, -float(1 << 30)), float(1 << 30)))),
@@ -150,15 +163,33 @@ def exact_dtype(dim: int) -> type[np.floating]:
     return np.float32 if dim <= _EXACT_DIM else np.float64
 
 
-def _score_centroids(rows: Floats, scales: Floats, codec: CodecArrays) -> Scores:
+def _probed(
+    rows: Floats, scales: Floats, codec: CodecArrays, n_clusters: int
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int16]]:
+    """The centroids of the clusters nearest to a query token, and the score of the farthest of these."""
+    floors, clusters = np.full(len(rows), _LOWEST, np.int16), codec.clusters
+    n_all = 0 if clusters is None else len(clusters.offsets) - 1
+    is_probed = np.ones(len(codec.centroids), bool)
+    if clusters is None or not 0 < n_clusters < n_all:
+        return is_probed, floors
+    scores = _score_centroids(rows, scales, clusters.means.values, clusters.means.scales)
+    floors = np.sort(scores, axis=0)[-n_clusters]
+    is_chosen = (scores >= floors).any(axis=1)
+    is_probed[clusters.members] = np.repeat(is_chosen, np.diff(clusters.offsets))
+    return is_probed, floors
+
+
+def _score_centroids(
+    rows: Floats, scales: Floats, centroids: npt.NDArray[np.int8], centroid_scales: Floats
+) -> Scores:
     """(n_centroids, n_tokens) int16 scores; rows: the query in whole numbers, scales: to units."""
-    centroids, dtype = codec.centroids, exact_dtype(rows.shape[1])
+    dtype = exact_dtype(rows.shape[1])
     out = np.empty((len(centroids), len(rows)), np.int16)
     columns = np.ascontiguousarray(rows.T, dtype)
     for start in range(0, len(out), _CHUNK):
         chunk = slice(start, start + _CHUNK)
         products = (centroids[chunk].astype(dtype) @ columns).astype(np.float32)
-        out[chunk] = to_int16(np.rint(products * codec.centroid_scales[chunk, None] * scales))
+        out[chunk] = to_int16(np.rint(products * centroid_scales[chunk, None] * scales))
     return out
 
 

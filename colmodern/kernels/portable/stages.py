@@ -34,11 +34,13 @@ _CHUNK_DOCS = 1 << 14
 
 
 def probe(query: PreparedQuery, nprobe: int) -> npt.NDArray[np.int64]:
-    """(n_tokens, nprobe) centroids of each query token, best first, ties to the smaller one."""
-    scores = query.centroid_scores.T.astype(np.int64)
-    keys = (-scores << 32) + np.arange(scores.shape[1])
-    best = np.sort(np.partition(keys, nprobe - 1, axis=1)[:, :nprobe], axis=1)
-    return best & 0xFFFFFFFF
+    """(n_tokens, nprobe) centroids of each query token, best first, ties to the smaller one, then -1."""
+    probed = np.flatnonzero(query.is_probed)
+    keys = (-query.centroid_scores[probed].T.astype(np.int64) << 32) + probed
+    n = min(nprobe, len(probed))
+    probes = np.full((len(keys), nprobe), -1, np.int64)
+    probes[:, :n] = np.sort(np.partition(keys, n - 1, axis=1)[:, :n], axis=1) & 0xFFFFFFFF
+    return probes
 
 
 def limit_probes(probes: DocIndex, list_sizes: DocIndex, n_postings: int) -> DocIndex:
@@ -49,7 +51,7 @@ def limit_probes(probes: DocIndex, list_sizes: DocIndex, n_postings: int) -> Doc
         list_sizes: (n_centroids,) postings of each list.
         n_postings: Postings.
     """
-    sizes = list_sizes[probes]
+    sizes = list_sizes[np.maximum(probes, 0)]
     before = np.cumsum(sizes, axis=1) - sizes
     is_behind = (before >= n_postings) & (np.arange(probes.shape[1]) >= 2)
     return np.where(is_behind, -1, probes)
@@ -69,7 +71,8 @@ def impute_missing(query: PreparedQuery, sample: SampledDocs, probes: DocIndex) 
     if len(filled) == 0:
         return floor.astype(np.int32)
     starts = sample.offsets[filled]
-    best = np.maximum.reduceat(query.centroid_scores[sample.codes], starts).astype(np.int64)
+    best = np.maximum.reduceat(query.probed_scores[sample.codes], starts).astype(np.int64)
+    best = np.maximum(best, query.floors)
     missing: Ints = (np.minimum(best, floor).sum(axis=0) // len(filled)).astype(np.int32)
     return missing
 
@@ -188,8 +191,8 @@ def score_by_centroids(query: PreparedQuery, segment: SegmentArrays, docs: DocIn
     """MaxSim with every token replaced by its centroid, in units."""
     out = np.full(len(docs), query.empty, np.int32)
     for at, tokens, starts in _chunks(segment, docs):
-        best = np.maximum.reduceat(query.centroid_scores[segment.codes[tokens]], starts)
-        out[at] = best.sum(axis=1, dtype=np.int32)
+        best = np.maximum.reduceat(query.probed_scores[segment.codes[tokens]], starts)
+        out[at] = np.maximum(best, query.floors).sum(axis=1, dtype=np.int32)
     return out
 
 

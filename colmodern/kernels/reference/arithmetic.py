@@ -11,6 +11,8 @@ from colmodern.kernels.types import Floats, Int16s, Mask
 
 Integers: TypeAlias = npt.NDArray[np.integer]
 
+LOWEST = -32_768  # the least int16
+
 
 def fused(a: Floats, b: Floats, c: Floats) -> Floats:
     """Fused ``a * b + c`` in float32, rounded once."""

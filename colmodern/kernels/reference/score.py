@@ -6,9 +6,8 @@ import ctypes
 
 import numpy as np
 
-from colmodern.kernels.reference.arithmetic import is_filled
+from colmodern.kernels.reference.arithmetic import LOWEST, is_filled
 from colmodern.kernels.reference.search import (
-    LOWEST,
     choose_more_tokens,
     similarities,
     tokens_of,

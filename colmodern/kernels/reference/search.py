@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from colmodern.kernels.reference.arithmetic import fused, is_filled, to_int16
+from colmodern.kernels.reference.arithmetic import LOWEST, fused, is_filled, to_int16
+from colmodern.kernels.reference.probe import is_known
 from colmodern.kernels.types import (
     Bytes,
-    CodecArrays,
     Floats,
     Int8s,
     Int16s,
@@ -29,8 +29,6 @@ from colmodern.kernels.types import (
     TableQuery,
     WeightQuery,
 )
-
-LOWEST = -32_768
 
 
 class Tokens(NamedTuple):
@@ -70,34 +68,10 @@ def tokens_of(doc: int, segment: SegmentArrays) -> Tokens:
     )
 
 
-def score_centroids(
-    codec: CodecArrays, query: QueryTables, block: int, start: int, stop: int
-) -> None:
-    """Similarity of centroids start to stop to a block's lanes, and its maximum by chunk of 64."""
-    scores, lane_scales = query.centroid_scores[block], query.lane_scales[block]
-    by_dim = query.query_bytes[block].transpose(1, 0, 2)
-    query_bytes = by_dim.reshape(len(lane_scales), -1).astype(np.int64)
-    products = codec.centroids[start:stop].astype(np.int64) @ query_bytes.T
-    totals = (products - codec.centroid_sums[start:stop, None]).astype(np.float32)
-    # rounded after each product
-    units = totals * codec.centroid_scales[start:stop, None] * lane_scales
-    scores[start:stop] = to_int16(np.rint(units))
-    for first in range(start, stop, 64):
-        chunk = scores[first : min(first + 64, stop)]
-        query.maxima[block, first // 64] = chunk.max(axis=0)
-
-
-def find_probes(scores: Int16s, maxima: Int16s, mask: Mask, probes: Int32s) -> None:
-    """The best centroids of each lane, best first; of equal ones the smallest first."""
-    for lane in range(int(mask).bit_count()):
-        order = sorted(range(len(scores)), key=lambda c: (-int(scores[c, lane]), c))
-        probes[lane] = order[: probes.shape[1]]
-
-
 def limit_probes(probes: Int32s, list_sizes: Int64s, n_postings: int) -> None:
     """Write -1 for probes after ``n_postings`` postings of their query token; its best two stay."""
     for centroids in probes:
-        sizes = list_sizes[centroids]
+        sizes = list_sizes[np.maximum(centroids, 0)]
         before = np.cumsum(sizes) - sizes
         centroids[(before >= n_postings) & (np.arange(len(centroids)) >= 2)] = -1
 
@@ -112,7 +86,9 @@ def impute_missing(
         by_centroid = query.centroid_scores[block, :, lane].astype(int)
         floor = by_centroid[centroids[centroids >= 0][-1]]
         docs = [sample.codes[a : a + n] for a, n in zip(sample.offsets, lengths, strict=False) if n]
-        best = [min(floor, by_centroid[codes].max()) for codes in docs]
+        least = int(query.floors[block, lane])
+        known = [by_centroid[codes[is_known(query, codes)]].max(initial=least) for codes in docs]
+        best = [min(floor, score) for score in known]
         missing[token] = sum(best) // len(best) if best else floor
 
 
@@ -210,12 +186,16 @@ def estimate_doc_vectors(
 def score_by_centroids(
     docs: Int64s, segment: SegmentArrays, query: QueryTables, out: Int32s
 ) -> None:
-    """MaxSim with every token replaced by its centroid; also lanes without a query token count."""
+    """MaxSim with every token replaced by its centroid; also lanes without a query token count.
+
+    Centroids that are not known count as the floors say.
+    """
     for i, doc in enumerate(docs):
         codes = tokens_of(doc, segment).codes
         # (n_blocks, n_doc_tokens, n_lanes)
-        similarities = query.centroid_scores[:, codes].astype(np.int32)
-        out[i] = similarities.max(axis=1).sum() if len(codes) else query.empty
+        similarities = query.centroid_scores[:, codes[is_known(query, codes)]]
+        best = np.maximum(similarities.max(axis=1, initial=LOWEST), query.floors)
+        out[i] = best.sum(dtype=np.int32) if len(codes) else query.empty
 
 
 def score_compressed(

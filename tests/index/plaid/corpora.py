@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import oracles
+import pytest
 
 from colmodern import PlaidIndex, TokenEmbeddings
+from colmodern.codecs import centroids
 from colmodern.codecs.codec import CompressedDocuments, Sample
 from colmodern.kernels.reference.maxsim import maxsim
 from colmodern.ragged.offsets import offsets_of
@@ -50,6 +52,20 @@ def changed_index(
     index.add(documents[n_built:], ids[n_built:])
     index.delete(ids[::17])
     return index
+
+
+def clustered_index(
+    documents: TokenEmbeddings, path: Path, *, n_clusters: int, **settings: Any
+) -> PlaidIndex:
+    """An index of one segment whose centroids are in so many clusters, as those of a large one are."""
+    index = PlaidIndex.build(documents, path, names(documents.n_docs), **settings)
+    n_centroids = index.info()["centroids"]
+    index.close()
+    shutil.rmtree(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(centroids, "FEW_CENTROIDS", 1)
+        patch.setattr(centroids, "_CENTROIDS_PER_CLUSTER", max(1, n_centroids // n_clusters))
+        return PlaidIndex.build(documents, path, names(documents.n_docs), **settings)
 
 
 def sample_of(texts: TokenEmbeddings, *, with_ids: bool = True) -> Sample:

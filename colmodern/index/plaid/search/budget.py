@@ -21,6 +21,7 @@ _MILLION, _POSTINGS, _POSTINGS_GROWTH = 1_000_000, 16_000, 0.25
 # query tokens share so many each: lists of a token that nearly all documents match add little to a score
 _SHARED_POSTINGS = 10_000
 _SLOW_GROWTH = 0.2
+_CLUSTERS = 48  # clusters of centroids that each query token of such an index looks into
 # rescoring mends what a codec confuses among a million documents, if it is given more of them
 _BASE_RESCORED, _GATHERED_RESCORED, _SCORED_RESCORED = 590, 2300, 120
 _FEWEST = 128  # candidates: cheap, and a small collection has less to choose from
@@ -80,4 +81,5 @@ def choose_budget(
         exhaustive=is_exhaustive,
         n_postings=round(_POSTINGS * posting_growth) if counts_postings else 0,
         n_shared=round(_SHARED_POSTINGS * posting_growth) if counts_postings else 0,
+        n_clusters=_CLUSTERS if counts_postings else 0,
     )

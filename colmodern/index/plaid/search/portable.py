@@ -59,7 +59,7 @@ def search_portably(
         stored: From doc_index values to the addresses of their embeddings, to be scored with those.
         added: Documents of the view, ascending, that are pruned with the gathered ones.
     """
-    prepared = prepare_query(query, view.codec.arrays)
+    prepared = prepare_query(query, view.codec.arrays, budget.n_clusters)
     slacks = (
         (_ALL_SLACK,) * 2 if budget.exhaustive else (prepared.refine_slack, prepared.score_slack)
     )

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 
+from colmodern.codecs.centroids import Centroids, alone
 from colmodern.codecs.codec import Codec
 from colmodern.kernels.cpu.query import fill_centroid_scores, prepare_query
-from colmodern.kernels.types import CodecArrays, EntryForm, QueryTables, WeightForm
+from colmodern.kernels.types import (
+    CentroidRows,
+    Clusters,
+    CodecArrays,
+    EntryForm,
+    QueryTables,
+    WeightForm,
+)
+from colmodern.ragged.offsets import offsets_of
 from colmodern.threads import Threads
 
 _LARGEST_SUM = 32_767  # the largest int16
@@ -37,14 +48,38 @@ class SearchCodec:
             doc_gain_step=float(documents.gain_step),
             error=float(codec.error),
             reach=float(codec.reach),
+            numbers=np.arange(len(centroids.values), dtype=np.int32),
+            clusters=_clusters_of(centroids),
         )
 
 
+def _clusters_of(centroids: Centroids) -> Clusters | None:
+    """Clusters of centroids as kernels take them."""
+    if centroids.clusters is None:
+        return None
+    sizes = np.bincount(centroids.clusters)
+    sizes = sizes[sizes > 0]
+    members, offsets = np.argsort(centroids.clusters, kind="stable"), offsets_of(sizes)
+    means = np.empty((len(sizes), centroids.values.shape[1]), np.float32)
+    for cluster, (start, stop) in enumerate(pairwise(offsets.tolist())):
+        means[cluster] = centroids.decode(members[start:stop]).mean(axis=0)
+    rounded = alone(means)
+    values, scales = rounded.values, rounded.scales
+    values.flags.writeable = scales.flags.writeable = (
+        False  # as the mapped centroids are, for numba
+    )
+    rounded_means = CentroidRows(values, scales, rounded.sums)
+    return Clusters(rounded_means, members.astype(np.int32), offsets)
+
+
 def make_tables(
-    query: npt.NDArray[np.float32], search: SearchCodec, threads: Threads
+    query: npt.NDArray[np.float32], search: SearchCodec, threads: Threads, n_clusters: int
 ) -> QueryTables:
-    """Prepare a (n_query_tokens, dim) float32 query, at least one token."""
-    tables: QueryTables = prepare_query(query, search.arrays)
+    """Prepare a (n_query_tokens, dim) float32 query, at least one token.
+
+    n_clusters: as in SearchBudget
+    """
+    tables: QueryTables = prepare_query(query, search.arrays, n_clusters)
 
     def fill(start: int, stop: int) -> None:
         fill_centroid_scores(tables, search.arrays, start, stop)

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from colmodern.index.plaid.disk.segment import Segment
 from colmodern.index.plaid.search.query_tables import make_tables
 from colmodern.index.plaid.search.view import DocIndex, View
+from colmodern.kernels.cpu.clusters import score_unknown
 from colmodern.kernels.cpu.gather import drop_probes, impute_missing, keep_best
 from colmodern.kernels.cpu.prune import (
     estimate_doc_vectors,
@@ -94,7 +95,7 @@ def search_view(
     trace = trace or Trace()
     if _is_faster_alone(view, budget, threads):
         threads = Threads(1)
-    tables = make_tables(query, view.codec, threads)
+    tables = make_tables(query, view.codec, threads, budget.n_clusters)
     if budget.exhaustive:
         tables = tables._replace(refine_slack=_ALL_SLACK)
     if budget.exhaustive or exact:
@@ -159,9 +160,17 @@ def _search_at_once(
     segment, blocked = view.segments[0].arrays, _blocked(view, 0)
     sizes, columns = _list_sizes(view, budget), _columns(view.segments[0], budget)
     if stored is not None:
-        tables = make_tables(query, view.codec, threads)
+        tables = make_tables(query, view.codec, threads, budget.n_clusters)
         candidates, near = find_candidates(
-            tables, segment, blocked, budget, sizes, view.sample, columns, tables.loss
+            tables,
+            view.codec.arrays,
+            segment,
+            blocked,
+            budget,
+            sizes,
+            view.sample,
+            columns,
+            tables.loss,
         )
         return candidates, _score(tables, view, candidates, tables.loss, near, threads, stored)
     codec = view.codec.arrays
@@ -343,6 +352,8 @@ def _refine(
 ) -> tuple[Scores, NearTokens]:
     out = np.empty(len(doc_index), np.int32)
     near = empty_near(view.lengths(doc_index), tables.lanes, tables.centroid_scores.shape[2])
+    for segment, _, docs in view.by_segment(doc_index):
+        score_unknown(docs, segment.arrays, view.codec.arrays, tables)
 
     def score(segment: Segment, positions: slice, docs: DocIndex) -> None:
         near_tokens = near.select(positions)

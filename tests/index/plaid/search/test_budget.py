@@ -32,7 +32,7 @@ def test_all_tokens_are_decoded_where_that_is_asked_for_or_cheap(
     assert (found.n_scored >= changes.get("n_open", 80)) == decodes_all
 
 
-def test_only_an_index_of_many_centroids_counts_postings() -> None:
+def test_only_an_index_of_many_centroids_counts_postings_and_visits_clusters() -> None:
     sizes = {"n_open": 500_000, "n_docs": 500_000, "n_tokens": 16_000_000}
     few = budget(**sizes, n_centroids=1 << 16)
     many = budget(**sizes, n_centroids=(1 << 16) + 1)
@@ -41,6 +41,7 @@ def test_only_an_index_of_many_centroids_counts_postings() -> None:
     assert many.n_candidates < few.n_candidates
     asked = budget(**sizes, n_centroids=1 << 17, nprobe=32)
     assert asked.n_postings == asked.n_shared == 0
+    assert few.n_clusters == asked.n_clusters == 0 < many.n_clusters
 
 
 def test_a_filter_lets_lists_be_read_until_as_many_of_its_documents_were_seen() -> None:

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from index.plaid.corpora import changed_index, corpus, lengths_like_passages, names, spread
+from index.plaid.corpora import (
+    changed_index,
+    clustered_index,
+    corpus,
+    lengths_like_passages,
+    names,
+    spread,
+)
 from kernels.records import EMPTY_QUERY
 
 from colmodern import PlaidIndex, TokenEmbeddings
@@ -19,6 +26,7 @@ from colmodern.index.plaid.search.steps import search_view
 from colmodern.index.plaid.search.stored import stored_of
 from colmodern.kernels.portable import stages
 from colmodern.kernels.portable.query import prepare_query
+from colmodern.kernels.reference import probe as reference_probe
 from colmodern.kernels.reference import search as reference
 from colmodern.threads import Threads
 
@@ -45,6 +53,14 @@ def compact(tmp_path_factory: pytest.TempPathFactory) -> PlaidIndex:
     return PlaidIndex.build(DOCUMENTS[32], tmp_path_factory.mktemp("c") / "i", names(N), nbits=4)
 
 
+@pytest.fixture(scope="module")
+def clustered(tmp_path_factory: pytest.TempPathFactory) -> PlaidIndex:
+    """One segment, whose centroids are in clusters."""
+    return clustered_index(
+        DOCUMENTS[32], tmp_path_factory.mktemp("k") / "i", n_clusters=20, nbits=2
+    )
+
+
 def expect_equal(
     index: PlaidIndex, query: np.ndarray, *, rescore: Any = None, k: int = 10, **budget: Any
 ) -> None:
@@ -53,7 +69,7 @@ def expect_equal(
     request = SearchRequest(
         state, k, None, budget.get("nprobe"), budget.get("n_candidates"), stored
     )
-    bounds = {name: budget.get(name, 0) for name in ("n_postings", "n_shared")}
+    bounds = {name: budget.get(name, 0) for name in ("n_postings", "n_shared", "n_clusters")}
     asked = request.budget._replace(**bounds)
     options: dict[str, Any] = {"stored": stored, "added": budget.get("added")}
     expected = search_view(query, request.view, asked, Threads(1), **options)
@@ -103,6 +119,24 @@ def test_one_segment_is_searched_alike(compact: PlaidIndex, n_tokens: int) -> No
         expect_equal(compact, random_query(n_tokens, 32, seed), nprobe=[None, 4][seed % 2])
 
 
+@settings(max_examples=20, deadline=None)
+@given(
+    n_tokens=st.sampled_from([1, 16, 17, 40]),
+    nprobe=st.integers(1, 400),
+    n_clusters=st.integers(0, 30),
+    n_postings=st.just(0) | st.integers(1, 500),
+    is_rescored=st.booleans(),
+    seed=st.integers(0, 999),
+)
+def test_clusters_of_centroids_are_visited_alike(
+    clustered: PlaidIndex, n_tokens: int, nprobe: int, is_rescored: bool, seed: int, **budget: int
+) -> None:
+    rescore = DOCUMENTS[32] if is_rescored else None
+    query = random_query(n_tokens, 32, seed)
+    n_shared = budget["n_postings"] // 2
+    expect_equal(clustered, query, rescore=rescore, nprobe=nprobe, n_shared=n_shared, **budget)
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_stored_embeddings_are_scored_alike(compact: PlaidIndex, dtype: Any) -> None:
     documents = DOCUMENTS[32]
@@ -126,19 +160,24 @@ def test_a_query_of_zeros_and_one_of_equal_tokens_are_answered_alike(plaid: Plai
 def test_candidates_are_those_of_the_reference(compact: PlaidIndex) -> None:
     view = compact._state.view
     segment, codec = view.segments[0].arrays, view.codec.arrays
-    query = prepare_query(random_query(12, 32, 5), codec)
+    query = prepare_query(random_query(12, 32, 5), codec, 0)
     docs = np.arange(0, N, 3)
     lanes = np.array([(1 << 12) - 1], np.uint16)
     scores = np.zeros((1, len(codec.centroids), 16), np.int16)
     scores[0, :, :12] = query.centroid_scores
     expected = np.empty(len(docs), np.int32)
-    tables = EMPTY_QUERY._replace(centroid_scores=scores, lanes=lanes, empty=query.empty)
+    tables = EMPTY_QUERY._replace(
+        centroid_scores=scores,
+        floors=np.full((1, 16), -32_768, np.int16),
+        lanes=lanes,
+        empty=query.empty,
+    )
     reference.score_by_centroids(docs, segment, tables, expected)
     np.testing.assert_array_equal(stages.score_by_centroids(query, segment, docs), expected)
 
     probes = stages.probe(query, 6)
     of_reference = np.empty((12, 6), np.int32)
-    reference.find_probes(scores[0], np.empty(0), lanes[0], of_reference)
+    reference_probe.find_probes(scores[0], np.empty(0), codec.numbers, lanes[0], of_reference)
     np.testing.assert_array_equal(probes, of_reference)
     state = np.zeros(N, np.int32)
     missing = np.empty(12, np.int32)
@@ -159,7 +198,7 @@ def test_a_filter_and_an_empty_index_are_followed(compact: PlaidIndex, tmp_path:
     view = compact._state.view
     blocked = np.zeros(N, bool)
     blocked[::2] = True
-    query = prepare_query(random_query(12, 32, 5), view.codec.arrays)
+    query = prepare_query(random_query(12, 32, 5), view.codec.arrays, 0)
     probes, missing = stages.probe(query, 8), np.zeros(12, np.int32)
     docs, _ = stages.gather(query, view.segments[0].arrays, blocked, probes, missing)
     assert len(docs)

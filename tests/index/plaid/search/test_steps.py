@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from index.plaid.corpora import corpus, lengths_like_passages, names
+from index.plaid.corpora import clustered_index, corpus, lengths_like_passages, names
 
 from colmodern import PlaidIndex
 from colmodern.index.plaid.search import steps as search_steps
@@ -71,6 +71,75 @@ def test_one_call_does_what_the_steps_do(index: PlaidIndex, seed: int, **given: 
     assert Stage.PRUNE in trace.stages or search.budget.n_candidates >= search.view.n_open
     for found, expected in zip(at_once, steps, strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[PlaidIndex, PlaidIndex]:
+    """Two indexes of the same documents; the centroids of the second are in clusters."""
+    folder = tmp_path_factory.mktemp("pair")
+    plain = PlaidIndex.build(DOCUMENTS, folder / "plain", IDS, nbits=2)
+    return plain, clustered_index(DOCUMENTS, folder / "clustered", n_clusters=12, nbits=2)
+
+
+def search_both(
+    pair: tuple[PlaidIndex, PlaidIndex],
+    n_query_tokens: int,
+    seed: int,
+    n_clusters: int,
+    **options: Any,
+) -> list[Any]:
+    """The matches of both, each in one call."""
+    query = np.asarray(corpus([n_query_tokens], seed=seed)[0], np.float32)
+    found = []
+    for index in pair:
+        search = SearchRequest(index._state, 10, None, 6, 50, None)
+        budget = search.budget._replace(n_clusters=n_clusters)
+        found.append(search_view(query, search.view, budget, Threads(1), **options))
+    return found
+
+
+@given(n_query_tokens=st.integers(1, 40), seed=st.integers(0, 99))
+@settings(max_examples=15)
+def test_all_clusters_give_what_an_index_without_clusters_gives(
+    pair: tuple[PlaidIndex, PlaidIndex], n_query_tokens: int, seed: int
+) -> None:
+    for n_clusters in (0, 12, 100):
+        plain, clustered = search_both(pair, n_query_tokens, seed, n_clusters)
+        for mine, other in zip(plain, clustered, strict=True):
+            np.testing.assert_array_equal(mine, other)
+
+
+@given(
+    n_query_tokens=st.integers(1, 40),
+    seed=st.integers(0, 99),
+    n_clusters=st.integers(1, 12),
+    n_threads=st.sampled_from([1, 3]),
+)
+@settings(max_examples=15)
+def test_clusters_are_visited_alike_in_one_call_and_by_steps(
+    pair: tuple[PlaidIndex, PlaidIndex],
+    n_query_tokens: int,
+    seed: int,
+    n_clusters: int,
+    n_threads: int,
+) -> None:
+    _, at_once = search_both(pair, n_query_tokens, seed, n_clusters)
+    trace, query = Trace(), np.asarray(corpus([n_query_tokens], seed=seed)[0], np.float32)
+    search = SearchRequest(pair[1]._state, 10, None, 6, 50, None)
+    budget = search.budget._replace(n_clusters=n_clusters)
+    steps = search_view(query, search.view, budget, Threads(n_threads), trace=trace)
+    for mine, other in zip(at_once, steps, strict=True):
+        np.testing.assert_array_equal(mine, other)
+
+
+def test_the_nearest_clusters_hold_what_a_query_looks_for(
+    pair: tuple[PlaidIndex, PlaidIndex],
+) -> None:
+    shared = []
+    for seed in range(20):
+        (plain, _), (clustered, _) = search_both(pair, 12, seed, 4)
+        shared.append(len(np.intersect1d(plain, clustered)) / len(plain))
+    assert np.mean(shared) > 0.9
 
 
 @pytest.mark.parametrize(
