@@ -84,6 +84,7 @@ def test_facts_are_those_of_the_index(remote: RemoteIndex, whole: PlaidIndex) ->
     assert remote.version == whole.version
     assert remote.info()["bytes"] == whole.info()["bytes"]
     assert remote.info()["tokens"] == DOCUMENTS.n_tokens
+    assert remote.info()["fields"] == whole.info()["fields"] != {}
     assert NAMES[3] in remote
     for other in ("none", "", 3, None):
         assert other not in remote

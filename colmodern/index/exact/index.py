@@ -19,6 +19,7 @@ from colmodern.index.base import closed_error
 from colmodern.index.exact.filters import filter_mask, groups_by
 from colmodern.index.exact.located import locator
 from colmodern.index.exact.scores import ChunkScores, DeviceSearch, in_known_floats
+from colmodern.index.fields.conditions import words_of
 from colmodern.index.fields.inputs import Fields, checked_fields
 from colmodern.index.filters import Filter, Mask
 from colmodern.index.finite import expect_finite, naming_documents
@@ -329,6 +330,7 @@ class ExactIndex:
             "tokens": embeddings.n_tokens,
             "dim": embeddings.dim,
             "fingerprint": embeddings.fingerprint,
+            "fields": {name: words_of(kinds) for name, kinds in self.fields.schema.items()},
             "settings": {"precision": self.precision},
             "bytes": {"embeddings": n_bytes, "total": n_bytes},
             "bytes_per_token": {"embeddings": per_token, "total": per_token},

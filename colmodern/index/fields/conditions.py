@@ -231,3 +231,32 @@ def _comparisons(condition: Condition) -> Iterator[Comparison]:
 def words_of(kinds: Iterable[Kind]) -> str:
     """Kinds as users read them, such as "date or text"."""
     return " or ".join(sorted({kind.word for kind in kinds}))
+
+
+def kinds_of(words: str) -> tuple[Kind, ...]:
+    """The kinds that ``words_of`` gives as these words."""
+    return tuple(kind for kind in Kind if kind.word in words.split(" or "))
+
+
+def fitted(condition: Condition, schema: Schema) -> dict[str, Any]:
+    """The filter of a condition without the fields and kinds that a schema lacks.
+
+    It holds for the same documents of the schema, and ``expect_fields`` finds no fault with it.
+
+    Args:
+        condition: A condition without faults for a larger schema.
+        schema: The fields that the documents have.
+    """
+    if isinstance(condition, Combination):
+        inner = [fitted(each, schema) for each in condition.conditions]
+        return {condition.operator: inner[0] if condition.operator == NOT else inner}
+    kinds = set(schema.get(condition.field, ()))
+    if condition.operator == "exists":
+        is_wanted = condition.is_wanted
+        if not kinds:
+            return {OR: []} if is_wanted else {AND: []}
+        return {condition.field: {"exists": is_wanted}}
+    values = [literal.written for literal in condition.literals if kinds & set(literal.kinds)]
+    if condition.operator == "in":
+        return {condition.field: {"in": values}} if kinds else {OR: []}
+    return {condition.field: {condition.operator: values[0]}} if values else {OR: []}

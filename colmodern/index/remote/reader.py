@@ -254,6 +254,7 @@ class RemoteReader:
             **{name: facts.get(name, 0) for name in _COUNTS},
             "dim": facts["dim"],
             "fingerprint": facts.get("fingerprint"),
+            "fields": facts.get("fields", {}),
             "settings": facts["index_settings"],
             "codec_sha256": facts.get("codec_sha256"),
             "bytes": facts["bytes"],

@@ -9,9 +9,11 @@ from typing import Any
 
 from colmodern.errors import InputError, UnavailableError
 from colmodern.index.base import Index
+from colmodern.index.fields.conditions import expect_fields, fitted, parse_filter
 from colmodern.index.pages import Page
 from colmodern.index.sharded.fan_out import Answer, FanOut
 from colmodern.index.sharded.filters import lacks_all, unknown_ids_error
+from colmodern.index.sharded.known import joined_schema, schemas_of
 from colmodern.index.sharded.options import expect_taken, takes
 from colmodern.partial import ShardsReport
 from colmodern.ragged.embeddings import TokenEmbeddings
@@ -55,16 +57,11 @@ class ShardRequest:
             InputError: As a shard raises it.
             UnavailableError: A shard did not answer and partial answers will not do, or none did.
         """
-        calls: dict[str, Callable[[], Answer]] = {
-            name: partial(
-                getattr(self.shards[name], self.method),
-                queries,
-                page.end,
-                **self._taken(name, page),
-            )
-            for name in self.filters
-        }
-        answers, errors = self.fan_out(calls, self.timeout_s)
+        answers, errors = self._ask(queries, page, self.filters)
+        if again := self._fitted_filters(errors):
+            more, faults = self._ask(queries, page, again)
+            answers |= more
+            errors = {name: errors[name] for name in errors if name not in again} | faults
         for name, answer in answers.items():
             if not getattr(answer, "is_complete", True):
                 errors[name] = UnavailableError("shards of its own did not answer")
@@ -73,7 +70,7 @@ class ShardRequest:
             for name, error in errors.items()
             if isinstance(error, InputError) and lacks_all(self.shards[name], self.filters[name])
         ]
-        if lacking and len(lacking) == len(calls):
+        if lacking and len(lacking) == len(self.filters):
             raise unknown_ids_error(
                 [doc_id for name in lacking for doc_id in self.filters[name]["filter"]]
             )
@@ -89,8 +86,43 @@ class ShardRequest:
             raise self._unavailable(report) from next(iter(errors.values()))
         return answers, report
 
-    def _taken(self, name: str, page: Page) -> dict[str, object]:
-        """The options of one shard's search."""
+    def _ask(
+        self, queries: object, page: Page, filters: Mapping[str, Mapping[str, Any]]
+    ) -> tuple[dict[str, Any], dict[str, Exception]]:
+        """The answers of shards with their filters, and the errors of those that gave none."""
+        calls: dict[str, Callable[[], Any]] = {
+            name: partial(
+                getattr(self.shards[name], self.method),
+                queries,
+                page.end,
+                **self._taken(name, page, own),
+            )
+            for name, own in filters.items()
+        }
+        return self.fan_out(calls, self.timeout_s)
+
+    def _fitted_filters(self, errors: Mapping[str, Exception]) -> dict[str, dict[str, Any]]:
+        """Filters for shards whose documents lack a field that those of other shards have.
+
+        Raises:
+            InputError: No shard has the field.
+        """
+        refused = [name for name, error in errors.items() if isinstance(error, InputError)]
+        conditions = next(iter(self.filters.values())).get("filter")
+        if not refused or not isinstance(conditions, Mapping):
+            return {}
+        condition = parse_filter(conditions)
+        schemas = schemas_of(self.shards, self.fan_out, self.timeout_s)
+        if len(schemas) == len(self.shards):
+            expect_fields(condition, joined_schema(schemas.values()))
+        return {
+            name: {"filter": fitted(condition, schemas[name])}
+            for name in refused
+            if name in schemas
+        }
+
+    def _taken(self, name: str, page: Page, own: Mapping[str, object]) -> dict[str, object]:
+        """The options of one shard's search; own: those of its filter."""
         # not "in (None, False)", which 0 is as well: a shard has to refuse it
         wanted = {
             key: value
@@ -104,7 +136,7 @@ class ShardRequest:
             )
         if page.group_by is not None:
             wanted["group_by"] = page.group_by
-        wanted |= self.filters[name]
+        wanted |= own
         shard = self.shards[name]
         expect_taken(name, shard, self.method, wanted)
         if self.timeout_s is not None and takes(shard, self.method, "timeout_s"):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from index.fields.records import EVERYTHING, filters, matches, records
 
 from colmodern.errors import InputError
-from colmodern.index.fields.conditions import expect_fields, parse_filter
+from colmodern.index.fields.conditions import expect_fields, fitted, parse_filter
 from colmodern.index.fields.files import from_bytes, to_bytes
 from colmodern.index.fields.masks import mask_of
 from colmodern.index.fields.table import FieldTable, joined
@@ -47,6 +47,16 @@ def test_selecting_joining_and_storing_keep_every_value(
     assert mask_of(both, condition).tolist() == [matches(one, filter) for one in everything]
     rebuilt = to_bytes(FieldTable.from_records(everything))
     assert np.array_equal(to_bytes(both), rebuilt)  # nothing is left of what was not selected
+
+
+@given(documents=st.lists(records, max_size=4), filter=filters)
+@settings(max_examples=200, deadline=None)
+def test_a_filter_fitted_to_fewer_fields_holds_for_the_same_documents(
+    documents: list[dict[str, Any]], filter: dict[str, Any]
+) -> None:
+    fewer = FieldTable.from_records(documents)
+    condition = parse_filter(filter)
+    assert mask(documents, fitted(condition, fewer.schema)) == mask_of(fewer, condition).tolist()
 
 
 @pytest.mark.parametrize(
