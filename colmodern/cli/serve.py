@@ -107,6 +107,12 @@ def command(
     from colmodern.service.app import create_app
     from colmodern.service.server import Server, expect_safe, with_own_hosts
 
+    names_model = model or config or any(key.startswith("encoder") for key in overrides)
+    if device is not None and not names_model:
+        raise click.UsageError(
+            "--device is of the model that --model names; give both, or leave --device out: the model of "
+            "a collection is on a GPU where there is one"
+        )
     encoder = {"model": model, "device": device}
     values: dict[str, Any] = {
         "host": host,
