@@ -15,6 +15,7 @@ from colmodern.kernels.cpu.clusters import list_known
 from colmodern.kernels.cpu.ir import simd
 from colmodern.kernels.cpu.ir.vectors import FEW_LANES
 from colmodern.kernels.cpu.jit import borrowing, compiled
+from colmodern.kernels.cpu.token_block import best_scores
 from colmodern.kernels.types import (
     Address,
     Codes,
@@ -141,10 +142,7 @@ def drop_probes(
 @borrowing
 def _raise_to_best(codes: Codes, scores: Address, mask: Mask, best: Address) -> None:
     """Raise (n_lanes,) int16 to the best score of some centroids in each lane."""
-    row_size, top = uint64(2) * simd.n_lanes(mask), simd.load_i16(best, mask)
-    for code in codes:
-        row = simd.load_i16(scores + uint64(code) * row_size, mask)
-        top = simd.maximum_i16(top, row)
+    top = best_scores(codes, 0, len(codes), scores, mask, simd.load_i16(best, mask))
     simd.store_i16(best, top)
 
 

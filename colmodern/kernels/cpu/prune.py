@@ -14,7 +14,7 @@ from colmodern.kernels.cpu.clusters import list_known
 from colmodern.kernels.cpu.ir import simd
 from colmodern.kernels.cpu.ir.vectors import FEW_LANES
 from colmodern.kernels.cpu.jit import borrowing, compiled
-from colmodern.kernels.cpu.token_block import prefetch_codes
+from colmodern.kernels.cpu.token_block import best_scores, prefetch_codes
 from colmodern.kernels.types import (
     Address,
     Bytes,
@@ -26,7 +26,6 @@ from colmodern.kernels.types import (
     SegmentArrays,
 )
 
-_LOWEST = np.int16(-32768)
 _AHEAD = 32  # documents whose vectors are prefetched before their turn
 
 
@@ -156,29 +155,7 @@ def _score_by_centroids(
 def _score_doc(
     codes: Codes, start: int, stop: int, scores: Address, mask: Mask, floor: Address
 ) -> np.int32:
-    """MaxSim of the centroids of tokens start to stop with a block of as many lanes as the mask has.
-
-    Args:
-        codes: Centroids of tokens.
-        start: A document's first token.
-        stop: The token behind its last.
-        scores: Address of the block's (n_centroids, n_lanes) int16.
-        mask: Mask of the block.
-        floor: Address of (n_lanes,) int16, the least similarity of each lane.
-    """
-    row_size = uint64(2) * simd.n_lanes(mask)
-    best, other = simd.load_i16(floor, mask), simd.splat_i16(_LOWEST, mask)
-    whole = start + (stop - start) // 4 * 4
-    # in fours: the loop itself costs as much as a load
-    for token in range(start, whole, 4):
-        a = simd.load_i16(scores + uint64(codes[token]) * row_size, mask)
-        b = simd.load_i16(scores + uint64(codes[token + 1]) * row_size, mask)
-        c = simd.load_i16(scores + uint64(codes[token + 2]) * row_size, mask)
-        d = simd.load_i16(scores + uint64(codes[token + 3]) * row_size, mask)
-        best = simd.maximum_i16(best, simd.maximum_i16(a, b))
-        other = simd.maximum_i16(other, simd.maximum_i16(c, d))
-    for token in range(whole, stop):
-        row = simd.load_i16(scores + uint64(codes[token]) * row_size, mask)
-        best = simd.maximum_i16(best, row)
-    score: np.int32 = simd.total(simd.maximum_i16(best, other))
+    """MaxSim of the centroids of tokens start to stop with a block of as many lanes as the mask has."""
+    best = best_scores(codes, start, stop, scores, mask, simd.load_i16(floor, mask))
+    score: np.int32 = simd.total(best)
     return score

@@ -11,7 +11,7 @@ from colmodern.kernels.cpu.ir import simd
 from colmodern.kernels.cpu.ir.vectors import FEW_LANES
 from colmodern.kernels.cpu.jit import borrowing, compiled
 from colmodern.kernels.cpu.residual_query import similarities
-from colmodern.kernels.cpu.token_block import TokenBlock, token_block
+from colmodern.kernels.cpu.token_block import TokenBlock, best_scores, token_block
 from colmodern.kernels.types import (
     Address,
     Int32s,
@@ -221,12 +221,9 @@ def longest_group(docs: Int64s, doc_offsets: Int64s) -> int:
 @borrowing
 def _best_centroids(doc: int, block: TokenBlock, mask: Mask) -> Vector:
     """The highest of the tokens' centroid scores in each lane."""
-    codes = block.codes
-    row_size, best = uint64(2) * simd.n_lanes(mask), simd.splat_i16(_LOWEST, mask)
-    for token in range(block.doc_offsets[doc], block.doc_offsets[doc + 1]):
-        row = simd.load_i16(block.scores + uint64(codes[token]) * row_size, mask)
-        best = simd.maximum_i16(best, row)
-    return best
+    start, stop = block.doc_offsets[doc], block.doc_offsets[doc + 1]
+    least = simd.splat_i16(_LOWEST, mask)
+    return best_scores(block.codes, start, stop, block.scores, mask, least)
 
 
 @borrowing

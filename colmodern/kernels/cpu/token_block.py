@@ -17,6 +17,7 @@ from colmodern.kernels.types import (
     Mask,
     QueryTables,
     SegmentArrays,
+    Vector,
 )
 
 # documents before whose turn memory is asked for their codes, and for where those begin
@@ -69,6 +70,36 @@ def token_block(segment: SegmentArrays, query: QueryTables, number: int) -> Toke
         query.refine_slack,
         query.score_slack,
     )
+
+
+@borrowing
+def best_scores(
+    codes: Codes, start: int, stop: int, scores: Address, mask: Mask, least: Vector
+) -> Vector:
+    """The highest centroid score of tokens start to stop in each lane, and not below ``least``.
+
+    Args:
+        codes: Centroids of tokens.
+        start: The first token.
+        stop: The token behind the last.
+        scores: Address of a block's (n_centroids, n_lanes) int16.
+        mask: Mask of the block.
+        least: (n_lanes,) int16.
+    """
+    row_size = uint64(2) * simd.n_lanes(mask)
+    best, other, whole = least, least, start + (stop - start) // 4 * 4
+    # in fours: the loop itself costs as much as a load
+    for token in range(start, whole, 4):
+        a = simd.load_i16(scores + uint64(codes[token]) * row_size, mask)
+        b = simd.load_i16(scores + uint64(codes[token + 1]) * row_size, mask)
+        c = simd.load_i16(scores + uint64(codes[token + 2]) * row_size, mask)
+        d = simd.load_i16(scores + uint64(codes[token + 3]) * row_size, mask)
+        best = simd.maximum_i16(best, simd.maximum_i16(a, b))
+        other = simd.maximum_i16(other, simd.maximum_i16(c, d))
+    for token in range(whole, stop):
+        row = simd.load_i16(scores + uint64(codes[token]) * row_size, mask)
+        best = simd.maximum_i16(best, row)
+    return simd.maximum_i16(best, other)
 
 
 @borrowing
