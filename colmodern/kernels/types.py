@@ -27,7 +27,8 @@ Mask = np.uint16 | np.uint32
 Address = np.uint64  # begin of an array's values in memory
 Vector: TypeAlias = Any  # a vector of cpu/ir, inside compiled code only
 
-DOC_PARTS = 4  # bytes of a document vector, for each that a first estimate reads
+DOC_PARTS = 8  # bytes of a document vector, for each that a first estimate reads
+FEWEST_DOC_PARTS = 4  # bytes that an estimate reads at least
 # documents whose whole vectors are read, for each that is pruned: the most telling bytes of vectors
 # choose them among twice as many or more
 BY_PARTS = 4

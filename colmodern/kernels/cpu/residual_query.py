@@ -19,6 +19,7 @@ from colmodern.kernels.cpu.jit import borrowing, compiled
 from colmodern.kernels.cpu.token_block import TokenBlock
 from colmodern.kernels.types import (
     DOC_PARTS,
+    FEWEST_DOC_PARTS,
     Address,
     Floats,
     Int8s,
@@ -298,7 +299,7 @@ def make_weight_query(
 
 @compiled
 def choose_doc_parts(table: Int16s) -> Int64s:
-    """(n_doc_bytes / DOC_PARTS,) int64, the bytes whose entries vary most, the most varied first.
+    """(n,) int64, the bytes whose entries vary most, the most varied first: one of DOC_PARTS.
 
     Args:
         table: (n_doc_bytes, 256) int16, as fill_doc_tables writes it.
@@ -312,7 +313,7 @@ def choose_doc_parts(table: Int16s) -> Int64s:
             total += value
             square += value * value
         spread[byte] = 256 * square - total * total
-    parts = np.empty(max(min(n_bytes, 1), n_bytes // DOC_PARTS), np.int64)
+    parts = np.empty(max(min(n_bytes, FEWEST_DOC_PARTS), n_bytes // DOC_PARTS), np.int64)
     for i in range(len(parts)):
         widest = 0
         for byte in range(n_bytes):

@@ -8,7 +8,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from colmodern.kernels.types import DOC_PARTS, CodecArrays, EntryForm, WeightForm
+from colmodern.kernels.types import (
+    DOC_PARTS,
+    FEWEST_DOC_PARTS,
+    CodecArrays,
+    EntryForm,
+    WeightForm,
+)
 
 Floats = npt.NDArray[np.float32]
 Scores = npt.NDArray[np.int16]
@@ -148,7 +154,7 @@ def _choose_doc_parts(table: npt.NDArray[np.int16]) -> npt.NDArray[np.int64]:
     """The bytes whose entries vary most; table: (n_doc_bytes, 256)."""
     values = table.astype(np.int64)
     spread = 256 * (values**2).sum(axis=1) - values.sum(axis=1) ** 2
-    n = max(min(len(table), 1), len(table) // DOC_PARTS)
+    n = max(min(len(table), FEWEST_DOC_PARTS), len(table) // DOC_PARTS)
     return np.argsort(-spread, kind="stable")[:n]
 
 

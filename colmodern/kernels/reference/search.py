@@ -312,8 +312,8 @@ def fill_doc_tables(codebook: Floats, summed: Floats, products: Floats, table: I
 
 
 def choose_doc_parts(table: Int16s) -> Int64s:
-    """A quarter of the bytes, at least one: those whose entries vary most, the first of equal ones."""
+    """An eighth of the bytes, at least four: those whose entries vary most, the first of equal ones."""
     values = table.astype(np.int64)
     spread = 256 * (values**2).sum(axis=1) - values.sum(axis=1) ** 2
     order = np.argsort(-spread, kind="stable")
-    return order[: max(min(len(table), 1), len(table) // 4)]
+    return order[: max(min(len(table), 4), len(table) // 8)]
