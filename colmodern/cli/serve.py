@@ -107,12 +107,7 @@ def command(
     from colmodern.service.app import create_app
     from colmodern.service.server import Server, expect_safe, with_own_hosts
 
-    names_model = model or config or any(key.startswith("encoder") for key in overrides)
-    if device is not None and not names_model:
-        raise click.UsageError(
-            "--device is of the model that --model names; give both, or leave --device out: the model of "
-            "a collection is on a GPU where there is one"
-        )
+    _expect_model(device, model or config, overrides)
     encoder = {"model": model, "device": device}
     values: dict[str, Any] = {
         "host": host,
@@ -151,6 +146,18 @@ def command(
     failure = server.service.failure
     if failure is not None:
         raise failure
+
+
+def _expect_model(
+    device: str | None, source: str | Path | None, overrides: tuple[str, ...]
+) -> None:
+    """Raise UsageError for a device without a model that it is for."""
+    if device is None or source or any(key.startswith("encoder") for key in overrides):
+        return
+    raise click.UsageError(
+        "--device is the device of the model that --model names; give both, or leave --device out: the "
+        "model of a collection is on a GPU where there is one"
+    )
 
 
 def _by_name(indexes: tuple[str, ...]) -> dict[str, str]:

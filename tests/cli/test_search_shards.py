@@ -67,7 +67,10 @@ def test_places_without_a_shard_are_refused(
         (["--ray", "auto", "--index", "a=x", "--index", "b=y"], "there are 2"),
         (["--ray", "auto", "--index", "a=x"], "give the model of queries with --model"),
         (["--ray", "auto", "--shard-timeout", "0"], "--shard-timeout"),
-        (["--index", "a=x", "--device", "cpu"], "--device is of the model that --model names"),
+        (
+            ["--index", "a=x", "--device", "cpu"],
+            "--device is the device of the model that --model names",
+        ),
     ],
 )
 def test_serving_on_a_cluster_refuses_options_that_do_not_fit(
