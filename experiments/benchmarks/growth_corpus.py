@@ -14,6 +14,7 @@ from colmodern.ragged.store import EmbeddingStore
 
 NOISE = 0.1  # length of the noise that is added to a token of length 1
 _BANK = 1 << 16  # rows of noise
+_AT_ONCE = 1 << 17  # documents that are scored together
 _STEP = 40_503  # odd, so that the tokens of a document have rows of noise far apart
 
 
@@ -34,9 +35,12 @@ class ResampledStore(EmbeddingStore):
         rng = np.random.default_rng(seed)
         noise = rng.standard_normal((_BANK, self.dim), dtype=np.float32)
         self._noise = noise * np.float32(NOISE / np.sqrt(self.dim))
-        pairs = rng.integers(0, self._own, (n_docs, 2), dtype=np.int32)
-        first, second = pairs[:, 0], pairs[:, 1]
+        self._pairs = rng.integers(0, self._own, (n_docs, 2), dtype=np.int32)
+        first, second = self._pairs[:, 0], self._pairs[:, 1]
         begins, lengths = real.offsets[:-1], real.lengths
+        self._halves = np.stack(
+            [begins, begins + (lengths + 1) // 2, begins + lengths // 2, real.offsets[1:]]
+        )
         own = np.arange(min(self._own, n_docs))
         # a real document is the whole of its first half, and no second half
         self._starts = np.stack([begins[first], begins[second] + lengths[second] // 2], axis=1)
@@ -68,6 +72,27 @@ class ResampledStore(EmbeddingStore):
             last = min(max(last, first + 1), first + max_docs, self.n_docs)
             yield first, self.make(np.arange(first, last))
             first = last
+
+    def maxsim_without_noise(self, query: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """(n_docs,) MaxSim of a (n_query_tokens, dim) query with documents without their noise."""
+        similarities = self._values.astype(np.float32) @ query.T
+        first, second = (
+            np.stack(
+                [
+                    similarities[start:stop].max(axis=0, initial=-np.inf)
+                    for start, stop in zip(starts, stops, strict=True)
+                ]
+            )
+            for starts, stops in (self._halves[:2], self._halves[2:])
+        )
+        scores = np.empty(self.n_docs, np.float32)
+        for start in range(0, self.n_docs, _AT_ONCE):
+            pairs = self._pairs[start : start + _AT_ONCE].copy()
+            own = np.arange(start, min(start + _AT_ONCE, self._own))
+            pairs[: len(own)] = own[:, None]
+            best = np.maximum(first[pairs[:, 0]], second[pairs[:, 1]])
+            scores[start : start + _AT_ONCE] = best.sum(axis=1)
+        return scores
 
     def make(self, docs: npt.NDArray[np.int64]) -> TokenEmbeddings:
         """The documents of these numbers, in float16."""
