@@ -92,9 +92,9 @@ def exact_best(corpus: ResampledStore, query: npt.NDArray[np.float32]) -> set[in
         best = np.maximum.reduceat(similarities, made.offsets[:-1], axis=0)
         scores[start : start + _AT_ONCE] = best.sum(axis=1)
     lacking = np.sort(scores)[-10] - rough[docs].min()
-    if np.abs(scores - rough[docs]).max() > lacking / 4:
+    if (scores - rough[docs]).max() > lacking / 4:
         raise click.ClickException(
-            f"noise may move a document by {lacking:.2f}; score more than {_SCORED:,}"
+            f"noise may lift a document that was left out by {lacking:.2f}; score more than {_SCORED:,}"
         )
     return ten_best((docs, scores))
 
