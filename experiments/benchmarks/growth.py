@@ -44,10 +44,8 @@ COLUMNS = (
     *("build_peak_mb", "n_centroids", "n_queries", "rescored_ms_median", "rescored_ms_p90"),
     *("overlap@10", "rescored_overlap@10", "latency_cpu_ms_median", "rescored_cpu_ms_median"),
 )
-_SCORED, _AT_ONCE = (
-    5000,
-    1000,
-)  # documents that exact search scores, and those that it makes at once
+_SCORED = 5000  # documents that exact search scores
+_AT_ONCE = 1000  # and those that it makes at once
 
 Row = dict[str, Any]
 

@@ -128,8 +128,9 @@ def _score_by_centroids(
     centroid_scores = query.centroid_scores
     is_narrow, lanes, floors = centroid_scores.shape[2] == FEW_LANES, query.lanes, query.floors
     longest = 0
-    for doc in docs:
-        longest = max(longest, doc_offsets[doc + 1] - doc_offsets[doc])
+    if known is not None:
+        for doc in docs:
+            longest = max(longest, doc_offsets[doc + 1] - doc_offsets[doc])
     listed = np.empty(longest + 1, np.uint32)
     for i in range(len(docs)):
         prefetch_codes(docs, i, codes, doc_offsets)

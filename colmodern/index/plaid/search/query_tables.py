@@ -64,12 +64,10 @@ def _clusters_of(centroids: Centroids) -> Clusters | None:
     for cluster, (start, stop) in enumerate(pairwise(offsets.tolist())):
         means[cluster] = centroids.decode(members[start:stop]).mean(axis=0)
     rounded = alone(means)
-    values, scales = rounded.values, rounded.scales
-    values.flags.writeable = scales.flags.writeable = (
-        False  # as the mapped centroids are, for numba
-    )
-    rounded_means = CentroidRows(values, scales, rounded.sums)
-    return Clusters(rounded_means, members.astype(np.int32), offsets)
+    rows = CentroidRows(rounded.values, rounded.scales, rounded.sums)
+    # numba compiles one kernel for these and for centroids, which are mapped from files
+    rows.values.flags.writeable = rows.scales.flags.writeable = False
+    return Clusters(rows, members.astype(np.int32), offsets)
 
 
 def make_tables(

@@ -352,8 +352,9 @@ def _refine(
 ) -> tuple[Scores, NearTokens]:
     out = np.empty(len(doc_index), np.int32)
     near = empty_near(view.lengths(doc_index), tables.lanes, tables.centroid_scores.shape[2])
-    for segment, _, docs in view.by_segment(doc_index):
-        score_unknown(docs, segment.arrays, view.codec.arrays, tables)
+    if tables.known is not None:
+        for segment, _, docs in view.by_segment(doc_index):
+            score_unknown(docs, segment.arrays, view.codec.arrays, tables)
 
     def score(segment: Segment, positions: slice, docs: DocIndex) -> None:
         near_tokens = near.select(positions)
